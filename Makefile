@@ -1,0 +1,58 @@
+# `make help` lists the targets. Nothing is assumed but Python >= 3.11 with venv, and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test unit lint format docs lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+# The locked versions, through uv, which the environment brings itself.
+$(VENV)/.installed: pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.5'
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact
+	@touch $@
+
+install: $(VENV)/.installed ## Make .venv with the locked dependencies
+
+demo: install ## Search, retrain and export on bundled data, under 5 minutes on 2 cores
+	$(BIN)/hpo launch --study $(DEMO) --objective digits-cnn --workers 2 --trials 12
+	$(BIN)/hpo retrain --study $(DEMO) --seeds 3 --workers 2
+	$(BIN)/hpo export --study $(DEMO) --format python --output results/$(DEMO)/train_best.py
+	@echo
+	@echo "Results: results/$(DEMO)/ (metrics.json, confusion_matrix.csv, history.csv, best_config.yaml, model.keras)"
+	@echo "Train the best configuration by itself: $(BIN)/python results/$(DEMO)/train_best.py"
+	@echo "Look at the study:   $(BIN)/hpo status --study $(DEMO)      $(BIN)/hpo trials --study $(DEMO)"
+	@echo "Go on searching:     $(BIN)/hpo launch --study $(DEMO) --trials 24"
+	@echo "On MNIST:            $(BIN)/hpo launch --study mnist-cnn --workers 2 --trials 12"
+
+test: install lint ## The whole suite, real PostgreSQL included, after the linters
+	$(BIN)/pytest
+
+unit: install ## Only the fast tests
+	$(BIN)/pytest tests/unit
+
+lint: install ## ruff, mypy --strict and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: install ## Write docs/commands.md from the help texts
+	$(BIN)/python -m hpo.cli.docs
+
+lock: install ## Resolve the dependencies anew into uv.lock
+	$(BIN)/uv lock --upgrade
+
+clean: ## Remove the environment and caches; studies and results stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

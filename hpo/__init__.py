@@ -1,0 +1,1 @@
+"""Hyperparameter optimization for Keras image models, built on Optuna and PostgreSQL."""

@@ -1,0 +1,429 @@
+"""The agent: the one process of a host that talks to the database, and fills its slots with trials.
+
+A single loop claims shares of the study's budget, hands each to a trainer, and turns what trainers
+say into rows. Nothing of value lives in its memory: after a SIGKILL the leases run out, or the next
+agent on this host sees that it is dead, and every trial goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from pathlib import Path
+from types import FrameType
+
+from hpo.books import Books, Standing
+from hpo.checkpoints import trial_folder
+from hpo.errors import DiskFullError, HpoError, ObjectiveFailedError
+from hpo.lease_keeper import LeaseKeeper
+from hpo.messages import (
+    Epoch,
+    EpochRecord,
+    Finished,
+    FromTrainer,
+    Go,
+    Hold,
+    Prune,
+    Resume,
+    Start,
+    Started,
+    Tick,
+    Yield,
+)
+from hpo.pool import Died, TrainerPool
+from hpo.progress import Progress, SlotView, TrialEnd, View
+from hpo.spec import StudySpec
+from objectives.base import Params
+from storage.budget import Claim, NoWork
+from storage.leases import LeaseLostError
+
+SAME_BUG = 3
+"""Trials that fail of one bug, before any has finished, after which the launch stops."""
+
+
+@dataclass(frozen=True)
+class AgentTimes:
+    """How patient an agent is."""
+
+    poll_seconds: float = 1.0
+    """Between two looks at the study's control and books."""
+    sweep_seconds: float = 30.0
+    """Between two looks for what dead agents left behind."""
+    interrupt_grace_seconds: float = 60.0
+    """After one Ctrl-C: for running epochs to end."""
+    stop_grace_seconds: float = 8.0
+    """After SIGTERM or `hpo stop`: containers are killed after 10 s."""
+    hung_seconds: float | None = 1800.0
+    """Without a word from a trainer, after which it is killed."""
+
+
+class Ending(IntEnum):
+    """Why an agent ends, and with which exit code."""
+
+    DONE = 0
+    INTERRUPTED = 130
+
+
+@dataclass
+class Job:
+    """A trial that is being trained in a slot."""
+
+    claim: Claim
+    trial_id: int
+    number: int
+    params: Params
+    began: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)
+    epoch: int = 0
+    fraction: float = 0.0
+    value: float | None = None
+    images_per_second: float | None = None
+    yielding: bool = False
+
+
+class Agent:
+    """Runs one study in the slots of one pool until its budget is spent or it is told to stop."""
+
+    def __init__(
+        self,
+        study: str,
+        spec: StudySpec,
+        books: Books,
+        pool: TrainerPool,
+        keeper: LeaseKeeper,
+        progress: Progress,
+        checkpoints: Path,
+        logs: Path,
+        times: AgentTimes,
+        interrupted: threading.Event,
+        timeout_seconds: float | None = None,
+        memory_bytes: int | None = None,
+    ) -> None:
+        self._study = study
+        self._spec = spec
+        self._books = books
+        self._pool = pool
+        self._keeper = keeper
+        self._progress = progress
+        self._checkpoints = checkpoints
+        self._logs = logs
+        self._times = times
+        self._interrupted = interrupted
+        self._memory_bytes = memory_bytes
+        self._began = time.monotonic()
+        self._timeout_at = None if timeout_seconds is None else self._began + timeout_seconds
+        self._jobs: dict[int, Job] = {}
+        self._standing: Standing | None = None
+        self._finished_before: int | None = None
+        self._polled = self._swept = 0.0
+        self._signals: list[int] = []
+        self._ending: Ending | None = None
+        self._deadline = 0.0
+        self._paused = False
+        self._spent = False
+        self._stopping_error: HpoError | None = None
+
+    def held(self) -> frozenset[int]:
+        """The attempts this agent believes it holds; called from the lease keeper's thread."""
+        return frozenset(job.claim.attempt_id for job in list(self._jobs.values()))
+
+    def handle_signal(self, number: int, _frame: FrameType | None = None) -> None:
+        """Ctrl-C once: let running epochs end; twice: at once. SIGTERM: within 10 s."""
+        self._signals.append(number)
+        # A database that is away is not waited for any longer.
+        self._interrupted.set()
+
+    def run(self) -> Ending:
+        """Train until the budget is spent.
+
+        Raises:
+            ObjectiveFailedError: the first trials all failed of one bug.
+            HpoError: the database stays away, no space is left, or too many trials have failed.
+        """
+        try:
+            while not self._turn():
+                pass
+        finally:
+            self._abandon_all()
+        if self._stopping_error is not None:
+            raise self._stopping_error
+        return self._ending or Ending.DONE
+
+    def _turn(self) -> bool:
+        """One round of the loop; True when the agent is done."""
+        self._heed_signals()
+        self._poll()
+        self._drop_fenced()
+        self._end_hung()
+        if self._ending is not None:
+            if self._jobs and time.monotonic() < self._deadline:
+                self._yield_all()
+            else:
+                return True
+        elif not self._paused:
+            self._fill()
+            if self._spent and not self._jobs:
+                return True
+        for slot, event in self._pool.wait(0.2):
+            if slot in self._jobs:
+                self._hear(slot, self._jobs[slot], event)
+        self._progress.update(self._view())
+        return False
+
+    # What the outside wants.
+
+    def _heed_signals(self) -> None:
+        if not self._signals:
+            return
+        if signal.SIGTERM in self._signals:
+            self._end(Ending.INTERRUPTED, self._times.stop_grace_seconds)
+        elif len(self._signals) == 1:
+            if self._ending is None:
+                self._progress.say(
+                    f"interrupted: running epochs may end (at most {self._times.interrupt_grace_seconds:.0f} s);"
+                    " Ctrl-C again to stop at once. The same command continues."
+                )
+            self._end(Ending.INTERRUPTED, self._times.interrupt_grace_seconds)
+        else:
+            self._end(Ending.INTERRUPTED, 0.0)
+
+    def _end(self, ending: Ending, grace_seconds: float, error: HpoError | None = None) -> None:
+        deadline = time.monotonic() + grace_seconds
+        if self._ending is None:
+            self._ending, self._deadline = ending, deadline
+            self._stopping_error = error
+        else:
+            self._deadline = min(self._deadline, deadline)
+
+    def _poll(self) -> None:
+        now = time.monotonic()
+        if now - self._swept >= self._times.sweep_seconds or not self._swept:
+            self._swept = now
+            self._books.sweep()
+        if now - self._polled < self._times.poll_seconds and self._polled:
+            return
+        self._polled = now
+        self._standing = self._books.standing()
+        if self._finished_before is None:
+            self._finished_before = self._standing.counts.finished
+        control = self._standing.control
+        if control == "stop" and self._ending is None:
+            self._progress.say("the study was stopped: hpo launch continues it")
+            self._end(Ending.DONE, self._times.stop_grace_seconds)
+        if self._timeout_at is not None and now >= self._timeout_at and self._ending is None:
+            self._progress.say("the time is up: the same command continues")
+            self._end(Ending.DONE, self._times.stop_grace_seconds)
+        if (control == "pause") != self._paused:
+            self._paused = control == "pause"
+            for slot in self._jobs:
+                self._pool.send(slot, Hold() if self._paused else Resume())
+            for job in self._jobs.values():
+                job.heard = now
+
+    def _yield_all(self) -> None:
+        for slot, job in self._jobs.items():
+            if not job.yielding:
+                job.yielding = True
+                self._pool.send(slot, Yield())
+
+    # Filling slots.
+
+    def _fill(self) -> None:
+        if not self._pool.ready or self._ending is not None:
+            return
+        for slot in self._pool.free_slots():
+            if slot in self._jobs:
+                continue
+            claim = self._books.claim(slot, self._pool.devices[slot].name)
+            if isinstance(claim, NoWork):
+                self._spent = claim is NoWork.DONE
+                return
+            self._spent = False
+            self._start(slot, claim)
+
+    def _start(self, slot: int, claim: Claim) -> None:
+        trial_id, number, params = self._books.sample(claim)
+        job = self._jobs[slot] = Job(claim, trial_id, number, params)
+        self._pool.start(
+            slot,
+            Start(
+                params=params,
+                seed=claim.seed,
+                epochs=self._spec.epochs,
+                metric=self._spec.metric,
+                device=self._pool.devices[slot],
+                checkpoints=str(trial_folder(self._checkpoints, self._study, claim.token).path),
+                log=str(self._logs / f"trial-{number}-attempt-{claim.attempt_id}.log"),
+                memory_bytes=self._memory_bytes,
+            ),
+        )
+        job.heard = time.monotonic()
+
+    # What trainers say.
+
+    def _hear(self, slot: int, job: Job, event: FromTrainer | Died) -> None:
+        job.heard = time.monotonic()
+        try:
+            match event:
+                case Started(pid, resumed_from, history):
+                    self._books.begin(job.claim.attempt_id, pid, resumed_from)
+                    # Epochs of the checkpoint that a dead agent had not reported yet.
+                    self._record(job, history)
+                case Tick(epoch, fraction, images_per_second):
+                    job.epoch, job.fraction = epoch - 1, fraction
+                    job.images_per_second = images_per_second
+                case Epoch(record):
+                    self._epoch(slot, job, record)
+                case Finished():
+                    self._finished(slot, job, event)
+                case Died(reason):
+                    self._died(slot, job, reason)
+        except LeaseLostError:
+            self._fenced(slot, job)
+
+    def _record(self, job: Job, records: Sequence[EpochRecord]) -> None:
+        if not records:
+            return
+        values = self._books.record(job.claim.attempt_id, job.trial_id, records)
+        job.epoch, job.fraction = records[-1].epoch, 0.0
+        job.images_per_second = records[-1].metrics.get("images_per_second", job.images_per_second)
+        if values:
+            job.value = values[max(values)]
+
+    def _epoch(self, slot: int, job: Job, record: EpochRecord) -> None:
+        self._record(job, [record])
+        if record.epoch >= self._spec.epochs:
+            return
+        if self._ending is None and self._books.should_prune(job.trial_id):
+            self._pool.send(slot, Prune())
+        else:
+            self._pool.send(slot, Go(record.epoch))
+
+    def _finished(self, slot: int, job: Job, finished: Finished) -> None:
+        match finished.outcome:
+            case "yielded":
+                self._books.release(job.claim.attempt_id)
+                del self._jobs[slot]
+                return
+            case "disk":
+                self._books.release(job.claim.attempt_id)
+                del self._jobs[slot]
+                self._end(Ending.DONE, self._times.stop_grace_seconds, DiskFullError(finished.error))
+                return
+        value = job.value if finished.outcome in ("complete", "pruned") else None
+        self._books.settle(job.claim.attempt_id, finished.outcome, value, finished.error, finished.traceback)
+        del self._jobs[slot]
+        trial_folder(self._checkpoints, self._study, job.claim.token).delete()
+        self._polled = 0.0
+        self._tell_user(job, finished.outcome, value, finished.error)
+        if finished.outcome == "bug":
+            self._consider_bugs()
+
+    def _died(self, slot: int, job: Job, reason: str, kind: str = "lost") -> None:
+        self._books.lose(job.claim.attempt_id, reason, kind)
+        del self._jobs[slot]
+        self._progress.say(f"trial {job.number} lost after {job.epoch} epochs: {reason}")
+        self._polled = 0.0
+        self._consider_bugs()
+
+    def _tell_user(self, job: Job, outcome: str, value: float | None, error: str) -> None:
+        seconds = time.monotonic() - job.began
+        counts = self._standing.counts if self._standing is not None else None
+        if counts is not None and outcome not in ("bug", "hung"):
+            pruned = int(outcome != "complete")
+            counts = replace(
+                counts, complete=counts.complete + 1 - pruned, pruned=counts.pruned + pruned
+            )
+            assert self._standing is not None
+            self._standing = replace(self._standing, counts=counts)
+        self._progress.trial_ended(
+            TrialEnd(job.number, outcome, value, job.epoch, seconds, job.params, error), counts
+        )
+
+    def _consider_bugs(self) -> None:
+        """Stop early where the objective itself is broken, or where nothing ever finishes."""
+        most = min(SAME_BUG, self._spec.max_failed)
+        bug = self._books.same_bug(most)
+        if bug is not None:
+            error, traceback = bug
+            message = (
+                f"the first {most} trials all failed with {error}: mend the objective and run the same"
+                f" command again (hpo trials --study {self._study} lists them)"
+            )
+            self._end(Ending.DONE, 0.0, ObjectiveFailedError(message, traceback))
+            return
+        failed, error = self._books.failed()
+        if failed >= self._spec.max_failed:
+            message = (
+                f"{failed} trials have failed (--max-failed {self._spec.max_failed}), the last with: {error};"
+                f" hpo trials --study {self._study} lists them"
+            )
+            self._end(Ending.DONE, self._times.stop_grace_seconds, ObjectiveFailedError(message))
+
+    # What goes wrong.
+
+    def _drop_fenced(self) -> None:
+        fenced = self._keeper.fenced()
+        for slot, job in list(self._jobs.items()):
+            if job.claim.attempt_id in fenced:
+                self._fenced(slot, job)
+
+    def _fenced(self, slot: int, job: Job) -> None:
+        self._pool.kill(slot)
+        self._jobs.pop(slot, None)
+        self._progress.say(f"trial {job.number} is trained by another agent now: this attempt was ended")
+
+    def _end_hung(self) -> None:
+        limit = self._times.hung_seconds
+        if limit is None or self._paused:
+            return
+        for slot, job in list(self._jobs.items()):
+            if time.monotonic() - job.heard > limit:
+                self._pool.kill(slot)
+                self._died(slot, job, f"no progress for {limit:.0f} s", "hung")
+
+    def _abandon_all(self) -> None:
+        """End what still runs at its last checkpoint, and release it for others."""
+        for slot, job in list(self._jobs.items()):
+            self._pool.kill(slot)
+            del self._jobs[slot]
+            # Where the database is away, the lease runs out instead.
+            with suppress(HpoError):
+                self._books.release(job.claim.attempt_id)
+
+    # What is shown.
+
+    def _view(self) -> View:
+        standing = self._standing
+        assert standing is not None
+        elapsed = time.monotonic() - self._began
+        done_here = standing.counts.finished - (self._finished_before or 0)
+        eta = elapsed / done_here * standing.counts.left if done_here > 0 else None
+        note = ""
+        if self._keeper.unreachable:
+            note = f"training goes on; {self._keeper.unreachable}"
+        elif self._paused:
+            note = "paused: hpo resume goes on"
+        elif self._ending is not None:
+            note = "stopping: running epochs may end"
+        waiting = "" if self._pool.ready else "loading the objective and its data"
+        slots = [
+            SlotView(device.name, None, note=waiting)
+            if slot not in self._jobs
+            else _slot_view(device.name, self._jobs[slot], self._spec.epochs)
+            for slot, device in enumerate(self._pool.devices)
+        ]
+        return View(
+            self._study, self._spec.metric, standing.counts, standing.best, slots, elapsed, eta, note
+        )
+
+
+def _slot_view(device: str, job: Job, epochs: int) -> SlotView:
+    return SlotView(
+        device, job.number, job.epoch, epochs, job.fraction, job.value, job.images_per_second
+    )

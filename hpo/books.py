@@ -1,0 +1,210 @@
+"""An agent's dealings with the database, each of which survives an outage and can be repeated.
+
+Every decision is first committed to our own tables under the attempt's lease, then told to Optuna,
+then noted as told; whoever comes later completes what a dead agent left in between.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from optuna.exceptions import UpdateFinishedTrialError
+from sqlalchemy import Connection, text
+
+from hpo.host import host_name, is_dead, process_identity
+from hpo.messages import EpochRecord
+from hpo.provenance import versions
+from hpo.search import Search, find_created, stray_trials
+from hpo.spec import StudySpec
+from objectives.base import Params
+from storage import budget, leases
+from storage.budget import Claim, Counts, NoWork
+from storage.engine import Database
+from storage.leases import LeaseTimes
+from storage.retry import Retry
+
+T = TypeVar("T")
+
+STALE_SECONDS = 30.0
+"""A decision that Optuna has not heard of for so long was left behind by an agent that died."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What an agent must know of its study every second."""
+
+    control: str
+    counts: Counts
+    best: tuple[int, float, Mapping[str, Any]] | None
+    """Number, value and params of the best complete trial."""
+
+
+class Books:
+    """One agent's books of one study."""
+
+    def __init__(
+        self,
+        database: Database,
+        study_id: int,
+        name: str,
+        spec: StudySpec,
+        slots: int,
+        retry: Retry,
+        times: LeaseTimes,
+    ) -> None:
+        self.times = times
+        self.host = host_name()
+        self._database = database
+        self._study_id = study_id
+        self._spec = spec
+        self._retry = retry
+        self._best_of: int | None = None
+        self._best: tuple[int, float, Mapping[str, Any]] | None = None
+        self.agent_id, ordinal = self._write(
+            lambda c: leases.join(
+                c, study_id, self.host, os.getpid(), process_identity(), slots, versions()
+            )
+        )
+        self._search = self._call(lambda: Search(name, spec, database.optuna, ordinal))
+
+    def claim(self, slot: int, device: str) -> Claim | NoWork:
+        """A share of the budget to train in a slot, or why there is none."""
+        return self._write(
+            lambda c: budget.claim(
+                c, self._study_id, self.agent_id, self.host, slot, device, self.times.lease_seconds
+            )
+        )
+
+    def sample(self, claim: Claim) -> tuple[int, int, Params]:
+        """The Optuna trial of a claim: its id, number and params, made now if they are not yet."""
+        if claim.trial_id is not None and claim.number is not None and claim.params is not None:
+            return claim.trial_id, claim.number, dict(claim.params)
+        maybe_created = not claim.fresh
+
+        def create() -> tuple[int, int]:
+            nonlocal maybe_created
+            found = self._find_created(claim.token) if maybe_created else None
+            maybe_created = True
+            return found or self._search.create(claim)
+
+        trial_id, number = self._call(create)
+        # Before sampling, so that the trial has an owner should this agent die meanwhile.
+        self._write(lambda c: budget.attach(c, claim.token, trial_id, number, None))
+        params = self._call(lambda: self._search.suggest(trial_id))
+        self._write(lambda c: budget.attach(c, claim.token, trial_id, number, params))
+        return trial_id, number, params
+
+    def begin(self, attempt_id: int, pid: int, resumed_from: int) -> None:
+        """Note that an attempt's trainer runs."""
+        self._write(lambda c: leases.begin(c, attempt_id, pid, resumed_from))
+
+    def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> dict[int, float]:
+        """Keep epochs and report them to Optuna; returns the objective's metric that stands for each."""
+        rows = [(record.epoch, record.metrics, record.seconds) for record in records]
+        stored = self._write(lambda c: leases.record(c, attempt_id, rows))
+        metric = self._spec.metric
+        values = {epoch: metrics[metric] for epoch, metrics in sorted(stored.items()) if metric in metrics}
+        for epoch, value in values.items():
+            self._call(lambda e=epoch, v=value: self._search.report(trial_id, e, v))  # type: ignore[misc]
+        return values
+
+    def should_prune(self, trial_id: int) -> bool:
+        """Whether the study's pruner gives the trial up now."""
+        return self._call(lambda: self._search.should_prune(trial_id))
+
+    def settle(
+        self, attempt_id: int, outcome: str, value: float | None, error: str = "", traceback: str = ""
+    ) -> None:
+        """Decide a trial for good and tell Optuna.
+
+        Raises:
+            LeaseLostError: another agent holds the trial now, so this outcome does not count.
+        """
+        self._write(lambda c: leases.settle(c, attempt_id, outcome, value, error, traceback))
+        self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
+
+    def release(self, attempt_id: int) -> None:
+        """Give a trial back, to be resumed by any agent."""
+        self._write(lambda c: leases.release(c, attempt_id))
+
+    def lose(self, attempt_id: int, reason: str, kind: str = "lost") -> None:
+        """End an attempt whose trainer died; after too many of them its trial is failed."""
+        self._write(lambda c: leases.lose(c, attempt_id, reason, self._spec.max_lost, kind))
+        self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
+
+    def standing(self) -> Standing:
+        """The study's control, books and best trial, after ending leases that have run out."""
+
+        def read(c: Connection) -> tuple[str, Counts]:
+            leases.reap(c, self._study_id, self._spec.max_lost)
+            control = c.execute(
+                text("SELECT control FROM hpo.studies WHERE study_id = :s"), {"s": self._study_id}
+            ).scalar_one_or_none()
+            # Deleted while we worked: the same as stopped.
+            return (control, budget.count(c, self._study_id)) if control else ("stop", _NOTHING)
+
+        control, counts = self._write(read)
+        if counts.complete != self._best_of:
+            self._best_of, self._best = counts.complete, self._write(self._find_best)
+        return Standing(control, counts, self._best)
+
+    def sweep(self) -> None:
+        """Complete what agents that died left behind: their leases, untold outcomes, stray trials."""
+        for agent_id, pid, process in self._write(
+            lambda c: leases.agents_of_host(c, self._study_id, self.host)
+        ):
+            if pid != os.getpid() and is_dead(process):
+                self._write(lambda c, a=agent_id: leases.reap_agent(c, a, self._spec.max_lost))  # type: ignore[misc]
+        self._tell(self._write(lambda c: budget.untold(c, self._study_id, STALE_SECONDS)))
+        for trial_id, number in self._write(lambda c: stray_trials(c, self._study_id)):
+            self._finish(trial_id, number, "lost", None)
+
+    def same_bug(self, at_least: int) -> tuple[str, str] | None:
+        """Error and traceback, when all that this study's trials have shown is one bug."""
+        return self._write(lambda c: budget.same_bug(c, self._study_id, self.agent_id, at_least))
+
+    def failed(self) -> tuple[int, str]:
+        """Trials failed since this agent began, and the last error."""
+        return self._write(lambda c: budget.failed_since(c, self._study_id, self.agent_id))
+
+    def leave(self) -> None:
+        """Say goodbye and release whatever is still held."""
+        self._write(lambda c: leases.leave(c, self.agent_id))
+
+    def _tell(self, decided: Sequence[budget.Untold]) -> None:
+        for trial in decided:
+            self._finish(trial.trial_id, trial.number, trial.outcome, trial.value)
+            self._write(lambda c, token=trial.token: budget.told(c, token))  # type: ignore[misc]
+
+    def _finish(self, trial_id: int, number: int, outcome: str, value: float | None) -> None:
+        try:
+            self._call(lambda: self._search.tell(trial_id, number, outcome, value))
+        except UpdateFinishedTrialError:
+            # Another agent was telling the same at the same moment.
+            return
+
+    def _find_created(self, token: int) -> tuple[int, int] | None:
+        return self._database.transaction(lambda c: find_created(c, self._study_id, token))
+
+    def _find_best(self, connection: Connection) -> tuple[int, float, Mapping[str, Any]] | None:
+        order = "ASC" if self._spec.direction == "minimize" else "DESC"
+        row = connection.execute(
+            text(
+                "SELECT number, value, params FROM hpo.trials WHERE study_id = :s AND outcome = 'complete'"
+                f" AND value IS NOT NULL ORDER BY value {order}, number LIMIT 1"
+            ),
+            {"s": self._study_id},
+        ).one_or_none()
+        return (row.number, row.value, row.params) if row is not None else None
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        return self._database.transaction(work, self._retry)
+
+    def _call(self, call: Callable[[], T]) -> T:
+        return self._database.retried(call, self._retry)
+
+
+_NOTHING = Counts(0, 0, 0, 0, 0, 0)

@@ -1,0 +1,125 @@
+"""Where an interrupted trial goes on: one folder a trial, one file an epoch, written atomically.
+
+A file is a NumPy `.npz` (a zip, so that every array carries a checksum) that holds the state an
+objective saved and, as JSON, the epochs trained so far. It is written beside its final name,
+synced and renamed, so a file with the final name is whole unless the disk itself fails; should
+one be damaged all the same, the one before is used.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpo.errors import DiskFullError
+from hpo.messages import EpochRecord
+
+KEPT = 2
+"""Checkpoints kept of a trial: the newest, and the one before in case the newest is damaged."""
+
+_HEADER = "__header__"
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was known at the end of an epoch."""
+
+    epoch: int
+    history: tuple[EpochRecord, ...]
+    state: Mapping[str, Any]
+
+
+class CheckpointFolder:
+    """The checkpoints of one trial."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, history: Sequence[EpochRecord], state: Mapping[str, Any]) -> None:
+        """Keep `state` as the end of the last epoch of `history`; older files than `KEPT` go.
+
+        Raises:
+            DiskFullError: there is no space; what was there before is untouched.
+        """
+        epoch = history[-1].epoch
+        arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+        header = {
+            "history": [asdict(record) for record in history],
+            "values": {name: value for name, value in state.items() if name not in arrays},
+        }
+        # As bytes, not as a string array: NumPy stores those with four bytes a character.
+        arrays[_HEADER] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+        final = self.path / f"epoch-{epoch:06d}.npz"
+        partial = final.with_suffix(".partial")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(final)
+            _sync_folder(self.path)
+        except OSError as exc:
+            partial.unlink(missing_ok=True)
+            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFullError(
+                    f"no space left for checkpoints in {self.path.parent}: free some and run the same"
+                    " command again; trials go on from their last checkpoint"
+                ) from exc
+            raise
+        for old in self._files()[:-KEPT]:
+            old.unlink(missing_ok=True)
+
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint that can be read; None where there is none."""
+        for path in reversed(self._files()):
+            try:
+                return _read(path)
+            except _DAMAGED:
+                continue
+        return None
+
+    def delete(self) -> None:
+        """Remove the folder and all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.path.glob("epoch-*.npz"))
+
+
+def trial_folder(checkpoints: Path, study: str, token: int) -> CheckpointFolder:
+    """The folder of the trial that holds this share of the study's budget."""
+    return CheckpointFolder(study_folder(checkpoints, study) / f"trial-{token}")
+
+
+def study_folder(checkpoints: Path, study: str) -> Path:
+    """The folder of all checkpoints of a study."""
+    return checkpoints / study
+
+
+def _read(path: Path) -> Checkpoint:
+    with np.load(path, allow_pickle=False) as file:
+        header = json.loads(file[_HEADER].tobytes())
+        state = {name: file[name] for name in file.files if name != _HEADER}
+    history = tuple(EpochRecord(**record) for record in header["history"])
+    return Checkpoint(history[-1].epoch, history, {**state, **header["values"]})
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a rename in this folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

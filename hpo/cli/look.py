@@ -1,0 +1,292 @@
+"""Commands that look at studies and objectives: ls, status, trials, best, objectives."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from hpo import numbers
+from hpo.cli import options, output
+from hpo.cli.options import Duration, ObjectiveName, option
+
+if TYPE_CHECKING:
+    from hpo.study import StudyStatus
+    from objectives.base import Description
+
+
+@click.command()
+@options.json_option
+@options.storage_option
+def ls(as_json: bool, storage: str | None) -> None:
+    """List all studies, the newest first."""
+    from hpo.study import list_studies
+
+    with options.opened(storage) as database:
+        found = list_studies(database)
+    if as_json:
+        output.echo_json([study.to_json() for study in found])
+        return
+    if not found:
+        click.echo("no study yet; begin one: hpo launch --study digits-cnn --trials 12")
+        return
+    output.echo_table(
+        ("study", "condition", "finished", "failed", "running", "best", "metric", "objective", "created"),
+        [
+            (
+                study.name,
+                study.condition,
+                f"{study.finished}/{study.budget}",
+                str(study.failed),
+                str(study.running),
+                numbers.metric(study.best_value),
+                study.metric,
+                study.objective,
+                f"{study.created_at:%Y-%m-%d %H:%M}Z",
+            )
+            for study in found
+        ],
+        right=("finished", "failed", "running", "best"),
+    )
+
+
+@click.command()
+@options.study_option
+@option("--watch", is_flag=True, show_default="off", help="Show it anew until the study is finished.")
+@option(
+    "--every",
+    metavar="TIME",
+    type=Duration(),
+    default="2s",
+    help="How often --watch looks.",
+)
+@options.json_option
+@options.storage_option
+def status(study: str, watch: bool, every: float, as_json: bool, storage: str | None) -> None:
+    """Show where a study stands.
+
+    Trials of the total, the best so far, agents that are alive, and what runs now.
+    With --watch and --json, one line of JSON each time.
+    """
+    from hpo.study import study_status
+
+    with options.opened(storage) as database:
+        if not watch:
+            found = study_status(database, study)
+            if as_json:
+                output.echo_json(found.to_json())
+            else:
+                click.echo(_status_text(found))
+            return
+        while True:
+            found = study_status(database, study)
+            if as_json:
+                output.echo_json(found.to_json(), indent=None)
+            else:
+                if output.on_terminal():
+                    click.clear()
+                click.echo(_status_text(found) + ("" if output.on_terminal() else "\n"))
+            if found.condition in ("finished", "stopped"):
+                return
+            time.sleep(every)
+
+
+def _status_text(found: StudyStatus) -> str:
+    outcomes = ", ".join(f"{number} {outcome}" for outcome, number in found.outcomes.items())
+    facts = [
+        ("study", f"{found.name}: {found.condition}{_next_step(found)}"),
+        ("objective", f"{found.objective}, {found.direction} {found.metric}"),
+        (
+            "trials",
+            f"{found.finished} of {found.budget} finished, {found.running} running, {found.waiting} waiting, "
+            f"{found.failed} failed" + (f" ({outcomes})" if outcomes else ""),
+        ),
+    ]
+    if found.best_number is not None:
+        best = f"{numbers.metric(found.best_value)} in trial {found.best_number}: "
+        facts.append(("best", best + numbers.parameters(found.best_params)))
+    mean = f", {found.mean_epochs:.1f} of {found.epochs_per_trial} a trial" if found.mean_epochs else ""
+    facts.append(("epochs", f"{found.epochs_trained} trained{mean}"))
+    left = f", about {numbers.duration(found.remaining_seconds)} left" if found.remaining_seconds else ""
+    facts.append(("elapsed", f"{numbers.duration(found.elapsed_seconds)}{left}"))
+    facts += [
+        (
+            "agent",
+            f"{agent.host} pid {agent.pid}: {agent.slots} slot{'s' if agent.slots > 1 else ''}, "
+            f"seen {numbers.duration(agent.seen_seconds)} ago",
+        )
+        for agent in found.agents
+    ]
+    lines = [f"{name:<9}  {value}" for name, value in facts]
+    if found.slots:
+        rows = [
+            (
+                str(slot.number) if slot.number is not None else "",
+                f"{slot.epoch}/{found.epochs_per_trial}",
+                numbers.metric(slot.metric),
+                numbers.duration(slot.seconds),
+                slot.device,
+                slot.host,
+            )
+            for slot in found.slots
+        ]
+        headers = ("running", "epoch", found.metric, "for", "device", "host")
+        lines += ["", *output.plain_table(headers, rows, ("running", "epoch", found.metric, "for"))]
+    return "\n".join(lines)
+
+
+def _next_step(found: StudyStatus) -> str:
+    steps = {
+        "finished": f" (next: hpo retrain --study {found.name}, or more --trials)",
+        "idle": f" (no agent is alive; continue it: hpo launch --study {found.name})",
+        "paused": f" (go on: hpo resume --study {found.name})",
+        "stopped": f" (continue it: hpo launch --study {found.name})",
+    }
+    return steps.get(found.condition, "")
+
+
+@click.command()
+@options.study_option
+@option(
+    "--sort",
+    type=options.NearestChoice(("number", "value", "seconds")),
+    default="number",
+    help="Order: by number, the best value first, or the longest first.",
+)
+@option("--csv", "as_csv", is_flag=True, show_default="off", help="Print CSV with numbers in full precision.")
+@options.json_option
+@options.storage_option
+def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | None) -> None:
+    """List a study's trials: values, parameters, why each ended."""
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other", click.get_current_context())
+    from hpo.study import sorted_trials, trial_rows
+
+    with options.opened(storage) as database:
+        rows = sorted_trials(database, study, sort) if sort != "number" else trial_rows(database, study)
+    if as_json:
+        output.echo_json([row.to_json() for row in rows])
+        return
+    names = list(dict.fromkeys(name for row in rows for name in row.params))
+    headers = ("number", "state", "value", "epochs", "seconds", "attempts", *names, "why")
+    if as_csv:
+        output.echo_csv(
+            headers,
+            [
+                (
+                    row.number,
+                    row.state,
+                    row.value,
+                    row.epochs,
+                    round(row.seconds, 3),
+                    row.attempts,
+                    *(row.params.get(name) for name in names),
+                    row.why,
+                )
+                for row in rows
+            ],
+        )
+        return
+    if not rows:
+        click.echo(f"study {study} has no trial yet")
+        return
+    output.echo_table(
+        headers,
+        [
+            (
+                "" if row.number is None else str(row.number),
+                row.state,
+                numbers.metric(row.value),
+                str(row.epochs),
+                f"{row.seconds:.1f}",
+                str(row.attempts),
+                *(numbers.parameter(row.params[name]) if name in row.params else "" for name in names),
+                row.why,
+            )
+            for row in rows
+        ],
+        right=("number", "value", "epochs", "seconds", "attempts"),
+    )
+
+
+@click.command()
+@options.study_option
+@options.json_option
+@options.storage_option
+def best(study: str, as_json: bool, storage: str | None) -> None:
+    """Show the best complete trial: value, parameters, metrics."""
+    from hpo.study import best_trial
+
+    with options.opened(storage) as database:
+        found = best_trial(database, study)
+    if as_json:
+        output.echo_json(found.to_json())
+        return
+    output.echo_facts(
+        [
+            ("study", f"{found.study} ({found.objective})"),
+            ("trial", str(found.number)),
+            (found.metric, f"{numbers.metric(found.value)} ({found.direction}d)"),
+            ("epochs", str(found.epochs)),
+            ("seed", str(found.seed)),
+            *((name, numbers.parameter(value)) for name, value in found.params.items()),
+        ]
+    )
+    others = " ".join(
+        f"{name}={numbers.metric(value)}" for name, value in found.metrics.items() if name != found.metric
+    )
+    if others:
+        click.echo(f"after its last epoch: {others}")
+    click.echo(f"next: hpo retrain --study {study}, or hpo export --study {study}")
+
+
+@click.command()
+@click.argument("reference", metavar="[NAME]", required=False, type=ObjectiveName())
+@options.json_option
+def objectives(reference: str | None, as_json: bool) -> None:
+    """Show what can be tuned: the shipped objectives, or one.
+
+    NAME may also be package.module:Class or path/to/file.py:Class.
+    """
+    from objectives.loader import describe, names
+
+    found = [describe(name) for name in ([reference] if reference else names())]
+    if as_json:
+        from hpo.spec import space_to_json
+
+        output.echo_json(
+            [
+                {
+                    "name": one.name,
+                    "summary": one.summary,
+                    "dataset": one.dataset,
+                    "epochs": one.epochs,
+                    "metric": one.metric,
+                    "direction": one.direction,
+                    "space": space_to_json(one.space),
+                    "first": list(one.first),
+                }
+                for one in found
+            ]
+        )
+        return
+    for index, one in enumerate(found):
+        if index:
+            click.echo()
+        _echo_objective(one)
+
+
+def _echo_objective(one: Description) -> None:
+    from hpo.space_words import in_words
+
+    click.echo(f"{click.style(one.name, bold=True)}: {one.summary or 'no summary'}")
+    click.echo(
+        f"  data {one.dataset or 'of its own'}; {one.epochs} epoch{'s' if one.epochs != 1 else ''}; "
+        f"{one.direction} {one.metric}"
+    )
+    width = max((len(name) for name in one.space), default=0)
+    for name, distribution in one.space.items():
+        click.echo(f"  {name.ljust(width)}  {in_words(distribution)}")
+    for params in one.first:
+        click.echo(f"  tried first: {numbers.parameters(params)}")

@@ -1,0 +1,193 @@
+"""The root command: the groups of `hpo --help`, and where an error becomes a line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from hpo.errors import HpoError, ObjectiveFailedError, UsageError
+
+SECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Run": ("hpo.cli.run", ("launch", "worker", "pause", "resume", "stop", "retrain")),
+    "Look": ("hpo.cli.look", ("ls", "status", "trials", "best", "objectives")),
+    "Use": ("hpo.cli.use", ("export", "data", "doctor", "delete")),
+}
+"""Titles of the help's groups to the module that holds their commands, each under its own name."""
+
+EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class RootGroup(click.Group):
+    """Loads a command's module when it is asked for, and lists commands in groups."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's signature
+        return [name for _, names in SECTIONS.values() for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        for module, names in SECTIONS.values():
+            if cmd_name in names:
+                command = getattr(importlib.import_module(module), cmd_name)
+                assert isinstance(command, click.Command)
+                return command
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not ctx.resilient_parsing and not name.startswith("-"):
+            from hpo.names import did_you_mean
+
+            raise click.UsageError(
+                f"there is no command {name!r}{did_you_mean(name, self.list_commands(ctx))}", ctx
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(name) for name in self.list_commands(ctx))
+        for title, (_, names) in SECTIONS.items():
+            rows = []
+            for name in names:
+                command = self.get_command(ctx, name)
+                assert command is not None
+                rows.append((name.ljust(width), command.get_short_help_str(formatter.width)))
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            click.echo(f"hpo {version('hpo-service')}")
+        except PackageNotFoundError:
+            click.echo("hpo (not installed: run from its sources)")
+        ctx.exit()
+
+
+@click.group(
+    cls=RootGroup,
+    context_settings={"show_default": True, "help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Start here:   hpo launch --study digits-cnn --workers 2 --trials 12
+Every command explains itself: hpo COMMAND --help
+""",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+def cli() -> None:
+    """Hyperparameter optimization for Keras image models.
+
+    A study searches an objective's hyperparameters in many trials, on this machine and on any
+    other that reaches the same PostgreSQL; it can be stopped and continued at any time.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `hpo` and end the process: 0 done, 1 error, 2 usage, 130 interrupted."""
+    code = run(sys.argv[1:] if arguments is None else list(arguments))
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; what went wrong is one line on stderr."""
+    try:
+        result = cli.main(list(arguments), prog_name="hpo", standalone_mode=False)
+    except HpoError as error:
+        if isinstance(error, ObjectiveFailedError) and error.traceback:
+            click.echo(error.traceback.rstrip(), err=True)
+        _complain(_message(error))
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "hpo"
+        _complain(f"{_one_line(error.format_message()).rstrip('.')} (see {where} --help)")
+        return EXIT_USAGE
+    except click.ClickException as error:
+        _complain(_one_line(error.format_message()))
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):
+            return EXIT_INTERRUPTED
+        _complain("aborted: an answer was needed and standard input has ended (see --yes)")
+        return EXIT_ERROR
+    except BrokenPipeError:
+        _silence_stdout()
+        return EXIT_ERROR
+    except SystemExit as stop:
+        # Click itself exits after shell completion and when a pipe to it broke.
+        return stop.code if isinstance(stop.code, int) else EXIT_ERROR
+    except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a line
+        return _bug(error)
+    return result if isinstance(result, int) else 0
+
+
+def _message(error: HpoError) -> str:
+    text = _one_line(str(error))
+    return text or _one_line((type(error).__doc__ or type(error).__name__).splitlines()[0])
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _complain(message: str) -> None:
+    click.echo(f"hpo: {_redacted(message)}", err=True)
+
+
+def _redacted(text: str) -> str:
+    """The text without passwords: those of database URLs, and libpq's `password=…`."""
+    text = re.sub(r"(://[^\s:/@]*):[^\s/]*@", r"\1:***@", text)
+    return re.sub(r"(password=)[^\s&'\"]+", r"\1***", text)
+
+
+def _bug(error: Exception) -> int:
+    what = _one_line(f"{type(error).__name__}: {error}")
+    if os.environ.get("HPO_DEBUG") == "1":
+        click.echo(_redacted("".join(traceback.format_exception(error)).rstrip()), err=True)
+        _complain(f"{what} — this is a bug")
+    else:
+        _complain(f"{what} — this is a bug; its traceback is in {_write_crash(error)}")
+    return EXIT_ERROR
+
+
+def _write_crash(error: Exception) -> str:
+    """Keep the traceback in the home, or in the folder for temporary files where that is not writable."""
+    import tempfile
+    import time
+    from pathlib import Path
+
+    from hpo.settings import Settings
+
+    text = f"hpo {' '.join(sys.argv[1:])}\n\n{''.join(traceback.format_exception(error))}"
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    for folder in (Settings.from_environment().home / "crashes", Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(_redacted(text))
+        except OSError:
+            continue
+        return str(folder / name)
+    return "no file: neither the home nor the temporary folder is writable (HPO_DEBUG=1 shows it)"
+
+
+def _silence_stdout() -> None:
+    """Whoever read our output has gone; let the interpreter's last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,156 @@
+"""Options that several commands share, and the kinds of value they take."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from hpo.settings import Settings
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+    from click.types import OptionHelpExtra
+
+    from storage.engine import Database
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class Option(click.Option):
+    """An option whose `show_default` may be words, shown as they are."""
+
+    def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
+        extra = super().get_help_extra(ctx)
+        if isinstance(self.show_default, str):
+            extra["default"] = self.show_default
+        return extra
+
+
+def option(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
+    """`click.option` with `Option`, its environment variable shown."""
+    return click.option(*names, cls=Option, show_envvar=True, **attributes)
+
+
+class NearestChoice(click.Choice[str]):
+    """A choice whose complaint names the nearest value."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self.choices:
+            return str(value)
+        from hpo.names import did_you_mean
+
+        self._refuse(value, did_you_mean(str(value), self.choices), param, ctx)
+
+    def _refuse(
+        self, value: Any, hint: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> NoReturn:
+        self.fail(f"{value!r} is not one of {', '.join(self.choices)}{hint}", param, ctx)
+
+
+class Duration(click.ParamType[float]):
+    """`90`, `90s`, `15m`, `2h`, `1.5h`, `1d`: seconds."""
+
+    name = "duration"
+    _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value).strip().lower()
+        number, unit = (text[:-1], text[-1]) if text[-1:] in self._UNITS else (text, "s")
+        try:
+            seconds = float(number) * self._UNITS[unit]
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{value!r} is not a length of time: give 90, 90s, 15m, 2h or 1d", param, ctx)
+        return seconds
+
+
+class StudyName(click.ParamType[str]):
+    """The name of a study; a shell completes it."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        return str(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from hpo.completion import study_names_if_near
+
+        names = study_names_if_near(settings(ctx.params.get("storage")))
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+class ObjectiveName(click.ParamType[str]):
+    """A reference to an objective; a shell completes the shipped ones."""
+
+    name = "ref"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        return str(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from objectives.loader import names
+
+        shipped = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+        return shipped or [CompletionItem(incomplete, type="file")]
+
+
+study_option = option(
+    "--study", required=True, metavar="NAME", envvar="HPO_STUDY", type=StudyName(), help="Name of the study."
+)
+storage_option = option(
+    "--storage",
+    metavar="URL",
+    envvar="HPO_STORAGE",
+    show_default="an embedded PostgreSQL in HPO_HOME",
+    help="URL of a PostgreSQL database: postgresql://user:password@host:5432/name. A password is safer in "
+    "the variable than on the command line.",
+)
+data_dir_option = option(
+    "--data-dir",
+    metavar="DIR",
+    envvar="HPO_DATA_DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    show_default="none: bundled or downloaded data only",
+    help="Folder that holds the data sets as <name>.npz.",
+)
+json_option = option("--json", "as_json", is_flag=True, show_default="off", help="Print JSON.")
+
+
+def settings(storage: str | None = None, data_dir: Path | None = None) -> Settings:
+    """The environment's settings with what was given on the command line over them."""
+    found = Settings.from_environment()
+    if storage:
+        found = dataclasses.replace(found, storage=storage)
+    if data_dir is not None:
+        found = dataclasses.replace(found, data_dir=data_dir.expanduser().absolute())
+    return found
+
+
+@contextmanager
+def opened(storage: str | None) -> Iterator[Database]:
+    """The database that the command's `--storage` names; nothing is imported or started before."""
+    from storage.engine import open_database
+
+    found = settings(storage)
+    with open_database(found.storage, found.home) as database:
+        yield database

@@ -1,0 +1,167 @@
+"""Commands that use what there is: export, data, doctor, delete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hpo.cli import options, output
+from hpo.cli.options import NearestChoice, option
+from hpo.errors import DataDamagedError, DiskFullError
+
+
+@click.command()
+@options.study_option
+@option(
+    "--format",
+    "form",
+    type=NearestChoice(("yaml", "json", "toml", "python")),
+    show_default="by the suffix of --output, else yaml",
+    help="Kind of file; the Python one is a script that trains the configuration.",
+)
+@option(
+    "--output",
+    "-o",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    show_default="standard output",
+    help="Where to write it.",
+)
+@options.storage_option
+def export(study: str, form: str | None, output: Path | None, storage: str | None) -> None:
+    """Write the best configuration, ready to train again."""
+    from hpo.export import FORMATS, SUFFIXES, build_config, render
+
+    by_suffix = SUFFIXES.get(output.suffix.lower()) if output else None
+    wanted = next((known for known in FORMATS if known == form), by_suffix or "yaml")
+    with options.opened(storage) as database:
+        text = render(build_config(database, study), wanted)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise DiskFullError(f"{output} cannot be written: {exc.strerror or exc}") from exc
+    click.echo(f"wrote {output}")
+
+
+@click.group()
+def data() -> None:
+    """Download or check the data sets that objectives train on."""
+
+
+@data.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@options.data_dir_option
+def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
+    """Download data sets (mnist, cifar10) into --data-dir, or HPO_HOME/data where none is given."""
+    from objectives.datasets import fetch as fetch_data
+
+    found = options.settings(data_dir=data_dir)
+    folder = found.data_dir or found.home / "data"
+    for name in names:
+        path = fetch_data(name, folder)
+        click.echo(f"{name}: {path if path else 'bundled, nothing to download'}")
+        if path and found.data_dir is None:
+            click.echo(f"let studies find it: export HPO_DATA_DIR={folder}")
+
+
+@data.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@options.data_dir_option
+@options.json_option
+def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None:
+    """Read data sets whole and say what they hold; an unsound one ends with exit code 1."""
+    from objectives.datasets import verify as verify_data
+
+    reports = [verify_data(name, options.settings(data_dir=data_dir).data_dir) for name in names]
+    if as_json:
+        output.echo_json(
+            [
+                {
+                    "name": report.name,
+                    "path": str(report.path) if report.path else None,
+                    "sha256": report.sha256,
+                    "arrays": dict(report.arrays),
+                    "class_counts": {split: list(counts) for split, counts in report.class_counts.items()},
+                    "problems": list(report.problems),
+                }
+                for report in reports
+            ]
+        )
+    else:
+        for report in reports:
+            click.echo(f"{report.name}: {report.path or 'bundled, or in the download cache'}")
+            output.echo_facts(
+                [
+                    *([("  sha256", report.sha256)] if report.sha256 else []),
+                    *((f"  {name}", shape) for name, shape in report.arrays.items()),
+                    *(
+                        (f"  images per class, {split}", " ".join(map(str, counts)))
+                        for split, counts in report.class_counts.items()
+                    ),
+                ]
+            )
+    unsound = [f"{report.name}: {problem}" for report in reports for problem in report.problems]
+    if unsound:
+        raise DataDamagedError("; ".join(unsound))
+
+
+@click.command()
+@options.data_dir_option
+@options.json_option
+@options.storage_option
+def doctor(data_dir: Path | None, as_json: bool, storage: str | None) -> int:
+    """Check this machine, and say what to do.
+
+    Storage, data, accelerators, versions, disk, cores and memory. Exit code 1
+    when something that is needed fails.
+    """
+    from hpo.doctor import examine
+
+    checks = examine(options.settings(storage, data_dir))
+    if as_json:
+        output.echo_json([check.to_json() for check in checks])
+    else:
+        width = max(len(check.name) for check in checks)
+        colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+        for check in checks:
+            result = click.style(check.result.ljust(4), fg=colours[check.result])
+            click.echo(f"{result}  {check.name.ljust(width)}  {check.detail}")
+            if check.remedy:
+                click.echo(f"{' ' * (width + 6)}  -> {check.remedy}")
+    return 1 if any(check.result == "fail" for check in checks) else 0
+
+
+@click.command()
+@options.study_option
+@option("--yes", "-y", is_flag=True, show_default="ask first", help="Do not ask.")
+@option(
+    "--force",
+    is_flag=True,
+    show_default="refuse",
+    help="Delete it even while trials are running; their agents then end.",
+)
+@options.storage_option
+def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
+    """Delete a study with its trials and checkpoints.
+
+    Results of retraining, which are files, stay.
+    """
+    from hpo.study import database_words, delete_study, study_status
+
+    with options.opened(storage) as database:
+        found = study_status(database, study)
+        total = sum(found.outcomes.values()) + found.running + found.waiting
+        where = database_words(database)
+        if not yes and not click.confirm(
+            f"Delete study {study} with {total} trials from {where}? This cannot be undone."
+        ):
+            click.echo("nothing was deleted")
+            return 1
+        number = delete_study(database, study, checkpoints=options.settings(storage).checkpoints, force=force)
+    click.echo(f"deleted study {study} with {number} trials")
+    return 0

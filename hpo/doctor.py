@@ -1,0 +1,196 @@
+"""What `hpo doctor` checks: whether this machine has what a study needs, and how to get what is missing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import subprocess
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from hpo import numbers
+from hpo.errors import HpoError
+from hpo.settings import Settings
+from hpo.slots import usable_cores
+
+Result = Literal["ok", "warn", "fail"]
+
+_GIB = 1024**3
+_LEAST_DISK, _GOOD_DISK = 1 * _GIB, 5 * _GIB
+_LEAST_MEMORY = 2 * _GIB
+_TOOL_SECONDS = 10
+_PACKAGES = ("hpo-service", "optuna", "keras", "tensorflow", "numpy", "sqlalchemy", "psycopg2-binary")
+
+_CACHED = {"cifar10": "cifar-10-batches-py*"}
+"""What Keras calls its download, where that is not `<name>.npz`."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    result: Result
+    detail: str
+    remedy: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Check]:
+    """All checks, in the order in which a study would fail for them."""
+    return [
+        _versions(),
+        _storage(settings),
+        *_data(settings),
+        _accelerators(),
+        _cores(),
+        _memory(),
+        *_disks(settings),
+        _fork(),
+    ]
+
+
+def _versions() -> Check:
+    found, missing = [f"python {'.'.join(map(str, _python()))}"], []
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            missing.append(package)
+    if not missing:
+        return Check("versions", "ok", ", ".join(found))
+    # Without its own metadata the project still runs from its sources.
+    result: Result = "warn" if missing == ["hpo-service"] else "fail"
+    detail = f"{', '.join(found)}; not installed: {', '.join(missing)}"
+    return Check("versions", result, detail, "pip install hpo-service")
+
+
+def _python() -> tuple[int, int, int]:
+    import sys
+
+    return sys.version_info[:3]
+
+
+def _storage(settings: Settings) -> Check:
+    from sqlalchemy import text
+
+    from storage.engine import open_database
+
+    try:
+        with open_database(settings.storage, settings.home) as database:
+            server, studies = database.transaction(
+                lambda connection: (
+                    connection.scalar(text("SHOW server_version")),
+                    connection.scalar(text("SELECT count(*) FROM hpo.studies")),
+                )
+            )
+            kind = f"embedded in {settings.home}" if database.embedded else database.shown
+    except HpoError as error:
+        return Check("storage", "fail", str(error), "hpo doctor again once it is reachable")
+    return Check("storage", "ok", f"PostgreSQL {str(server).split()[0]}, {kind}, {studies} studies")
+
+
+def _data(settings: Settings) -> list[Check]:
+    from objectives.datasets import SHIPPED
+
+    return [_data_set(name, dataset.download, settings.data_dir) for name, dataset in SHIPPED.items()]
+
+
+def _data_set(name: str, download: str | None, data_dir: Path | None) -> Check:
+    """Whether it is there, not whether it is sound: `hpo data verify` reads it whole."""
+    label = f"data {name}"
+    file = data_dir / f"{name}.npz" if data_dir else None
+    if file is not None and file.is_file():
+        if not os.access(file, os.R_OK):
+            return Check(label, "fail", f"{file} may not be read", f"chmod a+r {file}")
+        return Check(label, "ok", f"{file}, {numbers.size(file.stat().st_size)}")
+    if download is None:
+        return Check(label, "ok", "bundled with scikit-learn")
+    cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
+    if any(cache.glob(_CACHED.get(name, f"{name}.npz"))):
+        return Check(label, "ok", f"in the download cache {cache}")
+    return Check(
+        label,
+        "warn",
+        f"not on this machine{f' (no {file})' if file else ''}; it is downloaded when it is first needed",
+        f"hpo data fetch {name}, or put {name}.npz into HPO_DATA_DIR",
+    )
+
+
+def _accelerators() -> Check:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return Check("accelerators", "ok", "no nvidia-smi: trials train on the processor")
+    query = [tool, "--query-gpu=index,name,memory.total", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(query, capture_output=True, text=True, timeout=_TOOL_SECONDS, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = " ".join(str(getattr(error, "stderr", None) or error).split())
+        return Check("accelerators", "warn", f"nvidia-smi fails: {reason}", "repair the NVIDIA driver")
+    gpus = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
+    return Check("accelerators", "ok", "; ".join(gpus) or "nvidia-smi finds no GPU")
+
+
+def _cores() -> Check:
+    usable, there = len(usable_cores()), os.cpu_count() or 1
+    confined = f" of {there}" if usable < there else ""
+    return Check("cores", "ok", f"{usable}{confined} usable")
+
+
+def _memory() -> Check:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    limit = _memory_limit()
+    total = min(memory.total, limit) if limit else memory.total
+    detail = f"{numbers.size(min(memory.available, total))} free of {numbers.size(total)}"
+    if total < _LEAST_MEMORY:
+        return Check("memory", "warn", detail, "TensorFlow and one trial need about 2 GiB")
+    return Check("memory", "ok", detail)
+
+
+def _memory_limit() -> int | None:
+    """That of the container, where there is one."""
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            return int(Path(file).read_text())
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _disks(settings: Settings) -> list[Check]:
+    return [
+        _disk("disk home", settings.home),
+        *([_disk("disk checkpoints", settings.checkpoints)] if not _inside(settings) else []),
+    ]
+
+
+def _inside(settings: Settings) -> bool:
+    return settings.checkpoints.is_relative_to(settings.home)
+
+
+def _disk(name: str, folder: Path) -> Check:
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not os.access(there, os.W_OK):
+        return Check(name, "fail", f"{there} may not be written", "choose another folder with HPO_HOME")
+    free = shutil.disk_usage(there).free
+    detail = f"{numbers.size(free)} free for {folder}"
+    if free < _LEAST_DISK:
+        return Check(name, "fail", detail, "free some space, or choose another folder with HPO_HOME")
+    if free < _GOOD_DISK:
+        return Check(name, "warn", detail, "checkpoints of large models may fill it")
+    return Check(name, "ok", detail)
+
+
+def _fork() -> Check:
+    if "fork" in multiprocessing.get_all_start_methods():
+        return Check("fork", "ok", "trials start in milliseconds, forked from a warm process")
+    return Check("fork", "warn", "not available here: each trial imports Keras anew", "use Linux or macOS")

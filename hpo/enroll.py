@@ -1,0 +1,256 @@
+"""Creates a study with its spec, or checks that a request fits the study that exists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from sqlalchemy import Connection, text
+
+from hpo.errors import StudyConflictError
+from hpo.narrow import narrow_space
+from hpo.requests import LaunchDefaults, LaunchRequest
+from hpo.search import known_good_within
+from hpo.spec import StudySpec, space_from_json, space_to_json
+from hpo.strategies import startup_trials
+from objectives.base import DataOptions, Description
+from storage.engine import Database
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A study as it is stored."""
+
+    study_id: int
+    name: str
+    spec: StudySpec
+    budget: int
+    control: str
+
+
+def find(database: Database, name: str) -> Enrolled | None:
+    """The study of that name, or None."""
+
+    def read(c: Connection) -> Enrolled | None:
+        row = c.execute(
+            text("SELECT study_id, name, spec, budget, control FROM hpo.studies WHERE name = :n"), {"n": name}
+        ).one_or_none()
+        if row is None:
+            return None
+        return Enrolled(row.study_id, row.name, StudySpec.from_json(row.spec), row.budget, row.control)
+
+    return database.transaction(read)
+
+
+def data_options(request: LaunchRequest, existing: Enrolled | None) -> DataOptions:
+    """Which part of the data the study trains on; the folder it lies in is each host's own affair."""
+    return existing.spec.data if existing else DataOptions(limit=request.limit)
+
+
+def enroll(
+    database: Database, request: LaunchRequest, reference: str, description: Description, existing: Enrolled | None
+) -> Enrolled:
+    """The study that the request asks for: made now, or continued with its budget as asked.
+
+    Raises:
+        StudyConflictError: it exists with other options or another search space.
+        UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
+    """
+    if existing is None:
+        existing = _create(database, request, reference, description)
+    spec = _check_space(database, existing, request, description)
+    _check_options(existing, request, reference)
+    budget = request.trials or existing.budget
+    spec = replace(spec, max_failed=request.max_failed or spec.max_failed)
+    _update(database, existing.study_id, spec, budget)
+    return Enrolled(existing.study_id, existing.name, spec, budget, "run")
+
+
+def _create(
+    database: Database, request: LaunchRequest, reference: str, description: Description
+) -> Enrolled:
+    defaults = LaunchDefaults()
+    space = narrow_space(description.space, request.params)
+    trials = request.trials or defaults.trials
+    spec = StudySpec(
+        objective=reference,
+        metric=description.metric,
+        direction=description.direction,
+        epochs=request.epochs or description.epochs,
+        space=space,
+        objective_space=description.space,
+        first=known_good_within(tuple(description.first), space),
+        sampler=request.sampler or defaults.sampler,
+        pruner=request.pruner or defaults.pruner,
+        seed=defaults.seed if request.seed is None else request.seed,
+        data=DataOptions(limit=request.limit),
+        startup=startup_trials(trials),
+        max_failed=request.max_failed or defaults.max_failed,
+    )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = database.retried(
+        lambda: optuna.create_study(
+            study_name=request.study,
+            storage=database.optuna,
+            direction=description.direction,
+            load_if_exists=True,
+        )
+    )
+    study_id = database.optuna.get_study_id_from_name(request.study)
+    _insert(database, study_id, request.study, spec, trials, foreign=bool(study.get_trials(deepcopy=False)))
+    created = find(database, request.study)
+    assert created is not None
+    return created
+
+
+def _insert(
+    database: Database, study_id: int, name: str, spec: StudySpec, trials: int, foreign: bool
+) -> None:
+    """Store the spec, unless another launch of the same moment has."""
+
+    def write(c: Connection) -> bool:
+        known = c.execute(text("SELECT 1 FROM hpo.studies WHERE study_id = :s"), {"s": study_id}).one_or_none()
+        if known is None and foreign:
+            return False
+        c.execute(
+            text(
+                "INSERT INTO hpo.studies (study_id, name, spec, budget)"
+                " VALUES (:s, :n, CAST(:spec AS jsonb), :b) ON CONFLICT DO NOTHING"
+            ),
+            {"s": study_id, "n": name, "spec": json.dumps(spec.to_json()), "b": trials},
+        )
+        return True
+
+    if not database.transaction(write):
+        raise StudyConflictError(
+            f"study {name!r} was made with plain Optuna and has trials: choose another name with --study"
+        )
+
+
+def _update(database: Database, study_id: int, spec: StudySpec, budget: int) -> None:
+    def write(c: Connection) -> None:
+        c.execute(
+            text(
+                "UPDATE hpo.studies SET spec = CAST(:spec AS jsonb), budget = :b, control = 'run'"
+                " WHERE study_id = :s"
+            ),
+            {"s": study_id, "spec": json.dumps(spec.to_json()), "b": budget},
+        )
+
+    database.transaction(write)
+
+
+def _check_options(existing: Enrolled, request: LaunchRequest, reference: str) -> None:
+    spec = existing.spec
+    asked: Sequence[tuple[str, Any, Any]] = (
+        ("--objective", request.objective and reference, spec.objective),
+        ("--epochs", request.epochs, spec.epochs),
+        ("--limit", request.limit, spec.data.limit),
+        ("--sampler", request.sampler, spec.sampler),
+        ("--pruner", request.pruner, spec.pruner),
+        ("--seed", request.seed, spec.seed),
+    )
+    for option, wanted, stored in asked:
+        if wanted is not None and wanted != stored:
+            began = f"{option} {stored}" if stored is not None else f"no {option}"
+            raise StudyConflictError(
+                f"study {existing.name!r} began with {began}, not {wanted}, and its trials must stay"
+                f" comparable: leave {option} out to continue it, or start another with --study"
+            )
+
+
+def _check_space(
+    database: Database, existing: Enrolled, request: LaunchRequest, description: Description
+) -> StudySpec:
+    """The spec to go on with, when the objective's space is not what it was or is narrowed otherwise."""
+    spec = existing.spec
+    now = _normal(description.space)
+    wanted = narrow_space(now, request.params) if request.params else None
+    same_code = now == _normal(spec.objective_space)
+    if same_code and (wanted is None or wanted == spec.space):
+        return spec
+    if request.space == "keep":
+        return replace(spec, objective_space=now)
+    target = wanted if wanted is not None else now
+    differences = _differences(spec.space, target)
+    if not differences:
+        return replace(spec, objective_space=now)
+    finished, inside = _count_inside(database, existing.study_id, target)
+    what = "--param asks for another space" if same_code else "the objective's search space has changed"
+    told = (
+        f"{what} than study {existing.name!r} began with ({'; '.join(differences)});"
+        f" {inside} of its {finished} finished trials lie in it"
+        if same_code
+        else f"{what} since study {existing.name!r} began ({'; '.join(differences)});"
+        f" {inside} of its {finished} finished trials lie in the new one"
+    )
+    fixed = _unchangeable(spec.space, target)
+    if fixed:
+        raise StudyConflictError(
+            f"{told}. Choices and names ({', '.join(fixed)}) cannot change within a study:"
+            " go on with the old space (--space keep), or start another with --study"
+        )
+    if request.space != "change":
+        raise StudyConflictError(
+            f"{told}. Go on with the new space (--space change: all trials stay in the history),"
+            " with the old one (--space keep), or start another with --study"
+        )
+    first = known_good_within(tuple(description.first), target)
+    return replace(spec, space=target, objective_space=now, first=first)
+
+
+def _normal(space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
+    """As it reads back from the database, so that equal spaces compare equal."""
+    return space_from_json(space_to_json(space))
+
+
+def _differences(old: Mapping[str, BaseDistribution], new: Mapping[str, BaseDistribution]) -> list[str]:
+    from hpo.space_words import in_words as distribution_in_words
+
+    def words(space: Mapping[str, BaseDistribution], name: str) -> str:
+        return distribution_in_words(space[name]) if name in space else "absent"
+
+    return [
+        f"{name}: was {words(old, name)}, is {words(new, name)}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _unchangeable(old: Mapping[str, BaseDistribution], new: Mapping[str, BaseDistribution]) -> list[str]:
+    """Parameters that Optuna does not allow to change within a study: choices, kinds and names."""
+    return [
+        name
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+        and (
+            name not in old
+            or name not in new
+            or type(old[name]) is not type(new[name])
+            or isinstance(old[name], CategoricalDistribution)
+            or getattr(old[name], "log", None) != getattr(new[name], "log", None)
+        )
+    ]
+
+
+def _count_inside(
+    database: Database, study_id: int, space: Mapping[str, BaseDistribution]
+) -> tuple[int, int]:
+    """How many trials have finished, and how many of them lie inside a space."""
+
+    def read(c: Connection) -> list[Mapping[str, Any]]:
+        rows = c.execute(
+            text(
+                "SELECT params FROM hpo.trials WHERE study_id = :s AND params IS NOT NULL"
+                " AND outcome IN ('complete', 'pruned', 'diverged', 'oom')"
+            ),
+            {"s": study_id},
+        )
+        return list(rows.scalars())
+
+    finished = database.transaction(read)
+    return len(finished), len(known_good_within(tuple(dict(params) for params in finished), space))

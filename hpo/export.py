@@ -1,0 +1,281 @@
+"""A study's best configuration as a file that holds all that is needed to train it again."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hpo import numbers
+from hpo.errors import ConfigFileError
+
+if TYPE_CHECKING:
+    from storage.engine import Database
+
+Format = Literal["yaml", "json", "toml", "python"]
+FORMATS: tuple[Format, ...] = ("yaml", "json", "toml", "python")
+SUFFIXES: Mapping[str, Format] = {
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".json": "json",
+    ".toml": "toml",
+    ".py": "python",
+}
+
+_FILE_VERSION = 1
+_PACKAGES = ("hpo-service", "keras", "tensorflow", "optuna", "numpy")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One configuration and what it showed; the folder of the data is left out, for it is one machine's."""
+
+    objective: str
+    params: Mapping[str, Any]
+    epochs: int
+    """Epochs that its learning rate schedule spans."""
+    seed: int
+    metric: str
+    direction: str
+    study: str | None = None
+    trial: int | None = None
+    value: float | None = None
+    """What the metric was at the end of the trial, on validation data."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """`objectives.base.DataOptions` without `data_dir`."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str | None = None
+    """When it was exported, ISO 8601."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict that `from_json` reads back."""
+        safe: dict[str, Any] = numbers.json_safe({"hpo_config": _FILE_VERSION, **asdict(self)})
+        return safe
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Config:
+        """The inverse of `to_json`; unknown keys are ignored.
+
+        Raises:
+            ValueError: a key is missing or its value is of another kind than it must be; says which.
+        """
+        wanted: dict[str, type | tuple[type, ...]] = {
+            "objective": str,
+            "params": Mapping,
+            "epochs": int,
+            "seed": int,
+            "metric": str,
+            "direction": str,
+        }
+        optional: dict[str, type | tuple[type, ...]] = {
+            "study": str,
+            "trial": int,
+            "value": (int, float, str),
+            "data": Mapping,
+            "versions": Mapping,
+            "created": str,
+        }
+        for name, kind in {**wanted, **optional}.items():
+            given = values.get(name)
+            if given is None and name in optional:
+                continue
+            if given is None:
+                raise ValueError(f"it has no {name!r}")
+            if not isinstance(given, kind) or isinstance(given, bool):
+                raise ValueError(f"its {name!r} cannot be {given!r}")
+        if values["epochs"] < 1:
+            raise ValueError(f"its 'epochs' cannot be {values['epochs']}")
+        if values["direction"] not in ("minimize", "maximize"):
+            raise ValueError(f"its 'direction' cannot be {values['direction']!r}")
+        known = {f.name: values[f.name] for f in fields(cls) if values.get(f.name) is not None}
+        if "value" in known:
+            known["value"] = float(known["value"])
+        return cls(**known)
+
+
+def build_config(database: Database, name: str) -> Config:
+    """The study's best trial as a configuration.
+
+    Raises:
+        UnknownStudyError: there is no study of that name.
+        NoResultError: none of its trials is complete.
+    """
+    from hpo.study import best_trial, find_study
+
+    study, best = find_study(database, name), best_trial(database, name)
+    data = {key: value for key, value in study.spec.get("data", {}).items() if key != "data_dir"}
+    return Config(
+        objective=study.objective,
+        params=dict(best.params),
+        epochs=int(study.spec["epochs"]),
+        seed=best.seed,
+        metric=study.metric,
+        direction=best.direction,
+        study=name,
+        trial=best.number,
+        value=best.value,
+        data=data,
+        versions=installed_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def installed_versions() -> dict[str, str]:
+    """Python's version and those of the packages that a result depends on, without importing them."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def render(config: Config, form: Format) -> str:
+    """The configuration as the text of a file."""
+    if form == "json":
+        return json.dumps(config.to_json(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    if form == "yaml":
+        import yaml
+
+        body = yaml.safe_dump(config.to_json(), sort_keys=False, allow_unicode=True)
+        return f"# {_about(config)}\n# Train it again: hpo retrain --study NAME --config THIS_FILE\n{body}"
+    if form == "toml":
+        import tomli_w
+
+        return f"# {_about(config)}\n{tomli_w.dumps(_without_none(config.to_json()))}"
+    return _script(config)
+
+
+def read_config(path: Path) -> Config:
+    """The configuration of an exported file: YAML, JSON or TOML, told by its suffix.
+
+    Raises:
+        ConfigFileError: there is no such file, it cannot be read, or it is not a configuration.
+    """
+    form = SUFFIXES.get(path.suffix.lower())
+    if form is None or form == "python":
+        raise ConfigFileError(f"{path} is not a configuration: it must end in .yaml, .yml, .json or .toml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as exc:
+        raise ConfigFileError(f"there is no file {path}: `hpo export -o {path.name}` writes one") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigFileError(f"{path} cannot be read: {_first_line(exc)}") from exc
+    try:
+        values = _parse(text, form)
+    except _parse_errors() as exc:
+        raise ConfigFileError(f"{path} is not valid {form.upper()}: {_first_line(exc)}") from exc
+    if not isinstance(values, Mapping):
+        raise ConfigFileError(f"{path} is not a configuration: it holds no names and values")
+    try:
+        return Config.from_json(values)
+    except ValueError as exc:
+        raise ConfigFileError(f"{path} is not an exported configuration: {exc}") from exc
+
+
+def _parse(text: str, form: Format) -> Any:
+    if form == "yaml":
+        import yaml
+
+        return yaml.safe_load(text)
+    if form == "toml":
+        import tomllib
+
+        return tomllib.loads(text)
+    return json.loads(text)
+
+
+def _parse_errors() -> tuple[type[Exception], ...]:
+    import yaml
+
+    # JSON's and TOML's are ValueErrors; deep nesting ends in the last.
+    return (yaml.YAMLError, ValueError, RecursionError)
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null."""
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    return value
+
+
+def _about(config: Config) -> str:
+    where = f"trial {config.trial} of study {config.study}: " if config.trial is not None else ""
+    value = f" {config.metric} {numbers.metric(config.value)}" if config.value is not None else ""
+    return f"{where}{config.objective}{value}"
+
+
+def _script(config: Config) -> str:
+    values = {
+        "OBJECTIVE": config.objective,
+        "PARAMS": dict(config.params),
+        "EPOCHS": config.epochs,
+        "SEED": config.seed,
+        "DATA": {key: value for key, value in config.data.items() if value is not None},
+    }
+    constants = "\n".join(f"{name} = {value!r}" for name, value in values.items())
+    versions = ", ".join(f"{name} {number}" for name, number in config.versions.items())
+    about = json.dumps(f"{_about(config)}. Trains it again, one line an epoch.", ensure_ascii=False)
+    return _SCRIPT.format(
+        about=about,
+        versions=versions,
+        created=config.created,
+        constants=constants,
+        metric=repr(config.metric),
+    )
+
+
+_SCRIPT = '''\
+"""Written by `hpo export`; needs hpo-service installed, and HPO_DATA_DIR where the data is not bundled.
+
+Exported {created} with {versions}.
+"""
+
+import math
+import os
+
+from objectives.base import DataOptions
+from objectives.loader import load
+from objectives.local_run import LocalRun
+
+ABOUT = {about}
+METRIC = {metric}
+{constants}
+
+
+class PrintingRun(LocalRun):
+    """Prints what is reported."""
+
+    def report(self, **metrics):
+        super().report(**metrics)
+        shown = " ".join(f"{{name}}={{value:.4g}}" for name, value in metrics.items())
+        print(f"epoch {{len(self.history)}}/{{self.total_epochs}} {{shown}}", flush=True)
+        if not math.isfinite(metrics.get(METRIC, 0.0)):
+            raise SystemExit(f"diverged: {{METRIC}} is {{metrics[METRIC]}}")
+
+
+def main():
+    print(ABOUT)
+    objective = load(OBJECTIVE)()
+    objective.prepare(DataOptions(data_dir=os.environ.get("HPO_DATA_DIR"), **DATA), final=False)
+    run = PrintingRun(total_epochs=EPOCHS, seed=SEED, metric=METRIC)
+    objective.train(dict(PARAMS), run)
+    if run.history:
+        print(f"{{METRIC}} = {{run.history[-1][METRIC]:.6g}}")
+
+
+if __name__ == "__main__":
+    main()
+'''

@@ -1,0 +1,44 @@
+"""Which host and which process this is, so that a dead agent of the same host is known at once."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+
+def host_name() -> str:
+    """The name under which this host appears in a study."""
+    return socket.gethostname()
+
+
+def process_identity(pid: int | None = None) -> str:
+    """A process for life: its boot, its pid namespace, its id and when it started.
+
+    Two containers may share a host name and a process id, but then not the namespace.
+    """
+    process = psutil.Process(pid or os.getpid())
+    return f"{_place()}:{process.pid}:{process.create_time():.2f}"
+
+
+def is_dead(process: str) -> bool:
+    """Whether that process ran here and has ended; False where it ran elsewhere and none can tell."""
+    place, pid, _ = process.rsplit(":", 2)
+    if place != _place():
+        return False
+    try:
+        return process_identity(int(pid)) != process
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _place() -> str:
+    boot, namespace = "boot", "pid"
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with suppress(OSError):
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    return f"{boot}/{namespace}".replace(":", "")

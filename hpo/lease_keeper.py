@@ -1,0 +1,53 @@
+"""The thread that renews an agent's leases, whatever the agent itself is busy with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from hpo.errors import HpoError
+from storage import leases
+from storage.engine import Database
+from storage.leases import LeaseTimes
+from storage.retry import Retry
+
+
+class LeaseKeeper(threading.Thread):
+    """Renews every few seconds, and says which attempts it found ended by others."""
+
+    def __init__(
+        self, database: Database, agent_id: int, times: LeaseTimes, held: Callable[[], frozenset[int]]
+    ) -> None:
+        super().__init__(name="lease-keeper", daemon=True)
+        self._database = database
+        self._agent_id = agent_id
+        self._times = times
+        self._held = held
+        self._done = threading.Event()
+        self._fenced: frozenset[int] = frozenset()
+        self.unreachable: str | None = None
+        """Why the last renewal failed; None while all is well."""
+
+    def run(self) -> None:
+        retry = Retry(patience_seconds=self._times.renew_seconds, interrupted=self._done)
+        while not self._done.wait(self._times.renew_seconds):
+            # Asked before, so that an attempt claimed meanwhile is not taken for a lost one.
+            held = self._held()
+            try:
+                live = self._database.transaction(
+                    lambda connection: leases.renew(connection, self._agent_id, self._times.lease_seconds), retry
+                )
+            except HpoError as exc:
+                self.unreachable = str(exc)
+                continue
+            self.unreachable = None
+            self._fenced |= held - live
+
+    def fenced(self) -> frozenset[int]:
+        """Attempts that were held at a renewal and had been ended by another agent."""
+        return self._fenced
+
+    def close(self) -> None:
+        """End the thread; leases are not renewed any more."""
+        self._done.set()
+        self.join()

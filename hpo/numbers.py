@@ -1,0 +1,65 @@
+"""How numbers are written for people and for machines, the same in every command and file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def metric(value: float | None) -> str:
+    """A metric with 4 decimals; very small and very large ones with 4 significant digits."""
+    if value is None:
+        return "-"
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.4f}"
+    return f"{value:.4g}"
+
+
+def parameter(value: object) -> str:
+    """A parameter: floats with 3 significant digits, everything else as it is."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def parameters(values: Mapping[str, object] | None) -> str:
+    """`name=value` pairs on one line."""
+    return " ".join(f"{name}={parameter(value)}" for name, value in (values or {}).items())
+
+
+def duration(seconds: float | None) -> str:
+    """`8.2s`, `3m05s`, `2h07m`, `3d04h`."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    if seconds < 59.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def size(count: float) -> str:
+    """Bytes in binary units: `3.2 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def json_safe(value: Any) -> Any:
+    """The value with NaN and infinities as the strings that the database holds: JSON has none of its own."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, Mapping):
+        return {str(key): json_safe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_safe(item) for item in value]
+    return value
+
+
+def json_number(value: float | str | None) -> float | None:
+    """The inverse of `json_safe` for one number."""
+    return None if value is None else float(value)

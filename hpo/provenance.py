@@ -1,0 +1,63 @@
+"""Where a number came from: versions, hardware and commit, without importing a framework."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from hpo.slots import usable_cores, visible_gpus
+
+VERSIONED = ("hpo-service", "optuna", "keras", "tensorflow", "jax", "torch", "numpy")
+"""Packages that can change a result."""
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of Python and of what can change a result, without importing it."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores this process may use, memory in GiB and GPUs of this host."""
+    return {
+        "processor": _processor(),
+        "cores": len(usable_cores()),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpus": list(visible_gpus()),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the working directory, marked when it has changes; None outside a repository."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return f"{commit}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _git(*arguments: str) -> str | None:
+    with suppress(OSError, subprocess.SubprocessError):
+        answer = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+        return answer.stdout.strip()
+    return None
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,85 @@
+"""What a user asks for, as values: the command line builds them, `hpo.launch` and `hpo.retrain` obey.
+
+This module imports nothing heavy, so that help texts can be made of it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo.errors import UsageError
+
+SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
+PRUNERS = ("median", "asha", "hyperband", "none")
+"""Both as in `hpo.spec`, which imports Optuna; a test compares them."""
+SPACES = ("keep", "change")
+
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class StudyNameError(UsageError):
+    """A study's name is also a folder's: letters, digits, `.`, `_` and `-`, at most 100."""
+
+
+def check_study_name(name: str) -> str:
+    """The name itself, when a study may be called so.
+
+    Raises:
+        StudyNameError: it holds other characters, or too many.
+    """
+    if not _STUDY_NAME.fullmatch(name):
+        raise StudyNameError(
+            f"a study cannot be called {name!r}: use letters, digits, '.', '_' and '-', "
+            "a letter or digit first, at most 100"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class LaunchDefaults:
+    """What holds for a new study where `hpo launch` is not told otherwise."""
+
+    trials: int = 50
+    sampler: str = "tpe"
+    pruner: str = "median"
+    seed: int = 0
+    max_failed: int = 10
+
+
+@dataclass(frozen=True)
+class LaunchRequest:
+    """`hpo launch`; None means not given: the study's stored value holds, or the default."""
+
+    study: str
+    objective: str | None = None
+    workers: int | None = None
+    """Worker slots of this host; None: one for each GPU, or else for each usable core."""
+    trials: int | None = None
+    """Finished trials wanted in all, those of earlier launches included."""
+    timeout_seconds: float | None = None
+    epochs: int | None = None
+    limit: int | None = None
+    """Training images."""
+    sampler: str | None = None
+    pruner: str | None = None
+    seed: int | None = None
+    params: tuple[str, ...] = ()
+    """`NAME=VALUE[,VALUE…]` or `NAME=LOW..HIGH`, as typed."""
+    max_failed: int | None = None
+    space: str | None = None
+    """`keep` or `change`: how to go on when the search space changed since the study began."""
+
+
+@dataclass(frozen=True)
+class RetrainRequest:
+    """`hpo retrain`."""
+
+    study: str
+    seeds: int = 3
+    epochs: int | None = None
+    """None: those of the configuration."""
+    config: Path | None = None
+    """An exported configuration; None: the study's best trial."""
+    workers: int | None = None

@@ -1,0 +1,143 @@
+"""What Optuna does for a study: propose, judge and remember trials.
+
+Optuna's own calls do not survive a database that goes away, so each is made here as one that can
+be repeated: a trial is created with the token of its share of the budget as an attribute, by which
+it is found again when the answer to its creation was lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import TrialState, create_trial
+from sqlalchemy import Connection, text
+
+from hpo.spec import StudySpec
+from hpo.strategies import build_pruner, build_sampler
+from objectives.base import Params
+from storage.budget import Claim
+
+TOKEN = "hpo_token"
+"""User attribute of a trial: the share of the budget it was created for."""
+
+_STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "diverged": TrialState.PRUNED,
+    "oom": TrialState.PRUNED,
+}
+"""What Optuna is told; every other outcome is FAIL, from which samplers learn nothing."""
+
+INFEASIBLE = ("diverged", "oom")
+"""Outcomes that the sampler should stay away from, whatever the trial reported before."""
+
+
+class Search:
+    """One agent's view of an Optuna study."""
+
+    def __init__(self, name: str, spec: StudySpec, storage: optuna.storages.BaseStorage, agent: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._spec = spec
+        self._study = optuna.load_study(
+            study_name=name,
+            storage=storage,
+            sampler=build_sampler(spec, agent),
+            pruner=build_pruner(spec),
+        )
+        self._storage = storage
+        self._study_id = storage.get_study_id_from_name(name)
+
+    def create(self, claim: Claim) -> tuple[int, int]:
+        """A new running trial for a share of the budget; returns Optuna's trial_id and number."""
+        first = self._spec.first
+        known_good = {"fixed_params": dict(first[claim.ordinal])} if claim.ordinal < len(first) else {}
+        template = create_trial(
+            state=TrialState.RUNNING, user_attrs={TOKEN: claim.token}, system_attrs=known_good
+        )
+        trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
+        return trial_id, self._storage.get_trial_number_from_id(trial_id)
+
+    def suggest(self, trial_id: int) -> Params:
+        """A value for every parameter of the space; those a trial has already stay as they are."""
+        trial = optuna.Trial(self._study, trial_id)
+        return {name: _suggest(trial, name, dist) for name, dist in self._spec.space.items()}
+
+    def report(self, trial_id: int, epoch: int, value: float) -> None:
+        """Tell Optuna the objective's metric after `epoch` epochs."""
+        self._storage.set_trial_intermediate_value(trial_id, epoch, value)
+
+    def should_prune(self, trial_id: int) -> bool:
+        """Whether the pruner gives this trial up."""
+        return self._study.pruner.prune(self._study, self._storage.get_trial(trial_id))
+
+    def tell(self, trial_id: int, number: int, outcome: str, value: float | None) -> None:
+        """Close a trial; one that is closed already stays as it is."""
+        if outcome in INFEASIBLE and not self._storage.get_trial(trial_id).state.is_finished():
+            key = f"constraints:{outcome}"
+            if key not in self._storage.get_trial_system_attrs(trial_id):
+                optuna.Trial(self._study, trial_id).set_constraint(outcome, 1.0)
+        state = _STATES.get(outcome, TrialState.FAIL)
+        values = value if state is TrialState.COMPLETE else None
+        self._study.tell(number, values, state=state, skip_if_finished=True)
+
+
+def find_created(connection: Connection, study_id: int, token: int) -> tuple[int, int] | None:
+    """The Optuna trial created for a share of the budget, when there is one: its id and number."""
+    row = connection.execute(
+        text(
+            "SELECT t.trial_id, t.number FROM trials t JOIN trial_user_attributes u USING (trial_id)"
+            " WHERE t.study_id = :s AND u.key = :k AND u.value_json = :v ORDER BY t.trial_id LIMIT 1"
+        ),
+        {"s": study_id, "k": TOKEN, "v": json.dumps(token)},
+    ).one_or_none()
+    return (row.trial_id, row.number) if row is not None else None
+
+
+def stray_trials(connection: Connection, study_id: int) -> list[tuple[int, int]]:
+    """Running Optuna trials of ours that no share of the budget holds or will hold.
+
+    They come from a creation whose answer was lost and that was made twice. A trial without our
+    attribute is somebody else's, who uses the study with plain Optuna: it is left alone.
+    """
+    rows = connection.execute(
+        text(
+            "SELECT t.trial_id, t.number FROM trials t"
+            " JOIN trial_user_attributes u ON u.trial_id = t.trial_id AND u.key = :k"
+            " JOIN hpo.trials h ON to_jsonb(h.token)::text = u.value_json"
+            " WHERE t.study_id = :s AND t.state = 'RUNNING' AND h.trial_id IS DISTINCT FROM t.trial_id"
+            " AND (h.trial_id IS NOT NULL OR h.outcome IS NOT NULL)"
+        ),
+        {"s": study_id, "k": TOKEN},
+    )
+    return [(row.trial_id, row.number) for row in rows]
+
+
+def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    match distribution:
+        case optuna.distributions.FloatDistribution():
+            return trial.suggest_float(
+                name, distribution.low, distribution.high, log=distribution.log, step=distribution.step
+            )
+        case optuna.distributions.IntDistribution():
+            return trial.suggest_int(
+                name, distribution.low, distribution.high, log=distribution.log, step=distribution.step
+            )
+        case optuna.distributions.CategoricalDistribution():
+            return trial.suggest_categorical(name, distribution.choices)
+    raise TypeError(f"{name}: {type(distribution).__name__} is not a distribution of Optuna's")
+
+
+def known_good_within(
+    first: tuple[Params, ...], space: Mapping[str, BaseDistribution]
+) -> tuple[Params, ...]:
+    """The known good configurations that lie inside a (narrowed) space."""
+    return tuple(
+        params
+        for params in first
+        if params.keys() == space.keys()
+        and all(dist._contains(dist.to_internal_repr(params[name])) for name, dist in space.items())
+    )

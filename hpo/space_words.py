@@ -1,0 +1,32 @@
+"""A search space for people: each of Optuna's distributions in a few words."""
+
+from __future__ import annotations
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from hpo import numbers
+
+
+def in_words(distribution: BaseDistribution) -> str:
+    """`0.0001 to 0.1, log`, `1 to 8, step 2`, `one of 64, 128`."""
+    if isinstance(distribution, CategoricalDistribution):
+        choices = [numbers.parameter(choice) for choice in distribution.choices]
+        return f"one of {', '.join(choices)}" if len(choices) > 1 else f"fixed at {choices[0]}"
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        low, high = numbers.parameter(distribution.low), numbers.parameter(distribution.high)
+        if low == high:
+            return f"fixed at {low}"
+        whole = isinstance(distribution, IntDistribution)
+        step = distribution.step if distribution.step not in (None, 1 if whole else None) else None
+        return (
+            f"{low} to {high}"
+            + (", whole numbers" if whole else "")
+            + (f", step {numbers.parameter(step)}" if step else "")
+            + (", log" if distribution.log else "")
+        )
+    return repr(distribution)

@@ -1,0 +1,113 @@
+"""The process that has imported Keras, the objective and the data once; trainers are forked from it.
+
+Started by the agent as `python -m hpo.template FD`. It stays single-threaded and touches no
+accelerator, so that a fork of it is sound, and ends, with nothing left behind, when its agent does.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import time
+import traceback
+from contextlib import suppress
+from multiprocessing import connection as mp_connection
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+
+from hpo.errors import HpoError
+from hpo.messages import Broken, Described, Exited, Fork, Forked, Load, Ready
+from hpo.provenance import versions
+from objectives.base import Objective
+
+
+def main() -> None:
+    """Load what the agent asks for, then fork a trainer for each request until the agent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    agent: Connection = Connection(int(sys.argv[1]))
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    try:
+        objective = _load(agent)
+        if objective is None:
+            return
+        # What exists now is shared with every trainer; the collector must not touch its pages.
+        gc.collect()
+        gc.freeze()
+        while True:
+            ready = mp_connection.wait([agent, wake_read])
+            if wake_read in ready:
+                with suppress(BlockingIOError):
+                    os.read(wake_read, 4096)
+                _reap(agent)
+            if agent in ready:
+                request: Fork = agent.recv()
+                _fork(agent, request, objective, (wake_read, wake_write))
+    except (EOFError, OSError):
+        # The agent is gone. Trainers see the same and end; nothing is left to do.
+        return
+
+
+def _load(agent: Connection) -> Objective | None:
+    load: Load = agent.recv()
+    began = time.monotonic()
+    try:
+        from objectives import loader
+
+        cls = loader.load(load.objective)
+        agent.send(Described(cls.describe(load.objective)))
+        objective = cls()
+        objective.prepare(load.data, load.final)
+    except HpoError as exc:
+        agent.send(Broken(type(exc).__name__, str(exc)))
+        return None
+    except Exception as exc:  # noqa: BLE001 - the user's code: whatever it raises is told
+        message = f"preparing {load.objective} failed: {type(exc).__name__}: {' '.join(str(exc).split())}"
+        agent.send(Broken("ObjectiveBrokenError", message, traceback.format_exc()))
+        return None
+    agent.send(Ready(time.monotonic() - began, versions()))
+    return objective
+
+
+def _fork(agent: Connection, request: Fork, objective: Objective, wake: tuple[int, int]) -> None:
+    descriptor = reduction.recv_handle(agent)
+    pid = os.fork()
+    if pid:
+        os.close(descriptor)
+        agent.send(Forked(request.slot, pid))
+        return
+    # In the trainer. Nothing of the template's may stay open here, or its end would go unnoticed.
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        agent.close()
+        for wake_end in wake:
+            os.close(wake_end)
+        # A slot of processor cores must not see a GPU, or its framework would take the GPU's memory.
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if request.device.gpu is None else request.device.gpu
+        from hpo.trainer import train
+
+        train(Connection(descriptor), objective)
+    except BaseException:  # noqa: BLE001 - a forked copy must never run on into the template's loop
+        with suppress(Exception):
+            traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def _reap(agent: Connection) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        agent.send(Exited(pid, os.waitstatus_to_exitcode(status)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""The process that trains one attempt: forked from the template, it talks only to its agent's pipe."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from hpo.checkpoints import CheckpointFolder
+from hpo.errors import DiskFullError
+from hpo.messages import Epoch, EpochRecord, Finished, Go, Hold, Prune, Resume, Start, Started, Tick, Yield
+from objectives.base import DivergedError, MetricMissingError, Objective, Run, State
+
+TICK_SECONDS = 1.0
+"""Progress inside an epoch is sent at most this often."""
+
+ORPHANED = 3
+"""Exit code of a trainer whose agent is gone."""
+
+
+class TrainerRun(Run):
+    """A `Run` whose reports go to the agent and whose checkpoints go to disk."""
+
+    def __init__(self, connection: Connection, start: Start) -> None:
+        self.seed = start.seed
+        self.total_epochs = start.epochs
+        self.device = start.device
+        self.final = start.final
+        self.output = Path(start.output) if start.output else None
+        self.results: dict[str, Any] = {}
+        self.ending: str | None = None
+        self._metric = start.metric
+        self._reply_seconds = start.reply_seconds
+        self._connection = connection
+        self._folder = CheckpointFolder(Path(start.checkpoints))
+        checkpoint = self._folder.newest()
+        self._state: State | None = checkpoint.state if checkpoint else None
+        self._history: list[EpochRecord] = list(checkpoint.history) if checkpoint else []
+        self._saved: State = {}
+        self._epoch = 0
+        self._epoch_began = self._ticked = time.monotonic()
+        self._heard = threading.Condition()
+        self._answered = 0
+        self._held = False
+
+    @property
+    def state(self) -> State | None:
+        return self._state
+
+    @property
+    def history(self) -> tuple[EpochRecord, ...]:
+        """The epochs trained so far, those of earlier attempts included."""
+        return tuple(self._history)
+
+    def epochs(self) -> Iterator[int]:
+        first = len(self._history) + 1
+        for epoch in range(first, self.total_epochs + 1):
+            self._wait_while_held()
+            if self.ending:
+                return
+            self._epoch, self._epoch_began = epoch, time.monotonic()
+            yield epoch
+            if len(self._history) < epoch:
+                raise MetricMissingError(f"train() ended epoch {epoch} without calling run.report()")
+
+    def save(self, state: State) -> None:
+        self._saved = state
+
+    def report(self, **metrics: float) -> None:
+        values = {name: float(value) for name, value in metrics.items()}
+        if self._metric not in values and not self.final:
+            raise MetricMissingError(
+                f"run.report() was given {', '.join(values) or 'nothing'}, but not {self._metric!r},"
+                " the objective's metric"
+            )
+        record = EpochRecord(self._epoch, values, time.monotonic() - self._epoch_began)
+        self._history.append(record)
+        watched = [values[name] for name in (self._metric, "loss") if name in values]
+        diverged = not all(math.isfinite(value) for value in watched)
+        if not diverged:
+            self._folder.write(self._history, self._saved)
+        self._connection.send(Epoch(record))
+        if diverged:
+            raise DivergedError(f"{self._metric} or the loss is not finite after epoch {self._epoch}")
+        if self._epoch < self.total_epochs:
+            self._wait_for_answer()
+
+    def tick(self, done: int, total: int, images: int = 0) -> None:
+        self._wait_while_held()
+        now = time.monotonic()
+        if now - self._ticked >= TICK_SECONDS:
+            self._ticked = now
+            rate = images / max(now - self._epoch_began, 1e-9)
+            self._connection.send(Tick(self._epoch, done / max(total, 1), rate))
+
+    def record(self, **results: Any) -> None:
+        self.results.update(results)
+
+    def log(self, message: str) -> None:
+        print(message, flush=True)
+
+    def listen(self) -> None:
+        """Take the agent's messages until it is gone; then end this process, whatever it does."""
+        while True:
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError):
+                os._exit(ORPHANED)
+            with self._heard:
+                match message:
+                    case Go(epoch):
+                        self._answered = epoch
+                    case Prune():
+                        self.ending = "pruned"
+                    case Yield():
+                        self.ending = self.ending or "yielded"
+                    case Hold():
+                        self._held = True
+                    case Resume():
+                        self._held = False
+                self._heard.notify_all()
+
+    def _wait_for_answer(self) -> None:
+        """Hear whether to go on, but not for ever: the agent's database may be away."""
+        with self._heard:
+            self._heard.wait_for(
+                lambda: self._answered >= self._epoch or self.ending, timeout=self._reply_seconds
+            )
+
+    def _wait_while_held(self) -> None:
+        with self._heard:
+            self._heard.wait_for(lambda: not self._held or self.ending)
+
+
+def train(connection: Connection, objective: Objective) -> None:
+    """Train the one attempt that the agent sends, say how it ended, and end the process."""
+    start: Start = connection.recv()
+    _redirect_output(start.log)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if start.device.cores and hasattr(os, "sched_setaffinity"):
+        with suppress(OSError):
+            os.sched_setaffinity(0, start.device.cores)
+    if start.memory_bytes:
+        _limit_memory(start.memory_bytes)
+    run = TrainerRun(connection, start)
+    connection.send(Started(os.getpid(), len(run.history), run.history))
+    threading.Thread(target=run.listen, name="listener", daemon=True).start()
+    finished = _outcome(objective, start, run)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with suppress(OSError):
+        connection.send(finished)
+    # Threads of a numeric library may hang an orderly exit, and there is nothing left to tidy.
+    os._exit(0)
+
+
+def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
+    try:
+        objective.train(dict(start.params), run)
+        if run.ending is None and len(run.history) < start.epochs:
+            raise MetricMissingError(
+                f"train() returned after {len(run.history)} of {start.epochs} epochs; loop over run.epochs()"
+            )
+    except DivergedError as exc:
+        return Finished("diverged", str(exc))
+    except DiskFullError as exc:
+        return Finished("disk", str(exc))
+    except Exception as exc:  # noqa: BLE001 - an objective is the user's code: whatever it raises is told
+        text = traceback.format_exc()
+        print(text, file=sys.stderr, flush=True)
+        if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Finished("disk", f"no space left: {exc}")
+        kind = "oom" if _is_out_of_memory(exc) else "bug"
+        return Finished(kind, _one_line(exc), text)
+    if run.ending and len(run.history) < start.epochs:
+        return Finished(run.ending)
+    return Finished("complete", results=run.results)
+
+
+def _is_out_of_memory(exc: BaseException) -> bool:
+    """By name, for the frameworks' own classes are not imported here."""
+    names = {cls.__name__ for cls in type(exc).__mro__}
+    if names & {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}:
+        return True
+    return "RESOURCE_EXHAUSTED" in str(exc) or "out of memory" in str(exc).lower()
+
+
+def _one_line(exc: BaseException) -> str:
+    text = " ".join(str(exc).split())
+    return f"{type(exc).__name__}: {text[:400]}" if text else type(exc).__name__
+
+
+def _redirect_output(log: str) -> None:
+    """Send what the attempt prints, native libraries included, to its log."""
+    path = Path(log)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _limit_memory(extra: int) -> None:
+    """Allow `extra` bytes of private memory beyond what is mapped now; more raises MemoryError."""
+    if not sys.platform.startswith("linux"):
+        return
+    mapped_pages = int(Path("/proc/self/statm").read_text().split()[5])
+    limit = mapped_pages * resource.getpagesize() + extra
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

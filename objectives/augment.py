@@ -1,0 +1,85 @@
+"""Random changes to training images that keep their class: flip, rotation and shift, in NumPy.
+
+Keras' own layers do the same inside the model, but their random state then has to be part of every
+checkpoint and of the exported model. Here a batch's changes follow from the generator alone, so
+an interrupted epoch is repeated exactly, on any backend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from objectives.arrays import Images
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Which changes are made to each training image, each drawn anew every epoch."""
+
+    flip: bool = False
+    """Mirror half of the images left to right; not for digits or letters."""
+    shift: int = 0
+    """Move by up to so many pixels in each direction; what comes in from outside is `fill`."""
+    rotation_degrees: float = 0.0
+    """Turn about the centre by up to so many degrees either way."""
+    fill: int = 0
+    """Pixel value outside the image."""
+
+    def __call__(self, images: Images, rng: np.random.Generator) -> Images:
+        """Changed copies of a uint8 batch (n, height, width, channels)."""
+        if self.flip:
+            images = flipped(images, rng)
+        if self.rotation_degrees:
+            images = rotated(images, self.rotation_degrees, self.fill, rng)
+        if self.shift:
+            images = shifted(images, self.shift, self.fill, rng)
+        return images
+
+
+def flipped(images: Images, rng: np.random.Generator) -> Images:
+    """Each image mirrored left to right with probability one half."""
+    mirror = rng.random(len(images)) < 0.5
+    return np.where(mirror[:, None, None, None], images[:, :, ::-1], images)
+
+
+def shifted(images: Images, most: int, fill: int, rng: np.random.Generator) -> Images:
+    """Each image moved by whole pixels, at most `most` down or up and right or left."""
+    count, height, width, _ = images.shape
+    padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), constant_values=fill)
+    down, right = rng.integers(0, 2 * most + 1, (2, count, 1))
+    rows, columns = down + np.arange(height), right + np.arange(width)
+    moved: Images = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return moved
+
+
+def rotated(images: Images, most_degrees: float, fill: int, rng: np.random.Generator) -> Images:
+    """Each image turned about its centre by at most `most_degrees`, interpolated bilinearly."""
+    count, height, width, channels = images.shape
+    angles = np.deg2rad(rng.uniform(-most_degrees, most_degrees, count)).astype(np.float32)
+    rows, columns = _sources(angles, height, width)
+    # One pixel of margin stands for everything outside; coordinates are clipped into it.
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill)
+    rows, columns = np.clip(rows + 1, 0, height + 1), np.clip(columns + 1, 0, width + 1)
+    top = np.minimum(rows.astype(np.int32), height)
+    left = np.minimum(columns.astype(np.int32), width)
+    down, right = (rows - top)[..., None], (columns - left)[..., None]
+    stride = width + 2
+    flat = padded.reshape(-1, channels)
+    corner = (np.arange(count, dtype=np.int32)[:, None, None] * (height + 2) + top) * stride + left
+    above = flat[corner] * (1 - right) + flat[corner + 1] * right
+    below = flat[corner + stride] * (1 - right) + flat[corner + stride + 1] * right
+    turned: Images = np.rint(above * (1 - down) + below * down).astype(np.uint8)
+    return turned
+
+
+def _sources(angles: Floats, height: int, width: int) -> tuple[Floats, Floats]:
+    """Where in the image each pixel of the turned one comes from: rows and columns (n, height, width)."""
+    y = (np.arange(height, dtype=np.float32) - (height - 1) / 2)[None, :, None]
+    x = (np.arange(width, dtype=np.float32) - (width - 1) / 2)[None, None, :]
+    cos, sin = np.cos(angles)[:, None, None], np.sin(angles)[:, None, None]
+    return cos * y - sin * x + np.float32((height - 1) / 2), sin * y + cos * x + np.float32((width - 1) / 2)

@@ -1,0 +1,43 @@
+"""`cifar-resnet`: a residual network on CIFAR-10, ResNet-20 as it stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from objectives.augment import Augmentation
+from objectives.base import Params
+from objectives.keras_objective import KerasObjective
+from objectives.splits import Data
+
+if TYPE_CHECKING:
+    import keras
+
+
+class CifarResNet(KerasObjective):
+    """A residual network (ResNet-20) on CIFAR-10."""
+
+    dataset = "cifar10"
+    epochs = 30
+    augmentation = Augmentation(flip=True, shift=4)
+    space = {
+        "batch_size": CategoricalDistribution([64, 128, 256]),
+        "optimizer": CategoricalDistribution(["sgd", "adam"]),
+        "learning_rate": FloatDistribution(1e-4, 1.0, log=True),
+        "dropout": FloatDistribution(0.0, 0.6),
+        "weight_decay": FloatDistribution(1e-6, 1e-1, log=True),
+    }
+    first = [
+        {"batch_size": 128, "optimizer": "sgd", "learning_rate": 1e-1, "dropout": 0.1, "weight_decay": 5e-3},
+    ]
+
+    widths: ClassVar[tuple[int, ...]] = (16, 32, 64)
+    """Channels of each stage; each after the first halves the image."""
+    depth: ClassVar[int] = 3
+    """Residual blocks in each stage."""
+
+    def build(self, params: Params, data: Data) -> keras.Model:
+        from objectives.architectures import resnet
+
+        return resnet(data, widths=self.widths, depth=self.depth, dropout=params["dropout"])

@@ -1,0 +1,105 @@
+"""Measuring a Keras classifier: every image exactly once, in batches of one shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.errors import ObjectiveBrokenError
+from objectives.arrays import Images, Labels
+from objectives.base import Run
+from objectives.splits import Data
+
+BATCH_SIZE = 512
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model shows on a set of images."""
+
+    loss: float
+    """Mean cross-entropy in nats."""
+    accuracy: float
+    predictions: Labels
+
+
+def evaluate(model: keras.Model, images: Images, labels: Labels) -> Measured:
+    """Loss and accuracy over all images, computed in float64 from the model's logits."""
+    scores = logits(model, images).astype(np.float64)
+    scores -= scores.max(axis=1, keepdims=True)
+    log_likelihood = scores[np.arange(len(labels)), labels] - np.log(np.exp(scores).sum(axis=1))
+    predictions = scores.argmax(axis=1)
+    return Measured(float(-log_likelihood.mean()), float((predictions == labels).mean()), predictions)
+
+
+def logits(model: keras.Model, images: Images) -> NDArray[Any]:
+    """The model's output (n, classes); the last batch is padded, for another shape is compiled anew."""
+    size = min(BATCH_SIZE, len(images))
+    outputs = []
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
+        padding = np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)
+        outputs.append(model.predict_on_batch(np.concatenate([batch, padding]))[: len(batch)])
+    return np.concatenate(outputs)
+
+
+def confusion(labels: Labels, predictions: Labels, class_count: int) -> list[list[int]]:
+    """Counts of true class (rows) against predicted class (columns)."""
+    cells = np.bincount(labels * class_count + predictions, minlength=class_count**2)
+    counts: list[list[int]] = cells.reshape(class_count, class_count).tolist()
+    return counts
+
+
+def check(model: Any, data: Data) -> None:
+    """Find a model that cannot be trained on this data before it fails obscurely.
+
+    Raises:
+        ObjectiveBrokenError: it is not a Keras model from raw pixels to one logit for each class.
+    """
+    if not isinstance(model, keras.Model) or len(getattr(model, "outputs", None) or ()) != 1:
+        raise ObjectiveBrokenError(
+            "build() must return a functional or sequential keras.Model with an Input and one output"
+        )
+    if tuple(model.input_shape[1:]) != data.image_shape:
+        raise ObjectiveBrokenError(
+            f"build() returned a model for images of {model.input_shape[1:]}, but they are {data.image_shape}"
+        )
+    if tuple(model.output_shape[1:]) != (data.class_count,):
+        raise ObjectiveBrokenError(
+            f"build() returned a model with outputs of {model.output_shape[1:]}, "
+            f"not a logit for each of {data.class_count} classes"
+        )
+    last = model.layers[-1]
+    if isinstance(last, keras.layers.Softmax) or (
+        getattr(last, "activation", None) is keras.activations.softmax
+    ):
+        raise ObjectiveBrokenError("build() must return logits: leave the softmax out, it is added on export")
+
+
+def finish(model: keras.Model, data: Data, run: Run) -> None:
+    """Open the test set, once, record what it shows, and save the model where the run wants it."""
+    assert data.x_test is not None
+    assert data.y_test is not None
+    measured = evaluate(model, data.x_test, data.y_test)
+    run.record(
+        test_loss=measured.loss,
+        test_accuracy=measured.accuracy,
+        confusion=confusion(data.y_test, measured.predictions, data.class_count),
+        classes=list(data.classes),
+        n_test=len(data.y_test),
+        n_train=len(data.y_train),
+        parameters=int(model.count_params()),
+    )
+    if run.output is not None:
+        run.output.mkdir(parents=True, exist_ok=True)
+        exported(model).save(run.output / "model.keras")
+
+
+def exported(model: keras.Model) -> keras.Model:
+    """The model as its users want it: raw uint8 pixels in, probabilities out, nothing left to compile."""
+    probabilities = keras.layers.Softmax(name="probabilities")(model.outputs[0])
+    return keras.Model(model.inputs, probabilities, name=model.name)

@@ -1,0 +1,74 @@
+"""The base of objectives that tune a Keras image classifier: its user says what, not how.
+
+Importing this module imports no Keras: a search space is read by processes that never train.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from objectives.augment import Augmentation
+from objectives.base import DataOptions, Objective, Params, Run
+from objectives.splits import Data
+
+if TYPE_CHECKING:
+    import keras
+
+
+class KerasObjective(Objective):
+    """Set `dataset`, `epochs`, `space`, `first`, and write `build`; all else is done here.
+
+    Parameters with a meaning of their own, each optional in the space: `batch_size` (128),
+    `optimizer` ("sgd" or "adam"), `learning_rate` (the peak), `weight_decay`. Every other one is
+    for `build` to use.
+    """
+
+    metric: ClassVar[str] = "val_accuracy"
+    direction: ClassVar[Literal["minimize", "maximize"]] = "maximize"
+    dataset: ClassVar[str | Callable[[], Any] | None] = None  # type: ignore[assignment]
+    """A data set's name, or a function that returns `(x_train, y_train), (x_test, y_test)`."""
+    classes: ClassVar[Sequence[str] | None] = None
+    """What the labels mean, where `dataset` is not a shipped one; None: their numbers."""
+    augmentation: ClassVar[Augmentation | None] = None
+    """Random changes to the training images; None: they are trained on as they are."""
+
+    _data: Data | None = None
+
+    @abstractmethod
+    def build(self, params: Params, data: Data) -> keras.Model:
+        """A model from raw uint8 pixels of `data.image_shape` to `data.class_count` logits, not compiled."""
+
+    def optimizer(self, params: Params, steps: int) -> keras.optimizers.Optimizer:
+        """How the model is trained for `steps` batches in all; see `objectives.training.optimizer`."""
+        from objectives import training
+
+        return training.optimizer(params, steps)
+
+    def prepare(self, options: DataOptions, final: bool) -> None:
+        """Import Keras and the training loop, and load the data as NumPy arrays, once for all runs.
+
+        Raises:
+            DataMissingError: the data set is not on this machine.
+            DataDamagedError: it is, but unsound.
+        """
+        from objectives import backend
+
+        backend.before_import()
+        from objectives import training
+
+        # Accessed through the class, so that a plain function does not become a method.
+        self._data = training.load(type(self).dataset, self.classes, options, final)
+
+    def train(self, params: Params, run: Run) -> None:
+        """Build, train, report each epoch and, in a final run, open the test set once."""
+        from objectives import backend
+
+        if self._data is None:
+            self.prepare(DataOptions(), run.final)
+        assert self._data is not None
+        backend.configure(run.device, run.seed)
+        from objectives import training
+
+        training.train(self, params, self._data, run)

@@ -1,0 +1,160 @@
+"""The one place that turns a reference to an objective into its class.
+
+A reference is a shipped name (`digits-cnn`), `package.module:Class` or `path/to/file.py:Class`.
+Loading imports the objective's module and nothing heavier: Keras comes with `Objective.prepare`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from hpo.errors import ObjectiveBrokenError, UnknownObjectiveError
+from objectives.base import Description, Objective
+from objectives.validation import problem
+
+SHIPPED = {
+    "digits-cnn": "objectives.digits_cnn:DigitsCNN",
+    "mnist-cnn": "objectives.mnist_cnn:MnistCNN",
+    "mnist-resnet": "objectives.mnist_resnet:MnistResNet",
+    "cifar-cnn": "objectives.cifar_cnn:CifarCNN",
+    "cifar-resnet": "objectives.cifar_resnet:CifarResNet",
+}
+"""Names of the objectives that come with the project, and where their classes are."""
+
+_FORMS = "a shipped name, package.module:Class or path/to/file.py:Class"
+_MODULE_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def names() -> tuple[str, ...]:
+    """Names of the shipped objectives, sorted."""
+    return tuple(sorted(SHIPPED))
+
+
+def is_shipped(reference: str) -> bool:
+    """Whether `reference` names an objective that comes with the project."""
+    return reference in SHIPPED
+
+
+def resolve(reference: str) -> str:
+    """The reference as it may be stored and used on any host that has the same files: a file made absolute.
+
+    Raises:
+        UnknownObjectiveError: it has none of the three forms, or its file does not exist.
+    """
+    if is_shipped(reference):
+        return reference
+    source, separator, class_name = reference.rpartition(":")
+    if separator and source.endswith(".py"):
+        path = Path(source).expanduser().resolve()
+        if not path.is_file():
+            raise UnknownObjectiveError(f"objective {reference!r}: there is no file {path}")
+        if not class_name.isidentifier():
+            raise UnknownObjectiveError(f"objective {reference!r}: {class_name!r} cannot be a class name")
+        return f"{path}:{class_name}"
+    if _MODULE_REFERENCE.fullmatch(reference):
+        return reference
+    if reference.endswith(".py"):
+        raise UnknownObjectiveError(
+            f"objective {reference!r}: name the class in it too, as {reference}:MyObjective"
+        )
+    near = difflib.get_close_matches(reference, names(), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"shipped are {', '.join(names())}."
+    raise UnknownObjectiveError(f"there is no objective {reference!r}: {hint} An objective is {_FORMS}")
+
+
+def load(reference: str) -> type[Objective]:
+    """Import the objective's class and check what it declares.
+
+    Raises:
+        UnknownObjectiveError: there is no such objective, module or file.
+        ObjectiveBrokenError: its code raises on import, or the class is not a sound objective.
+    """
+    resolved = resolve(reference)
+    source, _, class_name = SHIPPED.get(resolved, resolved).rpartition(":")
+    module = _import_file(Path(source)) if source.endswith(".py") else _import_module(source, reference)
+    where = module.__file__ or source
+    found = getattr(module, class_name, None)
+    if found is None:
+        raise ObjectiveBrokenError(f"{where} has no class {class_name}; {_offer(module)}")
+    if not (isinstance(found, type) and issubclass(found, Objective)):
+        raise ObjectiveBrokenError(
+            f"{class_name} in {where} is not a subclass of objectives.base.Objective; {_offer(module)}"
+        )
+    wrong = problem(found)
+    if wrong:
+        raise ObjectiveBrokenError(f"{class_name} in {where}: {wrong}")
+    return found
+
+
+def describe(reference: str) -> Description:
+    """What `load(reference)` declares: its space, metric, epochs and first configurations."""
+    return load(reference).describe(reference)
+
+
+def _import_module(name: str, reference: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as exc:
+        missing = exc.name or ""
+        if name == missing or name.startswith(f"{missing}."):
+            raise UnknownObjectiveError(
+                f"objective {reference!r}: no module {missing!r} can be imported; is it installed, "
+                f"or its folder on PYTHONPATH? A file is given as path/to/file.py:Class"
+            ) from exc
+        raise _broken(exc, name) from exc
+    except Exception as exc:
+        raise _broken(exc, name) from exc
+
+
+def _import_file(path: Path) -> ModuleType:
+    """The module of a file, under a name that no other module has, with its folder importable."""
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    name = f"_objective_{digest}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Registered before it runs, and its folder put on the path, so that the file's own
+    # dataclasses, pickles and sibling modules work as in a script.
+    sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as exc:
+        del sys.modules[name]
+        raise _broken(exc, str(path)) from exc
+    return module
+
+
+def _broken(exc: Exception, source: str) -> ObjectiveBrokenError:
+    """One line: the file, the last line of that file the error came through, and the error."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    if isinstance(exc, SyntaxError):
+        file, line, text = exc.filename or source, exc.lineno, exc.msg
+    else:
+        file = next((frame.filename for frame in frames if frame.name == "<module>"), source)
+        line = next((frame.lineno for frame in reversed(frames) if frame.filename == file), None)
+        text = str(exc)
+    at = f", line {line}" if line else ""
+    return ObjectiveBrokenError(f"{file}{at}: {type(exc).__name__}: {' '.join(text.split())}")
+
+
+def _offer(module: ModuleType) -> str:
+    """The objectives that a module defines, for an error message."""
+    found = sorted(
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Objective) and value.__module__ == module.__name__
+    )
+    return f"objectives in it: {', '.join(found)}" if found else "it defines no objective"

@@ -1,0 +1,78 @@
+"""A run in memory: to try an objective by hand, in a notebook or in a test, without any service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from objectives.base import Device, MetricMissingError, Run, State
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a later run needs to continue an earlier one."""
+
+    epoch: int
+    """Epochs completed when it was taken."""
+    state: State
+
+
+@dataclass
+class LocalRun(Run):
+    """Keeps everything an objective reports; `resume` continues another run's `checkpoint`.
+
+    run = LocalRun(total_epochs=2)
+    objective.train(params, run)
+    run.history[-1]["val_accuracy"]
+    """
+
+    total_epochs: int
+    seed: int = 0
+    device: Device = field(default_factory=Device)
+    final: bool = False
+    output: Path | None = None
+    metric: str | None = None
+    """A metric that each report must hold; None: any will do."""
+    resume: Checkpoint | None = None
+    stop_after: int | None = None
+    """Last epoch done before the run ends early, as a pruned or preempted one does."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    ticks: list[tuple[int, int, int]] = field(default_factory=list)
+    checkpoint: Checkpoint | None = None
+    """The last epoch closed by `report` after a `save`."""
+    _epoch: int = 0
+    _saved: State | None = None
+
+    @property
+    def state(self) -> State | None:
+        return self.resume.state if self.resume else None
+
+    def epochs(self) -> Iterator[int]:
+        start = self.resume.epoch if self.resume else 0
+        last = min(self.total_epochs, self.stop_after or self.total_epochs)
+        for self._epoch in range(start + 1, last + 1):
+            yield self._epoch
+
+    def save(self, state: State) -> None:
+        self._saved = dict(state)
+
+    def report(self, **metrics: float) -> None:
+        if self.metric and not self.final and self.metric not in metrics:
+            raise MetricMissingError(f"epoch {self._epoch} was reported without {self.metric!r}")
+        self.history.append(metrics)
+        if self._saved is not None:
+            self.checkpoint = Checkpoint(self._epoch, self._saved)
+            self._saved = None
+
+    def tick(self, done: int, total: int, images: int = 0) -> None:
+        self.ticks.append((done, total, images))
+
+    def record(self, **results: Any) -> None:
+        self.results.update(results)
+
+    def log(self, message: str) -> None:
+        self.messages.append(message)

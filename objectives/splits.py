@@ -1,0 +1,127 @@
+"""A data set as a trial sees it: training and validation images, and the test set only at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.errors import DataDamagedError, UsageError
+from objectives.arrays import Arrays, Images, Labels
+from objectives.base import DataOptions
+
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images as uint8 (n, height, width, channels) and labels as int64 (n,), split for one purpose."""
+
+    x_train: Images
+    y_train: Labels
+    x_valid: Images
+    """Held out to select models on; empty in a final run."""
+    y_valid: Labels
+    x_test: Images | None
+    """None unless the run is final."""
+    y_test: Labels | None
+    classes: tuple[str, ...]
+    """What each label means."""
+    mean: tuple[float, ...]
+    """Of each channel over the training images, in pixel values scaled to 0..1."""
+    std: tuple[float, ...]
+    """As `mean`; never zero."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        height, width, channels = self.x_train.shape[1:]
+        return height, width, channels
+
+    @property
+    def class_count(self) -> int:
+        """Number of classes: the length of the model's output."""
+        return len(self.classes)
+
+
+def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str, ...] | None = None) -> Data:
+    """Split the training images, stratified by class; every trial of a study gets the same split.
+
+    A final run trains on what trials train and validate on together, and holds the test set.
+
+    Raises:
+        UsageError: the options do not make sense.
+        DataDamagedError: a class has too few images, or there is no test set for a final run.
+    """
+    if not 0 < options.validation_fraction < 1:
+        raise UsageError(f"the validation fraction must lie between 0 and 1: {options.validation_fraction}")
+    if options.limit is not None and options.limit < 1:
+        raise UsageError(f"the limit on training images must be at least 1: {options.limit}")
+    if final and (arrays.x_test is None or arrays.y_test is None):
+        raise DataDamagedError("there is no test set, which a final run needs")
+    y = arrays.y_train
+    if classes is None:
+        classes = tuple(str(label) for label in range(int(y.max()) + 1))
+    train, valid = _split_indices(y, options)
+    if final:
+        train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
+    x_train = arrays.x_train[train]
+    mean, std = _channel_statistics(x_train)
+    return Data(
+        x_train=x_train,
+        y_train=y[train],
+        x_valid=arrays.x_train[valid],
+        y_valid=y[valid],
+        x_test=arrays.x_test if final else None,
+        y_test=arrays.y_test if final else None,
+        classes=classes,
+        mean=mean,
+        std=std,
+    )
+
+
+def stratified(labels: Labels, count: int, rng: np.random.Generator, spare: int = 0) -> Indices:
+    """About `count` indices, sorted: of each class its share, at least one, leaving at least `spare` of it.
+
+    The number returned differs from `count` only where these limits demand it.
+    """
+    present, sizes = np.unique(labels, return_counts=True)
+    most = np.maximum(sizes - spare, 0)
+    shares = sizes * (count / len(labels))
+    quotas = np.minimum(np.maximum(np.floor(shares).astype(np.intp), 1), most)
+    for index in np.argsort(quotas - shares, kind="stable"):
+        if quotas.sum() >= count:
+            break
+        quotas[index] = min(quotas[index] + 1, most[index])
+    chosen = [
+        rng.permutation(np.flatnonzero(labels == label))[:quota]
+        for label, quota in zip(present, quotas, strict=True)
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def _split_indices(y: Labels, options: DataOptions) -> tuple[Indices, Indices]:
+    """Indices of the training and validation images, within the limit."""
+    rng = np.random.default_rng(options.split_seed)
+    valid = stratified(y, round(len(y) * options.validation_fraction), rng, spare=1)
+    if len(valid) == 0:
+        raise DataDamagedError("no class has the two images that a training and a validation set need")
+    train = np.setdiff1d(np.arange(len(y)), valid)
+    if options.limit is not None and options.limit < len(train):
+        proportion = options.limit / len(train)
+        train = train[stratified(y[train], options.limit, rng)]
+        valid = valid[stratified(y[valid], round(len(valid) * proportion), rng)]
+    return train, valid
+
+
+def _channel_statistics(x: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel in 0..1, exact: from counts of the 256 values."""
+    values = np.arange(256) / 255
+    means, deviations = [], []
+    for channel in range(x.shape[-1]):
+        shares = np.bincount(x[..., channel].ravel(), minlength=256) / x[..., channel].size
+        mean = float(shares @ values)
+        means.append(mean)
+        deviations.append(max(float(shares @ (values - mean) ** 2) ** 0.5, 1e-3))
+    return tuple(means), tuple(deviations)

@@ -1,0 +1,133 @@
+"""The training loop of Keras objectives: the same on every backend, and exact when it is resumed.
+
+Everything random follows from the run's seed and the epoch: the order of the images, the
+augmentation of a batch, and, through the state of Keras' seed generators, dropout. So a run that was
+interrupted after any epoch gives on a CPU the very numbers of one that ran through.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from hpo.errors import ObjectiveBrokenError
+from objectives import arrays, checkpoint, datasets, evaluation
+from objectives.base import DataOptions, DivergedError, Params, Run
+from objectives.splits import Data, split
+
+if TYPE_CHECKING:
+    from objectives.keras_objective import KerasObjective
+
+DEFAULT_BATCH_SIZE = 128
+WARMUP_FRACTION = 0.1
+"""Share of all steps in which the learning rate rises to its peak."""
+MOMENTUM = 0.9
+NOT_DECAYED = ("bias", "gamma", "beta")
+"""Names of variables without weight decay: biases, and the scales and offsets of normalizations."""
+
+
+def load(
+    source: str | Callable[[], Any] | None, classes: Sequence[str] | None, options: DataOptions, final: bool
+) -> Data:
+    """An objective's data, split; nothing here starts a backend, so that trainers can be forked after it."""
+    names = tuple(classes) if classes is not None else None
+    if isinstance(source, str):
+        names = names or datasets.class_names(source)
+        loaded = datasets.load(source, options.data_dir, test=final)
+    elif callable(source):
+        loaded = arrays.call(source, len(names) if names else None, test=final)
+    else:
+        raise ObjectiveBrokenError("dataset must be a data set's name or a function that returns arrays")
+    return split(loaded, options, final, names)
+
+
+def optimizer(params: Params, steps: int) -> keras.optimizers.Optimizer:
+    """SGD with Nesterov momentum, or Adam, on one cycle: linear warm-up, then a cosine to zero.
+
+    `weight_decay` means the same for both, as in "Decoupled weight decay regularization" (Loshchilov
+    and Hutter, 2019) and as Keras implements it: each step takes learning rate × weight decay of a
+    weight away, outside the gradient. Biases and normalizations are exempt. The schedule follows
+    the optimizer's own count of steps, which is part of the checkpoint.
+    """
+    warmup = max(1, round(steps * WARMUP_FRACTION))
+    peak = float(params.get("learning_rate", 1e-3))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup
+    )
+    decay = float(params.get("weight_decay", 0.0)) or None
+    kind = params.get("optimizer", "adam")
+    if kind == "sgd":
+        made = keras.optimizers.SGD(schedule, momentum=MOMENTUM, nesterov=True, weight_decay=decay)
+    elif kind == "adam":
+        made = keras.optimizers.Adam(schedule, weight_decay=decay)
+    else:
+        raise ObjectiveBrokenError(
+            f"optimizer {kind!r} is neither 'sgd' nor 'adam': override KerasObjective.optimizer for others"
+        )
+    made.exclude_from_weight_decay(var_names=NOT_DECAYED)
+    return made
+
+
+def train(objective: KerasObjective, params: Params, data: Data, run: Run) -> None:
+    """Train one configuration; in a final run record what the test set shows and save the model.
+
+    Raises:
+        DivergedError: a loss is not finite.
+        ObjectiveBrokenError: `build` returned a model that cannot be trained on this data.
+    """
+    if run.final and data.x_test is None:
+        raise ValueError("a final run needs prepare(options, final=True), which loads the test set")
+    batch_size = min(int(params.get("batch_size", DEFAULT_BATCH_SIZE)), len(data.x_train))
+    steps = len(data.x_train) // batch_size
+    model = objective.build(params, data)
+    evaluation.check(model, data)
+    model.compile(
+        objective.optimizer(params, steps * run.total_epochs),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    completed = checkpoint.restore(model, run.state) if run.state is not None else 0
+    for epoch in run.epochs():
+        began = time.perf_counter()
+        metrics = _train_epoch(model, objective, data, batch_size, epoch, run)
+        metrics["images_per_second"] = steps * batch_size / (time.perf_counter() - began)
+        metrics["learning_rate"] = float(keras.ops.convert_to_tensor(model.optimizer.learning_rate))
+        if not run.final:
+            measured = evaluation.evaluate(model, data.x_valid, data.y_valid)
+            metrics |= {"val_loss": measured.loss, "val_accuracy": measured.accuracy}
+        completed = epoch
+        run.save(checkpoint.capture(model, completed))
+        run.report(**metrics)
+        _must_be_finite(metrics.get("val_loss", 0.0), f"validation loss of epoch {epoch}")
+    if run.final and completed == run.total_epochs:
+        evaluation.finish(model, data, run)
+
+
+def _train_epoch(
+    model: keras.Model, objective: KerasObjective, data: Data, batch_size: int, epoch: int, run: Run
+) -> dict[str, float]:
+    """One pass over the shuffled images; those that fill no whole batch wait for another epoch's order."""
+    order = np.random.default_rng([run.seed, epoch]).permutation(len(data.x_train))
+    steps = len(order) // batch_size
+    loss = accuracy = 0.0
+    for step in range(steps):
+        chosen = order[step * batch_size : (step + 1) * batch_size]
+        images = data.x_train[chosen]
+        if objective.augmentation is not None:
+            images = objective.augmentation(images, np.random.default_rng([run.seed, epoch, step]))
+        logs = model.train_on_batch(images, data.y_train[chosen], return_dict=True)
+        _must_be_finite(float(logs["loss"]), f"loss of epoch {epoch}, batch {step + 1} of {steps}")
+        loss += float(logs["loss"])
+        accuracy += float(logs["accuracy"])
+        run.tick(step + 1, steps, (step + 1) * batch_size)
+    return {"loss": loss / steps, "accuracy": accuracy / steps}
+
+
+def _must_be_finite(value: float, what: str) -> None:
+    if not math.isfinite(value):
+        raise DivergedError(f"the {what} is {value}: try a lower learning rate")

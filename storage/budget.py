@@ -1,0 +1,267 @@
+"""A study's budget: shares of it are reserved before anything is sampled, and settled exactly once.
+
+One row of `hpo.trials` is one share. It is *open* until an attempt decides its outcome; which
+attempt may do so is settled by `storage.leases`. A budget of N means N finished trials (complete,
+pruned, diverged or out of memory: all that a sampler learns from), however many agents come and go.
+Every function takes an open transaction, and every write can be repeated when the answer to a
+commit was lost.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+FINISHED = ("complete", "pruned", "diverged", "oom")
+"""Outcomes that count towards the budget."""
+
+FAILED = ("bug", "lost", "hung")
+"""Outcomes that do not, and are bounded by themselves."""
+
+
+class NoWork(Enum):
+    """Why there is nothing to claim."""
+
+    DONE = "the budget is spent"
+    ELSEWHERE = "what is left of the budget is being trained by others"
+    PAUSED = "the study is paused"
+    STOPPED = "the study is stopped"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A share of the budget and the attempt that may train it."""
+
+    token: int
+    attempt_id: int
+    ordinal: int
+    """0 for the study's first share: which known good configuration it tries."""
+    seed: int
+    trial_id: int | None
+    """Optuna's, when an earlier attempt had it created."""
+    number: int | None
+    params: Mapping[str, Any] | None
+    fresh: bool
+    """Reserved just now: nothing can have been created for it yet."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A study's books."""
+
+    budget: int
+    complete: int
+    pruned: int
+    """Pruned, diverged and out of memory."""
+    failed: int
+    running: int
+    waiting: int
+    """Begun, but held by no agent right now."""
+
+    @property
+    def finished(self) -> int:
+        """Trials that count towards the budget."""
+        return self.complete + self.pruned
+
+    @property
+    def left(self) -> int:
+        """Trials still to finish."""
+        return max(0, self.budget - self.finished)
+
+
+@dataclass(frozen=True)
+class Untold:
+    """A decided trial that Optuna does not know of yet."""
+
+    token: int
+    trial_id: int
+    number: int
+    outcome: str
+    value: float | None
+
+
+def claim(
+    connection: Connection, study_id: int, agent_id: int, host: str, slot: int, device: str, lease_seconds: float
+) -> Claim | NoWork:
+    """Reserve a share and lease it: one that was begun and is held by nobody first, else a new one."""
+    study = connection.execute(
+        text("SELECT control, budget, spec->>'seed' AS seed FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"),
+        {"s": study_id},
+    ).one_or_none()
+    if study is None or study.control == "stop":
+        return NoWork.STOPPED
+    if study.control == "pause":
+        return NoWork.PAUSED
+    # A claim whose answer was lost: its lease is being renewed, so it must not be made twice.
+    held = connection.execute(
+        text("SELECT attempt_id, token FROM hpo.attempts WHERE agent_id = :a AND slot = :slot AND ended_at IS NULL"),
+        {"a": agent_id, "slot": slot},
+    ).one_or_none()
+    if held is not None:
+        return _claim_of(connection, held.token, held.attempt_id, fresh=False)
+    books = count(connection, study_id)
+    if books.left == 0:
+        return NoWork.DONE
+    if books.running >= books.left:
+        return NoWork.ELSEWHERE
+    begun = connection.execute(
+        text(
+            "SELECT token FROM hpo.trials t WHERE study_id = :s AND outcome IS NULL AND NOT EXISTS"
+            " (SELECT 1 FROM hpo.attempts a WHERE a.token = t.token AND a.ended_at IS NULL)"
+            " ORDER BY ordinal LIMIT 1"
+        ),
+        {"s": study_id},
+    ).scalar_one_or_none()
+    token = begun if begun is not None else _reserve(connection, study_id, int(study.seed or 0))
+    attempt_id = connection.execute(
+        text(
+            "INSERT INTO hpo.attempts (token, agent_id, slot, device, host, lease_until) VALUES"
+            " (:t, :a, :slot, :device, :host, clock_timestamp() + :lease * interval '1 second')"
+            " RETURNING attempt_id"
+        ),
+        {"t": token, "a": agent_id, "slot": slot, "device": device, "host": host, "lease": lease_seconds},
+    ).scalar_one()
+    return _claim_of(connection, token, attempt_id, fresh=begun is None)
+
+
+def _claim_of(connection: Connection, token: int, attempt_id: int, fresh: bool) -> Claim:
+    row = connection.execute(
+        text("SELECT ordinal, seed, trial_id, number, params FROM hpo.trials WHERE token = :t"), {"t": token}
+    ).one()
+    return Claim(token, attempt_id, row.ordinal, row.seed, row.trial_id, row.number, row.params, fresh)
+
+
+def _reserve(connection: Connection, study_id: int, study_seed: int) -> int:
+    """A new share; the lock on the study's row makes its ordinal unique."""
+    token: int = connection.execute(
+        text(
+            "INSERT INTO hpo.trials (study_id, ordinal, seed) SELECT :s, n, (:seed + n) % 2147483648 FROM"
+            " (SELECT coalesce(max(ordinal) + 1, 0) AS n FROM hpo.trials WHERE study_id = :s) AS next"
+            " RETURNING token"
+        ),
+        {"s": study_id, "seed": study_seed},
+    ).scalar_one()
+    return token
+
+
+def count(connection: Connection, study_id: int) -> Counts:
+    """The study's books as of this transaction."""
+    row = connection.execute(
+        text(
+            "SELECT s.budget,"
+            " count(t.token) FILTER (WHERE t.outcome = 'complete') AS complete,"
+            " count(t.token) FILTER (WHERE t.outcome IN ('pruned', 'diverged', 'oom')) AS pruned,"
+            " count(t.token) FILTER (WHERE t.outcome IN ('bug', 'lost', 'hung')) AS failed,"
+            " count(t.token) FILTER (WHERE t.outcome IS NULL AND a.token IS NOT NULL) AS running,"
+            " count(t.token) FILTER (WHERE t.outcome IS NULL AND a.token IS NULL) AS waiting"
+            " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id)"
+            " LEFT JOIN hpo.attempts a ON a.token = t.token AND a.ended_at IS NULL"
+            " WHERE s.study_id = :s GROUP BY s.budget"
+        ),
+        {"s": study_id},
+    ).one()
+    return Counts(row.budget, row.complete, row.pruned, row.failed, row.running, row.waiting)
+
+
+def attach(
+    connection: Connection, token: int, trial_id: int, number: int, params: Mapping[str, Any] | None
+) -> None:
+    """Note which Optuna trial a share became; without `params` it is still being sampled."""
+    connection.execute(
+        text(
+            "UPDATE hpo.trials SET trial_id = :trial, number = :number,"
+            " params = coalesce(CAST(:params AS jsonb), params) WHERE token = :t"
+        ),
+        {"t": token, "trial": trial_id, "number": number, "params": None if params is None else json.dumps(params)},
+    )
+
+
+def decide(
+    connection: Connection, token: int, outcome: str, value: float | None, error: str | None, traceback: str | None
+) -> bool:
+    """Settle a share for good; False when it had been settled before, which changes nothing."""
+    finite = value if value is not None and math.isfinite(value) else None
+    result = connection.execute(
+        text(
+            "UPDATE hpo.trials SET outcome = :outcome, value = :value, error = :error, traceback = :traceback,"
+            " decided_at = clock_timestamp() WHERE token = :t AND outcome IS NULL"
+        ),
+        {"t": token, "outcome": outcome, "value": finite, "error": error or None, "traceback": traceback or None},
+    )
+    return bool(result.rowcount)
+
+
+def untold(connection: Connection, study_id: int, after_seconds: float = 0.0) -> list[Untold]:
+    """Trials decided that long ago of which Optuna has not been told, oldest first."""
+    rows = connection.execute(
+        text(
+            "SELECT token, trial_id, number, outcome, value FROM hpo.trials WHERE study_id = :s AND NOT told"
+            " AND outcome IS NOT NULL AND trial_id IS NOT NULL"
+            " AND decided_at <= clock_timestamp() - :after * interval '1 second' ORDER BY token"
+        ),
+        {"s": study_id, "after": after_seconds},
+    )
+    return [Untold(row.token, row.trial_id, row.number, row.outcome, row.value) for row in rows]
+
+
+def untold_of_attempt(connection: Connection, attempt_id: int) -> list[Untold]:
+    """The attempt's trial, when it is decided and Optuna has not been told."""
+    rows = connection.execute(
+        text(
+            "SELECT t.token, t.trial_id, t.number, t.outcome, t.value FROM hpo.trials t"
+            " JOIN hpo.attempts a USING (token) WHERE a.attempt_id = :a AND NOT t.told"
+            " AND t.outcome IS NOT NULL AND t.trial_id IS NOT NULL"
+        ),
+        {"a": attempt_id},
+    )
+    return [Untold(row.token, row.trial_id, row.number, row.outcome, row.value) for row in rows]
+
+
+def told(connection: Connection, token: int) -> None:
+    """Note that Optuna knows the outcome."""
+    connection.execute(text("UPDATE hpo.trials SET told = true WHERE token = :t"), {"t": token})
+
+
+def set_budget(connection: Connection, study_id: int, trials: int) -> None:
+    """Change how many finished trials the study wants in all."""
+    connection.execute(
+        text("UPDATE hpo.studies SET budget = :n WHERE study_id = :s"), {"s": study_id, "n": trials}
+    )
+
+
+def same_bug(connection: Connection, study_id: int, since_agent: int, at_least: int) -> tuple[str, str] | None:
+    """The error and traceback, when nothing has finished and the last trials failed of one bug.
+
+    Counts trials decided since that agent began, so that a mended objective gets a new chance.
+    """
+    row = connection.execute(
+        text(
+            "SELECT error, max(traceback) AS traceback FROM hpo.trials t"
+            " WHERE study_id = :s AND outcome = 'bug'"
+            " AND decided_at >= (SELECT started_at FROM hpo.agents WHERE agent_id = :a)"
+            " AND NOT EXISTS (SELECT 1 FROM hpo.trials f WHERE f.study_id = :s"
+            "   AND f.outcome IN ('complete', 'pruned', 'diverged', 'oom'))"
+            " GROUP BY error HAVING count(*) >= :n LIMIT 1"
+        ),
+        {"s": study_id, "a": since_agent, "n": at_least},
+    ).one_or_none()
+    return (row.error or "", row.traceback or "") if row is not None else None
+
+
+def failed_since(connection: Connection, study_id: int, agent_id: int) -> tuple[int, str]:
+    """How many trials have failed since that agent began, and the last error."""
+    row = connection.execute(
+        text(
+            "SELECT count(*) AS n, (array_agg(error ORDER BY decided_at DESC))[1] AS error FROM hpo.trials"
+            " WHERE study_id = :s AND outcome IN ('bug', 'lost', 'hung')"
+            " AND decided_at >= (SELECT started_at FROM hpo.agents WHERE agent_id = :a)"
+        ),
+        {"s": study_id, "a": agent_id},
+    ).one()
+    return row.n, row.error or ""

@@ -1,0 +1,117 @@
+"""A storage URL: which ones are accepted, how it is shown, and how every connection to it is opened."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from hpo.errors import StorageUrlError
+
+EXAMPLE = "postgresql://user:password@host:5432/database"
+REMEDY = f"leave --storage out to use the embedded PostgreSQL, or give {EXAMPLE}"
+
+CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 30
+IDLE_TRANSACTION_SECONDS = 60
+
+_DRIVERS = {"postgresql", "postgres", "postgresql+psycopg2"}
+_SECRETS = {"password", "sslpassword", "passfile"}
+_REFUSED = {
+    "sqlite": "SQLite locks the whole file for each write, and Optuna advises against it for parallel trials",
+    "mysql": "only PostgreSQL is supported, so that one set of locks, leases and tests holds everywhere",
+    "redis": "Optuna's Redis storage is a journal, which has neither the locks nor the leases needed here",
+    "journal": "a journal file has neither the locks nor the leases needed here",
+}
+
+
+def parse_url(text: str) -> URL:
+    """The PostgreSQL URL in `text`, for psycopg2; raises StorageUrlError, which never repeats `text`."""
+    scheme, separator, _ = text.strip().partition("://")
+    scheme = scheme.lower()
+    if not separator:
+        if re.search(r"[/\\]|\.(log|journal|db|sqlite3?)$|^journal:", text.strip(), re.IGNORECASE):
+            raise _refused("a file", "journal")
+        raise StorageUrlError(f"the storage is not a URL: {REMEDY}")
+    if scheme not in _DRIVERS:
+        shown = scheme if re.fullmatch(r"[a-z0-9+.]{1,30}", scheme) else "something else"
+        kind = scheme.partition("+")[0]
+        raise _refused(shown, {"mariadb": "mysql", "rediss": "redis"}.get(kind, kind))
+    try:
+        url = make_url(text.strip())
+    except (ArgumentError, ValueError):
+        # Neither the cause nor its text: they may hold the password.
+        raise StorageUrlError(f"the storage URL is malformed: {REMEDY}") from None
+    if "@" in f"{url.host}{url.database}":
+        raise StorageUrlError(
+            "the storage URL is ambiguous: percent-encode special characters in the password (@ as %40)"
+        )
+    if not url.database:
+        raise StorageUrlError(f"the storage URL names no database: write it like {EXAMPLE}")
+    return url.set(drivername="postgresql+psycopg2")
+
+
+def _refused(shown: str, kind: str) -> StorageUrlError:
+    reason = _REFUSED.get(kind, "only PostgreSQL is supported")
+    return StorageUrlError(f"the storage cannot be {shown} ({reason}): {REMEDY}")
+
+
+def shown_url(url: URL) -> str:
+    """The URL without its secrets."""
+    hidden = {name: "***" for name in url.query if name in _SECRETS}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True).replace("%2F", "/")
+
+
+def full_url(url: URL) -> str:
+    """The URL with its password, for Optuna; never print it."""
+    return url.render_as_string(hide_password=False)
+
+
+def target(url: URL) -> str:
+    """Host and port, or the socket's folder, for messages."""
+    host = url.host or url.query.get("host") or "the local socket"
+    host = host if isinstance(host, str) else ",".join(host)
+    return host if host.startswith(("/", "the ")) else f"{host}:{url.port or url.query.get('port') or 5432}"
+
+
+def without_secrets(text: str, url: URL) -> str:
+    """`text` with every secret of `url` blotted out."""
+    secrets = {url.password or "", *(str(url.query.get(name, "")) for name in _SECRETS)}
+    for secret in sorted(secrets - {""}, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def engine_options(url: URL) -> dict[str, Any]:
+    """`create_engine` options for `url`; what its query string says wins over ours."""
+    session = {
+        "timezone": "UTC",
+        "statement_timeout": f"{STATEMENT_SECONDS}s",
+        # A stopped agent must not hold its row locks for ever.
+        "idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS}s",
+    }
+    wanted = {
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": "hpo",
+        # A host that vanishes without a word is noticed within half a minute.
+        "keepalives": 1,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 25_000,
+    }
+    arguments = {name: value for name, value in wanted.items() if name not in url.query}
+    asked = url.query.get("options", "")
+    asked = asked if isinstance(asked, str) else " ".join(asked)
+    # The last setting of a name counts.
+    ours = " ".join(f"-c {name}={value}" for name, value in session.items())
+    arguments["options"] = f"{ours} {asked}".strip()
+    return {
+        "pool_pre_ping": True,
+        "pool_size": 3,
+        "max_overflow": 2,
+        "pool_timeout": 30,
+        "connect_args": arguments,
+    }

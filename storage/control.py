@@ -1,0 +1,41 @@
+"""What a study's agents are told to do: run, pause or stop; each looks here every few seconds."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from sqlalchemy import Connection, select, update
+
+from storage.tables import studies
+
+Control = Literal["run", "pause", "stop"]
+
+
+def resume(connection: Connection, study_id: int) -> Control:
+    """Let the study run; returns what it was told before."""
+    return write_control(connection, study_id, "run")
+
+
+def pause(connection: Connection, study_id: int) -> Control:
+    """Have every agent checkpoint and release its trials, and wait; returns what it was told before."""
+    return write_control(connection, study_id, "pause")
+
+
+def stop(connection: Connection, study_id: int) -> Control:
+    """Have every agent checkpoint and release its trials, and end; returns what it was told before."""
+    return write_control(connection, study_id, "stop")
+
+
+def read_control(connection: Connection, study_id: int) -> Control:
+    """What the study is told; `stop` when it has been deleted, for then nothing is left to do."""
+    told = connection.scalar(select(studies.c.control).where(studies.c.study_id == study_id))
+    return cast(Control, told) if told is not None else "stop"
+
+
+def write_control(connection: Connection, study_id: int, control: Control) -> Control:
+    """Tell the study; returns what it was told before."""
+    before = connection.scalar(
+        select(studies.c.control).where(studies.c.study_id == study_id).with_for_update(key_share=True)
+    )
+    connection.execute(update(studies).where(studies.c.study_id == study_id).values(control=control))
+    return cast(Control, before) if before is not None else "stop"

@@ -1,0 +1,161 @@
+"""Opens the database: the embedded PostgreSQL of a home, or the server that a URL names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from hpo.errors import StorageUnreachableError, StorageUrlError
+from storage.connection import REMEDY, engine_options, full_url, parse_url, shown_url, target, without_secrets
+from storage.migrate import migrate as migrate_schema
+from storage.migrate import optuna_storage
+from storage.retry import Retry, is_hopeless, is_transient, short_reason
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+    from storage.embedded import EmbeddedServer
+
+T = TypeVar("T")
+
+OLDEST_MAJOR = 14
+
+
+class Database:
+    """An open database: our engine, Optuna's storage on the same server, and the retry around both."""
+
+    def __init__(self, url: URL, server: EmbeddedServer | None = None) -> None:
+        self._url = url
+        self._server = server
+        self.engine: Engine = create_engine(url, **engine_options(url))
+
+    def __repr__(self) -> str:
+        return f"Database({self.shown!r})"
+
+    @property
+    def url(self) -> str:
+        """With the password: for Optuna, never to be printed."""
+        return full_url(self._url)
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        return shown_url(self._url)
+
+    @property
+    def embedded(self) -> bool:
+        return self._server is not None
+
+    @cached_property
+    def optuna(self) -> BaseStorage:
+        """Optuna's own storage on this database, cached, with a small pool of its own."""
+        from optuna.storages import get_storage
+
+        return get_storage(optuna_storage(self._url, create=False))
+
+    def transaction(self, work: Callable[[Connection], T], retry: Retry | None = None) -> T:
+        """Run `work` in a transaction and commit; again after transient errors, so it must be idempotent.
+
+        A commit whose answer was lost may have happened: `work` reads back before it writes.
+        """
+
+        def once() -> T:
+            with self.engine.begin() as connection:
+                return work(connection)
+
+        return self.retried(once, retry)
+
+    def retried(self, call: Callable[[], T], retry: Retry | None = None) -> T:
+        """Run `call`, Optuna's for instance, again after transient errors; restart an embedded server."""
+
+        def once() -> T:
+            try:
+                return call()
+            except Exception as error:
+                if self._server is not None and is_transient(error):
+                    self._server.ensure_running()
+                raise
+
+        return (retry or Retry())(once)
+
+    def close(self) -> None:
+        """Close all connections, and stop the embedded server if nobody else uses it."""
+        if "optuna" in self.__dict__:
+            self.optuna.remove_session()
+            backend = getattr(self.optuna, "_backend", None)
+            if backend is not None:
+                backend.engine.dispose()
+        self.engine.dispose()
+        if self._server is not None:
+            self._server.close()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_database(
+    url: str | None, home: Path, *, wait_seconds: float = 10.0, migrate: bool = True
+) -> Database:
+    """Open the database that `url` names, or the embedded one of `home`, and bring its tables up to date.
+
+    Raises StorageUrlError, StorageUnreachableError, EmbeddedServerError or SchemaTooNewError.
+    """
+    if url is None:
+        from storage.embedded import EmbeddedServer
+
+        server = EmbeddedServer.start(home)
+        database = Database(parse_url(server.url), server)
+    else:
+        database = Database(parse_url(url))
+    try:
+        _wait_until_it_answers(database, wait_seconds)
+        if migrate:
+            database.retried(lambda: migrate_schema(database.engine))
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _wait_until_it_answers(database: Database, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with database.engine.connect() as connection:
+                version = int(connection.execute(text("SHOW server_version_num")).scalar_one())
+            break
+        except SQLAlchemyError as error:
+            problem = _problem(database, error)
+            if not is_transient(error) or time.monotonic() >= deadline:
+                # Not `from error`: SQLAlchemy's text may hold more than ours.
+                raise problem from None
+        time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
+    if version < OLDEST_MAJOR * 10_000:
+        raise StorageUrlError(
+            f"{database.shown} is PostgreSQL {version // 10_000}, and {OLDEST_MAJOR} or newer is needed: "
+            f"upgrade the server, or {REMEDY}"
+        )
+
+
+def _problem(database: Database, error: SQLAlchemyError) -> StorageUnreachableError:
+    url = database.engine.url
+    reason = without_secrets(short_reason(error), url)
+    what = (
+        "check the user, the password and the database's name in --storage or HPO_STORAGE"
+        if is_hopeless(error)
+        else "start the server, correct --storage or HPO_STORAGE, or leave both out for the embedded one"
+    )
+    return StorageUnreachableError(f"the database at {target(url)} does not answer ({reason}): {what}")

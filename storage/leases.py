@@ -1,0 +1,252 @@
+"""Who may report on a trial: leases that agents hold on attempts, by the database's clock.
+
+An attempt may write as long as it has not been ended. An agent renews the leases of its attempts;
+a lease that runs out is ended by whichever agent looks next, and its attempt is *fenced* from then
+on: `guard`, which every write of an attempt passes in its own transaction, raises `LeaseLostError`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from storage import budget
+
+ENDED = "ended_at = clock_timestamp()"
+
+
+class LeaseLostError(Exception):
+    """The attempt was ended by another agent: whatever it still has to say must not count."""
+
+
+@dataclass(frozen=True)
+class LeaseTimes:
+    """How long agents may be silent."""
+
+    lease_seconds: float = 120.0
+    """A claim outlives an outage of the database, or of the network, of a minute and more."""
+    renew_seconds: float = 10.0
+
+
+def join(
+    connection: Connection, study_id: int, host: str, pid: int, process: str, slots: int, versions: Mapping[str, str]
+) -> tuple[int, int]:
+    """Register an agent; returns its id and its ordinal in the study, which seeds its sampler."""
+    ordinal: int = connection.execute(
+        text(
+            "UPDATE hpo.studies SET agents_seen = agents_seen + 1 WHERE study_id = :s RETURNING agents_seen - 1"
+        ),
+        {"s": study_id},
+    ).scalar_one()
+    agent_id: int = connection.execute(
+        text(
+            "INSERT INTO hpo.agents (study_id, ordinal, host, pid, process, slots, versions) VALUES"
+            " (:s, :o, :host, :pid, :process, :slots, CAST(:versions AS jsonb)) RETURNING agent_id"
+        ),
+        {
+            "s": study_id,
+            "o": ordinal,
+            "host": host,
+            "pid": pid,
+            "process": process,
+            "slots": slots,
+            "versions": json.dumps(dict(versions)),
+        },
+    ).scalar_one()
+    return agent_id, ordinal
+
+
+def leave(connection: Connection, agent_id: int) -> None:
+    """Note that an agent has ended; what it still holds is released."""
+    held = connection.execute(
+        text("SELECT attempt_id FROM hpo.attempts WHERE agent_id = :a AND ended_at IS NULL"), {"a": agent_id}
+    ).scalars()
+    for attempt_id in list(held):
+        release(connection, attempt_id)
+    connection.execute(text(f"UPDATE hpo.agents SET {ENDED} WHERE agent_id = :a"), {"a": agent_id})
+
+
+def renew(connection: Connection, agent_id: int, lease_seconds: float) -> frozenset[int]:
+    """Extend the agent's leases; returns the attempts it still holds."""
+    connection.execute(
+        text("UPDATE hpo.agents SET seen_at = clock_timestamp(), ended_at = NULL WHERE agent_id = :a"),
+        {"a": agent_id},
+    )
+    rows = connection.execute(
+        text(
+            "UPDATE hpo.attempts SET lease_until = clock_timestamp() + :lease * interval '1 second'"
+            " WHERE agent_id = :a AND ended_at IS NULL RETURNING attempt_id"
+        ),
+        {"a": agent_id, "lease": lease_seconds},
+    )
+    return frozenset(rows.scalars())
+
+
+def reap(connection: Connection, study_id: int, max_lost: int) -> int:
+    """End the attempts of the study whose lease has run out; returns how many."""
+    expired = connection.execute(
+        text(
+            "SELECT a.attempt_id FROM hpo.attempts a JOIN hpo.trials t USING (token) WHERE t.study_id = :s"
+            " AND a.ended_at IS NULL AND a.lease_until < clock_timestamp() FOR UPDATE OF a SKIP LOCKED"
+        ),
+        {"s": study_id},
+    ).scalars()
+    attempts = list(expired)
+    for attempt_id in attempts:
+        lose(connection, attempt_id, "its agent was not heard of any more", max_lost)
+    return len(attempts)
+
+
+def reap_agent(connection: Connection, agent_id: int, max_lost: int) -> int:
+    """End at once what an agent holds that is known to be dead; returns how many attempts."""
+    held = connection.execute(
+        text("SELECT attempt_id FROM hpo.attempts WHERE agent_id = :a AND ended_at IS NULL FOR UPDATE"),
+        {"a": agent_id},
+    ).scalars()
+    attempts = list(held)
+    for attempt_id in attempts:
+        lose(connection, attempt_id, "its agent was killed", max_lost)
+    connection.execute(text(f"UPDATE hpo.agents SET {ENDED} WHERE agent_id = :a"), {"a": agent_id})
+    return len(attempts)
+
+
+def agents_of_host(connection: Connection, study_id: int, host: str) -> list[tuple[int, int, str]]:
+    """The study's agents on this host that have not said goodbye: id, process id and process."""
+    rows = connection.execute(
+        text(
+            "SELECT agent_id, pid, process FROM hpo.agents WHERE study_id = :s AND host = :h AND ended_at IS NULL"
+        ),
+        {"s": study_id, "h": host},
+    )
+    return [(row.agent_id, row.pid, row.process) for row in rows]
+
+
+def guard(connection: Connection, attempt_id: int) -> int:
+    """Lock a live attempt for the rest of the transaction; returns its trial's token.
+
+    Raises:
+        LeaseLostError: another agent has ended it.
+    """
+    token: int | None = connection.execute(
+        text("SELECT token FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL FOR UPDATE"),
+        {"a": attempt_id},
+    ).scalar_one_or_none()
+    if token is None:
+        raise LeaseLostError
+    return token
+
+
+def begin(connection: Connection, attempt_id: int, pid: int, resumed_from: int) -> None:
+    """Note the trainer of an attempt and the checkpoint it continues."""
+    guard(connection, attempt_id)
+    connection.execute(
+        text("UPDATE hpo.attempts SET pid = :pid, resumed_from = :r WHERE attempt_id = :a"),
+        {"a": attempt_id, "pid": pid, "r": resumed_from},
+    )
+
+
+def record(
+    connection: Connection, attempt_id: int, epochs: Sequence[tuple[int, Mapping[str, float], float]]
+) -> dict[int, dict[str, float]]:
+    """Keep epochs (epoch, metrics, seconds) of an attempt; returns the metrics that now stand for them.
+
+    What an earlier attempt reported of an epoch stands: no epoch is reported twice.
+    """
+    token = guard(connection, attempt_id)
+    if not epochs:
+        return {}
+    for epoch, metrics, seconds in epochs:
+        connection.execute(
+            text(
+                "INSERT INTO hpo.epochs (token, epoch, attempt_id, metrics, seconds) VALUES"
+                " (:t, :e, :a, CAST(:m AS jsonb), :sec) ON CONFLICT DO NOTHING"
+            ),
+            {"t": token, "e": epoch, "a": attempt_id, "m": _metrics_json(metrics), "sec": seconds},
+        )
+    numbers = [epoch for epoch, _, _ in epochs]
+    connection.execute(
+        text("UPDATE hpo.trials SET epochs = greatest(epochs, :e) WHERE token = :t"),
+        {"t": token, "e": max(numbers)},
+    )
+    connection.execute(
+        text(
+            "UPDATE hpo.attempts SET epochs = greatest(epochs, :e - coalesce(resumed_from, 0))"
+            " WHERE attempt_id = :a"
+        ),
+        {"a": attempt_id, "e": max(numbers)},
+    )
+    rows = connection.execute(
+        text("SELECT epoch, metrics FROM hpo.epochs WHERE token = :t AND epoch = ANY(:n)"),
+        {"t": token, "n": numbers},
+    )
+    return {row.epoch: read_metrics(row.metrics) for row in rows}
+
+
+def settle(
+    connection: Connection,
+    attempt_id: int,
+    outcome: str,
+    value: float | None,
+    error: str | None = None,
+    traceback: str | None = None,
+) -> None:
+    """Decide the attempt's trial and end the attempt; repeating it changes nothing.
+
+    Raises:
+        LeaseLostError: the attempt was ended by another agent before.
+    """
+    row = connection.execute(
+        text("SELECT token, ended_at, outcome FROM hpo.attempts WHERE attempt_id = :a FOR UPDATE"),
+        {"a": attempt_id},
+    ).one_or_none()
+    if row is None or (row.ended_at is not None and row.outcome != outcome):
+        raise LeaseLostError
+    if row.ended_at is not None:
+        return
+    budget.decide(connection, row.token, outcome, value, error, traceback)
+    _end(connection, attempt_id, outcome, error)
+
+
+def release(connection: Connection, attempt_id: int) -> None:
+    """Give a trial back: any agent may go on with it from its last checkpoint."""
+    _end(connection, attempt_id, "released", None)
+
+
+def lose(connection: Connection, attempt_id: int, reason: str, max_lost: int, kind: str = "lost") -> None:
+    """End an attempt that died; its trial is resumed, or failed after `max_lost` such attempts."""
+    row = connection.execute(
+        text("SELECT token FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL FOR UPDATE"),
+        {"a": attempt_id},
+    ).one_or_none()
+    if row is None:
+        return
+    _end(connection, attempt_id, kind, reason)
+    lost: int = connection.execute(
+        text("UPDATE hpo.trials SET lost = lost + 1 WHERE token = :t RETURNING lost"), {"t": row.token}
+    ).scalar_one()
+    if lost >= max_lost:
+        budget.decide(connection, row.token, kind, None, f"lost {lost} times, the last time: {reason}", None)
+
+
+def _end(connection: Connection, attempt_id: int, outcome: str, error: str | None) -> None:
+    connection.execute(
+        text(
+            f"UPDATE hpo.attempts SET {ENDED}, outcome = :o, error = :e WHERE attempt_id = :a AND ended_at IS NULL"
+        ),
+        {"a": attempt_id, "o": outcome, "e": error or None},
+    )
+
+
+def _metrics_json(metrics: Mapping[str, float]) -> str:
+    """JSON has no NaN and no infinities: they are kept as strings."""
+    return json.dumps({k: v if math.isfinite(v) else str(v) for k, v in metrics.items()})
+
+
+def read_metrics(stored: Mapping[str, Any]) -> dict[str, float]:
+    """The inverse of how `record` keeps metrics."""
+    return {name: float(value) for name, value in stored.items()}

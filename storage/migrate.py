@@ -1,0 +1,109 @@
+"""Brings a database's tables up to date: ours in the schema `hpo`, and Optuna's beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.pool import NullPool
+
+from hpo.errors import SchemaTooNewError, StorageUrlError
+from storage.connection import engine_options, full_url, shown_url
+from storage.retry import short_reason, sqlstate
+from storage.tables import SCHEMA
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+# The newest revision in migrations/versions; a test compares. Known here so that most starts need no Alembic.
+HEAD = "0001"
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+# Any number; advisory locks are per database.
+_LOCK = 0x68706F
+_LOCK_SECONDS = 120
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+
+def migrate(engine: Engine) -> None:
+    """Create or upgrade all tables; many processes may call it at once, on an empty database too.
+
+    Raises SchemaTooNewError if a newer hpo-service has been here, StorageUrlError if we may not make tables.
+    """
+    with engine.connect() as connection:
+        if current_revision(connection) == HEAD:
+            return
+    try:
+        with engine.begin() as connection:
+            # Waiting for the others' migration may take longer than a statement may.
+            connection.execute(text(f"SET LOCAL statement_timeout = '{_LOCK_SECONDS}s'"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            if current_revision(connection) == HEAD:
+                return
+            _refuse_newer(connection)
+            optuna_storage(engine.url, create=True).engine.dispose()
+            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            _upgrade(connection)
+    except ProgrammingError as error:
+        if sqlstate(error) != _INSUFFICIENT_PRIVILEGE:
+            raise
+        raise StorageUrlError(
+            f"the user of {shown_url(engine.url)} may not create tables ({short_reason(error)}): "
+            "make it the database's owner (ALTER DATABASE … OWNER TO …)"
+        ) from error
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision of our tables in this database; None where there are none."""
+    name = f"{SCHEMA}.alembic_version"
+    if connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar_one() is None:
+        return None
+    revision: str | None = connection.execute(text(f"SELECT version_num FROM {name}")).scalar_one_or_none()
+    return revision
+
+
+def optuna_storage(url: URL, *, create: bool) -> RDBStorage:
+    """Optuna's storage on `url`; raises StorageUrlError if another Optuna's tables are there."""
+    from optuna.storages import RDBStorage
+
+    options: dict[str, Any] = engine_options(url)
+    if create:
+        options = {"poolclass": NullPool, "connect_args": options["connect_args"]}
+    try:
+        return RDBStorage(full_url(url), engine_kwargs=options, skip_table_creation=not create)
+    except RuntimeError as error:
+        raise StorageUrlError(
+            f"the Optuna tables in {shown_url(url)} were made by another version of Optuna: use an empty "
+            "database (versions 4 and 5 keep times differently, so they must not be mixed)"
+        ) from error
+
+
+def _refuse_newer(connection: Connection) -> None:
+    found = current_revision(connection)
+    known = {path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py")}
+    if found is not None and found not in known:
+        raise SchemaTooNewError(
+            f"the database was migrated by a newer hpo-service (its tables are {found}, ours {HEAD}): "
+            "upgrade this installation"
+        )
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    context = MigrationContext.configure(
+        connection,
+        opts={
+            "version_table_schema": SCHEMA,
+            "fn": lambda revision, _: scripts._upgrade_revs("head", revision),
+        },
+    )
+    with Operations.context(context):
+        context.run_migrations()

@@ -1,0 +1,146 @@
+"""Which database errors pass by themselves, and the one loop that waits for them to pass."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import psycopg2
+from sqlalchemy import exc as sa
+
+from hpo.errors import DiskFullError, StorageUnreachableError
+
+T = TypeVar("T")
+
+_DISK_FULL = "53100"
+_DATABASE_DROPPED = "57P04"
+# Classes: connection lost, rolled back (serialization, deadlock), no resources, operator's action.
+_TRANSIENT_CLASSES = ("08", "40", "53", "57")
+# Lock not available; idle in transaction for too long, and a transaction that took too long.
+_TRANSIENT_CODES = {"55P03", "25P03", "25P04"}
+# Errors while connecting carry no code, only words; these ones do not pass by themselves.
+_HOPELESS_WORDS = (
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "is not permitted to log in",
+    "permission denied",
+    "does not support SSL",
+    "requires SSL",
+    "invalid ",
+    "certificate",
+)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed later: the server restarts, is unreachable, or rolled us back."""
+    if isinstance(error, sa.TimeoutError):
+        return True  # no connection of the pool came free
+    if isinstance(error, sa.DBAPIError) and error.connection_invalidated:
+        return sqlstate(error) not in {_DISK_FULL, _DATABASE_DROPPED}
+    cause = _driver_error(error)
+    if cause is None:
+        return False
+    code = cause.pgcode
+    if code is not None:
+        hopeless = code in {_DISK_FULL, _DATABASE_DROPPED}
+        return not hopeless and (code.startswith(_TRANSIENT_CLASSES) or code in _TRANSIENT_CODES)
+    if isinstance(cause, psycopg2.OperationalError):
+        return not is_hopeless(cause)
+    return isinstance(cause, psycopg2.InterfaceError)
+
+
+def is_hopeless(error: BaseException) -> bool:
+    """Whether connecting failed for a reason that waiting does not cure, such as a wrong password."""
+    words = str(_driver_error(error) or error)
+    return any(word in words for word in _HOPELESS_WORDS)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """PostgreSQL's five-letter code behind `error`, if it has one."""
+    cause = _driver_error(error)
+    return cause.pgcode if cause is not None else None
+
+
+def short_reason(error: BaseException) -> str:
+    """The server's or the driver's own reason in a few words, without statement, parameters and hints."""
+    words = str(_driver_error(error) or error).strip() or type(error).__name__
+    line = words.splitlines()[0]
+    return line.rpartition("failed: ")[2].removeprefix("FATAL:").removeprefix("ERROR:").strip()
+
+
+def _driver_error(error: BaseException) -> psycopg2.Error | None:
+    for link in _causes(error):
+        if isinstance(link, psycopg2.Error):
+            return link
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """`error`, what SQLAlchemy wrapped in it, and the cause of Optuna's StorageInternalError."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        if isinstance(link, sa.DBAPIError) and link.orig is not None:
+            link = link.orig
+        # By name: this module must not import Optuna.
+        elif type(link).__name__ == "StorageInternalError":
+            link = link.__cause__
+        else:
+            link = None
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Calls again after transient errors, with exponential backoff and full jitter.
+
+    A commit whose answer was lost is ambiguous: the server may have done it. So what is called again must
+    be idempotent, or must read back what it finds before it writes.
+    """
+
+    patience_seconds: float | None = 30.0  # None: for ever
+    first_delay: float = 0.1
+    max_delay: float = 5.0
+    interrupted: threading.Event | None = None  # set: stop waiting at once
+    on_wait: Callable[[BaseException, float], None] | None = None  # told the error and the seconds to wait
+
+    def __call__(self, call: Callable[[], T]) -> T:
+        """The result of `call`; raises StorageUnreachableError when patience is over, other errors at once.
+
+        A full disk of the server is DiskFullError, at once.
+        """
+        began = time.monotonic()
+        attempts = 0
+        while True:
+            try:
+                return call()
+            except Exception as error:
+                if sqlstate(error) == _DISK_FULL:
+                    raise DiskFullError(
+                        f"the database server's disk is full ({short_reason(error)}): free some space there"
+                    ) from error
+                if not is_transient(error):
+                    raise
+                spent = time.monotonic() - began
+                left = None if self.patience_seconds is None else self.patience_seconds - spent
+                if left is not None and left <= 0:
+                    raise _unreachable(error, f"for {spent:.0f} s") from error
+                delay = random.uniform(0, min(self.max_delay, self.first_delay * 2.0 ** min(attempts, 30)))
+                delay = delay if left is None else min(delay, left)
+                if self.on_wait is not None:
+                    self.on_wait(error, delay)
+                if (self.interrupted or threading.Event()).wait(delay):
+                    raise _unreachable(error, "and the wait was interrupted") from error
+                attempts += 1
+
+
+def _unreachable(error: BaseException, how_long: str) -> StorageUnreachableError:
+    return StorageUnreachableError(
+        f"the database did not answer {how_long} ({short_reason(error)}): check that the server runs, "
+        "then start again; nothing that was committed is lost"
+    )

@@ -1,0 +1,144 @@
+"""The project's own tables, in the PostgreSQL schema `hpo`, beside Optuna's tables which stay Optuna's.
+
+One row of `trials` is one reserved share of a study's budget for life; `attempts` are its executions.
+The migrations in `storage/migrations` create exactly these tables; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+SCHEMA = "hpo"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+    },
+)
+
+_NOW = text("clock_timestamp()")
+
+
+def _time(name: str, **options: object) -> Column[object]:
+    return Column(name, DateTime(timezone=True), **options)  # type: ignore[arg-type]
+
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("study_id", Integer, primary_key=True, autoincrement=False, comment="Optuna's study_id"),
+    Column("name", Text, nullable=False, unique=True),
+    Column("spec", JSONB, nullable=False, comment="hpo.spec.StudySpec as JSON"),
+    Column("budget", Integer, nullable=False, comment="finished trials wanted in all"),
+    Column("control", Text, nullable=False, server_default="run", comment="run, pause or stop"),
+    Column("agents_seen", Integer, nullable=False, server_default="0", comment="seeds each agent's sampler"),
+    _time("created_at", nullable=False, server_default=_NOW),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("agent_id", BigInteger, Identity(), primary_key=True),
+    Column("study_id", Integer, ForeignKey("hpo.studies.study_id", ondelete="CASCADE"), nullable=False),
+    Column("ordinal", Integer, nullable=False, comment="0 for the study's first agent"),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("process", Text, nullable=False, comment="boot, pid and start time: which process of the host"),
+    Column("slots", Integer, nullable=False),
+    Column("versions", JSONB, nullable=False, server_default="{}"),
+    _time("started_at", nullable=False, server_default=_NOW),
+    _time("seen_at", nullable=False, server_default=_NOW),
+    _time("ended_at"),
+    Index("ix_agents_study_id", "study_id"),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("token", BigInteger, Identity(), primary_key=True),
+    Column("study_id", Integer, ForeignKey("hpo.studies.study_id", ondelete="CASCADE"), nullable=False),
+    Column("ordinal", Integer, nullable=False, comment="0 for the study's first reservation"),
+    Column("trial_id", Integer, unique=True, comment="Optuna's trial_id, once it has been created"),
+    Column("number", Integer, comment="Optuna's trial number"),
+    Column("params", JSONB, comment="as sampled"),
+    Column("seed", BigInteger, nullable=False),
+    Column("lost", Integer, nullable=False, server_default="0", comment="attempts that were lost"),
+    Column("epochs", Integer, nullable=False, server_default="0", comment="epochs completed"),
+    Column("outcome", Text, comment="complete, pruned, diverged, oom, bug, lost or hung; null while open"),
+    Column("value", Double, comment="the objective's metric after the last epoch"),
+    Column("error", Text, comment="what went wrong, in one line"),
+    Column("traceback", Text),
+    Column("told", Boolean, nullable=False, server_default=text("false"), comment="Optuna has been told"),
+    _time("created_at", nullable=False, server_default=_NOW),
+    _time("decided_at"),
+    Index("ix_trials_study_id", "study_id", "outcome"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("attempt_id", BigInteger, Identity(), primary_key=True),
+    Column("token", BigInteger, ForeignKey("hpo.trials.token", ondelete="CASCADE"), nullable=False),
+    Column("agent_id", BigInteger, ForeignKey("hpo.agents.agent_id", ondelete="CASCADE"), nullable=False),
+    Column("slot", Integer, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, comment="the trainer's"),
+    Column("resumed_from", Integer, comment="epoch of the checkpoint it continued; 0: from scratch"),
+    Column("epochs", Integer, nullable=False, server_default="0", comment="epochs trained by this attempt"),
+    Column("outcome", Text, comment="as in trials, or released or lost; null while it runs"),
+    Column("error", Text),
+    _time("started_at", nullable=False, server_default=_NOW),
+    _time("lease_until", nullable=False),
+    _time("ended_at"),
+    # Fencing rests on this: a trial has at most one attempt that may report.
+    Index("uq_attempts_open", "token", unique=True, postgresql_where=text("ended_at IS NULL")),
+    Index("ix_attempts_agent_id", "agent_id"),
+    Index("ix_attempts_lease_until", "lease_until", postgresql_where=text("ended_at IS NULL")),
+)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("token", BigInteger, ForeignKey("hpo.trials.token", ondelete="CASCADE"), nullable=False),
+    Column("epoch", Integer, nullable=False, comment="completed, counted from 1"),
+    Column("attempt_id", BigInteger, ForeignKey("hpo.attempts.attempt_id", ondelete="CASCADE"), nullable=False),
+    Column("metrics", JSONB, nullable=False, comment="names to numbers; NaN and infinities as strings"),
+    Column("seconds", Double, nullable=False),
+    _time("created_at", nullable=False, server_default=_NOW),
+    PrimaryKeyConstraint("token", "epoch"),
+)
+
+retrains = Table(
+    "retrains",
+    metadata,
+    Column("retrain_id", BigInteger, Identity(), primary_key=True),
+    Column("study_id", Integer, ForeignKey("hpo.studies.study_id", ondelete="CASCADE"), nullable=False),
+    Column("config", JSONB, nullable=False, comment="the exported config it trained"),
+    Column("seeds", JSONB, nullable=False),
+    Column("metrics", JSONB, comment="what metrics.json holds; null until it has finished"),
+    _time("started_at", nullable=False, server_default=_NOW),
+    _time("test_opened_at", comment="when the test set was first looked at"),
+    _time("ended_at"),
+    Index("ix_retrains_study_id", "study_id"),
+)

@@ -1,0 +1,124 @@
+"""Hand-made rows of a study, as an agent would have written them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import optuna
+from optuna.distributions import FloatDistribution
+from sqlalchemy import insert, update
+
+from hpo.spec import StudySpec
+from storage.engine import Database
+from storage.tables import agents, attempts, epochs, studies, trials
+
+SPACE = {"learning_rate": FloatDistribution(1e-4, 1e-1, log=True)}
+
+
+class StudyRows:
+    """A study, in Optuna's tables and in ours."""
+
+    def __init__(
+        self, database: Database, name: str = "demo", *, budget: int = 10, direction: str = "maximize"
+    ) -> None:
+        self.database, self.name, self.count = database, name, 0
+        spec = StudySpec("digits-cnn", "val_accuracy", direction, 5, SPACE, SPACE)  # type: ignore[arg-type]
+        self.study = optuna.create_study(study_name=name, storage=database.optuna, direction=direction)
+        self.study_id: int = self.study._study_id
+        self._execute(
+            insert(studies).values(study_id=self.study_id, name=name, spec=spec.to_json(), budget=budget)
+        )
+
+    def set(self, **values: Any) -> None:
+        self._execute(update(studies).where(studies.c.study_id == self.study_id).values(**values))
+
+    def agent(self, *, started: float = 100.0, seen: float = 1.0, ended: float | None = None, slots: int = 2) -> int:
+        """An agent; times are seconds ago."""
+        return self._insert(
+            insert(agents)
+            .values(
+                study_id=self.study_id,
+                ordinal=0,
+                host="here",
+                pid=42,
+                process="boot:42:1",
+                slots=slots,
+                started_at=ago(started),
+                seen_at=ago(seen),
+                ended_at=None if ended is None else ago(ended),
+            )
+            .returning(agents.c.agent_id)
+        )
+
+    def trial(
+        self, outcome: str | None = None, value: float | None = None, *, completed: int = 0, **more: Any
+    ) -> int:
+        """A trial under the next number; returns its token."""
+        values = {
+            "number": self.count,
+            "trial_id": 1_000_000 * self.study_id + self.count,
+            "params": {"learning_rate": 0.01 + self.count / 1000},
+            **more,
+        }
+        self.count += 1
+        return self._insert(
+            insert(trials)
+            .values(
+                study_id=self.study_id,
+                ordinal=self.count,
+                seed=self.count,
+                outcome=outcome,
+                value=value,
+                epochs=completed,
+                **values,
+            )
+            .returning(trials.c.token)
+        )
+
+    def attempt(
+        self,
+        token: int,
+        agent_id: int,
+        *,
+        started: float = 60.0,
+        ended: float | None = None,
+        lease: float = 60.0,
+        completed: int = 0,
+        slot: int = 0,
+        outcome: str | None = None,
+    ) -> int:
+        return self._insert(
+            insert(attempts)
+            .values(
+                token=token,
+                agent_id=agent_id,
+                slot=slot,
+                device=f"cpu:{slot}",
+                host="here",
+                epochs=completed,
+                outcome=outcome,
+                started_at=ago(started),
+                lease_until=ago(-lease),
+                ended_at=None if ended is None else ago(ended),
+            )
+            .returning(attempts.c.attempt_id)
+        )
+
+    def epoch(self, token: int, attempt_id: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+        self._execute(
+            insert(epochs).values(
+                token=token, attempt_id=attempt_id, epoch=epoch, metrics=dict(metrics), seconds=1.0
+            )
+        )
+
+    def _execute(self, statement: Any) -> None:
+        self.database.transaction(lambda connection: connection.execute(statement))
+
+    def _insert(self, statement: Any) -> int:
+        return self.database.transaction(lambda connection: connection.execute(statement).scalar_one())
+
+
+def ago(seconds: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)

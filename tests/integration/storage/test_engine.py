@@ -1,0 +1,163 @@
+"""Opening a database: what is said when it does not answer, and how work survives its restarts."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
+
+from hpo.errors import StorageUnreachableError, StorageUrlError
+from storage import engine
+from storage.embedded import EmbeddedServer
+from storage.engine import Database, open_database
+from storage.retry import Retry
+
+NOWHERE = Path("unused")
+
+
+def test_sessions_are_in_utc_and_limited(database: Database) -> None:
+    with database.engine.connect() as connection:
+        shown = {
+            name: connection.execute(text(f"SHOW {name}")).scalar_one()
+            for name in ("timezone", "statement_timeout", "application_name")
+        }
+    assert shown == {"timezone": "UTC", "statement_timeout": "30s", "application_name": "hpo"}
+    assert not database.embedded
+
+
+def test_optunas_storage_is_on_the_same_database(database: Database) -> None:
+    import optuna
+
+    study = optuna.create_study(study_name="pets", storage=database.optuna)
+    study.tell(study.ask(), 1.0)
+    count = database.transaction(lambda c: c.execute(text("SELECT count(*) FROM public.trials")).scalar_one())
+    assert count == 1
+    assert database.optuna is database.optuna
+
+
+def test_a_transaction_commits_or_leaves_nothing(database: Database) -> None:
+    database.transaction(lambda c: c.execute(text("CREATE TABLE t (n int)")))
+
+    def fail(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO t VALUES (1)"))
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        database.transaction(fail)
+    with pytest.raises(ProgrammingError):
+        database.transaction(lambda c: c.execute(text("SELECT * FROM nowhere")))
+    assert database.transaction(lambda c: c.execute(text("SELECT count(*) FROM t")).scalar_one()) == 0
+
+
+def test_a_connection_lost_in_a_transaction_is_retried(database: Database) -> None:
+    waits: list[float] = []
+    pids: list[int] = []
+
+    def work(connection: Connection) -> int:
+        pids.append(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        if len(pids) == 1:
+            with database.engine.connect() as other:
+                other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pids[0]})
+        return connection.execute(text("SELECT 7")).scalar_one()
+
+    retry = Retry(first_delay=0.01, on_wait=lambda _, delay: waits.append(delay))
+    assert database.transaction(work, retry) == 7
+    assert len(pids) == 2
+    assert len(waits) == 1
+
+
+def test_an_embedded_server_killed_in_a_transaction_is_restarted(open_folder: Path) -> None:
+    with open_database(None, open_folder / "home") as database:
+        assert database.embedded
+        assert Path(str(open_folder)).name in database.shown
+        calls: list[int] = []
+
+        def work(connection: Connection) -> int:
+            calls.append(1)
+            if len(calls) == 1:
+                pid_file = open_folder / "home" / "postgres" / "postmaster.pid"
+                os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
+            connection.execute(text("SELECT pg_sleep(0.3)"))
+            return connection.execute(text("SELECT 7")).scalar_one()
+
+        assert database.transaction(work) == 7
+        assert len(calls) == 2
+
+
+def test_an_unreachable_server_is_said_after_the_wait() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        url = f"postgresql://ann:secret@127.0.0.1:{port}/hpo"
+        began = time.monotonic()
+        with pytest.raises(StorageUnreachableError) as caught:
+            open_database(url, NOWHERE, wait_seconds=0.5)
+    assert 0.5 <= time.monotonic() - began < 3
+    message = str(caught.value)
+    assert f"127.0.0.1:{port}" in message
+    assert "Connection refused" in message
+    assert "\n" not in message
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_server_that_comes_up_within_the_wait_is_used(open_folder: Path) -> None:
+    server = EmbeddedServer(open_folder / "home", root_base=open_folder / "root")
+    url = f"postgresql://postgres@/postgres?host={open_folder}/home/postgres&port=5432"
+    starting = threading.Timer(0.3, server.ensure_running)
+    starting.start()
+    try:
+        open_database(url, NOWHERE, migrate=False).close()
+    finally:
+        starting.join()
+        server.close()
+
+
+def test_a_missing_database_is_said_at_once(storage_url: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(StorageUnreachableError, match=r'database "nowhere" does not exist.*database\'s name'):
+        open_database(re.sub("test_[0-9a-f]+", "nowhere", storage_url), NOWHERE)
+    assert time.monotonic() - began < 2
+
+
+def test_a_wrong_password_is_said_at_once_and_never_shown(
+    open_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with EmbeddedServer.start(open_folder / "home", root_base=open_folder / "root") as server:
+        rules = server.place.data / "pg_hba.conf"
+        with open_database(server.url, NOWHERE, migrate=False) as database:
+            database.transaction(lambda c: c.execute(text("ALTER USER postgres PASSWORD 'right one'")))
+            rules.write_text("local all all scram-sha-256\n")
+            database.transaction(lambda c: c.execute(text("SELECT pg_reload_conf()")))
+        right = server.url.replace("postgres@", "postgres:right%20one@")
+        for _ in range(50):
+            try:
+                open_database(server.url, NOWHERE, migrate=False).close()
+            except StorageUnreachableError:
+                break
+            time.sleep(0.05)
+        mistaken = right.replace("right", "m1staken")
+        began = time.monotonic()
+        with pytest.raises(StorageUnreachableError, match="password authentication failed") as caught:
+            open_database(mistaken, NOWHERE)
+        assert time.monotonic() - began < 2
+        assert "m1staken" not in "".join(traceback.format_exception(caught.value))
+        with open_database(right, NOWHERE) as database:
+            assert database.optuna.get_all_studies() == []
+            seen = [repr(database), database.shown, str(database.engine.url)]
+        assert not [words for words in seen if "right" in words]
+        assert "right" not in caplog.text
+
+
+def test_an_old_server_is_refused(storage_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "OLDEST_MAJOR", 99)
+    with pytest.raises(StorageUrlError, match="99 or newer"):
+        open_database(storage_url, NOWHERE)

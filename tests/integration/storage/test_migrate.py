@@ -1,0 +1,125 @@
+"""The migrations: safe to run at once, equal to `tables.py`, and refused where a newer version has been."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from hpo.errors import SchemaTooNewError, StorageUrlError
+from storage import migrate
+from storage.engine import Database, open_database
+from storage.tables import metadata
+
+NOWHERE = Path("unused")
+
+COLUMNS = """
+    SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
+        pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum)
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+    WHERE c.relnamespace = 'hpo'::regnamespace AND c.relkind = 'r' AND c.relname <> 'alembic_version'
+"""
+CONSTRAINTS = """
+    SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE connamespace = 'hpo'::regnamespace AND conrelid <> coalesce(to_regclass('hpo.alembic_version'), 0::oid)
+"""
+INDEXES = (
+    "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'hpo' AND tablename <> 'alembic_version'"
+)
+
+
+def schema(connection: Connection) -> list[list[str]]:
+    """Everything PostgreSQL knows of our tables."""
+    return [
+        sorted(str(tuple(row)) for row in connection.execute(text(query)))
+        for query in (COLUMNS, CONSTRAINTS, INDEXES)
+    ]
+
+
+def open_engine(url: str) -> Engine:
+    return create_engine(url, poolclass=NullPool)
+
+
+def test_the_migrations_create_exactly_the_tables(database: Database, empty_storage_url: str) -> None:
+    engine = open_engine(empty_storage_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA hpo"))
+        metadata.create_all(connection)
+        expected = schema(connection)
+    found = database.transaction(schema)
+    assert found == expected
+    assert all(found)
+
+
+def test_the_known_head_is_the_newest_revision() -> None:
+    assert ScriptDirectory(str(migrate.MIGRATIONS)).get_heads() == [migrate.HEAD]
+
+
+def test_any_number_of_agents_may_start_on_an_empty_database(empty_storage_url: str) -> None:
+    code = (
+        "import sys; from pathlib import Path; from storage.engine import open_database\n"
+        "sys.stdin.readline()\n"
+        "with open_database(sys.argv[1], Path('unused')) as database: database.optuna.get_all_studies()"
+    )
+    command = [sys.executable, "-W", "error::RuntimeWarning", "-c", code, empty_storage_url]
+    pipe = subprocess.PIPE
+    starting = [
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+        for _ in range(3)
+    ]
+    for process in starting:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate()[0] for process in starting]
+    assert [process.returncode for process in starting] == [0, 0, 0], said
+    assert said == ["", "", ""]
+    with open_engine(empty_storage_url).connect() as connection:
+        assert migrate.current_revision(connection) == migrate.HEAD
+
+
+def test_an_up_to_date_database_needs_neither_lock_nor_alembic(storage_url: str) -> None:
+    code = (
+        "import sys; from pathlib import Path; from storage.engine import open_database\n"
+        "open_database(sys.argv[1], Path('unused')).close()\n"
+        "print([name for name in ('alembic', 'optuna') if name in sys.modules])"
+    )
+    with open_engine(storage_url).begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": migrate._LOCK})
+        done = subprocess.run(
+            [sys.executable, "-c", code, storage_url], capture_output=True, text=True, check=True
+        )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_newer_schema_is_refused(database: Database, storage_url: str) -> None:
+    database.transaction(lambda c: c.execute(text("UPDATE hpo.alembic_version SET version_num = '9999'")))
+    with pytest.raises(SchemaTooNewError, match=r"newer hpo-service .*9999.*upgrade this installation"):
+        open_database(storage_url, NOWHERE)
+
+
+def test_another_optunas_tables_are_refused(empty_storage_url: str) -> None:
+    with open_engine(empty_storage_url).begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('v9.0.0.a')"))
+    with pytest.raises(StorageUrlError, match="another version of Optuna"):
+        open_database(empty_storage_url, NOWHERE)
+    with open_engine(empty_storage_url).connect() as connection:
+        assert migrate.current_revision(connection) is None
+
+
+def test_a_user_who_may_not_create_tables_is_told(empty_storage_url: str) -> None:
+    with open_engine(empty_storage_url).begin() as connection:
+        connection.execute(text("CREATE ROLE guest LOGIN"))
+    try:
+        with pytest.raises(StorageUrlError, match=r"may not create tables.*owner"):
+            open_database(empty_storage_url.replace("postgres@", "guest@"), NOWHERE)
+    finally:
+        with open_engine(empty_storage_url).begin() as connection:
+            connection.execute(text("DROP ROLE guest"))

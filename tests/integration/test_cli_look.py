@@ -1,0 +1,181 @@
+"""The reading commands of `hpo`, from the command line to what they print."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from hpo.cli.main import run
+from hpo.export import read_config
+from storage.engine import Database
+from tests.integration.rows import StudyRows
+
+
+@pytest.fixture
+def hpo(storage_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Runs one command on the test's database: exit code, stdout and stderr."""
+    monkeypatch.setenv("HPO_STORAGE", storage_url)
+    monkeypatch.setenv("HPO_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("HPO_STUDY", raising=False)
+
+    def call(command: str) -> tuple[int, str, str]:
+        code = run(command.split())
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def rows(database: Database) -> StudyRows:
+    rows = StudyRows(database)
+    rows.trial("complete", 0.91234567, completed=5)
+    rows.trial("diverged", math.nan, completed=1)
+    rows.attempt(rows.trial(completed=2), rows.agent())
+    return rows
+
+
+def test_nothing_yet(hpo) -> None:
+    assert hpo("ls")[:2] == (0, "no study yet; begin one: hpo launch --study digits-cnn --trials 12\n")
+    assert json.loads(hpo("ls --json")[1]) == []
+
+
+@pytest.mark.parametrize("command", ["status", "trials", "best", "export", "pause", "stop", "delete --yes"])
+def test_an_unknown_study(hpo, rows, command: str) -> None:
+    name, *rest = command.split()
+    code, out, err = hpo(" ".join([name, "--study", "dmo", *rest]))
+    assert (code, out) == (2, "")
+    assert err.startswith("hpo: there is no study 'dmo' in postgresql")
+    assert "did you mean demo?" in err
+
+
+def test_ls(hpo, rows) -> None:
+    lines = hpo("ls")[1].splitlines()
+    assert lines[0].split()[:3] == ["study", "condition", "finished"]
+    assert lines[1].split()[:8] == ["demo", "running", "2/10", "0", "1", "0.9123", "val_accuracy", "digits-cnn"]
+    (study,) = json.loads(hpo("ls --json")[1])
+    assert study["best_value"] == 0.91234567
+
+
+def test_status(hpo, rows) -> None:
+    code, out, _ = hpo("status --study demo")
+    assert code == 0
+    assert "study      demo: running" in out
+    assert "2 of 10 finished, 1 running, 0 waiting, 0 failed (1 complete, 1 diverged)" in out
+    assert "best       0.9123 in trial 0: learning_rate=0.01" in out
+    assert json.loads(hpo("status --study demo --json")[1])["slots"][0]["epoch"] == 2
+
+
+def test_watch_ends_with_the_study(hpo, rows) -> None:
+    rows.set(budget=2)
+    rows.trial("complete", 0.5)
+    rows.database.transaction(
+        lambda connection: connection.exec_driver_sql("UPDATE hpo.attempts SET ended_at = now()")
+    )
+    code, out, _ = hpo("status --study demo --watch --json --every 0.1s")
+    assert code == 0
+    assert json.loads(out)["condition"] == "finished"
+
+
+def test_trials(hpo, rows) -> None:
+    lines = hpo("trials --study demo")[1].splitlines()
+    assert lines[0].split() == [
+        "number", "state", "value", "epochs", "seconds", "attempts", "learning_rate", "why"
+    ]  # fmt: skip
+    assert lines[2].split()[:3] == ["1", "diverged", "nan"]
+    table = list(csv.DictReader(io.StringIO(hpo("trials --study demo --csv")[1])))
+    assert table[0]["value"] == "0.91234567"
+    assert [line["state"] for line in table] == ["complete", "diverged", "running"]
+    assert table[2]["why"] == ""
+    assert json.loads(hpo("trials --study demo --json")[1])[1]["value"] == "nan"
+
+
+def test_best(hpo, rows, database: Database) -> None:
+    assert "val_accuracy   0.9123 (maximized)" in hpo("best --study demo")[1]
+    assert json.loads(hpo("best --study demo --json")[1])["number"] == 0
+    StudyRows(database, "empty")
+    code, _, err = hpo("best --study empty")
+    assert code == 1
+    assert err.startswith("hpo: study 'empty' has no complete trial")
+
+
+def test_export(hpo, rows, tmp_path: Path) -> None:
+    code, out, _ = hpo("export --study demo")
+    assert code == 0
+    assert "objective: digits-cnn" in out
+    for suffix in ("yaml", "json", "toml"):
+        file = tmp_path / "new" / f"best.{suffix}"
+        assert hpo(f"export --study demo -o {file}")[:2] == (0, f"wrote {file}\n")
+        config = read_config(file)
+        assert (config.study, config.trial, config.epochs, config.seed) == ("demo", 0, 5, 1)
+        assert config.params == {"learning_rate": 0.01}
+        assert config.data["validation_fraction"] == 0.1
+        assert "data_dir" not in config.data
+    compile(hpo("export --study demo --format python")[1], "best.py", "exec")
+    code, _, err = hpo("export --study demo -o /proc/none/best.yaml")
+    assert code == 1
+    assert err.startswith("hpo: /proc/none/best.yaml cannot be written")
+
+
+def test_pause_resume_stop(hpo, rows) -> None:
+    assert "demo is told to pause" in hpo("pause --study demo")[1]
+    assert "demo is already told to pause" in hpo("pause --study demo")[1]
+    assert "demo: pausing" in hpo("status --study demo")[1]
+    assert "demo is told to run" in hpo("resume --study demo")[1]
+    assert "demo is told to stop" in hpo("stop --study demo")[1]
+
+
+def test_delete_asks_first(hpo, rows, monkeypatch) -> None:
+    monkeypatch.setattr("click.confirm", lambda *_, **__: False)
+    assert hpo("delete --study demo")[:2] == (1, "nothing was deleted\n")
+    code, _, err = hpo("delete --study demo --yes")
+    assert code == 1
+    assert "hpo stop --study demo" in err
+    assert hpo("delete --study demo --yes --force")[:2] == (0, "deleted study demo with 3 trials\n")
+
+
+def test_delete_without_anyone_to_ask(hpo, rows, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    code, _, err = hpo("delete --study demo")
+    assert code == 1
+    assert "--yes" in err
+
+
+def test_doctor(hpo) -> None:
+    code, out, _ = hpo("doctor --json")
+    checks = {check["name"]: check for check in json.loads(out)}
+    assert checks["storage"]["result"] == "ok"
+    assert checks["data digits"]["result"] == "ok"
+    assert {"versions", "accelerators", "cores", "memory", "disk home", "fork"} <= set(checks)
+    assert code == (1 if any(check["result"] == "fail" for check in checks.values()) else 0)
+
+
+def test_doctor_says_that_the_storage_is_away(hpo, monkeypatch) -> None:
+    monkeypatch.setenv("HPO_STORAGE", "postgresql://me:s3cret@127.0.0.1:9/none?connect_timeout=1")
+    code, out, err = hpo("doctor")
+    assert code == 1
+    assert "fail  storage" in out
+    assert "s3cret" not in out + err
+
+
+def test_completion(hpo, rows, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("_HPO_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "hpo status --study d")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    assert hpo("")[:2] == (0, "plain,demo\n")
+    monkeypatch.setenv("HPO_STORAGE", "postgresql://127.0.0.1:9/none")
+    assert hpo("")[1].strip() == ""
+
+
+def test_an_embedded_database_is_not_started_to_complete(hpo, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HPO_STORAGE")
+    monkeypatch.setenv("_HPO_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "hpo status --study d")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    assert hpo("")[1].strip() == ""
+    assert not (tmp_path / "home").exists()

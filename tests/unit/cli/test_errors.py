@@ -1,0 +1,174 @@
+"""What goes wrong becomes one line on stderr and an exit code, in one place."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from hpo.cli import main as exported
+from hpo.cli import run as run_module
+from hpo.cli.main import cli, run
+from hpo.errors import (
+    HpoError,
+    NoResultError,
+    ObjectiveFailedError,
+    StorageUnreachableError,
+    StorageUrlError,
+    UnknownStudyError,
+)
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Makes `hpo stop` raise what it is given."""
+    monkeypatch.setenv("HPO_HOME", str(tmp_path))
+    monkeypatch.delenv("HPO_DEBUG", raising=False)
+
+    def prepare(error: BaseException) -> list[str]:
+        def fail(**_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(run_module.stop, "callback", fail)
+        return ["stop", "--study", "x"]
+
+    return prepare
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UnknownStudyError("there is no study 'x'"), 2),
+        (StorageUrlError("sqlite:// is refused"), 2),
+        (NoResultError("no trial is complete"), 1),
+        (StorageUnreachableError("two\nlines"), 1),
+        (click.BadParameter("wrong"), 2),
+        (click.ClickException("wrong"), 1),
+        (click.Abort(), 1),
+    ],
+)
+def test_an_error_is_one_line_and_its_code(raising, capsys, error: Exception, code: int) -> None:
+    assert run(raising(error)) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("hpo: ")
+    assert captured.err.count("\n") == 1
+
+
+def test_an_error_without_a_message_says_what_its_class_says(raising, capsys) -> None:
+    assert run(raising(StorageUnreachableError())) == 1
+    assert capsys.readouterr().err == "hpo: The database does not answer.\n"
+
+
+def test_an_objective_that_fails_shows_its_traceback_once(raising, capsys) -> None:
+    assert run(raising(ObjectiveFailedError("the first 3 trials failed", "Traceback\n  boom\n"))) == 1
+    assert capsys.readouterr().err == "Traceback\n  boom\nhpo: the first 3 trials failed\n"
+
+
+def test_interrupted_is_130(raising) -> None:
+    assert run(raising(KeyboardInterrupt())) == 130
+
+
+def test_a_bug_leaves_its_traceback_in_a_file(raising, capsys, tmp_path: Path) -> None:
+    assert run(raising(ZeroDivisionError("by zero"))) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("hpo: ZeroDivisionError: by zero — this is a bug")
+    assert said.count("\n") == 1
+    (file,) = (tmp_path / "crashes").iterdir()
+    assert str(file) in said
+    assert "Traceback (most recent call last)" in file.read_text()
+
+
+def test_a_bug_shows_its_traceback_when_asked(raising, capsys, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HPO_DEBUG", "1")
+    assert run(raising(ZeroDivisionError("by zero"))) == 1
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+    assert not (tmp_path / "crashes").exists()
+
+
+def test_a_home_that_is_not_writable_does_not_hide_a_bug(raising, capsys, monkeypatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HPO_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "other"))
+    assert run(raising(ZeroDivisionError("by zero"))) == 1
+    assert str(tmp_path / "other") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "leak", ["postgresql://me:s3cret@host/db", "postgresql+psycopg2://me:s3cret@host", "host=h password=s3cret"]
+)
+def test_no_password_is_printed_or_kept(raising, capsys, tmp_path: Path, leak: str) -> None:
+    assert run(raising(HpoError(f"cannot reach {leak}"))) == 1
+    assert run(raising(RuntimeError(f"cannot reach {leak}"))) == 1
+    assert "s3cret" not in capsys.readouterr().err
+    (file,) = (tmp_path / "crashes").iterdir()
+    assert "s3cret" not in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["lanch"], "did you mean launch?"),
+        (["sta"], "did you mean status"),
+        (["launch", "--study", "x", "--sampler", "tpee"], "did you mean tpe?"),
+        (["launch", "--study", "x", "--pruner", "hyper"], "did you mean hyperband?"),
+        (["launch", "--study", "x", "--trails", "3"], "--trials"),
+        (["data", "fetsh", "mnist"], "fetch"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_nearest(capsys, arguments: list[str], hint: str) -> None:
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert hint in captured.err
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["launch"],
+        ["launch", "--study", "x", "--workers", "0"],
+        ["launch", "--study", "x", "--trials", "many"],
+        ["launch", "--study", "x", "--timeout", "soon"],
+        ["status", "--study", "x", "--every", "0"],
+        ["trials", "--study", "x", "--csv", "--json"],
+        ["--nonsense"],
+    ],
+)
+def test_wrong_usage_is_2(capsys, monkeypatch, arguments: list[str]) -> None:
+    monkeypatch.delenv("HPO_STUDY", raising=False)
+    assert run(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_command_s_own_exit_code_is_kept(monkeypatch) -> None:
+    monkeypatch.setattr(run_module.stop, "callback", lambda **_: 130)
+    assert run(["stop", "--study", "x"]) == 130
+    monkeypatch.setattr(run_module.stop, "callback", lambda **_: None)
+    assert run(["stop", "--study", "x"]) == 0
+
+
+def test_main_ends_the_process_with_the_code() -> None:
+    with pytest.raises(SystemExit) as stopped:
+        exported(["nonsense"])
+    assert stopped.value.code == 2
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "hpo.cli", "launch", "--help"], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert done.stderr == b""
+
+
+def test_help_is_not_an_error(capsys) -> None:
+    assert run(["--help"]) == 0
+    assert capsys.readouterr().err == ""
+    assert cli.name == "cli"

@@ -1,0 +1,118 @@
+"""`hpo --help`: what it shows, how light it is, and that every option of every command is explained."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from hpo import spec
+from hpo.cli.main import SECTIONS, cli
+from hpo.requests import PRUNERS, SAMPLERS, LaunchDefaults
+
+HEAVY = ("tensorflow", "keras", "optuna", "sqlalchemy", "numpy", "rich", "alembic", "yaml")
+
+
+def walk(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Command]]:
+    yield context.command_path, command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from walk(below, click.Context(below, info_name=name, parent=context))
+
+
+ALL = list(walk(cli, click.Context(cli, info_name="hpo", **cli.context_settings)))
+OPTIONS = [
+    pytest.param(option, id=f"{path} {option.opts[0]}")
+    for path, command in ALL
+    for option in command.params
+    if isinstance(option, click.Option) and option.name not in ("help", "version")
+]
+
+
+def test_help_lists_the_commands_in_groups() -> None:
+    said = CliRunner().invoke(cli, ["--help"]).output
+    assert said.index("\nRun:\n") < said.index("\nLook:\n") < said.index("\nUse:\n")
+    for _, names in SECTIONS.values():
+        for name in names:
+            assert f"\n  {name} " in said
+
+
+def test_no_short_help_is_cut_off() -> None:
+    assert "..." not in CliRunner().invoke(cli, ["--help"], terminal_width=80).output.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize(("path", "command"), ALL, ids=[path for path, _ in ALL])
+def test_every_command_explains_itself(path: str, command: click.Command) -> None:
+    said = CliRunner().invoke(cli, [*path.split()[1:], "--help"])
+    assert said.exit_code == 0
+    assert command.help
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_has_help_and_a_default(option: click.Option) -> None:
+    record = option.get_help_record(click.Context(cli, show_default=True))
+    assert record is not None
+    assert option.help
+    assert option.help.endswith(".")
+    assert option.required or "default: " in record[1]
+
+
+def test_every_option_that_may_differ_by_machine_has_a_variable() -> None:
+    expected = {"storage": "HPO_STORAGE", "study": "HPO_STUDY", "data_dir": "HPO_DATA_DIR", "workers": "HPO_WORKERS"}
+    for _, command in ALL:
+        for option in command.params:
+            if isinstance(option, click.Option) and option.name in expected:
+                assert option.envvar == expected[option.name]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["launch", "--help"], ["status", "--help"], ["--version"], ["nonsense"]]
+)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import json, sys\n"
+        "from hpo.cli.main import run\n"
+        f"run({arguments!r})\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_help_is_quick() -> None:
+    def seconds() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "hpo.cli", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - began
+
+    # The best of five: how long it takes, not how busy the machine is.
+    assert min(seconds() for _ in range(5)) < 0.5
+
+
+def test_the_light_lists_are_those_of_the_spec() -> None:
+    assert SAMPLERS == spec.SAMPLERS
+    assert PRUNERS == spec.PRUNERS
+
+
+def test_the_defaults_shown_are_those_that_hold() -> None:
+    said = " ".join(CliRunner().invoke(cli, ["launch", "--help"]).output.split())
+    defaults = LaunchDefaults()
+    for value in (defaults.trials, defaults.sampler, defaults.pruner, defaults.seed, defaults.max_failed):
+        assert f"default: {value} for a new study" in said
+
+
+def test_a_shell_completes_commands_and_objectives() -> None:
+    environment = {"_HPO_COMPLETE": "bash_complete", "COMP_WORDS": "hpo la", "COMP_CWORD": "1"}
+    done = CliRunner().invoke(cli, env=environment, prog_name="hpo")
+    assert done.output == "plain,launch\n"
+    environment = {"_HPO_COMPLETE": "bash_complete", "COMP_WORDS": "hpo objectives digits", "COMP_CWORD": "2"}
+    done = CliRunner().invoke(cli, env=environment, prog_name="hpo")
+    assert done.output == "plain,digits-cnn\n"

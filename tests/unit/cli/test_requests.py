@@ -1,0 +1,97 @@
+"""What the command line makes of its options."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from hpo.cli.main import run
+from hpo.cli.options import Duration
+from hpo.requests import LaunchRequest, RetrainRequest
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[object, ...]]:
+    """Stands in for what trains; notes how it was called and returns 130."""
+    calls: list[tuple[object, ...]] = []
+
+    def note(*arguments: object) -> int:
+        calls.append(arguments)
+        return 130
+
+    launch, retrain = ModuleType("hpo.launch"), ModuleType("hpo.retrain")
+    launch.launch, launch.work, retrain.retrain = note, note, note  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "hpo.launch", launch)
+    monkeypatch.setitem(sys.modules, "hpo.retrain", retrain)
+    for name in ("HPO_STORAGE", "HPO_DATA_DIR", "HPO_WORKERS", "HPO_STUDY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HPO_HOME", str(tmp_path))
+    return calls
+
+
+def test_what_is_not_given_is_none(called) -> None:
+    assert run(["launch", "--study", "s"]) == 130
+    ((request, settings),) = called
+    assert request == LaunchRequest(study="s")
+    assert settings.storage is None
+
+
+def test_every_option_of_launch_arrives(called, tmp_path: Path) -> None:
+    command = (
+        "launch --study s --objective o.py:C --workers 3 --trials 7 --timeout 2m --epochs 4 --limit 500 "
+        "--sampler cmaes --pruner asha --seed 9 -p a=1,2 --param b=1..3 --max-failed 5 --space keep "
+        f"--storage postgresql://h/d --data-dir {tmp_path}"
+    )
+    run(command.split())
+    ((request, settings),) = called
+    assert request == LaunchRequest(
+        study="s",
+        objective="o.py:C",
+        workers=3,
+        trials=7,
+        timeout_seconds=120.0,
+        epochs=4,
+        limit=500,
+        sampler="cmaes",
+        pruner="asha",
+        seed=9,
+        params=("a=1,2", "b=1..3"),
+        max_failed=5,
+        space="keep",
+    )
+    assert (settings.storage, settings.data_dir) == ("postgresql://h/d", tmp_path)
+
+
+def test_variables_stand_in_for_options(called, monkeypatch) -> None:
+    monkeypatch.setenv("HPO_STUDY", "s")
+    monkeypatch.setenv("HPO_WORKERS", "5")
+    monkeypatch.setenv("HPO_STORAGE", "postgresql://h/d")
+    run(["launch"])
+    run(["worker"])
+    (request, settings), (study, slots, _) = called
+    assert (request.study, request.workers, settings.storage) == ("s", 5, "postgresql://h/d")
+    assert (study, slots) == ("s", 5)
+
+
+def test_retrain(called) -> None:
+    run(["retrain", "--study", "s"])
+    run(["retrain", "--study", "s", "--seeds", "5", "--epochs", "2", "--config", "b.yaml", "--workers", "1"])
+    assert called[0][0] == RetrainRequest("s", seeds=3)
+    assert called[1][0] == RetrainRequest("s", seeds=5, epochs=2, config=Path("b.yaml"), workers=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("1.5H", 5400), ("1d", 86400)]
+)
+def test_a_duration_has_a_unit(text: str, seconds: float) -> None:
+    assert Duration().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "-5", "0", "nan", "inf", "5w", "ten"])
+def test_a_wrong_duration_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="90s"):
+        Duration().convert(text, None, None)

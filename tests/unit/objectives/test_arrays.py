@@ -1,0 +1,117 @@
+"""Data files and functions: sound ones are read, unsound ones named in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpo.errors import DataDamagedError
+from objectives import arrays
+
+
+def content(**changes: object) -> dict[str, object]:
+    rng = np.random.default_rng(0)
+    sound = {
+        "x_train": rng.integers(0, 256, (20, 4, 5), dtype=np.uint8),
+        "y_train": np.arange(20, dtype=np.uint8) % 3,
+        "x_test": rng.integers(0, 256, (6, 4, 5), dtype=np.uint8),
+        "y_test": (np.arange(6) % 3).reshape(6, 1),
+    }
+    return {name: value for name, value in (sound | changes).items() if value is not None}
+
+
+def write(path: Path, **changes: object) -> Path:
+    np.savez(path, **content(**changes))
+    return path
+
+
+def test_images_get_a_channel_and_labels_one_axis(tmp_path):
+    read = arrays.read(write(tmp_path / "tiny.npz"), 3, test=True)
+    assert (read.x_train.shape, read.x_train.dtype) == ((20, 4, 5, 1), np.uint8)
+    assert (read.y_test.shape, read.y_test.dtype) == ((6,), np.int64)
+
+
+def test_the_test_set_is_not_read_unless_asked_for(tmp_path):
+    path = write(tmp_path / "tiny.npz", x_test=np.zeros(3), y_test=np.zeros((2, 2)))
+    read = arrays.read(path, 3, test=False)
+    assert read.x_test is None
+    with pytest.raises(DataDamagedError, match="x_test"):
+        arrays.read(path, 3, test=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"y_train": None}, "no array y_train"),
+        ({"x_train": np.zeros((20, 4, 5), np.float32)}, "x_train is float32, not uint8"),
+        ({"x_train": np.zeros((20, 4), np.uint8)}, r"x_train is \(20, 4\)"),
+        ({"x_train": np.zeros((0, 4, 5), np.uint8), "y_train": np.zeros(0, int)}, "x_train is empty"),
+        ({"y_train": np.zeros(19, int)}, "20 images but y_train 19 labels"),
+        ({"y_train": np.zeros(20)}, "y_train is float64"),
+        ({"y_train": np.zeros((20, 2), int)}, "y_train is int64"),
+        ({"y_train": np.full(20, 3)}, "labels from 3 to 3, not 0 to 2"),
+        ({"y_train": np.full(20, -1)}, "labels from -1 to -1"),
+        ({"y_train": np.array([None] * 20)}, "cannot be read"),
+        ({"x_test": np.zeros((6, 5, 5), np.uint8)}, "x_test holds images of"),
+    ],
+)
+def test_an_unsound_file_is_named_with_what_is_wrong_and_what_to_do(tmp_path, changes, said):
+    path = write(tmp_path / "tiny.npz", **changes)
+    with pytest.raises(DataDamagedError, match=said) as caught:
+        arrays.read(path, 3, test=True)
+    assert str(path) in str(caught.value)
+    assert "fetch" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "flipped", "npy"])
+def test_a_file_that_is_no_archive(tmp_path, damage):
+    path = write(tmp_path / "tiny.npz")
+    whole = path.read_bytes()
+    if damage == "npy":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    else:
+        path.write_bytes(
+            {
+                "empty": b"",
+                "text": b"<html>not found</html>",
+                "truncated": whole[: len(whole) // 2],
+                "flipped": whole[:200] + bytes([whole[200] ^ 0xFF]) + whole[201:],
+            }[damage]
+        )
+    with pytest.raises(DataDamagedError, match=r"tiny\.npz is damaged"):
+        arrays.read(path, 3, test=True)
+
+
+def test_a_folder_in_place_of_the_file(tmp_path):
+    with pytest.raises(DataDamagedError, match="cannot be read"):
+        arrays.read(tmp_path, 3, test=False)
+
+
+def test_a_function_may_leave_the_test_set_out_until_it_is_needed():
+    data = content()
+    train = (data["x_train"], data["y_train"])
+    for returned in (train, [train], (train, (data["x_test"], data["y_test"]))):
+        assert arrays.call(lambda returned=returned: returned, None, test=False).x_train.shape == (20, 4, 5, 1)
+    with pytest.raises(DataDamagedError, match="no test set"):
+        arrays.call(lambda: train, None, test=True)
+
+
+@pytest.mark.parametrize("returned", [None, 3, (), (1, 2), {"x": 1}, [(np.zeros(1), [0])]])
+def test_a_function_that_returns_something_else(returned):
+    def load_pets():
+        return returned
+
+    with pytest.raises(DataDamagedError, match=r"load_pets must return \(x_train, y_train\)"):
+        arrays.call(load_pets, None, test=False)
+
+
+def test_a_function_that_returns_unsound_arrays():
+    def load_pets():
+        return np.zeros((2, 4, 4)), np.zeros(2, int)
+
+    with pytest.raises(DataDamagedError, match="load_pets returns unsound data: x_train is float64"):
+        arrays.call(load_pets, None, test=False)

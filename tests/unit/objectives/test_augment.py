@@ -1,0 +1,88 @@
+"""Each augmentation does what it says, and keeps shape and type."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from objectives.augment import Augmentation, flipped, rotated, shifted
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 256, (64, 9, 7, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        Augmentation(),
+        Augmentation(flip=True),
+        Augmentation(shift=3),
+        Augmentation(rotation_degrees=15),
+        Augmentation(flip=True, shift=2, rotation_degrees=10, fill=255),
+    ],
+)
+def test_shape_and_type_stay_and_the_input_is_untouched(augmentation, images):
+    before = images.copy()
+    changed = augmentation(images, np.random.default_rng(1))
+    assert (changed.shape, changed.dtype) == (images.shape, np.uint8)
+    np.testing.assert_array_equal(images, before)
+
+
+def test_the_generator_alone_decides(images):
+    augmentation = Augmentation(flip=True, shift=2, rotation_degrees=10)
+    first, again, other = (augmentation(images, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_nothing_asked_changes_nothing(images):
+    np.testing.assert_array_equal(Augmentation()(images, np.random.default_rng(0)), images)
+
+
+def test_flipped_images_are_the_image_or_its_mirror(images):
+    changed = flipped(images, np.random.default_rng(0))
+    same = (changed == images).all(axis=(1, 2, 3))
+    mirrored = (changed == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (same ^ mirrored).all()
+    assert 16 < mirrored.sum() < 48
+
+
+def test_shifted_images_are_moved_by_whole_pixels_in_every_direction(images):
+    most, fill = 2, 0
+    offsets = set()
+    for image, moved in zip(images, shifted(images, most, fill, np.random.default_rng(0)), strict=True):
+        found = [
+            (down, right)
+            for down in range(-most, most + 1)
+            for right in range(-most, most + 1)
+            if (moved == _moved(image, down, right, fill)).all()
+        ]
+        assert len(found) == 1
+        offsets.update(found)
+    assert {down for down, _ in offsets} == {right for _, right in offsets} == {-2, -1, 0, 1, 2}
+
+
+def _moved(image: np.ndarray, down: int, right: int, fill: int) -> np.ndarray:
+    result = np.full_like(image, fill)
+    height, width = image.shape[:2]
+    result[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = image[
+        max(-down, 0) : height + min(-down, 0), max(-right, 0) : width + min(-right, 0)
+    ]
+    return result
+
+
+def test_rotation_by_nothing_changes_nothing(images):
+    np.testing.assert_array_equal(rotated(images, 1e-9, 0, np.random.default_rng(0)), images)
+
+
+def test_rotation_agrees_with_scipy():
+    ndimage = pytest.importorskip("scipy.ndimage")
+    image = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 1), dtype=np.uint8)
+    turned = rotated(image, 30.0, 0, np.random.default_rng(5))[0, :, :, 0]
+    degrees = np.random.default_rng(5).uniform(-30.0, 30.0, 1)[0]
+    expected = ndimage.rotate(
+        image[0, :, :, 0].astype(float), -degrees, reshape=False, order=1, mode="grid-constant", cval=0
+    )
+    np.testing.assert_allclose(turned, expected, atol=0.51)

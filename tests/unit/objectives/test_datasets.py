@@ -1,0 +1,129 @@
+"""Data sets by name: from a file, bundled, downloaded, or missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hpo.errors import DataDamagedError, DataMissingError, UsageError
+from objectives import datasets
+from objectives.arrays import NAMES, Arrays
+
+
+def write(folder, name="mnist", **changes):
+    rng = np.random.default_rng(0)
+    sound = {
+        "x_train": rng.integers(0, 256, (30, 4, 4), dtype=np.uint8),
+        "y_train": (np.arange(30) % 10).reshape(30, 1),
+        "x_test": rng.integers(0, 256, (10, 4, 4), dtype=np.uint8),
+        "y_test": np.arange(10),
+    }
+    np.savez(folder / f"{name}.npz", **(sound | changes))
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No download: every attempt fails as Keras' does without a network."""
+
+    def fail(dataset):
+        raise DataMissingError(f"{dataset.name} cannot be downloaded")
+
+    monkeypatch.setattr(datasets, "_downloaded", fail)
+
+
+def test_digits_are_bundled():
+    digits = datasets.load("digits", None)
+    assert (digits.x_train.shape, digits.x_test.shape) == ((1438, 8, 8, 1), (359, 8, 8, 1))
+    assert (digits.x_train.dtype, digits.x_train.min(), digits.x_train.max()) == (np.uint8, 0, 255)
+    assert min(np.bincount(digits.y_test)) >= 34
+    np.testing.assert_array_equal(digits.x_test, datasets.load("digits", None).x_test)
+
+
+def test_a_file_goes_first(tmp_path):
+    write(tmp_path, "digits")
+    assert datasets.load("digits", tmp_path).x_train.shape == (30, 4, 4, 1)
+
+
+def test_a_file_of_any_name_is_a_data_set(tmp_path):
+    write(tmp_path, "pets", y_train=np.arange(30))
+    loaded = datasets.load("pets", tmp_path, test=False)
+    assert loaded.y_train.max() == 29
+    assert loaded.x_test is None
+    assert datasets.class_names("pets") is None
+    assert len(datasets.class_names("cifar10")) == 10
+
+
+def test_labels_beyond_the_classes(tmp_path):
+    write(tmp_path, y_train=np.arange(30))
+    with pytest.raises(DataDamagedError, match=r"mnist\.npz.*labels from 0 to 29, not 0 to 9"):
+        datasets.load("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("data_dir", [None, "/nowhere"])
+def test_an_unknown_name_without_file(data_dir):
+    with pytest.raises(DataMissingError, match=r"'pets' is not one of digits, mnist, cifar10.*HPO_DATA_DIR"):
+        datasets.load("pets", data_dir)
+
+
+def test_no_file_and_no_network(offline, tmp_path):
+    with pytest.raises(DataMissingError, match="cannot be downloaded"):
+        datasets.load("mnist", tmp_path)
+
+
+def test_fetch_writes_a_file_that_loads(monkeypatch, tmp_path):
+    write(tmp_path)
+    downloaded = datasets.load("mnist", tmp_path)
+    monkeypatch.setattr(datasets, "_downloaded", lambda _: downloaded)
+    folder = tmp_path / "new" / "folder"
+    path = datasets.fetch("mnist", folder)
+    assert path == folder / "mnist.npz"
+    assert [entry.name for entry in folder.iterdir()] == ["mnist.npz"]
+    fetched = datasets.load("mnist", folder)
+    for name in NAMES:
+        np.testing.assert_array_equal(getattr(fetched, name), getattr(downloaded, name))
+
+
+def test_fetch_leaves_a_sound_file_alone(offline, tmp_path):
+    write(tmp_path)
+    before = (tmp_path / "mnist.npz").stat().st_mtime_ns
+    datasets.fetch("mnist", tmp_path)
+    assert (tmp_path / "mnist.npz").stat().st_mtime_ns == before
+
+
+def test_fetch_of_what_is_bundled_or_unknown(tmp_path):
+    assert datasets.fetch("digits", tmp_path) is None
+    with pytest.raises(UsageError, match="known are digits, mnist, cifar10"):
+        datasets.fetch("pets", tmp_path)
+
+
+def test_an_interrupted_fetch_leaves_nothing(monkeypatch, tmp_path):
+    zeros = np.zeros((3, 2, 2, 1), np.uint8)
+    monkeypatch.setattr(datasets, "_downloaded", lambda _: Arrays(zeros, zeros, zeros, zeros))
+    monkeypatch.setattr(np, "savez_compressed", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        datasets.fetch("mnist", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verify_reports_what_a_file_holds(tmp_path):
+    write(tmp_path)
+    report = datasets.verify("mnist", tmp_path)
+    assert report.problems == ()
+    assert report.arrays["x_train"] == "uint8 (30, 4, 4, 1)"
+    assert report.class_counts == {"train": (3,) * 10, "test": (1,) * 10}
+    assert len(report.sha256) == 64
+
+
+def test_verify_reports_problems_instead_of_raising(tmp_path):
+    write(tmp_path, y_test=np.zeros(10, int))
+    assert datasets.verify("mnist", tmp_path).problems[0] == "there is no test image of class 1"
+    (tmp_path / "mnist.npz").write_bytes(b"nothing")
+    (problem,) = datasets.verify("mnist", tmp_path).problems
+    assert "cannot be read" in problem
+
+
+def test_verify_of_bundled_and_unknown_data():
+    report = datasets.verify("digits", None)
+    assert (report.path, report.sha256, report.problems) == (None, None, ())
+    with pytest.raises(UsageError, match="no data set 'pets'"):
+        datasets.verify("pets", None)

@@ -1,0 +1,189 @@
+"""References to objectives: the three forms, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from hpo.errors import ObjectiveBrokenError, UnknownObjectiveError
+from objectives import loader
+from objectives.base import Objective
+from objectives.keras_objective import KerasObjective
+
+SOUND = """
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from objectives.base import Objective
+
+class Quadratic(Objective):
+    "A parabola.\\n\\nMore of it."
+    metric, direction, epochs = "loss", "minimize", 5
+    space = {"x": FloatDistribution(-5.0, 5.0), "n": IntDistribution(1, 9, step=2),
+             "kind": CategoricalDistribution(["a", "b"])}
+    first = [{"x": 1, "n": 3, "kind": "a"}]
+
+    def train(self, params, run):
+        for epoch in run.epochs():
+            run.report(loss=(params["x"] - 2) ** 2)
+"""
+
+
+def write(tmp_path: Path, source: str) -> str:
+    path = tmp_path / "mine.py"
+    path.write_text(textwrap.dedent(source))
+    return f"{path}:Quadratic"
+
+
+@pytest.mark.parametrize("name", loader.names())
+def test_every_shipped_objective_loads(name):
+    assert loader.is_shipped(name)
+    described = loader.describe(name)
+    assert described.name == name
+    assert described.summary.endswith(".")
+    assert described.first
+    assert issubclass(loader.load(name), KerasObjective)
+
+
+def test_describing_every_objective_imports_no_keras():
+    code = (
+        "import sys; from objectives import loader; [loader.describe(n) for n in loader.names()];"
+        "print({'keras', 'tensorflow', 'sklearn', 'sqlalchemy'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert shown.stdout.strip() == "set()"
+
+
+def test_a_file_is_loaded_and_made_absolute(tmp_path, monkeypatch):
+    reference = write(tmp_path, SOUND)
+    monkeypatch.chdir(tmp_path)
+    assert loader.resolve("mine.py:Quadratic") == reference
+    described = loader.describe("mine.py:Quadratic")
+    assert (described.name, described.summary) == ("mine.py:Quadratic", "A parabola.")
+    assert described.dataset is None
+    assert loader.load(reference) is loader.load("mine.py:Quadratic")
+
+
+def test_a_file_may_import_its_neighbours(tmp_path):
+    (tmp_path / "neighbour_of_mine.py").write_text("EPOCHS = 7")
+    source = SOUND.replace('"minimize", 5', '"minimize", EPOCHS')
+    assert loader.describe(write(tmp_path, "from neighbour_of_mine import EPOCHS\n" + source)).epochs == 7
+
+
+def test_a_class_in_an_installed_module():
+    reference = "objectives.digits_cnn:DigitsCNN"
+    assert loader.resolve(reference) == reference
+    assert loader.load(reference) is loader.load("digits-cnn")
+    assert not loader.is_shipped(reference)
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("digit-cnn", "did you mean digits-cnn"),
+        ("zzz", "shipped are cifar-cnn"),
+        ("", "package.module:Class"),
+        ("a b:C", "path/to/file.py:Class"),
+        ("missing.py:Class", "there is no file"),
+        ("mine.py", "mine.py:MyObjective"),
+        ("mine.py:", "cannot be a class name"),
+        ("no_such_package.module:Class", "no module 'no_such_package'"),
+        ("objectives.no_such:Class", "no module 'objectives.no_such'"),
+    ],
+)
+def test_a_wrong_reference(tmp_path, monkeypatch, reference, said):
+    write(tmp_path, SOUND)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownObjectiveError, match=said):
+        loader.load(reference)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("x = 1\ny = x / 0\n", "mine.py, line 2: ZeroDivisionError: division by zero"),
+        ("x = 1\ndef f(:\n", "mine.py, line 2: SyntaxError: "),
+        ("import json\njson.loads('{')\n", "mine.py, line 2: JSONDecodeError: "),
+        ("import no_such_package\n", "mine.py, line 1: ModuleNotFoundError: No module named 'no_such_package'"),
+        ("def f():\n    raise RuntimeError('two\\nlines')\n\nf()\n", "line 2: RuntimeError: two lines"),
+    ],
+)
+def test_a_file_that_raises_is_named_with_its_line(tmp_path, source, said):
+    with pytest.raises(ObjectiveBrokenError) as caught:
+        loader.load(write(tmp_path, source))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+def test_a_file_that_raised_is_read_anew(tmp_path):
+    with pytest.raises(ObjectiveBrokenError):
+        loader.load(write(tmp_path, "1 / 0"))
+    assert loader.load(write(tmp_path, SOUND)).epochs == 5
+
+
+def test_a_module_that_raises(tmp_path, monkeypatch):
+    (tmp_path / "broken_objective_module.py").write_text("x = 1\n1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ObjectiveBrokenError, match=r"broken_objective_module\.py, line 2: ZeroDivisionError"):
+        loader.load("broken_objective_module:Quadratic")
+
+
+def test_a_missing_class_names_those_that_are_there(tmp_path):
+    reference = write(tmp_path, SOUND).replace("Quadratic", "Cubic")
+    with pytest.raises(ObjectiveBrokenError, match=r"no class Cubic; objectives in it: Quadratic"):
+        loader.load(reference)
+
+
+@pytest.mark.parametrize("source", ["class Quadratic:\n    pass\n", "Quadratic = 3\n"])
+def test_a_class_that_is_no_objective(tmp_path, source):
+    with pytest.raises(ObjectiveBrokenError, match="not a subclass of objectives.base.Objective"):
+        loader.load(write(tmp_path, source))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "said"),
+    [
+        ("direction = 'up'", "direction must be 'minimize' or 'maximize', not 'up'"),
+        ("epochs = 0", "at least 1, not 0"),
+        ("epochs = 2.0", "not 2.0"),
+        ("epochs = True", "not True"),
+        ("metric = ''", "metric must be"),
+        ("space = {}", "space must be"),
+        ("space = [1]", "space must be"),
+        ("space = {'x': 3}", r"space\['x'\] must be an Optuna distribution, not 3"),
+        ("space = {1: FloatDistribution(0, 1)}", "space has 1 where"),
+        ("first = [3]", r"first\[0\] must be a dict"),
+        ("first = [{'x': 1.0, 'n': 3}]", r"first\[0\] has no value for kind"),
+        ("first = [{'x': 1.0, 'n': 3, 'kind': 'a', 'y': 1}]", r"first\[0\] names y, not in space"),
+        ("first = [{'x': 9.0, 'n': 3, 'kind': 'a'}]", r"first\[0\]\['x'\] = 9.0 is not in"),
+        ("first = [{'x': 1.0, 'n': 2, 'kind': 'a'}]", r"first\[0\]\['n'\] = 2 is not in"),
+        ("first = [{'x': 1.0, 'n': 3, 'kind': 'c'}]", r"first\[0\]\['kind'\] = 'c' is not in"),
+        ("first = [{'x': 'one', 'n': 3, 'kind': 'a'}]", r"first\[0\]\['x'\] = 'one' is not in"),
+        ("train = Objective.train", "does not define train"),
+    ],
+)
+def test_an_unsound_declaration(tmp_path, attribute, said):
+    source = f"{SOUND}\nclass Wrong(Quadratic):\n    {attribute}\n"
+    with pytest.raises(ObjectiveBrokenError, match=said) as caught:
+        loader.load(write(tmp_path, source).replace("Quadratic", "Wrong"))
+    assert "Wrong in" in str(caught.value)
+
+
+def test_a_keras_objective_without_data_set(tmp_path):
+    source = """
+    from optuna.distributions import FloatDistribution
+    from objectives.keras_objective import KerasObjective
+    class Quadratic(KerasObjective):
+        space = {"dropout": FloatDistribution(0.0, 0.6)}
+        def build(self, params, data): ...
+    """
+    with pytest.raises(ObjectiveBrokenError, match="dataset must be"):
+        loader.load(write(tmp_path, source))
+
+
+def test_the_base_classes_are_abstract():
+    assert Objective.__abstractmethods__ == {"train"}
+    assert KerasObjective.__abstractmethods__ == {"build"}

@@ -1,0 +1,119 @@
+"""Splits: stratified, seeded, disjoint, and blind to the test set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpo.errors import DataDamagedError, UsageError
+from objectives.arrays import Arrays
+from objectives.base import DataOptions
+from objectives.splits import split, stratified
+
+COUNTS = (100, 60, 30, 10)
+
+
+@pytest.fixture
+def whole() -> Arrays:
+    """Images whose two first pixels number them, so that a split can be traced."""
+    y = np.random.default_rng(0).permutation(np.repeat(np.arange(len(COUNTS)), COUNTS))
+    x = np.zeros((len(y), 3, 3, 2), np.uint8)
+    x[:, 0, 0, 0], x[:, 0, 0, 1] = np.arange(len(y)) % 256, np.arange(len(y)) // 256
+    return Arrays(x, y, x[:40], y[:40])
+
+
+def numbers(images: np.ndarray) -> set[int]:
+    return set((images[:, 0, 0, 0].astype(int) + 256 * images[:, 0, 0, 1].astype(int)).tolist())
+
+
+def test_training_and_validation_are_disjoint_and_stratified(whole):
+    data = split(whole, DataOptions(validation_fraction=0.1), final=False)
+    assert not numbers(data.x_train) & numbers(data.x_valid)
+    assert numbers(data.x_train) | numbers(data.x_valid) == set(range(200))
+    assert np.bincount(data.y_valid).tolist() == [10, 6, 3, 1]
+
+
+def test_labels_stay_with_their_images(whole):
+    data = split(whole, DataOptions(limit=50), final=False)
+    for x, y in ((data.x_train, data.y_train), (data.x_valid, data.y_valid)):
+        np.testing.assert_array_equal(whole.y_train[sorted(numbers(x))], y)
+
+
+def test_the_seed_alone_decides(whole):
+    first, again, other = (split(whole, DataOptions(split_seed=seed), False) for seed in (1, 1, 2))
+    assert numbers(first.x_valid) == numbers(again.x_valid) != numbers(other.x_valid)
+
+
+def test_a_limit_keeps_the_proportions(whole):
+    data = split(whole, DataOptions(limit=90, validation_fraction=0.1), final=False)
+    assert np.bincount(data.y_train).tolist() == [45, 27, 14, 4]
+    assert np.bincount(data.y_valid).tolist() == [5, 3, 1, 1]
+
+
+def test_a_small_limit_keeps_one_of_each_class(whole):
+    data = split(whole, DataOptions(limit=1), final=False)
+    assert np.bincount(data.y_train).tolist() == np.bincount(data.y_valid).tolist() == [1, 1, 1, 1]
+
+
+def test_a_final_run_trains_on_both_and_holds_the_test_set(whole):
+    options = DataOptions(limit=90)
+    trial, final = split(whole, options, final=False), split(whole, options, final=True)
+    assert trial.x_test is None
+    assert trial.y_test is None
+    assert numbers(final.x_train) == numbers(trial.x_train) | numbers(trial.x_valid)
+    assert len(final.x_valid) == len(final.y_valid) == 0
+    assert final.x_test is whole.x_test
+
+
+def test_mean_and_deviation_come_from_the_training_images_alone(whole):
+    data = split(whole, DataOptions(), final=False)
+    scaled = data.x_train.astype(np.float64) / 255
+    np.testing.assert_allclose(data.mean, scaled.mean(axis=(0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(data.std, np.maximum(scaled.std(axis=(0, 1, 2)), 1e-3), rtol=1e-9)
+
+
+def test_classes_are_named_by_number_unless_told(whole):
+    assert split(whole, DataOptions(), False).classes == ("0", "1", "2", "3")
+    assert split(whole, DataOptions(), False, tuple("abcd")).class_count == 4
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 2.0])
+def test_a_validation_fraction_outside_0_to_1(whole, fraction):
+    with pytest.raises(UsageError, match="validation fraction"):
+        split(whole, DataOptions(validation_fraction=fraction), final=False)
+
+
+def test_a_limit_below_one(whole):
+    with pytest.raises(UsageError, match="at least 1"):
+        split(whole, DataOptions(limit=0), final=False)
+
+
+def test_a_final_run_without_test_set(whole):
+    with pytest.raises(DataDamagedError, match="no test set"):
+        split(replace(whole, x_test=None, y_test=None), DataOptions(), final=True)
+
+
+def test_no_class_has_two_images():
+    with pytest.raises(DataDamagedError, match="two images"):
+        split(Arrays(np.zeros((3, 2, 2, 1), np.uint8), np.arange(3)), DataOptions(), final=False)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8),
+    share=st.floats(0.0, 1.0),
+    spare=st.integers(0, 1),
+)
+def test_stratified_takes_each_class_its_share(sizes, share, spare):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    count = round(share * len(labels))
+    chosen = stratified(labels, count, np.random.default_rng(0), spare)
+    assert len(set(chosen.tolist())) == len(chosen)
+    taken = np.bincount(labels[chosen], minlength=len(sizes))
+    for size, number in zip(sizes, taken, strict=True):
+        most = size - spare
+        assert min(1, most) <= number <= most
+        assert abs(number - size * count / len(labels)) <= 1 or number in (1, most)

@@ -1,0 +1,212 @@
+"""Training of Keras objectives, on scikit-learn's digits: exact when resumed, loud when it goes wrong."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from optuna.distributions import FloatDistribution
+
+from hpo.errors import ObjectiveBrokenError
+from objectives.augment import Augmentation
+from objectives.base import DataOptions, DivergedError
+from objectives.digits_cnn import DigitsCNN
+from objectives.keras_objective import KerasObjective
+from objectives.local_run import LocalRun
+
+pytestmark = pytest.mark.filterwarnings(
+    # Keras 3.15 under NumPy 2: its variables do not know the argument yet, NumPy goes on without it.
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+EPOCHS = 4
+PARAMS = dict(DigitsCNN.first[0])
+
+
+class AugmentedDigits(DigitsCNN):
+    augmentation = Augmentation(shift=1, rotation_degrees=5)
+
+
+@pytest.fixture(scope="module")
+def digits() -> DigitsCNN:
+    objective = AugmentedDigits()
+    objective.prepare(DataOptions(limit=800, validation_fraction=0.2), final=False)
+    return objective
+
+
+@pytest.fixture(scope="module")
+def whole_run(digits) -> LocalRun:
+    run = LocalRun(total_epochs=EPOCHS, seed=3, metric="val_accuracy")
+    digits.train(PARAMS, run)
+    return run
+
+
+def exact(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Everything that must repeat to the last digit: all but the speed."""
+    return [{name: value for name, value in m.items() if name != "images_per_second"} for m in history]
+
+
+def test_each_epoch_reports_what_it_should(whole_run):
+    assert [set(metrics) for metrics in whole_run.history] == [
+        {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"}
+    ] * EPOCHS
+    assert all(math.isfinite(value) for metrics in whole_run.history for value in metrics.values())
+    assert whole_run.ticks[-1] == (25, 25, 800)
+
+
+def test_it_learns(whole_run):
+    assert whole_run.history[-1]["val_accuracy"] > 0.6
+    assert whole_run.history[-1]["loss"] < whole_run.history[0]["loss"]
+
+
+def test_the_learning_rate_rises_and_falls_to_zero(whole_run):
+    rates = [metrics["learning_rate"] for metrics in whole_run.history]
+    assert rates[0] > rates[1] > rates[2] > rates[3] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("interrupted_after", [1, 3])
+def test_a_resumed_run_gives_the_very_numbers_of_an_uninterrupted_one(
+    digits, whole_run, interrupted_after, optimizer
+):
+    params = PARAMS | {"optimizer": optimizer}
+    whole = whole_run
+    if optimizer == "sgd":
+        whole = LocalRun(total_epochs=EPOCHS, seed=3)
+        digits.train(params, whole)
+    first = LocalRun(total_epochs=EPOCHS, seed=3, stop_after=interrupted_after)
+    digits.train(params, first)
+    second = LocalRun(total_epochs=EPOCHS, seed=3, resume=first.checkpoint)
+    digits.train(params, second)
+    assert exact(first.history + second.history) == exact(whole.history)
+    for name, value in whole.checkpoint.state.items():
+        np.testing.assert_array_equal(second.checkpoint.state[name], value, err_msg=name)
+
+
+def test_another_seed_gives_other_numbers(digits, whole_run):
+    run = LocalRun(total_epochs=EPOCHS, seed=4, stop_after=1)
+    digits.train(PARAMS, run)
+    assert exact(run.history) != exact(whole_run.history[:1])
+
+
+def test_a_checkpoint_of_another_model_is_refused(whole_run, digits):
+    class Wider(AugmentedDigits):
+        def build(self, params, data):
+            from objectives.architectures import cnn
+
+            return cnn(data, widths=(8, 32), dense=64, dropout=params["dropout"])
+
+    wider = Wider()
+    wider._data = digits._data
+    with pytest.raises(ObjectiveBrokenError, match="checkpoint does not fit"):
+        wider.train(PARAMS, LocalRun(total_epochs=EPOCHS, resume=whole_run.checkpoint))
+
+
+def test_divergence_ends_the_run_within_the_epoch(digits):
+    run = LocalRun(total_epochs=EPOCHS)
+    with pytest.raises(DivergedError, match=r"loss of epoch 1, batch \d+ of 25"):
+        digits.train(PARAMS | {"optimizer": "sgd", "learning_rate": 1e30}, run)
+    assert run.history == []
+
+
+def test_a_final_run_opens_the_test_set_once_and_exports_stock_layers(tmp_path):
+    import keras
+
+    objective = DigitsCNN()
+    objective.prepare(DataOptions(limit=400), final=True)
+    interrupted = LocalRun(total_epochs=3, final=True, output=tmp_path, stop_after=2, metric="val_accuracy")
+    objective.train(PARAMS, interrupted)
+    assert interrupted.results == {}
+    assert "val_loss" not in interrupted.history[0]
+    run = LocalRun(total_epochs=3, final=True, output=tmp_path, resume=interrupted.checkpoint)
+    objective.train(PARAMS, run)
+
+    results = run.results
+    assert results["n_test"] == np.sum(results["confusion"]) == 359
+    assert results["classes"] == list("0123456789")
+    assert results["test_accuracy"] == pytest.approx(np.trace(results["confusion"]) / 359)
+    data = objective._data
+    np.testing.assert_array_equal(np.sum(results["confusion"], axis=1), np.bincount(data.y_test))
+
+    model = keras.models.load_model(tmp_path / "model.keras")
+    assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
+    probabilities = model.predict_on_batch(data.x_test)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert np.mean(probabilities.argmax(axis=1) == data.y_test) == pytest.approx(results["test_accuracy"])
+    assert model.count_params() == results["parameters"]
+
+    again = LocalRun(total_epochs=3, final=True, resume=run.checkpoint)
+    objective.train(PARAMS, again)
+    assert (again.history, again.results["test_loss"]) == ([], results["test_loss"])
+
+
+def test_a_final_run_needs_the_test_set(digits):
+    with pytest.raises(ValueError, match="final=True"):
+        digits.train(PARAMS, LocalRun(total_epochs=1, final=True))
+
+
+def colours():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (40, 6, 6, 3), dtype=np.uint8), np.arange(40) % 2
+
+
+class Colours(KerasObjective):
+    """A data set of one's own, smaller than a batch, and an optimizer of one's own."""
+
+    dataset = colours
+    classes = ("dark", "light")
+    space = {"momentum": FloatDistribution(0.0, 1.0)}
+
+    def build(self, params, data):
+        import keras
+
+        return keras.Sequential(
+            [keras.Input(data.image_shape, dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(2)]
+        )
+
+    def optimizer(self, params, steps):
+        import keras
+
+        return keras.optimizers.SGD(1e-5, momentum=params["momentum"])
+
+
+def test_a_function_as_data_set_and_an_optimizer_of_ones_own():
+    run = LocalRun(total_epochs=2)
+    objective = Colours()
+    objective.train({"momentum": 0.5}, run)
+    assert [metrics["learning_rate"] for metrics in run.history] == pytest.approx([1e-5, 1e-5])
+    assert objective._data.classes == ("dark", "light")
+    assert run.ticks == [(1, 1, 36)] * 2
+
+
+def _layers(*layers):
+    import keras
+
+    return keras.Sequential([keras.Input((6, 6, 3)), keras.layers.Flatten(), *layers])
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda keras: None, "must return a functional or sequential"),
+        (lambda keras: keras.Sequential([keras.layers.Dense(2)]), "with an Input"),
+        (lambda keras: _layers(keras.layers.Dense(3)), "not a logit for each of 2 classes"),
+        (lambda keras: _layers(keras.layers.Dense(2, activation="softmax")), "must return logits"),
+        (lambda keras: keras.Sequential([keras.Input((6, 6)), keras.layers.Dense(2)]), "but they are"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(build, said):
+    class Wrong(Colours):
+        def build(self, params, data):
+            import keras
+
+            return build(keras)
+
+    with pytest.raises(ObjectiveBrokenError, match=said):
+        Wrong().train({"momentum": 0.5}, LocalRun(total_epochs=1))
+
+
+def test_an_optimizer_of_another_name(digits):
+    with pytest.raises(ObjectiveBrokenError, match="'lion' is neither"):
+        digits.train(PARAMS | {"optimizer": "lion"}, LocalRun(total_epochs=1))

