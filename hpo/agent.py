@@ -336,9 +336,7 @@ class Agent:
         counts = self._standing.counts if self._standing is not None else None
         if counts is not None and outcome not in ("bug", "hung"):
             pruned = int(outcome != "complete")
-            counts = replace(
-                counts, complete=counts.complete + 1 - pruned, pruned=counts.pruned + pruned
-            )
+            counts = replace(counts, complete=counts.complete + 1 - pruned, pruned=counts.pruned + pruned)
             assert self._standing is not None
             self._standing = replace(self._standing, counts=counts)
         self._progress.trial_ended(
@@ -418,12 +416,8 @@ class Agent:
             else _slot_view(device.name, self._jobs[slot], self._spec.epochs)
             for slot, device in enumerate(self._pool.devices)
         ]
-        return View(
-            self._study, self._spec.metric, standing.counts, standing.best, slots, elapsed, eta, note
-        )
+        return View(self._study, self._spec.metric, standing.counts, standing.best, slots, elapsed, eta, note)
 
 
 def _slot_view(device: str, job: Job, epochs: int) -> SlotView:
-    return SlotView(
-        device, job.number, job.epoch, epochs, job.fraction, job.value, job.images_per_second
-    )
+    return SlotView(device, job.number, job.epoch, epochs, job.fraction, job.value, job.images_per_second)

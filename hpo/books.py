@@ -64,9 +64,7 @@ class Books:
         self._best_of: int | None = None
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
         self.agent_id, ordinal = self._write(
-            lambda c: leases.join(
-                c, study_id, self.host, os.getpid(), process_identity(), slots, versions()
-            )
+            lambda c: leases.join(c, study_id, self.host, os.getpid(), process_identity(), slots, versions())
         )
         self._search = self._call(lambda: Search(name, spec, database.optuna, ordinal))
 

@@ -22,6 +22,7 @@ _GIB = 1024**3
 _LEAST_DISK, _GOOD_DISK = 1 * _GIB, 5 * _GIB
 _LEAST_MEMORY = 2 * _GIB
 _TOOL_SECONDS = 10
+_STORAGE_SECONDS = 2.0
 _PACKAGES = ("hpo-service", "optuna", "keras", "tensorflow", "numpy", "sqlalchemy", "psycopg2-binary")
 
 _CACHED = {"cifar10": "cifar-10-batches-py*"}
@@ -82,7 +83,7 @@ def _storage(settings: Settings) -> Check:
     from storage.engine import open_database
 
     try:
-        with open_database(settings.storage, settings.home) as database:
+        with open_database(settings.storage, settings.home, wait_seconds=_STORAGE_SECONDS) as database:
             server, studies = database.transaction(
                 lambda connection: (
                     connection.scalar(text("SHOW server_version")),
@@ -91,7 +92,7 @@ def _storage(settings: Settings) -> Check:
             )
             kind = f"embedded in {settings.home}" if database.embedded else database.shown
     except HpoError as error:
-        return Check("storage", "fail", str(error), "hpo doctor again once it is reachable")
+        return Check("storage", "fail", str(error))
     return Check("storage", "ok", f"PostgreSQL {str(server).split()[0]}, {kind}, {studies} studies")
 
 

@@ -52,7 +52,11 @@ def data_options(request: LaunchRequest, existing: Enrolled | None) -> DataOptio
 
 
 def enroll(
-    database: Database, request: LaunchRequest, reference: str, description: Description, existing: Enrolled | None
+    database: Database,
+    request: LaunchRequest,
+    reference: str,
+    description: Description,
+    existing: Enrolled | None,
 ) -> Enrolled:
     """The study that the request asks for: made now, or continued with its budget as asked.
 
@@ -70,9 +74,7 @@ def enroll(
     return Enrolled(existing.study_id, existing.name, spec, budget, "run")
 
 
-def _create(
-    database: Database, request: LaunchRequest, reference: str, description: Description
-) -> Enrolled:
+def _create(database: Database, request: LaunchRequest, reference: str, description: Description) -> Enrolled:
     defaults = LaunchDefaults()
     space = narrow_space(description.space, request.params)
     trials = request.trials or defaults.trials
@@ -113,7 +115,9 @@ def _insert(
     """Store the spec, unless another launch of the same moment has."""
 
     def write(c: Connection) -> bool:
-        known = c.execute(text("SELECT 1 FROM hpo.studies WHERE study_id = :s"), {"s": study_id}).one_or_none()
+        known = c.execute(
+            text("SELECT 1 FROM hpo.studies WHERE study_id = :s"), {"s": study_id}
+        ).one_or_none()
         if known is None and foreign:
             return False
         c.execute(

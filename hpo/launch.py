@@ -172,7 +172,9 @@ class _OncePerOutage:
 
 @contextmanager
 def _signals(agent: Agent) -> Iterator[None]:
-    before = {number: signal.signal(number, agent.handle_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, agent.handle_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:

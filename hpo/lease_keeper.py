@@ -35,7 +35,8 @@ class LeaseKeeper(threading.Thread):
             held = self._held()
             try:
                 live = self._database.transaction(
-                    lambda connection: leases.renew(connection, self._agent_id, self._times.lease_seconds), retry
+                    lambda connection: leases.renew(connection, self._agent_id, self._times.lease_seconds),
+                    retry,
                 )
             except HpoError as exc:
                 self.unreachable = str(exc)

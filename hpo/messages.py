@@ -1,9 +1,9 @@
 """What crosses the pipes between an agent, its template and its trainers: small pickled values.
 
-    agent --Load--> template --Ready | Broken--> agent
-    agent --Fork (+ one end of a pipe)--> template --Forked, Exited--> agent
-    agent --Start--> trainer --Started, Tick, Epoch, Finished--> agent
-    agent --Go | Prune | Yield | Hold | Resume--> trainer
+agent --Load--> template --Ready | Broken--> agent
+agent --Fork (+ one end of a pipe)--> template --Forked, Exited--> agent
+agent --Start--> trainer --Started, Tick, Epoch, Finished--> agent
+agent --Go | Prune | Yield | Hold | Resume--> trainer
 """
 
 from __future__ import annotations

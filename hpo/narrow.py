@@ -13,9 +13,7 @@ from hpo.names import did_you_mean
 Numeric = FloatDistribution | IntDistribution
 
 
-def narrow_space(
-    space: Mapping[str, BaseDistribution], wishes: Sequence[str]
-) -> dict[str, BaseDistribution]:
+def narrow_space(space: Mapping[str, BaseDistribution], wishes: Sequence[str]) -> dict[str, BaseDistribution]:
     """The space with each wish applied: `NAME=VALUE`, `NAME=A,B,…` or `NAME=LOW..HIGH`.
 
     Raises:

@@ -47,9 +47,7 @@ def git_commit() -> str | None:
 
 def _git(*arguments: str) -> str | None:
     with suppress(OSError, subprocess.SubprocessError):
-        answer = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
+        answer = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
         return answer.stdout.strip()
     return None
 

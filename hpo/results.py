@@ -88,7 +88,8 @@ def write_results(
         "epochs": config.epochs,
         "summary": {name: _interval_json(interval) for name, interval in summaries(results).items()},
         "runs": [
-            {"seed": result.seed, "seconds": round(result.seconds, 2), **result.recorded} for result in results
+            {"seed": result.seed, "seconds": round(result.seconds, 2), **result.recorded}
+            for result in results
         ],
         **about,
     }

@@ -78,7 +78,9 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
         loader.resolve(config.objective)
         seeds = [FIRST_SEED + index for index in range(request.seeds)]
         base = study_folder(settings.checkpoints, request.study) / f"retrain-{_fingerprint(config)}"
-        devices = plan_slots(min(request.workers or len(usable_cores()), len(seeds)), usable_cores(), visible_gpus())
+        devices = plan_slots(
+            min(request.workers or len(usable_cores()), len(seeds)), usable_cores(), visible_gpus()
+        )
         data = data_dir_of(settings, DataOptions(**dict(config.data)))
         log = settings.home / "logs" / request.study / f"retrain-template-{os.getpid()}.log"
         progress = open_progress()
@@ -226,7 +228,9 @@ class _FinalRuns:
                 seconds = sum(record.seconds for record in run.history)
                 run.result = SeedResult(run.seed, tuple(run.history), finished.results, seconds)
                 shown = " ".join(
-                    f"{name}={value:.4f}" for name, value in finished.results.items() if isinstance(value, float)
+                    f"{name}={value:.4f}"
+                    for name, value in finished.results.items()
+                    if isinstance(value, float)
                 )
                 self._progress.say(f"seed {run.seed} finished {len(run.history)} epochs {shown}".rstrip())
             case "yielded":
@@ -257,7 +261,13 @@ class _FinalRuns:
             value = last.get(self._config.metric, last.get("accuracy", last.get("loss")))
             slots.append(
                 SlotView(
-                    device.name, run.seed, run.epoch, self._config.epochs, run.fraction, value, run.images_per_second
+                    device.name,
+                    run.seed,
+                    run.epoch,
+                    self._config.epochs,
+                    run.fraction,
+                    value,
+                    run.images_per_second,
                 )
             )
         return View(

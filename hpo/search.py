@@ -131,9 +131,7 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
     raise TypeError(f"{name}: {type(distribution).__name__} is not a distribution of Optuna's")
 
 
-def known_good_within(
-    first: tuple[Params, ...], space: Mapping[str, BaseDistribution]
-) -> tuple[Params, ...]:
+def known_good_within(first: tuple[Params, ...], space: Mapping[str, BaseDistribution]) -> tuple[Params, ...]:
     """The known good configurations that lie inside a (narrowed) space."""
     return tuple(
         params

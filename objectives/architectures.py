@@ -40,17 +40,24 @@ def cnn(
 
 
 def resnet(
-    data: Data, widths: Sequence[int] = (16, 32, 64), depth: int = 3, dropout: float = 0.0
+    data: Data,
+    widths: Sequence[int] = (16, 32, 64),
+    depth: int = 3,
+    stem: int | None = None,
+    first_stride: int = 1,
+    dropout: float = 0.0,
 ) -> keras.Model:
-    """Stages of `depth` residual blocks; every stage after the first halves the image.
+    """A convolution of width `stem`, then stages of `depth` residual blocks, each after the first halving.
 
-    Three stages of depth n are the ResNet-(6n+2) of the paper: 3 makes ResNet-20.
+    As it stands this is ResNet-20 of the paper, which has 6 × depth + 2 layers. With `first_stride` 2
+    the first stage halves the image as well, so that wider stages cost no more.
     """
     inputs = _input(data)
-    x = _convolution(_normalized(inputs, data), widths[0])
+    x = _convolution(_normalized(inputs, data), stem or widths[0])
     for stage, width in enumerate(widths):
         for block in range(depth):
-            x = _residual(x, width, stride=2 if stage > 0 and block == 0 else 1)
+            stride = (2 if stage > 0 else first_stride) if block == 0 else 1
+            x = _residual(x, width, stride)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(inputs, layers.Dense(data.class_count, name="logits")(x), name="resnet")

@@ -87,11 +87,19 @@ class Untold:
 
 
 def claim(
-    connection: Connection, study_id: int, agent_id: int, host: str, slot: int, device: str, lease_seconds: float
+    connection: Connection,
+    study_id: int,
+    agent_id: int,
+    host: str,
+    slot: int,
+    device: str,
+    lease_seconds: float,
 ) -> Claim | NoWork:
     """Reserve a share and lease it: one that was begun and is held by nobody first, else a new one."""
     study = connection.execute(
-        text("SELECT control, budget, spec->>'seed' AS seed FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"),
+        text(
+            "SELECT control, budget, spec->>'seed' AS seed FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"
+        ),
         {"s": study_id},
     ).one_or_none()
     if study is None or study.control == "stop":
@@ -100,7 +108,9 @@ def claim(
         return NoWork.PAUSED
     # A claim whose answer was lost: its lease is being renewed, so it must not be made twice.
     held = connection.execute(
-        text("SELECT attempt_id, token FROM hpo.attempts WHERE agent_id = :a AND slot = :slot AND ended_at IS NULL"),
+        text(
+            "SELECT attempt_id, token FROM hpo.attempts WHERE agent_id = :a AND slot = :slot AND ended_at IS NULL"
+        ),
         {"a": agent_id, "slot": slot},
     ).one_or_none()
     if held is not None:
@@ -178,12 +188,22 @@ def attach(
             "UPDATE hpo.trials SET trial_id = :trial, number = :number,"
             " params = coalesce(CAST(:params AS jsonb), params) WHERE token = :t"
         ),
-        {"t": token, "trial": trial_id, "number": number, "params": None if params is None else json.dumps(params)},
+        {
+            "t": token,
+            "trial": trial_id,
+            "number": number,
+            "params": None if params is None else json.dumps(params),
+        },
     )
 
 
 def decide(
-    connection: Connection, token: int, outcome: str, value: float | None, error: str | None, traceback: str | None
+    connection: Connection,
+    token: int,
+    outcome: str,
+    value: float | None,
+    error: str | None,
+    traceback: str | None,
 ) -> bool:
     """Settle a share for good; False when it had been settled before, which changes nothing."""
     finite = value if value is not None and math.isfinite(value) else None
@@ -192,7 +212,13 @@ def decide(
             "UPDATE hpo.trials SET outcome = :outcome, value = :value, error = :error, traceback = :traceback,"
             " decided_at = clock_timestamp() WHERE token = :t AND outcome IS NULL"
         ),
-        {"t": token, "outcome": outcome, "value": finite, "error": error or None, "traceback": traceback or None},
+        {
+            "t": token,
+            "outcome": outcome,
+            "value": finite,
+            "error": error or None,
+            "traceback": traceback or None,
+        },
     )
     return bool(result.rowcount)
 
@@ -235,7 +261,9 @@ def set_budget(connection: Connection, study_id: int, trials: int) -> None:
     )
 
 
-def same_bug(connection: Connection, study_id: int, since_agent: int, at_least: int) -> tuple[str, str] | None:
+def same_bug(
+    connection: Connection, study_id: int, since_agent: int, at_least: int
+) -> tuple[str, str] | None:
     """The error and traceback, when nothing has finished and the last trials failed of one bug.
 
     Counts trials decided since that agent began, so that a mended objective gets a new chance.

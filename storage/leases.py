@@ -34,7 +34,13 @@ class LeaseTimes:
 
 
 def join(
-    connection: Connection, study_id: int, host: str, pid: int, process: str, slots: int, versions: Mapping[str, str]
+    connection: Connection,
+    study_id: int,
+    host: str,
+    pid: int,
+    process: str,
+    slots: int,
+    versions: Mapping[str, str],
 ) -> tuple[int, int]:
     """Register an agent; returns its id and its ordinal in the study, which seeds its sampler."""
     ordinal: int = connection.execute(

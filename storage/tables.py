@@ -122,7 +122,9 @@ epochs = Table(
     metadata,
     Column("token", BigInteger, ForeignKey("hpo.trials.token", ondelete="CASCADE"), nullable=False),
     Column("epoch", Integer, nullable=False, comment="completed, counted from 1"),
-    Column("attempt_id", BigInteger, ForeignKey("hpo.attempts.attempt_id", ondelete="CASCADE"), nullable=False),
+    Column(
+        "attempt_id", BigInteger, ForeignKey("hpo.attempts.attempt_id", ondelete="CASCADE"), nullable=False
+    ),
     Column("metrics", JSONB, nullable=False, comment="names to numbers; NaN and infinities as strings"),
     Column("seconds", Double, nullable=False),
     _time("created_at", nullable=False, server_default=_NOW),

@@ -34,7 +34,9 @@ class StudyRows:
     def set(self, **values: Any) -> None:
         self._execute(update(studies).where(studies.c.study_id == self.study_id).values(**values))
 
-    def agent(self, *, started: float = 100.0, seen: float = 1.0, ended: float | None = None, slots: int = 2) -> int:
+    def agent(
+        self, *, started: float = 100.0, seen: float = 1.0, ended: float | None = None, slots: int = 2
+    ) -> int:
         """An agent; times are seconds ago."""
         return self._insert(
             insert(agents)

@@ -17,7 +17,9 @@ from tests.integration.rows import StudyRows
 
 
 @pytest.fixture
-def hpo(storage_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def hpo(
+    storage_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
     """Runs one command on the test's database: exit code, stdout and stderr."""
     monkeypatch.setenv("HPO_STORAGE", storage_url)
     monkeypatch.setenv("HPO_HOME", str(tmp_path / "home"))
@@ -57,7 +59,16 @@ def test_an_unknown_study(hpo, rows, command: str) -> None:
 def test_ls(hpo, rows) -> None:
     lines = hpo("ls")[1].splitlines()
     assert lines[0].split()[:3] == ["study", "condition", "finished"]
-    assert lines[1].split()[:8] == ["demo", "running", "2/10", "0", "1", "0.9123", "val_accuracy", "digits-cnn"]
+    assert lines[1].split()[:8] == [
+        "demo",
+        "running",
+        "2/10",
+        "0",
+        "1",
+        "0.9123",
+        "val_accuracy",
+        "digits-cnn",
+    ]
     (study,) = json.loads(hpo("ls --json")[1])
     assert study["best_value"] == 0.91234567
 

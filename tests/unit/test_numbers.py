@@ -12,7 +12,14 @@ from hpo import numbers
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(None, "-"), (0.98765, "0.9877"), (0.0, "0.0000"), (1.0, "1.0000"), (0.000123456, "0.0001235"), (math.nan, "nan")],
+    [
+        (None, "-"),
+        (0.98765, "0.9877"),
+        (0.0, "0.0000"),
+        (1.0, "1.0000"),
+        (0.000123456, "0.0001235"),
+        (math.nan, "nan"),
+    ],
 )
 def test_metric(value: float | None, shown: str) -> None:
     assert numbers.metric(value) == shown
@@ -26,20 +33,36 @@ def test_parameters() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(None, "-"), (math.inf, "-"), (8.24, "8.2s"), (59.97, "1m00s"), (185, "3m05s"), (7620, "2h07m"), (273600, "3d04h")],
+    [
+        (None, "-"),
+        (math.inf, "-"),
+        (8.24, "8.2s"),
+        (59.97, "1m00s"),
+        (185, "3m05s"),
+        (7620, "2h07m"),
+        (273600, "3d04h"),
+    ],
 )
 def test_duration(seconds: float | None, shown: str) -> None:
     assert numbers.duration(seconds) == shown
 
 
 def test_size() -> None:
-    assert [numbers.size(n) for n in (5, 2048, 3.2 * 1024**3, 2 * 1024**4)] == ["5 B", "2.0 KiB", "3.2 GiB", "2.0 TiB"]
+    assert [numbers.size(n) for n in (5, 2048, 3.2 * 1024**3, 2 * 1024**4)] == [
+        "5 B",
+        "2.0 KiB",
+        "3.2 GiB",
+        "2.0 TiB",
+    ]
 
 
 def test_json_has_no_bare_nan() -> None:
     value = {"a": math.nan, "b": [math.inf, -math.inf, 1.5], "c": None, "d": ({"e": True},)}
     safe = numbers.json_safe(value)
-    assert json.dumps(safe, allow_nan=False) == '{"a": "nan", "b": ["inf", "-inf", 1.5], "c": null, "d": [{"e": true}]}'
+    assert (
+        json.dumps(safe, allow_nan=False)
+        == '{"a": "nan", "b": ["inf", "-inf", 1.5], "c": null, "d": [{"e": true}]}'
+    )
     assert math.isnan(numbers.json_number(safe["a"]))
     assert numbers.json_number("-inf") == -math.inf
     assert numbers.json_number(None) is None

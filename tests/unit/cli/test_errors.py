@@ -90,7 +90,9 @@ def test_a_bug_shows_its_traceback_when_asked(raising, capsys, monkeypatch, tmp_
     assert not (tmp_path / "crashes").exists()
 
 
-def test_a_home_that_is_not_writable_does_not_hide_a_bug(raising, capsys, monkeypatch, tmp_path: Path) -> None:
+def test_a_home_that_is_not_writable_does_not_hide_a_bug(
+    raising, capsys, monkeypatch, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HPO_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "other"))
@@ -99,7 +101,8 @@ def test_a_home_that_is_not_writable_does_not_hide_a_bug(raising, capsys, monkey
 
 
 @pytest.mark.parametrize(
-    "leak", ["postgresql://me:s3cret@host/db", "postgresql+psycopg2://me:s3cret@host", "host=h password=s3cret"]
+    "leak",
+    ["postgresql://me:s3cret@host/db", "postgresql+psycopg2://me:s3cret@host", "host=h password=s3cret"],
 )
 def test_no_password_is_printed_or_kept(raising, capsys, tmp_path: Path, leak: str) -> None:
     assert run(raising(HpoError(f"cannot reach {leak}"))) == 1
@@ -162,7 +165,10 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [sys.executable, "-m", "hpo.cli", "launch", "--help"], stdout=writing, stderr=subprocess.PIPE, check=False
+        [sys.executable, "-m", "hpo.cli", "launch", "--help"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
     )
     os.close(writing)
     assert done.stderr == b""

@@ -66,7 +66,12 @@ def test_every_option_has_help_and_a_default(option: click.Option) -> None:
 
 
 def test_every_option_that_may_differ_by_machine_has_a_variable() -> None:
-    expected = {"storage": "HPO_STORAGE", "study": "HPO_STUDY", "data_dir": "HPO_DATA_DIR", "workers": "HPO_WORKERS"}
+    expected = {
+        "storage": "HPO_STORAGE",
+        "study": "HPO_STUDY",
+        "data_dir": "HPO_DATA_DIR",
+        "workers": "HPO_WORKERS",
+    }
     for _, command in ALL:
         for option in command.params:
             if isinstance(option, click.Option) and option.name in expected:

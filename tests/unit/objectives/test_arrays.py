@@ -95,7 +95,12 @@ def test_a_function_may_leave_the_test_set_out_until_it_is_needed():
     data = content()
     train = (data["x_train"], data["y_train"])
     for returned in (train, [train], (train, (data["x_test"], data["y_test"]))):
-        assert arrays.call(lambda returned=returned: returned, None, test=False).x_train.shape == (20, 4, 5, 1)
+        assert arrays.call(lambda returned=returned: returned, None, test=False).x_train.shape == (
+            20,
+            4,
+            5,
+            1,
+        )
     with pytest.raises(DataDamagedError, match="no test set"):
         arrays.call(lambda: train, None, test=True)
 

@@ -106,7 +106,10 @@ def test_a_wrong_reference(tmp_path, monkeypatch, reference, said):
         ("x = 1\ny = x / 0\n", "mine.py, line 2: ZeroDivisionError: division by zero"),
         ("x = 1\ndef f(:\n", "mine.py, line 2: SyntaxError: "),
         ("import json\njson.loads('{')\n", "mine.py, line 2: JSONDecodeError: "),
-        ("import no_such_package\n", "mine.py, line 1: ModuleNotFoundError: No module named 'no_such_package'"),
+        (
+            "import no_such_package\n",
+            "mine.py, line 1: ModuleNotFoundError: No module named 'no_such_package'",
+        ),
         ("def f():\n    raise RuntimeError('two\\nlines')\n\nf()\n", "line 2: RuntimeError: two lines"),
     ],
 )

@@ -1,0 +1,79 @@
+"""The examples in docs/objectives.md run as they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from objectives import loader, validation
+from objectives.base import DivergedError, Objective, Run
+from objectives.keras_objective import KerasObjective
+from objectives.local_run import LocalRun
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+PAGE = (Path(__file__).parents[3] / "docs" / "objectives.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def examples() -> dict[str, Any]:
+    """Every name that the page's examples define, run from the top to the bottom in one namespace."""
+    namespace: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(namespace, "__name__", "docs_objectives")
+        for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+            exec(compile(block, "docs/objectives.md", "exec"), namespace)
+    return namespace
+
+
+def test_every_objective_in_the_page_is_sound(examples):
+    found = [
+        value
+        for value in examples.values()
+        if isinstance(value, type)
+        and issubclass(value, Objective)
+        and value not in (Objective, KerasObjective)
+    ]
+    assert [objective.__name__ for objective in found] == ["Pets", "Stripes", "Quadratic", "Descent"]
+    assert [validation.problem(objective) for objective in found] == [None] * 4
+
+
+def test_the_keras_example_trains(examples):
+    run = LocalRun(total_epochs=3, metric="val_accuracy")
+    examples["Pets"]().train(examples["Pets"].first[0], run)
+    assert run.history[-1]["val_accuracy"] > 0.2
+
+
+def test_the_run_by_hand_went_on_where_it_stopped(examples):
+    assert len(examples["run"].history) == 2
+    assert len(examples["rest"].history) == 1
+
+
+def test_the_plain_examples_train():
+    namespace: dict[str, Any] = {"__name__": "docs_objectives"}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[2:4]:
+        exec(compile(block, "docs/objectives.md", "exec"), namespace)
+    quadratic = LocalRun(total_epochs=5, metric="loss")
+    namespace["Quadratic"]().train({"x": 2.0}, quadratic)
+    assert quadratic.history[-1]["loss"] == pytest.approx(0.2)
+    first = LocalRun(total_epochs=5, stop_after=2)
+    namespace["Descent"]().train({"step": 0.25}, first)
+    second = LocalRun(total_epochs=5, resume=first.checkpoint)
+    namespace["Descent"]().train({"step": 0.25}, second)
+    assert second.history[-1]["loss"] == pytest.approx((10 / 2**5) ** 2)
+    with pytest.raises(DivergedError):
+        namespace["Descent"]().train({"step": 2.0}, LocalRun(total_epochs=50))
+
+
+def test_every_shipped_objective_is_documented():
+    assert [name for name in loader.names() if f"`{name}`" not in PAGE] == []
+
+
+def test_all_that_a_run_offers_is_documented():
+    offered = {name for name in vars(Run) if not name.startswith("_")} | set(Run.__annotations__)
+    assert sorted(name for name in offered if f"`run.{name}" not in PAGE) == []
