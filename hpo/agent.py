@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from hpo.attempt_logs import AttemptLog
 from hpo.books import Books, Standing
 from hpo.checkpoints import trial_folder
 from hpo.errors import DiskFullError, HpoError, ObjectiveFailedError
@@ -37,6 +39,7 @@ from hpo.messages import (
 )
 from hpo.pool import Died, TrainerPool
 from hpo.progress import Progress, SlotView, TrialEnd, View
+from hpo.quota import enforce_quota
 from hpo.spec import StudySpec
 from objectives.base import Params
 from storage.budget import Claim, NoWork
@@ -58,8 +61,12 @@ class AgentTimes:
     """After one Ctrl-C: for running epochs to end."""
     stop_grace_seconds: float = 8.0
     """After SIGTERM or `hpo stop`: containers are killed after 10 s."""
-    hung_seconds: float | None = 1800.0
+    hung_seconds: float = 1800.0
     """Without a word from a trainer, after which it is killed."""
+    log_seconds: float = 2.0
+    """Between two looks at what running attempts have printed."""
+    quota_seconds: float = 5.0
+    """Between two looks at how much the checkpoints take."""
 
 
 class Ending(IntEnum):
@@ -77,6 +84,7 @@ class Job:
     trial_id: int
     number: int
     params: Params
+    log: AttemptLog
     began: float = field(default_factory=time.monotonic)
     heard: float = field(default_factory=time.monotonic)
     epoch: int = 0
@@ -120,12 +128,13 @@ class Agent:
         self._jobs: dict[int, Job] = {}
         self._standing: Standing | None = None
         self._finished_before: int | None = None
-        self._polled = self._swept = 0.0
+        self._polled = self._swept = self._logged = self._weighed = 0.0
         self._signals: list[int] = []
         self._ending: Ending | None = None
         self._deadline = 0.0
         self._paused = False
         self._spent = False
+        self._over_quota = False
         self._stopping_error: HpoError | None = None
 
     def held(self) -> frozenset[int]:
@@ -158,6 +167,7 @@ class Agent:
         """One round of the loop; True when the agent is done."""
         self._heed_signals()
         self._poll()
+        self._tend_files()
         self._drop_fenced()
         self._end_hung()
         if self._ending is not None:
@@ -168,6 +178,8 @@ class Agent:
         elif not self._paused:
             self._fill()
             if self._spent and not self._jobs:
+                # No agent may come after this one, so nothing is left to it.
+                self._books.sweep(0.0)
                 return True
         for slot, event in self._pool.wait(0.2):
             if slot in self._jobs:
@@ -225,6 +237,24 @@ class Agent:
             for job in self._jobs.values():
                 job.heard = now
 
+    def _tend_files(self) -> None:
+        """Keep logs where all can read them, and checkpoints within their quota."""
+        now = time.monotonic()
+        if now - self._logged >= self._times.log_seconds:
+            self._logged = now
+            for job in self._jobs.values():
+                job.log.ship()
+        quota = self._spec.checkpoint_quota_bytes
+        if quota is not None and now - self._weighed >= self._times.quota_seconds:
+            self._weighed = now
+            report = enforce_quota(self._checkpoints, self._study, quota, *self._books.open_tokens())
+            if report.used_bytes > quota and not self._over_quota:
+                self._progress.say(
+                    f"the newest checkpoints of running trials alone take {report.used_bytes} bytes,"
+                    f" more than --checkpoint-quota {quota}"
+                )
+            self._over_quota = report.used_bytes > quota
+
     def _yield_all(self) -> None:
         for slot, job in self._jobs.items():
             if not job.yielding:
@@ -248,7 +278,9 @@ class Agent:
 
     def _start(self, slot: int, claim: Claim) -> None:
         trial_id, number, params = self._books.sample(claim)
-        job = self._jobs[slot] = Job(claim, trial_id, number, params)
+        path = self._logs / f"trial-{number}-attempt-{claim.attempt_id}.log"
+        log = AttemptLog(path, partial(self._books.keep_log, claim.attempt_id))
+        job = self._jobs[slot] = Job(claim, trial_id, number, params, log)
         self._pool.start(
             slot,
             Start(
@@ -258,7 +290,7 @@ class Agent:
                 metric=self._spec.metric,
                 device=self._pool.devices[slot],
                 checkpoints=str(trial_folder(self._checkpoints, self._study, claim.token).path),
-                log=str(self._logs / f"trial-{number}-attempt-{claim.attempt_id}.log"),
+                log=str(path),
                 memory_bytes=self._memory_bytes,
             ),
         )
@@ -308,16 +340,16 @@ class Agent:
         match finished.outcome:
             case "yielded":
                 self._books.release(job.claim.attempt_id)
-                del self._jobs[slot]
+                self._drop(slot, job)
                 return
             case "disk":
                 self._books.release(job.claim.attempt_id)
-                del self._jobs[slot]
+                self._drop(slot, job)
                 self._end(Ending.DONE, self._times.stop_grace_seconds, DiskFullError(finished.error))
                 return
         value = job.value if finished.outcome in ("complete", "pruned") else None
         self._books.settle(job.claim.attempt_id, finished.outcome, value, finished.error, finished.traceback)
-        del self._jobs[slot]
+        self._drop(slot, job)
         trial_folder(self._checkpoints, self._study, job.claim.token).delete()
         self._polled = 0.0
         self._tell_user(job, finished.outcome, value, finished.error)
@@ -326,7 +358,7 @@ class Agent:
 
     def _died(self, slot: int, job: Job, reason: str, kind: str = "lost") -> None:
         self._books.lose(job.claim.attempt_id, reason, kind)
-        del self._jobs[slot]
+        self._drop(slot, job)
         self._progress.say(f"trial {job.number} lost after {job.epoch} epochs: {reason}")
         self._polled = 0.0
         self._consider_bugs()
@@ -373,26 +405,32 @@ class Agent:
 
     def _fenced(self, slot: int, job: Job) -> None:
         self._pool.kill(slot)
-        self._jobs.pop(slot, None)
+        self._drop(slot, job)
         self._progress.say(f"trial {job.number} is trained by another agent now: this attempt was ended")
 
     def _end_hung(self) -> None:
         limit = self._times.hung_seconds
-        if limit is None or self._paused:
+        if self._paused:
             return
         for slot, job in list(self._jobs.items()):
             if time.monotonic() - job.heard > limit:
                 self._pool.kill(slot)
                 self._died(slot, job, f"no progress for {limit:.0f} s", "hung")
 
+    def _drop(self, slot: int, job: Job) -> None:
+        """The attempt has ended: nothing of it stays here but what is in the database."""
+        self._jobs.pop(slot, None)
+        job.log.close()
+
     def _abandon_all(self) -> None:
         """End what still runs at its last checkpoint, and release it for others."""
         for slot, job in list(self._jobs.items()):
             self._pool.kill(slot)
-            del self._jobs[slot]
             # Where the database is away, the lease runs out instead.
             with suppress(HpoError):
                 self._books.release(job.claim.attempt_id)
+                self._drop(slot, job)
+            self._jobs.pop(slot, None)
 
     # What is shown.
 

@@ -149,16 +149,24 @@ class Books:
             self._best_of, self._best = counts.complete, self._write(self._find_best)
         return Standing(control, counts, self._best)
 
-    def sweep(self) -> None:
+    def sweep(self, stale_seconds: float = STALE_SECONDS) -> None:
         """Complete what agents that died left behind: their leases, untold outcomes, stray trials."""
         for agent_id, pid, process in self._write(
             lambda c: leases.agents_of_host(c, self._study_id, self.host)
         ):
             if pid != os.getpid() and is_dead(process):
                 self._write(lambda c, a=agent_id: leases.reap_agent(c, a, self._spec.max_lost))  # type: ignore[misc]
-        self._tell(self._write(lambda c: budget.untold(c, self._study_id, STALE_SECONDS)))
+        self._tell(self._write(lambda c: budget.untold(c, self._study_id, stale_seconds)))
         for trial_id, number in self._write(lambda c: stray_trials(c, self._study_id)):
             self._finish(trial_id, number, "lost", None)
+
+    def keep_log(self, attempt_id: int, tail: str, size: int) -> None:
+        """Keep the last of what an attempt printed."""
+        self._write(lambda c: leases.keep_log(c, attempt_id, tail, size))
+
+    def open_tokens(self) -> tuple[frozenset[int], frozenset[int]]:
+        """The study's undecided trials, and those of them that some agent trains now."""
+        return self._write(lambda c: budget.open_tokens(c, self._study_id))
 
     def same_bug(self, at_least: int) -> tuple[str, str] | None:
         """Error and traceback, when all that this study's trials have shown is one bug."""

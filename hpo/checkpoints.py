@@ -78,12 +78,12 @@ class CheckpointFolder:
                     " command again; trials go on from their last checkpoint"
                 ) from exc
             raise
-        for old in self._files()[:-KEPT]:
+        for old in self.files()[:-KEPT]:
             old.unlink(missing_ok=True)
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that can be read; None where there is none."""
-        for path in reversed(self._files()):
+        for path in reversed(self.files()):
             try:
                 return _read(path)
             except _DAMAGED:
@@ -94,13 +94,20 @@ class CheckpointFolder:
         """Remove the folder and all that is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """Its checkpoints, oldest first."""
         return sorted(self.path.glob("epoch-*.npz"))
 
 
 def trial_folder(checkpoints: Path, study: str, token: int) -> CheckpointFolder:
     """The folder of the trial that holds this share of the study's budget."""
     return CheckpointFolder(study_folder(checkpoints, study) / f"trial-{token}")
+
+
+def token_of(folder: Path) -> int | None:
+    """The token of the trial whose folder this is; None for another folder."""
+    _, dash, token = folder.name.partition("trial-")
+    return int(token) if dash and token.isdecimal() else None
 
 
 def study_folder(checkpoints: Path, study: str) -> Path:

@@ -102,11 +102,11 @@ def _data(settings: Settings) -> list[Check]:
     return [_data_set(name, dataset.download, settings.data_dir) for name, dataset in SHIPPED.items()]
 
 
-def _data_set(name: str, download: str | None, data_dir: Path | None) -> Check:
+def _data_set(name: str, download: str | None, data_dir: Path) -> Check:
     """Whether it is there, not whether it is sound: `hpo data verify` reads it whole."""
     label = f"data {name}"
-    file = data_dir / f"{name}.npz" if data_dir else None
-    if file is not None and file.is_file():
+    file = data_dir / f"{name}.npz"
+    if file.is_file():
         if not os.access(file, os.R_OK):
             return Check(label, "fail", f"{file} may not be read", f"chmod a+r {file}")
         return Check(label, "ok", f"{file}, {numbers.size(file.stat().st_size)}")
@@ -118,7 +118,7 @@ def _data_set(name: str, download: str | None, data_dir: Path | None) -> Check:
     return Check(
         label,
         "warn",
-        f"not on this machine{f' (no {file})' if file else ''}; it is downloaded when it is first needed",
+        f"not on this machine (no {file}); it is downloaded when it is first needed",
         f"hpo data fetch {name}, or put {name}.npz into HPO_DATA_DIR",
     )
 

@@ -69,7 +69,12 @@ def enroll(
     spec = _check_space(database, existing, request, description)
     _check_options(existing, request, reference)
     budget = request.trials or existing.budget
-    spec = replace(spec, max_failed=request.max_failed or spec.max_failed)
+    spec = replace(
+        spec,
+        max_failed=request.max_failed or spec.max_failed,
+        max_lost=request.max_lost or spec.max_lost,
+        checkpoint_quota_bytes=request.checkpoint_quota_bytes or spec.checkpoint_quota_bytes,
+    )
     _update(database, existing.study_id, spec, budget)
     return Enrolled(existing.study_id, existing.name, spec, budget, "run")
 
@@ -92,6 +97,8 @@ def _create(database: Database, request: LaunchRequest, reference: str, descript
         data=DataOptions(limit=request.limit),
         startup=startup_trials(trials),
         max_failed=request.max_failed or defaults.max_failed,
+        max_lost=request.max_lost or defaults.max_lost,
+        checkpoint_quota_bytes=request.checkpoint_quota_bytes,
     )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = database.retried(

@@ -105,7 +105,8 @@ def build_config(database: Database, name: str) -> Config:
         UnknownStudyError: there is no study of that name.
         NoResultError: none of its trials is complete.
     """
-    from hpo.study import best_trial, find_study
+    from hpo.study import find_study
+    from hpo.trials import best_trial
 
     study, best = find_study(database, name), best_trial(database, name)
     data = {key: value for key, value in study.spec.get("data", {}).items() if key != "data_dir"}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from hpo import enroll
+from hpo import enroll, numbers
 from hpo.agent import Agent, AgentTimes, Ending
 from hpo.books import Books
 from hpo.enroll import Enrolled
@@ -19,8 +19,8 @@ from hpo.errors import HpoError, ObjectiveFailedError
 from hpo.lease_keeper import LeaseKeeper
 from hpo.messages import Load
 from hpo.pool import TrainerPool
-from hpo.progress import Progress, format_params, open_progress
-from hpo.requests import LaunchRequest, check_study_name
+from hpo.progress import Progress, open_progress
+from hpo.requests import AgentOptions, LaunchRequest, check_study_name
 from hpo.settings import Settings
 from hpo.slots import plan_slots, usable_cores, visible_gpus
 from hpo.strategies import build_sampler
@@ -50,10 +50,10 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         data = enroll.data_options(request, existing)
         with _pool(reference, data_dir_of(settings, data), request.study, request.workers, settings) as pool:
             study = enroll.enroll(database, request, reference, pool.describe(), existing)
-            return _run(database, study, pool, settings, request.timeout_seconds)
+            return _run(database, study, pool, settings, request.agent, request.timeout_seconds)
 
 
-def work(study: str, slots: int | None, settings: Settings) -> int:
+def work(study: str, slots: int | None, settings: Settings, options: AgentOptions) -> int:
     """Join a study that exists and run its trials here; returns the exit code.
 
     Raises:
@@ -69,12 +69,12 @@ def work(study: str, slots: int | None, settings: Settings) -> int:
         data = data_dir_of(settings, spec.data)
         with _pool(spec.objective, data, study, slots, settings) as pool:
             pool.describe()
-            return _run(database, existing, pool, settings, None)
+            return _run(database, existing, pool, settings, options, None)
 
 
 def data_dir_of(settings: Settings, data: DataOptions) -> DataOptions:
     """The study's data options with this host's data folder."""
-    return replace(data, data_dir=str(settings.data_dir) if settings.data_dir else None)
+    return replace(data, data_dir=str(settings.data_dir))
 
 
 def _reference(request: LaunchRequest, existing: Enrolled | None) -> str:
@@ -92,13 +92,18 @@ def _pool(
 
 
 def _run(
-    database: Database, study: Enrolled, pool: TrainerPool, settings: Settings, timeout_seconds: float | None
+    database: Database,
+    study: Enrolled,
+    pool: TrainerPool,
+    settings: Settings,
+    options: AgentOptions,
+    timeout_seconds: float | None,
 ) -> int:
     # Before anything is registered: a sampler whose package is missing is a mistake of the user's.
     build_sampler(study.spec, 0)
     interrupted = threading.Event()
     progress = open_progress()
-    times = LeaseTimes()
+    times = LeaseTimes(settings.lease_seconds)
     retry = Retry(
         patience_seconds=PATIENCE_SECONDS,
         interrupted=interrupted,
@@ -118,9 +123,10 @@ def _run(
         progress,
         settings.checkpoints,
         settings.home / "logs" / study.name,
-        AgentTimes(),
+        AgentTimes(hung_seconds=options.hung_seconds),
         interrupted,
         timeout_seconds,
+        options.memory_bytes,
     )
     keeper.start()
     try:
@@ -151,7 +157,7 @@ def _say_what_next(books: Books, study: Enrolled, progress: Progress) -> None:
     )
     if standing.best is not None:
         number, value, params = standing.best
-        progress.say(f"best: {study.spec.metric} {value:.4f} in trial {number}: {format_params(params)}")
+        progress.say(f"best: {study.spec.metric} {value:.4f} in trial {number}: {numbers.parameters(params)}")
         progress.say(f"next: hpo retrain --study {study.name}   or   hpo export --study {study.name}")
 
 

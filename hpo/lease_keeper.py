@@ -11,6 +11,8 @@ from storage.engine import Database
 from storage.leases import LeaseTimes
 from storage.retry import Retry
 
+CLOSE_SECONDS = 2.0
+
 
 class LeaseKeeper(threading.Thread):
     """Renews every few seconds, and says which attempts it found ended by others."""
@@ -51,4 +53,5 @@ class LeaseKeeper(threading.Thread):
     def close(self) -> None:
         """End the thread; leases are not renewed any more."""
         self._done.set()
-        self.join()
+        # It may be waiting for a database that is away; it is a daemon, and holds nothing.
+        self.join(CLOSE_SECONDS)

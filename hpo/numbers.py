@@ -8,12 +8,12 @@ from typing import Any
 
 
 def metric(value: float | None) -> str:
-    """A metric with 4 decimals; very small and very large ones with 4 significant digits."""
+    """A metric with 4 decimals; very small ones with 4 significant digits, large ones without decimals."""
     if value is None:
         return "-"
     if value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:.4f}"
-    return f"{value:.4g}"
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def parameter(value: object) -> str:

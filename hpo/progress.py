@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
+from hpo import numbers
 from storage.budget import Counts
 
 
@@ -91,7 +92,7 @@ class PlainProgress:
         error = f" ({trial.error})" if trial.error else ""
         self.say(
             f"trial {trial.number} {trial.outcome}{value} epochs={trial.epochs}"
-            f" seconds={trial.seconds:.1f} {format_params(trial.params)}{error}{done}"
+            f" seconds={trial.seconds:.1f} {numbers.parameters(trial.params)}{error}{done}"
         )
 
     def say(self, message: str) -> None:
@@ -126,7 +127,7 @@ class LiveProgress:
         error = f" ({trial.error})" if trial.error else ""
         self._console.print(
             f"trial {trial.number} [{style}]{trial.outcome}[/]{value} after {trial.epochs} epochs,"
-            f" {trial.seconds:.1f} s: {format_params(trial.params)}{error}",
+            f" {trial.seconds:.1f} s: {numbers.parameters(trial.params)}{error}",
             highlight=False,
             markup=True,
         )
@@ -146,13 +147,13 @@ def _draw(view: View) -> Any:
 
     counts = view.counts
     head = Table.grid(padding=(0, 1))
-    eta = "" if view.eta_seconds is None else f", about {format_seconds(view.eta_seconds)} left"
+    eta = "" if view.eta_seconds is None else f", about {numbers.duration(view.eta_seconds)} left"
     head.add_row(
         Text(view.study, style="bold"),
         ProgressBar(total=max(counts.budget, 1), completed=counts.finished, width=30),
         f"{counts.finished}/{counts.budget} trials",
         f"({counts.pruned} pruned, {counts.failed} failed, {counts.running} running)",
-        f"{format_seconds(view.elapsed_seconds)}{eta}",
+        f"{numbers.duration(view.elapsed_seconds)}{eta}",
     )
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("slot", "device", "trial", "epoch", view.metric, "images/s"):
@@ -173,22 +174,7 @@ def _draw(view: View) -> Any:
     lines: list[Any] = [head, table]
     if view.best is not None:
         number, value, params = view.best
-        lines.append(Text(f"best: {value:.4f} in trial {number}: {format_params(params)}", style="green"))
+        lines.append(Text(f"best: {value:.4f} in trial {number}: {numbers.parameters(params)}", style="green"))
     if view.note:
         lines.append(Text(view.note, style="yellow"))
     return Group(*lines)
-
-
-def format_params(params: Mapping[str, Any]) -> str:
-    """`name=value` pairs on one line, numbers to three significant digits."""
-    return " ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
-
-
-def format_seconds(seconds: float) -> str:
-    """`42s`, `3m 05s` or `2h 07m`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"

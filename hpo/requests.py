@@ -46,6 +46,17 @@ class LaunchDefaults:
     pruner: str = "median"
     seed: int = 0
     max_failed: int = 10
+    max_lost: int = 3
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """What holds for the trainers of one host."""
+
+    hung_seconds: float = 1800.0
+    """Without any progress, after which a trainer is killed."""
+    memory_bytes: int | None = None
+    """Most memory that a trainer may take beyond what it shares with the others; None: no limit."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,11 @@ class LaunchRequest:
     params: tuple[str, ...] = ()
     """`NAME=VALUE[,VALUE…]` or `NAME=LOW..HIGH`, as typed."""
     max_failed: int | None = None
+    max_lost: int | None = None
+    """Lost attempts after which a trial is failed."""
+    checkpoint_quota_bytes: int | None = None
+    """Most that the study's checkpoints may take."""
+    agent: AgentOptions = AgentOptions()
     space: str | None = None
     """`keep` or `change`: how to go on when the search space changed since the study began."""
 

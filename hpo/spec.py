@@ -41,6 +41,8 @@ class StudySpec:
     """Lost attempts after which a trial is failed."""
     max_failed: int = 10
     """Failed trials after which the study stops: they do not count towards the budget."""
+    checkpoint_quota_bytes: int | None = None
+    """Most that the study's checkpoints may take in one checkpoints folder; None: no bound."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict that `from_json` reads back."""

@@ -6,6 +6,7 @@ Importing this module imports no backend.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -98,19 +99,16 @@ def _show_only(device: Device) -> None:
 def _configure_tensorflow(device: Device) -> None:
     import tensorflow as tf
 
-    threading = tf.config.threading
-    if threading.get_intra_op_parallelism_threads() != device.threads:
-        try:
-            threading.set_intra_op_parallelism_threads(device.threads)
-            threading.set_inter_op_parallelism_threads(1)
-        except RuntimeError:
-            # TensorFlow has already computed in this process (a notebook, a test): it keeps its threads.
-            pass
+    # Refused once TensorFlow has computed in this process (a notebook, a test): it keeps what it has.
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(device.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
     if device.gpu is None:
         tf.config.experimental.enable_op_determinism()
         return
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
+    with contextlib.suppress(RuntimeError):
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def _configure_torch(device: Device) -> None:
@@ -123,11 +121,9 @@ def _configure_torch(device: Device) -> None:
 def _configure_jax(device: Device) -> None:
     import jax  # type: ignore[import-not-found,unused-ignore]
 
+    # Its threads have no setting: XLA takes one for each core that the trainer is pinned to.
     if device.gpu is None:
         jax.config.update("jax_platforms", "cpu")
-    if hasattr(os, "sched_setaffinity") and device.cores:
-        # XLA's thread pool has no setting of its own; it takes a thread for each core it may use.
-        os.sched_setaffinity(0, device.cores)
 
 
 def _tensorflow_devices() -> list[str]:

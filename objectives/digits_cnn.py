@@ -27,10 +27,10 @@ class DigitsCNN(KerasObjective):
         "weight_decay": FloatDistribution(1e-6, 1e-2, log=True),
     }
     first = [
-        {"batch_size": 32, "optimizer": "adam", "learning_rate": 3e-3, "dropout": 0.3, "weight_decay": 1e-4}
+        {"batch_size": 32, "optimizer": "adam", "learning_rate": 5e-3, "dropout": 0.2, "weight_decay": 1e-4}
     ]
 
     def build(self, params: Params, data: Data) -> keras.Model:
         from objectives.architectures import cnn
 
-        return cnn(data, widths=(16, 32), dense=64, dropout=params["dropout"])
+        return cnn(data, widths=(32, 64), dense=64, dropout=params["dropout"])

@@ -31,6 +31,7 @@ class LocalRun(Run):
     total_epochs: int
     seed: int = 0
     device: Device = field(default_factory=Device)
+    """`Device("gpu:0", gpu="0")` for a GPU; without one none is used."""
     final: bool = False
     output: Path | None = None
     metric: str | None = None

@@ -29,7 +29,7 @@ class MnistCNN(KerasObjective):
         "weight_decay": FloatDistribution(1e-6, 1e-1, log=True),
     }
     first = [
-        {"batch_size": 128, "optimizer": "adam", "learning_rate": 2e-3, "dropout": 0.3, "weight_decay": 1e-2},
+        {"batch_size": 128, "optimizer": "adam", "learning_rate": 4e-3, "dropout": 0.2, "weight_decay": 1e-2},
     ]
 
     widths: ClassVar[tuple[int, ...]] = (32, 64)

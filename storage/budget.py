@@ -254,6 +254,19 @@ def told(connection: Connection, token: int) -> None:
     connection.execute(text("UPDATE hpo.trials SET told = true WHERE token = :t"), {"t": token})
 
 
+def open_tokens(connection: Connection, study_id: int) -> tuple[frozenset[int], frozenset[int]]:
+    """The study's undecided shares, and those of them that have a live attempt."""
+    rows = connection.execute(
+        text(
+            "SELECT t.token, a.attempt_id IS NOT NULL AS running FROM hpo.trials t"
+            " LEFT JOIN hpo.attempts a ON a.token = t.token AND a.ended_at IS NULL"
+            " WHERE t.study_id = :s AND t.outcome IS NULL"
+        ),
+        {"s": study_id},
+    ).all()
+    return frozenset(row.token for row in rows), frozenset(row.token for row in rows if row.running)
+
+
 def set_budget(connection: Connection, study_id: int, trials: int) -> None:
     """Change how many finished trials the study wants in all."""
     connection.execute(

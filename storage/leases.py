@@ -30,7 +30,11 @@ class LeaseTimes:
 
     lease_seconds: float = 120.0
     """A claim outlives an outage of the database, or of the network, of a minute and more."""
-    renew_seconds: float = 10.0
+
+    @property
+    def renew_seconds(self) -> float:
+        """Between two renewals: eleven may fail before a lease runs out."""
+        return self.lease_seconds / 12
 
 
 def join(
@@ -237,6 +241,18 @@ def lose(connection: Connection, attempt_id: int, reason: str, max_lost: int, ki
     ).scalar_one()
     if lost >= max_lost:
         budget.decide(connection, row.token, kind, None, f"lost {lost} times, the last time: {reason}", None)
+
+
+def keep_log(connection: Connection, attempt_id: int, tail: str, size: int) -> None:
+    """Keep the last of what an attempt printed, `size` bytes in all."""
+    connection.execute(
+        text(
+            "INSERT INTO hpo.attempt_logs (attempt_id, tail, bytes) VALUES (:a, :tail, :size)"
+            " ON CONFLICT (attempt_id) DO UPDATE SET tail = excluded.tail, bytes = excluded.bytes,"
+            " updated_at = clock_timestamp()"
+        ),
+        {"a": attempt_id, "tail": tail, "size": size},
+    )
 
 
 def _end(connection: Connection, attempt_id: int, outcome: str, error: str | None) -> None:

@@ -117,6 +117,21 @@ attempts = Table(
     Index("ix_attempts_lease_until", "lease_until", postgresql_where=text("ended_at IS NULL")),
 )
 
+attempt_logs = Table(
+    "attempt_logs",
+    metadata,
+    Column(
+        "attempt_id",
+        BigInteger,
+        ForeignKey("hpo.attempts.attempt_id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("tail", Text, nullable=False, comment="the last of what the attempt printed, bounded in size"),
+    Column("bytes", BigInteger, nullable=False, comment="printed in all"),
+    _time("updated_at", nullable=False, server_default=_NOW),
+)
+
 epochs = Table(
     "epochs",
     metadata,

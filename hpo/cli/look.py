@@ -12,7 +12,7 @@ from hpo.cli import options, output
 from hpo.cli.options import Duration, ObjectiveName, option
 
 if TYPE_CHECKING:
-    from hpo.study import StudyStatus
+    from hpo.status import StudyStatus
     from objectives.base import Description
 
 
@@ -69,7 +69,7 @@ def status(study: str, watch: bool, every: float, as_json: bool, storage: str | 
     Trials of the total, the best so far, agents that are alive, and what runs now.
     With --watch and --json, one line of JSON each time.
     """
-    from hpo.study import study_status
+    from hpo.status import study_status
 
     with options.opened(storage) as database:
         if not watch:
@@ -161,7 +161,7 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
     """List a study's trials: values, parameters, why each ended."""
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other", click.get_current_context())
-    from hpo.study import sorted_trials, trial_rows
+    from hpo.trials import sorted_trials, trial_rows
 
     with options.opened(storage) as database:
         rows = sorted_trials(database, study, sort) if sort != "number" else trial_rows(database, study)
@@ -216,7 +216,7 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
 @options.storage_option
 def best(study: str, as_json: bool, storage: str | None) -> None:
     """Show the best complete trial: value, parameters, metrics."""
-    from hpo.study import best_trial
+    from hpo.trials import best_trial
 
     with options.opened(storage) as database:
         found = best_trial(database, study)
@@ -234,7 +234,9 @@ def best(study: str, as_json: bool, storage: str | None) -> None:
         ]
     )
     others = " ".join(
-        f"{name}={numbers.metric(value)}" for name, value in found.metrics.items() if name != found.metric
+        f"{name}={numbers.parameter(value) if name == 'learning_rate' else numbers.metric(value)}"
+        for name, value in found.metrics.items()
+        if name != found.metric
     )
     if others:
         click.echo(f"after its last epoch: {others}")
@@ -290,3 +292,33 @@ def _echo_objective(one: Description) -> None:
         click.echo(f"  {name.ljust(width)}  {in_words(distribution)}")
     for params in one.first:
         click.echo(f"  tried first: {numbers.parameters(params)}")
+
+
+@click.command()
+@options.study_option
+@option(
+    "--trial",
+    "number",
+    metavar="N",
+    type=click.IntRange(min=0),
+    show_default="all trials",
+    help="Only the attempts of this trial.",
+)
+@option("--follow", "-f", is_flag=True, show_default="end", help="Go on printing until the study or the trial ends.")
+@options.storage_option
+def logs(study: str, number: int | None, follow: bool, storage: str | None) -> None:
+    """Show what trials printed, wherever they ran.
+
+    The last 64 KiB of each attempt are kept.
+    """
+    from hpo.logs import follow_logs, read_logs
+
+    with options.opened(storage) as database:
+        if follow:
+            for piece in follow_logs(database, study, number):
+                click.echo(piece, nl=False)
+            return
+        for attempt in read_logs(database, study, number):
+            click.echo(attempt.heading)
+            if attempt.tail:
+                click.echo(attempt.tail, nl=not attempt.tail.endswith("\n"))

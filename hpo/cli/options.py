@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from hpo.requests import AgentOptions
 from hpo.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,6 +69,26 @@ class Duration(click.ParamType[float]):
         if not 0 < seconds < float("inf"):
             self.fail(f"{value!r} is not a length of time: give 90, 90s, 15m, 2h or 1d", param, ctx)
         return seconds
+
+
+class Size(click.ParamType[int]):
+    """`500M`, `4G`, `1.5GiB`: bytes; units are binary, as memory and quotas are counted."""
+
+    name = "size"
+    _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().upper().removesuffix("IB").removesuffix("B")
+        number, unit = (text[:-1], text[-1]) if text[-1:] in self._POWERS else (text, "")
+        try:
+            size = float(number) * 1024.0 ** self._POWERS[unit]
+        except ValueError:
+            size = 0.0
+        if not 1 <= size < float("inf"):
+            self.fail(f"{value!r} is not a size: give 500M, 4G or 1.5GiB", param, ctx)
+        return int(size)
 
 
 class StudyName(click.ParamType[str]):
@@ -154,3 +175,24 @@ def opened(storage: str | None) -> Iterator[Database]:
     found = settings(storage)
     with open_database(found.storage, found.home) as database:
         yield database
+
+
+def agent_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of the commands that train on this host; they arrive as `hung_after` and `memory_per_worker`."""
+    function = option(
+        "--memory-per-worker",
+        metavar="SIZE",
+        type=Size(),
+        envvar="HPO_MEMORY_PER_WORKER",
+        show_default="no limit",
+        help="Most memory that a running trial may take of its own, as 4G: beyond it the trial ends as out of "
+        "memory, and the host lives on.",
+    )(function)
+    return option(
+        "--hung-after",
+        metavar="TIME",
+        type=Duration(),
+        default=AgentOptions.hung_seconds,
+        show_default="30m",
+        help="Kill a trial that shows no progress for so long; it goes on from its checkpoint, as a lost one does.",
+    )(function)

@@ -7,8 +7,16 @@ from pathlib import Path
 import click
 
 from hpo.cli import options
-from hpo.cli.options import Duration, NearestChoice, ObjectiveName, option
-from hpo.requests import PRUNERS, SAMPLERS, SPACES, LaunchDefaults, LaunchRequest, RetrainRequest
+from hpo.cli.options import Duration, NearestChoice, ObjectiveName, Size, option
+from hpo.requests import (
+    PRUNERS,
+    SAMPLERS,
+    SPACES,
+    AgentOptions,
+    LaunchDefaults,
+    LaunchRequest,
+    RetrainRequest,
+)
 
 _DEFAULTS = LaunchDefaults()
 _POSITIVE = click.IntRange(min=1)
@@ -103,12 +111,28 @@ def _for_new(value: object) -> str:
     help="Stop after this many failed trials (bugs, lost or hung ones); they do not count towards --trials.",
 )
 @option(
+    "--max-lost",
+    metavar="N",
+    type=_POSITIVE,
+    show_default=_for_new(_DEFAULTS.max_lost),
+    help="Fail a trial after it was lost this many times: its process killed, hung, or its machine gone.",
+)
+@option(
+    "--checkpoint-quota",
+    metavar="SIZE",
+    type=Size(),
+    envvar="HPO_CHECKPOINT_QUOTA",
+    show_default="no bound, else the study's own",
+    help="Most that the study's checkpoints may take, as 10G; spare ones and those of waiting trials go first.",
+)
+@option(
     "--space",
     type=NearestChoice(SPACES),
     show_default="refuse, and say what changed",
     help="When the search space changed since the study began: keep the stored one, or change to the new "
     "one; either way all trials stay in the history.",
 )
+@options.agent_options
 @options.data_dir_option
 @options.storage_option
 def launch(
@@ -124,7 +148,11 @@ def launch(
     seed: int | None,
     params: tuple[str, ...],
     max_failed: int | None,
+    max_lost: int | None,
+    checkpoint_quota: int | None,
     space: str | None,
+    hung_after: float,
+    memory_per_worker: int | None,
     data_dir: Path | None,
     storage: str | None,
 ) -> int:
@@ -150,6 +178,9 @@ def launch(
         seed=seed,
         params=params,
         max_failed=max_failed,
+        max_lost=max_lost,
+        checkpoint_quota_bytes=checkpoint_quota,
+        agent=AgentOptions(hung_after, memory_per_worker),
         space=space,
     )
     from hpo.launch import launch as run_launch
@@ -168,9 +199,17 @@ def launch(
     show_default="one for each GPU, or else for each usable core",
     help="Trials that run here at the same time.",
 )
+@options.agent_options
 @options.data_dir_option
 @options.storage_option
-def worker(study: str, slots: int | None, data_dir: Path | None, storage: str | None) -> int:
+def worker(
+    study: str,
+    slots: int | None,
+    hung_after: float,
+    memory_per_worker: int | None,
+    data_dir: Path | None,
+    storage: str | None,
+) -> int:
     """Join a running study as another agent.
 
     From anywhere that reaches its storage. Agents may join and leave at any time; what an agent
@@ -178,7 +217,8 @@ def worker(study: str, slots: int | None, data_dir: Path | None, storage: str | 
     """
     from hpo.launch import work
 
-    return work(study, slots, options.settings(storage, data_dir))
+    agent = AgentOptions(hung_after, memory_per_worker)
+    return work(study, slots, options.settings(storage, data_dir), agent)
 
 
 def _tell(study: str, storage: str | None, told: str) -> None:
@@ -189,7 +229,7 @@ def _tell(study: str, storage: str | None, told: str) -> None:
 
     after = {
         "run": "its agents go on",
-        "pause": "its agents checkpoint their trials and wait; hpo resume lets them go on",
+        "pause": "its agents hold their trials; hpo resume lets them go on",
         "stop": "its agents checkpoint their trials and end; hpo launch continues them",
     }
     with options.opened(storage) as database:
@@ -202,7 +242,7 @@ def _tell(study: str, storage: str | None, told: str) -> None:
 @options.study_option
 @options.storage_option
 def pause(study: str, storage: str | None) -> None:
-    """Have every agent checkpoint its trials and wait."""
+    """Have every agent hold its trials and wait."""
     _tell(study, storage, "pause")
 
 

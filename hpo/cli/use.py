@@ -57,16 +57,13 @@ def data() -> None:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @options.data_dir_option
 def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
-    """Download data sets (mnist, cifar10) into --data-dir, or HPO_HOME/data where none is given."""
+    """Download data sets (mnist, cifar10) to where studies look for them."""
     from objectives.datasets import fetch as fetch_data
 
-    found = options.settings(data_dir=data_dir)
-    folder = found.data_dir or found.home / "data"
+    folder = options.settings(data_dir=data_dir).data_dir
     for name in names:
         path = fetch_data(name, folder)
         click.echo(f"{name}: {path if path else 'bundled, nothing to download'}")
-        if path and found.data_dir is None:
-            click.echo(f"let studies find it: export HPO_DATA_DIR={folder}")
 
 
 @data.command()
@@ -147,11 +144,12 @@ def doctor(data_dir: Path | None, as_json: bool, storage: str | None) -> int:
 )
 @options.storage_option
 def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
-    """Delete a study with its trials and checkpoints.
+    """Delete a study with its trials, checkpoints and logs.
 
     Results of retraining, which are files, stay.
     """
-    from hpo.study import database_words, delete_study, study_status
+    from hpo.status import study_status
+    from hpo.study import database_words, delete_study
 
     with options.opened(storage) as database:
         found = study_status(database, study)
@@ -162,6 +160,8 @@ def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
         ):
             click.echo("nothing was deleted")
             return 1
-        number = delete_study(database, study, checkpoints=options.settings(storage).checkpoints, force=force)
+        found_settings = options.settings(storage)
+        folders = (found_settings.checkpoints, found_settings.home / "logs")
+        number = delete_study(database, study, folders=folders, force=force)
     click.echo(f"deleted study {study} with {number} trials")
     return 0

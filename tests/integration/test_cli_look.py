@@ -48,7 +48,8 @@ def test_nothing_yet(hpo) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "trials", "best", "export", "pause", "stop", "delete --yes"])
-def test_an_unknown_study(hpo, rows, command: str) -> None:
+@pytest.mark.usefixtures("rows")
+def test_an_unknown_study(hpo, command: str) -> None:
     name, *rest = command.split()
     code, out, err = hpo(" ".join([name, "--study", "dmo", *rest]))
     assert (code, out) == (2, "")
@@ -56,7 +57,8 @@ def test_an_unknown_study(hpo, rows, command: str) -> None:
     assert "did you mean demo?" in err
 
 
-def test_ls(hpo, rows) -> None:
+@pytest.mark.usefixtures("rows")
+def test_ls(hpo) -> None:
     lines = hpo("ls")[1].splitlines()
     assert lines[0].split()[:3] == ["study", "condition", "finished"]
     assert lines[1].split()[:8] == [
@@ -73,7 +75,8 @@ def test_ls(hpo, rows) -> None:
     assert study["best_value"] == 0.91234567
 
 
-def test_status(hpo, rows) -> None:
+@pytest.mark.usefixtures("rows")
+def test_status(hpo) -> None:
     code, out, _ = hpo("status --study demo")
     assert code == 0
     assert "study      demo: running" in out
@@ -93,7 +96,8 @@ def test_watch_ends_with_the_study(hpo, rows) -> None:
     assert json.loads(out)["condition"] == "finished"
 
 
-def test_trials(hpo, rows) -> None:
+@pytest.mark.usefixtures("rows")
+def test_trials(hpo) -> None:
     lines = hpo("trials --study demo")[1].splitlines()
     assert lines[0].split() == [
         "number", "state", "value", "epochs", "seconds", "attempts", "learning_rate", "why"
@@ -106,7 +110,8 @@ def test_trials(hpo, rows) -> None:
     assert json.loads(hpo("trials --study demo --json")[1])[1]["value"] == "nan"
 
 
-def test_best(hpo, rows, database: Database) -> None:
+@pytest.mark.usefixtures("rows")
+def test_best(hpo, database: Database) -> None:
     assert "val_accuracy   0.9123 (maximized)" in hpo("best --study demo")[1]
     assert json.loads(hpo("best --study demo --json")[1])["number"] == 0
     StudyRows(database, "empty")
@@ -115,7 +120,8 @@ def test_best(hpo, rows, database: Database) -> None:
     assert err.startswith("hpo: study 'empty' has no complete trial")
 
 
-def test_export(hpo, rows, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("rows")
+def test_export(hpo, tmp_path: Path) -> None:
     code, out, _ = hpo("export --study demo")
     assert code == 0
     assert "objective: digits-cnn" in out
@@ -133,7 +139,8 @@ def test_export(hpo, rows, tmp_path: Path) -> None:
     assert err.startswith("hpo: /proc/none/best.yaml cannot be written")
 
 
-def test_pause_resume_stop(hpo, rows) -> None:
+@pytest.mark.usefixtures("rows")
+def test_pause_resume_stop(hpo) -> None:
     assert "demo is told to pause" in hpo("pause --study demo")[1]
     assert "demo is already told to pause" in hpo("pause --study demo")[1]
     assert "demo: pausing" in hpo("status --study demo")[1]
@@ -141,7 +148,8 @@ def test_pause_resume_stop(hpo, rows) -> None:
     assert "demo is told to stop" in hpo("stop --study demo")[1]
 
 
-def test_delete_asks_first(hpo, rows, monkeypatch) -> None:
+@pytest.mark.usefixtures("rows")
+def test_delete_asks_first(hpo, monkeypatch) -> None:
     monkeypatch.setattr("click.confirm", lambda *_, **__: False)
     assert hpo("delete --study demo")[:2] == (1, "nothing was deleted\n")
     code, _, err = hpo("delete --study demo --yes")
@@ -150,7 +158,8 @@ def test_delete_asks_first(hpo, rows, monkeypatch) -> None:
     assert hpo("delete --study demo --yes --force")[:2] == (0, "deleted study demo with 3 trials\n")
 
 
-def test_delete_without_anyone_to_ask(hpo, rows, monkeypatch) -> None:
+@pytest.mark.usefixtures("rows")
+def test_delete_without_anyone_to_ask(hpo, monkeypatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     code, _, err = hpo("delete --study demo")
     assert code == 1
@@ -174,7 +183,8 @@ def test_doctor_says_that_the_storage_is_away(hpo, monkeypatch) -> None:
     assert "s3cret" not in out + err
 
 
-def test_completion(hpo, rows, monkeypatch, capsys) -> None:
+@pytest.mark.usefixtures("rows")
+def test_completion(hpo, monkeypatch) -> None:
     monkeypatch.setenv("_HPO_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", "hpo status --study d")
     monkeypatch.setenv("COMP_CWORD", "3")

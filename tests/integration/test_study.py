@@ -12,19 +12,9 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from hpo.errors import NoResultError, UnknownStudyError
-from hpo.study import (
-    StudyBusyError,
-    best_trial,
-    delete_study,
-    find_study,
-    list_studies,
-    set_control,
-    sorted_trials,
-    study_names,
-    study_status,
-    trial_rows,
-    why_ended,
-)
+from hpo.status import study_status
+from hpo.study import StudyBusyError, delete_study, find_study, list_studies, set_control, study_names
+from hpo.trials import best_trial, sorted_trials, trial_rows, why_ended
 from storage.control import pause, read_control, resume, stop
 from storage.engine import Database
 from storage.tables import attempts, epochs, studies, trials
@@ -258,7 +248,7 @@ def test_delete(database: Database, tmp_path: Path) -> None:
     rows.epoch(token, rows.attempt(token, rows.agent(), ended=1), 1, {})
     for name in ("demo", "other"):
         (tmp_path / name / "0").mkdir(parents=True)
-    assert delete_study(database, "demo", checkpoints=tmp_path) == 1
+    assert delete_study(database, "demo", folders=[tmp_path]) == 1
     assert study_names(database) == ["other"]
     assert [study.study_name for study in optuna.get_all_study_summaries(database.optuna)] == ["other"]
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
@@ -290,7 +280,7 @@ def test_a_study_called_dots_deletes_no_other_folder(database: Database, tmp_pat
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "precious").write_text("")
     StudyRows(database, "..")
-    delete_study(database, "..", checkpoints=tmp_path / "checkpoints")
+    delete_study(database, "..", folders=[tmp_path / "checkpoints", tmp_path / "absent"])
     assert (tmp_path / "precious").exists()
     assert (tmp_path / "checkpoints").exists()
 

@@ -146,6 +146,23 @@ def upgrade() -> None:
         "ix_attempts_lease_until", "attempts", ["lease_until"], postgresql_where=still_open, schema="hpo"
     )
     op.create_table(
+        "attempt_logs",
+        sa.Column("attempt_id", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.Column(
+            "tail", sa.Text, nullable=False, comment="the last of what the attempt printed, bounded in size"
+        ),
+        sa.Column("bytes", sa.BigInteger, nullable=False, comment="printed in all"),
+        _time("updated_at", nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("attempt_id", name="pk_attempt_logs"),
+        sa.ForeignKeyConstraint(
+            ["attempt_id"],
+            ["hpo.attempts.attempt_id"],
+            name="fk_attempt_logs_attempt_id",
+            ondelete="CASCADE",
+        ),
+        schema="hpo",
+    )
+    op.create_table(
         "epochs",
         sa.Column("token", sa.BigInteger, nullable=False),
         sa.Column("epoch", sa.Integer, nullable=False, comment="completed, counted from 1"),

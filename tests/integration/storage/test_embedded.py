@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -143,6 +144,13 @@ def test_it_comes_back_after_the_postmaster_was_killed(home: Path) -> None:
         server.ensure_running()
         assert postmaster(server) != killed
         assert ask(server, "SELECT n FROM kept") == 7
+
+
+def test_the_running_server_itself_holds_the_lock_that_tells_it_is_alive(home: Path) -> None:
+    with start(home), (home / "postgres.alive").open() as alive, pytest.raises(BlockingIOError):
+        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (home / "postgres.alive").open() as alive:
+        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(home: Path) -> None:

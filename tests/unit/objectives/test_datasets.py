@@ -65,7 +65,8 @@ def test_an_unknown_name_without_file(data_dir):
         datasets.load("pets", data_dir)
 
 
-def test_no_file_and_no_network(offline, tmp_path):
+@pytest.mark.usefixtures("offline")
+def test_no_file_and_no_network(tmp_path):
     with pytest.raises(DataMissingError, match="cannot be downloaded"):
         datasets.load("mnist", tmp_path)
 
@@ -83,7 +84,8 @@ def test_fetch_writes_a_file_that_loads(monkeypatch, tmp_path):
         np.testing.assert_array_equal(getattr(fetched, name), getattr(downloaded, name))
 
 
-def test_fetch_leaves_a_sound_file_alone(offline, tmp_path):
+@pytest.mark.usefixtures("offline")
+def test_fetch_leaves_a_sound_file_alone(tmp_path):
     write(tmp_path)
     before = (tmp_path / "mnist.npz").stat().st_mtime_ns
     datasets.fetch("mnist", tmp_path)

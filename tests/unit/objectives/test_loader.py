@@ -142,7 +142,7 @@ def test_a_missing_class_names_those_that_are_there(tmp_path):
 
 @pytest.mark.parametrize("source", ["class Quadratic:\n    pass\n", "Quadratic = 3\n"])
 def test_a_class_that_is_no_objective(tmp_path, source):
-    with pytest.raises(ObjectiveBrokenError, match="not a subclass of objectives.base.Objective"):
+    with pytest.raises(ObjectiveBrokenError, match=r"not a subclass of objectives\.base\.Objective"):
         loader.load(write(tmp_path, source))
 
 

@@ -158,14 +158,14 @@ class Colours(KerasObjective):
     classes = ("dark", "light")
     space = {"momentum": FloatDistribution(0.0, 1.0)}
 
-    def build(self, params, data):
+    def build(self, params, data):  # noqa: ARG002 - nothing to tune in it
         import keras
 
         return keras.Sequential(
             [keras.Input(data.image_shape, dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(2)]
         )
 
-    def optimizer(self, params, steps):
+    def optimizer(self, params, steps):  # noqa: ARG002 - a constant learning rate
         import keras
 
         return keras.optimizers.SGD(1e-5, momentum=params["momentum"])
@@ -189,7 +189,7 @@ def _layers(*layers):
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (lambda keras: None, "must return a functional or sequential"),
+        (lambda _: None, "must return a functional or sequential"),
         (lambda keras: keras.Sequential([keras.layers.Dense(2)]), "with an Input"),
         (lambda keras: _layers(keras.layers.Dense(3)), "not a logit for each of 2 classes"),
         (lambda keras: _layers(keras.layers.Dense(2, activation="softmax")), "must return logits"),
@@ -198,7 +198,7 @@ def _layers(*layers):
 )
 def test_a_model_that_does_not_fit_is_refused(build, said):
     class Wrong(Colours):
-        def build(self, params, data):
+        def build(self, *_):
             import keras
 
             return build(keras)

@@ -1,0 +1,53 @@
+"""What attempts print: a file on the agent's host while they run, its last part in the database for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+KEPT_BYTES = 64 * 1024
+"""Of what an attempt printed, this much of the end is kept in the database."""
+
+FILE_BYTES = 8 * 1024 * 1024
+"""A file that grows beyond this is cut to its last `KEPT_BYTES`."""
+
+
+@dataclass
+class AttemptLog:
+    """The log of one running attempt."""
+
+    path: Path
+    kept: Callable[[str, int], None]
+    """Takes the tail and the number of bytes printed in all."""
+    _seen: int = 0
+    _cut: int = 0
+
+    def ship(self) -> None:
+        """Keep the tail, when something was printed since."""
+        with suppress(FileNotFoundError):
+            size = self.path.stat().st_size
+            if size == self._seen:
+                return
+            with self.path.open("rb") as file:
+                file.seek(max(0, size - KEPT_BYTES))
+                tail = file.read(KEPT_BYTES)
+            self._seen = size
+            # PostgreSQL's text holds every character but NUL.
+            self.kept(tail.decode("utf-8", "replace").replace("\0", ""), self._cut + size)
+            if size > FILE_BYTES:
+                self._shorten(size, tail)
+
+    def close(self) -> None:
+        """Keep the tail a last time; the file goes."""
+        self.ship()
+        self.path.unlink(missing_ok=True)
+
+    def _shorten(self, size: int, tail: bytes) -> None:
+        """Cut the file in place: the trainer has it open for appending and writes on at its new end."""
+        with self.path.open("r+b") as file:
+            file.truncate(0)
+            file.write(tail)
+        self._cut += size - len(tail)
+        self._seen = len(tail)

@@ -1,0 +1,41 @@
+"""SQL that several reads share: which attempts are live, which agents alive, which trials may be best."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Double, and_, cast, extract, func
+
+from storage.leases import LeaseTimes
+from storage.tables import agents, attempts, trials
+
+ALIVE_SECONDS = LeaseTimes().lease_seconds
+"""An agent that was not seen for longer counts as gone."""
+
+NOW = func.clock_timestamp()
+_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+
+
+def live_attempt() -> ColumnElement[bool]:
+    """Whether an attempt still runs, as far as its lease tells."""
+    return and_(attempts.c.ended_at.is_(None), attempts.c.lease_until > NOW)
+
+
+def alive_agent() -> ColumnElement[bool]:
+    return and_(
+        agents.c.ended_at.is_(None),
+        agents.c.seen_at > NOW - func.make_interval(0, 0, 0, 0, 0, 0, ALIVE_SECONDS),
+    )
+
+
+def seconds(duration: ColumnElement[Any]) -> ColumnElement[float]:
+    return cast(extract("epoch", duration), Double)
+
+
+def may_be_best() -> ColumnElement[bool]:
+    """Trials that may be the best one."""
+    return and_(
+        trials.c.outcome == "complete",
+        trials.c.value.is_not(None),
+        trials.c.value.not_in([cast(value, Double) for value in _NOT_FINITE]),
+    )

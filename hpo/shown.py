@@ -1,0 +1,30 @@
+"""The base of what reading commands print: a value that turns into JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from hpo import numbers
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Something a command prints."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict: times in ISO 8601, NaN and infinities as strings."""
+        safe: dict[str, Any] = numbers.json_safe(_isoformat(asdict(self)))
+        return safe
+
+
+def _isoformat(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {key: _isoformat(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_isoformat(item) for item in value]
+    return value

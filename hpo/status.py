@@ -1,0 +1,235 @@
+"""Where a study stands, in a few aggregating queries however many trials it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, and_, func, select, text
+
+from hpo import numbers
+from hpo.conditions import ALIVE_SECONDS, NOW, alive_agent, live_attempt, seconds
+from hpo.shown import Shown
+from hpo.study import StudyRow, condition_of, read_study
+from hpo.trials import best_query
+from storage.budget import FAILED, FINISHED
+from storage.tables import agents, attempts, epochs, trials
+
+if TYPE_CHECKING:
+    from storage.engine import Database
+
+
+@dataclass(frozen=True)
+class AgentRow(Shown):
+    """An agent that is alive."""
+
+    host: str
+    pid: int
+    slots: int
+    seen_seconds: float
+    """Since it was last seen, by the database's clock."""
+
+
+@dataclass(frozen=True)
+class RunningRow(Shown):
+    """A trial that is being trained."""
+
+    number: int | None
+    epoch: int
+    """Epochs completed."""
+    metric: float | None
+    """The objective's metric after the last of them."""
+    slot: int
+    device: str
+    host: str
+    seconds: float
+    """Since this attempt began."""
+
+
+@dataclass(frozen=True)
+class StudyStatus(Shown):
+    """`hpo status`."""
+
+    name: str
+    objective: str
+    condition: str
+    """`finished`, `running`, `idle` (no agent is alive), or `pausing`, `paused`, `stopping`, `stopped`."""
+    control: str
+    metric: str
+    direction: str
+    epochs_per_trial: int
+    """Of a trial that is not pruned."""
+    budget: int
+    finished: int
+    outcomes: Mapping[str, int]
+    """Each outcome that occurred to its number of trials."""
+    failed: int
+    running: int
+    waiting: int
+    """Open trials that nobody trains just now: a next attempt continues them."""
+    best_number: int | None
+    best_value: float | None
+    best_params: Mapping[str, Any] | None
+    epochs_trained: int
+    """By all attempts, those repeated after a loss included."""
+    mean_epochs: float | None
+    """Completed epochs of a finished trial."""
+    elapsed_seconds: float
+    """While at least one agent was alive."""
+    remaining_seconds: float | None
+    """At the pace so far; None when it is not running or nothing has finished."""
+    agents: tuple[AgentRow, ...]
+    slots: tuple[RunningRow, ...]
+    created_at: datetime
+
+
+def study_status(database: Database, name: str) -> StudyStatus:
+    """Where a study stands.
+
+    Raises:
+        UnknownStudyError: there is none of that name.
+    """
+    return database.transaction(
+        lambda connection: _status(connection, read_study(connection, name, database))
+    )
+
+
+def _status(connection: Connection, study: StudyRow) -> StudyStatus:
+    # One query for all counts, so that they add up.
+    live = attempts.c.attempt_id.is_not(None)
+    counts = connection.execute(
+        select(
+            trials.c.outcome,
+            live.label("live"),
+            func.count().label("number"),
+            func.sum(trials.c.epochs).label("completed"),
+        )
+        .select_from(trials.outerjoin(attempts, and_(attempts.c.token == trials.c.token, live_attempt())))
+        .where(trials.c.study_id == study.study_id)
+        .group_by(trials.c.outcome, live)
+    ).all()
+    outcomes: dict[str, int] = {}
+    for row in counts:
+        if row.outcome is not None:
+            outcomes[row.outcome] = outcomes.get(row.outcome, 0) + row.number
+    running = sum(row.number for row in counts if row.outcome is None and row.live)
+    waiting = sum(row.number for row in counts if row.outcome is None and not row.live)
+    finished = sum(outcomes.get(name, 0) for name in FINISHED)
+    completed = sum(row.completed or 0 for row in counts if row.outcome in FINISHED)
+    trained = connection.scalar(
+        select(func.sum(attempts.c.epochs))
+        .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
+        .where(trials.c.study_id == study.study_id)
+    )
+    alive = _alive_agents(connection, study.study_id)
+    elapsed = _elapsed(connection, study.study_id)
+    condition = condition_of(study.control, finished >= study.budget, running, len(alive))
+    best = connection.execute(best_query(study)).first()
+    return StudyStatus(
+        name=study.name,
+        objective=study.objective,
+        condition=condition,
+        control=study.control,
+        metric=study.metric,
+        direction=str(study.spec["direction"]),
+        epochs_per_trial=int(study.spec["epochs"]),
+        budget=study.budget,
+        finished=finished,
+        outcomes={name: outcomes[name] for name in (*FINISHED, *FAILED) if name in outcomes},
+        failed=sum(outcomes.get(name, 0) for name in FAILED),
+        running=running,
+        waiting=waiting,
+        best_number=best.number if best else None,
+        best_value=best.value if best else None,
+        best_params=best.params if best else None,
+        epochs_trained=trained or 0,
+        mean_epochs=completed / finished if finished else None,
+        elapsed_seconds=elapsed,
+        remaining_seconds=(
+            max(0, study.budget - finished) * elapsed / finished
+            if finished and condition == "running"
+            else None
+        ),
+        agents=alive,
+        slots=_running_slots(connection, study),
+        created_at=study.created_at,
+    )
+
+
+def _alive_agents(connection: Connection, study_id: int) -> tuple[AgentRow, ...]:
+    query = (
+        select(
+            agents.c.host,
+            agents.c.pid,
+            agents.c.slots,
+            seconds(NOW - agents.c.seen_at).label("seen_seconds"),
+        )
+        .where(agents.c.study_id == study_id, alive_agent())
+        .order_by(agents.c.ordinal)
+    )
+    return tuple(
+        AgentRow(row.host, row.pid, row.slots, max(0.0, row.seen_seconds))
+        for row in connection.execute(query)
+    )
+
+
+def _running_slots(connection: Connection, study: StudyRow) -> tuple[RunningRow, ...]:
+    last = (
+        select(epochs.c.metrics[study.metric].astext.label("metric"))
+        .where(epochs.c.token == trials.c.token)
+        .order_by(epochs.c.epoch.desc())
+        .limit(1)
+        .lateral("last")
+    )
+    query = (
+        select(
+            trials.c.number,
+            trials.c.epochs,
+            last.c.metric,
+            attempts.c.slot,
+            attempts.c.device,
+            attempts.c.host,
+            seconds(NOW - attempts.c.started_at).label("seconds"),
+        )
+        .select_from(attempts.join(trials, attempts.c.token == trials.c.token).outerjoin(last, text("true")))
+        .where(trials.c.study_id == study.study_id, live_attempt())
+        .order_by(attempts.c.host, attempts.c.slot, trials.c.ordinal)
+    )
+    return tuple(
+        RunningRow(
+            row.number,
+            row.epochs,
+            numbers.json_number(row.metric),
+            row.slot,
+            row.device,
+            row.host,
+            row.seconds,
+        )
+        for row in connection.execute(query)
+    )
+
+
+_ELAPSED = text(
+    """
+    SELECT coalesce(sum(extract(epoch FROM upper(spell) - lower(spell))), 0)::float8
+    FROM (
+        SELECT unnest(range_agg(tstzrange(started_at, greatest(started_at, last)))) AS spell
+        FROM (
+            SELECT started_at,
+                   CASE WHEN ended_at IS NOT NULL THEN ended_at
+                        WHEN seen_at > clock_timestamp() - make_interval(secs => :alive)
+                        THEN clock_timestamp()
+                        ELSE seen_at END AS last
+            FROM hpo.agents WHERE study_id = :study_id
+        ) AS lives
+    ) AS spells
+    """
+)
+
+
+def _elapsed(connection: Connection, study_id: int) -> float:
+    """Seconds during which any agent was alive: overlapping lives count once, nights off do not."""
+    value = connection.scalar(_ELAPSED, {"study_id": study_id, "alive": ALIVE_SECONDS})
+    return float(value or 0.0)

@@ -1,0 +1,99 @@
+"""Objectives that train nothing, in milliseconds, and prove that every epoch was done exactly once."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import time
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from objectives.base import Objective, Params, Run
+
+EPOCH_SECONDS = float(os.environ.get("TEST_EPOCH_SECONDS", "0"))
+HIGH = float(os.environ.get("TEST_HIGH", "5"))
+"""Upper end of x, to change a space between two launches."""
+LETTERS = os.environ.get("TEST_LETTERS", "ab")
+ILL = os.environ.get("TEST_ILL", "")
+"""How every `Moody` trial ends that would have been fine: to break and mend it between two launches."""
+
+
+class Counted(Objective):
+    """Keeps a running sum of its epochs in the checkpoint, and fails when one was skipped or done twice."""
+
+    metric, direction, epochs = "loss", "minimize", 4
+    space = {"x": FloatDistribution(-5.0, HIGH), "letter": CategoricalDistribution(list(LETTERS))}
+    first = [{"x": 2.0, "letter": "a"}]
+
+    def train(self, params: Params, run: Run) -> None:
+        done = int(run.state["done"]) if run.state else 0
+        total = int(run.state["weights"].sum()) if run.state else 0
+        for epoch in run.epochs():
+            if epoch != done + 1:
+                raise AssertionError(f"epoch {epoch} follows epoch {done}")
+            self.spend(run)
+            self.misbehave(params, epoch)
+            done, total = epoch, total + epoch
+            run.save({"done": done, "weights": np.array([total, 0])})
+            self.close(params, run, epoch, total)
+        if run.final:
+            run.record(test_accuracy=0.9 + (run.seed % 7) / 100, test_images=360)
+            run.record(confusion=[[3, 1], [0, 4]], classes=["a", "b"])
+            if run.output:
+                (run.output / "model.keras").write_text(f"total {total}")
+
+    def spend(self, run: Run) -> None:
+        """Let `EPOCH_SECONDS` pass in small batches."""
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < EPOCH_SECONDS:
+            run.tick(round(1000 * passed), round(1000 * EPOCH_SECONDS))
+            time.sleep(min(0.01, EPOCH_SECONDS))
+
+    def misbehave(self, params: Params, epoch: int) -> None:
+        """Nothing here."""
+
+    def close(self, params: Params, run: Run, epoch: int, total: int) -> None:
+        run.report(loss=(params["x"] - 2) ** 2 + 1 / epoch, total=total)
+
+
+class Moody(Counted):
+    """Ends in the second epoch in the way its parameter `mood` says."""
+
+    space = {
+        "x": FloatDistribution(-5.0, 5.0),
+        "mood": CategoricalDistribution(
+            ["fine", "hopeless", "diverged", "oom", "bug", "disk", "silent", "hang", "die"]
+        ),
+    }
+    first = [
+        {"x": 2.0, "mood": mood} for mood in ("fine", "fine", "fine", "hopeless", "diverged", "oom", "bug")
+    ]
+
+    def misbehave(self, params: Params, epoch: int) -> None:
+        mood = ILL if ILL and params["mood"] == "fine" else params["mood"]
+        if epoch < 2:
+            return
+        match mood:
+            case "oom":
+                raise MemoryError("the model is too large")
+            case "bug":
+                raise ValueError("the objective is broken")
+            case "disk":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            case "hang":
+                time.sleep(3600)
+            case "die":
+                os.abort()
+
+    def close(self, params: Params, run: Run, epoch: int, total: int) -> None:
+        match params["mood"]:
+            case "silent" if epoch == 2:
+                return
+            case "diverged" if epoch == 2:
+                run.report(loss=math.nan, total=total)
+            case "hopeless":
+                run.report(loss=1000.0, total=total)
+            case _:
+                super().close(params, run, epoch, total)

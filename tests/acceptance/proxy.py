@@ -1,0 +1,78 @@
+"""A TCP door to a PostgreSQL socket that can be shut, so that one agent loses the database and others do not."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+
+class Proxy:
+    """Forwards a loopback port to a Unix socket until it is cut."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._open = threading.Event()
+        self._open.set()
+        self._closed = False
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._lock = threading.Lock()
+        threading.Thread(target=self._accept, name="proxy", daemon=True).start()
+
+    def cut(self) -> None:
+        """Nothing passes any more, and nobody is told: as when a cable is pulled."""
+        self._open.clear()
+
+    def heal(self) -> None:
+        """New connections pass; those of before are found dead."""
+        with self._lock:
+            for pair in self._pairs:
+                _shut(*pair)
+            self._pairs.clear()
+        self._open.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self.heal()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), name="proxy-pair", daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._open.wait()
+        try:
+            server.connect(str(self._target))
+        except OSError:
+            _shut(client, server)
+            return
+        with self._lock:
+            self._pairs.append((client, server))
+        with suppress(OSError, ValueError), selectors.DefaultSelector() as selector:
+            selector.register(client, selectors.EVENT_READ, server)
+            selector.register(server, selectors.EVENT_READ, client)
+            while True:
+                for key, _ in selector.select():
+                    data = key.fileobj.recv(65536)  # type: ignore[union-attr]
+                    self._open.wait()
+                    if not data:
+                        raise OSError
+                    key.data.sendall(data)
+        _shut(client, server)
+
+
+def _shut(*sockets: socket.socket) -> None:
+    for each in sockets:
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+        each.close()

@@ -1,0 +1,240 @@
+"""The real `hpo` in real processes on a database of the test's own, and what its books must show afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+import psutil
+from optuna.storages import RDBStorage
+from sqlalchemy import Row, create_engine, text
+from sqlalchemy.pool import NullPool
+
+T = TypeVar("T")
+
+OBJECTIVES = Path(__file__).with_name("objectives_for_tests.py")
+
+MARK = "HPO_TEST_SERVICE"
+"""Environment variable by which every process of a service is found, whoever started it."""
+
+TIMEOUT = 90.0
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def trial_lines(self) -> list[str]:
+        """The lines that say how a trial ended."""
+        return [line for line in self.out.splitlines() if line.startswith("trial ") and " epochs=" in line]
+
+    @property
+    def complaint(self) -> str:
+        """The one line on stderr; anything else there fails the test."""
+        assert self.err.startswith("hpo: "), self.err
+        assert self.err.count("\n") == 1, self.err
+        assert "Traceback" not in self.err + self.out
+        return self.err.strip()
+
+
+class Running:
+    """A command in a session of its own, as under another terminal."""
+
+    def __init__(self, arguments: list[str], folder: Path, environment: Mapping[str, str], cwd: Path) -> None:
+        self._out, self._err = folder / "out", folder / "err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "hpo.cli", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=dict(environment),
+                cwd=cwd,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def template(self) -> psutil.Process:
+        """The process that its trainers are forked from."""
+        children = psutil.Process(self.pid).children()
+        return next(child for child in children if "hpo.template" in child.cmdline())
+
+    def send_signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self._out.read_text()
+
+    def wait(self, timeout: float = TIMEOUT) -> Completed:
+        try:
+            code = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {timeout} s:\n{self.output()}{self._err.read_text()}") from None
+        return Completed(code, self.output(), self._err.read_text())
+
+    def kill(self) -> None:
+        """End it, and only it, at once."""
+        if self.alive:
+            self.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+
+class Service:
+    """The commands of one user of one database."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("HPO_", "TEST_"))
+        } | {
+            "HPO_HOME": str(folder / "home"),
+            "HPO_RESULTS_DIR": str(folder / "results"),
+            "HPO_CHECKPOINTS": str(folder / "checkpoints"),
+            "HPO_STORAGE": url,
+            MARK: uuid.uuid4().hex,
+        }
+        self._engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        self._started: list[Running] = []
+
+    def set(self, **variables: object) -> None:
+        """Environment variables of the commands that follow."""
+        self.environment |= {name: str(value) for name, value in variables.items()}
+
+    def start(self, *arguments: object) -> Running:
+        """A command that runs while the test goes on."""
+        folder = self.folder / f"command-{len(self._started)}"
+        folder.mkdir()
+        words = [str(argument) for argument in arguments]
+        self._started.append(Running(words, folder, self.environment, self.folder))
+        return self._started[-1]
+
+    def hpo(self, *arguments: object, timeout: float = TIMEOUT) -> Completed:
+        """A command, run to its end."""
+        return self.start(*arguments).wait(timeout)
+
+    def launch(self, objective: str, *arguments: object, study: str = "s") -> Running:
+        """`hpo launch` of one of `objectives_for_tests`."""
+        return self.start("launch", "--study", study, "--objective", f"{OBJECTIVES}:{objective}", *arguments)
+
+    def launched(self, objective: str, *arguments: object, study: str = "s") -> Completed:
+        """`hpo launch` of one of `objectives_for_tests`, run to its end."""
+        return self.launch(objective, *arguments, study=study).wait()
+
+    def rows(self, sql: str, **parameters: Any) -> list[Row[Any]]:
+        """What a statement returns."""
+        with self._engine.connect() as connection:
+            result = connection.execute(text(sql), parameters)
+            return list(result) if result.returns_rows else []
+
+    def value(self, sql: str, **parameters: Any) -> Any:
+        """The first column of a statement's first row; None where there is no row."""
+        rows = self.rows(sql, **parameters)
+        return rows[0][0] if rows else None
+
+    def study(self, name: str = "s") -> optuna.Study:
+        """The study as somebody opens it who knows only Optuna."""
+        storage = RDBStorage(self.url, engine_kwargs={"poolclass": NullPool})
+        return optuna.load_study(study_name=name, storage=storage)
+
+    def await_(self, condition: Callable[[], T], timeout: float = 30.0) -> T:
+        """The first true value of `condition`."""
+        until = time.monotonic() + timeout
+        while not (value := condition()):
+            if time.monotonic() > until:
+                shown = "\n".join(running.output() for running in self._started)
+                raise AssertionError(f"not true after {timeout} s; printed so far:\n{shown}")
+            time.sleep(0.03)
+        return value
+
+    def await_epoch(self, epoch: int, trials: int = 1) -> None:
+        """Wait until that many trials have finished that epoch."""
+        self.await_(
+            lambda: self.value("SELECT count(*) FROM hpo.epochs WHERE epoch = :e", e=epoch) >= trials,
+        )
+
+    def trainers(self) -> dict[int, int]:
+        """Process ids of the trainers that run: of which attempt."""
+        rows = self.rows("SELECT pid, attempt_id FROM hpo.attempts WHERE ended_at IS NULL AND pid IS NOT NULL")
+        return {row.pid: row.attempt_id for row in rows}
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process of this service."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            ours = process.environ().get(MARK) == self.environment[MARK]
+            return ours and process.status() != psutil.STATUS_ZOMBIE
+        return False
+
+    def check_books(self, trials: int, epochs: int, study: str = "s") -> None:
+        """The books balance: budget, leases, epochs and what Optuna knows.
+
+        `epochs` is the length of a trial that ran to its end.
+        """
+        finished = self.value(
+            "SELECT count(*) FROM hpo.trials JOIN hpo.studies USING (study_id) WHERE name = :n"
+            " AND outcome IN ('complete', 'pruned', 'diverged', 'oom')",
+            n=study,
+        )
+        assert finished == trials
+        assert self.rows("SELECT * FROM hpo.attempts WHERE ended_at IS NULL") == [], "an open lease"
+        assert self.rows("SELECT * FROM hpo.trials WHERE outcome IS NULL") == [], "an open trial"
+        assert self.rows("SELECT * FROM hpo.trials WHERE NOT told AND trial_id IS NOT NULL") == []
+        ordinals = [row.ordinal for row in self.rows("SELECT ordinal FROM hpo.trials ORDER BY ordinal")]
+        assert ordinals == list(range(len(ordinals)))
+        known = {trial.number: trial for trial in self.study(study).get_trials()}
+        assert all(trial.state.is_finished() for trial in known.values())
+        for trial in self.rows("SELECT token, number, outcome, value, epochs FROM hpo.trials"):
+            rows = self.rows("SELECT * FROM hpo.epochs WHERE token = :t ORDER BY epoch", t=trial.token)
+            assert [row.epoch for row in rows] == list(range(1, trial.epochs + 1)), "an epoch skipped or twice"
+            for row in rows:
+                # The objective's own sum: it trained every epoch once, across all attempts.
+                assert row.metrics.get("total", _sum_to(row.epoch)) == _sum_to(row.epoch)
+            assert sorted(known[trial.number].intermediate_values) == [row.epoch for row in rows]
+            if trial.outcome == "complete":
+                assert trial.epochs == epochs
+                assert known[trial.number].value == trial.value
+
+    def close(self) -> list[str]:
+        """Kill what the test left running; returns the processes that outlived their agent."""
+        for running in self._started:
+            running.kill()
+        with suppress(AssertionError):
+            self.await_(lambda: not self.processes(), 10.0)
+        survivors = []
+        for process in self.processes():
+            with suppress(psutil.Error):
+                survivors.append(f"{process.pid}: {' '.join(process.cmdline())}")
+                process.kill()
+        self._engine.dispose()
+        return survivors
+
+
+def _sum_to(epoch: int) -> int:
+    return epoch * (epoch + 1) // 2

@@ -1,0 +1,99 @@
+"""What goes wrong in a trial is told apart, counted rightly, and shown where the user looks."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from optuna.trial import TrialState
+
+from tests.acceptance.service import Completed, Service
+
+
+def rows_of(shown: Completed) -> list[dict[str, str]]:
+    assert (shown.code, shown.err) == (0, "")
+    return list(csv.DictReader(io.StringIO(shown.out)))
+
+
+def test_every_end_is_told_apart(service: Service) -> None:
+    # One worker, so that the pruner has the three fine ones to compare with.
+    ended = service.launched("Moody", "--workers", 1, "--trials", 6)
+    assert (ended.code, ended.err) == (0, "")
+    # The bug, begun last, does not count: one more trial was not needed.
+    assert "6 of 6 trials finished (3 complete, 3 pruned), 0 failed" in ended.out
+    more = service.hpo("launch", "--study", "s", "--workers", 1, "--trials", 7, "--max-failed", 1)
+    assert more.code == 1
+    assert "ValueError: the objective is broken" in more.complaint
+    assert "--max-failed 1" in more.complaint
+    service.check_books(6, epochs=4)
+
+    trials = rows_of(service.hpo("trials", "--study", "s", "--csv"))
+    assert [trial["state"] for trial in trials] == ["complete"] * 3 + ["pruned", "diverged", "oom", "bug"]
+    why = [trial["why"] for trial in trials]
+    assert why[0] == "trained to the end"
+    assert why[3] == "pruned after epoch 2"
+    assert why[4].startswith("diverged after epoch 2: loss")
+    assert why[5] == "out of memory after epoch 1: MemoryError: the model is too large"
+    assert why[6] == "error after epoch 1: ValueError: the objective is broken"
+
+    known = service.study().trials
+    assert [trial.state for trial in known] == (
+        [TrialState.COMPLETE] * 3 + [TrialState.PRUNED] * 3 + [TrialState.FAIL]
+    )
+    assert [bool(trial.constraints) for trial in known] == [False] * 4 + [True, True, False]
+    assert service.study().best_trial.number in (0, 1, 2)
+
+
+def test_the_same_bug_in_every_trial_stops_the_launch(service: Service) -> None:
+    broken = service.launched("Moody", "--workers", 1, "--trials", 20, "--param", "mood=bug")
+    assert broken.code == 1
+    assert broken.err.count("Traceback (most recent call last)") == 1
+    assert broken.err.count("ValueError: the objective is broken\n") == 1
+    last = broken.err.splitlines()[-1]
+    assert last.startswith("hpo: the first 3 trials all failed with ValueError: the objective is broken")
+    outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.trials")]
+    assert outcomes == ["bug"] * 3
+    assert [trial.state for trial in service.study().trials] == [TrialState.FAIL] * 3
+
+
+def test_a_mended_objective_gets_another_chance(service: Service) -> None:
+    service.set(TEST_ILL="silent-no-more")
+    service.set(TEST_ILL="bug")
+    assert service.launched("Moody", "--workers", 1, "--trials", 2, "--param", "mood=fine").code == 1
+    service.set(TEST_ILL="")
+    mended = service.hpo("launch", "--study", "s", "--workers", 1)
+    assert (mended.code, mended.err) == (0, "")
+    service.check_books(2, epochs=4)
+    assert service.value("SELECT count(*) FROM hpo.trials WHERE outcome = 'bug'") == 3
+
+
+def test_an_objective_that_forgets_to_report(service: Service) -> None:
+    silent = service.launched("Moody", "--workers", 1, "--trials", 2, "--param", "mood=silent")
+    assert silent.code == 1
+    assert "without calling run.report()" in silent.err.splitlines()[-1]
+
+
+def test_a_trial_that_kills_its_process_is_given_up_after_three(service: Service) -> None:
+    dying = service.launched("Moody", "--workers", 1, "--param", "mood=die", "--trials", 2, "--max-failed", 1)
+    assert dying.code == 1
+    assert "lost 3 times" in dying.complaint
+    assert "SIGABRT" in dying.complaint
+    attempts = service.rows("SELECT * FROM hpo.attempts ORDER BY attempt_id")
+    assert [(a.outcome, a.resumed_from) for a in attempts] == [("lost", 0), ("lost", 1), ("lost", 1)]
+    (trial,) = service.rows("SELECT * FROM hpo.trials")
+    assert (trial.outcome, trial.told, trial.epochs) == ("lost", True, 1)
+    assert [trial.state for trial in service.study().trials] == [TrialState.FAIL]
+
+
+def test_a_full_disk_stops_the_launch_and_loses_nothing(service: Service) -> None:
+    service.set(TEST_ILL="disk")
+    full = service.launched("Moody", "--workers", 1, "--trials", 2, "--param", "mood=fine")
+    assert full.code == 1
+    assert "no space left" in full.complaint
+    (attempt,) = service.rows("SELECT outcome, epochs FROM hpo.attempts")
+    assert (attempt.outcome, attempt.epochs) == ("released", 1)
+    service.set(TEST_ILL="")
+    assert service.hpo("launch", "--study", "s", "--workers", 1).code == 0
+    service.check_books(2, epochs=4)
+    attempts = service.rows("SELECT resumed_from FROM hpo.attempts ORDER BY attempt_id")
+    assert [attempt.resumed_from for attempt in attempts] == [0, 1, 0]

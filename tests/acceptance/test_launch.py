@@ -1,0 +1,73 @@
+"""`hpo launch` and `hpo worker`: exactly the trials asked for, by however many agents."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from optuna.trial import TrialState
+
+from tests.acceptance.service import Service
+
+
+def test_exactly_the_trials_asked_for(service: Service) -> None:
+    first = service.launched("Counted", "--trials", 5, "--workers", 2, "--pruner", "none")
+    assert (first.code, first.err) == (0, "")
+    assert len(first.trial_lines) == 5
+    assert "5 of 5 trials finished" in first.out
+    line = re.compile(r"trial \d+ complete value=[\d.]+ epochs=4 seconds=[\d.]+ x=\S+ letter=[ab] \[\d/5\]")
+    assert all(line.fullmatch(shown) for shown in first.trial_lines), first.out
+    service.check_books(5, epochs=4)
+
+    again = service.hpo("launch", "--study", "s")
+    assert (again.code, again.trial_lines, again.err) == (0, [], "")
+
+    extended = service.hpo("launch", "--study", "s", "--trials", 7, "--workers", 2)
+    assert (extended.code, len(extended.trial_lines)) == (0, 2)
+    service.check_books(7, epochs=4)
+
+    study = service.study()
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 7
+    for trial in study.trials:
+        loss = (trial.params["x"] - 2) ** 2
+        assert trial.intermediate_values == pytest.approx({epoch: loss + 1 / epoch for epoch in (1, 2, 3, 4)})
+        assert trial.value == trial.intermediate_values[4]
+    # The known good configuration came first.
+    assert (study.best_trial.number, study.best_params["x"]) == (0, 2.0)
+
+
+def test_two_launches_at_the_same_moment_on_an_empty_database(fresh_service: Service) -> None:
+    service = fresh_service
+    service.set(TEST_EPOCH_SECONDS=0.02)
+    agents = [service.launch("Counted", "--trials", 8, "--workers", 1) for _ in range(2)]
+    ended = [agent.wait() for agent in agents]
+    assert [(one.code, one.err) for one in ended] == [(0, ""), (0, "")]
+    assert sum(len(one.trial_lines) for one in ended) == 8
+    service.check_books(8, epochs=4)
+    assert service.value("SELECT count(*) FROM hpo.studies") == 1
+
+
+def test_workers_join_and_share_the_trials(service: Service) -> None:
+    service.set(TEST_EPOCH_SECONDS=0.05)
+    agent = service.launch("Counted", "--trials", 24, "--workers", 1, "--pruner", "none")
+    service.await_epoch(1)
+    joined = service.start("worker", "--study", "s", "--slots", 2)
+    ended = [agent.wait(), joined.wait()]
+    assert [(one.code, one.err) for one in ended] == [(0, ""), (0, "")]
+    assert min(len(one.trial_lines) for one in ended) > 0
+    service.check_books(24, epochs=4)
+    shares = service.rows("SELECT agent_id, count(*) AS n FROM hpo.attempts GROUP BY agent_id")
+    assert len(shares) == 2
+    assert sum(share.n for share in shares) == 24
+
+
+def test_a_timeout_keeps_what_was_begun(service: Service) -> None:
+    service.set(TEST_EPOCH_SECONDS=0.3)
+    timed = service.launched("Counted", "--trials", 2, "--workers", 1, "--timeout", "2s", "--epochs", 30)
+    assert (timed.code, timed.err) == (0, "")
+    assert "the time is up" in timed.out
+    assert service.value("SELECT outcome FROM hpo.attempts") == "released"
+    service.set(TEST_EPOCH_SECONDS=0)
+    assert service.hpo("launch", "--study", "s").code == 0
+    service.check_books(2, epochs=30)
+    assert service.value("SELECT max(resumed_from) FROM hpo.attempts") >= 1

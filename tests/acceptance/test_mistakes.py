@@ -1,0 +1,122 @@
+"""Whatever a user can get wrong is one line on stderr, with the right exit code and nothing lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.service import OBJECTIVES, Service
+
+LAUNCH = ("launch", "--study", "s", "--objective", f"{OBJECTIVES}:Counted", "--trials", 1, "--workers", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("launch", "--study", "digits-cn"), "did you mean digits-cnn"),
+        (("launch", "--study", "s", "--objective", "nowhere.py:Mine"), "there is no file"),
+        (("launch", "--study", "s", "--objective", f"{OBJECTIVES}"), ":MyObjective"),
+        (("launch", "--study", "s/t"), "a study cannot be called"),
+        (("launch", "--study", "s", "--sampler", "tpee"), "did you mean tpe"),
+        (("launch", "--study", "s", "--pruner", "medien"), "did you mean median"),
+        (("launch", "--study", "s", "--trials", "0"), "--trials"),
+        (("worker", "--study", "s"), "there is no study 's'"),
+        (("retrain", "--study", "s"), "there is no study 's'"),
+        (("launch", "--study", "s", "--storage", "sqlite:///x.db"), "PostgreSQL"),
+        (("launch", "--study", "s", "--storage", "journal.log"), "PostgreSQL"),
+        ((*LAUNCH, "--param", "letters=a"), "did you mean letter"),
+        ((*LAUNCH, "--param", "letter=c"), "'c' is not one of a, b"),
+        ((*LAUNCH, "--param", "x=1..9"), "lies outside -5..5"),
+        ((*LAUNCH, "--param", "x"), "NAME=VALUE"),
+    ],
+    ids=lambda value: " ".join(map(str, value[2:])).replace(str(OBJECTIVES), "file") if isinstance(value, tuple) else "",
+)
+def test_wrong_names_and_values(service: Service, arguments: tuple[object, ...], told: str) -> None:
+    ended = service.hpo(*arguments)
+    assert told in ended.complaint
+    assert ended.code == 2
+    assert service.value("SELECT count(*) FROM hpo.studies") == 0
+
+
+def test_an_objective_file_that_raises_on_import(service: Service) -> None:
+    broken = service.folder / "broken.py"
+    broken.write_text("import numpy\n\nnumpy.no_such_thing\n")
+    ended = service.hpo("launch", "--study", "s", "--objective", f"{broken}:Mine")
+    assert ended.code == 1
+    assert f"{broken}, line 3: AttributeError" in ended.complaint
+    assert service.value("SELECT count(*) FROM hpo.studies") == 0
+
+
+def test_a_class_that_is_not_there(service: Service) -> None:
+    ended = service.hpo("launch", "--study", "s", "--objective", f"{OBJECTIVES}:Count")
+    assert ended.code == 1
+    assert "objectives in it: Counted, Moody" in ended.complaint
+
+
+def test_an_unreachable_database(service: Service) -> None:
+    service.set(HPO_STORAGE="postgresql://hpo:secret@127.0.0.1:1/hpo")
+    ended = service.hpo(*LAUNCH)
+    assert ended.code == 1
+    assert "does not answer" in ended.complaint
+    assert "secret" not in ended.err
+
+
+def test_a_study_that_began_otherwise(service: Service) -> None:
+    assert service.hpo(*LAUNCH, "--epochs", 2).code == 0
+    for option, value, began in (("--epochs", 3, "2"), ("--sampler", "random", "tpe"), ("--seed", 5, "0")):
+        ended = service.hpo("launch", "--study", "s", option, value)
+        assert ended.code == 1
+        assert f"began with {option} {began}, not {value}" in ended.complaint
+    other = service.hpo("launch", "--study", "s", "--objective", f"{OBJECTIVES}:Moody")
+    assert other.code == 1
+    service.check_books(1, epochs=2)
+
+
+def test_a_search_space_that_has_changed(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 3, "--workers", 1, "--pruner", "none").code == 0
+    finished = [trial.params["x"] for trial in service.study().trials]
+    inside = sum(x <= 3.0 for x in finished)
+
+    service.set(TEST_HIGH=3)
+    more = ("launch", "--study", "s", "--workers", 1, "--trials")
+    refused = service.hpo(*more, 4)
+    assert refused.code == 1
+    assert f"{inside} of its 3 finished trials lie in the new one" in refused.complaint
+    assert "--space change" in refused.complaint
+    assert service.value("SELECT count(*) FROM hpo.trials") == 3
+    assert service.value("SELECT budget FROM hpo.studies") == 3
+
+    assert service.hpo(*more, 4, "--space", "keep").code == 0
+    assert service.value("SELECT spec->'space'->'x'->'attributes'->>'high' FROM hpo.studies") == "5.0"
+    # What was kept is not asked for again.
+    assert service.hpo(*more, 5).code == 0
+
+    assert service.hpo(*more, 6, "--param", "x=-5..3", "--space", "change").code == 0
+    assert service.value("SELECT spec->'space'->'x'->'attributes'->>'high' FROM hpo.studies") == "3.0"
+    service.check_books(6, epochs=4)
+    assert service.study().trials[5].params["x"] <= 3.0
+
+    service.set(TEST_LETTERS="abc")
+    choices = service.hpo(*more, 7, "--space", "change")
+    assert choices.code == 1
+    assert "letter" in choices.complaint
+    assert "cannot change within a study" in choices.complaint
+    service.check_books(6, epochs=4)
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_data_that_cannot_be_read(service: Service, damage: str) -> None:
+    """Here with a data set of a file's own; the shipped ones are read by the same loader."""
+    data = service.folder / "data"
+    data.mkdir()
+    # Elsewhere than the user's cache, which may hold the real one, and without a network to fetch it.
+    service.set(HPO_DATA_DIR=data, KERAS_HOME=service.folder / "keras", https_proxy="http://127.0.0.1:1")
+    if damage == "damaged":
+        (data / "mnist.npz").write_bytes(b"PK\x03\x04 not the end of it")
+    ended = service.hpo("launch", "--study", "mnist-cnn", "--trials", 1, "--workers", 1)
+    assert ended.code == 1
+    assert "mnist" in ended.complaint
+    assert str(data) in ended.complaint
+    if damage == "damaged":
+        assert "hpo data fetch" in ended.complaint or "damaged" in ended.complaint
+    # Mended, the same command begins.
+    assert service.value("SELECT count(*) FROM hpo.trials") == 0

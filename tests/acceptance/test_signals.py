@@ -1,0 +1,149 @@
+"""Ctrl-C, SIGTERM and SIGKILL of every kind of process: at most one epoch is trained again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.acceptance.service import Running, Service
+
+EPOCHS = 40
+
+
+def begin(service: Service, trials: int = 1, workers: int = 1) -> Running:
+    """A study in the midst of its first trials."""
+    service.set(TEST_EPOCH_SECONDS=0.1)
+    agent = service.launch("Counted", "--trials", trials, "--workers", workers, "--epochs", EPOCHS, "--pruner", "none")
+    service.await_epoch(3, trials=workers)
+    return agent
+
+
+def finish(service: Service, trials: int = 1) -> None:
+    """The same command again, faster."""
+    service.set(TEST_EPOCH_SECONDS=0)
+    ended = service.hpo("launch", "--study", "s")
+    assert (ended.code, ended.err) == (0, "")
+    service.check_books(trials, epochs=EPOCHS)
+
+
+def test_ctrl_c_once_lets_epochs_end(service: Service) -> None:
+    agent = begin(service)
+    agent.send_signal(signal.SIGINT)
+    ended = agent.wait(15.0)
+    assert (ended.code, ended.err) == (130, "")
+    assert "Ctrl-C again" in ended.out
+    first = service.rows("SELECT * FROM hpo.attempts")
+    assert [attempt.outcome for attempt in first] == ["released"]
+    reached = service.value("SELECT epochs FROM hpo.trials")
+    finish(service)
+    attempts = service.rows("SELECT * FROM hpo.attempts ORDER BY attempt_id")
+    assert [(a.outcome, a.resumed_from) for a in attempts] == [("released", 0), ("complete", reached)]
+    assert service.value("SELECT number FROM hpo.trials") == 0
+
+
+def test_ctrl_c_twice_is_at_once(service: Service) -> None:
+    service.set(TEST_EPOCH_SECONDS=30)
+    agent = service.launch("Counted", "--trials", 1, "--workers", 1)
+    service.await_(service.trainers)
+    agent.send_signal(signal.SIGINT)
+    service.await_(lambda: "Ctrl-C again" in agent.output())
+    assert agent.alive
+    agent.send_signal(signal.SIGINT)
+    assert agent.wait(5.0).code == 130
+    assert service.value("SELECT outcome FROM hpo.attempts") == "released"
+
+
+def test_sigterm_gives_everything_back_within_ten_seconds(service: Service) -> None:
+    service.set(TEST_EPOCH_SECONDS=0.3)
+    agent = service.launch("Counted", "--trials", 2, "--workers", 2, "--epochs", EPOCHS)
+    service.await_epoch(1, trials=2)
+    began = time.monotonic()
+    agent.send_signal(signal.SIGTERM)
+    ended = agent.wait(10.0)
+    assert time.monotonic() - began < 10.0
+    assert (ended.code, ended.err) == (130, "")
+    outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")]
+    assert outcomes == ["released", "released"]
+    finish(service, trials=2)
+    assert service.value("SELECT min(resumed_from) FROM hpo.attempts WHERE outcome = 'complete'") >= 1
+
+
+def test_a_killed_trainer_is_resumed(service: Service) -> None:
+    agent = begin(service)
+    (pid,) = service.trainers()
+    os.kill(pid, signal.SIGKILL)
+    ended = agent.wait()
+    assert (ended.code, ended.err) == (0, "")
+    assert "SIGKILL" in ended.out
+    service.check_books(1, epochs=EPOCHS)
+    attempts = service.rows("SELECT * FROM hpo.attempts ORDER BY attempt_id")
+    assert [attempt.outcome for attempt in attempts] == ["lost", "complete"]
+    assert attempts[1].resumed_from >= 3
+    # The killed one reached the epoch it had reported, or had written one more that was not reported.
+    assert attempts[1].resumed_from - attempts[0].epochs in (0, 1)
+    assert len(service.study().trials) == 1
+
+
+def test_a_killed_template_leaves_running_trainers_alone(service: Service) -> None:
+    service.set(TEST_EPOCH_SECONDS=0.1)
+    agent = service.launch("Counted", "--trials", 4, "--workers", 2, "--epochs", 12, "--pruner", "none")
+    service.await_epoch(3, trials=2)
+    before = service.trainers()
+    os.kill(agent.template.pid, signal.SIGKILL)
+    ended = agent.wait()
+    assert (ended.code, ended.err) == (0, "")
+    service.check_books(4, epochs=12)
+    outcomes = {row.attempt_id: row.outcome for row in service.rows("SELECT attempt_id, outcome FROM hpo.attempts")}
+    assert set(outcomes.values()) == {"complete"}
+    assert set(before.values()) < set(outcomes)
+
+
+def test_after_a_killed_agent_the_next_launch_goes_on_at_once(service: Service) -> None:
+    agent = begin(service, trials=2, workers=2)
+    agent.kill()
+    # Trainers and template see it by themselves.
+    service.await_(lambda: not service.processes(), timeout=5.0)
+    held = service.rows("SELECT lease_until - clock_timestamp() AS left FROM hpo.attempts WHERE ended_at IS NULL")
+    assert [row.left.total_seconds() > 60 for row in held] == [True, True]
+
+    began = time.monotonic()
+    finish(service, trials=2)
+    assert time.monotonic() - began < 30.0
+    attempts = service.rows("SELECT * FROM hpo.attempts ORDER BY attempt_id")
+    assert [attempt.outcome for attempt in attempts] == ["lost", "lost", "complete", "complete"]
+    assert min(attempt.resumed_from for attempt in attempts[2:]) >= 3
+    assert len(service.study().trials) == 2
+
+
+def test_an_attempt_whose_lease_was_taken_is_fenced(service: Service) -> None:
+    agent = begin(service)
+    ((pid, attempt),) = service.trainers().items()
+    service.rows(
+        "UPDATE hpo.attempts SET ended_at = clock_timestamp(), outcome = 'lost' WHERE attempt_id = :a", a=attempt
+    )
+    service.await_(lambda: not any(process.pid == pid for process in service.processes()), timeout=15.0)
+    ended = agent.wait()
+    assert (ended.code, ended.err) == (0, "")
+    assert "trained by another agent now" in ended.out
+    assert len(ended.trial_lines) == 1
+    service.check_books(1, epochs=EPOCHS)
+    assert len(service.study().trials) == 1
+    epochs = service.rows("SELECT attempt_id FROM hpo.epochs ORDER BY epoch")
+    assert epochs[0].attempt_id == attempt
+    assert epochs[-1].attempt_id != attempt
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_objective_loads(service: Service, number: int) -> None:
+    """Before there is anything to keep: no study is left half made, and no process."""
+    slow = service.folder / "slow.py"
+    slow.write_text("import time\ntime.sleep(60)\n")
+    agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
+    service.await_(lambda: any("hpo.template" in " ".join(p.cmdline()) for p in service.processes()))
+    agent.send_signal(number)
+    assert agent.wait(5.0).code in (130, -signal.SIGTERM)
+    service.await_(lambda: not service.processes(), timeout=5.0)
+    assert service.value("SELECT count(*) FROM hpo.studies") == 0

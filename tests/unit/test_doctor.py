@@ -1,0 +1,97 @@
+"""What `hpo doctor` says of a machine, made up here."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from hpo import doctor
+from hpo.errors import StorageUnreachableError
+from hpo.settings import Settings
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        tmp_path / "home", None, tmp_path / "data", tmp_path / "results", tmp_path / "home/checkpoints"
+    )
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch, settings: Settings):
+    """One check by its name, with a storage that does not answer."""
+
+    def away(*_: object, **__: object) -> None:
+        raise StorageUnreachableError("no answer")
+
+    monkeypatch.setattr("storage.engine.open_database", away)
+    return lambda name: {check.name: check for check in doctor.examine(settings)}[name]
+
+
+def tool(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!{sys.executable}\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def test_a_storage_that_is_away_fails(check) -> None:
+    assert check("storage") == doctor.Check("storage", "fail", "no answer")
+
+
+def test_gpus_are_listed(check, monkeypatch, tmp_path) -> None:
+    tool(tmp_path, monkeypatch, "print('0, NVIDIA H200,  143771 MiB')")
+    assert (check("accelerators").result, check("accelerators").detail) == (
+        "ok",
+        "0, NVIDIA H200, 143771 MiB",
+    )
+
+
+def test_a_broken_driver_is_a_warning(check, monkeypatch, tmp_path) -> None:
+    tool(tmp_path, monkeypatch, "raise SystemExit('driver mismatch')")
+    assert check("accelerators").result == "warn"
+    assert "driver mismatch" in check("accelerators").detail
+
+
+def test_no_tool_is_no_fault(check, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert check("accelerators").result == "ok"
+
+
+@pytest.mark.parametrize(("free", "result"), [(10**6, "fail"), (2 * 1024**3, "warn"), (10**12, "ok")])
+def test_the_disk(check, monkeypatch, free: int, result: str) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(free, 0, free))
+    assert check("disk home").result == result
+
+
+def test_data(check, settings: Settings, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    assert check("data digits").result == "ok"
+    missing = check("data mnist")
+    assert missing.result == "warn"
+    assert "hpo data fetch mnist" in missing.remedy
+    cached = tmp_path / "keras" / "datasets"
+    cached.mkdir(parents=True)
+    (cached / "mnist.npz").write_bytes(b"")
+    assert "download cache" in check("data mnist").detail
+    assert settings.data_dir is not None
+    settings.data_dir.mkdir()
+    (settings.data_dir / "mnist.npz").write_bytes(b"x")
+    assert str(settings.data_dir) in check("data mnist").detail
+
+
+def test_keras_is_not_imported() -> None:
+    program = (
+        "import sys; from hpo.settings import Settings; from hpo import doctor; "
+        "s = Settings.from_environment({'HPO_STORAGE': 'postgresql://127.0.0.1:9/none', 'HPO_HOME': '/none'}); "
+        "doctor.examine(s); print('keras' in sys.modules, 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
