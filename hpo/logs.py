@@ -109,7 +109,9 @@ def _goes_on(database: Database, study: str, number: int | None) -> bool:
 
     def read(c: Connection) -> bool:
         if number is not None:
-            query = "SELECT count(*) > 0 FROM hpo.trials WHERE study_id = :s AND number = :n AND outcome IS NULL"
+            query = (
+                "SELECT count(*) > 0 FROM hpo.trials WHERE study_id = :s AND number = :n AND outcome IS NULL"
+            )
         else:
             query = (
                 "SELECT count(*) FILTER (WHERE t.outcome IN ('complete', 'pruned', 'diverged', 'oom')) < s.budget"

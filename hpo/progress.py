@@ -174,7 +174,9 @@ def _draw(view: View) -> Any:
     lines: list[Any] = [head, table]
     if view.best is not None:
         number, value, params = view.best
-        lines.append(Text(f"best: {value:.4f} in trial {number}: {numbers.parameters(params)}", style="green"))
+        lines.append(
+            Text(f"best: {value:.4f} in trial {number}: {numbers.parameters(params)}", style="green")
+        )
     if view.note:
         lines.append(Text(view.note, style="yellow"))
     return Group(*lines)

@@ -304,7 +304,13 @@ def _echo_objective(one: Description) -> None:
     show_default="all trials",
     help="Only the attempts of this trial.",
 )
-@option("--follow", "-f", is_flag=True, show_default="end", help="Go on printing until the study or the trial ends.")
+@option(
+    "--follow",
+    "-f",
+    is_flag=True,
+    show_default="end",
+    help="Go on printing until the study or the trial ends.",
+)
 @options.storage_option
 def logs(study: str, number: int | None, follow: bool, storage: str | None) -> None:
     """Show what trials printed, wherever they ran.

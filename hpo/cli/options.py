@@ -151,8 +151,8 @@ data_dir_option = option(
     metavar="DIR",
     envvar="HPO_DATA_DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    show_default="none: bundled or downloaded data only",
-    help="Folder that holds the data sets as <name>.npz.",
+    show_default="HPO_HOME/data",
+    help="Folder that holds the data sets as <name>.npz; one that is not there is downloaded.",
 )
 json_option = option("--json", "as_json", is_flag=True, show_default="off", help="Print JSON.")
 

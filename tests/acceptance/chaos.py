@@ -73,9 +73,7 @@ class Chaos:
         self._random = random.Random(seed)
         self._server = EmbeddedServer.start(folder / "server", root_base=folder / "root")
         self._service = Service(folder, self._server.url)
-        self._service.set(
-            HPO_LEASE_SECONDS=LEASE_SECONDS, TEST_EPOCH_SECONDS=0.03
-        )
+        self._service.set(HPO_LEASE_SECONDS=LEASE_SECONDS, TEST_EPOCH_SECONDS=0.03)
         self._agents: dict[Running, Proxy] = {}
         self._faults: list[tuple[str, Callable[[], bool], int]] = [
             ("trainer killed", self._kill_trainer, 8),
@@ -116,11 +114,15 @@ class Chaos:
         )
         assert known == shares + strays
         one = service.rows
-        self.report.failed = one("SELECT count(*) FROM hpo.trials WHERE outcome IN ('bug', 'lost', 'hung')")[0][0]
+        self.report.failed = one("SELECT count(*) FROM hpo.trials WHERE outcome IN ('bug', 'lost', 'hung')")[
+            0
+        ][0]
         self.report.attempts = one("SELECT count(*) FROM hpo.attempts")[0][0]
         self.report.lost = one("SELECT count(*) FROM hpo.attempts WHERE outcome = 'lost'")[0][0]
         self.report.epochs = one("SELECT count(*) FROM hpo.epochs")[0][0]
-        self.report.retrained = one("SELECT coalesce(sum(epochs), 0) FROM hpo.attempts")[0][0] - self.report.epochs
+        self.report.retrained = (
+            one("SELECT coalesce(sum(epochs), 0) FROM hpo.attempts")[0][0] - self.report.epochs
+        )
 
     def close(self) -> list[str]:
         """End everything; returns the processes that outlived their agent."""

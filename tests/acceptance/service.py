@@ -93,7 +93,9 @@ class Running:
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"still running after {timeout} s:\n{self.output()}{self._err.read_text()}") from None
+            raise AssertionError(
+                f"still running after {timeout} s:\n{self.output()}{self._err.read_text()}"
+            ) from None
         return Completed(code, self.output(), self._err.read_text())
 
     def kill(self) -> None:
@@ -179,7 +181,9 @@ class Service:
 
     def trainers(self) -> dict[int, int]:
         """Process ids of the trainers that run: of which attempt."""
-        rows = self.rows("SELECT pid, attempt_id FROM hpo.attempts WHERE ended_at IS NULL AND pid IS NOT NULL")
+        rows = self.rows(
+            "SELECT pid, attempt_id FROM hpo.attempts WHERE ended_at IS NULL AND pid IS NOT NULL"
+        )
         return {row.pid: row.attempt_id for row in rows}
 
     def processes(self) -> list[psutil.Process]:
@@ -212,7 +216,9 @@ class Service:
         assert all(trial.state.is_finished() for trial in known.values())
         for trial in self.rows("SELECT token, number, outcome, value, epochs FROM hpo.trials"):
             rows = self.rows("SELECT * FROM hpo.epochs WHERE token = :t ORDER BY epoch", t=trial.token)
-            assert [row.epoch for row in rows] == list(range(1, trial.epochs + 1)), "an epoch skipped or twice"
+            assert [row.epoch for row in rows] == list(range(1, trial.epochs + 1)), (
+                "an epoch skipped or twice"
+            )
             for row in rows:
                 # The objective's own sum: it trained every epoch once, across all attempts.
                 assert row.metrics.get("total", _sum_to(row.epoch)) == _sum_to(row.epoch)

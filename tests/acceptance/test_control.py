@@ -10,7 +10,7 @@ COUNT = "SELECT count(*) FROM hpo.epochs"
 
 def test_pause_resume_stop_and_continue(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=0.1)
-    agent = service.launch("Counted", "--trials", 2, "--workers", 2, "--epochs", 200, "--pruner", "none")
+    agent = service.launch("Counted", "--trials", 2, "--workers", 2, "--epochs", 120, "--pruner", "none")
     service.await_epoch(2, trials=2)
 
     paused = service.hpo("pause", "--study", "s")
@@ -37,7 +37,7 @@ def test_pause_resume_stop_and_continue(service: Service) -> None:
     assert (idle.code, idle.trial_lines) == (0, [])
     service.set(TEST_EPOCH_SECONDS=0)
     assert service.hpo("launch", "--study", "s", "--workers", 2).code == 0
-    service.check_books(2, epochs=200)
+    service.check_books(2, epochs=120)
     assert {row.number for row in service.rows("SELECT number FROM hpo.trials")} == numbers
     resumed = service.rows("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'")
     assert max(row.resumed_from for row in resumed) == reached

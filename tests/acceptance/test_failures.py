@@ -57,7 +57,6 @@ def test_the_same_bug_in_every_trial_stops_the_launch(service: Service) -> None:
 
 
 def test_a_mended_objective_gets_another_chance(service: Service) -> None:
-    service.set(TEST_ILL="silent-no-more")
     service.set(TEST_ILL="bug")
     assert service.launched("Moody", "--workers", 1, "--trials", 2, "--param", "mood=fine").code == 1
     service.set(TEST_ILL="")

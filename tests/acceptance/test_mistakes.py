@@ -24,11 +24,9 @@ LAUNCH = ("launch", "--study", "s", "--objective", f"{OBJECTIVES}:Counted", "--t
         (("launch", "--study", "s", "--storage", "sqlite:///x.db"), "PostgreSQL"),
         (("launch", "--study", "s", "--storage", "journal.log"), "PostgreSQL"),
         ((*LAUNCH, "--param", "letters=a"), "did you mean letter"),
-        ((*LAUNCH, "--param", "letter=c"), "'c' is not one of a, b"),
         ((*LAUNCH, "--param", "x=1..9"), "lies outside -5..5"),
-        ((*LAUNCH, "--param", "x"), "NAME=VALUE"),
     ],
-    ids=lambda value: " ".join(map(str, value[2:])).replace(str(OBJECTIVES), "file") if isinstance(value, tuple) else "",
+    ids=range(13),
 )
 def test_wrong_names_and_values(service: Service, arguments: tuple[object, ...], told: str) -> None:
     ended = service.hpo(*arguments)
@@ -105,7 +103,6 @@ def test_a_search_space_that_has_changed(service: Service) -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 def test_data_that_cannot_be_read(service: Service, damage: str) -> None:
-    """Here with a data set of a file's own; the shipped ones are read by the same loader."""
     data = service.folder / "data"
     data.mkdir()
     # Elsewhere than the user's cache, which may hold the real one, and without a network to fetch it.
@@ -114,9 +111,9 @@ def test_data_that_cannot_be_read(service: Service, damage: str) -> None:
         (data / "mnist.npz").write_bytes(b"PK\x03\x04 not the end of it")
     ended = service.hpo("launch", "--study", "mnist-cnn", "--trials", 1, "--workers", 1)
     assert ended.code == 1
-    assert "mnist" in ended.complaint
-    assert str(data) in ended.complaint
     if damage == "damaged":
-        assert "hpo data fetch" in ended.complaint or "damaged" in ended.complaint
-    # Mended, the same command begins.
+        assert str(data / "mnist.npz") in ended.complaint
+    else:
+        assert "HPO_DATA_DIR" in ended.complaint
+        assert "hpo data fetch mnist" in ended.complaint
     assert service.value("SELECT count(*) FROM hpo.trials") == 0

@@ -16,7 +16,9 @@ EPOCHS = 40
 def begin(service: Service, trials: int = 1, workers: int = 1) -> Running:
     """A study in the midst of its first trials."""
     service.set(TEST_EPOCH_SECONDS=0.1)
-    agent = service.launch("Counted", "--trials", trials, "--workers", workers, "--epochs", EPOCHS, "--pruner", "none")
+    agent = service.launch(
+        "Counted", "--trials", trials, "--workers", workers, "--epochs", EPOCHS, "--pruner", "none"
+    )
     service.await_epoch(3, trials=workers)
     return agent
 
@@ -96,7 +98,9 @@ def test_a_killed_template_leaves_running_trainers_alone(service: Service) -> No
     ended = agent.wait()
     assert (ended.code, ended.err) == (0, "")
     service.check_books(4, epochs=12)
-    outcomes = {row.attempt_id: row.outcome for row in service.rows("SELECT attempt_id, outcome FROM hpo.attempts")}
+    outcomes = {
+        row.attempt_id: row.outcome for row in service.rows("SELECT attempt_id, outcome FROM hpo.attempts")
+    }
     assert set(outcomes.values()) == {"complete"}
     assert set(before.values()) < set(outcomes)
 
@@ -106,7 +110,9 @@ def test_after_a_killed_agent_the_next_launch_goes_on_at_once(service: Service) 
     agent.kill()
     # Trainers and template see it by themselves.
     service.await_(lambda: not service.processes(), timeout=5.0)
-    held = service.rows("SELECT lease_until - clock_timestamp() AS left FROM hpo.attempts WHERE ended_at IS NULL")
+    held = service.rows(
+        "SELECT lease_until - clock_timestamp() AS left FROM hpo.attempts WHERE ended_at IS NULL"
+    )
     assert [row.left.total_seconds() > 60 for row in held] == [True, True]
 
     began = time.monotonic()
@@ -122,7 +128,8 @@ def test_an_attempt_whose_lease_was_taken_is_fenced(service: Service) -> None:
     agent = begin(service)
     ((pid, attempt),) = service.trainers().items()
     service.rows(
-        "UPDATE hpo.attempts SET ended_at = clock_timestamp(), outcome = 'lost' WHERE attempt_id = :a", a=attempt
+        "UPDATE hpo.attempts SET ended_at = clock_timestamp(), outcome = 'lost' WHERE attempt_id = :a",
+        a=attempt,
     )
     service.await_(lambda: not any(process.pid == pid for process in service.processes()), timeout=15.0)
     ended = agent.wait()

@@ -42,4 +42,6 @@ def test_every_variable_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_empty_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     settings = Settings.from_environment({"HPO_HOME": "/h", "HPO_STORAGE": "", "HPO_DATA_DIR": ""})
-    assert settings == Settings(Path("/h"), None, None, tmp_path / "results", Path("/h/checkpoints"))
+    assert settings == Settings(
+        Path("/h"), None, Path("/h/data"), tmp_path / "results", Path("/h/checkpoints")
+    )

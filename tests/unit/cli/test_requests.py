@@ -72,7 +72,7 @@ def test_variables_stand_in_for_options(called, monkeypatch) -> None:
     monkeypatch.setenv("HPO_STORAGE", "postgresql://h/d")
     run(["launch"])
     run(["worker"])
-    (request, settings), (study, slots, _) = called
+    (request, settings), (study, slots, _, _) = called
     assert (request.study, request.workers, settings.storage) == ("s", 5, "postgresql://h/d")
     assert (study, slots) == ("s", 5)
 

@@ -1,0 +1,74 @@
+"""A real model: searched, retrained, and opened elsewhere as the file it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from objectives import datasets
+from tests.acceptance.service import Service
+
+PREDICT = """
+import json, sys
+sys.modules["hpo"] = sys.modules["objectives"] = sys.modules["storage"] = None
+import keras, numpy as np
+model = keras.models.load_model(sys.argv[1])
+data = np.load(sys.argv[2])
+predicted = np.argmax(model.predict(data["images"], verbose=0), axis=1)
+print(json.dumps({"accuracy": float(np.mean(predicted == data["labels"])), "dtype": str(data["images"].dtype)}))
+"""
+
+
+def test_digits_from_launch_to_the_exported_model(service: Service) -> None:
+    launched = service.hpo(
+        "launch", "--study", "digits-cnn", "--workers", 2, "--trials", 3, "--epochs", 2, timeout=120
+    )
+    assert (launched.code, launched.err) == (0, "")
+    assert len(launched.trial_lines) == 3
+    service.check_books(3, epochs=2, study="digits-cnn")
+    stored = service.rows("SELECT metrics FROM hpo.epochs")
+    wanted = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"}
+    assert all(wanted <= row.metrics.keys() for row in stored)
+
+    retrained = service.hpo("retrain", "--study", "digits-cnn", "--workers", 2, "--seeds", 2, timeout=120)
+    assert (retrained.code, retrained.err) == (0, "")
+    results = service.folder / "results" / "digits-cnn"
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert metrics["summary"]["test_accuracy"]["n"] == 2
+
+    script = service.folder / "train.py"
+    exported = service.hpo("export", "--study", "digits-cnn", "--format", "python", "-o", script)
+    assert exported.code == 0
+    trained = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        cwd=service.folder,
+        timeout=120,
+        check=False,
+    )
+    assert trained.returncode == 0, trained.stderr
+
+    found = _predict(service, results / "model.keras")
+    assert found["dtype"] == "uint8"
+    assert found["accuracy"] == metrics["runs"][0]["test_accuracy"]
+
+
+def _predict(service: Service, model: Path) -> dict:
+    """What the saved model says of the test images, in a process that cannot import this project."""
+    images = datasets.load("digits", None)
+    data = service.folder / "test.npz"
+    np.savez(data, images=images.x_test, labels=images.y_test)
+    shown = subprocess.run(
+        [sys.executable, "-c", PREDICT, str(model), str(data)],
+        capture_output=True,
+        text=True,
+        cwd=service.folder,
+        timeout=120,
+        check=True,
+    )
+    return json.loads(shown.stdout)

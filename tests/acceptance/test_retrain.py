@@ -1,0 +1,118 @@
+"""`hpo retrain`: several seeds of one configuration, and the files that say what they showed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import signal
+import statistics
+from pathlib import Path
+
+import pytest
+from scipy.stats import t
+
+from tests.acceptance.service import Service
+
+
+def results(service: Service, study: str = "s") -> Path:
+    return service.folder / "results" / study
+
+
+def metrics(service: Service, study: str = "s") -> dict:
+    return json.loads((results(service, study) / "metrics.json").read_text())
+
+
+def test_three_seeds_and_their_summary(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 2, "--workers", 2, "--pruner", "none").code == 0
+    ended = service.hpo("retrain", "--study", "s", "--workers", 2)
+    assert (ended.code, ended.err) == (0, "")
+    assert "n = 3 seeds" in ended.out
+    assert f"results: {results(service)}" in ended.out
+
+    found = metrics(service)
+    accuracies = [run["test_accuracy"] for run in found["runs"]]
+    assert len(set(accuracies)) == 3
+    assert accuracies == [0.9 + (run["seed"] % 7) / 100 for run in found["runs"]]
+    shown = found["summary"]["test_accuracy"]
+    mean, deviation = statistics.fmean(accuracies), statistics.stdev(accuracies)
+    half = t.ppf(0.975, 2) * deviation / math.sqrt(3)
+    assert (shown["mean"], shown["standard_deviation"], shown["n"]) == pytest.approx((mean, deviation, 3))
+    assert shown["interval95"] == pytest.approx([mean - half, mean + half])
+    # A count is no measurement.
+    assert "test_images" not in found["summary"]
+    assert found["params"] == service.study().best_params
+    assert found["seeds"] == [run["seed"] for run in found["runs"]]
+    assert {"versions", "hardware", "git_commit", "wall_seconds"} <= found.keys()
+
+    assert {path.name for path in results(service).iterdir()} == {
+        "metrics.json",
+        "best_config.yaml",
+        "confusion_matrix.csv",
+        "history.csv",
+        "model.keras",
+    }
+    with (results(service) / "history.csv").open(newline="") as file:
+        history = [(int(row["seed"]), int(row["epoch"])) for row in csv.DictReader(file)]
+    assert history == [(seed, epoch) for seed in found["seeds"] for epoch in (1, 2, 3, 4)]
+    confusion = (results(service) / "confusion_matrix.csv").read_text().splitlines()
+    assert confusion[1:] == ["a,3,1", "b,0,4"]
+    # Nothing is left to resume.
+    assert not list((service.folder / "checkpoints").rglob("*.npz"))
+    (logged,) = service.rows("SELECT * FROM hpo.retrains")
+    assert logged.metrics["summary"] == found["summary"]
+    assert logged.test_opened_at is not None
+
+
+def test_interrupted_and_continued_from_the_last_epoch(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 1, "--workers", 1, "--epochs", 20).code == 0
+    service.set(TEST_EPOCH_SECONDS=0.15)
+    running = service.start("retrain", "--study", "s", "--workers", 2)
+    checkpoints = service.folder / "checkpoints"
+    service.await_(lambda: len([*checkpoints.rglob("epoch-000003.npz")]) == 2)
+    running.send_signal(signal.SIGINT)
+    interrupted = running.wait(20.0)
+    assert (interrupted.code, interrupted.err) == (130, "")
+    assert "the same command continues" in interrupted.out
+    assert not (results(service) / "metrics.json").exists()
+
+    service.set(TEST_EPOCH_SECONDS=0)
+    continued = service.hpo("retrain", "--study", "s", "--workers", 2)
+    assert (continued.code, continued.err) == (0, "")
+    assert continued.out.count("goes on after epoch") == 2
+    # The objective's own sum fails the run where an epoch was skipped or done twice.
+    assert (results(service) / "model.keras").read_text() == "total 210"
+    assert metrics(service)["summary"]["final_total"]["mean"] == 210
+    assert [run["seed"] for run in metrics(service)["runs"]] == metrics(service)["seeds"]
+
+
+def test_from_an_exported_config(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
+    config = service.folder / "best.toml"
+    assert service.hpo("export", "--study", "s", "-o", config).code == 0
+    ended = service.hpo("retrain", "--study", "elsewhere", "--config", config, "--seeds", 1, "--epochs", 2)
+    assert (ended.code, ended.err) == (0, "")
+    found = metrics(service, "elsewhere")
+    assert (found["epochs"], found["params"]) == (2, service.study().best_params)
+    assert found["summary"]["test_accuracy"]["n"] == 1
+    assert found["summary"]["test_accuracy"]["interval95"] is None
+
+
+def test_a_run_that_fails_writes_no_results(service: Service) -> None:
+    assert service.launched("Moody", "--trials", 1, "--workers", 1, "--param", "mood=fine").code == 0
+    service.set(TEST_ILL="bug")
+    failed = service.hpo("retrain", "--study", "s", "--seeds", 2)
+    assert failed.code == 1
+    assert "ended as bug after epoch 1: ValueError: the objective is broken" in failed.complaint
+    assert not results(service).exists()
+    service.set(TEST_ILL="")
+    assert service.hpo("retrain", "--study", "s", "--seeds", 2).code == 0
+    assert metrics(service)["summary"]["test_accuracy"]["n"] == 2
+
+
+def test_nothing_to_retrain(service: Service) -> None:
+    service.set(TEST_ILL="bug")
+    assert service.launched("Moody", "--trials", 1, "--workers", 1, "--param", "mood=fine").code == 1
+    ended = service.hpo("retrain", "--study", "s")
+    assert ended.code == 1
+    assert "complete trial" in ended.complaint
