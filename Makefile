@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test unit lint format docs lock clean
+.PHONY: help install demo test unit chaos lint format docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ test: install lint ## The whole suite, real PostgreSQL included, after the linte
 
 unit: install ## Only the fast tests
 	$(BIN)/pytest tests/unit
+
+chaos: install ## Kill and cut off a running study at random: make chaos SECONDS=600 SEED=1
+	$(BIN)/python -m tests.acceptance.chaos --trials $(or $(TRIALS),200) --seconds $(or $(SECONDS),0) $(if $(SEED),--seed $(SEED))
 
 lint: install ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .

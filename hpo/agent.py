@@ -274,7 +274,9 @@ class Agent:
                 self._spent = claim is NoWork.DONE
                 return
             self._spent = False
-            self._start(slot, claim)
+            # Lost while it was being sampled: whoever has it now sees to it.
+            with suppress(LeaseLostError):
+                self._start(slot, claim)
 
     def _start(self, slot: int, claim: Claim) -> None:
         trial_id, number, params = self._books.sample(claim)

@@ -77,7 +77,11 @@ class Books:
         )
 
     def sample(self, claim: Claim) -> tuple[int, int, Params]:
-        """The Optuna trial of a claim: its id, number and params, made now if they are not yet."""
+        """The Optuna trial of a claim: its id, number and params, made now if they are not yet.
+
+        Raises:
+            LeaseLostError: it took so long that another agent has taken the claim over.
+        """
         if claim.trial_id is not None and claim.number is not None and claim.params is not None:
             return claim.trial_id, claim.number, dict(claim.params)
         maybe_created = not claim.fresh
@@ -90,9 +94,9 @@ class Books:
 
         trial_id, number = self._call(create)
         # Before sampling, so that the trial has an owner should this agent die meanwhile.
-        self._write(lambda c: budget.attach(c, claim.token, trial_id, number, None))
+        self._write(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
         params = self._call(lambda: self._search.suggest(trial_id))
-        self._write(lambda c: budget.attach(c, claim.token, trial_id, number, params))
+        self._write(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, params))
         return trial_id, number, params
 
     def begin(self, attempt_id: int, pid: int, resumed_from: int) -> None:

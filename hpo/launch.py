@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from hpo import enroll, numbers
 from hpo.agent import Agent, AgentTimes, Ending
 from hpo.books import Books
 from hpo.enroll import Enrolled
-from hpo.errors import HpoError, ObjectiveFailedError
+from hpo.errors import HpoError
 from hpo.lease_keeper import LeaseKeeper
 from hpo.messages import Load
 from hpo.pool import TrainerPool
@@ -132,11 +131,6 @@ def _run(
     try:
         with _signals(agent):
             ending = agent.run()
-    except ObjectiveFailedError as exc:
-        progress.close()
-        if exc.traceback:
-            print(exc.traceback, file=sys.stderr, end="")
-        raise
     finally:
         progress.close()
         keeper.close()

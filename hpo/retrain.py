@@ -148,7 +148,7 @@ class _FinalRuns:
                     if slot in self._in_slot:
                         self._hear(slot, self._in_slot[slot], event)
                 self._progress.update(self._view())
-            return True
+            return all(run.result is not None for run in self._runs)
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -171,7 +171,7 @@ class _FinalRuns:
         return not self._in_slot or len(self._signals) > 1 or time.monotonic() > self._deadline
 
     def _fill(self) -> None:
-        if not self._pool.ready:
+        if not self._pool.ready or self._deadline is not None:
             return
         for slot in self._pool.free_slots():
             if not self._waiting or slot in self._in_slot:

@@ -136,6 +136,13 @@ def known_good_within(first: tuple[Params, ...], space: Mapping[str, BaseDistrib
     return tuple(
         params
         for params in first
-        if params.keys() == space.keys()
-        and all(dist._contains(dist.to_internal_repr(params[name])) for name, dist in space.items())
+        if params.keys() == space.keys() and all(_holds(dist, params[name]) for name, dist in space.items())
     )
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except ValueError:
+        # How a categorical distribution says that the value is none of its choices.
+        return False

@@ -69,6 +69,8 @@ class StudyStatus(Shown):
     running: int
     waiting: int
     """Open trials that nobody trains just now: a next attempt continues them."""
+    expired: int
+    """Of those: trials whose lease has run out and that no agent has taken over yet."""
     best_number: int | None
     best_value: float | None
     best_params: Mapping[str, Any] | None
@@ -123,6 +125,15 @@ def _status(connection: Connection, study: StudyRow) -> StudyStatus:
         .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
         .where(trials.c.study_id == study.study_id)
     )
+    expired = connection.scalar(
+        select(func.count())
+        .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
+        .where(
+            trials.c.study_id == study.study_id,
+            attempts.c.ended_at.is_(None),
+            attempts.c.lease_until <= NOW,
+        )
+    )
     alive = _alive_agents(connection, study.study_id)
     elapsed = _elapsed(connection, study.study_id)
     condition = condition_of(study.control, finished >= study.budget, running, len(alive))
@@ -141,6 +152,7 @@ def _status(connection: Connection, study: StudyRow) -> StudyStatus:
         failed=sum(outcomes.get(name, 0) for name in FAILED),
         running=running,
         waiting=waiting,
+        expired=expired or 0,
         best_number=best.number if best else None,
         best_value=best.value if best else None,
         best_params=best.params if best else None,

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import signal
 import sys
+import threading
 import time
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import connection as mp_connection
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
@@ -31,7 +34,8 @@ def main() -> None:
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     try:
-        objective = _load(agent)
+        with _ending_with(agent):
+            objective = _load(agent)
         if objective is None:
             return
         # What exists now is shared with every trainer; the collector must not touch its pages.
@@ -49,6 +53,33 @@ def main() -> None:
     except (EOFError, OSError):
         # The agent is gone. Trainers see the same and end; nothing is left to do.
         return
+
+
+@contextmanager
+def _ending_with(agent: Connection) -> Iterator[None]:
+    """End this process as soon as the agent's end of the pipe closes, whatever is being loaded.
+
+    By a thread that has ended before anything is forked.
+    """
+    stop_read, stop_write = os.pipe()
+    watched = select.poll()
+    # No events but the end: the agent may already have asked for a trainer.
+    watched.register(agent.fileno(), 0)
+    watched.register(stop_read, select.POLLIN)
+
+    def watch() -> None:
+        if any(descriptor == agent.fileno() for descriptor, _ in watched.poll()):
+            os._exit(0)
+
+    thread = threading.Thread(target=watch, name="watcher", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.write(stop_write, b".")
+        thread.join()
+        os.close(stop_write)
+        os.close(stop_read)
 
 
 def _load(agent: Connection) -> Objective | None:

@@ -20,6 +20,7 @@ from typing import Any
 from hpo.checkpoints import CheckpointFolder
 from hpo.errors import DiskFullError
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Hold, Prune, Resume, Start, Started, Tick, Yield
+from objectives.backend import is_out_of_memory
 from objectives.base import DivergedError, MetricMissingError, Objective, Run, State
 
 TICK_SECONDS = 1.0
@@ -182,19 +183,11 @@ def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
         print(text, file=sys.stderr, flush=True)
         if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
             return Finished("disk", f"no space left: {exc}")
-        kind = "oom" if _is_out_of_memory(exc) else "bug"
+        kind = "oom" if is_out_of_memory(exc) else "bug"
         return Finished(kind, _one_line(exc), text)
     if run.ending and len(run.history) < start.epochs:
         return Finished(run.ending)
     return Finished("complete", results=run.results)
-
-
-def _is_out_of_memory(exc: BaseException) -> bool:
-    """By name, for the frameworks' own classes are not imported here."""
-    names = {cls.__name__ for cls in type(exc).__mro__}
-    if names & {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}:
-        return True
-    return "RESOURCE_EXHAUSTED" in str(exc) or "out of memory" in str(exc).lower()
 
 
 def _one_line(exc: BaseException) -> str:

@@ -23,8 +23,7 @@ def cnn(
 ) -> keras.Model:
     """Stages that each halve the image: a strided 3×3 convolution, then `depth - 1` more of the same width.
 
-    The stride does the work of a pooling layer at about half the time on a CPU (measured in
-    docs/decisions.md).
+    The stride does the work of a pooling layer, which would have four times the outputs to compute first.
     """
     inputs = _input(data)
     x = _normalized(inputs, data)

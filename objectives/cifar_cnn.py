@@ -20,7 +20,7 @@ class CifarCNN(KerasObjective):
 
     dataset = "cifar10"
     epochs = 15
-    augmentation = Augmentation(flip=True, shift=4)
+    augmentation = Augmentation(flip=True, shift=4, rotation_degrees=8)
     space = {
         "batch_size": CategoricalDistribution([64, 128, 256]),
         "optimizer": CategoricalDistribution(["sgd", "adam"]),

@@ -20,7 +20,7 @@ class CifarResNet(KerasObjective):
 
     dataset = "cifar10"
     epochs = 10
-    augmentation = Augmentation(flip=True, shift=4)
+    augmentation = Augmentation(flip=True, shift=4, rotation_degrees=8)
     space = {
         "batch_size": CategoricalDistribution([64, 128, 256]),
         "optimizer": CategoricalDistribution(["sgd", "adam"]),

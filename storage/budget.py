@@ -9,7 +9,6 @@ commit was lost.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -177,24 +176,6 @@ def count(connection: Connection, study_id: int) -> Counts:
         {"s": study_id},
     ).one()
     return Counts(row.budget, row.complete, row.pruned, row.failed, row.running, row.waiting)
-
-
-def attach(
-    connection: Connection, token: int, trial_id: int, number: int, params: Mapping[str, Any] | None
-) -> None:
-    """Note which Optuna trial a share became; without `params` it is still being sampled."""
-    connection.execute(
-        text(
-            "UPDATE hpo.trials SET trial_id = :trial, number = :number,"
-            " params = coalesce(CAST(:params AS jsonb), params) WHERE token = :t"
-        ),
-        {
-            "t": token,
-            "trial": trial_id,
-            "number": number,
-            "params": None if params is None else json.dumps(params),
-        },
-    )
 
 
 def decide(

@@ -151,6 +151,28 @@ def guard(connection: Connection, attempt_id: int) -> int:
     return token
 
 
+def attach(
+    connection: Connection, attempt_id: int, trial_id: int, number: int, params: Mapping[str, Any] | None
+) -> None:
+    """Note which Optuna trial a share became; without `params` it is still being sampled.
+
+    Guarded: an agent that was away while another began the share anew must not swap its trial.
+    """
+    token = guard(connection, attempt_id)
+    connection.execute(
+        text(
+            "UPDATE hpo.trials SET trial_id = :trial, number = :number,"
+            " params = coalesce(CAST(:params AS jsonb), params) WHERE token = :t"
+        ),
+        {
+            "t": token,
+            "trial": trial_id,
+            "number": number,
+            "params": None if params is None else json.dumps(params),
+        },
+    )
+
+
 def begin(connection: Connection, attempt_id: int, pid: int, resumed_from: int) -> None:
     """Note the trainer of an attempt and the checkpoint it continues."""
     guard(connection, attempt_id)

@@ -103,6 +103,13 @@ def _status_text(found: StudyStatus) -> str:
             f"{found.failed} failed" + (f" ({outcomes})" if outcomes else ""),
         ),
     ]
+    if found.expired:
+        facts.append(
+            (
+                "leases",
+                f"{found.expired} expired: the next agent resumes these trials (hpo launch --study {found.name})",
+            )
+        )
     if found.best_number is not None:
         best = f"{numbers.metric(found.best_value)} in trial {found.best_number}: "
         facts.append(("best", best + numbers.parameters(found.best_params)))

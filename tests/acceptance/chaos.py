@@ -95,7 +95,7 @@ class Chaos:
             self._inject()
             # Between two faults, long enough for a trial to begin and short enough to hit one.
             time.sleep(self._random.uniform(0.1, 0.8))
-            if self._finished() >= self.report.trials > 0 and time.monotonic() - began < seconds:
+            if self._finished() >= self.report.trials and time.monotonic() - began < seconds:
                 self._extend()
         self._settle()
         self.report.seconds = time.monotonic() - began

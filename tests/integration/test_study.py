@@ -332,3 +332,12 @@ def _message(kind: type[Exception], call) -> str:
     with pytest.raises(kind) as raised:
         call()
     return str(raised.value)
+
+
+def test_an_expired_lease_is_shown_until_somebody_takes_the_trial_over(database: Database) -> None:
+    rows = StudyRows(database)
+    agent = rows.agent(seen=500.0)
+    rows.attempt(rows.trial(), agent, lease=-10.0)
+    rows.attempt(rows.trial(), agent, lease=60.0)
+    found = study_status(database, "demo")
+    assert (found.running, found.waiting, found.expired) == (1, 1, 1)

@@ -1,0 +1,212 @@
+"""Budget and leases as a state machine, driven at random against a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Connection, text
+
+from storage import budget, leases
+from storage.budget import FINISHED, Claim, NoWork
+from storage.engine import Database, open_database
+from storage.leases import LeaseLostError
+
+T = TypeVar("T")
+
+EPOCHS = 3
+MAX_LOST = 3
+LEASE = 3600.0
+
+
+class Ledger(RuleBasedStateMachine):
+    """Agents claim, train, settle, die and come back; a model of a few sets says what must hold."""
+
+    database: Database
+    agents = Bundle("agents")
+    claims = Bundle("claims")
+
+    @initialize(trials=st.integers(1, 6))
+    def begin(self, trials: int) -> None:
+        self.trials = trials
+        self.slots = 0
+        self.live: dict[int, Claim] = {}
+        """Attempts that may report, by id."""
+        self.fenced: set[int] = set()
+        self.settled: dict[int, str] = {}
+        """Outcome of each share that an attempt of ours settled, by token."""
+        self.do(_fresh_study)
+        self.do(lambda c: budget.set_budget(c, 1, trials))
+
+    def do(self, work: Callable[[Connection], T], twice: bool = False) -> T:
+        """A transaction; `twice` as after a commit whose answer was lost."""
+        result = self.database.transaction(work)
+        return self.database.transaction(work) if twice else result
+
+    @rule(target=agents)
+    def join(self) -> int:
+        agent, _ = self.do(lambda c: leases.join(c, 1, "host", 1, "boot:1:0", 4, {}))
+        return agent
+
+    @rule(target=claims, agent=agents, twice=st.booleans())
+    def claim(self, agent: int, twice: bool) -> object:
+        self.slots += 1
+        got = self.do(lambda c: budget.claim(c, 1, agent, "host", self.slots, "cpu:0", LEASE), twice)
+        if isinstance(got, NoWork):
+            assert got in (NoWork.DONE, NoWork.ELSEWHERE)
+            return multiple()
+        self.hold(got)
+        return got
+
+    @rule(target=claims, agents_in_turn=st.lists(agents, min_size=2, max_size=4))
+    def claim_at_once(self, agents_in_turn: list[int]) -> object:
+        """From as many connections at the same moment."""
+        first = self.slots + 1
+        self.slots += len(agents_in_turn)
+
+        def claim(index: int) -> Claim | NoWork:
+            agent = agents_in_turn[index]
+            return self.do(lambda c: budget.claim(c, 1, agent, "host", first + index, "cpu:0", LEASE))
+
+        with ThreadPoolExecutor(len(agents_in_turn)) as pool:
+            got = [each for each in pool.map(claim, range(len(agents_in_turn))) if isinstance(each, Claim)]
+        for each in got:
+            self.hold(each)
+        return multiple(*got)
+
+    def hold(self, claim: Claim) -> None:
+        assert claim.attempt_id not in self.fenced
+        assert claim.token not in {other.token for other in self.live.values()}, "trained twice at once"
+        assert claim.token not in self.settled, "a settled share was handed out again"
+        self.live[claim.attempt_id] = claim
+
+    @rule(claim=claims, epoch=st.integers(1, EPOCHS), twice=st.booleans())
+    def report(self, claim: Claim, epoch: int, twice: bool) -> None:
+        def write(c: Connection) -> dict[int, dict[str, float]]:
+            return leases.record(c, claim.attempt_id, [(epoch, {"loss": float(claim.attempt_id)}, 0.1)])
+
+        if claim.attempt_id in self.live:
+            stored = self.do(write, twice)
+            assert list(stored) == [epoch]
+        else:
+            with pytest.raises(LeaseLostError):
+                self.do(write)
+
+    @rule(
+        claim=claims,
+        outcome=st.sampled_from(["complete", "pruned", "diverged", "oom", "bug"]),
+        twice=st.booleans(),
+    )
+    def settle(self, claim: Claim, outcome: str, twice: bool) -> None:
+        def write(c: Connection) -> None:
+            leases.settle(c, claim.attempt_id, outcome, 0.5)
+
+        if claim.attempt_id in self.live:
+            self.do(write, twice)
+            del self.live[claim.attempt_id]
+            self.settled[claim.token] = outcome
+        elif self.settled.get(claim.token) != outcome:
+            with pytest.raises(LeaseLostError):
+                self.do(write)
+
+    @rule(claim=consumes(claims), twice=st.booleans())
+    def release(self, claim: Claim, twice: bool) -> None:
+        self.do(lambda c: leases.release(c, claim.attempt_id), twice)
+        self.live.pop(claim.attempt_id, None)
+        self.fenced.add(claim.attempt_id)
+
+    @rule(claim=consumes(claims), twice=st.booleans())
+    def lose(self, claim: Claim, twice: bool) -> None:
+        """Its trainer died."""
+        self.do(lambda c: leases.lose(c, claim.attempt_id, "killed", MAX_LOST), twice)
+        self.note_lost(claim)
+
+    @rule(claim=consumes(claims))
+    def expire(self, claim: Claim) -> None:
+        """Its agent was not heard of: the lease runs out and somebody looks."""
+        self.do(
+            lambda c: c.execute(
+                text(
+                    "UPDATE hpo.attempts SET lease_until = clock_timestamp() - interval '1 s' WHERE attempt_id = :a"
+                ),
+                {"a": claim.attempt_id},
+            )
+        )
+        self.do(lambda c: leases.reap(c, 1, MAX_LOST), twice=True)
+        self.note_lost(claim)
+
+    def note_lost(self, claim: Claim) -> None:
+        if self.live.pop(claim.attempt_id, None) is not None:
+            self.fenced.add(claim.attempt_id)
+
+    @rule(agent=agents)
+    def renew(self, agent: int) -> None:
+        held = self.do(lambda c: leases.renew(c, agent, LEASE))
+        assert held <= set(self.live)
+
+    @rule(more=st.integers(1, 3))
+    def extend(self, more: int) -> None:
+        self.trials += more
+        self.do(lambda c: budget.set_budget(c, 1, self.trials))
+
+    @invariant()
+    def books_balance(self) -> None:
+        if not hasattr(self, "live"):
+            return
+        counts = self.do(lambda c: budget.count(c, 1))
+        assert counts.budget == self.trials
+        assert counts.running == len(self.live)
+        assert counts.finished == sum(outcome in FINISHED for outcome in self.settled.values())
+        assert counts.finished + counts.running <= self.trials, "the budget is overdrawn"
+
+    def teardown(self) -> None:
+        """However it went, one more agent brings the study to exactly its budget."""
+        if not hasattr(self, "live"):
+            return
+        for attempt_id in list(self.live):
+            self.do(lambda c, a=attempt_id: leases.release(c, a))  # type: ignore[misc]
+        agent, _ = self.do(lambda c: leases.join(c, 1, "host", 1, "boot:1:0", 1, {}))
+        while isinstance(
+            got := self.do(lambda c: budget.claim(c, 1, agent, "host", 0, "cpu:0", LEASE)), Claim
+        ):
+            self.do(lambda c, a=got.attempt_id: leases.settle(c, a, "complete", 0.5))  # type: ignore[misc]
+        assert got is NoWork.DONE
+        counts = self.do(lambda c: budget.count(c, 1))
+        assert (counts.finished, counts.running, counts.waiting) == (self.trials, 0, 0)
+
+
+def _fresh_study(connection: Connection) -> None:
+    connection.execute(text("DELETE FROM hpo.studies"))
+    connection.execute(
+        text("INSERT INTO hpo.studies (study_id, name, spec, budget) VALUES (1, 's', '{\"seed\": 0}', 1)")
+    )
+
+
+def test_any_order_of_events_keeps_the_books_balanced(storage_url: str) -> None:
+    with open_database(storage_url, Path("unused")) as database:
+        machine = type("LedgerHere", (Ledger,), {"database": database})
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=25,
+                stateful_step_count=30,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
