@@ -169,7 +169,6 @@ class Agent:
         self._poll()
         self._tend_files()
         self._drop_fenced()
-        self._end_hung()
         if self._ending is not None:
             if self._jobs and time.monotonic() < self._deadline:
                 self._yield_all()
@@ -180,10 +179,14 @@ class Agent:
             if self._spent and not self._jobs:
                 # No agent may come after this one, so nothing is left to it.
                 self._books.sweep(0.0)
+                self._tidy_checkpoints()
                 return True
-        for slot, event in self._pool.wait(0.2):
+        events = self._pool.wait(0.2)
+        listened = time.monotonic()
+        for slot, event in events:
             if slot in self._jobs:
                 self._hear(slot, self._jobs[slot], event)
+        self._end_hung(listened)
         self._progress.update(self._view())
         return False
 
@@ -216,7 +219,8 @@ class Agent:
         now = time.monotonic()
         if now - self._swept >= self._times.sweep_seconds or not self._swept:
             self._swept = now
-            self._books.sweep()
+            self._keep_logs_of(self._books.sweep())
+            self._tidy_checkpoints()
         if now - self._polled < self._times.poll_seconds and self._polled:
             return
         self._polled = now
@@ -244,16 +248,29 @@ class Agent:
             self._logged = now
             for job in self._jobs.values():
                 job.log.ship()
+        if self._spec.checkpoint_quota_bytes is not None and now - self._weighed >= self._times.quota_seconds:
+            self._tidy_checkpoints()
+
+    def _tidy_checkpoints(self) -> None:
+        """Remove those of finished trials, and more where the study has a quota."""
+        self._weighed = time.monotonic()
         quota = self._spec.checkpoint_quota_bytes
-        if quota is not None and now - self._weighed >= self._times.quota_seconds:
-            self._weighed = now
-            report = enforce_quota(self._checkpoints, self._study, quota, *self._books.open_tokens())
-            if report.used_bytes > quota and not self._over_quota:
-                self._progress.say(
-                    f"the newest checkpoints of running trials alone take {report.used_bytes} bytes,"
-                    f" more than --checkpoint-quota {quota}"
-                )
-            self._over_quota = report.used_bytes > quota
+        report = enforce_quota(self._checkpoints, self._study, quota, self._books.open_tokens)
+        if quota is None:
+            return
+        if report.used_bytes > quota and not self._over_quota:
+            self._progress.say(
+                f"the newest checkpoints of running trials alone take {report.used_bytes} bytes,"
+                f" more than --checkpoint-quota {quota}"
+            )
+        self._over_quota = report.used_bytes > quota
+
+    def _keep_logs_of(self, attempts: frozenset[int]) -> None:
+        """What attempts of agents that died here had printed last."""
+        for path in self._logs.glob("trial-*-attempt-*.log"):
+            attempt = path.stem.rpartition("-")[2]
+            if attempt.isdecimal() and int(attempt) in attempts:
+                AttemptLog(path, partial(self._books.keep_log, int(attempt))).close()
 
     def _yield_all(self) -> None:
         for slot, job in self._jobs.items():
@@ -282,6 +299,10 @@ class Agent:
         trial_id, number, params = self._books.sample(claim)
         path = self._logs / f"trial-{number}-attempt-{claim.attempt_id}.log"
         log = AttemptLog(path, partial(self._books.keep_log, claim.attempt_id))
+        folder = trial_folder(self._checkpoints, self._study, claim.token)
+        if claim.params is None:
+            # Never trained: what lies there is of another database, whose shares had the same numbers.
+            folder.delete()
         job = self._jobs[slot] = Job(claim, trial_id, number, params, log)
         self._pool.start(
             slot,
@@ -291,7 +312,7 @@ class Agent:
                 epochs=self._spec.epochs,
                 metric=self._spec.metric,
                 device=self._pool.devices[slot],
-                checkpoints=str(trial_folder(self._checkpoints, self._study, claim.token).path),
+                checkpoints=str(folder.path),
                 log=str(path),
                 memory_bytes=self._memory_bytes,
             ),
@@ -359,6 +380,11 @@ class Agent:
             self._consider_bugs()
 
     def _died(self, slot: int, job: Job, reason: str, kind: str = "lost") -> None:
+        if signal.SIGTERM in self._signals:
+            # Of the same signal, sent to every process of a service: nothing that the trial is to blame for.
+            self._books.release(job.claim.attempt_id)
+            self._drop(slot, job)
+            return
         self._books.lose(job.claim.attempt_id, reason, kind)
         self._drop(slot, job)
         self._progress.say(f"trial {job.number} lost after {job.epoch} epochs: {reason}")
@@ -410,12 +436,13 @@ class Agent:
         self._drop(slot, job)
         self._progress.say(f"trial {job.number} is trained by another agent now: this attempt was ended")
 
-    def _end_hung(self) -> None:
+    def _end_hung(self, listened: float) -> None:
+        """Kill who had said nothing for too long when we last listened: before, we may have been kept from it."""
         limit = self._times.hung_seconds
         if self._paused:
             return
         for slot, job in list(self._jobs.items()):
-            if time.monotonic() - job.heard > limit:
+            if listened - job.heard > limit:
                 self._pool.kill(slot)
                 self._died(slot, job, f"no progress for {limit:.0f} s", "hung")
 
@@ -426,13 +453,14 @@ class Agent:
 
     def _abandon_all(self) -> None:
         """End what still runs at its last checkpoint, and release it for others."""
-        for slot, job in list(self._jobs.items()):
+        for slot in self._jobs:
             self._pool.kill(slot)
-            # Where the database is away, the lease runs out instead.
-            with suppress(HpoError):
+        # Where the database is away, the leases run out instead.
+        with suppress(HpoError):
+            for slot, job in list(self._jobs.items()):
                 self._books.release(job.claim.attempt_id)
                 self._drop(slot, job)
-            self._jobs.pop(slot, None)
+        self._jobs.clear()
 
     # What is shown.
 

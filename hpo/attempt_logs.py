@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,8 +35,7 @@ class AttemptLog:
                 file.seek(max(0, size - KEPT_BYTES))
                 tail = file.read(KEPT_BYTES)
             self._seen = size
-            # PostgreSQL's text holds every character but NUL.
-            self.kept(tail.decode("utf-8", "replace").replace("\0", ""), self._cut + size)
+            self.kept(_as_text(tail), self._cut + size)
             if size > FILE_BYTES:
                 self._shorten(size, tail)
 
@@ -51,3 +51,11 @@ class AttemptLog:
             file.write(tail)
         self._cut += size - len(tail)
         self._seen = len(tail)
+
+
+def _as_text(printed: bytes) -> str:
+    """As many bytes in UTF-8 as were printed, so that whoever follows knows where the new ones begin.
+
+    A NUL, which PostgreSQL's text cannot hold, and every byte that is not UTF-8 becomes a `?`.
+    """
+    return re.sub("[\0\udc80-\udcff]", "?", printed.decode("utf-8", "surrogateescape"))

@@ -7,6 +7,7 @@ then noted as told; whoever comes later completes what a dead agent left in betw
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -63,6 +64,8 @@ class Books:
         self._retry = retry
         self._best_of: int | None = None
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
+        self._looked = time.monotonic()
+        self._reap_from = 0.0
         self.agent_id, ordinal = self._write(
             lambda c: leases.join(c, study_id, self.host, os.getpid(), process_identity(), slots, versions())
         )
@@ -141,7 +144,8 @@ class Books:
         """The study's control, books and best trial, after ending leases that have run out."""
 
         def read(c: Connection) -> tuple[str, Counts]:
-            leases.reap(c, self._study_id, self._spec.max_lost)
+            if self._may_reap():
+                leases.reap(c, self._study_id, self._spec.max_lost, spared_agent=self.agent_id)
             control = c.execute(
                 text("SELECT control FROM hpo.studies WHERE study_id = :s"), {"s": self._study_id}
             ).scalar_one_or_none()
@@ -153,16 +157,22 @@ class Books:
             self._best_of, self._best = counts.complete, self._write(self._find_best)
         return Standing(control, counts, self._best)
 
-    def sweep(self, stale_seconds: float = STALE_SECONDS) -> None:
-        """Complete what agents that died left behind: their leases, untold outcomes, stray trials."""
+    def sweep(self, stale_seconds: float = STALE_SECONDS) -> frozenset[int]:
+        """Complete what agents that died left behind: their leases, untold outcomes, stray trials.
+
+        Returns all attempts of the agents of this host that were found dead.
+        """
+        of_the_dead: frozenset[int] = frozenset()
         for agent_id, pid, process in self._write(
             lambda c: leases.agents_of_host(c, self._study_id, self.host)
         ):
             if pid != os.getpid() and is_dead(process):
                 self._write(lambda c, a=agent_id: leases.reap_agent(c, a, self._spec.max_lost))  # type: ignore[misc]
+                of_the_dead |= self._write(lambda c, a=agent_id: leases.attempts_of(c, a))  # type: ignore[misc]
         self._tell(self._write(lambda c: budget.untold(c, self._study_id, stale_seconds)))
         for trial_id, number in self._write(lambda c: stray_trials(c, self._study_id)):
             self._finish(trial_id, number, "lost", None)
+        return of_the_dead
 
     def keep_log(self, attempt_id: int, tail: str, size: int) -> None:
         """Keep the last of what an attempt printed."""
@@ -183,6 +193,14 @@ class Books:
     def leave(self) -> None:
         """Say goodbye and release whatever is still held."""
         self._write(lambda c: leases.leave(c, self.agent_id))
+
+    def _may_reap(self) -> bool:
+        """Whether leases may be judged: after an outage, once others have had the time to renew theirs."""
+        now, times = time.monotonic(), self.times
+        if now - self._looked > times.lease_seconds / 2 and now > self._reap_from + times.lease_seconds:
+            self._reap_from = now + times.renew_seconds
+        self._looked = now
+        return now >= self._reap_from
 
     def _tell(self, decided: Sequence[budget.Untold]) -> None:
         for trial in decided:

@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import shutil
+import uuid
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,8 @@ KEPT = 2
 """Checkpoints kept of a trial: the newest, and the one before in case the newest is damaged."""
 
 _HEADER = "__header__"
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+# RuntimeError: a zip whose damaged flags say that it is encrypted, or of a version yet to come.
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class CheckpointFolder:
         # As bytes, not as a string array: NumPy stores those with four bytes a character.
         arrays[_HEADER] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
         final = self.path / f"epoch-{epoch:06d}.npz"
-        partial = final.with_suffix(".partial")
+        # Of this process alone: one that was fenced may be writing the same epoch.
+        partial = final.with_suffix(f".{uuid.uuid4().hex}.partial")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
@@ -116,7 +119,8 @@ def study_folder(checkpoints: Path, study: str) -> Path:
 
 
 def _read(path: Path) -> Checkpoint:
-    with np.load(path, allow_pickle=False) as file:
+    # Opened here, for NumPy leaves the file open when it cannot make sense of it.
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         header = json.loads(file[_HEADER].tobytes())
         state = {name: file[name] for name in file.files if name != _HEADER}
     history = tuple(EpochRecord(**record) for record in header["history"])

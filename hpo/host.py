@@ -20,8 +20,8 @@ def process_identity(pid: int | None = None) -> str:
 
     Two containers may share a host name and a process id, but then not the namespace.
     """
-    process = psutil.Process(pid or os.getpid())
-    return f"{_place()}:{process.pid}:{process.create_time():.2f}"
+    pid = pid or os.getpid()
+    return f"{_place()}:{pid}:{_started(pid)}"
 
 
 def is_dead(process: str) -> bool:
@@ -33,6 +33,16 @@ def is_dead(process: str) -> bool:
         return process_identity(int(pid)) != process
     except psutil.NoSuchProcess:
         return True
+
+
+def _started(pid: int) -> str:
+    """When a process started, in words that do not change when the host's clock is set."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return f"{psutil.Process(pid).create_time():.2f}"
+    # Field 22, in ticks since the boot; psutil adds the time of the boot, which moves with the clock.
+    return stat.rpartition(")")[2].split()[19]
 
 
 def _place() -> str:

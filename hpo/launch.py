@@ -15,6 +15,7 @@ from hpo.agent import Agent, AgentTimes, Ending
 from hpo.books import Books
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError
+from hpo.last_resort import ending_in_time
 from hpo.lease_keeper import LeaseKeeper
 from hpo.messages import Load
 from hpo.pool import TrainerPool
@@ -128,15 +129,16 @@ def _run(
         options.memory_bytes,
     )
     keeper.start()
-    try:
-        with _signals(agent):
-            ending = agent.run()
-    finally:
-        progress.close()
-        keeper.close()
-        # Leases that cannot be given back now run out by themselves.
-        with suppress(HpoError):
-            books.leave()
+    with ending_in_time():
+        try:
+            with _signals(agent):
+                ending = agent.run()
+        finally:
+            progress.close()
+            keeper.close()
+            # Leases that cannot be given back now run out by themselves.
+            with suppress(HpoError):
+                books.leave()
     if ending is Ending.DONE:
         _say_what_next(books, study, progress)
     return int(ending)

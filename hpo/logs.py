@@ -79,13 +79,15 @@ def read_logs(database: Database, study: str, number: int | None) -> list[Attemp
 
 
 def follow_logs(database: Database, study: str, number: int | None) -> Iterator[str]:
-    """What attempts print from now on, piece by piece, after what they have printed; never ends by itself.
+    """What attempts have printed, then what they print, piece by piece.
 
-    Ends when the one trial asked for is decided, or all trials of the study are.
+    Ends when the one trial asked for is decided, or the study's budget is spent.
     """
     shown: dict[int, int] = {}
     speaking: int | None = None
     while True:
+        # Asked before reading, so that what was printed last is not missed.
+        goes_on = _goes_on(database, study, number)
         attempts = read_logs(database, study, number)
         for attempt in attempts:
             before = shown.get(attempt.attempt_id, 0)
@@ -98,7 +100,7 @@ def follow_logs(database: Database, study: str, number: int | None) -> Iterator[
                 yield attempt.heading + "\n"
                 speaking = attempt.attempt_id
             yield new
-        if not _goes_on(database, study, number):
+        if not goes_on:
             return
         time.sleep(FOLLOW_SECONDS)
 

@@ -117,7 +117,9 @@ class TrainerPool:
             self._request(Fork(slot, self.devices[slot]), theirs)
         finally:
             theirs.close()
-        ours.send(start)
+        # A template that died with the request has closed the pipe: the trainer is then seen to have died.
+        with suppress(OSError):
+            ours.send(start)
         self._trainers[slot] = _Trainer(ours, start)
 
     def send(self, slot: int, message: ToTrainer) -> None:
@@ -193,9 +195,8 @@ class TrainerPool:
                 reduction.send_handle(self._template, theirs.fileno(), self._process.pid)
                 return
             except OSError:
-                if attempt == 2:
-                    raise
-                self._template_died()
+                if attempt == 1:
+                    self._template_died()
 
     def _poll(self, timeout: float | None) -> None:
         waiting: list[Any] = [trainer.connection for trainer in self._trainers.values()]

@@ -1,8 +1,8 @@
-"""Keeps the checkpoints of a study within its quota, at the smallest loss."""
+"""Removes the checkpoints of finished trials, and keeps the others within the study's quota."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,19 +21,21 @@ class QuotaReport:
 def enforce_quota(
     checkpoints: Path,
     study: str,
-    quota_bytes: int,
-    open_tokens: Collection[int],
-    running_tokens: Collection[int],
+    quota_bytes: int | None,
+    tokens: Callable[[], tuple[Collection[int], Collection[int]]],
 ) -> QuotaReport:
-    """Delete until the study's folder holds at most `quota_bytes`.
+    """Delete what nobody needs, and more until the study's folder holds at most `quota_bytes`.
 
-    First what nobody needs: folders of finished trials. Then the spare checkpoint of each trial, that
+    `tokens` says which trials are open, and which of those are running.
+    First folders of finished trials go. Then the spare checkpoint of each trial, that
     of the ones that wait first. Then trials that wait, those with the fewest epochs first: they start
     again from scratch. The newest checkpoint of a running trial always stays.
     """
     folders = {
         token: path for path in study_folder(checkpoints, study).glob("trial-*") if (token := token_of(path))
     }
+    # Asked after looking: a trial that begins meanwhile must not be taken for a finished one.
+    open_tokens, running_tokens = tokens()
     used = sum(_size(path) for path in folders.values())
     before = used
     finished = [path for token, path in folders.items() if token not in open_tokens]
@@ -41,9 +43,11 @@ def enforce_quota(
         path for token, path in folders.items() if token in open_tokens and token not in running_tokens
     ]
     running = [path for token, path in folders.items() if token in running_tokens]
-    # A finished trial's folder is only left where an agent died between telling and deleting.
+    # Left where an agent died between telling and deleting, or by a trainer that was fenced.
     for path in finished:
         used -= _remove_folder(path)
+    if quota_bytes is None:
+        return QuotaReport(used, before - used)
     for path in [*waiting, *running]:
         for spare in CheckpointFolder(path).files()[:-1]:
             if used <= quota_bytes:

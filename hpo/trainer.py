@@ -52,7 +52,7 @@ class TrainerRun(Run):
         self._epoch = 0
         self._epoch_began = self._ticked = time.monotonic()
         self._heard = threading.Condition()
-        self._answered = 0
+        self._answered = len(self._history)
         self._held = False
 
     @property
@@ -100,7 +100,8 @@ class TrainerRun(Run):
     def tick(self, done: int, total: int, images: int = 0) -> None:
         self._wait_while_held()
         now = time.monotonic()
-        if now - self._ticked >= TICK_SECONDS:
+        # An agent that has not answered the last epoch cannot listen: the pipe is kept for epochs.
+        if now - self._ticked >= TICK_SECONDS and self._answered >= self._epoch - 1:
             self._ticked = now
             rate = images / max(now - self._epoch_began, 1e-9)
             self._connection.send(Tick(self._epoch, done / max(total, 1), rate))

@@ -38,6 +38,8 @@ class CifarResNet(KerasObjective):
     """Residual blocks in each stage."""
     stem: ClassVar[int] = 32
     """Channels of the convolution before the first stage."""
+    first_stride: ClassVar[int] = 2
+    """2 halves the image in the first stage already."""
 
     def build(self, params: Params, data: Data) -> keras.Model:
         from objectives.architectures import resnet
@@ -47,6 +49,6 @@ class CifarResNet(KerasObjective):
             widths=self.widths,
             depth=self.depth,
             stem=self.stem,
-            first_stride=2,
+            first_stride=self.first_stride,
             dropout=params["dropout"],
         )

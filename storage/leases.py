@@ -97,14 +97,15 @@ def renew(connection: Connection, agent_id: int, lease_seconds: float) -> frozen
     return frozenset(rows.scalars())
 
 
-def reap(connection: Connection, study_id: int, max_lost: int) -> int:
-    """End the attempts of the study whose lease has run out; returns how many."""
+def reap(connection: Connection, study_id: int, max_lost: int, spared_agent: int | None = None) -> int:
+    """End the attempts of the study whose lease has run out, but not those of one agent; returns how many."""
     expired = connection.execute(
         text(
             "SELECT a.attempt_id FROM hpo.attempts a JOIN hpo.trials t USING (token) WHERE t.study_id = :s"
-            " AND a.ended_at IS NULL AND a.lease_until < clock_timestamp() FOR UPDATE OF a SKIP LOCKED"
+            " AND a.ended_at IS NULL AND a.lease_until < clock_timestamp()"
+            " AND a.agent_id IS DISTINCT FROM CAST(:spared AS bigint) FOR UPDATE OF a SKIP LOCKED"
         ),
-        {"s": study_id},
+        {"s": study_id, "spared": spared_agent},
     ).scalars()
     attempts = list(expired)
     for attempt_id in attempts:
@@ -123,6 +124,14 @@ def reap_agent(connection: Connection, agent_id: int, max_lost: int) -> int:
         lose(connection, attempt_id, "its agent was killed", max_lost)
     connection.execute(text(f"UPDATE hpo.agents SET {ENDED} WHERE agent_id = :a"), {"a": agent_id})
     return len(attempts)
+
+
+def attempts_of(connection: Connection, agent_id: int) -> frozenset[int]:
+    """All attempts that an agent ever made."""
+    rows = connection.execute(
+        text("SELECT attempt_id FROM hpo.attempts WHERE agent_id = :a"), {"a": agent_id}
+    )
+    return frozenset(rows.scalars())
 
 
 def agents_of_host(connection: Connection, study_id: int, host: str) -> list[tuple[int, int, str]]:

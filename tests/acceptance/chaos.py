@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from tests.acceptance.service import Running, Service
 AGENTS = 3
 SLOTS = 2
 EPOCHS = 8
+EPOCH_SECONDS = 0.03
 LEASE_SECONDS = 3.0
 
 AUDIT = """
@@ -59,7 +60,7 @@ class Report:
     epochs: int = 0
     """Kept, in all trials."""
     retrained: int = 0
-    """Epochs trained more than once, because their checkpoint or report was lost."""
+    """Epochs trained more than once, because neither a checkpoint nor a report of them was left."""
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "faults": dict(sorted(self.faults.items())), "seconds": round(self.seconds, 1)}
@@ -73,16 +74,21 @@ class Chaos:
         self._random = random.Random(seed)
         self._server = EmbeddedServer.start(folder / "server", root_base=folder / "root")
         self._service = Service(folder, self._server.url)
-        self._service.set(HPO_LEASE_SECONDS=LEASE_SECONDS, TEST_EPOCH_SECONDS=0.03)
+        self._tally = folder / "tally"
+        self._service.set(
+            HPO_LEASE_SECONDS=LEASE_SECONDS, TEST_EPOCH_SECONDS=EPOCH_SECONDS, TEST_TALLY=self._tally
+        )
         self._agents: dict[Running, Proxy] = {}
-        self._faults: list[tuple[str, Callable[[], bool], int]] = [
-            ("trainer killed", self._kill_trainer, 8),
-            ("template killed", self._kill_template, 3),
-            ("agent killed", self._kill_agent, 4),
-            ("agent terminated", self._terminate_agent, 3),
-            ("agent cut off the database", self._cut_off, 2),
-            ("PostgreSQL crashed and restarted", self._crash_database, 1),
-        ]
+        # How often each comes in a deck, from which they are drawn: so every kind occurs soon and often.
+        self._faults: dict[Callable[[], None], tuple[str, int]] = {
+            self._kill_trainer: ("trainer killed", 4),
+            self._kill_template: ("template killed", 2),
+            self._kill_agent: ("agent killed", 2),
+            self._terminate_agent: ("agent terminated", 2),
+            self._cut_off: ("agent cut off the database", 1),
+            self._crash_database: ("PostgreSQL crashed and restarted", 1),
+        }
+        self._deck: list[Callable[[], None]] = []
 
     def run(self, seconds: float = 0.0) -> Report:
         """Drive the study to its end, injecting faults until then and for at least `seconds`."""
@@ -113,16 +119,13 @@ class Chaos:
             "SELECT count(*) FROM trials t WHERE NOT EXISTS (SELECT 1 FROM hpo.trials h WHERE h.trial_id = t.trial_id)"
         )
         assert known == shares + strays
-        one = service.rows
-        self.report.failed = one("SELECT count(*) FROM hpo.trials WHERE outcome IN ('bug', 'lost', 'hung')")[
-            0
-        ][0]
-        self.report.attempts = one("SELECT count(*) FROM hpo.attempts")[0][0]
-        self.report.lost = one("SELECT count(*) FROM hpo.attempts WHERE outcome = 'lost'")[0][0]
-        self.report.epochs = one("SELECT count(*) FROM hpo.epochs")[0][0]
-        self.report.retrained = (
-            one("SELECT coalesce(sum(epochs), 0) FROM hpo.attempts")[0][0] - self.report.epochs
-        )
+        assert list((service.folder / "checkpoints" / "s").glob("trial-*")) == [], "left checkpoints"
+        one, report = service.value, self.report
+        report.failed = one("SELECT count(*) FROM hpo.trials WHERE outcome IN ('bug', 'lost', 'hung')")
+        report.attempts = one("SELECT count(*) FROM hpo.attempts")
+        report.lost = one("SELECT count(*) FROM hpo.attempts WHERE outcome = 'lost'")
+        report.epochs = one("SELECT count(*) FROM hpo.epochs")
+        report.retrained = len(self._tally.read_text().splitlines()) - report.epochs
 
     def close(self) -> list[str]:
         """End everything; returns the processes that outlived their agent."""
@@ -144,7 +147,7 @@ class Chaos:
         proxy = Proxy(self._server.place.socket)
         self._service.set(HPO_STORAGE=f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
         running = self._service.launch(
-            "Counted",
+            "Tallied",
             "--trials", self.report.trials, "--epochs", EPOCHS, "--workers", SLOTS,
             "--max-lost", 1000, "--sampler", "random",
         )  # fmt: skip
@@ -159,59 +162,62 @@ class Chaos:
             self._launch()
 
     def _inject(self) -> None:
-        names = [fault[0] for fault in self._faults]
-        weights = [fault[2] for fault in self._faults]
-        name = self._random.choices(names, weights)[0]
-        fault = next(f for n, f, _ in self._faults if n == name)
-        with suppress(psutil.NoSuchProcess, ProcessLookupError, StopIteration):
-            if fault():
-                self.report.faults[name] += 1
+        if not self._deck:
+            self._deck = [fault for fault, (_, often) in self._faults.items() for _ in range(often)]
+            self._random.shuffle(self._deck)
+        # What it would hit may just have ended: then it is drawn again.
+        with suppress(psutil.NoSuchProcess, ProcessLookupError, LookupError, StopIteration):
+            self._deck[-1]()
+            self.report.faults[self._faults[self._deck.pop()][0]] += 1
 
-    def _kill_trainer(self) -> bool:
-        trainers = [
-            trainer
-            for running in self._agents
-            for template in psutil.Process(running.pid).children()
-            for trainer in template.children()
-        ]
-        if not trainers:
-            return False
-        self._random.choice(trainers).kill()
-        return True
+    def _kill_trainer(self) -> None:
+        self._random.choice(list(self._trainers())).kill()
 
-    def _kill_template(self) -> bool:
+    def _kill_template(self) -> None:
         self._any_agent().template.kill()
-        return True
 
-    def _kill_agent(self) -> bool:
+    def _kill_agent(self) -> None:
         self._any_agent().kill()
-        return True
 
-    def _terminate_agent(self) -> bool:
+    def _terminate_agent(self) -> None:
         running = self._any_agent()
         running.send_signal(signal.SIGTERM)
         began = time.monotonic()
         self._service.await_(lambda: not running.alive, 20)
-        assert time.monotonic() - began < 15, "SIGTERM was obeyed too late"
-        return True
+        assert time.monotonic() - began < 10, "SIGTERM was obeyed too late"
+        held = self._service.rows(
+            "SELECT * FROM hpo.attempts a JOIN hpo.agents g USING (agent_id) WHERE g.pid = :p AND a.ended_at IS NULL",
+            p=running.pid,
+        )
+        assert held == [], "leases were kept"
 
-    def _cut_off(self) -> bool:
+    def _cut_off(self) -> None:
         """For longer than a lease: the agent is fenced, and finds out when it is back."""
         proxy = self._agents[self._any_agent()]
         proxy.cut()
         time.sleep(LEASE_SECONDS + 1.5)
         proxy.heal()
-        return True
 
-    def _crash_database(self) -> bool:
+    def _crash_database(self) -> None:
         pid = int((self._server.place.data / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGQUIT)
         time.sleep(self._random.uniform(0.2, 2.0))
         self._server.ensure_running()
-        return True
+
+    def _trainers(self) -> Iterator[psutil.Process]:
+        for running in self._agents:
+            with suppress(psutil.NoSuchProcess):
+                for template in psutil.Process(running.pid).children():
+                    yield from template.children()
 
     def _any_agent(self) -> Running:
-        return self._random.choice(list(self._agents))
+        """One that trains: another would only begin later."""
+        return self._random.choice([running for running in self._agents if self._joined(running)])
+
+    def _joined(self, running: Running) -> bool:
+        return bool(
+            self._service.rows("SELECT 1 FROM hpo.agents WHERE pid = :p AND ended_at IS NULL", p=running.pid)
+        )
 
     def _extend(self) -> None:
         self.report.trials += 50

@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -56,6 +57,15 @@ class Counted(Objective):
 
     def close(self, params: Params, run: Run, epoch: int, total: int) -> None:
         run.report(loss=(params["x"] - 2) ** 2 + 1 / epoch, total=total)
+
+
+class Tallied(Counted):
+    """Notes each epoch in the file `TEST_TALLY` when it has been trained, whatever becomes of it."""
+
+    def close(self, params: Params, run: Run, epoch: int, total: int) -> None:
+        with Path(os.environ["TEST_TALLY"]).open("a") as tally:
+            tally.write(f"{epoch}\n")
+        super().close(params, run, epoch, total)
 
 
 class Moody(Counted):

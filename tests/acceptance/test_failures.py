@@ -84,6 +84,18 @@ def test_a_trial_that_kills_its_process_is_given_up_after_three(service: Service
     assert [trial.state for trial in service.study().trials] == [TrialState.FAIL]
 
 
+def test_a_trial_that_hangs_is_ended(service: Service) -> None:
+    hanging = ("--hung-after", "1s", "--max-lost", 1, "--max-failed", 1)
+    ended = service.launched("Moody", "--workers", 1, "--param", "mood=hang", "--trials", 1, *hanging)
+    assert ended.code == 1
+    assert "no progress for 1 s" in ended.complaint
+    (trial,) = service.rows("SELECT outcome, told, epochs FROM hpo.trials")
+    assert tuple(trial) == ("hung", True, 1)
+    assert service.value("SELECT outcome FROM hpo.attempts") == "hung"
+    (shown,) = rows_of(service.hpo("trials", "--study", "s", "--csv"))
+    assert (shown["state"], "no progress for 1 s" in shown["why"]) == ("hung", True)
+
+
 def test_a_full_disk_stops_the_launch_and_loses_nothing(service: Service) -> None:
     service.set(TEST_ILL="disk")
     full = service.launched("Moody", "--workers", 1, "--trials", 2, "--param", "mood=fine")

@@ -1,0 +1,58 @@
+"""Objectives that burden their host: they print without end, or take more memory than they should."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution
+
+from objectives.base import Objective, Params, Run
+
+GATE = Path(os.environ.get("TEST_GATE", "/"))
+"""A file for which `Loud` waits in its second epoch, so that a test can look at the first."""
+
+RAW = b"NUL \0, not UTF-8 \xff, UTF-8 caf\xc3\xa9"
+
+
+class Loud(Objective):
+    """Prints what its parameter says in the first epoch, and a line in each."""
+
+    metric, direction, epochs = "loss", "minimize", 3
+    space = {"prints": CategoricalDistribution(["raw", "much", "flood", "little"])}
+
+    def train(self, params: Params, run: Run) -> None:
+        for epoch in run.epochs():
+            if epoch == 1:
+                self.print(params["prints"])
+            os.write(1, f"epoch {epoch} has ended\n".encode())
+            while epoch == 2 and not GATE.exists():
+                run.tick(0, 1)
+                time.sleep(0.02)
+            run.report(loss=1.0 / epoch)
+
+    def print(self, what: str) -> None:
+        match what:
+            case "raw":
+                os.write(1, RAW + b"\n")
+            case "much":
+                for line in range(3000):
+                    os.write(1, f"line {line:5} of {'many ' * 8}\n".encode())
+            case "flood":
+                for _ in range(9):
+                    os.write(1, b"x" * (1 << 20))
+
+
+class Greedy(Objective):
+    """Takes 2 GiB in the trial that is greedy."""
+
+    metric, direction, epochs = "loss", "minimize", 2
+    space = {"greedy": CategoricalDistribution(["no", "yes"])}
+    first = [{"greedy": "no"}, {"greedy": "yes"}, {"greedy": "no"}]
+
+    def train(self, params: Params, run: Run) -> None:
+        for epoch in run.epochs():
+            kept = np.ones(2 << 30 if params["greedy"] == "yes" else 1 << 20, dtype=np.uint8)
+            run.report(loss=float(kept[0]) / epoch)

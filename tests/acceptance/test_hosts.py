@@ -1,0 +1,80 @@
+"""Hosts whose clocks and time zones disagree, and signals that reach every process of a host."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psutil
+
+from tests.acceptance.service import Running, Service
+
+SHIFTED = """
+import datetime, os, time
+shift = float(os.environ.get("TEST_CLOCK_SHIFT", "0"))
+real_time, real_datetime = time.time, datetime.datetime
+time.time = lambda: real_time() + shift
+time.time_ns = lambda: int(time.time() * 1e9)
+class Shifted(real_datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return real_datetime.now(tz) + datetime.timedelta(seconds=shift)
+datetime.datetime = Shifted
+"""
+"""A `sitecustomize` that sets the clock of every Python process wrong."""
+
+
+def shift_clocks(service: Service, folder: Path) -> None:
+    (folder / "sitecustomize.py").write_text(SHIFTED)
+    service.set(PYTHONPATH=folder)
+
+
+def test_two_hosts_hours_apart(service: Service, tmp_path: Path) -> None:
+    """Leases go by the database's clock, so neither takes the other's trials."""
+    shift_clocks(service, tmp_path)
+    service.set(HPO_LEASE_SECONDS=2, TEST_EPOCH_SECONDS=0.1)
+    agents: list[Running] = []
+    for zone, shift in (("Asia/Tokyo", 5 * 3600), ("America/Los_Angeles", -7 * 3600)):
+        service.set(TZ=zone, TEST_CLOCK_SHIFT=shift)
+        agents.append(
+            service.launch("Counted", "--trials", 8, "--workers", 1, "--epochs", 10, "--pruner", "none")
+        )
+        service.await_epoch(1, trials=len(agents))
+    assert [agent.wait().code for agent in agents] == [0, 0]
+    service.check_books(8, epochs=10)
+    outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")]
+    assert outcomes == ["complete"] * 8
+    # It lasted for several leases, and all times that are kept are the database's.
+    (lasted,) = service.rows(
+        "SELECT extract(epoch FROM max(ended_at) - min(started_at)) AS seconds,"
+        " clock_timestamp() - max(ended_at) < interval '1 minute' AS now FROM hpo.attempts"
+    )
+    assert (lasted.seconds > 4, lasted.now) == (True, True)
+
+
+def test_sigterm_for_every_process_is_nobody_s_fault(service: Service) -> None:
+    """As service managers send it: the trainers that it ends do not count as lost."""
+    for _ in range(3):
+        service.set(TEST_EPOCH_SECONDS=0.2)
+        agent = service.launch("Counted", "--trials", 2, "--workers", 2, "--epochs", 30, "--pruner", "none")
+        service.await_(lambda: len(service.trainers()) == 2)
+        for process in service.processes():
+            process.terminate()
+        assert agent.wait(10).code == 130
+    attempts = service.rows("SELECT outcome FROM hpo.attempts")
+    assert [attempt.outcome for attempt in attempts] == ["released"] * 6
+    service.set(TEST_EPOCH_SECONDS=0)
+    assert service.hpo("launch", "--study", "s").code == 0
+    service.check_books(2, epochs=30)
+
+
+def test_trainers_that_are_held_end_with_their_agent(service: Service) -> None:
+    service.set(TEST_EPOCH_SECONDS=0.1)
+    agent = service.launch("Counted", "--trials", 2, "--workers", 2, "--epochs", 100, "--pruner", "none")
+    service.await_epoch(2, trials=2)
+    assert service.hpo("pause", "--study", "s").code == 0
+    newest = "SELECT extract(epoch FROM clock_timestamp() - max(created_at)) FROM hpo.epochs"
+    service.await_(lambda: service.value(newest) > 1.5)
+    assert len([p for p in service.processes() if psutil.Process(agent.pid) in p.parents()]) == 3
+    agent.send_signal(signal.SIGKILL)
+    service.await_(lambda: not service.processes(), timeout=5.0)

@@ -1,0 +1,100 @@
+"""Memory, disk and patience have limits, and one trial that passes them costs the others nothing."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from tests.acceptance.service import Running, Service
+
+GREEDY = Path(__file__).with_name("objectives_that_burden.py")
+EPOCHS = 40
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """What each trial's checkpoints take."""
+    return {
+        trial.name: sum(file.stat().st_size for file in trial.iterdir()) for trial in folder.glob("trial-*")
+    }
+
+
+def interrupted(service: Service, workers: int) -> Path:
+    """The checkpoints of as many trials as workers, all of them waiting."""
+    service.set(TEST_EPOCH_SECONDS=0.05)
+    agent = service.launch(
+        "Counted", "--trials", workers, "--workers", workers, "--epochs", EPOCHS, "--pruner", "none"
+    )
+    service.await_epoch(3, trials=workers)
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait(10).code == 130
+    service.set(TEST_EPOCH_SECONDS=0)
+    return service.folder / "checkpoints" / "s"
+
+
+def test_a_greedy_trial_ends_as_out_of_memory(service: Service) -> None:
+    ended = service.hpo(
+        "launch", "--study", "s", "--objective", f"{GREEDY}:Greedy", "--trials", 3, "--workers", 1,
+        "--memory-per-worker", "512M", "--pruner", "none",
+    )  # fmt: skip
+    assert (ended.code, ended.err) == (0, "")
+    outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.trials ORDER BY number")]
+    assert outcomes == ["complete", "oom", "complete"]
+
+
+def test_a_hanging_trial_is_given_up_in_the_end(service: Service) -> None:
+    ended = service.launched(
+        "Moody", "--param", "mood=hang", "--workers", 1, "--trials", 1,
+        "--hung-after", "1s", "--max-lost", 2, "--max-failed", 1,
+    )  # fmt: skip
+    assert ended.code == 1
+    assert "lost 2 times, the last time: no progress for 1 s" in ended.complaint
+    attempts = service.rows("SELECT outcome, resumed_from FROM hpo.attempts ORDER BY attempt_id")
+    assert [(a.outcome, a.resumed_from) for a in attempts] == [("hung", 0), ("hung", 1)]
+    (trial,) = service.rows("SELECT outcome, told FROM hpo.trials")
+    assert (trial.outcome, trial.told) == ("hung", True)
+
+
+def test_a_quota_is_kept_at_the_smallest_loss(service: Service) -> None:
+    folder = interrupted(service, workers=4)
+    before = sizes(folder)
+    assert len(before) == 4
+    quota = sum(before.values()) // 2
+    service.set(TEST_EPOCH_SECONDS=0.02)
+    agent: Running = service.start(
+        "launch", "--study", "s", "--workers", 1, "--checkpoint-quota", quota, "--pruner", "none"
+    )
+    service.await_(lambda: sum(sizes(folder).values()) <= quota)
+    kept = sizes(folder)
+    assert kept
+    assert agent.wait().code == 0
+    service.check_books(4, EPOCHS)
+    resumed = service.rows(
+        "SELECT token, resumed_from FROM hpo.attempts WHERE outcome = 'complete' ORDER BY token"
+    )
+    began_again = {f"trial-{row.token}" for row in resumed if row.resumed_from == 0}
+    assert began_again == set(before) - set(kept)
+    assert sizes(folder) == {}
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(service: Service) -> None:
+    folder = interrupted(service, workers=1)
+    (older, newest) = sorted(folder.glob("trial-*/epoch-*.npz"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    newest.write_bytes(content)
+    assert service.hpo("launch", "--study", "s").code == 0
+    service.check_books(1, EPOCHS)
+    resumed = service.value("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'")
+    assert resumed == int(older.stem.partition("-")[2])
+
+
+def test_checkpoints_of_another_database_are_not_continued(service: Service) -> None:
+    """A home outlives a database: its shares had the same numbers."""
+    folder = interrupted(service, workers=1)
+    (left,) = folder.glob("trial-*")
+    service.rows("TRUNCATE studies, hpo.studies RESTART IDENTITY CASCADE")
+    assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
+    assert [row.token for row in service.rows("SELECT token FROM hpo.trials")] == [1]
+    assert left.name == "trial-1"
+    service.check_books(1, epochs=4)
+    assert service.value("SELECT resumed_from FROM hpo.attempts") == 0

@@ -1,0 +1,111 @@
+"""`hpo logs`: what every attempt printed, killed ones included, bounded in size, and followed while it runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+from tests.acceptance.service import Running, Service
+
+LOUD = Path(__file__).with_name("objectives_that_burden.py")
+
+
+def launch(service: Service, prints: str, trials: int = 1, opened: bool = True) -> Running:
+    gate = service.folder / "gate"
+    if opened:
+        gate.touch()
+    service.set(TEST_GATE=gate)
+    return service.start(
+        "launch", "--study", "s", "--objective", f"{LOUD}:Loud", "--trials", trials, "--workers", 1,
+        "--param", f"prints={prints}", "--pruner", "none",
+    )  # fmt: skip
+
+
+def shown(service: Service, *arguments: object) -> str:
+    logs = service.hpo("logs", "--study", "s", *arguments)
+    assert (logs.code, logs.err) == (0, "")
+    return logs.out
+
+
+def test_of_one_trial_and_of_all(service: Service) -> None:
+    assert launch(service, "little", trials=2).wait().code == 0
+    everything = shown(service)
+    assert re.findall(r"^== trial (\d), attempt \d+ on \S+ slot 0 \(.*\), complete$", everything, re.M) == [
+        "0",
+        "1",
+    ]
+    assert everything.count("epoch 3 has ended\n") == 2
+    assert shown(service, "--trial", 1).count("==") == 1
+    unknown = service.hpo("logs", "--study", "s", "--trial", 7)
+    assert (unknown.code, unknown.out) == (2, "")
+    assert "no trial 7" in unknown.complaint
+    assert list((service.folder / "home" / "logs" / "s").glob("trial-*")) == []
+
+
+def test_bytes_that_are_no_text(service: Service) -> None:
+    assert launch(service, "raw").wait().code == 0
+    text = shown(service)
+    assert "NUL ?, not UTF-8 ?, UTF-8 café\nepoch 1 has ended\n" in text
+    assert "only its end" not in text
+
+
+def test_much_is_kept_by_its_end(service: Service) -> None:
+    assert launch(service, "much").wait().code == 0
+    text = shown(service)
+    assert "(only its end was kept)" in text
+    assert "line  2999" in text
+    assert "line     0" not in text
+    (kept,) = service.rows("SELECT octet_length(tail) AS tail, bytes FROM hpo.attempt_logs")
+    assert kept.tail == 64 * 1024
+    assert kept.bytes > 150_000
+
+
+def test_a_flood_does_not_fill_the_disk(service: Service) -> None:
+    agent = launch(service, "flood", opened=False)
+    service.await_epoch(1)
+    folder = service.folder / "home" / "logs" / "s"
+    service.await_(lambda: sum(path.stat().st_size for path in folder.glob("trial-*")) < 1 << 20)
+    (service.folder / "gate").touch()
+    assert agent.wait().code == 0
+    assert shown(service).endswith("epoch 1 has ended\nepoch 2 has ended\nepoch 3 has ended\n")
+    assert service.value("SELECT bytes FROM hpo.attempt_logs") == 9 * (1 << 20) + 3 * len(
+        "epoch 1 has ended\n"
+    )
+
+
+def test_following_ends_with_the_study(service: Service) -> None:
+    agent = launch(service, "raw", trials=2, opened=False)
+    service.await_epoch(1)
+    followed = service.start("logs", "--study", "s", "-f")
+    service.await_(lambda: "epoch 2 has ended" in followed.output())
+    (service.folder / "gate").touch()
+    assert agent.wait().code == 0
+    ended = followed.wait(15)
+    assert (ended.code, ended.err) == (0, "")
+    # Every line once, in whatever pieces they came.
+    for epoch in (1, 2, 3):
+        assert ended.out.count(f"epoch {epoch} has ended\n") == 2
+    assert ended.out.count("NUL ?") == 2
+    assert ended.out.count("== trial") == 2
+
+
+def test_what_killed_ones_printed_last(service: Service) -> None:
+    """Of a trainer that was killed, and of an agent that was: the next one of its host keeps it."""
+    agent = launch(service, "raw", opened=False)
+    service.await_epoch(1)
+    (trainer,) = service.trainers()
+    os.kill(trainer, signal.SIGKILL)
+    service.await_(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE resumed_from = 1"))
+    files = service.folder / "home" / "logs" / "s"
+    # Printed, and not yet looked at by the agent.
+    service.await_(lambda: any("epoch 2" in path.read_text() for path in files.glob("trial-*-2.log")))
+    agent.kill()
+    assert launch(service, "raw").wait().code == 0
+    parts = re.split(r"^== trial 0.*, (\w+).*\n", shown(service), flags=re.M)
+    assert parts[1::2] == ["lost", "lost", "complete"]
+    assert "NUL ?" in parts[2]
+    assert parts[4] == "epoch 2 has ended\n"
+    assert parts[6] == "epoch 2 has ended\nepoch 3 has ended\n"
+    assert list(files.glob("trial-*")) == []

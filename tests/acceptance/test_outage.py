@@ -1,0 +1,162 @@
+"""The database goes away: training goes on, and afterwards everything is told, nothing twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from storage.embedded import EmbeddedServer
+from storage.engine import open_database
+from tests.acceptance.proxy import Proxy
+from tests.acceptance.service import Running, Service
+
+EPOCHS = 16
+
+
+@pytest.fixture
+def proxy(postgres_server: EmbeddedServer) -> Iterator[Proxy]:
+    proxy = Proxy(postgres_server.place.socket)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def server(open_folder: Path) -> Iterator[EmbeddedServer]:
+    """A PostgreSQL that may be killed."""
+    with EmbeddedServer.start(open_folder / "home", root_base=open_folder / "root") as server:
+        open_database(server.url, Path("unused")).close()
+        yield server
+
+
+def begin(service: Service, storage: str, trials: int = 1) -> Running:
+    """A study in the midst of its first trial, with its database behind `storage`."""
+    service.set(TEST_EPOCH_SECONDS=0.1)
+    agent = service.launch(
+        "Counted", "--trials", trials, "--workers", 1, "--epochs", EPOCHS, "--pruner", "none",
+        "--storage", storage,
+    )  # fmt: skip
+    service.await_epoch(3)
+    return agent
+
+
+def through(proxy: Proxy, service: Service) -> str:
+    database = make_url(service.url).database
+    return f"postgresql://postgres@127.0.0.1:{proxy.port}/{database}"
+
+
+def checkpointed(service: Service) -> int:
+    """Epochs that the trial has on disk."""
+    files = (service.folder / "checkpoints" / "s").glob("trial-*/epoch-*.npz")
+    return max((int(file.stem.partition("-")[2]) for file in files), default=0)
+
+
+def await_training_goes_on(service: Service) -> None:
+    """Two epochs more on disk than the database knows of."""
+    known = service.value("SELECT max(epochs) FROM hpo.trials")
+    service.await_(lambda: checkpointed(service) >= known + 2)
+
+
+def test_the_same_attempt_outlives_an_outage(service: Service, proxy: Proxy) -> None:
+    agent = begin(service, through(proxy, service))
+    proxy.cut()
+    await_training_goes_on(service)
+    proxy.heal()
+    ended = agent.wait()
+    assert (ended.code, ended.err) == (0, "")
+    assert "training goes on" in ended.out
+    service.check_books(1, EPOCHS)
+    (attempt,) = service.rows("SELECT outcome, epochs FROM hpo.attempts")
+    assert (attempt.outcome, attempt.epochs) == ("complete", EPOCHS)
+
+
+def test_the_same_attempt_outlives_a_lease_that_nobody_could_take(service: Service, proxy: Proxy) -> None:
+    """All agents lose the database at once: the first to be back must not judge the others."""
+    service.set(HPO_LEASE_SECONDS=2)
+    agents = [begin(service, through(proxy, service), trials=2)]
+    agents.append(service.start("worker", "--study", "s", "--slots", 1, "--storage", through(proxy, service)))
+    service.await_epoch(1, trials=2)
+    proxy.cut()
+    expired = "SELECT count(*) FROM hpo.attempts WHERE ended_at IS NULL AND lease_until < clock_timestamp()"
+    service.await_(lambda: service.value(expired) == 2)
+    proxy.heal()
+    assert [agent.wait().code for agent in agents] == [0, 0]
+    service.check_books(2, EPOCHS)
+    assert [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")] == ["complete"] * 2
+
+
+def test_an_agent_that_comes_back_too_late_is_fenced(service: Service, proxy: Proxy) -> None:
+    service.set(HPO_LEASE_SECONDS=2)
+    late = begin(service, through(proxy, service))
+    proxy.cut()
+    await_training_goes_on(service)
+    service.set(TEST_EPOCH_SECONDS=0.05)
+    other = service.start("worker", "--study", "s", "--slots", 1)
+    service.await_(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE resumed_from > 0"))
+    proxy.heal()
+    ended = late.wait()
+    assert (ended.code, ended.trial_lines) == (0, [])
+    assert "trained by another agent now" in ended.out
+    assert len(other.wait().trial_lines) == 1
+    service.check_books(1, EPOCHS)
+    attempts = service.rows("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")
+    assert [attempt.outcome for attempt in attempts] == ["lost", "complete"]
+    # However late its trainer still wrote there.
+    assert list((service.folder / "checkpoints" / "s").glob("trial-*")) == []
+
+
+def test_the_database_crashes_and_comes_back(tmp_path: Path, server: EmbeddedServer) -> None:
+    service = Service(tmp_path, server.url)
+    try:
+        agent = begin(service, server.url, trials=2)
+        postmaster = int((server.place.data / "postmaster.pid").read_text().split()[0])
+        before = checkpointed(service)
+        os.kill(postmaster, signal.SIGQUIT)
+        service.await_(lambda: checkpointed(service) >= before + 2)
+        server.ensure_running()
+        ended = agent.wait()
+        assert (ended.code, ended.err) == (0, "")
+        service.check_books(2, EPOCHS)
+        assert {row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")} == {"complete"}
+    finally:
+        assert service.close() == []
+
+
+def test_sigterm_while_the_database_does_not_answer(service: Service, proxy: Proxy) -> None:
+    agent = begin(service, through(proxy, service))
+    proxy.cut()
+    await_training_goes_on(service)
+    began = time.monotonic()
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait(10.0).code in (1, 130)
+    assert time.monotonic() - began < 10.0
+    service.await_(lambda: not service.processes(), timeout=5.0)
+    reached = checkpointed(service)
+    known = service.value("SELECT epochs FROM hpo.trials")
+    assert reached > known
+    service.set(TEST_EPOCH_SECONDS=0)
+    assert service.hpo("launch", "--study", "s").code == 0
+    service.check_books(1, EPOCHS)
+    resumed = service.value("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'")
+    # Epochs that only the disk knew of count: they were not trained again.
+    assert resumed == reached
+
+
+def test_sigterm_while_the_objective_loads_ends_the_embedded_server(
+    service: Service, open_folder: Path
+) -> None:
+    slow = service.folder / "slow.py"
+    slow.write_text("import time\ntime.sleep(60)\n")
+    del service.environment["HPO_STORAGE"]
+    service.set(HPO_HOME=open_folder / "home")
+    agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
+    service.await_(lambda: any("hpo.template" in process.cmdline() for process in service.processes()))
+    assert any(process.name() == "postgres" for process in service.processes())
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait(10.0).code == 130
+    service.await_(lambda: not service.processes(), timeout=5.0)

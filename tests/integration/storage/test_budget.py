@@ -1,0 +1,180 @@
+"""The budget against a real PostgreSQL: exact under many agents, and repeatable after a lost answer."""
+
+from __future__ import annotations
+
+import math
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from storage import budget, control, leases
+from storage.budget import FAILED, FINISHED, Claim, NoWork
+from storage.engine import Database
+from tests.integration.storage.ledger import Ledger
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    return Ledger(database)
+
+
+def test_many_agents_never_exceed_the_budget(database: Database, storage_url: str) -> None:
+    """Eight connections at once; trials finish, fail, are lost and given back as a seed has it."""
+    trials, agents = 40, 8
+    ledger = Ledger(database, trials)
+    engine = create_engine(storage_url, pool_size=agents)
+    exceeded: list[budget.Counts] = []
+
+    def work(seed: int) -> int:
+        draw = random.Random(seed)
+        settled = 0
+        with engine.begin() as c:
+            agent_id, _ = leases.join(c, ledger.study_id, "here", seed, f"boot:{seed}:1.00", 1, {})
+        while True:
+            with engine.begin() as c:
+                claim = budget.claim(c, ledger.study_id, agent_id, "here", 0, "cpu:0", 60.0)
+                counts = budget.count(c, ledger.study_id)
+            if counts.finished + counts.running > trials:
+                exceeded.append(counts)
+            if claim is NoWork.DONE:
+                return settled
+            if isinstance(claim, NoWork):
+                continue
+            ending = draw.choice([*FINISHED, *FINISHED, "bug", "release", "lose"])
+            with engine.begin() as c:
+                if ending == "release":
+                    leases.release(c, claim.attempt_id)
+                elif ending == "lose":
+                    leases.lose(c, claim.attempt_id, "killed", 3)
+                else:
+                    leases.settle(c, claim.attempt_id, ending, 0.5)
+                    settled += ending in FINISHED
+
+    with ThreadPoolExecutor(agents) as threads:
+        settled = list(threads.map(work, range(agents)))
+    engine.dispose()
+    assert exceeded == []
+    assert sum(settled) == trials
+    counts = ledger.count()
+    assert (counts.finished, counts.left, counts.running, counts.waiting) == (trials, 0, 0, 0)
+    with database.engine.connect() as c:
+        ordinals = list(c.execute(text("SELECT ordinal FROM hpo.trials ORDER BY ordinal")).scalars())
+    assert ordinals == list(range(counts.finished + counts.failed))
+
+
+def test_a_claim_repeated_for_its_slot_is_the_same(ledger: Ledger) -> None:
+    first = ledger.claimed(slot=0)
+    again = ledger.claimed(slot=0)
+    assert (again.attempt_id, again.token) == (first.attempt_id, first.token)
+    # The first may have had its trial created; the second must look for it.
+    assert (first.fresh, again.fresh) == (True, False)
+    assert ledger.claimed(slot=1).token != first.token
+
+
+def test_ordinals_and_seeds_follow_each_other(ledger: Ledger) -> None:
+    claims = [ledger.claimed(slot) for slot in range(3)]
+    assert [claim.ordinal for claim in claims] == [0, 1, 2]
+    assert len({claim.seed for claim in claims}) == 3
+
+
+def test_why_there_is_no_work(ledger: Ledger) -> None:
+    claims = [ledger.claimed(slot) for slot in range(3)]
+    assert ledger.claim(slot=3) is NoWork.ELSEWHERE
+    ledger.do(control.pause, ledger.study_id)
+    assert ledger.claim(slot=3) is NoWork.PAUSED
+    ledger.do(control.stop, ledger.study_id)
+    assert ledger.claim(slot=3) is NoWork.STOPPED
+    ledger.do(control.resume, ledger.study_id)
+    for claim in claims:
+        ledger.do(leases.settle, claim.attempt_id, "complete", 0.5)
+    assert ledger.claim(slot=3) is NoWork.DONE
+    ledger.do(budget.set_budget, ledger.study_id, 4)
+    assert ledger.claimed(slot=3).ordinal == 3
+    assert ledger.do(budget.claim, 999, ledger.agent_id, "here", 0, "cpu:0", 60.0) is NoWork.STOPPED
+
+
+@pytest.mark.parametrize("outcome", [*FINISHED, *FAILED])
+def test_only_finished_trials_count(ledger: Ledger, outcome: str) -> None:
+    ledger.do(leases.settle, ledger.claimed().attempt_id, outcome, None)
+    counts = ledger.count()
+    assert (counts.finished, counts.failed) == ((1, 0) if outcome in FINISHED else (0, 1))
+    assert counts.left == 3 - counts.finished
+
+
+def test_what_was_begun_goes_on_before_anything_new(ledger: Ledger) -> None:
+    begun, other = ledger.claimed(slot=0), ledger.claimed(slot=1)
+    ledger.do(leases.attach, begun.attempt_id, 7, 0, {"x": 1.5})
+    ledger.do(leases.release, begun.attempt_id)
+    assert ledger.count().waiting == 1
+    resumed = ledger.claimed(slot=0, agent=ledger.join())
+    assert (resumed.token, resumed.ordinal, resumed.seed) == (begun.token, begun.ordinal, begun.seed)
+    assert (resumed.trial_id, resumed.number, resumed.params) == (7, 0, {"x": 1.5})
+    assert resumed.attempt_id != begun.attempt_id
+    assert not resumed.fresh
+    assert ledger.count().running == 2
+    assert other.token != begun.token
+
+
+def test_a_decision_is_made_once(ledger: Ledger) -> None:
+    claim = ledger.claimed()
+    assert ledger.do(budget.decide, claim.token, "complete", 0.5, None, None)
+    assert not ledger.do(budget.decide, claim.token, "bug", None, "broken", "Traceback")
+    trial = ledger.trial(claim)
+    assert (trial.outcome, trial.value, trial.error) == ("complete", 0.5, None)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None])
+def test_a_value_that_is_no_number_is_none(ledger: Ledger, value: float | None) -> None:
+    claim = ledger.claimed()
+    ledger.do(budget.decide, claim.token, "diverged", value, None, None)
+    assert ledger.trial(claim).value is None
+
+
+def test_what_optuna_has_not_been_told(ledger: Ledger) -> None:
+    claims = [ledger.claimed(slot) for slot in range(3)]
+    for index, claim in enumerate(claims[:2]):
+        ledger.do(leases.attach, claim.attempt_id, 100 + index, index, {})
+    for claim in claims:
+        ledger.do(leases.settle, claim.attempt_id, "complete", 0.25)
+    # The third was never created in Optuna: there is nothing to tell.
+    untold = ledger.do(budget.untold, ledger.study_id)
+    assert [(u.trial_id, u.number, u.outcome, u.value) for u in untold] == [
+        (100, 0, "complete", 0.25),
+        (101, 1, "complete", 0.25),
+    ]
+    assert ledger.do(budget.untold, ledger.study_id, 30.0) == []
+    assert ledger.do(budget.untold_of_attempt, claims[1].attempt_id) == untold[1:]
+    ledger.do(budget.told, claims[0].token)
+    assert ledger.do(budget.untold, ledger.study_id) == untold[1:]
+
+
+def test_the_same_bug_again_and_again(ledger: Ledger) -> None:
+    def fail(error: str) -> None:
+        ledger.do(leases.settle, ledger.claimed().attempt_id, "bug", None, error, f"Traceback of {error}")
+
+    def same_bug() -> tuple[str, str] | None:
+        return ledger.do(budget.same_bug, ledger.study_id, ledger.agent_id, 2)
+
+    fail("one")
+    fail("two")
+    assert same_bug() is None
+    fail("one")
+    assert same_bug() == ("one", "Traceback of one")
+    assert ledger.do(budget.failed_since, ledger.study_id, ledger.agent_id) == (3, "one")
+    # An agent that begins now finds a mended objective, as far as it knows.
+    later = ledger.join()
+    assert ledger.do(budget.same_bug, ledger.study_id, later, 2) is None
+    assert ledger.do(budget.failed_since, ledger.study_id, later) == (0, "")
+    # Where anything has finished, the objective works.
+    ledger.do(leases.settle, ledger.claimed().attempt_id, "pruned", 0.5)
+    assert same_bug() is None
+
+
+def test_a_claim_says_what_it_is(ledger: Ledger) -> None:
+    claim = ledger.claimed(slot=1)
+    assert isinstance(claim, Claim)
+    attempt = ledger.attempt(claim)
+    assert (attempt.slot, attempt.device, attempt.host, attempt.outcome) == (1, "cpu:1", "here", None)
+    assert (claim.trial_id, claim.number, claim.params) == (None, None, None)

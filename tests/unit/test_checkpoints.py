@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import errno
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpo import checkpoints
+from hpo.checkpoints import CheckpointFolder, trial_folder
+from hpo.errors import DiskFullError
+from hpo.messages import EpochRecord
+
+
+def history(epochs: int) -> list[EpochRecord]:
+    return [
+        EpochRecord(epoch, {"loss": 1 / epoch, "val_accuracy": 0.5}, 0.1) for epoch in range(1, epochs + 1)
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> CheckpointFolder:
+    return trial_folder(tmp_path, "study", 7)
+
+
+def test_comes_back_to_the_last_bit(folder: CheckpointFolder) -> None:
+    state = {
+        "kernel": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32),
+        "step": np.array(12, dtype=np.int64),
+        "epoch": 2,
+        "rate": 0.1 + 0.2,
+        "best": math.inf,
+        "name": "adam",
+        "order": [3, 1, 2],
+    }
+    assert folder.newest() is None
+    folder.write(history(2), state)
+    found = folder.newest()
+    assert found is not None
+    assert (found.epoch, list(found.history)) == (2, history(2))
+    assert found.state.keys() == state.keys()
+    for name, value in state.items():
+        if isinstance(value, np.ndarray):
+            assert found.state[name].dtype == value.dtype
+            np.testing.assert_array_equal(found.state[name], value)
+        else:
+            assert found.state[name] == value
+
+
+def test_two_are_kept(folder: CheckpointFolder) -> None:
+    for epoch in range(1, 13):
+        folder.write(history(epoch), {"epoch": epoch})
+    assert sorted(path.name for path in folder.path.iterdir()) == ["epoch-000011.npz", "epoch-000012.npz"]
+    assert folder.newest().epoch == 12
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "other"])
+def test_a_damaged_one_falls_back_to_the_one_before(folder: CheckpointFolder, damage: str) -> None:
+    weights = np.arange(1000.0)
+    for epoch in (1, 2):
+        folder.write(history(epoch), {"weights": weights * epoch})
+    newest = folder.path / "epoch-000002.npz"
+    content = bytearray(newest.read_bytes())
+    match damage:
+        case "empty":
+            content = bytearray()
+        case "cut":
+            content = content[: len(content) // 2]
+        case "flipped":
+            content[len(content) // 2] ^= 0xFF
+        case "other":
+            content = bytearray(b"PK\x03\x04 something else")
+    newest.write_bytes(content)
+    found = folder.newest()
+    assert found is not None
+    assert found.epoch == 1
+    np.testing.assert_array_equal(found.state["weights"], weights)
+
+
+def test_no_single_damaged_byte_is_trusted_or_fatal(folder: CheckpointFolder) -> None:
+    for epoch in (1, 2):
+        folder.write(history(epoch), {"weights": np.arange(4.0) * epoch, "epoch": epoch})
+    newest = folder.path / "epoch-000002.npz"
+    sound = newest.read_bytes()
+    for position in range(len(sound)):
+        content = bytearray(sound)
+        content[position] ^= 1 << position % 8
+        newest.write_bytes(content)
+        found = folder.newest()
+        assert found is not None
+        # Where the byte meant nothing, such as a time, it is the newest, and whole.
+        assert found.state["epoch"] == found.epoch
+        assert found.state["weights"].tolist() == [0.0, found.epoch, 2.0 * found.epoch, 3.0 * found.epoch]
+
+
+def test_all_damaged_is_a_fresh_start(folder: CheckpointFolder) -> None:
+    folder.write(history(1), {})
+    (folder.path / "epoch-000001.npz").write_bytes(b"")
+    assert folder.newest() is None
+    folder.write(history(1), {})
+    assert folder.newest().epoch == 1
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("when", ["write", "sync"])
+def test_no_space_leaves_what_was_there(
+    folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch, error: int, when: str
+) -> None:
+    folder.write(history(1), {"epoch": 1})
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(error, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((np, "savez", fail) if when == "write" else (checkpoints.os, "fsync", fail)))
+        with pytest.raises(DiskFullError, match="no space left") as caught:
+            folder.write(history(2), {"epoch": 2})
+    assert str(folder.path.parent) in str(caught.value)
+    assert [path.name for path in folder.path.iterdir()] == ["epoch-000001.npz"]
+    assert folder.newest().state == {"epoch": 1}
+    folder.write(history(2), {"epoch": 2})
+    assert folder.newest().epoch == 2
+
+
+def test_another_error_is_no_full_disk(folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(PermissionError):
+        folder.write(history(1), {})
+
+
+def test_half_a_file_of_a_killed_process_is_not_read(folder: CheckpointFolder) -> None:
+    folder.write(history(1), {})
+    (folder.path / "epoch-000002.partial").write_bytes(b"half")
+    assert folder.newest().epoch == 1
+    folder.write(history(2), {})
+    assert folder.newest().epoch == 2
+
+
+def test_trials_and_studies_do_not_meet(tmp_path: Path) -> None:
+    paths = {trial_folder(tmp_path, study, token).path for study in ("a", "b") for token in (1, 2)}
+    assert len(paths) == 4
+
+
+def test_deleting(folder: CheckpointFolder) -> None:
+    folder.write(history(1), {})
+    folder.delete()
+    folder.delete()
+    assert not folder.path.exists()
+    assert folder.newest() is None

@@ -1,0 +1,37 @@
+"""Whether another agent of this host is dead must not depend on the host's clock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from hpo.host import is_dead, process_identity
+
+
+def test_a_process_is_dead_once_it_has_ended() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    identity = process_identity(process.pid)
+    assert not is_dead(identity)
+    process.communicate(b"\n")
+    assert is_dead(identity)
+
+
+def test_its_number_given_to_another_process_does_not_revive_it() -> None:
+    place, pid, started = process_identity().rsplit(":", 2)
+    assert is_dead(f"{place}:{pid}:{started}1")
+
+
+def test_of_another_host_nothing_is_known() -> None:
+    assert not is_dead("another boot/another namespace:1:1")
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="Linux alone derives the time from its clock"
+)
+def test_a_clock_that_is_set_kills_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    identity = process_identity()
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: 0.0)
+    assert not is_dead(identity)

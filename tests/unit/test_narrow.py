@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from hpo.errors import InvalidParameterError, UnknownParameterError
+from hpo.narrow import narrow_space
+from hpo.search import known_good_within
+
+SPACE: dict[str, BaseDistribution] = {
+    "batch_size": CategoricalDistribution([64, 128, 256]),
+    "optimizer": CategoricalDistribution(["sgd", "adam"]),
+    "augment": CategoricalDistribution([True, False]),
+    "learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
+    "dropout": FloatDistribution(0.0, 0.6, step=0.1),
+    "layers": IntDistribution(2, 10, step=2),
+    "width": IntDistribution(8, 64, log=True),
+}
+
+
+@pytest.mark.parametrize(
+    ("wish", "narrowed"),
+    [
+        ("batch_size=64,128", CategoricalDistribution([64, 128])),
+        ("batch_size=128", CategoricalDistribution([128])),
+        ("batch_size = 256 , 64", CategoricalDistribution([256, 64])),
+        ("optimizer=adam", CategoricalDistribution(["adam"])),
+        ("augment=False", CategoricalDistribution([False])),
+        ("learning_rate=1e-4..1e-2", FloatDistribution(1e-4, 1e-2, log=True)),
+        ("learning_rate=0.01", FloatDistribution(0.01, 0.01, log=True)),
+        ("learning_rate=0.01,0.001", CategoricalDistribution([0.01, 0.001])),
+        ("dropout=0.2..0.4", FloatDistribution(0.2, 0.4, step=0.1)),
+        ("layers=4..8", IntDistribution(4, 8, step=2)),
+        ("layers=4", IntDistribution(4, 4, step=2)),
+        ("width=8..16", IntDistribution(8, 16, log=True)),
+    ],
+)
+def test_narrows_one_parameter(wish: str, narrowed: BaseDistribution) -> None:
+    name = wish.partition("=")[0].strip()
+    space = narrow_space(SPACE, [wish])
+    assert space == {**SPACE, name: narrowed}
+    assert list(space) == list(SPACE)
+
+
+def test_a_choice_keeps_its_type() -> None:
+    (size,) = narrow_space(SPACE, ["batch_size=64"])["batch_size"].choices  # type: ignore[attr-defined]
+    assert isinstance(size, int)
+    (flag,) = narrow_space(SPACE, ["augment=True"])["augment"].choices  # type: ignore[attr-defined]
+    assert flag is True
+
+
+def test_wishes_add_up() -> None:
+    space = narrow_space(SPACE, ["batch_size=64", "dropout=0.1..0.2"])
+    assert space["batch_size"] == CategoricalDistribution([64])
+    assert space["dropout"] == FloatDistribution(0.1, 0.2, step=0.1)
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        ("batch_size", "write NAME=VALUE"),
+        ("batch_size=", "write NAME=VALUE"),
+        ("batch_size=100", "'100' is not one of 64, 128, 256"),
+        ("batch_size=64,", "'' is not one of"),
+        ("optimizer=adamw", "did you mean adam"),
+        ("learning_rate=fast", "'fast' is not a number"),
+        ("learning_rate=nan", "lies outside"),
+        ("learning_rate=1e-5..1e-2", "1e-5 lies outside 0.0001..0.1"),
+        ("learning_rate=1e-2..1e-3", "1e-2 is larger than 1e-3"),
+        ("learning_rate=..1e-2", "'' is not a number"),
+        ("layers=4.5", "'4.5' is not a whole number"),
+        ("layers=4..12", "12 lies outside 2..10"),
+    ],
+)
+def test_refuses_what_the_space_does_not_hold(wish: str, told: str) -> None:
+    with pytest.raises(InvalidParameterError, match=r"^--param") as caught:
+        narrow_space(SPACE, [wish])
+    assert told in str(caught.value)
+
+
+def test_names_the_nearest_parameter() -> None:
+    with pytest.raises(UnknownParameterError, match="did you mean learning_rate"):
+        narrow_space(SPACE, ["learningrate=0.1"])
+
+
+KNOWN = {"batch_size": 128, "optimizer": "adam", "augment": True, "learning_rate": 1e-3}
+KNOWN |= {"dropout": 0.3, "layers": 4, "width": 16}
+
+
+@pytest.mark.parametrize(
+    ("wish", "stays"),
+    [
+        ("batch_size=64,128", True),
+        ("batch_size=64,256", False),
+        ("optimizer=sgd", False),
+        ("learning_rate=1e-4..1e-2", True),
+        ("learning_rate=1e-2..1e-1", False),
+        ("learning_rate=0.01,0.02", False),
+        ("layers=4", True),
+        ("layers=6..8", False),
+    ],
+)
+def test_known_good_ones_outside_are_not_tried(wish: str, stays: bool) -> None:
+    assert known_good_within((KNOWN,), narrow_space(SPACE, [wish])) == ((KNOWN,) if stays else ())

@@ -1,0 +1,65 @@
+"""What goes first when checkpoints take too much, and what never goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpo.quota import QuotaReport, enforce_quota
+
+FILE = 100
+OPEN, RUNNING = {2, 3, 4}, {2}
+
+
+def fill(folder: Path) -> None:
+    """Trial 1 is finished, 2 runs, 3 and 4 wait after 9 and 5 epochs; two checkpoints each."""
+    for token, epochs in {1: (7, 8), 2: (1, 2), 3: (8, 9), 4: (4, 5)}.items():
+        trial = folder / "s" / f"trial-{token}"
+        trial.mkdir(parents=True)
+        for epoch in epochs:
+            (trial / f"epoch-{epoch:06}.npz").write_bytes(b"x" * FILE)
+    (folder / "s" / "retrain-abc").mkdir()
+    (folder / "s" / "retrain-abc" / "kept").write_bytes(b"x" * FILE)
+
+
+def enforce(folder: Path, quota: int | None) -> tuple[QuotaReport, list[str]]:
+    fill(folder)
+    report = enforce_quota(folder, "s", quota, lambda: (OPEN, RUNNING))
+    left = sorted(f"{path.parent.name[6:]}:{int(path.stem[6:])}" for path in folder.rglob("epoch-*"))
+    assert report.used_bytes == FILE * len(left)
+    assert report.freed_bytes == FILE * (8 - len(left))
+    assert (folder / "s" / "retrain-abc" / "kept").exists()
+    return report, left
+
+
+def test_without_a_quota_only_finished_trials_go(tmp_path: Path) -> None:
+    assert enforce(tmp_path, None)[1] == ["2:1", "2:2", "3:8", "3:9", "4:4", "4:5"]
+
+
+def test_spare_checkpoints_of_waiting_trials_go_first(tmp_path: Path) -> None:
+    assert set(enforce(tmp_path, 5 * FILE)[1]) > {"2:1", "2:2", "3:9", "4:5"}
+
+
+def test_then_the_spare_one_of_the_running_trial(tmp_path: Path) -> None:
+    assert enforce(tmp_path, 3 * FILE)[1] == ["2:2", "3:9", "4:5"]
+
+
+def test_then_the_waiting_trial_with_the_fewest_epochs(tmp_path: Path) -> None:
+    assert enforce(tmp_path, 2 * FILE)[1] == ["2:2", "3:9"]
+
+
+def test_the_newest_of_a_running_trial_stays(tmp_path: Path) -> None:
+    report, left = enforce(tmp_path, 1)
+    assert left == ["2:2"]
+    assert report.used_bytes > 1
+
+
+def test_a_trial_that_begins_while_we_look_stays(tmp_path: Path) -> None:
+    fill(tmp_path)
+    begun = tmp_path / "s" / "trial-5"
+
+    def tokens() -> tuple[set[int], set[int]]:
+        begun.mkdir()
+        return OPEN, RUNNING
+
+    enforce_quota(tmp_path, "s", None, tokens)
+    assert begun.exists()

@@ -1,0 +1,260 @@
+"""`TrainerRun`: what an objective reports, over a real pipe."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpo import trainer
+from hpo.messages import Epoch, Go, Hold, Prune, Resume, Start, Tick, ToTrainer, Yield
+from hpo.trainer import ORPHANED, TrainerRun
+from objectives.base import Device, DivergedError, MetricMissingError
+
+PATIENCE = 30.0
+
+
+@dataclass
+class Agent:
+    """The other end of the pipe."""
+
+    folder: Path
+    exits: list[int]
+    threads: list[threading.Thread] = field(default_factory=list)
+    connections: list[Connection] = field(default_factory=list)
+
+    def run(self, epochs: int = 3, reply_seconds: float = PATIENCE, **more: Any) -> TrainerRun:
+        ours, theirs = Pipe()
+        self.connections += [ours, theirs]
+        start = Start(
+            params={},
+            seed=1,
+            epochs=epochs,
+            metric="loss",
+            device=Device(),
+            checkpoints=str(self.folder / "trial"),
+            log="",
+            reply_seconds=reply_seconds,
+            **more,
+        )
+        run = TrainerRun(theirs, start)
+        thread = threading.Thread(target=_until_exit(run), daemon=True)
+        thread.start()
+        self.threads.append(thread)
+        return run
+
+    def say(self, *messages: ToTrainer) -> None:
+        for message in messages:
+            self.connections[-2].send(message)
+
+    def hear(self) -> Any:
+        assert self.connections[-2].poll(PATIENCE)
+        return self.connections[-2].recv()
+
+    def heard(self) -> list[Any]:
+        """All that has been said so far."""
+        messages = []
+        while self.connections[-2].poll():
+            messages.append(self.connections[-2].recv())
+        return messages
+
+    def leave(self) -> None:
+        """As when the agent is killed."""
+        self.connections[-2].close()
+        self.threads[-1].join(PATIENCE)
+
+
+def _until_exit(run: TrainerRun) -> Callable[[], None]:
+    def listen() -> None:
+        with suppress(SystemExit):
+            run.listen()
+
+    return listen
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
+    exits: list[int] = []
+
+    def leave(code: int) -> None:
+        exits.append(code)
+        raise SystemExit
+
+    monkeypatch.setattr(os, "_exit", leave)
+    agent = Agent(tmp_path, exits)
+    yield agent
+    for connection in agent.connections[::2]:
+        connection.close()
+    for thread in agent.threads:
+        thread.join(PATIENCE)
+    for connection in agent.connections[1::2]:
+        connection.close()
+
+
+def test_an_epoch_is_saved_then_told_then_answered(agent: Agent) -> None:
+    run = agent.run(epochs=2)
+    agent.say(Go(1))
+    epochs = []
+    for epoch in run.epochs():
+        epochs.append(epoch)
+        run.save({"weights": np.array([epoch])})
+        run.report(loss=1 / epoch, val_loss=2.0)
+    assert epochs == [1, 2]
+    assert run.ending is None
+    told = agent.heard()
+    assert [(m.record.epoch, m.record.metrics) for m in told] == [
+        (1, {"loss": 1.0, "val_loss": 2.0}),
+        (2, {"loss": 0.5, "val_loss": 2.0}),
+    ]
+    assert all(isinstance(m, Epoch) and m.record.seconds >= 0 for m in told)
+
+
+def test_goes_on_after_the_last_checkpoint(agent: Agent) -> None:
+    first = agent.run(epochs=4)
+    assert first.state is None
+    agent.say(Go(1), Go(2))
+    epochs = first.epochs()
+    for epoch in (1, 2):
+        assert next(epochs) == epoch
+        first.save({"weights": np.array([epoch]), "done": epoch})
+        first.report(loss=0.5)
+    # The process dies here, in its third epoch.
+    assert next(epochs) == 3
+
+    second = agent.run(epochs=4)
+    assert second.state is not None
+    assert (second.state["done"], second.state["weights"].tolist()) == (2, [2])
+    assert [record.epoch for record in second.history] == [1, 2]
+    agent.say(Go(3))
+    resumed = []
+    for epoch in second.epochs():
+        resumed.append(epoch)
+        second.report(loss=0.5)
+    assert resumed == [3, 4]
+    assert [record.epoch for record in second.history] == [1, 2, 3, 4]
+
+
+def test_a_finished_checkpoint_has_no_epoch_left(agent: Agent) -> None:
+    run = agent.run(epochs=1)
+    for _ in run.epochs():
+        run.report(loss=1.0)
+    assert list(agent.run(epochs=1).epochs()) == []
+
+
+@pytest.mark.parametrize(("message", "ending"), [(Prune(), "pruned"), (Yield(), "yielded")])
+def test_ends_after_the_epoch_when_told_to(agent: Agent, message: ToTrainer, ending: str) -> None:
+    run = agent.run()
+    agent.say(message)
+    epochs = []
+    for epoch in run.epochs():
+        epochs.append(epoch)
+        run.report(loss=1.0)
+    assert len(epochs) <= 1
+    assert run.ending == ending
+
+
+def test_pruning_outweighs_yielding(agent: Agent) -> None:
+    run = agent.run()
+    agent.say(Prune(), Yield())
+    for _ in run.epochs():
+        run.report(loss=1.0)
+    agent.leave()
+    assert run.ending == "pruned"
+
+
+def test_does_not_wait_for_ever_for_an_answer(agent: Agent) -> None:
+    run = agent.run(epochs=3, reply_seconds=0.01)
+    for _ in run.epochs():
+        run.report(loss=1.0)
+    assert len(agent.heard()) == 3
+
+
+def test_waits_while_the_study_is_paused(agent: Agent) -> None:
+    run = agent.run(epochs=1)
+    agent.say(Hold())
+    began = threading.Event()
+
+    def train() -> None:
+        for _ in run.epochs():
+            began.set()
+            run.report(loss=1.0)
+
+    # The listener has taken the message once it has the next one.
+    agent.say(Go(0))
+    while not run._held:
+        agent.threads[-1].join(0.01)
+    thread = threading.Thread(target=train)
+    thread.start()
+    assert not began.wait(0.2)
+    agent.say(Resume())
+    assert began.wait(PATIENCE)
+    thread.join(PATIENCE)
+    assert isinstance(agent.hear(), Epoch)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_has_diverged(agent: Agent, value: float) -> None:
+    run = agent.run()
+    next(run.epochs())
+    with pytest.raises(DivergedError, match="after epoch 1"):
+        run.report(loss=value)
+    # Told, so that it can be seen, but no checkpoint to go on from.
+    assert isinstance(agent.hear(), Epoch)
+    assert list(agent.folder.rglob("*.npz")) == []
+
+
+def test_other_metrics_may_be_anything(agent: Agent) -> None:
+    run = agent.run(epochs=1)
+    for _ in run.epochs():
+        run.report(loss=1.0, ratio=math.nan)
+    assert run.ending is None
+
+
+def test_the_metric_must_be_reported(agent: Agent) -> None:
+    run = agent.run()
+    epochs = run.epochs()
+    next(epochs)
+    with pytest.raises(MetricMissingError, match=r"was given accuracy, but not 'loss'"):
+        run.report(accuracy=0.5)
+    with pytest.raises(MetricMissingError, match=r"ended epoch 1 without calling run.report\(\)"):
+        next(epochs)
+
+
+def test_a_final_run_reports_what_it_has(agent: Agent) -> None:
+    run = agent.run(epochs=1, final=True, output=str(agent.folder / "out"))
+    for _ in run.epochs():
+        run.report(accuracy=0.5)
+    run.record(test_accuracy=0.9)
+    run.record(confusion=[[1]])
+    assert run.results == {"test_accuracy": 0.9, "confusion": [[1]]}
+    assert run.output == agent.folder / "out"
+
+
+def test_progress_is_told_at_most_once_a_second(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = agent.run()
+    next(run.epochs())
+    for batch in range(100):
+        run.tick(batch, 100, images=batch)
+    assert agent.heard() == []
+    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
+    run.tick(50, 100, images=640)
+    (tick,) = agent.heard()
+    assert isinstance(tick, Tick)
+    assert (tick.epoch, tick.fraction) == (1, 0.5)
+    assert tick.images_per_second > 0
+
+
+def test_an_orphan_ends_whatever_it_does(agent: Agent) -> None:
+    agent.run()
+    agent.leave()
+    assert agent.exits == [ORPHANED]
