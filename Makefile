@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test unit chaos lint format docs lock clean
+.PHONY: help install demo test unit chaos bench lint format docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,11 @@ unit: install ## Only the fast tests
 
 chaos: install ## Kill and cut off a running study at random: make chaos SECONDS=600 SEED=1
 	$(BIN)/python -m tests.acceptance.chaos --trials $(or $(TRIALS),200) --seconds $(or $(SECONDS),0) $(if $(SEED),--seed $(SEED))
+
+# Takes hours, and the machine for itself; one part of it: make bench ONLY=overhead
+bench: install ## Compare with plain Optuna, KerasTuner and Ray Tune: make bench ROUNDS=3 (QUICK=1: a smoke run)
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --extra bench
+	$(BIN)/python -m bench --rounds $(or $(ROUNDS),3) $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 lint: install ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .

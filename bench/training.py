@@ -1,6 +1,6 @@
 """Training throughput: the service's own loop against stock Keras `model.fit`, on the same models.
 
-    HPO_DATA_DIR=data python -m bench.training [--rounds 3] [--cases mnist-cnn,cifar-resnet20]
+    HPO_DATA_DIR=data python -m bench.training [--rounds 3] [--cases mnist-cnn,cifar-resnet20] [--quick]
 
 Both sides train the same model on the same images in two processes at once, with the same optimizer,
 batch size and validation images, and without augmentation:
@@ -10,13 +10,12 @@ batch size and validation images, and without augmentation:
 
 Rounds alternate between the sides, because other work on the machine slows whatever runs beside it.
 Images per second are training images divided by the wall time from the end of the first epoch (before
-it, TensorFlow compiles) to the end of the last, validation and checkpoints included.
+it, TensorFlow compiles) to the end of the last, validation and checkpoints included. Beside the wall
+time stands each process' own processor time, which other work on the machine changes less.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import os
 import resource
@@ -24,10 +23,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
+import numpy as np
+
+from bench.options import parser
+from bench.report import Report, Row, median, ratio, spread
 from objectives.base import DataOptions, Device, Params
 from objectives.cifar_resnet import CifarResNet
 from objectives.keras_objective import KerasObjective
@@ -35,27 +37,14 @@ from objectives.local_run import LocalRun
 from objectives.mnist_cnn import MnistCNN
 
 PROCESSES = 2
-RESULTS = Path(__file__).parent / "results"
+KINDS = ("images_per_second", "images_per_cpu_second")
 FORK = multiprocessing.get_context("fork")
 
 
-class PlainMnistCNN(MnistCNN):
-    """`mnist-cnn` without augmentation, which `model.fit` on arrays does not have."""
-
-    augmentation = None
-
-
 class ResNet20(CifarResNet):
-    """`cifar-resnet` in the shape of ResNet-20, without augmentation."""
+    """`cifar-resnet` in the shape of ResNet-20."""
 
-    augmentation = None
     widths, depth, stem, first_stride = (16, 32, 64), 3, 16, 1
-
-
-class PlainCifarResNet(CifarResNet):
-    """`cifar-resnet` as it is shipped, without augmentation."""
-
-    augmentation = None
 
 
 @dataclass(frozen=True)
@@ -71,9 +60,9 @@ class Case:
 
 _SGD = {"optimizer": "sgd", "learning_rate": 0.1, "dropout": 0.0, "weight_decay": 5e-3, "batch_size": 128}
 CASES = {
-    "mnist-cnn": Case(PlainMnistCNN, 10_000, 6, dict(MnistCNN.first[0])),
+    "mnist-cnn": Case(MnistCNN, 10_000, 6, dict(MnistCNN.first[0])),
     "cifar-resnet20": Case(ResNet20, 1_920, 4, _SGD),
-    "cifar-resnet": Case(PlainCifarResNet, 1_920, 4, _SGD),
+    "cifar-resnet": Case(CifarResNet, 1_920, 4, _SGD),
 }
 
 
@@ -88,30 +77,43 @@ class Measured:
     val_accuracy: float
 
 
+Moment = tuple[float, float]
+"""Wall clock and the process' own processor time, both in seconds."""
+
+
+@dataclass
 class TimedRun(LocalRun):
     """Notes when each epoch ended."""
+
+    ends: list[Moment] = field(default_factory=list)
 
     def report(self, **metrics: float) -> None:
         super().report(**metrics)
         self.ends.append(_now())
 
 
-def _now() -> tuple[float, float]:
+def _now() -> Moment:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return time.perf_counter(), usage.ru_utime + usage.ru_stime
 
 
-def service(objective: KerasObjective, case: Case, index: int) -> tuple[list[tuple[float, float]], float]:
+def service(
+    objective: KerasObjective,
+    case: Case,
+    index: int,
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+) -> tuple[list[Moment], float]:
     """One trial in a slot of one core."""
-    core = index % (os.cpu_count() or 1)
+    cores = sorted(os.sched_getaffinity(0))
+    core = cores[index % len(cores)]
     os.sched_setaffinity(0, {core})
-    run = TimedRun(total_epochs=case.epochs, seed=index, device=Device(f"cpu:{core}", cores=(core,)))
-    run.ends = []
+    device = Device(f"cpu:{core}", cores=(core,), precision=precision)
+    run = TimedRun(total_epochs=case.epochs, seed=index, device=device)
     objective.train(case.params, run)
     return run.ends, run.history[-1]["val_accuracy"]
 
 
-def stock(objective: KerasObjective, case: Case, index: int) -> tuple[list[tuple[float, float]], float]:
+def stock(objective: KerasObjective, case: Case, index: int) -> tuple[list[Moment], float]:
     """What a script around `model.fit` does, with nothing set."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     import keras
@@ -126,7 +128,7 @@ def stock(objective: KerasObjective, case: Case, index: int) -> tuple[list[tuple
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    ends: list[tuple[float, float]] = []
+    ends: list[Moment] = []
     timer = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ends.append(_now()))
     history = model.fit(
         data.x_train,
@@ -140,23 +142,18 @@ def stock(objective: KerasObjective, case: Case, index: int) -> tuple[list[tuple
     return ends, history.history["val_accuracy"][-1]
 
 
-Side = Callable[[KerasObjective, Case, int], tuple[list[tuple[float, float]], float]]
-SIDES: dict[str, Side] = {"stock": stock, "service": service}
+def service_float32(objective: KerasObjective, case: Case, index: int) -> tuple[list[Moment], float]:
+    """As `service`, without bfloat16."""
+    return service(objective, case, index, "float32")
+
+
+Side = Callable[[KerasObjective, Case, int], tuple[list[Moment], float]]
+SIDES: dict[str, Side] = {"stock": stock, "service float32": service_float32, "service": service}
 
 
 def measure(side: Side, objective: KerasObjective, case: Case) -> Measured:
     """Train in all processes at once and add their rates up."""
-    pipes, processes = [], []
-    for index in range(PROCESSES):
-        receiver, sender = FORK.Pipe(duplex=False)
-        process = FORK.Process(target=_child, args=(sender, side, objective, case, index))
-        process.start()
-        sender.close()
-        pipes.append(receiver)
-        processes.append(process)
-    found = [pipe.recv() for pipe in pipes]
-    for process in processes:
-        process.join()
+    found = [answer() for answer in [_forked(side, objective, case, index) for index in range(PROCESSES)]]
     assert objective._data is not None
     images = len(objective._data.x_train) * (case.epochs - 1)
     walls = [ends[-1][0] - ends[0][0] for ends, _ in found]
@@ -168,27 +165,106 @@ def measure(side: Side, objective: KerasObjective, case: Case) -> Measured:
     )
 
 
-def _child(sender: Any, side: Side, objective: KerasObjective, case: Case, index: int) -> None:
-    sender.send(side(objective, case, index))
+def peak(dtype: str) -> float:
+    """Operations per second of processor time in a large matrix product, by one thread."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    size = 1024
+    matrix = tf.cast(tf.random.normal([size, size]), dtype)
+    seconds = []
+    for _ in range(30):
+        began = _now()[1]
+        tf.matmul(matrix, matrix)
+        seconds.append(_now()[1] - began)
+    return 2 * size**3 / statistics.median(seconds)
+
+
+def operations(objective: KerasObjective, params: Params) -> float:
+    """Of training on one image: two for each multiplication of a convolution or dense layer, three passes."""
+    import keras
+
+    assert objective._data is not None
+    count = 0
+    for layer in objective.build(params, objective._data).layers:
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
+            count += layer.kernel.shape.num_elements() * int(np.prod(layer.output.shape[1:-1]))
+    return 6.0 * count
+
+
+def _forked(work: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    """Start `work` in a process of its own; the function returned waits for what it returns."""
+    receiver, sender = FORK.Pipe(duplex=False)
+
+    def run() -> None:
+        sender.send(work(*arguments))
+        sys.stdout.flush()
+        os._exit(0)
+
+    process = FORK.Process(target=run)
+    process.start()
     sender.close()
-    sys.stdout.flush()
-    os._exit(0)
+
+    def wait() -> Any:
+        answer = receiver.recv()
+        process.join()
+        return answer
+
+    return wait
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cases", default="mnist-cnn,cifar-resnet20")
-    parser.add_argument("--sides", default="stock,service")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--cases", default="mnist-cnn,cifar-resnet20", help=", ".join(CASES))
+    options = arguments.parse_args()
+    report = Report("training", "Training throughput", quick=options.quick)
+    peaks: dict[str, float] = {}
+    rows: list[Row] = []
     for name in options.cases.split(","):
         case = CASES[name]
+        if options.quick:
+            case = replace(case, limit=512, epochs=2)
         objective = case.objective()
+        # `model.fit` on arrays has none, so neither side augments.
+        objective.augmentation = None  # type: ignore[misc]
         objective.prepare(DataOptions(os.environ.get("HPO_DATA_DIR"), limit=case.limit), final=False)
+        # Only now is TensorFlow imported, and it must not be started in this process before the forks.
+        peaks = peaks or {dtype: _forked(peak, dtype)() for dtype in ("float32", "bfloat16")}
+        work = _forked(operations, objective, case.params)()
+        found: dict[str, list[Measured]] = {side: [] for side in SIDES}
         for _ in range(options.rounds):
-            for side in options.sides.split(","):
-                found = measure(SIDES[side], objective, case)
-                print(name, side, json.dumps({k: round(v, 3) for k, v in asdict(found).items()}), flush=True)
+            for side, measured in found.items():
+                measured.append(measure(SIDES[side], objective, case))
+                print(name, side, measured[-1], flush=True)
+        base = found["stock"]
+        for side, measured in found.items():
+            wall, cpu = ([getattr(one, kind) for one in measured] for kind in KINDS)
+            base_wall, base_cpu = ([getattr(one, kind) for one in base] for kind in KINDS)
+            per_core = statistics.median(cpu) * work
+            rows.append(
+                {
+                    "model": name,
+                    "side": side,
+                    "images/s, both processes": spread(wall, 0),
+                    "times stock": ratio(median(wall), median(base_wall)),
+                    "images per CPU second": spread(cpu, 0),
+                    "times stock, CPU": ratio(median(cpu), median(base_cpu)),
+                    "share of fp32 peak": per_core / peaks["float32"],
+                    "share of bf16 peak": per_core / peaks["bfloat16"],
+                    "validation accuracy": spread([one.val_accuracy for one in measured], 4),
+                    "n": len(measured),
+                }
+            )
+        report.raw[name] = {side: [asdict(one) for one in measured] for side, measured in found.items()}
+    report.table("Two processes each, validation included, after the first epoch", rows)
+    report.note(
+        *(
+            f"Peak of one core, matrix product, {dtype}: {value / 1e9:.0f} GFLOP/s."
+            for dtype, value in peaks.items()
+        )
+    )
+    report.write()
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ class AgentTimes:
     """Between two looks for what dead agents left behind."""
     interrupt_grace_seconds: float = 60.0
     """After one Ctrl-C: for running epochs to end."""
-    stop_grace_seconds: float = 8.0
-    """After SIGTERM or `hpo stop`: containers are killed after 10 s."""
+    stop_grace_seconds: float = 7.0
+    """After SIGTERM or `hpo stop`: containers are killed after 10 s, and giving all back takes time too."""
     hung_seconds: float = 1800.0
     """Without a word from a trainer, after which it is killed."""
     log_seconds: float = 2.0
@@ -87,6 +87,8 @@ class Job:
     log: AttemptLog
     began: float = field(default_factory=time.monotonic)
     heard: float = field(default_factory=time.monotonic)
+    started: bool = False
+    """Whether its trainer has said so; else it may still wait for a template."""
     epoch: int = 0
     fraction: float = 0.0
     value: float | None = None
@@ -273,8 +275,12 @@ class Agent:
                 AttemptLog(path, partial(self._books.keep_log, int(attempt))).close()
 
     def _yield_all(self) -> None:
-        for slot, job in self._jobs.items():
-            if not job.yielding:
+        for slot, job in list(self._jobs.items()):
+            if not job.started:
+                self._pool.kill(slot)
+                self._books.release(job.claim.attempt_id)
+                self._drop(slot, job)
+            elif not job.yielding:
                 job.yielding = True
                 self._pool.send(slot, Yield())
 
@@ -326,6 +332,7 @@ class Agent:
         try:
             match event:
                 case Started(pid, resumed_from, history):
+                    job.started = True
                     self._books.begin(job.claim.attempt_id, pid, resumed_from)
                     # Epochs of the checkpoint that a dead agent had not reported yet.
                     self._record(job, history)
@@ -336,8 +343,10 @@ class Agent:
                     self._epoch(slot, job, record)
                 case Finished():
                     self._finished(slot, job, event)
-                case Died(reason):
-                    self._died(slot, job, reason)
+                case Died(reason, crashed):
+                    # Keras's backend crashes where it is refused memory; under a limit that is the likely cause.
+                    refused = crashed and self._memory_bytes is not None
+                    self._died(slot, job, reason, "oom" if refused else "lost")
         except LeaseLostError:
             self._fenced(slot, job)
 
@@ -457,8 +466,10 @@ class Agent:
             self._pool.kill(slot)
         # Where the database is away, the leases run out instead.
         with suppress(HpoError):
-            for slot, job in list(self._jobs.items()):
+            # All leases before any log: time may be short.
+            for job in self._jobs.values():
                 self._books.release(job.claim.attempt_id)
+            for slot, job in list(self._jobs.items()):
                 self._drop(slot, job)
         self._jobs.clear()
 

@@ -42,6 +42,9 @@ from objectives.base import Description, Device
 MAX_TEMPLATE_DEATHS = 3
 """Templates in a row that may die before any trainer has started."""
 
+CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
+"""How native code ends that goes wrong by itself, or is refused memory."""
+
 STATUS_SECONDS = 1.0
 """How long to wait for the exit status of a trainer whose pipe has closed."""
 
@@ -51,6 +54,8 @@ class Died:
     """A trainer ended without saying how."""
 
     reason: str
+    crashed: bool = False
+    """By itself, in native code: not killed from outside."""
 
 
 @dataclass
@@ -260,7 +265,8 @@ class TrainerPool:
         try:
             message = trainer.connection.recv()
         except (EOFError, OSError):
-            self._events.append((slot, Died(self._how_it_ended(trainer))))
+            reason = self._how_it_ended(trainer)
+            self._events.append((slot, Died(reason, -(trainer.status or 0) in CRASHES)))
             self._trainers.pop(slot).connection.close()
             return
         if isinstance(message, Started):

@@ -1,4 +1,4 @@
-"""Everything that differs between Keras' backends: threads, seeds, memory, errors, devices.
+"""Everything that differs between Keras' backends: threads, seeds, precision, kernels, errors, devices.
 
 The backend is Keras' own choice: `KERAS_BACKEND` (tensorflow, jax or torch), tensorflow by default.
 Importing this module imports no backend.
@@ -11,8 +11,23 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from objectives.base import Device
+
+if TYPE_CHECKING:
+    import keras
+
+_CPUINFO = Path("/proc/cpuinfo")
+_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+"""Processor flags of instructions that multiply bfloat16; without one it is emulated, and slower."""
+_BFLOAT16_CAPABILITY = 8.0
+"""CUDA compute capability from which GPUs multiply bfloat16 (Ampere)."""
 
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn", "optuna")
 _OUT_OF_MEMORY_CLASSES = frozenset({"ResourceExhaustedError", "OutOfMemoryError", "MemoryError"})
@@ -57,6 +72,107 @@ def configure(device: Device, seed: int) -> None:
         name(), lambda _: None
     )(device)
     keras.utils.set_random_seed(seed % 2**32)
+
+
+def precision(device: Device) -> Literal["float32", "bfloat16"]:
+    """What layers compute in on this device, as asked for, or bfloat16 where that is faster.
+
+    On processors only TensorFlow was found to be faster in it.
+    """
+    if device.precision != "auto":
+        return device.precision
+    if device.gpu is not None:
+        return "bfloat16" if _compute_capability() >= _BFLOAT16_CAPABILITY else "float32"
+    return "bfloat16" if name() == "tensorflow" and _processor_flags() & _BFLOAT16_FLAGS else "float32"
+
+
+Steps = Callable[[NDArray[np.uint8], NDArray[Any]], dict[str, float]]
+"""Trains on k batches, images (k, batch, height, width, channels) and labels (k, batch), in their order;
+returns the model's metrics as of its last `reset_metrics()`."""
+
+
+def training_steps(model: keras.Model) -> Steps:
+    """How a compiled model takes several steps at a time: in one call where the backend can."""
+    if name() == "tensorflow":
+        return _tensorflow_steps(model)
+
+    def steps(images: NDArray[np.uint8], labels: NDArray[Any]) -> dict[str, float]:
+        # Keras resets no metrics here, and returns what they say of all batches so far.
+        logs: dict[str, Any] = {}
+        for batch in zip(images, labels, strict=True):
+            logs = model.train_on_batch(*batch, return_dict=True)
+        return {key: float(value) for key, value in logs.items()}
+
+    return steps
+
+
+def forward(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
+    """The model's inference as a compiled function of a batch."""
+    if name() != "tensorflow":
+        return model.predict_on_batch  # type: ignore[no-any-return,unused-ignore]
+    import tensorflow as tf
+
+    compiled = tf.function(lambda images: model(images, training=False), autograph=False)
+    return lambda images: compiled(tf.constant(images)).numpy()
+
+
+def has_fused_normalization() -> bool:
+    """Whether `normalized` and `batch_normalized` may be called."""
+    return name() == "tensorflow"
+
+
+def normalized(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float) -> Any:
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta for each channel of (n, height, width, channels)."""
+    import tensorflow as tf
+
+    parameters = [tf.cast(value, tf.float32) for value in (gamma, beta, mean, variance)]
+    return tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=parameters[0],
+        offset=parameters[1],
+        mean=parameters[2],
+        variance=parameters[3],
+        epsilon=epsilon,
+        is_training=False,
+    )[0]
+
+
+def batch_normalized(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """As `normalized` with the batch's own statistics; also returns its mean and population variance."""
+    import tensorflow as tf
+
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=tf.cast(gamma, tf.float32),
+        offset=tf.cast(beta, tf.float32),
+        mean=tf.zeros([0]),
+        variance=tf.zeros([0]),
+        epsilon=epsilon,
+        exponential_avg_factor=1.0,
+        is_training=True,
+    )
+    # The kernel divides by n - 1, Keras by n.
+    count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
+    return outputs, mean, variance * ((count - 1) / count)
+
+
+def has_fast_dropout() -> bool:
+    """Whether `dropout` may be called."""
+    return name() == "tensorflow"
+
+
+def dropout(x: Any, rate: float, seeds: keras.random.SeedGenerator) -> Any:
+    """Zero a share `rate` of the elements, rounded to a multiple of 1/65536, and scale up the rest."""
+    import tensorflow as tf
+
+    levels = 1 << 16
+    dropped = min(round(rate * levels), levels - 1)
+    words = tf.random.stateless_uniform(
+        [(tf.size(x) + 1) // 2], tf.cast(seeds.next(), tf.int32), minval=None, maxval=None, dtype=tf.uint32
+    )
+    bits = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), [-1])[: tf.size(x)], tf.shape(x))
+    kept = bits >= tf.constant(dropped, tf.uint16)
+    return tf.where(kept, x * tf.cast(levels / (levels - dropped), x.dtype), tf.zeros([], x.dtype))
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
@@ -111,6 +227,26 @@ def _configure_tensorflow(device: Device) -> None:
             tf.config.experimental.set_memory_growth(gpu, True)
 
 
+def _tensorflow_steps(model: keras.Model) -> Steps:
+    """A loop in one graph around the model's own `train_step`: no return to Python between batches."""
+    import tensorflow as tf
+
+    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator,unused-ignore]
+    def loop(images: Any, labels: Any) -> dict[str, Any]:
+        def body(step: Any) -> Any:
+            model.train_step((images[step], labels[step]))
+            return step + 1
+
+        count = tf.shape(labels)[0]
+        tf.while_loop(lambda step: step < count, body, [tf.constant(0)], parallel_iterations=1)
+        return dict(model.get_metrics_result())
+
+    def steps(images: NDArray[np.uint8], labels: NDArray[Any]) -> dict[str, float]:
+        return {key: float(value) for key, value in loop(tf.constant(images), tf.constant(labels)).items()}
+
+    return steps
+
+
 def _configure_torch(device: Device) -> None:
     import torch  # type: ignore[import-not-found,unused-ignore]
 
@@ -124,6 +260,52 @@ def _configure_jax(device: Device) -> None:
     # Its threads have no setting: XLA takes one for each core that the trainer is pinned to.
     if device.gpu is None:
         jax.config.update("jax_platforms", "cpu")
+
+
+def _processor_flags() -> frozenset[str]:
+    """What Linux says the processor can do; empty elsewhere."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "flags":
+            return frozenset(value.split())
+    return frozenset()
+
+
+def _compute_capability() -> float:
+    """CUDA compute capability of the first GPU visible, as 8.0; 0 if there is none, or it is not CUDA's."""
+    return {
+        "tensorflow": _tensorflow_capability,
+        "torch": _torch_capability,
+        "jax": _jax_capability,
+    }[name()]()
+
+
+def _tensorflow_capability() -> float:
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        major, minor = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+        return float(f"{major}.{minor}")
+    return 0.0
+
+
+def _torch_capability() -> float:
+    import torch  # type: ignore[import-not-found,unused-ignore]
+
+    return float("{}.{}".format(*torch.cuda.get_device_capability())) if torch.cuda.is_available() else 0.0
+
+
+def _jax_capability() -> float:
+    import jax  # type: ignore[import-not-found,unused-ignore]
+
+    try:
+        return float(jax.devices()[0].compute_capability)
+    except (AttributeError, ValueError):
+        return 0.0
 
 
 def _tensorflow_devices() -> list[str]:

@@ -39,7 +39,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class Device:
-    """What one worker slot owns: some processor cores, or a GPU."""
+    """What one worker slot owns, some processor cores or a GPU, and how it computes there."""
 
     name: str = "cpu"
     """How it is shown to the user: `cpu:0-1` or `gpu:0`."""
@@ -47,6 +47,9 @@ class Device:
     """Processor cores the trainer is pinned to; empty: not pinned."""
     gpu: str | None = None
     """Index or UUID of the GPU; None: no GPU is visible to the trainer."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What layers compute in; weights, logits and the loss are float32 always. "auto": bfloat16 where
+    the device has instructions for it (`objectives.backend.precision`), else float32."""
 
     @property
     def threads(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import ObjectiveBrokenError
+from objectives import backend
 from objectives.arrays import Images, Labels
 from objectives.base import Run
 from objectives.splits import Data
 
 BATCH_SIZE = 512
+"""Most images at a time."""
+
+Forward = Callable[[Images], NDArray[Any]]
+"""A model's logits (n, classes) for images."""
 
 
 @dataclass(frozen=True)
@@ -27,23 +34,23 @@ class Measured:
     predictions: Labels
 
 
-def evaluate(model: keras.Model, images: Images, labels: Labels) -> Measured:
+def evaluate(forward: Forward, images: Images, labels: Labels) -> Measured:
     """Loss and accuracy over all images, computed in float64 from the model's logits."""
-    scores = logits(model, images).astype(np.float64)
+    scores = logits(forward, images).astype(np.float64)
     scores -= scores.max(axis=1, keepdims=True)
     log_likelihood = scores[np.arange(len(labels)), labels] - np.log(np.exp(scores).sum(axis=1))
     predictions = scores.argmax(axis=1)
     return Measured(float(-log_likelihood.mean()), float((predictions == labels).mean()), predictions)
 
 
-def logits(model: keras.Model, images: Images) -> NDArray[Any]:
+def logits(forward: Forward, images: Images) -> NDArray[Any]:
     """The model's output (n, classes); the last batch is padded, for another shape is compiled anew."""
-    size = min(BATCH_SIZE, len(images))
+    size = math.ceil(len(images) / math.ceil(len(images) / BATCH_SIZE))
     outputs = []
     for start in range(0, len(images), size):
         batch = images[start : start + size]
         padding = np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)
-        outputs.append(model.predict_on_batch(np.concatenate([batch, padding]))[: len(batch)])
+        outputs.append(forward(np.concatenate([batch, padding]) if len(padding) else batch)[: len(batch)])
     return np.concatenate(outputs)
 
 
@@ -84,7 +91,7 @@ def finish(model: keras.Model, data: Data, run: Run) -> None:
     """Open the test set, once, record what it shows, and save the model where the run wants it."""
     assert data.x_test is not None
     assert data.y_test is not None
-    measured = evaluate(model, data.x_test, data.y_test)
+    measured = evaluate(backend.forward(model), data.x_test, data.y_test)
     run.record(
         test_loss=measured.loss,
         test_accuracy=measured.accuracy,

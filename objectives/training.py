@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from hpo.errors import ObjectiveBrokenError
-from objectives import arrays, checkpoint, datasets, evaluation
+from objectives import arrays, backend, checkpoint, datasets, evaluation, layers
 from objectives.base import DataOptions, DivergedError, Params, Run
 from objectives.splits import Data, split
 
@@ -27,6 +27,10 @@ DEFAULT_BATCH_SIZE = 128
 WARMUP_FRACTION = 0.1
 """Share of all steps in which the learning rate rises to its peak."""
 MOMENTUM = 0.9
+CHUNK_SECONDS = 0.5
+"""How long the backend may train between two returns to Python, where progress is told and a run is held."""
+CHUNK_STEPS = 64
+"""Most batches of one chunk: what is gathered for them takes memory."""
 NOT_DECAYED = ("bias", "gamma", "beta")
 """Names of variables without weight decay: biases, and the scales and offsets of normalizations."""
 
@@ -84,48 +88,67 @@ def train(objective: KerasObjective, params: Params, data: Data, run: Run) -> No
         raise ValueError("a final run needs prepare(options, final=True), which loads the test set")
     batch_size = min(int(params.get("batch_size", DEFAULT_BATCH_SIZE)), len(data.x_train))
     steps = len(data.x_train) // batch_size
-    model = objective.build(params, data)
-    evaluation.check(model, data)
+    stock = objective.build(params, data)
+    evaluation.check(stock, data)
+    precision = backend.precision(run.device)
+    model = layers.accelerated(stock, precision)
+    if model is stock:
+        run.log(
+            "a layer has no configuration to be copied by: training in float32 with the layers as they are"
+        )
     model.compile(
         objective.optimizer(params, steps * run.total_epochs),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        jit_compile=False if run.device.gpu is None else "auto",
     )
     completed = checkpoint.restore(model, run.state) if run.state is not None else 0
+    advance, logits = backend.training_steps(model), backend.forward(model)
     for epoch in run.epochs():
         began = time.perf_counter()
-        metrics = _train_epoch(model, objective, data, batch_size, epoch, run)
+        model.reset_metrics()
+        metrics = _train_epoch(advance, objective, data, batch_size, epoch, run)
         metrics["images_per_second"] = steps * batch_size / (time.perf_counter() - began)
         metrics["learning_rate"] = float(keras.ops.convert_to_tensor(model.optimizer.learning_rate))
         if not run.final:
-            measured = evaluation.evaluate(model, data.x_valid, data.y_valid)
+            measured = evaluation.evaluate(logits, data.x_valid, data.y_valid)
             metrics |= {"val_loss": measured.loss, "val_accuracy": measured.accuracy}
         completed = epoch
         run.save(checkpoint.capture(model, completed))
         run.report(**metrics)
         _must_be_finite(metrics.get("val_loss", 0.0), f"validation loss of epoch {epoch}")
     if run.final and completed == run.total_epochs:
-        evaluation.finish(model, data, run)
+        layers.copy_variables(model, stock)
+        evaluation.finish(stock, data, run)
 
 
 def _train_epoch(
-    model: keras.Model, objective: KerasObjective, data: Data, batch_size: int, epoch: int, run: Run
+    advance: backend.Steps, objective: KerasObjective, data: Data, batch_size: int, epoch: int, run: Run
 ) -> dict[str, float]:
-    """One pass over the shuffled images; those that fill no whole batch wait for another epoch's order."""
+    """One pass over the shuffled images; those that fill no whole batch wait for another epoch's order.
+
+    Several batches are handed over at a time, as many as take about `CHUNK_SECONDS`. How many changes no
+    number: each batch is trained on by itself, in its order.
+    """
     order = np.random.default_rng([run.seed, epoch]).permutation(len(data.x_train))
     steps = len(order) // batch_size
-    loss = accuracy = 0.0
-    for step in range(steps):
-        chosen = order[step * batch_size : (step + 1) * batch_size]
+    metrics: dict[str, float] = {}
+    done, size = 0, 1
+    while done < steps:
+        began = time.perf_counter()
+        chunk = range(done, min(done + size, steps))
+        chosen = order[chunk.start * batch_size : chunk.stop * batch_size].reshape(-1, batch_size)
         images = data.x_train[chosen]
         if objective.augmentation is not None:
-            images = objective.augmentation(images, np.random.default_rng([run.seed, epoch, step]))
-        logs = model.train_on_batch(images, data.y_train[chosen], return_dict=True)
-        _must_be_finite(float(logs["loss"]), f"loss of epoch {epoch}, batch {step + 1} of {steps}")
-        loss += float(logs["loss"])
-        accuracy += float(logs["accuracy"])
-        run.tick(step + 1, steps, (step + 1) * batch_size)
-    return {"loss": loss / steps, "accuracy": accuracy / steps}
+            for batch, step in zip(images, chunk, strict=True):
+                batch[:] = objective.augmentation(batch, np.random.default_rng([run.seed, epoch, step]))
+        metrics = advance(images, data.y_train[chosen])
+        done = chunk.stop
+        _must_be_finite(metrics["loss"], f"loss of epoch {epoch}, batch {done} of {steps}")
+        run.tick(done, steps, done * batch_size)
+        seconds_per_step = (time.perf_counter() - began) / len(chunk)
+        size = max(1, min(2 * size, CHUNK_STEPS, int(CHUNK_SECONDS / seconds_per_step)))
+    return {"loss": metrics["loss"], "accuracy": metrics["accuracy"]}
 
 
 def _must_be_finite(value: float, what: str) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from storage.embedded import EmbeddedServer
+from storage.embedded import EmbeddedServer, answers
 from tests.acceptance.proxy import Proxy
 from tests.acceptance.service import Running, Service
 
@@ -165,10 +165,13 @@ class Chaos:
         if not self._deck:
             self._deck = [fault for fault, (_, often) in self._faults.items() for _ in range(often)]
             self._random.shuffle(self._deck)
-        # What it would hit may just have ended: then it is drawn again.
-        with suppress(psutil.NoSuchProcess, ProcessLookupError, LookupError, StopIteration):
-            self._deck[-1]()
-            self.report.faults[self._faults[self._deck.pop()][0]] += 1
+        fault = self._deck.pop()
+        try:
+            fault()
+            self.report.faults[self._faults[fault][0]] += 1
+        except (psutil.NoSuchProcess, ProcessLookupError, LookupError, StopIteration):
+            # What it would have hit had just ended: it is drawn again, later.
+            self._deck.insert(0, fault)
 
     def _kill_trainer(self) -> None:
         self._random.choice(list(self._trainers())).kill()
@@ -189,7 +192,8 @@ class Chaos:
             "SELECT * FROM hpo.attempts a JOIN hpo.agents g USING (agent_id) WHERE g.pid = :p AND a.ended_at IS NULL",
             p=running.pid,
         )
-        assert held == [], "leases were kept"
+        ended = running.wait()
+        assert held == [], f"leases were kept: {held}\n{ended.code} {ended.err}\n{ended.out[-2000:]}"
 
     def _cut_off(self) -> None:
         """For longer than a lease: the agent is fenced, and finds out when it is back."""
@@ -201,6 +205,8 @@ class Chaos:
     def _crash_database(self) -> None:
         pid = int((self._server.place.data / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGQUIT)
+        # One that is only dying still answers, and would not be started again.
+        self._service.await_(lambda: not answers(self._server.place.socket), 30)
         time.sleep(self._random.uniform(0.2, 2.0))
         self._server.ensure_running()
 

@@ -98,3 +98,15 @@ def test_checkpoints_of_another_database_are_not_continued(service: Service) -> 
     assert left.name == "trial-1"
     service.check_books(1, epochs=4)
     assert service.value("SELECT resumed_from FROM hpo.attempts") == 0
+
+
+def test_a_crash_under_a_memory_limit_counts_as_out_of_memory(service: Service) -> None:
+    """Native code that is refused memory says nothing: it aborts."""
+    ended = service.launched(
+        "Moody", "--param", "mood=die", "--workers", 1, "--trials", 1, "--max-lost", 2,
+        "--memory-per-worker", "2G",
+    )  # fmt: skip
+    assert (ended.code, ended.err) == (0, "")
+    (trial,) = service.rows("SELECT outcome, error, told FROM hpo.trials")
+    assert (trial.outcome, trial.told) == ("oom", True)
+    assert "SIGABRT" in trial.error

@@ -34,12 +34,14 @@ def server(open_folder: Path) -> Iterator[EmbeddedServer]:
         yield server
 
 
-def begin(service: Service, storage: str, trials: int = 1) -> Running:
+def begin(
+    service: Service, storage: str, trials: int = 1, epochs: int = EPOCHS, hung: str = "30m"
+) -> Running:
     """A study in the midst of its first trial, with its database behind `storage`."""
     service.set(TEST_EPOCH_SECONDS=0.1)
     agent = service.launch(
-        "Counted", "--trials", trials, "--workers", 1, "--epochs", EPOCHS, "--pruner", "none",
-        "--storage", storage,
+        "Counted", "--trials", trials, "--workers", 1, "--epochs", epochs, "--pruner", "none",
+        "--storage", storage, "--hung-after", hung,
     )  # fmt: skip
     service.await_epoch(3)
     return agent
@@ -63,13 +65,13 @@ def await_training_goes_on(service: Service) -> None:
 
 
 def test_the_same_attempt_outlives_an_outage(service: Service, proxy: Proxy) -> None:
-    agent = begin(service, through(proxy, service))
+    # Longer than a trainer may be silent, too: who could not listen must not call it hung.
+    agent = begin(service, through(proxy, service), hung="3s")
     proxy.cut()
     await_training_goes_on(service)
     proxy.heal()
     ended = agent.wait()
     assert (ended.code, ended.err) == (0, "")
-    assert "training goes on" in ended.out
     service.check_books(1, EPOCHS)
     (attempt,) = service.rows("SELECT outcome, epochs FROM hpo.attempts")
     assert (attempt.outcome, attempt.epochs) == ("complete", EPOCHS)
@@ -78,7 +80,7 @@ def test_the_same_attempt_outlives_an_outage(service: Service, proxy: Proxy) -> 
 def test_the_same_attempt_outlives_a_lease_that_nobody_could_take(service: Service, proxy: Proxy) -> None:
     """All agents lose the database at once: the first to be back must not judge the others."""
     service.set(HPO_LEASE_SECONDS=2)
-    agents = [begin(service, through(proxy, service), trials=2)]
+    agents = [begin(service, through(proxy, service), trials=2, epochs=80)]
     agents.append(service.start("worker", "--study", "s", "--slots", 1, "--storage", through(proxy, service)))
     service.await_epoch(1, trials=2)
     proxy.cut()
@@ -86,7 +88,7 @@ def test_the_same_attempt_outlives_a_lease_that_nobody_could_take(service: Servi
     service.await_(lambda: service.value(expired) == 2)
     proxy.heal()
     assert [agent.wait().code for agent in agents] == [0, 0]
-    service.check_books(2, EPOCHS)
+    service.check_books(2, epochs=80)
     assert [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")] == ["complete"] * 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from objectives import backend
+from objectives.base import Device
 
 
 class ResourceExhaustedError(Exception):
@@ -47,3 +48,39 @@ def test_an_error_that_causes_itself_ends_the_search():
 
 def test_versions_name_the_backend():
     assert {"python", "backend", "keras", "numpy", "optuna"} <= backend.versions().keys()
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked", "expected"),
+    [
+        ("fpu avx512f avx512_bf16", "auto", "bfloat16"),
+        ("fpu amx_bf16 amx_tile", "auto", "bfloat16"),
+        ("fpu avx512f avx2", "auto", "float32"),
+        ("fpu avx512f avx2", "bfloat16", "bfloat16"),
+        ("fpu avx512_bf16", "float32", "float32"),
+    ],
+)
+def test_precision_follows_the_processor(flags, asked, expected, tmp_path, monkeypatch):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\n", encoding="utf-8")
+    monkeypatch.setattr(backend, "_CPUINFO", cpuinfo)
+    monkeypatch.setattr(backend, "name", lambda: "tensorflow")
+    assert backend.precision(Device(precision=asked)) == expected
+
+
+def test_precision_where_nothing_is_known_of_the_processor(tmp_path, monkeypatch):
+    monkeypatch.setattr(backend, "_CPUINFO", tmp_path / "missing")
+    assert backend.precision(Device()) == "float32"
+
+
+@pytest.mark.parametrize("other", ["torch", "jax"])
+def test_other_backends_stay_in_float32_on_processors(other, monkeypatch):
+    monkeypatch.setattr(backend, "name", lambda: other)
+    monkeypatch.setattr(backend, "_processor_flags", lambda: frozenset({"avx512_bf16"}))
+    assert backend.precision(Device()) == "float32"
+
+
+@pytest.mark.parametrize(("capability", "expected"), [(7.5, "float32"), (8.0, "bfloat16"), (9.0, "bfloat16")])
+def test_precision_follows_the_gpu(capability, expected, monkeypatch):
+    monkeypatch.setattr(backend, "_compute_capability", lambda: capability)
+    assert backend.precision(Device("gpu:0", gpu="0")) == expected

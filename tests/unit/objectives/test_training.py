@@ -9,8 +9,9 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from hpo.errors import ObjectiveBrokenError
+from objectives import training
 from objectives.augment import Augmentation
-from objectives.base import DataOptions, DivergedError
+from objectives.base import DataOptions, Device, DivergedError
 from objectives.digits_cnn import DigitsCNN
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 EPOCHS = 4
+BFLOAT16 = Device(precision="bfloat16")
+FLOAT32 = Device(precision="float32")
 PARAMS = dict(DigitsCNN.first[0])
 
 
@@ -37,7 +40,7 @@ def digits() -> DigitsCNN:
 
 @pytest.fixture(scope="module")
 def whole_run(digits) -> LocalRun:
-    run = LocalRun(total_epochs=EPOCHS, seed=3, metric="val_accuracy")
+    run = LocalRun(total_epochs=EPOCHS, seed=3, metric="val_accuracy", device=BFLOAT16)
     digits.train(PARAMS, run)
     return run
 
@@ -65,27 +68,35 @@ def test_the_learning_rate_rises_and_falls_to_zero(whole_run):
     assert rates[0] > rates[1] > rates[2] > rates[3] == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize(("optimizer", "device"), [("adam", BFLOAT16), ("sgd", FLOAT32)])
 @pytest.mark.parametrize("interrupted_after", [1, 3])
 def test_a_resumed_run_gives_the_very_numbers_of_an_uninterrupted_one(
-    digits, whole_run, interrupted_after, optimizer
+    digits, whole_run, interrupted_after, optimizer, device
 ):
     params = PARAMS | {"optimizer": optimizer}
     whole = whole_run
     if optimizer == "sgd":
-        whole = LocalRun(total_epochs=EPOCHS, seed=3)
+        whole = LocalRun(total_epochs=EPOCHS, seed=3, device=device)
         digits.train(params, whole)
-    first = LocalRun(total_epochs=EPOCHS, seed=3, stop_after=interrupted_after)
+    first = LocalRun(total_epochs=EPOCHS, seed=3, device=device, stop_after=interrupted_after)
     digits.train(params, first)
-    second = LocalRun(total_epochs=EPOCHS, seed=3, resume=first.checkpoint)
+    second = LocalRun(total_epochs=EPOCHS, seed=3, device=device, resume=first.checkpoint)
     digits.train(params, second)
     assert exact(first.history + second.history) == exact(whole.history)
     for name, value in whole.checkpoint.state.items():
         np.testing.assert_array_equal(second.checkpoint.state[name], value, err_msg=name)
 
 
+def test_how_many_batches_are_handed_over_at_a_time_changes_no_number(digits, whole_run, monkeypatch):
+    monkeypatch.setattr(training, "CHUNK_STEPS", 1)
+    run = LocalRun(total_epochs=EPOCHS, seed=3, device=BFLOAT16, stop_after=1)
+    digits.train(PARAMS, run)
+    assert len(run.ticks) == 25
+    assert exact(run.history) == exact(whole_run.history[:1])
+
+
 def test_another_seed_gives_other_numbers(digits, whole_run):
-    run = LocalRun(total_epochs=EPOCHS, seed=4, stop_after=1)
+    run = LocalRun(total_epochs=EPOCHS, seed=4, device=BFLOAT16, stop_after=1)
     digits.train(PARAMS, run)
     assert exact(run.history) != exact(whole_run.history[:1])
 
@@ -115,11 +126,15 @@ def test_a_final_run_opens_the_test_set_once_and_exports_stock_layers(tmp_path):
 
     objective = DigitsCNN()
     objective.prepare(DataOptions(limit=400), final=True)
-    interrupted = LocalRun(total_epochs=3, final=True, output=tmp_path, stop_after=2, metric="val_accuracy")
+    interrupted = LocalRun(
+        total_epochs=3, final=True, output=tmp_path, stop_after=2, metric="val_accuracy", device=BFLOAT16
+    )
     objective.train(PARAMS, interrupted)
     assert interrupted.results == {}
     assert "val_loss" not in interrupted.history[0]
-    run = LocalRun(total_epochs=3, final=True, output=tmp_path, resume=interrupted.checkpoint)
+    run = LocalRun(
+        total_epochs=3, final=True, output=tmp_path, resume=interrupted.checkpoint, device=BFLOAT16
+    )
     objective.train(PARAMS, run)
 
     results = run.results
@@ -131,6 +146,8 @@ def test_a_final_run_opens_the_test_set_once_and_exports_stock_layers(tmp_path):
 
     model = keras.models.load_model(tmp_path / "model.keras")
     assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
+    assert not {type(layer).__name__ for layer in model.layers} & {"FusedBatchNormalization", "FastDropout"}
+    assert {layer.compute_dtype for layer in model.layers} <= {"float32", "uint8"}
     probabilities = model.predict_on_batch(data.x_test)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     assert np.mean(probabilities.argmax(axis=1) == data.y_test) == pytest.approx(results["test_accuracy"])

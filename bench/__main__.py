@@ -1,0 +1,42 @@
+"""Runs every benchmark, one after another, each in a process of its own: `python -m bench [--rounds N] [--quick]`.
+
+A round takes hours on two cores, most of them the peers'; the machine should have nothing else to do.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+from bench import mnist_job
+from bench.options import parser
+
+SUITE = ("overhead", "memory", "training", "whole_job", "time_to_target")
+NOT_QUICK = ("training",)
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--only", default=",".join(SUITE), help="names, separated by commas")
+    options = arguments.parse_args()
+    missing = [name for name in ("keras_tuner", "ray") if find_spec(name) is None]
+    if missing:
+        print(f"without {', '.join(missing)}: pip install 'hpo-service[bench]' to compare with them")
+    failed = []
+    if not options.quick:
+        mnist_job.fetch()
+    for name in options.only.split(","):
+        if options.quick and name in NOT_QUICK:
+            continue
+        command = [sys.executable, "-m", f"bench.{name}", "--rounds", str(options.rounds)]
+        command += ["--quick"] if options.quick else []
+        print(f"== {name}", flush=True)
+        if subprocess.run(command).returncode:
+            failed.append(name)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

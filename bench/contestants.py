@@ -1,0 +1,250 @@
+"""Those that do the same job: the service, plain Optuna, KerasTuner and Ray Tune, each started cold.
+
+All are judged alike, by when each epoch of each trial ended and how good it was: the service notes that
+in its own tables, the peers' scripts in a file. Clocks start with the command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from bench import mnist_job
+from bench.place import Place
+
+ONE_THREAD = {"OMP_NUM_THREADS": 1, "TF_NUM_INTRAOP_THREADS": 1, "TF_NUM_INTEROP_THREADS": 1}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done, two trials at a time."""
+
+    objective: str
+    """A class of `bench.mnist_job`."""
+    trials: int
+    epochs: int
+    seed: int = 0
+    known_good: bool = False
+    target: float | None = None
+    """Validation accuracy at which the clock stops; None: when all trials are done."""
+    limit_seconds: float = 3600.0
+    variables: dict[str, object] = field(default_factory=dict)
+    """Environment, of quick runs."""
+
+
+@dataclass(frozen=True)
+class EpochSeen:
+    """One epoch of one trial, as it ended."""
+
+    at: float
+    """Seconds since 1970."""
+    trial: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a contestant did."""
+
+    seconds: float | None
+    """From the command to the end of the job, or to the target; None where it did not get there."""
+    best: float | None
+    """Highest validation accuracy after any epoch."""
+    trials: int
+    epochs: int
+    cpu_seconds: float
+    """Processor time of the whole machine meanwhile: what else ran shows here."""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """How the job is started, and where what it found is read."""
+
+    name: str
+    start: Callable[[Place, Job], list[subprocess.Popen[bytes]]]
+    seen: Callable[[Place], list[EpochSeen]]
+    prepare: Callable[[Place], object] | None = None
+    """Before the clock starts."""
+    package: str = "optuna"
+    """Without which it cannot take part."""
+
+    @property
+    def missing(self) -> bool:
+        return find_spec(self.package) is None
+
+    def run(self, job: Job) -> Outcome:
+        """Do the job once, in an empty place."""
+        if self.missing:
+            return Outcome(None, None, 0, 0, 0.0, f"{self.package} is not installed: the bench extra has it")
+        with Place() as place:
+            if self.prepare is not None:
+                self.prepare(place)
+            began, cpu = time.time(), _cpu_seconds()
+            processes = self.start(place, job)
+            done, problem = None, ""
+            while done is None and not problem:
+                time.sleep(0.1 if job.target is None else 1.0)
+                seen = self.seen(place) if job.target is not None else []
+                reached = [epoch.at for epoch in seen if epoch.value >= (job.target or 1.0)]
+                codes = [process.poll() for process in processes]
+                if reached:
+                    done = min(reached)
+                elif any(codes):
+                    problem = f"ended with {codes}: {place.last_words()}"
+                elif all(code == 0 for code in codes):
+                    done = time.time()
+                    problem = "all trials done below the target" if job.target is not None else ""
+                elif time.time() - began > job.limit_seconds:
+                    problem = f"not done after {job.limit_seconds:.0f} s"
+            cpu = _cpu_seconds() - cpu
+            seen = self.seen(place)
+        return Outcome(
+            None if problem or done is None else done - began,
+            max((epoch.value for epoch in seen), default=None),
+            len({epoch.trial for epoch in seen}),
+            len(seen),
+            cpu,
+            problem,
+        )
+
+
+def _cpu_seconds() -> float:
+    times = psutil.cpu_times()
+    return times.user + times.system
+
+
+# The service.
+
+
+def _start_service(place: Place, job: Job) -> list[subprocess.Popen[bytes]]:
+    name = "MnistWholeKnown" if job.known_good else job.objective
+    arguments = ["launch", "--study", "bench", "--objective", f"{mnist_job.__file__}:{name}", "--workers", 2]
+    arguments += ["--trials", job.trials, "--epochs", job.epochs, "--seed", job.seed]
+    return [place.start(["-m", "hpo.cli", *arguments], place.environment(**job.variables))]
+
+
+def _seen_by_service(place: Place) -> list[EpochSeen]:
+    # Not before the service has started its database itself: that is part of its time.
+    if not (place.home / "logs").exists():
+        return []
+    engine = create_engine(place.url, poolclass=NullPool)
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT extract(epoch FROM created_at)::float8 AS at, token::text AS trial,"
+                " (metrics->>'val_accuracy')::float8 AS value FROM hpo.epochs"
+            )
+        )
+        return [EpochSeen(row.at, row.trial, row.value) for row in rows]
+
+
+# The peers.
+
+
+def _seen_in_files(place: Place) -> list[EpochSeen]:
+    lines = [line for path in place.folder.glob("epochs-*.jsonl") for line in path.read_text().splitlines()]
+    values: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    return [EpochSeen(value["at"], str(value["trial"]), value["value"]) for value in values]
+
+
+def peer_arguments(place: Place, job: Job, module: str, trials: int, seed: int) -> list[object]:
+    arguments: list[object] = ["-m", f"bench.peers.{module}", "--objective", job.objective]
+    arguments += ["--folder", place.folder, "--trials", trials, "--epochs", job.epochs, "--seed", seed]
+    return arguments + (["--known-good"] if job.known_good else [])
+
+
+def make_optuna_study(place: Place) -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.create_study(study_name="bench", storage=place.url, direction="maximize")
+
+
+def _start_optuna(place: Place, job: Job) -> list[subprocess.Popen[bytes]]:
+    if job.known_good:
+        import optuna
+
+        optuna.load_study(study_name="bench", storage=place.url).enqueue_trial(mnist_job.KNOWN_GOOD)
+    environment = place.environment(BENCH_STORAGE=place.url, **job.variables)
+    shares = [job.trials // 2, job.trials - job.trials // 2]
+    return [
+        place.start(peer_arguments(place, job, "plain_optuna", share, 2 * job.seed + index), environment)
+        for index, share in enumerate(shares)
+    ]
+
+
+def _start_kerastuner(place: Place, job: Job) -> list[subprocess.Popen[bytes]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = peer_arguments(place, job, "kerastuner", job.trials, job.seed)
+    started = [
+        place.start(
+            arguments,
+            place.environment(
+                KERASTUNER_TUNER_ID=tuner,
+                KERASTUNER_ORACLE_IP="127.0.0.1",
+                KERASTUNER_ORACLE_PORT=port,
+                **job.variables,
+            ),
+        )
+        for tuner in ("chief", "tuner0", "tuner1")
+    ]
+    # The chief looks only every 20 s whether its workers have ended: that wait is not counted.
+    return started[1:]
+
+
+def _start_ray(place: Place, job: Job) -> list[subprocess.Popen[bytes]]:
+    arguments = peer_arguments(place, job, "raytune", job.trials, job.seed)
+    return [place.start(arguments, place.environment(**job.variables))]
+
+
+SERVICE = Contestant("hpo launch", _start_service, _seen_by_service)
+PEERS = (
+    Contestant("Optuna + model.fit", _start_optuna, _seen_in_files, make_optuna_study),
+    Contestant("KerasTuner", _start_kerastuner, _seen_in_files, package="keras_tuner"),
+    Contestant("Ray Tune", _start_ray, _seen_in_files, package="ray"),
+)
+KEYS = dict(zip(("hpo", "optuna", "kerastuner", "ray"), (SERVICE, *PEERS), strict=True))
+"""What each is called on the command line."""
+
+NOTES = (
+    "All contestants have the same images and split, network (`objectives.architectures.cnn`, 32-64-128), space "
+    "and machine, and train two trials at a time. Each is started cold by one command and its clock starts with "
+    "it. Validation accuracy is the highest after any epoch of any trial.",
+    "`hpo launch`: as it comes, its learning rate schedule (warm-up, cosine) and its embedded PostgreSQL, made "
+    "within its time, included. The peers train at a constant learning rate with `model.compile` and "
+    "`model.fit` on arrays, as their guides show.",
+    "Optuna: two processes of `study.optimize`, TPE and MedianPruner, half of the trials each, on a private "
+    "PostgreSQL of the same kind that is running, with the study made, before the clock starts.",
+    "KerasTuner: BayesianOptimization, a chief and two workers through its environment variables; the clock stops "
+    "when both workers have ended, not when the chief has noticed.",
+    "Ray Tune: OptunaSearch and ASHA (grace period 1 epoch), two trials at once of one core each; the images "
+    "lie in its object store.",
+    "Threads: each as by default (TensorFlow: one for each core in every process; `hpo launch`: one core for each "
+    "slot). Rows `1 thread` have OMP_NUM_THREADS, TF_NUM_INTRAOP_THREADS and TF_NUM_INTEROP_THREADS set to 1.",
+)
+
+
+def quick_variables() -> dict[str, object]:
+    """For smoke runs: 1,200 images, made up where MNIST is not at hand."""
+    found = (Path(os.environ.get("HPO_DATA_DIR", "")) / "mnist.npz").is_file()
+    return {"BENCH_IMAGES": 1200} | ({} if found else {"BENCH_SYNTHETIC": 1})
+
+
+def chosen(words: str) -> Sequence[Contestant]:
+    """Contestants by their short names, separated by commas."""
+    return [KEYS[word] for word in words.split(",")]

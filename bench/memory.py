@@ -1,0 +1,179 @@
+"""Memory of four trials at once on data of MNIST's size, and whether the data is held once.
+
+    HPO_DATA_DIR=data python -m bench.memory [--rounds 1]
+
+Proportional set sizes (a page that k processes share counts 1/k in each, so that sums are what the machine
+gives) of the agent, the template and the trainers of `hpo launch`, and of four plain processes of Optuna with
+`model.fit`, sampled every second while all of them train; the sample of the highest sum counts.
+
+The budget for four slots is 1.5 × what one trainer takes alone (with its template, all that it maps) + 4 × its
+working memory (the private pages of a trainer). And everything again with the images eight times over: by how many
+bytes all processes grow for a byte of data is how often the data is held.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import psutil
+
+from bench import contestants, mnist_job
+from bench.contestants import Job
+from bench.options import parser
+from bench.place import Place
+from bench.report import Report, Row
+
+MIB = 2**20
+SLOTS = 4
+REPEAT = 8
+EPOCHS = 50
+"""More than anyone waits for."""
+BUILT_CPU_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Memory of a contestant's processes at one moment, in MiB."""
+
+    total: float
+    roles: dict[str, float]
+    """Proportional set size by role."""
+    working: float
+    """Private pages of one trainer, the mean over them."""
+    trainers: int
+
+
+def sample(roots: Sequence[psutil.Process]) -> Sample:
+    """All processes that have come of `roots` now, except PostgreSQL's."""
+    sizes: Counter[str] = Counter()
+    private: list[float] = []
+    for root in roots:
+        for process in [root, *root.children(recursive=True)]:
+            with suppress(psutil.Error):
+                role = _role(root, process)
+                memory = process.memory_full_info()
+                sizes[role] += memory.pss / MIB
+                if role == "trainers":
+                    private.append(memory.uss / MIB)
+    sizes.pop("database", None)
+    working = sum(private) / len(private) if private else 0.0
+    return Sample(sizes.total(), dict(sizes), working, len(private))
+
+
+def _role(root: psutil.Process, process: psutil.Process) -> str:
+    """The agent forks nothing, and its template is the only process whose children train."""
+    if "postgres" in process.name():
+        return "database"
+    if "plain_optuna" in " ".join(root.cmdline()):
+        return "trainers"
+    if process == root:
+        return "agent"
+    return "template" if process.parent() == root else "trainers"
+
+
+def measure(place: Place, roots: Sequence[psutil.Process], trainers: int, seconds: float) -> Sample:
+    """The largest sample over `seconds` from when all trainers train."""
+    deadline = time.monotonic() + 600
+    best: Sample | None = None
+    until = None
+    while until is None or time.monotonic() < until:
+        time.sleep(1.0)
+        if not all(root.is_running() for root in roots) or time.monotonic() > deadline:
+            raise RuntimeError(f"the trainers did not come to train: {place.last_words()}")
+        now = sample(roots)
+        if now.trainers == trainers and _begun(place, roots) >= trainers:
+            until = until or time.monotonic() + seconds
+            best = now if best is None or now.total > best.total else best
+    assert best is not None
+    return best
+
+
+def _begun(place: Place, roots: Sequence[psutil.Process]) -> int:
+    """Trainers that train: plain ones say so, and forked ones have used time enough to build and trace."""
+    begun = len(list(place.folder.glob("training-*")))
+    for root in roots:
+        for process in root.children(recursive=True):
+            with suppress(psutil.Error):
+                forked = _role(root, process) == "trainers"
+                begun += forked and process.cpu_times().user > BUILT_CPU_SECONDS
+    return begun
+
+
+def service(place: Place, slots: int, job: Job) -> list[psutil.Process]:
+    arguments = ["launch", "--study", "bench", "--objective", f"{mnist_job.__file__}:{job.objective}"]
+    arguments += ["--workers", str(slots), "--trials", "100", "--epochs", str(EPOCHS), "--pruner", "none"]
+    started = place.start(["-m", "hpo.cli", *arguments], place.environment(**job.variables))
+    return [psutil.Process(started.pid)]
+
+
+def plain(place: Place, slots: int, job: Job) -> list[psutil.Process]:
+    contestants.make_optuna_study(place)
+    environment = place.environment(BENCH_STORAGE=place.url, **job.variables)
+    arguments = contestants.peer_arguments(place, job, "plain_optuna", 100, 0)
+    return [psutil.Process(place.start(arguments, environment).pid) for _ in range(slots)]
+
+
+Start = Callable[[Place, int, Job], list[psutil.Process]]
+
+
+def run(start: Start, slots: int, job: Job, repeat: int, seconds: float) -> Sample:
+    variables = {**job.variables, "BENCH_REPEAT": repeat}
+    with Place() as place:
+        return measure(place, start(place, slots, replace(job, variables=variables)), slots, seconds)
+
+
+def main() -> None:
+    arguments = parser(__doc__, rounds=1)
+    arguments.add_argument("--seconds", type=float, default=30.0, help="of sampling")
+    options = arguments.parse_args()
+    job = Job("MnistWhole", trials=100, epochs=EPOCHS)
+    images = 60_000
+    if options.quick:
+        images = 12_000
+        job = replace(job, variables=contestants.quick_variables() | {"BENCH_IMAGES": images})
+        options.seconds = 3.0
+    if not options.quick:
+        mnist_job.fetch()
+    report = Report("memory", f"Memory of {SLOTS} trials at once", options.quick)
+    rows: list[Row] = []
+    raw: list[dict[str, Any]] = []
+    # Training images only: what is split off to validate on is copied as well, but all of it together once.
+    added = (REPEAT - 1) * images * 28 * 28 / MIB
+    for _ in range(options.rounds):
+        one = run(service, 1, job, 1, options.seconds)
+        budget = 1.5 * one.total + SLOTS * one.working
+        for name, start in (("hpo launch", service), ("Optuna + model.fit", plain)):
+            four = run(start, SLOTS, job, 1, options.seconds)
+            more = run(start, SLOTS, job, REPEAT, options.seconds)
+            rows.append(
+                {
+                    "contestant": name,
+                    "MiB in all": four.total,
+                    **{f"MiB, {role}": four.roles.get(role) for role in ("agent", "template", "trainers")},
+                    "working MiB of a trainer": four.working,
+                    "budget, MiB": budget,
+                    "within": four.total <= budget,
+                    "times the data is held": (more.total - four.total) / added,
+                }
+            )
+            raw += [{"contestant": name, "slots": SLOTS, "repeat": 1} | asdict(four)]
+            raw += [{"contestant": name, "slots": SLOTS, "repeat": REPEAT} | asdict(more)]
+        raw.append({"contestant": "hpo launch", "slots": 1, "repeat": 1} | asdict(one))
+    report.table(f"{SLOTS} trials at once, proportional set sizes", rows)
+    report.note(
+        f"One slot alone: {one.total:.0f} MiB with agent and template, of which the trainer's private pages are"
+        f" {one.working:.0f} MiB. Budget: 1.5 × the first + {SLOTS} × the second.",
+        f"Times the data is held: growth of all processes for {added:.0f} MiB more of training images, divided by"
+        f" that. Each row is one run of {options.seconds:.0f} s of sampling, n = 1.",
+    )
+    report.raw = {"samples": raw}
+    report.write()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,350 @@
+"""What the service costs beside training: idle slots, calls for each trial, trials a second, commands.
+
+    python -m bench.overhead [--rounds 3] [--parts busy,calls,rate,commands]
+
+- *busy*: trials that only wait 5 s, reporting five times, in 8 slots. Busy is the time inside `train`, summed
+  over all trials, divided by 8 × the window from the moment when the eighth trial has begun (before, the service
+  starts up) to the moment when the last one begins (after it, slots are idle for want of trials).
+- *calls*: the agent's own calls on its books, in studies with 100 and with 10,000 finished trials.
+- *rate*: `hpo launch` with an objective that does nothing, against plain `study.optimize`, same PostgreSQL; from
+  the first trial's begin to the last one's end, so that nobody's imports count.
+- *commands*: `hpo --help` and `hpo status` on the larger study, whole processes.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+from sqlalchemy import Engine, event
+
+from bench import idle
+from bench.history import fill
+from bench.options import parser
+from bench.place import Place
+from bench.report import Report, Row, ratio, spread
+from hpo.books import Books
+from hpo.enroll import Enrolled, enroll
+from hpo.messages import EpochRecord
+from hpo.requests import LaunchRequest
+from storage.budget import Claim
+from storage.engine import Database
+from storage.leases import LeaseTimes
+from storage.retry import Retry
+
+T = TypeVar("T")
+
+EPOCHS = 3
+HPO = Path(sys.executable).with_name("hpo")
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    slots: int = 8
+    wait_seconds: float = 5.0
+    waits_each: int = 8
+    """Trials for each slot."""
+    few: int = 100
+    many: int = 10_000
+    cycles: int = 30
+    """Trials whose calls are timed."""
+    rate_trials: int = 200
+    commands: int = 10
+
+
+QUICK = Sizes(slots=2, wait_seconds=0.5, waits_each=3, few=20, many=200, cycles=3, rate_trials=8, commands=2)
+
+
+# Busy slots.
+
+
+def busy_share(spans: Sequence[Span], slots: int) -> float:
+    """Share of the slots' time that was spent in trials, between ramp-up and tail.
+
+    From the begin of trial number `slots` to the begin of the last one.
+    """
+    begins = sorted(begin for begin, _ in spans)
+    opened, closed = begins[slots - 1], begins[-1]
+    inside = sum(max(0.0, min(end, closed) - max(begin, opened)) for begin, end in spans)
+    return inside / (slots * (closed - opened))
+
+
+def busy(sizes: Sizes, rounds: int) -> tuple[list[Row], Any]:
+    shares, gaps = [], []
+    for _ in range(rounds):
+        with Place() as place:
+            trials = sizes.slots * sizes.waits_each
+            place.run(
+                *_launch("busy", "Waiting", trials, sizes.slots),
+                BENCH_SECONDS=sizes.wait_seconds,
+                BENCH_FOLDER=place.folder,
+            )
+            spans = [_span(path) for path in place.folder.glob("span-*")]
+            shares.append(busy_share(spans, sizes.slots))
+            gaps.append(sizes.wait_seconds * (1 / shares[-1] - 1))
+    row = {
+        "slots": sizes.slots,
+        "seconds a trial": sizes.wait_seconds,
+        "busy, %": spread([100 * share for share in shares], 2),
+        "idle between two trials, ms": spread([1000 * gap for gap in gaps], 0),
+        "target": "≥ 99 %",
+        "n": rounds,
+    }
+    return [row], shares
+
+
+def _span(path: Path) -> Span:
+    begin, end = path.read_text().split()
+    return float(begin), float(end)
+
+
+def _launch(study: str, objective: str, trials: int, workers: int) -> list[object]:
+    words: list[object] = ["-m", "hpo.cli", "launch", "--study", study, "--pruner", "none"]
+    return [*words, "--objective", f"{idle.__file__}:{objective}", "--trials", trials, "--workers", workers]
+
+
+# Calls.
+
+
+@dataclass
+class Timer:
+    """Milliseconds, by wall and by this process' own processor time, and SQL statements of calls, by name."""
+
+    milliseconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    cpu: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    statements: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def __call__(self, name: str, call: Callable[[], T]) -> T:
+        with statements() as count:
+            began, cpu = time.perf_counter(), time.process_time()
+            result = call()
+            self.milliseconds[name].append(1000 * (time.perf_counter() - began))
+            self.cpu[name].append(1000 * (time.process_time() - cpu))
+        self.statements[name].append(len(count))
+        return result
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """The SQL of this process while it lasts; pings, BEGIN and COMMIT are not seen."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def new_study(database: Database, name: str, finished: int) -> Enrolled:
+    """A study of `Nothing` with a history."""
+    reference = f"{idle.__file__}:Nothing"
+    request = LaunchRequest(study=name, objective=reference, trials=finished + 10_000, epochs=EPOCHS)
+    study = enroll(database, request, reference, idle.Nothing.describe(reference), None)
+    database.transaction(lambda connection: fill(connection, study, finished))
+    return study
+
+
+def cycle(books: Books, timer: Timer) -> None:
+    """All that an agent asks of the database for one trial of three epochs."""
+    claim = timer("claim", lambda: books.claim(0, "cpu:0"))
+    assert isinstance(claim, Claim)
+    trial_id, _, params = timer("sample", lambda: books.sample(claim))
+    timer("begin", lambda: books.begin(claim.attempt_id, 1, 0))
+    for epoch in range(1, EPOCHS + 1):
+        metrics = {"loss": idle.value(params) + 1 / epoch, "val_loss": 1.0, "accuracy": 0.5}
+        record = EpochRecord(epoch, metrics, 1.0)
+        timer("record", lambda record=record: books.record(claim.attempt_id, trial_id, [record]))
+        if epoch < EPOCHS:
+            timer("should_prune", lambda: books.should_prune(trial_id))
+    timer("settle", lambda: books.settle(claim.attempt_id, "complete", metrics["loss"]))
+    timer("standing", books.standing)
+
+
+def plain_cycle(study: optuna.Study, timer: Timer) -> None:
+    """The same trial with plain Optuna."""
+    trial = timer("ask", lambda: study.ask(dict(idle.Nothing.space)))
+    for epoch in range(1, EPOCHS + 1):
+        value = idle.value(trial.params) + 1 / epoch
+        timer("report", lambda value=value, epoch=epoch: trial.report(value, epoch))
+        if epoch < EPOCHS:
+            timer("should_prune", trial.should_prune)
+    timer("tell", lambda: study.tell(trial, value))
+
+
+TIMES = {"record": EPOCHS, "should_prune": EPOCHS - 1, "report": EPOCHS}
+"""Calls that a trial makes more than once."""
+
+
+def _measure(run: Callable[[Timer], None], cycles: int) -> Timer:
+    run(Timer())
+    timer = Timer()
+    for _ in range(cycles):
+        run(timer)
+    return timer
+
+
+def calls(sizes: Sizes) -> tuple[list[Row], list[Row], Any]:
+    """Milliseconds of each call at both sizes; ours, then plain Optuna's."""
+    ours: dict[int, Timer] = {}
+    plain: dict[int, Timer] = {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with Place() as place:
+        for finished in (sizes.few, sizes.many):
+            with place.database() as database:
+                study = new_study(database, f"calls-{finished}", finished)
+                books = Books(database, study.study_id, study.name, study.spec, 1, Retry(), LeaseTimes())
+                ours[finished] = _measure(lambda timer, books=books: cycle(books, timer), sizes.cycles)
+                books.leave()
+            # Not the same study: what the one has added must not be in the other's history.
+            with place.database() as database:
+                study = new_study(database, f"plain-{finished}", finished)
+                opened = optuna.load_study(
+                    study_name=study.name,
+                    storage=place.url,
+                    pruner=optuna.pruners.MedianPruner(n_warmup_steps=1),
+                )
+                plain[finished] = _measure(
+                    lambda timer, opened=opened: plain_cycle(opened, timer), sizes.cycles
+                )
+    raw = {
+        f"{who} {n}": t.milliseconds
+        for who, all_ in (("hpo", ours), ("plain", plain))
+        for n, t in all_.items()
+    }
+    return _call_rows(ours, sizes), _call_rows(plain, sizes), raw
+
+
+def _call_rows(timers: dict[int, Timer], sizes: Sizes) -> list[Row]:
+    few, many = timers[sizes.few], timers[sizes.many]
+    rows: list[Row] = [
+        {
+            "call": name,
+            "times a trial": TIMES.get(name, 1),
+            "statements": statistics.median(many.statements[name]),
+            f"ms at {sizes.few:,}": statistics.median(few.milliseconds[name]),
+            f"ms at {sizes.many:,}": statistics.median(many.milliseconds[name]),
+            f"CPU ms at {sizes.few:,}": statistics.median(few.cpu[name]),
+            f"CPU ms at {sizes.many:,}": statistics.median(many.cpu[name]),
+        }
+        for name in many.milliseconds
+    ]
+    total: Row = {"call": "a trial in all", "times a trial": 1}
+    for column in list(rows[0])[2:]:
+        total[column] = sum(row[column] * row["times a trial"] for row in rows)
+    for row in [*rows, total]:
+        row["ratio"] = ratio(row[f"ms at {sizes.many:,}"], row[f"ms at {sizes.few:,}"])
+        row["CPU ratio"] = ratio(row[f"CPU ms at {sizes.many:,}"], row[f"CPU ms at {sizes.few:,}"])
+        row["n"] = sizes.cycles * row["times a trial"]
+    return [*rows, total]
+
+
+# Trials a second.
+
+_OURS = (
+    "SELECT count(*) / extract(epoch FROM max(ended_at) - min(started_at))::float8 AS rate FROM hpo.attempts"
+    " JOIN hpo.trials USING (token) JOIN hpo.studies USING (study_id) WHERE name = :study"
+)
+_PLAIN = (
+    "SELECT count(*) / extract(epoch FROM max(datetime_complete) - min(datetime_start))::float8 AS rate"
+    " FROM trials JOIN studies USING (study_id) WHERE study_name = :study"
+)
+
+
+def rate(sizes: Sizes, rounds: int) -> tuple[list[Row], Any]:
+    found: dict[str, list[float]] = defaultdict(list)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with Place() as place:
+        # Our tables and Optuna's are made before anything is timed.
+        place.database().close()
+        for number in range(rounds):
+            for parallel in (1, 2):
+                study = f"hpo-{parallel}-{number}"
+                place.run(*_launch(study, "Nothing", sizes.rate_trials, parallel), HPO_STORAGE=place.url)
+                found[f"hpo launch, {parallel} slots"].append(place.rows(_OURS, study=study)[0].rate)
+                study = f"plain-{parallel}-{number}"
+                optuna.create_study(study_name=study, storage=place.url)
+                arguments = ["-m", "bench.peers.plain_idle", study, sizes.rate_trials // parallel]
+                environment = place.environment(BENCH_STORAGE=place.url)
+                for process in [place.start(arguments, environment) for _ in range(parallel)]:
+                    if process.wait():
+                        raise RuntimeError(place.last_words())
+                name = f"study.optimize, {parallel} process{'es' if parallel > 1 else ''}"
+                found[name].append(place.rows(_PLAIN, study=study)[0].rate)
+    rows = [
+        {"what": name, "trials": sizes.rate_trials, "trials a second": spread(values), "n": len(values)}
+        for name, values in sorted(found.items())
+    ]
+    return rows, found
+
+
+# Commands.
+
+
+def commands(sizes: Sizes) -> tuple[list[Row], Any]:
+    found: dict[str, list[float]] = {}
+    with Place() as place:
+        with place.database() as database:
+            new_study(database, "history", sizes.many)
+        lines = {
+            "hpo --help": (HPO, "--help"),
+            f"hpo status, {sizes.many:,} trials": (HPO, "status", "--study", "history"),
+        }
+        for name, line in lines.items():
+            place.run(*line)
+            found[name] = [place.run(*line) for _ in range(sizes.commands)]
+    targets = (0.25, 1.5)
+    rows = [
+        {"command": name, "seconds": spread(values, 2), "target": f"≤ {target} s", "n": len(values)}
+        for (name, values), target in zip(found.items(), targets, strict=True)
+    ]
+    return rows, found
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--parts", default="busy,calls,rate,commands")
+    options = arguments.parse_args()
+    sizes = QUICK if options.quick else Sizes()
+    report = Report("overhead", "What the service costs beside training", options.quick)
+    parts = options.parts.split(",")
+    if "busy" in parts:
+        rows, report.raw["busy"] = busy(sizes, options.rounds)
+        report.table("Slots that wait for the service", rows)
+        report.note(
+            "Busy: from the begin of the trial that fills the last slot to the begin of the last trial."
+        )
+    if "calls" in parts:
+        ours, plain, report.raw["calls"] = calls(sizes)
+        report.table("The agent's calls, by how many trials have finished (target: ratio ≤ 1.5)", ours)
+        report.table("The same trial with plain Optuna, TPE and MedianPruner", plain)
+        report.note(
+            "Statements: without BEGIN, COMMIT and pings. Calls: medians, after one trial to warm up. CPU: of the"
+            " calling process, without PostgreSQL's."
+        )
+    if "rate" in parts:
+        rows, report.raw["rate"] = rate(sizes, options.rounds)
+        report.table("Trials that do nothing", rows)
+    if "commands" in parts:
+        rows, report.raw["commands"] = commands(sizes)
+        report.table("Commands, whole processes, with the database's server running", rows)
+    report.write()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What the peers' scripts share: the service's network, with stock `compile` and `fit`.
+
+Every epoch of every trial is noted with the time in `epochs-PID.jsonl`, from which all peers are judged alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from bench import mnist_job
+from objectives.base import Params
+from objectives.splits import Data
+
+MOMENTUM = 0.9
+
+
+def compiled(params: Params, data: Data) -> keras.Model:
+    """The service's network, with Keras' own optimizers and a constant learning rate."""
+    model = mnist_job.MnistPart().build(params, data)
+    rate = params["learning_rate"]
+    if params["optimizer"] == "sgd":
+        optimizer: Any = keras.optimizers.SGD(rate, momentum=MOMENTUM, nesterov=True)
+    else:
+        optimizer = keras.optimizers.Adam(rate)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss=loss, metrics=["accuracy"])
+    return model
+
+
+def fit(params: Params, data: Data, epochs: int, callbacks: list[keras.callbacks.Callback]) -> float:
+    """Train one configuration with `model.fit`; returns its validation accuracy after the last epoch."""
+    # Or Keras' global state grows from trial to trial.
+    keras.utils.clear_session()
+    history = compiled(params, data).fit(
+        data.x_train,
+        data.y_train,
+        validation_data=(data.x_valid, data.y_valid),
+        batch_size=params["batch_size"],
+        epochs=epochs,
+        callbacks=callbacks,
+        verbose=0,
+    )
+    return float(history.history["val_accuracy"][-1])
+
+
+class EpochLog(keras.callbacks.Callback):
+    """Notes when each epoch of a trial was finished, and how good it was."""
+
+    def __init__(self, folder: Path, trial: object = None) -> None:
+        super().__init__()
+        self._folder, self._trial = str(folder), trial
+
+    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - Keras' signature
+        (Path(self._folder) / f"training-{os.getpid()}").touch()
+        # KerasTuner has one callback for all trials.
+        self._name = self._trial if self._trial is not None else f"{os.getpid()}-{time.time()}"
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        line = {"at": time.time(), "trial": self._name, "epoch": epoch + 1, "value": logs["val_accuracy"]}
+        with (Path(self._folder) / f"epochs-{os.getpid()}.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")

@@ -1,0 +1,30 @@
+"""What a peer's script is told, and the data that it trains on: those of the service's objective."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench import mnist_job
+from objectives import arrays
+from objectives.base import DataOptions
+from objectives.splits import Data, split
+
+
+def options() -> argparse.Namespace:
+    """What a contestant is told."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--objective", default="MnistPart")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--trials", type=int, required=True)
+    parser.add_argument("--epochs", type=int, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--known-good", action="store_true")
+    return parser.parse_args()
+
+
+def load(objective: str) -> Data:
+    """The very images and the split that the service's objective has."""
+    cls: type[mnist_job.MnistPart] = getattr(mnist_job, objective)
+    loaded = arrays.call(cls.dataset, None, test=False)  # type: ignore[arg-type]
+    return split(loaded, DataOptions(validation_fraction=cls.validation_fraction), final=False)

@@ -1,0 +1,127 @@
+"""A place of a benchmark's own: an empty HPO_HOME with its private PostgreSQL, and processes ended with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+from sqlalchemy import Row, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from storage.embedded import EmbeddedServer
+from storage.engine import Database, open_database
+
+ROOT = Path(__file__).parent.parent
+
+
+class Place:
+    """Made empty, removed at the end; `with Place() as place`."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="hpo-bench-"))
+        # Root's PostgreSQL runs as a user of its own, who must get in.
+        self.folder.chmod(0o755)
+        self.home = self.folder / "home"
+        self._server: EmbeddedServer | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def url(self) -> str:
+        """Of the private server; it is started here unless a command has."""
+        if self._server is None:
+            self._server = EmbeddedServer.start(self.home)
+        return self._server.url
+
+    def environment(self, **variables: object) -> dict[str, str]:
+        """Nothing of the caller's own settings but where the data lies."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
+        if "HPO_DATA_DIR" in os.environ:
+            kept["HPO_DATA_DIR"] = str(Path(os.environ["HPO_DATA_DIR"]).absolute())
+        ours = {"HPO_HOME": self.home, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "2"}
+        return kept | {name: str(value) for name, value in (ours | variables).items()}
+
+    def database(self) -> Database:
+        """The private server's, with all tables."""
+        return open_database(self.url, self.home)
+
+    def rows(self, sql: str, **parameters: Any) -> list[Row[Any]]:
+        """What a statement returns."""
+        engine = create_engine(self.url, poolclass=NullPool)
+        with engine.begin() as connection:
+            result = connection.execute(text(sql), parameters)
+            return list(result) if result.returns_rows else []
+
+    def start(
+        self, arguments: Sequence[object], environment: Mapping[str, str], log: str = "log"
+    ) -> subprocess.Popen[bytes]:
+        """`python …` in a session of its own; what it prints is appended to a file of the folder."""
+        with (self.folder / log).open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, *map(str, arguments)],
+                cwd=self.folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
+
+    def run(self, *arguments: object, **variables: object) -> float:
+        """`python …`, run to its end; returns its wall time in seconds.
+
+        Raises:
+            RuntimeError: it failed; the message holds the last of what it printed.
+        """
+        began = time.perf_counter()
+        process = self.start(arguments, self.environment(**variables))
+        code = process.wait()
+        seconds = time.perf_counter() - began
+        if code:
+            raise RuntimeError(f"{' '.join(map(str, arguments))} ended with {code}: {self.last_words()}")
+        return seconds
+
+    def last_words(self, log: str = "log") -> str:
+        lines = (self.folder / log).read_text(errors="replace").strip().splitlines()
+        return " / ".join(line.strip() for line in lines[-4:])[-400:]
+
+    def end_processes(self) -> None:
+        """End what was started here, and whatever that has started."""
+        for process in self._processes:
+            family = [process]
+            with suppress(psutil.NoSuchProcess):
+                family += psutil.Process(process.pid).children(recursive=True)
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(15)
+            for member in reversed(family):
+                with suppress(psutil.NoSuchProcess, ProcessLookupError):
+                    member.kill()
+            process.wait()
+        self._processes.clear()
+
+    def __enter__(self) -> Place:
+        # A benchmark that is told to end must not leave what it has started.
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end_processes()
+        if self._server is not None:
+            self._server.close()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,78 @@
+"""Wall time from the command to the first configuration of 99.0 % on the validation images of all of MNIST.
+
+    HPO_DATA_DIR=data python -m bench.time_to_target [--rounds 3] [--limit-seconds 900]
+
+The contestants, space and network of `bench.whole_job`, on 54,000 training and 6,000 validation images. The
+clock stops at the end of the first epoch of any trial that reaches the target, read afterwards from what
+the contestant noted itself. Once with nothing known, once beginning with a configuration known to be good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+from bench import mnist_job
+from bench.contestants import KEYS, NOTES, SERVICE, Job, Outcome, chosen, quick_variables
+from bench.options import parser
+from bench.report import Report, Row, median, ratio, spread
+
+FIRST = {False: "the sampler's", True: "known to be good"}
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--target", type=float, default=0.99)
+    arguments.add_argument("--limit-seconds", type=float, default=900.0)
+    arguments.add_argument("--epochs", type=int, default=4)
+    arguments.add_argument("--contestants", default=",".join(KEYS))
+    options = arguments.parse_args()
+    job = Job("MnistWhole", 200, options.epochs, target=options.target, limit_seconds=options.limit_seconds)
+    if options.quick:
+        job = replace(job, trials=4, target=0.3, variables=quick_variables(), limit_seconds=120.0)
+    if not options.quick:
+        mnist_job.fetch()
+    report = Report("time_to_target", f"Time to {job.target:.1%} on MNIST's validation images", options.quick)
+    found: dict[tuple[str, bool], list[Outcome]] = {}
+    for round_number in range(options.rounds):
+        contestants = chosen(options.contestants)
+        turn = round_number % len(contestants)
+        for contestant in [*contestants[turn:], *contestants[:turn]]:
+            for known_good in FIRST:
+                outcome = contestant.run(replace(job, seed=round_number, known_good=known_good))
+                found.setdefault((contestant.name, known_good), []).append(outcome)
+                print(contestant.name, FIRST[known_good], outcome, flush=True)
+    report.table(f"Seconds to the first epoch of at least {job.target:.1%}", _rows(found))
+    report.note(
+        *NOTES[:-1],
+        f"Trials of up to {job.epochs} epochs; each contestant may take {job.limit_seconds:.0f} s. The one that did"
+        " not get there counts with no time, and n says how many did.",
+        "Known to be good: Optuna's `enqueue_trial`, Ray's `points_to_evaluate`, KerasTuner's defaults, the"
+        " service's `first`.",
+    )
+    report.raw = {
+        f"{name}, {FIRST[known]}": [asdict(one) for one in all_] for (name, known), all_ in found.items()
+    }
+    report.write()
+
+
+def _rows(found: dict[tuple[str, bool], list[Outcome]]) -> list[Row]:
+    times = {key: [o.seconds for o in all_ if o.seconds is not None] for key, all_ in found.items()}
+    return [
+        {
+            "contestant": name,
+            "first configuration": FIRST[known],
+            "seconds": spread(times[name, known]),
+            "hpo is faster by": ratio(
+                median(times[name, known]), median(times.get((SERVICE.name, known), []))
+            ),
+            "best validation accuracy": spread([o.best for o in outcomes if o.best is not None], 4),
+            "epochs trained": median([outcome.epochs for outcome in outcomes]),
+            "n": f"{len(times[name, known])} of {len(outcomes)}",
+            "problem": "; ".join(sorted({outcome.problem for outcome in outcomes if outcome.problem})),
+        }
+        for (name, known), outcomes in found.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""What an agent that dies between two commits leaves behind, and who completes it: each gap hit exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import psycopg2
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
+from sqlalchemy import insert, text
+from sqlalchemy.exc import OperationalError
+
+from hpo.books import Books
+from hpo.messages import EpochRecord
+from hpo.spec import StudySpec
+from storage.budget import Claim, NoWork
+from storage.engine import Database
+from storage.leases import LeaseLostError, LeaseTimes
+from storage.retry import Retry
+from storage.tables import studies
+
+SPACE = {"x": FloatDistribution(0.0, 1.0)}
+
+
+class Killed(BaseException):
+    """Nobody catches it: the agent is gone."""
+
+
+@pytest.fixture
+def study(database: Database) -> optuna.Study:
+    spec = StudySpec("quadratic", "loss", "minimize", 2, SPACE, SPACE, sampler="random", pruner="none")
+    made = optuna.create_study(study_name="s", storage=database.optuna, direction="minimize")
+    row = {"study_id": made._study_id, "name": "s", "spec": spec.to_json(), "budget": 1}
+    database.transaction(lambda connection: connection.execute(insert(studies).values(row)))
+    return made
+
+
+def agent(database: Database, study: optuna.Study, lease_seconds: float = 120.0) -> Books:
+    stored = database.transaction(lambda c: c.execute(text("SELECT spec FROM hpo.studies")).scalar_one())
+    spec = StudySpec.from_json(stored)
+    return Books(
+        database, study._study_id, "s", spec, 1, Retry(5.0, first_delay=0.01), LeaseTimes(lease_seconds)
+    )
+
+
+def claimed(books: Books) -> Claim:
+    claim = books.claim(0, "cpu:0")
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def run_out(database: Database) -> None:
+    """All leases, as after the silence of their agents."""
+    sql = "UPDATE hpo.attempts SET lease_until = clock_timestamp() - interval '1 s' WHERE ended_at IS NULL"
+    database.transaction(lambda connection: connection.execute(text(sql)))
+
+
+def states(study: optuna.Study) -> list[TrialState]:
+    return [trial.state for trial in study.get_trials()]
+
+
+def killed(*_: object) -> Any:
+    raise Killed
+
+
+def after(call: Callable[..., Any], error: BaseException) -> Callable[..., Any]:
+    """`call`, whose answer is lost the first time: it has happened, and the caller does not know."""
+    lost = False
+
+    def wrapped(*arguments: Any) -> Any:
+        nonlocal lost
+        result = call(*arguments)
+        if lost:
+            return result
+        lost = True
+        raise error
+
+    return wrapped
+
+
+def answer_lost() -> OperationalError:
+    return OperationalError("COMMIT", {}, psycopg2.OperationalError("server closed the connection"))
+
+
+def train(books: Books, claim: Claim) -> None:
+    """To the end, by whoever holds it."""
+    trial_id, _, _ = books.sample(claim)
+    books.begin(claim.attempt_id, 1, 0)
+    for epoch in (1, 2):
+        books.record(claim.attempt_id, trial_id, [EpochRecord(epoch, {"loss": 0.5}, 0.1)])
+    books.settle(claim.attempt_id, "complete", 0.5)
+
+
+def test_killed_between_settle_and_tell(
+    database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = agent(database, study)
+    claim = claimed(first)
+    monkeypatch.setattr(first._search, "tell", killed)
+    with pytest.raises(Killed):
+        train(first, claim)
+    assert states(study) == [TrialState.RUNNING]
+
+    second = agent(database, study)
+    assert second.claim(0, "cpu:0") is NoWork.DONE
+    second.sweep()
+    assert states(study) == [TrialState.RUNNING], "its agent may still be about to tell"
+    second.sweep(0.0)
+    assert states(study) == [TrialState.COMPLETE]
+    assert study.best_value == 0.5
+
+
+def test_killed_between_tell_and_noting_it(
+    database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = agent(database, study)
+    monkeypatch.setattr("storage.budget.told", killed)
+    with pytest.raises(Killed):
+        train(first, claimed(first))
+    monkeypatch.undo()
+    completed = study.get_trials()[0].datetime_complete
+
+    agent(database, study).sweep(0.0)
+    assert states(study) == [TrialState.COMPLETE]
+    assert study.get_trials()[0].datetime_complete == completed, "told twice"
+    assert database.transaction(lambda c: c.execute(text("SELECT told FROM hpo.trials")).scalar_one())
+
+
+def test_killed_between_create_and_attach(
+    database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = agent(database, study)
+    claim = claimed(first)
+    monkeypatch.setattr("storage.leases.attach", killed)
+    with pytest.raises(Killed):
+        first.sample(claim)
+    monkeypatch.undo()
+    run_out(database)
+
+    second = agent(database, study)
+    second.standing()
+    again = claimed(second)
+    assert (again.token, again.fresh, again.trial_id) == (claim.token, False, None)
+    train(second, again)
+    second.sweep(0.0)
+    assert states(study) == [TrialState.COMPLETE], "the trial that was created is the one that was trained"
+
+
+def test_a_creation_whose_answer_was_lost_is_found_again(
+    database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = agent(database, study)
+    monkeypatch.setattr(books._search, "create", after(books._search.create, answer_lost()))
+    train(books, claimed(books))
+    assert states(study) == [TrialState.COMPLETE]
+
+
+def test_a_creation_made_twice_leaves_one_failed_stray(
+    database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first commit arrived only after it had been looked for."""
+    books = agent(database, study)
+    monkeypatch.setattr(books._search, "create", after(books._search.create, answer_lost()))
+    monkeypatch.setattr(books, "_find_created", lambda _token: None)
+    books.sample(claimed(books))
+    agent(database, study).sweep()
+    assert sorted(state.name for state in states(study)) == ["FAIL", "RUNNING"]
+    # The slot's claim, as it stands now.
+    train(books, claimed(books))
+    assert sorted(state.name for state in states(study)) == ["COMPLETE", "FAIL"]
+    counts = books.standing().counts
+    assert (counts.finished, counts.left, counts.failed) == (1, 0, 0)
+
+
+def test_what_was_trained_for_a_share_of_its_own_is_not_swept(
+    database: Database, study: optuna.Study
+) -> None:
+    """A trial just created, and one of somebody who uses the study with plain Optuna, stay."""
+    study.ask()
+    books = agent(database, study)
+    books._search.create(claimed(books))
+    agent(database, study).sweep(0.0)
+    assert states(study) == [TrialState.RUNNING] * 2
+
+
+def test_fenced_everywhere(database: Database, study: optuna.Study) -> None:
+    """An attempt whose lease ran out changes nothing any more, whatever it tries."""
+    first, second = agent(database, study), agent(database, study)
+    claim = claimed(first)
+    trial_id, number, params = first.sample(claim)
+    run_out(database)
+    second.standing()
+    again = claimed(second)
+    assert second.sample(again) == (trial_id, number, params)
+
+    for attempt in (
+        lambda: first.begin(claim.attempt_id, 1, 0),
+        lambda: first.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 9.0}, 0.1)]),
+        lambda: first.settle(claim.attempt_id, "complete", 9.0),
+    ):
+        with pytest.raises(LeaseLostError):
+            attempt()
+    first.lose(claim.attempt_id, "late")
+    first.release(claim.attempt_id)
+    train(second, again)
+    assert study.best_value == 0.5
+    assert study.best_trial.intermediate_values == {1: 0.5, 2: 0.5}
+    lost = "SELECT lost FROM hpo.trials"
+    assert database.transaction(lambda c: c.execute(text(lost)).scalar_one()) == 1
+
+
+def test_an_agent_does_not_judge_itself(database: Database, study: optuna.Study) -> None:
+    books = agent(database, study)
+    claimed(books)
+    run_out(database)
+    assert books.standing().counts.running == 1
+    assert agent(database, study).standing().counts.running == 0
+
+
+def test_after_an_outage_others_get_the_time_to_renew(
+    database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 1000.0
+    monkeypatch.setattr("hpo.books.time.monotonic", lambda: clock)
+    claimed(agent(database, study))
+    books = agent(database, study)
+    books.standing()
+    run_out(database)
+    clock += 100.0
+    assert books.standing().counts.running == 1, "it was away itself"
+    clock += 5.0
+    assert books.standing().counts.running == 1
+    clock += 6.0
+    assert books.standing().counts.running == 0

@@ -1,0 +1,63 @@
+"""Tables of benchmarks: as Markdown and JSON, with what they were measured on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.report import Report, Table, cell, median, ratio, spread
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "–"),
+        (True, "yes"),
+        (12_345, "12,345"),
+        (12_345.6, "12,346"),
+        (0.98765, "0.988"),
+        ("a|b", "a\\|b"),
+    ],
+)
+def test_a_cell_is_short(value: object, shown: str) -> None:
+    assert cell(value) == shown
+
+
+def test_a_column_that_only_some_rows_have_is_shown_for_all() -> None:
+    table = Table("Title", [{"a": 1}, {"a": 2, "b": "x"}]).markdown()
+    assert table.splitlines() == ["**Title**", "", "| a | b |", "| --- | --- |", "| 1 | – |", "| 2 | x |"]
+
+
+def test_medians_are_of_what_was_measured() -> None:
+    assert median([]) is None
+    assert median([3.0, 1.0, 2.0]) == 2.0
+    assert spread([]) == "–"
+    assert spread([2.0]) == "2.0"
+    assert spread([3.0, 1.0, 2.0]) == "2.0 (1.0–3.0)"
+    assert ratio(3.0, 2.0) == 1.5
+    assert ratio(None, 2.0) is None
+    assert ratio(3.0, None) is None
+
+
+def test_a_report_says_on_what_it_was_measured(tmp_path: Path) -> None:
+    report = Report("name", "Title")
+    report.table("Rows", [{"seconds": 1.5, "n": 3}])
+    report.note("A note.")
+    report.raw = {"seconds": [1.0, 1.5, 2.0]}
+    path = report.write(tmp_path)
+    assert path == tmp_path / "name.md"
+    for words in ("# Title", "| 1.5 | 3 |", "* A note.", "cores", "python", "optuna", "load average"):
+        assert words in path.read_text()
+    stored = json.loads((tmp_path / "name.json").read_text())
+    assert stored["tables"] == [{"title": "Rows", "rows": [{"seconds": 1.5, "n": 3}]}]
+    assert stored["raw"] == report.raw
+    assert stored["hardware"]["cores"] >= 1
+    assert "optuna" in stored["versions"]
+
+
+def test_a_smoke_run_does_not_replace_a_real_one(tmp_path: Path) -> None:
+    path = Report("name", "Title", quick=True).write(tmp_path)
+    assert path.name == "name-quick.md"
+    assert "say nothing" in path.read_text()

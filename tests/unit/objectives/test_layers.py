@@ -1,0 +1,128 @@
+"""The faster twins compute what Keras' own layers do."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from objectives import backend
+from objectives.layers import FastDropout, FusedBatchNormalization, accelerated
+
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+    ),
+    pytest.mark.skipif(backend.name() != "tensorflow", reason="the twins are Keras' own layers elsewhere"),
+]
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).normal(3.0, 2.0, (16, 5, 4, 6)).astype(np.float32)
+
+
+def _pair(**config) -> tuple[keras.layers.Layer, keras.layers.Layer]:
+    rng = np.random.default_rng(1)
+    pair = keras.layers.BatchNormalization(**config), FusedBatchNormalization(**config)
+    values = [rng.uniform(0.5, 1.5, 6) for _ in range(4)]
+    for layer in pair:
+        layer.build((None, 5, 4, 6))
+        layer.set_weights(values[: len(layer.weights)])
+    return pair
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "config", [{}, {"momentum": 0.5, "epsilon": 0.1}, {"scale": False}, {"trainable": False}]
+)
+def test_fused_normalization_is_keras_own(images, config, training):
+    stock, fused = _pair(**config)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(fused(images, training=training)),
+        keras.ops.convert_to_numpy(stock(images, training=training)),
+        atol=2e-5,
+    )
+    for mine, keras_own in zip(fused.weights, stock.weights, strict=True):
+        np.testing.assert_allclose(mine.numpy(), keras_own.numpy(), rtol=1e-5, err_msg=mine.name)
+
+
+def test_gradients_of_fused_normalization_are_keras_own(images):
+    import tensorflow as tf
+
+    weights = np.random.default_rng(2).normal(size=images.shape).astype(np.float32)
+    found = []
+    for layer in _pair():
+        x = tf.constant(images)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(layer(x, training=True) * weights)
+        found.append(tape.gradient(loss, [x, layer.gamma.value, layer.beta.value]))
+    for mine, keras_own in zip(found[1], found[0], strict=True):
+        np.testing.assert_allclose(mine, keras_own, atol=1e-3)
+
+
+def test_normalization_of_other_shapes_falls_back():
+    flat = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
+    stock, fused = keras.layers.BatchNormalization(), FusedBatchNormalization()
+    np.testing.assert_array_equal(fused(flat, training=True), stock(flat, training=True))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.75])
+def test_dropout_keeps_the_share_and_the_mean(rate):
+    ones = np.ones((301, 333), np.float32)
+    layer = FastDropout(rate, seed=1)
+    first, second = (keras.ops.convert_to_numpy(layer(ones, training=True)) for _ in range(2))
+    assert np.mean(first == 0) == pytest.approx(rate, abs=0.01)
+    assert first.mean() == pytest.approx(1, abs=0.02)
+    assert (first != second).any()
+    np.testing.assert_array_equal(layer(ones, training=False), ones)
+
+
+def _model() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 3), dtype="uint8"),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(4, 3),
+            keras.layers.BatchNormalization(),
+            keras.layers.Conv2D(4, 3, dtype="float64"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(2),
+        ]
+    )
+
+
+def test_the_accelerated_model_computes_in_the_precision_and_keeps_what_must_be_exact():
+    stock = _model()
+    fast = accelerated(stock, "bfloat16")
+    kinds = [type(layer) for layer in fast.layers]
+    assert FusedBatchNormalization in kinds
+    assert FastDropout in kinds
+    computed = [layer.compute_dtype for layer in fast.layers]
+    assert computed == ["float32", "bfloat16", "bfloat16", "float64", "bfloat16", "bfloat16", "float32"]
+    assert {layer.variable_dtype for layer in fast.layers} == {"float32", "float64"}
+    for old, new in zip(stock.variables, fast.variables, strict=True):
+        np.testing.assert_array_equal(old.numpy(), new.numpy())
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 6, 3), dtype=np.uint8)
+    logits = fast(pixels, training=False)
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+    np.testing.assert_allclose(logits, stock(pixels, training=False), atol=0.02)
+
+
+class Opaque(keras.layers.Layer):
+    """A user's layer that cannot say how it was made."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, inputs):
+        return self.function(inputs)
+
+
+def test_a_model_that_cannot_be_copied_is_trained_as_it_is():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(Opaque(lambda x: x * 2)(inputs)))
+    assert accelerated(model, "bfloat16") is model
