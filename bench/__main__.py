@@ -13,7 +13,6 @@ from bench import mnist_job
 from bench.options import parser
 
 SUITE = ("overhead", "memory", "training", "whole_job", "time_to_target")
-NOT_QUICK = ("training",)
 
 
 def main() -> None:
@@ -27,8 +26,6 @@ def main() -> None:
     if not options.quick:
         mnist_job.fetch()
     for name in options.only.split(","):
-        if options.quick and name in NOT_QUICK:
-            continue
         command = [sys.executable, "-m", f"bench.{name}", "--rounds", str(options.rounds)]
         command += ["--quick"] if options.quick else []
         print(f"== {name}", flush=True)

@@ -122,6 +122,9 @@ class Place:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end_processes()
+        if (self.home / "postgres").exists():
+            # A command that was killed has not stopped the server: join it, and leave as the last one.
+            EmbeddedServer.start(self.home).close()
         if self._server is not None:
             self._server.close()
         shutil.rmtree(self.folder, ignore_errors=True)

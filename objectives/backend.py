@@ -231,7 +231,10 @@ def _tensorflow_steps(model: keras.Model) -> Steps:
     """A loop in one graph around the model's own `train_step`: no return to Python between batches."""
     import tensorflow as tf
 
-    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator,unused-ignore]
+    # Made here, for variables that are made inside a graph have it traced twice.
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+
     def loop(images: Any, labels: Any) -> dict[str, Any]:
         def body(step: Any) -> Any:
             model.train_step((images[step], labels[step]))
@@ -241,8 +244,16 @@ def _tensorflow_steps(model: keras.Model) -> Steps:
         tf.while_loop(lambda step: step < count, body, [tf.constant(0)], parallel_iterations=1)
         return dict(model.get_metrics_result())
 
+    compiled: list[Any] = []
+
     def steps(images: NDArray[np.uint8], labels: NDArray[Any]) -> dict[str, float]:
-        return {key: float(value) for key, value in loop(tf.constant(images), tf.constant(labels)).items()}
+        arrays = images, labels
+        if not compiled:
+            # One graph for any number of batches: traced by shape it would be made anew for the second.
+            signature = [tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in arrays]
+            compiled.append(tf.function(loop, input_signature=signature, autograph=False))
+        logs = compiled[0](*(tf.constant(array) for array in arrays))
+        return {key: float(value) for key, value in logs.items()}
 
     return steps
 
