@@ -21,12 +21,17 @@ $(VENV)/.installed: pyproject.toml uv.lock
 
 install: $(VENV)/.installed ## Make .venv with the locked dependencies
 
+# In a home of its own, so that it neither finds nor leaves anything in the user's.
+demo: export HPO_HOME := $(CURDIR)/.demo
+demo: export HPO_RESULTS_DIR := $(CURDIR)/results
+demo: unexport HPO_STORAGE
 demo: install ## Search, retrain and export on bundled data, under 5 minutes on 2 cores
 	$(BIN)/hpo launch --study $(DEMO) --objective digits-cnn --workers 2 --trials 12
 	$(BIN)/hpo retrain --study $(DEMO) --seeds 3 --workers 2
 	$(BIN)/hpo export --study $(DEMO) --format python --output results/$(DEMO)/train_best.py
 	@echo
 	@echo "Results: results/$(DEMO)/ (metrics.json, confusion_matrix.csv, history.csv, best_config.yaml, model.keras)"
+	@echo "Next, with the demo's database:  export HPO_HOME=$(HPO_HOME)"
 	@echo "Train the best configuration by itself: $(BIN)/python results/$(DEMO)/train_best.py"
 	@echo "Look at the study:   $(BIN)/hpo status --study $(DEMO)      $(BIN)/hpo trials --study $(DEMO)"
 	@echo "Go on searching:     $(BIN)/hpo launch --study $(DEMO) --trials 24"

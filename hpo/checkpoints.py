@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from hpo.errors import DiskFullError
+from hpo.errors import DiskFullError, HpoError
 from hpo.messages import EpochRecord
 
 KEPT = 2
@@ -31,6 +31,24 @@ KEPT = 2
 _HEADER = "__header__"
 # RuntimeError: a zip whose damaged flags say that it is encrypted, or of a version yet to come.
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+class CheckpointsUnwritableError(HpoError):
+    """Nothing can be written where checkpoints belong."""
+
+
+def check_writable(checkpoints: Path) -> None:
+    """Make the folder of all checkpoints, and raise CheckpointsUnwritableError where none can be written."""
+    probe = checkpoints / f".{uuid.uuid4().hex}"
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"1")
+        probe.unlink()
+    except OSError as exc:
+        raise CheckpointsUnwritableError(
+            f"checkpoints cannot be written to {checkpoints} ({exc.strerror or exc}): set HPO_CHECKPOINTS to a"
+            " folder that this user may write to, with space left"
+        ) from exc
 
 
 @dataclass(frozen=True)

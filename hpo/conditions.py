@@ -22,6 +22,7 @@ def live_attempt() -> ColumnElement[bool]:
 
 
 def alive_agent() -> ColumnElement[bool]:
+    """Whether an agent has not ended and was seen lately, by the database's clock."""
     return and_(
         agents.c.ended_at.is_(None),
         agents.c.seen_at > NOW - func.make_interval(0, 0, 0, 0, 0, 0, ALIVE_SECONDS),
@@ -29,6 +30,7 @@ def alive_agent() -> ColumnElement[bool]:
 
 
 def seconds(duration: ColumnElement[Any]) -> ColumnElement[float]:
+    """An interval of the database as a number of seconds."""
     return cast(extract("epoch", duration), Double)
 
 

@@ -6,12 +6,12 @@ import multiprocessing
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from hpo import numbers
+from hpo import numbers, provenance
 from hpo.errors import HpoError
 from hpo.settings import Settings
 from hpo.slots import usable_cores
@@ -24,6 +24,7 @@ _LEAST_MEMORY = 2 * _GIB
 _TOOL_SECONDS = 10
 _STORAGE_SECONDS = 2.0
 _PACKAGES = ("hpo-service", "optuna", "keras", "tensorflow", "numpy", "sqlalchemy", "psycopg2-binary")
+_BACKENDS = ("tensorflow", "jax", "torch")
 
 _CACHED = {"cifar10": "cifar-10-batches-py*"}
 """What Keras calls its download, where that is not `<name>.npz`."""
@@ -46,6 +47,7 @@ def examine(settings: Settings) -> list[Check]:
     """All checks, in the order in which a study would fail for them."""
     return [
         _versions(),
+        _backend(),
         _storage(settings),
         *_data(settings),
         _accelerators(),
@@ -57,12 +59,9 @@ def examine(settings: Settings) -> list[Check]:
 
 
 def _versions() -> Check:
-    found, missing = [f"python {'.'.join(map(str, _python()))}"], []
-    for package in _PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            missing.append(package)
+    installed = provenance.versions(_PACKAGES)
+    found = [f"{name} {number}" for name, number in installed.items()]
+    missing = [package for package in _PACKAGES if package not in installed]
     if not missing:
         return Check("versions", "ok", ", ".join(found))
     # Without its own metadata the project still runs from its sources.
@@ -71,10 +70,12 @@ def _versions() -> Check:
     return Check("versions", result, detail, "pip install hpo-service")
 
 
-def _python() -> tuple[int, int, int]:
-    import sys
-
-    return sys.version_info[:3]
+def _backend() -> Check:
+    name = provenance.backend()
+    if name in _BACKENDS:
+        return Check("backend", "ok", name)
+    detail = f"KERAS_BACKEND={name} is none: it may be {', '.join(_BACKENDS)}"
+    return Check("backend", "fail", detail, "unset KERAS_BACKEND, or set it to one of these")
 
 
 def _storage(settings: Settings) -> Check:
@@ -167,25 +168,28 @@ def _memory_limit() -> int | None:
 
 def _disks(settings: Settings) -> list[Check]:
     return [
-        _disk("disk home", settings.home),
-        *([_disk("disk checkpoints", settings.checkpoints)] if not _inside(settings) else []),
+        _disk("disk home", settings.home, "HPO_HOME"),
+        _disk("disk checkpoints", settings.checkpoints, "HPO_CHECKPOINTS"),
+        _disk("disk results", settings.results_dir, "HPO_RESULTS_DIR"),
     ]
 
 
-def _inside(settings: Settings) -> bool:
-    return settings.checkpoints.is_relative_to(settings.home)
-
-
-def _disk(name: str, folder: Path) -> Check:
+def _disk(name: str, folder: Path, variable: str) -> Check:
+    remedy = f"choose another folder with {variable}"
     there = folder
     while not there.exists() and there != there.parent:
         there = there.parent
-    if not os.access(there, os.W_OK):
-        return Check(name, "fail", f"{there} may not be written", "choose another folder with HPO_HOME")
+    try:
+        # Tried, for the permissions tell neither root nor of a file system that takes no files.
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        detail = f"{there} cannot be written: {error.strerror or error}"
+        return Check(name, "fail", detail, remedy)
     free = shutil.disk_usage(there).free
     detail = f"{numbers.size(free)} free for {folder}"
     if free < _LEAST_DISK:
-        return Check(name, "fail", detail, "free some space, or choose another folder with HPO_HOME")
+        return Check(name, "fail", detail, f"free some space, or {remedy}")
     if free < _GOOD_DISK:
         return Check(name, "warn", detail, "checkpoints of large models may fill it")
     return Check(name, "ok", detail)

@@ -30,6 +30,11 @@ class Enrolled:
     spec: StudySpec
     budget: int
     control: str
+    finished: int = 0
+    open: int = 0
+    """Trials that have begun and are not decided."""
+    begun: bool = False
+    """Whether it has a trial, with which others must stay comparable, or an agent about to begin one."""
 
 
 def find(database: Database, name: str) -> Enrolled | None:
@@ -37,18 +42,37 @@ def find(database: Database, name: str) -> Enrolled | None:
 
     def read(c: Connection) -> Enrolled | None:
         row = c.execute(
-            text("SELECT study_id, name, spec, budget, control FROM hpo.studies WHERE name = :n"), {"n": name}
+            text(
+                "SELECT s.study_id, s.name, s.spec, s.budget, s.control, count(t.token) AS trials,"
+                " count(t.token) FILTER (WHERE t.outcome IS NULL) AS open,"
+                " count(t.token) FILTER (WHERE t.outcome IN ('complete', 'pruned', 'diverged', 'oom')) AS finished"
+                ", EXISTS (SELECT 1 FROM hpo.agents a WHERE a.study_id = s.study_id AND a.ended_at IS NULL) AS agents"
+                " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id) WHERE s.name = :n GROUP BY s.study_id"
+            ),
+            {"n": name},
         ).one_or_none()
         if row is None:
             return None
-        return Enrolled(row.study_id, row.name, StudySpec.from_json(row.spec), row.budget, row.control)
+        spec = StudySpec.from_json(row.spec)
+        return Enrolled(
+            row.study_id,
+            row.name,
+            spec,
+            row.budget,
+            row.control,
+            row.finished,
+            row.open,
+            row.trials > 0 or row.agents,
+        )
 
     return database.transaction(read)
 
 
 def data_options(request: LaunchRequest, existing: Enrolled | None) -> DataOptions:
     """Which part of the data the study trains on; the folder it lies in is each host's own affair."""
-    return existing.spec.data if existing else DataOptions(limit=request.limit)
+    if existing is not None and (existing.begun or request.limit is None):
+        return existing.spec.data
+    return DataOptions(limit=request.limit)
 
 
 def enroll(
@@ -66,11 +90,19 @@ def enroll(
     """
     if existing is None:
         existing = _create(database, request, reference, description)
-    spec = _check_space(database, existing, request, description)
-    _check_options(existing, request, reference)
-    budget = request.trials or existing.budget
+    try:
+        spec = _check_space(database, existing, request, description)
+        _check_options(existing, request, reference)
+    except StudyConflictError:
+        if existing.begun or existing.spec.direction != description.direction:
+            raise
+        # Left by a launch that failed before its first trial: nothing must stay comparable with it.
+        spec = _new_spec(_with_stored(request, existing.spec, reference), reference, description)
+    # What has begun is finished: a smaller budget would leave it open for ever.
+    budget = max(request.trials, existing.finished + existing.open) if request.trials else existing.budget
     spec = replace(
         spec,
+        startup=startup_trials(budget),
         max_failed=request.max_failed or spec.max_failed,
         max_lost=request.max_lost or spec.max_lost,
         checkpoint_quota_bytes=request.checkpoint_quota_bytes or spec.checkpoint_quota_bytes,
@@ -80,10 +112,29 @@ def enroll(
 
 
 def _create(database: Database, request: LaunchRequest, reference: str, description: Description) -> Enrolled:
+    spec = _new_spec(request, reference, description)
+    trials = request.trials or LaunchDefaults.trials
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = database.retried(
+        lambda: optuna.create_study(
+            study_name=request.study,
+            storage=database.optuna,
+            direction=description.direction,
+            load_if_exists=True,
+        )
+    )
+    study_id = database.optuna.get_study_id_from_name(request.study)
+    _insert(database, study_id, request.study, spec, trials, foreign=bool(study.get_trials(deepcopy=False)))
+    created = find(database, request.study)
+    assert created is not None
+    return created
+
+
+def _new_spec(request: LaunchRequest, reference: str, description: Description) -> StudySpec:
     defaults = LaunchDefaults()
     space = narrow_space(description.space, request.params)
     trials = request.trials or defaults.trials
-    spec = StudySpec(
+    return StudySpec(
         objective=reference,
         metric=description.metric,
         direction=description.direction,
@@ -100,20 +151,19 @@ def _create(database: Database, request: LaunchRequest, reference: str, descript
         max_lost=request.max_lost or defaults.max_lost,
         checkpoint_quota_bytes=request.checkpoint_quota_bytes,
     )
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = database.retried(
-        lambda: optuna.create_study(
-            study_name=request.study,
-            storage=database.optuna,
-            direction=description.direction,
-            load_if_exists=True,
-        )
+
+
+def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> LaunchRequest:
+    """The request with what it leaves open as stored, as far as that is not another objective's."""
+    same = reference == stored.objective
+    return replace(
+        request,
+        epochs=request.epochs or (stored.epochs if same else None),
+        limit=request.limit or stored.data.limit,
+        sampler=request.sampler or stored.sampler,
+        pruner=request.pruner or stored.pruner,
+        seed=stored.seed if request.seed is None else request.seed,
     )
-    study_id = database.optuna.get_study_id_from_name(request.study)
-    _insert(database, study_id, request.study, spec, trials, foreign=bool(study.get_trials(deepcopy=False)))
-    created = find(database, request.study)
-    assert created is not None
-    return created
 
 
 def _insert(

@@ -78,6 +78,18 @@ class DiskFullError(HpoError):
     """No space is left where checkpoints or results are written."""
 
 
+class FileNotWritableError(HpoError):
+    """A file or folder that the user chose cannot be written."""
+
+
+class ResultsNotWritableError(FileNotWritableError):
+    """The folder of results, or a file in it, cannot be written."""
+
+
+class RetrainRunningError(HpoError):
+    """Another `hpo retrain` trains the same configuration of the same study on these checkpoints."""
+
+
 class ConfigFileError(HpoError):
     """A file given with `--config` is missing or is not an exported config."""
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import platform
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hpo import numbers
 from hpo.errors import ConfigFileError
+from hpo.provenance import versions
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
     from storage.engine import Database
 
 Format = Literal["yaml", "json", "toml", "python"]
@@ -28,7 +30,6 @@ SUFFIXES: Mapping[str, Format] = {
 }
 
 _FILE_VERSION = 1
-_PACKAGES = ("hpo-service", "keras", "tensorflow", "optuna", "numpy")
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Config:
             raise ValueError(f"its 'epochs' cannot be {values['epochs']}")
         if values["direction"] not in ("minimize", "maximize"):
             raise ValueError(f"its 'direction' cannot be {values['direction']!r}")
+        _check_data(values.get("data") or {})
         known = {f.name: values[f.name] for f in fields(cls) if values.get(f.name) is not None}
         if "value" in known:
             known["value"] = float(known["value"])
@@ -121,20 +123,9 @@ def build_config(database: Database, name: str) -> Config:
         trial=best.number,
         value=best.value,
         data=data,
-        versions=installed_versions(),
+        versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def installed_versions() -> dict[str, str]:
-    """Python's version and those of the packages that a result depends on, without importing them."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def render(config: Config, form: Format) -> str:
@@ -175,9 +166,84 @@ def read_config(path: Path) -> Config:
     if not isinstance(values, Mapping):
         raise ConfigFileError(f"{path} is not a configuration: it holds no names and values")
     try:
+        if _file_version(values) > _FILE_VERSION:
+            raise ConfigFileError(f"{path} was written by a newer hpo-service: upgrade this one")
         return Config.from_json(values)
     except ValueError as exc:
         raise ConfigFileError(f"{path} is not an exported configuration: {exc}") from exc
+
+
+def check_params(params: Mapping[str, Any], space: Mapping[str, BaseDistribution], source: Path) -> None:
+    """See that the parameters of the file `source` are a configuration of the objective's space.
+
+    Raises:
+        ConfigFileError: one is missing, unknown, of the wrong kind or out of its range; says which.
+    """
+    from hpo.names import did_you_mean
+    from hpo.space_words import in_words
+
+    for name in params:
+        if name not in space:
+            known = ", ".join(space) or "no parameter"
+            raise ConfigFileError(
+                f"{source}: the objective has no parameter {name!r}{did_you_mean(name, space)};"
+                f" its space has {known}"
+            )
+    for name, distribution in space.items():
+        if name not in params:
+            raise ConfigFileError(f"{source}: its 'params' lack {name!r} ({in_words(distribution)})")
+        if not _is_within(params[name], distribution):
+            raise ConfigFileError(
+                f"{source}: parameter {name!r} is {params[name]!r}, but must be {in_words(distribution)}"
+            )
+
+
+def _is_within(value: Any, distribution: BaseDistribution) -> bool:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        # For Python, though not for an objective, True is 1.
+        return any(
+            value == choice and isinstance(value, bool) == isinstance(choice, bool)
+            for choice in distribution.choices
+        )
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        kind = int if isinstance(distribution, IntDistribution) else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kind):
+            return False
+        return bool(distribution.low <= value <= distribution.high)
+    return True
+
+
+def _file_version(values: Mapping[str, Any]) -> int:
+    given = values.get("hpo_config", _FILE_VERSION)
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise ValueError(f"its 'hpo_config' cannot be {given!r}")
+    return given
+
+
+def _check_data(data: Mapping[str, Any]) -> None:
+    """See that `data` holds `objectives.base.DataOptions`, except for the folder, which is this machine's.
+
+    Raises:
+        ValueError: a name is unknown or a value cannot be; says which.
+    """
+    from objectives.base import DataOptions
+
+    known = [option.name for option in fields(DataOptions) if option.name != "data_dir"]
+    for name, value in data.items():
+        if name == "data_dir":
+            raise ValueError("its 'data' cannot name a folder: give 'data_dir' as --data-dir or HPO_DATA_DIR")
+        if name not in known:
+            raise ValueError(f"its 'data' has an unknown {name!r}; known are {', '.join(known)}")
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        fits = {
+            "limit": value is None or (is_whole and value >= 1),
+            "validation_fraction": isinstance(value, float) and math.isfinite(value) and 0 < value < 1,
+            "split_seed": is_whole and 0 <= value < 2**32,
+        }
+        if not fits.get(name, True):
+            raise ValueError(f"its 'data' cannot have {name!r} {value!r}")
 
 
 def _parse(text: str, form: Format) -> Any:
@@ -227,11 +293,11 @@ def _script(config: Config) -> str:
         "DATA": {key: value for key, value in config.data.items() if value is not None},
     }
     constants = "\n".join(f"{name} = {value!r}" for name, value in values.items())
-    versions = ", ".join(f"{name} {number}" for name, number in config.versions.items())
+    exported_with = ", ".join(f"{name} {number}" for name, number in config.versions.items())
     about = json.dumps(f"{_about(config)}. Trains it again, one line an epoch.", ensure_ascii=False)
     return _SCRIPT.format(
         about=about,
-        versions=versions,
+        versions=exported_with,
         created=config.created,
         constants=constants,
         metric=repr(config.metric),
@@ -239,14 +305,21 @@ def _script(config: Config) -> str:
 
 
 _SCRIPT = '''\
-"""Written by `hpo export`; needs hpo-service installed, and HPO_DATA_DIR where the data is not bundled.
+"""Written by `hpo export`; needs hpo-service installed.
+
+Data that is not bundled is looked for where `hpo data fetch` puts it, or in HPO_DATA_DIR.
 
 Exported {created} with {versions}.
 """
 
 import math
 import os
+import sys
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from hpo.errors import HpoError
+from hpo.settings import Settings
 from objectives.base import DataOptions
 from objectives.loader import load
 from objectives.local_run import LocalRun
@@ -270,7 +343,8 @@ class PrintingRun(LocalRun):
 def main():
     print(ABOUT)
     objective = load(OBJECTIVE)()
-    objective.prepare(DataOptions(data_dir=os.environ.get("HPO_DATA_DIR"), **DATA), final=False)
+    data_dir = str(Settings.from_environment().data_dir)
+    objective.prepare(DataOptions(data_dir=data_dir, **DATA), final=False)
     run = PrintingRun(total_epochs=EPOCHS, seed=SEED, metric=METRIC)
     objective.train(dict(PARAMS), run)
     if run.history:
@@ -278,5 +352,8 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except HpoError as error:
+        sys.exit(" ".join(str(error).split()))
 '''

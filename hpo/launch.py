@@ -13,6 +13,7 @@ from dataclasses import replace
 from hpo import enroll, numbers
 from hpo.agent import Agent, AgentTimes, Ending
 from hpo.books import Books
+from hpo.checkpoints import check_writable
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError
 from hpo.last_resort import ending_in_time
@@ -20,10 +21,10 @@ from hpo.lease_keeper import LeaseKeeper
 from hpo.messages import Load
 from hpo.pool import TrainerPool
 from hpo.progress import Progress, open_progress
-from hpo.requests import AgentOptions, LaunchRequest, check_study_name
+from hpo.requests import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
 from hpo.settings import Settings
 from hpo.slots import plan_slots, usable_cores, visible_gpus
-from hpo.strategies import build_sampler
+from hpo.strategies import check_sampler
 from hpo.study import find_study
 from objectives import loader
 from objectives.base import DataOptions
@@ -46,6 +47,7 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         loader.resolve(request.objective)
     with open_database(settings.storage, settings.home) as database:
         existing = enroll.find(database, request.study)
+        check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
         reference = _reference(request, existing)
         data = enroll.data_options(request, existing)
         with _pool(reference, data_dir_of(settings, data), request.study, request.workers, settings) as pool:
@@ -99,8 +101,8 @@ def _run(
     options: AgentOptions,
     timeout_seconds: float | None,
 ) -> int:
-    # Before anything is registered: a sampler whose package is missing is a mistake of the user's.
-    build_sampler(study.spec, 0)
+    check_sampler(study.spec.sampler)
+    check_writable(settings.checkpoints)
     interrupted = threading.Event()
     progress = open_progress()
     times = LeaseTimes(settings.lease_seconds)
@@ -151,6 +153,10 @@ def _say_what_next(books: Books, study: Enrolled, progress: Progress) -> None:
         f"study {study.name}: {counts.finished} of {counts.budget} trials finished"
         f" ({counts.complete} complete, {counts.pruned} pruned), {counts.failed} failed"
     )
+    if standing.best is None and counts.finished:
+        progress.say(
+            f"no trial is complete, so there is no best one: hpo trials --study {study.name} says why each ended"
+        )
     if standing.best is not None:
         number, value, params = standing.best
         progress.say(f"best: {study.spec.metric} {value:.4f} in trial {number}: {numbers.parameters(params)}")

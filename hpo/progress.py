@@ -122,15 +122,19 @@ class LiveProgress:
         self._live.update(_draw(view), refresh=True)
 
     def trial_ended(self, trial: TrialEnd, counts: Counts | None) -> None:  # noqa: ARG002 - the view counts
+        from rich.text import Text
+
         style = {"complete": "green", "pruned": "yellow"}.get(trial.outcome, "red")
         value = "" if trial.value is None else f" {trial.value:.4f}"
         error = f" ({trial.error})" if trial.error else ""
-        self._console.print(
-            f"trial {trial.number} [{style}]{trial.outcome}[/]{value} after {trial.epochs} epochs,"
-            f" {trial.seconds:.1f} s: {numbers.parameters(trial.params)}{error}",
-            highlight=False,
-            markup=True,
+        # Not as markup: parameters and errors are the objective's own words, brackets included.
+        line = Text.assemble(
+            f"trial {trial.number} ",
+            (trial.outcome, style),
+            f"{value} after {trial.epochs} epochs, {trial.seconds:.1f} s: "
+            f"{numbers.parameters(trial.params)}{error}",
         )
+        self._console.print(line, highlight=False)
 
     def say(self, message: str) -> None:
         self._console.print(message, highlight=False, markup=False)
@@ -148,30 +152,34 @@ def _draw(view: View) -> Any:
     counts = view.counts
     head = Table.grid(padding=(0, 1))
     eta = "" if view.eta_seconds is None else f", about {numbers.duration(view.eta_seconds)} left"
+    # Where a line is too short for all of it, the study's name is what is cut.
+    head.add_column(no_wrap=False)
+    for _ in range(3):
+        head.add_column(no_wrap=True)
     head.add_row(
-        Text(view.study, style="bold"),
-        ProgressBar(total=max(counts.budget, 1), completed=counts.finished, width=30),
-        f"{counts.finished}/{counts.budget} trials",
-        f"({counts.pruned} pruned, {counts.failed} failed, {counts.running} running)",
-        f"{numbers.duration(view.elapsed_seconds)}{eta}",
+        Text(view.study, style="bold", no_wrap=True, overflow="ellipsis"),
+        ProgressBar(total=max(counts.budget, 1), completed=counts.finished, width=20),
+        Text(f"{counts.finished}/{counts.budget} trials"),
+        Text(f"{numbers.duration(view.elapsed_seconds)}{eta}"),
     )
+    outcomes = Text(f"{counts.pruned} pruned, {counts.failed} failed, {counts.running} running")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("slot", "device", "trial", "epoch", view.metric, "images/s"):
-        table.add_column(name, justify="left" if name in ("slot", "device") else "right")
+        table.add_column(Text(name), justify="left" if name in ("slot", "device") else "right")
     for index, slot in enumerate(view.slots):
         if slot.trial is None:
-            table.add_row(str(index), slot.device, Text(slot.note or "idle", style="dim"))
+            table.add_row(str(index), Text(slot.device), Text(slot.note or "idle", style="dim"))
             continue
         within = f" {slot.fraction:.0%}" if slot.fraction else ""
         table.add_row(
             str(index),
-            slot.device,
+            Text(slot.device),
             str(slot.trial),
             f"{slot.epoch}/{slot.epochs}{within}",
             "-" if slot.value is None else f"{slot.value:.4f}",
             "-" if slot.images_per_second is None else f"{slot.images_per_second:,.0f}",
         )
-    lines: list[Any] = [head, table]
+    lines: list[Any] = [head, outcomes, table]
     if view.best is not None:
         number, value, params = view.best
         lines.append(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -17,10 +20,10 @@ VERSIONED = ("hpo-service", "optuna", "keras", "tensorflow", "jax", "torch", "nu
 """Packages that can change a result."""
 
 
-def versions() -> dict[str, str]:
-    """Installed versions of Python and of what can change a result, without importing it."""
+def versions(packages: Sequence[str] = VERSIONED) -> dict[str, str]:
+    """Versions of Python and of those packages that are installed, without importing them."""
     found = {"python": platform.python_version()}
-    for name in VERSIONED:
+    for name in packages:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
@@ -35,6 +38,21 @@ def hardware() -> dict[str, Any]:
         "gpus": list(visible_gpus()),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def backend() -> str:
+    """The backend that the environment makes Keras use."""
+    return os.environ.get("KERAS_BACKEND") or "tensorflow"
+
+
+def objective_sha256(reference: str) -> str | None:
+    """SHA-256 of the file of an objective given as `path/to/file.py:Class`; None for any other."""
+    source, separator, _ = reference.rpartition(":")
+    if not separator or not source.endswith(".py"):
+        return None
+    with suppress(OSError):
+        return hashlib.sha256(Path(source).expanduser().read_bytes()).hexdigest()
+    return None
 
 
 def git_commit() -> str | None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import os
 import shutil
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpo import numbers
+from hpo.errors import DiskFullError, ResultsNotWritableError
 from hpo.export import Config, render
 from hpo.messages import EpochRecord
 
@@ -53,20 +57,69 @@ def summarize(values: Sequence[float]) -> Interval:
     return Interval(mean, deviation, (mean - half, mean + half), n)
 
 
-def summaries(results: Sequence[SeedResult]) -> dict[str, Interval]:
-    """An interval for each measured number that every seed recorded, and for the last epoch's metrics.
+def summaries(results: Sequence[SeedResult], metric: str | None = None) -> dict[str, Interval]:
+    """An interval for each `test_` number that every seed recorded, and for the last epoch's metrics.
 
-    Whole numbers, such as how many images there were, are facts and no measurements: they have none.
+    Of these only losses, accuracies and the study's own `metric`: how fast the images went by, or
+    how many there were, is a fact and no measurement of the configuration.
     """
-    rows = [_numbers_of(result) for result in results]
+    rows = [_numbers_of(result, metric) for result in results]
     shared = [name for name in rows[0] if all(name in row for row in rows)]
-    return {name: summarize([row[name] for row in rows]) for name in shared}
+    return {name: _bounded(name, summarize([row[name] for row in rows])) for name in shared}
 
 
-def _numbers_of(result: SeedResult) -> dict[str, float]:
+def _numbers_of(result: SeedResult, metric: str | None) -> dict[str, float]:
     last = result.history[-1].metrics if result.history else {}
-    recorded = {name: value for name, value in result.recorded.items() if isinstance(value, float)}
-    return {**recorded, **{f"final_{name}": value for name, value in last.items()}}
+    tested = {
+        name: value
+        for name, value in result.recorded.items()
+        if name.startswith("test_") and isinstance(value, float)
+    }
+    final = {
+        f"final_{name}": value
+        for name, value in last.items()
+        if name == metric or "loss" in name or "accuracy" in name
+    }
+    return {**tested, **final}
+
+
+def _bounded(name: str, interval: Interval) -> Interval:
+    """An accuracy is a share: its interval ends at 0 and 1."""
+    is_share = "accuracy" in name and 0.0 <= interval.mean <= 1.0
+    if not is_share or interval.interval95 is None:
+        return interval
+    low, high = interval.interval95
+    return replace(interval, interval95=(max(0.0, low), min(1.0, high)))
+
+
+def check_folder(folder: Path) -> None:
+    """Find out before the training whether results can be written to `folder`; leaves no file there.
+
+    Raises:
+        ResultsNotWritableError: the folder cannot be created, or nothing be written in it.
+        DiskFullError: there is no space.
+    """
+    with _writing(folder):
+        was_there = folder.is_dir()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=".probe-", dir=folder) as probe:
+            probe.write(b"x")
+        if not was_there:
+            folder.rmdir()
+
+
+@contextmanager
+def _writing(folder: Path, afterwards: str = "") -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        reason = exc.strerror or " ".join(str(exc).split())
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(f"no space left for results in {folder}: free some{afterwards}") from exc
+        raise ResultsNotWritableError(
+            f"results cannot be written to {folder} ({reason}):"
+            f" choose another folder with HPO_RESULTS_DIR{afterwards}"
+        ) from exc
 
 
 def write_results(
@@ -79,14 +132,19 @@ def write_results(
     """Write the result files of a retrain into `folder`; returns what metrics.json holds.
 
     `model` is moved there; its confusion matrix is the one in confusion_matrix.csv.
+
+    Raises:
+        ResultsNotWritableError: a file cannot be written; checkpoints and model stay where they are.
+        DiskFullError: there is no space; the same holds.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     metrics: dict[str, Any] = {
         "study": config.study,
         "objective": config.objective,
         "params": dict(config.params),
         "epochs": config.epochs,
-        "summary": {name: _interval_json(interval) for name, interval in summaries(results).items()},
+        "summary": {
+            name: _interval_json(interval) for name, interval in summaries(results, config.metric).items()
+        },
         "runs": [
             {"seed": result.seed, "seconds": round(result.seconds, 2), **result.recorded}
             for result in results
@@ -94,14 +152,16 @@ def write_results(
         **about,
     }
     safe: dict[str, Any] = numbers.json_safe(metrics)
-    _replace(folder / "metrics.json", json.dumps(safe, indent=2) + "\n")
-    _replace(folder / "best_config.yaml", render(config, "yaml"))
-    _write_history(folder / "history.csv", results)
     confusion, classes = results[0].recorded.get("confusion"), results[0].recorded.get("classes")
-    if confusion:
-        _write_confusion(folder / "confusion_matrix.csv", confusion, classes or range(len(confusion)))
-    if model is not None and model.is_file():
-        shutil.move(model, folder / model.name)
+    with _writing(folder, " and run the same command again: it trains no epoch twice"):
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / "metrics.json", json.dumps(safe, indent=2) + "\n")
+        _replace(folder / "best_config.yaml", render(config, "yaml"))
+        _write_history(folder / "history.csv", results)
+        if confusion:
+            _write_confusion(folder / "confusion_matrix.csv", confusion, classes or range(len(confusion)))
+        if model is not None and model.is_file():
+            shutil.move(model, folder / model.name)
     return safe
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -18,15 +20,21 @@ from sqlalchemy import Connection, text
 
 from hpo.agent import AgentTimes
 from hpo.checkpoints import CheckpointFolder, study_folder
-from hpo.errors import DiskFullError, HpoError, UnknownStudyError
-from hpo.export import Config, build_config, read_config
+from hpo.errors import (
+    DiskFullError,
+    FileNotWritableError,
+    HpoError,
+    RetrainRunningError,
+    UnknownStudyError,
+)
+from hpo.export import Config, build_config, check_params, read_config
 from hpo.launch import data_dir_of
 from hpo.messages import Epoch, EpochRecord, Finished, FromTrainer, Go, Load, Start, Started, Tick, Yield
 from hpo.pool import Died, TrainerPool
 from hpo.progress import Progress, SlotView, View, open_progress
-from hpo.provenance import git_commit, hardware
+from hpo.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.requests import RetrainRequest, check_study_name
-from hpo.results import SeedResult, summaries, write_results
+from hpo.results import SeedResult, check_folder, summaries, write_results
 from hpo.settings import Settings
 from hpo.slots import plan_slots, usable_cores, visible_gpus
 from hpo.study import find_study
@@ -75,7 +83,10 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
         study_id = _study_id(database, request.study, required=given is None)
         config = given or build_config(database, request.study)
         config = replace(config, study=config.study or request.study, epochs=request.epochs or config.epochs)
-        loader.resolve(config.objective)
+        resolved = loader.resolve(config.objective)
+        folder = settings.results_dir / request.study
+        # Before hours of training, not after.
+        check_folder(folder)
         seeds = [FIRST_SEED + index for index in range(request.seeds)]
         base = study_folder(settings.checkpoints, request.study) / f"retrain-{_fingerprint(config)}"
         devices = plan_slots(
@@ -83,10 +94,17 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
         )
         data = data_dir_of(settings, DataOptions(**dict(config.data)))
         log = settings.home / "logs" / request.study / f"retrain-template-{os.getpid()}.log"
-        progress = open_progress()
-        retrain_id = _register(database, study_id, config, seeds)
-        with TrainerPool(Load(config.objective, data, final=True), devices, log) as pool:
-            pool.describe()
+        # What was trained, though the file may be edited meanwhile.
+        sha256 = objective_sha256(resolved)
+        with (
+            _alone(base, request.study),
+            TrainerPool(Load(config.objective, data, final=True), devices, log) as pool,
+        ):
+            description = pool.describe()
+            if request.config is not None:
+                check_params(config.params, description.space, request.config)
+            retrain_id = _register(database, study_id, config, seeds)
+            progress = open_progress()
             runs = [
                 _SeedRun(seed, CheckpointFolder(base / f"seed-{seed}"), base / "output" if i == 0 else None)
                 for i, seed in enumerate(seeds)
@@ -106,17 +124,67 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
                 "slots": [device.name for device in devices],
                 "hardware": hardware(),
                 "versions": dict(pool.versions),
-                "git_commit": git_commit(),
+                "backend": backend(),
+                "working_directory_commit": git_commit(),
+                **({"objective_sha256": sha256} if sha256 is not None else {}),
             }
-        folder = settings.results_dir / request.study
-        model = base / "output" / "model.keras"
-        metrics = write_results(folder, config, results, about, model)
-        _finish(database, retrain_id, metrics)
-        for run in runs:
-            run.folder.delete()
-        CheckpointFolder(base).delete()
-    _print_summary(progress, folder, results)
+            pool.close()
+            model = base / "output" / "model.keras"
+            metrics = write_results(folder, config, results, about, model)
+            _finish(database, retrain_id, metrics)
+            for run in runs:
+                run.folder.delete()
+            CheckpointFolder(base).delete()
+    _print_summary(progress, folder, config.metric, results)
     return 0
+
+
+@contextmanager
+def _alone(folder: Path, study: str) -> Iterator[None]:
+    """Hold the checkpoints of a retrain: two that wrote there would spoil each other's.
+
+    Raises:
+        RetrainRunningError: another process holds them.
+        FileNotWritableError: the folder cannot be created.
+    """
+    descriptor = _lock(folder, study)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(folder: Path, study: str) -> int:
+    path = folder / "lock"
+    for _ in range(100):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as exc:
+            if isinstance(exc, FileNotFoundError) and folder.parent.is_dir():
+                continue  # The other one finished, and deleted the folder just now.
+            raise FileNotWritableError(
+                f"checkpoints cannot be written to {folder} ({exc.strerror}):"
+                " choose another folder with HPO_CHECKPOINTS"
+            ) from exc
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            os.close(descriptor)
+            raise RetrainRunningError(
+                f"another hpo retrain of this configuration of study {study} is running"
+                f" (it holds {path}): wait until it ends"
+            ) from exc
+        except OSError:
+            return descriptor  # A file system without locks: as good as it gets.
+        try:
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        # It was deleted with the folder by the one that held it, which has ended.
+        os.close(descriptor)
+    raise FileNotWritableError(f"{path} cannot be locked: it is deleted again and again")
 
 
 class _FinalRuns:
@@ -190,11 +258,14 @@ class _FinalRuns:
                     metric=self._config.metric,
                     device=self._pool.devices[slot],
                     checkpoints=str(run.folder.path),
-                    log=str(self._logs / f"retrain-seed-{run.seed}.log"),
+                    log=str(self._log_of(run)),
                     final=True,
                     output=str(run.output) if run.output is not None else None,
                 ),
             )
+
+    def _log_of(self, run: _SeedRun) -> Path:
+        return self._logs / f"retrain-seed-{run.seed}.log"
 
     def _hear(self, slot: int, run: _SeedRun, event: FromTrainer | Died) -> None:
         match event:
@@ -217,7 +288,7 @@ class _FinalRuns:
                 if run.lost >= MAX_LOST:
                     raise RetrainFailedError(
                         f"seed {run.seed} was lost {run.lost} times, the last time because {reason}:"
-                        f" see {self._logs}"
+                        f" see {self._log_of(run)}"
                     )
                 self._progress.say(f"seed {run.seed} lost after epoch {run.epoch} ({reason}): it goes on")
                 self._waiting.appendleft(run)
@@ -240,6 +311,7 @@ class _FinalRuns:
             case outcome:
                 error = RetrainFailedError(
                     f"seed {run.seed} ended as {outcome} after epoch {run.epoch}: {finished.error}"
+                    f" (see {self._log_of(run)})"
                 )
                 if finished.traceback:
                     error.add_note(finished.traceback)
@@ -328,8 +400,8 @@ def _finish(database: Database, retrain_id: int | None, metrics: dict[str, Any])
     )
 
 
-def _print_summary(progress: Progress, folder: Path, results: Sequence[SeedResult]) -> None:
-    for name, interval in summaries(results).items():
+def _print_summary(progress: Progress, folder: Path, metric: str, results: Sequence[SeedResult]) -> None:
+    for name, interval in summaries(results, metric).items():
         if not name.startswith("test_"):
             continue
         spread = "" if interval.standard_deviation is None else f" ± {interval.standard_deviation:.4f}"

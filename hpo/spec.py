@@ -36,7 +36,7 @@ class StudySpec:
     seed: int = 0
     data: DataOptions = field(default_factory=DataOptions)
     startup: int = 10
-    """Trials before the sampler models anything; half as many complete before the pruner compares."""
+    """Trials before the sampler models anything, and, up to 5, complete ones before the pruner compares."""
     max_lost: int = 3
     """Lost attempts after which a trial is failed."""
     max_failed: int = 10

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Callable
+from functools import wraps
 from importlib.util import find_spec
+from typing import ParamSpec, TypeVar
 
 from optuna import pruners, samplers
+from optuna.exceptions import ExperimentalWarning
 
 from hpo.errors import MissingDependencyError
 from hpo.spec import StudySpec
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 REDUCTION = 3
 """Of how many trials ASHA and Hyperband let one go on at each rung."""
+
+
+def quiet(build: Callable[P, T]) -> Callable[P, T]:
+    """Without Optuna's warnings that a class may change some day: its user chose it by name."""
+
+    @wraps(build)
+    def built(*args: P.args, **kwargs: P.kwargs) -> T:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return build(*args, **kwargs)
+
+    return built
 
 
 def startup_trials(trials: int) -> int:
@@ -19,6 +39,15 @@ def startup_trials(trials: int) -> int:
     return min(10, max(4, trials // 4))
 
 
+def check_sampler(name: str) -> None:
+    """Raise MissingDependencyError when the sampler needs a package that is not installed."""
+    if name == "gp" and find_spec("torch") is None:
+        raise MissingDependencyError(
+            "--sampler gp needs PyTorch: pip install 'hpo-service[gp]', or use --sampler tpe"
+        )
+
+
+@quiet
 def build_sampler(spec: StudySpec, agent: int) -> samplers.BaseSampler:
     """The study's sampler for its agent number `agent`: equal seeds would propose equal trials.
 
@@ -30,10 +59,7 @@ def build_sampler(spec: StudySpec, agent: int) -> samplers.BaseSampler:
         case "random":
             return samplers.RandomSampler(seed=seed)
         case "gp":
-            if find_spec("torch") is None:
-                raise MissingDependencyError(
-                    "--sampler gp needs PyTorch: pip install 'hpo-service[gp]', or use --sampler tpe"
-                )
+            check_sampler(spec.sampler)
             return samplers.GPSampler(seed=seed, n_startup_trials=spec.startup)
         case "cmaes":
             return samplers.CmaEsSampler(seed=seed, n_startup_trials=spec.startup)
@@ -44,6 +70,7 @@ def build_sampler(spec: StudySpec, agent: int) -> samplers.BaseSampler:
             return samplers.TPESampler(seed=seed, n_startup_trials=spec.startup)
 
 
+@quiet
 def build_pruner(spec: StudySpec) -> pruners.BasePruner:
     """The study's pruner; steps are epochs completed, counted from 1."""
     first_look = max(1, math.ceil(spec.epochs / 3))
@@ -61,4 +88,5 @@ def build_pruner(spec: StudySpec) -> pruners.BasePruner:
                 reduction_factor=REDUCTION,
             )
         case _:
-            return pruners.MedianPruner(n_startup_trials=max(2, spec.startup // 2), n_warmup_steps=first_look)
+            # The first configuration is a known good one: with fewer to compare with, it alone sets the bar.
+            return pruners.MedianPruner(n_startup_trials=min(5, spec.startup), n_warmup_steps=first_look)

@@ -41,14 +41,17 @@ class StudyRow:
 
     @property
     def objective(self) -> str:
+        """Reference of what is tuned, as `objectives.loader.load` takes it."""
         return str(self.spec["objective"])
 
     @property
     def metric(self) -> str:
+        """Name of what is optimized."""
         return str(self.spec["metric"])
 
     @property
     def maximize(self) -> bool:
+        """Whether a larger metric is better."""
         return bool(self.spec["direction"] == "maximize")
 
 
@@ -218,6 +221,11 @@ def _summaries(connection: Connection) -> list[StudySummary]:
 
 
 def condition_of(told: str, full: bool, running: int, alive: int) -> str:
+    """A study's condition in a word, as `hpo.status.StudyStatus.condition` lists them.
+
+    It follows from what its agents were told, whether its budget is used up, and how many trials
+    run and agents live.
+    """
     if full and not running:
         return "finished"
     if told == "pause":

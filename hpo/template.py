@@ -95,7 +95,7 @@ def _load(agent: Connection) -> Objective | None:
     except HpoError as exc:
         agent.send(Broken(type(exc).__name__, str(exc)))
         return None
-    except Exception as exc:  # noqa: BLE001 - the user's code: whatever it raises is told
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - the user's code: whatever it raises is told
         message = f"preparing {load.objective} failed: {type(exc).__name__}: {' '.join(str(exc).split())}"
         agent.send(Broken("ObjectiveBrokenError", message, traceback.format_exc()))
         return None

@@ -85,6 +85,8 @@ class TrainerRun(Run):
                 f"run.report() was given {', '.join(values) or 'nothing'}, but not {self._metric!r},"
                 " the objective's metric"
             )
+        if len(self._history) >= self._epoch:
+            raise MetricMissingError(f"run.report() was called again in epoch {self._epoch}: once an epoch")
         record = EpochRecord(self._epoch, values, time.monotonic() - self._epoch_began)
         self._history.append(record)
         watched = [values[name] for name in (self._metric, "loss") if name in values]
@@ -93,7 +95,8 @@ class TrainerRun(Run):
             self._folder.write(self._history, self._saved)
         self._connection.send(Epoch(record))
         if diverged:
-            raise DivergedError(f"{self._metric} or the loss is not finite after epoch {self._epoch}")
+            names = " or ".join(dict.fromkeys([self._metric, "loss"]))
+            raise DivergedError(f"{names} is not finite after epoch {self._epoch}")
         if self._epoch < self.total_epochs:
             self._wait_for_answer()
 
@@ -179,7 +182,7 @@ def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
         return Finished("diverged", str(exc))
     except DiskFullError as exc:
         return Finished("disk", str(exc))
-    except Exception as exc:  # noqa: BLE001 - an objective is the user's code: whatever it raises is told
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - the user's code: whatever it raises is told
         text = traceback.format_exc()
         print(text, file=sys.stderr, flush=True)
         if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):

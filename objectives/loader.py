@@ -110,7 +110,7 @@ def _import_module(name: str, reference: str) -> ModuleType:
                 f"or its folder on PYTHONPATH? A file is given as path/to/file.py:Class"
             ) from exc
         raise _broken(exc, name) from exc
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise _broken(exc, name) from exc
 
 
@@ -131,13 +131,13 @@ def _import_file(path: Path) -> ModuleType:
         sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         del sys.modules[name]
         raise _broken(exc, str(path)) from exc
     return module
 
 
-def _broken(exc: Exception, source: str) -> ObjectiveBrokenError:
+def _broken(exc: BaseException, source: str) -> ObjectiveBrokenError:
     """One line: the file, the last line of that file the error came through, and the error."""
     frames = traceback.extract_tb(exc.__traceback__)
     if isinstance(exc, SyntaxError):

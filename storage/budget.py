@@ -265,7 +265,7 @@ def same_bug(
     row = connection.execute(
         text(
             "SELECT error, max(traceback) AS traceback FROM hpo.trials t"
-            " WHERE study_id = :s AND outcome = 'bug'"
+            " WHERE study_id = :s AND outcome IN ('bug', 'lost', 'hung')"
             " AND decided_at >= (SELECT started_at FROM hpo.agents WHERE agent_id = :a)"
             " AND NOT EXISTS (SELECT 1 FROM hpo.trials f WHERE f.study_id = :s"
             "   AND f.outcome IN ('complete', 'pruned', 'diverged', 'oom'))"

@@ -17,7 +17,7 @@ def resume(connection: Connection, study_id: int) -> Control:
 
 
 def pause(connection: Connection, study_id: int) -> Control:
-    """Have every agent checkpoint and release its trials, and wait; returns what it was told before."""
+    """Have every agent hold its trials at their next batch, and wait; returns what it was told before."""
     return write_control(connection, study_id, "pause")
 
 

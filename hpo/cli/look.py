@@ -42,13 +42,20 @@ def ls(as_json: bool, storage: str | None) -> None:
                 str(study.running),
                 numbers.metric(study.best_value),
                 study.metric,
-                study.objective,
+                _short_objective(study.objective),
                 f"{study.created_at:%Y-%m-%d %H:%M}Z",
             )
             for study in found
         ],
         right=("finished", "failed", "running", "best"),
+        wrap=("study", "objective"),
+        drop=("created", "metric", "objective", "failed", "running"),
     )
+
+
+def _short_objective(reference: str) -> str:
+    """A reference without the folders of its file."""
+    return reference.rpartition("/")[2]
 
 
 @click.command()
@@ -153,6 +160,9 @@ def _next_step(found: StudyStatus) -> str:
     return steps.get(found.condition, "")
 
 
+_TRIAL_FACTS = ("number", "state", "value", "epochs", "seconds", "attempts")
+
+
 @click.command()
 @options.study_option
 @option(
@@ -176,7 +186,7 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
         output.echo_json([row.to_json() for row in rows])
         return
     names = list(dict.fromkeys(name for row in rows for name in row.params))
-    headers = ("number", "state", "value", "epochs", "seconds", "attempts", *names, "why")
+    headers = (*_TRIAL_FACTS, *names, "why")
     if as_csv:
         output.echo_csv(
             headers,
@@ -198,22 +208,36 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
     if not rows:
         click.echo(f"study {study} has no trial yet")
         return
+    facts = [
+        (
+            "" if row.number is None else str(row.number),
+            row.state,
+            numbers.metric(row.value),
+            str(row.epochs),
+            f"{row.seconds:.1f}",
+            str(row.attempts),
+        )
+        for row in rows
+    ]
+    cells: list[tuple[str, ...]] = [
+        (
+            *fact,
+            *(numbers.parameter(row.params[name]) if name in row.params else "" for name in names),
+            row.why,
+        )
+        for fact, row in zip(facts, rows, strict=True)
+    ]
+    if not output.fits(headers, cells):
+        headers = (*_TRIAL_FACTS, "params", "why")
+        cells = [
+            (*fact, numbers.parameters(row.params), row.why) for fact, row in zip(facts, rows, strict=True)
+        ]
     output.echo_table(
         headers,
-        [
-            (
-                "" if row.number is None else str(row.number),
-                row.state,
-                numbers.metric(row.value),
-                str(row.epochs),
-                f"{row.seconds:.1f}",
-                str(row.attempts),
-                *(numbers.parameter(row.params[name]) if name in row.params else "" for name in names),
-                row.why,
-            )
-            for row in rows
-        ],
+        cells,
         right=("number", "value", "epochs", "seconds", "attempts"),
+        wrap=("params", "why"),
+        drop=("attempts", "seconds", "epochs"),
     )
 
 

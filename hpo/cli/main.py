@@ -22,7 +22,8 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Titles of the help's groups to the module that holds their commands, each under its own name."""
 
-EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
+"""The last: whoever read the output has gone; as a shell reports a program that SIGPIPE ended."""
 
 
 class RootGroup(click.Group):
@@ -99,24 +100,33 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run `hpo` and end the process: 0 done, 1 error, 2 usage, 130 interrupted."""
-    # As Ctrl-C, so that whatever was started is ended, where no command has a better answer.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    code = run(sys.argv[1:] if arguments is None else list(arguments))
+    """Run `hpo` and end the process: 0 done, 1 error, 2 usage, 130 interrupted, 141 reader gone."""
+    code = EXIT_INTERRUPTED
     try:
+        # As Ctrl-C, so that whatever was started is ended, where no command has a better answer.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        code = run(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
     except BrokenPipeError:
-        _silence_stdout()
+        # Also where the reader of stderr has gone, and a complaint could not be made.
+        _silence()
+        code = EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
     sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; what went wrong is one line on stderr."""
+    streams = sys.stdout, sys.stderr
     try:
         result = cli.main(list(arguments), prog_name="hpo", standalone_mode=False)
     except HpoError as error:
         if isinstance(error, ObjectiveFailedError) and error.traceback:
             click.echo(error.traceback.rstrip(), err=True)
+        # Tracebacks of the user's own code, from a process that is gone.
+        for note in getattr(error, "__notes__", ()):
+            click.echo(_redacted(note.rstrip()), err=True)
         _complain(_message(error))
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
     except click.UsageError as error:
@@ -132,10 +142,14 @@ def run(arguments: Sequence[str]) -> int:
         _complain("aborted: an answer was needed and standard input has ended (see --yes)")
         return EXIT_ERROR
     except BrokenPipeError:
-        _silence_stdout()
-        return EXIT_ERROR
+        _silence()
+        return EXIT_BROKEN_PIPE
     except SystemExit as stop:
-        # Click itself exits after shell completion and when a pipe to it broke.
+        # Click itself exits after shell completion, and when a pipe broke, having wrapped both streams.
+        if (sys.stdout, sys.stderr) != streams:
+            sys.stdout, sys.stderr = streams
+            _silence()
+            return EXIT_BROKEN_PIPE
         return stop.code if isinstance(stop.code, int) else EXIT_ERROR
     except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a line
         return _bug(error)
@@ -191,6 +205,11 @@ def _write_crash(error: Exception) -> str:
     return "no file: neither the home nor the temporary folder is writable (HPO_DEBUG=1 shows it)"
 
 
-def _silence_stdout() -> None:
+def _silence() -> None:
     """Whoever read our output has gone; let the interpreter's last flush go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())

@@ -32,8 +32,19 @@ class Option(click.Option):
         return extra
 
 
+MOST_COUNTED = 1_000_000
+"""Upper bound of options that count from 1, where `MOST` has none of its own."""
+MOST_NUMBER = 2**31 - 1
+"""Upper bound of options that number from 0: seeds and trials, which the database holds in 32 bits."""
+MOST = {"--workers": 1024, "--slots": 1024}
+
+
 def option(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
-    """`click.option` with `Option`, its environment variable shown."""
+    """`click.option` with `Option`, its environment variable shown; no whole number is without a bound."""
+    kind = attributes.get("type")
+    if isinstance(kind, click.IntRange) and kind.max is None:
+        usual = MOST_COUNTED if kind.min else MOST_NUMBER
+        attributes["type"] = click.IntRange(kind.min, MOST.get(names[0], usual))
     return click.option(*names, cls=Option, show_envvar=True, **attributes)
 
 
@@ -133,6 +144,27 @@ class ObjectiveName(click.ParamType[str]):
 
         shipped = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
         return shipped or [CompletionItem(incomplete, type="file")]
+
+
+class DataName(click.ParamType[str]):
+    """The name of a data set; a shell completes the shipped ones."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        return str(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from objectives.datasets import SHIPPED
+
+        return [CompletionItem(name) for name in SHIPPED if name.startswith(incomplete)]
 
 
 study_option = option(

@@ -12,6 +12,11 @@ import click
 
 from hpo.numbers import json_safe
 
+_GAP = 2
+"""Characters between two columns on a terminal."""
+_LEAST, _MOST = 10, 32
+"""What a column that may wrap is left with before others are dropped: its longest word, within these."""
+
 
 def on_terminal() -> bool:
     """Whether someone looks at what is printed."""
@@ -24,9 +29,18 @@ def echo_json(value: Any, indent: int | None = 2) -> None:
 
 
 def echo_table(
-    headers: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = (), title: str | None = None
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Iterable[str] = (),
+    title: str | None = None,
+    wrap: Iterable[str] = (),
+    drop: Iterable[str] = (),
 ) -> None:
-    """Print a table; columns named in `right` are aligned right. Plain cells are two spaces apart."""
+    """Print a table; columns named in `right` are aligned right. Plain cells are two spaces apart.
+
+    On a terminal too narrow for it, the columns of `drop` are left out, the first of them first, and
+    those of `wrap` take several lines; no word is broken, what is too long ends in an ellipsis.
+    """
     body = [list(row) for row in rows]
     aligned = set(right)
     if on_terminal():
@@ -35,16 +49,81 @@ def echo_table(
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-        for header in headers:
-            table.add_column(header, justify="right" if header in aligned else "left", overflow="fold")
+        console, flexible = Console(), set(wrap)
+        kept = _that_fit(headers, body, flexible, drop, console.width)
+        table = Table(
+            box=SIMPLE_HEAD,
+            title=title,
+            title_justify="left",
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+            show_edge=False,
+        )
+        for column, width in kept.items():
+            header = headers[column]
+            table.add_column(
+                Text(header),
+                justify="right" if header in aligned else "left",
+                no_wrap=header not in flexible,
+                overflow="ellipsis",
+                width=width,
+            )
         for row in body:
-            table.add_row(*(Text(cell) for cell in row))
-        Console().print(table)
+            table.add_row(*(Text(row[column]) for column in kept))
+        console.print(table)
         return
     if title:
         click.echo(title)
     click.echo("\n".join(plain_table(headers, body, aligned)))
+
+
+def fits(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a table is printed on one line a row: always where nobody looks, else if it is not too wide."""
+    if not on_terminal():
+        return True
+    from rich.console import Console
+
+    return sum(_widths(headers, rows)) + _GAP * (len(headers) - 1) <= Console().width
+
+
+def _that_fit(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    flexible: set[str],
+    drop: Iterable[str],
+    width: int,
+) -> dict[int, int | None]:
+    """Indices of the columns that are shown in so many characters, and the width of each; None: rich's choice."""
+    natural = _widths(headers, rows)
+    words = _widths(headers, [[max(cell.split(), key=len, default="") for cell in row] for row in rows])
+    chosen = {
+        column: min(natural[column], max(_LEAST, min(words[column], _MOST)))
+        if name in flexible
+        else natural[column]
+        for column, name in enumerate(headers)
+    }
+    for name in (*drop, None):
+        spare = width - sum(chosen.values()) - _GAP * (len(chosen) - 1)
+        if spare >= 0:
+            break
+        if name is None:
+            # rich cuts where it must.
+            return dict.fromkeys(chosen)
+        chosen.pop(headers.index(name))
+    for column in reversed(chosen):
+        more = min(spare, natural[column] - chosen[column])
+        chosen[column] += more
+        spare -= more
+    return dict(chosen)
+
+
+def _widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    from rich.cells import cell_len
+
+    return [
+        max(cell_len(text) for text in (header, *(row[column] for row in rows)))
+        for column, header in enumerate(headers)
+    ]
 
 
 def plain_table(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpo.cli import options, output
-from hpo.cli.options import NearestChoice, option
+from hpo.cli.options import DataName, NearestChoice, option
 from hpo.errors import DataDamagedError, DiskFullError
 
 
@@ -33,7 +33,16 @@ def export(study: str, form: str | None, output: Path | None, storage: str | Non
     """Write the best configuration, ready to train again."""
     from hpo.export import FORMATS, SUFFIXES, build_config, render
 
+    context = click.get_current_context()
+    if output is not None and not output.name:
+        raise click.UsageError("--output needs the name of a file", context)
     by_suffix = SUFFIXES.get(output.suffix.lower()) if output else None
+    if output is not None and form and by_suffix and form != by_suffix:
+        raise click.UsageError(
+            f"--format {form} contradicts --output {output}, whose suffix names {by_suffix}: "
+            "give one of the two",
+            context,
+        )
     wanted = next((known for known in FORMATS if known == form), by_suffix or "yaml")
     with options.opened(storage) as database:
         text = render(build_config(database, study), wanted)
@@ -45,7 +54,7 @@ def export(study: str, form: str | None, output: Path | None, storage: str | Non
         output.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise DiskFullError(f"{output} cannot be written: {exc.strerror or exc}") from exc
-    click.echo(f"wrote {output}")
+    click.echo(f"wrote {output}" if by_suffix else f"wrote {output} as {wanted}")
 
 
 @click.group()
@@ -54,7 +63,7 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, type=DataName())
 @options.data_dir_option
 def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
     """Download data sets (mnist, cifar10) to where studies look for them."""
@@ -67,7 +76,7 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
 
 
 @data.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, type=DataName())
 @options.data_dir_option
 @options.json_option
 def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None:
@@ -149,10 +158,16 @@ def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
     Results of retraining, which are files, stay.
     """
     from hpo.status import study_status
-    from hpo.study import database_words, delete_study
+    from hpo.study import StudyBusyError, database_words, delete_study
 
     with options.opened(storage) as database:
         found = study_status(database, study)
+        if found.running and not force:
+            # Before asking; `delete_study` looks again, for a trial may have begun since.
+            raise StudyBusyError(
+                f"study {study!r} has {found.running} trial{'s' if found.running > 1 else ''} running: "
+                f"hpo stop --study {study} first, or delete it all the same with --force"
+            )
         total = sum(found.outcomes.values()) + found.running + found.waiting
         where = database_words(database)
         if not yes and not click.confirm(

@@ -78,7 +78,8 @@ class Moody(Counted):
         ),
     }
     first = [
-        {"x": 2.0, "mood": mood} for mood in ("fine", "fine", "fine", "hopeless", "diverged", "oom", "bug")
+        {"x": 2.0, "mood": mood}
+        for mood in ("fine", "fine", "fine", "fine", "hopeless", "diverged", "oom", "bug")
     ]
 
     def misbehave(self, params: Params, epoch: int) -> None:

@@ -16,32 +16,32 @@ def rows_of(shown: Completed) -> list[dict[str, str]]:
 
 
 def test_every_end_is_told_apart(service: Service) -> None:
-    # One worker, so that the pruner has the three fine ones to compare with.
-    ended = service.launched("Moody", "--workers", 1, "--trials", 6)
+    # One worker, so that the pruner has the four fine ones to compare with.
+    ended = service.launched("Moody", "--workers", 1, "--trials", 7)
     assert (ended.code, ended.err) == (0, "")
     # The bug, begun last, does not count: one more trial was not needed.
-    assert "6 of 6 trials finished (3 complete, 3 pruned), 0 failed" in ended.out
-    more = service.hpo("launch", "--study", "s", "--workers", 1, "--trials", 7, "--max-failed", 1)
+    assert "7 of 7 trials finished (4 complete, 3 pruned), 0 failed" in ended.out
+    more = service.hpo("launch", "--study", "s", "--workers", 1, "--trials", 8, "--max-failed", 1)
     assert more.code == 1
     assert "ValueError: the objective is broken" in more.complaint
     assert "--max-failed 1" in more.complaint
-    service.check_books(6, epochs=4)
+    service.check_books(7, epochs=4)
 
     trials = rows_of(service.hpo("trials", "--study", "s", "--csv"))
-    assert [trial["state"] for trial in trials] == ["complete"] * 3 + ["pruned", "diverged", "oom", "bug"]
+    assert [trial["state"] for trial in trials] == ["complete"] * 4 + ["pruned", "diverged", "oom", "bug"]
     why = [trial["why"] for trial in trials]
     assert why[0] == "trained to the end"
-    assert why[3] == "pruned after epoch 2"
-    assert why[4].startswith("diverged after epoch 2: loss")
-    assert why[5] == "out of memory after epoch 1: MemoryError: the model is too large"
-    assert why[6] == "error after epoch 1: ValueError: the objective is broken"
+    assert why[4] == "pruned after epoch 2"
+    assert why[5].startswith("diverged after epoch 2: loss")
+    assert why[6] == "out of memory after epoch 1: MemoryError: the model is too large"
+    assert why[7] == "error after epoch 1: ValueError: the objective is broken"
 
     known = service.study().trials
     assert [trial.state for trial in known] == (
-        [TrialState.COMPLETE] * 3 + [TrialState.PRUNED] * 3 + [TrialState.FAIL]
+        [TrialState.COMPLETE] * 4 + [TrialState.PRUNED] * 3 + [TrialState.FAIL]
     )
-    assert [bool(trial.constraints) for trial in known] == [False] * 4 + [True, True, False]
-    assert service.study().best_trial.number in (0, 1, 2)
+    assert [bool(trial.constraints) for trial in known] == [False] * 5 + [True, True, False]
+    assert service.study().best_trial.number in (0, 1, 2, 3)
 
 
 def test_the_same_bug_in_every_trial_stops_the_launch(service: Service) -> None:

@@ -117,3 +117,47 @@ def test_data_that_cannot_be_read(service: Service, damage: str) -> None:
         assert "HPO_DATA_DIR" in ended.complaint
         assert "hpo data fetch mnist" in ended.complaint
     assert service.value("SELECT count(*) FROM hpo.trials") == 0
+
+
+def test_a_study_that_never_began_takes_other_options(service: Service) -> None:
+    """What a failed launch leaves behind must not stand in the way of the remedy it names."""
+    broken = service.folder / "broken.py"
+    broken.write_text(
+        "from optuna.distributions import FloatDistribution\n"
+        "from objectives.base import Objective\n"
+        "class Broken(Objective):\n"
+        "    space = {'x': FloatDistribution(0, 1)}\n"
+        "    def prepare(self, options, final):\n"
+        "        raise RuntimeError('no such camera')\n"
+        "    def train(self, params, run):\n"
+        "        pass\n"
+    )
+    failed = service.hpo("launch", "--study", "s", "--objective", f"{broken}:Broken", "--sampler", "random")
+    assert failed.code == 1
+    assert "no such camera" in failed.err.splitlines()[-1]
+    assert 'File "' + str(broken) in failed.err, "the traceback of the user's own code"
+    mended = service.launched("Counted", "--trials", 2, "--workers", 1, "--sampler", "qmc")
+    assert (mended.code, mended.err) == (0, "")
+    service.check_books(2, epochs=4)
+
+
+def test_a_budget_below_what_has_begun_is_raised_to_it(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 3, "--workers", 1).code == 0
+    again = service.launched("Counted", "--trials", 1, "--workers", 1)
+    assert (again.code, again.err) == (0, "")
+    assert service.value("SELECT budget FROM hpo.studies") == 3
+
+
+def test_checkpoints_that_cannot_be_written(service: Service) -> None:
+    service.set(HPO_CHECKPOINTS="/proc/nowhere")
+    ended = service.launched("Counted", "--trials", 2)
+    assert ended.code == 1
+    assert "HPO_CHECKPOINTS" in ended.complaint
+
+
+@pytest.mark.parametrize("body", ["raise SystemExit(5)", "import sys; sys.exit(3)"])
+def test_an_objective_file_that_exits(service: Service, body: str) -> None:
+    (service.folder / "leaves.py").write_text(f"{body}\n")
+    ended = service.hpo("launch", "--study", "s", "--objective", f"{service.folder}/leaves.py:Leaves")
+    assert ended.code == 1
+    assert "SystemExit" in ended.complaint

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
+import shutil
 import signal
 import statistics
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import t
 
-from tests.acceptance.service import Service
+from tests.acceptance.service import OBJECTIVES, Service
 
 
 def results(service: Service, study: str = "s") -> Path:
@@ -38,12 +40,14 @@ def test_three_seeds_and_their_summary(service: Service) -> None:
     mean, deviation = statistics.fmean(accuracies), statistics.stdev(accuracies)
     half = t.ppf(0.975, 2) * deviation / math.sqrt(3)
     assert (shown["mean"], shown["standard_deviation"], shown["n"]) == pytest.approx((mean, deviation, 3))
-    assert shown["interval95"] == pytest.approx([mean - half, mean + half])
-    # A count is no measurement.
-    assert "test_images" not in found["summary"]
+    assert shown["interval95"] == pytest.approx([mean - half, min(1.0, mean + half)])
+    # A count is no measurement, nor is a metric that is neither loss nor accuracy.
+    assert found["summary"].keys() == {"test_accuracy", "final_loss"}
     assert found["params"] == service.study().best_params
     assert found["seeds"] == [run["seed"] for run in found["runs"]]
-    assert {"versions", "hardware", "git_commit", "wall_seconds"} <= found.keys()
+    assert {"versions", "hardware", "working_directory_commit", "wall_seconds"} <= found.keys()
+    assert found["backend"] == "tensorflow"
+    assert found["objective_sha256"] == hashlib.sha256(OBJECTIVES.read_bytes()).hexdigest()
 
     assert {path.name for path in results(service).iterdir()} == {
         "metrics.json",
@@ -82,7 +86,6 @@ def test_interrupted_and_continued_from_the_last_epoch(service: Service) -> None
     assert continued.out.count("goes on after epoch") == 2
     # The objective's own sum fails the run where an epoch was skipped or done twice.
     assert (results(service) / "model.keras").read_text() == "total 210"
-    assert metrics(service)["summary"]["final_total"]["mean"] == 210
     assert [run["seed"] for run in metrics(service)["runs"]] == metrics(service)["seeds"]
 
 
@@ -103,11 +106,65 @@ def test_a_run_that_fails_writes_no_results(service: Service) -> None:
     service.set(TEST_ILL="bug")
     failed = service.hpo("retrain", "--study", "s", "--seeds", 2)
     assert failed.code == 1
-    assert "ended as bug after epoch 1: ValueError: the objective is broken" in failed.complaint
+    # The objective's traceback stands above the one line.
+    complaint = failed.err.splitlines()[-1]
+    assert "ended as bug after epoch 1: ValueError: the objective is broken" in complaint
+    assert "logs/s/retrain-seed-" in complaint
     assert not results(service).exists()
     service.set(TEST_ILL="")
     assert service.hpo("retrain", "--study", "s", "--seeds", 2).code == 0
     assert metrics(service)["summary"]["test_accuracy"]["n"] == 2
+
+
+def test_results_that_cannot_be_written(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
+    in_the_way = service.folder / "results"
+    in_the_way.write_bytes(b"")
+    for folder in (in_the_way, "/proc/r"):
+        service.set(HPO_RESULTS_DIR=folder)
+        refused = service.hpo("retrain", "--study", "s", "--seeds", 1)
+        assert refused.code == 1
+        assert f"results cannot be written to {folder}/s" in refused.complaint
+        assert "seed" not in refused.out
+        assert service.rows("SELECT * FROM hpo.retrains") == []
+
+
+def test_results_that_cannot_be_written_after_all_are_not_lost(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
+    in_the_way = results(service) / "metrics.json"
+    (in_the_way / "full").mkdir(parents=True)
+    failed = service.hpo("retrain", "--study", "s", "--seeds", 1)
+    assert failed.code == 1
+    assert "results cannot be written" in failed.complaint
+    shutil.rmtree(in_the_way)
+    again = service.hpo("retrain", "--study", "s", "--seeds", 1)
+    assert again.code == 0
+    assert "goes on after epoch 4" in again.out
+    assert (results(service) / "model.keras").read_text() == "total 10"
+
+
+def test_a_config_outside_the_space(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
+    config = service.folder / "best.json"
+    assert service.hpo("export", "--study", "s", "-o", config).code == 0
+    exported = json.loads(config.read_text())
+    for params, says in (({}, "lack 'x'"), ({"x": 50, "letter": "a"}, "'x' is 50, but must be -5 to 5")):
+        config.write_text(json.dumps({**exported, "params": params}))
+        refused = service.hpo("retrain", "--study", "s", "--config", config)
+        assert refused.code == 1
+        assert says in refused.complaint
+    assert service.rows("SELECT * FROM hpo.retrains") == []
+
+
+def test_a_second_retrain_of_the_same_is_refused(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
+    service.set(TEST_EPOCH_SECONDS=1)
+    running = service.start("retrain", "--study", "s", "--seeds", 1)
+    service.await_(lambda: [*(service.folder / "checkpoints").rglob("lock")])
+    refused = service.hpo("retrain", "--study", "s", "--seeds", 1)
+    assert refused.code == 1
+    assert "another hpo retrain" in refused.complaint
+    assert running.wait().code == 0
 
 
 def test_nothing_to_retrain(service: Service) -> None:

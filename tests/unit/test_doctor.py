@@ -71,6 +71,30 @@ def test_the_disk(check, monkeypatch, free: int, result: str) -> None:
     assert check("disk home").result == result
 
 
+@pytest.mark.parametrize(
+    ("folder", "variable"),
+    [("home", "HPO_HOME"), ("checkpoints", "HPO_CHECKPOINTS"), ("results", "HPO_RESULTS_DIR")],
+)
+def test_a_folder_that_cannot_be_written(check, settings: Settings, folder: str, variable: str) -> None:
+    in_the_way = {"home": settings.home, "checkpoints": settings.checkpoints, "results": settings.results_dir}
+    in_the_way[folder].parent.mkdir(exist_ok=True)
+    in_the_way[folder].write_bytes(b"")
+    found = check(f"disk {folder}")
+    assert found.result == "fail"
+    assert str(in_the_way[folder]) in found.detail
+    assert variable in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "result"), [("", "ok"), ("tensorflow", "ok"), ("jax", "ok"), ("tensorflwo", "fail")]
+)
+def test_the_backend(check, monkeypatch, name: str, result: str) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", name)
+    assert check("backend").result == result
+    if result == "fail":
+        assert "tensorflow, jax, torch" in check("backend").detail
+
+
 def test_data(check, settings: Settings, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     assert check("data digits").result == "ok"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -13,9 +14,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpo.errors import ConfigFileError
-from hpo.export import FORMATS, Config, Format, installed_versions, read_config, render
+from hpo.export import FORMATS, Config, Format, check_params, read_config, render
+from hpo.provenance import backend, objective_sha256, versions
 
 CONFIG = Config(
     objective="digits-cnn",
@@ -130,16 +133,102 @@ def test_a_wrong_value_is_named(tmp_path: Path, key: str, value: object) -> None
         read_config(path)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"foo": 1},
+        {"limit": "abc"},
+        {"limit": 0},
+        {"limit": True},
+        {"validation_fraction": 1.0},
+        {"validation_fraction": math.nan},
+        {"validation_fraction": "0.1"},
+        {"split_seed": 1.5},
+        {"data_dir": "/data"},
+    ],
+)
+def test_data_options_that_cannot_be(tmp_path: Path, data: dict) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(render(replace(CONFIG, data=data), "yaml"))
+    with pytest.raises(ConfigFileError, match="'data'") as raised:
+        read_config(path)
+    assert repr(next(iter(data))) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("version", "says"), [(99, "newer hpo-service: upgrade"), ("x", "'hpo_config'"), (0, "'hpo_config'")]
+)
+def test_a_file_of_another_version(tmp_path: Path, version: object, says: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({**CONFIG.to_json(), "hpo_config": version}))
+    with pytest.raises(ConfigFileError, match=says):
+        read_config(path)
+
+
+SPACE = {
+    "batch_size": IntDistribution(16, 256),
+    "dropout": FloatDistribution(0.0, 0.5),
+    "optimizer": CategoricalDistribution(["sgd", "adam"]),
+    "width": CategoricalDistribution([1, 2]),
+}
+PARAMS = {"batch_size": 64, "dropout": 0.5, "optimizer": "sgd", "width": 1}
+
+
+def test_params_of_the_space() -> None:
+    check_params(PARAMS, SPACE, Path("a.yaml"))
+    check_params({**PARAMS, "dropout": 0}, SPACE, Path("a.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"dropout": 5}, "'dropout' is 5, but must be 0 to 0.5"),
+        ({"dropout": math.nan}, "'dropout' is nan"),
+        ({"dropout": "0.1"}, "'dropout' is '0.1'"),
+        ({"dropout": True}, "'dropout' is True"),
+        ({"batch_size": -4}, "'batch_size' is -4, but must be 16 to 256"),
+        ({"batch_size": 64.5}, "'batch_size' is 64.5"),
+        ({"optimizer": "lion"}, "'optimizer' is 'lion', but must be one of sgd, adam"),
+        ({"optimizer": ["sgd"]}, "'optimizer' is"),
+        ({"width": True}, "'width' is True"),
+        ({"droput": 0.1}, "no parameter 'droput'"),
+    ],
+)
+def test_params_that_are_not_of_the_space(changed: dict, says: str) -> None:
+    with pytest.raises(ConfigFileError) as raised:
+        check_params({**PARAMS, **changed}, SPACE, Path("a.yaml"))
+    assert says in str(raised.value)
+    assert "a.yaml" in str(raised.value)
+
+
+def test_params_that_lack_one() -> None:
+    with pytest.raises(ConfigFileError, match="lack 'batch_size'"):
+        check_params({}, SPACE, Path("a.yaml"))
+
+
 def test_a_data_folder_is_of_one_machine() -> None:
     for form in FORMATS:
         assert "data_dir:" not in render(CONFIG, form)
 
 
 def test_versions_without_importing() -> None:
-    program = "import sys; from hpo.export import installed_versions as v; v(); print('keras' in sys.modules)"
+    program = "import sys; from hpo.export import versions as v; v(); print('keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
-    assert {"python", "keras", "optuna", "numpy"} <= set(installed_versions())
+    assert {"python", "keras", "optuna", "numpy"} <= set(versions())
+    assert set(versions(["numpy", "no-such-package"])) == {"python", "numpy"}
+
+
+def test_where_a_result_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mine.py"
+    file.write_bytes(b"x = 1")
+    assert objective_sha256(f"{file}:Mine") == hashlib.sha256(b"x = 1").hexdigest()
+    assert objective_sha256("digits-cnn") is None
+    assert objective_sha256("package.module:Mine") is None
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    assert backend() == "tensorflow"
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert backend() == "jax"
 
 
 def test_the_script_trains(tmp_path: Path) -> None:
@@ -174,6 +263,34 @@ def test_the_script_trains(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[1:] == ["epoch 1/2 loss=2", "epoch 2/2 loss=1.5", "loss = 1.5"]
     assert "tensorflow" not in done.stderr
+
+
+def test_the_script_looks_for_data_where_hpo_does(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import os\n"
+        "from hpo.errors import DataMissingError\n"
+        "from objectives.base import Objective\n"
+        "from optuna.distributions import FloatDistribution\n\n"
+        "class Mine(Objective):\n"
+        "    space = {'x': FloatDistribution(-5.0, 5.0)}\n\n"
+        "    def prepare(self, options, final):\n"
+        "        level = os.environ['TF_CPP_MIN_LOG_LEVEL']\n"
+        "        raise DataMissingError(f'nothing in\\n{options.data_dir} {level}')\n\n"
+        "    def train(self, params, run):\n"
+        "        pass\n"
+    )
+    script = tmp_path / "best.py"
+    script.write_text(render(replace(CONFIG, objective=f"{tmp_path}/mine.py:Mine"), "python"))
+    hidden = ("HPO_DATA_DIR", "TF_CPP_MIN_LOG_LEVEL")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**environment, "PYTHONPATH": str(Path(__file__).parents[2]), "HPO_HOME": str(tmp_path)},
+    )
+    assert (done.returncode, done.stderr) == (1, f"nothing in {tmp_path}/data 2\n")
 
 
 def test_a_script_of_any_config_compiles() -> None:

@@ -70,12 +70,24 @@ def test_wishes_add_up() -> None:
         ("learning_rate=..1e-2", "'' is not a number"),
         ("layers=4.5", "'4.5' is not a whole number"),
         ("layers=4..12", "12 lies outside 2..10"),
+        ("optimizer=sgd,sgd", "sgd is given twice"),
+        ("batch_size=64, 64", "64 is given twice"),
+        ("learning_rate=0.01,1e-2", "0.01 is given twice"),
+        ("layers=4,6,4", "4 is given twice"),
     ],
 )
 def test_refuses_what_the_space_does_not_hold(wish: str, told: str) -> None:
     with pytest.raises(InvalidParameterError, match=r"^--param") as caught:
         narrow_space(SPACE, [wish])
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["optimizer", "learning_rate", "layers", "x" * 5000])
+@pytest.mark.parametrize("value", ["9" * 5000, "a" * 5000, "9" * 3000 + ".." + "1" * 3000])
+def test_a_message_repeats_no_long_value(name: str, value: str) -> None:
+    with pytest.raises((InvalidParameterError, UnknownParameterError)) as caught:
+        narrow_space(SPACE, [f"{name}={value}"])
+    assert len(str(caught.value)) < 250
 
 
 def test_names_the_nearest_parameter() -> None:

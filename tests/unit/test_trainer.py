@@ -230,6 +230,14 @@ def test_the_metric_must_be_reported(agent: Agent) -> None:
         next(epochs)
 
 
+def test_an_epoch_is_reported_once(agent: Agent) -> None:
+    run = agent.run()
+    next(run.epochs())
+    run.report(loss=0.5)
+    with pytest.raises(MetricMissingError, match="called again in epoch 1"):
+        run.report(loss=0.5)
+
+
 def test_a_final_run_reports_what_it_has(agent: Agent) -> None:
     run = agent.run(epochs=1, final=True, output=str(agent.folder / "out"))
     for _ in run.epochs():

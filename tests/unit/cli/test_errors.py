@@ -172,6 +172,64 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     )
     os.close(writing)
     assert done.stderr == b""
+    assert done.returncode == 141
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["nonsense"]])
+def test_readers_that_go_away_are_no_error(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "hpo.cli", *arguments], stdout=writing, stderr=writing, check=False
+    )
+    os.close(writing)
+    assert done.returncode == 141
+
+
+def test_interrupted_while_it_is_imported_is_quiet(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "from hpo.cli import main; main()"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["launch", "--study", "x", "--trials", "99999999999999999999"],
+        ["launch", "--study", "x", "--epochs", "1000001"],
+        ["launch", "--study", "x", "--limit", "1000001"],
+        ["launch", "--study", "x", "--workers", "1025"],
+        ["launch", "--study", "x", "--seed", str(2**31)],
+        ["worker", "--study", "x", "--slots", "1025"],
+        ["logs", "--study", "x", "--trial", str(2**31)],
+    ],
+)
+def test_a_number_out_of_bounds_is_one_line(capsys, arguments: list[str]) -> None:
+    assert run(arguments) == 2
+    said = capsys.readouterr().err
+    assert "is not in the range" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-o", "x.json", "--format", "yaml"], "whose suffix names json"),
+        (["-o", ""], "--output needs the name of a file"),
+    ],
+)
+def test_export_refuses_before_it_opens_a_database(
+    capsys, monkeypatch, tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["export", "--study", "x", "--storage", "nonsense://", *arguments]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_is_not_an_error(capsys) -> None:

@@ -121,3 +121,6 @@ def test_a_shell_completes_commands_and_objectives() -> None:
     environment = {"_HPO_COMPLETE": "bash_complete", "COMP_WORDS": "hpo objectives digits", "COMP_CWORD": "2"}
     done = CliRunner().invoke(cli, env=environment, prog_name="hpo")
     assert done.output == "plain,digits-cnn\n"
+    environment = {"_HPO_COMPLETE": "bash_complete", "COMP_WORDS": "hpo data fetch ", "COMP_CWORD": "3"}
+    done = CliRunner().invoke(cli, env=environment, prog_name="hpo")
+    assert done.output.split() == ["plain,digits", "plain,mnist", "plain,cifar10"]

@@ -1,0 +1,69 @@
+"""`hpo ls` and `hpo trials` on a terminal: no word is broken, whatever its width."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from datetime import UTC, datetime
+
+import pytest
+
+from hpo.cli import options, output
+from hpo.cli.main import run
+from hpo.study import StudySummary
+from hpo.trials import TrialRow
+
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+PARAMS = {"batch_size": 128, "optimizer": "adam", "learning_rate": 0.00123, "weight_decay": 0.0001}
+ROWS = [
+    TrialRow(0, "complete", "", 0.9123, 12, 123.4, 1, PARAMS, NOW),
+    TrialRow(1, "pruned", "pruned after 3 epochs", 0.1, 3, 12.0, 1, PARAMS, NOW),
+    TrialRow(123, "failed", "ValueError: bad shape", None, 0, 1.0, 3, PARAMS, NOW),
+]
+
+
+def study(name: str, objective: str) -> StudySummary:
+    return StudySummary(name, objective, "finished", 12, 50, 1, 0, "val_accuracy", 0.9731, 0, NOW)
+
+
+STUDIES = [study("digits-cnn", "digits-cnn"), study("mine", "/home/someone/far/away/my_pets.py:PetsCNN")]
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """What a command prints on a terminal of so many columns."""
+    monkeypatch.setattr(options, "opened", lambda _: nullcontext(None))
+    monkeypatch.setattr("hpo.trials.trial_rows", lambda *_: ROWS)
+    monkeypatch.setattr("hpo.study.list_studies", lambda *_: STUDIES)
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+
+    def call(command: str, width: int) -> str:
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert run(command.split()) == 0
+        out = capsys.readouterr().out
+        assert max(map(len, out.splitlines())) <= width
+        return out
+
+    return call
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_trials(seen, width: int) -> None:
+    out = seen("trials --study demo", width)
+    words = out.split()
+    assert {"number", "state", "value", "complete", "failed", "0.9123"} <= set(words)
+    assert {word for row in ROWS for word in row.why.split()} <= set(words)
+    if width == 200:
+        assert "learning_rate" in out.splitlines()[0].split()
+    else:
+        assert {"params", *(f"{name}={value}" for name, value in PARAMS.items())} <= set(words)
+    assert "…" not in out
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_ls(seen, width: int) -> None:
+    out = seen("ls", width)
+    assert {"digits-cnn", "mine", "finished", "12/50", "0.9731"} <= set(out.split())
+    assert ("my_pets.py:PetsCNN" in out.split()) == (width >= 80)
+    assert ("val_accuracy" in out.split()) == (width == 200)
+    assert "…" not in out
+    assert len(out.strip().splitlines()) == 4

@@ -1,0 +1,65 @@
+"""What a running launch shows on a terminal: the objective's own words as they are, in 80 columns."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from hpo.progress import LiveProgress, SlotView, TrialEnd, View, open_progress
+from storage.budget import Counts
+
+ERROR = "ValueError: bad shape [/3, 4] in [bold]x[/bold]"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return Terminal()
+
+
+def shown(terminal: Terminal) -> list[str]:
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()).splitlines()]
+
+
+def view(study: str) -> View:
+    counts = Counts(budget=100, complete=40, pruned=15, failed=3, running=2, waiting=0)
+    slots = [SlotView("[/cpu]", 3, 1, 5, 0.5, 0.9, 1234.0), SlotView("cpu", None, note="[waits]")]
+    return View(study, "val[/x]", counts, (2, 0.9, {"act": "[/relu]"}), slots, 3720.0, 7620.0)
+
+
+def test_an_error_with_brackets_is_shown_as_it_is(terminal: Terminal) -> None:
+    progress = open_progress(terminal)
+    assert isinstance(progress, LiveProgress)
+    progress.trial_ended(TrialEnd(7, "failed", None, 2, 1.5, {"layers": "[/3]"}, ERROR), None)
+    progress.say("[/also] this")
+    progress.close()
+    said = " ".join(" ".join(shown(terminal)).split())
+    assert f"trial 7 failed after 2 epochs, 1.5 s: layers=[/3] ({ERROR})" in said
+    assert "[/also] this" in said
+    assert "\x1b[31mfailed" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("study", ["digits-cnn", "a-study-with-a-very-long-name-indeed-1234567890"])
+def test_the_head_is_two_lines_of_80_columns(terminal: Terminal, study: str) -> None:
+    progress = open_progress(terminal)
+    progress.update(view(study))
+    drawn = [line for line in shown(terminal) if line]
+    progress.close()
+    assert drawn[0].startswith(study[:8])
+    assert drawn[0].endswith("55/100 trials 1h02m, about 2h07m left")
+    assert drawn[1] == "15 pruned, 3 failed, 2 running"
+    assert "val[/x]" in drawn[2]
+    assert "[/cpu]" in drawn[3]
+    assert "[waits]" in drawn[4]
+    assert drawn[5] == "best: 0.9000 in trial 2: act=[/relu]"
+    assert max(map(len, drawn)) <= 80

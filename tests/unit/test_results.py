@@ -1,0 +1,71 @@
+"""What is said of final runs over several seeds, and what when it cannot be written."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from hpo.errors import DiskFullError, HpoError, ResultsNotWritableError
+from hpo.export import Config
+from hpo.messages import EpochRecord
+from hpo.results import SeedResult, check_folder, summaries, write_results
+
+CONFIG = Config("digits-cnn", {}, 1, 0, "f1", "maximize")
+
+
+def result(seed: int, accuracy: float) -> SeedResult:
+    metrics = {
+        "loss": 0.1,
+        "val_accuracy": accuracy,
+        "f1": 0.5,
+        "images_per_second": 1e4,
+        "learning_rate": 0.0,
+    }
+    recorded = {"test_accuracy": accuracy, "test_loss": 0.2, "n_test": 360, "seconds_of_test": 1.5}
+    return SeedResult(seed, (EpochRecord(1, metrics, 1.0),), recorded, 1.0)
+
+
+def test_only_what_was_measured_has_an_interval() -> None:
+    found = summaries([result(1, 0.9), result(2, 0.8)], "f1")
+    assert list(found) == ["test_accuracy", "test_loss", "final_loss", "final_val_accuracy", "final_f1"]
+
+
+def test_an_accuracy_is_at_most_one() -> None:
+    high, low = (
+        summaries([result(1, a), result(2, b)])["test_accuracy"] for a, b in ((0.9, 1.0), (0.0, 0.1))
+    )
+    assert high.interval95 is not None
+    assert low.interval95 is not None
+    assert high.interval95[1] == 1.0
+    assert low.interval95[0] == 0.0
+
+
+def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
+    check_folder(tmp_path / "results" / "s")
+    assert not (tmp_path / "results" / "s").exists()
+    (tmp_path / "results" / "s").mkdir()
+    check_folder(tmp_path / "results" / "s")
+    assert not list((tmp_path / "results" / "s").iterdir())
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "results").write_bytes(b"")
+    for folder in (tmp_path / "results", Path("/proc/r")):
+        with pytest.raises(ResultsNotWritableError, match="HPO_RESULTS_DIR"):
+            check_folder(folder / "s")
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(errno.ENOSPC, DiskFullError), (errno.EACCES, ResultsNotWritableError)]
+)
+def test_what_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[HpoError]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(expected, match="trains no epoch twice"):
+        write_results(tmp_path / "s", CONFIG, [result(1, 0.9)], {}, None)
