@@ -24,7 +24,7 @@ install: $(VENV)/.installed ## Make .venv with the locked dependencies
 # In a home of its own, so that it neither finds nor leaves anything in the user's.
 demo: export HPO_HOME := $(CURDIR)/.demo
 demo: export HPO_RESULTS_DIR := $(CURDIR)/results
-demo: unexport HPO_STORAGE
+demo: export HPO_STORAGE :=
 demo: install ## Search, retrain and export on bundled data, under 5 minutes on 2 cores
 	$(BIN)/hpo launch --study $(DEMO) --objective digits-cnn --workers 2 --trials 12
 	$(BIN)/hpo retrain --study $(DEMO) --seeds 3 --workers 2
