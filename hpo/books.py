@@ -23,6 +23,7 @@ from hpo.spec import StudySpec
 from objectives.base import Params
 from storage import budget, leases
 from storage.budget import Claim, Counts, NoWork
+from storage.control import read_control
 from storage.engine import Database
 from storage.leases import LeaseTimes
 from storage.retry import Retry
@@ -146,11 +147,7 @@ class Books:
         def read(c: Connection) -> tuple[str, Counts]:
             if self._may_reap():
                 leases.reap(c, self._study_id, self._spec.max_lost, spared_agent=self.agent_id)
-            control = c.execute(
-                text("SELECT control FROM hpo.studies WHERE study_id = :s"), {"s": self._study_id}
-            ).scalar_one_or_none()
-            # Deleted while we worked: the same as stopped.
-            return (control, budget.count(c, self._study_id)) if control else ("stop", _NOTHING)
+            return read_control(c, self._study_id), budget.count(c, self._study_id)
 
         control, counts = self._write(read)
         if counts.complete != self._best_of:
@@ -233,6 +230,3 @@ class Books:
 
     def _call(self, call: Callable[[], T]) -> T:
         return self._database.retried(call, self._retry)
-
-
-_NOTHING = Counts(0, 0, 0, 0, 0, 0)

@@ -18,6 +18,7 @@ from hpo.search import known_good_within
 from hpo.spec import StudySpec, space_from_json, space_to_json
 from hpo.strategies import startup_trials
 from objectives.base import DataOptions, Description
+from storage import budget, control
 from storage.engine import Database
 
 
@@ -99,16 +100,16 @@ def enroll(
         # Left by a launch that failed before its first trial: nothing must stay comparable with it.
         spec = _new_spec(_with_stored(request, existing.spec, reference), reference, description)
     # What has begun is finished: a smaller budget would leave it open for ever.
-    budget = max(request.trials, existing.finished + existing.open) if request.trials else existing.budget
+    trials = max(request.trials, existing.finished + existing.open) if request.trials else existing.budget
     spec = replace(
         spec,
-        startup=startup_trials(budget),
+        startup=startup_trials(trials),
         max_failed=request.max_failed or spec.max_failed,
         max_lost=request.max_lost or spec.max_lost,
         checkpoint_quota_bytes=request.checkpoint_quota_bytes or spec.checkpoint_quota_bytes,
     )
-    _update(database, existing.study_id, spec, budget)
-    return Enrolled(existing.study_id, existing.name, spec, budget, "run")
+    _update(database, existing.study_id, spec, trials)
+    return Enrolled(existing.study_id, existing.name, spec, trials, "run")
 
 
 def _create(database: Database, request: LaunchRequest, reference: str, description: Description) -> Enrolled:
@@ -192,15 +193,14 @@ def _insert(
         )
 
 
-def _update(database: Database, study_id: int, spec: StudySpec, budget: int) -> None:
+def _update(database: Database, study_id: int, spec: StudySpec, trials: int) -> None:
     def write(c: Connection) -> None:
         c.execute(
-            text(
-                "UPDATE hpo.studies SET spec = CAST(:spec AS jsonb), budget = :b, control = 'run'"
-                " WHERE study_id = :s"
-            ),
-            {"s": study_id, "spec": json.dumps(spec.to_json()), "b": budget},
+            text("UPDATE hpo.studies SET spec = CAST(:spec AS jsonb) WHERE study_id = :s"),
+            {"s": study_id, "spec": json.dumps(spec.to_json())},
         )
+        budget.set_budget(c, study_id, trials)
+        control.resume(c, study_id)
 
     database.transaction(write)
 

@@ -87,7 +87,7 @@ def _number(wish: str, distribution: Numeric, part: str) -> float | int:
 
 
 def _distinct(wish: str, values: list[Any]) -> list[Any]:
-    """The values themselves; of equal ones Optuna would propose one more often, or refuse both."""
+    """The values themselves, refused where one is given twice."""
     for index, value in enumerate(values):
         if any(value == other and type(value) is type(other) for other in values[:index]):
             raise InvalidParameterError(f"--param {wish}: {_cut(str(value))} is given twice")

@@ -160,7 +160,7 @@ def _reserve(connection: Connection, study_id: int, study_seed: int) -> int:
 
 
 def count(connection: Connection, study_id: int) -> Counts:
-    """The study's books as of this transaction."""
+    """The study's books as of this transaction; all zero when it has been deleted."""
     row = connection.execute(
         text(
             "SELECT s.budget,"
@@ -174,7 +174,9 @@ def count(connection: Connection, study_id: int) -> Counts:
             " WHERE s.study_id = :s GROUP BY s.budget"
         ),
         {"s": study_id},
-    ).one()
+    ).one_or_none()
+    if row is None:
+        return Counts(0, 0, 0, 0, 0, 0)
     return Counts(row.budget, row.complete, row.pruned, row.failed, row.running, row.waiting)
 
 

@@ -8,7 +8,7 @@ import click
 
 from hpo.cli import options, output
 from hpo.cli.options import DataName, NearestChoice, option
-from hpo.errors import DataDamagedError, DiskFullError
+from hpo.errors import DataDamagedError, FileNotWritableError
 
 
 @click.command()
@@ -53,7 +53,7 @@ def export(study: str, form: str | None, output: Path | None, storage: str | Non
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
     except OSError as exc:
-        raise DiskFullError(f"{output} cannot be written: {exc.strerror or exc}") from exc
+        raise FileNotWritableError(f"{output} cannot be written: {exc.strerror or exc}") from exc
     click.echo(f"wrote {output}" if by_suffix else f"wrote {output} as {wanted}")
 
 

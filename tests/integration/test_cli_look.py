@@ -151,8 +151,10 @@ def test_pause_resume_stop(hpo) -> None:
 @pytest.mark.usefixtures("rows")
 def test_delete_asks_first(hpo, monkeypatch) -> None:
     monkeypatch.setattr("click.confirm", lambda *_, **__: False)
-    assert hpo("delete --study demo")[:2] == (1, "nothing was deleted\n")
-    code, _, err = hpo("delete --study demo --yes")
+    assert hpo("delete --study demo --force")[:2] == (1, "nothing was deleted\n")
+    # One that is being trained is refused before anything is asked.
+    monkeypatch.setattr("click.confirm", lambda *_, **__: pytest.fail("asked"))
+    code, _, err = hpo("delete --study demo")
     assert code == 1
     assert "hpo stop --study demo" in err
     assert hpo("delete --study demo --yes --force")[:2] == (0, "deleted study demo with 3 trials\n")
@@ -161,7 +163,7 @@ def test_delete_asks_first(hpo, monkeypatch) -> None:
 @pytest.mark.usefixtures("rows")
 def test_delete_without_anyone_to_ask(hpo, monkeypatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    code, _, err = hpo("delete --study demo")
+    code, _, err = hpo("delete --study demo --force")
     assert code == 1
     assert "--yes" in err
 
