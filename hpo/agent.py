@@ -7,6 +7,7 @@ agent on this host sees that it is dead, and every trial goes on from its last c
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -379,6 +380,9 @@ class Agent:
                 self._drop(slot, job)
                 self._end(Ending.DONE, self._times.stop_grace_seconds, DiskFullError(finished.error))
                 return
+        if finished.outcome == "complete" and (job.value is None or not math.isfinite(job.value)):
+            # What stands for its last epoch was reported by an earlier attempt, on another machine perhaps.
+            finished = replace(finished, outcome="diverged", error=f"{self._spec.metric} is not finite")
         value = job.value if finished.outcome in ("complete", "pruned") else None
         self._books.settle(job.claim.attempt_id, finished.outcome, value, finished.error, finished.traceback)
         self._drop(slot, job)

@@ -25,7 +25,7 @@ from storage import budget, leases
 from storage.budget import Claim, Counts, NoWork
 from storage.control import read_control
 from storage.engine import Database
-from storage.leases import LeaseTimes
+from storage.leases import LeaseLostError, LeaseTimes
 from storage.retry import Retry
 
 T = TypeVar("T")
@@ -99,7 +99,10 @@ class Books:
         trial_id, number = self._call(create)
         # Before sampling, so that the trial has an owner should this agent die meanwhile.
         self._write(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
-        params = self._call(lambda: self._search.suggest(trial_id))
+        try:
+            params = self._call(lambda: self._search.suggest(trial_id))
+        except UpdateFinishedTrialError as exc:
+            raise LeaseLostError from exc
         self._write(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, params))
         return trial_id, number, params
 
@@ -113,8 +116,12 @@ class Books:
         stored = self._write(lambda c: leases.record(c, attempt_id, rows))
         metric = self._spec.metric
         values = {epoch: metrics[metric] for epoch, metrics in sorted(stored.items()) if metric in metrics}
-        for epoch, value in values.items():
-            self._call(lambda e=epoch, v=value: self._search.report(trial_id, e, v))  # type: ignore[misc]
+        try:
+            for epoch, value in values.items():
+                self._call(lambda e=epoch, v=value: self._search.report(trial_id, e, v))  # type: ignore[misc]
+        except UpdateFinishedTrialError as exc:
+            # We were away between the two: another agent has taken the trial over, and finished it.
+            raise LeaseLostError from exc
         return values
 
     def should_prune(self, trial_id: int) -> bool:
