@@ -235,3 +235,24 @@ def test_after_an_outage_others_get_the_time_to_renew(
     assert books.standing().counts.running == 1
     clock += 6.0
     assert books.standing().counts.running == 0
+
+
+def test_away_between_an_epoch_and_its_report(
+    database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile another agent took the trial over and finished it: this attempt is fenced, the agent lives."""
+    slow, quick = agent(database, study), agent(database, study)
+    claim = claimed(slow)
+    trial_id, _, _ = slow.sample(claim)
+    report = slow._search.report
+
+    def report_late(*arguments: Any) -> None:
+        run_out(database)
+        quick.standing()
+        train(quick, claimed(quick))
+        report(*arguments)
+
+    monkeypatch.setattr(slow._search, "report", report_late)
+    with pytest.raises(LeaseLostError):
+        slow.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.7}, 0.1)])
+    assert states(study) == [TrialState.COMPLETE]
