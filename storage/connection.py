@@ -88,6 +88,9 @@ def engine_options(url: URL) -> dict[str, Any]:
     """`create_engine` options for `url`; what its query string says wins over ours."""
     session = {
         "timezone": "UTC",
+        # PostgreSQL's default looks in a schema of the user's name first: for a user called `hpo`, Optuna
+        # would take our version table for its own.
+        "search_path": "public",
         "statement_timeout": f"{STATEMENT_SECONDS}s",
         # A stopped agent must not hold its row locks for ever.
         "idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS}s",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from hpo.errors import SchemaTooNewError, StorageUrlError
@@ -123,3 +123,14 @@ def test_a_user_who_may_not_create_tables_is_told(empty_storage_url: str) -> Non
     finally:
         with open_engine(empty_storage_url).begin() as connection:
             connection.execute(text("DROP ROLE guest"))
+
+
+def test_a_user_who_is_called_like_our_schema(empty_storage_url: str, postgres_admin: Engine) -> None:
+    """PostgreSQL looks in the schema of the user's name first, where Optuna would find our version table."""
+    with postgres_admin.connect() as connection:
+        if connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = 'hpo'")) is None:
+            connection.execute(text("CREATE ROLE hpo LOGIN SUPERUSER"))
+    url = make_url(empty_storage_url).set(username="hpo").render_as_string(hide_password=False)
+    for _ in range(2):
+        with open_database(url, Path("unused")) as database:
+            assert database.optuna.get_all_studies() == []
