@@ -85,7 +85,12 @@ class TrainerPool:
         self._description: Description | None = None
 
     def __enter__(self) -> TrainerPool:
-        self._start_template()
+        try:
+            self._start_template()
+        except BaseException:
+            # A Ctrl-C while the process is being started: `__exit__` will not be called.
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
