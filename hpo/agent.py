@@ -293,7 +293,7 @@ class Agent:
         for slot in self._pool.free_slots():
             if slot in self._jobs:
                 continue
-            claim = self._books.claim(slot, self._pool.devices[slot].name)
+            claim = self._books.claim(slot, self._pool.devices[slot].owns)
             if isinstance(claim, NoWork):
                 self._spent = claim is NoWork.DONE
                 return

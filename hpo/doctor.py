@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,15 +12,16 @@ from typing import Any, Literal
 
 from hpo import numbers, provenance
 from hpo.errors import HpoError
+from hpo.gpus import DriverFailedError, Gpu, installed_gpus, visible_gpus
+from hpo.requests import SlotOptions
 from hpo.settings import Settings
-from hpo.slots import usable_cores
+from hpo.slots import in_words, slots_here, usable_cores
 
 Result = Literal["ok", "warn", "fail"]
 
 _GIB = 1024**3
 _LEAST_DISK, _GOOD_DISK = 1 * _GIB, 5 * _GIB
 _LEAST_MEMORY = 2 * _GIB
-_TOOL_SECONDS = 10
 _STORAGE_SECONDS = 2.0
 _PACKAGES = ("hpo-service", "optuna", "keras", "tensorflow", "numpy", "sqlalchemy", "psycopg2-binary")
 _BACKENDS = ("tensorflow", "jax", "torch")
@@ -43,8 +43,8 @@ class Check:
         return asdict(self)
 
 
-def examine(settings: Settings) -> list[Check]:
-    """All checks, in the order in which a study would fail for them."""
+def examine(settings: Settings, workers: int | None = None, slots: SlotOptions | None = None) -> list[Check]:
+    """All checks, in the order in which a study would fail for them; `workers` slots are planned here."""
     return [
         _versions(),
         _backend(),
@@ -52,6 +52,7 @@ def examine(settings: Settings) -> list[Check]:
         *_data(settings),
         _accelerators(),
         _cores(),
+        _slots(workers, slots or SlotOptions()),
         _memory(),
         *_disks(settings),
         _fork(),
@@ -125,17 +126,32 @@ def _data_set(name: str, download: str | None, data_dir: Path) -> Check:
 
 
 def _accelerators() -> Check:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return Check("accelerators", "ok", "no nvidia-smi: trials train on the processor")
-    query = [tool, "--query-gpu=index,name,memory.total", "--format=csv,noheader"]
+    """The GPUs that are visible, and how many are not."""
     try:
-        said = subprocess.run(query, capture_output=True, text=True, timeout=_TOOL_SECONDS, check=True).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        reason = " ".join(str(getattr(error, "stderr", None) or error).split())
-        return Check("accelerators", "warn", f"nvidia-smi fails: {reason}", "repair the NVIDIA driver")
-    gpus = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
-    return Check("accelerators", "ok", "; ".join(gpus) or "nvidia-smi finds no GPU")
+        installed = installed_gpus()
+    except DriverFailedError as error:
+        return Check("accelerators", "warn", f"nvidia-smi fails: {error}", "repair the NVIDIA driver")
+    visible = visible_gpus()
+    shown = "; ".join(_gpu(gpu) for gpu in visible)
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    within = "" if chosen is None else f" (CUDA_VISIBLE_DEVICES={chosen}; the driver lists {len(installed)})"
+    if any(gpu.memory_bytes is None for gpu in visible):
+        detail = f"{shown}{within}, of unknown memory: slots that share one are not limited on TensorFlow"
+        return Check("accelerators", "warn", detail, "make nvidia-smi available here")
+    return Check("accelerators", "ok", (shown or "no GPU: trials train on the processor") + within)
+
+
+def _gpu(gpu: Gpu) -> str:
+    memory = f", {numbers.size(gpu.memory_bytes)}" if gpu.memory_bytes is not None else ""
+    return f"{gpu.label}: {gpu.model or gpu.address}{memory}"
+
+
+def _slots(workers: int | None, options: SlotOptions) -> Check:
+    try:
+        devices = slots_here(workers, options)
+    except HpoError as error:
+        return Check("slots", "fail", str(error))
+    return Check("slots", "ok", "; ".join(in_words(devices)))
 
 
 def _cores() -> Check:

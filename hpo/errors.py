@@ -94,5 +94,9 @@ class ConfigFileError(HpoError):
     """A file given with `--config` is missing or is not an exported config."""
 
 
+class GpuMissingError(HpoError):
+    """A GPU is asked for on a host that shows none."""
+
+
 class MissingDependencyError(HpoError):
     """An optional package that the chosen option needs is not installed."""

@@ -6,13 +6,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from hpo import enroll, numbers
 from hpo.agent import Agent, AgentTimes, Ending
-from hpo.books import Books
+from hpo.books import Books, Standing
 from hpo.checkpoints import check_writable
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError
@@ -23,11 +23,11 @@ from hpo.pool import TrainerPool
 from hpo.progress import Progress, open_progress
 from hpo.requests import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
 from hpo.settings import Settings
-from hpo.slots import plan_slots, usable_cores, visible_gpus
+from hpo.slots import slots_here
 from hpo.strategies import check_sampler
 from hpo.study import find_study
 from objectives import loader
-from objectives.base import DataOptions
+from objectives.base import DataOptions, Device
 from storage.engine import Database, open_database
 from storage.leases import LeaseTimes
 from storage.retry import Retry
@@ -50,9 +50,24 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
         reference = _reference(request, existing)
         data = enroll.data_options(request, existing)
-        with _pool(reference, data_dir_of(settings, data), request.study, request.workers, settings) as pool:
+        devices = slots_here(request.workers, request.agent.slots)
+        with _pool(reference, data_dir_of(settings, data), request.study, devices, settings) as pool:
             study = enroll.enroll(database, request, reference, pool.describe(), existing)
             return _run(database, study, pool, settings, request.agent, request.timeout_seconds)
+
+
+def enroll_only(database: Database, request: LaunchRequest, settings: Settings) -> Enrolled:
+    """Create or continue a study whose agents run elsewhere; the objective is looked at, and no data.
+
+    Raises:
+        HpoError: whatever is wrong with the request or the objective.
+    """
+    existing = enroll.find(database, request.study)
+    check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
+    reference = _reference(request, existing)
+    data = data_dir_of(settings, enroll.data_options(request, existing))
+    with _pool(reference, data, request.study, [], settings) as pool:
+        return enroll.enroll(database, request, reference, pool.describe(), existing)
 
 
 def work(study: str, slots: int | None, settings: Settings, options: AgentOptions) -> int:
@@ -69,7 +84,8 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         assert existing is not None
         spec = existing.spec
         data = data_dir_of(settings, spec.data)
-        with _pool(spec.objective, data, study, slots, settings) as pool:
+        devices = slots_here(slots, options.slots)
+        with _pool(spec.objective, data, study, devices, settings) as pool:
             pool.describe()
             return _run(database, existing, pool, settings, options, None)
 
@@ -86,9 +102,8 @@ def _reference(request: LaunchRequest, existing: Enrolled | None) -> str:
 
 
 def _pool(
-    reference: str, data: DataOptions, study: str, workers: int | None, settings: Settings
+    reference: str, data: DataOptions, study: str, devices: Sequence[Device], settings: Settings
 ) -> TrainerPool:
-    devices = plan_slots(workers, usable_cores(), visible_gpus())
     log = settings.home / "logs" / study / f"template-{os.getpid()}.log"
     return TrainerPool(Load(reference, data, final=False), devices, log)
 
@@ -109,7 +124,7 @@ def _run(
     retry = Retry(
         patience_seconds=PATIENCE_SECONDS,
         interrupted=interrupted,
-        on_wait=_OncePerOutage(progress),
+        on_wait=OncePerOutage(progress),
     )
     books = Books(database, study.study_id, study.name, study.spec, len(pool.devices), retry, times)
     agent: Agent | None = None
@@ -142,12 +157,12 @@ def _run(
             with suppress(HpoError):
                 books.leave()
     if ending is Ending.DONE:
-        _say_what_next(books, study, progress)
+        say_what_next(books.standing(), study, progress)
     return int(ending)
 
 
-def _say_what_next(books: Books, study: Enrolled, progress: Progress) -> None:
-    standing = books.standing()
+def say_what_next(standing: Standing, study: Enrolled, progress: Progress) -> None:
+    """How a study stands whose agents have ended, and which command comes next."""
     counts = standing.counts
     progress.say(
         f"study {study.name}: {counts.finished} of {counts.budget} trials finished"
@@ -163,7 +178,7 @@ def _say_what_next(books: Books, study: Enrolled, progress: Progress) -> None:
         progress.say(f"next: hpo retrain --study {study.name}   or   hpo export --study {study.name}")
 
 
-class _OncePerOutage:
+class OncePerOutage:
     """Tells the user once that the database is away, not at each attempt to reach it."""
 
     def __init__(self, progress: Progress) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import psutil
 
-from hpo.slots import usable_cores, visible_gpus
+from hpo.gpus import visible_gpus
+from hpo.slots import usable_cores
 
 VERSIONED = ("hpo-service", "optuna", "keras", "tensorflow", "jax", "torch", "numpy")
 """Packages that can change a result."""
@@ -35,7 +36,7 @@ def hardware() -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(usable_cores()),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "gpus": list(visible_gpus()),
+        "gpus": [gpu.model or gpu.address for gpu in visible_gpus()],
         "system": f"{platform.system()} {platform.machine()}",
     }
 

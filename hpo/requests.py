@@ -49,6 +49,23 @@ class LaunchDefaults:
     max_lost: int = 3
 
 
+DEVICES = ("cpu", "gpu")
+
+
+@dataclass(frozen=True)
+class SlotOptions:
+    """Which part of a host its slots share."""
+
+    gpus: str | None = None
+    """`none`, `all`, or indices and UUIDs separated by commas; None: all that are visible, if any."""
+    device: str | None = None
+    """`cpu`: no GPU; `gpu`: fail where there is none; None: what there is."""
+    gpu_share: float = 1.0
+    """Share of each GPU's memory that is ours; the rest is other agents'."""
+    cores: int | None = None
+    """Take so many cores, which no other agent of this host has taken so; None: all that are usable."""
+
+
 @dataclass(frozen=True)
 class AgentOptions:
     """What holds for the trainers of one host."""
@@ -57,6 +74,22 @@ class AgentOptions:
     """Without any progress, after which a trainer is killed."""
     memory_bytes: int | None = None
     """Most memory that a trainer may take beyond what it shares with the others; None: no limit."""
+    slots: SlotOptions = SlotOptions()
+
+
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """Where and with what share of a Ray cluster agents run."""
+
+    address: str = "auto"
+    """`auto`, the cluster of this machine or of RAY_ADDRESS, or `host:port` of its head."""
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    workers_per_agent: int = 1
+    """Slots of one agent: an actor, placed as a whole."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +119,9 @@ class LaunchRequest:
     agent: AgentOptions = AgentOptions()
     space: str | None = None
     """`keep` or `change`: how to go on when the search space changed since the study began."""
+    engine: str = "local"
+    """Where agents run: one of `ENGINES`."""
+    ray: RayOptions = RayOptions()
 
 
 @dataclass(frozen=True)
@@ -99,3 +135,4 @@ class RetrainRequest:
     config: Path | None = None
     """An exported configuration; None: the study's best trial."""
     workers: int | None = None
+    slots: SlotOptions = SlotOptions()

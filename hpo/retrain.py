@@ -36,7 +36,7 @@ from hpo.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.requests import RetrainRequest, check_study_name
 from hpo.results import SeedResult, check_folder, summaries, write_results
 from hpo.settings import Settings
-from hpo.slots import plan_slots, usable_cores, visible_gpus
+from hpo.slots import slots_here
 from hpo.study import find_study
 from objectives import loader
 from objectives.base import DataOptions
@@ -89,9 +89,7 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
         check_folder(folder)
         seeds = [FIRST_SEED + index for index in range(request.seeds)]
         base = study_folder(settings.checkpoints, request.study) / f"retrain-{_fingerprint(config)}"
-        devices = plan_slots(
-            min(request.workers or len(usable_cores()), len(seeds)), usable_cores(), visible_gpus()
-        )
+        devices = slots_here(request.workers, request.slots, at_most=len(seeds))
         data = data_dir_of(settings, DataOptions(**dict(config.data)))
         log = settings.home / "logs" / request.study / f"retrain-template-{os.getpid()}.log"
         # What was trained, though the file may be edited meanwhile.

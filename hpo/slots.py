@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
+from hpo import numbers
+from hpo.cores import claim_cores
+from hpo.gpus import Gpu, choose_gpus
+from hpo.requests import SlotOptions
 from objectives.base import Device
+
+CONTEXT_BYTES = 2**30
+"""Kept back from a slot's share of a GPU for what CUDA and its libraries take outside a framework's own
+pool; TensorFlow keeps 0.2 to 1.8 GiB of a whole GPU back for the same (`MinSystemMemory`)."""
 
 
 def usable_cores() -> tuple[int, ...]:
@@ -18,37 +25,98 @@ def usable_cores() -> tuple[int, ...]:
     return tuple(range(os.cpu_count() or 1))
 
 
-def visible_gpus() -> tuple[str, ...]:
-    """The GPUs that the NVIDIA driver lists, within CUDA_VISIBLE_DEVICES; empty where there is none."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return tuple(gpu.strip() for gpu in chosen.split(",") if gpu.strip() and gpu.strip() != "-1")
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    query = [program, "--query-gpu=index", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    return tuple(line.strip() for line in answer.stdout.splitlines() if line.strip())
+def slots_here(workers: int | None, options: SlotOptions, at_most: int | None = None) -> list[Device]:
+    """The slots of this host as its user asks for them, `at_most` so many.
+
+    Cores that are claimed by it stay so until this process ends.
+
+    Raises:
+        UsageError: GPUs are asked for that are not visible.
+        GpuMissingError: a GPU is asked for where there is none.
+        FileNotWritableError: cores cannot be claimed.
+    """
+    gpus = choose_gpus(options.gpus, options.device)
+    cores = usable_cores()
+    if options.cores is not None:
+        cores = claim_cores(options.cores, cores)
+    return plan_slots(workers, cores, gpus, options.gpu_share, at_most)
 
 
-def plan_slots(workers: int | None, cores: Sequence[int], gpus: Sequence[str]) -> list[Device]:
-    """Spread `workers` slots over the GPUs, or over the cores where there are none.
+def plan_slots(
+    workers: int | None,
+    cores: Sequence[int],
+    gpus: Sequence[Gpu],
+    gpu_share: float = 1.0,
+    at_most: int | None = None,
+) -> list[Device]:
+    """Spread `workers` slots over the GPUs, in turn, and over the cores, in runs of neighbours.
 
     By default one slot a GPU, or one a core: single-threaded trainers side by side train more
-    images a second than one trainer with as many threads. More slots than cores share them.
+    images a second than one trainer with as many threads. More slots than cores share them. Slots
+    that share a GPU divide its memory, or the share of it that is ours.
     """
     count = workers or len(gpus) or len(cores)
-    if gpus:
-        return [Device(f"gpu:{gpus[i % len(gpus)]}", (), gpus[i % len(gpus)]) for i in range(count)]
+    count = min(count, at_most or count)
+    shares = _core_shares(count, cores)
+    if not gpus:
+        return [_cores_device(share) for share in shares]
+    on = [gpus[i % len(gpus)] for i in range(count)]
+    sharers = Counter(on)
+    return [_gpu_device(gpu, gpu_share / sharers[gpu], share) for gpu, share in zip(on, shares, strict=True)]
+
+
+def in_words(devices: Sequence[Device]) -> list[str]:
+    """A line for each slot: `slot 0: gpu 0 (1/2, 68 GiB), cores 0-3`."""
+    return [f"slot {number}: {device.owns or device.name}" for number, device in enumerate(devices)]
+
+
+def _core_shares(count: int, cores: Sequence[int]) -> list[tuple[int, ...]]:
     if count >= len(cores):
-        return [_cores_device((cores[i % len(cores)],)) for i in range(count)]
+        return [(cores[i % len(cores)],) for i in range(count)]
     bounds = [len(cores) * i // count for i in range(count + 1)]
-    return [_cores_device(tuple(cores[a:b])) for a, b in pairwise(bounds)]
+    return [tuple(cores[a:b]) for a, b in pairwise(bounds)]
 
 
 def _cores_device(cores: tuple[int, ...]) -> Device:
     first, last = cores[0], cores[-1]
-    return Device(f"cpu:{first}" if first == last else f"cpu:{first}-{last}", cores)
+    name = f"cpu:{first}" if first == last else f"cpu:{first}-{last}"
+    return Device(name, cores, owns=_cores_in_words(cores))
+
+
+def _gpu_device(gpu: Gpu, share: float, cores: tuple[int, ...]) -> Device:
+    limit = fraction = None
+    words = ""
+    if share < 1.0:
+        fraction, words = 0.9 * share, f" ({_share_in_words(share)})"
+        if gpu.memory_bytes is not None:
+            part = round(gpu.memory_bytes * share)
+            limit = max(part - CONTEXT_BYTES, part // 2)
+            fraction = limit / gpu.memory_bytes
+            words = f" ({_share_in_words(share)}, {numbers.size(limit)})"
+    elif gpu.memory_bytes is not None:
+        words = f" ({numbers.size(gpu.memory_bytes)})"
+    return Device(
+        name=f"gpu:{gpu.label}",
+        cores=cores,
+        gpu=gpu.address,
+        gpu_memory_bytes=limit,
+        gpu_memory_fraction=fraction,
+        owns=f"gpu {gpu.label}{words}, {_cores_in_words(cores)}",
+    )
+
+
+def _share_in_words(share: float) -> str:
+    parts = round(1 / share)
+    return f"1/{parts}" if abs(1 / share - parts) < 0.01 else f"{share:.0%}"
+
+
+def _cores_in_words(cores: Sequence[int]) -> str:
+    """`core 3`, `cores 0-3`, `cores 0-1,6`."""
+    runs: list[list[int]] = []
+    for core in cores:
+        if runs and core == runs[-1][-1] + 1:
+            runs[-1].append(core)
+        else:
+            runs.append([core])
+    shown = ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    return f"core{'s' if len(cores) > 1 else ''} {shown}"

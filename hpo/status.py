@@ -19,6 +19,7 @@ from storage.tables import agents, attempts, epochs, trials
 
 if TYPE_CHECKING:
     from storage.engine import Database
+    from storage.retry import Retry
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,14 @@ class StudyStatus(Shown):
     created_at: datetime
 
 
-def study_status(database: Database, name: str) -> StudyStatus:
+def study_status(database: Database, name: str, retry: Retry | None = None) -> StudyStatus:
     """Where a study stands.
 
     Raises:
         UnknownStudyError: there is none of that name.
     """
     return database.transaction(
-        lambda connection: _status(connection, read_study(connection, name, database))
+        lambda connection: _status(connection, read_study(connection, name, database)), retry
     )
 
 

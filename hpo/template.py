@@ -117,10 +117,10 @@ def _fork(agent: Connection, request: Fork, objective: Objective, wake: tuple[in
         agent.close()
         for wake_end in wake:
             os.close(wake_end)
-        # A slot of processor cores must not see a GPU, or its framework would take the GPU's memory.
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if request.device.gpu is None else request.device.gpu
         from hpo.trainer import train
+        from objectives.backend import bind
 
+        bind(request.device)
         train(Connection(descriptor), objective)
     except BaseException:  # noqa: BLE001 - a forked copy must never run on into the template's loop
         with suppress(Exception):

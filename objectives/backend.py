@@ -59,6 +59,19 @@ def before_import() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
+def bind(device: Device) -> None:
+    """Show this process only its device, and have JAX keep to its share of the GPU's memory.
+
+    CUDA and XLA read these variables when they start, which a freshly forked trainer has not done yet.
+    """
+    # A slot of processor cores must not see a GPU, or its framework would take the GPU's memory.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if device.gpu is None else device.gpu
+    if device.gpu_memory_fraction is not None:
+        # The older of the two names, which all versions read; newer ones refuse to be given both.
+        os.environ.pop("XLA_CLIENT_MEM_FRACTION", None)
+        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{device.gpu_memory_fraction:.4f}"
+
+
 def configure(device: Device, seed: int) -> None:
     """Bind this process to its device and seed all random numbers; call it before the first tensor.
 
@@ -67,7 +80,7 @@ def configure(device: Device, seed: int) -> None:
     """
     import keras
 
-    _show_only(device)
+    bind(device)
     {"tensorflow": _configure_tensorflow, "torch": _configure_torch, "jax": _configure_jax}.get(
         name(), lambda _: None
     )(device)
@@ -207,11 +220,6 @@ def devices() -> list[str]:
     return {"tensorflow": _tensorflow_devices, "torch": _torch_devices, "jax": _jax_devices}[name()]()
 
 
-def _show_only(device: Device) -> None:
-    """CUDA reads this when it starts, which a freshly forked trainer has not done yet."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if device.gpu is None else device.gpu
-
-
 def _configure_tensorflow(device: Device) -> None:
     import tensorflow as tf
 
@@ -224,7 +232,12 @@ def _configure_tensorflow(device: Device) -> None:
         return
     with contextlib.suppress(RuntimeError):
         for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)
+            if device.gpu_memory_bytes is None:
+                tf.config.experimental.set_memory_growth(gpu, True)
+            else:
+                # Taken at once, and never exceeded: the slots beside this one keep theirs.
+                limit = tf.config.LogicalDeviceConfiguration(memory_limit=device.gpu_memory_bytes // 2**20)
+                tf.config.set_logical_device_configuration(gpu, [limit])
 
 
 def _tensorflow_steps(model: keras.Model) -> Steps:
@@ -263,6 +276,8 @@ def _configure_torch(device: Device) -> None:
 
     torch.set_num_threads(device.threads)
     torch.use_deterministic_algorithms(device.gpu is None)
+    if device.gpu_memory_fraction is not None and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(device.gpu_memory_fraction)
 
 
 def _configure_jax(device: Device) -> None:

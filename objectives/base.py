@@ -47,9 +47,15 @@ class Device:
     """Processor cores the trainer is pinned to; empty: not pinned."""
     gpu: str | None = None
     """Index or UUID of the GPU; None: no GPU is visible to the trainer."""
+    gpu_memory_bytes: int | None = None
+    """Most of the GPU's memory that the trainer may take, where others use the same GPU; None: no limit."""
+    gpu_memory_fraction: float | None = None
+    """The same as a share of all of it; known even where the size of the whole is not."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What layers compute in; weights, logits and the loss are float32 always. "auto": bfloat16 where
     the device has instructions for it (`objectives.backend.precision`), else float32."""
+    owns: str = ""
+    """All of it in words: `gpu 0 (1/2, 68.9 GiB), cores 0-3`."""
 
     @property
     def threads(self) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from hpo.requests import AgentOptions
+from hpo.requests import DEVICES, AgentOptions
 from hpo.settings import Settings
 
 if TYPE_CHECKING:
@@ -207,6 +207,38 @@ def opened(storage: str | None) -> Iterator[Database]:
     found = settings(storage)
     with open_database(found.storage, found.home) as database:
         yield database
+
+
+def workers_option(help_text: str) -> Callable[[_Command], _Command]:
+    """`--workers`: slots of this host."""
+    return option(
+        "--workers",
+        "-w",
+        metavar="N",
+        type=click.IntRange(min=1),
+        envvar="HPO_WORKERS",
+        show_default="one for each GPU, or else for each usable core",
+        help=help_text,
+    )
+
+
+def slot_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say what the slots of this host may use; they arrive as `gpus` and `device`."""
+    function = option(
+        "--device",
+        type=NearestChoice(DEVICES),
+        envvar="HPO_DEVICE",
+        show_default="GPUs where there are any",
+        help="cpu: use no GPU. gpu: fail where there is none.",
+    )(function)
+    return option(
+        "--gpus",
+        metavar="LIST",
+        envvar="HPO_GPUS",
+        show_default="all",
+        help="GPUs used: none, all, or indices or UUIDs as nvidia-smi shows them, as 0,1. Slots are spread over "
+        "them; those that share one are each limited to their part of its memory.",
+    )(function)
 
 
 def agent_options(function: Callable[..., Any]) -> Callable[..., Any]:

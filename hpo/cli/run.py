@@ -9,13 +9,16 @@ import click
 from hpo.cli import options
 from hpo.cli.options import Duration, NearestChoice, ObjectiveName, Size, option
 from hpo.requests import (
+    ENGINES,
     PRUNERS,
     SAMPLERS,
     SPACES,
     AgentOptions,
     LaunchDefaults,
     LaunchRequest,
+    RayOptions,
     RetrainRequest,
+    SlotOptions,
 )
 
 _DEFAULTS = LaunchDefaults()
@@ -35,15 +38,42 @@ def _for_new(value: object) -> str:
     show_default="the study's own, or the objective of the study's name",
     help="What to tune: a shipped name (hpo objectives), package.module:Class or path/to/file.py:Class.",
 )
+@options.workers_option("Trials that run at the same time, each on its share of the cores or GPUs.")
 @option(
-    "--workers",
-    "-w",
+    "--engine",
+    type=NearestChoice(ENGINES),
+    default=LaunchRequest.engine,
+    help="Where they run: on this host, or as actors of a Ray cluster (pip install 'hpo-service[ray]').",
+)
+@option(
+    "--address",
+    metavar="ADDRESS",
+    show_default="auto: this machine's cluster, or RAY_ADDRESS",
+    help="Ray: the cluster, as host:port of its head.",
+)
+@option(
+    "--cpus-per-worker",
+    metavar="N",
+    type=click.FloatRange(min=0, max=1024),
+    show_default=f"{RayOptions.cpus_per_worker:g}",
+    help="Ray: processor cores that each worker takes of its node.",
+)
+@option(
+    "--gpus-per-worker",
+    metavar="N",
+    type=click.FloatRange(min=0, max=64),
+    show_default="none",
+    help="Ray: GPUs of each worker; 0.25 has four share one, each limited to a quarter of its memory.",
+)
+@option(
+    "--workers-per-agent",
     metavar="N",
     type=_POSITIVE,
-    envvar="HPO_WORKERS",
-    show_default="one for each GPU, or else for each usable core",
-    help="Trials that run here at the same time, each on its share of the cores or GPUs.",
+    show_default=f"{RayOptions.workers_per_agent}",
+    help="Ray: workers placed together on one node. They share one process that has loaded Keras and the "
+    "data, and its database connections.",
 )
+@options.slot_options
 @option(
     "--trials",
     "-n",
@@ -139,6 +169,13 @@ def launch(
     study: str,
     objective: str | None,
     workers: int | None,
+    engine: str,
+    address: str | None,
+    cpus_per_worker: float | None,
+    gpus_per_worker: float | None,
+    workers_per_agent: int | None,
+    gpus: str | None,
+    device: str | None,
     trials: int | None,
     timeout: float | None,
     epochs: int | None,
@@ -180,12 +217,43 @@ def launch(
         max_failed=max_failed,
         max_lost=max_lost,
         checkpoint_quota_bytes=checkpoint_quota,
-        agent=AgentOptions(hung_after, memory_per_worker),
+        agent=AgentOptions(hung_after, memory_per_worker, SlotOptions(gpus, device)),
         space=space,
+        engine=engine,
+        ray=_ray_options(
+            engine, gpus or device, address, cpus_per_worker, gpus_per_worker, workers_per_agent
+        ),
     )
-    from hpo.launch import launch as run_launch
+    from hpo.engines.base import engine_called
 
-    return run_launch(request, options.settings(storage, data_dir))
+    return engine_called(engine).launch(request, options.settings(storage, data_dir))
+
+
+def _ray_options(
+    engine: str,
+    of_this_host: str | None,
+    address: str | None,
+    cpus: float | None,
+    gpus: float | None,
+    workers: int | None,
+) -> RayOptions:
+    """What was given of them; options that the engine would ignore are refused."""
+    given = {
+        "address": address,
+        "cpus_per_worker": cpus,
+        "gpus_per_worker": gpus,
+        "workers_per_agent": workers,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and engine != "ray":
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"{names}: only with --engine ray", click.get_current_context())
+    if of_this_host and engine == "ray":
+        raise click.UsageError(
+            "--gpus and --device are of this host: with --engine ray give --gpus-per-worker",
+            click.get_current_context(),
+        )
+    return RayOptions(**given)  # type: ignore[arg-type]
 
 
 @click.command()
@@ -199,12 +267,34 @@ def launch(
     show_default="one for each GPU, or else for each usable core",
     help="Trials that run here at the same time.",
 )
+@options.slot_options
+@option(
+    "--gpu-share",
+    metavar="SHARE",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=SlotOptions.gpu_share,
+    envvar="HPO_GPU_SHARE",
+    help="Part of each GPU's memory that this agent may take, as 0.25, where others use the same GPUs.",
+)
+@option(
+    "--cores",
+    metavar="N",
+    type=_POSITIVE,
+    envvar="HPO_CORES",
+    show_default="all usable ones",
+    help="Cores that the slots share, where several agents run on one host: each takes cores that no other "
+    "has taken with this option.",
+)
 @options.agent_options
 @options.data_dir_option
 @options.storage_option
 def worker(
     study: str,
     slots: int | None,
+    gpus: str | None,
+    device: str | None,
+    gpu_share: float,
+    cores: int | None,
     hung_after: float,
     memory_per_worker: int | None,
     data_dir: Path | None,
@@ -217,7 +307,7 @@ def worker(
     """
     from hpo.launch import work
 
-    agent = AgentOptions(hung_after, memory_per_worker)
+    agent = AgentOptions(hung_after, memory_per_worker, SlotOptions(gpus, device, gpu_share, cores))
     return work(study, slots, options.settings(storage, data_dir), agent)
 
 
@@ -288,15 +378,8 @@ def stop(study: str, storage: str | None) -> None:
     show_default="the study's best trial",
     help="Train this exported configuration (YAML, JSON or TOML) instead.",
 )
-@option(
-    "--workers",
-    "-w",
-    metavar="N",
-    type=_POSITIVE,
-    envvar="HPO_WORKERS",
-    show_default="one for each GPU, or else for each usable core",
-    help="Runs that train here at the same time.",
-)
+@options.workers_option("Runs that train here at the same time.")
+@options.slot_options
 @options.data_dir_option
 @options.storage_option
 def retrain(
@@ -305,6 +388,8 @@ def retrain(
     epochs: int | None,
     config: Path | None,
     workers: int | None,
+    gpus: str | None,
+    device: str | None,
     data_dir: Path | None,
     storage: str | None,
 ) -> int:
@@ -313,7 +398,14 @@ def retrain(
     Trains on all training data from several seeds, then opens the test set once. Writes metrics, the
     model, its history and confusion matrix to HPO_RESULTS_DIR/<study> (default: results/<study>).
     """
-    request = RetrainRequest(study=study, seeds=seeds, epochs=epochs, config=config, workers=workers)
+    request = RetrainRequest(
+        study=study,
+        seeds=seeds,
+        epochs=epochs,
+        config=config,
+        workers=workers,
+        slots=SlotOptions(gpus, device),
+    )
     from hpo.retrain import retrain as run_retrain
 
     return run_retrain(request, options.settings(storage, data_dir))

@@ -9,6 +9,7 @@ import click
 from hpo.cli import options, output
 from hpo.cli.options import DataName, NearestChoice, option
 from hpo.errors import DataDamagedError, FileNotWritableError
+from hpo.requests import SlotOptions
 
 
 @click.command()
@@ -117,18 +118,27 @@ def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
 
 
 @click.command()
+@options.workers_option("Slots that are shown: what each would own.")
+@options.slot_options
 @options.data_dir_option
 @options.json_option
 @options.storage_option
-def doctor(data_dir: Path | None, as_json: bool, storage: str | None) -> int:
+def doctor(
+    workers: int | None,
+    gpus: str | None,
+    device: str | None,
+    data_dir: Path | None,
+    as_json: bool,
+    storage: str | None,
+) -> int:
     """Check this machine, and say what to do.
 
-    Storage, data, accelerators, versions, disk, cores and memory. Exit code 1
-    when something that is needed fails.
+    Storage, data, accelerators, versions, disk, cores, memory, and what each worker slot would own.
+    Exit code 1 when something that is needed fails.
     """
     from hpo.doctor import examine
 
-    checks = examine(options.settings(storage, data_dir))
+    checks = examine(options.settings(storage, data_dir), workers, SlotOptions(gpus, device))
     if as_json:
         output.echo_json([check.to_json() for check in checks])
     else:

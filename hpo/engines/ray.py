@@ -1,0 +1,354 @@
+"""The engine of a Ray cluster: Ray decides where agents run, and starts them again when a node dies.
+
+Its scheduler, restarts and autoscaler are used as they are: an agent is an actor that asks for so many
+CPUs and GPUs. What makes a lost node harmless is the study itself: leases run out, trials go on elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpo.agent import Ending
+from hpo.engines.feed import Feed
+from hpo.engines.ray_actor import AgentActor, AgentEnd
+from hpo.engines.watch import Placed, Watch, signals
+from hpo.enroll import Enrolled
+from hpo.errors import HpoError, MissingDependencyError, UsageError
+from hpo.launch import PATIENCE_SECONDS, OncePerOutage, enroll_only, say_what_next
+from hpo.progress import open_progress
+from hpo.requests import LaunchRequest, RayOptions, check_study_name
+from hpo.settings import Settings
+from objectives import loader
+from storage.engine import Database, open_database
+from storage.retry import Retry
+
+CONNECT_SECONDS = 5.0
+"""Asked before Ray is, which tries an address where nobody listens for minutes."""
+PROBE_SECONDS = 5.0
+"""Between two questions to an agent where it runs."""
+SOON_SECONDS = 60.0
+MOST_SOON = 3
+"""An agent that a signal ends within so long of its start is started again at most so many times."""
+
+_PASSED = ("HPO_", "KERAS_", "TF_", "XLA_", "JAX_")
+_OF_THIS_HOST = ("HPO_STUDY", "HPO_WORKERS", "HPO_GPUS", "HPO_DEVICE", "HPO_GPU_SHARE", "HPO_CORES")
+"""What the command line has read already, or the engine decides."""
+
+
+class RayUnreachableError(HpoError):
+    """There is no Ray cluster at the address, or it is of another version."""
+
+
+class RayEngine:
+    """Places one actor for every `workers_per_agent` slots."""
+
+    def launch(self, request: LaunchRequest, settings: Settings) -> int:
+        """Run the study on the cluster; this process watches it.
+
+        Raises:
+            MissingDependencyError: Ray is not installed.
+            RayUnreachableError: the cluster does not answer.
+            UsageError: the storage is this machine's own, or a worker asks for what Ray cannot give.
+        """
+        check_study_name(request.study)
+        if request.objective is not None:
+            loader.resolve(request.objective)
+        if settings.storage is None:
+            raise UsageError(
+                "--engine ray needs a PostgreSQL server that every node reaches, and the embedded one serves"
+                " this machine alone: give --storage postgresql://user:password@host/name, or HPO_STORAGE"
+            )
+        check_shares(request.ray)
+        ray = _ray()
+        check_address(request.ray.address)
+        with open_database(settings.storage, settings.home) as database:
+            study = enroll_only(database, request, settings)
+            with _connected(ray, request.ray.address):
+                agents = RayAgents(ray, commands(ray, request), environment(settings))
+                try:
+                    return _watch(database, study, agents, request.timeout_seconds)
+                finally:
+                    agents.close()
+
+
+def _watch(database: Database, study: Enrolled, agents: RayAgents, timeout_seconds: float | None) -> int:
+    interrupted = threading.Event()
+    progress = open_progress()
+    try:
+        retry = Retry(PATIENCE_SECONDS, interrupted=interrupted, on_wait=OncePerOutage(progress))
+        feed = Feed(database, study.study_id, study.name, retry)
+        watch = Watch(study, feed, agents, progress, interrupted, timeout_seconds)
+        with signals(watch):
+            ending, news = watch.run()
+    finally:
+        progress.close()
+    if ending is Ending.DONE:
+        say_what_next(news.standing, study, progress)
+    return int(ending)
+
+
+@dataclass
+class _Agent:
+    """An actor, and what is known of its agent."""
+
+    actor: Any
+    run: Any
+    """The reference of its `run`, which Ray repeats when the actor is started again elsewhere."""
+    probe: Any = None
+    probed: float = 0.0
+    placed: bool = False
+    began: float = field(default_factory=time.monotonic)
+    soon: int = 0
+    ended: bool = False
+
+
+class RayAgents:
+    """Agents in actors of a cluster: the `Placement` of this engine."""
+
+    def __init__(self, ray: Any, commands: Sequence[AgentCommand], passed: Mapping[str, str]) -> None:
+        self._ray = ray
+        self._told = False
+        self._agents: list[_Agent] = []
+        remote = ray.remote(AgentActor)
+        for command in commands:
+            actor = remote.options(
+                num_cpus=command.cpus,
+                num_gpus=command.gpus,
+                max_restarts=-1,
+                # `run` waits as long as its agent lives; the others must be heard meanwhile.
+                max_concurrency=4,
+            ).remote(command.arguments, passed)
+            self._agents.append(_Agent(actor, self._run(actor)))
+
+    def look(self) -> Placed:
+        """What has become of the agents."""
+        complaints = []
+        open_agents = [agent for agent in self._agents if not agent.ended]
+        runs = {agent.run: agent for agent in open_agents}
+        for done in self._done(list(runs)):
+            if (complaint := self._ended(runs[done], done)) is not None:
+                complaints.append(complaint)
+        for agent in open_agents:
+            self._probe(agent)
+        return Placed(
+            wanted=len(self._agents),
+            placed=sum(agent.placed and not agent.ended for agent in self._agents),
+            ended=sum(agent.ended for agent in self._agents),
+            complaints=complaints,
+        )
+
+    def interrupt(self) -> None:
+        self._told = True
+        for agent in self._agents:
+            agent.actor.interrupt.remote()
+
+    def stop(self) -> None:
+        self._told = True
+        for agent in self._agents:
+            agent.actor.stop.remote()
+
+    def close(self) -> None:
+        """Give all resources back; an agent that still runs sees its leash end, and goes."""
+        for agent in self._agents:
+            with suppress(Exception):
+                self._ray.kill(agent.actor, no_restart=True)
+
+    def _run(self, actor: Any) -> Any:
+        # Again and again: a cluster may lose any number of nodes while a study runs.
+        return actor.run.options(max_task_retries=-1).remote()
+
+    def _done(self, references: list[Any]) -> list[Any]:
+        if not references:
+            return []
+        done, _ = self._ray.wait(references, num_returns=len(references), timeout=0)
+        return list(done)
+
+    def _ended(self, agent: _Agent, run: Any) -> str | None:
+        """Note that a run has ended; returns what there is to say of it."""
+        try:
+            end: AgentEnd = self._ray.get(run)
+        except self._ray.exceptions.RayError as exc:
+            self._forget(agent)
+            return f"an agent cannot run: {_reason(exc)} (is hpo-service installed on every node?)"
+        if end.code >= 128 and not self._told and self._may_start_again(agent):
+            agent.run, agent.began = self._run(agent.actor), time.monotonic()
+            return (
+                f"the agent on {end.node} was ended by a signal (exit code {end.code}): it is started again"
+            )
+        self._forget(agent)
+        if end.code == 0 or self._told:
+            return None
+        last = (
+            end.complaint.splitlines()[-1].removeprefix("hpo: ") if end.complaint else f"exit code {end.code}"
+        )
+        return f"the agent on {end.node} has ended: {last}"
+
+    def _may_start_again(self, agent: _Agent) -> bool:
+        lasted = time.monotonic() - agent.began
+        agent.soon = agent.soon + 1 if lasted < SOON_SECONDS else 0
+        return agent.soon <= MOST_SOON
+
+    def _forget(self, agent: _Agent) -> None:
+        agent.ended = True
+        # Its resources are another's now.
+        with suppress(Exception):
+            self._ray.kill(agent.actor, no_restart=True)
+
+    def _probe(self, agent: _Agent) -> None:
+        """Keep up where the agent is: nowhere, while Ray looks for a place."""
+        now = time.monotonic()
+        if agent.probe is not None and self._done([agent.probe]):
+            try:
+                self._ray.get(agent.probe)
+                agent.placed = True
+            except self._ray.exceptions.RayError:
+                agent.placed = False
+            agent.probe = None
+        if agent.probe is None and (now - agent.probed >= PROBE_SECONDS or not agent.placed):
+            agent.probe, agent.probed = agent.actor.node.remote(), now
+
+
+@dataclass(frozen=True)
+class AgentCommand:
+    """One actor: what it asks Ray for, and its agent's command line."""
+
+    cpus: float
+    gpus: float
+    arguments: tuple[str, ...]
+
+
+def commands(ray: Any, request: LaunchRequest) -> list[AgentCommand]:
+    """One for each agent; without `--workers` as many workers as the cluster has room for now."""
+    workers = request.workers or _room(ray.cluster_resources(), request.ray)
+    each = request.ray.workers_per_agent
+    slots = [each] * (workers // each) + ([workers % each] if workers % each else [])
+    return [agent_command(request, count) for count in slots]
+
+
+def agent_command(request: LaunchRequest, slots: int) -> AgentCommand:
+    """An agent of so many slots. The resources are Ray's to allot; the agent divides what it was given."""
+    cpus, gpus = slots * request.ray.cpus_per_worker, slots * request.ray.gpus_per_worker
+    arguments = ["worker", "--study", request.study, "--slots", str(slots)]
+    arguments += ["--gpus", "all", "--device", "gpu"] if gpus else ["--gpus", "none"]
+    if 0 < gpus < 1:
+        # Ray shows the GPU to each who has a part of it, and limits nobody.
+        arguments += ["--gpu-share", f"{gpus:g}"]
+    # Ray counts cores, but leaves everybody on all of them.
+    arguments += ["--cores", str(max(1, math.floor(cpus)))]
+    arguments += ["--hung-after", f"{request.agent.hung_seconds:g}"]
+    if request.agent.memory_bytes is not None:
+        arguments += ["--memory-per-worker", str(request.agent.memory_bytes)]
+    return AgentCommand(cpus, gpus, tuple(arguments))
+
+
+def check_shares(options: RayOptions) -> None:
+    """Refuse what Ray would.
+
+    Raises:
+        UsageError: an agent asks for more than one GPU, and not for a whole number.
+    """
+    gpus = options.gpus_per_worker * options.workers_per_agent
+    if gpus > 1 and not math.isclose(gpus, round(gpus)):
+        raise UsageError(
+            f"an agent of {options.workers_per_agent} workers with --gpus-per-worker {options.gpus_per_worker:g}"
+            f" asks for {gpus:g} GPUs, and Ray gives one, a part of one, or a whole number: change"
+            " --workers-per-agent"
+        )
+
+
+def check_address(address: str) -> None:
+    """Find out in seconds whether anybody listens there.
+
+    Raises:
+        UsageError: it is no address.
+        RayUnreachableError: nobody does.
+    """
+    wanted = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
+    if wanted == "auto":
+        return
+    host, separator, port = wanted.removeprefix("ray://").rpartition(":")
+    if not separator or not port.isdecimal() or not host:
+        raise UsageError(f"--address {wanted}: give auto, or host:port of the head of a Ray cluster")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        raise RayUnreachableError(
+            f"no Ray cluster answers at {wanted} ({reason}): start one (ray start --head), or correct --address"
+        ) from exc
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What agents must be told of this process's environment and options.
+
+    Not as a runtime environment of Ray's, which its dashboard shows: the URL may hold a password.
+    """
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_PASSED) and name not in _OF_THIS_HOST
+    }
+    here = Settings.from_environment()
+    paths = {
+        "HPO_HOME": settings.home,
+        "HPO_DATA_DIR": settings.data_dir,
+        "HPO_CHECKPOINTS": settings.checkpoints,
+        "HPO_RESULTS_DIR": settings.results_dir,
+    }
+    # Defaults are each node's own; what was given here holds there, wherever Ray stands.
+    passed |= {name: str(path) for name, path in paths.items() if name in passed}
+    if settings.data_dir != here.data_dir:
+        passed["HPO_DATA_DIR"] = str(settings.data_dir)
+    assert settings.storage is not None
+    passed["HPO_STORAGE"] = settings.storage
+    return passed
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as exc:
+        raise MissingDependencyError(
+            "--engine ray needs Ray, which is not installed: pip install 'hpo-service[ray]', here and on"
+            " every node"
+        ) from exc
+    return ray
+
+
+@contextmanager
+def _connected(ray: Any, address: str) -> Iterator[None]:
+    try:
+        # What agents print stays in Ray's logs; their trials are told of from the database.
+        ray.init(address=address, namespace="hpo", log_to_driver=False, logging_level="ERROR")
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise RayUnreachableError(
+            f"there is no Ray cluster to join ({_reason(exc)}): start one (ray start --head),"
+            " or give its --address"
+        ) from exc
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _room(resources: Mapping[str, float], options: RayOptions) -> int:
+    """Workers that a cluster of these resources holds, at least one."""
+    room = [
+        resources.get(name, 0.0) / share
+        for name, share in (("CPU", options.cpus_per_worker), ("GPU", options.gpus_per_worker))
+        if share
+    ]
+    return max(1, math.floor(min(room, default=1.0) + 1e-9))
+
+
+def _reason(exc: BaseException) -> str:
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(exc).__name__

@@ -1,0 +1,228 @@
+"""The process that the user started where agents run elsewhere: it trains nothing, watches and tells.
+
+It shows the study as a local launch does, from the database; pause and stop reach the agents through the
+database too. What it adds is Ctrl-C, `--timeout` and the end of the agents when the budget is spent.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from types import FrameType
+from typing import Protocol
+
+from hpo.agent import AgentTimes, Ending
+from hpo.engines.feed import Feed, News
+from hpo.enroll import Enrolled
+from hpo.errors import HpoError
+from hpo.progress import Progress, View
+
+
+class AgentsFailedError(HpoError):
+    """No agent is left, and the study is not done; the message holds what the last one complained of."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What has become of the agents that were asked for."""
+
+    wanted: int
+    placed: int
+    """That have a place and run; those that wait for one, or for another, are not among them."""
+    ended: int
+    """That will not run again."""
+    complaints: Sequence[str] = field(default_factory=tuple)
+    """New ones, a line each."""
+
+
+class Placement(Protocol):
+    """Agents that an engine has placed."""
+
+    def look(self) -> Placed:
+        """What has become of them since the last look."""
+
+    def interrupt(self) -> None:
+        """Have them end after their running epochs; does not wait."""
+
+    def stop(self) -> None:
+        """Have them end within 10 s; does not wait."""
+
+
+class Why(Enum):
+    """Why the agents are being ended."""
+
+    SPENT = "the budget is spent"
+    STOPPED = "the study is stopped"
+    TIMEOUT = "the time is up"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class WatchTimes:
+    """How patient the watcher is."""
+
+    poll_seconds: float = 1.0
+    settle_seconds: float = 15.0
+    """For agents to end by themselves once the budget is spent or the study stopped."""
+    stop_seconds: float = 20.0
+    """For agents to end that were told to at once."""
+
+
+class Watch:
+    """One study's agents, watched until they are done."""
+
+    def __init__(
+        self,
+        study: Enrolled,
+        feed: Feed,
+        placement: Placement,
+        progress: Progress,
+        interrupted: threading.Event,
+        timeout_seconds: float | None = None,
+        times: WatchTimes | None = None,
+    ) -> None:
+        self._study = study
+        self._feed = feed
+        self._placement = placement
+        self._progress = progress
+        self._interrupted = interrupted
+        self._times = times or WatchTimes()
+        self._began = time.monotonic()
+        self._timeout_at = None if timeout_seconds is None else self._began + timeout_seconds
+        self._finished_before: int | None = None
+        self._wake = threading.Event()
+        self._signals: list[int] = []
+        self._heeded = 0
+        self._why: Why | None = None
+        self._stop_at = self._leave_at = float("inf")
+        self._waiting: int | None = None
+        self._complaint = ""
+
+    def handle_signal(self, number: int, _frame: FrameType | None = None) -> None:
+        """Ctrl-C once: agents end after their epochs; twice, or SIGTERM: within 10 s."""
+        self._signals.append(number)
+        self._interrupted.set()
+        self._wake.set()
+
+    def run(self) -> tuple[Ending, News]:
+        """Watch until the agents have ended.
+
+        Raises:
+            AgentsFailedError: all of them have, and there is work left.
+            HpoError: the database stays away.
+        """
+        while True:
+            self._heed_signals()
+            news = self._feed.news()
+            placed = self._placement.look()
+            self._tell(news, placed)
+            self._consider(news, placed)
+            if placed.ended == placed.wanted or time.monotonic() >= self._leave_at:
+                return self._conclude(), news
+            if time.monotonic() >= self._stop_at:
+                self._stop()
+            self._wake.wait(self._times.poll_seconds)
+            self._wake.clear()
+
+    def _heed_signals(self) -> None:
+        told, self._heeded = self._signals[self._heeded :], len(self._signals)
+        if not told:
+            return
+        if signal.SIGTERM in told or len(self._signals) > 1:
+            self._end(Why.INTERRUPTED, 0.0)
+            return
+        grace = AgentTimes().interrupt_grace_seconds
+        self._progress.say(
+            f"interrupted: running epochs may end (at most {grace:.0f} s);"
+            " Ctrl-C again to stop at once. The same command continues."
+        )
+        self._placement.interrupt()
+        self._end(Why.INTERRUPTED, grace)
+
+    def _consider(self, news: News, placed: Placed) -> None:
+        """Whether it is time for the agents to end, or all have without having been told."""
+        settle = self._times.settle_seconds
+        if self._why is not None:
+            return
+        if news.standing.counts.left == 0:
+            self._end(Why.SPENT, settle)
+        elif news.standing.control == "stop":
+            self._progress.say("the study was stopped: hpo launch continues it")
+            self._end(Why.STOPPED, settle)
+        elif self._timeout_at is not None and time.monotonic() >= self._timeout_at:
+            self._progress.say("the time is up: the same command continues")
+            self._end(Why.TIMEOUT, 0.0)
+        elif placed.ended == placed.wanted:
+            raise AgentsFailedError(self._complaint or "every agent has ended, and the study is not done")
+
+    def _end(self, why: Why, grace_seconds: float) -> None:
+        self._why = why
+        self._stop_at = min(self._stop_at, time.monotonic() + grace_seconds)
+        if grace_seconds == 0.0:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._leave_at == float("inf"):
+            self._leave_at = time.monotonic() + self._times.stop_seconds
+            self._placement.stop()
+
+    def _conclude(self) -> Ending:
+        return Ending.INTERRUPTED if self._why is Why.INTERRUPTED else Ending.DONE
+
+    # What is shown.
+
+    def _tell(self, news: News, placed: Placed) -> None:
+        counts = news.standing.counts
+        for end in news.ended:
+            self._progress.trial_ended(end, counts)
+        for complaint in placed.complaints:
+            self._complaint = complaint
+            self._progress.say(complaint)
+        waiting = placed.wanted - placed.placed - placed.ended
+        if waiting != self._waiting and self._why is None:
+            self._waiting = waiting
+            wait = f", {waiting} wait for a place" if waiting else ""
+            self._progress.say(f"agents: {placed.placed} of {placed.wanted} are placed{wait}")
+        if self._finished_before is None:
+            self._finished_before = counts.finished
+        elapsed = time.monotonic() - self._began
+        done = counts.finished - self._finished_before
+        eta = elapsed / done * counts.left if done > 0 else None
+        self._progress.update(
+            View(
+                self._study.name,
+                self._study.spec.metric,
+                counts,
+                news.standing.best,
+                news.slots,
+                elapsed,
+                eta,
+                self._note(news, waiting),
+            )
+        )
+
+    def _note(self, news: News, waiting: int) -> str:
+        if self._why is not None:
+            return "ending the agents"
+        if news.standing.control == "pause":
+            return "paused: hpo resume goes on"
+        agents = f"{news.agents} agent{'' if news.agents == 1 else 's'}"
+        return f"{agents}, {waiting} wait for a place" if waiting else agents
+
+
+@contextmanager
+def signals(watch: Watch) -> Iterator[None]:
+    """Hand Ctrl-C and SIGTERM to the watcher within this block."""
+    before = {
+        number: signal.signal(number, watch.handle_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

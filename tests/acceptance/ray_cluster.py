@@ -1,0 +1,38 @@
+"""A Ray cluster of several nodes on this machine: `python -m tests.acceptance.ray_cluster NODES`.
+
+Prints its address, then obeys standard input: `kill N` ends node N at once; the end of it ends them all.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from ray.cluster_utils import Cluster
+
+NODE: dict[str, Any] = {
+    "num_cpus": 1,
+    "num_gpus": 0,
+    "object_store_memory": 80 * 2**20,
+    "include_log_monitor": False,
+}
+
+
+def main(count: int) -> None:
+    """Run a head and `count - 1` other nodes of one CPU each until standard input ends."""
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    try:
+        nodes = [cluster.head_node]
+        nodes += [cluster.add_node(wait=False, **NODE) for _ in range(count - 1)]
+        cluster.wait_for_nodes()
+        print(cluster.address, flush=True)
+        for line in sys.stdin:
+            _, number = line.split()
+            cluster.remove_node(nodes[int(number)], allow_graceful=False)
+            print("killed", number, flush=True)
+    finally:
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

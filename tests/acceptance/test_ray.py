@@ -1,0 +1,181 @@
+"""`hpo launch --engine ray` on a real Ray cluster of three nodes: the same study, placed by somebody else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.acceptance.service import Service
+
+if not os.environ.get("CI"):
+    pytest.importorskip("ray", reason="Ray is not installed: uv sync --extra ray")
+
+EPOCH_SECONDS = 0.1
+NEWEST = "SELECT extract(epoch FROM clock_timestamp() - max(created_at)) FROM hpo.epochs"
+COUNT = "SELECT count(*) FROM hpo.epochs"
+
+
+class RayCluster:
+    """Three nodes of one CPU each, in processes of their own."""
+
+    def __init__(self, folder: Path, nodes: int) -> None:
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("HPO_", "TEST_", "RAY_"))
+        }
+        self._mark = str(folder)
+        self._log = folder / "cluster.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.acceptance.ray_cluster", str(nodes)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=Path(__file__).parents[2],
+                env=environment
+                | {
+                    "RAY_USAGE_STATS_ENABLED": "0",
+                    "RAY_TMPDIR": self._mark,
+                    "TEST_EPOCH_SECONDS": str(EPOCH_SECONDS),
+                },
+            )
+        self.address = self._answer()
+
+    def kill(self, node: int) -> None:
+        """End a node and everything that runs on it."""
+        assert self._process.stdin is not None
+        print("kill", node, file=self._process.stdin, flush=True)
+        assert self._answer() == f"killed {node}"
+
+    def close(self) -> list[str]:
+        """End all nodes; returns the processes that outlived them."""
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        survivors = self._processes()
+        _, alive = psutil.wait_procs(survivors, 10)
+        for process in alive:
+            with suppress(psutil.Error):
+                process.kill()
+        return [str(process) for process in alive]
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        assert line, self._log.read_text()
+        return line
+
+    def _processes(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("RAY_TMPDIR") == self._mark:
+                    found.append(process)
+        return found
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    # Not pytest's own folder: the paths of Ray's sockets would be too long.
+    with tempfile.TemporaryDirectory(prefix="hpo-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        cluster = RayCluster(Path(folder), 3)
+        try:
+            yield cluster
+        finally:
+            survivors = cluster.close()
+        assert not survivors, "processes outlived the cluster: " + "; ".join(survivors)
+
+
+def ray(cluster: RayCluster, *arguments: object) -> tuple[object, ...]:
+    return ("--engine", "ray", "--address", cluster.address, "--pruner", "none", *arguments)
+
+
+def test_pause_resume_and_stop_reach_the_nodes(service: Service, cluster: RayCluster) -> None:
+    driver = service.launch("Counted", *ray(cluster, "--workers", 3, "--trials", 3, "--epochs", 150))
+    service.await_epoch(2, trials=3)
+    # Three agents of one slot, none of which is the process that was started.
+    agents = service.rows("SELECT pid, slots FROM hpo.agents WHERE ended_at IS NULL")
+    assert [agent.slots for agent in agents] == [1, 1, 1]
+    assert driver.pid not in {agent.pid for agent in agents}
+    assert psutil.Process(driver.pid).children() == []
+
+    assert service.hpo("pause", "--study", "s").code == 0
+    service.await_(lambda: service.value(NEWEST) > 2.0, timeout=10.0)
+    recorded = service.value(COUNT)
+    assert service.hpo("resume", "--study", "s").code == 0
+    service.await_(lambda: service.value(COUNT) > recorded, timeout=10.0)
+
+    assert service.hpo("stop", "--study", "s").code == 0
+    stopped = driver.wait(20)
+    assert (stopped.code, stopped.err) == (0, "")
+    assert "the study was stopped" in stopped.out
+    assert service.value("SELECT count(*) FROM hpo.agents WHERE ended_at IS NULL") == 0
+    assert {row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")} == {"released"}
+
+    # What the cluster has begun, this host goes on with.
+    service.set(TEST_EPOCH_SECONDS=0)
+    assert service.hpo("launch", "--study", "s", "--workers", 2).code == 0
+    service.check_books(3, epochs=150)
+    assert service.value("SELECT max(resumed_from) FROM hpo.attempts") >= 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_agents_end_with_the_launch(service: Service, cluster: RayCluster, number: int) -> None:
+    driver = service.launch("Counted", *ray(cluster, "--workers", 2, "--trials", 2, "--epochs", 500))
+    service.await_epoch(2, trials=2)
+    driver.send_signal(number)
+    ended = driver.wait(30)
+    assert ended.code == (130 if number == signal.SIGINT else -signal.SIGKILL), ended.err
+    service.await_(lambda: not service.processes(), timeout=20.0)
+    # Not found out by a lease that runs out: given back.
+    assert {row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")} == {"released"}
+
+
+def test_a_node_dies_and_the_books_balance(service: Service, cluster: RayCluster) -> None:
+    service.set(HPO_LEASE_SECONDS=4)
+    driver = service.launch("Counted", *ray(cluster, "--workers", 3, "--trials", 24, "--epochs", 10))
+    service.await_epoch(2, trials=4)
+    cluster.kill(1)
+    ended = driver.wait()
+    assert (ended.code, ended.err) == (0, "")
+    assert len(ended.trial_lines) == 24
+    assert "24 of 24 trials finished" in ended.out
+    assert "agents: 2 of 3 are placed, 1 wait for a place" in ended.out
+    service.check_books(24, epochs=10)
+    agents = service.rows(
+        "SELECT a.agent_id, count(t.attempt_id) AS n FROM hpo.agents a JOIN hpo.attempts t"
+        " USING (agent_id) GROUP BY a.agent_id"
+    )
+    assert len(agents) >= 3
+
+
+def test_mistakes_are_one_line(service: Service, cluster: RayCluster) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{closed.getsockname()[1]}"
+        refused = service.launched("Counted", "--engine", "ray", "--address", nobody)
+        assert (refused.code, f"no Ray cluster answers at {nobody}" in refused.complaint) == (1, True)
+    assert "--engine ray" in service.launched("Counted", "--address", cluster.address).complaint
+    del service.environment["HPO_STORAGE"]
+    embedded = service.launched("Counted", *ray(cluster))
+    assert embedded.code == 2
+    assert "needs a PostgreSQL server that every node reaches" in embedded.complaint
