@@ -141,10 +141,9 @@ def _of_the_kernel_module() -> tuple[Gpu, ...]:
     for file in sorted(DRIVER.glob("*/information")):
         lines = [line.partition(":") for line in file.read_text(errors="replace").splitlines()]
         facts = {name.strip(): value.strip() for name, _, value in lines}
-        uuid = facts.get("GPU UUID", "")
-        if uuid.startswith("GPU-"):
-            label = facts.get("Device Minor", str(len(found)))
-            found.append(Gpu(label, uuid, facts.get("Model", "")))
+        label, uuid = facts.get("Device Minor", str(len(found))), facts.get("GPU UUID", "?")
+        # Written as question marks until somebody has used the GPU.
+        found.append(Gpu(label, label if "?" in uuid else uuid, facts.get("Model", "")))
     return tuple(found)
 
 

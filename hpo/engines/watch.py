@@ -122,7 +122,9 @@ class Watch:
             placed = self._placement.look()
             self._tell(news, placed)
             self._consider(news, placed)
-            if placed.ended == placed.wanted or time.monotonic() >= self._leave_at:
+            # Those that wait for a place have nothing to end.
+            over = self._why is not None and placed.placed == 0
+            if over or time.monotonic() >= self._leave_at:
                 return self._conclude(), news
             if time.monotonic() >= self._stop_at:
                 self._stop()
@@ -186,8 +188,7 @@ class Watch:
         waiting = placed.wanted - placed.placed - placed.ended
         if waiting != self._waiting and self._why is None:
             self._waiting = waiting
-            wait = f", {waiting} wait for a place" if waiting else ""
-            self._progress.say(f"agents: {placed.placed} of {placed.wanted} are placed{wait}")
+            self._progress.say(f"agents: {placed.placed} of {placed.wanted} are placed{_waiting(waiting)}")
         if self._finished_before is None:
             self._finished_before = counts.finished
         elapsed = time.monotonic() - self._began
@@ -211,8 +212,11 @@ class Watch:
             return "ending the agents"
         if news.standing.control == "pause":
             return "paused: hpo resume goes on"
-        agents = f"{news.agents} agent{'' if news.agents == 1 else 's'}"
-        return f"{agents}, {waiting} wait for a place" if waiting else agents
+        return f"{news.agents} agent{'' if news.agents == 1 else 's'}{_waiting(waiting)}"
+
+
+def _waiting(number: int) -> str:
+    return f", {number} wait{'s' if number == 1 else ''} for a place" if number else ""
 
 
 @contextmanager

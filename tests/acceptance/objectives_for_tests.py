@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from objectives.base import Objective, Params, Run
+from objectives.base import DataOptions, Objective, Params, Run
 
 EPOCH_SECONDS = float(os.environ.get("TEST_EPOCH_SECONDS", "0"))
 HIGH = float(os.environ.get("TEST_HIGH", "5"))
@@ -108,3 +108,19 @@ class Moody(Counted):
                 run.report(loss=1000.0, total=total)
             case _:
                 super().close(params, run, epoch, total)
+
+
+class Pinned(Counted):
+    """Notes in its log what of the GPUs its trainer sees, and what the template saw."""
+
+    def prepare(self, options: DataOptions, final: bool) -> None:
+        super().prepare(options, final)
+        self.template = _gpus_seen()
+
+    def misbehave(self, params: Params, epoch: int) -> None:  # noqa: ARG002
+        print(f"template: {self.template}; trainer: {_gpus_seen()}", flush=True)
+
+
+def _gpus_seen() -> str:
+    names = ("CUDA_VISIBLE_DEVICES", "XLA_PYTHON_CLIENT_MEM_FRACTION")
+    return " ".join(os.environ.get(name, "none") for name in names)

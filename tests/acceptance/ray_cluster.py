@@ -8,18 +8,20 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import psutil
 from ray.cluster_utils import Cluster
 
 NODE: dict[str, Any] = {
     "num_cpus": 1,
-    "num_gpus": 0,
+    # Ray believes whoever starts a node; nothing here computes on it.
+    "num_gpus": 1,
     "object_store_memory": 80 * 2**20,
     "include_log_monitor": False,
 }
 
 
 def main(count: int) -> None:
-    """Run a head and `count - 1` other nodes of one CPU each until standard input ends."""
+    """Run a head and `count - 1` other nodes of one CPU and one made-up GPU each until standard input ends."""
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     try:
         nodes = [cluster.head_node]
@@ -28,10 +30,18 @@ def main(count: int) -> None:
         print(cluster.address, flush=True)
         for line in sys.stdin:
             _, number = line.split()
+            _pull_the_plug(nodes[int(number)])
             cluster.remove_node(nodes[int(number)], allow_graceful=False)
             print("killed", number, flush=True)
     finally:
         cluster.shutdown()
+
+
+def _pull_the_plug(node: Any) -> None:
+    """End all that runs on a node at the same moment, so that none of it can say goodbye."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    for process in [*raylet.children(recursive=True), raylet]:
+        process.kill()
 
 
 if __name__ == "__main__":

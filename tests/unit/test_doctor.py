@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hpo import doctor
+from hpo import doctor, slots
 from hpo.errors import StorageUnreachableError
+from hpo.requests import SlotOptions
 from hpo.settings import Settings
 
 Usage = namedtuple("Usage", "total used free")
@@ -46,12 +47,28 @@ def test_a_storage_that_is_away_fails(check) -> None:
     assert check("storage") == doctor.Check("storage", "fail", "no answer")
 
 
-def test_gpus_are_listed(check, monkeypatch, tmp_path) -> None:
-    tool(tmp_path, monkeypatch, "print('0, NVIDIA H200,  143771 MiB')")
-    assert (check("accelerators").result, check("accelerators").detail) == (
-        "ok",
-        "0, NVIDIA H200, 143771 MiB",
+def test_gpus_are_listed_and_what_each_slot_owns(monkeypatch, tmp_path, settings: Settings) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(slots, "usable_cores", lambda: tuple(range(8)))
+    tool(tmp_path, monkeypatch, "print('0, GPU-8f2a, NVIDIA H200, 143771, Disabled')")
+    checks = {check.name: check for check in doctor.examine(settings, workers=2)}
+    assert checks["accelerators"] == doctor.Check("accelerators", "ok", "0: NVIDIA H200, 140.4 GiB")
+    assert checks["slots"].detail == (
+        "slot 0: gpu 0 (1/2, 69.2 GiB), cores 0-3; slot 1: gpu 0 (1/2, 69.2 GiB), cores 4-7"
     )
+    checks = {check.name: check for check in doctor.examine(settings, 1, SlotOptions(gpus="none"))}
+    assert checks["slots"].detail == "slot 0: cores 0-7"
+    checks = {check.name: check for check in doctor.examine(settings, 1, SlotOptions(gpus="3"))}
+    assert (checks["slots"].result, "--gpus 3" in checks["slots"].detail) == ("fail", True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    hidden = {check.name: check for check in doctor.examine(settings)}["accelerators"]
+    assert hidden.detail.endswith("(CUDA_VISIBLE_DEVICES=; the driver lists 1)")
+
+
+def test_gpus_of_unknown_memory_are_a_warning(check, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert check("accelerators").result == "warn"
 
 
 def test_a_broken_driver_is_a_warning(check, monkeypatch, tmp_path) -> None:

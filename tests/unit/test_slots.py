@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.slots import plan_slots, usable_cores, visible_gpus
+from hpo.gpus import Gpu
+from hpo.slots import CONTEXT_BYTES, in_words, plan_slots, usable_cores
+
+GIB = 2**30
 
 
 @pytest.mark.parametrize(
@@ -31,55 +34,82 @@ def test_every_core_is_used_once() -> None:
         assert sorted(used) == list(range(16))
 
 
+def gpu(label: str, gib: float | None = None) -> Gpu:
+    return Gpu(label, f"GPU-{label}", "NVIDIA H200", None if gib is None else round(gib * GIB))
+
+
 @pytest.mark.parametrize(
     ("workers", "gpus", "shares"),
     [
-        (None, ("0", "1"), ["0", "1"]),
-        (4, ("0", "1"), ["0", "1", "0", "1"]),
-        (1, ("0", "1"), ["0"]),
-        (2, ("GPU-8f2a",), ["GPU-8f2a", "GPU-8f2a"]),
+        (None, "01", ["0", "1"]),
+        (4, "01", ["0", "1", "0", "1"]),
+        (5, "01", ["0", "1", "0", "1", "0"]),
+        (1, "01", ["0"]),
+        (2, "3", ["3", "3"]),
     ],
 )
-def test_workers_share_the_gpus(workers: int | None, gpus: tuple[str, ...], shares: list[str]) -> None:
-    assert [slot.gpu for slot in plan_slots(workers, (0, 1, 2, 3), gpus)] == shares
+def test_workers_share_the_gpus(workers: int | None, gpus: str, shares: list[str]) -> None:
+    slots = plan_slots(workers, (0, 1, 2, 3), [gpu(label) for label in gpus])
+    assert [slot.gpu for slot in slots] == [f"GPU-{label}" for label in shares]
+    assert [slot.name for slot in slots] == [f"gpu:{label}" for label in shares]
+
+
+def test_slots_on_gpus_divide_the_cores_too() -> None:
+    slots = plan_slots(2, range(8), [gpu("0")])
+    assert [slot.cores for slot in slots] == [(0, 1, 2, 3), (4, 5, 6, 7)]
+
+
+def test_a_gpu_of_one_s_own_is_not_limited() -> None:
+    for slot in plan_slots(2, (0, 1), [gpu("0", 80), gpu("1", 80)]):
+        assert (slot.gpu_memory_bytes, slot.gpu_memory_fraction) == (None, None)
+
+
+def test_those_who_share_a_gpu_divide_its_memory() -> None:
+    slots = plan_slots(3, (0, 1, 2), [gpu("0", 80), gpu("1", 40)])
+    assert [slot.gpu_memory_bytes for slot in slots] == [39 * GIB, None, 39 * GIB]
+    assert slots[0].gpu_memory_fraction == pytest.approx(39 / 80)
+    limits = [slot.gpu_memory_bytes or 0 for slot in plan_slots(4, (0,), [gpu("0", 80)])]
+    # What all take together, CUDA's own part included, fits.
+    assert sum(limits) + 4 * CONTEXT_BYTES <= 80 * GIB
+
+
+def test_a_small_share_is_not_eaten_up_by_what_is_kept_back() -> None:
+    slots = plan_slots(8, (0,), [gpu("0", 8)])
+    assert {slot.gpu_memory_bytes for slot in slots} == {GIB // 2}
+
+
+def test_a_share_of_the_gpu_that_others_use_too() -> None:
+    (alone,) = plan_slots(1, (0,), [gpu("0", 80)], gpu_share=0.25)
+    assert alone.gpu_memory_bytes == 19 * GIB
+    slots = plan_slots(2, (0, 1), [gpu("0", 80)], gpu_share=0.5)
+    assert [slot.gpu_memory_bytes for slot in slots] == [19 * GIB] * 2
+
+
+def test_a_gpu_of_unknown_memory_has_shares_all_the_same() -> None:
+    slots = plan_slots(2, (0, 1), [gpu("0")])
+    assert [(slot.gpu_memory_bytes, slot.gpu_memory_fraction) for slot in slots] == [(None, 0.45)] * 2
+
+
+def test_what_a_slot_owns_in_words() -> None:
+    assert in_words(plan_slots(2, range(8), [gpu("0", 139.8)])) == [
+        "slot 0: gpu 0 (1/2, 68.9 GiB), cores 0-3",
+        "slot 1: gpu 0 (1/2, 68.9 GiB), cores 4-7",
+    ]
+    assert in_words(plan_slots(1, (0, 1, 6), [gpu("0.1", 16)])) == ["slot 0: gpu 0.1 (16.0 GiB), cores 0-1,6"]
+    assert in_words(plan_slots(2, (0, 1), [gpu("0")], gpu_share=0.6)) == [
+        "slot 0: gpu 0 (30%), core 0",
+        "slot 1: gpu 0 (30%), core 1",
+    ]
+    assert in_words(plan_slots(1, (0, 1, 2), ())) == ["slot 0: cores 0-2"]
+
+
+def test_not_more_slots_than_there_is_work_for() -> None:
+    assert [slot.cores for slot in plan_slots(None, range(4), (), at_most=2)] == [(0, 1), (2, 3)]
+    assert len(plan_slots(None, range(8), [gpu("0", 80)], at_most=3)) == 1
 
 
 def test_names_are_short() -> None:
     assert [slot.name for slot in plan_slots(2, (0, 1, 2), ())] == ["cpu:0", "cpu:1-2"]
-    assert [slot.name for slot in plan_slots(1, (0,), ("3",))] == ["gpu:3"]
-
-
-@pytest.mark.parametrize(
-    ("variable", "gpus"),
-    [("", ()), ("-1", ()), ("0", ("0",)), ("1, 3", ("1", "3")), ("GPU-8f2a", ("GPU-8f2a",))],
-)
-def test_the_users_choice_of_gpus_is_respected(
-    monkeypatch: pytest.MonkeyPatch, variable: str, gpus: tuple[str, ...]
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
-    assert visible_gpus() == gpus
-
-
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch, tmp_path):
-    """Puts an `nvidia-smi` of the given shell code on the path."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-
-    def install(code: str) -> None:
-        program = tmp_path / "nvidia-smi"
-        program.write_text(f"#!/bin/sh\n{code}\n")
-        program.chmod(0o755)
-
-    return install
-
-
-def test_gpus_are_those_that_the_driver_lists(driver) -> None:
-    assert visible_gpus() == ()
-    driver("printf '0\\n1\\n'")
-    assert visible_gpus() == ("0", "1")
-    driver("echo 'NVIDIA-SMI has failed' >&2; exit 9")
-    assert visible_gpus() == ()
 
 
 def test_there_is_at_least_one_core() -> None:

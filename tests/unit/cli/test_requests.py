@@ -11,7 +11,7 @@ import pytest
 
 from hpo.cli.main import run
 from hpo.cli.options import Duration
-from hpo.requests import LaunchRequest, RetrainRequest
+from hpo.requests import LaunchRequest, RayOptions, RetrainRequest, SlotOptions
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[object
     launch.launch, launch.work, retrain.retrain = note, note, note  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "hpo.launch", launch)
     monkeypatch.setitem(sys.modules, "hpo.retrain", retrain)
-    for name in ("HPO_STORAGE", "HPO_DATA_DIR", "HPO_WORKERS", "HPO_STUDY"):
+    for name in ("HPO_STORAGE", "HPO_DATA_DIR", "HPO_WORKERS", "HPO_STUDY", "HPO_GPUS", "HPO_DEVICE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HPO_HOME", str(tmp_path))
     return calls
@@ -75,6 +75,43 @@ def test_variables_stand_in_for_options(called, monkeypatch) -> None:
     (request, settings), (study, slots, _, _) = called
     assert (request.study, request.workers, settings.storage) == ("s", 5, "postgresql://h/d")
     assert (study, slots) == ("s", 5)
+
+
+def test_where_agents_run(called, capsys) -> None:
+    words = [
+        "--address",
+        "head:6379",
+        "--workers",
+        "32",
+        "--gpus-per-worker",
+        "0.25",
+        "--workers-per-agent",
+        "4",
+    ]
+    run(["launch", "--study", "s", "--gpus", "0,1", "--device", "gpu"])
+    run(["worker", "--study", "s", "--gpus", "none", "--gpu-share", "0.5", "--cores", "2"])
+    (request, _), (_, _, _, agent) = called
+    assert (request.engine, request.ray, request.agent.slots) == (
+        "local",
+        RayOptions(),
+        SlotOptions("0,1", "gpu"),
+    )
+    assert agent.slots == SlotOptions("none", None, 0.5, 2)
+    assert run(["launch", "--study", "s", *words]) == 2
+    assert (
+        "--address, --gpus-per-worker, --workers-per-agent: only with --engine ray" in capsys.readouterr().err
+    )
+    assert run(["launch", "--study", "s", "--engine", "ray", "--gpus", "0"]) == 2
+    assert "give --gpus-per-worker" in capsys.readouterr().err
+
+
+def test_what_the_ray_engine_is_asked_for(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr("hpo.engines.ray.RayEngine.launch", lambda _, *args: asked.append(args) or 0)
+    words = ["--address", "head:6379", "--cpus-per-worker", "2", "--gpus-per-worker", "0.25", "-w", "32"]
+    run(["launch", "--study", "s", "--engine", "ray", *words])
+    request = asked[0][0]
+    assert (request.workers, request.ray) == (32, RayOptions("head:6379", 2.0, 0.25))
 
 
 def test_retrain(called) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from objectives import backend
@@ -84,3 +86,39 @@ def test_other_backends_stay_in_float32_on_processors(other, monkeypatch):
 def test_precision_follows_the_gpu(capability, expected, monkeypatch):
     monkeypatch.setattr(backend, "_compute_capability", lambda: capability)
     assert backend.precision(Device("gpu:0", gpu="0")) == expected
+
+
+def test_a_process_sees_its_device_alone(monkeypatch):
+    for name in ("CUDA_VISIBLE_DEVICES", "XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION"):
+        monkeypatch.setenv(name, "set by somebody")
+    backend.bind(Device("cpu:0", cores=(0,)))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
+    backend.bind(Device("gpu:0", gpu="GPU-8f2a"))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-8f2a"
+    # Alone on its GPU: the user's own limit stays.
+    assert os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "set by somebody"
+    backend.bind(Device("gpu:0", gpu="GPU-8f2a", gpu_memory_fraction=0.4875))
+    assert os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.4875"
+    # JAX refuses to be given both.
+    assert "XLA_CLIENT_MEM_FRACTION" not in os.environ
+
+
+@pytest.mark.parametrize("limit", [None, 19 * 2**30])
+def test_tensorflow_keeps_to_its_share_of_the_gpu(limit, monkeypatch):
+    """The calls, on a GPU that is made up: what it then does with real memory is TensorFlow's."""
+    import tensorflow as tf
+
+    called = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind} 0"])
+    monkeypatch.setattr(tf.config, "set_logical_device_configuration", lambda *args: called.append(args))
+    monkeypatch.setattr(
+        tf.config.experimental, "set_memory_growth", lambda *args: called.append(("growth", *args))
+    )
+    monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", lambda _: None)
+    monkeypatch.setattr(tf.config.threading, "set_inter_op_parallelism_threads", lambda _: None)
+    backend._configure_tensorflow(Device("gpu:0", gpu="0", gpu_memory_bytes=limit))
+    if limit is None:
+        assert called == [("growth", "GPU 0", True)]
+    else:
+        ((gpu, (logical,)),) = called
+        assert (gpu, logical.memory_limit) == ("GPU 0", 19 * 1024)

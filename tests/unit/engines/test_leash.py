@@ -1,0 +1,75 @@
+"""A command that ends with whoever holds its standard input."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+CHILD = """
+import signal, sys, time
+def end(number, frame):
+    print(f"heard {number}", flush=True)
+    sys.exit(7)
+signal.signal(signal.SIGINT, end)
+signal.signal(signal.SIGTERM, end)
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def leash() -> Iterator[subprocess.Popen[str]]:
+    process = _start(CHILD)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    yield process
+    for descendant in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
+        descendant.kill()
+    process.kill()
+    process.communicate()
+
+
+def _start(code: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "hpo.engines.leash", sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_it_ends_when_the_leash_does(leash: subprocess.Popen[str]) -> None:
+    said, _ = leash.communicate(timeout=20)
+    assert (said, leash.returncode) == (f"heard {signal.SIGTERM.value}\n", 7)
+
+
+def test_an_interrupt_is_passed_on(leash: subprocess.Popen[str]) -> None:
+    assert leash.stdin is not None
+    leash.stdin.write("i")
+    leash.stdin.flush()
+    assert leash.wait(20) == 7
+    assert leash.stdout is not None
+    assert leash.stdout.read() == f"heard {signal.SIGINT.value}\n"
+
+
+def test_it_is_ended_in_order_though_its_starter_s_children_are_killed(leash: subprocess.Popen[str]) -> None:
+    """As Ray does to the children of a worker that ends."""
+    leash.kill()
+    assert leash.stdout is not None
+    said, _ = leash.communicate(timeout=20)
+    assert said == f"heard {signal.SIGTERM.value}\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 128 + 9)]
+)
+def test_the_exit_code_is_the_command_s(code: str, exit_code: int) -> None:
+    process = _start(code)
+    # Held open: the command ends by itself.
+    assert process.wait(20) == exit_code
+    process.communicate()

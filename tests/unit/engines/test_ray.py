@@ -1,0 +1,134 @@
+"""What the Ray engine asks of a cluster, and what it refuses, without a cluster."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from hpo.engines import ray as engine
+from hpo.engines.base import engine_called
+from hpo.engines.local import LocalEngine
+from hpo.engines.ray import (
+    RayEngine,
+    RayUnreachableError,
+    agent_command,
+    check_address,
+    check_shares,
+    commands,
+)
+from hpo.errors import MissingDependencyError, UsageError
+from hpo.requests import ENGINES, AgentOptions, LaunchRequest, RayOptions
+from hpo.settings import Settings
+
+SETTINGS = Settings(Path("/h"), "postgresql://u:secret@server/d", Path("/d"), Path("/r"), Path("/c"))
+
+
+def test_every_engine_is_found() -> None:
+    assert [type(engine_called(name)) for name in ENGINES] == [LocalEngine, RayEngine]
+
+
+def test_an_agent_is_told_what_ray_gave_it() -> None:
+    command = agent_command(LaunchRequest("s"), 1)
+    assert (command.cpus, command.gpus) == (1.0, 0.0)
+    words = " ".join(command.arguments)
+    assert words == "worker --study s --slots 1 --gpus none --cores 1 --hung-after 1800"
+
+    options = RayOptions(cpus_per_worker=1.5, gpus_per_worker=0.25, workers_per_agent=2)
+    request = LaunchRequest("s", agent=AgentOptions(60, 2**30), ray=options)
+    command = agent_command(request, 2)
+    assert (command.cpus, command.gpus) == (3.0, 0.5)
+    words = " ".join(command.arguments)
+    assert "--slots 2 --gpus all --device gpu --gpu-share 0.5 --cores 3 --hung-after 60" in words
+    assert words.endswith("--memory-per-worker 1073741824")
+    # A whole GPU is Ray's to give to one agent alone.
+    assert "--gpu-share" not in agent_command(request, 4).arguments
+
+
+@pytest.mark.parametrize(
+    ("workers", "each", "slots"),
+    [(5, 2, ["2", "2", "1"]), (4, 4, ["4"]), (2, 4, ["2"]), (None, 1, ["1"] * 7)],
+)
+def test_workers_are_divided_into_agents(workers: int | None, each: int, slots: list[str]) -> None:
+    cluster = SimpleNamespace(cluster_resources=lambda: {"CPU": 7.0, "memory": 1e9})
+    request = LaunchRequest("s", workers=workers, ray=RayOptions(workers_per_agent=each))
+    assert [command.arguments[4] for command in commands(cluster, request)] == slots
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "workers"),
+    [(2.0, 0.0, 8), (1.0, 0.25, 8), (1.0, 0.3, 6), (0.0, 0.0, 1), (100.0, 0.0, 1)],
+)
+def test_by_default_as_many_as_there_is_room_for(cpus: float, gpus: float, workers: int) -> None:
+    cluster = SimpleNamespace(cluster_resources=lambda: {"CPU": 16.0, "GPU": 2.0})
+    request = LaunchRequest("s", ray=RayOptions(cpus_per_worker=cpus, gpus_per_worker=gpus))
+    assert len(commands(cluster, request)) == workers
+
+
+def test_shares_that_ray_does_not_give() -> None:
+    check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=4))
+    check_shares(RayOptions(gpus_per_worker=0.1, workers_per_agent=10))
+    with pytest.raises(UsageError, match=r"asks for 1\.5 GPUs"):
+        check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=3))
+
+
+@pytest.mark.parametrize("address", ["here", "host:", ":6379", "host:port", "local"])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(UsageError, match=f"--address {address}: give auto, or host:port"):
+        check_address(address)
+
+
+def test_an_address_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(RayUnreachableError, match=f"at {address} "):
+            check_address(address)
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(RayUnreachableError, match="correct --address"):
+            check_address("auto")
+        server.listen()
+        check_address(address)
+        check_address(f"ray://{address}")
+
+
+def test_a_port_beyond_all_ports() -> None:
+    with pytest.raises(RayUnreachableError):
+        check_address("127.0.0.1:99999")
+
+
+def test_agents_get_the_environment_of_the_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "HPO_CHECKPOINTS": "relative/folder",
+        "HPO_LEASE_SECONDS": "30",
+        "HPO_STORAGE": "postgresql://another/one",
+        "KERAS_BACKEND": "jax",
+        "HPO_WORKERS": "9",
+        "HPO_GPUS": "none",
+        "HPO_STUDY": "another",
+        "SECRET": "mine",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("HPO_HOME", raising=False)
+    passed = engine.environment(SETTINGS)
+    assert passed["HPO_STORAGE"] == SETTINGS.storage
+    assert passed["HPO_CHECKPOINTS"] == "/c"
+    assert (passed["HPO_LEASE_SECONDS"], passed["KERAS_BACKEND"]) == ("30", "jax")
+    # Given with --data-dir, and each node's own where it was not given.
+    assert passed["HPO_DATA_DIR"] == "/d"
+    assert passed.keys().isdisjoint({"HPO_HOME", "HPO_WORKERS", "HPO_GPUS", "HPO_STUDY", "SECRET"})
+
+
+def test_the_embedded_server_is_refused() -> None:
+    embedded = Settings(Path("/h"), None, Path("/d"), Path("/r"), Path("/c"))
+    with pytest.raises(UsageError, match="a PostgreSQL server that every node reaches"):
+        RayEngine().launch(LaunchRequest("s", objective="digits-cnn"), embedded)
+
+
+def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'hpo-service\[ray\]'"):
+        RayEngine().launch(LaunchRequest("s", objective="digits-cnn"), SETTINGS)

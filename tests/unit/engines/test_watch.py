@@ -1,0 +1,166 @@
+"""When the one who watches ends the agents, and how it ends itself; agents and database are made up here."""
+
+from __future__ import annotations
+
+import io
+import signal
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hpo.agent import Ending
+from hpo.books import Standing
+from hpo.engines.feed import News
+from hpo.engines.watch import AgentsFailedError, Placed, Watch, WatchTimes
+from hpo.progress import PlainProgress, TrialEnd
+from storage.budget import Counts
+
+STUDY: Any = SimpleNamespace(name="s", spec=SimpleNamespace(metric="loss"))
+
+
+class Agents:
+    """A `Placement` that does at once what it is told."""
+
+    def __init__(self, wanted: int = 2, placed: int = 2, obedient: bool = True) -> None:
+        self.wanted, self.placed, self.ended = wanted, placed, 0
+        self.obedient = obedient
+        self.told: list[str] = []
+        self.complaints: list[str] = []
+
+    def look(self) -> Placed:
+        complaints, self.complaints = self.complaints, []
+        return Placed(self.wanted, self.placed, self.ended, complaints)
+
+    def interrupt(self) -> None:
+        self.told.append("interrupt")
+
+    def stop(self) -> None:
+        self.told.append("stop")
+        if self.obedient:
+            self.end()
+
+    def end(self) -> None:
+        self.placed, self.ended = 0, self.wanted
+
+
+class Study:
+    """A `Feed` of a study whose trials end one a look, until a step changes its course."""
+
+    def __init__(self, budget: int = 3) -> None:
+        self.budget, self.finished, self.control = budget, 0, "run"
+        self.steps: dict[int, Callable[[], object]] = {}
+        self.looks = 0
+        self.moving = True
+
+    def news(self) -> News:
+        self.steps.get(self.looks, lambda: None)()
+        self.looks += 1
+        ended = []
+        if self.moving and self.control == "run" and self.finished < self.budget and self.looks > 1:
+            ended = [TrialEnd(self.finished, "complete", 0.5, 4, 1.0, {"x": 1})]
+            self.finished += 1
+        counts = Counts(self.budget, self.finished, 0, 0, 1, 0)
+        return News(Standing(self.control, counts, None), [], ended, 2)
+
+
+def watch(
+    study: Study, agents: Agents, stream: io.StringIO, timeout: float | None = None, **times: float
+) -> Watch:
+    patience = {"poll_seconds": 0.001, "settle_seconds": 0.02, "stop_seconds": 0.05, **times}
+    feed: Any = study
+    return Watch(
+        STUDY, feed, agents, PlainProgress(stream), threading.Event(), timeout, WatchTimes(**patience)
+    )
+
+
+def test_the_budget_is_spent_and_the_agents_end_by_themselves() -> None:
+    study, agents, said = Study(), Agents(), io.StringIO()
+    study.steps[6] = agents.end
+    ending, news = watch(study, agents, said, settle_seconds=60.0).run()
+    assert (ending, news.standing.counts.finished, agents.told) == (Ending.DONE, 3, [])
+    assert [line.split()[1] for line in said.getvalue().splitlines() if line.startswith("trial")] == list(
+        "012"
+    )
+
+
+def test_agents_that_never_found_a_place_are_not_waited_for() -> None:
+    study, agents, said = Study(), Agents(wanted=3, placed=2), io.StringIO()
+
+    def end_both() -> None:
+        agents.placed, agents.ended = 0, 2
+
+    study.steps[6] = end_both
+    ending, _ = watch(study, agents, said, settle_seconds=60.0).run()
+    assert (ending, agents.told) == (Ending.DONE, [])
+    assert "agents: 2 of 3 are placed, 1 waits for a place" in said.getvalue()
+
+
+def test_agents_that_do_not_obey_are_left() -> None:
+    study, agents = Study(), Agents(obedient=False)
+    ending, _ = watch(study, agents, io.StringIO()).run()
+    assert (ending, agents.told) == (Ending.DONE, ["stop"])
+
+
+def test_a_stopped_study() -> None:
+    study, agents, said = Study(budget=100), Agents(), io.StringIO()
+    study.steps[2] = lambda: setattr(study, "control", "stop")
+    study.steps[4] = agents.end
+    ending, _ = watch(study, agents, said, settle_seconds=60.0).run()
+    assert (ending, agents.told) == (Ending.DONE, [])
+    assert "the study was stopped: hpo launch continues it" in said.getvalue()
+
+
+def test_the_time_is_up() -> None:
+    agents, said = Agents(), io.StringIO()
+    ending, _ = watch(Study(budget=10**9), agents, said, timeout=0.01).run()
+    assert (ending, agents.told) == (Ending.DONE, ["stop"])
+    assert "the time is up" in said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("signals", "told"),
+    [
+        ([signal.SIGINT], ["interrupt"]),
+        ([signal.SIGTERM], ["stop"]),
+        ([signal.SIGINT, signal.SIGINT], ["interrupt", "stop"]),
+        ([signal.SIGINT, signal.SIGTERM], ["interrupt", "stop"]),
+    ],
+)
+def test_signals(signals: list[int], told: list[str]) -> None:
+    study, agents = Study(budget=10**9), Agents()
+    watcher = watch(study, agents, io.StringIO())
+    for look, number in enumerate(signals):
+        study.steps[2 + look] = lambda number=number: watcher.handle_signal(number)
+    study.steps[10] = agents.end
+    ending, _ = watcher.run()
+    assert (ending, agents.told) == (Ending.INTERRUPTED, told)
+
+
+def test_every_agent_has_failed() -> None:
+    study, agents, said = Study(), Agents(), io.StringIO()
+    study.moving = False
+
+    def fail() -> None:
+        agents.complaints = ["the agent on n1 has ended: mnist is missing: hpo data fetch mnist"]
+        agents.end()
+
+    study.steps[2] = fail
+    with pytest.raises(AgentsFailedError, match="mnist is missing"):
+        watch(study, agents, said).run()
+    assert said.getvalue().count("mnist is missing") == 1
+
+
+def test_a_node_that_dies_is_told_of() -> None:
+    study, agents, said = Study(budget=30), Agents(), io.StringIO()
+    study.steps[5] = lambda: setattr(agents, "placed", 1)
+    study.steps[9] = lambda: setattr(agents, "placed", 2)
+    watch(study, agents, said).run()
+    lines = [line for line in said.getvalue().splitlines() if line.startswith("agents:")]
+    assert lines == [
+        "agents: 2 of 2 are placed",
+        "agents: 1 of 2 are placed, 1 waits for a place",
+        "agents: 2 of 2 are placed",
+    ]

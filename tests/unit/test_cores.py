@@ -1,0 +1,66 @@
+"""Claims on cores by agents that know nothing of each other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpo.cores import claim_cores
+from hpo.errors import FileNotWritableError
+
+CLAIM = """
+import sys
+from pathlib import Path
+from hpo.cores import claim_cores
+print(*claim_cores(int(sys.argv[1]), range(4), Path(sys.argv[2])), flush=True)
+sys.stdin.read()
+"""
+
+
+class Agent:
+    """Another process that claims cores and holds them."""
+
+    def __init__(self, count: int, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CLAIM, str(count), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.cores = [int(core) for core in self.process.stdout.readline().split()]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_each_has_its_own_until_it_dies(tmp_path: Path) -> None:
+    first, second = Agent(2, tmp_path), Agent(1, tmp_path)
+    try:
+        assert (first.cores, second.cores) == ([0, 1], [2])
+        # One is free; the other is shared.
+        third = Agent(2, tmp_path)
+        assert len(third.cores) == 2
+        assert 3 in third.cores
+        third.kill()
+        first.kill()
+        fourth = Agent(3, tmp_path)
+        assert fourth.cores == [0, 1, 3]
+        fourth.kill()
+    finally:
+        first.kill()
+        second.kill()
+
+
+def test_more_than_there_are(tmp_path: Path) -> None:
+    assert claim_cores(8, (4, 5), tmp_path / "claims") == (4, 5)
+
+
+def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileNotWritableError, match="leave --cores out"):
+        claim_cores(1, (0,), tmp_path / "file")
