@@ -37,7 +37,8 @@ demo: install ## Search, retrain and export on bundled data, under 5 minutes on 
 	@echo "Go on searching:     $(BIN)/hpo launch --study $(DEMO) --trials 24"
 	@echo "On MNIST:            $(BIN)/hpo launch --study mnist-cnn --workers 2 --trials 12"
 
-test: install lint ## The whole suite, real PostgreSQL included, after the linters
+test: install lint ## The whole suite, real PostgreSQL and Ray included, after the linters
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --group cluster
 	$(BIN)/pytest
 
 unit: install ## Only the fast tests

@@ -271,7 +271,7 @@ def check_address(address: str) -> None:
         UsageError: it is no address.
         RayUnreachableError: nobody does.
     """
-    wanted = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
+    wanted = (os.environ.get("RAY_ADDRESS") or "auto") if address == "auto" else address
     if wanted == "auto":
         return
     host, separator, port = wanted.removeprefix("ray://").rpartition(":")

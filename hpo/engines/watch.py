@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import FrameType
 from typing import Protocol
@@ -20,7 +20,8 @@ from hpo.agent import AgentTimes, Ending
 from hpo.engines.feed import Feed, News
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError
-from hpo.progress import Progress, View
+from hpo.progress import Progress, TrialEnd, View
+from storage.budget import FINISHED, Counts
 
 
 class AgentsFailedError(HpoError):
@@ -102,6 +103,7 @@ class Watch:
         self._stop_at = self._leave_at = float("inf")
         self._waiting: int | None = None
         self._complaint = ""
+        self._said: set[str] = set()
 
     def handle_signal(self, number: int, _frame: FrameType | None = None) -> None:
         """Ctrl-C once: agents end after their epochs; twice, or SIGTERM: within 10 s."""
@@ -180,11 +182,14 @@ class Watch:
 
     def _tell(self, news: News, placed: Placed) -> None:
         counts = news.standing.counts
-        for end in news.ended:
-            self._progress.trial_ended(end, counts)
+        for end, then in _one_by_one(news.ended, counts):
+            self._progress.trial_ended(end, then)
         for complaint in placed.complaints:
             self._complaint = complaint
-            self._progress.say(complaint)
+            # The last agent's is what this process fails with.
+            if placed.ended < placed.wanted and complaint not in self._said:
+                self._said.add(complaint)
+                self._progress.say(complaint)
         waiting = placed.wanted - placed.placed - placed.ended
         if waiting != self._waiting and self._why is None:
             self._waiting = waiting
@@ -213,6 +218,18 @@ class Watch:
         if news.standing.control == "pause":
             return "paused: hpo resume goes on"
         return f"{news.agents} agent{'' if news.agents == 1 else 's'}{_waiting(waiting)}"
+
+
+def _one_by_one(ended: Sequence[TrialEnd], counts: Counts) -> list[tuple[TrialEnd, Counts]]:
+    """Each trial with the study's counts when it ended, of which the last are known."""
+    steps = []
+    for end in reversed(ended):
+        steps.append((end, counts))
+        if end.outcome == "complete":
+            counts = replace(counts, complete=counts.complete - 1)
+        elif end.outcome in FINISHED:
+            counts = replace(counts, pruned=counts.pruned - 1)
+    return steps[::-1]
 
 
 def _waiting(number: int) -> str:
