@@ -70,6 +70,8 @@ def bind(device: Device) -> None:
         # The older of the two names, which all versions read; newer ones refuse to be given both.
         os.environ.pop("XLA_CLIENT_MEM_FRACTION", None)
         os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{device.gpu_memory_fraction:.4f}"
+        # Taken at once: only then does JAX document the share, and it is there when it is needed.
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "true"
 
 
 def configure(device: Device, seed: int) -> None:

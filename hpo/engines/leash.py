@@ -5,8 +5,8 @@ that an agent gives its leases back; after `GRACE_SECONDS` it is killed. An `i` 
 Its exit code is the command's, 128 + the signal that ended it.
 
 Two processes: the one that was started only waits for the other, which holds the command in a session of
-its own. Ray kills the children and the process group of a worker that ends; so it cannot reach the second,
-which then ends the command as it should be ended.
+its own. Ray kills what a worker that ends has started; it does not reach the second, which then ends the
+command as it should be ended.
 """
 
 from __future__ import annotations

@@ -89,16 +89,18 @@ def test_precision_follows_the_gpu(capability, expected, monkeypatch):
 
 
 def test_a_process_sees_its_device_alone(monkeypatch):
-    for name in ("CUDA_VISIBLE_DEVICES", "XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION"):
+    shares = ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_PREALLOCATE")
+    for name in ("CUDA_VISIBLE_DEVICES", *shares):
         monkeypatch.setenv(name, "set by somebody")
     backend.bind(Device("cpu:0", cores=(0,)))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
     backend.bind(Device("gpu:0", gpu="GPU-8f2a"))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-8f2a"
     # Alone on its GPU: the user's own limit stays.
-    assert os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "set by somebody"
+    assert [os.environ[name] for name in shares] == ["set by somebody"] * 3
     backend.bind(Device("gpu:0", gpu="GPU-8f2a", gpu_memory_fraction=0.4875))
     assert os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.4875"
+    assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "true"
     # JAX refuses to be given both.
     assert "XLA_CLIENT_MEM_FRACTION" not in os.environ
 
