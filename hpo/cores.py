@@ -30,7 +30,9 @@ def claim_cores(count: int, cores: Sequence[int], folder: Path | None = None) ->
             if len(ours) == count:
                 break
             # Never closed here, and not inherited: the claim is this process's own.
-            descriptor = os.open(place / str(core), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(
+                place / str(core), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 ours.append(core)

@@ -53,6 +53,8 @@ class RayCluster:
                 | {
                     "RAY_USAGE_STATS_ENABLED": "0",
                     "RAY_TMPDIR": self._mark,
+                    # Where agents claim cores.
+                    "TMPDIR": self._mark,
                     "TEST_EPOCH_SECONDS": str(EPOCH_SECONDS),
                 },
             )
