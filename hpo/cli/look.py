@@ -140,13 +140,14 @@ def _status_text(found: StudyStatus) -> str:
                 f"{slot.epoch}/{found.epochs_per_trial}",
                 numbers.metric(slot.metric),
                 numbers.duration(slot.seconds),
+                str(slot.slot),
                 slot.device,
                 slot.host,
             )
             for slot in found.slots
         ]
-        headers = ("running", "epoch", found.metric, "for", "device", "host")
-        lines += ["", *output.plain_table(headers, rows, ("running", "epoch", found.metric, "for"))]
+        headers = ("running", "epoch", found.metric, "for", "slot", "device", "host")
+        lines += ["", *output.plain_table(headers, rows, ("running", "epoch", found.metric, "for", "slot"))]
     return "\n".join(lines)
 
 

@@ -250,7 +250,7 @@ def _ray_options(
         raise click.UsageError(f"{names}: only with --engine ray", click.get_current_context())
     if of_this_host and engine == "ray":
         raise click.UsageError(
-            "--gpus and --device are of this host: with --engine ray give --gpus-per-worker",
+            "--gpus and --device (HPO_GPUS, HPO_DEVICE) are of this host: with --engine ray give --gpus-per-worker",
             click.get_current_context(),
         )
     return RayOptions(**given)  # type: ignore[arg-type]
