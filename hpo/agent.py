@@ -8,8 +8,6 @@ agent on this host sees that it is dead, and every trial goes on from its last c
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from hpo.attempt_logs import AttemptLog
 from hpo.books import Books, Standing
 from hpo.checkpoints import trial_folder
 from hpo.errors import DiskFullError, HpoError, ObjectiveFailedError
+from hpo.interruption import Interruption
 from hpo.lease_keeper import LeaseKeeper
 from hpo.messages import (
     Epoch,
@@ -45,6 +43,9 @@ from hpo.spec import StudySpec
 from objectives.base import Params
 from storage.budget import Claim, NoWork
 from storage.leases import LeaseLostError
+
+SIGTERM_SECONDS = 0.5
+"""Where every process of a service is told to end, the agent may be told last."""
 
 SAME_BUG = 3
 """Trials that fail of one bug, before any has finished, after which the launch stops."""
@@ -111,7 +112,7 @@ class Agent:
         checkpoints: Path,
         logs: Path,
         times: AgentTimes,
-        interrupted: threading.Event,
+        interruption: Interruption,
         timeout_seconds: float | None = None,
         memory_bytes: int | None = None,
     ) -> None:
@@ -124,7 +125,7 @@ class Agent:
         self._checkpoints = checkpoints
         self._logs = logs
         self._times = times
-        self._interrupted = interrupted
+        self._interruption = interruption
         self._memory_bytes = memory_bytes
         self._began = time.monotonic()
         self._timeout_at = None if timeout_seconds is None else self._began + timeout_seconds
@@ -132,11 +133,11 @@ class Agent:
         self._standing: Standing | None = None
         self._finished_before: int | None = None
         self._polled = self._swept = self._logged = self._weighed = 0.0
-        self._signals: list[int] = []
         self._ending: Ending | None = None
         self._deadline = 0.0
         self._paused = False
         self._spent = False
+        self._idle_until = 0.0
         self._over_quota = False
         self._stopping_error: HpoError | None = None
 
@@ -144,11 +145,10 @@ class Agent:
         """The attempts this agent believes it holds; called from the lease keeper's thread."""
         return frozenset(job.claim.attempt_id for job in list(self._jobs.values()))
 
-    def handle_signal(self, number: int, _frame: FrameType | None = None) -> None:
-        """Ctrl-C once: let running epochs end; twice: at once. SIGTERM: within 10 s."""
-        self._signals.append(number)
-        # A database that is away is not waited for any longer.
-        self._interrupted.set()
+    def bound_logs(self) -> None:
+        """Cut what running attempts have printed to size, while the database cannot take it."""
+        for job in list(self._jobs.values()):
+            job.log.bound()
 
     def run(self) -> Ending:
         """Train until the budget is spent.
@@ -196,11 +196,12 @@ class Agent:
     # What the outside wants.
 
     def _heed_signals(self) -> None:
-        if not self._signals:
+        """Ctrl-C once: let running epochs end; twice: at once. SIGTERM: within 10 s."""
+        if not self._interruption.received:
             return
-        if signal.SIGTERM in self._signals:
+        if self._interruption.terminated:
             self._end(Ending.INTERRUPTED, self._times.stop_grace_seconds)
-        elif len(self._signals) == 1:
+        elif len(self._interruption.received) == 1:
             if self._ending is None:
                 self._progress.say(
                     f"interrupted: running epochs may end (at most {self._times.interrupt_grace_seconds:.0f} s);"
@@ -258,7 +259,9 @@ class Agent:
         """Remove those of finished trials, and more where the study has a quota."""
         self._weighed = time.monotonic()
         quota = self._spec.checkpoint_quota_bytes
-        report = enforce_quota(self._checkpoints, self._study, quota, self._books.open_tokens)
+        report = enforce_quota(
+            self._checkpoints, self._study, quota, self._books.open_tokens, self._books.while_waiting
+        )
         if quota is None:
             return
         if report.used_bytes > quota and not self._over_quota:
@@ -288,28 +291,31 @@ class Agent:
     # Filling slots.
 
     def _fill(self) -> None:
-        if not self._pool.ready or self._ending is not None:
+        if not self._pool.ready or self._ending is not None or time.monotonic() < self._idle_until:
             return
         for slot in self._pool.free_slots():
             if slot in self._jobs:
                 continue
             claim = self._books.claim(slot, self._pool.devices[slot].name)
+            self._spent = claim is NoWork.DONE
             if isinstance(claim, NoWork):
-                self._spent = claim is NoWork.DONE
+                self._idle_until = time.monotonic() + self._times.poll_seconds
+                if claim is NoWork.ELSEWHERE:
+                    # A claim of another slot whose answer was lost may be among them: it is asked too.
+                    continue
                 return
-            self._spent = False
             # Lost while it was being sampled: whoever has it now sees to it.
             with suppress(LeaseLostError):
                 self._start(slot, claim)
 
     def _start(self, slot: int, claim: Claim) -> None:
-        trial_id, number, params = self._books.sample(claim)
-        path = self._logs / f"trial-{number}-attempt-{claim.attempt_id}.log"
-        log = AttemptLog(path, partial(self._books.keep_log, claim.attempt_id))
         folder = trial_folder(self._checkpoints, self._study, claim.token)
         if claim.params is None:
             # Never trained: what lies there is of another database, whose shares had the same numbers.
             folder.delete()
+        trial_id, number, params = self._books.sample(claim)
+        path = self._logs / f"trial-{number}-attempt-{claim.attempt_id}.log"
+        log = AttemptLog(path, partial(self._books.keep_log, claim.attempt_id))
         job = self._jobs[slot] = Job(claim, trial_id, number, params, log)
         self._pool.start(
             slot,
@@ -344,10 +350,8 @@ class Agent:
                     self._epoch(slot, job, record)
                 case Finished():
                     self._finished(slot, job, event)
-                case Died(reason, crashed):
-                    # Keras's backend crashes where it is refused memory; under a limit that is the likely cause.
-                    refused = crashed and self._memory_bytes is not None
-                    self._died(slot, job, reason, "oom" if refused else "lost")
+                case Died():
+                    self._died(slot, job, event)
         except LeaseLostError:
             self._fenced(slot, job)
 
@@ -392,12 +396,25 @@ class Agent:
         if finished.outcome == "bug":
             self._consider_bugs()
 
-    def _died(self, slot: int, job: Job, reason: str, kind: str = "lost") -> None:
-        if signal.SIGTERM in self._signals:
+    def _died(self, slot: int, job: Job, death: Died) -> None:
+        if death.terminated:
+            self._await_sigterm()
+        if self._interruption.terminated:
             # Of the same signal, sent to every process of a service: nothing that the trial is to blame for.
             self._books.release(job.claim.attempt_id)
             self._drop(slot, job)
             return
+        # Keras's backend crashes where it is refused memory; under a limit that is the likely cause.
+        refused = death.crashed and self._memory_bytes is not None
+        self._lose(slot, job, death.reason, "oom" if refused else "lost")
+
+    def _await_sigterm(self) -> None:
+        """Our own may come a moment after the trainer's, where all processes are told to end."""
+        until = time.monotonic() + SIGTERM_SECONDS
+        while not self._interruption.terminated and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def _lose(self, slot: int, job: Job, reason: str, kind: str) -> None:
         self._books.lose(job.claim.attempt_id, reason, kind)
         self._drop(slot, job)
         self._progress.say(f"trial {job.number} lost after {job.epoch} epochs: {reason}")
@@ -455,12 +472,22 @@ class Agent:
         if self._paused:
             return
         for slot, job in list(self._jobs.items()):
-            if listened - job.heard > limit:
+            if listened - job.heard <= limit:
+                continue
+            if not self._pool.is_forked(slot):
+                # The template is stuck; nothing that the trial is to blame for.
+                self._pool.replace_template()
                 self._pool.kill(slot)
-                self._died(slot, job, f"no progress for {limit:.0f} s", "hung")
+                self._books.release(job.claim.attempt_id)
+                self._drop(slot, job)
+                self._progress.say(f"no trainer was started for {limit:.0f} s: its template is replaced")
+                continue
+            self._pool.kill(slot)
+            self._lose(slot, job, f"no progress for {limit:.0f} s", "hung")
 
     def _drop(self, slot: int, job: Job) -> None:
         """The attempt has ended: nothing of it stays here but what is in the database."""
+        self._idle_until = 0.0
         self._jobs.pop(slot, None)
         job.log.close()
 

@@ -6,6 +6,7 @@ then noted as told; whoever comes later completes what a dead agent left in betw
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +67,9 @@ class Books:
         self._best_of: int | None = None
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
         self._looked = time.monotonic()
-        self._reap_from = 0.0
+        # For all it knows, the database has just come back.
+        self._postponed = -math.inf
+        self._reap_from = self._looked + times.grace_seconds
         self.agent_id, ordinal = self._write(
             lambda c: leases.join(c, study_id, self.host, os.getpid(), process_identity(), slots, versions())
         )
@@ -186,6 +189,17 @@ class Books:
         """The study's undecided trials, and those of them that some agent trains now."""
         return self._write(lambda c: budget.open_tokens(c, self._study_id))
 
+    def while_waiting(self, token: int, act: Callable[[], None]) -> bool:
+        """Do something to a trial's files while no agent can begin it; False where one holds it."""
+
+        def locked(c: Connection) -> bool:
+            waiting = budget.lock_waiting(c, self._study_id, token)
+            if waiting:
+                act()
+            return waiting
+
+        return self._write(locked)
+
     def same_bug(self, at_least: int) -> tuple[str, str] | None:
         """Error and traceback, when all that this study's trials have shown is one bug."""
         return self._write(lambda c: budget.same_bug(c, self._study_id, self.agent_id, at_least))
@@ -201,8 +215,9 @@ class Books:
     def _may_reap(self) -> bool:
         """Whether leases may be judged: after an outage, once others have had the time to renew theirs."""
         now, times = time.monotonic(), self.times
-        if now - self._looked > times.lease_seconds / 2 and now > self._reap_from + times.lease_seconds:
-            self._reap_from = now + times.renew_seconds
+        # Not again and again: one that seldom looks must reap too.
+        if now - self._looked > times.lease_seconds / 2 and now > self._postponed + times.lease_seconds:
+            self._postponed, self._reap_from = now, now + times.grace_seconds
         self._looked = now
         return now >= self._reap_from
 

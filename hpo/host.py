@@ -30,9 +30,17 @@ def is_dead(process: str) -> bool:
     if place != _place():
         return False
     try:
-        return process_identity(int(pid)) != process
+        return not is_running(int(pid)) or process_identity(int(pid)) != process
     except psutil.NoSuchProcess:
         return True
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this host still runs; a zombie has ended, though nobody has waited for it."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _started(pid: int) -> str:

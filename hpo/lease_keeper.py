@@ -32,7 +32,7 @@ class LeaseKeeper(threading.Thread):
 
     def run(self) -> None:
         retry = Retry(patience_seconds=self._times.renew_seconds, interrupted=self._done)
-        while not self._done.wait(self._times.renew_seconds):
+        while not self._done.wait(0.0 if self.unreachable else self._times.renew_seconds):
             # Asked before, so that an attempt claimed meanwhile is not taken for a lost one.
             held = self._held()
             try:

@@ -54,15 +54,16 @@ class Broken:
 class Fork:
     """Fork a trainer; the connection it talks on follows as a file descriptor."""
 
-    slot: int
+    serial: int
+    """Which request this is: slots are used again."""
     device: Device
 
 
 @dataclass(frozen=True)
 class Forked:
-    """The trainer of a slot has this process id."""
+    """The trainer of a request leads this process group, which is its process id too."""
 
-    slot: int
+    serial: int
     pid: int
 
 

@@ -1,6 +1,6 @@
 """The process that has imported Keras, the objective and the data once; trainers are forked from it.
 
-Started by the agent as `python -m hpo.template FD`. It stays single-threaded and touches no
+Started by the agent as `python -m hpo.template FD LIFELINE`. It stays single-threaded and touches no
 accelerator, so that a fork of it is sound, and ends, with nothing left behind, when its agent does.
 """
 
@@ -20,6 +20,7 @@ from multiprocessing import connection as mp_connection
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 
+from hpo import lifeline
 from hpo.errors import HpoError
 from hpo.messages import Broken, Described, Exited, Fork, Forked, Load, Ready
 from hpo.provenance import versions
@@ -30,6 +31,7 @@ def main() -> None:
     """Load what the agent asks for, then fork a trainer for each request until the agent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     agent: Connection = Connection(int(sys.argv[1]))
+    life = int(sys.argv[2])
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -49,7 +51,7 @@ def main() -> None:
                 _reap(agent)
             if agent in ready:
                 request: Fork = agent.recv()
-                _fork(agent, request, objective, (wake_read, wake_write))
+                _fork(agent, request, objective, life, (wake_read, wake_write))
     except (EOFError, OSError):
         # The agent is gone. Trainers see the same and end; nothing is left to do.
         return
@@ -103,18 +105,25 @@ def _load(agent: Connection) -> Objective | None:
     return objective
 
 
-def _fork(agent: Connection, request: Fork, objective: Objective, wake: tuple[int, int]) -> None:
+def _fork(agent: Connection, request: Fork, objective: Objective, life: int, wake: tuple[int, int]) -> None:
     descriptor = reduction.recv_handle(agent)
     pid = os.fork()
     if pid:
         os.close(descriptor)
-        agent.send(Forked(request.slot, pid))
+        # Here and in the child, whichever comes first: once its id is known, its group exists.
+        with suppress(OSError):
+            os.setpgid(pid, pid)
+        agent.send(Forked(request.serial, pid))
         return
     # In the trainer. Nothing of the template's may stay open here, or its end would go unnoticed.
     try:
+        # Leader of a group, so that what it starts ends with it.
+        with suppress(OSError):
+            os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         agent.close()
+        lifeline.arm(life)
         for wake_end in wake:
             os.close(wake_end)
         # A slot of processor cores must not see a GPU, or its framework would take the GPU's memory.
@@ -132,11 +141,16 @@ def _fork(agent: Connection, request: Fork, objective: Objective, wake: tuple[in
 def _reap(agent: Connection) -> None:
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            # It keeps its id until it is waited for, so the group is still its own.
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if pid == 0:
+        if ended is None:
             return
+        if (ended.si_code, ended.si_status) != (os.CLD_EXITED, 0):
+            # One that ended in order has asked its children to end, and they may be tidying up.
+            lifeline.kill_group(ended.si_pid)
+        pid, status = os.waitpid(ended.si_pid, 0)
         agent.send(Exited(pid, os.waitstatus_to_exitcode(status)))
 
 

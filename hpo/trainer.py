@@ -19,6 +19,7 @@ from typing import Any
 
 from hpo.checkpoints import CheckpointFolder
 from hpo.errors import DiskFullError
+from hpo.lifeline import kill_group
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Hold, Prune, Resume, Start, Started, Tick, Yield
 from objectives.backend import is_out_of_memory
 from objectives.base import DivergedError, MetricMissingError, Objective, Run, State
@@ -121,6 +122,8 @@ class TrainerRun(Run):
             try:
                 message = self._connection.recv()
             except (EOFError, OSError):
+                # With all that it has started.
+                kill_group(os.getpid())
                 os._exit(ORPHANED)
             with self._heard:
                 match message:
@@ -151,9 +154,15 @@ class TrainerRun(Run):
 def train(connection: Connection, objective: Objective) -> None:
     """Train the one attempt that the agent sends, say how it ended, and end the process."""
     start: Start = connection.recv()
-    _redirect_output(start.log)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        _redirect_output(start.log)
+    except OSError as exc:
+        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = f"no space left for the log {start.log}" if full else f"the log cannot be written: {exc}"
+        connection.send(Finished("disk", f"{reason}: free some space and run the same command again"))
+        os._exit(0)
     if start.device.cores and hasattr(os, "sched_setaffinity"):
         with suppress(OSError):
             os.sched_setaffinity(0, start.device.cores)
@@ -167,6 +176,10 @@ def train(connection: Connection, objective: Objective) -> None:
     sys.stderr.flush()
     with suppress(OSError):
         connection.send(finished)
+    # What it has started is asked to end too; a multiprocessing resource tracker tidies up first.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with suppress(OSError):
+        os.killpg(os.getpid(), signal.SIGTERM)
     # Threads of a numeric library may hang an orderly exit, and there is nothing left to tidy.
     os._exit(0)
 

@@ -250,6 +250,15 @@ def open_tokens(connection: Connection, study_id: int) -> tuple[frozenset[int], 
     return frozenset(row.token for row in rows), frozenset(row.token for row in rows if row.running)
 
 
+def lock_waiting(connection: Connection, study_id: int, token: int) -> bool:
+    """Whether a share is open and held by nobody, which stays so until the transaction ends."""
+    connection.execute(
+        text("SELECT 1 FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"), {"s": study_id}
+    )
+    undecided, running = open_tokens(connection, study_id)
+    return token in undecided - running
+
+
 def set_budget(connection: Connection, study_id: int, trials: int) -> None:
     """Change how many finished trials the study wants in all."""
     connection.execute(

@@ -30,11 +30,18 @@ class LeaseTimes:
 
     lease_seconds: float = 120.0
     """A claim outlives an outage of the database, or of the network, of a minute and more."""
+    grace_renewals: float = 2.0
+    """How many renewals others are given before their leases are judged, by an agent that was away itself."""
 
     @property
     def renew_seconds(self) -> float:
         """Between two renewals: eleven may fail before a lease runs out."""
         return self.lease_seconds / 12
+
+    @property
+    def grace_seconds(self) -> float:
+        """After an outage, or at its start, before an agent ends leases that have run out."""
+        return self.grace_renewals * self.renew_seconds
 
 
 def join(

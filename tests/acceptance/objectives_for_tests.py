@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import math
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -17,6 +19,8 @@ EPOCH_SECONDS = float(os.environ.get("TEST_EPOCH_SECONDS", "0"))
 HIGH = float(os.environ.get("TEST_HIGH", "5"))
 """Upper end of x, to change a space between two launches."""
 LETTERS = os.environ.get("TEST_LETTERS", "ab")
+CHILDREN = Path(os.environ.get("TEST_CHILDREN", "children"))
+"""Where `Parent` writes which processes it has started."""
 ILL = os.environ.get("TEST_ILL", "")
 """How every `Moody` trial ends that would have been fine: to break and mend it between two launches."""
 
@@ -108,3 +112,24 @@ class Moody(Counted):
                 run.report(loss=1000.0, total=total)
             case _:
                 super().close(params, run, epoch, total)
+
+
+class Parent(Counted):
+    """Forks a process that holds its pipe, and runs a command, as a loader of data may do."""
+
+    def train(self, params: Params, run: Run) -> None:
+        forked = os.fork()
+        if forked == 0:
+            time.sleep(600)
+        command = subprocess.Popen(["sleep", "600"])
+        with CHILDREN.open("a") as file:
+            file.write(f"{forked}\n{command.pid}\n")
+        super().train(params, run)
+
+
+class Stubborn(Counted):
+    """From its third epoch on in native code that lets no other thread run."""
+
+    def misbehave(self, _params: Params, epoch: int) -> None:
+        if epoch == 3:
+            ctypes.PyDLL(None).sleep(600)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from hpo.books import Books
 from hpo.messages import EpochRecord
 from hpo.spec import StudySpec
+from storage import leases
 from storage.budget import Claim, NoWork
 from storage.engine import Database
 from storage.leases import LeaseLostError, LeaseTimes
@@ -38,12 +41,13 @@ def study(database: Database) -> optuna.Study:
     return made
 
 
-def agent(database: Database, study: optuna.Study, lease_seconds: float = 120.0) -> Books:
+def agent(
+    database: Database, study: optuna.Study, lease_seconds: float = 120.0, grace_renewals: float = 0.0
+) -> Books:
     stored = database.transaction(lambda c: c.execute(text("SELECT spec FROM hpo.studies")).scalar_one())
     spec = StudySpec.from_json(stored)
-    return Books(
-        database, study._study_id, "s", spec, 1, Retry(5.0, first_delay=0.01), LeaseTimes(lease_seconds)
-    )
+    times = LeaseTimes(lease_seconds, grace_renewals)
+    return Books(database, study._study_id, "s", spec, 1, Retry(5.0, first_delay=0.01), times)
 
 
 def claimed(books: Books) -> Claim:
@@ -226,14 +230,14 @@ def test_after_an_outage_others_get_the_time_to_renew(
     clock = 1000.0
     monkeypatch.setattr("hpo.books.time.monotonic", lambda: clock)
     claimed(agent(database, study))
-    books = agent(database, study)
+    books = agent(database, study, grace_renewals=2.0)
     books.standing()
     run_out(database)
     clock += 100.0
     assert books.standing().counts.running == 1, "it was away itself"
-    clock += 5.0
+    clock += 19.0
     assert books.standing().counts.running == 1
-    clock += 6.0
+    clock += 2.0
     assert books.standing().counts.running == 0
 
 
@@ -256,3 +260,52 @@ def test_away_between_an_epoch_and_its_report(
     with pytest.raises(LeaseLostError):
         slow.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.7}, 0.1)])
     assert states(study) == [TrialState.COMPLETE]
+
+
+def test_an_agent_that_starts_after_an_outage_lets_the_others_renew_first(
+    database: Database, study: optuna.Study
+) -> None:
+    first = agent(database, study)
+    claim = claimed(first)
+    run_out(database)
+    second = agent(database, study, grace_renewals=2.0)
+    assert second.standing().counts.running == 1, "the first may be about to renew"
+    database.transaction(lambda c: leases.renew(c, first.agent_id, 120.0))
+    train(first, claim)
+    assert states(study) == [TrialState.COMPLETE]
+
+
+def test_after_that_time_who_has_not_renewed_is_given_up(database: Database, study: optuna.Study) -> None:
+    claimed(agent(database, study))
+    run_out(database)
+    second = agent(database, study, lease_seconds=0.6, grace_renewals=2.0)
+    began = time.monotonic()
+    while second.standing().counts.running:
+        assert time.monotonic() - began < 30.0
+    assert time.monotonic() - began >= second.times.grace_seconds / 2
+
+
+def test_nobody_begins_a_trial_whose_checkpoints_are_being_removed(
+    database: Database, study: optuna.Study
+) -> None:
+    first, second = agent(database, study), agent(database, study)
+    claim = claimed(first)
+    touched: list[int] = []
+    assert not second.while_waiting(claim.token, lambda: touched.append(1)), "it is held"
+    first.release(claim.attempt_id)
+    began: list[Claim | NoWork] = []
+    beginner = threading.Thread(target=lambda: began.append(first.claim(0, "cpu:0")))
+
+    def remove() -> None:
+        beginner.start()
+        # It stands in line for the study's row, and has not got past it.
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while not database.transaction(lambda c: c.execute(text(waiting)).scalar_one()):
+            assert not began
+        touched.append(2)
+
+    assert second.while_waiting(claim.token, remove)
+    beginner.join(30.0)
+    assert touched == [2]
+    assert isinstance(began[0], Claim)
+    assert began[0].token == claim.token
