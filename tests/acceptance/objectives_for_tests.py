@@ -20,7 +20,7 @@ HIGH = float(os.environ.get("TEST_HIGH", "5"))
 """Upper end of x, to change a space between two launches."""
 LETTERS = os.environ.get("TEST_LETTERS", "ab")
 CHILDREN = Path(os.environ.get("TEST_CHILDREN", "children"))
-"""Where `Parent` writes which processes it has started."""
+"""Where `Parent` writes which processes it has started, and what `Stubborn` touches before it falls silent."""
 ILL = os.environ.get("TEST_ILL", "")
 """How every `Moody` trial ends that would have been fine: to break and mend it between two launches."""
 
@@ -132,4 +132,5 @@ class Stubborn(Counted):
 
     def misbehave(self, _params: Params, epoch: int) -> None:
         if epoch == 3:
+            CHILDREN.touch()
             ctypes.PyDLL(None).sleep(600)

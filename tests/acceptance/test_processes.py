@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import psutil
 import pytest
@@ -71,10 +70,7 @@ def test_children_end_with_a_killed_agent(service: Service) -> None:
 
 def test_a_trainer_that_lets_no_thread_run_ends_with_its_agent(service: Service) -> None:
     agent = launch(service, "Stubborn")
-    service.await_epoch(2)
-    (pid,) = service.trainers()
-    # Its one thread that runs sleeps in the kernel, in C.
-    service.await_(lambda: "nanosleep" in Path(f"/proc/{pid}/wchan").read_text())
+    service.await_((service.folder / "children").exists)
     agent.kill()
     service.await_(lambda: not living(service), timeout=10.0)
 
