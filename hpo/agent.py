@@ -16,6 +16,7 @@ from enum import IntEnum
 from functools import partial
 from pathlib import Path
 
+from hpo.ahead import Ahead, Prepared
 from hpo.attempt_logs import AttemptLog
 from hpo.books import Books, Standing
 from hpo.checkpoints import trial_folder
@@ -43,6 +44,9 @@ from hpo.spec import StudySpec
 from objectives.base import Params
 from storage.budget import Claim, NoWork
 from storage.leases import LeaseLostError
+
+NEXT = "next"
+"""The device of an attempt that was asked ahead and has no slot yet."""
 
 SIGTERM_SECONDS = 0.5
 """Where every process of a service is told to end, the agent may be told last."""
@@ -130,6 +134,7 @@ class Agent:
         self._began = time.monotonic()
         self._timeout_at = None if timeout_seconds is None else self._began + timeout_seconds
         self._jobs: dict[int, Job] = {}
+        self._ahead = Ahead()
         self._standing: Standing | None = None
         self._finished_before: int | None = None
         self._polled = self._swept = self._logged = self._weighed = 0.0
@@ -143,7 +148,9 @@ class Agent:
 
     def held(self) -> frozenset[int]:
         """The attempts this agent believes it holds; called from the lease keeper's thread."""
-        return frozenset(job.claim.attempt_id for job in list(self._jobs.values()))
+        jobs, spare = list(self._jobs.values()), self._ahead.spare
+        claims = [job.claim for job in jobs] + ([spare.claim] if spare is not None else [])
+        return frozenset(claim.attempt_id for claim in claims)
 
     def bound_logs(self) -> None:
         """Cut what running attempts have printed to size, while the database cannot take it."""
@@ -190,6 +197,7 @@ class Agent:
             if slot in self._jobs:
                 self._hear(slot, self._jobs[slot], event)
         self._end_hung(listened)
+        self._ask_ahead()
         self._progress.update(self._view())
         return False
 
@@ -294,8 +302,9 @@ class Agent:
         if not self._pool.ready or self._ending is not None or time.monotonic() < self._idle_until:
             return
         for slot in self._pool.free_slots():
-            if slot in self._jobs:
+            if slot in self._jobs or self._train_spare(slot):
                 continue
+            began = time.monotonic()
             claim = self._books.claim(slot, self._pool.devices[slot].name)
             self._spent = claim is NoWork.DONE
             if isinstance(claim, NoWork):
@@ -306,17 +315,43 @@ class Agent:
                 return
             # Lost while it was being sampled: whoever has it now sees to it.
             with suppress(LeaseLostError):
-                self._start(slot, claim)
+                self._train(slot, self._prepare(claim))
+                self._ahead.asked(time.monotonic() - began)
 
-    def _start(self, slot: int, claim: Claim) -> None:
-        folder = trial_folder(self._checkpoints, self._study, claim.token)
+    def _ask_ahead(self) -> None:
+        """Have the next trial ready when a slot falls free, if trials are so short that it matters."""
+        if self._ending is not None or self._paused or self._standing is None:
+            return
+        if len(self._jobs) < len(self._pool.devices) or not self._ahead.is_wanted(self._standing.counts):
+            return
+        began = time.monotonic()
+        claim = self._books.claim(len(self._pool.devices), NEXT)
+        if isinstance(claim, Claim):
+            with suppress(LeaseLostError):
+                self._ahead.spare = self._prepare(claim)
+                self._ahead.asked(time.monotonic() - began)
+
+    def _train_spare(self, slot: int) -> bool:
+        """Train in a free slot what was asked ahead, if anything was."""
+        spare = self._ahead.take()
+        if spare is None:
+            return False
+        self._train(slot, spare)
+        self._books.place(spare.claim.attempt_id, slot, self._pool.devices[slot].name)
+        return True
+
+    def _prepare(self, claim: Claim) -> Prepared:
         if claim.params is None:
             # Never trained: what lies there is of another database, whose shares had the same numbers.
-            folder.delete()
-        trial_id, number, params = self._books.sample(claim)
-        path = self._logs / f"trial-{number}-attempt-{claim.attempt_id}.log"
+            trial_folder(self._checkpoints, self._study, claim.token).delete()
+        return Prepared(claim, *self._books.sample(claim))
+
+    def _train(self, slot: int, prepared: Prepared) -> None:
+        claim, params = prepared.claim, prepared.params
+        folder = trial_folder(self._checkpoints, self._study, claim.token)
+        path = self._logs / f"trial-{prepared.number}-attempt-{claim.attempt_id}.log"
         log = AttemptLog(path, partial(self._books.keep_log, claim.attempt_id))
-        job = self._jobs[slot] = Job(claim, trial_id, number, params, log)
+        job = self._jobs[slot] = Job(claim, prepared.trial_id, prepared.number, params, log)
         self._pool.start(
             slot,
             Start(
@@ -388,6 +423,10 @@ class Agent:
             # What stands for its last epoch was reported by an earlier attempt, on another machine perhaps.
             finished = replace(finished, outcome="diverged", error=f"{self._spec.metric} is not finite")
         value = job.value if finished.outcome in ("complete", "pruned") else None
+        self._ahead.trained(time.monotonic() - job.began)
+        if self._ending is None and not self._paused and slot not in self._pool.busy:
+            # The slot first, the books after.
+            self._train_spare(slot)
         self._books.settle(job.claim.attempt_id, finished.outcome, value, finished.error, finished.traceback)
         self._drop(slot, job)
         trial_folder(self._checkpoints, self._study, job.claim.token).delete()
@@ -457,12 +496,15 @@ class Agent:
 
     def _drop_fenced(self) -> None:
         fenced = self._keeper.fenced()
+        if self._ahead.spare is not None and self._ahead.spare.claim.attempt_id in fenced:
+            self._ahead.take()
         for slot, job in list(self._jobs.items()):
             if job.claim.attempt_id in fenced:
                 self._fenced(slot, job)
 
     def _fenced(self, slot: int, job: Job) -> None:
-        self._pool.kill(slot)
+        if self._jobs.get(slot) is job:
+            self._pool.kill(slot)
         self._drop(slot, job)
         self._progress.say(f"trial {job.number} is trained by another agent now: this attempt was ended")
 
@@ -488,7 +530,9 @@ class Agent:
     def _drop(self, slot: int, job: Job) -> None:
         """The attempt has ended: nothing of it stays here but what is in the database."""
         self._idle_until = 0.0
-        self._jobs.pop(slot, None)
+        # The slot may have the next trial already.
+        if self._jobs.get(slot) is job:
+            del self._jobs[slot]
         job.log.close()
 
     def _abandon_all(self) -> None:
@@ -498,8 +542,8 @@ class Agent:
         # Where the database is away, the leases run out instead.
         with suppress(HpoError):
             # All leases before any log: time may be short.
-            for job in self._jobs.values():
-                self._books.release(job.claim.attempt_id)
+            for attempt_id in self.held():
+                self._books.release(attempt_id)
             for slot, job in list(self._jobs.items()):
                 self._drop(slot, job)
         self._jobs.clear()

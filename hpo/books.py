@@ -109,6 +109,10 @@ class Books:
         self._write(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, params))
         return trial_id, number, params
 
+    def place(self, attempt_id: int, slot: int, device: str) -> None:
+        """Note in which slot an attempt is trained that was asked ahead of any."""
+        self._write(lambda c: leases.place(c, attempt_id, slot, device))
+
     def begin(self, attempt_id: int, pid: int, resumed_from: int) -> None:
         """Note that an attempt's trainer runs."""
         self._write(lambda c: leases.begin(c, attempt_id, pid, resumed_from))

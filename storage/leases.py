@@ -189,6 +189,14 @@ def attach(
     )
 
 
+def place(connection: Connection, attempt_id: int, slot: int, device: str) -> None:
+    """Move an attempt to a slot; one that has been ended by others stays as it is."""
+    connection.execute(
+        text("UPDATE hpo.attempts SET slot = :s, device = :d WHERE attempt_id = :a AND ended_at IS NULL"),
+        {"a": attempt_id, "s": slot, "d": device},
+    )
+
+
 def begin(connection: Connection, attempt_id: int, pid: int, resumed_from: int) -> None:
     """Note the trainer of an attempt and the checkpoint it continues."""
     guard(connection, attempt_id)
