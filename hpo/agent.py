@@ -11,17 +11,16 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from functools import partial
-from pathlib import Path
 
+from hpo import broken
 from hpo.ahead import Ahead, Prepared
-from hpo.attempt_logs import AttemptLog
 from hpo.books import Books, Standing
-from hpo.checkpoints import trial_folder
-from hpo.errors import DiskFullError, HpoError, ObjectiveFailedError
+from hpo.errors import DiskFullError, HpoError
+from hpo.housekeeping import Housekeeping
 from hpo.interruption import Interruption
+from hpo.job import Job
 from hpo.lease_keeper import LeaseKeeper
 from hpo.messages import (
     Epoch,
@@ -39,10 +38,8 @@ from hpo.messages import (
 )
 from hpo.pool import Died, TrainerPool
 from hpo.progress import Progress, SlotView, TrialEnd, View
-from hpo.quota import enforce_quota
 from hpo.spec import StudySpec
-from objectives.base import Params
-from storage.budget import Claim, NoWork
+from storage.budget import FINISHED, Claim, NoWork
 from storage.leases import LeaseLostError
 
 NEXT = "next"
@@ -50,9 +47,6 @@ NEXT = "next"
 
 SIGTERM_SECONDS = 0.5
 """Where every process of a service is told to end, the agent may be told last."""
-
-SAME_BUG = 3
-"""Trials that fail of one bug, before any has finished, after which the launch stops."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +63,6 @@ class AgentTimes:
     """After SIGTERM or `hpo stop`: containers are killed after 10 s, and giving all back takes time too."""
     hung_seconds: float = 1800.0
     """Without a word from a trainer, after which it is killed."""
-    log_seconds: float = 2.0
-    """Between two looks at what running attempts have printed."""
-    quota_seconds: float = 5.0
-    """Between two looks at how much the checkpoints take."""
 
 
 class Ending(IntEnum):
@@ -80,26 +70,6 @@ class Ending(IntEnum):
 
     DONE = 0
     INTERRUPTED = 130
-
-
-@dataclass
-class Job:
-    """A trial that is being trained in a slot."""
-
-    claim: Claim
-    trial_id: int
-    number: int
-    params: Params
-    log: AttemptLog
-    began: float = field(default_factory=time.monotonic)
-    heard: float = field(default_factory=time.monotonic)
-    started: bool = False
-    """Whether its trainer has said so; else it may still wait for a template."""
-    epoch: int = 0
-    fraction: float = 0.0
-    value: float | None = None
-    images_per_second: float | None = None
-    yielding: bool = False
 
 
 class Agent:
@@ -113,8 +83,7 @@ class Agent:
         pool: TrainerPool,
         keeper: LeaseKeeper,
         progress: Progress,
-        checkpoints: Path,
-        logs: Path,
+        files: Housekeeping,
         times: AgentTimes,
         interruption: Interruption,
         timeout_seconds: float | None = None,
@@ -126,8 +95,7 @@ class Agent:
         self._pool = pool
         self._keeper = keeper
         self._progress = progress
-        self._checkpoints = checkpoints
-        self._logs = logs
+        self._files = files
         self._times = times
         self._interruption = interruption
         self._memory_bytes = memory_bytes
@@ -137,13 +105,12 @@ class Agent:
         self._ahead = Ahead()
         self._standing: Standing | None = None
         self._finished_before: int | None = None
-        self._polled = self._swept = self._logged = self._weighed = 0.0
+        self._polled = self._swept = 0.0
         self._ending: Ending | None = None
         self._deadline = 0.0
         self._paused = False
         self._spent = False
         self._idle_until = 0.0
-        self._over_quota = False
         self._stopping_error: HpoError | None = None
 
     def held(self) -> frozenset[int]:
@@ -177,7 +144,7 @@ class Agent:
         """One round of the loop; True when the agent is done."""
         self._heed_signals()
         self._poll()
-        self._tend_files()
+        self._files.tend(job.log for job in self._jobs.values())
         self._drop_fenced()
         if self._ending is not None:
             if self._jobs and time.monotonic() < self._deadline:
@@ -189,7 +156,7 @@ class Agent:
             if self._spent and not self._jobs:
                 # No agent may come after this one, so nothing is left to it.
                 self._books.sweep(0.0)
-                self._tidy_checkpoints()
+                self._files.tidy()
                 return True
         events = self._pool.wait(0.2)
         listened = time.monotonic()
@@ -231,8 +198,8 @@ class Agent:
         now = time.monotonic()
         if now - self._swept >= self._times.sweep_seconds or not self._swept:
             self._swept = now
-            self._keep_logs_of(self._books.sweep())
-            self._tidy_checkpoints()
+            self._files.keep_logs_of(self._books.sweep())
+            self._files.tidy()
         if now - self._polled < self._times.poll_seconds and self._polled:
             return
         self._polled = now
@@ -252,39 +219,6 @@ class Agent:
                 self._pool.send(slot, Hold() if self._paused else Resume())
             for job in self._jobs.values():
                 job.heard = now
-
-    def _tend_files(self) -> None:
-        """Keep logs where all can read them, and checkpoints within their quota."""
-        now = time.monotonic()
-        if now - self._logged >= self._times.log_seconds:
-            self._logged = now
-            for job in self._jobs.values():
-                job.log.ship()
-        if self._spec.checkpoint_quota_bytes is not None and now - self._weighed >= self._times.quota_seconds:
-            self._tidy_checkpoints()
-
-    def _tidy_checkpoints(self) -> None:
-        """Remove those of finished trials, and more where the study has a quota."""
-        self._weighed = time.monotonic()
-        quota = self._spec.checkpoint_quota_bytes
-        report = enforce_quota(
-            self._checkpoints, self._study, quota, self._books.open_tokens, self._books.while_waiting
-        )
-        if quota is None:
-            return
-        if report.used_bytes > quota and not self._over_quota:
-            self._progress.say(
-                f"the newest checkpoints of running trials alone take {report.used_bytes} bytes,"
-                f" more than --checkpoint-quota {quota}"
-            )
-        self._over_quota = report.used_bytes > quota
-
-    def _keep_logs_of(self, attempts: frozenset[int]) -> None:
-        """What attempts of agents that died here had printed last."""
-        for path in self._logs.glob("trial-*-attempt-*.log"):
-            attempt = path.stem.rpartition("-")[2]
-            if attempt.isdecimal() and int(attempt) in attempts:
-                AttemptLog(path, partial(self._books.keep_log, int(attempt))).close()
 
     def _yield_all(self) -> None:
         for slot, job in list(self._jobs.items()):
@@ -343,14 +277,12 @@ class Agent:
     def _prepare(self, claim: Claim) -> Prepared:
         if claim.params is None:
             # Never trained: what lies there is of another database, whose shares had the same numbers.
-            trial_folder(self._checkpoints, self._study, claim.token).delete()
+            self._files.checkpoints_of(claim.token).delete()
         return Prepared(claim, *self._books.sample(claim))
 
     def _train(self, slot: int, prepared: Prepared) -> None:
         claim, params = prepared.claim, prepared.params
-        folder = trial_folder(self._checkpoints, self._study, claim.token)
-        path = self._logs / f"trial-{prepared.number}-attempt-{claim.attempt_id}.log"
-        log = AttemptLog(path, partial(self._books.keep_log, claim.attempt_id))
+        log = self._files.log_of(prepared.number, claim.attempt_id)
         job = self._jobs[slot] = Job(claim, prepared.trial_id, prepared.number, params, log)
         self._pool.start(
             slot,
@@ -360,8 +292,8 @@ class Agent:
                 epochs=self._spec.epochs,
                 metric=self._spec.metric,
                 device=self._pool.devices[slot],
-                checkpoints=str(folder.path),
-                log=str(path),
+                checkpoints=str(self._files.checkpoints_of(claim.token).path),
+                log=str(log.path),
                 memory_bytes=self._memory_bytes,
             ),
         )
@@ -378,9 +310,8 @@ class Agent:
                     self._books.begin(job.claim.attempt_id, pid, resumed_from)
                     # Epochs of the checkpoint that a dead agent had not reported yet.
                     self._record(job, history)
-                case Tick(epoch, fraction, images_per_second):
-                    job.epoch, job.fraction = epoch - 1, fraction
-                    job.images_per_second = images_per_second
+                case Tick():
+                    job.tick(event)
                 case Epoch(record):
                     self._epoch(slot, job, record)
                 case Finished():
@@ -423,13 +354,14 @@ class Agent:
             # What stands for its last epoch was reported by an earlier attempt, on another machine perhaps.
             finished = replace(finished, outcome="diverged", error=f"{self._spec.metric} is not finite")
         value = job.value if finished.outcome in ("complete", "pruned") else None
-        self._ahead.trained(time.monotonic() - job.began)
+        if finished.outcome in FINISHED:
+            self._ahead.trained(time.monotonic() - job.began)
         if self._ending is None and not self._paused and slot not in self._pool.busy:
             # The slot first, the books after.
             self._train_spare(slot)
         self._books.settle(job.claim.attempt_id, finished.outcome, value, finished.error, finished.traceback)
         self._drop(slot, job)
-        trial_folder(self._checkpoints, self._study, job.claim.token).delete()
+        self._files.checkpoints_of(job.claim.token).delete()
         self._polled = 0.0
         self._tell_user(job, finished.outcome, value, finished.error)
         if finished.outcome == "bug":
@@ -474,23 +406,10 @@ class Agent:
 
     def _consider_bugs(self) -> None:
         """Stop early where the objective itself is broken, or where nothing ever finishes."""
-        most = min(SAME_BUG, self._spec.max_failed)
-        bug = self._books.same_bug(most)
-        if bug is not None:
-            error, traceback = bug
-            message = (
-                f"the first {most} trials all failed with {error}: mend the objective and run the same"
-                f" command again (hpo trials --study {self._study} lists them)"
-            )
-            self._end(Ending.DONE, 0.0, ObjectiveFailedError(message, traceback))
-            return
-        failed, error = self._books.failed()
-        if failed >= self._spec.max_failed:
-            message = (
-                f"{failed} trials have failed (--max-failed {self._spec.max_failed}), the last with: {error};"
-                f" hpo trials --study {self._study} lists them"
-            )
-            self._end(Ending.DONE, self._times.stop_grace_seconds, ObjectiveFailedError(message))
+        if error := broken.same_bug(self._books, self._study, self._spec.max_failed):
+            self._end(Ending.DONE, 0.0, error)
+        elif error := broken.too_many(self._books, self._study, self._spec.max_failed):
+            self._end(Ending.DONE, self._times.stop_grace_seconds, error)
 
     # What goes wrong.
 
@@ -567,11 +486,7 @@ class Agent:
         slots = [
             SlotView(device.name, None, note=waiting)
             if slot not in self._jobs
-            else _slot_view(device.name, self._jobs[slot], self._spec.epochs)
+            else self._jobs[slot].view(device.name, self._spec.epochs)
             for slot, device in enumerate(self._pool.devices)
         ]
         return View(self._study, self._spec.metric, standing.counts, standing.best, slots, elapsed, eta, note)
-
-
-def _slot_view(device: str, job: Job, epochs: int) -> SlotView:
-    return SlotView(device, job.number, job.epoch, epochs, job.fraction, job.value, job.images_per_second)

@@ -41,7 +41,7 @@ class Ahead:
         self._asking = _moved(self._asking, seconds)
 
     def trained(self, seconds: float) -> None:
-        """Learn how long a trial kept its slot."""
+        """Learn how long a trial kept its slot that has finished: one that failed says nothing of the next."""
         self._training = _moved(self._training, seconds)
 
     def is_wanted(self, counts: Counts) -> bool:

@@ -14,6 +14,7 @@ from hpo.books import Books
 from hpo.checkpoints import check_writable
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError
+from hpo.housekeeping import Housekeeping
 from hpo.interruption import Interruption
 from hpo.last_resort import ending_in_time
 from hpo.lease_keeper import LeaseKeeper
@@ -114,6 +115,14 @@ def _run(
         on_wait=_Outages(progress, lambda: agent.bound_logs() if agent is not None else None),
     )
     books = Books(database, study.study_id, study.name, study.spec, len(pool.devices), retry, times)
+    files = Housekeeping(
+        study.name,
+        books,
+        progress,
+        settings.checkpoints,
+        settings.home / "logs" / study.name,
+        study.spec.checkpoint_quota_bytes,
+    )
     keeper = LeaseKeeper(
         database, books.agent_id, times, lambda: agent.held() if agent is not None else frozenset()
     )
@@ -124,8 +133,7 @@ def _run(
         pool,
         keeper,
         progress,
-        settings.checkpoints,
-        settings.home / "logs" / study.name,
+        files,
         AgentTimes(hung_seconds=options.hung_seconds),
         interruption,
         timeout_seconds,
