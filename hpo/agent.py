@@ -277,7 +277,8 @@ class Agent:
     def _prepare(self, claim: Claim) -> Prepared:
         if claim.params is None:
             # Never trained: what lies there is of another database, whose shares had the same numbers.
-            self._files.checkpoints_of(claim.token).delete()
+            folder = self._files.checkpoints_of(claim.token)
+            self._books.while_held(claim.attempt_id, folder.delete)
         return Prepared(claim, *self._books.sample(claim))
 
     def _train(self, slot: int, prepared: Prepared) -> None:
@@ -318,8 +319,8 @@ class Agent:
                     self._finished(slot, job, event)
                 case Died():
                     self._died(slot, job, event)
-        except LeaseLostError:
-            self._fenced(slot, job)
+        except LeaseLostError as exc:
+            self._fenced(slot, job, str(exc))
 
     def _record(self, job: Job, records: Sequence[EpochRecord]) -> None:
         if not records:
@@ -421,11 +422,12 @@ class Agent:
             if job.claim.attempt_id in fenced:
                 self._fenced(slot, job)
 
-    def _fenced(self, slot: int, job: Job) -> None:
+    def _fenced(self, slot: int, job: Job, why: str = "") -> None:
         if self._jobs.get(slot) is job:
             self._pool.kill(slot)
         self._drop(slot, job)
-        self._progress.say(f"trial {job.number} is trained by another agent now: this attempt was ended")
+        why = why or f"trial {job.number} is trained by another agent now"
+        self._progress.say(f"{why}: this attempt was ended")
 
     def _end_hung(self, listened: float) -> None:
         """Kill who had said nothing for too long when we last listened: before, we may have been kept from it."""

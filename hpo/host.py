@@ -47,7 +47,7 @@ def _started(pid: int) -> str:
     """When a process started, in words that do not change when the host's clock is set."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return f"{psutil.Process(pid).create_time():.2f}"
     # Field 22, in ticks since the boot; psutil adds the time of the boot, which moves with the clock.
     return stat.rpartition(")")[2].split()[19]

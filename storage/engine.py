@@ -17,7 +17,7 @@ from hpo.errors import StorageUnreachableError, StorageUrlError
 from storage.connection import REMEDY, engine_options, full_url, parse_url, shown_url, target, without_secrets
 from storage.migrate import migrate as migrate_schema
 from storage.migrate import optuna_storage
-from storage.retry import Retry, is_hopeless, is_transient, short_reason
+from storage.retry import READ_ONLY, Retry, is_hopeless, is_transient, short_reason, sqlstate
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -82,6 +82,10 @@ class Database:
             except Exception as error:
                 if self._server is not None and is_transient(error):
                     self._server.ensure_running()
+                if sqlstate(error) == READ_ONLY:
+                    # The next connection may lead to the server that took over.
+                    for engine in self._engines():
+                        engine.dispose()
                 raise
 
         return (retry or Retry())(once)
@@ -90,12 +94,15 @@ class Database:
         """Close all connections, and stop the embedded server if nobody else uses it."""
         if "optuna" in self.__dict__:
             self.optuna.remove_session()
-            backend = getattr(self.optuna, "_backend", None)
-            if backend is not None:
-                backend.engine.dispose()
-        self.engine.dispose()
+        for engine in self._engines():
+            engine.dispose()
         if self._server is not None:
             self._server.close()
+
+    def _engines(self) -> list[Engine]:
+        """Ours, and Optuna's once it is in use."""
+        backend = getattr(self.__dict__.get("optuna"), "_backend", None)
+        return [self.engine, *([backend.engine] if backend is not None else [])]
 
     def __enter__(self) -> Database:
         return self

@@ -17,12 +17,14 @@ from hpo.errors import DiskFullError, StorageUnreachableError
 
 T = TypeVar("T")
 
+READ_ONLY = "25006"
+"""Of a standby: another server becomes, or has become, the one to write to."""
 _DISK_FULL = "53100"
 _DATABASE_DROPPED = "57P04"
 # Classes: connection lost, rolled back (serialization, deadlock), no resources, operator's action.
 _TRANSIENT_CLASSES = ("08", "40", "53", "57")
-# Lock not available; idle in transaction for too long, and a transaction that took too long.
-_TRANSIENT_CODES = {"55P03", "25P03", "25P04"}
+# Lock not available; idle in transaction for too long; a transaction that took too long; a standby.
+_TRANSIENT_CODES = {"55P03", "25P03", "25P04", READ_ONLY}
 # Errors while connecting carry no code, only words; these ones do not pass by themselves.
 _HOPELESS_WORDS = (
     "authentication failed",

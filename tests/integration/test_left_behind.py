@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from sqlalchemy import insert, text
 from sqlalchemy.exc import OperationalError
 
-from hpo.books import Books
+from hpo.books import Books, TrialClosedError
 from hpo.messages import EpochRecord
 from hpo.spec import StudySpec
 from storage import leases
@@ -228,7 +228,7 @@ def test_after_an_outage_others_get_the_time_to_renew(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = 1000.0
-    monkeypatch.setattr("hpo.books.time.monotonic", lambda: clock)
+    monkeypatch.setattr("hpo.overdue.time.monotonic", lambda: clock)
     claimed(agent(database, study))
     books = agent(database, study, grace_renewals=2.0)
     books.standing()
@@ -309,3 +309,78 @@ def test_nobody_begins_a_trial_whose_checkpoints_are_being_removed(
     assert touched == [2]
     assert isinstance(began[0], Claim)
     assert began[0].token == claim.token
+
+
+def shifted(database: Database, seconds: int) -> None:
+    """The database's clock is set: all leases end that much earlier by it."""
+    sql = "UPDATE hpo.attempts SET lease_until = lease_until - :s * interval '1 s' WHERE ended_at IS NULL"
+    database.transaction(lambda c: c.execute(text(sql), {"s": seconds}))
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_jump_of_the_databases_clock_costs_no_live_attempt(
+    database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    clock = 1000.0
+    monkeypatch.setattr("hpo.overdue.time.monotonic", lambda: clock)
+    first = agent(database, study, grace_renewals=2.0)
+    second = agent(database, study, grace_renewals=2.0)
+    claimed(first)
+    assert second.standing().counts.running == 1
+    shifted(database, seconds)
+    for _ in range(60):
+        clock += 1.0
+        if clock % 10 == 0:
+            database.transaction(lambda c: leases.renew(c, first.agent_id, 120.0))
+        assert second.standing().counts.running == 1
+    # And now it is killed.
+    shifted(database, seconds)
+    for _ in range(60):
+        clock += 1.0
+        second.standing()
+    assert second.standing().counts.running == 0
+
+
+def test_a_trial_closed_with_plain_optuna_is_failed_and_another_takes_its_place(
+    database: Database, study: optuna.Study
+) -> None:
+    books = agent(database, study)
+    claim = claimed(books)
+    trial_id, number, _ = books.sample(claim)
+    study.tell(number, state=TrialState.FAIL)
+    with pytest.raises(TrialClosedError, match="closed by somebody else"):
+        books.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)])
+    again = claimed(books)
+    assert again.token != claim.token
+    train(books, again)
+    assert books.claim(0, "cpu:0") is NoWork.DONE
+    assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_a_trial_closed_before_it_was_sampled_is_failed_too(database: Database, study: optuna.Study) -> None:
+    books = agent(database, study)
+    claim = claimed(books)
+    trial_id, number = books._search.create(claim)
+    database.transaction(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
+    study.tell(number, state=TrialState.FAIL)
+    with pytest.raises(TrialClosedError):
+        books.sample(claimed(books))
+    train(books, claimed(books))
+    assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_killed_while_sampling_one_of_two_creations(database: Database, study: optuna.Study) -> None:
+    """The trial that the share knows is gone on with, not the first that was made for it."""
+    first = agent(database, study)
+    claim = claimed(first)
+    first._search.create(claim)
+    trial_id, number = first._search.create(claim)
+    database.transaction(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
+    first.release(claim.attempt_id)
+
+    second = agent(database, study)
+    second.sweep(0.0)
+    assert states(study) == [TrialState.FAIL, TrialState.RUNNING]
+    train(second, claimed(second))
+    assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]
+    assert database.transaction(lambda c: c.execute(text("SELECT number FROM hpo.trials")).scalar_one()) == 1

@@ -26,6 +26,7 @@ from storage import budget, leases
 from storage.budget import FAILED, FINISHED, Claim, NoWork
 from storage.engine import Database, open_database
 from storage.leases import LeaseLostError
+from tests.integration.storage.ledger import reap_all
 
 T = TypeVar("T")
 
@@ -162,7 +163,7 @@ class Ledger(RuleBasedStateMachine):
         if claim is None:
             return
         self.run_out(claim)
-        self.do(lambda c: leases.reap(c, 1, MAX_LOST), twice=True)
+        self.do(lambda c: reap_all(c, 1, MAX_LOST, LEASE), twice=True)
         self.note_lost(claim)
 
     def run_out(self, claim: Claim) -> None:
@@ -192,7 +193,7 @@ class Ledger(RuleBasedStateMachine):
             "settle": lambda c: leases.settle(c, claim.attempt_id, "complete", 0.5),
             "lose": lambda c: leases.lose(c, claim.attempt_id, "killed", MAX_LOST),
             "release": lambda c: leases.release(c, claim.attempt_id),
-            "expire": lambda c: leases.reap(c, 1, MAX_LOST),
+            "expire": lambda c: reap_all(c, 1, MAX_LOST, LEASE),
         }
         if "expire" in others:
             self.run_out(claim)
@@ -225,10 +226,12 @@ class Ledger(RuleBasedStateMachine):
         held = self.do(lambda c: leases.renew(c, agent, LEASE))
         assert held <= set(self.live)
 
-    @rule(more=st.just(1))
-    def extend(self, more: int) -> None:
-        self.trials += more
-        self.do(lambda c: budget.set_budget(c, 1, self.trials))
+    @rule(trials=st.integers(1, 8), twice=st.booleans())
+    def resize(self, trials: int, twice: bool) -> None:
+        """Smaller, too; but what has begun is finished."""
+        self.do(lambda c: budget.set_budget(c, 1, trials), twice)
+        counts = self.do(lambda c: budget.count(c, 1))
+        self.trials = max(trials, counts.finished + counts.running + counts.waiting)
 
     @invariant()
     def books_balance(self) -> None:
