@@ -17,7 +17,7 @@ from enum import IntEnum
 from hpo import broken
 from hpo.ahead import Ahead, Prepared
 from hpo.books import Books, Standing
-from hpo.errors import DiskFullError, HpoError
+from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError
 from hpo.housekeeping import Housekeeping
 from hpo.interruption import Interruption
 from hpo.job import Job
@@ -26,7 +26,6 @@ from hpo.messages import (
     Epoch,
     EpochRecord,
     Finished,
-    FromTrainer,
     Go,
     Hold,
     Prune,
@@ -36,7 +35,7 @@ from hpo.messages import (
     Tick,
     Yield,
 )
-from hpo.pool import Died, TrainerPool
+from hpo.pool import Died, Event, TrainerPool, Unborn
 from hpo.progress import Progress, SlotView, TrialEnd, View
 from hpo.spec import StudySpec
 from storage.budget import FINISHED, Claim, NoWork
@@ -44,6 +43,9 @@ from storage.leases import LeaseLostError
 
 NEXT = "next"
 """The device of an attempt that was asked ahead and has no slot yet."""
+
+UNBORN_SECONDS = 3.0
+"""Before a trainer is asked for again, when none could be made."""
 
 SIGTERM_SECONDS = 0.5
 """Where every process of a service is told to end, the agent may be told last."""
@@ -134,6 +136,11 @@ class Agent:
         try:
             while not self._turn():
                 pass
+        except ObjectiveBrokenError:
+            # A signal to all processes of a service ends the template too, and its end is what we saw first.
+            if not self._interruption.terminated:
+                raise
+            self._end(Ending.INTERRUPTED, 0.0)
         finally:
             self._abandon_all()
         if self._stopping_error is not None:
@@ -158,6 +165,7 @@ class Agent:
                 self._books.sweep(0.0)
                 self._files.tidy()
                 return True
+        self._pool.check_loading(self._times.hung_seconds)
         events = self._pool.wait(0.2)
         listened = time.monotonic()
         for slot, event in events:
@@ -302,7 +310,7 @@ class Agent:
 
     # What trainers say.
 
-    def _hear(self, slot: int, job: Job, event: FromTrainer | Died) -> None:
+    def _hear(self, slot: int, job: Job, event: Event) -> None:
         job.heard = time.monotonic()
         try:
             match event:
@@ -319,6 +327,8 @@ class Agent:
                     self._finished(slot, job, event)
                 case Died():
                     self._died(slot, job, event)
+                case Unborn(reason):
+                    self._unborn(slot, job, reason)
         except LeaseLostError as exc:
             self._fenced(slot, job, str(exc))
 
@@ -379,6 +389,13 @@ class Agent:
         # Keras's backend crashes where it is refused memory; under a limit that is the likely cause.
         refused = death.crashed and self._memory_bytes is not None
         self._lose(slot, job, death.reason, "oom" if refused else "lost")
+
+    def _unborn(self, slot: int, job: Job, reason: str) -> None:
+        """Nothing that the trial is to blame for: it is given back, and asked for again a little later."""
+        self._books.release(job.claim.attempt_id)
+        self._drop(slot, job)
+        self._idle_until = time.monotonic() + UNBORN_SECONDS
+        self._progress.say(f"no process was to be had for trial {job.number} ({reason}): it is tried again")
 
     def _await_sigterm(self) -> None:
         """Our own may come a moment after the trainer's, where all processes are told to end."""

@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class Interruption:
-    """Ctrl-C and SIGTERM from when it is entered until it is left; for the main thread."""
+    """Ctrl-C, SIGTERM and SIGHUP (the terminal is gone) while it is entered; for the main thread."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
@@ -20,7 +20,9 @@ class Interruption:
         self._heeded = False
 
     def __enter__(self) -> Interruption:
-        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        # What is ignored stays so: nohup has a command outlive its terminal.
+        heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._handle) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -29,8 +31,8 @@ class Interruption:
 
     @property
     def terminated(self) -> bool:
-        """Whether one of them was a SIGTERM: what is to be kept must be kept within seconds."""
-        return signal.SIGTERM in self.received
+        """Whether one of them was a SIGTERM or a SIGHUP: what is to be kept must be kept within seconds."""
+        return not {signal.SIGTERM, signal.SIGHUP}.isdisjoint(self.received)
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
@@ -56,4 +58,4 @@ class Interruption:
             raise KeyboardInterrupt
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

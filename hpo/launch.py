@@ -51,7 +51,7 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         reference = _reference(request, existing)
         data = enroll.data_options(request, existing)
         with _pool(reference, data_dir_of(settings, data), request.study, request.workers, settings) as pool:
-            description = pool.describe(interruption.check)
+            description = pool.describe(_patience(interruption, pool, request.agent))
             study = enroll.enroll(database, request, reference, description, existing)
             return _run(database, study, pool, settings, request.agent, interruption, request.timeout_seconds)
 
@@ -71,7 +71,7 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         spec = existing.spec
         data = data_dir_of(settings, spec.data)
         with _pool(spec.objective, data, study, slots, settings) as pool:
-            pool.describe(interruption.check)
+            pool.describe(_patience(interruption, pool, options))
             return _run(database, existing, pool, settings, options, interruption)
 
 
@@ -92,6 +92,16 @@ def _pool(
     devices = plan_slots(workers, usable_cores(), visible_gpus())
     log = settings.home / "logs" / study / f"template-{os.getpid()}.log"
     return TrainerPool(Load(reference, data, final=False), devices, log)
+
+
+def _patience(interruption: Interruption, pool: TrainerPool, options: AgentOptions) -> Callable[[], None]:
+    """What ends the wait for an objective that is being loaded."""
+
+    def check() -> None:
+        interruption.check()
+        pool.check_loading(options.hung_seconds)
+
+    return check
 
 
 def _run(
@@ -141,7 +151,7 @@ def _run(
     )
     keeper.start()
     try:
-        with interruption.heeded():
+        with interruption.heeded(), database.unsilenced():
             ending = agent.run()
     finally:
         progress.close()

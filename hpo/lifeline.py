@@ -6,6 +6,7 @@ thread run. Here the kernel itself sends a deadly signal when the last writer of
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import select
@@ -13,11 +14,22 @@ import signal
 import sys
 from contextlib import suppress
 
+_PR_SET_CHILD_SUBREAPER = 36
+
 
 def kill_group(pid: int) -> None:
     """Kill the process group that a process leads; nothing happens where there is none."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Have this process inherit what its children leave behind, so that it can be waited for.
+
+    Else it goes to process 1, which in many containers is the agent, and waits for nobody. Linux only.
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def arm(read_end: int) -> None:

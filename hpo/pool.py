@@ -35,6 +35,7 @@ from hpo.messages import (
     Forked,
     FromTrainer,
     Load,
+    NotForked,
     Ready,
     Start,
     Started,
@@ -56,6 +57,13 @@ WATCH_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
+class Unborn:
+    """No trainer was made: its template died, or the host has no room for another process."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Died:
     """A trainer ended without saying how."""
 
@@ -72,6 +80,9 @@ class Died:
     def terminated(self) -> bool:
         """Perhaps by a SIGTERM to all processes of a service."""
         return self.status in (None, -signal.SIGTERM)
+
+
+Event = FromTrainer | Died | Unborn
 
 
 @dataclass
@@ -100,12 +111,13 @@ class TrainerPool:
         self._template: Connection | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
+        self._loading_since = time.monotonic()
         self._deaths = 0
         self._serials = count()
         self._trainers: dict[int, _Trainer] = {}
         # Given up before their process ids were known.
         self._unborn: set[int] = set()
-        self._events: deque[tuple[int, FromTrainer | Died]] = deque()
+        self._events: deque[tuple[int, Event]] = deque()
         self._description: Description | None = None
         self._failed = False
         # Only this process holds the end that is never written to: see `hpo.lifeline`.
@@ -150,6 +162,19 @@ class TrainerPool:
             self._poll(WATCH_SECONDS)
         return self._description
 
+    def check_loading(self, limit: float) -> None:
+        """Give up a template that has been loading for more than so many seconds.
+
+        Raises:
+            ObjectiveBrokenError: it has.
+        """
+        if not self._ready and time.monotonic() - self._loading_since > limit:
+            self._failed = True
+            raise ObjectiveBrokenError(
+                f"{self._load.objective} and its data were not loaded within {limit:.0f} s: see {self._log},"
+                " or allow more with --hung-after"
+            )
+
     def start(self, slot: int, start: Start) -> None:
         """Fork a trainer into a free slot and hand it its attempt."""
         ours, theirs = Pipe()
@@ -189,7 +214,7 @@ class TrainerPool:
             kill_group(trainer.pid)
         trainer.connection.close()
 
-    def wait(self, timeout: float) -> list[tuple[int, FromTrainer | Died]]:
+    def wait(self, timeout: float) -> list[tuple[int, Event]]:
         """What trainers have said since the last call, waiting up to `timeout` seconds for the first.
 
         Raises:
@@ -233,7 +258,7 @@ class TrainerPool:
                 start_new_session=True,
             )
         theirs.close()
-        self._template, self._ready = ours, False
+        self._template, self._ready, self._loading_since = ours, False, time.monotonic()
         ours.send(self._load)
 
     def _request(self, fork: Fork, theirs: Connection) -> None:
@@ -295,6 +320,11 @@ class TrainerPool:
                 for trainer in self._trainers.values():
                     if trainer.serial == serial:
                         trainer.pid = pid
+            case NotForked(serial, reason):
+                self._unborn.discard(serial)
+                for slot, trainer in list(self._trainers.items()):
+                    if trainer.serial == serial:
+                        self._give_up(slot, Unborn(reason))
             case Exited(pid, status):
                 for slot, trainer in list(self._trainers.items()):
                     if trainer.pid == pid:
@@ -314,6 +344,9 @@ class TrainerPool:
         self._failed = True
         self._deaths += 1
         if self._deaths >= MAX_TEMPLATE_DEATHS or (not was_ready and self._description is None):
+            if status == -signal.SIGTERM:
+                # Sent to every process of a service: our own comes in a moment, and says more.
+                time.sleep(STATUS_SECONDS)
             how = f"signal {-status}" if status is not None and status < 0 else f"exit code {status}"
             raise ObjectiveBrokenError(
                 f"the process that loads {self._load.objective} ended ({how}) before it could train:"
@@ -349,17 +382,28 @@ class TrainerPool:
         with suppress(EOFError, OSError):
             while slot in self._trainers and trainer.closed_at is None and trainer.connection.poll(0):
                 self._hear_trainer(slot, trainer)
-        if self._trainers.get(slot) is trainer:
-            self._events.append((slot, Died(_how_it_ended(trainer.status), trainer.status)))
-            self._trainers.pop(slot).connection.close()
+        if self._trainers.get(slot) is not trainer:
+            return
+        if trainer.pid is None:
+            self._give_up(slot, Unborn("its template ended"))
+        else:
+            self._give_up(slot, Died(_how_it_ended(trainer.status), trainer.status))
+
+    def _give_up(self, slot: int, event: Event) -> None:
+        self._events.append((slot, event))
+        self._trainers.pop(slot).connection.close()
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
     """Wait for a process whose pipe is closed, but not for long; returns its exit status."""
-    with suppress(subprocess.TimeoutExpired):
-        return process.wait(STATUS_SECONDS)
-    process.kill()
-    return process.wait()
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(STATUS_SECONDS)
+        process.kill()
+        return process.wait()
+    finally:
+        # It led a session: what the objective started while it was imported.
+        kill_group(process.pid)
 
 
 def _how_it_ended(status: int | None) -> str:

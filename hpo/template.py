@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import connection as mp_connection
@@ -22,9 +23,12 @@ from multiprocessing.connection import Connection
 
 from hpo import lifeline
 from hpo.errors import HpoError
-from hpo.messages import Broken, Described, Exited, Fork, Forked, Load, Ready
+from hpo.messages import Broken, Described, Exited, Fork, Forked, Load, NotForked, Ready
 from hpo.provenance import versions
 from objectives.base import Objective
+
+LEFTOVER_SECONDS = 3.0
+"""How long what a trainer has left running may take to end by itself."""
 
 
 def main() -> None:
@@ -32,6 +36,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     agent: Connection = Connection(int(sys.argv[1]))
     life = int(sys.argv[2])
+    # What the objective starts while it is imported ends with the agent too.
+    lifeline.arm(life)
+    lifeline.adopt_orphans()
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -43,12 +50,14 @@ def main() -> None:
         # What exists now is shared with every trainer; the collector must not touch its pages.
         gc.collect()
         gc.freeze()
+        leftovers = _Leftovers()
         while True:
-            ready = mp_connection.wait([agent, wake_read])
+            ready = mp_connection.wait([agent, wake_read], leftovers.seconds())
+            leftovers.end_due()
             if wake_read in ready:
                 with suppress(BlockingIOError):
                     os.read(wake_read, 4096)
-                _reap(agent)
+                _reap(agent, leftovers)
             if agent in ready:
                 request: Fork = agent.recv()
                 _fork(agent, request, objective, life, (wake_read, wake_write))
@@ -107,7 +116,12 @@ def _load(agent: Connection) -> Objective | None:
 
 def _fork(agent: Connection, request: Fork, objective: Objective, life: int, wake: tuple[int, int]) -> None:
     descriptor = reduction.recv_handle(agent)
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as exc:
+        os.close(descriptor)
+        agent.send(NotForked(request.serial, exc.strerror or str(exc)))
+        return
     if pid:
         os.close(descriptor)
         # Here and in the child, whichever comes first: once its id is known, its group exists.
@@ -138,7 +152,29 @@ def _fork(agent: Connection, request: Fork, objective: Objective, life: int, wak
         os._exit(1)
 
 
-def _reap(agent: Connection) -> None:
+class _Leftovers:
+    """What trainers that ended in order have left running: asked to end, and some time later made to."""
+
+    def __init__(self) -> None:
+        self._due: deque[tuple[float, int]] = deque()
+
+    def add(self, group: int) -> None:
+        """Ask the processes of a group to end."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGTERM)
+            self._due.append((time.monotonic() + LEFTOVER_SECONDS, group))
+
+    def seconds(self) -> float | None:
+        """Until the first is due; None where there is none."""
+        return max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
+
+    def end_due(self) -> None:
+        """Kill those that have had their time."""
+        while self._due and self._due[0][0] <= time.monotonic():
+            lifeline.kill_group(self._due.popleft()[1])
+
+
+def _reap(agent: Connection, leftovers: _Leftovers) -> None:
     while True:
         try:
             # It keeps its id until it is waited for, so the group is still its own.
@@ -147,10 +183,13 @@ def _reap(agent: Connection) -> None:
             return
         if ended is None:
             return
-        if (ended.si_code, ended.si_status) != (os.CLD_EXITED, 0):
-            # One that ended in order has asked its children to end, and they may be tidying up.
+        in_order = (ended.si_code, ended.si_status) == (os.CLD_EXITED, 0)
+        if not in_order:
             lifeline.kill_group(ended.si_pid)
         pid, status = os.waitpid(ended.si_pid, 0)
+        if in_order:
+            # Its children may have something to tidy up. It is none of them any more: it has been waited for.
+            leftovers.add(pid)
         agent.send(Exited(pid, os.waitstatus_to_exitcode(status)))
 
 

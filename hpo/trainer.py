@@ -176,10 +176,6 @@ def train(connection: Connection, objective: Objective) -> None:
     sys.stderr.flush()
     with suppress(OSError):
         connection.send(finished)
-    # What it has started is asked to end too; a multiprocessing resource tracker tidies up first.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with suppress(OSError):
-        os.killpg(os.getpid(), signal.SIGTERM)
     # Threads of a numeric library may hang an orderly exit, and there is nothing left to tidy.
     os._exit(0)
 
