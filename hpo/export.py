@@ -206,13 +206,14 @@ def check_params(params: Mapping[str, Any], space: Mapping[str, BaseDistribution
     for name, distribution in space.items():
         if name not in params:
             raise ConfigFileError(f"{source}: its 'params' lack {name!r} ({in_words(distribution)})")
-        if not _is_within(params[name], distribution):
+        if not is_within(params[name], distribution):
             raise ConfigFileError(
                 f"{source}: parameter {name!r} is {params[name]!r}, but must be {in_words(distribution)}"
             )
 
 
-def _is_within(value: Any, distribution: BaseDistribution) -> bool:
+def is_within(value: Any, distribution: BaseDistribution) -> bool:
+    """Whether a parameter may have this value."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):

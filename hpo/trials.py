@@ -63,7 +63,7 @@ def trial_rows(database: Database, name: str) -> list[TrialRow]:
         UnknownStudyError: there is none of that name.
     """
     return database.transaction(
-        lambda connection: _trial_rows(connection, read_study(connection, name, database).study_id)
+        lambda connection: trial_rows_of(connection, read_study(connection, name, database).study_id)
     )
 
 
@@ -76,7 +76,7 @@ def sorted_trials(database: Database, name: str, by: str) -> list[TrialRow]:
 
     def read(connection: Connection) -> list[TrialRow]:
         study = read_study(connection, name, database)
-        rows = _trial_rows(connection, study.study_id)
+        rows = trial_rows_of(connection, study.study_id)
         if by == "seconds":
             return sorted(rows, key=lambda row: -row.seconds)
         sign = -1 if study.maximize else 1
@@ -112,7 +112,8 @@ def best_trials(database: Database, name: str, most: int) -> list[BestTrial]:
     )
 
 
-def _trial_rows(connection: Connection, study_id: int) -> list[TrialRow]:
+def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
+    """`trial_rows` inside a transaction."""
     until = func.coalesce(attempts.c.ended_at, func.least(attempts.c.lease_until, NOW))
     spent = (
         select(
