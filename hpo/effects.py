@@ -23,7 +23,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from hpo import numbers
 from hpo.comparison import Comparison
-from hpo.intervals import CONFIDENCE
+from hpo.intervals import CONFIDENCE, holm
 from hpo.scales import place_of, value_at
 
 Floats = NDArray[np.float64]
@@ -115,7 +115,7 @@ def find_effects(comparison: Comparison, seed_noise: float | None = None) -> lis
         return [Effect(column.name, "every trial had the same value") for column in columns]
     rng = np.random.default_rng(0)
     blocks = [column.features(column.values) for column in columns]
-    p_values = _holm([_p_value(blocks, index, _ranks(values), rng) for index in range(len(columns))])
+    p_values = holm([_p_value(blocks, index, _ranks(values), rng) for index in range(len(columns))])
     oriented = _without_extremes(values if comparison.maximize else -values)
     samples = [rng.integers(0, n, n) for _ in range(BOOTSTRAPS)]
     return [
@@ -268,16 +268,6 @@ def _without_extremes(values: Floats) -> Floats:
     quarter, half = np.percentile(values, [25, 50])
     floor = quarter - 3 * max(half - quarter, 1e-12)
     return np.asarray(np.maximum(values, floor), dtype=np.float64)
-
-
-def _holm(p_values: Sequence[float]) -> list[float]:
-    """Corrected for their number by Holm's step-down procedure."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
-        corrected[index] = largest
-    return corrected
 
 
 def _plain(value: Any) -> Any:

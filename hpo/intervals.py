@@ -74,3 +74,13 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
     test = ttest_ind(first, second, equal_var=False)
     bounds = test.confidence_interval(CONFIDENCE)
     return Difference(mean, (float(bounds.low), float(bounds.high)), float(test.pvalue))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for their number by Holm's step-down procedure."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        corrected[index] = largest
+    return corrected

@@ -41,6 +41,8 @@ class Code:
 
     text: str
     language: str = ""
+    summary: str = ""
+    """What stands for it until it is asked for; empty: it is shown at once."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Figure:
     panels: Sequence[Panel]
     height: int = 380
     """Of each panel on a page, in pixels."""
+    width: int | None = None
+    """Most of all panels together, in pixels; None: all there is."""
 
 
 @dataclass(frozen=True)

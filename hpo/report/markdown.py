@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 
@@ -33,10 +34,13 @@ def _block(block: Block, pictures: str) -> str:
             return f"**{_escape(text)}**" if kind == "lead" else _escape(text)
         case Bullets(items):
             return "\n".join(f"- {_escape(item)}" for item in items)
-        case Code(text, language):
+        case Code(text, language, summary):
             # A fence longer than any inside.
             fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-            return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+            code = f"{fence}{language}\n{text.rstrip()}\n{fence}"
+            if not summary:
+                return code
+            return f"<details><summary>{html.escape(summary)}</summary>\n\n{code}\n\n</details>"
         case Table():
             return _table(block)
         case Figure() | Gallery():

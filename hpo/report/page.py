@@ -68,8 +68,9 @@ def _block(block: Block, numbers: Iterator[int]) -> str:
             return f'<p class="{escape(kind)}">{escape(text)}</p>'
         case Bullets(items):
             return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
-        case Code(text):
-            return f"<pre><code>{escape(text)}</code></pre>"
+        case Code(text, _, summary):
+            code = f"<pre><code>{escape(text)}</code></pre>"
+            return f"<details><summary>{escape(summary)}</summary>{code}</details>" if summary else code
         case Table():
             return _table(block)
         case Figure():
@@ -100,13 +101,16 @@ def _figure(figure: Figure, numbers: Iterator[int]) -> str:
     for panel in figure.panels:
         name = f"data-{next(numbers)}"
         drawn = figure_json(panel, figure.height)
+        title = f"<h3>{escape(panel.title)}</h3>" if panel.title else ""
+        space = f"min-height:{drawn['layout']['height']}px"
         panels.append(
-            f'<div class="panel" data-figure="{name}" style="min-height:{drawn["layout"]["height"]}px"></div>'
+            f'<div class="cell">{title}<div class="panel" data-figure="{name}" style="{space}"></div></div>'
             f'<script type="application/json" id="{name}">{script_json(drawn)}</script>'
         )
     many = " many" if len(figure.panels) > 1 else ""
+    width = f' style="max-width:{figure.width}px"' if figure.width is not None else ""
     return (
-        f'<figure id="{escape(figure.key)}"><div class="panels{many}">{"".join(panels)}</div>'
+        f'<figure id="{escape(figure.key)}"><div class="panels{many}"{width}>{"".join(panels)}</div>'
         f"<figcaption>{escape(figure.caption)}</figcaption>"
         "<noscript><p>Charts need JavaScript; report.md shows them as pictures.</p></noscript></figure>"
     )
@@ -157,19 +161,21 @@ th, td { padding: 5px 14px 5px 0; text-align: left; border-bottom: 1px solid var
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 td { white-space: nowrap; }
 td.number, th.number { text-align: right; }
-td:last-child { white-space: normal; min-width: 12ch; }
-td.number:last-child { white-space: nowrap; }
+td:last-child:not(.number) { white-space: normal; min-width: 12ch; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: 12px 14px;
   overflow-x: auto; font-size: 0.88rem; line-height: 1.5; }
 li { margin: 4px 0; max-width: 76ch; }
 figure { margin: 18px 0 26px; }
 .panels.many { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); gap: 8px 20px; }
-.panel { min-width: 0; }
+.cell, .panel { min-width: 0; }
+h3 { font-size: 0.92rem; margin: 10px 0 0; }
+summary { cursor: pointer; color: var(--accent); }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 14px; }
 .gallery div { display: flex; flex-direction: column; gap: 4px; font-size: 0.78rem; line-height: 1.3; }
 .gallery img { width: 84px; height: 84px; object-fit: contain; image-rendering: pixelated;
   background: var(--panel); border: 1px solid var(--line); }
-@media (max-width: 600px) { body { padding: 0 14px 32px; } h1 { font-size: 1.4rem; } .lead { font-size: 1.1rem; } }
+@media (max-width: 600px) { body { padding: 0 14px 32px; } h1 { font-size: 1.4rem; } .lead { font-size: 1.1rem; }
+  td:first-child:not(.number) { white-space: normal; } td:last-child:not(.number) { min-width: 20ch; } }
 @media print { nav { display: none; } section { break-inside: avoid-page; } }
 """
 
@@ -189,6 +195,9 @@ _DRAW = """
       layout.font = { color: colour('--text'), size: 12, family: getComputedStyle(document.body).fontFamily };
       layout.hoverlabel = { bgcolor: colour('--panel'), bordercolor: colour('--line'),
         font: { color: colour('--text') }, align: 'left' };
+      figure.data.forEach(function (trace) {
+        if (trace.type === 'heatmap') { trace.textfont = { color: colour('--text') }; }
+      });
       Object.keys(layout).forEach(function (key) {
         if (/^[xy]axis/.test(key)) {
           layout[key].gridcolor = layout[key].gridcolor || colour('--line');

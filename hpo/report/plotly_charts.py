@@ -32,9 +32,9 @@ def figure_json(panel: Panel, height: int) -> dict[str, Any]:
             data, layout = _surface(panel)
     layout |= {
         "height": height,
-        "title": {"text": _plain(panel.title), "font": {"size": 14}, "x": 0, "xref": "paper"},
-        "margin": {"l": 8, "r": 8, "t": 40 if panel.title else 12, "b": 8},
-        "legend": {"orientation": "h", "y": -0.18, "yanchor": "top", "x": 0, "title": {"text": ""}},
+        "margin": {"l": 8, "r": 8, "t": 12, "b": 8},
+        # Above the plot: below it, it would lie on the title of the axis.
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "hovermode": "closest",
     }
     return {"data": data, "layout": layout}
@@ -156,8 +156,8 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
     found: dict[str, Any] = {"title": {"text": _plain(axis.title)}, "automargin": True}
     if axis.log:
-        # Only round numbers between powers of ten: nine labels to a decade run into each other.
-        found |= {"type": "log", "dtick": 1, "exponentformat": "power"}
+        # Powers of ten alone: nine labels to a decade run into each other.
+        found |= {"type": "log", "dtick": 1, "tickformat": ".0e"}
     if axis.ticks:
         found |= {
             "tickmode": "array",

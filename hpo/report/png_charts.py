@@ -46,10 +46,20 @@ def draw_png(figure: Figure) -> bytes:
             _draw(axes, panel)
         for axes in grid.flat[count:]:
             axes.set_axis_off()
+        _legend(canvas, grid.flat[0])
         file = io.BytesIO()
         # Without a date and a version in it, the same study gives the same file.
         canvas.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
     return file.getvalue()
+
+
+def _legend(canvas: Any, axes: Axes) -> None:
+    """One for all panels, below them: their series bear the same names."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(handles) > 1:
+        canvas.legend(
+            handles, labels, loc="outside lower center", ncols=min(len(handles), 6), frameon=False, fontsize=8
+        )
 
 
 def _height(figure: Figure) -> float:
@@ -83,8 +93,6 @@ def _chart(axes: Axes, chart: Chart) -> None:
         _series(axes, series)
     _axis(axes, chart.x, "x")
     _axis(axes, chart.y, "y")
-    if sum(series.legend for series in chart.series) > 1:
-        axes.legend(frameon=False, fontsize=8)
 
 
 def _series(axes: Axes, series: Series) -> None:
@@ -161,6 +169,12 @@ def _axis(axes: Axes, axis: Axis, which: str) -> None:
     else:
         axes.set_ylabel(axis.title)
     side = axes.xaxis if horizontal else axes.yaxis
+    if axis.log:
+        from matplotlib.ticker import FuncFormatter, NullFormatter
+
+        # The usual labels are formulas, which are switched off.
+        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        side.set_minor_formatter(NullFormatter())
     if axis.ticks:
         side.set_ticks([place for place, _ in axis.ticks], [label for _, label in axis.ticks])
         side.minorticks_off()
