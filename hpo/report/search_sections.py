@@ -10,7 +10,7 @@ from itertools import accumulate
 from hpo import numbers
 from hpo.comparison import Comparison
 from hpo.history import StudyHistory
-from hpo.report.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Series
+from hpo.report.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Series, Style
 from hpo.report.document import Block, Figure, Paragraph, Section, Table
 from hpo.scales import place_of
 from hpo.space_words import in_words
@@ -173,12 +173,8 @@ def _curves(history: StudyHistory) -> Figure:
         + " trials. A cross marks where a trial was pruned."
         + (" Values far from the rest lie outside the chart." if outside else "")
     )
-    return Figure(
-        "learning-curves",
-        caption,
-        [Chart("", epoch_axis(int(history.study.spec["epochs"])), Axis(metric, bounds=bounds), series)],
-        420,
-    )
+    axis = epoch_axis(int(history.study.spec["epochs"]))
+    return Figure("learning-curves", caption, [Chart("", axis, Axis(metric, bounds=bounds), series)], 420)
 
 
 def _joined(
@@ -213,10 +209,8 @@ def _joined(
         y.append(None)
         labels.append("")
     single = all(len(history.curves[trial.number or 0]) == 1 for trial in members)
-    style = "line and points" if single and not ends else "line"
-    found = [
-        Series(name, x, y, style, colour, width, opacity, labels)  # type: ignore[arg-type]
-    ]
+    style: Style = "line and points" if single and not ends else "line"
+    found = [Series(name, x, y, style, colour, width, opacity, labels)]
     if ends:
         found.append(Series(name, last_x, last_y, "points", colour, 2.6, 1.0, last_labels, False, "cross"))
     return found
