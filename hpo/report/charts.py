@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -29,7 +30,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """Points that belong together. A None in `y` interrupts the line."""
+    """Points that belong together. A None in `y`, or what is not finite, interrupts the line."""
 
     name: str
     x: Sequence[float | None]
@@ -43,6 +44,10 @@ class Series:
     """What is shown when a point is pointed at, one each; empty: its numbers."""
     legend: bool = True
     marker: Literal["circle", "star", "cross"] = "circle"
+
+    def points(self) -> tuple[list[float | None], list[float | None]]:
+        """`x` and `y` with None for whatever cannot be drawn."""
+        return [_finite(value) for value in self.x], [_finite(value) for value in self.y]
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,10 @@ class Surface:
     grid_y: Sequence[float]
     grid: Sequence[Sequence[float | None]]
     """A row for each of `grid_y`; None where nothing is known."""
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 Panel = Chart | Bars | Matrix | Surface

@@ -53,12 +53,13 @@ def _chart(chart: Chart) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _trace(series: Series) -> dict[str, Any]:
+    x, y = series.points()
     return {
         "type": "scatter",
         "mode": _MODES[series.style],
         "name": _plain(series.name),
-        "x": list(series.x),
-        "y": list(series.y),
+        "x": x,
+        "y": y,
         "line": {"color": series.colour, "width": series.width, "dash": _DASHES.get(series.style, "solid")},
         "marker": {
             "color": series.colour,

@@ -97,10 +97,11 @@ def _chart(axes: Axes, chart: Chart) -> None:
 
 def _series(axes: Axes, series: Series) -> None:
     nan = float("nan")
+    x, y = series.points()
     points = series.style in ("points", "line and points")
     axes.plot(
-        [nan if value is None else value for value in series.x],
-        [nan if value is None else value for value in series.y],
+        [nan if value is None else value for value in x],
+        [nan if value is None else value for value in y],
         linestyle=_LINES[series.style],
         linewidth=0.75 * series.width,
         marker=_MARKERS[series.marker] if points else "none",

@@ -1,0 +1,54 @@
+"""`hpo.load_study(...).results()`: what a notebook gets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import hpo
+from hpo.errors import UnknownStudyError
+from storage.engine import Database
+from tests.integration.retrained import add_retrain
+from tests.integration.rows import StudyRows
+
+
+def test_importing_is_light() -> None:
+    heavy = ("pandas", "numpy", "sqlalchemy", "optuna", "keras", "click")
+    program = f"import hpo, sys; hpo.load_study; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_frames(database: Database, storage_url: str) -> None:
+    rows = StudyRows(database)
+    token = rows.trial("complete", 0.9, completed=2)
+    attempt = rows.attempt(token, rows.agent(), ended=10.0, completed=2, outcome="complete")
+    rows.epoch(token, attempt, 1, {"val_accuracy": 0.8})
+    rows.epoch(token, attempt, 2, {"val_accuracy": 0.9, "loss": "nan"})
+    retrain_id = add_retrain(rows, [0.8, 0.9])
+    found = hpo.load_study("demo", storage=storage_url).results()
+
+    assert found.trials.loc[0, ["state", "value", "param_learning_rate"]].tolist() == ["complete", 0.9, 0.01]
+    assert found.epochs["val_accuracy"].tolist() == [0.8, 0.9]
+    assert found.epochs.loc[(0, 2)].isna()["loss"]
+    assert found.attempts.loc[attempt, "seconds"] == pytest.approx(50, abs=1)
+    assert found.retrains.loc[(retrain_id, 1_000_001), "test_accuracy"] == 0.9
+    assert found.retrains["test_opened_at"].notna().all()
+    assert found.retrains.groupby("retrain_id")["test_accuracy"].mean().tolist() == [pytest.approx(0.85)]
+    assert found.retrain_epochs["accuracy"].tolist() == [0.5, 1.0, 0.5, 1.0]
+    assert str(found.trials["created_at"].dt.tz) == "UTC"
+
+
+def test_a_study_without_trials_has_the_same_columns(database: Database, storage_url: str) -> None:
+    StudyRows(database)
+    found = hpo.load_study("demo", storage=storage_url).results()
+    assert {"state", "value", "seconds"} <= set(found.trials.columns)
+    assert found.epochs.empty
+    assert found.epochs.index.names == ["number", "epoch"]
+
+
+def test_no_such_study(storage_url: str) -> None:
+    with pytest.raises(UnknownStudyError, match="there is no study 'none'"):
+        hpo.load_study("none", storage=storage_url)
