@@ -32,6 +32,8 @@ MIN_TRIALS = 20
 """Below which nothing is said of any parameter."""
 TRIALS_PER_COEFFICIENT = 3
 PERMUTATIONS = 1999
+MOST_CELLS = 4_000_000
+"""Trials times permutations; of a study with thousands of trials fewer orders are tried, for the sake of memory."""
 BOOTSTRAPS = 1000
 TOP_TRIALS = 5
 """Trials that PED-ANOVA needs above its quantile, as its own documentation recommends."""
@@ -152,7 +154,9 @@ def importances(comparison: Comparison) -> dict[str, float] | None:
         study = optuna.create_study(direction="maximize" if comparison.maximize else "minimize")
         study.add_trials(
             optuna.trial.create_trial(
-                params=dict(one.trial.params), distributions=dict(comparison.space), value=one.value
+                params={name: one.trial.params[name] for name in comparison.space},
+                distributions=dict(comparison.space),
+                value=one.value,
             )
             for one in comparison.trials
         )
@@ -188,7 +192,7 @@ def _effect(
     features = column.features(tried)
     first = 1 + sum(block.shape[1] for block in blocks[:index])
     part = slice(first, first + blocks[index].shape[1])
-    model = _design(blocks)
+    model = _design(len(values), blocks)
 
     def levels(rows: NDArray[np.int64] | slice) -> Floats:
         coefficients = np.linalg.lstsq(model[rows], values[rows], rcond=None)[0]
@@ -222,11 +226,14 @@ def _effect(
 
 def _p_value(blocks: Sequence[Floats], index: int, values: Floats, rng: np.random.Generator) -> float:
     """Freedman and Lane's test of one block of columns, all others being in the model."""
-    without = _projector(_design([block for place, block in enumerate(blocks) if place != index]))
-    whole = _projector(_design(blocks))
+    without = _projector(
+        _design(len(values), [block for place, block in enumerate(blocks) if place != index])
+    )
+    whole = _projector(_design(len(values), blocks))
     fitted = without(values[:, None])
     residuals = values[:, None] - fitted
-    orders = np.argsort(rng.random((len(values), PERMUTATIONS)), axis=0)
+    count = max(199, min(PERMUTATIONS, MOST_CELLS // len(values)))
+    orders = np.argsort(rng.random((len(values), count)), axis=0)
     permuted = fitted + residuals[:, 0][orders]
 
     def gain(columns: Floats) -> Floats:
@@ -237,11 +244,11 @@ def _p_value(blocks: Sequence[Floats], index: int, values: Floats, rng: np.rando
         return ratio
 
     observed = gain(values[:, None])[0]
-    return float((1 + (gain(permuted) >= observed - 1e-12).sum()) / (1 + PERMUTATIONS))
+    return float((1 + (gain(permuted) >= observed - 1e-12).sum()) / (1 + count))
 
 
-def _design(blocks: Sequence[Floats]) -> Floats:
-    rows = len(blocks[0]) if blocks else 0
+def _design(rows: int, blocks: Sequence[Floats]) -> Floats:
+    """Columns of the model: the constant, and those of each block."""
     return np.column_stack([np.ones(rows), *blocks])
 
 

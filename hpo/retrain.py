@@ -167,6 +167,8 @@ class _Retrain:
         if about["test_openings"] is not None:
             self.progress.say(f"test set: {times_opened(about['test_openings'])} for this study")
         self.progress.say(f"results: {self.folder}")
+        if self.study_id is not None:
+            self.progress.say(f"next: hpo report --study {self.request.study}")
 
 
 class _TestLog:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -79,6 +80,14 @@ def test_a_trial_that_went_wrong_does_not_decide() -> None:
     effects = {effect.parameter: effect for effect in find_effects(compared(80, 2, broken, noise=0.01))}
     assert effects["dropout"].worst is not None
     assert float(effects["dropout"].worst) > 0.4
+
+
+def test_a_single_parameter() -> None:
+    whole = compared(40, 4, dropped)
+    alone = replace(whole, space={"dropout": SPACE["dropout"]})
+    (effect,) = find_effects(alone)
+    assert " cost " in effect.words
+    assert importances(alone) == {"dropout": pytest.approx(1)}
 
 
 def test_too_few_trials_say_nothing() -> None:
