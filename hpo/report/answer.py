@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo import numbers
-from hpo.effects import amount
+from hpo.effects import Effect, amount
 from hpo.history import StudyHistory
 from hpo.intervals import welch
-from hpo.report.document import Block, Paragraph, Section, Table
+from hpo.report.document import Block, Bullets, Paragraph, Section, Table
 from hpo.report.final_sections import FIGURES, interval_words
 from hpo.trials import TrialRow
 from storage.retrains import RetrainRow
 
 
-def answer_section(history: StudyHistory, retrain: RetrainRow | None) -> Section:
+def answer_section(history: StudyHistory, retrain: RetrainRow | None, effects: Sequence[Effect]) -> Section:
     """What a reader in a hurry reads."""
     study, best = history.study, history.best
     blocks: list[Block] = []
@@ -39,6 +39,9 @@ def answer_section(history: StudyHistory, retrain: RetrainRow | None) -> Section
     else:
         blocks.append(Paragraph("No trial has run to its end yet, so there is no result.", "lead"))
     blocks.append(Paragraph(against_default(history)))
+    mattered = [f"{effect.parameter}: {effect.words}" for effect in effects if effect.stands_out]
+    if mattered:
+        blocks += [Paragraph("What mattered, as far as the trials show:"), Bullets(mattered)]
     config = retrain.config if retrain is not None else {"params": best.params} if best is not None else None
     if config is not None:
         default = default_params(history)

@@ -61,7 +61,7 @@ def build_report(
 ) -> Document:
     """The report as a document."""
     study, retrain = history.study, latest_retrain(history)
-    sections: list[Section] = [answer_section(history, retrain)]
+    sections: list[Section] = [answer_section(history, retrain, effects)]
     if retrain is not None:
         sections += final_sections(history, retrain)
     sections += search_sections(history, comparison)
