@@ -93,7 +93,7 @@ def state_of(history: StudyHistory) -> list[str]:
     if status.condition != "finished":
         lines.append(
             f"The search is {status.condition}: {status.finished} of {status.budget} trials have finished, so all "
-            f"below may change. hpo launch --study {name} continues it."
+            "below may change." + ("" if status.agents else f" hpo launch --study {name} continues it.")
         )
     retrain = latest_retrain(history)
     if retrain is None:
