@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -114,8 +114,7 @@ class _Retrain:
         base = self.checkpoints / f"retrain-{_fingerprint([config])}"
         # What was trained, though the file may be edited meanwhile.
         sha256 = objective_sha256(loader.resolve(config.objective))
-        with alone(base, self.request.study), ExitStack() as stack:
-            pool = stack.enter_context(self._pool(config, len(seeds), final=True))
+        with alone(base, self.request.study), self._pool(config, len(seeds), final=True) as pool:
             space = pool.describe().space
             if self.request.config is not None:
                 check_params(config.params, space, self.request.config)
