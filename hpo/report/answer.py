@@ -21,7 +21,7 @@ def answer_section(history: StudyHistory, retrain: RetrainRow | None, effects: S
     study, best = history.study, history.best
     blocks: list[Block] = []
     if retrain is not None:
-        blocks += _tested(retrain)
+        blocks += _tested(study.name, retrain)
     elif best is not None:
         blocks.append(
             Paragraph(
@@ -66,13 +66,14 @@ def answer_section(history: StudyHistory, retrain: RetrainRow | None, effects: S
     return Section("Answer", blocks)
 
 
-def _tested(retrain: RetrainRow) -> list[Block]:
+def _tested(study: str, retrain: RetrainRow) -> list[Block]:
     metrics = retrain.metrics or {}
     summary, trial = metrics["summary"], retrain.config.get("trial")
     name = next((one for one in FIGURES if one in summary), next(iter(summary), None))
     if name is None:
         return [Paragraph("The final runs recorded no figure.", "lead")]
-    source = f"trial {trial} retrained" if trial is not None else "the given configuration retrained"
+    own = trial is not None and retrain.config.get("study") in (None, study)
+    source = f"trial {trial} retrained" if own else "the configuration of a file retrained"
     lead = f"{FIGURES.get(name, name)} {interval_words(summary[name])}: {source}."
     blocks: list[Block] = [Paragraph(lead[0].upper() + lead[1:], "lead")]
     flipped = summary.get("test_accuracy_flip_averaged")

@@ -127,7 +127,7 @@ def _limits(history: StudyHistory, metrics: Mapping[str, Any]) -> list[str]:
         margin = 1.96 * math.sqrt(max(accuracy["mean"] * (1 - accuracy["mean"]), 1e-12) / images)
         found.append(
             f"Trained on {run.get('n_train', '?')} images, tested on {images}. The interval is one over seeds; "
-            f"another {images} test images would by themselves move the accuracy by up to ± {100 * margin:.1f} points."
+            f"which {images} test images they are moves the accuracy by about ± {100 * margin:.1f} points more (95 %)."
         )
     return found
 
