@@ -58,6 +58,8 @@ def enforce_quota(
     if quota_bytes is None:
         return QuotaReport(used, before - used)
     for path in [*waiting.values(), *running]:
+        used -= CheckpointFolder(path).clear_partial()
+    for path in [*waiting.values(), *running]:
         for spare in CheckpointFolder(path).files()[:-1]:
             if used <= quota_bytes:
                 return QuotaReport(used, before - used)

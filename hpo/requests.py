@@ -99,3 +99,5 @@ class RetrainRequest:
     config: Path | None = None
     """An exported configuration; None: the study's best trial."""
     workers: int | None = None
+    top: int = 1
+    """Best trials that compete for being retrained, from fresh seeds, on validation data."""

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hpo.checkpoints import CheckpointFolder
+from hpo.checkpoints import CheckpointFolder, CheckpointsUnwritableError
 from hpo.errors import DiskFullError
 from hpo.lifeline import kill_group
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Hold, Prune, Resume, Start, Started, Tick, Yield
@@ -46,6 +46,7 @@ class TrainerRun(Run):
         self._reply_seconds = start.reply_seconds
         self._connection = connection
         self._folder = CheckpointFolder(Path(start.checkpoints))
+        self._folder.clear_partial()
         checkpoint = self._folder.newest()
         self._state: State | None = checkpoint.state if checkpoint else None
         self._history: list[EpochRecord] = list(checkpoint.history) if checkpoint else []
@@ -189,7 +190,7 @@ def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
             )
     except DivergedError as exc:
         return Finished("diverged", str(exc))
-    except DiskFullError as exc:
+    except (DiskFullError, CheckpointsUnwritableError) as exc:
         return Finished("disk", str(exc))
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - the user's code: whatever it raises is told
         text = traceback.format_exc()

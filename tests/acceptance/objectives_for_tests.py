@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from objectives.base import Objective, Params, Run
+from objectives.base import DataOptions, Objective, Params, Run
 
 EPOCH_SECONDS = float(os.environ.get("TEST_EPOCH_SECONDS", "0"))
 HIGH = float(os.environ.get("TEST_HIGH", "5"))
@@ -70,6 +70,26 @@ class Tallied(Counted):
         with Path(os.environ["TEST_TALLY"]).open("a") as tally:
             tally.write(f"{epoch}\n")
         super().close(params, run, epoch, total)
+
+
+class Lucky(Tallied):
+    """Flatters x = 3 from the seeds of trials; from any other, x = 2 is best."""
+
+    first = [{"x": 3.0, "letter": "a"}, {"x": 2.0, "letter": "a"}]
+
+    def prepare(self, options: DataOptions, final: bool) -> None:  # noqa: ARG002 - the contract's signature
+        self.has_test_set = final
+
+    def train(self, params: Params, run: Run) -> None:
+        if self.has_test_set != run.final:
+            raise AssertionError("only a final run may have the test set")
+        super().train(params, run)
+
+    def close(self, params: Params, run: Run, epoch: int, total: int) -> None:
+        with Path(os.environ["TEST_TALLY"]).open("a") as tally:
+            tally.write(f"{params['x']} {run.seed} {epoch}\n")
+        luck = 5.0 if run.seed < 1000 and params["x"] == 3.0 else run.seed % 7 / 100
+        run.report(loss=(params["x"] - 2) ** 2 + 1 / epoch - luck, total=total)
 
 
 class Moody(Counted):
