@@ -25,11 +25,13 @@ install: $(VENV)/.installed ## Make .venv with the locked dependencies
 demo: export HPO_HOME := $(CURDIR)/.demo
 demo: export HPO_RESULTS_DIR := $(CURDIR)/results
 demo: export HPO_STORAGE :=
-demo: install ## Search, retrain and export on bundled data, under 5 minutes on 2 cores
+demo: install ## Search, retrain and report on bundled data, under 5 minutes on 2 cores
 	$(BIN)/hpo launch --study $(DEMO) --objective digits-cnn --workers 2 --trials 12
 	$(BIN)/hpo retrain --study $(DEMO) --seeds 3 --workers 2
 	$(BIN)/hpo export --study $(DEMO) --format python --output results/$(DEMO)/train_best.py
+	$(BIN)/hpo report --study $(DEMO)
 	@echo
+	@echo "Open results/$(DEMO)/report.html in a browser, or read report.md beside it."
 	@echo "Results: results/$(DEMO)/ (metrics.json, confusion_matrix.csv, history.csv, best_config.yaml, model.keras)"
 	@echo "Next, with the demo's database:  export HPO_HOME=$(HPO_HOME)"
 	@echo "Train the best configuration by itself: $(BIN)/python results/$(DEMO)/train_best.py"

@@ -8,27 +8,24 @@ agent on this host sees that it is dead, and every trial goes on from its last c
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from functools import partial
-from pathlib import Path
-from types import FrameType
 
-from hpo.attempt_logs import AttemptLog
+from hpo import broken
+from hpo.ahead import Ahead, Prepared
 from hpo.books import Books, Standing
-from hpo.checkpoints import trial_folder
-from hpo.errors import DiskFullError, HpoError, ObjectiveFailedError
+from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError
+from hpo.housekeeping import Housekeeping
+from hpo.interruption import Interruption
+from hpo.job import Job
 from hpo.lease_keeper import LeaseKeeper
 from hpo.messages import (
     Epoch,
     EpochRecord,
     Finished,
-    FromTrainer,
     Go,
     Hold,
     Prune,
@@ -38,16 +35,20 @@ from hpo.messages import (
     Tick,
     Yield,
 )
-from hpo.pool import Died, TrainerPool
+from hpo.pool import Died, Event, TrainerPool, Unborn
 from hpo.progress import Progress, SlotView, TrialEnd, View
-from hpo.quota import enforce_quota
 from hpo.spec import StudySpec
-from objectives.base import Params
-from storage.budget import Claim, NoWork
+from storage.budget import FINISHED, Claim, NoWork
 from storage.leases import LeaseLostError
 
-SAME_BUG = 3
-"""Trials that fail of one bug, before any has finished, after which the launch stops."""
+NEXT = "next"
+"""The device of an attempt that was asked ahead and has no slot yet."""
+
+UNBORN_SECONDS = 3.0
+"""Before a trainer is asked for again, when none could be made."""
+
+SIGTERM_SECONDS = 0.5
+"""Where every process of a service is told to end, the agent may be told last."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,6 @@ class AgentTimes:
     """After SIGTERM or `hpo stop`: containers are killed after 10 s, and giving all back takes time too."""
     hung_seconds: float = 1800.0
     """Without a word from a trainer, after which it is killed."""
-    log_seconds: float = 2.0
-    """Between two looks at what running attempts have printed."""
-    quota_seconds: float = 5.0
-    """Between two looks at how much the checkpoints take."""
 
 
 class Ending(IntEnum):
@@ -75,26 +72,6 @@ class Ending(IntEnum):
 
     DONE = 0
     INTERRUPTED = 130
-
-
-@dataclass
-class Job:
-    """A trial that is being trained in a slot."""
-
-    claim: Claim
-    trial_id: int
-    number: int
-    params: Params
-    log: AttemptLog
-    began: float = field(default_factory=time.monotonic)
-    heard: float = field(default_factory=time.monotonic)
-    started: bool = False
-    """Whether its trainer has said so; else it may still wait for a template."""
-    epoch: int = 0
-    fraction: float = 0.0
-    value: float | None = None
-    images_per_second: float | None = None
-    yielding: bool = False
 
 
 class Agent:
@@ -108,10 +85,9 @@ class Agent:
         pool: TrainerPool,
         keeper: LeaseKeeper,
         progress: Progress,
-        checkpoints: Path,
-        logs: Path,
+        files: Housekeeping,
         times: AgentTimes,
-        interrupted: threading.Event,
+        interruption: Interruption,
         timeout_seconds: float | None = None,
         memory_bytes: int | None = None,
     ) -> None:
@@ -121,34 +97,34 @@ class Agent:
         self._pool = pool
         self._keeper = keeper
         self._progress = progress
-        self._checkpoints = checkpoints
-        self._logs = logs
+        self._files = files
         self._times = times
-        self._interrupted = interrupted
+        self._interruption = interruption
         self._memory_bytes = memory_bytes
         self._began = time.monotonic()
         self._timeout_at = None if timeout_seconds is None else self._began + timeout_seconds
         self._jobs: dict[int, Job] = {}
+        self._ahead = Ahead()
         self._standing: Standing | None = None
         self._finished_before: int | None = None
-        self._polled = self._swept = self._logged = self._weighed = 0.0
-        self._signals: list[int] = []
+        self._polled = self._swept = 0.0
         self._ending: Ending | None = None
         self._deadline = 0.0
         self._paused = False
         self._spent = False
-        self._over_quota = False
+        self._idle_until = 0.0
         self._stopping_error: HpoError | None = None
 
     def held(self) -> frozenset[int]:
         """The attempts this agent believes it holds; called from the lease keeper's thread."""
-        return frozenset(job.claim.attempt_id for job in list(self._jobs.values()))
+        jobs, spare = list(self._jobs.values()), self._ahead.spare
+        claims = [job.claim for job in jobs] + ([spare.claim] if spare is not None else [])
+        return frozenset(claim.attempt_id for claim in claims)
 
-    def handle_signal(self, number: int, _frame: FrameType | None = None) -> None:
-        """Ctrl-C once: let running epochs end; twice: at once. SIGTERM: within 10 s."""
-        self._signals.append(number)
-        # A database that is away is not waited for any longer.
-        self._interrupted.set()
+    def bound_logs(self) -> None:
+        """Cut what running attempts have printed to size, while the database cannot take it."""
+        for job in list(self._jobs.values()):
+            job.log.bound()
 
     def run(self) -> Ending:
         """Train until the budget is spent.
@@ -160,6 +136,11 @@ class Agent:
         try:
             while not self._turn():
                 pass
+        except ObjectiveBrokenError:
+            # A signal to all processes of a service ends the template too, and its end is what we saw first.
+            if not self._interruption.terminated:
+                raise
+            self._end(Ending.INTERRUPTED, 0.0)
         finally:
             self._abandon_all()
         if self._stopping_error is not None:
@@ -170,7 +151,7 @@ class Agent:
         """One round of the loop; True when the agent is done."""
         self._heed_signals()
         self._poll()
-        self._tend_files()
+        self._files.tend(job.log for job in self._jobs.values())
         self._drop_fenced()
         if self._ending is not None:
             if self._jobs and time.monotonic() < self._deadline:
@@ -182,25 +163,28 @@ class Agent:
             if self._spent and not self._jobs:
                 # No agent may come after this one, so nothing is left to it.
                 self._books.sweep(0.0)
-                self._tidy_checkpoints()
+                self._files.tidy()
                 return True
+        self._pool.check_loading(self._times.hung_seconds)
         events = self._pool.wait(0.2)
         listened = time.monotonic()
         for slot, event in events:
             if slot in self._jobs:
                 self._hear(slot, self._jobs[slot], event)
         self._end_hung(listened)
+        self._ask_ahead()
         self._progress.update(self._view())
         return False
 
     # What the outside wants.
 
     def _heed_signals(self) -> None:
-        if not self._signals:
+        """Ctrl-C once: let running epochs end; twice: at once. SIGTERM: within 10 s."""
+        if not self._interruption.received:
             return
-        if signal.SIGTERM in self._signals:
+        if self._interruption.terminated:
             self._end(Ending.INTERRUPTED, self._times.stop_grace_seconds)
-        elif len(self._signals) == 1:
+        elif len(self._interruption.received) == 1:
             if self._ending is None:
                 self._progress.say(
                     f"interrupted: running epochs may end (at most {self._times.interrupt_grace_seconds:.0f} s);"
@@ -222,8 +206,8 @@ class Agent:
         now = time.monotonic()
         if now - self._swept >= self._times.sweep_seconds or not self._swept:
             self._swept = now
-            self._keep_logs_of(self._books.sweep())
-            self._tidy_checkpoints()
+            self._files.keep_logs_of(self._books.sweep())
+            self._files.tidy()
         if now - self._polled < self._times.poll_seconds and self._polled:
             return
         self._polled = now
@@ -244,37 +228,6 @@ class Agent:
             for job in self._jobs.values():
                 job.heard = now
 
-    def _tend_files(self) -> None:
-        """Keep logs where all can read them, and checkpoints within their quota."""
-        now = time.monotonic()
-        if now - self._logged >= self._times.log_seconds:
-            self._logged = now
-            for job in self._jobs.values():
-                job.log.ship()
-        if self._spec.checkpoint_quota_bytes is not None and now - self._weighed >= self._times.quota_seconds:
-            self._tidy_checkpoints()
-
-    def _tidy_checkpoints(self) -> None:
-        """Remove those of finished trials, and more where the study has a quota."""
-        self._weighed = time.monotonic()
-        quota = self._spec.checkpoint_quota_bytes
-        report = enforce_quota(self._checkpoints, self._study, quota, self._books.open_tokens)
-        if quota is None:
-            return
-        if report.used_bytes > quota and not self._over_quota:
-            self._progress.say(
-                f"the newest checkpoints of running trials alone take {report.used_bytes} bytes,"
-                f" more than --checkpoint-quota {quota}"
-            )
-        self._over_quota = report.used_bytes > quota
-
-    def _keep_logs_of(self, attempts: frozenset[int]) -> None:
-        """What attempts of agents that died here had printed last."""
-        for path in self._logs.glob("trial-*-attempt-*.log"):
-            attempt = path.stem.rpartition("-")[2]
-            if attempt.isdecimal() and int(attempt) in attempts:
-                AttemptLog(path, partial(self._books.keep_log, int(attempt))).close()
-
     def _yield_all(self) -> None:
         for slot, job in list(self._jobs.items()):
             if not job.started:
@@ -288,29 +241,58 @@ class Agent:
     # Filling slots.
 
     def _fill(self) -> None:
-        if not self._pool.ready or self._ending is not None:
+        if not self._pool.ready or self._ending is not None or time.monotonic() < self._idle_until:
             return
         for slot in self._pool.free_slots():
-            if slot in self._jobs:
+            if slot in self._jobs or self._train_spare(slot):
                 continue
+            began = time.monotonic()
             claim = self._books.claim(slot, self._pool.devices[slot].owns)
+            self._spent = claim is NoWork.DONE
             if isinstance(claim, NoWork):
-                self._spent = claim is NoWork.DONE
+                self._idle_until = time.monotonic() + self._times.poll_seconds
+                if claim is NoWork.ELSEWHERE:
+                    # A claim of another slot whose answer was lost may be among them: it is asked too.
+                    continue
                 return
-            self._spent = False
             # Lost while it was being sampled: whoever has it now sees to it.
             with suppress(LeaseLostError):
-                self._start(slot, claim)
+                self._train(slot, self._prepare(claim))
+                self._ahead.asked(time.monotonic() - began)
 
-    def _start(self, slot: int, claim: Claim) -> None:
-        trial_id, number, params = self._books.sample(claim)
-        path = self._logs / f"trial-{number}-attempt-{claim.attempt_id}.log"
-        log = AttemptLog(path, partial(self._books.keep_log, claim.attempt_id))
-        folder = trial_folder(self._checkpoints, self._study, claim.token)
+    def _ask_ahead(self) -> None:
+        """Have the next trial ready when a slot falls free, if trials are so short that it matters."""
+        if self._ending is not None or self._paused or self._standing is None:
+            return
+        if len(self._jobs) < len(self._pool.devices) or not self._ahead.is_wanted(self._standing.counts):
+            return
+        began = time.monotonic()
+        claim = self._books.claim(len(self._pool.devices), NEXT)
+        if isinstance(claim, Claim):
+            with suppress(LeaseLostError):
+                self._ahead.spare = self._prepare(claim)
+                self._ahead.asked(time.monotonic() - began)
+
+    def _train_spare(self, slot: int) -> bool:
+        """Train in a free slot what was asked ahead, if anything was."""
+        spare = self._ahead.take()
+        if spare is None:
+            return False
+        self._train(slot, spare)
+        self._books.place(spare.claim.attempt_id, slot, self._pool.devices[slot].owns)
+        return True
+
+    def _prepare(self, claim: Claim) -> Prepared:
         if claim.params is None:
             # Never trained: what lies there is of another database, whose shares had the same numbers.
-            folder.delete()
-        job = self._jobs[slot] = Job(claim, trial_id, number, params, log)
+            folder = self._files.checkpoints_of(claim.token)
+            self._books.while_held(claim.attempt_id, folder.delete)
+        return Prepared(claim, *self._books.sample(claim))
+
+    def _train(self, slot: int, prepared: Prepared) -> None:
+        claim, params = prepared.claim, prepared.params
+        log = self._files.log_of(prepared.number, claim.attempt_id)
+        job = self._jobs[slot] = Job(claim, prepared.trial_id, prepared.number, params, log)
         self._pool.start(
             slot,
             Start(
@@ -319,8 +301,8 @@ class Agent:
                 epochs=self._spec.epochs,
                 metric=self._spec.metric,
                 device=self._pool.devices[slot],
-                checkpoints=str(folder.path),
-                log=str(path),
+                checkpoints=str(self._files.checkpoints_of(claim.token).path),
+                log=str(log.path),
                 memory_bytes=self._memory_bytes,
             ),
         )
@@ -328,7 +310,7 @@ class Agent:
 
     # What trainers say.
 
-    def _hear(self, slot: int, job: Job, event: FromTrainer | Died) -> None:
+    def _hear(self, slot: int, job: Job, event: Event) -> None:
         job.heard = time.monotonic()
         try:
             match event:
@@ -337,19 +319,18 @@ class Agent:
                     self._books.begin(job.claim.attempt_id, pid, resumed_from)
                     # Epochs of the checkpoint that a dead agent had not reported yet.
                     self._record(job, history)
-                case Tick(epoch, fraction, images_per_second):
-                    job.epoch, job.fraction = epoch - 1, fraction
-                    job.images_per_second = images_per_second
+                case Tick():
+                    job.tick(event)
                 case Epoch(record):
                     self._epoch(slot, job, record)
                 case Finished():
                     self._finished(slot, job, event)
-                case Died(reason, crashed):
-                    # Keras's backend crashes where it is refused memory; under a limit that is the likely cause.
-                    refused = crashed and self._memory_bytes is not None
-                    self._died(slot, job, reason, "oom" if refused else "lost")
-        except LeaseLostError:
-            self._fenced(slot, job)
+                case Died():
+                    self._died(slot, job, event)
+                case Unborn(reason):
+                    self._unborn(slot, job, reason)
+        except LeaseLostError as exc:
+            self._fenced(slot, job, str(exc))
 
     def _record(self, job: Job, records: Sequence[EpochRecord]) -> None:
         if not records:
@@ -384,20 +365,45 @@ class Agent:
             # What stands for its last epoch was reported by an earlier attempt, on another machine perhaps.
             finished = replace(finished, outcome="diverged", error=f"{self._spec.metric} is not finite")
         value = job.value if finished.outcome in ("complete", "pruned") else None
+        if finished.outcome in FINISHED:
+            self._ahead.trained(time.monotonic() - job.began)
+        if self._ending is None and not self._paused and slot not in self._pool.busy:
+            # The slot first, the books after.
+            self._train_spare(slot)
         self._books.settle(job.claim.attempt_id, finished.outcome, value, finished.error, finished.traceback)
         self._drop(slot, job)
-        trial_folder(self._checkpoints, self._study, job.claim.token).delete()
+        self._files.checkpoints_of(job.claim.token).delete()
         self._polled = 0.0
         self._tell_user(job, finished.outcome, value, finished.error)
         if finished.outcome == "bug":
             self._consider_bugs()
 
-    def _died(self, slot: int, job: Job, reason: str, kind: str = "lost") -> None:
-        if signal.SIGTERM in self._signals:
+    def _died(self, slot: int, job: Job, death: Died) -> None:
+        if death.terminated:
+            self._await_sigterm()
+        if self._interruption.terminated:
             # Of the same signal, sent to every process of a service: nothing that the trial is to blame for.
             self._books.release(job.claim.attempt_id)
             self._drop(slot, job)
             return
+        # Keras's backend crashes where it is refused memory; under a limit that is the likely cause.
+        refused = death.crashed and self._memory_bytes is not None
+        self._lose(slot, job, death.reason, "oom" if refused else "lost")
+
+    def _unborn(self, slot: int, job: Job, reason: str) -> None:
+        """Nothing that the trial is to blame for: it is given back, and asked for again a little later."""
+        self._books.release(job.claim.attempt_id)
+        self._drop(slot, job)
+        self._idle_until = time.monotonic() + UNBORN_SECONDS
+        self._progress.say(f"no process was to be had for trial {job.number} ({reason}): it is tried again")
+
+    def _await_sigterm(self) -> None:
+        """Our own may come a moment after the trainer's, where all processes are told to end."""
+        until = time.monotonic() + SIGTERM_SECONDS
+        while not self._interruption.terminated and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def _lose(self, slot: int, job: Job, reason: str, kind: str) -> None:
         self._books.lose(job.claim.attempt_id, reason, kind)
         self._drop(slot, job)
         self._progress.say(f"trial {job.number} lost after {job.epoch} epochs: {reason}")
@@ -418,36 +424,27 @@ class Agent:
 
     def _consider_bugs(self) -> None:
         """Stop early where the objective itself is broken, or where nothing ever finishes."""
-        most = min(SAME_BUG, self._spec.max_failed)
-        bug = self._books.same_bug(most)
-        if bug is not None:
-            error, traceback = bug
-            message = (
-                f"the first {most} trials all failed with {error}: mend the objective and run the same"
-                f" command again (hpo trials --study {self._study} lists them)"
-            )
-            self._end(Ending.DONE, 0.0, ObjectiveFailedError(message, traceback))
-            return
-        failed, error = self._books.failed()
-        if failed >= self._spec.max_failed:
-            message = (
-                f"{failed} trials have failed (--max-failed {self._spec.max_failed}), the last with: {error};"
-                f" hpo trials --study {self._study} lists them"
-            )
-            self._end(Ending.DONE, self._times.stop_grace_seconds, ObjectiveFailedError(message))
+        if error := broken.same_bug(self._books, self._study, self._spec.max_failed):
+            self._end(Ending.DONE, 0.0, error)
+        elif error := broken.too_many(self._books, self._study, self._spec.max_failed):
+            self._end(Ending.DONE, self._times.stop_grace_seconds, error)
 
     # What goes wrong.
 
     def _drop_fenced(self) -> None:
         fenced = self._keeper.fenced()
+        if self._ahead.spare is not None and self._ahead.spare.claim.attempt_id in fenced:
+            self._ahead.take()
         for slot, job in list(self._jobs.items()):
             if job.claim.attempt_id in fenced:
                 self._fenced(slot, job)
 
-    def _fenced(self, slot: int, job: Job) -> None:
-        self._pool.kill(slot)
+    def _fenced(self, slot: int, job: Job, why: str = "") -> None:
+        if self._jobs.get(slot) is job:
+            self._pool.kill(slot)
         self._drop(slot, job)
-        self._progress.say(f"trial {job.number} is trained by another agent now: this attempt was ended")
+        why = why or f"trial {job.number} is trained by another agent now"
+        self._progress.say(f"{why}: this attempt was ended")
 
     def _end_hung(self, listened: float) -> None:
         """Kill who had said nothing for too long when we last listened: before, we may have been kept from it."""
@@ -455,13 +452,25 @@ class Agent:
         if self._paused:
             return
         for slot, job in list(self._jobs.items()):
-            if listened - job.heard > limit:
+            if listened - job.heard <= limit:
+                continue
+            if not self._pool.is_forked(slot):
+                # The template is stuck; nothing that the trial is to blame for.
+                self._pool.replace_template()
                 self._pool.kill(slot)
-                self._died(slot, job, f"no progress for {limit:.0f} s", "hung")
+                self._books.release(job.claim.attempt_id)
+                self._drop(slot, job)
+                self._progress.say(f"no trainer was started for {limit:.0f} s: its template is replaced")
+                continue
+            self._pool.kill(slot)
+            self._lose(slot, job, f"no progress for {limit:.0f} s", "hung")
 
     def _drop(self, slot: int, job: Job) -> None:
         """The attempt has ended: nothing of it stays here but what is in the database."""
-        self._jobs.pop(slot, None)
+        self._idle_until = 0.0
+        # The slot may have the next trial already.
+        if self._jobs.get(slot) is job:
+            del self._jobs[slot]
         job.log.close()
 
     def _abandon_all(self) -> None:
@@ -471,8 +480,8 @@ class Agent:
         # Where the database is away, the leases run out instead.
         with suppress(HpoError):
             # All leases before any log: time may be short.
-            for job in self._jobs.values():
-                self._books.release(job.claim.attempt_id)
+            for attempt_id in self.held():
+                self._books.release(attempt_id)
             for slot, job in list(self._jobs.items()):
                 self._drop(slot, job)
         self._jobs.clear()
@@ -496,11 +505,7 @@ class Agent:
         slots = [
             SlotView(device.name, None, note=waiting)
             if slot not in self._jobs
-            else _slot_view(device.name, self._jobs[slot], self._spec.epochs)
+            else self._jobs[slot].view(device.name, self._spec.epochs)
             for slot, device in enumerate(self._pool.devices)
         ]
         return View(self._study, self._spec.metric, standing.counts, standing.best, slots, elapsed, eta, note)
-
-
-def _slot_view(device: str, job: Job, epochs: int) -> SlotView:
-    return SlotView(device, job.number, job.epoch, epochs, job.fraction, job.value, job.images_per_second)

@@ -31,22 +31,35 @@ class AttemptLog:
             size = self.path.stat().st_size
             if size == self._seen:
                 return
-            with self.path.open("rb") as file:
-                file.seek(max(0, size - KEPT_BYTES))
-                tail = file.read(KEPT_BYTES)
+            tail = self._tail(size)
             self._seen = size
             self.kept(_as_text(tail), self._cut + size)
             if size > FILE_BYTES:
                 self._shorten(size, tail)
+
+    def bound(self) -> None:
+        """Cut the file where it has grown too long, though its tail cannot be kept now."""
+        with suppress(OSError):
+            size = self.path.stat().st_size
+            if size > FILE_BYTES:
+                self._shorten(size, self._tail(size))
+                # Not shown to anybody yet.
+                self._seen = 0
 
     def close(self) -> None:
         """Keep the tail a last time; the file goes."""
         self.ship()
         self.path.unlink(missing_ok=True)
 
+    def _tail(self, size: int) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(max(0, size - KEPT_BYTES))
+            return file.read(KEPT_BYTES)
+
     def _shorten(self, size: int, tail: bytes) -> None:
         """Cut the file in place: the trainer has it open for appending and writes on at its new end."""
-        with self.path.open("r+b") as file:
+        # Where the disk is full, of the tail too: it is in the database, or will be printed no more.
+        with suppress(OSError), self.path.open("r+b") as file:
             file.truncate(0)
             file.write(tail)
         self._cut += size - len(tail)

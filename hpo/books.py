@@ -7,16 +7,16 @@ then noted as told; whoever comes later completes what a dead agent left in betw
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 from sqlalchemy import Connection, text
 
 from hpo.host import host_name, is_dead, process_identity
 from hpo.messages import EpochRecord
+from hpo.overdue import Overdue
 from hpo.provenance import versions
 from hpo.search import Search, find_created, stray_trials
 from hpo.spec import StudySpec
@@ -30,8 +30,14 @@ from storage.retry import Retry
 
 T = TypeVar("T")
 
+CLOSED_OUTSIDE = "its Optuna trial was closed by somebody else, outside this service"
+
 STALE_SECONDS = 30.0
 """A decision that Optuna has not heard of for so long was left behind by an agent that died."""
+
+
+class TrialClosedError(LeaseLostError):
+    """Somebody closed the trial with plain Optuna while it was being trained."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,7 @@ class Books:
         self._retry = retry
         self._best_of: int | None = None
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
-        self._looked = time.monotonic()
-        self._reap_from = 0.0
+        self._overdue = Overdue(times)
         self.agent_id, ordinal = self._write(
             lambda c: leases.join(c, study_id, self.host, os.getpid(), process_identity(), slots, versions())
         )
@@ -86,8 +91,10 @@ class Books:
         Raises:
             LeaseLostError: it took so long that another agent has taken the claim over.
         """
-        if claim.trial_id is not None and claim.number is not None and claim.params is not None:
-            return claim.trial_id, claim.number, dict(claim.params)
+        if claim.trial_id is not None and claim.number is not None:
+            if claim.params is not None:
+                return claim.trial_id, claim.number, dict(claim.params)
+            return claim.trial_id, claim.number, self._suggest(claim, claim.trial_id, claim.number)
         maybe_created = not claim.fresh
 
         def create() -> tuple[int, int]:
@@ -99,12 +106,11 @@ class Books:
         trial_id, number = self._call(create)
         # Before sampling, so that the trial has an owner should this agent die meanwhile.
         self._write(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
-        try:
-            params = self._call(lambda: self._search.suggest(trial_id))
-        except UpdateFinishedTrialError as exc:
-            raise LeaseLostError from exc
-        self._write(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, params))
-        return trial_id, number, params
+        return trial_id, number, self._suggest(claim, trial_id, number)
+
+    def place(self, attempt_id: int, slot: int, device: str) -> None:
+        """Note in which slot an attempt is trained that was asked ahead of any."""
+        self._write(lambda c: leases.place(c, attempt_id, slot, device))
 
     def begin(self, attempt_id: int, pid: int, resumed_from: int) -> None:
         """Note that an attempt's trainer runs."""
@@ -119,9 +125,8 @@ class Books:
         try:
             for epoch, value in values.items():
                 self._call(lambda e=epoch, v=value: self._search.report(trial_id, e, v))  # type: ignore[misc]
-        except UpdateFinishedTrialError as exc:
-            # We were away between the two: another agent has taken the trial over, and finished it.
-            raise LeaseLostError from exc
+        except UpdateFinishedTrialError:
+            self._closed(attempt_id)
         return values
 
     def should_prune(self, trial_id: int) -> bool:
@@ -152,8 +157,8 @@ class Books:
         """The study's control, books and best trial, after ending leases that have run out."""
 
         def read(c: Connection) -> tuple[str, Counts]:
-            if self._may_reap():
-                leases.reap(c, self._study_id, self._spec.max_lost, spared_agent=self.agent_id)
+            doubtful = leases.doubtful(c, self._study_id, self.times.lease_seconds, self.agent_id)
+            leases.reap(c, self._overdue.judge(doubtful), self._spec.max_lost)
             return read_control(c, self._study_id), budget.count(c, self._study_id)
 
         control, counts = self._write(read)
@@ -186,6 +191,30 @@ class Books:
         """The study's undecided trials, and those of them that some agent trains now."""
         return self._write(lambda c: budget.open_tokens(c, self._study_id))
 
+    def while_waiting(self, token: int, act: Callable[[], None]) -> bool:
+        """Do something to a trial's files while no agent can begin it; False where one holds it."""
+
+        def locked(c: Connection) -> bool:
+            waiting = budget.lock_waiting(c, self._study_id, token)
+            if waiting:
+                act()
+            return waiting
+
+        return self._write(locked)
+
+    def while_held(self, attempt_id: int, act: Callable[[], None]) -> None:
+        """Do something to a trial's files while nobody can take it over.
+
+        Raises:
+            LeaseLostError: somebody has.
+        """
+
+        def guarded(c: Connection) -> None:
+            leases.guard(c, attempt_id)
+            act()
+
+        self._write(guarded)
+
     def same_bug(self, at_least: int) -> tuple[str, str] | None:
         """Error and traceback, when all that this study's trials have shown is one bug."""
         return self._write(lambda c: budget.same_bug(c, self._study_id, self.agent_id, at_least))
@@ -198,13 +227,25 @@ class Books:
         """Say goodbye and release whatever is still held."""
         self._write(lambda c: leases.leave(c, self.agent_id))
 
-    def _may_reap(self) -> bool:
-        """Whether leases may be judged: after an outage, once others have had the time to renew theirs."""
-        now, times = time.monotonic(), self.times
-        if now - self._looked > times.lease_seconds / 2 and now > self._reap_from + times.lease_seconds:
-            self._reap_from = now + times.renew_seconds
-        self._looked = now
-        return now >= self._reap_from
+    def _suggest(self, claim: Claim, trial_id: int, number: int) -> Params:
+        try:
+            params = self._call(lambda: self._search.suggest(trial_id))
+        except UpdateFinishedTrialError:
+            self._closed(claim.attempt_id)
+        self._write(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, params))
+        return params
+
+    def _closed(self, attempt_id: int) -> NoReturn:
+        """Optuna's trial is closed already.
+
+        Raises:
+            LeaseLostError: we were away: another agent has taken the trial over, and finished it.
+            TrialClosedError: the attempt was still ours, so somebody closed the trial with plain Optuna.
+        """
+        # Raises the former; else the share is failed, for nothing that it trains can be told any more.
+        self._write(lambda c: leases.settle(c, attempt_id, "lost", None, CLOSED_OUTSIDE))
+        self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
+        raise TrialClosedError(CLOSED_OUTSIDE)
 
     def _tell(self, decided: Sequence[budget.Untold]) -> None:
         for trial in decided:
@@ -219,7 +260,9 @@ class Books:
             return
 
     def _find_created(self, token: int) -> tuple[int, int] | None:
-        return self._database.transaction(lambda c: find_created(c, self._study_id, token))
+        # Not another retry within the one around it.
+        with self._database.engine.begin() as connection:
+            return find_created(connection, self._study_id, token)
 
     def _find_best(self, connection: Connection) -> tuple[int, float, Mapping[str, Any]] | None:
         order = "ASC" if self._spec.direction == "minimize" else "DESC"

@@ -1,24 +1,25 @@
 """Where an interrupted trial goes on: one folder a trial, one file an epoch, written atomically.
 
-A file is a NumPy `.npz` (a zip, so that every array carries a checksum) that holds the state an
-objective saved and, as JSON, the epochs trained so far. It is written beside its final name,
-synced and renamed, so a file with the final name is whole unless the disk itself fails; should
-one be damaged all the same, the one before is used.
+A file is a NumPy `.npz` that holds the state an objective saved and, as JSON, the epochs trained so
+far, followed by a digest of all that. It is written beside its final name, synced and renamed, so a file
+with the final name is whole unless the disk itself fails; should one be damaged all the same, the digest
+says so, and the one before is used.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -28,9 +29,12 @@ from hpo.messages import EpochRecord
 KEPT = 2
 """Checkpoints kept of a trial: the newest, and the one before in case the newest is damaged."""
 
+PARTIAL_SECONDS = 60.0
+"""A file that nobody has written to for so long was left by a trainer that was killed."""
+
 _HEADER = "__header__"
-# RuntimeError: a zip whose damaged flags say that it is encrypted, or of a version yet to come.
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_PARTIAL = ".partial"
+_DIGEST_BYTES = 16
 
 
 class CheckpointsUnwritableError(HpoError):
@@ -71,6 +75,7 @@ class CheckpointFolder:
 
         Raises:
             DiskFullError: there is no space; what was there before is untouched.
+            CheckpointsUnwritableError: it cannot be written for another reason; the same holds.
         """
         epoch = history[-1].epoch
         arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
@@ -82,34 +87,58 @@ class CheckpointFolder:
         arrays[_HEADER] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
         final = self.path / f"epoch-{epoch:06d}.npz"
         # Of this process alone: one that was fenced may be writing the same epoch.
-        partial = final.with_suffix(f".{uuid.uuid4().hex}.partial")
+        partial = final.with_suffix(f".{uuid.uuid4().hex}{_PARTIAL}")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
+                digested = _Digested(file)
+                np.savez(digested, allow_pickle=False, **arrays)
+                file.write(digested.digest())
                 file.flush()
                 os.fsync(file.fileno())
             partial.rename(final)
             _sync_folder(self.path)
         except OSError as exc:
+            raise self._unwritable(exc) from exc
+        finally:
             partial.unlink(missing_ok=True)
-            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFullError(
-                    f"no space left for checkpoints in {self.path.parent}: free some and run the same"
-                    " command again; trials go on from their last checkpoint"
-                ) from exc
-            raise
-        for old in self.files()[:-KEPT]:
-            old.unlink(missing_ok=True)
+        # What is newer is of a writer that was fenced, or was found damaged: nobody goes on from there.
+        kept = [path for path in self.files() if path <= final][-KEPT:]
+        for other in self.files():
+            if other not in kept:
+                other.unlink(missing_ok=True)
+
+    def _unwritable(self, exc: OSError) -> HpoError:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFullError(
+                f"no space left for checkpoints in {self.path.parent}: free some and run the same"
+                " command again; trials go on from their last checkpoint"
+            )
+        return CheckpointsUnwritableError(
+            f"a checkpoint cannot be written to {self.path} ({exc.strerror or exc}): mend that, or set"
+            " HPO_CHECKPOINTS to another folder, and run the same command again"
+        )
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that can be read; None where there is none."""
         for path in reversed(self.files()):
             try:
                 return _read(path)
-            except _DAMAGED:
+            # Whatever damaged bytes make the reading libraries raise.
+            except Exception:  # noqa: BLE001
                 continue
         return None
+
+    def clear_partial(self) -> int:
+        """Remove what trainers that were killed had not written whole; returns how many bytes that were."""
+        freed = 0
+        for path in self.path.glob(f"*{_PARTIAL}"):
+            with suppress(FileNotFoundError):
+                found = path.stat()
+                if time.time() - found.st_mtime > PARTIAL_SECONDS:
+                    path.unlink()
+                    freed += found.st_size
+        return freed
 
     def delete(self) -> None:
         """Remove the folder and all that is in it."""
@@ -138,11 +167,54 @@ def study_folder(checkpoints: Path, study: str) -> Path:
 
 def _read(path: Path) -> Checkpoint:
     # Opened here, for NumPy leaves the file open when it cannot make sense of it.
-    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+    with path.open("rb") as raw:
+        _check_digest(raw)
+        return _parse(raw)
+
+
+def _parse(raw: BinaryIO) -> Checkpoint:
+    with np.load(raw, allow_pickle=False) as file:
         header = json.loads(file[_HEADER].tobytes())
         state = {name: file[name] for name in file.files if name != _HEADER}
     history = tuple(EpochRecord(**record) for record in header["history"])
     return Checkpoint(history[-1].epoch, history, {**state, **header["values"]})
+
+
+class _Digested:
+    """A file to write to from beginning to end, and a digest of what was written.
+
+    It cannot seek, and says so by having no such method: a zip is then written in one go.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def read(self, _size: int = -1) -> bytes:
+        """By this NumPy knows a file from a path."""
+        raise OSError(errno.EBADF, "this file is only written")
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
+
+def _check_digest(file: BinaryIO) -> None:
+    """Raise ValueError where the last bytes of a file are not the digest of those before; rewinds it."""
+    left = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
+    found = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    while left > 0 and (block := file.read(min(left, 1 << 20))):
+        found.update(block)
+        left -= len(block)
+    if left or file.read() != found.digest():
+        raise ValueError("the file is damaged")
+    file.seek(0)
 
 
 def _sync_folder(path: Path) -> None:

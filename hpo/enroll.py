@@ -99,8 +99,7 @@ def enroll(
             raise
         # Left by a launch that failed before its first trial: nothing must stay comparable with it.
         spec = _new_spec(_with_stored(request, existing.spec, reference), reference, description)
-    # What has begun is finished: a smaller budget would leave it open for ever.
-    trials = max(request.trials, existing.finished + existing.open) if request.trials else existing.budget
+    trials = request.trials or existing.budget
     spec = replace(
         spec,
         startup=startup_trials(trials),
@@ -108,8 +107,8 @@ def enroll(
         max_lost=request.max_lost or spec.max_lost,
         checkpoint_quota_bytes=request.checkpoint_quota_bytes or spec.checkpoint_quota_bytes,
     )
-    _update(database, existing.study_id, spec, trials)
-    return Enrolled(existing.study_id, existing.name, spec, trials, "run")
+    kept = _update(database, existing.study_id, spec, request.trials)
+    return Enrolled(existing.study_id, existing.name, spec, kept, "run")
 
 
 def _create(database: Database, request: LaunchRequest, reference: str, description: Description) -> Enrolled:
@@ -193,16 +192,20 @@ def _insert(
         )
 
 
-def _update(database: Database, study_id: int, spec: StudySpec, trials: int) -> None:
-    def write(c: Connection) -> None:
+def _update(database: Database, study_id: int, spec: StudySpec, trials: int | None) -> int:
+    """Store the spec and the budget asked for, if any; returns the budget."""
+
+    def write(c: Connection) -> int:
         c.execute(
             text("UPDATE hpo.studies SET spec = CAST(:spec AS jsonb) WHERE study_id = :s"),
             {"s": study_id, "spec": json.dumps(spec.to_json())},
         )
-        budget.set_budget(c, study_id, trials)
+        if trials is not None:
+            budget.set_budget(c, study_id, trials)
         control.resume(c, study_id)
+        return budget.count(c, study_id).budget
 
-    database.transaction(write)
+    return database.transaction(write)
 
 
 def _check_options(existing: Enrolled, request: LaunchRequest, reference: str) -> None:

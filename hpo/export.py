@@ -107,25 +107,39 @@ def build_config(database: Database, name: str) -> Config:
         UnknownStudyError: there is no study of that name.
         NoResultError: none of its trials is complete.
     """
-    from hpo.study import find_study
-    from hpo.trials import best_trial
+    return best_configs(database, name, 1)[0]
 
-    study, best = find_study(database, name), best_trial(database, name)
+
+def best_configs(database: Database, name: str, most: int) -> list[Config]:
+    """Up to `most` different configurations of the study, the best first.
+
+    Raises:
+        UnknownStudyError: there is no study of that name.
+        NoResultError: none of its trials is complete.
+    """
+    from hpo.study import find_study
+    from hpo.trials import best_trials
+
+    study = find_study(database, name)
     data = {key: value for key, value in study.spec.get("data", {}).items() if key != "data_dir"}
-    return Config(
-        objective=study.objective,
-        params=dict(best.params),
-        epochs=int(study.spec["epochs"]),
-        seed=best.seed,
-        metric=study.metric,
-        direction=best.direction,
-        study=name,
-        trial=best.number,
-        value=best.value,
-        data=data,
-        versions=versions(),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return [
+        Config(
+            objective=study.objective,
+            params=dict(best.params),
+            epochs=int(study.spec["epochs"]),
+            seed=best.seed,
+            metric=study.metric,
+            direction=best.direction,
+            study=name,
+            trial=best.number,
+            value=best.value,
+            data=data,
+            versions=versions(),
+            created=created,
+        )
+        for best in best_trials(database, name, most)
+    ]
 
 
 def render(config: Config, form: Format) -> str:
@@ -192,13 +206,14 @@ def check_params(params: Mapping[str, Any], space: Mapping[str, BaseDistribution
     for name, distribution in space.items():
         if name not in params:
             raise ConfigFileError(f"{source}: its 'params' lack {name!r} ({in_words(distribution)})")
-        if not _is_within(params[name], distribution):
+        if not is_within(params[name], distribution):
             raise ConfigFileError(
                 f"{source}: parameter {name!r} is {params[name]!r}, but must be {in_words(distribution)}"
             )
 
 
-def _is_within(value: Any, distribution: BaseDistribution) -> bool:
+def is_within(value: Any, distribution: BaseDistribution) -> bool:
+    """Whether a parameter may have this value."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):

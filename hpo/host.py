@@ -30,16 +30,24 @@ def is_dead(process: str) -> bool:
     if place != _place():
         return False
     try:
-        return process_identity(int(pid)) != process
+        return not is_running(int(pid)) or process_identity(int(pid)) != process
     except psutil.NoSuchProcess:
         return True
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this host still runs; a zombie has ended, though nobody has waited for it."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _started(pid: int) -> str:
     """When a process started, in words that do not change when the host's clock is set."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return f"{psutil.Process(pid).create_time():.2f}"
     # Field 22, in ticks since the boot; psutil adds the time of the boot, which moves with the clock.
     return stat.rpartition(")")[2].split()[19]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -16,6 +14,8 @@ from hpo.books import Books, Standing
 from hpo.checkpoints import check_writable
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError
+from hpo.housekeeping import Housekeeping
+from hpo.interruption import Interruption
 from hpo.last_resort import ending_in_time
 from hpo.lease_keeper import LeaseKeeper
 from hpo.messages import Load
@@ -45,15 +45,16 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
     check_study_name(request.study)
     if request.objective is not None:
         loader.resolve(request.objective)
-    with open_database(settings.storage, settings.home) as database:
+    with _interruptible() as interruption, open_database(settings.storage, settings.home) as database:
         existing = enroll.find(database, request.study)
         check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
         reference = _reference(request, existing)
         data = enroll.data_options(request, existing)
         devices = slots_here(request.workers, request.agent.slots)
         with _pool(reference, data_dir_of(settings, data), request.study, devices, settings) as pool:
-            study = enroll.enroll(database, request, reference, pool.describe(), existing)
-            return _run(database, study, pool, settings, request.agent, request.timeout_seconds)
+            description = pool.describe(_patience(interruption, pool, request.agent))
+            study = enroll.enroll(database, request, reference, description, existing)
+            return _run(database, study, pool, settings, request.agent, interruption, request.timeout_seconds)
 
 
 def enroll_only(database: Database, request: LaunchRequest, settings: Settings) -> Enrolled:
@@ -77,7 +78,7 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         UnknownStudyError: there is no such study.
         HpoError: as for `launch`.
     """
-    with open_database(settings.storage, settings.home) as database:
+    with _interruptible() as interruption, open_database(settings.storage, settings.home) as database:
         # Raises, with the nearest names, where there is none.
         find_study(database, study)
         existing = enroll.find(database, study)
@@ -86,8 +87,8 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         data = data_dir_of(settings, spec.data)
         devices = slots_here(slots, options.slots)
         with _pool(spec.objective, data, study, devices, settings) as pool:
-            pool.describe()
-            return _run(database, existing, pool, settings, options, None)
+            pool.describe(_patience(interruption, pool, options))
+            return _run(database, existing, pool, settings, options, interruption)
 
 
 def data_dir_of(settings: Settings, data: DataOptions) -> DataOptions:
@@ -108,26 +109,45 @@ def _pool(
     return TrainerPool(Load(reference, data, final=False), devices, log)
 
 
+def _patience(interruption: Interruption, pool: TrainerPool, options: AgentOptions) -> Callable[[], None]:
+    """What ends the wait for an objective that is being loaded."""
+
+    def check() -> None:
+        interruption.check()
+        pool.check_loading(options.hung_seconds)
+
+    return check
+
+
 def _run(
     database: Database,
     study: Enrolled,
     pool: TrainerPool,
     settings: Settings,
     options: AgentOptions,
-    timeout_seconds: float | None,
+    interruption: Interruption,
+    timeout_seconds: float | None = None,
 ) -> int:
     check_sampler(study.spec.sampler)
     check_writable(settings.checkpoints)
-    interrupted = threading.Event()
     progress = open_progress()
+    agent: Agent | None = None
     times = LeaseTimes(settings.lease_seconds)
     retry = Retry(
         patience_seconds=PATIENCE_SECONDS,
-        interrupted=interrupted,
-        on_wait=OncePerOutage(progress),
+        interrupted=interruption.event,
+        # Trainers print on meanwhile.
+        on_wait=Outages(progress, lambda: agent.bound_logs() if agent is not None else None),
     )
     books = Books(database, study.study_id, study.name, study.spec, len(pool.devices), retry, times)
-    agent: Agent | None = None
+    files = Housekeeping(
+        study.name,
+        books,
+        progress,
+        settings.checkpoints,
+        settings.home / "logs" / study.name,
+        study.spec.checkpoint_quota_bytes,
+    )
     keeper = LeaseKeeper(
         database, books.agent_id, times, lambda: agent.held() if agent is not None else frozenset()
     )
@@ -138,24 +158,22 @@ def _run(
         pool,
         keeper,
         progress,
-        settings.checkpoints,
-        settings.home / "logs" / study.name,
+        files,
         AgentTimes(hung_seconds=options.hung_seconds),
-        interrupted,
+        interruption,
         timeout_seconds,
         options.memory_bytes,
     )
     keeper.start()
-    with ending_in_time():
-        try:
-            with _signals(agent):
-                ending = agent.run()
-        finally:
-            progress.close()
-            keeper.close()
-            # Leases that cannot be given back now run out by themselves.
-            with suppress(HpoError):
-                books.leave()
+    try:
+        with interruption.heeded(), database.unsilenced():
+            ending = agent.run()
+    finally:
+        progress.close()
+        keeper.close()
+        # Leases that cannot be given back now run out by themselves.
+        with suppress(HpoError):
+            books.leave()
     if ending is Ending.DONE:
         say_what_next(books.standing(), study, progress)
     return int(ending)
@@ -178,14 +196,16 @@ def say_what_next(standing: Standing, study: Enrolled, progress: Progress) -> No
         progress.say(f"next: hpo retrain --study {study.name}   or   hpo export --study {study.name}")
 
 
-class OncePerOutage:
-    """Tells the user once that the database is away, not at each attempt to reach it."""
+class Outages:
+    """Tells the user once that the database is away, not at each attempt to reach it; `chore` is done at each."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, chore: Callable[[], None] = lambda: None) -> None:
         self._progress = progress
+        self._chore = chore
         self._told = 0.0
 
     def __call__(self, error: BaseException, _seconds: float) -> None:
+        self._chore()
         now = time.monotonic()
         if now - self._told > 30.0:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -194,12 +214,7 @@ class OncePerOutage:
 
 
 @contextmanager
-def _signals(agent: Agent) -> Iterator[None]:
-    before = {
-        number: signal.signal(number, agent.handle_signal) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _interruptible() -> Iterator[Interruption]:
+    """From the first moment to the last: closing a database takes time too."""
+    with ending_in_time(), Interruption() as interruption:
+        yield interruption

@@ -9,9 +9,12 @@ from hpo.errors import HpoError
 from storage import leases
 from storage.engine import Database
 from storage.leases import LeaseTimes
-from storage.retry import Retry
+from storage.retry import Retry, short_reason
 
 CLOSE_SECONDS = 2.0
+
+AGAIN_SECONDS = 1.0
+"""After a renewal that failed."""
 
 
 class LeaseKeeper(threading.Thread):
@@ -32,7 +35,10 @@ class LeaseKeeper(threading.Thread):
 
     def run(self) -> None:
         retry = Retry(patience_seconds=self._times.renew_seconds, interrupted=self._done)
-        while not self._done.wait(self._times.renew_seconds):
+        # After a failure soon again: others wait only so long for a renewal.
+        while not self._done.wait(
+            min(AGAIN_SECONDS, self._times.renew_seconds) if self.unreachable else self._times.renew_seconds
+        ):
             # Asked before, so that an attempt claimed meanwhile is not taken for a lost one.
             held = self._held()
             try:
@@ -40,8 +46,8 @@ class LeaseKeeper(threading.Thread):
                     lambda connection: leases.renew(connection, self._agent_id, self._times.lease_seconds),
                     retry,
                 )
-            except HpoError as exc:
-                self.unreachable = str(exc)
+            except Exception as exc:  # noqa: BLE001 - whatever it was, the next renewal may succeed
+                self.unreachable = str(exc) if isinstance(exc, HpoError) else short_reason(exc)
                 continue
             self.unreachable = None
             self._fenced |= held - live

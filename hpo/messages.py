@@ -1,7 +1,7 @@
 """What crosses the pipes between an agent, its template and its trainers: small pickled values.
 
 agent --Load--> template --Ready | Broken--> agent
-agent --Fork (+ one end of a pipe)--> template --Forked, Exited--> agent
+agent --Fork (+ one end of a pipe)--> template --Forked | NotForked, Exited--> agent
 agent --Start--> trainer --Started, Tick, Epoch, Finished--> agent
 agent --Go | Prune | Yield | Hold | Resume--> trainer
 """
@@ -54,16 +54,25 @@ class Broken:
 class Fork:
     """Fork a trainer; the connection it talks on follows as a file descriptor."""
 
-    slot: int
+    serial: int
+    """Which request this is: slots are used again."""
     device: Device
 
 
 @dataclass(frozen=True)
 class Forked:
-    """The trainer of a slot has this process id."""
+    """The trainer of a request leads this process group, which is its process id too."""
 
-    slot: int
+    serial: int
     pid: int
+
+
+@dataclass(frozen=True)
+class NotForked:
+    """There was no process to be had for a request: the host's limit is reached, or its memory."""
+
+    serial: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -173,4 +182,4 @@ class Yield:
 
 ToTrainer = Start | Go | Prune | Yield | Hold | Resume
 FromTrainer = Started | Tick | Epoch | Finished
-FromTemplate = Described | Ready | Broken | Forked | Exited
+FromTemplate = Described | Ready | Broken | Forked | NotForked | Exited

@@ -12,9 +12,10 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from multiprocessing import Pipe, reduction
 from multiprocessing import connection as mp_connection
 from multiprocessing.connection import Connection
@@ -23,6 +24,8 @@ from typing import Any
 
 import hpo.errors
 from hpo.errors import HpoError, ObjectiveBrokenError
+from hpo.host import is_running
+from hpo.lifeline import kill_group
 from hpo.messages import (
     Broken,
     Described,
@@ -32,6 +35,7 @@ from hpo.messages import (
     Forked,
     FromTrainer,
     Load,
+    NotForked,
     Ready,
     Start,
     Started,
@@ -46,7 +50,17 @@ CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 """How native code ends that goes wrong by itself, or is refused memory."""
 
 STATUS_SECONDS = 1.0
-"""How long to wait for the exit status of a trainer whose pipe has closed."""
+"""How long to wait for the exit status of a process whose pipe has closed."""
+
+WATCH_SECONDS = 0.2
+"""Between two looks at what nobody tells of."""
+
+
+@dataclass(frozen=True)
+class Unborn:
+    """No trainer was made: its template died, or the host has no room for another process."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -54,8 +68,21 @@ class Died:
     """A trainer ended without saying how."""
 
     reason: str
-    crashed: bool = False
-    """By itself, in native code: not killed from outside."""
+    status: int | None = None
+    """Exit code, or minus the signal; None where nobody saw it."""
+
+    @property
+    def crashed(self) -> bool:
+        """By itself, in native code: not killed from outside."""
+        return -(self.status or 0) in CRASHES
+
+    @property
+    def terminated(self) -> bool:
+        """Perhaps by a SIGTERM to all processes of a service."""
+        return self.status in (None, -signal.SIGTERM)
+
+
+Event = FromTrainer | Died | Unborn
 
 
 @dataclass
@@ -64,8 +91,13 @@ class _Trainer:
 
     connection: Connection
     start: Start
+    serial: int
     pid: int | None = None
     status: int | None = None
+    orphan: bool = False
+    """Its template is dead, so nobody tells when it ends."""
+    closed_at: float | None = None
+    """When its pipe was found closed; its exit status may still follow."""
 
 
 class TrainerPool:
@@ -79,10 +111,17 @@ class TrainerPool:
         self._template: Connection | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
+        self._loading_since = time.monotonic()
         self._deaths = 0
+        self._serials = count()
         self._trainers: dict[int, _Trainer] = {}
-        self._events: deque[tuple[int, FromTrainer | Died]] = deque()
+        # Given up before their process ids were known.
+        self._unborn: set[int] = set()
+        self._events: deque[tuple[int, Event]] = deque()
         self._description: Description | None = None
+        self._failed = False
+        # Only this process holds the end that is never written to: see `hpo.lifeline`.
+        self._life: tuple[int, ...] = os.pipe()
 
     def __enter__(self) -> TrainerPool:
         try:
@@ -110,27 +149,53 @@ class TrainerPool:
         """Slots without a trainer, lowest first."""
         return [slot for slot in range(len(self.devices)) if slot not in self._trainers]
 
-    def describe(self) -> Description:
+    def describe(self, check: Callable[[], None] = lambda: None) -> Description:
         """What the objective searches, as soon as the template knows.
+
+        `check` is called a few times a second, and may raise to end the wait.
 
         Raises:
             HpoError: the objective could not be imported.
         """
         while self._description is None:
-            self._poll(None)
+            check()
+            self._poll(WATCH_SECONDS)
         return self._description
+
+    def check_loading(self, limit: float) -> None:
+        """Give up a template that has been loading for more than so many seconds.
+
+        Raises:
+            ObjectiveBrokenError: it has.
+        """
+        if not self._ready and time.monotonic() - self._loading_since > limit:
+            self._failed = True
+            raise ObjectiveBrokenError(
+                f"{self._load.objective} and its data were not loaded within {limit:.0f} s: see {self._log},"
+                " or allow more with --hung-after"
+            )
 
     def start(self, slot: int, start: Start) -> None:
         """Fork a trainer into a free slot and hand it its attempt."""
         ours, theirs = Pipe()
+        serial = next(self._serials)
         try:
-            self._request(Fork(slot, self.devices[slot]), theirs)
+            self._request(Fork(serial, self.devices[slot]), theirs)
         finally:
             theirs.close()
         # A template that died with the request has closed the pipe: the trainer is then seen to have died.
         with suppress(OSError):
             ours.send(start)
-        self._trainers[slot] = _Trainer(ours, start)
+        self._trainers[slot] = _Trainer(ours, start, serial)
+
+    def is_forked(self, slot: int) -> bool:
+        """Whether the template has made the trainer of this slot."""
+        return slot in self._trainers and self._trainers[slot].pid is not None
+
+    def replace_template(self) -> None:
+        """Have a template that does not answer any more end; another is started, and trainers go on."""
+        if self._process is not None:
+            self._process.kill()
 
     def send(self, slot: int, message: ToTrainer) -> None:
         """Tell a trainer something; one that has just ended does not hear it."""
@@ -139,18 +204,17 @@ class TrainerPool:
                 self._trainers[slot].connection.send(message)
 
     def kill(self, slot: int) -> None:
-        """End a trainer at once; no event follows."""
+        """End a trainer at once, and what it has started; no event follows."""
         trainer = self._trainers.pop(slot, None)
         if trainer is None:
             return
-        pid = trainer.pid
-        if pid is not None and trainer.status is None:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        # One that has not said its process id yet ends when it sees its pipe closed.
+        if trainer.pid is None:
+            self._unborn.add(trainer.serial)
+        elif trainer.status is None:
+            kill_group(trainer.pid)
         trainer.connection.close()
 
-    def wait(self, timeout: float) -> list[tuple[int, FromTrainer | Died]]:
+    def wait(self, timeout: float) -> list[tuple[int, Event]]:
         """What trainers have said since the last call, waiting up to `timeout` seconds for the first.
 
         Raises:
@@ -169,12 +233,14 @@ class TrainerPool:
             self._template.close()
             self._template = None
         if self._process is not None:
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(1.0)
-            if self._process.poll() is None:
-                self._process.kill()
-                self._process.wait()
+            _end(self._process)
             self._process = None
+        for descriptor in self._life:
+            os.close(descriptor)
+        self._life = ()
+        if not self._failed:
+            # Nothing in it that anybody will ask for.
+            self._log.unlink(missing_ok=True)
 
     def _start_template(self) -> None:
         ours, theirs = Pipe()
@@ -182,8 +248,8 @@ class TrainerPool:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 # -P: a folder named `hpo` where the user happens to stand must not be taken for ours.
-                [sys.executable, "-P", "-m", "hpo.template", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-P", "-m", "hpo.template", str(theirs.fileno()), str(self._life[0])],
+                pass_fds=[theirs.fileno(), self._life[0]],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -192,7 +258,7 @@ class TrainerPool:
                 start_new_session=True,
             )
         theirs.close()
-        self._template, self._ready = ours, False
+        self._template, self._ready, self._loading_since = ours, False, time.monotonic()
         ours.send(self._load)
 
     def _request(self, fork: Fork, theirs: Connection) -> None:
@@ -208,20 +274,24 @@ class TrainerPool:
                 if attempt == 1:
                     self._template_died()
 
-    def _poll(self, timeout: float | None) -> None:
-        waiting: list[Any] = [trainer.connection for trainer in self._trainers.values()]
+    def _poll(self, timeout: float) -> None:
+        open_ones = [trainer for trainer in self._trainers.values() if trainer.closed_at is None]
+        waiting: list[Any] = [trainer.connection for trainer in open_ones]
         if self._template is not None:
             waiting.append(self._template)
+        if any(trainer.orphan or trainer.closed_at is not None for trainer in self._trainers.values()):
+            timeout = min(timeout, WATCH_SECONDS)
         if not waiting:
-            time.sleep(timeout or 0.0)
-            return
-        ready = set(mp_connection.wait(waiting, timeout))
+            time.sleep(timeout)
+        ready = set(mp_connection.wait(waiting, timeout)) if waiting else set()
         # The template first: it says how a trainer ended whose pipe has closed.
         if self._template is not None and self._template in ready:
             self._hear_template()
         for slot, trainer in list(self._trainers.items()):
-            if trainer.connection in ready:
+            if trainer.connection in ready and self._trainers.get(slot) is trainer:
                 self._hear_trainer(slot, trainer)
+        for slot, trainer in list(self._trainers.items()):
+            self._look_after(slot, trainer)
 
     def _hear_template(self) -> None:
         assert self._template is not None
@@ -240,25 +310,43 @@ class TrainerPool:
                 failure: HpoError = error(text)
                 if traceback:
                     failure.add_note(traceback)
+                self._failed = True
                 raise failure
-            case Forked(slot, pid):
+            case Forked(serial, pid):
                 self._deaths = 0
-                if slot in self._trainers and self._trainers[slot].pid is None:
-                    self._trainers[slot].pid = pid
-            case Exited(pid, status):
+                if serial in self._unborn:
+                    self._unborn.discard(serial)
+                    kill_group(pid)
                 for trainer in self._trainers.values():
+                    if trainer.serial == serial:
+                        trainer.pid = pid
+            case NotForked(serial, reason):
+                self._unborn.discard(serial)
+                for slot, trainer in list(self._trainers.items()):
+                    if trainer.serial == serial:
+                        self._give_up(slot, Unborn(reason))
+            case Exited(pid, status):
+                for slot, trainer in list(self._trainers.items()):
                     if trainer.pid == pid:
                         trainer.status = status
+                        self._bury(slot, trainer)
 
     def _template_died(self) -> None:
         """Start another template; running trainers go on without."""
         if self._template is not None:
             self._template.close()
             self._template = None
-        status = self._process.wait() if self._process is not None else None
+        status = _end(self._process) if self._process is not None else None
         self._process, was_ready, self._ready = None, self._ready, False
+        for trainer in self._trainers.values():
+            trainer.orphan = True
+        self._unborn.clear()
+        self._failed = True
         self._deaths += 1
         if self._deaths >= MAX_TEMPLATE_DEATHS or (not was_ready and self._description is None):
+            if status == -signal.SIGTERM:
+                # Sent to every process of a service: our own comes in a moment, and says more.
+                time.sleep(STATUS_SECONDS)
             how = f"signal {-status}" if status is not None and status < 0 else f"exit code {status}"
             raise ObjectiveBrokenError(
                 f"the process that loads {self._load.objective} ended ({how}) before it could train:"
@@ -270,9 +358,7 @@ class TrainerPool:
         try:
             message = trainer.connection.recv()
         except (EOFError, OSError):
-            reason = self._how_it_ended(trainer)
-            self._events.append((slot, Died(reason, -(trainer.status or 0) in CRASHES)))
-            self._trainers.pop(slot).connection.close()
+            trainer.closed_at = time.monotonic()
             return
         if isinstance(message, Started):
             trainer.pid = message.pid
@@ -280,20 +366,54 @@ class TrainerPool:
         if isinstance(message, Finished):
             self._trainers.pop(slot).connection.close()
 
-    def _how_it_ended(self, trainer: _Trainer) -> str:
-        until = time.monotonic() + STATUS_SECONDS
-        while trainer.status is None and self._template is not None:
-            left = until - time.monotonic()
-            if left <= 0 or not self._template.poll(left):
-                break
-            self._hear_template()
-        if trainer.status is None:
-            return "its process ended without a word"
-        if trainer.status < 0:
-            name = signal.Signals(-trainer.status).name
-            hint = " (out of memory?)" if name == "SIGKILL" else ""
-            return f"its process was ended by {name}{hint}"
-        return f"its process ended with exit code {trainer.status}"
+    def _look_after(self, slot: int, trainer: _Trainer) -> None:
+        """Notice a trainer of whose end its template does not tell."""
+        if trainer.closed_at is not None:
+            if trainer.orphan or time.monotonic() - trainer.closed_at > STATUS_SECONDS:
+                self._bury(slot, trainer)
+        elif trainer.orphan and trainer.pid is not None and not is_running(trainer.pid):
+            # What it has forked may hold its pipe open.
+            self._bury(slot, trainer)
+
+    def _bury(self, slot: int, trainer: _Trainer) -> None:
+        """A trainer has ended: hear what it said last, and end what it has left behind."""
+        if trainer.pid is not None and trainer.status != 0:
+            kill_group(trainer.pid)
+        with suppress(EOFError, OSError):
+            while slot in self._trainers and trainer.closed_at is None and trainer.connection.poll(0):
+                self._hear_trainer(slot, trainer)
+        if self._trainers.get(slot) is not trainer:
+            return
+        if trainer.pid is None:
+            self._give_up(slot, Unborn("its template ended"))
+        else:
+            self._give_up(slot, Died(_how_it_ended(trainer.status), trainer.status))
+
+    def _give_up(self, slot: int, event: Event) -> None:
+        self._events.append((slot, event))
+        self._trainers.pop(slot).connection.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process whose pipe is closed, but not for long; returns its exit status."""
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(STATUS_SECONDS)
+        process.kill()
+        return process.wait()
+    finally:
+        # It led a session: what the objective started while it was imported.
+        kill_group(process.pid)
+
+
+def _how_it_ended(status: int | None) -> str:
+    if status is None:
+        return "its process ended without a word"
+    if status < 0:
+        name = signal.Signals(-status).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{hint}"
+    return f"its process ended with exit code {status}"
 
 
 def _template_environment() -> dict[str, str]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hpo.checkpoints import CheckpointFolder, study_folder, token_of
+
+EVICTED = "evicted-"
+"""Begins the name of a folder that is being deleted."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +28,18 @@ def enforce_quota(
     study: str,
     quota_bytes: int | None,
     tokens: Callable[[], tuple[Collection[int], Collection[int]]],
+    while_waiting: Callable[[int, Callable[[], None]], bool],
 ) -> QuotaReport:
     """Delete what nobody needs, and more until the study's folder holds at most `quota_bytes`.
 
-    `tokens` says which trials are open, and which of those are running.
+    `tokens` says which trials are open, and which of those are running. `while_waiting` does something
+    for a trial that no agent holds or can begin meanwhile, and says whether it did.
     First folders of finished trials go. Then the spare checkpoint of each trial, that
     of the ones that wait first. Then trials that wait, those with the fewest epochs first: they start
     again from scratch. The newest checkpoint of a running trial always stays.
     """
+    for left_behind in study_folder(checkpoints, study).glob(f"{EVICTED}*"):
+        CheckpointFolder(left_behind).delete()
     folders = {
         token: path for path in study_folder(checkpoints, study).glob("trial-*") if (token := token_of(path))
     }
@@ -39,25 +48,41 @@ def enforce_quota(
     used = sum(_size(path) for path in folders.values())
     before = used
     finished = [path for token, path in folders.items() if token not in open_tokens]
-    waiting = [
-        path for token, path in folders.items() if token in open_tokens and token not in running_tokens
-    ]
+    waiting = {
+        token: path for token, path in folders.items() if token in open_tokens and token not in running_tokens
+    }
     running = [path for token, path in folders.items() if token in running_tokens]
     # Left where an agent died between telling and deleting, or by a trainer that was fenced.
     for path in finished:
         used -= _remove_folder(path)
     if quota_bytes is None:
         return QuotaReport(used, before - used)
-    for path in [*waiting, *running]:
+    for path in [*waiting.values(), *running]:
+        used -= CheckpointFolder(path).clear_partial()
+    for path in [*waiting.values(), *running]:
         for spare in CheckpointFolder(path).files()[:-1]:
             if used <= quota_bytes:
                 return QuotaReport(used, before - used)
             used -= _remove_file(spare)
-    for path in sorted(waiting, key=lambda path: [file.name for file in CheckpointFolder(path).files()[-1:]]):
+    for token, path in sorted(waiting.items(), key=lambda item: _newest_name(item[1])):
         if used <= quota_bytes:
             break
-        used -= _remove_folder(path)
+        # Renamed while nobody can begin the trial, deleted when that no longer matters.
+        evicted = path.with_name(f"{EVICTED}{uuid.uuid4().hex}")
+        if while_waiting(token, partial(_rename, path, evicted)):
+            used -= _remove_folder(evicted)
     return QuotaReport(used, before - used)
+
+
+def _newest_name(folder: Path) -> str:
+    """The name of its newest checkpoint, which grows with the epoch; empty where there is none."""
+    return max((file.name for file in CheckpointFolder(folder).files()), default="")
+
+
+def _rename(path: Path, to: Path) -> None:
+    # Repeated when the answer to a commit was lost.
+    with suppress(FileNotFoundError):
+        path.rename(to)
 
 
 def _size(folder: Path) -> int:

@@ -136,3 +136,5 @@ class RetrainRequest:
     """An exported configuration; None: the study's best trial."""
     workers: int | None = None
     slots: SlotOptions = SlotOptions()
+    top: int = 1
+    """Best trials that compete for being retrained, from fresh seeds, on validation data."""

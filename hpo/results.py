@@ -5,21 +5,24 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import math
 import os
 import shutil
-import statistics
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpo import numbers
+from hpo.classification import Confusion, class_scores, confused_pairs, pooled
 from hpo.errors import DiskFullError, ResultsNotWritableError
 from hpo.export import Config, render
+from hpo.intervals import Interval, summarize
 from hpo.messages import EpochRecord
+
+DETAIL = ("wrong_images",)
+"""What objectives record that is too large for metrics.json; the database keeps that of the first run."""
 
 
 @dataclass(frozen=True)
@@ -31,30 +34,6 @@ class SeedResult:
     recorded: Mapping[str, Any]
     """What the objective recorded: test accuracy, confusion matrix and so on."""
     seconds: float
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure over seeds."""
-
-    mean: float
-    standard_deviation: float | None
-    """With n - 1; None for one seed."""
-    interval95: tuple[float, float] | None
-    """Student's t interval of the mean; None for one seed."""
-    n: int
-
-
-def summarize(values: Sequence[float]) -> Interval:
-    """Mean, standard deviation and 95 % interval (Student's t, n - 1 degrees of freedom)."""
-    mean, n = statistics.fmean(values), len(values)
-    if n < 2:
-        return Interval(mean, None, None, n)
-    from scipy.stats import t
-
-    deviation = statistics.stdev(values)
-    half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
-    return Interval(mean, deviation, (mean - half, mean + half), n)
 
 
 def summaries(results: Sequence[SeedResult], metric: str | None = None) -> dict[str, Interval]:
@@ -129,7 +108,7 @@ def write_results(
     about: Mapping[str, Any],
     model: Path | None,
 ) -> dict[str, Any]:
-    """Write the result files of a retrain into `folder`; returns what metrics.json holds.
+    """Write the result files of a retrain into `folder`; returns what metrics.json holds, and more under `detail`.
 
     `model` is moved there; its confusion matrix is the one in confusion_matrix.csv.
 
@@ -137,40 +116,70 @@ def write_results(
         ResultsNotWritableError: a file cannot be written; checkpoints and model stay where they are.
         DiskFullError: there is no space; the same holds.
     """
+    confusions = [result.recorded["confusion"] for result in results if result.recorded.get("confusion")]
+    classes = [str(name) for name in results[0].recorded.get("classes") or ()]
+    if confusions and len(classes) != len(confusions[0]):
+        classes = [str(label) for label in range(len(confusions[0]))]
     metrics: dict[str, Any] = {
         "study": config.study,
         "objective": config.objective,
         "params": dict(config.params),
         "epochs": config.epochs,
-        "summary": {
-            name: _interval_json(interval) for name, interval in summaries(results, config.metric).items()
-        },
+        "summary": {name: interval.to_json() for name, interval in summaries(results, config.metric).items()},
+        **_classes_json(confusions, classes),
         "runs": [
-            {"seed": result.seed, "seconds": round(result.seconds, 2), **result.recorded}
+            {
+                "seed": result.seed,
+                "seconds": round(result.seconds, 2),
+                **{name: value for name, value in result.recorded.items() if name not in DETAIL},
+            }
             for result in results
         ],
         **about,
     }
     safe: dict[str, Any] = numbers.json_safe(metrics)
-    confusion, classes = results[0].recorded.get("confusion"), results[0].recorded.get("classes")
     with _writing(folder, " and run the same command again: it trains no epoch twice"):
         folder.mkdir(parents=True, exist_ok=True)
         _replace(folder / "metrics.json", json.dumps(safe, indent=2) + "\n")
         _replace(folder / "best_config.yaml", render(config, "yaml"))
         _write_history(folder / "history.csv", results)
-        if confusion:
-            _write_confusion(folder / "confusion_matrix.csv", confusion, classes or range(len(confusion)))
+        if confusions:
+            _write_confusion(folder / "confusion_matrix.csv", confusions[0], classes)
         if model is not None and model.is_file():
             shutil.move(model, folder / model.name)
-    return safe
+    return {**safe, "detail": numbers.json_safe(_detail(results))}
 
 
-def _interval_json(interval: Interval) -> dict[str, Any]:
+def _classes_json(confusions: Sequence[Confusion], classes: Sequence[str]) -> dict[str, Any]:
+    """Scores of each class and the pairs confused most, over the test images of all seeds together."""
+    if not confusions:
+        return {}
+    together = pooled(confusions)
     return {
-        "mean": interval.mean,
-        "standard_deviation": interval.standard_deviation,
-        "interval95": list(interval.interval95) if interval.interval95 else None,
-        "n": interval.n,
+        "per_class": [asdict(score) for score in class_scores(together, classes)],
+        "confused_pairs": [asdict(pair) for pair in confused_pairs(together, classes)],
+    }
+
+
+def _detail(results: Sequence[SeedResult]) -> dict[str, Any]:
+    """What the database keeps beyond metrics.json: every epoch, and images as recorded."""
+    return {
+        "history": [
+            {
+                "seed": result.seed,
+                "epoch": record.epoch,
+                "seconds": round(record.seconds, 3),
+                "metrics": dict(record.metrics),
+            }
+            for result in results
+            for record in result.history
+        ],
+        **{
+            name: result.recorded[name]
+            for name in DETAIL
+            for result in reversed(results)
+            if name in result.recorded
+        },
     }
 
 

@@ -86,11 +86,15 @@ class Search:
 
 
 def find_created(connection: Connection, study_id: int, token: int) -> tuple[int, int] | None:
-    """The Optuna trial created for a share of the budget, when there is one: its id and number."""
+    """The open Optuna trial created for a share of the budget, when there is one: its id and number.
+
+    One of two may have been closed as a stray.
+    """
     row = connection.execute(
         text(
             "SELECT t.trial_id, t.number FROM trials t JOIN trial_user_attributes u USING (trial_id)"
-            " WHERE t.study_id = :s AND u.key = :k AND u.value_json = :v ORDER BY t.trial_id LIMIT 1"
+            " WHERE t.study_id = :s AND t.state = 'RUNNING' AND u.key = :k AND u.value_json = :v"
+            " ORDER BY t.trial_id LIMIT 1"
         ),
         {"s": study_id, "k": TOKEN, "v": json.dumps(token)},
     ).one_or_none()

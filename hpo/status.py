@@ -95,11 +95,12 @@ def study_status(database: Database, name: str, retry: Retry | None = None) -> S
         UnknownStudyError: there is none of that name.
     """
     return database.transaction(
-        lambda connection: _status(connection, read_study(connection, name, database)), retry
+        lambda connection: read_status(connection, read_study(connection, name, database)), retry
     )
 
 
-def _status(connection: Connection, study: StudyRow) -> StudyStatus:
+def read_status(connection: Connection, study: StudyRow) -> StudyStatus:
+    """`study_status` inside a transaction."""
     # One query for all counts, so that they add up.
     live = attempts.c.attempt_id.is_not(None)
     counts = connection.execute(

@@ -1,6 +1,6 @@
 """The process that has imported Keras, the objective and the data once; trainers are forked from it.
 
-Started by the agent as `python -m hpo.template FD`. It stays single-threaded and touches no
+Started by the agent as `python -m hpo.template FD LIFELINE`. It stays single-threaded and touches no
 accelerator, so that a fork of it is sound, and ends, with nothing left behind, when its agent does.
 """
 
@@ -14,22 +14,31 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import connection as mp_connection
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 
+from hpo import lifeline
 from hpo.errors import HpoError
-from hpo.messages import Broken, Described, Exited, Fork, Forked, Load, Ready
+from hpo.messages import Broken, Described, Exited, Fork, Forked, Load, NotForked, Ready
 from hpo.provenance import versions
 from objectives.base import Objective
+
+LEFTOVER_SECONDS = 3.0
+"""How long what a trainer has left running may take to end by itself."""
 
 
 def main() -> None:
     """Load what the agent asks for, then fork a trainer for each request until the agent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     agent: Connection = Connection(int(sys.argv[1]))
+    life = int(sys.argv[2])
+    # What the objective starts while it is imported ends with the agent too.
+    lifeline.arm(life)
+    lifeline.adopt_orphans()
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -41,15 +50,17 @@ def main() -> None:
         # What exists now is shared with every trainer; the collector must not touch its pages.
         gc.collect()
         gc.freeze()
+        leftovers = _Leftovers()
         while True:
-            ready = mp_connection.wait([agent, wake_read])
+            ready = mp_connection.wait([agent, wake_read], leftovers.seconds())
+            leftovers.end_due()
             if wake_read in ready:
                 with suppress(BlockingIOError):
                     os.read(wake_read, 4096)
-                _reap(agent)
+                _reap(agent, leftovers)
             if agent in ready:
                 request: Fork = agent.recv()
-                _fork(agent, request, objective, (wake_read, wake_write))
+                _fork(agent, request, objective, life, (wake_read, wake_write))
     except (EOFError, OSError):
         # The agent is gone. Trainers see the same and end; nothing is left to do.
         return
@@ -103,18 +114,30 @@ def _load(agent: Connection) -> Objective | None:
     return objective
 
 
-def _fork(agent: Connection, request: Fork, objective: Objective, wake: tuple[int, int]) -> None:
+def _fork(agent: Connection, request: Fork, objective: Objective, life: int, wake: tuple[int, int]) -> None:
     descriptor = reduction.recv_handle(agent)
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as exc:
+        os.close(descriptor)
+        agent.send(NotForked(request.serial, exc.strerror or str(exc)))
+        return
     if pid:
         os.close(descriptor)
-        agent.send(Forked(request.slot, pid))
+        # Here and in the child, whichever comes first: once its id is known, its group exists.
+        with suppress(OSError):
+            os.setpgid(pid, pid)
+        agent.send(Forked(request.serial, pid))
         return
     # In the trainer. Nothing of the template's may stay open here, or its end would go unnoticed.
     try:
+        # Leader of a group, so that what it starts ends with it.
+        with suppress(OSError):
+            os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         agent.close()
+        lifeline.arm(life)
         for wake_end in wake:
             os.close(wake_end)
         from hpo.trainer import train
@@ -129,14 +152,44 @@ def _fork(agent: Connection, request: Fork, objective: Objective, wake: tuple[in
         os._exit(1)
 
 
-def _reap(agent: Connection) -> None:
+class _Leftovers:
+    """What trainers that ended in order have left running: asked to end, and some time later made to."""
+
+    def __init__(self) -> None:
+        self._due: deque[tuple[float, int]] = deque()
+
+    def add(self, group: int) -> None:
+        """Ask the processes of a group to end."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGTERM)
+            self._due.append((time.monotonic() + LEFTOVER_SECONDS, group))
+
+    def seconds(self) -> float | None:
+        """Until the first is due; None where there is none."""
+        return max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
+
+    def end_due(self) -> None:
+        """Kill those that have had their time."""
+        while self._due and self._due[0][0] <= time.monotonic():
+            lifeline.kill_group(self._due.popleft()[1])
+
+
+def _reap(agent: Connection, leftovers: _Leftovers) -> None:
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            # It keeps its id until it is waited for, so the group is still its own.
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if pid == 0:
+        if ended is None:
             return
+        in_order = (ended.si_code, ended.si_status) == (os.CLD_EXITED, 0)
+        if not in_order:
+            lifeline.kill_group(ended.si_pid)
+        pid, status = os.waitpid(ended.si_pid, 0)
+        if in_order:
+            # Its children may have something to tidy up. It is none of them any more: it has been waited for.
+            leftovers.add(pid)
         agent.send(Exited(pid, os.waitstatus_to_exitcode(status)))
 
 

@@ -17,8 +17,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hpo.checkpoints import CheckpointFolder
+from hpo.checkpoints import CheckpointFolder, CheckpointsUnwritableError
 from hpo.errors import DiskFullError
+from hpo.lifeline import kill_group
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Hold, Prune, Resume, Start, Started, Tick, Yield
 from objectives.backend import is_out_of_memory
 from objectives.base import DivergedError, MetricMissingError, Objective, Run, State
@@ -45,6 +46,7 @@ class TrainerRun(Run):
         self._reply_seconds = start.reply_seconds
         self._connection = connection
         self._folder = CheckpointFolder(Path(start.checkpoints))
+        self._folder.clear_partial()
         checkpoint = self._folder.newest()
         self._state: State | None = checkpoint.state if checkpoint else None
         self._history: list[EpochRecord] = list(checkpoint.history) if checkpoint else []
@@ -121,6 +123,8 @@ class TrainerRun(Run):
             try:
                 message = self._connection.recv()
             except (EOFError, OSError):
+                # With all that it has started.
+                kill_group(os.getpid())
                 os._exit(ORPHANED)
             with self._heard:
                 match message:
@@ -151,9 +155,15 @@ class TrainerRun(Run):
 def train(connection: Connection, objective: Objective) -> None:
     """Train the one attempt that the agent sends, say how it ended, and end the process."""
     start: Start = connection.recv()
-    _redirect_output(start.log)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        _redirect_output(start.log)
+    except OSError as exc:
+        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = f"no space left for the log {start.log}" if full else f"the log cannot be written: {exc}"
+        connection.send(Finished("disk", f"{reason}: free some space and run the same command again"))
+        os._exit(0)
     if start.device.cores and hasattr(os, "sched_setaffinity"):
         with suppress(OSError):
             os.sched_setaffinity(0, start.device.cores)
@@ -180,7 +190,7 @@ def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
             )
     except DivergedError as exc:
         return Finished("diverged", str(exc))
-    except DiskFullError as exc:
+    except (DiskFullError, CheckpointsUnwritableError) as exc:
         return Finished("disk", str(exc))
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - the user's code: whatever it raises is told
         text = traceback.format_exc()

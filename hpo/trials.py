@@ -63,7 +63,7 @@ def trial_rows(database: Database, name: str) -> list[TrialRow]:
         UnknownStudyError: there is none of that name.
     """
     return database.transaction(
-        lambda connection: _trial_rows(connection, read_study(connection, name, database).study_id)
+        lambda connection: trial_rows_of(connection, read_study(connection, name, database).study_id)
     )
 
 
@@ -76,7 +76,7 @@ def sorted_trials(database: Database, name: str, by: str) -> list[TrialRow]:
 
     def read(connection: Connection) -> list[TrialRow]:
         study = read_study(connection, name, database)
-        rows = _trial_rows(connection, study.study_id)
+        rows = trial_rows_of(connection, study.study_id)
         if by == "seconds":
             return sorted(rows, key=lambda row: -row.seconds)
         sign = -1 if study.maximize else 1
@@ -97,10 +97,23 @@ def best_trial(database: Database, name: str) -> BestTrial:
         UnknownStudyError: there is no study of that name.
         NoResultError: none of its trials is complete.
     """
-    return database.transaction(lambda connection: _best(connection, read_study(connection, name, database)))
+    return best_trials(database, name, 1)[0]
 
 
-def _trial_rows(connection: Connection, study_id: int) -> list[TrialRow]:
+def best_trials(database: Database, name: str, most: int) -> list[BestTrial]:
+    """Up to `most` complete trials of different configurations, the best first.
+
+    Raises:
+        UnknownStudyError: there is no study of that name.
+        NoResultError: none of its trials is complete.
+    """
+    return database.transaction(
+        lambda connection: _best(connection, read_study(connection, name, database), most)
+    )
+
+
+def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
+    """`trial_rows` inside a transaction."""
     until = func.coalesce(attempts.c.ended_at, func.least(attempts.c.lease_until, NOW))
     spent = (
         select(
@@ -167,19 +180,26 @@ def why_ended(outcome: str | None, completed: int, lost: int, error: str | None)
     return detail if outcome in ("lost", "hung") else f"{words}: {detail}"
 
 
-def best_query(study: StudyRow) -> Select[Any]:
+def best_query(study: StudyRow, most: int | None = 1) -> Select[Any]:
+    """The `most` best complete trials, best first; all of them when None."""
     order = trials.c.value.desc() if study.maximize else trials.c.value.asc()
     return (
         select(trials)
         .where(trials.c.study_id == study.study_id, may_be_best(), trials.c.number.is_not(None))
         .order_by(order, trials.c.number)
-        .limit(1)
+        .limit(most)
     )
 
 
-def _best(connection: Connection, study: StudyRow) -> BestTrial:
-    row = connection.execute(best_query(study)).first()
-    if row is None:
+def _best(connection: Connection, study: StudyRow, most: int) -> list[BestTrial]:
+    # A configuration may have been tried more than once: all are looked at only where several are wanted.
+    found: list[BestTrial] = []
+    for row in connection.execute(best_query(study, 1 if most == 1 else None)):
+        if len(found) == most:
+            break
+        if all(one.params != (row.params or {}) for one in found):
+            found.append(_best_trial(connection, study, row))
+    if not found:
         number = connection.scalar(
             select(func.count()).select_from(trials).where(trials.c.study_id == study.study_id)
         )
@@ -187,6 +207,10 @@ def _best(connection: Connection, study: StudyRow) -> BestTrial:
             f"study {study.name!r} has no complete trial among its {number or 0} yet: "
             f"hpo status --study {study.name} shows where it stands"
         )
+    return found
+
+
+def _best_trial(connection: Connection, study: StudyRow, row: Any) -> BestTrial:
     metrics = connection.scalar(
         select(epochs.c.metrics).where(epochs.c.token == row.token).order_by(epochs.c.epoch.desc()).limit(1)
     )

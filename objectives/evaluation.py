@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import ObjectiveBrokenError
-from objectives import backend
+from objectives import backend, scores
 from objectives.arrays import Images, Labels
 from objectives.base import Run
 from objectives.splits import Data
@@ -32,15 +32,29 @@ class Measured:
     """Mean cross-entropy in nats."""
     accuracy: float
     predictions: Labels
+    probabilities: NDArray[np.float64]
+    """(n, classes), each row summing to one."""
 
 
 def evaluate(forward: Forward, images: Images, labels: Labels) -> Measured:
     """Loss and accuracy over all images, computed in float64 from the model's logits."""
-    scores = logits(forward, images).astype(np.float64)
-    scores -= scores.max(axis=1, keepdims=True)
-    log_likelihood = scores[np.arange(len(labels)), labels] - np.log(np.exp(scores).sum(axis=1))
-    predictions = scores.argmax(axis=1)
-    return Measured(float(-log_likelihood.mean()), float((predictions == labels).mean()), predictions)
+    return measure(logits(forward, images), labels)
+
+
+def measure(outputs: NDArray[Any], labels: Labels) -> Measured:
+    """Loss and accuracy of logits (n, classes), in float64."""
+    shifted = outputs.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    sums = exponentials.sum(axis=1)
+    log_likelihood = shifted[np.arange(len(labels)), labels] - np.log(sums)
+    predictions = shifted.argmax(axis=1)
+    return Measured(
+        float(-log_likelihood.mean()),
+        float((predictions == labels).mean()),
+        predictions,
+        exponentials / sums[:, None],
+    )
 
 
 def logits(forward: Forward, images: Images) -> NDArray[Any]:
@@ -87,21 +101,37 @@ def check(model: Any, data: Data) -> None:
         raise ObjectiveBrokenError("build() must return logits: leave the softmax out, it is added on export")
 
 
-def finish(model: keras.Model, data: Data, run: Run) -> None:
-    """Open the test set, once, record what it shows, and save the model where the run wants it."""
+def finish(model: keras.Model, data: Data, run: Run, flip: bool = False) -> None:
+    """Open the test set, once, record what it shows, and save the model where the run wants it.
+
+    With `flip`, loss and accuracy are also given for the mean of the logits of each image and of its
+    mirror image, as `test_…_flip_averaged` (test-time augmentation; Krizhevsky et al., 2012, did so with crops).
+    """
     assert data.x_test is not None
     assert data.y_test is not None
-    measured = evaluate(backend.forward(model), data.x_test, data.y_test)
+    forward = backend.forward(model)
+    outputs = logits(forward, data.x_test)
+    measured = measure(outputs, data.y_test)
+    calibration = scores.calibration(measured.probabilities, data.y_test)
+    wrong = scores.confidently_wrong(measured.probabilities, data.y_test)
     run.record(
         test_loss=measured.loss,
         test_accuracy=measured.accuracy,
+        test_calibration_error=calibration.expected_error,
         confusion=confusion(data.y_test, measured.predictions, data.class_count),
         classes=list(data.classes),
+        calibration=calibration.to_json(),
+        wrong=[mistake.to_json() for mistake in wrong],
         n_test=len(data.y_test),
         n_train=len(data.y_train),
         parameters=int(model.count_params()),
     )
+    if flip:
+        mirrored = logits(forward, np.ascontiguousarray(data.x_test[:, :, ::-1]))
+        averaged = measure((outputs.astype(np.float64) + mirrored) / 2, data.y_test)
+        run.record(test_loss_flip_averaged=averaged.loss, test_accuracy_flip_averaged=averaged.accuracy)
     if run.output is not None:
+        run.record(wrong_images=[scores.png(data.x_test[mistake.index]) for mistake in wrong])
         run.output.mkdir(parents=True, exist_ok=True)
         exported(model).save(run.output / "model.keras")
 

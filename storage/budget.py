@@ -250,10 +250,31 @@ def open_tokens(connection: Connection, study_id: int) -> tuple[frozenset[int], 
     return frozenset(row.token for row in rows), frozenset(row.token for row in rows if row.running)
 
 
+def lock_waiting(connection: Connection, study_id: int, token: int) -> bool:
+    """Whether a share is open and held by nobody, which stays so until the transaction ends."""
+    _lock_study(connection, study_id)
+    undecided, running = open_tokens(connection, study_id)
+    return token in undecided - running
+
+
 def set_budget(connection: Connection, study_id: int, trials: int) -> None:
-    """Change how many finished trials the study wants in all."""
+    """Change how many finished trials the study wants in all.
+
+    What has begun is finished: a smaller budget than that would leave it open for ever.
+    """
+    _lock_study(connection, study_id)
+    counts = count(connection, study_id)
+    begun = counts.finished + counts.running + counts.waiting
     connection.execute(
-        text("UPDATE hpo.studies SET budget = :n WHERE study_id = :s"), {"s": study_id, "n": trials}
+        text("UPDATE hpo.studies SET budget = :n WHERE study_id = :s"),
+        {"s": study_id, "n": max(trials, begun)},
+    )
+
+
+def _lock_study(connection: Connection, study_id: int) -> None:
+    """No share is reserved or begun until the transaction ends."""
+    connection.execute(
+        text("SELECT 1 FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"), {"s": study_id}
     )
 
 

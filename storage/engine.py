@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -14,10 +15,20 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StorageUnreachableError, StorageUrlError
-from storage.connection import REMEDY, engine_options, full_url, parse_url, shown_url, target, without_secrets
+from storage.connection import (
+    REMEDY,
+    STATEMENT_SECONDS,
+    engine_options,
+    full_url,
+    parse_url,
+    shown_url,
+    target,
+    without_secrets,
+)
 from storage.migrate import migrate as migrate_schema
 from storage.migrate import optuna_storage
-from storage.retry import Retry, is_hopeless, is_transient, short_reason
+from storage.retry import READ_ONLY, Retry, is_hopeless, is_transient, short_reason, sqlstate
+from storage.silence import Connections
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -28,6 +39,9 @@ T = TypeVar("T")
 
 OLDEST_MAJOR = 14
 
+SILENT_SECONDS = STATEMENT_SECONDS + 15.0
+"""A server ends a statement by itself before; who has not answered by then never will."""
+
 
 class Database:
     """An open database: our engine, Optuna's storage on the same server, and the retry around both."""
@@ -36,6 +50,8 @@ class Database:
         self._url = url
         self._server = server
         self.engine: Engine = create_engine(url, **engine_options(url))
+        self._connections = Connections()
+        self._connections.follow(self.engine)
 
     def __repr__(self) -> str:
         return f"Database({self.shown!r})"
@@ -59,7 +75,13 @@ class Database:
         """Optuna's own storage on this database, cached, with a small pool of its own."""
         from optuna.storages import get_storage
 
-        return get_storage(optuna_storage(self._url, create=False))
+        plain = optuna_storage(self._url, create=False)
+        self._connections.follow(plain.engine)
+        return get_storage(plain)
+
+    def unsilenced(self, seconds: float = SILENT_SECONDS) -> AbstractContextManager[None]:
+        """Within this block a server that does not answer counts as away after so many seconds."""
+        return self._connections.unsilenced(seconds)
 
     def transaction(self, work: Callable[[Connection], T], retry: Retry | None = None) -> T:
         """Run `work` in a transaction and commit; again after transient errors, so it must be idempotent.
@@ -82,6 +104,10 @@ class Database:
             except Exception as error:
                 if self._server is not None and is_transient(error):
                     self._server.ensure_running()
+                if sqlstate(error) == READ_ONLY:
+                    # The next connection may lead to the server that took over.
+                    for engine in self._engines():
+                        engine.dispose()
                 raise
 
         return (retry or Retry())(once)
@@ -90,12 +116,15 @@ class Database:
         """Close all connections, and stop the embedded server if nobody else uses it."""
         if "optuna" in self.__dict__:
             self.optuna.remove_session()
-            backend = getattr(self.optuna, "_backend", None)
-            if backend is not None:
-                backend.engine.dispose()
-        self.engine.dispose()
+        for engine in self._engines():
+            engine.dispose()
         if self._server is not None:
             self._server.close()
+
+    def _engines(self) -> list[Engine]:
+        """Ours, and Optuna's once it is in use."""
+        backend = getattr(self.__dict__.get("optuna"), "_backend", None)
+        return [self.engine, *([backend.engine] if backend is not None else [])]
 
     def __enter__(self) -> Database:
         return self

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -30,11 +31,18 @@ class LeaseTimes:
 
     lease_seconds: float = 120.0
     """A claim outlives an outage of the database, or of the network, of a minute and more."""
+    grace_renewals: float = 2.0
+    """How many renewals others are given before their leases are judged, by an agent that was away itself."""
 
     @property
     def renew_seconds(self) -> float:
         """Between two renewals: eleven may fail before a lease runs out."""
         return self.lease_seconds / 12
+
+    @property
+    def grace_seconds(self) -> float:
+        """After an outage, or at its start, before an agent ends leases that have run out."""
+        return self.grace_renewals * self.renew_seconds
 
 
 def join(
@@ -83,10 +91,7 @@ def leave(connection: Connection, agent_id: int) -> None:
 
 def renew(connection: Connection, agent_id: int, lease_seconds: float) -> frozenset[int]:
     """Extend the agent's leases; returns the attempts it still holds."""
-    connection.execute(
-        text("UPDATE hpo.agents SET seen_at = clock_timestamp(), ended_at = NULL WHERE agent_id = :a"),
-        {"a": agent_id},
-    )
+    # Attempts before agents, as everywhere.
     rows = connection.execute(
         text(
             "UPDATE hpo.attempts SET lease_until = clock_timestamp() + :lease * interval '1 second'"
@@ -94,23 +99,50 @@ def renew(connection: Connection, agent_id: int, lease_seconds: float) -> frozen
         ),
         {"a": agent_id, "lease": lease_seconds},
     )
-    return frozenset(rows.scalars())
+    held = frozenset(rows.scalars())
+    connection.execute(
+        text("UPDATE hpo.agents SET seen_at = clock_timestamp(), ended_at = NULL WHERE agent_id = :a"),
+        {"a": agent_id},
+    )
+    return held
 
 
-def reap(connection: Connection, study_id: int, max_lost: int, spared_agent: int | None = None) -> int:
-    """End the attempts of the study whose lease has run out, but not those of one agent; returns how many."""
-    expired = connection.execute(
+def doubtful(
+    connection: Connection, study_id: int, lease_seconds: float, spared_agent: int | None = None
+) -> dict[int, datetime]:
+    """Attempts of the study, but not of one agent, whose leases have run out by the database's clock, or
+    end further ahead than any lease can: the clock was set back. With the end of each lease.
+    """
+    rows = connection.execute(
         text(
-            "SELECT a.attempt_id FROM hpo.attempts a JOIN hpo.trials t USING (token) WHERE t.study_id = :s"
-            " AND a.ended_at IS NULL AND a.lease_until < clock_timestamp()"
-            " AND a.agent_id IS DISTINCT FROM CAST(:spared AS bigint) FOR UPDATE OF a SKIP LOCKED"
+            "SELECT a.attempt_id, a.lease_until FROM hpo.attempts a JOIN hpo.trials t USING (token)"
+            " WHERE t.study_id = :s AND a.ended_at IS NULL AND a.agent_id IS DISTINCT FROM CAST(:spared AS bigint)"
+            " AND (a.lease_until < clock_timestamp()"
+            "   OR a.lease_until > clock_timestamp() + 2 * :lease * interval '1 second')"
         ),
-        {"s": study_id, "spared": spared_agent},
-    ).scalars()
-    attempts = list(expired)
-    for attempt_id in attempts:
-        lose(connection, attempt_id, "its agent was not heard of any more", max_lost)
-    return len(attempts)
+        {"s": study_id, "spared": spared_agent, "lease": lease_seconds},
+    )
+    return {row.attempt_id: row.lease_until for row in rows}
+
+
+def reap(connection: Connection, overdue: Mapping[int, datetime], max_lost: int) -> int:
+    """End attempts whose leases still end when they did; returns how many.
+
+    Who decides that they are overdue has waited for a renewal by a clock of its own: see `hpo.overdue`.
+    """
+    ended = 0
+    for attempt_id, lease_until in sorted(overdue.items()):
+        still = connection.execute(
+            text(
+                "SELECT 1 FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL AND lease_until = :until"
+                " FOR UPDATE SKIP LOCKED"
+            ),
+            {"a": attempt_id, "until": lease_until},
+        ).one_or_none()
+        if still is not None:
+            lose(connection, attempt_id, "its agent was not heard of any more", max_lost)
+            ended += 1
+    return ended
 
 
 def reap_agent(connection: Connection, agent_id: int, max_lost: int) -> int:
@@ -179,6 +211,14 @@ def attach(
             "number": number,
             "params": None if params is None else json.dumps(params),
         },
+    )
+
+
+def place(connection: Connection, attempt_id: int, slot: int, device: str) -> None:
+    """Move an attempt to a slot; one that has been ended by others stays as it is."""
+    connection.execute(
+        text("UPDATE hpo.attempts SET slot = :s, device = :d WHERE attempt_id = :a AND ended_at IS NULL"),
+        {"a": attempt_id, "s": slot, "d": device},
     )
 
 

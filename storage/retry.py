@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -16,12 +17,14 @@ from hpo.errors import DiskFullError, StorageUnreachableError
 
 T = TypeVar("T")
 
+READ_ONLY = "25006"
+"""Of a standby: another server becomes, or has become, the one to write to."""
 _DISK_FULL = "53100"
 _DATABASE_DROPPED = "57P04"
 # Classes: connection lost, rolled back (serialization, deadlock), no resources, operator's action.
 _TRANSIENT_CLASSES = ("08", "40", "53", "57")
-# Lock not available; idle in transaction for too long, and a transaction that took too long.
-_TRANSIENT_CODES = {"55P03", "25P03", "25P04"}
+# Lock not available; idle in transaction for too long; a transaction that took too long; a standby.
+_TRANSIENT_CODES = {"55P03", "25P03", "25P04", READ_ONLY}
 # Errors while connecting carry no code, only words; these ones do not pass by themselves.
 _HOPELESS_WORDS = (
     "authentication failed",
@@ -35,6 +38,9 @@ _HOPELESS_WORDS = (
     "invalid ",
     "certificate",
 )
+
+INTERRUPTED_SECONDS = 1.0
+"""After an interruption: what was rolled back is tried again, a server that is away is not waited for."""
 
 
 def is_transient(error: BaseException) -> bool:
@@ -106,7 +112,7 @@ class Retry:
     patience_seconds: float | None = 30.0  # None: for ever
     first_delay: float = 0.1
     max_delay: float = 5.0
-    interrupted: threading.Event | None = None  # set: stop waiting at once
+    interrupted: threading.Event | None = None  # set: for INTERRUPTED_SECONDS more at the most
     on_wait: Callable[[BaseException, float], None] | None = None  # told the error and the seconds to wait
 
     def __call__(self, call: Callable[[], T]) -> T:
@@ -115,6 +121,8 @@ class Retry:
         A full disk of the server is DiskFullError, at once.
         """
         began = time.monotonic()
+        until = math.inf if self.patience_seconds is None else began + self.patience_seconds
+        hurried = False
         attempts = 0
         while True:
             try:
@@ -126,16 +134,20 @@ class Retry:
                     ) from error
                 if not is_transient(error):
                     raise
-                spent = time.monotonic() - began
-                left = None if self.patience_seconds is None else self.patience_seconds - spent
-                if left is not None and left <= 0:
-                    raise _unreachable(error, f"for {spent:.0f} s") from error
-                delay = random.uniform(0, min(self.max_delay, self.first_delay * 2.0 ** min(attempts, 30)))
-                delay = delay if left is None else min(delay, left)
+                now = time.monotonic()
+                if not hurried and self.interrupted is not None and self.interrupted.is_set():
+                    hurried, until = True, min(until, now + INTERRUPTED_SECONDS)
+                if now >= until:
+                    how_long = "and the wait was interrupted" if hurried else f"for {now - began:.0f} s"
+                    raise _unreachable(error, how_long) from error
+                most = min(self.max_delay, self.first_delay * 2.0 ** min(attempts, 30))
+                delay = min(random.uniform(0, most), until - now)
                 if self.on_wait is not None:
                     self.on_wait(error, delay)
-                if (self.interrupted or threading.Event()).wait(delay):
-                    raise _unreachable(error, "and the wait was interrupted") from error
+                if hurried or self.interrupted is None:
+                    time.sleep(delay)
+                else:
+                    self.interrupted.wait(delay)
                 attempts += 1
 
 

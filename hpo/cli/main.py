@@ -18,6 +18,7 @@ from hpo.errors import HpoError, ObjectiveFailedError, UsageError
 SECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Run": ("hpo.cli.run", ("launch", "worker", "pause", "resume", "stop", "retrain")),
     "Look": ("hpo.cli.look", ("ls", "status", "trials", "best", "logs", "objectives")),
+    "Results": ("hpo.cli.results", ("report", "compare")),
     "Use": ("hpo.cli.use", ("export", "data", "doctor", "delete")),
 }
 """Titles of the help's groups to the module that holds their commands, each under its own name."""

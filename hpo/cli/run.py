@@ -365,6 +365,14 @@ def stop(study: str, storage: str | None) -> None:
     help="Runs from different seeds, whose mean and interval are reported.",
 )
 @option(
+    "--top",
+    metavar="K",
+    type=_POSITIVE,
+    default=RetrainRequest.top,
+    help="Best trials that compete first: each is trained again from --seeds fresh seeds, and the best mean on "
+    "validation images wins, so that luck does not. The test set plays no part in it.",
+)
+@option(
     "--epochs",
     metavar="N",
     type=_POSITIVE,
@@ -385,6 +393,7 @@ def stop(study: str, storage: str | None) -> None:
 def retrain(
     study: str,
     seeds: int,
+    top: int,
     epochs: int | None,
     config: Path | None,
     workers: int | None,
@@ -398,9 +407,15 @@ def retrain(
     Trains on all training data from several seeds, then opens the test set once. Writes metrics, the
     model, its history and confusion matrix to HPO_RESULTS_DIR/<study> (default: results/<study>).
     """
+    if config is not None and top > 1:
+        raise click.UsageError(
+            "--config names one configuration, so there is nothing for --top to choose: give one of the two",
+            click.get_current_context(),
+        )
     request = RetrainRequest(
         study=study,
         seeds=seeds,
+        top=top,
         epochs=epochs,
         config=config,
         workers=workers,

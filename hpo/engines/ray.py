@@ -20,7 +20,7 @@ from hpo.engines.ray_agents import AgentCommand, RayAgents, one_line
 from hpo.engines.watch import Watch, signals
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError, MissingDependencyError, UsageError
-from hpo.launch import PATIENCE_SECONDS, OncePerOutage, enroll_only, say_what_next
+from hpo.launch import PATIENCE_SECONDS, Outages, enroll_only, say_what_next
 from hpo.progress import open_progress
 from hpo.requests import LaunchRequest, RayOptions, check_study_name
 from hpo.settings import Settings
@@ -76,7 +76,7 @@ def _watch(database: Database, study: Enrolled, agents: RayAgents, timeout_secon
     interrupted = threading.Event()
     progress = open_progress()
     try:
-        retry = Retry(PATIENCE_SECONDS, interrupted=interrupted, on_wait=OncePerOutage(progress))
+        retry = Retry(PATIENCE_SECONDS, interrupted=interrupted, on_wait=Outages(progress))
         feed = Feed(database, study.study_id, study.name, retry)
         watch = Watch(study, feed, agents, progress, interrupted, timeout_seconds)
         with signals(watch):

@@ -19,6 +19,7 @@ class Proxy:
         self._open = threading.Event()
         self._open.set()
         self._closed = False
+        self._generation = 0
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
@@ -26,6 +27,10 @@ class Proxy:
     def cut(self) -> None:
         """Nothing passes any more, and nobody is told: as when a cable is pulled."""
         self._open.clear()
+
+    def silence(self) -> None:
+        """What is sent on today's connections is swallowed, though they stay open; new ones pass."""
+        self._generation += 1
 
     def heal(self) -> None:
         """New connections pass; those of before are found dead."""
@@ -58,6 +63,7 @@ class Proxy:
             return
         with self._lock:
             self._pairs.append((client, server))
+        generation = self._generation
         with suppress(OSError, ValueError), selectors.DefaultSelector() as selector:
             selector.register(client, selectors.EVENT_READ, server)
             selector.register(server, selectors.EVENT_READ, client)
@@ -65,6 +71,8 @@ class Proxy:
                 for key, _ in selector.select():
                     data = key.fileobj.recv(65536)  # type: ignore[union-attr]
                     self._open.wait()
+                    if data and generation != self._generation:
+                        continue
                     if not data:
                         raise OSError
                     key.data.sendall(data)

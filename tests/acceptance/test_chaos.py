@@ -28,4 +28,4 @@ def test_the_books_balance_whatever_is_killed(folder: Path, seed: int) -> None:
     finally:
         survivors = chaos.close()
     assert not survivors, survivors
-    assert sum(report.faults.values()) >= 5, report
+    assert len(report.faults) == 6, report

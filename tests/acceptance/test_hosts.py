@@ -11,17 +11,21 @@ from tests.acceptance.service import Running, Service
 
 SHIFTED = """
 import datetime, os, time
-shift = float(os.environ.get("TEST_CLOCK_SHIFT", "0"))
+def shift():
+    try:
+        return float(open(os.environ["TEST_CLOCK_SHIFT"]).read())
+    except FileNotFoundError:
+        return 0.0
 real_time, real_datetime = time.time, datetime.datetime
-time.time = lambda: real_time() + shift
+time.time = lambda: real_time() + shift()
 time.time_ns = lambda: int(time.time() * 1e9)
 class Shifted(real_datetime):
     @classmethod
     def now(cls, tz=None):
-        return real_datetime.now(tz) + datetime.timedelta(seconds=shift)
+        return real_datetime.now(tz) + datetime.timedelta(seconds=shift())
 datetime.datetime = Shifted
 """
-"""A `sitecustomize` that sets the clock of every Python process wrong."""
+"""A `sitecustomize` that sets the clock of every Python process wrong, by what a file says at the moment."""
 
 
 def shift_clocks(service: Service, folder: Path) -> None:
@@ -35,7 +39,9 @@ def test_two_hosts_hours_apart(service: Service, tmp_path: Path) -> None:
     service.set(HPO_LEASE_SECONDS=2, TEST_EPOCH_SECONDS=0.1)
     agents: list[Running] = []
     for zone, shift in (("Asia/Tokyo", 5 * 3600), ("America/Los_Angeles", -7 * 3600)):
-        service.set(TZ=zone, TEST_CLOCK_SHIFT=shift)
+        clock = tmp_path / f"clock-{shift}"
+        clock.write_text(str(shift))
+        service.set(TZ=zone, TEST_CLOCK_SHIFT=clock)
         agents.append(
             service.launch("Counted", "--trials", 8, "--workers", 1, "--epochs", 10, "--pruner", "none")
         )
@@ -50,6 +56,27 @@ def test_two_hosts_hours_apart(service: Service, tmp_path: Path) -> None:
         " clock_timestamp() - max(ended_at) < interval '1 minute' AS now FROM hpo.attempts"
     )
     assert (lasted.seconds > 4, lasted.now) == (True, True)
+
+
+def test_a_clock_that_jumps(service: Service, tmp_path: Path) -> None:
+    """As when a host's clock is set, hours ahead and back again, while it trains."""
+    shift_clocks(service, tmp_path)
+    clock = tmp_path / "clock"
+    service.set(HPO_LEASE_SECONDS=2, TEST_EPOCH_SECONDS=0.1, TEST_CLOCK_SHIFT=clock)
+    agents = [
+        service.launch("Counted", "--trials", 4, "--workers", 1, "--epochs", 20, "--pruner", "none")
+        for _ in range(2)
+    ]
+    service.await_epoch(2, trials=2)
+    for hours in (10, -10):
+        clock.write_text(str(hours * 3600))
+        known = service.value("SELECT count(*) FROM hpo.epochs")
+        service.await_(lambda known=known: service.value("SELECT count(*) FROM hpo.epochs") > known + 15)  # type: ignore[misc]
+    assert [agent.wait().code for agent in agents] == [0, 0]
+    service.check_books(4, epochs=20)
+    assert [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")] == ["complete"] * 4
+    seconds = service.value("SELECT max(seconds) FROM hpo.epochs")
+    assert 0 < seconds < 60, "an epoch was timed by a clock that can be set"
 
 
 def test_sigterm_for_every_process_is_nobody_s_fault(service: Service) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 
 import pytest
 from optuna.trial import TrialState
@@ -71,3 +72,32 @@ def test_a_timeout_keeps_what_was_begun(service: Service) -> None:
     assert service.hpo("launch", "--study", "s").code == 0
     service.check_books(2, epochs=30)
     assert service.value("SELECT max(resumed_from) FROM hpo.attempts") >= 1
+
+
+def test_short_trials_are_asked_ahead_of_their_slots(service: Service) -> None:
+    service.set(TEST_EPOCH_SECONDS=0.05)
+    ended = service.launched("Counted", "--trials", 16, "--workers", 2, "--epochs", 4, "--pruner", "none")
+    assert (ended.code, ended.err) == (0, "")
+    service.check_books(16, epochs=4)
+    attempts = service.rows("SELECT slot, device, outcome FROM hpo.attempts")
+    assert {(row.slot, row.outcome) for row in attempts} == {(0, "complete"), (1, "complete")}
+    assert "next" not in {row.device for row in attempts}
+    ahead = service.value(
+        "SELECT count(DISTINCT a.attempt_id) FROM hpo.attempts a JOIN hpo.attempts b USING (slot)"
+        " WHERE b.attempt_id < a.attempt_id AND a.started_at < b.ended_at"
+    )
+    # All but the first of each slot, the second that taught what a trial takes, and the last.
+    assert ahead >= 5
+
+
+def test_what_was_asked_ahead_is_given_back(service: Service) -> None:
+    service.set(TEST_EPOCH_SECONDS=0.05)
+    agent = service.launch("Counted", "--trials", 400, "--workers", 1, "--epochs", 4, "--pruner", "none")
+    held = "SELECT count(*) FROM hpo.attempts WHERE ended_at IS NULL AND device = 'next'"
+    service.await_(lambda: service.value(held) == 1)
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait(10.0).code == 130
+    assert service.rows("SELECT * FROM hpo.attempts WHERE ended_at IS NULL") == []
+    trials = service.value("SELECT count(*) FROM hpo.trials WHERE outcome IS NOT NULL")
+    assert service.hpo("launch", "--study", "s", "--trials", trials + 3).code == 0
+    service.check_books(trials + 3, epochs=4)

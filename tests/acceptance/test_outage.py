@@ -77,6 +77,22 @@ def test_the_same_attempt_outlives_an_outage(service: Service, proxy: Proxy) -> 
     assert (attempt.outcome, attempt.epochs) == ("complete", EPOCHS)
 
 
+def test_a_minute_without_the_database_costs_no_lease(service: Service, proxy: Proxy) -> None:
+    """As leases are by default, though another agent, which reaches the database, looks for any that ran out."""
+    agent = begin(service, through(proxy, service), trials=2, epochs=60)
+    service.set(TEST_EPOCH_SECONDS=0.5)
+    other = service.start("worker", "--study", "s", "--slots", 1)
+    service.await_epoch(1, trials=2)
+    proxy.cut()
+    began = time.monotonic()
+    await_training_goes_on(service)
+    service.await_(lambda: time.monotonic() - began > 61.0, timeout=90.0)
+    proxy.heal()
+    assert [agent.wait().code, other.wait().code] == [0, 0]
+    service.check_books(2, epochs=60)
+    assert [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")] == ["complete"] * 2
+
+
 def test_the_same_attempt_outlives_a_lease_that_nobody_could_take(service: Service, proxy: Proxy) -> None:
     """All agents lose the database at once: the first to be back must not judge the others."""
     service.set(HPO_LEASE_SECONDS=2)

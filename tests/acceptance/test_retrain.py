@@ -65,7 +65,13 @@ def test_three_seeds_and_their_summary(service: Service) -> None:
     assert not list((service.folder / "checkpoints").rglob("*.npz"))
     (logged,) = service.rows("SELECT * FROM hpo.retrains")
     assert logged.metrics["summary"] == found["summary"]
-    assert logged.test_opened_at is not None
+    assert [logged.test_opened_at.isoformat()] == found["test_opened_at"]
+    assert len(logged.metrics["detail"]["history"]) == 12
+    assert found["test_openings"] == 1
+    assert found["per_class"][0] == {
+        "name": "a", "precision": 1.0, "recall": 0.75, "f1": pytest.approx(18 / 21), "images": 12
+    }  # fmt: skip
+    assert found["confused_pairs"] == [{"true": "a", "predicted": "b", "count": 3, "share": 0.25}]
 
 
 def test_interrupted_and_continued_from_the_last_epoch(service: Service) -> None:
@@ -173,3 +179,70 @@ def test_nothing_to_retrain(service: Service) -> None:
     ended = service.hpo("retrain", "--study", "s")
     assert ended.code == 1
     assert "complete trial" in ended.complaint
+
+
+def test_the_luckiest_of_the_search_is_not_chosen(service: Service) -> None:
+    tally = service.folder / "tally"
+    service.set(TEST_TALLY=tally)
+    assert service.launched("Lucky", "--trials", 4, "--workers", 2, "--pruner", "none").code == 0
+    assert service.study().best_params["x"] == 3.0
+    tally.unlink()
+    ended = service.hpo("retrain", "--study", "s", "--top", 2, "--seeds", 2, "--workers", 2)
+    assert (ended.code, ended.err) == (0, "")
+    found = metrics(service)
+    assert found["params"]["x"] == 2.0
+    lucky, better = found["selection"]["candidates"]
+    assert (lucky["trial"], lucky["chosen"], better["chosen"]) == (0, False, True)
+    assert lucky["search_value"] < better["search_value"]
+    assert lucky["mean"] > better["mean"]
+    seeds = {(float(x), int(seed)) for x, seed, _ in map(str.split, tally.read_text().splitlines())}
+    # Candidates from their own seeds, and the winner alone from those of final runs.
+    assert seeds == {(3.0, 2_000_000), (3.0, 2_000_001), (2.0, 2_000_000), (2.0, 2_000_001),
+                     (2.0, 1_000_000), (2.0, 1_000_001)}  # fmt: skip
+    assert "test set: opened once" in ended.out
+    assert not list((service.folder / "checkpoints").rglob("*.npz"))
+
+
+def test_a_choice_that_is_interrupted_trains_no_epoch_twice_and_opens_the_test_set_once(
+    service: Service,
+) -> None:
+    tally = service.folder / "tally"
+    service.set(TEST_TALLY=tally)
+    assert service.launched("Lucky", "--trials", 2, "--workers", 2, "--pruner", "none").code == 0
+    tally.unlink()
+    command = ("retrain", "--study", "s", "--top", 2, "--seeds", 2, "--workers", 2)
+    service.set(TEST_EPOCH_SECONDS=0.1)
+    for trained in ("2000001 2", "1000000 2"):
+        running = service.start(*command)
+        service.await_(lambda: tally.exists() and f" {trained}\n" in tally.read_text())  # noqa: B023
+        running.send_signal(signal.SIGINT)
+        interrupted = running.wait(20.0)
+        assert (interrupted.code, interrupted.err) == (130, "")
+    ended = service.hpo(*command)
+    assert (ended.code, ended.err) == (0, "")
+    assert "trial 1 was chosen before" in ended.out
+    lines = tally.read_text().splitlines()
+    assert len(lines) == len(set(lines)) == 6 * 4
+    openings = service.rows("SELECT test_opened_at FROM hpo.retrains WHERE test_opened_at IS NOT NULL")
+    assert len(openings) == metrics(service)["test_openings"] == 1
+
+
+def test_each_look_at_the_test_set_is_counted_also_one_that_came_to_nothing(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
+    assert service.hpo("retrain", "--study", "s", "--seeds", 1).code == 0
+    in_the_way = results(service) / "metrics.json"
+    in_the_way.unlink()
+    (in_the_way / "full").mkdir(parents=True)
+    assert service.hpo("retrain", "--study", "s", "--seeds", 2).code == 1
+    assert service.value("SELECT count(test_opened_at) FROM hpo.retrains") == 2
+    shutil.rmtree(in_the_way)
+    # The one that could not write its results goes on, and is no third look.
+    again = service.hpo("retrain", "--study", "s", "--seeds", 2)
+    assert "test set: opened 2 times" in again.out
+    assert metrics(service)["test_openings"] == 2
+
+
+def test_a_configuration_given_leaves_nothing_to_choose(service: Service) -> None:
+    refused = service.hpo("retrain", "--study", "s", "--config", "best.yaml", "--top", 2)
+    assert refused.code == 2
+    assert "nothing for --top to choose" in refused.complaint

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +15,10 @@ from optuna.trial import TrialState
 from sqlalchemy import insert, text
 from sqlalchemy.exc import OperationalError
 
-from hpo.books import Books
+from hpo.books import Books, TrialClosedError
 from hpo.messages import EpochRecord
 from hpo.spec import StudySpec
+from storage import leases
 from storage.budget import Claim, NoWork
 from storage.engine import Database
 from storage.leases import LeaseLostError, LeaseTimes
@@ -38,12 +41,13 @@ def study(database: Database) -> optuna.Study:
     return made
 
 
-def agent(database: Database, study: optuna.Study, lease_seconds: float = 120.0) -> Books:
+def agent(
+    database: Database, study: optuna.Study, lease_seconds: float = 120.0, grace_renewals: float = 0.0
+) -> Books:
     stored = database.transaction(lambda c: c.execute(text("SELECT spec FROM hpo.studies")).scalar_one())
     spec = StudySpec.from_json(stored)
-    return Books(
-        database, study._study_id, "s", spec, 1, Retry(5.0, first_delay=0.01), LeaseTimes(lease_seconds)
-    )
+    times = LeaseTimes(lease_seconds, grace_renewals)
+    return Books(database, study._study_id, "s", spec, 1, Retry(5.0, first_delay=0.01), times)
 
 
 def claimed(books: Books) -> Claim:
@@ -224,16 +228,16 @@ def test_after_an_outage_others_get_the_time_to_renew(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = 1000.0
-    monkeypatch.setattr("hpo.books.time.monotonic", lambda: clock)
+    monkeypatch.setattr("hpo.overdue.time.monotonic", lambda: clock)
     claimed(agent(database, study))
-    books = agent(database, study)
+    books = agent(database, study, grace_renewals=2.0)
     books.standing()
     run_out(database)
     clock += 100.0
     assert books.standing().counts.running == 1, "it was away itself"
-    clock += 5.0
+    clock += 19.0
     assert books.standing().counts.running == 1
-    clock += 6.0
+    clock += 2.0
     assert books.standing().counts.running == 0
 
 
@@ -256,3 +260,127 @@ def test_away_between_an_epoch_and_its_report(
     with pytest.raises(LeaseLostError):
         slow.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.7}, 0.1)])
     assert states(study) == [TrialState.COMPLETE]
+
+
+def test_an_agent_that_starts_after_an_outage_lets_the_others_renew_first(
+    database: Database, study: optuna.Study
+) -> None:
+    first = agent(database, study)
+    claim = claimed(first)
+    run_out(database)
+    second = agent(database, study, grace_renewals=2.0)
+    assert second.standing().counts.running == 1, "the first may be about to renew"
+    database.transaction(lambda c: leases.renew(c, first.agent_id, 120.0))
+    train(first, claim)
+    assert states(study) == [TrialState.COMPLETE]
+
+
+def test_after_that_time_who_has_not_renewed_is_given_up(database: Database, study: optuna.Study) -> None:
+    claimed(agent(database, study))
+    run_out(database)
+    second = agent(database, study, lease_seconds=0.6, grace_renewals=2.0)
+    began = time.monotonic()
+    while second.standing().counts.running:
+        assert time.monotonic() - began < 30.0
+    assert time.monotonic() - began >= second.times.grace_seconds / 2
+
+
+def test_nobody_begins_a_trial_whose_checkpoints_are_being_removed(
+    database: Database, study: optuna.Study
+) -> None:
+    first, second = agent(database, study), agent(database, study)
+    claim = claimed(first)
+    touched: list[int] = []
+    assert not second.while_waiting(claim.token, lambda: touched.append(1)), "it is held"
+    first.release(claim.attempt_id)
+    began: list[Claim | NoWork] = []
+    beginner = threading.Thread(target=lambda: began.append(first.claim(0, "cpu:0")))
+
+    def remove() -> None:
+        beginner.start()
+        # It stands in line for the study's row, and has not got past it.
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while not database.transaction(lambda c: c.execute(text(waiting)).scalar_one()):
+            assert not began
+        touched.append(2)
+
+    assert second.while_waiting(claim.token, remove)
+    beginner.join(30.0)
+    assert touched == [2]
+    assert isinstance(began[0], Claim)
+    assert began[0].token == claim.token
+
+
+def shifted(database: Database, seconds: int) -> None:
+    """The database's clock is set: all leases end that much earlier by it."""
+    sql = "UPDATE hpo.attempts SET lease_until = lease_until - :s * interval '1 s' WHERE ended_at IS NULL"
+    database.transaction(lambda c: c.execute(text(sql), {"s": seconds}))
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_jump_of_the_databases_clock_costs_no_live_attempt(
+    database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    clock = 1000.0
+    monkeypatch.setattr("hpo.overdue.time.monotonic", lambda: clock)
+    first = agent(database, study, grace_renewals=2.0)
+    second = agent(database, study, grace_renewals=2.0)
+    claimed(first)
+    assert second.standing().counts.running == 1
+    shifted(database, seconds)
+    for _ in range(60):
+        clock += 1.0
+        if clock % 10 == 0:
+            database.transaction(lambda c: leases.renew(c, first.agent_id, 120.0))
+        assert second.standing().counts.running == 1
+    # And now it is killed.
+    shifted(database, seconds)
+    for _ in range(60):
+        clock += 1.0
+        second.standing()
+    assert second.standing().counts.running == 0
+
+
+def test_a_trial_closed_with_plain_optuna_is_failed_and_another_takes_its_place(
+    database: Database, study: optuna.Study
+) -> None:
+    books = agent(database, study)
+    claim = claimed(books)
+    trial_id, number, _ = books.sample(claim)
+    study.tell(number, state=TrialState.FAIL)
+    with pytest.raises(TrialClosedError, match="closed by somebody else"):
+        books.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)])
+    again = claimed(books)
+    assert again.token != claim.token
+    train(books, again)
+    assert books.claim(0, "cpu:0") is NoWork.DONE
+    assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_a_trial_closed_before_it_was_sampled_is_failed_too(database: Database, study: optuna.Study) -> None:
+    books = agent(database, study)
+    claim = claimed(books)
+    trial_id, number = books._search.create(claim)
+    database.transaction(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
+    study.tell(number, state=TrialState.FAIL)
+    with pytest.raises(TrialClosedError):
+        books.sample(claimed(books))
+    train(books, claimed(books))
+    assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_killed_while_sampling_one_of_two_creations(database: Database, study: optuna.Study) -> None:
+    """The trial that the share knows is gone on with, not the first that was made for it."""
+    first = agent(database, study)
+    claim = claimed(first)
+    first._search.create(claim)
+    trial_id, number = first._search.create(claim)
+    database.transaction(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
+    first.release(claim.attempt_id)
+
+    second = agent(database, study)
+    second.sweep(0.0)
+    assert states(study) == [TrialState.FAIL, TrialState.RUNNING]
+    train(second, claimed(second))
+    assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]
+    assert database.transaction(lambda c: c.execute(text("SELECT number FROM hpo.trials")).scalar_one()) == 1

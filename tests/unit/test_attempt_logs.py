@@ -74,3 +74,15 @@ def test_a_file_too_large_is_cut_while_it_is_written(log: AttemptLog, kept: Kept
     tail, size = kept.calls[-1]
     assert tail.endswith("aend")
     assert size == FILE_BYTES + 4
+
+
+def test_a_file_is_bounded_while_the_database_cannot_take_its_tail(log: AttemptLog, kept: Kept) -> None:
+    for _ in range(3):
+        append(log, b"x" * FILE_BYTES + b"end")
+        log.bound()
+        assert log.path.stat().st_size == KEPT_BYTES
+    assert kept.calls == []
+    log.ship()
+    ((tail, size),) = kept.calls
+    assert tail.endswith("xend")
+    assert size == 3 * (FILE_BYTES + 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from hpo.quota import QuotaReport, enforce_quota
@@ -21,9 +22,14 @@ def fill(folder: Path) -> None:
     (folder / "s" / "retrain-abc" / "kept").write_bytes(b"x" * FILE)
 
 
+def at_once(_token: int, act: Callable[[], None]) -> bool:
+    act()
+    return True
+
+
 def enforce(folder: Path, quota: int | None) -> tuple[QuotaReport, list[str]]:
     fill(folder)
-    report = enforce_quota(folder, "s", quota, lambda: (OPEN, RUNNING))
+    report = enforce_quota(folder, "s", quota, lambda: (OPEN, RUNNING), at_once)
     left = sorted(f"{path.parent.name[6:]}:{int(path.stem[6:])}" for path in folder.rglob("epoch-*"))
     assert report.used_bytes == FILE * len(left)
     assert report.freed_bytes == FILE * (8 - len(left))
@@ -61,5 +67,28 @@ def test_a_trial_that_begins_while_we_look_stays(tmp_path: Path) -> None:
         begun.mkdir()
         return OPEN, RUNNING
 
-    enforce_quota(tmp_path, "s", None, tokens)
+    enforce_quota(tmp_path, "s", None, tokens, at_once)
     assert begun.exists()
+
+
+def test_a_waiting_trial_that_another_agent_has_begun_meanwhile_stays(tmp_path: Path) -> None:
+    fill(tmp_path)
+    asked: list[int] = []
+
+    def begun(token: int, _act: Callable[[], None]) -> bool:
+        asked.append(token)
+        return False
+
+    report = enforce_quota(tmp_path, "s", 1, lambda: (OPEN, RUNNING), begun)
+    assert asked == [4, 3]
+    assert report.used_bytes == 3 * FILE
+    assert {path.parent.name for path in tmp_path.rglob("epoch-*")} == {"trial-2", "trial-3", "trial-4"}
+
+
+def test_what_an_agent_left_that_died_while_it_deleted_goes(tmp_path: Path) -> None:
+    fill(tmp_path)
+    half = tmp_path / "s" / "evicted-1234"
+    half.mkdir()
+    (half / "epoch-000001.npz").write_bytes(b"x")
+    enforce_quota(tmp_path, "s", None, lambda: (OPEN, RUNNING), at_once)
+    assert not half.exists()

@@ -91,6 +91,8 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
         raise SystemExit
 
     monkeypatch.setattr(os, "_exit", leave)
+    # With what it has started: here that would be the test itself.
+    monkeypatch.setattr(trainer, "kill_group", exits.append)
     agent = Agent(tmp_path, exits)
     yield agent
     for connection in agent.connections[::2]:
@@ -265,4 +267,4 @@ def test_progress_is_told_at_most_once_a_second(agent: Agent, monkeypatch: pytes
 def test_an_orphan_ends_whatever_it_does(agent: Agent) -> None:
     agent.run()
     agent.leave()
-    assert agent.exits == [ORPHANED]
+    assert agent.exits == [os.getpid(), ORPHANED]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, text
+from sqlalchemy import Connection, Row, text
 
 from storage import budget, leases
 from storage.budget import Claim, Counts, NoWork
@@ -13,6 +13,13 @@ from storage.engine import Database
 from tests.integration.rows import StudyRows
 
 T = TypeVar("T")
+
+LEASE = 60.0
+
+
+def reap_all(connection: Connection, study_id: int, max_lost: int, lease: float = LEASE) -> int:
+    """End what has run out at once: an agent would watch it for a while."""
+    return leases.reap(connection, leases.doubtful(connection, study_id, lease), max_lost)
 
 
 class Ledger:

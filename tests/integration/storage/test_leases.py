@@ -12,7 +12,7 @@ from storage import budget, leases
 from storage.budget import Claim, NoWork
 from storage.engine import Database
 from storage.leases import LeaseLostError
-from tests.integration.storage.ledger import Ledger
+from tests.integration.storage.ledger import LEASE, Ledger, reap_all
 
 MAX_LOST = 3
 
@@ -23,7 +23,7 @@ def ledger(database: Database) -> Ledger:
 
 
 def reap(ledger: Ledger) -> int:
-    return ledger.do(leases.reap, ledger.study_id, MAX_LOST)
+    return ledger.do(reap_all, ledger.study_id, MAX_LOST)
 
 
 def test_agents_are_numbered(ledger: Ledger) -> None:
@@ -86,6 +86,23 @@ def test_a_renewed_lease_is_not_reaped(ledger: Ledger) -> None:
     assert reap(ledger) == 0
 
 
+def test_a_lease_renewed_since_it_was_looked_at_is_not_reaped(ledger: Ledger) -> None:
+    claim = ledger.claimed()
+    ledger.expire(claim)
+    seen = ledger.do(leases.doubtful, ledger.study_id, LEASE)
+    assert set(seen) == {claim.attempt_id}
+    ledger.do(leases.renew, ledger.agent_id, LEASE)
+    assert ledger.do(leases.reap, seen, MAX_LOST) == 0
+
+
+def test_a_lease_that_ends_too_far_ahead_is_doubtful(ledger: Ledger) -> None:
+    """The database's clock was set back."""
+    claim = ledger.claimed()
+    assert ledger.do(leases.doubtful, ledger.study_id, LEASE) == {}
+    ledger.do(leases.renew, ledger.agent_id, 3600.0)
+    assert set(ledger.do(leases.doubtful, ledger.study_id, LEASE)) == {claim.attempt_id}
+
+
 def test_renewing_names_what_is_still_held(ledger: Ledger) -> None:
     kept, lost = ledger.claimed(slot=0), ledger.claimed(slot=1)
     ledger.expire(lost)
@@ -98,11 +115,11 @@ def test_the_hosts_time_zone_means_nothing(ledger: Ledger) -> None:
     claim = ledger.claimed(lease=5.0)
     with ledger.database.engine.begin() as c:
         c.execute(text("SET LOCAL TIME ZONE 'Pacific/Kiritimati'"))
-        assert leases.reap(c, ledger.study_id, MAX_LOST) == 0
+        assert reap_all(c, ledger.study_id, MAX_LOST) == 0
     ledger.expire(claim)
     with ledger.database.engine.begin() as c:
         c.execute(text("SET LOCAL TIME ZONE 'Pacific/Pago_Pago'"))
-        assert leases.reap(c, ledger.study_id, MAX_LOST) == 1
+        assert reap_all(c, ledger.study_id, MAX_LOST) == 1
 
 
 def test_lost_too_often_is_failed(ledger: Ledger) -> None:
@@ -189,7 +206,7 @@ def test_a_trial_has_one_live_attempt_whoever_reaps_and_claims(database: Databas
         claimed = []
         for _ in range(15):
             with engine.begin() as c:
-                leases.reap(c, ledger.study_id, 10_000)
+                reap_all(c, ledger.study_id, 10_000)
                 # An index of the database's would refuse a second live attempt.
                 claim = budget.claim(c, ledger.study_id, agent_id, "here", 0, "cpu:0", 0.0)
             if isinstance(claim, Claim):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,9 +23,10 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, text
 
 from storage import budget, leases
-from storage.budget import FINISHED, Claim, NoWork
+from storage.budget import FAILED, FINISHED, Claim, NoWork
 from storage.engine import Database, open_database
 from storage.leases import LeaseLostError
+from tests.integration.storage.ledger import reap_all
 
 T = TypeVar("T")
 
@@ -49,7 +51,9 @@ class Ledger(RuleBasedStateMachine):
         """Attempts that may report, by id."""
         self.fenced: set[int] = set()
         self.settled: dict[int, str] = {}
-        """Outcome of each share that an attempt of ours settled, by token."""
+        """Outcome of each share that was decided, by token."""
+        self.lost: dict[int, int] = {}
+        """How often the attempts of a share were lost, by token."""
         self.do(_fresh_study)
         self.do(lambda c: budget.set_budget(c, 1, trials))
         return multiple(*(self.join() for _ in range(3)))
@@ -68,12 +72,13 @@ class Ledger(RuleBasedStateMachine):
         return self.join()
 
     @rule(target=claims, agent=agents, twice=st.booleans())
-    def claim(self, agent: int, twice: bool) -> object:
+    def claim(self, agent: int, twice: bool) -> Claim | None:
+        """None where there was no work: how many things are drawn from must not depend on who wins a race."""
         self.slots += 1
         got = self.do(lambda c: budget.claim(c, 1, agent, "host", self.slots, "cpu:0", LEASE), twice)
         if isinstance(got, NoWork):
             assert got in (NoWork.DONE, NoWork.ELSEWHERE)
-            return multiple()
+            return None
         self.hold(got)
         return got
 
@@ -88,10 +93,12 @@ class Ledger(RuleBasedStateMachine):
             return self.do(lambda c: budget.claim(c, 1, agent, "host", first + index, "cpu:0", LEASE))
 
         with ThreadPoolExecutor(len(agents_in_turn)) as pool:
-            got = [each for each in pool.map(claim, range(len(agents_in_turn))) if isinstance(each, Claim)]
-        for each in got:
-            self.hold(each)
-        return multiple(*got)
+            got = list(pool.map(claim, range(len(agents_in_turn))))
+        claims = [each if isinstance(each, Claim) else None for each in got]
+        for each in claims:
+            if each is not None:
+                self.hold(each)
+        return multiple(*claims)
 
     def hold(self, claim: Claim) -> None:
         assert claim.attempt_id not in self.fenced
@@ -100,7 +107,10 @@ class Ledger(RuleBasedStateMachine):
         self.live[claim.attempt_id] = claim
 
     @rule(claim=claims, epoch=st.integers(1, EPOCHS), twice=st.booleans())
-    def report(self, claim: Claim, epoch: int, twice: bool) -> None:
+    def report(self, claim: Claim | None, epoch: int, twice: bool) -> None:
+        if claim is None:
+            return
+
         def write(c: Connection) -> dict[int, dict[str, float]]:
             return leases.record(c, claim.attempt_id, [(epoch, {"loss": float(claim.attempt_id)}, 0.1)])
 
@@ -116,7 +126,10 @@ class Ledger(RuleBasedStateMachine):
         outcome=st.sampled_from(["complete", "pruned", "diverged", "oom", "bug"]),
         twice=st.booleans(),
     )
-    def settle(self, claim: Claim, outcome: str, twice: bool) -> None:
+    def settle(self, claim: Claim | None, outcome: str, twice: bool) -> None:
+        if claim is None:
+            return
+
         def write(c: Connection) -> None:
             leases.settle(c, claim.attempt_id, outcome, 0.5)
 
@@ -129,20 +142,31 @@ class Ledger(RuleBasedStateMachine):
                 self.do(write)
 
     @rule(claim=claims, twice=st.booleans())
-    def release(self, claim: Claim, twice: bool) -> None:
+    def release(self, claim: Claim | None, twice: bool) -> None:
+        if claim is None:
+            return
         self.do(lambda c: leases.release(c, claim.attempt_id), twice)
         self.live.pop(claim.attempt_id, None)
         self.fenced.add(claim.attempt_id)
 
     @rule(claim=claims, twice=st.booleans())
-    def lose(self, claim: Claim, twice: bool) -> None:
+    def lose(self, claim: Claim | None, twice: bool) -> None:
         """Its trainer died."""
+        if claim is None:
+            return
         self.do(lambda c: leases.lose(c, claim.attempt_id, "killed", MAX_LOST), twice)
         self.note_lost(claim)
 
     @rule(claim=claims)
-    def expire(self, claim: Claim) -> None:
+    def expire(self, claim: Claim | None) -> None:
         """Its agent was not heard of: the lease runs out and somebody looks."""
+        if claim is None:
+            return
+        self.run_out(claim)
+        self.do(lambda c: reap_all(c, 1, MAX_LOST, LEASE), twice=True)
+        self.note_lost(claim)
+
+    def run_out(self, claim: Claim) -> None:
         self.do(
             lambda c: c.execute(
                 text(
@@ -151,22 +175,63 @@ class Ledger(RuleBasedStateMachine):
                 {"a": claim.attempt_id},
             )
         )
-        self.do(lambda c: leases.reap(c, 1, MAX_LOST), twice=True)
-        self.note_lost(claim)
 
     def note_lost(self, claim: Claim) -> None:
-        if self.live.pop(claim.attempt_id, None) is not None:
+        if self.live.pop(claim.attempt_id, None) is None:
+            return
+        self.fenced.add(claim.attempt_id)
+        self.lost[claim.token] = self.lost.get(claim.token, 0) + 1
+        if self.lost[claim.token] == MAX_LOST:
+            self.settled[claim.token] = "lost"
+
+    @rule(claim=claims, others=st.lists(st.sampled_from(["lose", "release", "expire", "settle"]), min_size=1))
+    def all_at_once(self, claim: Claim | None, others: list[str]) -> None:
+        """An attempt settles, is lost, released and reaped at the same moment: one of them wins."""
+        if claim is None:
+            return
+        acts: dict[str, Callable[[Connection], object]] = {
+            "settle": lambda c: leases.settle(c, claim.attempt_id, "complete", 0.5),
+            "lose": lambda c: leases.lose(c, claim.attempt_id, "killed", MAX_LOST),
+            "release": lambda c: leases.release(c, claim.attempt_id),
+            "expire": lambda c: reap_all(c, 1, MAX_LOST, LEASE),
+        }
+        if "expire" in others:
+            self.run_out(claim)
+
+        def act(name: str) -> None:
+            with suppress(LeaseLostError):
+                self.do(acts[name])
+
+        with ThreadPoolExecutor(len(others) + 1) as pool:
+            list(pool.map(act, ["settle", *others]))
+        if claim.attempt_id not in self.live:
+            return
+        row = self.do(
+            lambda c: c.execute(
+                text("SELECT outcome FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NOT NULL"),
+                {"a": claim.attempt_id},
+            ).one()
+        )
+        if row.outcome == "lost":
+            self.note_lost(claim)
+        else:
+            assert row.outcome in ("complete", "released")
+            del self.live[claim.attempt_id]
             self.fenced.add(claim.attempt_id)
+            if row.outcome == "complete":
+                self.settled[claim.token] = "complete"
 
     @rule(agent=agents)
     def renew(self, agent: int) -> None:
         held = self.do(lambda c: leases.renew(c, agent, LEASE))
         assert held <= set(self.live)
 
-    @rule(more=st.just(1))
-    def extend(self, more: int) -> None:
-        self.trials += more
-        self.do(lambda c: budget.set_budget(c, 1, self.trials))
+    @rule(trials=st.integers(1, 8), twice=st.booleans())
+    def resize(self, trials: int, twice: bool) -> None:
+        """Smaller, too; but what has begun is finished."""
+        self.do(lambda c: budget.set_budget(c, 1, trials), twice)
+        counts = self.do(lambda c: budget.count(c, 1))
+        self.trials = max(trials, counts.finished + counts.running + counts.waiting)
 
     @invariant()
     def books_balance(self) -> None:
@@ -177,6 +242,7 @@ class Ledger(RuleBasedStateMachine):
         assert counts.running == len(self.live)
         assert counts.finished == sum(outcome in FINISHED for outcome in self.settled.values())
         assert counts.finished + counts.running <= self.trials, "the budget is overdrawn"
+        assert counts.failed == sum(outcome in FAILED for outcome in self.settled.values())
 
     def teardown(self) -> None:
         """However it went, one more agent brings the study to exactly its budget."""

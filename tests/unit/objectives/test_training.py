@@ -158,6 +158,21 @@ def test_a_final_run_opens_the_test_set_once_and_exports_stock_layers(tmp_path):
     assert (again.history, again.results["test_loss"]) == ([], results["test_loss"])
 
 
+def test_mirror_images_count_where_they_were_trained_on():
+    class Flipped(DigitsCNN):
+        augmentation = Augmentation(flip=True)
+
+    flipped, plain = Flipped(), DigitsCNN()
+    for objective in (flipped, plain):
+        objective.prepare(DataOptions(limit=300), final=True)
+    runs = [LocalRun(total_epochs=1, final=True, device=FLOAT32) for _ in range(2)]
+    flipped.train(PARAMS, runs[0])
+    plain.train(PARAMS, runs[1])
+    assert {"test_accuracy_flip_averaged", "test_loss_flip_averaged"} <= runs[0].results.keys()
+    assert runs[0].results["test_loss_flip_averaged"] != runs[0].results["test_loss"]
+    assert not any("flip" in name for name in runs[1].results)
+
+
 def test_a_final_run_needs_the_test_set(digits):
     with pytest.raises(ValueError, match="final=True"):
         digits.train(PARAMS, LocalRun(total_epochs=1, final=True))

@@ -13,7 +13,7 @@ from sqlalchemy import exc as sa
 
 from hpo.errors import DiskFullError, StorageUnreachableError
 from storage import retry
-from storage.retry import Retry, is_hopeless, is_transient, short_reason
+from storage.retry import INTERRUPTED_SECONDS, Retry, is_hopeless, is_transient, short_reason
 
 
 def coded(code: str, words: str = "the server's words") -> psycopg2.Error:
@@ -104,23 +104,30 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
     def uniform(self, low: float, high: float) -> float:
         assert low == 0
         return high
 
 
 class FakeEvent(threading.Event):
-    """Waiting moves the clock; it is set once the clock passes `at`."""
+    """Waiting moves the clock; it is set once the clock reaches `at`."""
 
     def __init__(self, clock: Clock, at: float = float("inf")) -> None:
         super().__init__()
         self.clock, self.at = clock, at
 
+    def is_set(self) -> bool:
+        return self.clock.now >= self.at
+
     def wait(self, timeout: float | None = None) -> bool:
         assert timeout is not None
         self.clock.waits.append(timeout)
         self.clock.now = min(self.clock.now + timeout, self.at)
-        return self.clock.now >= self.at
+        return self.is_set()
 
 
 @pytest.fixture
@@ -172,7 +179,14 @@ def test_without_a_limit_it_waits_for_ever(clock: Clock) -> None:
 def test_an_interruption_ends_the_wait(clock: Clock) -> None:
     with pytest.raises(StorageUnreachableError, match="interrupted"):
         Retry(patience_seconds=None, interrupted=FakeEvent(clock, at=3))(failing(99, refused()))
-    assert clock.now == 3
+    assert clock.now == 3 + INTERRUPTED_SECONDS
+
+
+def test_after_an_interruption_what_was_rolled_back_is_tried_again(clock: Clock) -> None:
+    interrupted = Retry(patience_seconds=None, interrupted=FakeEvent(clock, at=0))
+    rolled_back = wrapped(coded(errorcodes.DEADLOCK_DETECTED, "deadlock detected"))
+    assert interrupted(failing(3, rolled_back)) == "done"
+    assert 0 < clock.now < INTERRUPTED_SECONDS
 
 
 def test_an_interruption_wakes_a_real_wait_at_once() -> None:

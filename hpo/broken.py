@@ -1,0 +1,34 @@
+"""When a launch gives up: where the objective itself is broken, or where nothing ever finishes."""
+
+from __future__ import annotations
+
+from hpo.books import Books
+from hpo.errors import ObjectiveFailedError
+
+SAME_BUG = 3
+"""Trials that fail of one bug, before any has finished, after which the launch stops."""
+
+
+def same_bug(books: Books, study: str, max_failed: int) -> ObjectiveFailedError | None:
+    """The error to stop with at once: all that this launch has seen is one bug."""
+    most = min(SAME_BUG, max_failed)
+    bug = books.same_bug(most)
+    if bug is None:
+        return None
+    error, traceback = bug
+    return ObjectiveFailedError(
+        f"the first {most} trials all failed with {error}: mend the objective and run the same"
+        f" command again (hpo trials --study {study} lists them)",
+        traceback,
+    )
+
+
+def too_many(books: Books, study: str, max_failed: int) -> ObjectiveFailedError | None:
+    """The error to stop with when running epochs have ended: as many trials as `--max-failed` have failed."""
+    failed, error = books.failed()
+    if failed < max_failed:
+        return None
+    return ObjectiveFailedError(
+        f"{failed} trials have failed (--max-failed {max_failed}), the last with: {error};"
+        f" hpo trials --study {study} lists them"
+    )

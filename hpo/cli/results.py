@@ -1,0 +1,90 @@
+"""Commands that document what studies came to: report, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hpo.cli import options
+from hpo.cli.options import StudyName, option
+from hpo.cli.output import echo_table
+
+
+@click.command()
+@options.study_option
+@option(
+    "--output",
+    "-o",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    show_default="HPO_RESULTS_DIR/<study>",
+    help="Folder to write to; files of the same names are replaced.",
+)
+@options.storage_option
+def report(study: str, output: Path | None, storage: str | None) -> None:
+    """Write a study's report: a page, Markdown with pictures, data.
+
+    The answer first, then what the test set showed, how the search went, what each hyperparameter
+    did, what it cost and how to reproduce it. Works while the study runs, and says so.
+    """
+    from hpo.report.study_report import report as write_report
+
+    folder = output or options.settings(storage).results_dir / study
+    with options.opened(storage) as database:
+        names = write_report(database, study, folder)
+    pictures = sum(name.endswith(".png") for name in names)
+    click.echo(f"wrote {folder / 'report.html'}, report.md with {pictures} pictures, and")
+    click.echo(f"  {', '.join(name for name in names if name.endswith(('.csv', '.json')))}")
+
+
+@click.command()
+@option(
+    "--study",
+    "studies",
+    required=True,
+    multiple=True,
+    metavar="NAME",
+    type=StudyName(),
+    help="Name of a study; give it two times or more.",
+)
+@option(
+    "--output",
+    "-o",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    show_default="HPO_RESULTS_DIR/compare-<studies>",
+    help="Folder to write the page, the pictures and the data to.",
+)
+@options.storage_option
+def compare(studies: tuple[str, ...], output: Path | None, storage: str | None) -> None:
+    """Compare retrained studies, and say what is noise.
+
+    Final figures with intervals, whether they differ by more than seeds do (Welch's test),
+    parameters, learning curves and cost.
+
+    \b
+    hpo compare --study cifar-cnn --study cifar-resnet
+    """
+    if len(set(studies)) < 2:
+        raise click.UsageError("give two studies or more, each once", click.get_current_context())
+    from hpo.report.compare import compare as compare_studies
+    from hpo.report.document import Bullets, Paragraph, Table
+
+    names = list(dict.fromkeys(studies))
+    # A folder's name has an end: of many studies the first ones stand for all.
+    folder = output or options.settings(storage).results_dir / f"compare-{'-'.join(names)}"[:120]
+    with options.opened(storage) as database:
+        document, written = compare_studies(database, names, folder)
+    for line in document.status:
+        click.echo(f"note: {line}")
+    for block in (block for section in document.sections for block in section.blocks):
+        match block:
+            case Paragraph(text, "lead"):
+                click.echo(text)
+            case Bullets(items):
+                click.echo("\n".join(items))
+            case Table(headers, rows, right):
+                click.echo()
+                echo_table(headers, rows, right=right, wrap=headers[:2], drop=headers[:1:-1])
+    click.echo(f"\nwrote {folder / written[0]}, {', '.join(name for name in written[1:] if '/' not in name)}")

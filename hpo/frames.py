@@ -1,0 +1,136 @@
+"""What a study recorded, as pandas frames for a notebook: `hpo.load_study(name).results()`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from hpo.history import AttemptRow, StudyHistory, read_history
+from hpo.settings import Settings
+from storage.engine import open_database
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Results:
+    """One frame for each thing that is recorded; times are in UTC."""
+
+    trials: pd.DataFrame
+    """Index `number`: state, value, epochs, seconds, attempts, created_at, why, and a column `param_…` for
+    each parameter."""
+    epochs: pd.DataFrame
+    """Index `number`, `epoch`: seconds, attempt_id, created_at, and a column for each metric."""
+    attempts: pd.DataFrame
+    """Index `attempt_id`: number, host, device, slot, resumed_from, epochs, outcome, error, started_at,
+    ended_at, seconds."""
+    retrains: pd.DataFrame
+    """Index `retrain_id`, `seed`, a row for each final run of a finished retrain: trial, test_opened_at,
+    seconds, and every number that was recorded, `test_accuracy` for instance."""
+    retrain_epochs: pd.DataFrame
+    """Index `retrain_id`, `seed`, `epoch`: seconds, and a column for each metric of the final runs."""
+
+
+@dataclass(frozen=True)
+class LoadedStudy:
+    """A study, found in its database when something is asked of it."""
+
+    name: str
+    settings: Settings
+
+    def history(self) -> StudyHistory:
+        """All that the database knows of it now, as plain values.
+
+        Raises:
+            UnknownStudyError: it has been deleted.
+            StorageUnreachableError: the database does not answer.
+        """
+        with open_database(self.settings.storage, self.settings.home) as database:
+            return read_history(database, self.name)
+
+    def results(self) -> Results:
+        """The same as frames; read anew each time, so a study that runs can be followed.
+
+        Raises:
+            UnknownStudyError: it has been deleted.
+            StorageUnreachableError: the database does not answer.
+        """
+        return frames_of(self.history())
+
+
+def frames_of(history: StudyHistory) -> Results:
+    """What was read, as frames."""
+    trials = [
+        {
+            "number": trial.number,
+            "state": trial.state,
+            "value": trial.value,
+            "epochs": trial.epochs,
+            "seconds": trial.seconds,
+            "attempts": trial.attempts,
+            "created_at": trial.created_at,
+            "why": trial.why,
+            **{f"param_{name}": value for name, value in trial.params.items()},
+        }
+        for trial in history.trials
+        if trial.number is not None
+    ]
+    epochs = [
+        {
+            "number": row.number,
+            "epoch": row.epoch,
+            "seconds": row.seconds,
+            "attempt_id": row.attempt_id,
+            "created_at": row.created_at,
+            **row.metrics,
+        }
+        for row in history.epochs
+    ]
+    attempts = [vars(row) for row in history.attempts]
+    runs, final_epochs = [], []
+    for retrain in history.finished_retrains:
+        metrics = retrain.metrics or {}
+        for run in metrics["runs"]:
+            runs.append(
+                {
+                    "retrain_id": retrain.retrain_id,
+                    "seed": run["seed"],
+                    "trial": retrain.config.get("trial"),
+                    "test_opened_at": retrain.test_opened_at,
+                    **{name: value for name, value in run.items() if _is_number(value) and name != "seed"},
+                }
+            )
+        final_epochs += [
+            {
+                "retrain_id": retrain.retrain_id,
+                "seed": row["seed"],
+                "epoch": row["epoch"],
+                "seconds": row["seconds"],
+                **{name: float(value) for name, value in row["metrics"].items()},
+            }
+            for row in metrics.get("detail", {}).get("history", [])
+        ]
+    return Results(
+        _frame(trials, ["number"], ["state", "value", "epochs", "seconds", "attempts", "created_at", "why"]),
+        _frame(epochs, ["number", "epoch"], ["seconds", "attempt_id", "created_at"]),
+        _frame(
+            attempts,
+            ["attempt_id"],
+            [field.name for field in fields(AttemptRow) if field.name != "attempt_id"],
+        ),
+        _frame(runs, ["retrain_id", "seed"], ["trial", "test_opened_at", "seconds"]),
+        _frame(final_epochs, ["retrain_id", "seed", "epoch"], ["seconds"]),
+    )
+
+
+def _frame(rows: list[dict[str, Any]], index: list[str], columns: list[str]) -> pd.DataFrame:
+    """The rows as a frame, with its columns even where there is no row."""
+    import pandas as pd
+
+    own = dict.fromkeys([*index, *columns, *(name for row in rows for name in row)])
+    return pd.DataFrame(rows, columns=list(own)).set_index(index)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,86 @@
+"""What can be said of a figure measured over a few seeds: its interval, and whether two of them differ."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure over seeds."""
+
+    mean: float
+    standard_deviation: float | None
+    """With n - 1; None for one seed."""
+    interval95: tuple[float, float] | None
+    """Student's t interval of the mean; None for one seed."""
+    n: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As metrics.json holds it."""
+        return {
+            "mean": self.mean,
+            "standard_deviation": self.standard_deviation,
+            "interval95": list(self.interval95) if self.interval95 else None,
+            "n": self.n,
+        }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One figure's mean minus another's, each measured over seeds of its own."""
+
+    mean: float
+    interval95: tuple[float, float] | None
+    """Welch's t interval; None where a side has fewer than two values."""
+    p_value: float | None
+    """Of Welch's test, two-sided; None as above."""
+
+    @property
+    def exceeds_noise(self) -> bool | None:
+        """Whether the interval excludes zero; None where there is none."""
+        if self.interval95 is None:
+            return None
+        return self.interval95[0] > 0 or self.interval95[1] < 0
+
+
+def summarize(values: Sequence[float]) -> Interval:
+    """Mean, standard deviation and 95 % interval (Student's t, n - 1 degrees of freedom)."""
+    mean, n = statistics.fmean(values), len(values)
+    if n < 2:
+        return Interval(mean, None, None, n)
+    from scipy.stats import t
+
+    deviation = statistics.stdev(values)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / math.sqrt(n)
+    return Interval(mean, deviation, (mean - half, mean + half), n)
+
+
+def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
+    """`first` minus `second` by Welch's t test, which lets the two spread differently (Welch, 1947)."""
+    mean = statistics.fmean(first) - statistics.fmean(second)
+    if len(first) < 2 or len(second) < 2:
+        return Difference(mean, None, None)
+    if statistics.variance(first) == statistics.variance(second) == 0:
+        return Difference(mean, (mean, mean), 1.0 if mean == 0 else 0.0)
+    from scipy.stats import ttest_ind
+
+    test = ttest_ind(first, second, equal_var=False)
+    bounds = test.confidence_interval(CONFIDENCE)
+    return Difference(mean, (float(bounds.low), float(bounds.high)), float(test.pvalue))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for their number by Holm's step-down procedure."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        corrected[index] = largest
+    return corrected

@@ -1,0 +1,66 @@
+"""`hpo compare`: the final figures of several studies, and whether they differ by more than the noise of seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpo.history import read_history
+from hpo.report.cost import cost_of
+from hpo.report.document import Document
+from hpo.report.files import document_files, json_file, write_files
+
+if TYPE_CHECKING:
+    from storage.engine import Database
+
+
+from hpo.report.compare_sections import build_document
+from hpo.report.sides import Pair, Side, common_figure, comparability, compare_pairs
+
+
+def compare(database: Database, names: Sequence[str], folder: Path | None) -> tuple[Document, list[str]]:
+    """Compare studies; with a folder, write a page, Markdown with pictures and JSON there, and return their names.
+
+    Raises:
+        UnknownStudyError: there is no study of one of the names.
+        ResultsNotWritableError, DiskFullError: the files cannot be written.
+    """
+    sides = [Side(read_history(database, name)) for name in names]
+    figure = common_figure(sides)
+    pairs = compare_pairs(sides, figure) if figure is not None else []
+    document = build_document(sides, figure, pairs)
+    if folder is None:
+        return document, []
+    files = document_files(document, "compare") | {"compare.json": json_file(_json(sides, figure, pairs))}
+    write_files(folder, files)
+    return document, list(files)
+
+
+def _json(sides: Sequence[Side], figure: str | None, pairs: Sequence[Pair]) -> dict[str, Any]:
+    return {
+        "figure": figure,
+        "studies": [
+            {
+                "study": side.name,
+                "objective": side.history.study.objective,
+                "summary": side.metrics.get("summary"),
+                "values": side.values(figure) if figure is not None else [],
+                "parameters": side.runs[0].get("parameters") if side.runs else None,
+                "cost": asdict(cost_of(side.history)),
+            }
+            for side in sides
+        ],
+        "pairs": [
+            {
+                "first": pair.first,
+                "second": pair.second,
+                **asdict(pair.difference),
+                "corrected_p_value": pair.p_value,
+                "exceeds_noise": pair.exceeds_noise,
+            }
+            for pair in pairs
+        ],
+        "warnings": comparability(sides),
+    }

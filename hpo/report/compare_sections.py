@@ -1,0 +1,258 @@
+"""A comparison of studies as a document: final figures, learning curves, cost."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from hpo import numbers
+from hpo.effects import amount
+from hpo.report.charts import SERIES_COLOURS, Axis, Chart, Series, Style
+from hpo.report.cost import cost_of
+from hpo.report.document import Block, Bullets, Document, Figure, Paragraph, Section, Table
+from hpo.report.final_sections import FIGURES
+from hpo.report.search_sections import epoch_axis
+
+if TYPE_CHECKING:
+    pass
+
+
+from hpo.report.sides import Pair, Side, comparability
+
+
+def build_document(sides: Sequence[Side], figure: str | None, pairs: Sequence[Pair]) -> Document:
+    """The comparison as a document."""
+    sections = [Section("Final figures", _final(sides, figure, pairs))]
+    curves = _curves(sides, figure)
+    if curves:
+        sections.append(Section("Learning curves", curves))
+    sections.append(Section("Cost", [_cost(sides)]))
+    never = [side.name for side in sides if not side.runs]
+    status = [
+        f"{name} was never retrained, so there is no figure of the test set: hpo retrain --study {name}"
+        for name in never
+    ]
+    status += comparability(sides)
+    names = ", ".join(side.name for side in sides)
+    return Document(
+        f"Comparison of {names}", "Each study's latest retrain.", sections, "Written by hpo compare.", status
+    )
+
+
+def verdict(pair: Pair, metric: str) -> str:
+    """One pair in a sentence."""
+    better, worse = (pair.first, pair.second) if pair.difference.mean >= 0 else (pair.second, pair.first)
+    size = amount(abs(pair.difference.mean), metric)
+    if pair.exceeds_noise is None:
+        return (
+            f"{better} is {size} above {worse}; from one seed each there is no telling whether that is noise."
+        )
+    if pair.exceeds_noise:
+        return f"{better} is {size} above {worse}: more than the noise of seeds."
+    return f"{better} is {size} above {worse}: within the noise of seeds."
+
+
+def _final(sides: Sequence[Side], figure: str | None, pairs: Sequence[Pair]) -> list[Block]:
+    blocks: list[Block] = []
+    if figure is not None:
+        blocks += [Paragraph(verdict(pair, figure), "lead") for pair in pairs[:1]]
+        blocks += [Bullets([verdict(pair, figure) for pair in pairs[1:]])] if len(pairs) > 1 else []
+    blocks.append(final_table(sides, figure))
+    if figure is not None and pairs:
+        blocks.append(difference_table(pairs, figure))
+        blocks.append(
+            Paragraph(
+                "Intervals of differences are Welch's over seeds, p-values are corrected for the number of pairs "
+                "(Holm). They say nothing of another test set.",
+                "note",
+            )
+        )
+    return blocks
+
+
+def final_table(sides: Sequence[Side], figure: str | None) -> Table:
+    """A row for each study."""
+    flipped = any(side.values("test_accuracy_flip_averaged") for side in sides)
+    headers = ["study", "objective"]
+    if figure is not None:
+        headers += [FIGURES.get(figure, figure), "95 % interval", "seeds"]
+    headers += ["flip-averaged"] if flipped else []
+    headers += ["parameters", "epochs", "best validation"]
+    rows = []
+    for side in sides:
+        row = [side.name, side.history.study.objective.rpartition("/")[2]]
+        if figure is not None:
+            row += _interval_cells(side.summary(figure))
+        if flipped:
+            average = side.summary("test_accuracy_flip_averaged")
+            row.append(numbers.metric(average["mean"]) if average is not None else "-")
+        parameters = side.runs[0].get("parameters") if side.runs else None
+        best = side.history.best
+        rows.append(
+            [
+                *row,
+                f"{parameters:,}" if parameters is not None else "-",
+                str(side.metrics.get("epochs", "-")),
+                f"{side.history.study.metric} {numbers.metric(best.value)}" if best is not None else "-",
+            ]
+        )
+    return Table(headers, rows, frozenset(headers) - {"study", "objective"})
+
+
+def difference_table(pairs: Sequence[Pair], figure: str) -> Table:
+    """A row for each pair of studies."""
+    rows = []
+    for pair in pairs:
+        bounds = pair.difference.interval95
+        rows.append(
+            (
+                f"{pair.first} - {pair.second}",
+                _signed(pair.difference.mean, figure),
+                "-" if bounds is None else f"{_signed(bounds[0], figure)} to {_signed(bounds[1], figure)}",
+                "-" if pair.p_value is None else f"{pair.p_value:.3f}",
+                {None: "cannot be told", True: "yes", False: "no"}[pair.exceeds_noise],
+            )
+        )
+    headers = ("difference", FIGURES.get(figure, figure), "95 % interval", "p", "more than noise")
+    return Table(headers, rows, frozenset(headers[1:4]))
+
+
+def _signed(value: float, figure: str) -> str:
+    return ("-" if value < 0 else "+") + amount(abs(value), figure)
+
+
+def _interval_cells(found: Mapping[str, Any] | None) -> list[str]:
+    """Of a figure as metrics.json sums it up."""
+    if found is None:
+        return ["-", "-", "-"]
+    spread, bounds = found["standard_deviation"], found["interval95"]
+    return [
+        numbers.metric(found["mean"]) + (f" ± {spread:.4f}" if spread is not None else ""),
+        "-" if bounds is None else f"{numbers.metric(bounds[0])} to {numbers.metric(bounds[1])}",
+        str(found["n"]),
+    ]
+
+
+def _curves(sides: Sequence[Side], figure: str | None) -> list[Block]:
+    blocks: list[Block] = []
+    final = _final_curves(sides)
+    if final:
+        caption = (
+            "The final runs on their training images, mean over seeds; by epoch and by the time it took."
+        )
+        blocks.append(Figure("final-curves", caption, final, 320))
+    if figure is not None:
+        blocks.append(_seeds(sides, figure))
+    searched = []
+    for side, colour in _coloured(sides):
+        ordered = sorted(side.history.complete, key=lambda trial: trial.number or 0)
+        values = [trial.value or 0.0 for trial in ordered]
+        best: list[float] = list(accumulate(values, max if side.history.study.maximize else min))
+        if best:
+            places = [float(trial.number or 0) for trial in ordered]
+            style: Style = "line and points" if len(best) == 1 else "line"
+            searched.append(Series(side.name, places, best, style, colour))
+    metrics = {side.history.study.metric for side in sides}
+    if searched and len(metrics) == 1:
+        chart = Chart("", Axis("trial"), Axis(metrics.pop()), searched)
+        blocks.append(
+            Figure("best-so-far", "The best complete trial so far, during the search.", [chart], 340)
+        )
+    return blocks
+
+
+def _final_curves(sides: Sequence[Side]) -> list[Chart]:
+    """Two charts a metric that all final runs reported: by epoch, and by seconds."""
+    rows = {side.name: side.metrics.get("detail", {}).get("history", []) for side in sides if side.runs}
+    shared = [
+        name
+        for name in ("accuracy", "loss")
+        if rows
+        and all(history and all(name in row["metrics"] for row in history) for history in rows.values())
+    ]
+    charts = []
+    for name in shared[:1]:
+        by_epoch, by_time = [], []
+        for side, colour in _coloured(sides):
+            history = rows.get(side.name)
+            if not history:
+                continue
+            epochs = sorted({row["epoch"] for row in history})
+            at = {epoch: [row for row in history if row["epoch"] == epoch] for epoch in epochs}
+            means: list[float | None] = [
+                statistics.fmean(float(row["metrics"][name]) for row in at[epoch]) for epoch in epochs
+            ]
+            seconds = list(
+                accumulate(statistics.fmean(row["seconds"] for row in at[epoch]) for epoch in epochs)
+            )
+            by_epoch.append(Series(side.name, [float(epoch) for epoch in epochs], means, "line", colour))
+            by_time.append(Series(side.name, list(seconds), means, "line", colour))
+        most = max(len(series.x) for series in by_epoch)
+        charts += [
+            Chart(f"training {name} by epoch", epoch_axis(most), Axis(""), by_epoch),
+            Chart(f"training {name} by time", Axis("seconds"), Axis(""), by_time),
+        ]
+    return charts
+
+
+def _seeds(sides: Sequence[Side], figure: str) -> Figure:
+    shown = [(side, colour) for side, colour in _coloured(sides) if side.values(figure)]
+    series = []
+    for place, (side, colour) in enumerate(shown):
+        values = side.values(figure)
+        series.append(
+            Series(
+                side.name,
+                [float(place)] * len(values),
+                list(values),
+                "points",
+                colour,
+                3.4,
+                0.85,
+                [
+                    f"{side.name}, seed {run['seed']}: {numbers.metric(value)}"
+                    for run, value in zip(side.runs, values, strict=True)
+                ],
+                False,
+            )
+        )
+    ticks = [(float(place), side.name) for place, (side, _) in enumerate(shown)]
+    chart = Chart(
+        "", Axis(ticks=ticks, bounds=(-0.6, len(ticks) - 0.4)), Axis(FIGURES.get(figure, figure)), series
+    )
+    return Figure("seeds", f"{FIGURES.get(figure, figure)} of each final run.", [chart], 320, 520)
+
+
+def _coloured(sides: Sequence[Side]) -> list[tuple[Side, str]]:
+    return [(side, SERIES_COLOURS[index % len(SERIES_COLOURS)]) for index, side in enumerate(sides)]
+
+
+def _cost(sides: Sequence[Side]) -> Table:
+    rows = []
+    for side in sides:
+        cost = cost_of(side.history)
+        per_seed = [run["seconds"] for run in side.runs]
+        hardware = side.metrics.get("hardware", {})
+        rows.append(
+            (
+                side.name,
+                str(sum(cost.trials.values())),
+                str(cost.epochs),
+                numbers.duration(cost.wall_seconds),
+                "-" if cost.saved_share is None else f"{100 * cost.saved_share:.0f} %",
+                numbers.duration(statistics.fmean(per_seed)) if per_seed else "-",
+                f"{hardware.get('processor')}, {hardware.get('cores')} cores" if hardware else "-",
+            )
+        )
+    headers = (
+        "study",
+        "trials",
+        "epochs",
+        "search",
+        "epochs saved by pruning",
+        "training, a seed",
+        "retrained on",
+    )
+    return Table(headers, rows, frozenset(headers[1:6]))

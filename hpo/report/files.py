@@ -1,0 +1,95 @@
+"""Writes a document and what goes with it into a folder, each file whole or not at all."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import errno
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpo import numbers
+from hpo.errors import DiskFullError, ResultsNotWritableError
+from hpo.report.document import Document, Gallery
+from hpo.report.markdown import render_markdown
+from hpo.report.page import render_page
+from hpo.report.png_charts import draw_png
+
+PICTURES = "pictures"
+"""Folder of the figures, beside the Markdown."""
+
+
+def document_files(document: Document, name: str) -> dict[str, bytes]:
+    """A document as files: `<name>.html`, `<name>.md`, and its figures as PNG under `pictures`."""
+    return {
+        f"{name}.html": render_page(document).encode(),
+        f"{name}.md": render_markdown(document, PICTURES).encode(),
+        **{f"{PICTURES}/{figure.key}.png": draw_png(figure) for figure in document.figures()},
+        **{f"{PICTURES}/{gallery.key}.png": gallery_png(gallery) for gallery in document.galleries()},
+    }
+
+
+def csv_file(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """A table for machines: None is empty, numbers in full precision."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(headers)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def json_file(value: Mapping[str, Any]) -> bytes:
+    """JSON that every parser reads: NaN and infinities are strings."""
+    text = json.dumps(numbers.json_safe(value), indent=2, allow_nan=False, ensure_ascii=False)
+    return f"{text}\n".encode()
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files, named by their place in `folder`.
+
+    Raises:
+        ResultsNotWritableError: the folder or a file in it cannot be written.
+        DiskFullError: there is no space.
+    """
+    try:
+        for name, content in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+            try:
+                partial.write_bytes(content)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+    except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(f"no space left for results in {folder}: free some") from exc
+        raise ResultsNotWritableError(
+            f"results cannot be written to {folder} ({exc.strerror or exc}):"
+            " choose another folder with HPO_RESULTS_DIR"
+        ) from exc
+
+
+def gallery_png(gallery: Gallery, columns: int = 8, scale: int = 4) -> bytes:
+    """Small images with their captions as one picture."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure as Canvas
+    from PIL import Image
+
+    rows = -(-len(gallery.pictures) // columns)
+    with rc_context({"text.parse_math": False}):
+        canvas = Canvas(figsize=(1.25 * columns, 1.6 * rows), layout="constrained")
+        grid = canvas.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, picture in zip(grid.flat, gallery.pictures, strict=False):
+            image = Image.open(io.BytesIO(base64.b64decode(picture.png))).convert("RGB")
+            axes.imshow(image, interpolation="nearest")
+            axes.set_title(picture.caption.replace(", ", "\n"), fontsize=7)
+        file = io.BytesIO()
+        canvas.savefig(file, format="png", dpi=30 * scale, metadata={"Software": None})
+    return file.getvalue()

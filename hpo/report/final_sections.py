@@ -1,0 +1,263 @@
+"""The retrained configuration, as sections: what the test set showed, mistakes, calibration and training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hpo import numbers
+from hpo.candidates import selection_lines
+from hpo.classification import class_scores, confused_pairs, pooled
+from hpo.history import StudyHistory
+from hpo.report.charts import BLUE, GREY, SERIES_COLOURS, Axis, Chart, Matrix, Series
+from hpo.report.document import Block, Bullets, Figure, Gallery, Paragraph, Picture, Section, Table
+from hpo.report.search_sections import epoch_axis
+from storage.retrains import RetrainRow
+
+MOST_CLASSES = 40
+"""Beyond which a confusion matrix is not drawn, for no cell of it could be read, and only the worst are listed."""
+
+LEAST_IN_BIN = 10
+"""Images of all runs below which a bin of the calibration is not drawn."""
+
+FIGURES = {
+    "test_accuracy": "test accuracy",
+    "test_accuracy_flip_averaged": "test accuracy, mean of each image and its mirror image",
+    "test_loss": "test loss (cross-entropy, nats)",
+    "test_loss_flip_averaged": "test loss, mean of each image and its mirror image",
+    "test_calibration_error": "expected calibration error",
+}
+"""Names in metrics.json for people."""
+
+
+def final_sections(history: StudyHistory, retrain: RetrainRow) -> list[Section]:
+    """All that the latest finished retrain showed."""
+    metrics = retrain.metrics or {}
+    sections = [Section("Test set", _test(history, metrics))]
+    confusions = [run["confusion"] for run in metrics["runs"] if run.get("confusion")]
+    if confusions:
+        names = [str(name) for name in metrics["runs"][0].get("classes") or range(len(confusions[0]))]
+        sections.append(Section("Mistakes", _mistakes(metrics, pooled(confusions), names)))
+    calibration = _calibration(metrics["runs"])
+    if calibration is not None:
+        sections.append(Section("Calibration", [calibration]))
+    training = _training(metrics)
+    if training is not None:
+        sections.append(Section("Training of the final runs", [training]))
+    return sections
+
+
+def interval_words(figure: Mapping[str, Any]) -> str:
+    """`0.9731 ± 0.0064 (95 % interval 0.9571 to 0.9891, n = 3 seeds)`."""
+    spread, bounds, n = figure["standard_deviation"], figure["interval95"], figure["n"]
+    shown = numbers.metric(figure["mean"]) + (f" ± {spread:.4f}" if spread is not None else "")
+    inside = [f"n = {n} seed{'' if n == 1 else 's'}"]
+    if bounds is not None:
+        inside.insert(0, f"95 % interval {numbers.metric(bounds[0])} to {numbers.metric(bounds[1])}")
+    return f"{shown} ({', '.join(inside)})"
+
+
+def _test(history: StudyHistory, metrics: Mapping[str, Any]) -> list[Block]:
+    known = list(FIGURES)
+    tested = sorted(
+        (name for name in metrics["summary"] if name.startswith("test_")),
+        key=lambda name: known.index(name) if name in known else len(known),
+    )
+    if not tested:
+        return [Paragraph("The final runs recorded no figure of a test set.")]
+    rows = []
+    for name in tested:
+        figure = metrics["summary"][name]
+        bounds, spread = figure["interval95"], figure["standard_deviation"]
+        rows.append(
+            (
+                FIGURES.get(name, name),
+                numbers.metric(figure["mean"]),
+                "-" if spread is None else f"{spread:.4f}",
+                "-" if bounds is None else f"{numbers.metric(bounds[0])} to {numbers.metric(bounds[1])}",
+                str(figure["n"]),
+            )
+        )
+    headers = ("figure", "mean", "standard deviation", "95 % interval", "seeds")
+    blocks: list[Block] = [
+        Table(headers, rows, frozenset({"mean", "standard deviation", "95 % interval", "seeds"}))
+    ]
+    blocks += [Paragraph(text, "note") for text in _limits(history, metrics)]
+    selection = metrics.get("selection")
+    if selection is not None:
+        blocks.append(
+            Paragraph(
+                f"{len(selection['candidates'])} candidates were trained from {len(selection['seeds'])} fresh seeds "
+                f"each and compared by {selection['metric']} on validation images; the test set played no part in it:"
+            )
+        )
+        blocks.append(Bullets(selection_lines(selection)))
+    short = {name: name.removeprefix("test_").replace("_", " ") for name in tested}
+    headers = ("seed", *short.values(), "training time")
+    runs = [
+        (
+            str(run["seed"]),
+            *(numbers.metric(numbers.json_number(run[name])) for name in tested),
+            numbers.duration(run["seconds"]),
+        )
+        for run in metrics["runs"]
+    ]
+    blocks.append(Table(headers, runs, frozenset(headers), "Each final run."))
+    return blocks
+
+
+def _limits(history: StudyHistory, metrics: Mapping[str, Any]) -> list[str]:
+    """What the figures above do not say by themselves."""
+    found = []
+    run, openings = metrics["runs"][0], history.test_openings
+    if openings:
+        when = ", ".join(f"{time:%Y-%m-%d %H:%M} UTC" for time in openings)
+        found.append(
+            f"The test set was opened {numbers.times(len(openings))} by retrains of this study: {when}."
+        )
+        if len(openings) > 1:
+            found.append(
+                "Whoever chooses among several looks at a test set gets a figure that flatters: of the "
+                f"{len(openings)} retrains, this is the latest, not the best."
+            )
+    images = run.get("n_test")
+    accuracy = metrics["summary"].get("test_accuracy")
+    if images and accuracy:
+        margin = 1.96 * math.sqrt(max(accuracy["mean"] * (1 - accuracy["mean"]), 1e-12) / images)
+        found.append(
+            f"Trained on {run.get('n_train', '?')} images, tested on {images}. The interval is one over seeds; "
+            f"which {images} test images they are moves the accuracy by about ± {100 * margin:.1f} points more (95 %)."
+        )
+    return found
+
+
+def _mistakes(
+    metrics: Mapping[str, Any], confusion: Sequence[Sequence[int]], names: Sequence[str]
+) -> list[Block]:
+    blocks: list[Block] = []
+    seeds = len(metrics["runs"])
+    together = "" if seeds == 1 else f", {seeds} seeds together"
+    if len(names) <= MOST_CLASSES:
+        sums = [max(1, sum(row)) for row in confusion]
+        shades = [[cell / total for cell in row] for row, total in zip(confusion, sums, strict=True)]
+        texts = [[str(cell) if cell else "" for cell in row] for row in confusion]
+        matrix = Matrix("", names, names, shades, texts, Axis("predicted"), Axis("true"))
+        caption = f"Test images by true and predicted class{together}; shaded by the share of the true class."
+        blocks.append(
+            Figure("confusion", caption, [matrix], max(320, 90 + 34 * len(names)), 220 + 58 * len(names))
+        )
+    scores, which = class_scores(confusion, names), "Each class"
+    if len(scores) > MOST_CLASSES:
+        scores = sorted(scores, key=lambda one: one.f1 or 0.0)[:MOST_CLASSES]
+        which = f"The {MOST_CLASSES} classes with the lowest F1 of {len(names)}"
+    blocks.append(
+        Table(
+            ("class", "precision", "recall", "F1", "images"),
+            [
+                (
+                    one.name,
+                    *(numbers.metric(value) for value in (one.precision, one.recall, one.f1)),
+                    str(one.images),
+                )
+                for one in scores
+            ],
+            frozenset({"precision", "recall", "F1", "images"}),
+            f"{which}{together}; metrics.json has them all.",
+        )
+    )
+    pairs = confused_pairs(confusion, names)
+    if pairs:
+        blocks.append(
+            Table(
+                ("true", "taken for", "images", "of the class"),
+                [(pair.true, pair.predicted, str(pair.count), f"{100 * pair.share:.1f} %") for pair in pairs],
+                frozenset({"images", "of the class"}),
+                f"Pairs of classes confused most{together}.",
+            )
+        )
+    else:
+        blocks.append(Paragraph("No test image was taken for another class."))
+    images, wrong = metrics.get("detail", {}).get("wrong_images"), metrics["runs"][0].get("wrong")
+    if images and wrong:
+        pictures = [
+            Picture(
+                png,
+                f"{names[one['predicted']]}, {100 * one['confidence']:.0f} %, really {names[one['true']]}, "
+                f"#{one['index']}",
+            )
+            for png, one in zip(images, wrong, strict=False)
+        ]
+        caption = (
+            "Test images that the exported model is most confidently wrong about: what it says and how sure it is, "
+            "the label, and the number of the image in the test set."
+        )
+        blocks.append(Gallery("confidently-wrong", caption, pictures))
+    return blocks
+
+
+def _calibration(runs: Sequence[Mapping[str, Any]]) -> Figure | None:
+    measured = [run["calibration"] for run in runs if run.get("calibration")]
+    if not measured:
+        return None
+    confidence, accuracy, labels, rare = [], [], [], 0
+    for bins in zip(*(one["bins"] for one in measured), strict=True):
+        images = sum(one["images"] for one in bins)
+        if images < LEAST_IN_BIN:
+            rare += images
+            continue
+        mean = sum(one["images"] * (one["confidence"] or 0.0) for one in bins) / images
+        right = sum(one["images"] * (one["accuracy"] or 0.0) for one in bins) / images
+        confidence.append(mean)
+        accuracy.append(right)
+        labels.append(f"{images} images: {100 * mean:.1f} % sure, {100 * right:.1f} % right")
+    errors = [one["expected_error"] for one in measured]
+    chart = Chart(
+        "",
+        Axis("confidence", bounds=(0.0, 1.02)),
+        Axis("share that is right", bounds=(0.0, 1.02)),
+        [
+            Series("perfectly calibrated", [0.0, 1.0], [0.0, 1.0], "dashed", GREY, 1.5),
+            Series("this model", confidence, accuracy, "line and points", BLUE, labels=labels),
+        ],
+    )
+    caption = (
+        "How often the model is right where it is so sure, over all final runs; below the dashed line it is "
+        f"too sure of itself. Expected calibration error {sum(errors) / len(errors):.4f}, mean over seeds."
+        + (f" {rare} images in bins of fewer than {LEAST_IN_BIN} are not drawn." if rare else "")
+    )
+    return Figure("calibration", caption, [chart], 400, 620)
+
+
+def _training(metrics: Mapping[str, Any]) -> Figure | None:
+    history = metrics.get("detail", {}).get("history") or []
+    if not history:
+        return None
+    names = [
+        name
+        for name in history[0]["metrics"]
+        if "loss" in name or "accuracy" in name or name == "learning_rate"
+    ]
+    seeds = list(dict.fromkeys(row["seed"] for row in history))
+    charts = [
+        Chart(
+            name,
+            epoch_axis(metrics["epochs"]),
+            Axis(""),
+            [
+                Series(
+                    f"seed {seed}",
+                    [float(row["epoch"]) for row in history if row["seed"] == seed],
+                    [numbers.json_number(row["metrics"].get(name)) for row in history if row["seed"] == seed],
+                    "line and points" if metrics["epochs"] <= 2 else "line",
+                    SERIES_COLOURS[index % len(SERIES_COLOURS)],
+                )
+                for index, seed in enumerate(seeds)
+            ],
+        )
+        for name in names
+    ]
+    caption = (
+        "The final runs, on training and validation images together, so there is nothing to validate on."
+    )
+    return Figure("training", caption, charts, 280) if charts else None

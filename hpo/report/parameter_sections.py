@@ -1,0 +1,179 @@
+"""What each hyperparameter did, as sections: effects in words, importance, slices and the pairs that matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from optuna.distributions import CategoricalDistribution
+
+from hpo import numbers
+from hpo.comparison import Comparison
+from hpo.effects import Effect, trials_needed
+from hpo.report.charts import BLUE, ORANGE, Axis, Bars, Chart, Series, Surface
+from hpo.report.document import Block, Figure, Paragraph, Section, Table
+from hpo.report.search_sections import zoomed
+from hpo.scales import is_log, place_of, value_at
+
+MOST_PAIRS = 3
+MATTERING = 3
+"""Parameters, the most important ones, whose pairs are drawn."""
+_GRID = 40
+
+
+def parameter_section(
+    comparison: Comparison, effects: Sequence[Effect], importance: dict[str, float] | None
+) -> Section:
+    """Effects, importance, slices and contours; what the data does not support is said to be so."""
+    early = (
+        " What helps early need not help at the end."
+        if comparison.epoch < comparison.epochs_per_trial
+        else ""
+    )
+    blocks: list[Block] = [Paragraph(comparison.in_words() + early)]
+    if effects:
+        blocks.append(Table(("parameter", "effect"), [(one.parameter, one.words) for one in effects]))
+    if importance is not None:
+        total = sum(importance.values())
+        bars = Bars("", list(importance), list(importance.values()), Axis("importance (PED-ANOVA)"))
+        blocks.append(
+            Figure(
+                "importance",
+                "Which parameters the best tenth of the trials (at least five) agree in. It sums to "
+                f"{total:.0f}, says nothing of the size of an effect, and is never zero: some importance falls on "
+                "parameters without any.",
+                [bars],
+            )
+        )
+    slices = _slices(comparison)
+    if slices is not None:
+        blocks.append(slices)
+    contours = _contours(comparison, importance)
+    if contours is not None:
+        blocks.append(contours)
+    if importance is None:
+        blocks.append(
+            Paragraph(
+                f"Importance and pairs of parameters are shown from {trials_needed(comparison)} compared trials on:"
+                " with fewer they would show chance.",
+                "note",
+            )
+        )
+    return Section("What each hyperparameter did", blocks)
+
+
+def _slices(comparison: Comparison) -> Figure | None:
+    names = comparison.varied
+    if not names or not comparison.trials:
+        return None
+    bounds, _ = zoomed([one.value for one in comparison.trials], comparison.maximize)
+    charts = []
+    for name in names:
+        series = []
+        for label, colour, pruned in (("ran to the end", BLUE, False), ("ended early", ORANGE, True)):
+            members = [one for one in comparison.trials if (one.trial.state != "complete") == pruned]
+            if members:
+                series.append(
+                    Series(
+                        label,
+                        [_coordinate(comparison, name, one.trial.params[name]) for one in members],
+                        [one.value for one in members],
+                        "points",
+                        colour,
+                        2.6,
+                        0.85,
+                        [
+                            f"trial {one.trial.number}: {name} {numbers.parameter(one.trial.params[name])}, "
+                            f"{numbers.metric(one.value)}"
+                            for one in members
+                        ],
+                        marker="cross" if pruned else "circle",
+                    )
+                )
+        charts.append(
+            Chart(name, _axis(comparison, name, ""), Axis(comparison.metric, bounds=bounds), series)
+        )
+    caption = (
+        f"{comparison.metric} after epoch {comparison.epoch} against each parameter. What is seen here may be "
+        "another parameter's doing: a sampler tries good values together."
+    )
+    return Figure("slices", caption, charts, 280)
+
+
+def _contours(comparison: Comparison, importance: dict[str, float] | None) -> Figure | None:
+    if importance is None:
+        return None
+    numeric = [
+        name for name in list(importance) if not isinstance(comparison.space[name], CategoricalDistribution)
+    ][:MATTERING]
+    panels = [_surface(comparison, first, second) for first, second in combinations(numeric, 2)]
+    if not panels:
+        return None
+    caption = (
+        f"{comparison.metric} after epoch {comparison.epoch} over pairs of the most important numbers, "
+        "interpolated linearly between the trials (points); other parameters vary too."
+    )
+    return Figure("contours", caption, panels[:MOST_PAIRS], 340)
+
+
+def _surface(comparison: Comparison, first: str, second: str) -> Surface:
+    import numpy as np
+    from scipy.interpolate import LinearNDInterpolator
+    from scipy.spatial import QhullError
+
+    spaces = comparison.space[first], comparison.space[second]
+    values = np.array([one.value for one in comparison.trials])
+    # A trial that went wrong would leave a single colour for all others.
+    bounds, _ = zoomed(values.tolist(), comparison.maximize)
+    if bounds is not None:
+        values = np.clip(values, *bounds)
+    points = np.array(
+        [
+            [
+                place_of(one.trial.params[name], space)
+                for name, space in zip((first, second), spaces, strict=True)
+            ]
+            for one in comparison.trials
+        ]
+    )
+    places = np.linspace(0.0, 1.0, _GRID)
+    grid: list[list[float | None]] = [[None] * _GRID for _ in range(_GRID)]
+    try:
+        found = LinearNDInterpolator(points, values)(*np.meshgrid(places, places))
+        grid = [[None if np.isnan(cell) else float(cell) for cell in row] for row in found]
+    except QhullError:
+        pass  # All points lie on a line: they are drawn without anything between.
+    return Surface(
+        "",
+        _axis(comparison, first, first),
+        _axis(comparison, second, second),
+        Series(
+            comparison.metric,
+            [float(one.trial.params[first]) for one in comparison.trials],
+            [float(one.trial.params[second]) for one in comparison.trials],
+            "points",
+            labels=[f"trial {one.trial.number}: {numbers.metric(one.value)}" for one in comparison.trials],
+        ),
+        values.tolist(),
+        comparison.metric,
+        [float(value_at(place, spaces[0])) for place in places],
+        [float(value_at(place, spaces[1])) for place in places],
+        grid,
+    )
+
+
+def _coordinate(comparison: Comparison, name: str, value: object) -> float:
+    distribution = comparison.space[name]
+    if isinstance(distribution, CategoricalDistribution):
+        return float(distribution.choices.index(value))
+    return float(value)  # type: ignore[arg-type]
+
+
+def _axis(comparison: Comparison, name: str, title: str) -> Axis:
+    distribution = comparison.space[name]
+    if isinstance(distribution, CategoricalDistribution):
+        ticks = [
+            (float(index), numbers.parameter(choice)) for index, choice in enumerate(distribution.choices)
+        ]
+        return Axis(title, ticks=ticks, bounds=(-0.5, len(ticks) - 0.5))
+    return Axis(title, log=is_log(distribution))

@@ -1,0 +1,177 @@
+"""Charts as Plotly describes them: plain JSON, drawn by the reader's browser.
+
+Colours of text, grid and background are left to the page, which knows whether it is light or dark.
+Parallel coordinates are drawn as lines of an ordinary chart, for Plotly's own kind needs WebGL.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hpo.report.charts import Axis, Bars, Chart, Matrix, Panel, Series, Surface
+
+_SHADES = [[0, "rgba(59,130,196,0.03)"], [1, "rgba(59,130,196,0.95)"]]
+_VIRIDIS = "Viridis"
+_DASHES = {"dashed": "dash"}
+_MODES = {"line": "lines", "dashed": "lines", "points": "markers", "line and points": "lines+markers"}
+_SYMBOLS = {"circle": "circle", "star": "star", "cross": "x"}
+
+
+def figure_json(panel: Panel, height: int) -> dict[str, Any]:
+    """`data` and `layout` of one panel."""
+    match panel:
+        case Chart():
+            data, layout = _chart(panel)
+        case Bars():
+            data, layout = _bars(panel)
+            height = max(160, 80 + 34 * len(panel.names))
+        case Matrix():
+            data, layout = _matrix(panel)
+        case Surface():
+            data, layout = _surface(panel)
+    layout |= {
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": 12, "b": 8},
+        # Above the plot: below it, it would lie on the title of the axis.
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "hovermode": "closest",
+    }
+    return {"data": data, "layout": layout}
+
+
+def script_json(value: Any) -> str:
+    """JSON that may stand inside a `script` element: nothing in it can end the element."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _chart(chart: Chart) -> tuple[list[Any], dict[str, Any]]:
+    data = [_trace(series) for series in chart.series]
+    shown = sum(series.legend for series in chart.series) > 1
+    return data, {"xaxis": _axis(chart.x), "yaxis": _axis(chart.y), "showlegend": shown}
+
+
+def _trace(series: Series) -> dict[str, Any]:
+    x, y = series.points()
+    return {
+        "type": "scatter",
+        "mode": _MODES[series.style],
+        "name": _plain(series.name),
+        "x": x,
+        "y": y,
+        "line": {"color": series.colour, "width": series.width, "dash": _DASHES.get(series.style, "solid")},
+        "marker": {
+            "color": series.colour,
+            "size": 3 * series.width,
+            "symbol": _SYMBOLS[series.marker],
+            "line": {"width": 0},
+        },
+        "opacity": series.opacity,
+        "showlegend": series.legend,
+        "connectgaps": False,
+        **(
+            {"text": [_plain(label) for label in series.labels], "hovertemplate": "%{text}<extra></extra>"}
+            if series.labels
+            else {}
+        ),
+    }
+
+
+def _bars(bars: Bars) -> tuple[list[Any], dict[str, Any]]:
+    trace = {
+        "type": "bar",
+        "orientation": "h",
+        "x": list(bars.values),
+        "y": [_plain(name) for name in bars.names],
+        "marker": {"color": bars.colour},
+        "text": [f"{value:.2f}" for value in bars.values],
+        "textposition": "auto",
+        "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
+    }
+    return [trace], {
+        "xaxis": _axis(bars.x),
+        "yaxis": {"autorange": "reversed", "automargin": True, "ticksuffix": " "},
+        "showlegend": False,
+    }
+
+
+def _matrix(matrix: Matrix) -> tuple[list[Any], dict[str, Any]]:
+    trace = {
+        "type": "heatmap",
+        "x": [_plain(name) for name in matrix.columns],
+        "y": [_plain(name) for name in matrix.rows],
+        "z": [list(row) for row in matrix.shades],
+        "text": [[_plain(text) for text in row] for row in matrix.texts],
+        "texttemplate": "%{text}" if len(matrix.columns) <= 25 else "",
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": _SHADES,
+        "showscale": False,
+        "xgap": 1,
+        "ygap": 1,
+        "hovertemplate": "%{y} → %{x}: %{text}<extra></extra>",
+    }
+    category = {"type": "category", "automargin": True, "showgrid": False}
+    return [trace], {
+        "xaxis": category | {"title": {"text": _plain(matrix.x.title)}},
+        "yaxis": category | {"title": {"text": _plain(matrix.y.title)}, "autorange": "reversed"},
+        "showlegend": False,
+    }
+
+
+def _surface(surface: Surface) -> tuple[list[Any], dict[str, Any]]:
+    known = [value for row in surface.grid for value in row if value is not None] + list(surface.values)
+    low, high = min(known), max(known)
+    contour = {
+        "type": "contour",
+        "x": list(surface.grid_x),
+        "y": list(surface.grid_y),
+        "z": [list(row) for row in surface.grid],
+        "zmin": low,
+        "zmax": high,
+        "colorscale": _VIRIDIS,
+        "opacity": 0.75,
+        "contours": {"coloring": "heatmap"},
+        "line": {"width": 0},
+        "colorbar": {"title": {"text": _plain(surface.value_title), "side": "right"}, "thickness": 12},
+        "hoverinfo": "skip",
+    }
+    points = _trace(surface.points) | {"showlegend": False}
+    points["marker"] = {
+        "color": list(surface.values),
+        "cmin": low,
+        "cmax": high,
+        "colorscale": _VIRIDIS,
+        "size": 9,
+        "line": {"width": 1.5, "color": "#ffffff"},
+    }
+    return [contour, points], {
+        "xaxis": _axis(surface.x),
+        "yaxis": _axis(surface.y),
+        "showlegend": False,
+    }
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    from math import log10
+
+    found: dict[str, Any] = {"title": {"text": _plain(axis.title)}, "automargin": True}
+    if axis.log:
+        # Powers of ten alone: nine labels to a decade run into each other.
+        found |= {"type": "log", "dtick": 1, "tickformat": ".0e"}
+    if axis.ticks:
+        found |= {
+            "tickmode": "array",
+            "tickvals": [place for place, _ in axis.ticks],
+            "ticktext": [_plain(label) for _, label in axis.ticks],
+        }
+    if axis.bounds is not None:
+        low, high = axis.bounds
+        found["range"] = [log10(low), log10(high)] if axis.log else [low, high]
+    return found
+
+
+def _plain(text: str) -> str:
+    """Plotly reads a few HTML tags in texts: names of the user's own must not be taken for such."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,183 @@
+"""Charts as PNG files, drawn by matplotlib: on a white ground, for places that show no page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hpo.report.charts import GREY, Axis, Bars, Chart, Matrix, Panel, Series, Surface
+from hpo.report.document import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_LINES = {"line": "-", "dashed": "--", "points": "none", "line and points": "-"}
+_MARKERS = {"circle": "o", "star": "*", "cross": "x"}
+_DPI = 120
+_COLUMNS = 3
+"""Of panels side by side."""
+_SETTINGS: dict[Any, Any] = {
+    # A study's own names may hold a dollar sign: nothing of theirs is a formula.
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.edgecolor": GREY,
+}
+
+
+def draw_png(figure: Figure) -> bytes:
+    """A figure with all its panels."""
+    # matplotlib's own object, not pyplot's: nothing global is left behind, and no display is needed.
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+
+    count = len(figure.panels)
+    columns = min(count, _COLUMNS)
+    rows = -(-count // columns)
+    width = {1: 8.5, 2: 5.2}.get(columns, 4.0) * columns
+    with matplotlib.rc_context(_SETTINGS):
+        canvas = Canvas(figsize=(width, _height(figure) * rows), layout="constrained")
+        grid = canvas.subplots(rows, columns, squeeze=False)
+        for axes, panel in zip(grid.flat, figure.panels, strict=False):
+            _draw(axes, panel)
+        for axes in grid.flat[count:]:
+            axes.set_axis_off()
+        _legend(canvas, grid.flat[0])
+        file = io.BytesIO()
+        # Without a date and a version in it, the same study gives the same file.
+        canvas.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
+    return file.getvalue()
+
+
+def _legend(canvas: Any, axes: Axes) -> None:
+    """One for all panels, below them: their series bear the same names."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(handles) > 1:
+        canvas.legend(
+            handles, labels, loc="outside lower center", ncols=min(len(handles), 6), frameon=False, fontsize=8
+        )
+
+
+def _height(figure: Figure) -> float:
+    """Of a row of panels, in inches."""
+    if isinstance(figure.panels[0], Bars):
+        return max(1.6, 0.8 + 0.32 * max(len(panel.names) for panel in _bars_of(figure.panels)))
+    return figure.height / 100 if len(figure.panels) == 1 else 3.1
+
+
+def _bars_of(panels: Sequence[Panel]) -> list[Bars]:
+    return [panel for panel in panels if isinstance(panel, Bars)]
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    axes.set_title(panel.title)
+    match panel:
+        case Chart():
+            _chart(axes, panel)
+        case Bars():
+            _bars(axes, panel)
+        case Matrix():
+            _matrix(axes, panel)
+        case Surface():
+            _surface(axes, panel)
+
+
+def _chart(axes: Axes, chart: Chart) -> None:
+    axes.grid(True, color="#e3e6ea", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for series in chart.series:
+        _series(axes, series)
+    _axis(axes, chart.x, "x")
+    _axis(axes, chart.y, "y")
+
+
+def _series(axes: Axes, series: Series) -> None:
+    nan = float("nan")
+    x, y = series.points()
+    points = series.style in ("points", "line and points")
+    axes.plot(
+        [nan if value is None else value for value in x],
+        [nan if value is None else value for value in y],
+        linestyle=_LINES[series.style],
+        linewidth=0.75 * series.width,
+        marker=_MARKERS[series.marker] if points else "none",
+        markersize=2.2 * series.width * (1.4 if series.marker == "star" else 1),
+        color=series.colour,
+        alpha=series.opacity,
+        label=series.name if series.legend else "_",
+    )
+
+
+def _bars(axes: Axes, bars: Bars) -> None:
+    places = list(range(len(bars.names)))
+    drawn = axes.barh(places, list(bars.values), color=bars.colour, height=0.65)
+    axes.bar_label(drawn, fmt="%.2f", padding=3, fontsize=8)
+    axes.set_yticks(places, list(bars.names))
+    axes.invert_yaxis()
+    _axis(axes, bars.x, "x")
+
+
+def _matrix(axes: Axes, matrix: Matrix) -> None:
+    axes.imshow([list(row) for row in matrix.shades], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(matrix.columns)), list(matrix.columns), rotation=45, ha="right")
+    axes.set_yticks(range(len(matrix.rows)), list(matrix.rows))
+    axes.set_xlabel(matrix.x.title)
+    axes.set_ylabel(matrix.y.title)
+    if len(matrix.columns) > 25:
+        return
+    for row, texts in enumerate(matrix.texts):
+        for column, text in enumerate(texts):
+            colour = "white" if matrix.shades[row][column] > 0.6 else "#1f2328"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+
+
+def _surface(axes: Axes, surface: Surface) -> None:
+    import numpy as np
+
+    grid = np.array([[np.nan if v is None else v for v in row] for row in surface.grid], dtype=float)
+    known = [*grid[np.isfinite(grid)].tolist(), *surface.values]
+    low, high = min(known), max(known)
+    if np.isfinite(grid).any() and high > low:
+        axes.contourf(
+            list(surface.grid_x), list(surface.grid_y), grid, levels=14, vmin=low, vmax=high, alpha=0.75
+        )
+    drawn = axes.scatter(
+        np.array(surface.points.x, dtype=float),
+        np.array(surface.points.y, dtype=float),
+        c=list(surface.values),
+        vmin=low,
+        vmax=high,
+        edgecolors="white",
+        s=36,
+        zorder=3,
+    )
+    figure = axes.figure
+    figure.colorbar(drawn, ax=axes, label=surface.value_title)
+    _axis(axes, surface.x, "x")
+    _axis(axes, surface.y, "y")
+
+
+def _axis(axes: Axes, axis: Axis, which: str) -> None:
+    horizontal = which == "x"
+    if axis.log:
+        (axes.set_xscale if horizontal else axes.set_yscale)("log")
+    if horizontal:
+        axes.set_xlabel(axis.title)
+    else:
+        axes.set_ylabel(axis.title)
+    side = axes.xaxis if horizontal else axes.yaxis
+    if axis.log:
+        from matplotlib.ticker import FuncFormatter, NullFormatter
+
+        # The usual labels are formulas, which are switched off.
+        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        side.set_minor_formatter(NullFormatter())
+    if axis.ticks:
+        side.set_ticks([place for place, _ in axis.ticks], [label for _, label in axis.ticks])
+        side.minorticks_off()
+    if axis.bounds is not None:
+        (axes.set_xlim if horizontal else axes.set_ylim)(*axis.bounds)

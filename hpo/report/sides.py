@@ -1,0 +1,106 @@
+"""Studies side by side: their final figures, and whether these differ by more than the noise of seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from hpo.history import StudyHistory
+from hpo.intervals import CONFIDENCE, Difference, holm, welch
+from hpo.report.final_sections import FIGURES
+from hpo.report.study_report import latest_retrain
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Side:
+    """One study of a comparison."""
+
+    history: StudyHistory
+
+    @property
+    def name(self) -> str:
+        return self.history.study.name
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """What its latest retrain showed; empty where it was never retrained."""
+        retrain = latest_retrain(self.history)
+        return (retrain.metrics or {}) if retrain is not None else {}
+
+    @property
+    def runs(self) -> Sequence[Mapping[str, Any]]:
+        """Its final runs."""
+        runs: Sequence[Mapping[str, Any]] = self.metrics.get("runs", [])
+        return runs
+
+    def values(self, figure: str) -> list[float]:
+        """A figure of each final run; empty unless all have it."""
+        found = [run[figure] for run in self.runs if isinstance(run.get(figure), int | float)]
+        return found if len(found) == len(self.runs) else []
+
+    def summary(self, figure: str) -> Mapping[str, Any] | None:
+        """A figure over its final runs; None where it has none."""
+        found: Mapping[str, Any] | None = self.metrics.get("summary", {}).get(figure)
+        return found
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two studies."""
+
+    first: str
+    second: str
+    difference: Difference
+    p_value: float | None
+    """Of Welch's test, corrected for the number of pairs (Holm); None where a side has fewer than two seeds."""
+
+    @property
+    def exceeds_noise(self) -> bool | None:
+        """Whether the two differ by more than seeds do; None where that cannot be told."""
+        return None if self.p_value is None else self.p_value < 1 - CONFIDENCE
+
+
+def common_figure(sides: Sequence[Side]) -> str | None:
+    """What the retrained studies are compared by: test accuracy, or the first test figure that all have."""
+    retrained = [side for side in sides if side.runs]
+    if not retrained:
+        return None
+    own = [name for name in retrained[0].runs[0] if name.startswith("test_")]
+    candidates = [*FIGURES, *own]
+    return next((name for name in candidates if all(side.values(name) for side in retrained)), None)
+
+
+def compare_pairs(sides: Sequence[Side], figure: str) -> list[Pair]:
+    """Every two studies that were retrained."""
+    found = [
+        (first.name, second.name, welch(first.values(figure), second.values(figure)))
+        for first, second in combinations([side for side in sides if side.values(figure)], 2)
+    ]
+    measured = [index for index, (_, _, one) in enumerate(found) if one.p_value is not None]
+    corrected = holm([found[index][2].p_value or 0.0 for index in measured])
+    p_values = dict(zip(measured, corrected, strict=True))
+    return [Pair(first, second, one, p_values.get(index)) for index, (first, second, one) in enumerate(found)]
+
+
+def comparability(sides: Sequence[Side]) -> list[str]:
+    """What makes figures of different studies mean different things."""
+    found = []
+    retrained = [side for side in sides if side.runs]
+    for key, words in (
+        ("n_test", "tested on different numbers of images"),
+        ("classes", "tested on different classes"),
+        ("n_train", "trained on different numbers of images"),
+    ):
+        values = {side.name: side.runs[0].get(key) for side in retrained}
+        if len({repr(value) for value in values.values()}) > 1:
+            shown = ", ".join(
+                f"{name} {', '.join(value[:3]) + ' …' if isinstance(value, list) else value}"
+                for name, value in values.items()
+            )
+            found.append(f"The studies were {words} ({shown}): a difference need not come from the models.")
+    return found

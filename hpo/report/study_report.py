@@ -1,0 +1,210 @@
+"""`hpo report`: everything that is known of a study, for people and for machines."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpo import numbers
+from hpo.comparison import Comparison, compare_trials
+from hpo.effects import Effect, find_effects, importances
+from hpo.history import StudyHistory, read_history
+from hpo.report.answer import against_default, answer_section
+from hpo.report.cost import cost_of, cost_section
+from hpo.report.document import Document, Section
+from hpo.report.files import csv_file, document_files, json_file, write_files
+from hpo.report.final_sections import final_sections
+from hpo.report.parameter_sections import parameter_section
+from hpo.report.reproduce import commands, reproduce_section
+from hpo.report.search_sections import search_sections, trial_table
+from storage.retrains import RetrainRow
+
+if TYPE_CHECKING:
+    from storage.engine import Database
+
+
+def report(database: Database, name: str, folder: Path) -> list[str]:
+    """Write the report of a study into `folder`; returns the names of the files.
+
+    Raises:
+        UnknownStudyError: there is no study of that name.
+        ResultsNotWritableError, DiskFullError: the files cannot be written.
+    """
+    files = report_files(read_history(database, name))
+    write_files(folder, files)
+    return list(files)
+
+
+def report_files(history: StudyHistory) -> dict[str, bytes]:
+    """All files of a report."""
+    comparison = compare_trials(history)
+    effects = find_effects(comparison, seed_noise(history, comparison))
+    importance = importances(comparison)
+    document = build_report(history, comparison, effects, importance)
+    return {
+        **document_files(document, "report"),
+        "trials.csv": _trials_csv(history),
+        "epochs.csv": _epochs_csv(history),
+        "importance.json": json_file(_importance(comparison, effects, importance)),
+        "report.json": json_file(_summary(history)),
+    }
+
+
+def build_report(
+    history: StudyHistory,
+    comparison: Comparison,
+    effects: Sequence[Effect],
+    importance: dict[str, float] | None,
+) -> Document:
+    """The report as a document."""
+    study, retrain = history.study, latest_retrain(history)
+    sections: list[Section] = [answer_section(history, retrain, effects)]
+    if retrain is not None:
+        sections += final_sections(history, retrain)
+    sections += search_sections(history, comparison)
+    if comparison.varied:
+        sections.append(parameter_section(comparison, effects, importance))
+    sections += [trial_table(history), cost_section(history), reproduce_section(history, retrain)]
+    goal = f"{study.spec['direction']} {study.metric}"
+    subtitle = (
+        f"{study.objective}, {goal}; {history.status.finished} of {study.budget} trials of up to "
+        f"{study.spec['epochs']} epochs"
+    )
+    return Document(
+        f"Study {study.name}",
+        subtitle,
+        sections,
+        "Written by hpo report. The same figures for machines: report.json, importance.json, trials.csv, epochs.csv.",
+        state_of(history),
+    )
+
+
+def latest_retrain(history: StudyHistory) -> RetrainRow | None:
+    """The last retrain that ran to its end."""
+    return history.finished_retrains[-1] if history.finished_retrains else None
+
+
+def state_of(history: StudyHistory) -> list[str]:
+    """What is not finished, and what to do about it."""
+    name, status, lines = history.study.name, history.status, []
+    if status.condition != "finished":
+        lines.append(
+            f"The search is {status.condition}: {status.finished} of {status.budget} trials have finished, so all "
+            "below may change." + ("" if status.agents else f" hpo launch --study {name} continues it.")
+        )
+    retrain = latest_retrain(history)
+    if retrain is None:
+        begun = " One was begun and has not finished." if history.retrains else ""
+        lines.append(
+            f"The best configuration was never retrained, so nothing here was measured on the test set.{begun} "
+            f"hpo retrain --study {name}"
+        )
+        return lines
+    ended = retrain.ended_at
+    later = [trial for trial in history.complete if ended is not None and trial.created_at > ended]
+    if later:
+        lines.append(
+            f"{len(later)} trials were completed after the last retrain: its configuration may not be the best."
+        )
+    return lines
+
+
+def seed_noise(history: StudyHistory, comparison: Comparison) -> float | None:
+    """Standard deviation over seeds of the study's metric at the end of a trial, from candidates that competed."""
+    if comparison.epoch != comparison.epochs_per_trial:
+        return None
+    spreads = [
+        statistics.stdev(candidate["values"])
+        for row in history.finished_retrains
+        for candidate in (row.metrics or {}).get("selection", {}).get("candidates", [])
+        if len(candidate["values"]) > 1
+    ]
+    return (sum(spread**2 for spread in spreads) / len(spreads)) ** 0.5 if spreads else None
+
+
+def _importance(
+    comparison: Comparison, effects: Sequence[Effect], importance: dict[str, float] | None
+) -> dict[str, Any]:
+    return {
+        "metric": comparison.metric,
+        "compared_after_epoch": comparison.epoch,
+        "epochs_per_trial": comparison.epochs_per_trial,
+        "trials": len(comparison.trials),
+        "trials_left_out": comparison.left_out,
+        "importance_method": "PED-ANOVA",
+        "importance": importance,
+        "effect_method": "additive model, Freedman-Lane permutation test with Holm's correction, bootstrap interval",
+        "effects": [effect.to_json() for effect in effects],
+    }
+
+
+def _summary(history: StudyHistory) -> dict[str, Any]:
+    best, retrain = history.best, latest_retrain(history)
+    metrics = (retrain.metrics or {}) if retrain is not None else {}
+    return {
+        "study": history.study.name,
+        "condition": history.status.condition,
+        "state": state_of(history),
+        "metric": history.study.metric,
+        "direction": history.study.spec["direction"],
+        "best_trial": None
+        if best is None
+        else {"number": best.number, "value": best.value, "params": dict(best.params)},
+        "against_default": against_default(history),
+        "retrained": None
+        if retrain is None
+        else {
+            "trial": retrain.config.get("trial"),
+            "params": retrain.config.get("params"),
+            "seeds": list(retrain.seeds),
+            "summary": metrics.get("summary"),
+            "selection": metrics.get("selection"),
+            "parameters": metrics["runs"][0].get("parameters"),
+        },
+        "test_openings": [time.isoformat() for time in history.test_openings],
+        "cost": asdict(cost_of(history)),
+        "commands": commands(history, retrain),
+        "spec": history.study.spec,
+    }
+
+
+def _trials_csv(history: StudyHistory) -> bytes:
+    names = list(dict.fromkeys([*history.parameters, *(n for trial in history.trials for n in trial.params)]))
+    headers = ("number", "state", "value", "epochs", "seconds", "attempts", "created_at", *names, "why")
+    return csv_file(
+        headers,
+        (
+            (
+                trial.number,
+                trial.state,
+                trial.value,
+                trial.epochs,
+                round(trial.seconds, 3),
+                trial.attempts,
+                trial.created_at.isoformat(),
+                *(trial.params.get(name) for name in names),
+                trial.why,
+            )
+            for trial in history.trials
+        ),
+    )
+
+
+def _epochs_csv(history: StudyHistory) -> bytes:
+    names = list(dict.fromkeys(name for row in history.epochs for name in row.metrics))
+    return csv_file(
+        ("number", "epoch", "attempt_id", "seconds", *names),
+        (
+            (
+                row.number,
+                row.epoch,
+                row.attempt_id,
+                round(row.seconds, 3),
+                *(numbers.json_safe(row.metrics.get(name)) for name in names),
+            )
+            for row in history.epochs
+        ),
+    )

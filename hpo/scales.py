@@ -1,0 +1,40 @@
+"""Where a value lies in its parameter's range, on the scale that it is searched on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+
+def is_log(distribution: BaseDistribution) -> bool:
+    """Whether a parameter is searched on a logarithmic scale."""
+    return isinstance(distribution, FloatDistribution | IntDistribution) and distribution.log
+
+
+def place_of(value: Any, distribution: BaseDistribution) -> float:
+    """0 at the low end, 1 at the high one; choices stand at equal distances."""
+    if isinstance(distribution, CategoricalDistribution):
+        last = max(1, len(distribution.choices) - 1)
+        return distribution.choices.index(value) / last
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = float(distribution.low), float(distribution.high)
+    if low == high:
+        return 0.5
+    if distribution.log:
+        return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))
+    return (float(value) - low) / (high - low)
+
+
+def value_at(place: float, distribution: BaseDistribution) -> float | int:
+    """The inverse of `place_of` for a number."""
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = float(distribution.low), float(distribution.high)
+    value = low * (high / low) ** place if distribution.log else low + place * (high - low)
+    return round(value) if isinstance(distribution, IntDistribution) else float(value)

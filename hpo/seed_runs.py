@@ -1,0 +1,244 @@
+"""Runs of configurations from given seeds, spread over the slots of a pool until all have ended."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from hpo.agent import AgentTimes
+from hpo.checkpoints import CheckpointFolder
+from hpo.errors import DiskFullError, HpoError
+from hpo.export import Config
+from hpo.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
+from hpo.pool import Died, Event, TrainerPool, Unborn
+from hpo.progress import Progress, SlotView, View
+from hpo.results import SeedResult
+from storage.budget import Counts
+
+MAX_LOST = 3
+"""Times that the process of one seed may die before the retrain gives up."""
+
+
+class RetrainFailedError(HpoError):
+    """A final run of the configuration failed, so there is no result to trust."""
+
+
+@dataclass
+class SeedRun:
+    """One seed of one configuration on its way."""
+
+    config: Config
+    seed: int
+    folder: CheckpointFolder
+    log: Path
+    name: str = ""
+    """How it is called in what is printed; empty: by its seed."""
+    output: Path | None = None
+    history: list[EpochRecord] = field(default_factory=list)
+    epoch: int = 0
+    fraction: float = 0.0
+    images_per_second: float | None = None
+    lost: int = 0
+    result: SeedResult | None = None
+    failure: str | None = None
+    """Why it ended without a result, where that ends no more than this run."""
+
+    def __post_init__(self) -> None:
+        self.name = self.name or f"seed {self.seed}"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it is left to train."""
+        return self.result is not None or self.failure is not None
+
+
+class SeedRuns:
+    """Several runs on one pool, final ones or ones that a configuration is chosen by."""
+
+    def __init__(
+        self,
+        title: str,
+        runs: Sequence[SeedRun],
+        pool: TrainerPool,
+        progress: Progress,
+        on_trained: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_trained`, of final runs alone, is called as soon as one is about to open the test set."""
+        self._title = title
+        self._runs = runs
+        self._pool = pool
+        self._progress = progress
+        self._on_trained = on_trained
+        self._final = on_trained is not None
+        self._waiting = deque(run for run in runs if not run.ended)
+        self._in_slot: dict[int, SeedRun] = {}
+        self._signals: list[int] = []
+        self._deadline: float | None = None
+        self._began = time.monotonic()
+
+    def run(self) -> bool:
+        """Train all; False when interrupted before the last had ended.
+
+        Raises:
+            RetrainFailedError: a final run failed, or the process of any was lost too often.
+            DiskFullError: no space is left for checkpoints.
+        """
+        handlers = {n: signal.signal(n, self._handle_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while self._waiting or self._in_slot:
+                if self._heed_signals():
+                    return False
+                self._fill()
+                for slot, event in self._pool.wait(0.2):
+                    if slot in self._in_slot:
+                        self._hear(slot, self._in_slot[slot], event)
+                self._progress.update(self._view())
+            return all(run.ended for run in self._runs)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _handle_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signals.append(number)
+
+    def _heed_signals(self) -> bool:
+        """Whether it is time to leave: at once after a second Ctrl-C, else when epochs have ended."""
+        if not self._signals:
+            return False
+        times = AgentTimes()
+        if self._deadline is None:
+            gentle = signal.SIGTERM not in self._signals
+            grace = times.interrupt_grace_seconds if gentle else times.stop_grace_seconds
+            self._deadline = time.monotonic() + grace
+            self._waiting.clear()
+            for slot in self._in_slot:
+                self._pool.send(slot, Yield())
+        return not self._in_slot or len(self._signals) > 1 or time.monotonic() > self._deadline
+
+    def _fill(self) -> None:
+        if not self._pool.ready or self._deadline is not None:
+            return
+        for slot in self._pool.free_slots():
+            if not self._waiting or slot in self._in_slot:
+                continue
+            run = self._waiting.popleft()
+            self._in_slot[slot] = run
+            if run.output is not None:
+                run.output.mkdir(parents=True, exist_ok=True)
+            self._pool.start(
+                slot,
+                Start(
+                    params=dict(run.config.params),
+                    seed=run.seed,
+                    epochs=run.config.epochs,
+                    metric=run.config.metric,
+                    device=self._pool.devices[slot],
+                    checkpoints=str(run.folder.path),
+                    log=str(run.log),
+                    final=self._final,
+                    output=str(run.output) if run.output is not None else None,
+                ),
+            )
+
+    def _hear(self, slot: int, run: SeedRun, event: Event) -> None:
+        match event:
+            case Started(_, resumed_from, history):
+                run.history, run.epoch = list(history), resumed_from
+                if resumed_from:
+                    self._progress.say(f"{run.name} goes on after epoch {resumed_from}")
+                self._notice_trained(run)
+            case Tick(epoch, fraction, images_per_second):
+                run.epoch, run.fraction, run.images_per_second = epoch - 1, fraction, images_per_second
+            case Epoch(record):
+                run.history.append(record)
+                run.epoch, run.fraction = record.epoch, 0.0
+                self._notice_trained(run)
+                self._pool.send(slot, Go(record.epoch))
+            case Finished():
+                del self._in_slot[slot]
+                self._finished(run, event)
+            case Died(reason) | Unborn(reason):
+                del self._in_slot[slot]
+                run.lost += 1
+                if run.lost >= MAX_LOST:
+                    raise RetrainFailedError(
+                        f"{run.name} was lost {run.lost} times, the last time because {reason}: see {run.log}"
+                    )
+                self._progress.say(f"{run.name} lost after epoch {run.epoch} ({reason}): it goes on")
+                self._waiting.appendleft(run)
+
+    def _notice_trained(self, run: SeedRun) -> None:
+        if self._on_trained is not None and run.epoch >= run.config.epochs:
+            self._on_trained()
+
+    def _finished(self, run: SeedRun, finished: Finished) -> None:
+        match finished.outcome:
+            case "complete":
+                seconds = sum(record.seconds for record in run.history)
+                run.result = SeedResult(run.seed, tuple(run.history), finished.results, seconds)
+                self._progress.say(
+                    f"{run.name} finished {len(run.history)} epochs {_shown(run, finished)}".rstrip()
+                )
+            case "yielded":
+                return
+            case "disk":
+                raise DiskFullError(finished.error)
+            case "diverged" | "oom" if not self._final:
+                run.failure = f"{finished.outcome} after epoch {run.epoch}"
+                self._progress.say(f"{run.name} {run.failure}: {finished.error}")
+            case outcome:
+                error = RetrainFailedError(
+                    f"{run.name} ended as {outcome} after epoch {run.epoch}: {finished.error} (see {run.log})"
+                )
+                if finished.traceback:
+                    error.add_note(finished.traceback)
+                raise error
+
+    def _view(self) -> View:
+        done = sum(run.ended for run in self._runs)
+        elapsed = time.monotonic() - self._began
+        trained = sum(len(run.history) for run in self._runs)
+        total = sum(run.config.epochs for run in self._runs)
+        slots = []
+        for slot, device in enumerate(self._pool.devices):
+            run = self._in_slot.get(slot)
+            if run is None:
+                note = "" if self._pool.ready else "loading the objective and its data"
+                slots.append(SlotView(device.name, None, note=note))
+                continue
+            last = run.history[-1].metrics if run.history else {}
+            value = last.get(run.config.metric, last.get("accuracy", last.get("loss")))
+            slots.append(
+                SlotView(
+                    device.name,
+                    run.seed,
+                    run.epoch,
+                    run.config.epochs,
+                    run.fraction,
+                    value,
+                    run.images_per_second,
+                )
+            )
+        return View(
+            self._title,
+            "training",
+            Counts(len(self._runs), done, 0, 0, len(self._in_slot), len(self._waiting)),
+            None,
+            slots,
+            elapsed,
+            elapsed / trained * (total - trained) if trained else None,
+        )
+
+
+def _shown(run: SeedRun, finished: Finished) -> str:
+    """What a run recorded, or else how its metric ended."""
+    found = {name: value for name, value in finished.results.items() if isinstance(value, float)}
+    if not found and run.history:
+        last = run.history[-1].metrics
+        found = {run.config.metric: last[run.config.metric]} if run.config.metric in last else {}
+    return " ".join(f"{name}={value:.4f}" for name, value in found.items())

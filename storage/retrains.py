@@ -1,0 +1,111 @@
+"""The log of retrains: what was trained again, what it showed, and each time that a test set was opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True)
+class RetrainRow:
+    """One retrain of a study."""
+
+    retrain_id: int
+    config: Mapping[str, Any]
+    """As `hpo.export.Config.to_json` gives it."""
+    seeds: tuple[int, ...]
+    metrics: Mapping[str, Any] | None
+    """What metrics.json holds, and under `detail` the epochs and images; None until it has finished."""
+    started_at: datetime
+    test_opened_at: datetime | None
+    ended_at: datetime | None
+
+
+def begin(
+    connection: Connection,
+    study_id: int,
+    config: Mapping[str, Any],
+    seeds: Sequence[int],
+    earlier: int | None = None,
+) -> int:
+    """Log a retrain and return its id; an `earlier` one of the study that has not ended is continued."""
+    values = {"s": study_id, "config": json.dumps(config), "seeds": json.dumps(list(seeds)), "r": earlier}
+    continued: int | None = connection.execute(
+        text(
+            "UPDATE hpo.retrains SET seeds = CAST(:seeds AS jsonb)"
+            " WHERE retrain_id = :r AND study_id = :s AND ended_at IS NULL RETURNING retrain_id"
+        ),
+        values,
+    ).scalar_one_or_none()
+    if continued is not None:
+        return continued
+    retrain_id: int = connection.execute(
+        text(
+            "INSERT INTO hpo.retrains (study_id, config, seeds) VALUES"
+            " (:s, CAST(:config AS jsonb), CAST(:seeds AS jsonb)) RETURNING retrain_id"
+        ),
+        values,
+    ).scalar_one()
+    return retrain_id
+
+
+def open_test_set(connection: Connection, retrain_id: int) -> None:
+    """Log that a retrain looks at the test set; its first look is the one that stands."""
+    connection.execute(
+        text(
+            "UPDATE hpo.retrains SET test_opened_at = coalesce(test_opened_at, clock_timestamp())"
+            " WHERE retrain_id = :r"
+        ),
+        {"r": retrain_id},
+    )
+
+
+def finish(connection: Connection, retrain_id: int, metrics: Mapping[str, Any]) -> None:
+    """Keep what a retrain showed."""
+    connection.execute(
+        text(
+            "UPDATE hpo.retrains SET metrics = CAST(:m AS jsonb), ended_at = clock_timestamp()"
+            " WHERE retrain_id = :r"
+        ),
+        {"r": retrain_id, "m": json.dumps(metrics)},
+    )
+
+
+def openings(connection: Connection, study_id: int) -> list[datetime]:
+    """When retrains of the study looked at the test set, oldest first."""
+    rows = connection.execute(
+        text(
+            "SELECT test_opened_at FROM hpo.retrains WHERE study_id = :s AND test_opened_at IS NOT NULL"
+            " ORDER BY test_opened_at"
+        ),
+        {"s": study_id},
+    )
+    return list(rows.scalars())
+
+
+def retrains_of(connection: Connection, study_id: int) -> list[RetrainRow]:
+    """All retrains of a study, oldest first."""
+    rows = connection.execute(
+        text(
+            "SELECT retrain_id, config, seeds, metrics, started_at, test_opened_at, ended_at"
+            " FROM hpo.retrains WHERE study_id = :s ORDER BY retrain_id"
+        ),
+        {"s": study_id},
+    )
+    return [
+        RetrainRow(
+            row.retrain_id,
+            row.config,
+            tuple(row.seeds),
+            row.metrics,
+            row.started_at,
+            row.test_opened_at,
+            row.ended_at,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,69 @@
+"""Ends calls to a server that has fallen silent without closing its connection.
+
+Keepalives find a host that is gone. They do not find a proxy that goes on acknowledging for a server it has
+lost, and libpq waits for such a one for ever. So a thread looks which connections are in the midst of a
+call, and shuts one that is for longer than any statement may take: its call fails as if the server had
+closed it, and is tried again on a new one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from weakref import WeakSet
+
+from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE
+from sqlalchemy import Engine, event
+
+
+class Connections:
+    """All connections of some engines, in use or not."""
+
+    def __init__(self) -> None:
+        self._known: WeakSet[Any] = WeakSet()
+
+    def follow(self, engine: Engine) -> None:
+        """Know every connection of this engine; those it has idle are made anew."""
+        event.listen(engine, "connect", lambda connection, _: self._known.add(connection))
+        engine.dispose()
+
+    @contextmanager
+    def unsilenced(self, seconds: float) -> Iterator[None]:
+        """Within this block no call waits for longer than so many seconds."""
+        done = threading.Event()
+        thread = threading.Thread(target=self._watch, args=(seconds, done), name="silence", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _watch(self, seconds: float, done: threading.Event) -> None:
+        waiting: dict[int, float] = {}
+        while not done.wait(min(1.0, seconds / 4)):
+            now = time.monotonic()
+            busy = [connection for connection in list(self._known) if _is_waiting(connection)]
+            waiting = {id(connection): waiting.get(id(connection), now) for connection in busy}
+            for connection in busy:
+                if now - waiting[id(connection)] > seconds:
+                    _shut(connection)
+
+
+def _is_waiting(connection: Any) -> bool:
+    """Whether it has been sent a statement and has not answered whole; asks libpq's memory, not the server."""
+    try:
+        return bool(connection.get_transaction_status() == TRANSACTION_STATUS_ACTIVE)
+    except Exception:  # noqa: BLE001 - it is being closed by the thread it belongs to
+        return False
+
+
+def _shut(connection: Any) -> None:
+    """Have its call find the connection closed; the descriptor itself stays the driver's to close."""
+    with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as shared:
+        shared.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,105 @@
+"""What trainers start ends with them, and a dead trainer is noticed whoever holds its pipe."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+import pytest
+
+from tests.acceptance.service import Running, Service
+
+
+def launch(service: Service, objective: str, *more: object, epochs: int = 20) -> Running:
+    """One trial on one worker."""
+    service.set(TEST_EPOCH_SECONDS=0.05, TEST_CHILDREN=service.folder / "children")
+    return service.launch(
+        objective, "--workers", 1, "--trials", 1, "--epochs", epochs, "--pruner", "none", *more
+    )
+
+
+def living(service: Service) -> set[int]:
+    """The processes of this service that run."""
+    return {process.pid for process in service.processes()}
+
+
+def children(service: Service) -> set[int]:
+    """What the trainers have started so far."""
+    return {int(line) for line in (service.folder / "children").read_text().split()}
+
+
+def test_children_end_with_their_trial(service: Service) -> None:
+    agent = launch(service, "Parent", "--max-lost", 1)
+    service.await_epoch(3)
+    assert children(service) <= living(service)
+    ended = agent.wait()
+    assert (ended.code, ended.err) == (0, "")
+    service.await_(lambda: not children(service) & living(service), timeout=10.0)
+    service.check_books(1, epochs=20)
+
+
+@pytest.mark.parametrize("without_template", [False, True])
+def test_a_killed_trainer_is_noticed_though_its_child_holds_the_pipe(
+    service: Service, without_template: bool
+) -> None:
+    agent = launch(service, "Parent")
+    service.await_epoch(3)
+    if without_template:
+        template = agent.template.pid
+        os.kill(template, signal.SIGKILL)
+        service.await_(lambda: template not in living(service))
+    first = children(service)
+    ((pid, attempt),) = service.trainers().items()
+    os.kill(pid, signal.SIGKILL)
+    service.await_(
+        lambda: service.value("SELECT outcome FROM hpo.attempts WHERE attempt_id = :a", a=attempt) == "lost",
+        timeout=20.0,
+    )
+    service.await_(lambda: not first & living(service), timeout=10.0)
+    assert agent.wait().code == 0
+    service.check_books(1, epochs=20)
+
+
+def test_children_end_with_a_killed_agent(service: Service) -> None:
+    agent = launch(service, "Parent")
+    service.await_epoch(3)
+    agent.kill()
+    service.await_(lambda: not living(service), timeout=10.0)
+
+
+def test_a_trainer_that_lets_no_thread_run_ends_with_its_agent(service: Service) -> None:
+    agent = launch(service, "Stubborn")
+    service.await_((service.folder / "children").exists)
+    agent.kill()
+    service.await_(lambda: not living(service), timeout=10.0)
+
+
+def test_a_template_that_does_not_answer_is_replaced(service: Service) -> None:
+    service.set(TEST_EPOCH_SECONDS=0.2)
+    agent = service.launch(
+        "Counted", "--trials", 2, "--workers", 1, "--epochs", 5, "--pruner", "none", "--hung-after", "4s"
+    )
+    service.await_epoch(2)
+    stuck = agent.template
+    stuck.send_signal(signal.SIGSTOP)
+    ended = agent.wait()
+    assert (ended.code, ended.err) == (0, "")
+    assert "its template is replaced" in ended.out
+    assert not psutil.pid_exists(stuck.pid)
+    service.check_books(2, epochs=5)
+    outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")]
+    assert outcomes == ["complete", "released", "complete"]
+    assert service.value("SELECT sum(lost) FROM hpo.trials") == 0
+
+
+def test_sigterm_to_all_processes_costs_no_trial_an_attempt(service: Service) -> None:
+    """As a service manager ends a service: a trainer may hear of it before its agent does."""
+    agent = launch(service, "Parent")
+    service.await_epoch(3)
+    (pid,) = service.trainers()
+    os.kill(pid, signal.SIGTERM)
+    agent.send_signal(signal.SIGTERM)
+    ended = agent.wait(10.0)
+    assert (ended.code, ended.err) == (130, "")
+    assert [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")] == ["released"]

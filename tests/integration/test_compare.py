@@ -1,0 +1,82 @@
+"""`hpo compare`: what differs, and whether it is noise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hpo.cli.main import run
+from storage.engine import Database
+from tests.integration.retrained import add_retrain
+from tests.integration.rows import StudyRows
+
+
+@pytest.fixture
+def hpo(
+    storage_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.setenv("HPO_STORAGE", storage_url)
+    monkeypatch.setenv("HPO_RESULTS_DIR", str(tmp_path))
+
+    def call(*names: str) -> tuple[int, str, str]:
+        code = run(["compare", *(word for name in names for word in ("--study", name))])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def studies(database: Database) -> dict[str, StudyRows]:
+    found = {name: StudyRows(database, name) for name in ("good", "alike", "poor", "never")}
+    for rows in found.values():
+        rows.trial("complete", 0.9, completed=5)
+    add_retrain(found["good"], [0.93, 0.94, 0.95])
+    add_retrain(found["alike"], [0.92, 0.94, 0.96])
+    add_retrain(found["poor"], [0.60, 0.61, 0.62])
+    return found
+
+
+@pytest.mark.usefixtures("studies")
+def test_noise_and_what_is_more(hpo, tmp_path: Path) -> None:
+    code, out, err = hpo("good", "alike", "poor")
+    assert (code, err) == (0, "")
+    assert "good is 0.0 points above alike: within the noise of seeds." in out
+    assert "good is 33.0 points above poor: more than the noise of seeds." in out
+    assert "1,234" in out
+    folder = tmp_path / "compare-good-alike-poor"
+    found = json.loads((folder / "compare.json").read_text())
+    assert [pair["exceeds_noise"] for pair in found["pairs"]] == [False, True, True]
+    assert found["figure"] == "test_accuracy"
+    assert (folder / "compare.html").stat().st_size > 1_000_000
+    assert (folder / "pictures" / "final-curves.png").is_file()
+    assert "pictures/seeds.png" in (folder / "compare.md").read_text()
+
+
+@pytest.mark.usefixtures("studies")
+def test_one_that_was_never_retrained(hpo) -> None:
+    code, out, _ = hpo("good", "never")
+    assert code == 0
+    assert "never was never retrained" in out
+    assert "0.9000" in out
+
+
+def test_one_seed_each_says_nothing(hpo, studies) -> None:
+    for name in ("good", "alike"):
+        add_retrain(studies[name], [0.9])
+    assert "no telling whether that is noise" in hpo("good", "alike")[1]
+
+
+def test_other_data_is_pointed_out(hpo, studies) -> None:
+    add_retrain(studies["poor"], [0.6, 0.7], classes=("a", "b"))
+    assert "note: The studies were tested on different classes" in hpo("good", "poor")[1]
+
+
+@pytest.mark.usefixtures("studies")
+def test_mistakes(hpo) -> None:
+    assert hpo("good")[0] == 2
+    code, _, err = hpo("good", "goood")
+    assert code == 2
+    assert "did you mean good?" in err

@@ -1,0 +1,198 @@
+"""`hpo report`, from the database to the files: whatever a study has come to, and whatever its names are."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from hpo.cli.main import run
+from hpo.history import read_history
+from hpo.report.study_report import report_files
+from storage.engine import Database
+from tests.integration.retrained import add_retrain
+from tests.integration.rows import StudyRows
+
+
+@pytest.fixture
+def rows(database: Database) -> StudyRows:
+    return StudyRows(database)
+
+
+def trained(rows: StudyRows, *values: float, outcome: str | None = "complete", **more: object) -> int:
+    """A trial with an epoch for each value."""
+    final = values[-1] if outcome in ("complete", "pruned") else None
+    token = rows.trial(outcome, final, completed=len(values), **more)
+    attempt = rows.attempt(
+        token, rows.agent(ended=1.0), ended=50.0, completed=len(values), outcome=outcome or "released"
+    )
+    for epoch, value in enumerate(values, start=1):
+        shown = value if math.isfinite(value) else "nan"
+        rows.epoch(token, attempt, epoch, {"val_accuracy": shown, "loss": 1 / epoch})
+    return token
+
+
+def files(rows: StudyRows) -> dict[str, bytes]:
+    return report_files(read_history(rows.database, rows.name))
+
+
+def text(found: dict[str, bytes]) -> str:
+    """The report in Markdown, as it reads."""
+    return re.sub(r"\\([^a-zA-Z0-9\s])", r"\1", found["report.md"].decode())
+
+
+def test_a_study_without_any_trial(rows: StudyRows) -> None:
+    found = files(rows)
+    said = text(found)
+    assert "No trial has run to its end yet" in said
+    assert "never retrained" in said
+    assert "0 of 10 trials have finished" in said
+    assert not [name for name in found if name.endswith(".png")]
+    assert json.loads(found["report.json"])["best_trial"] is None
+    # Without a chart there is nothing to draw with.
+    assert len(found["report.html"]) < 50_000
+
+
+def test_a_study_that_runs_and_was_never_retrained(rows: StudyRows) -> None:
+    trained(rows, 0.5, 0.7, 0.9, 0.91, 0.92)
+    trained(rows, 0.3, 0.4, outcome="pruned")
+    trained(rows, math.nan, outcome="diverged")
+    open_trial = rows.trial(completed=1)
+    rows.epoch(open_trial, rows.attempt(open_trial, rows.agent()), 1, {"val_accuracy": 0.6})
+    rows.trial("bug", error="it broke")
+    found = files(rows)
+    said = text(found)
+    assert "The search is running: 3 of 10 trials have finished" in said
+    assert "Best so far: val_accuracy 0.9200 on validation images, trial 0." in said
+    assert "hpo retrain --study demo gives a figure to trust" in said
+    assert "too few trials to tell" in said
+    assert "Pruning saved 3 of 12 epochs (25 %)" in said
+    assert "names no default configuration" in said
+    for key in ("history", "learning-curves", "slices"):
+        assert found[f"pictures/{key}.png"].startswith(b"\x89PNG")
+        assert f"pictures/{key}.png" in said
+    summary = json.loads(found["report.json"])
+    assert (summary["best_trial"]["number"], summary["retrained"], summary["test_openings"]) == (0, None, [])
+    table = list(csv.DictReader(io.StringIO(found["trials.csv"].decode())))
+    assert [row["state"] for row in table] == ["complete", "pruned", "diverged", "running", "bug"]
+    epochs = list(csv.DictReader(io.StringIO(found["epochs.csv"].decode())))
+    assert [row["val_accuracy"] for row in epochs if row["number"] == "2"] == ["nan"]
+    assert json.loads(found["importance.json"])["importance"] is None
+
+
+def test_pruned_trials_are_compared_where_they_still_ran(rows: StudyRows) -> None:
+    for index in range(6):
+        trained(rows, 0.5, 0.5 + index / 100, 0.9, 0.9, 0.9)
+    for index in range(6):
+        trained(rows, 0.2, 0.2 + index / 100, outcome="pruned")
+    found = json.loads(files(rows)["importance.json"])
+    assert (found["compared_after_epoch"], found["trials"], found["trials_left_out"]) == (2, 12, 0)
+    # What has just begun or went wrong at once does not shorten the comparison of the others.
+    for outcome in (None, None, "diverged", "diverged"):
+        trained(rows, 0.3 if outcome is None else math.nan, outcome=outcome)
+    found = json.loads(files(rows)["importance.json"])
+    assert (found["compared_after_epoch"], found["trials"], found["trials_left_out"]) == (2, 12, 4)
+
+
+def test_a_retrained_study(rows: StudyRows) -> None:
+    trained(rows, 0.5, 0.7, 0.9, 0.91, 0.92)
+    add_retrain(rows, [0.5, 0.6])
+    add_retrain(rows, [0.8, 0.9, 0.85])
+    rows.set(budget=1)
+    found = files(rows)
+    said = text(found)
+    assert (
+        "**Test accuracy 0.8500 ± 0.0500 (95 % interval 0.7258 to 0.9742, n = 3 seeds): trial 0 retrained.**"
+        in said
+    )
+    assert "The test set was opened 2 times by retrains of this study" in said
+    assert "this is the latest, not the best" in said
+    # 24 + 27 of 30 images in each class, three seeds together.
+    assert "| cat | 0.8889 | 0.8000 | 0.8421 | 30 |" in said
+    assert "| cat | dog | 6 | 20.0 % |" in said
+    assert "which 20 test images they are moves the accuracy by about ± 15.6 points more" in said
+    assert "The search is" not in said
+    assert {"pictures/confusion.png", "pictures/training.png"} <= found.keys()
+    summary = json.loads(found["report.json"])
+    assert summary["retrained"]["parameters"] == 1234
+    assert len(summary["test_openings"]) == 2
+    assert summary["state"] == []
+
+
+def test_against_the_default_configuration(rows: StudyRows) -> None:
+    spec = read_history(rows.database, rows.name).study.spec
+    default = {"learning_rate": 0.05}
+    rows.set(spec={**spec, "first": [default]})
+    trained(rows, 0.8, 0.9)
+    assert "default configuration was not tried" in text(files(rows))
+    trained(rows, 0.7, 0.85, params=default)
+    assert "0.9000 instead of 0.8500, 5.0 points better on validation images. One run each" in text(
+        files(rows)
+    )
+    # Once both were retrained, seeds decide.
+    add_retrain(rows, [0.80, 0.81, 0.82], params=default)
+    add_retrain(rows, [0.90, 0.91, 0.92])
+    said = text(files(rows))
+    assert (
+        "test accuracy 0.9100 instead of 0.8100, 10.0 points better (95 % interval 7.7 to 12.3 points" in said
+    )
+    assert "larger than the noise of seeds" in said
+
+
+def test_a_study_that_minimizes(database: Database) -> None:
+    rows = StudyRows(database, "low", direction="minimize")
+    for value in (0.5, 0.1, 0.9):
+        trained(rows, value)
+    assert json.loads(files(rows)["report.json"])["best_trial"]["value"] == 0.1
+
+
+def test_names_of_the_users_own_are_no_markup(rows: StudyRows) -> None:
+    bad = '</script><b onload="x">$a|b*'
+    trained(rows, 0.5, params={"learning_rate": 0.01, bad: bad})
+    trained(rows, 0.4, outcome="pruned", params={"learning_rate": 0.02, bad: bad})
+    rows.trial("bug", error=bad)
+    add_retrain(rows, [0.9], classes=(bad, "dog"))
+    found = files(rows)
+    page = found["report.html"].decode()
+    assert "<b onload" not in page
+    # What opens a script is ours: an own one for each panel, and two more.
+    panels = page.count("data-figure=")
+    assert page.count("</script>") == panels + 2
+    assert "<b" not in found["report.md"].decode().replace("\\<b", "")
+
+
+def test_a_page_loads_nothing(rows: StudyRows) -> None:
+    trained(rows, 0.5)
+    page = files(rows)["report.html"].decode()
+    assert "default-src 'none'" in page
+    # Outside the code of Plotly, which names sites that it could ask for maps.
+    ours = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"(src|href)=\"(?!#|data:)", ours)
+
+
+def test_the_command(
+    storage_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    rows,
+) -> None:
+    monkeypatch.setenv("HPO_STORAGE", storage_url)
+    monkeypatch.setenv("HPO_RESULTS_DIR", str(tmp_path))
+    trained(rows, 0.5)
+    assert run(["report", "--study", "demo"]) == 0
+    assert f"wrote {tmp_path}/demo/report.html" in capsys.readouterr().out
+    assert {"report.html", "report.md", "pictures", "trials.csv"} <= {
+        p.name for p in (tmp_path / "demo").iterdir()
+    }
+    assert not list(tmp_path.rglob("*.partial"))
+    assert run(["report", "--study", "dmo"]) == 2
+    assert "did you mean demo?" in capsys.readouterr().err
+    (tmp_path / "file").write_bytes(b"")
+    assert run(["report", "--study", "demo", "-o", str(tmp_path / "file" / "x")]) == 1
+    assert "results cannot be written" in capsys.readouterr().err

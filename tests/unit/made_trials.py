@@ -1,0 +1,56 @@
+"""Trials of an imaginary study, whose values follow from a formula and noise of a known size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from hpo.comparison import Compared, Comparison
+from hpo.scales import value_at
+from hpo.trials import TrialRow
+
+SPACE: Mapping[str, BaseDistribution] = {
+    "dropout": FloatDistribution(0.0, 0.6),
+    "weight_decay": FloatDistribution(1e-6, 1e-2, log=True),
+    "layers": IntDistribution(1, 8),
+    "optimizer": CategoricalDistribution(["sgd", "adam"]),
+}
+NOW = datetime(2026, 5, 4, tzinfo=UTC)
+
+
+def compared(
+    n: int,
+    seed: int,
+    formula: Callable[[Mapping[str, Any]], float],
+    *,
+    noise: float = 0.005,
+    entangled: bool = False,
+    maximize: bool = True,
+    metric: str = "val_accuracy",
+) -> Comparison:
+    """`n` trials; with `entangled`, weight decay follows dropout, as when a sampler raises both."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(n):
+        places = {name: float(rng.random()) for name in SPACE}
+        if entangled:
+            places["weight_decay"] = float(np.clip(places["dropout"] + rng.normal(0, 0.2), 0, 1))
+        params = {name: _value(place, SPACE[name]) for name, place in places.items()}
+        value = formula(params) + float(rng.normal(0, noise))
+        found.append(Compared(TrialRow(number, "complete", "", value, 5, 1.0, 1, params, NOW), value))
+    return Comparison(5, 5, tuple(found), 0, SPACE, maximize, metric)
+
+
+def _value(place: float, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(place * len(distribution.choices))]
+    return value_at(place, distribution)

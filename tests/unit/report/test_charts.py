@@ -1,0 +1,91 @@
+"""Charts on a page and as pictures: valid for Plotly, drawable by matplotlib, whatever they are called."""
+
+from __future__ import annotations
+
+import io
+
+import plotly.graph_objects as go
+import pytest
+from PIL import Image
+
+from hpo.report.charts import Axis, Bars, Chart, Matrix, Panel, Series, Surface
+from hpo.report.document import Figure
+from hpo.report.plotly_charts import figure_json, script_json
+from hpo.report.png_charts import draw_png
+
+NAME = "$x_1$ <b>&"
+PANELS: dict[str, Panel] = {
+    "chart": Chart(
+        NAME,
+        Axis(NAME, log=True),
+        Axis("y", bounds=(0.0, 1.0)),
+        [
+            Series(NAME, [1.0, None, 10.0], [0.1, None, 0.9], labels=[NAME, "", NAME]),
+            Series("points", [2.0], [0.5], "points", marker="cross"),
+            Series("dashed", [1.0, 9.0], [0.2, 0.3], "dashed", legend=False),
+        ],
+    ),
+    "ticks": Chart(
+        "", Axis(ticks=[(0.0, NAME), (1.0, "b")]), Axis(), [Series("one", [0.0], [1.0], "points")]
+    ),
+    "bars": Bars("", [NAME, "b"], [0.7, 0.3]),
+    "matrix": Matrix("", [NAME, "b"], [NAME, "b"], [[1.0, 0.0], [0.2, 0.8]], [["9", ""], ["1", "4"]]),
+    "surface": Surface(
+        "",
+        Axis("x", log=True),
+        Axis("y"),
+        Series("p", [1.0, 5.0], [0.1, 0.2], "points"),
+        [0.3, 0.4],
+        "value",
+        [1.0, 2.0, 5.0],
+        [0.1, 0.2],
+        [[0.3, None, 0.4], [0.3, 0.35, 0.4]],
+    ),
+    "nothing between": Surface(
+        "",
+        Axis(),
+        Axis(),
+        Series("p", [1.0], [0.1], "points"),
+        [0.3],
+        "v",
+        [1.0, 2.0],
+        [0.1, 0.2],
+        [[None] * 2] * 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
+def test_plotly_knows_every_attribute(panel: Panel) -> None:
+    drawn = go.Figure(figure_json(panel, 300))
+    assert drawn.layout.height is not None
+    assert len(drawn.data) > 0
+
+
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
+def test_a_picture_of_each(panel: Panel) -> None:
+    content = draw_png(Figure("key", "caption", [panel]))
+    picture = Image.open(io.BytesIO(content))
+    assert picture.size[0] > 500
+    # Something is drawn: more than the white ground.
+    colours = picture.convert("RGB").getcolors(1 << 24)
+    assert colours is not None
+    assert len(colours) > 5
+    assert content == draw_png(Figure("key", "caption", [panel]))
+
+
+def test_panels_side_by_side() -> None:
+    panels = [PANELS["chart"], PANELS["bars"], PANELS["matrix"], PANELS["ticks"]]
+    wide, one = (Image.open(io.BytesIO(draw_png(Figure("k", "c", some)))) for some in (panels, panels[:1]))
+    assert wide.size[0] > one.size[0]
+
+
+def test_json_cannot_end_its_script() -> None:
+    assert "<" not in script_json({"name": "</script><!--"})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        script_json(float("nan"))
+
+
+def test_names_are_no_markup_for_plotly() -> None:
+    shown = figure_json(PANELS["bars"], 300)
+    assert shown["data"][0]["y"][0] == "$x_1$ &lt;b&gt;&amp;"

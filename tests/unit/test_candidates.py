@@ -1,0 +1,55 @@
+"""Choosing among candidates by what they showed from fresh seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpo.candidates import Candidate, Selection, choose, keep_selection, read_selection, selection_lines
+from hpo.export import Config
+from hpo.seed_runs import RetrainFailedError
+
+
+def config(trial: int, value: float = 0.9) -> Config:
+    return Config("digits-cnn", {"x": trial}, 1, 0, "val_accuracy", "maximize", trial=trial, value=value)
+
+
+def candidate(trial: int, *values: float, failure: str | None = None) -> Candidate:
+    return Candidate(config(trial), values, 1.0, failure)
+
+
+def test_the_best_mean_wins() -> None:
+    candidates = [candidate(0, 0.9, 0.7), candidate(1, 0.81, 0.81), candidate(2, 0.1, 0.2)]
+    assert choose(candidates, maximize=True) == 1
+    assert choose(candidates, maximize=False) == 2
+
+
+def test_of_equals_the_one_that_led_the_search_wins() -> None:
+    assert choose([candidate(0, 0.5), candidate(1, 0.5)], maximize=True) == 0
+
+
+def test_one_that_may_fail_is_not_chosen() -> None:
+    assert choose([candidate(0, 0.9, failure="diverged"), candidate(1, 0.1)], maximize=True) == 1
+    with pytest.raises(RetrainFailedError, match="every candidate failed"):
+        choose([candidate(0, failure="diverged after epoch 1")], maximize=True)
+
+
+def test_a_choice_is_remembered(tmp_path: Path) -> None:
+    configs = [config(0), config(1)]
+    selection = Selection((1, 2), (candidate(0, 0.8, 0.9), candidate(1, failure="oom")), 0)
+    keep_selection(tmp_path, selection)
+    assert read_selection(tmp_path, configs, 2) == selection
+    # Of other candidates or seeds it says nothing.
+    assert read_selection(tmp_path, configs, 3) is None
+    assert read_selection(tmp_path, configs[:1], 2) is None
+    (tmp_path / "selection.json").write_text("{")
+    assert read_selection(tmp_path, configs, 2) is None
+
+
+def test_in_lines() -> None:
+    shown = Selection((1, 2), (candidate(0, 0.8, 0.9), candidate(1, failure="oom in epoch 1")), 0).to_json()
+    assert selection_lines(shown) == [
+        "trial 0: 0.8500 ± 0.0707 (in the search 0.9000), chosen",
+        "trial 1: oom in epoch 1 (in the search 0.9000)",
+    ]

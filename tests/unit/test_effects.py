@@ -1,0 +1,128 @@
+"""What is said of a parameter: what was planted is found, and chance is not taken for an effect."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from hpo.effects import MIN_TRIALS, amount, find_effects, importances, trials_needed
+from tests.unit.made_trials import SPACE, compared
+
+
+def flat(_: object) -> float:
+    return 0.9
+
+
+def dropped(params) -> float:
+    """A dropout above 0.2 costs 5 points for each 0.1."""
+    return 0.95 - 0.5 * max(0.0, params["dropout"] - 0.2)
+
+
+def claimed(effects) -> set[str]:
+    found = {effect.parameter for effect in effects if effect.stands_out}
+    assert found == {effect.parameter for effect in effects if " cost " in effect.words}
+    return found
+
+
+def test_chance_is_not_an_effect() -> None:
+    # Of 40 studies without any effect, 2 would have one claimed at 5 %; 6 or more have a probability of 1.4 %.
+    wrong = sum(bool(claimed(find_effects(compared(30, seed, flat)))) for seed in range(40))
+    assert wrong < 6
+
+
+def test_a_planted_effect_is_found_and_its_companion_is_not_blamed() -> None:
+    found = Counter(
+        name
+        for seed in range(10)
+        for name in claimed(find_effects(compared(40, seed, dropped, noise=0.01, entangled=True)))
+    )
+    assert found["dropout"] == 10
+    assert all(found[name] <= 2 for name in SPACE if name != "dropout")
+
+
+def test_its_size_and_direction() -> None:
+    effects = {effect.parameter: effect for effect in find_effects(compared(60, 1, dropped, noise=0.01))}
+    dropout = effects["dropout"]
+    assert dropout.interval95 is not None
+    low, high = dropout.interval95
+    # A curve of second degree is no bend, so it misses the truth by a little.
+    truth = 0.5 * (float(dropout.worst or 0) - 0.2)
+    assert 0.1 < low < truth + 0.01
+    assert truth - 0.03 < high < 0.25
+    assert dropout.cost == pytest.approx(truth, abs=0.03)
+    assert float(dropout.worst or 0) > 0.45
+    assert float(dropout.best or 1) < 0.3
+    assert f"{dropout.worst} cost {100 * dropout.cost:.1f} points against {dropout.best}" in dropout.words
+    assert "no effect that stands out from chance" in effects["optimizer"].words
+
+
+def test_where_less_is_better() -> None:
+    comparison = compared(
+        50, 3, lambda p: 1.0 + (p["optimizer"] == "sgd"), noise=0.1, maximize=False, metric="loss"
+    )
+    effects = {effect.parameter: effect for effect in find_effects(comparison)}
+    assert effects["optimizer"].words.startswith("sgd cost ")
+    assert effects["optimizer"].cost == pytest.approx(1.0, abs=0.15)
+    assert "points" not in effects["optimizer"].words
+
+
+def test_what_lies_below_the_noise_of_seeds_did_not_matter() -> None:
+    effects = find_effects(compared(60, 5, flat, noise=0.002), seed_noise=0.01)
+    assert {effect.words for effect in effects} == {
+        "did not matter: its values differ by less than 1.0 points, as seeds alone do"
+    }
+
+
+def test_a_trial_that_went_wrong_does_not_decide() -> None:
+    def broken(params) -> float:
+        return 0.1 if params["layers"] == 8 and params["dropout"] < 0.3 else dropped(params)
+
+    effects = {effect.parameter: effect for effect in find_effects(compared(80, 2, broken, noise=0.01))}
+    assert effects["dropout"].worst is not None
+    assert float(effects["dropout"].worst) > 0.4
+
+
+def test_a_single_parameter() -> None:
+    whole = compared(40, 4, dropped)
+    alone = replace(whole, space={"dropout": SPACE["dropout"]})
+    (effect,) = find_effects(alone)
+    assert " cost " in effect.words
+    assert importances(alone) == {"dropout": pytest.approx(1)}
+
+
+def test_too_few_trials_say_nothing() -> None:
+    comparison = compared(12, 1, dropped)
+    needed = trials_needed(comparison)
+    assert needed == max(MIN_TRIALS, 3 * 8)
+    effects = find_effects(comparison)
+    assert {effect.words for effect in effects} == {
+        f"too few trials to tell (12 compared, {needed} are needed)"
+    }
+    assert all(effect.p_value is None for effect in effects)
+    assert importances(comparison) is None
+
+
+def test_trials_that_are_all_alike() -> None:
+    comparison = compared(30, 1, flat, noise=0.0)
+    assert {effect.words for effect in find_effects(comparison)} == {"every trial had the same value"}
+
+
+def test_the_same_trials_give_the_same_words() -> None:
+    comparison = compared(30, 9, dropped)
+    assert find_effects(comparison) == find_effects(comparison)
+
+
+@pytest.mark.parametrize("maximize", [True, False])
+def test_importance(maximize: bool) -> None:
+    sign = 1 if maximize else -1
+    found = importances(compared(60, 1, lambda p: sign * dropped(p), maximize=maximize))
+    assert found is not None
+    assert next(iter(found)) == "dropout"
+    assert sum(found.values()) == pytest.approx(1)
+
+
+def test_amounts() -> None:
+    assert amount(0.0123, "val_accuracy") == "1.2 points"
+    assert amount(0.0123, "loss") == "0.0123"

@@ -1,0 +1,47 @@
+"""Intervals over seeds, and whether two figures differ by more than noise."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from scipy.stats import t
+
+from hpo.intervals import holm, summarize, welch
+
+
+def test_student_interval() -> None:
+    found = summarize([0.9, 0.92, 0.94])
+    half = t.ppf(0.975, 2) * 0.02 / math.sqrt(3)
+    assert found.interval95 == pytest.approx((0.92 - half, 0.92 + half))
+    assert found.to_json()["n"] == 3
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert summarize([0.9]).interval95 is None
+    found = welch([0.9], [0.8, 0.7])
+    assert found.mean == pytest.approx(0.15)
+    assert (found.interval95, found.p_value, found.exceeds_noise) == (None, None, None)
+
+
+def test_welch_by_hand() -> None:
+    first, second = [0.93, 0.94, 0.95], [0.90, 0.91, 0.95]
+    found = welch(first, second)
+    a, b = 0.0001 / 3, 0.0007 / 3
+    freedom = (a + b) ** 2 / (a**2 / 2 + b**2 / 2)
+    half = t.ppf(0.975, freedom) * math.sqrt(a + b)
+    assert found.interval95 == pytest.approx((0.02 - half, 0.02 + half))
+    assert found.exceeds_noise is False
+    assert welch([0.93, 0.94, 0.95], [0.80, 0.81, 0.82]).exceeds_noise is True
+
+
+def test_values_that_do_not_vary() -> None:
+    assert welch([0.5, 0.5], [0.5, 0.5]).exceeds_noise is False
+    assert welch([0.6, 0.6], [0.5, 0.5]).exceeds_noise is True
+
+
+def test_holm() -> None:
+    # Sorted: 0.01 x 3, 0.02 x 2, 0.03 x 1 is below the one before it.
+    assert holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
