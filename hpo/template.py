@@ -50,19 +50,22 @@ def main() -> None:
         # What exists now is shared with every trainer; the collector must not touch its pages.
         gc.collect()
         gc.freeze()
-        leftovers = _Leftovers()
-        while True:
-            ready = mp_connection.wait([agent, wake_read], leftovers.seconds())
-            leftovers.end_due()
-            if wake_read in ready:
-                with suppress(BlockingIOError):
-                    os.read(wake_read, 4096)
-                _reap(agent, leftovers)
-            if agent in ready:
-                request: Fork = agent.recv()
-                _fork(agent, request, objective, life, (wake_read, wake_write))
+        groups = _Groups()
+        try:
+            while True:
+                ready = mp_connection.wait([agent, wake_read], groups.seconds())
+                groups.end_due()
+                if wake_read in ready:
+                    with suppress(BlockingIOError):
+                        os.read(wake_read, 4096)
+                    _reap(agent, groups)
+                if agent in ready:
+                    request: Fork = agent.recv()
+                    _fork(agent, request, objective, life, (wake_read, wake_write), groups)
+        finally:
+            groups.end_all()
     except (EOFError, OSError):
-        # The agent is gone. Trainers see the same and end; nothing is left to do.
+        # The agent is gone, and trainers see the same.
         return
 
 
@@ -114,7 +117,14 @@ def _load(agent: Connection) -> Objective | None:
     return objective
 
 
-def _fork(agent: Connection, request: Fork, objective: Objective, life: int, wake: tuple[int, int]) -> None:
+def _fork(
+    agent: Connection,
+    request: Fork,
+    objective: Objective,
+    life: int,
+    wake: tuple[int, int],
+    groups: _Groups,
+) -> None:
     descriptor = reduction.recv_handle(agent)
     try:
         pid = os.fork()
@@ -127,6 +137,7 @@ def _fork(agent: Connection, request: Fork, objective: Objective, life: int, wak
         # Here and in the child, whichever comes first: once its id is known, its group exists.
         with suppress(OSError):
             os.setpgid(pid, pid)
+        groups.add(pid)
         agent.send(Forked(request.serial, pid))
         return
     # In the trainer. Nothing of the template's may stay open here, or its end would go unnoticed.
@@ -152,17 +163,34 @@ def _fork(agent: Connection, request: Fork, objective: Objective, life: int, wak
         os._exit(1)
 
 
-class _Leftovers:
-    """What trainers that ended in order have left running: asked to end, and some time later made to."""
+class _Groups:
+    """The process groups of trainers, each with what the objective starts in it."""
 
     def __init__(self) -> None:
+        self._running: set[int] = set()
+        # What trainers that ended in order have left running.
         self._due: deque[tuple[float, int]] = deque()
 
     def add(self, group: int) -> None:
-        """Ask the processes of a group to end."""
+        """A trainer begins."""
+        self._running.add(group)
+
+    def leave(self, group: int) -> None:
+        """Its trainer ended in order: ask what it has left to end, and make it end some time later."""
+        self._running.discard(group)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGTERM)
             self._due.append((time.monotonic() + LEFTOVER_SECONDS, group))
+
+    def kill(self, group: int) -> None:
+        """Its trainer died: end what it has left at once."""
+        self._running.discard(group)
+        lifeline.kill_group(group)
+
+    def end_all(self) -> None:
+        """End every group at once."""
+        for group in [*self._running, *(group for _, group in self._due)]:
+            lifeline.kill_group(group)
 
     def seconds(self) -> float | None:
         """Until the first is due; None where there is none."""
@@ -174,7 +202,7 @@ class _Leftovers:
             lifeline.kill_group(self._due.popleft()[1])
 
 
-def _reap(agent: Connection, leftovers: _Leftovers) -> None:
+def _reap(agent: Connection, groups: _Groups) -> None:
     while True:
         try:
             # It keeps its id until it is waited for, so the group is still its own.
@@ -185,11 +213,11 @@ def _reap(agent: Connection, leftovers: _Leftovers) -> None:
             return
         in_order = (ended.si_code, ended.si_status) == (os.CLD_EXITED, 0)
         if not in_order:
-            lifeline.kill_group(ended.si_pid)
+            groups.kill(ended.si_pid)
         pid, status = os.waitpid(ended.si_pid, 0)
         if in_order:
             # Its children may have something to tidy up. It is none of them any more: it has been waited for.
-            leftovers.add(pid)
+            groups.leave(pid)
         agent.send(Exited(pid, os.waitstatus_to_exitcode(status)))
 
 

@@ -163,6 +163,38 @@ class Parent(Counted):
         super().train(params, run)
 
 
+class Littering(Counted):
+    """Its module-level work starts a process, and each trial one that ignores SIGTERM."""
+
+    def prepare(self, data: DataOptions, final: bool) -> None:
+        super().prepare(data, final)
+        with CHILDREN.open("a") as file:
+            file.write(f"{subprocess.Popen(['sleep', '600']).pid}\n")
+
+    def train(self, params: Params, run: Run) -> None:
+        command = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; sleep 600"], stdout=subprocess.PIPE)
+        assert command.stdout is not None
+        command.stdout.readline()
+        with CHILDREN.open("a") as file:
+            file.write(f"{command.pid}\n")
+        super().train(params, run)
+
+
+class Crowded(Counted):
+    """On a host that has no room for another process, the first two times that one is asked for."""
+
+    def prepare(self, data: DataOptions, final: bool) -> None:
+        super().prepare(data, final)
+        fork, refusals = os.fork, iter(range(2))
+
+        def refuse() -> int:
+            if next(refusals, None) is not None:
+                raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+            return fork()
+
+        os.fork = refuse  # type: ignore[assignment]
+
+
 class Stubborn(Counted):
     """From its third epoch on in native code that lets no other thread run."""
 

@@ -103,3 +103,53 @@ def test_sigterm_to_all_processes_costs_no_trial_an_attempt(service: Service) ->
     ended = agent.wait(10.0)
     assert (ended.code, ended.err) == (130, "")
     assert [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")] == ["released"]
+
+
+def test_what_ignores_sigterm_and_what_the_template_started_end_too(service: Service) -> None:
+    service.set(TEST_CHILDREN=service.folder / "children", TEST_EPOCH_SECONDS=0.2)
+    agent = service.launch("Littering", "--workers", 1, "--trials", 4, "--epochs", 20, "--pruner", "none")
+    service.await_(lambda: service.value("SELECT count(*) FROM hpo.trials WHERE outcome IS NOT NULL") >= 1)
+    first = {int(line) for line in (service.folder / "children").read_text().split()[1:2]}
+    service.await_(lambda: not first & living(service), timeout=10.0)
+    assert agent.alive
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait(10.0).code == 130
+    service.await_(lambda: not living(service), timeout=10.0)
+
+
+def test_what_the_template_started_ends_with_a_killed_agent(service: Service) -> None:
+    agent = launch(service, "Littering")
+    service.await_epoch(2)
+    agent.kill()
+    service.await_(lambda: not living(service), timeout=10.0)
+
+
+def test_a_host_without_room_for_a_process_costs_no_trial_an_attempt(service: Service) -> None:
+    agent = launch(service, "Crowded", "--max-lost", 1, epochs=3)
+    ended = agent.wait()
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.count("Resource temporarily unavailable") == 2
+    outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")]
+    assert outcomes == ["released", "released", "complete"]
+    service.check_books(1, epochs=3)
+
+
+def test_an_objective_that_does_not_load_in_time_is_given_up(service: Service) -> None:
+    slow = service.folder / "slow.py"
+    slow.write_text("import time\ntime.sleep(60)\n")
+    ended = service.hpo("launch", "--study", "s", "--objective", f"{slow}:Slow", "--hung-after", "1s")
+    assert ended.code == 1
+    assert "not loaded within 1 s" in ended.complaint
+    service.await_(lambda: not living(service), timeout=10.0)
+
+
+def test_a_signal_to_all_processes_while_the_objective_loads(service: Service) -> None:
+    slow = service.folder / "slow.py"
+    slow.write_text("import time\ntime.sleep(60)\n")
+    agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
+    service.await_(lambda: any("hpo.template" in " ".join(p.cmdline()) for p in service.processes()))
+    agent.template.send_signal(signal.SIGTERM)
+    agent.send_signal(signal.SIGTERM)
+    ended = agent.wait(10.0)
+    # Click ends the line that a terminal has begun with ^C.
+    assert (ended.code, ended.err.strip()) == (130, "")

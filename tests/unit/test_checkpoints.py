@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import errno
 import math
+import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hpo import checkpoints
-from hpo.checkpoints import CheckpointFolder, trial_folder
+from hpo.checkpoints import CheckpointFolder, CheckpointsUnwritableError, trial_folder
 from hpo.errors import DiskFullError
 from hpo.messages import EpochRecord
 
@@ -128,7 +130,7 @@ def test_another_error_is_no_full_disk(folder: CheckpointFolder, monkeypatch: py
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(np, "savez", fail)
-    with pytest.raises(PermissionError):
+    with pytest.raises(CheckpointsUnwritableError, match="Permission denied"):
         folder.write(history(1), {})
 
 
@@ -151,3 +153,66 @@ def test_deleting(folder: CheckpointFolder) -> None:
     folder.delete()
     assert not folder.path.exists()
     assert folder.newest() is None
+
+
+def written(folder: CheckpointFolder, epochs: int, first: int = 1) -> None:
+    for epoch in range(first, first + epochs):
+        history = [EpochRecord(n, {"loss": 1 / n}, 0.1) for n in range(1, epoch + 1)]
+        folder.write(history, {"weights": np.arange(200.0) * epoch, "done": epoch})
+
+
+def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
+    """Any byte, of an array, of a name or of the table of contents."""
+    folder = CheckpointFolder(tmp_path / "trial-1")
+    written(folder, 2)
+    newest = folder.files()[-1]
+    sound = newest.read_bytes()
+    for place in range(0, len(sound), 7):
+        damaged = bytearray(sound)
+        damaged[place] ^= 0xFF
+        newest.write_bytes(damaged)
+        found = folder.newest()
+        assert found is not None
+        assert found.epoch == 1, place
+        assert np.array_equal(found.state["weights"], np.arange(200.0))
+    for cut in (0, 1, len(sound) // 2, len(sound) - 1):
+        newest.write_bytes(sound[:cut])
+        found = folder.newest()
+        assert found is not None
+        assert found.epoch == 1
+
+
+def test_begun_again_after_damage_the_new_ones_stay(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path / "trial-1")
+    written(folder, 3)
+    for path in folder.files():
+        path.write_bytes(b"damaged")
+    assert folder.newest() is None
+    written(folder, 1)
+    found = folder.newest()
+    assert found is not None
+    assert found.epoch == 1
+    assert [path.name for path in folder.files()] == ["epoch-000001.npz"]
+
+
+def test_what_a_killed_trainer_had_half_written_goes_in_time(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path / "trial-1")
+    written(folder, 1)
+    old, new = (folder.path / f"epoch-000002.{name}.partial" for name in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"x" * 100)
+    os.utime(old, (time.time() - 61.0,) * 2)
+    assert folder.clear_partial() == 100
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_an_error_of_another_kind_leaves_nothing_half_written(tmp_path: Path, monkeypatch) -> None:
+    folder = CheckpointFolder(tmp_path / "trial-1")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "savez", refuse)
+    with pytest.raises(MemoryError):
+        written(folder, 1)
+    assert list(folder.path.iterdir()) == []
