@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from hpo.errors import UsageError
 
@@ -50,6 +51,9 @@ class LaunchDefaults:
 
 
 DEVICES = ("cpu", "gpu")
+Precision = Literal["auto", "float32", "bfloat16"]
+"""As `objectives.base.Precision`, whose module imports Optuna; a test compares them."""
+PRECISIONS = get_args(Precision)
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class SlotOptions:
     """Share of each GPU's memory that is ours; the rest is other agents'."""
     cores: int | None = None
     """Take so many cores, which no other agent of this host has taken so; None: all that are usable."""
+    precision: Precision = "auto"
+    """What trainers compute in: `auto` is bfloat16 where the device has instructions for it, else float32."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from hpo import numbers
@@ -39,7 +40,8 @@ def slots_here(workers: int | None, options: SlotOptions, at_most: int | None = 
     cores = usable_cores()
     if options.cores is not None:
         cores = claim_cores(options.cores, cores)
-    return plan_slots(workers, cores, gpus, options.gpu_share, at_most)
+    devices = plan_slots(workers, cores, gpus, options.gpu_share, at_most)
+    return [replace(device, precision=options.precision) for device in devices]
 
 
 def plan_slots(

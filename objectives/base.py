@@ -37,6 +37,9 @@ class DataOptions:
     """Seed of the stratified train/validation split; the same for every trial of a study."""
 
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
 @dataclass(frozen=True)
 class Device:
     """What one worker slot owns, some processor cores or a GPU, and how it computes there."""
@@ -51,7 +54,7 @@ class Device:
     """Most of the GPU's memory that the trainer may take, where others use the same GPU; None: no limit."""
     gpu_memory_fraction: float | None = None
     """The same as a share of all of it; known even where the size of the whole is not."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """What layers compute in; weights, logits and the loss are float32 always. "auto": bfloat16 where
     the device has instructions for it (`objectives.backend.precision`), else float32."""
     owns: str = ""

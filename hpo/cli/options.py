@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from hpo.requests import DEVICES, AgentOptions
+from hpo.requests import DEVICES, PRECISIONS, AgentOptions
 from hpo.settings import Settings
 
 if TYPE_CHECKING:
@@ -223,7 +223,15 @@ def workers_option(help_text: str) -> Callable[[_Command], _Command]:
 
 
 def slot_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say what the slots of this host may use; they arrive as `gpus` and `device`."""
+    """Options that say what the slots of a host may use; they arrive as `gpus`, `device` and `precision`."""
+    function = option(
+        "--precision",
+        type=NearestChoice(PRECISIONS),
+        default="auto",
+        envvar="HPO_PRECISION",
+        help="What models compute in; auto: bfloat16 where the device has instructions for it, else float32. "
+        "Weights are float32 in either case.",
+    )(function)
     function = option(
         "--device",
         type=NearestChoice(DEVICES),

@@ -16,6 +16,7 @@ from hpo.requests import (
     AgentOptions,
     LaunchDefaults,
     LaunchRequest,
+    Precision,
     RayOptions,
     RetrainRequest,
     SlotOptions,
@@ -176,6 +177,7 @@ def launch(
     workers_per_agent: int | None,
     gpus: str | None,
     device: str | None,
+    precision: Precision,
     trials: int | None,
     timeout: float | None,
     epochs: int | None,
@@ -217,7 +219,7 @@ def launch(
         max_failed=max_failed,
         max_lost=max_lost,
         checkpoint_quota_bytes=checkpoint_quota,
-        agent=AgentOptions(hung_after, memory_per_worker, SlotOptions(gpus, device)),
+        agent=AgentOptions(hung_after, memory_per_worker, SlotOptions(gpus, device, precision=precision)),
         space=space,
         engine=engine,
         ray=_ray_options(
@@ -293,6 +295,7 @@ def worker(
     slots: int | None,
     gpus: str | None,
     device: str | None,
+    precision: Precision,
     gpu_share: float,
     cores: int | None,
     hung_after: float,
@@ -307,7 +310,9 @@ def worker(
     """
     from hpo.launch import work
 
-    agent = AgentOptions(hung_after, memory_per_worker, SlotOptions(gpus, device, gpu_share, cores))
+    agent = AgentOptions(
+        hung_after, memory_per_worker, SlotOptions(gpus, device, gpu_share, cores, precision)
+    )
     return work(study, slots, options.settings(storage, data_dir), agent)
 
 
@@ -399,6 +404,7 @@ def retrain(
     workers: int | None,
     gpus: str | None,
     device: str | None,
+    precision: Precision,
     data_dir: Path | None,
     storage: str | None,
 ) -> int:
@@ -419,7 +425,7 @@ def retrain(
         epochs=epochs,
         config=config,
         workers=workers,
-        slots=SlotOptions(gpus, device),
+        slots=SlotOptions(gpus, device, precision=precision),
     )
     from hpo.retrain import retrain as run_retrain
 

@@ -107,6 +107,7 @@ def agent_command(request: LaunchRequest, slots: int) -> AgentCommand:
     # Ray counts cores, but leaves everybody on all of them.
     arguments += ["--cores", str(max(1, math.floor(cpus)))]
     arguments += ["--hung-after", f"{request.agent.hung_seconds:g}"]
+    arguments += ["--precision", request.agent.slots.precision]
     if request.agent.memory_bytes is not None:
         arguments += ["--memory-per-worker", str(request.agent.memory_bytes)]
     return AgentCommand(cpus, gpus, tuple(arguments))

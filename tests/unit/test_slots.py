@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from hpo.gpus import Gpu
-from hpo.slots import CONTEXT_BYTES, in_words, plan_slots, usable_cores
+from hpo.requests import PRECISIONS, Precision, SlotOptions
+from hpo.slots import CONTEXT_BYTES, in_words, plan_slots, slots_here, usable_cores
 
 GIB = 2**30
 
@@ -114,3 +115,9 @@ def test_names_are_short() -> None:
 
 def test_there_is_at_least_one_core() -> None:
     assert len(usable_cores()) >= 1
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_slot_computes_as_asked(precision: Precision) -> None:
+    slots = slots_here(2, SlotOptions(gpus="none", precision=precision))
+    assert {slot.precision for slot in slots} == {precision}

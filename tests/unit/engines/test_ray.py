@@ -35,7 +35,7 @@ def test_an_agent_is_told_what_ray_gave_it() -> None:
     command = agent_command(LaunchRequest("s"), 1)
     assert (command.cpus, command.gpus) == (1.0, 0.0)
     words = " ".join(command.arguments)
-    assert words == "worker --study s --slots 1 --gpus none --cores 1 --hung-after 1800"
+    assert words == "worker --study s --slots 1 --gpus none --cores 1 --hung-after 1800 --precision auto"
 
     options = RayOptions(cpus_per_worker=1.5, gpus_per_worker=0.25, workers_per_agent=2)
     request = LaunchRequest("s", agent=AgentOptions(60, 2**30), ray=options)
