@@ -165,6 +165,25 @@ def test_sigterm_while_the_database_does_not_answer(service: Service, proxy: Pro
     assert resumed == reached
 
 
+def test_ctrl_c_twice_while_the_database_does_not_answer(service: Service, proxy: Proxy) -> None:
+    agent = begin(service, through(proxy, service))
+    proxy.cut()
+    await_training_goes_on(service)
+    agent.send_signal(signal.SIGINT)
+    # Two of one kind that are sent too close count as one.
+    service.await_(lambda: not pending(agent.pid, signal.SIGINT))
+    agent.send_signal(signal.SIGINT)
+    assert agent.wait(10.0).code == 130
+    service.await_(lambda: not service.processes(), timeout=5.0)
+
+
+def pending(pid: int, number: int) -> bool:
+    """Whether a signal has been sent that the process has not taken yet."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (mask,) = [int(line.split()[1], 16) for line in lines if line.startswith("ShdPnd:")]
+    return bool(mask >> (number - 1) & 1)
+
+
 def test_sigterm_while_the_objective_loads_ends_the_embedded_server(
     service: Service, open_folder: Path
 ) -> None:

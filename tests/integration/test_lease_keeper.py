@@ -1,0 +1,53 @@
+"""The thread that renews leases goes on whatever goes wrong with one renewal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import text
+
+from hpo.lease_keeper import LeaseKeeper
+from storage.engine import Database
+from storage.leases import LeaseTimes
+from tests.integration.storage.ledger import Ledger
+
+TIMES = LeaseTimes(lease_seconds=1.2)
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    return Ledger(database)
+
+
+@pytest.fixture
+def keeper(ledger: Ledger) -> Iterator[LeaseKeeper]:
+    keeper = LeaseKeeper(ledger.database, ledger.agent_id, TIMES, frozenset)
+    keeper.start()
+    yield keeper
+    keeper.close()
+    assert not keeper.is_alive()
+
+
+def await_(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + 30.0
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def run(database: Database, sql: str) -> None:
+    database.transaction(lambda c: c.execute(text(sql)))
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_it(ledger: Ledger, keeper: LeaseKeeper) -> None:
+    claim = ledger.claimed()
+    run(ledger.database, "ALTER TABLE hpo.attempts RENAME TO away")
+    await_(lambda: keeper.unreachable)
+    assert "attempts" in (keeper.unreachable or "")
+    run(ledger.database, "ALTER TABLE hpo.away RENAME TO attempts")
+    await_(lambda: keeper.unreachable is None)
+    before = ledger.attempt(claim).lease_until
+    await_(lambda: ledger.attempt(claim).lease_until > before)
+    assert keeper.fenced() == frozenset()
