@@ -17,6 +17,7 @@ from enum import IntEnum
 from hpo import broken
 from hpo.ahead import Ahead, Prepared
 from hpo.books import Books, Standing
+from hpo.deaths import Died, Event, Unborn
 from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError
 from hpo.housekeeping import Housekeeping
 from hpo.interruption import Interruption
@@ -35,7 +36,7 @@ from hpo.messages import (
     Tick,
     Yield,
 )
-from hpo.pool import Died, Event, TrainerPool, Unborn
+from hpo.pool import TrainerPool
 from hpo.progress import Progress, SlotView, TrialEnd, View
 from hpo.spec import StudySpec
 from storage.budget import FINISHED, Claim, NoWork

@@ -12,15 +12,10 @@ import os
 import select
 import signal
 import sys
-from contextlib import suppress
+
+from hpo.groups import kill_group
 
 _PR_SET_CHILD_SUBREAPER = 36
-
-
-def kill_group(pid: int) -> None:
-    """Kill the process group that a process leads; nothing happens where there is none."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
 
 
 def adopt_orphans() -> None:

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import hpo.errors
+from hpo.deaths import Died, Event, Unborn, how_it_ended
 from hpo.errors import HpoError, ObjectiveBrokenError
+from hpo.groups import kill_group
 from hpo.host import is_running
-from hpo.lifeline import kill_group
 from hpo.messages import (
     Broken,
     Described,
@@ -33,7 +34,6 @@ from hpo.messages import (
     Finished,
     Fork,
     Forked,
-    FromTrainer,
     Load,
     NotForked,
     Ready,
@@ -46,43 +46,11 @@ from objectives.base import Description, Device
 MAX_TEMPLATE_DEATHS = 3
 """Templates in a row that may die before any trainer has started."""
 
-CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
-"""How native code ends that goes wrong by itself, or is refused memory."""
-
 STATUS_SECONDS = 1.0
 """How long to wait for the exit status of a process whose pipe has closed."""
 
 WATCH_SECONDS = 0.2
 """Between two looks at what nobody tells of."""
-
-
-@dataclass(frozen=True)
-class Unborn:
-    """No trainer was made: its template died, or the host has no room for another process."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Died:
-    """A trainer ended without saying how."""
-
-    reason: str
-    status: int | None = None
-    """Exit code, or minus the signal; None where nobody saw it."""
-
-    @property
-    def crashed(self) -> bool:
-        """By itself, in native code: not killed from outside."""
-        return -(self.status or 0) in CRASHES
-
-    @property
-    def terminated(self) -> bool:
-        """Perhaps by a SIGTERM to all processes of a service."""
-        return self.status in (None, -signal.SIGTERM)
-
-
-Event = FromTrainer | Died | Unborn
 
 
 @dataclass
@@ -387,7 +355,7 @@ class TrainerPool:
         if trainer.pid is None:
             self._give_up(slot, Unborn("its template ended"))
         else:
-            self._give_up(slot, Died(_how_it_ended(trainer.status), trainer.status))
+            self._give_up(slot, Died(how_it_ended(trainer.status), trainer.status))
 
     def _give_up(self, slot: int, event: Event) -> None:
         self._events.append((slot, event))
@@ -404,16 +372,6 @@ def _end(process: subprocess.Popen[bytes]) -> int:
     finally:
         # It led a session: what the objective started while it was imported.
         kill_group(process.pid)
-
-
-def _how_it_ended(status: int | None) -> str:
-    if status is None:
-        return "its process ended without a word"
-    if status < 0:
-        name = signal.Signals(-status).name
-        hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{hint}"
-    return f"its process ended with exit code {status}"
 
 
 def _template_environment() -> dict[str, str]:

@@ -12,10 +12,11 @@ from types import FrameType
 
 from hpo.agent import AgentTimes
 from hpo.checkpoints import CheckpointFolder
+from hpo.deaths import Died, Event, Unborn
 from hpo.errors import DiskFullError, HpoError
 from hpo.export import Config
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
-from hpo.pool import Died, Event, TrainerPool, Unborn
+from hpo.pool import TrainerPool
 from hpo.progress import Progress, SlotView, View
 from hpo.results import SeedResult
 from storage.budget import Counts

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import connection as mp_connection
@@ -23,12 +22,10 @@ from multiprocessing.connection import Connection
 
 from hpo import lifeline
 from hpo.errors import HpoError
+from hpo.groups import Groups
 from hpo.messages import Broken, Described, Exited, Fork, Forked, Load, NotForked, Ready
 from hpo.provenance import versions
 from objectives.base import Objective
-
-LEFTOVER_SECONDS = 3.0
-"""How long what a trainer has left running may take to end by itself."""
 
 
 def main() -> None:
@@ -50,7 +47,7 @@ def main() -> None:
         # What exists now is shared with every trainer; the collector must not touch its pages.
         gc.collect()
         gc.freeze()
-        groups = _Groups()
+        groups = Groups()
         try:
             while True:
                 ready = mp_connection.wait([agent, wake_read], groups.seconds())
@@ -123,7 +120,7 @@ def _fork(
     objective: Objective,
     life: int,
     wake: tuple[int, int],
-    groups: _Groups,
+    groups: Groups,
 ) -> None:
     descriptor = reduction.recv_handle(agent)
     try:
@@ -163,46 +160,7 @@ def _fork(
         os._exit(1)
 
 
-class _Groups:
-    """The process groups of trainers, each with what the objective starts in it."""
-
-    def __init__(self) -> None:
-        self._running: set[int] = set()
-        # What trainers that ended in order have left running.
-        self._due: deque[tuple[float, int]] = deque()
-
-    def add(self, group: int) -> None:
-        """A trainer begins."""
-        self._running.add(group)
-
-    def leave(self, group: int) -> None:
-        """Its trainer ended in order: ask what it has left to end, and make it end some time later."""
-        self._running.discard(group)
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGTERM)
-            self._due.append((time.monotonic() + LEFTOVER_SECONDS, group))
-
-    def kill(self, group: int) -> None:
-        """Its trainer died: end what it has left at once."""
-        self._running.discard(group)
-        lifeline.kill_group(group)
-
-    def end_all(self) -> None:
-        """End every group at once."""
-        for group in [*self._running, *(group for _, group in self._due)]:
-            lifeline.kill_group(group)
-
-    def seconds(self) -> float | None:
-        """Until the first is due; None where there is none."""
-        return max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
-
-    def end_due(self) -> None:
-        """Kill those that have had their time."""
-        while self._due and self._due[0][0] <= time.monotonic():
-            lifeline.kill_group(self._due.popleft()[1])
-
-
-def _reap(agent: Connection, groups: _Groups) -> None:
+def _reap(agent: Connection, groups: Groups) -> None:
     while True:
         try:
             # It keeps its id until it is waited for, so the group is still its own.

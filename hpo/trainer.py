@@ -19,7 +19,7 @@ from typing import Any
 
 from hpo.checkpoints import CheckpointFolder, CheckpointsUnwritableError
 from hpo.errors import DiskFullError
-from hpo.lifeline import kill_group
+from hpo.groups import kill_group
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Hold, Prune, Resume, Start, Started, Tick, Yield
 from objectives.backend import is_out_of_memory
 from objectives.base import DivergedError, MetricMissingError, Objective, Run, State
