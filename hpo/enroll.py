@@ -85,6 +85,8 @@ def enroll(
 ) -> Enrolled:
     """The study that the request asks for: made now, or continued with its budget as asked.
 
+    One that is only prepared stays paused or stopped, if it is.
+
     Raises:
         StudyConflictError: it exists with other options or another search space.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
@@ -108,8 +110,9 @@ def enroll(
         max_lost=request.max_lost or spec.max_lost,
         checkpoint_quota_bytes=request.checkpoint_quota_bytes or spec.checkpoint_quota_bytes,
     )
-    _update(database, existing.study_id, spec, trials)
-    return Enrolled(existing.study_id, existing.name, spec, trials, "run")
+    _update(database, existing.study_id, spec, trials, resume=request.run)
+    told = "run" if request.run else existing.control
+    return Enrolled(existing.study_id, existing.name, spec, trials, told)
 
 
 def _create(database: Database, request: LaunchRequest, reference: str, description: Description) -> Enrolled:
@@ -193,14 +196,15 @@ def _insert(
         )
 
 
-def _update(database: Database, study_id: int, spec: StudySpec, trials: int) -> None:
+def _update(database: Database, study_id: int, spec: StudySpec, trials: int, resume: bool) -> None:
     def write(c: Connection) -> None:
         c.execute(
             text("UPDATE hpo.studies SET spec = CAST(:spec AS jsonb) WHERE study_id = :s"),
             {"s": study_id, "spec": json.dumps(spec.to_json())},
         )
         budget.set_budget(c, study_id, trials)
-        control.resume(c, study_id)
+        if resume:
+            control.resume(c, study_id)
 
     database.transaction(write)
 

@@ -52,6 +52,9 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         data = enroll.data_options(request, existing)
         with _pool(reference, data_dir_of(settings, data), request.study, request.workers, settings) as pool:
             study = enroll.enroll(database, request, reference, pool.describe(), existing)
+            if not request.run:
+                _say_prepared(study)
+                return 0
             return _run(database, study, pool, settings, request.agent, request.timeout_seconds)
 
 
@@ -144,6 +147,13 @@ def _run(
     if ending is Ending.DONE:
         _say_what_next(books, study, progress)
     return int(ending)
+
+
+def _say_prepared(study: Enrolled) -> None:
+    progress = open_progress()
+    progress.say(f"study {study.name} wants {study.budget} trials in all, and is told to {study.control}")
+    progress.say(f"next, on any machine: hpo worker --study {study.name}")
+    progress.close()
 
 
 def _say_what_next(books: Books, study: Enrolled, progress: Progress) -> None:

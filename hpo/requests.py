@@ -86,6 +86,8 @@ class LaunchRequest:
     agent: AgentOptions = AgentOptions()
     space: str | None = None
     """`keep` or `change`: how to go on when the search space changed since the study began."""
+    run: bool = True
+    """False: the study is only created or extended, for agents that join it as workers."""
 
 
 @dataclass(frozen=True)

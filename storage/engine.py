@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -14,7 +15,16 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StorageUnreachableError, StorageUrlError
-from storage.connection import REMEDY, engine_options, full_url, parse_url, shown_url, target, without_secrets
+from storage.connection import (
+    EXAMPLE,
+    REMEDY,
+    engine_options,
+    full_url,
+    parse_url,
+    shown_url,
+    target,
+    without_secrets,
+)
 from storage.migrate import migrate as migrate_schema
 from storage.migrate import optuna_storage
 from storage.retry import Retry, is_hopeless, is_transient, short_reason
@@ -114,6 +124,11 @@ def open_database(
     Raises StorageUrlError, StorageUnreachableError, EmbeddedServerError or SchemaTooNewError.
     """
     if url is None:
+        if os.environ.get("HPO_EMBEDDED") == "off":
+            raise StorageUrlError(
+                "no database is given, and the embedded PostgreSQL is switched off here (HPO_EMBEDDED=off, as in"
+                f" the container image): set HPO_STORAGE, or give --storage, like {EXAMPLE}"
+            )
         from storage.embedded import EmbeddedServer
 
         server = EmbeddedServer.start(home)

@@ -132,6 +132,13 @@ def _for_new(value: object) -> str:
     help="When the search space changed since the study began: keep the stored one, or change to the new "
     "one; either way all trials stay in the history.",
 )
+@option(
+    "--no-run",
+    "no_run",
+    is_flag=True,
+    show_default="off",
+    help="Only create or extend the study; agents join it with hpo worker. One that is paused or stopped stays so.",
+)
 @options.agent_options
 @options.data_dir_option
 @options.storage_option
@@ -151,6 +158,7 @@ def launch(
     max_lost: int | None,
     checkpoint_quota: int | None,
     space: str | None,
+    no_run: bool,
     hung_after: float,
     memory_per_worker: int | None,
     data_dir: Path | None,
@@ -182,6 +190,7 @@ def launch(
         checkpoint_quota_bytes=checkpoint_quota,
         agent=AgentOptions(hung_after, memory_per_worker),
         space=space,
+        run=not no_run,
     )
     from hpo.launch import launch as run_launch
 
