@@ -117,7 +117,7 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
 def _taken(database: Database, study: str) -> StudyConflictError:
     return StudyConflictError(
         f"there is a study {study!r} in {database_words(database)} already: restore under another name with"
-        f" --study, or hpo delete --study {study} first"
+        f" --as, or hpo delete --study {study} first"
     )
 
 

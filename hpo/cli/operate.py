@@ -22,7 +22,8 @@ def init(storage: str | None) -> None:
 
     with options.opened(storage) as database:
         number = len(study_names(database))
-        click.echo(f"the tables in {database_words(database)} are up to date, with {number} studies")
+        studies = "1 study" if number == 1 else f"{number} studies"
+        click.echo(f"the tables in {database_words(database)} are up to date, with {studies}")
 
 
 @click.command()
@@ -71,13 +72,14 @@ def backup(study: str, output: Path, storage: str | None) -> None:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @option(
-    "--study",
+    "--as",
+    "name",
     metavar="NAME",
     show_default="its own",
     help="Another name for the study, where its own is taken.",
 )
 @options.storage_option
-def restore(file: Path, study: str | None, storage: str | None) -> None:
+def restore(file: Path, name: str | None, storage: str | None) -> None:
     """Bring back a study from a file that hpo backup wrote.
 
     To this database or any other, whole or not at all. It is stopped; hpo launch continues it, and trials
@@ -86,7 +88,7 @@ def restore(file: Path, study: str | None, storage: str | None) -> None:
     from hpo.backup import read_backup
 
     with options.opened(storage) as database:
-        made = read_backup(database, file, study)
+        made = read_backup(database, file, name)
     click.echo(
         f"restored study {made.study} with {made.trials} trials; continue it: hpo launch --study {made.study}"
     )

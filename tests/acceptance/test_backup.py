@@ -98,7 +98,7 @@ def test_a_running_study_is_written_as_of_one_moment(service: Service, tmp_path:
     file = tmp_path / "running.gz"
     assert service.hpo("backup", "--study", "s", "-o", file).code == 0
     assert agent.alive
-    assert service.hpo("restore", file, "--study", "copy").code == 0
+    assert service.hpo("restore", file, "--as", "copy").code == 0
     copied = "SELECT study_id FROM hpo.studies WHERE name = 'copy'"
     live = (
         "SELECT count(*) FROM hpo.attempts JOIN hpo.trials USING (token) WHERE attempts.ended_at IS NULL"

@@ -80,7 +80,7 @@ def test_values_come_back(database: Database, file: Path) -> None:
 
 
 def test_a_name_that_is_taken(database: Database, file: Path) -> None:
-    with pytest.raises(StudyConflictError, match=r"there is a study 'demo' .* --study, or hpo delete"):
+    with pytest.raises(StudyConflictError, match=r"there is a study 'demo' .* --as, or hpo delete"):
         read_backup(database, file)
     database.optuna.create_new_study(database.optuna.get_study_directions(1), "plain")
     with pytest.raises(StudyConflictError, match="plain"):
