@@ -126,3 +126,37 @@ def test_what_waits_for_what() -> None:
 def test_scripts_are_bash() -> None:
     for script in (ROOT / "tests" / "compose" / "base_images.sh",):
         subprocess.run(["bash", "-n", script], check=True)
+
+
+def documented() -> list[str]:
+    """Every command of compose that a page shows."""
+    pages = (ROOT / "README.md", ROOT / "docs" / "operations.md", COMPOSE)
+    text = "\n".join(page.read_text() for page in pages)
+    found = re.findall(r"docker compose (?:up|run|logs|--profile)[^`#|>'\n]*", text)
+    return sorted({line.strip() for line in found})
+
+
+@pytest.mark.parametrize("line", documented())
+def test_commands_on_pages_name_what_is_there(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(line.replace("(", "").replace(")", ""))[2:]
+    if words[0] == "--profile":
+        assert words[1] in {
+            profile for service in SERVICES.values() for profile in service.get("profiles", ())
+        }
+        words = words[2:]
+    scaled = [words[at + 1] for at, word in enumerate(words) if word == "--scale"]
+    assert all(scale.partition("=")[0] in SERVICES for scale in scaled)
+    if words[0] != "run":
+        return
+    rest = words[1:]
+    while rest[0].startswith("-"):
+        rest = rest[1:] if rest[0] in ("--rm", "-T") else rest[2:]
+    assert rest[0] in SERVICES
+    if "--entrypoint" not in words and len(rest) > 1:
+        monkeypatch.setenv("HPO_STUDY", "s")
+        check_command(rest[1:])
+
+
+def test_the_readme_shows_the_four_commands() -> None:
+    shown = [line for line in documented() if line in (ROOT / "README.md").read_text()]
+    assert [" ".join(line.split()[2:4]) for line in shown] == ["run --rm", "run --rm", "up -d", "up -d"]
