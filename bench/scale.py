@@ -1,22 +1,26 @@
 """What one PostgreSQL has to do for a trial and for an agent, and how it grows with the trials that run at once.
 
-    python -m bench.scale [--quick] [--parts calls,agents]
+    python -m bench.scale [--quick] [--parts calls,agents,proxy]
 
 - *calls*: all that an agent asks of the database for a trial of three epochs, while that many other trials are
   running; beside the statements and the agent's time, the processor time of the server's own processes.
 - *agents*: transactions and connections of a whole `hpo launch`, of trials that only wait: while it trains, and
   while it is paused, so that nothing but its looks at the study and its leases remains.
+- *proxy*: whose processor time it takes to judge an epoch, directly and through Optuna's gRPC storage proxy.
 """
 
 from __future__ import annotations
 
+import socket
 import statistics
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+import optuna
 import psutil
+from optuna.storages import GrpcStorageProxy
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -213,9 +217,62 @@ def agents(sizes: Sizes) -> list[Row]:
     return rows
 
 
+_PROXY = """
+import sys
+from optuna.storages import RDBStorage, run_grpc_proxy_server
+run_grpc_proxy_server(RDBStorage(sys.argv[1], skip_table_creation=True), host="127.0.0.1", port=int(sys.argv[2]))
+"""
+
+
+def proxy(sizes: Sizes) -> list[Row]:
+    rows: list[Row] = []
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with Place() as place, place.database() as database:
+        for running in sizes.running[1:]:
+            study = new_study(database, f"proxy-{running}", sizes.finished)
+            database.transaction(lambda c, s=study, n=running: run_beside(c, s, n))
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+            process = psutil.Process(place.start(["-c", _PROXY, place.url, port], place.environment()).pid)
+            through = GrpcStorageProxy(host="127.0.0.1", port=port)
+            through.wait_server_ready(timeout=60)
+            for path, storage in (("directly", database.optuna), ("by gRPC", through)):
+                trial = optuna.load_study(
+                    study_name=study.name, storage=storage, pruner=optuna.pruners.MedianPruner()
+                ).ask(dict(idle.Nothing.space))
+                rows.append(
+                    {"trials running": running, "judged": path, **_judge(trial, process, place, sizes)}
+                )
+                print(rows[-1], flush=True)
+            through.close()
+            place.end_processes()
+    return rows
+
+
+def _judge(trial: optuna.Trial, proxy: psutil.Process, place: Place, sizes: Sizes) -> Row:
+    """What one `should_prune` costs whom, after one to warm up."""
+    trial.report(1.0, 1)
+    trial.should_prune()
+    wall = []
+    own, server, others = time.process_time(), server_cpu(place), sum(proxy.cpu_times()[:2])
+    for step in range(sizes.cycles):
+        trial.report(1.0, step + 2)
+        began = time.perf_counter()
+        trial.should_prune()
+        wall.append(1000 * (time.perf_counter() - began))
+    each = 1000 / sizes.cycles
+    return {
+        "ms": statistics.median(wall),
+        "agent, CPU ms": each * (time.process_time() - own),
+        "proxy, CPU ms": each * (sum(proxy.cpu_times()[:2]) - others),
+        "PostgreSQL, CPU ms": each * (server_cpu(place) - server),
+        "n": sizes.cycles,
+    }
+
+
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--parts", default="calls,agents")
+    arguments.add_argument("--parts", default="calls,agents,proxy")
     options = arguments.parse_args()
     sizes = QUICK if options.quick else Sizes()
     report = Report("scale", "What one PostgreSQL has to do", options.quick)
@@ -224,6 +281,8 @@ def main() -> None:
         report.table(f"A trial of {EPOCHS} epochs, {sizes.finished:,} finished before it", calls(sizes))
     if "agents" in parts:
         report.table(f"An agent whose epochs take {sizes.epoch_seconds:g} s", agents(sizes))
+    if "proxy" in parts:
+        report.table(f"To report and judge an epoch, {sizes.finished:,} trials finished", proxy(sizes))
     report.write()
 
 
