@@ -8,8 +8,8 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -98,7 +98,9 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
         if there:
             raise _taken(database, study)
         try:
-            ids = study_rows.write_rows(connection, iter(rows), study, TOKEN, keep)
+            # Closed at once, with its file, where the writing ends before the rows do.
+            with closing(iter(rows)) as reading:
+                ids = study_rows.write_rows(connection, reading, study, TOKEN, keep)
         except study_rows.RowsUnsoundError as exc:
             raise _damaged(path, str(exc)) from exc
         ours.update(ids["public.studies"].values())
@@ -162,7 +164,7 @@ class _Rows:
         self._path = path
         self.read = 0
 
-    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def __iter__(self) -> Generator[tuple[str, dict[str, Any]]]:
         self.read = 0
         with _opened(self._path) as file:
             next(file)
