@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,16 @@ from tests.unit.deployment.files import SBATCH
 
 TEXT = SBATCH.read_text()
 DIRECTIVES = dict(re.findall(r"^#SBATCH --([a-z-]+)(?:=(\S+))?$", TEXT, re.MULTILINE))
+
+ENVIRONMENT = {
+    "HPO_STORAGE": "postgresql://h/d",
+    "HPO_STUDY": "s",
+    "SLURM_JOB_ID": "9",
+    "SLURM_ARRAY_JOB_ID": "7",
+    "SLURM_ARRAY_TASK_ID": "3",
+}
+
+Begin = Callable[..., subprocess.Popen[str]]
 
 AGENT = """#!/usr/bin/env bash
 echo "$@" > called
@@ -43,7 +55,25 @@ def test_the_directives() -> None:
     subprocess.run(["bash", "-n", SBATCH], check=True)
 
 
-def begin(folder: Path, work: str, code: int = 130) -> subprocess.Popen[str]:
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    """Begins the script; what is left of it is ended with the test."""
+    tasks: list[subprocess.Popen[str]] = []
+
+    def start(work: str, code: int = 130) -> subprocess.Popen[str]:
+        tasks.append(_begin(tmp_path, work, code))
+        return tasks[-1]
+
+    yield start
+    for task in tasks:
+        with suppress(ProcessLookupError):
+            os.killpg(task.pid, signal.SIGKILL)
+        task.wait()
+        assert task.stderr is not None
+        task.stderr.close()
+
+
+def _begin(folder: Path, work: str, code: int) -> subprocess.Popen[str]:
     """The script as a task of an array, with an agent that does `work`."""
     for name, text in (
         ("hpo", AGENT.format(code=code, work=work)),
@@ -51,15 +81,15 @@ def begin(folder: Path, work: str, code: int = 130) -> subprocess.Popen[str]:
     ):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
-    environment = {
-        "PATH": f"{folder}:{os.environ['PATH']}",
-        "HPO_STORAGE": "postgresql://h/d",
-        "HPO_STUDY": "s",
-        "SLURM_JOB_ID": "9",
-        "SLURM_ARRAY_JOB_ID": "7",
-        "SLURM_ARRAY_TASK_ID": "3",
-    }
-    return subprocess.Popen(["bash", SBATCH], cwd=folder, env=environment, text=True, stderr=subprocess.PIPE)
+    environment = {**ENVIRONMENT, "PATH": f"{folder}:{os.environ['PATH']}"}
+    return subprocess.Popen(
+        ["bash", SBATCH],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def await_ready(folder: Path) -> None:
@@ -70,16 +100,16 @@ def await_ready(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_it_ends_as_its_agent_does(tmp_path: Path, code: int) -> None:
-    task = begin(tmp_path, f"exit {code}")
+def test_it_ends_as_its_agent_does(tmp_path: Path, begin: Begin, code: int) -> None:
+    task = begin(f"exit {code}")
     assert task.wait(20) == code
     assert task.communicate()[1] == ""
     assert (tmp_path / "called").read_text().splitlines() == ["worker", "ready"]
     assert not (tmp_path / "requeued").exists()
 
 
-def test_a_task_that_slurm_ends_is_requeued(tmp_path: Path) -> None:
-    task = begin(tmp_path, "while :; do read -t 1 <> <(:); done")
+def test_a_task_that_slurm_ends_is_requeued(tmp_path: Path, begin: Begin) -> None:
+    task = begin("while :; do read -t 1 <> <(:); done")
     await_ready(tmp_path)
     task.send_signal(signal.SIGTERM)
     assert task.wait(20) == 130
@@ -88,8 +118,8 @@ def test_a_task_that_slurm_ends_is_requeued(tmp_path: Path) -> None:
     assert (tmp_path / "requeued").read_text() == "requeue 7_3\n"
 
 
-def test_one_whose_study_finished_meanwhile_is_not(tmp_path: Path) -> None:
-    task = begin(tmp_path, "while :; do read -t 1 <> <(:); done", code=0)
+def test_one_whose_study_finished_meanwhile_is_not(tmp_path: Path, begin: Begin) -> None:
+    task = begin("while :; do read -t 1 <> <(:); done", code=0)
     await_ready(tmp_path)
     task.send_signal(signal.SIGTERM)
     assert task.wait(20) == 0
@@ -103,3 +133,20 @@ def test_without_a_database_it_says_so() -> None:
     )
     assert done.returncode != 0
     assert "HPO_STORAGE: the URL of a PostgreSQL server" in done.stderr
+
+
+def test_a_signal_before_the_agent_runs_reaches_it(tmp_path: Path) -> None:
+    """Slurm may preempt a task in its first moment: bash itself must not die of it, nor the agent live on."""
+    script = tmp_path / "task"
+    told = TEXT.replace("hpo worker &", "kill -TERM $$\nhpo worker &")
+    assert told != TEXT
+    script.write_text(told)
+    for name in ("hpo", "scontrol"):
+        (tmp_path / name).write_text('#!/usr/bin/env bash\ntrap "exit 130" TERM\nsleep 10 & wait\n')
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "scontrol").write_text('#!/bin/sh\necho "$@" > requeued\n')
+    environment = {**ENVIRONMENT, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", script], cwd=tmp_path, env=environment, timeout=20, check=False)
+    # The agent was told before it could trap the signal, or after.
+    assert done.returncode in (127, 130, 143)
+    assert (tmp_path / "requeued").read_text() == "requeue 7_3\n"
