@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test unit chaos bench lint format docs lock clean
+.PHONY: help install demo test unit chaos compose bench lint format docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ unit: install ## Only the fast tests
 
 chaos: install ## Kill and cut off a running study at random: make chaos SECONDS=600 SEED=1
 	$(BIN)/python -m tests.acceptance.chaos --trials $(or $(TRIALS),200) --seconds $(or $(SECONDS),0) $(if $(SEED),--seed $(SEED))
+
+compose: install ## A study in real containers, which needs Docker: see tests/compose/README.md, make compose OPTIONS=…
+	$(BIN)/python -m tests.compose.run $(OPTIONS)
 
 # Takes hours, and the machine for itself; one part of it: make bench ONLY=overhead
 bench: install ## Compare with plain Optuna, KerasTuner and Ray Tune: make bench ROUNDS=3 (QUICK=1: a smoke run)

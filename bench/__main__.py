@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from bench import mnist_job
 from bench.options import parser
 
-SUITE = ("overhead", "memory", "training", "whole_job", "time_to_target")
+SUITE = ("overhead", "scale", "memory", "training", "whole_job", "time_to_target")
 
 
 def main() -> None:

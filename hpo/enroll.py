@@ -85,6 +85,8 @@ def enroll(
 ) -> Enrolled:
     """The study that the request asks for: made now, or continued with its budget as asked.
 
+    One that is only prepared stays paused or stopped, if it is.
+
     Raises:
         StudyConflictError: it exists with other options or another search space.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
@@ -107,8 +109,9 @@ def enroll(
         max_lost=request.max_lost or spec.max_lost,
         checkpoint_quota_bytes=request.checkpoint_quota_bytes or spec.checkpoint_quota_bytes,
     )
-    kept = _update(database, existing.study_id, spec, request.trials)
-    return Enrolled(existing.study_id, existing.name, spec, kept, "run")
+    kept = _update(database, existing.study_id, spec, request.trials, resume=request.run)
+    told = "run" if request.run else existing.control
+    return Enrolled(existing.study_id, existing.name, spec, kept, told)
 
 
 def _create(database: Database, request: LaunchRequest, reference: str, description: Description) -> Enrolled:
@@ -192,7 +195,7 @@ def _insert(
         )
 
 
-def _update(database: Database, study_id: int, spec: StudySpec, trials: int | None) -> int:
+def _update(database: Database, study_id: int, spec: StudySpec, trials: int | None, resume: bool) -> int:
     """Store the spec and the budget asked for, if any; returns the budget."""
 
     def write(c: Connection) -> int:
@@ -202,7 +205,8 @@ def _update(database: Database, study_id: int, spec: StudySpec, trials: int | No
         )
         if trials is not None:
             budget.set_budget(c, study_id, trials)
-        control.resume(c, study_id)
+        if resume:
+            control.resume(c, study_id)
         return budget.count(c, study_id).budget
 
     return database.transaction(write)

@@ -70,6 +70,14 @@ class SchemaTooNewError(HpoError):
     """The database was migrated by a newer version of hpo-service."""
 
 
+class AgentSilentError(HpoError):
+    """The database has not heard of an agent of this host."""
+
+
+class BackupFileError(HpoError):
+    """A file given to `hpo restore` is not a whole backup of a study."""
+
+
 class EmbeddedServerError(HpoError):
     """The embedded PostgreSQL could not be started."""
 

@@ -46,6 +46,9 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
     if request.objective is not None:
         loader.resolve(request.objective)
     with _interruptible() as interruption, open_database(settings.storage, settings.home) as database:
+        if not request.run:
+            _say_prepared(enroll_only(database, request, settings))
+            return 0
         existing = enroll.find(database, request.study)
         check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
         reference = _reference(request, existing)
@@ -177,6 +180,13 @@ def _run(
     if ending is Ending.DONE:
         say_what_next(books.standing(), study, progress)
     return int(ending)
+
+
+def _say_prepared(study: Enrolled) -> None:
+    progress = open_progress()
+    progress.say(f"study {study.name} wants {study.budget} trials in all, and is told to {study.control}")
+    progress.say(f"next, on any machine: hpo worker --study {study.name}")
+    progress.close()
 
 
 def say_what_next(standing: Standing, study: Enrolled, progress: Progress) -> None:

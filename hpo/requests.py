@@ -128,6 +128,8 @@ class LaunchRequest:
     engine: str = "local"
     """Where agents run: one of `ENGINES`."""
     ray: RayOptions = RayOptions()
+    run: bool = True
+    """False: the study is only created or extended, for agents that join it as workers."""
 
 
 @dataclass(frozen=True)

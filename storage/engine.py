@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StorageUnreachableError, StorageUrlError
 from storage.connection import (
+    EXAMPLE,
     REMEDY,
     STATEMENT_SECONDS,
     engine_options,
@@ -143,6 +145,11 @@ def open_database(
     Raises StorageUrlError, StorageUnreachableError, EmbeddedServerError or SchemaTooNewError.
     """
     if url is None:
+        if os.environ.get("HPO_EMBEDDED") == "off":
+            raise StorageUrlError(
+                "no database is given, and the embedded PostgreSQL is switched off here (HPO_EMBEDDED=off, as in"
+                f" the container image): set HPO_STORAGE, or give --storage, like {EXAMPLE}"
+            )
         from storage.embedded import EmbeddedServer
 
         server = EmbeddedServer.start(home)

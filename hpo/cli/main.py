@@ -20,6 +20,7 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Look": ("hpo.cli.look", ("ls", "status", "trials", "best", "logs", "objectives")),
     "Results": ("hpo.cli.results", ("report", "compare")),
     "Use": ("hpo.cli.use", ("export", "data", "doctor", "delete")),
+    "Operate": ("hpo.cli.operate", ("init", "health", "backup", "restore")),
 }
 """Titles of the help's groups to the module that holds their commands, each under its own name."""
 

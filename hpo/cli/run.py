@@ -163,6 +163,13 @@ def _for_new(value: object) -> str:
     help="When the search space changed since the study began: keep the stored one, or change to the new "
     "one; either way all trials stay in the history.",
 )
+@option(
+    "--no-run",
+    "no_run",
+    is_flag=True,
+    show_default="off",
+    help="Only create or extend the study; agents join it with hpo worker. One that is paused or stopped stays so.",
+)
 @options.agent_options
 @options.data_dir_option
 @options.storage_option
@@ -190,6 +197,7 @@ def launch(
     max_lost: int | None,
     checkpoint_quota: int | None,
     space: str | None,
+    no_run: bool,
     hung_after: float,
     memory_per_worker: int | None,
     data_dir: Path | None,
@@ -225,10 +233,13 @@ def launch(
         ray=_ray_options(
             engine, gpus or device, address, cpus_per_worker, gpus_per_worker, workers_per_agent
         ),
+        run=not no_run,
     )
     from hpo.engines.base import engine_called
 
-    return engine_called(engine).launch(request, options.settings(storage, data_dir))
+    # Without a run it does not matter where agents would be.
+    chosen = engine_called("local" if no_run else engine)
+    return chosen.launch(request, options.settings(storage, data_dir))
 
 
 def _ray_options(

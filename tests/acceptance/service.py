@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +55,18 @@ class Completed:
 class Running:
     """A command in a session of its own, as under another terminal."""
 
-    def __init__(self, arguments: list[str], folder: Path, environment: Mapping[str, str], cwd: Path) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        cwd: Path,
+        before: Sequence[str] = (),
+    ) -> None:
         self._out, self._err = folder / "out", folder / "err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "hpo.cli", *arguments],
+                [*before, sys.executable, "-m", "hpo.cli", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -122,6 +129,8 @@ class Service:
         }
         self._engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._started: list[Running] = []
+        self.before: Sequence[str] = ()
+        """What runs the commands that follow, on another host for instance; it must become them (`exec`)."""
 
     def set(self, **variables: object) -> None:
         """Environment variables of the commands that follow."""
@@ -132,7 +141,7 @@ class Service:
         folder = self.folder / f"command-{len(self._started)}"
         folder.mkdir()
         words = [str(argument) for argument in arguments]
-        self._started.append(Running(words, folder, self.environment, self.folder))
+        self._started.append(Running(words, folder, self.environment, self.folder, self.before))
         return self._started[-1]
 
     def hpo(self, *arguments: object, timeout: float = TIMEOUT) -> Completed:

@@ -1,0 +1,290 @@
+"""What one PostgreSQL has to do for a trial and for an agent, and how it grows with the trials that run at once.
+
+    python -m bench.scale [--quick] [--parts calls,agents,proxy]
+
+- *calls*: all that an agent asks of the database for a trial of three epochs, while that many other trials are
+  running; beside the statements and the agent's time, the processor time of the server's own processes.
+- *agents*: transactions and connections of a whole `hpo launch`, of trials that only wait: while it trains, and
+  while it is paused, so that nothing but its looks at the study and its leases remains.
+- *proxy*: whose processor time it takes to judge an epoch, directly and through Optuna's gRPC storage proxy.
+"""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import optuna
+import psutil
+from optuna.storages import GrpcStorageProxy
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from bench import idle
+from bench.options import parser
+from bench.overhead import EPOCHS, Timer, cycle, new_study
+from bench.place import Place
+from bench.report import Report, Row
+from hpo.books import Books
+from hpo.enroll import Enrolled
+from hpo.search import TOKEN
+from storage.leases import LeaseTimes, join
+from storage.retry import Retry
+
+_RUNNING = """
+INSERT INTO trials (number, study_id, state, datetime_start)
+SELECT (SELECT count(*) FROM trials WHERE study_id = :s) + n, :s, 'RUNNING', now() AT TIME ZONE 'UTC'
+FROM generate_series(0, :n - 1) AS n;
+
+INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)
+SELECT t.trial_id, p.param_name, p.param_value, p.distribution_json FROM trials t, trial_params p
+WHERE t.study_id = :s AND t.state = 'RUNNING' AND p.trial_id = (SELECT min(trial_id) FROM trials WHERE study_id = :s);
+
+INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type)
+SELECT trial_id, step, 1.0 / step, 'FINITE' FROM trials, generate_series(1, 10) AS step
+WHERE study_id = :s AND state = 'RUNNING';
+
+INSERT INTO hpo.trials (study_id, ordinal, trial_id, number, params, seed, epochs)
+SELECT :s, number, trial_id, number, '{}', number, 10 FROM trials WHERE study_id = :s AND state = 'RUNNING';
+
+INSERT INTO trial_user_attributes (trial_id, key, value_json)
+SELECT trial_id, :attribute, token::text FROM hpo.trials WHERE study_id = :s AND outcome IS NULL;
+
+INSERT INTO hpo.attempts (token, agent_id, slot, device, host, epochs, lease_until)
+SELECT token, :agent, 0, 'cpu', 'bench', 10, now() + interval '1 day' FROM hpo.trials
+WHERE study_id = :s AND outcome IS NULL
+"""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    finished: int = 1000
+    running: Sequence[int] = (0, 10, 100, 1000)
+    cycles: int = 20
+    slots: Sequence[int] = (1, 8)
+    epoch_seconds: float = 2.0
+    seconds: float = 20.0
+
+
+QUICK = Sizes(finished=20, running=(0, 5), cycles=2, slots=(1,), epoch_seconds=0.2, seconds=2.0)
+
+
+def run_beside(connection: Connection, study: Enrolled, trials: int) -> None:
+    """Give a study that many running trials of another agent, ten epochs each."""
+    agent, _ = join(connection, study.study_id, "bench", 0, "boot/pid:0:0", trials, {})
+    values = {"s": study.study_id, "n": trials, "agent": agent, "attribute": TOKEN}
+    for statement in _RUNNING.split(";\n"):
+        names = {name: value for name, value in values.items() if f":{name}" in statement}
+        connection.execute(text(statement), names)
+    connection.execute(text("ANALYZE"))
+
+
+def server_cpu(place: Place) -> float:
+    """Processor seconds of all the server's processes, those that have ended included."""
+    (postmaster,) = {
+        process
+        for process in psutil.process_iter(["name", "ppid"])
+        if process.info["name"] == "postgres" and any(str(place.home) in word for word in _words(process))
+    }
+    times = postmaster.cpu_times()
+    total = times.user + times.system + times.children_user + times.children_system
+    for child in postmaster.children():
+        with suppress(psutil.NoSuchProcess):
+            own = child.cpu_times()
+            total += own.user + own.system
+    return total
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline() if process.ppid() and "-D" in process.cmdline() else []
+    except psutil.Error:
+        return []
+
+
+def calls(sizes: Sizes) -> list[Row]:
+    rows: list[Row] = []
+    with Place() as place:
+        for running in sizes.running:
+            with place.database() as database:
+                study = new_study(database, f"beside-{running}", sizes.finished)
+                if running:
+                    database.transaction(lambda c, s=study, n=running: run_beside(c, s, n))
+                books = Books(database, study.study_id, study.name, study.spec, 1, Retry(), LeaseTimes())
+                cycle(books, Timer())
+                timer, server = Timer(), server_cpu(place)
+                for _ in range(sizes.cycles):
+                    cycle(books, timer)
+                server = server_cpu(place) - server
+                books.leave()
+            times = {name: len(each) / sizes.cycles for name, each in timer.milliseconds.items()}
+
+            def total(each: dict[str, list[float]], times: dict[str, float] = times) -> float:
+                return sum(statistics.median(each[name]) * number for name, number in times.items())
+
+            rows.append(
+                {
+                    "trials running beside it": running,
+                    "statements a trial": total(timer.statements),  # type: ignore[arg-type]
+                    "agent, ms a trial": total(timer.milliseconds),
+                    "agent, CPU ms a trial": total(timer.cpu),
+                    "server, CPU ms a trial": 1000 * server / sizes.cycles,
+                    "sample, ms": statistics.median(timer.milliseconds["sample"]),
+                    "should_prune, ms": statistics.median(timer.milliseconds["should_prune"]),
+                    "standing, ms": statistics.median(timer.milliseconds["standing"]),
+                    "claim, ms": statistics.median(timer.milliseconds["claim"]),
+                    "n": sizes.cycles,
+                }
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
+_TRANSACTIONS = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+_CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hpo'"
+_EPOCHS = "SELECT count(*) FROM hpo.epochs"
+
+
+class Watch:
+    """Samples what a running agent costs its server, by a connection that stays open."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        engine = create_engine(place.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        self._connection = engine.connect()
+        self._own = 0
+
+    def value(self, sql: str) -> int:
+        self._own += 1
+        return int(self._connection.execute(text(sql)).scalar_one())
+
+    def during(self, seconds: float) -> Row:
+        """Rates over that many seconds; the watch's own transactions are taken off."""
+        connections = []
+        began, own, cpu = time.monotonic(), self._own, server_cpu(self._place)
+        transactions, epochs = self.value(_TRANSACTIONS), self.value(_EPOCHS)
+        while (passed := time.monotonic() - began) < seconds:
+            connections.append(self.value(_CONNECTIONS))
+            time.sleep(0.25)
+        epochs = self.value(_EPOCHS) - epochs
+        transactions = self.value(_TRANSACTIONS) - transactions - (self._own - own - 1)
+        return {
+            "transactions a second": transactions / passed,
+            "epochs a second": epochs / passed,
+            "server, CPU ms a second": 1000 * (server_cpu(self._place) - cpu) / passed,
+            "connections, median": statistics.median(connections),
+            "connections, most": max(connections),
+            "seconds": passed,
+        }
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def agents(sizes: Sizes) -> list[Row]:
+    rows: list[Row] = []
+    for slots in sizes.slots:
+        with Place() as place:
+            place.database().close()
+            words = [
+                "-m", "hpo.cli", "launch", "--study", "s", "--objective", f"{idle.__file__}:Waiting",
+                "--workers", slots, "--trials", 100_000, "--epochs", 5, "--pruner", "median",
+            ]  # fmt: skip
+            environment = place.environment(
+                HPO_STORAGE=place.url, BENCH_SECONDS=5 * sizes.epoch_seconds, BENCH_FOLDER=place.folder
+            )
+            place.start(words, environment)
+
+            watch = Watch(place)
+            try:
+                while watch.value(_EPOCHS) < 2 * slots:
+                    time.sleep(0.2)
+                for state in ("training", "paused"):
+                    if state == "paused":
+                        place.run("-m", "hpo.cli", "pause", "--study", "s", HPO_STORAGE=place.url)
+                        # Until every slot is held.
+                        time.sleep(2 * sizes.epoch_seconds)
+                    rows.append({"slots": slots, "agent is": state, **watch.during(sizes.seconds)})
+                    print(rows[-1], flush=True)
+            finally:
+                watch.close()
+    return rows
+
+
+_PROXY = """
+import sys
+from optuna.storages import RDBStorage, run_grpc_proxy_server
+run_grpc_proxy_server(RDBStorage(sys.argv[1], skip_table_creation=True), host="127.0.0.1", port=int(sys.argv[2]))
+"""
+
+
+def proxy(sizes: Sizes) -> list[Row]:
+    rows: list[Row] = []
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with Place() as place, place.database() as database:
+        for running in sizes.running[1:]:
+            study = new_study(database, f"proxy-{running}", sizes.finished)
+            database.transaction(lambda c, s=study, n=running: run_beside(c, s, n))
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+            process = psutil.Process(place.start(["-c", _PROXY, place.url, port], place.environment()).pid)
+            through = GrpcStorageProxy(host="127.0.0.1", port=port)
+            through.wait_server_ready(timeout=60)
+            for path, storage in (("directly", database.optuna), ("by gRPC", through)):
+                trial = optuna.load_study(
+                    study_name=study.name, storage=storage, pruner=optuna.pruners.MedianPruner()
+                ).ask(dict(idle.Nothing.space))
+                rows.append(
+                    {"trials running": running, "judged": path, **_judge(trial, process, place, sizes)}
+                )
+                print(rows[-1], flush=True)
+            through.close()
+            place.end_processes()
+    return rows
+
+
+def _judge(trial: optuna.Trial, proxy: psutil.Process, place: Place, sizes: Sizes) -> Row:
+    """What one `should_prune` costs whom, after one to warm up."""
+    trial.report(1.0, 1)
+    trial.should_prune()
+    wall = []
+    own, server, others = time.process_time(), server_cpu(place), sum(proxy.cpu_times()[:2])
+    for step in range(sizes.cycles):
+        trial.report(1.0, step + 2)
+        began = time.perf_counter()
+        trial.should_prune()
+        wall.append(1000 * (time.perf_counter() - began))
+    each = 1000 / sizes.cycles
+    return {
+        "ms": statistics.median(wall),
+        "agent, CPU ms": each * (time.process_time() - own),
+        "proxy, CPU ms": each * (sum(proxy.cpu_times()[:2]) - others),
+        "PostgreSQL, CPU ms": each * (server_cpu(place) - server),
+        "n": sizes.cycles,
+    }
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--parts", default="calls,agents,proxy")
+    options = arguments.parse_args()
+    sizes = QUICK if options.quick else Sizes()
+    report = Report("scale", "What one PostgreSQL has to do", options.quick)
+    parts = options.parts.split(",")
+    if "calls" in parts:
+        report.table(f"A trial of {EPOCHS} epochs, {sizes.finished:,} finished before it", calls(sizes))
+    if "agents" in parts:
+        report.table(f"An agent whose epochs take {sizes.epoch_seconds:g} s", agents(sizes))
+    if "proxy" in parts:
+        report.table(f"To report and judge an epoch, {sizes.finished:,} trials finished", proxy(sizes))
+    report.write()
+
+
+if __name__ == "__main__":
+    main()

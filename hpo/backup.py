@@ -1,0 +1,214 @@
+"""`hpo backup` and `hpo restore`: one study as a file that any database takes.
+
+A gzip of JSON lines: a header, one line for each row of `storage.study_rows`, and a last line with their number.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DataError, IntegrityError
+
+from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError
+from hpo.provenance import versions
+from hpo.requests import check_study_name
+from hpo.search import TOKEN
+from hpo.study import database_words, read_study
+from storage import study_rows
+from storage.engine import Database
+from storage.migrate import HEAD
+
+FORMAT = 1
+"""Of the file; another one cannot be read."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What was written or restored."""
+
+    study: str
+    trials: int
+    rows: int
+
+
+def write_backup(database: Database, study: str, path: Path) -> Backup:
+    """Write a study, as of one moment, to a file that is whole or not there.
+
+    Raises:
+        UnknownStudyError: there is no such study.
+        FileNotWritableError: the file cannot be written.
+    """
+    # Beside its place, and of this process alone.
+    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = database.transaction(lambda connection: _write(connection, database, study, partial))
+        partial.replace(path)
+    except OSError as exc:
+        raise FileNotWritableError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return made
+
+
+def read_backup(database: Database, path: Path, name: str | None = None) -> Backup:
+    """Restore a study under its own name or another, whole or not at all.
+
+    Raises:
+        BackupFileError: the file is missing, damaged, cut off, or of another version.
+        StudyConflictError: a study of that name exists.
+    """
+    with _opened(path) as file:
+        header = _header(path, file)
+    found = database.transaction(_tables)
+    if header["tables"] != found:
+        raise BackupFileError(
+            f"{path} was written from tables {header['tables']}, and those of this database are {found}: restore it"
+            f" with hpo-service {header['versions'].get('hpo-service', '?')} into an empty database; a newer"
+            " version brings its tables up to date when it opens it"
+        )
+    study = check_study_name(name or header["study"])
+    tokens = header["tokens"]
+    keep = database.transaction(lambda c: study_rows.reserve_tokens(c, *tokens)) if tokens else False
+    ours: set[int] = set()
+    rows = _Rows(path)
+
+    def restore(connection: Connection) -> Backup:
+        taken = connection.execute(
+            text(
+                "SELECT study_id FROM public.studies WHERE study_name = :n"
+                " UNION SELECT study_id FROM hpo.studies WHERE name = :n"
+            ),
+            {"n": study},
+        ).scalars()
+        there = set(taken)
+        if there and there <= ours:
+            # Committed before; only the answer was lost.
+            return Backup(study, header["trials"], rows.read)
+        if there:
+            raise _taken(database, study)
+        try:
+            # Closed at once, with its file, where the writing ends before the rows do.
+            with closing(iter(rows)) as reading:
+                ids = study_rows.write_rows(connection, reading, study, TOKEN, keep)
+        except study_rows.RowsUnsoundError as exc:
+            raise _damaged(path, str(exc)) from exc
+        ours.update(ids["public.studies"].values())
+        return Backup(study, header["trials"], rows.read)
+
+    try:
+        return database.transaction(restore)
+    except IntegrityError as exc:
+        if "study_name" in str(exc.orig) or "uq_studies_name" in str(exc.orig):
+            raise _taken(database, study) from exc
+        raise _damaged(path, "its rows contradict each other") from exc
+    except DataError as exc:
+        raise _damaged(path, "a value is not of its column's type") from exc
+
+
+def _taken(database: Database, study: str) -> StudyConflictError:
+    return StudyConflictError(
+        f"there is a study {study!r} in {database_words(database)} already: restore under another name with"
+        f" --as, or hpo delete --study {study} first"
+    )
+
+
+def _write(connection: Connection, database: Database, study: str, path: Path) -> Backup:
+    study_rows.begin_snapshot(connection)
+    study_id = read_study(connection, study, database).study_id
+    counts = connection.execute(
+        text(
+            "SELECT count(*) AS trials, min(token) AS low, max(token) AS high FROM hpo.trials WHERE study_id = :s"
+        ),
+        {"s": study_id},
+    ).one()
+    header = {
+        "format": FORMAT,
+        "study": study,
+        "trials": counts.trials,
+        "tokens": [counts.low, counts.high] if counts.trials else None,
+        "tables": _tables(connection),
+        "made_at": str(connection.execute(text("SELECT to_json(now()) #>> '{}'")).scalar_one()),
+        "versions": versions(),
+    }
+    rows = 0
+    with gzip.open(path, "wt", encoding="utf-8", compresslevel=6) as file:
+        print(json.dumps(header), file=file)
+        for table, row in study_rows.read_rows(connection, study_id):
+            print(f'{{"table": "{table}", "row": {row}}}', file=file)
+            rows += 1
+        print(json.dumps({"rows": rows}), file=file)
+    return Backup(study, counts.trials, rows)
+
+
+def _tables(connection: Connection) -> dict[str, str]:
+    """Which tables the rows are of: the revisions of ours and of Optuna's."""
+    optuna = connection.execute(text("SELECT version_num FROM public.alembic_version")).scalar_one()
+    return {"hpo": HEAD, "optuna": str(optuna)}
+
+
+class _Rows:
+    """The rows of a file, from its beginning each time; `read` says how many there were."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.read = 0
+
+    def __iter__(self) -> Generator[tuple[str, dict[str, Any]]]:
+        self.read = 0
+        with _opened(self._path) as file:
+            next(file)
+            for line in file:
+                entry = json.loads(line)
+                if "table" not in entry:
+                    if entry.get("rows") != self.read:
+                        raise ValueError("its last line counts other rows")
+                    return
+                yield str(entry["table"]), dict(entry["row"])
+                self.read += 1
+        raise _damaged(self._path, "it is cut off")
+
+
+def _header(path: Path, file: IO[str]) -> dict[str, Any]:
+    header = json.loads(file.readline())
+    if not isinstance(header, dict) or "format" not in header:
+        raise ValueError("it does not begin as a backup")
+    if header["format"] != FORMAT:
+        raise BackupFileError(
+            f"{path} is a backup of format {header['format']}, and this hpo-service reads {FORMAT}: use a newer one"
+        )
+    missing = {"study", "trials", "tokens", "tables", "versions"} - header.keys()
+    if missing:
+        raise ValueError(f"its first line lacks {', '.join(sorted(missing))}")
+    return header
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
+    """The text of a backup; whatever is wrong with the file is a BackupFileError."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            yield file
+    except FileNotFoundError as exc:
+        raise BackupFileError(f"there is no file {path}") from exc
+    except (EOFError, zlib.error) as exc:
+        raise _damaged(path, "it is cut off, or damaged") from exc
+    except OSError as exc:
+        # gzip.BadGzipFile among them.
+        raise _damaged(path, exc.strerror or str(exc)) from exc
+    except (ValueError, TypeError, KeyError) as exc:
+        raise _damaged(path, " ".join(str(exc).split())) from exc
+
+
+def _damaged(path: Path, why: str) -> BackupFileError:
+    return BackupFileError(f"{path} is no whole backup of a study ({why}): make another with hpo backup")

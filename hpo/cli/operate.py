@@ -1,0 +1,94 @@
+"""Commands for whoever runs the service: init, health, backup, restore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hpo.cli import options
+from hpo.cli.options import option
+
+
+@click.command()
+@options.storage_option
+def init(storage: str | None) -> None:
+    """Create or upgrade the database's tables, and do nothing else.
+
+    Every command does so by itself; this one is for a job that runs before many of them start. Any
+    number may run at once.
+    """
+    from hpo.study import database_words, study_names
+
+    with options.opened(storage) as database:
+        number = len(study_names(database))
+        studies = "1 study" if number == 1 else f"{number} studies"
+        click.echo(f"the tables in {database_words(database)} are up to date, with {studies}")
+
+
+@click.command()
+@options.study_option
+@options.storage_option
+def health(study: str, storage: str | None) -> None:
+    """Ask the database whether this host's agent is at work.
+
+    Exit code 1 where it has been silent for half a lease, or the database is. For the health checks of
+    containers: an agent survives an outage, so do not restart it for one.
+    """
+    from hpo.health import check_agent
+    from hpo.host import host_name
+    from storage.engine import open_database
+
+    found = options.settings(storage)
+    with open_database(found.storage, found.home, wait_seconds=2.0, migrate=False) as database:
+        heard = check_agent(database, study, host_name(), found.lease_seconds)
+    click.echo(f"process {heard.pid} with {heard.slots} slots was heard of {heard.seen_seconds:.0f} s ago")
+
+
+@click.command()
+@options.study_option
+@option(
+    "--output",
+    "-o",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write it, compressed; a file that is there is replaced when the new one is whole.",
+)
+@options.storage_option
+def backup(study: str, output: Path, storage: str | None) -> None:
+    """Write a study to a file that hpo restore takes.
+
+    Its spec, trials, epochs, attempts, logs and retrains, Optuna's rows included, as of one moment, even
+    while it runs. Not in it: checkpoints and results, which are files already.
+    """
+    from hpo.backup import write_backup
+
+    with options.opened(storage) as database:
+        made = write_backup(database, study, output)
+    click.echo(f"wrote {output}: study {made.study} with {made.trials} trials, {made.rows} rows")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@option(
+    "--as",
+    "name",
+    metavar="NAME",
+    show_default="its own",
+    help="Another name for the study, where its own is taken.",
+)
+@options.storage_option
+def restore(file: Path, name: str | None, storage: str | None) -> None:
+    """Bring back a study from a file that hpo backup wrote.
+
+    To this database or any other, whole or not at all. It is stopped; hpo launch continues it, and trials
+    that were running begin again.
+    """
+    from hpo.backup import read_backup
+
+    with options.opened(storage) as database:
+        made = read_backup(database, file, name)
+    click.echo(
+        f"restored study {made.study} with {made.trials} trials; continue it: hpo launch --study {made.study}"
+    )

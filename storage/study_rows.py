@@ -1,0 +1,223 @@
+"""All rows of one study, Optuna's and ours: read as JSON, and written to any database under ids of its own.
+
+PostgreSQL makes the JSON and reads it back (`row_to_json`, `json_populate_recordset`), so every type,
+times, enumerations and NaN included, comes back as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+_BATCH = 1000
+
+
+class RowsUnsoundError(Exception):
+    """The rows are not those of a study: a table is unknown, or one refers to a row that is not there."""
+
+
+@dataclass(frozen=True)
+class KeptTable:
+    """A table of which a study has rows."""
+
+    name: str
+    of_study: str
+    """Which of its rows `x` are the study `:s`'s."""
+    own: str | None = None
+    """Its id, drawn anew from the sequence of the database that the rows come to."""
+    refers: Mapping[str, str] = field(default_factory=dict)
+    """Columns that hold ids of other tables, with the tables' names."""
+
+
+_STUDY = {"study_id": "public.studies"}
+_TRIAL = {"trial_id": "public.trials"}
+_IN_STUDY = "x.study_id = :s"
+_IN_TRIAL = "x.trial_id IN (SELECT trial_id FROM public.trials WHERE study_id = :s)"
+_IN_SHARE = "x.token IN (SELECT token FROM hpo.trials WHERE study_id = :s)"
+_IN_ATTEMPT = (
+    "x.attempt_id IN (SELECT attempt_id FROM hpo.attempts JOIN hpo.trials USING (token) WHERE study_id = :s)"
+)
+
+TABLES = (
+    KeptTable("public.studies", _IN_STUDY, "study_id"),
+    KeptTable("public.study_directions", _IN_STUDY, "study_direction_id", _STUDY),
+    KeptTable("public.study_user_attributes", _IN_STUDY, "study_user_attribute_id", _STUDY),
+    KeptTable("public.trials", _IN_STUDY, "trial_id", _STUDY),
+    # Later than Optuna's order: its keys may name trials.
+    KeptTable("public.study_system_attributes", _IN_STUDY, "study_system_attribute_id", _STUDY),
+    KeptTable("public.trial_params", _IN_TRIAL, "param_id", _TRIAL),
+    KeptTable("public.trial_values", _IN_TRIAL, "trial_value_id", _TRIAL),
+    KeptTable("public.trial_intermediate_values", _IN_TRIAL, "trial_intermediate_value_id", _TRIAL),
+    KeptTable("public.trial_system_attributes", _IN_TRIAL, "trial_system_attribute_id", _TRIAL),
+    KeptTable("public.trial_heartbeats", _IN_TRIAL, "trial_heartbeat_id", _TRIAL),
+    KeptTable("hpo.studies", _IN_STUDY, None, _STUDY),
+    KeptTable("hpo.agents", _IN_STUDY, "agent_id", _STUDY),
+    KeptTable("hpo.trials", _IN_STUDY, "token", _STUDY | _TRIAL),
+    # After our trials: one of them is the token of its share.
+    KeptTable("public.trial_user_attributes", _IN_TRIAL, "trial_user_attribute_id", _TRIAL),
+    KeptTable("hpo.attempts", _IN_SHARE, "attempt_id", {"token": "hpo.trials", "agent_id": "hpo.agents"}),
+    KeptTable("hpo.attempt_logs", _IN_ATTEMPT, None, {"attempt_id": "hpo.attempts"}),
+    KeptTable("hpo.epochs", _IN_SHARE, None, {"token": "hpo.trials", "attempt_id": "hpo.attempts"}),
+    KeptTable("hpo.retrains", _IN_STUDY, "retrain_id", _STUDY),
+)
+"""In the order in which their rows can be written; a test compares with the tables there are."""
+
+_BY_NAME = {table.name: table for table in TABLES}
+
+_KEY_OF_TRIAL = re.compile(r"(dashboard:)(\d+)(:.*)", re.DOTALL)
+"""How optuna-dashboard keeps the note of a trial: in an attribute of its study."""
+
+Ids = dict[str, dict[int, int]]
+"""Of each table: the ids its rows had to those they have here."""
+
+Row = dict[str, Any]
+
+
+def begin_snapshot(connection: Connection) -> None:
+    """Have the transaction, which has just begun, see the database as of one moment, for as long as it takes."""
+    connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+
+
+def read_rows(connection: Connection, study_id: int) -> Iterator[tuple[str, str]]:
+    """Every row of the study: its table's name, and its columns as a JSON object on one line."""
+    streaming = connection.execution_options(stream_results=True, yield_per=_BATCH)
+    for table in TABLES:
+        order = table.own or ", ".join(table.refers)
+        order = f"{order}, epoch" if table.name == "hpo.epochs" else order
+        query = f"SELECT row_to_json(x)::text FROM {table.name} x WHERE {table.of_study} ORDER BY {order}"
+        for row in streaming.execute(text(query), {"s": study_id}).scalars():
+            yield table.name, row
+
+
+def reserve_tokens(connection: Connection, lowest: int, highest: int) -> bool:
+    """Whether shares may keep their tokens here: then none of them is given to another trial any more.
+
+    Checkpoints are found by their token. In a transaction of its own: it keeps agents from claiming.
+    """
+    connection.execute(text("LOCK TABLE hpo.trials IN SHARE ROW EXCLUSIVE MODE"))
+    sequence = connection.execute(text("SELECT pg_get_serial_sequence('hpo.trials', 'token')")).scalar_one()
+    state = connection.execute(text(f"SELECT last_value, is_called FROM {sequence}")).one()
+    if state.last_value + int(state.is_called) > lowest:
+        return False
+    connection.execute(text("SELECT setval(CAST(:q AS regclass), :n)"), {"q": sequence, "n": highest})
+    return True
+
+
+def write_rows(
+    connection: Connection,
+    rows: Iterable[tuple[str, Row]],
+    name: str,
+    token_attribute: str,
+    keep_tokens: bool,
+) -> Ids:
+    """Write a study's rows under new ids and a name; what was running when they were read has ended.
+
+    Raises:
+        RowsUnsoundError: a row is of no known table, or refers to a row that is not there.
+    """
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    now: str = connection.execute(text("SELECT to_json(clock_timestamp()) #>> '{}'")).scalar_one()
+    restored = _Restored(name, token_attribute, keep_tokens, now, {table.name: {} for table in TABLES})
+    for table_name, group in groupby(rows, lambda row: row[0]):
+        table = _BY_NAME.get(table_name)
+        if table is None:
+            raise RowsUnsoundError(f"it holds rows of an unknown table, {table_name}")
+        found = (row for _, row in group)
+        while batch := list(islice(found, _BATCH)):
+            _write_batch(connection, table, batch, restored)
+    return restored.ids
+
+
+@dataclass
+class _Restored:
+    """What the rows of a study become."""
+
+    name: str
+    token_attribute: str
+    keep_tokens: bool
+    now: str
+    ids: Ids
+
+    def row(self, table: KeptTable, row: Row) -> Row | None:
+        """The row as it is written here, its own id apart; None for one that is not."""
+        changed = dict(row)
+        for column, other in table.refers.items():
+            if row[column] is not None:
+                changed[column] = self.ids[other][row[column]]
+        change = _CHANGES.get(table.name)
+        return change(self, changed) if change is not None else changed
+
+    def _named(self, row: Row) -> Row:
+        return row | {"study_name" if "study_name" in row else "name": self.name}
+
+    def _ended(self, row: Row) -> Row:
+        return row | {"ended_at": row["ended_at"] or self.now}
+
+    def _released(self, row: Row) -> Row:
+        return row if row["ended_at"] is not None else row | {"ended_at": self.now, "outcome": "released"}
+
+    def _share(self, row: Row) -> Row:
+        # Under another token lies another trial's checkpoint, or an old one's. Without params an agent takes it
+        # for a trial that never trained, and clears the folder; Optuna still knows what it proposed.
+        begins_again = row["outcome"] is None and not self.keep_tokens
+        return row | {"params": None} if begins_again else row
+
+    def _token(self, row: Row) -> Row | None:
+        if row["key"] != self.token_attribute:
+            return row
+        token = self.ids["hpo.trials"].get(int(row["value_json"]))
+        return row | {"value_json": json.dumps(token)} if token is not None else None
+
+    def _note(self, row: Row) -> Row:
+        match = _KEY_OF_TRIAL.fullmatch(row["key"])
+        trial = self.ids["public.trials"].get(int(match[2])) if match else None
+        return row | {"key": f"{match[1]}{trial}{match[3]}"} if match and trial is not None else row
+
+
+_CHANGES: Mapping[str, Callable[[_Restored, Row], Row | None]] = {
+    "public.studies": _Restored._named,
+    "public.study_system_attributes": _Restored._note,
+    "public.trial_user_attributes": _Restored._token,
+    "hpo.studies": _Restored._named,
+    "hpo.agents": _Restored._ended,
+    "hpo.trials": _Restored._share,
+    "hpo.attempts": _Restored._released,
+}
+
+
+def _write_batch(connection: Connection, table: KeptTable, batch: list[Row], restored: _Restored) -> None:
+    try:
+        rows = [changed for row in batch if (changed := restored.row(table, row)) is not None]
+        if table.own is not None:
+            _give_ids(connection, table.name, table.own, rows, restored)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise RowsUnsoundError(
+            f"a row of {table.name} lacks something, or refers to a row that is not there"
+        ) from exc
+    connection.execute(
+        text(
+            f"INSERT INTO {table.name} SELECT * FROM"
+            f" json_populate_recordset(CAST(NULL AS {table.name}), CAST(:rows AS json))"
+        ),
+        {"rows": json.dumps(rows)},
+    )
+
+
+def _give_ids(connection: Connection, table: str, own: str, rows: list[Row], restored: _Restored) -> None:
+    kept = table == "hpo.trials" and restored.keep_tokens
+    drawn = [row[own] for row in rows] if kept else _draw_ids(connection, table, own, len(rows))
+    for row, new in zip(rows, drawn, strict=True):
+        restored.ids[table][row[own]] = new
+        row[own] = new
+
+
+def _draw_ids(connection: Connection, table: str, own: str, number: int) -> list[int]:
+    query = "SELECT nextval(CAST(pg_get_serial_sequence(:t, :c) AS regclass)) FROM generate_series(1, :n)"
+    return list(connection.execute(text(query), {"t": table, "c": own, "n": number}).scalars())

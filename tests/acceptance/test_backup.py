@@ -1,0 +1,122 @@
+"""A study moves to another server in a file, and goes on there."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.embedded import EmbeddedServer
+from tests.acceptance.service import Service
+
+EPOCHS = 4
+WIDE = ("--workers", 2, "--epochs", EPOCHS, "--pruner", "none")
+
+
+@pytest.fixture
+def elsewhere(open_folder: Path, tmp_path: Path) -> Iterator[Service]:
+    """A service on a server of its own, with the same checkpoints folder."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    with EmbeddedServer.start(open_folder / "home", root_base=open_folder / "root") as server:
+        service = Service(folder, server.url)
+        service.set(HPO_CHECKPOINTS=tmp_path / "checkpoints")
+        try:
+            yield service
+        finally:
+            survivors = service.close()
+    assert survivors == []
+
+
+def as_optuna_sees_it(service: Service) -> list[dict[str, Any]]:
+    """All that Optuna knows of the study's trials; numbers of our own and of the database apart."""
+    trials = []
+    for trial in service.study().get_trials():
+        about = dict(vars(trial))
+        attributes = dict(about.pop("_user_attrs"))
+        assert attributes.pop("hpo_token") > 0
+        del about["_trial_id"]
+        trials.append({**about, "user": attributes})
+    return trials
+
+
+OURS = (
+    "SELECT name, spec, budget, control, agents_seen, created_at FROM hpo.studies",
+    "SELECT ordinal, number, seed, lost, epochs, outcome, value, error, told, created_at, decided_at"
+    " FROM hpo.trials ORDER BY ordinal",
+    "SELECT ordinal, epoch, metrics, seconds, e.created_at FROM hpo.epochs e JOIN hpo.trials USING (token)"
+    " ORDER BY ordinal, epoch",
+    "SELECT ordinal, slot, a.device, a.epochs, a.outcome, a.started_at, tail FROM hpo.attempts a"
+    " JOIN hpo.trials USING (token) LEFT JOIN hpo.attempt_logs USING (attempt_id)"
+    " ORDER BY ordinal, a.started_at",
+)
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["to an empty server", "to a server in use"])
+def test_a_study_goes_on_at_another_server(
+    service: Service, elsewhere: Service, tmp_path: Path, used: bool
+) -> None:
+    file = tmp_path / "study.hpo.gz"
+    if used:
+        # So that every id there is taken: of Optuna's rows and of ours, tokens included.
+        assert elsewhere.launched("Counted", "--trials", 12, study="other").code == 0
+        assert elsewhere.hpo("delete", "--study", "other", "--yes").code == 0
+    service.set(TEST_EPOCH_SECONDS=0.2)
+    agent = service.launch("Counted", "--trials", 6, *WIDE)
+    service.await_epoch(2, trials=3)
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait().code == 130
+    interrupted = service.value("SELECT count(*) FROM hpo.trials WHERE outcome IS NULL AND epochs > 0")
+    assert interrupted > 0
+    made = service.hpo("backup", "--study", "s", "-o", file)
+    assert (made.code, made.err) == (0, "")
+    # The file is all that goes along.
+    restored = elsewhere.hpo("restore", file)
+    assert (restored.code, restored.err) == (0, "")
+    assert "hpo launch --study s" in restored.out
+    assert as_optuna_sees_it(elsewhere) == as_optuna_sees_it(service)
+    for query in OURS:
+        assert elsewhere.rows(query) == service.rows(query)
+    elsewhere.set(TEST_EPOCH_SECONDS=0)
+    assert elsewhere.hpo("launch", "--study", "s", "--trials", 8).code == 0
+    elsewhere.check_books(8, EPOCHS)
+    resumed = elsewhere.value(
+        "SELECT count(*) FROM hpo.attempts WHERE outcome = 'complete' AND resumed_from > 0"
+    )
+    # Checkpoints are found by the tokens, which only an empty server has free.
+    assert resumed == (0 if used else interrupted)
+    assert elsewhere.hpo("restore", file).complaint.startswith("hpo: there is a study 's'")
+
+
+def test_a_running_study_is_written_as_of_one_moment(service: Service, tmp_path: Path) -> None:
+    service.set(TEST_EPOCH_SECONDS=0.05)
+    agent = service.launch("Counted", "--trials", 8, *WIDE)
+    service.await_epoch(3, trials=2)
+    file = tmp_path / "running.gz"
+    assert service.hpo("backup", "--study", "s", "-o", file).code == 0
+    assert agent.alive
+    assert service.hpo("restore", file, "--as", "copy").code == 0
+    copied = "SELECT study_id FROM hpo.studies WHERE name = 'copy'"
+    live = (
+        "SELECT count(*) FROM hpo.attempts JOIN hpo.trials USING (token) WHERE attempts.ended_at IS NULL"
+        f" AND study_id = ({copied})"
+    )
+    assert service.value(live) == 0
+    gaps = (
+        "SELECT t.epochs, count(e.epoch), max(e.epoch) FROM hpo.trials t LEFT JOIN hpo.epochs e USING (token)"
+        f" WHERE study_id = ({copied}) GROUP BY token, t.epochs"
+    )
+    for epochs, recorded, last in service.rows(gaps):
+        assert epochs == recorded == (last or 0)
+    assert agent.wait().code == 0
+    # Both go on, each on its own.
+    assert service.hpo("launch", "--study", "copy").code == 0
+    for name in ("s", "copy"):
+        finished = (
+            "SELECT count(*) FROM hpo.trials JOIN hpo.studies USING (study_id) WHERE name = :n AND told"
+        )
+        assert service.value(finished, n=name) == 8
+        assert len(service.study(name).get_trials()) == 8

@@ -1,0 +1,76 @@
+"""What runs before and beside agents in containers: init, launch --no-run, health; and databases refused."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.acceptance.service import OBJECTIVES, Service
+
+PREPARE = ("launch", "--no-run", "--study", "s", "--objective", f"{OBJECTIVES}:Counted", "--pruner", "none")
+CONTROL = "SELECT control FROM hpo.studies"
+
+
+def test_a_study_is_prepared_and_then_run_by_workers(fresh_service: Service) -> None:
+    service = fresh_service
+    said = service.hpo("init")
+    assert (said.code, said.err) == (0, "")
+    assert "up to date, with 0 studies" in said.out
+    for trials in (1, 2):
+        said = service.hpo(*PREPARE, "--trials", trials)
+        assert (said.code, said.err) == (0, "")
+        assert f"wants {trials} trials" in said.out
+        assert "hpo worker --study s" in said.out
+    assert service.value("SELECT count(*) FROM hpo.agents") == 0
+    # Another preparation, as each `docker compose up` makes one, does not undo what the user said since.
+    assert service.hpo("pause", "--study", "s").code == 0
+    assert service.hpo(*PREPARE).code == 0
+    assert service.value(CONTROL) == "pause"
+    assert service.hpo("resume", "--study", "s").code == 0
+    assert service.hpo("worker", "--study", "s", "--slots", 1).code == 0
+    service.check_books(2, epochs=4)
+
+
+def test_health(service: Service) -> None:
+    service.set(HPO_LEASE_SECONDS=4, TEST_EPOCH_SECONDS=0.2)
+    assert service.hpo(*PREPARE, "--epochs", 200).code == 0
+    nobody = service.hpo("health", "--study", "s")
+    assert nobody.code == 1
+    assert "no agent of study 's' is at work on" in nobody.complaint
+    agent = service.start("worker", "--study", "s", "--slots", 1)
+    service.await_epoch(1)
+    well = service.hpo("health", "--study", "s")
+    assert (well.code, well.err) == (0, "")
+    assert f"process {agent.pid} with 1 slots" in well.out
+    # Alive, but stuck: it renews nothing any more.
+    agent.send_signal(signal.SIGSTOP)
+    silent = "SELECT clock_timestamp() - seen_at > interval '2.1 s' FROM hpo.agents"
+    service.await_(lambda: service.value(silent))
+    stuck = service.hpo("health", "--study", "s")
+    assert stuck.code == 1
+    assert "was last heard of" in stuck.complaint
+    agent.send_signal(signal.SIGCONT)
+    service.await_(lambda: not service.value(silent))
+    assert service.hpo("health", "--study", "s").code == 0
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait().code == 130
+    assert service.hpo("health", "--study", "s").code == 1
+
+
+def test_no_embedded_database_where_it_is_switched_off(service: Service) -> None:
+    del service.environment["HPO_STORAGE"]
+    service.set(HPO_EMBEDDED="off")
+    said = service.hpo(*PREPARE)
+    assert said.code == 2
+    assert "HPO_EMBEDDED=off" in said.complaint
+    assert "set HPO_STORAGE" in said.complaint
+    assert not (service.folder / "home").exists()
+
+
+def test_a_database_of_a_newer_version_is_refused_in_one_line(service: Service) -> None:
+    service.rows("UPDATE hpo.alembic_version SET version_num = '9999'")
+    for command in (("init",), ("worker", "--study", "s")):
+        said = service.hpo(*command)
+        assert said.code == 1
+        assert "migrated by a newer hpo-service" in said.complaint
+        assert "upgrade this installation" in said.complaint
+    assert service.value("SELECT version_num FROM hpo.alembic_version") == "9999"

@@ -1,0 +1,266 @@
+"""A study in real containers: scaled 1 → 4 → 2, a worker killed, PostgreSQL restarted, the books balanced.
+
+    python -m tests.compose.run [--build-option=--network=host …] [--trials 24]
+
+Requirements and what it leaves behind (nothing): README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from tests.acceptance.chaos import AUDIT
+from tests.acceptance.service import Service
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+EPOCHS = 10
+EPOCH_SECONDS = 0.5
+LEASE_SECONDS = 8
+STOP_SECONDS = 10.0
+"""What `docker stop` gives an agent by default, and what it has to do with."""
+
+
+class Compose:
+    """One project of Docker Compose, under a name of its own."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self.project = f"hpo-test-{secrets.token_hex(4)}"
+        self._file = folder / "env"
+        self._file.write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
+        program = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+        self._command = [
+            *program, "--project-directory", str(ROOT), "--project-name", self.project,
+            "--env-file", str(self._file),
+            "-f", str(ROOT / "docker-compose.yml"), "-f", str(Path(__file__).with_name("override.yml")),
+        ]  # fmt: skip
+
+    def __call__(self, *words: object) -> str:
+        """Run a command of compose; returns what it prints."""
+        return run([*self._command, *map(str, words)])
+
+    def scale(self, workers: int) -> None:
+        """So many workers, and no dashboard."""
+        self("up", "-d", "--no-build", "--scale", f"worker={workers}", "--scale", "dashboard=0")
+
+    def containers(self, service: str, everything: bool = False) -> list[str]:
+        """Ids of the containers of a service that run, or of all."""
+        labels = [
+            f"label=com.docker.compose.{k}={v}" for k, v in (("project", self.project), ("service", service))
+        ]
+        filters = [word for label in labels for word in ("--filter", label)]
+        return run(["docker", "ps", "--quiet", *(["--all"] if everything else []), *filters]).split()
+
+    def leftovers(self) -> list[str]:
+        """Containers, volumes and networks of the project."""
+        label = ["--filter", f"label=com.docker.compose.project={self.project}", "--quiet"]
+        return [
+            *run(["docker", "ps", "--all", *label]).split(),
+            *run(["docker", "volume", "ls", *label]).split(),
+            *run(["docker", "network", "ls", *label]).split(),
+        ]
+
+
+def run(command: Sequence[str]) -> str:
+    """What a command prints; when it fails, what it said."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def inspect(container: str, form: str) -> str:
+    return run(["docker", "inspect", "--format", form, container]).strip()
+
+
+@dataclass
+class Scenario:
+    """What is done to the study, step by step."""
+
+    compose: Compose
+    password: str
+    folder: Path
+    trials: int
+
+    def __call__(self) -> None:
+        self.say("one command starts it")
+        self.compose.scale(1)
+        service = self.service()
+        service.rows(AUDIT)
+        service.await_epoch(1)
+        (first,) = self.compose.containers("worker")
+        self.say(f"the user in the containers: {run(['docker', 'exec', first, 'id']).strip()}")
+        self.say(f"hpo health: {run(['docker', 'exec', first, 'hpo', 'health']).strip()}")
+
+        self.say("1 -> 4 workers")
+        self.compose.scale(4)
+        service.await_(lambda: len(self.hosts(service)) == 4, 120)
+        self.say(f"four agents at work: {', '.join(sorted(self.hosts(service)))}")
+
+        # One with a checkpoint, to show that it is used.
+        (victim,) = service.await_(
+            lambda: service.rows(
+                "SELECT host FROM hpo.attempts WHERE ended_at IS NULL AND epochs BETWEEN 2 AND :e LIMIT 1",
+                e=EPOCHS // 2,
+            )
+        )
+        victim = victim.host
+        self.say(f"docker kill {victim}")
+        run(["docker", "kill", victim])
+        lost = "SELECT count(*) FROM hpo.attempts WHERE outcome = 'lost' AND host = :h"
+        service.await_(lambda: service.value(lost, h=victim) == 1, 60)
+        resumed = (
+            "SELECT count(*) FROM hpo.attempts a JOIN hpo.attempts b USING (token) WHERE a.host = :h"
+            " AND a.outcome = 'lost' AND b.host <> a.host AND b.resumed_from > 0"
+        )
+        service.await_(lambda: service.value(resumed, h=victim) == 1, 60)
+        self.say("its trial was lost, and resumed from its checkpoint by another")
+
+        self.say("restart PostgreSQL")
+        before = service.value("SELECT count(*) FROM hpo.epochs")
+        self.compose("restart", "postgres")
+        service = self.service()
+        service.await_(lambda: service.value("SELECT count(*) FROM hpo.epochs") > before + 3, 60)
+        assert service.value("SELECT count(*) FROM hpo.attempts WHERE outcome = 'lost'") == 1
+
+        self.say("-> 2 workers")
+        there = set(self.compose.containers("worker"))
+        began = time.monotonic()
+        self.compose.scale(2)
+        seconds = time.monotonic() - began
+        left = set(self.compose.containers("worker"))
+        assert len(left) == 2, left
+        # Compose may have started the killed one again, whose first agent had no last word.
+        gone = {container[:12] for container in there - left} - {victim}
+        ended = "SELECT count(*) FROM hpo.agents WHERE host = ANY(:h) AND ended_at IS NULL"
+        assert service.value(ended, h=list(gone)) == 0, "an agent was stopped without its last word"
+        self.say(f"{len(gone)} agents gave their trials back and left; compose took {seconds:.1f} s")
+
+        stopped = next(container for container in left if container[:12] != victim)
+        began = time.monotonic()
+        run(["docker", "stop", "--time", str(int(STOP_SECONDS)), stopped])
+        seconds = time.monotonic() - began
+        code = inspect(stopped, "{{.State.ExitCode}}")
+        assert code == "130", f"docker stop ended an agent with {code}"
+        assert service.value(ended, h=[stopped[:12]]) == 0
+        self.say(f"docker stop: {seconds:.1f} s, exit code {code}")
+        self.compose.scale(2)
+
+        watched = self.compose.containers("worker")[0]
+        service.await_(lambda: inspect(watched, "{{.State.Health.Status}}") != "starting", 90)
+        self.say(f"health as Docker sees it: {inspect(watched, '{{.State.Health.Status}}')}")
+        assert inspect(watched, "{{.State.Health.Status}}") == "healthy"
+
+        service.await_(lambda: not self.compose.containers("worker"), 600)
+        self.say(self.compose("run", "--rm", "-T", "hpo", "status"))
+        service.check_books(self.trials, EPOCHS, study="compose")
+        twice = service.rows("SELECT trial_id FROM audit_tells GROUP BY trial_id HAVING count(*) > 1")
+        assert twice == [], "a trial was told twice"
+        told = service.value("SELECT count(*) FROM audit_tells")
+        outcomes = service.rows(
+            "SELECT outcome, count(*) AS n FROM hpo.attempts GROUP BY outcome ORDER BY outcome"
+        )
+        attempts = ", ".join(f"{row.n} {row.outcome}" for row in outcomes)
+        hosts = service.value("SELECT count(DISTINCT host) FROM hpo.attempts")
+        self.say(
+            f"the books balance: {self.trials} trials, {told} told to Optuna, each once; attempts: {attempts};"
+            f" on {hosts} containers; {service.value('SELECT count(*) FROM hpo.epochs')} epochs, each once"
+        )
+        self.say(self.compose("run", "--rm", "-T", "hpo", "export"))
+        self.say(self.compose("run", "--rm", "-T", "retrain"))
+        results = self.compose(
+            "run", "--rm", "-T", "--entrypoint", "ls", "hpo", "/var/lib/hpo/results/compose"
+        )
+        assert "metrics.json" in results, results
+
+    def hosts(self, service: Service) -> set[str]:
+        """Where trials are being trained."""
+        rows = service.rows(
+            "SELECT DISTINCT host FROM hpo.attempts WHERE ended_at IS NULL AND pid IS NOT NULL"
+        )
+        return {row.host for row in rows}
+
+    def service(self) -> Service:
+        """The study's books, by the address that PostgreSQL has at the moment."""
+        (container,) = self.compose.containers("postgres")
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        address = until(lambda: inspect(container, form), 30)
+        url = f"postgresql+psycopg2://optuna:{quote(self.password, safe='')}@{address}/hpo"
+        return Service(self.folder, url)
+
+    def say(self, what: str) -> None:
+        print(f"[{time.strftime('%H:%M:%S')}] {what}", flush=True)
+
+
+def until(condition: Callable[[], T], seconds: float) -> T:
+    """The first true value of `condition`."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.1)
+    return value
+
+
+@contextmanager
+def project(folder: Path, settings: dict[str, str]) -> Iterator[Compose]:
+    """A project that leaves nothing behind, whatever happens in it."""
+    compose = Compose(folder, settings)
+    try:
+        yield compose
+    except BaseException:
+        print(compose("logs", "--no-color", "--tail=40"), file=sys.stderr)
+        raise
+    finally:
+        compose("--profile", "tools", "--profile", "retrain", "down", "--volumes", "--timeout", "30")
+        assert compose.leftovers() == [], compose.leftovers()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--build-option", action="append", default=[], help="passed on to docker build")
+    parser.add_argument("--postgres", default="17", help="tag of the image postgres")
+    arguments = parser.parse_args()
+    # Such as would break a URL, a shell and an interpolation.
+    password = "p@ss: w/rd%25#" + secrets.token_hex(8)
+    os.environ["DOCKER_BUILDKIT"] = "1"
+    began = time.monotonic()
+    print(run(["docker", "build", *arguments.build_option, "--tag", "hpo-service:test", str(ROOT)]), end="")
+    print(f"built in {time.monotonic() - began:.0f} s", flush=True)
+    settings = {
+        "POSTGRES_PASSWORD": password,
+        "DASHBOARD_PASSWORD": "unused",
+        "POSTGRES_TAG": arguments.postgres,
+        "HPO_TAG": "test",
+        "STUDY": "compose",
+        "OBJECTIVE": "objectives_for_tests.py:Counted",
+        "TRIALS": str(arguments.trials),
+        "LAUNCH_OPTIONS": f"--epochs {EPOCHS} --pruner none",
+        "CODE_DIR": str(ROOT / "tests" / "acceptance"),
+        "LEASE_SECONDS": str(LEASE_SECONDS),
+        "TEST_EPOCH_SECONDS": str(EPOCH_SECONDS),
+        "SEEDS": "2",
+    }
+    with tempfile.TemporaryDirectory() as folder, project(Path(folder), settings) as compose:
+        Scenario(compose, password, Path(folder), arguments.trials)()
+    print("nothing is left of it but the image hpo-service:test")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Backups: every table is in them, every value comes back, and what is no backup is refused."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from hpo.backup import read_backup, write_backup
+from hpo.errors import BackupFileError, FileNotWritableError, HpoError, StudyConflictError, UnknownStudyError
+from storage.engine import Database
+from storage.study_rows import TABLES
+from tests.integration.rows import StudyRows
+
+CURIOUS = 'a "quoted" \\ line\nanother – with ünïcode \t and a {brace}'
+
+
+@pytest.fixture
+def file(database: Database, tmp_path: Path) -> Path:
+    """A backup of a study of two trials."""
+    study = StudyRows(database, "demo")
+    agent = study.agent()
+    token = study.trial("complete", 0.75, completed=1, error=CURIOUS)
+    study.epoch(token, study.attempt(token, agent, ended=1.0), 1, {"loss": "NaN", "val_accuracy": 0.1 + 0.2})
+    study.attempt(study.trial(), agent)
+    optuna_trial = study.study.ask()
+    optuna_trial.report(math.nan, 1)
+    optuna_trial.report(math.inf, 2)
+    optuna_trial.set_user_attr("note", CURIOUS)
+    study.study.tell(optuna_trial, 1e-300)
+    database.optuna.set_study_system_attr(
+        study.study_id, f"dashboard:{optuna_trial._trial_id}:note_str:0", "a note"
+    )
+    database.transaction(lambda c: c.execute(text("UPDATE hpo.trials SET trial_id = NULL")))
+    path = tmp_path / "demo.gz"
+    made = write_backup(database, "demo", path)
+    assert (made.study, made.trials) == ("demo", 2)
+    assert list(tmp_path.iterdir()) == [path]
+    return path
+
+
+def test_every_table_is_kept(database: Database) -> None:
+    query = (
+        "SELECT table_schema || '.' || table_name FROM information_schema.tables"
+        " WHERE table_schema IN ('public', 'hpo') AND table_name NOT IN ('alembic_version', 'version_info')"
+    )
+    found = database.transaction(lambda c: set(c.execute(text(query)).scalars()))
+    assert {table.name for table in TABLES} == found
+
+
+def test_values_come_back(database: Database, file: Path) -> None:
+    assert read_backup(database, file, "again").trials == 2
+    import optuna
+
+    (first,) = optuna.load_study(study_name="again", storage=database.optuna).get_trials()
+    assert math.isnan(first.intermediate_values[1])
+    assert first.intermediate_values[2] == math.inf
+    assert (first.value, first.user_attrs["note"]) == (1e-300, CURIOUS)
+    query = (
+        "SELECT metrics, error, decided_at FROM hpo.epochs JOIN hpo.trials USING (token) JOIN hpo.studies"
+        " USING (study_id) ORDER BY name"
+    )
+    again, demo = database.transaction(lambda c: c.execute(text(query)).all())
+    assert again == demo
+    assert again.metrics == {"loss": "NaN", "val_accuracy": 0.1 + 0.2}
+    # optuna-dashboard finds the note of a trial by Optuna's id of it.
+    study_id = database.optuna.get_study_id_from_name("again")
+    assert database.optuna.get_study_system_attrs(study_id) == {
+        f"dashboard:{first._trial_id}:note_str:0": "a note"
+    }
+    ended = database.transaction(
+        lambda c: c.execute(text("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")).scalars().all()
+    )
+    assert ended == [None, None, None, "released"]
+
+
+def test_a_name_that_is_taken(database: Database, file: Path) -> None:
+    with pytest.raises(StudyConflictError, match=r"there is a study 'demo' .* --as, or hpo delete"):
+        read_backup(database, file)
+    database.optuna.create_new_study(database.optuna.get_study_directions(1), "plain")
+    with pytest.raises(StudyConflictError, match="plain"):
+        read_backup(database, file, "plain")
+
+
+def cut(lines: list[str]) -> list[str]:
+    return lines[:-1]
+
+
+def without_a_row(lines: list[str]) -> list[str]:
+    return [line for line in lines if '"hpo.epochs"' not in line]
+
+
+def unknown_table(lines: list[str]) -> list[str]:
+    return [*lines[:-1], json.dumps({"table": "public.passwords", "row": {}}), lines[-1]]
+
+
+def orphans(lines: list[str]) -> list[str]:
+    return [line for line in lines if '"hpo.agents"' not in line]
+
+
+def a_number(lines: list[str]) -> list[str]:
+    return [lines[0], "42"]
+
+
+def words_for_numbers(lines: list[str]) -> list[str]:
+    return [line.replace('"budget":10', '"budget":"ten"') for line in lines]
+
+
+def headless(lines: list[str]) -> list[str]:
+    return lines[1:]
+
+
+def of_the_future(lines: list[str]) -> list[str]:
+    return [lines[0].replace('"format": 1', '"format": 2'), *lines[1:]]
+
+
+def of_other_tables(lines: list[str]) -> list[str]:
+    return [lines[0].replace('"hpo": "0', '"hpo": "9'), *lines[1:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (cut, "cut off"),
+        (without_a_row, "other rows"),
+        (unknown_table, "unknown table, public.passwords"),
+        (orphans, "refers to a row that is not there"),
+        (a_number, "no whole backup"),
+        (words_for_numbers, "not of its column's type"),
+        (headless, "does not begin as a backup"),
+        (of_the_future, "format 2.*newer"),
+        (of_other_tables, "was written from tables .*empty database"),
+    ],
+)
+def test_what_is_no_sound_backup_changes_nothing(
+    database: Database, file: Path, change: Callable[[list[str]], list[str]], words: str
+) -> None:
+    with gzip.open(file, "rt") as old:
+        lines = old.read().splitlines()
+    assert change(lines) != lines
+    with gzip.open(file, "wt") as new:
+        new.write("\n".join([*change(lines), ""]))
+    with pytest.raises(BackupFileError, match=words):
+        read_backup(database, file, "again")
+    for name in ("public.studies", "hpo.studies"):
+        query = text(f"SELECT count(*) FROM {name}")
+        assert database.transaction(lambda c, q=query: c.execute(q).scalar_one()) == 1
+
+
+def test_files_that_are_no_backup(database: Database, tmp_path: Path, file: Path) -> None:
+    with pytest.raises(BackupFileError, match="there is no file"):
+        read_backup(database, tmp_path / "none")
+    plain = tmp_path / "plain"
+    plain.write_text("{}")
+    with pytest.raises(BackupFileError, match="no whole backup"):
+        read_backup(database, plain)
+    plain.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(BackupFileError, match="no whole backup"):
+        read_backup(database, plain, "again")
+
+
+def test_what_cannot_be_written(database: Database, file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownStudyError):
+        write_backup(database, "none", tmp_path / "none.gz")
+    before = file.read_bytes()
+    with pytest.raises(FileNotWritableError):
+        write_backup(database, "demo", file / "below a file.gz")
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_many_rows_go_in_batches(database: Database, tmp_path: Path) -> None:
+    study = StudyRows(database, "many", budget=2500)
+    query = (
+        "INSERT INTO hpo.trials (study_id, ordinal, seed, outcome) SELECT :s, n, n, 'pruned'"
+        " FROM generate_series(0, 2499) n"
+    )
+    database.transaction(lambda c: c.execute(text(query), {"s": study.study_id}))
+    write_backup(database, "many", tmp_path / "many.gz")
+    assert read_backup(database, tmp_path / "many.gz", "copy").trials == 2500
+    counted = "SELECT count(*), count(DISTINCT token) FROM hpo.trials"
+    assert database.transaction(lambda c: c.execute(text(counted)).one()) == (5000, 5000)
+
+
+def test_every_refusal_is_one_line(database: Database, file: Path) -> None:
+    with pytest.raises(HpoError) as refused:
+        read_backup(database, file)
+    assert "\n" not in str(refused.value)
