@@ -1,0 +1,170 @@
+"""Pictures of trials, drawn when somebody looks: learning curves, and a retrained trial's confusion matrix."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+from optuna.artifacts.exceptions import ArtifactNotFound
+from sqlalchemy import Connection, text
+
+from hpo.classification import pooled
+from hpo.errors import UnknownStudyError
+from hpo.report.charts import BLUE, GREY, Axis, Chart, Matrix, Series
+from hpo.report.document import Figure
+from hpo.report.final_sections import MOST_CLASSES
+from hpo.report.png_charts import draw_png
+from hpo.report.search_sections import epoch_axis
+from hpo.study import find_study
+from storage.leases import read_metrics
+from storage.retrains import retrains_of
+
+if TYPE_CHECKING:
+    from storage.engine import Database
+
+MOST_PANELS = 6
+"""Metrics whose curves are drawn, the objective's own first."""
+
+
+class Picture(Enum):
+    """A kind of picture; its value ends the artifact's id."""
+
+    CURVES = 1
+    CONFUSION = 2
+
+    @property
+    def file_name(self) -> str:
+        """What the dashboard calls it."""
+        return {Picture.CURVES: "learning_curves.png", Picture.CONFUSION: "confusion_matrix.png"}[self]
+
+
+def artifact_id(trial_id: int, picture: Picture) -> str:
+    """The id of a picture: the dashboard allows hexadecimal digits and dashes."""
+    return f"{trial_id:x}-{picture.value:x}"
+
+
+class PictureStore:
+    """An artifact store of Optuna's protocol that draws what it is asked for and keeps nothing."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def pictures_of(self, study: str) -> dict[int, Sequence[Picture]]:
+        """The trials of a study, by number, that have more pictures than their curves."""
+        try:
+            study_id = find_study(self._database, study).study_id
+        except UnknownStudyError:
+            # Somebody's own, made with plain Optuna.
+            return {}
+        confusions = self._database.transaction(lambda c: _confusions(c, study_id))
+        return dict.fromkeys(confusions, (Picture.CONFUSION,))
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The picture as a PNG file.
+
+        Raises:
+            ArtifactNotFound: there is none of that id.
+        """
+        trial, _, kind = artifact_id.partition("-")
+        try:
+            trial_id, picture = int(trial, 16), Picture(int(kind, 16))
+        except ValueError:
+            _not_found(artifact_id)
+        draw = {Picture.CURVES: _curves, Picture.CONFUSION: _confusion}[picture]
+        figure = self._database.transaction(lambda c: draw(c, trial_id))
+        if figure is None:
+            _not_found(artifact_id)
+        return io.BytesIO(draw_png(figure))
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> NoReturn:
+        """Part of the protocol; files cannot be added."""
+        raise NotImplementedError("the dashboard of hpo keeps no files")
+
+    def remove(self, artifact_id: str) -> None:
+        """Nothing to do: the pictures of a study go with it."""
+
+
+def _not_found(artifact_id: str) -> NoReturn:
+    raise ArtifactNotFound(f"there is no picture {artifact_id}")
+
+
+def _curves(connection: Connection, trial_id: int) -> Figure | None:
+    """Every metric of a trial over its epochs, beside those of the best trial."""
+    trial = connection.execute(
+        text(
+            "SELECT t.token, t.number, t.study_id, s.spec FROM hpo.trials t JOIN hpo.studies s USING (study_id)"
+            " WHERE t.trial_id = :t"
+        ),
+        {"t": trial_id},
+    ).one_or_none()
+    if trial is None:
+        return None
+    own = _epochs(connection, trial.token)
+    if not own:
+        return None
+    order = "ASC" if trial.spec["direction"] == "minimize" else "DESC"
+    best = connection.execute(
+        text(
+            "SELECT token, number FROM hpo.trials WHERE study_id = :s AND outcome = 'complete'"
+            f" AND value IS NOT NULL ORDER BY value {order}, number LIMIT 1"
+        ),
+        {"s": trial.study_id},
+    ).one_or_none()
+    other = _epochs(connection, best.token) if best is not None and best.token != trial.token else {}
+    metric, last = trial.spec["metric"], max([*own, *other])
+    names = [metric, *(name for name in own[max(own)] if name != metric and name != "images_per_second")]
+    panels = []
+    for name in names[:MOST_PANELS]:
+        series = [_series(f"best trial ({best.number})", other, name, GREY)] if other and best else []
+        series.append(_series(f"trial {trial.number}", own, name, BLUE))
+        panels.append(Chart(name, epoch_axis(last), Axis(), series))
+    return Figure("curves", "", panels)
+
+
+def _series(label: str, epochs: Mapping[int, Mapping[str, float]], name: str, colour: str) -> Series:
+    return Series(
+        label,
+        [float(epoch) for epoch in epochs],
+        [metrics.get(name) for metrics in epochs.values()],
+        "line and points" if colour == BLUE else "dashed",
+        colour,
+    )
+
+
+def _epochs(connection: Connection, token: int) -> dict[int, dict[str, float]]:
+    rows = connection.execute(
+        text("SELECT epoch, metrics FROM hpo.epochs WHERE token = :t ORDER BY epoch"), {"t": token}
+    )
+    return {row.epoch: read_metrics(row.metrics) for row in rows}
+
+
+def _confusion(connection: Connection, trial_id: int) -> Figure | None:
+    """Test images by true and predicted class, all seeds of the trial's latest retrain together."""
+    trial = connection.execute(
+        text("SELECT number, study_id FROM hpo.trials WHERE trial_id = :t"), {"t": trial_id}
+    ).one_or_none()
+    if trial is None:
+        return None
+    runs = _confusions(connection, trial.study_id).get(trial.number)
+    if runs is None:
+        return None
+    counts = pooled([run["confusion"] for run in runs])
+    names = [str(name) for name in runs[0].get("classes") or range(len(counts))]
+    shades = [[cell / max(1, sum(row)) for cell in row] for row in counts]
+    texts = [[str(cell) if cell else "" for cell in row] for row in counts]
+    title = f"test images, trial {trial.number} retrained, n = {len(runs)}"
+    matrix = Matrix(title, names, names, shades, texts, Axis("predicted"), Axis("true"))
+    return Figure("confusion", "", [matrix], height=520)
+
+
+def _confusions(connection: Connection, study_id: int) -> dict[int, list[Mapping[str, Any]]]:
+    """The final runs of each trial that was retrained and whose confusion matrix can be read, by its number."""
+    found = {}
+    for retrain in retrains_of(connection, study_id):
+        runs, number = (retrain.metrics or {}).get("runs") or [], retrain.config.get("trial")
+        if number is not None and runs and all(run.get("confusion") for run in runs):
+            if len(runs[0]["confusion"]) <= MOST_CLASSES:
+                found[int(number)] = list(runs)
+    return found
