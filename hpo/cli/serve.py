@@ -17,7 +17,7 @@ from hpo.cli.options import option
     show_default=True,
     help="Port to listen at; 0 for any that is free.",
 )
-@option("--allow-changes", is_flag=True, help="Let notes be written and studies be renamed and deleted.")
+@option("--allow-changes", is_flag=True, help="Let notes be written and studies be deleted.")
 @options.storage_option
 def dashboard(host: str, port: int, allow_changes: bool, storage: str | None) -> None:
     """Show studies in a browser, with curves, confusion matrices and reports.
@@ -28,8 +28,10 @@ def dashboard(host: str, port: int, allow_changes: bool, storage: str | None) ->
     """
     from hpo.dashboard.server import DashboardRequest, DashboardServer
 
+    found = options.settings(storage)
+    folders = (found.checkpoints, found.home / "logs")
     with options.opened(storage) as database:
-        server = DashboardServer(database, DashboardRequest(host, port, allow_changes))
+        server = DashboardServer(database, DashboardRequest(host, port, allow_changes, folders))
         try:
             kind = "changes are allowed" if allow_changes else "read-only"
             click.echo(f"dashboard: {server.url} ({kind}); Ctrl-C ends it")

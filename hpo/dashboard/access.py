@@ -10,6 +10,7 @@ import binascii
 import hmac
 import ipaddress
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +22,13 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 HEALTH = "/healthz"
 """Answers without a password, and says nothing of any study: for health checks."""
 USER = "hpo"
+
+CHANGES = (("PUT", re.compile(r"/api/studies/\d+(/\d+)?/note")), ("DELETE", re.compile(r"/api/studies/\d+")))
+"""What can be changed where changes are allowed: notes are written, studies are deleted.
+
+Of the rest, renaming makes a copy that the service does not know and deletes the study, and telling a
+trial or creating one takes it from the agents. Files have no place to be kept.
+"""
 
 _HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
@@ -58,8 +66,10 @@ class SecurityHeaders:
             added = [pair for pair in (*_HEADERS, _POLICY) if pair[0].lower() not in given]
             return start_response(status, kept + added, *rest)
 
+        # The dashboard fails without it.
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")
         if environ.get("PATH_INFO") == HEALTH:
-            return _answer(start, "200 OK", "text/plain; charset=utf-8", b"ok\n")
+            return _answer(environ, start, "200 OK", "text/plain; charset=utf-8", b"ok\n")
         return self._inner(environ, start)
 
 
@@ -68,7 +78,8 @@ class Password:
 
     def __init__(self, inner: WSGIApplication, password: str) -> None:
         self._inner = inner
-        self._wanted = f"{USER}:{password}".encode()
+        # Bytes that are no UTF-8 come from the environment in the guise of surrogates.
+        self._wanted = f"{USER}:{password}".encode(errors="surrogateescape")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         kind, _, encoded = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
@@ -79,10 +90,11 @@ class Password:
         if hmac.compare_digest(given, self._wanted):
             return self._inner(environ, start_response)
         return _answer(
+            environ,
             start_response,
             "401 Unauthorized",
             "text/plain; charset=utf-8",
-            f"the user is {USER}, and the password is what HPO_DASHBOARD_PASSWORD says\n".encode(),
+            f"the user is {USER}; the password was chosen by who started the dashboard\n".encode(),
             ("WWW-Authenticate", 'Basic realm="hpo dashboard", charset="UTF-8"'),
         )
 
@@ -100,7 +112,7 @@ class KnownHosts:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if is_loopback(urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname or ""):
             return self._inner(environ, start_response)
-        return _refused(start_response, "this dashboard is for its own machine: ask for 127.0.0.1")
+        return _refused(environ, start_response, "this dashboard is for its own machine: ask for 127.0.0.1")
 
 
 class ReadOnly:
@@ -112,31 +124,48 @@ class ReadOnly:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] in READING:
             return self._inner(environ, start_response)
-        return _refused(start_response, "the dashboard is read-only: start it with --allow-changes")
+        return _refused(environ, start_response, "the dashboard is read-only: start it with --allow-changes")
 
 
-class OwnPagesOnly:
-    """Lets nothing be changed from pages of others, with whose requests browsers send the password too."""
+class FewChanges:
+    """Hands on what changes nothing, and the few changes that leave a study whole.
+
+    None from pages of others, with whose requests browsers send the password too.
+    """
 
     def __init__(self, inner: WSGIApplication) -> None:
         self._inner = inner
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        origin = environ.get("HTTP_ORIGIN")
-        foreign = origin is not None and urlsplit(origin).netloc != environ.get("HTTP_HOST")
-        if environ["REQUEST_METHOD"] not in READING and foreign:
-            return _refused(start_response, "changes are made from the dashboard's own pages")
+        method, path, origin = (
+            environ["REQUEST_METHOD"],
+            environ.get("PATH_INFO", ""),
+            environ.get("HTTP_ORIGIN"),
+        )
+        if method in READING:
+            return self._inner(environ, start_response)
+        if origin is not None and urlsplit(origin).netloc != environ.get("HTTP_HOST"):
+            return _refused(environ, start_response, "changes are made from the dashboard's own pages")
+        if not any(method == verb and place.fullmatch(path) for verb, place in CHANGES):
+            return _refused(
+                environ, start_response, "the dashboard writes notes and deletes studies; all else is for hpo"
+            )
         return self._inner(environ, start_response)
 
 
-def _refused(start_response: StartResponse, reason: str) -> Iterable[bytes]:
+def _refused(environ: WSGIEnvironment, start_response: StartResponse, reason: str) -> Iterable[bytes]:
     # As the dashboard's own refusals, whose reason its pages show.
     body = json.dumps({"reason": reason}).encode()
-    return _answer(start_response, "403 Forbidden", "application/json", body)
+    return _answer(environ, start_response, "403 Forbidden", "application/json", body)
 
 
 def _answer(
-    start_response: Callable[..., object], status: str, kind: str, body: bytes, *more: tuple[str, str]
+    environ: WSGIEnvironment,
+    start_response: Callable[..., object],
+    status: str,
+    kind: str,
+    body: bytes,
+    *more: tuple[str, str],
 ) -> Iterable[bytes]:
     start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body))), *more])
-    return [body]
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from optuna.artifacts.exceptions import ArtifactNotFound
+from bottle import HTTPError
 from sqlalchemy import Connection, text
 
 from hpo.classification import pooled
-from hpo.errors import UnknownStudyError
+from hpo.dashboard.own_studies import read_confusions
 from hpo.report.charts import BLUE, GREY, Axis, Chart, Matrix, Series
 from hpo.report.document import Figure
-from hpo.report.final_sections import MOST_CLASSES
 from hpo.report.png_charts import draw_png
 from hpo.report.search_sections import epoch_axis
-from hpo.study import find_study
 from storage.leases import read_metrics
-from storage.retrains import retrains_of
 
 if TYPE_CHECKING:
     from storage.engine import Database
@@ -48,24 +46,16 @@ def artifact_id(trial_id: int, picture: Picture) -> str:
 class PictureStore:
     """An artifact store of Optuna's protocol that draws what it is asked for and keeps nothing."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, drawing: threading.Lock) -> None:
+        """`drawing` is held while a picture is drawn: matplotlib's settings belong to the whole process."""
         self._database = database
-
-    def pictures_of(self, study: str) -> dict[int, Sequence[Picture]]:
-        """The trials of a study, by number, that have more pictures than their curves."""
-        try:
-            study_id = find_study(self._database, study).study_id
-        except UnknownStudyError:
-            # Somebody's own, made with plain Optuna.
-            return {}
-        confusions = self._database.transaction(lambda c: _confusions(c, study_id))
-        return dict.fromkeys(confusions, (Picture.CONFUSION,))
+        self._drawing = drawing
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """The picture as a PNG file.
 
         Raises:
-            ArtifactNotFound: there is none of that id.
+            HTTPError: there is none of that id; Optuna's `ArtifactNotFound` would count as a bug there.
         """
         trial, _, kind = artifact_id.partition("-")
         try:
@@ -76,7 +66,8 @@ class PictureStore:
         figure = self._database.transaction(lambda c: draw(c, trial_id))
         if figure is None:
             _not_found(artifact_id)
-        return io.BytesIO(draw_png(figure))
+        with self._drawing:
+            return io.BytesIO(draw_png(figure))
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> NoReturn:
         """Part of the protocol; files cannot be added."""
@@ -87,7 +78,7 @@ class PictureStore:
 
 
 def _not_found(artifact_id: str) -> NoReturn:
-    raise ArtifactNotFound(f"there is no picture {artifact_id}")
+    raise HTTPError(404, f"there is no picture {artifact_id}")
 
 
 def _curves(connection: Connection, trial_id: int) -> Figure | None:
@@ -147,24 +138,14 @@ def _confusion(connection: Connection, trial_id: int) -> Figure | None:
     ).one_or_none()
     if trial is None:
         return None
-    runs = _confusions(connection, trial.study_id).get(trial.number)
-    if runs is None:
+    found = read_confusions(connection, trial.study_id).get(trial.number)
+    if found is None:
         return None
-    counts = pooled([run["confusion"] for run in runs])
-    names = [str(name) for name in runs[0].get("classes") or range(len(counts))]
+    counts = pooled(found["matrices"])
+    names = [str(name) for name in found["classes"] or range(len(counts))]
     shades = [[cell / max(1, sum(row)) for cell in row] for row in counts]
     texts = [[str(cell) if cell else "" for cell in row] for row in counts]
-    title = f"test images, trial {trial.number} retrained, n = {len(runs)}"
+    seeds = len(found["matrices"])
+    title = f"test images, trial {trial.number} retrained from {seeds} seed{'' if seeds == 1 else 's'}"
     matrix = Matrix(title, names, names, shades, texts, Axis("predicted"), Axis("true"))
     return Figure("confusion", "", [matrix], height=520)
-
-
-def _confusions(connection: Connection, study_id: int) -> dict[int, list[Mapping[str, Any]]]:
-    """The final runs of each trial that was retrained and whose confusion matrix can be read, by its number."""
-    found = {}
-    for retrain in retrains_of(connection, study_id):
-        runs, number = (retrain.metrics or {}).get("runs") or [], retrain.config.get("trial")
-        if number is not None and runs and all(run.get("confusion") for run in runs):
-            if len(runs[0]["confusion"]) <= MOST_CLASSES:
-                found[int(number)] = list(runs)
-    return found

@@ -32,12 +32,12 @@ _POLICY = (
 class Reports:
     """WSGI middleware: answers for reports, hands everything else on."""
 
-    def __init__(self, inner: WSGIApplication, database: Database) -> None:
+    def __init__(self, inner: WSGIApplication, database: Database, drawing: threading.Lock) -> None:
+        """`drawing` is held while a report is made: matplotlib's settings belong to the whole process."""
         self._inner = inner
         self._database = database
         self._made: dict[str, tuple[float, Mapping[str, bytes]]] = {}
-        # One at a time: making two at once would take as long, and twice the memory.
-        self._making = threading.Lock()
+        self._drawing = drawing
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         # As WSGI hands paths on: UTF-8 bytes in the guise of Latin-1.
@@ -48,16 +48,15 @@ class Reports:
         try:
             content = self._files(study).get(file or "report.html")
         except UnknownStudyError as error:
-            return self._answer(start_response, "404 Not Found", "text/plain", f"{error}\n".encode())
+            return _answer(environ, start_response, "404 Not Found", "text/plain", f"{error}\n".encode())
         if content is None:
-            return self._answer(
-                start_response, "404 Not Found", "text/plain", b"the report has no such file\n"
-            )
+            no_file = b"the report has no such file\n"
+            return _answer(environ, start_response, "404 Not Found", "text/plain", no_file)
         kind = mimetypes.guess_type(file or "report.html")[0] or "text/plain"
-        return self._answer(start_response, "200 OK", kind, content)
+        return _answer(environ, start_response, "200 OK", kind, content)
 
     def _files(self, study: str) -> Mapping[str, bytes]:
-        with self._making:
+        with self._drawing:
             made, files = self._made.get(study, (-KEPT_SECONDS, {}))
             if time.monotonic() - made < KEPT_SECONDS:
                 return files
@@ -67,15 +66,18 @@ class Reports:
                 del self._made[min(self._made, key=lambda name: self._made[name][0])]
             return files
 
-    def _answer(self, start_response: StartResponse, status: str, kind: str, body: bytes) -> Iterable[bytes]:
-        charset = "; charset=utf-8" if kind.startswith("text/") else ""
-        start_response(
-            status,
-            [
-                ("Content-Type", kind + charset),
-                ("Content-Length", str(len(body))),
-                ("Content-Security-Policy", _POLICY),
-                ("Cache-Control", "no-store"),
-            ],
-        )
-        return [body]
+
+def _answer(
+    environ: WSGIEnvironment, start_response: StartResponse, status: str, kind: str, body: bytes
+) -> Iterable[bytes]:
+    charset = "; charset=utf-8" if kind.startswith("text/") else ""
+    start_response(
+        status,
+        [
+            ("Content-Type", kind + charset),
+            ("Content-Length", str(len(body))),
+            ("Content-Security-Policy", _POLICY),
+            ("Cache-Control", "no-store"),
+        ],
+    )
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

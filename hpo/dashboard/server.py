@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.dashboard.access import KnownHosts, OwnPagesOnly, Password, ReadOnly, SecurityHeaders, is_loopback
+from hpo.dashboard.access import FewChanges, KnownHosts, Password, ReadOnly, SecurityHeaders, is_loopback
+from hpo.dashboard.own_studies import OwnStudies
 from hpo.dashboard.pictures import PictureStore
 from hpo.dashboard.reports import Reports
 from hpo.dashboard.shown_storage import ShownStorage
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 THREADS = 8
 """Requests answered at the same time."""
+CLOSING_SECONDS = 1
+"""How long answers that are being made are waited for in the end."""
 
 PASSWORD, PASSWORD_FILE = "HPO_DASHBOARD_PASSWORD", "HPO_DASHBOARD_PASSWORD_FILE"
 
@@ -41,6 +46,8 @@ class DashboardRequest:
     port: int = 8080
     """0: any that is free."""
     allow_changes: bool = False
+    study_folders: Sequence[Path] = ()
+    """Hold a folder for each study, which goes when the study is deleted."""
 
 
 def read_password(environment: Mapping[str, str]) -> str | None:
@@ -68,11 +75,13 @@ def build_app(database: Database, request: DashboardRequest, password: str | Non
     """The dashboard with all that guards it, the outermost last."""
     from optuna_dashboard import wsgi
 
-    pictures = PictureStore(database)
-    storage = ShownStorage(database.optuna, pictures.pictures_of, request.allow_changes)
-    app: WSGIApplication = wsgi(storage, artifact_store=pictures)
-    app = Reports(app, database)
-    app = OwnPagesOnly(app) if request.allow_changes else ReadOnly(app)
+    drawing = threading.Lock()
+    storage = ShownStorage(
+        database.optuna, OwnStudies(database, request.study_folders), request.allow_changes
+    )
+    app: WSGIApplication = wsgi(storage, artifact_store=PictureStore(database, drawing))
+    app = Reports(app, database, drawing)
+    app = FewChanges(app) if request.allow_changes else ReadOnly(app)
     app = Password(app, password) if password is not None else KnownHosts(app)
     return SecurityHeaders(app)
 
@@ -93,29 +102,52 @@ class DashboardServer:
                 f"at {request.host} others can reach the dashboard: set {PASSWORD}, or {PASSWORD_FILE} to the"
                 " name of a file that holds the password"
             )
-        from waitress.server import create_server
-
+        app = build_app(database, request, password)
         try:
-            self._server: Any = create_server(
-                build_app(database, request, password),
-                host=request.host,
-                port=request.port,
-                threads=THREADS,
-                ident=None,
-                clear_untrusted_proxy_headers=True,
-            )
+            self._server = _listen(app, request.host, request.port)
         except (OSError, ValueError) as exc:
             reason = getattr(exc, "strerror", None) or str(exc)
             raise PortTakenError(
                 f"nothing can listen at {request.host}, port {request.port} ({reason}): choose another --port or --host"
             ) from exc
-        shown = f"[{request.host}]" if ":" in request.host else request.host
-        self.url = f"http://{shown}:{self._server.effective_port}/"
+        host, port = request.host, request.port
+        if port == 0:
+            # A name such as localhost may stand for several addresses, each with a port of its own then.
+            several = getattr(self._server, "effective_listen", None)
+            host, port = several[0] if several else (self._server.effective_host, self._server.effective_port)
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{port}/"
 
     def run(self) -> None:
-        """Answer until interrupted."""
+        """Answer until interrupted, which is how it is meant to end; then listen no more."""
         self._server.run()
 
     def close(self) -> None:
         """Listen no more."""
         self._server.close()
+
+
+def _listen(app: WSGIApplication, host: str, port: int) -> Any:
+    from waitress.server import create_server
+    from waitress.task import ThreadedTaskDispatcher
+
+    class Dispatcher(ThreadedTaskDispatcher):
+        def shutdown(self, cancel_pending: bool = True, timeout: int = CLOSING_SECONDS) -> bool:
+            return bool(super().shutdown(cancel_pending, timeout))
+
+    # Neither a page that asks for much at once nor an end in the midst of an answer is news.
+    logging.getLogger("waitress").setLevel(logging.ERROR)
+    dispatcher = Dispatcher()
+    dispatcher.set_thread_count(THREADS)
+    try:
+        return create_server(
+            app,
+            _dispatcher=dispatcher,
+            host=host,
+            port=port,
+            ident=None,
+            clear_untrusted_proxy_headers=True,
+        )
+    except BaseException:
+        dispatcher.shutdown()
+        raise

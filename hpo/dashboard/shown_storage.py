@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from optuna.study._frozen import FrozenStudy
     from optuna.trial import FrozenTrial, TrialState
 
+    from hpo.dashboard.own_studies import OwnStudies
+
 # How optuna-dashboard keeps what it shows, in the system attributes of trials and studies.
 _ARTIFACT = "artifacts:"
 _NOTE_VERSION, _NOTE_TEXT = "dashboard:note_ver", "dashboard:note_str:0"
@@ -33,29 +35,26 @@ class ReadOnlyError(HpoError):
 
 
 class ShownStorage(BaseStorage):
-    """Reads from another storage and adds to it; writes to it only where that is allowed.
+    """Reads from another storage and adds to it; writes to it only where that is allowed."""
 
-    `pictures_of` says, of a study's trials by number, which have more pictures than their curves.
-    """
-
-    def __init__(
-        self,
-        storage: BaseStorage,
-        pictures_of: Callable[[str], dict[int, Sequence[Picture]]],
-        writable: bool,
-    ) -> None:
+    def __init__(self, storage: BaseStorage, own: OwnStudies, writable: bool) -> None:
         self._storage = storage
-        self._pictures_of = pictures_of
+        self._own = own
         self._writable = writable
 
     # What is read.
 
     def get_all_studies(self) -> list[FrozenStudy]:
-        return [self._noted(study) for study in self._storage.get_all_studies()]
+        names = self._own.names()
+        return [
+            _noted(study, names[study._study_id]) if study._study_id in names else study
+            for study in self._storage.get_all_studies()
+        ]
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        name = self._storage.get_study_name_from_id(study_id)
-        return _with_note(self._storage.get_study_system_attrs(study_id), name)
+        attributes = self._storage.get_study_system_attrs(study_id)
+        name = self._own.names().get(study_id)
+        return attributes if name is None else _with_note(attributes, name)
 
     def get_study_id_from_name(self, study_name: str) -> int:
         return self._storage.get_study_id_from_name(study_name)
@@ -77,19 +76,20 @@ class ShownStorage(BaseStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        more = self._pictures_of(self._storage.get_study_name_from_id(study_id))
+        trials = self._storage.get_all_trials(study_id, deepcopy, states)
+        if study_id not in self._own.names():
+            return trials
+        retrained = set(self._own.retrained(study_id))
         return [
             _illustrated(
                 trial,
-                [*([Picture.CURVES] if trial.intermediate_values else []), *more.get(trial.number, ())],
+                [
+                    *([Picture.CURVES] if trial.intermediate_values else []),
+                    *([Picture.CONFUSION] if trial.number in retrained else []),
+                ],
             )
-            for trial in self._storage.get_all_trials(study_id, deepcopy, states)
+            for trial in trials
         ]
-
-    def _noted(self, study: FrozenStudy) -> FrozenStudy:
-        noted = copy.copy(study)
-        noted.system_attrs = _with_note(study.system_attrs, study.study_name)
-        return noted
 
     # What is written.
 
@@ -97,7 +97,8 @@ class ShownStorage(BaseStorage):
         return self._changed().create_new_study(directions, study_name)
 
     def delete_study(self, study_id: int) -> None:
-        self._changed().delete_study(study_id)
+        self._changed()
+        self._own.delete(study_id)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         self._changed().set_study_user_attr(study_id, key, value)
@@ -154,6 +155,12 @@ def _illustrated(trial: FrozenTrial, pictures: Sequence[Picture]) -> FrozenTrial
     shown = copy.copy(trial)
     shown._system_attrs = {**trial._system_attrs, **artifacts}
     return shown
+
+
+def _noted(study: FrozenStudy, name: str) -> FrozenStudy:
+    noted = copy.copy(study)
+    noted.system_attrs = _with_note(study.system_attrs, name)
+    return noted
 
 
 def _with_note(attributes: dict[str, Any], study: str) -> dict[str, Any]:
