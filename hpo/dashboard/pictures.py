@@ -35,7 +35,7 @@ class Picture(Enum):
     @property
     def file_name(self) -> str:
         """What the dashboard calls it."""
-        return {Picture.CURVES: "learning_curves.png", Picture.CONFUSION: "confusion_matrix.png"}[self]
+        return {Picture.CURVES: "curves.png", Picture.CONFUSION: "confusion.png"}[self]
 
 
 def artifact_id(trial_id: int, picture: Picture) -> str:

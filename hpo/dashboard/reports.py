@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/reports/"
 KEPT_SECONDS = 30.0
-"""A report is made again when it is older: a larger study's takes seconds."""
+"""A report is made again when it is older than this, or than ten times as long as it took to make."""
 MOST_KEPT = 8
 """Reports in memory."""
 
@@ -57,11 +57,13 @@ class Reports:
 
     def _files(self, study: str) -> Mapping[str, bytes]:
         with self._drawing:
-            made, files = self._made.get(study, (-KEPT_SECONDS, {}))
-            if time.monotonic() - made < KEPT_SECONDS:
+            until, files = self._made.get(study, (0.0, {}))
+            begun = time.monotonic()
+            if begun < until:
                 return files
             files = report_files(read_history(self._database, study))
-            self._made[study] = (time.monotonic(), files)
+            ended = time.monotonic()
+            self._made[study] = (ended + max(KEPT_SECONDS, 10 * (ended - begun)), files)
             if len(self._made) > MOST_KEPT:
                 del self._made[min(self._made, key=lambda name: self._made[name][0])]
             return files
