@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import socket
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,19 +106,15 @@ class DashboardServer:
             )
         app = build_app(database, request, password)
         try:
-            self._server = _listen(app, request.host, request.port)
-        except (OSError, ValueError) as exc:
-            reason = getattr(exc, "strerror", None) or str(exc)
+            listening = _listen(request.host, request.port)
+        except OSError as exc:
             raise PortTakenError(
-                f"nothing can listen at {request.host}, port {request.port} ({reason}): choose another --port or --host"
+                f"nothing can listen at {request.host}, port {request.port} ({exc.strerror}): choose another --port"
+                " or --host"
             ) from exc
-        host, port = request.host, request.port
-        if port == 0:
-            # A name such as localhost may stand for several addresses, each with a port of its own then.
-            several = getattr(self._server, "effective_listen", None)
-            host, port = several[0] if several else (self._server.effective_host, self._server.effective_port)
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{port}/"
+        self._server = _serve(app, listening)
+        shown = f"[{request.host}]" if ":" in request.host else request.host
+        self.url = f"http://{shown}:{listening[0].getsockname()[1]}/"
 
     def run(self) -> None:
         """Answer until interrupted, which is how it is meant to end; then listen no more."""
@@ -127,7 +125,45 @@ class DashboardServer:
         self._server.close()
 
 
-def _listen(app: WSGIApplication, host: str, port: int) -> Any:
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Sockets for all addresses of a name, at the same port; waitress itself leaves some open when it fails."""
+    listening: list[socket.socket] = []
+    absent: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        # The first one chooses where any port will do.
+        chosen = listening[0].getsockname()[1] if listening else port
+        try:
+            listening.append(_bound(family, kind, protocol, (address[0], chosen, *address[2:])))
+        except OSError as exc:
+            if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                _close(listening)
+                raise
+            # localhost has an address of version 6 in many a container that has no such network.
+            absent = exc
+    if absent is not None and not listening:
+        raise absent
+    return listening
+
+
+def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...]) -> socket.socket:
+    one = socket.socket(family, kind, protocol)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind(address)
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
+def _close(sockets: Sequence[socket.socket]) -> None:
+    for one in sockets:
+        one.close()
+
+
+def _serve(app: WSGIApplication, listening: list[socket.socket]) -> Any:
     from waitress.server import create_server
     from waitress.task import ThreadedTaskDispatcher
 
@@ -139,15 +175,10 @@ def _listen(app: WSGIApplication, host: str, port: int) -> Any:
     logging.getLogger("waitress").setLevel(logging.ERROR)
     dispatcher = Dispatcher()
     dispatcher.set_thread_count(THREADS)
-    try:
-        return create_server(
-            app,
-            _dispatcher=dispatcher,
-            host=host,
-            port=port,
-            ident=None,
-            clear_untrusted_proxy_headers=True,
-        )
-    except BaseException:
-        dispatcher.shutdown()
-        raise
+    return create_server(
+        app,
+        _dispatcher=dispatcher,
+        sockets=listening,
+        ident=None,
+        clear_untrusted_proxy_headers=True,
+    )

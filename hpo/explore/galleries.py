@@ -80,18 +80,21 @@ def normalization(subject: Subject) -> Gallery:
 def augmentations(subject: Subject) -> list[Gallery]:
     """Each change by itself and all together, as training makes them, with the image before it."""
     used = subject.augmentations or {"": EXAMPLE}
-    by_change: dict[Augmentation, list[str]] = {}
+    by_change: dict[Augmentation, dict[str, None]] = {}
     for name, whole in used.items():
         for change in (*_single(whole), whole):
-            by_change.setdefault(change, []).append(name)
+            by_change.setdefault(change, {})[name] = None
     found = []
     for number, (change, names) in enumerate(by_change.items()):
-        who = f"as {' and '.join(names)} trains" if any(names) else "an example: no objective does this here"
-        pictures = []
-        for index in _examples(subject)[:2]:
-            image, rng = subject.data.x_train[index], np.random.default_rng([_SEED, number])
-            changed = change(np.repeat(image[None], SAMPLES - 1, axis=0), rng)
-            pictures += [picture(image, "before"), *(picture(one, "after") for one in changed)]
+        who = (
+            f"as {' and '.join(names)} trains"
+            if "" not in names
+            else "an example: no objective does this here"
+        )
+        image = subject.data.x_train[_examples(subject)[0]]
+        rng = np.random.default_rng([_SEED, number])
+        changed = change(np.repeat(image[None], SAMPLES - 1, axis=0), rng)
+        pictures = [picture(image, "before"), *(picture(one, "after") for one in changed)]
         found.append(Gallery(f"augmentation-{number}", f"{_words(change)}, {who}.", pictures))
     return found
 
@@ -99,13 +102,13 @@ def augmentations(subject: Subject) -> list[Gallery]:
 def at_places(
     subject: Subject, groups: Sequence[tuple[Sequence[Place], str]], key: str, caption: str
 ) -> Gallery:
-    """The images of groups side by side; a word or two goes with each group."""
+    """The images of groups side by side, numbered by their group; a word or two goes with each."""
     pictures = []
-    for places, more in groups:
+    for number, (places, more) in enumerate(groups, 1):
         for place in places:
             image = subject.splits[place.split][0][place.index]
             name = subject.data.classes[place.label]
-            pictures.append(picture(image, f"{place.split} #{place.index}, {name}{more}"))
+            pictures.append(picture(image, f"{number}: {place.split} #{place.index}, {name}{more}"))
     return Gallery(key, caption, pictures)
 
 

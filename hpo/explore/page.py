@@ -211,12 +211,9 @@ def _duplicates(subject: Subject, duplicates: Duplicates) -> list[Block]:
         blocks.append(
             galleries.at_places(
                 subject,
-                [
-                    ((pair.first, pair.second), f", correlation {pair.correlation:.3f}")
-                    for pair in first[:_MOST_GROUPS]
-                ],
+                [((pair.first, pair.second), f", {pair.correlation:.3f}") for pair in first[:_MOST_GROUPS]],
                 "near-duplicates",
-                "Images that look alike, side by side: those across splits first, the most alike first.",
+                "Pairs that look alike, with the correlation: those across splits first, the most alike first.",
             )
         )
     what = (
