@@ -17,7 +17,12 @@ from hpo.cli.options import option
     show_default=True,
     help="Port to listen at; 0 for any that is free.",
 )
-@option("--allow-changes", is_flag=True, help="Let notes be written and studies be deleted.")
+@option(
+    "--allow-changes",
+    is_flag=True,
+    show_default="read-only",
+    help="Let notes be written and studies be deleted.",
+)
 @options.storage_option
 def dashboard(host: str, port: int, allow_changes: bool, storage: str | None) -> None:
     """Show studies in a browser, with curves, confusion matrices and reports.

@@ -86,11 +86,7 @@ def augmentations(subject: Subject) -> list[Gallery]:
             by_change.setdefault(change, {})[name] = None
     found = []
     for number, (change, names) in enumerate(by_change.items()):
-        who = (
-            f"as {' and '.join(names)} trains"
-            if "" not in names
-            else "an example: no objective does this here"
-        )
+        who = f"as in {' and '.join(names)}" if "" not in names else "an example: no objective does this here"
         image = subject.data.x_train[_examples(subject)[0]]
         rng = np.random.default_rng([_SEED, number])
         changed = change(np.repeat(image[None], SAMPLES - 1, axis=0), rng)
