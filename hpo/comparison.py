@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 REACHED_BY = 0.9
-"""Share of the trials with any epoch that must have reached the epoch at which they are compared."""
+"""Share of the complete and pruned trials that must have reached the epoch at which all are compared."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ def compare_trials(history: StudyHistory) -> Comparison:
 
     metric = history.study.metric
     space = space_from_json(history.study.spec["space"])
-    reached = sorted((len(rows) for rows in history.curves.values()), reverse=True)
+    # One that runs has yet to get there, and one that diverged has no value to compare: neither decides.
+    judged = [trial.epochs for trial in history.trials if trial.state in ("complete", "pruned")]
+    reached = sorted((epochs for epochs in judged if epochs), reverse=True)
     epoch = reached[max(0, math.ceil(REACHED_BY * len(reached)) - 1)] if reached else 0
     found = []
     for trial in history.trials:
@@ -80,7 +82,7 @@ def compare_trials(history: StudyHistory) -> Comparison:
         epoch,
         int(history.study.spec["epochs"]),
         tuple(found),
-        len(reached) - len(found),
+        len(history.curves) - len(found),
         space,
         history.study.maximize,
         metric,

@@ -55,6 +55,8 @@ class Effect:
     """Of the worst against the best value, in the metric's units, positive."""
     interval95: tuple[float, float] | None = None
     """Of the cost."""
+    stands_out: bool = False
+    """Whether the trials show that it had an effect."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
@@ -211,7 +213,7 @@ def _effect(
     if p_value < 1 - CONFIDENCE and low > 0:
         interval = f"95 % interval {amount(low, metric).removesuffix(' points')} to {amount(high, metric)}"
         words = f"{shown[0]} cost {amount(cost, metric)} against {shown[1]} ({interval})"
-        return Effect(column.name, words, p_value, shown[0], shown[1], cost, (low, high))
+        return Effect(column.name, words, p_value, shown[0], shown[1], cost, (low, high), True)
     if seed_noise is not None and most < seed_noise:
         words = (
             f"did not matter: its values differ by less than {amount(seed_noise, metric)}, as seeds alone do"

@@ -40,6 +40,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
+def times(count: int) -> str:
+    """`never`, `once`, `2 times`."""
+    return {0: "never", 1: "once"}.get(count, f"{count} times")
+
+
 def size(count: float) -> str:
     """Bytes in binary units: `3.2 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -7,12 +7,13 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hpo import numbers
 from hpo.candidates import Selection, keep_selection, read_selection, select, selection_lines
 from hpo.checkpoints import CheckpointFolder, study_folder
 from hpo.errors import UnknownStudyError
@@ -77,6 +78,10 @@ class _Retrain:
 
     def run(self, configs: Sequence[Config]) -> bool:
         """Choose where there is a choice, train, test, write; False when interrupted."""
+        if len(configs) < self.request.top:
+            self.progress.say(
+                f"--top {self.request.top}: there are only {len(configs)} different complete configurations"
+            )
         if len(configs) == 1:
             return self._final(configs[0], None)
         folder = self.checkpoints / f"candidates-{_fingerprint(configs)}"
@@ -109,8 +114,7 @@ class _Retrain:
         base = self.checkpoints / f"retrain-{_fingerprint([config])}"
         # What was trained, though the file may be edited meanwhile.
         sha256 = objective_sha256(loader.resolve(config.objective))
-        with alone(base, self.request.study), ExitStack() as stack:
-            pool = stack.enter_context(self._pool(config, len(seeds), final=True))
+        with alone(base, self.request.study), self._pool(config, len(seeds), final=True) as pool:
             space = pool.describe().space
             if self.request.config is not None:
                 check_params(config.params, space, self.request.config)
@@ -165,7 +169,7 @@ class _Retrain:
                 bounds = f", 95 % interval {interval.interval95[0]:.4f} to {interval.interval95[1]:.4f}"
             self.progress.say(f"{name}: {interval.mean:.4f}{spread} (n = {interval.n} seeds{bounds})")
         if about["test_openings"] is not None:
-            self.progress.say(f"test set: {times_opened(about['test_openings'])} for this study")
+            self.progress.say(f"test set: opened {numbers.times(about['test_openings'])} for this study")
         self.progress.say(f"results: {self.folder}")
         if self.study_id is not None:
             self.progress.say(f"next: hpo report --study {self.request.study}")
@@ -213,11 +217,6 @@ class _TestLog:
         retrain_id = self._retrain_id
         if retrain_id is not None:
             self._database.transaction(lambda c: retrains.finish(c, retrain_id, metrics))
-
-
-def times_opened(count: int) -> str:
-    """`opened once`, `opened 2 times`."""
-    return {0: "never opened", 1: "opened once"}.get(count, f"opened {count} times")
 
 
 def _configurations(database: Database, request: RetrainRequest) -> tuple[int | None, list[Config]]:

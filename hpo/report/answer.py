@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo import numbers
-from hpo.effects import amount
+from hpo.effects import Effect, amount
 from hpo.history import StudyHistory
 from hpo.intervals import welch
-from hpo.report.document import Block, Paragraph, Section, Table
+from hpo.report.document import Block, Bullets, Paragraph, Section, Table
 from hpo.report.final_sections import FIGURES, interval_words
 from hpo.trials import TrialRow
 from storage.retrains import RetrainRow
 
 
-def answer_section(history: StudyHistory, retrain: RetrainRow | None) -> Section:
+def answer_section(history: StudyHistory, retrain: RetrainRow | None, effects: Sequence[Effect]) -> Section:
     """What a reader in a hurry reads."""
     study, best = history.study, history.best
     blocks: list[Block] = []
     if retrain is not None:
-        blocks += _tested(retrain)
+        blocks += _tested(study.name, retrain)
     elif best is not None:
         blocks.append(
             Paragraph(
@@ -39,6 +39,9 @@ def answer_section(history: StudyHistory, retrain: RetrainRow | None) -> Section
     else:
         blocks.append(Paragraph("No trial has run to its end yet, so there is no result.", "lead"))
     blocks.append(Paragraph(against_default(history)))
+    mattered = [f"{effect.parameter}: {effect.words}" for effect in effects if effect.stands_out]
+    if mattered:
+        blocks += [Paragraph("What mattered, as far as the trials show:"), Bullets(mattered)]
     config = retrain.config if retrain is not None else {"params": best.params} if best is not None else None
     if config is not None:
         default = default_params(history)
@@ -63,13 +66,14 @@ def answer_section(history: StudyHistory, retrain: RetrainRow | None) -> Section
     return Section("Answer", blocks)
 
 
-def _tested(retrain: RetrainRow) -> list[Block]:
+def _tested(study: str, retrain: RetrainRow) -> list[Block]:
     metrics = retrain.metrics or {}
     summary, trial = metrics["summary"], retrain.config.get("trial")
     name = next((one for one in FIGURES if one in summary), next(iter(summary), None))
     if name is None:
         return [Paragraph("The final runs recorded no figure.", "lead")]
-    source = f"trial {trial} retrained" if trial is not None else "the given configuration retrained"
+    own = trial is not None and retrain.config.get("study") in (None, study)
+    source = f"trial {trial} retrained" if own else "the configuration of a file retrained"
     lead = f"{FIGURES.get(name, name)} {interval_words(summary[name])}: {source}."
     blocks: list[Block] = [Paragraph(lead[0].upper() + lead[1:], "lead")]
     flipped = summary.get("test_accuracy_flip_averaged")

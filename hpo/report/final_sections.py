@@ -16,7 +16,7 @@ from hpo.report.search_sections import epoch_axis
 from storage.retrains import RetrainRow
 
 MOST_CLASSES = 40
-"""Beyond which a confusion matrix is not drawn: no cell of it could be read."""
+"""Beyond which a confusion matrix is not drawn, for no cell of it could be read, and only the worst are listed."""
 
 LEAST_IN_BIN = 10
 """Images of all runs below which a bin of the calibration is not drawn."""
@@ -59,11 +59,15 @@ def interval_words(figure: Mapping[str, Any]) -> str:
 
 
 def _test(history: StudyHistory, metrics: Mapping[str, Any]) -> list[Block]:
+    known = list(FIGURES)
+    tested = sorted(
+        (name for name in metrics["summary"] if name.startswith("test_")),
+        key=lambda name: known.index(name) if name in known else len(known),
+    )
+    if not tested:
+        return [Paragraph("The final runs recorded no figure of a test set.")]
     rows = []
-    tested = [name for name in metrics["summary"] if name.startswith("test_")]
-    for name in sorted(
-        tested, key=lambda name: list(FIGURES).index(name) if name in FIGURES else len(FIGURES)
-    ):
+    for name in tested:
         figure = metrics["summary"][name]
         bounds, spread = figure["interval95"], figure["standard_deviation"]
         rows.append(
@@ -89,25 +93,17 @@ def _test(history: StudyHistory, metrics: Mapping[str, Any]) -> list[Block]:
             )
         )
         blocks.append(Bullets(selection_lines(selection)))
-    runs = metrics["runs"]
-    figures = [name for name in FIGURES if all(name in run for run in runs)]
-    blocks.append(
-        Table(
-            ("seed", *(name.removeprefix("test_").replace("_", " ") for name in figures), "training time"),
-            [
-                (
-                    str(run["seed"]),
-                    *(numbers.metric(run[name]) for name in figures),
-                    numbers.duration(run["seconds"]),
-                )
-                for run in runs
-            ],
-            frozenset(
-                {"seed", "training time", *(n.removeprefix("test_").replace("_", " ") for n in figures)}
-            ),
-            "Each final run.",
+    short = {name: name.removeprefix("test_").replace("_", " ") for name in tested}
+    headers = ("seed", *short.values(), "training time")
+    runs = [
+        (
+            str(run["seed"]),
+            *(numbers.metric(numbers.json_number(run[name])) for name in tested),
+            numbers.duration(run["seconds"]),
         )
-    )
+        for run in metrics["runs"]
+    ]
+    blocks.append(Table(headers, runs, frozenset(headers), "Each final run."))
     return blocks
 
 
@@ -117,8 +113,9 @@ def _limits(history: StudyHistory, metrics: Mapping[str, Any]) -> list[str]:
     run, openings = metrics["runs"][0], history.test_openings
     if openings:
         when = ", ".join(f"{time:%Y-%m-%d %H:%M} UTC" for time in openings)
-        times = "once" if len(openings) == 1 else f"{len(openings)} times"
-        found.append(f"The test set was opened {times} by retrains of this study: {when}.")
+        found.append(
+            f"The test set was opened {numbers.times(len(openings))} by retrains of this study: {when}."
+        )
         if len(openings) > 1:
             found.append(
                 "Whoever chooses among several looks at a test set gets a figure that flatters: of the "
@@ -130,7 +127,7 @@ def _limits(history: StudyHistory, metrics: Mapping[str, Any]) -> list[str]:
         margin = 1.96 * math.sqrt(max(accuracy["mean"] * (1 - accuracy["mean"]), 1e-12) / images)
         found.append(
             f"Trained on {run.get('n_train', '?')} images, tested on {images}. The interval is one over seeds; "
-            f"another {images} test images would by themselves move the accuracy by up to ± {100 * margin:.1f} points."
+            f"which {images} test images they are moves the accuracy by about ± {100 * margin:.1f} points more (95 %)."
         )
     return found
 
@@ -150,7 +147,10 @@ def _mistakes(
         blocks.append(
             Figure("confusion", caption, [matrix], max(320, 90 + 34 * len(names)), 220 + 58 * len(names))
         )
-    scores = class_scores(confusion, names)
+    scores, which = class_scores(confusion, names), "Each class"
+    if len(scores) > MOST_CLASSES:
+        scores = sorted(scores, key=lambda one: one.f1 or 0.0)[:MOST_CLASSES]
+        which = f"The {MOST_CLASSES} classes with the lowest F1 of {len(names)}"
     blocks.append(
         Table(
             ("class", "precision", "recall", "F1", "images"),
@@ -163,7 +163,7 @@ def _mistakes(
                 for one in scores
             ],
             frozenset({"precision", "recall", "F1", "images"}),
-            f"Each class{together}.",
+            f"{which}{together}; metrics.json has them all.",
         )
     )
     pairs = confused_pairs(confusion, names)

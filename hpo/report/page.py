@@ -161,7 +161,7 @@ th, td { padding: 5px 14px 5px 0; text-align: left; border-bottom: 1px solid var
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 td { white-space: nowrap; }
 td.number, th.number { text-align: right; }
-td:last-child:not(.number) { white-space: normal; min-width: 12ch; }
+td:last-child:not(.number) { white-space: normal; min-width: 12ch; overflow-wrap: anywhere; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: 12px 14px;
   overflow-x: auto; font-size: 0.88rem; line-height: 1.5; }
 li { margin: 4px 0; max-width: 76ch; }

@@ -132,7 +132,8 @@ def _surface(surface: Surface) -> tuple[list[Any], dict[str, Any]]:
         "zmax": high,
         "colorscale": _VIRIDIS,
         "opacity": 0.75,
-        "contours": {"coloring": "heatmap", "showlines": False},
+        "contours": {"coloring": "heatmap"},
+        "line": {"width": 0},
         "colorbar": {"title": {"text": _plain(surface.value_title), "side": "right"}, "thickness": 12},
         "hoverinfo": "skip",
     }

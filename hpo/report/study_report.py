@@ -61,7 +61,7 @@ def build_report(
 ) -> Document:
     """The report as a document."""
     study, retrain = history.study, latest_retrain(history)
-    sections: list[Section] = [answer_section(history, retrain)]
+    sections: list[Section] = [answer_section(history, retrain, effects)]
     if retrain is not None:
         sections += final_sections(history, retrain)
     sections += search_sections(history, comparison)
@@ -93,7 +93,7 @@ def state_of(history: StudyHistory) -> list[str]:
     if status.condition != "finished":
         lines.append(
             f"The search is {status.condition}: {status.finished} of {status.budget} trials have finished, so all "
-            f"below may change. hpo launch --study {name} continues it."
+            "below may change." + ("" if status.agents else f" hpo launch --study {name} continues it.")
         )
     retrain = latest_retrain(history)
     if retrain is None:

@@ -39,6 +39,27 @@ def test_digits_from_launch_to_the_exported_model(service: Service) -> None:
     results = service.folder / "results" / "digits-cnn"
     metrics = json.loads((results / "metrics.json").read_text())
     assert metrics["summary"]["test_accuracy"]["n"] == 2
+    for run in metrics["runs"]:
+        assert (
+            sum(one["images"] for one in run["calibration"]["bins"])
+            == run["n_test"]
+            == sum(map(sum, run["confusion"]))
+        )
+        assert len(run["wrong"]) <= 24
+        assert all(one["true"] != one["predicted"] for one in run["wrong"])
+        assert "wrong_images" not in run
+    assert [score["name"] for score in metrics["per_class"]] == list("0123456789")
+
+    reported = service.hpo("report", "--study", "digits-cnn")
+    assert (reported.code, reported.err) == (0, "")
+    page = (results / "report.html").read_text()
+    # Thumbnails of the model's mistakes, out of the database.
+    assert page.count('<img src="data:image/png;base64,') == len(metrics["runs"][0]["wrong"]) > 0
+    said = (results / "report.md").read_text()
+    assert "Test accuracy" in said
+    assert all(
+        (results / "pictures" / f"{key}.png").is_file() for key in ("confusion", "calibration", "training")
+    )
 
     script = service.folder / "train.py"
     exported = service.hpo("export", "--study", "digits-cnn", "--format", "python", "-o", script)

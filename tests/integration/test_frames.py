@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +55,31 @@ def test_a_study_without_trials_has_the_same_columns(database: Database, storage
 def test_no_such_study(storage_url: str) -> None:
     with pytest.raises(UnknownStudyError, match="there is no study 'none'"):
         hpo.load_study("none", storage=storage_url)
+
+
+def test_the_documented_example_runs(
+    database: Database, storage_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "results-how.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    rows = StudyRows(database, "mnist-cnn")
+    for number in range(2):
+        token = rows.trial("complete", 0.9 - number, completed=1)
+        rows.epoch(token, rows.attempt(token, rows.agent()), 1, {"val_accuracy": 0.8})
+    add_retrain(rows, [0.8, 0.9])
+    monkeypatch.setenv("HPO_STORAGE", storage_url)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    from matplotlib import pyplot
+
+    scope: dict[str, object] = {}
+    shown = []
+    for statement in ast.parse(example).body:
+        code = compile(
+            ast.unparse(statement), "results-how.md", "eval" if isinstance(statement, ast.Expr) else "exec"
+        )
+        shown.append(eval(code, scope))
+    *_, best, curves, tested = shown
+    assert best["value"].tolist() == [0.9, pytest.approx(-0.1)]
+    assert len(curves.get_lines()) == 2
+    pyplot.close(curves.figure)
+    assert tested["mean"].tolist() == [pytest.approx(0.85)]

@@ -21,7 +21,9 @@ def dropped(params) -> float:
 
 
 def claimed(effects) -> set[str]:
-    return {effect.parameter for effect in effects if " cost " in effect.words}
+    found = {effect.parameter for effect in effects if effect.stands_out}
+    assert found == {effect.parameter for effect in effects if " cost " in effect.words}
+    return found
 
 
 def test_chance_is_not_an_effect() -> None:

@@ -68,3 +68,7 @@ def test_json_has_no_bare_nan() -> None:
     assert math.isnan(numbers.json_number(safe["a"]))
     assert numbers.json_number("-inf") == -math.inf
     assert numbers.json_number(None) is None
+
+
+def test_times() -> None:
+    assert [numbers.times(count) for count in (0, 1, 2)] == ["never", "once", "2 times"]
