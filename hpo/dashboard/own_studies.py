@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bottle import HTTPError
 from sqlalchemy import Connection, select, text
 
+from hpo.errors import HpoError
 from hpo.report.final_sections import MOST_CLASSES
 from hpo.study import StudyBusyError, delete_study
+from storage.retry import Retry
 from storage.tables import studies
 
 if TYPE_CHECKING:
     from storage.engine import Database
+
+
+T = TypeVar("T")
+
+PATIENCE = Retry(patience_seconds=5.0)
 
 
 class OwnStudies:
@@ -27,15 +34,16 @@ class OwnStudies:
 
     def names(self) -> dict[int, str]:
         """Ids of the service's studies to their names."""
-        return self._database.transaction(
+        return read(
+            self._database,
             lambda c: {
                 row.study_id: row.name for row in c.execute(select(studies.c.study_id, studies.c.name))
-            }
+            },
         )
 
     def retrained(self, study_id: int) -> list[int]:
         """Numbers of the trials whose confusion matrix can be drawn."""
-        return list(self._database.transaction(lambda c: read_confusions(c, study_id)))
+        return list(read(self._database, lambda c: read_confusions(c, study_id)))
 
     def delete(self, study_id: int) -> None:
         """Delete a study as `hpo delete` does.
@@ -52,6 +60,18 @@ class OwnStudies:
         except StudyBusyError as error:
             # The one kind of error whose text the dashboard shows.
             raise HTTPError(409, str(error)) from error
+
+
+def read(database: Database, work: Callable[[Connection], T]) -> T:
+    """What `work` reads in a transaction, tried again for a few seconds: somebody waits for the page.
+
+    Raises:
+        HTTPError: the database does not answer.
+    """
+    try:
+        return database.transaction(work, PATIENCE)
+    except HpoError as error:
+        raise HTTPError(503, str(error)) from error
 
 
 def read_confusions(connection: Connection, study_id: int) -> dict[int, Mapping[str, Any]]:

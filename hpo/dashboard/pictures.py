@@ -12,7 +12,7 @@ from bottle import HTTPError
 from sqlalchemy import Connection, text
 
 from hpo.classification import pooled
-from hpo.dashboard.own_studies import read_confusions
+from hpo.dashboard.own_studies import read, read_confusions
 from hpo.report.charts import BLUE, GREY, Axis, Chart, Matrix, Series
 from hpo.report.document import Figure
 from hpo.report.png_charts import draw_png
@@ -63,7 +63,7 @@ class PictureStore:
         except ValueError:
             _not_found(artifact_id)
         draw = {Picture.CURVES: _curves, Picture.CONFUSION: _confusion}[picture]
-        figure = self._database.transaction(lambda c: draw(c, trial_id))
+        figure = read(self._database, lambda c: draw(c, trial_id))
         if figure is None:
             _not_found(artifact_id)
         with self._drawing:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from hpo.errors import UnknownStudyError
+from hpo.errors import HpoError, UnknownStudyError
 from hpo.history import read_history
 from hpo.report.study_report import report_files
 
@@ -49,6 +49,9 @@ class Reports:
             content = self._files(study).get(file or "report.html")
         except UnknownStudyError as error:
             return _answer(environ, start_response, "404 Not Found", "text/plain", f"{error}\n".encode())
+        except HpoError as error:
+            busy = "503 Service Unavailable"
+            return _answer(environ, start_response, busy, "text/plain", f"{error}\n".encode())
         if content is None:
             no_file = b"the report has no such file\n"
             return _answer(environ, start_response, "404 Not Found", "text/plain", no_file)

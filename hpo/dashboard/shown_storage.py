@@ -52,8 +52,8 @@ class ShownStorage(BaseStorage):
         ]
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        attributes = self._storage.get_study_system_attrs(study_id)
         name = self._own.names().get(study_id)
+        attributes = self._storage.get_study_system_attrs(study_id)
         return attributes if name is None else _with_note(attributes, name)
 
     def get_study_id_from_name(self, study_name: str) -> int:
@@ -76,8 +76,9 @@ class ShownStorage(BaseStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
+        is_own = study_id in self._own.names()
         trials = self._storage.get_all_trials(study_id, deepcopy, states)
-        if study_id not in self._own.names():
+        if not is_own:
             return trials
         retrained = set(self._own.retrained(study_id))
         return [

@@ -37,6 +37,7 @@ class Browser:
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
+            "--disable-dev-shm-usage",
             f"--user-data-dir={profile}",
         ):
             options.add_argument(flag)
