@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -139,7 +140,8 @@ def _thumbnails(x: Images) -> NDArray[np.float32]:
 
 def _standardized(x: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
     """Each image as a vector of mean zero and length one; an even picture is zero."""
-    flat = x.reshape(len(x), -1).astype(np.float32)
+    # Its length is not inferred, for there may be no image.
+    flat = x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(flat, axis=1, keepdims=True)
     standardized: NDArray[np.float32] = np.divide(flat, norms, out=np.zeros_like(flat), where=norms > 1e-3)

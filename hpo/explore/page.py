@@ -30,6 +30,7 @@ def build_page(
     x, splits = subject.data.x_train, subject.splits
     sizes = ", ".join(f"{len(y):,} {name}" for name, (_, y) in splits.items())
     height, width, depth = x.shape[1:]
+    title = f"{subject.title}. " if subject.title else ""
     sections = [
         Section("Classes", _classes(subject, balance)),
         Section("Samples", list(galleries.samples(subject))),
@@ -42,7 +43,7 @@ def build_page(
     ]
     return Document(
         f"Data set {subject.name}",
-        f"{subject.title}. {sizes} images of {height}×{width}, {depth} channel{'' if depth == 1 else 's'}.",
+        f"{title}{sizes} images of {height}×{width}, {depth} channel{'' if depth == 1 else 's'}.",
         sections,
         "Written by hpo data explore. The same figures for machines: statistics.json.",
     )
@@ -195,7 +196,7 @@ def _duplicates(subject: Subject, duplicates: Duplicates) -> list[Block]:
     headers = ("where", "identical groups", "near-duplicate pairs")
     blocks: list[Block] = [
         Table(headers, rows, frozenset(headers[1:])),
-        Paragraph(_leak_words(identical, near)),
+        Paragraph(_leak_words(identical, None if pairs is None else near)),
     ]
     if duplicates.groups:
         blocks.append(
@@ -226,18 +227,21 @@ def _duplicates(subject: Subject, duplicates: Duplicates) -> list[Block]:
     return [*blocks, Paragraph(what, "note")]
 
 
-def _leak_words(identical: Counter[tuple[str, ...]], near: Counter[tuple[str, ...]]) -> str:
+def _leak_words(identical: Counter[tuple[str, ...]], near: Counter[tuple[str, ...]] | None) -> str:
     leaks = sum(count for splits, count in identical.items() if len(splits) > 1)
-    alike = sum(count for splits, count in near.items() if len(splits) > 1)
     if leaks:
         return (
             f"{leaks} images occur in more than one split: what is measured on them was seen in training, so"
             " figures are a little too good."
         )
-    return "No image occurs in more than one split" + (
-        f"; {alike} pairs across splits look alike."
+    apart = "No image occurs in more than one split"
+    if near is None:
+        return f"{apart}."
+    alike = sum(count for splits, count in near.items() if len(splits) > 1)
+    return (
+        f"{apart}; {alike} pairs across splits look alike."
         if alike
-        else ", and none looks like one of another split."
+        else f"{apart}, and none looks like one of another split."
     )
 
 

@@ -23,6 +23,7 @@ class Subject:
 
     name: str
     title: str
+    """Of a shipped data set; else empty."""
     data: Data
     """Split by default into training and validation images."""
     x_test: Images | None
@@ -63,9 +64,11 @@ def load_subject(name: str, data_dir: Path) -> Subject:
     augmentation = getattr(objective, "augmentation", None)
     if isinstance(source, staticmethod):
         source = source.__func__
-    used = {name: augmentation} if augmentation is not None else {}
     if source is None:
         raise UsageError(f"objective {name!r} names no data set, so there is nothing to look at")
+    # Of a file's or module's class the name is enough, also as a folder's.
+    name = name.rpartition(":")[2]
+    used = {name: augmentation} if augmentation is not None else {}
     if callable(source):
         return _subject(name, _called(source, len(classes) if classes else None), classes, used)
     return _subject(source, datasets.load(source, data_dir), classes or datasets.class_names(source), used)
@@ -93,6 +96,6 @@ def _augmentations(dataset: str) -> dict[str, Augmentation]:
 def _subject(
     name: str, loaded: Arrays, classes: tuple[str, ...] | None, augmentations: Mapping[str, Augmentation]
 ) -> Subject:
-    title = datasets.SHIPPED[name].title if name in datasets.SHIPPED else name
+    title = datasets.SHIPPED[name].title if name in datasets.SHIPPED else ""
     data = split(Arrays(loaded.x_train, loaded.y_train), DataOptions(), final=False, classes=classes)
     return Subject(name, title, data, loaded.x_test, loaded.y_test, augmentations)

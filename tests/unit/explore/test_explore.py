@@ -88,6 +88,12 @@ def test_a_noisy_darker_copy_is_a_near_duplicate_and_others_are_not() -> None:
     assert 0.95 <= found.pairs[0].correlation < 1
 
 
+def test_noise_whose_thumbnails_are_alike_by_chance_is_no_near_duplicate() -> None:
+    x = np.random.default_rng(0).integers(0, 256, (3000, 20, 30, 4), dtype=np.uint8)
+    found = find_duplicates({"training": (x, np.zeros(3000, dtype=np.int64))})
+    assert (found.groups, found.pairs) == ([], [])
+
+
 def test_even_images_are_no_near_duplicates() -> None:
     x = np.stack([np.full((16, 16, 1), value, dtype=np.uint8) for value in range(20)])
     found = find_duplicates({"training": (x, np.zeros(20, dtype=np.int64))})
@@ -164,7 +170,7 @@ def test_an_objective_s_own_data(tmp_path: Path) -> None:
         "    def build(self, params, data): ...\n"
     )
     subject = load_subject(f"{path}:Mine", tmp_path)
-    assert subject.data.classes == ("round", "square")
+    assert (subject.name, subject.data.classes) == ("Mine", ("round", "square"))
     assert list(subject.splits) == ["training", "validation"]
     assert [one.flip for one in subject.augmentations.values()] == [True]
 
