@@ -21,8 +21,9 @@ THUMBNAIL = 8
 """Pixels along each side."""
 MOST_IMAGES = 150_000
 """Beyond which near-duplicates are not looked for: it would take minutes."""
+NEIGHBOURS = 3
+"""Others that each image is compared with, by their thumbnails the nearest."""
 _DIMENSIONS = 12
-_NEIGHBOURS = 4
 _PAIRS_AT_ONCE = 10_000
 
 
@@ -112,7 +113,7 @@ def _near(x: Images) -> list[tuple[int, int, float]]:
     main = np.ascontiguousarray(centred @ directions[:, ::-1][:, :_DIMENSIONS])
     # Of vectors of length one, the correlation gives the distance; projected, none lie further apart.
     radius = (2 * (1 - SIMILAR_THUMBNAILS)) ** 0.5
-    _, found = cKDTree(main).query(main, k=_NEIGHBOURS, distance_upper_bound=radius, workers=-1)
+    _, found = cKDTree(main).query(main, k=NEIGHBOURS + 1, distance_upper_bound=radius, workers=-1)
     own = np.repeat(np.arange(len(kept)), found.shape[1])
     pairs = np.stack([own, found.ravel()], axis=1)
     pairs = pairs[(pairs[:, 1] < len(kept)) & (pairs[:, 0] != pairs[:, 1])]

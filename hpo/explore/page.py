@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hpo.explore import galleries
-from hpo.explore.duplicates import MOST_IMAGES, SIMILAR, Duplicates, Place
+from hpo.explore.duplicates import MOST_IMAGES, NEIGHBOURS, SIMILAR, Duplicates, Place
 from hpo.explore.figures import Balance, Channel
 from hpo.explore.subject import Subject
 from hpo.explore.suspects import ClassMeans
@@ -221,7 +221,7 @@ def _duplicates(subject: Subject, duplicates: Duplicates) -> list[Block]:
         f"More than {MOST_IMAGES:,} images: near-duplicates were not looked for."
         if pairs is None
         else f"Near-duplicates are images whose pixels correlate by {SIMILAR} or more, whatever their brightness and"
-        " contrast; copies that were shifted, cropped or mirrored are not found. Where images are simple, as digits"
+        f" contrast, and of each image only the {NEIGHBOURS} nearest are compared; copies that were shifted, cropped or mirrored are not found. Where images are simple, as digits"
         " are, different ones may look so alike."
     )
     return [*blocks, Paragraph(what, "note")]
