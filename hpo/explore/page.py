@@ -222,7 +222,8 @@ def _duplicates(subject: Subject, duplicates: Duplicates) -> list[Block]:
         if pairs is None
         else f"Near-duplicates are images whose pixels correlate by {SIMILAR} or more, whatever their brightness and"
         f" contrast, and of each image only the {NEIGHBOURS} nearest are compared; copies that were"
-        " shifted, cropped or mirrored are not found. Where images are simple, as digits are, different ones may look so alike."
+        " shifted, cropped or mirrored are not found. Where images are simple, as digits are,"
+        " different ones may look so alike."
     )
     return [*blocks, Paragraph(what, "note")]
 
