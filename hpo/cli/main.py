@@ -19,6 +19,7 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Run": ("hpo.cli.run", ("launch", "worker", "pause", "resume", "stop", "retrain")),
     "Look": ("hpo.cli.look", ("ls", "status", "trials", "best", "logs", "objectives")),
     "Results": ("hpo.cli.results", ("report", "compare")),
+    "Serve": ("hpo.cli.serve", ("dashboard",)),
     "Use": ("hpo.cli.use", ("export", "data", "doctor", "delete")),
     "Operate": ("hpo.cli.operate", ("init", "health", "backup", "restore")),
 }

@@ -8,6 +8,7 @@ import click
 
 from hpo.cli import options, output
 from hpo.cli.options import DataName, NearestChoice, option
+from hpo.cli.output import echo_table
 from hpo.errors import DataDamagedError, FileNotWritableError
 from hpo.requests import SlotOptions
 
@@ -60,7 +61,7 @@ def export(study: str, form: str | None, output: Path | None, storage: str | Non
 
 @click.group()
 def data() -> None:
-    """Download or check the data sets that objectives train on."""
+    """Download, check or explore the data sets that objectives train on."""
 
 
 @data.command()
@@ -115,6 +116,45 @@ def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
     unsound = [f"{report.name}: {problem}" for report in reports for problem in report.problems]
     if unsound:
         raise DataDamagedError("; ".join(unsound))
+
+
+@data.command()
+@click.argument("name", metavar="NAME", type=DataName())
+@options.data_dir_option
+@option(
+    "--output",
+    "-o",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    show_default="HPO_RESULTS_DIR/data-<name>",
+    help="Folder to write the page, the pictures and the data to.",
+)
+def explore(name: str, data_dir: Path | None, output: Path | None) -> None:
+    """Show what a data set holds, before training on it.
+
+    Classes and their balance, samples, pixels, what normalization and augmentation do to an image,
+    duplicates within and between the splits, labels to look at: as tables, as a page and as Markdown
+    with pictures. NAME is a data set, or an objective for the data that it trains on.
+    """
+    from hpo.explore.explore import explore as explore_data
+    from hpo.explore.page import terminal_blocks
+    from hpo.explore.subject import load_subject
+    from hpo.report.document import Table
+
+    found = options.settings(data_dir=data_dir)
+    subject = load_subject(name, found.data_dir)
+    folder = output or found.results_dir / f"data-{subject.name}"
+    document, written = explore_data(subject, folder)
+    click.echo(f"{document.title}: {document.subtitle}")
+    for title, blocks in terminal_blocks(document):
+        click.echo(f"\n{click.style(title, bold=True)}")
+        for block in blocks:
+            if isinstance(block, Table):
+                echo_table(block.headers, block.rows, right=block.right, wrap=block.headers[-1:])
+            else:
+                click.echo(block.text)
+    pictures = sum(one.endswith(".png") for one in written)
+    click.echo(f"\nwrote {folder / written[0]}, explore.md with {pictures} pictures, and statistics.json")
 
 
 @click.command()

@@ -1,0 +1,45 @@
+"""Commands that serve: dashboard."""
+
+from __future__ import annotations
+
+import click
+
+from hpo.cli import options
+from hpo.cli.options import option
+
+
+@click.command()
+@option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port to listen at; 0 for any that is free.",
+)
+@option(
+    "--allow-changes",
+    is_flag=True,
+    show_default="read-only",
+    help="Let notes be written and studies be deleted.",
+)
+@options.storage_option
+def dashboard(host: str, port: int, allow_changes: bool, storage: str | None) -> None:
+    """Show studies in a browser, with curves, confusion matrices and reports.
+
+    Only this machine can reach it, and it changes nothing, unless asked for. At another address it needs a
+    password, from HPO_DASHBOARD_PASSWORD or from the file that HPO_DASHBOARD_PASSWORD_FILE names; the user
+    is `hpo`. Passwords travel readable over plain HTTP: put a proxy with TLS before it.
+    """
+    from hpo.dashboard.server import DashboardRequest, DashboardServer
+
+    found = options.settings(storage)
+    folders = (found.checkpoints, found.home / "logs")
+    with options.opened(storage) as database:
+        server = DashboardServer(database, DashboardRequest(host, port, allow_changes, folders))
+        try:
+            kind = "changes are allowed" if allow_changes else "read-only"
+            click.echo(f"dashboard: {server.url} ({kind}); Ctrl-C ends it")
+            server.run()
+        finally:
+            server.close()

@@ -1,0 +1,151 @@
+"""Pictures of trials, drawn when somebody looks: learning curves, and a retrained trial's confusion matrix."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
+
+from bottle import HTTPError
+from sqlalchemy import Connection, text
+
+from hpo.classification import pooled
+from hpo.dashboard.own_studies import read, read_confusions
+from hpo.report.charts import BLUE, GREY, Axis, Chart, Matrix, Series
+from hpo.report.document import Figure
+from hpo.report.png_charts import draw_png
+from hpo.report.search_sections import epoch_axis
+from storage.leases import read_metrics
+
+if TYPE_CHECKING:
+    from storage.engine import Database
+
+MOST_PANELS = 6
+"""Metrics whose curves are drawn, the objective's own first."""
+
+
+class Picture(Enum):
+    """A kind of picture; its value ends the artifact's id."""
+
+    CURVES = 1
+    CONFUSION = 2
+
+    @property
+    def file_name(self) -> str:
+        """What the dashboard calls it."""
+        return {Picture.CURVES: "curves.png", Picture.CONFUSION: "confusion.png"}[self]
+
+
+def artifact_id(trial_id: int, picture: Picture) -> str:
+    """The id of a picture: the dashboard allows hexadecimal digits and dashes."""
+    return f"{trial_id:x}-{picture.value:x}"
+
+
+class PictureStore:
+    """An artifact store of Optuna's protocol that draws what it is asked for and keeps nothing."""
+
+    def __init__(self, database: Database, drawing: threading.Lock) -> None:
+        """`drawing` is held while a picture is drawn: matplotlib's settings belong to the whole process."""
+        self._database = database
+        self._drawing = drawing
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The picture as a PNG file.
+
+        Raises:
+            HTTPError: there is none of that id; Optuna's `ArtifactNotFound` would count as a bug there.
+        """
+        trial, _, kind = artifact_id.partition("-")
+        try:
+            trial_id, picture = int(trial, 16), Picture(int(kind, 16))
+        except ValueError:
+            _not_found(artifact_id)
+        draw = {Picture.CURVES: _curves, Picture.CONFUSION: _confusion}[picture]
+        figure = read(self._database, lambda c: draw(c, trial_id))
+        if figure is None:
+            _not_found(artifact_id)
+        with self._drawing:
+            return io.BytesIO(draw_png(figure))
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> NoReturn:
+        """Part of the protocol; files cannot be added."""
+        raise NotImplementedError("the dashboard of hpo keeps no files")
+
+    def remove(self, artifact_id: str) -> None:
+        """Nothing to do: the pictures of a study go with it."""
+
+
+def _not_found(artifact_id: str) -> NoReturn:
+    raise HTTPError(404, f"there is no picture {artifact_id}")
+
+
+def _curves(connection: Connection, trial_id: int) -> Figure | None:
+    """Every metric of a trial over its epochs, beside those of the best trial."""
+    trial = connection.execute(
+        text(
+            "SELECT t.token, t.number, t.study_id, s.spec FROM hpo.trials t JOIN hpo.studies s USING (study_id)"
+            " WHERE t.trial_id = :t"
+        ),
+        {"t": trial_id},
+    ).one_or_none()
+    if trial is None:
+        return None
+    own = _epochs(connection, trial.token)
+    if not own:
+        return None
+    order = "ASC" if trial.spec["direction"] == "minimize" else "DESC"
+    best = connection.execute(
+        text(
+            "SELECT token, number FROM hpo.trials WHERE study_id = :s AND outcome = 'complete'"
+            f" AND value IS NOT NULL ORDER BY value {order}, number LIMIT 1"
+        ),
+        {"s": trial.study_id},
+    ).one_or_none()
+    other = _epochs(connection, best.token) if best is not None and best.token != trial.token else {}
+    metric, last = trial.spec["metric"], max([*own, *other])
+    names = [metric, *(name for name in own[max(own)] if name != metric and name != "images_per_second")]
+    panels = []
+    for name in names[:MOST_PANELS]:
+        series = [_series(f"best trial ({best.number})", other, name, GREY)] if other and best else []
+        series.append(_series(f"trial {trial.number}", own, name, BLUE))
+        panels.append(Chart(name, epoch_axis(last), Axis(), series))
+    return Figure("curves", "", panels)
+
+
+def _series(label: str, epochs: Mapping[int, Mapping[str, float]], name: str, colour: str) -> Series:
+    return Series(
+        label,
+        [float(epoch) for epoch in epochs],
+        [metrics.get(name) for metrics in epochs.values()],
+        "line and points" if colour == BLUE else "dashed",
+        colour,
+    )
+
+
+def _epochs(connection: Connection, token: int) -> dict[int, dict[str, float]]:
+    rows = connection.execute(
+        text("SELECT epoch, metrics FROM hpo.epochs WHERE token = :t ORDER BY epoch"), {"t": token}
+    )
+    return {row.epoch: read_metrics(row.metrics) for row in rows}
+
+
+def _confusion(connection: Connection, trial_id: int) -> Figure | None:
+    """Test images by true and predicted class, all seeds of the trial's latest retrain together."""
+    trial = connection.execute(
+        text("SELECT number, study_id FROM hpo.trials WHERE trial_id = :t"), {"t": trial_id}
+    ).one_or_none()
+    if trial is None:
+        return None
+    found = read_confusions(connection, trial.study_id).get(trial.number)
+    if found is None:
+        return None
+    counts = pooled(found["matrices"])
+    names = [str(name) for name in found["classes"] or range(len(counts))]
+    shades = [[cell / max(1, sum(row)) for cell in row] for row in counts]
+    texts = [[str(cell) if cell else "" for cell in row] for row in counts]
+    seeds = len(found["matrices"])
+    title = f"test images, trial {trial.number} retrained from {seeds} seed{'' if seeds == 1 else 's'}"
+    matrix = Matrix(title, names, names, shades, texts, Axis("predicted"), Axis("true"))
+    return Figure("confusion", "", [matrix], height=520)

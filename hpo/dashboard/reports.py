@@ -1,0 +1,88 @@
+"""The report of each study under `/reports/NAME/`, made when somebody asks for it."""
+
+from __future__ import annotations
+
+import mimetypes
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from hpo.errors import HpoError, UnknownStudyError
+from hpo.history import read_history
+from hpo.report.study_report import report_files
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from storage.engine import Database
+
+PREFIX = "/reports/"
+KEPT_SECONDS = 30.0
+"""A report is made again when it is older than this, or than ten times as long as it took to make."""
+MOST_KEPT = 8
+"""Reports in memory."""
+
+_POLICY = (
+    "default-src 'none'; img-src data: 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Reports:
+    """WSGI middleware: answers for reports, hands everything else on."""
+
+    def __init__(self, inner: WSGIApplication, database: Database, drawing: threading.Lock) -> None:
+        """`drawing` is held while a report is made: matplotlib's settings belong to the whole process."""
+        self._inner = inner
+        self._database = database
+        self._made: dict[str, tuple[float, Mapping[str, bytes]]] = {}
+        self._drawing = drawing
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        # As WSGI hands paths on: UTF-8 bytes in the guise of Latin-1.
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+        if not path.startswith(PREFIX):
+            return self._inner(environ, start_response)
+        study, _, file = path.removeprefix(PREFIX).partition("/")
+        try:
+            content = self._files(study).get(file or "report.html")
+        except UnknownStudyError as error:
+            return _answer(environ, start_response, "404 Not Found", "text/plain", f"{error}\n".encode())
+        except HpoError as error:
+            busy = "503 Service Unavailable"
+            return _answer(environ, start_response, busy, "text/plain", f"{error}\n".encode())
+        if content is None:
+            no_file = b"the report has no such file\n"
+            return _answer(environ, start_response, "404 Not Found", "text/plain", no_file)
+        kind = mimetypes.guess_type(file or "report.html")[0] or "text/plain"
+        return _answer(environ, start_response, "200 OK", kind, content)
+
+    def _files(self, study: str) -> Mapping[str, bytes]:
+        with self._drawing:
+            until, files = self._made.get(study, (0.0, {}))
+            begun = time.monotonic()
+            if begun < until:
+                return files
+            files = report_files(read_history(self._database, study))
+            ended = time.monotonic()
+            self._made[study] = (ended + max(KEPT_SECONDS, 10 * (ended - begun)), files)
+            if len(self._made) > MOST_KEPT:
+                del self._made[min(self._made, key=lambda name: self._made[name][0])]
+            return files
+
+
+def _answer(
+    environ: WSGIEnvironment, start_response: StartResponse, status: str, kind: str, body: bytes
+) -> Iterable[bytes]:
+    charset = "; charset=utf-8" if kind.startswith("text/") else ""
+    start_response(
+        status,
+        [
+            ("Content-Type", kind + charset),
+            ("Content-Length", str(len(body))),
+            ("Content-Security-Policy", _POLICY),
+            ("Cache-Control", "no-store"),
+        ],
+    )
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

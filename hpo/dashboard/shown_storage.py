@@ -1,0 +1,172 @@
+"""The studies as the dashboard sees them: Optuna's, with pictures of each trial and a note that links the report.
+
+Nothing of this is stored. A picture is drawn from the database when somebody looks at it, so it exists on
+every host and is never older than the study.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
+
+from optuna.storages import BaseStorage
+
+from hpo.dashboard.pictures import Picture, artifact_id
+from hpo.errors import HpoError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.study import StudyDirection
+    from optuna.study._frozen import FrozenStudy
+    from optuna.trial import FrozenTrial, TrialState
+
+    from hpo.dashboard.own_studies import OwnStudies
+
+# How optuna-dashboard keeps what it shows, in the system attributes of trials and studies.
+_ARTIFACT = "artifacts:"
+_NOTE_VERSION, _NOTE_TEXT = "dashboard:note_ver", "dashboard:note_str:0"
+
+
+class ReadOnlyError(HpoError):
+    """Something would have changed a study that is only to be looked at."""
+
+
+class ShownStorage(BaseStorage):
+    """Reads from another storage and adds to it; writes to it only where that is allowed."""
+
+    def __init__(self, storage: BaseStorage, own: OwnStudies, writable: bool) -> None:
+        self._storage = storage
+        self._own = own
+        self._writable = writable
+
+    # What is read.
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        names = self._own.names()
+        return [
+            _noted(study, names[study._study_id]) if study._study_id in names else study
+            for study in self._storage.get_all_studies()
+        ]
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        name = self._own.names().get(study_id)
+        attributes = self._storage.get_study_system_attrs(study_id)
+        return attributes if name is None else _with_note(attributes, name)
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        return self._storage.get_study_id_from_name(study_name)
+
+    def get_study_name_from_id(self, study_id: int) -> str:
+        return self._storage.get_study_name_from_id(study_id)
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        return self._storage.get_study_directions(study_id)
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._storage.get_study_user_attrs(study_id)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        trial = self._storage.get_trial(trial_id)
+        # Any trial may be asked for by its id alone, and a picture that is not there answers so by itself.
+        return _illustrated(trial, (Picture.CURVES, Picture.CONFUSION))
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        is_own = study_id in self._own.names()
+        trials = self._storage.get_all_trials(study_id, deepcopy, states)
+        if not is_own:
+            return trials
+        retrained = set(self._own.retrained(study_id))
+        return [
+            _illustrated(
+                trial,
+                [
+                    *([Picture.CURVES] if trial.intermediate_values else []),
+                    *([Picture.CONFUSION] if trial.number in retrained else []),
+                ],
+            )
+            for trial in trials
+        ]
+
+    # What is written.
+
+    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
+        return self._changed().create_new_study(directions, study_name)
+
+    def delete_study(self, study_id: int) -> None:
+        self._changed()
+        self._own.delete(study_id)
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._changed().set_study_user_attr(study_id, key, value)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._changed().set_study_system_attr(study_id, key, value)
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        return self._changed().create_new_trial(study_id, template_trial)
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        self._changed().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        return self._changed().set_trial_state_values(trial_id, state, values)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        self._changed().set_trial_intermediate_value(trial_id, step, intermediate_value)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._changed().set_trial_user_attr(trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._changed().set_trial_system_attr(trial_id, key, value)
+
+    def remove_session(self) -> None:
+        self._storage.remove_session()
+
+    def _changed(self) -> BaseStorage:
+        if not self._writable:
+            _refuse()
+        return self._storage
+
+
+def _refuse() -> NoReturn:
+    raise ReadOnlyError("the dashboard is read-only: start it with --allow-changes")
+
+
+def _illustrated(trial: FrozenTrial, pictures: Sequence[Picture]) -> FrozenTrial:
+    if not pictures:
+        return trial
+    artifacts = {
+        _ARTIFACT + name: json.dumps(
+            {"artifact_id": name, "mimetype": "image/png", "encoding": None, "filename": picture.file_name}
+        )
+        for picture in pictures
+        for name in [artifact_id(trial._trial_id, picture)]
+    }
+    # A copy: the storage keeps and hands out the same objects again.
+    shown = copy.copy(trial)
+    shown._system_attrs = {**trial._system_attrs, **artifacts}
+    return shown
+
+
+def _noted(study: FrozenStudy, name: str) -> FrozenStudy:
+    noted = copy.copy(study)
+    noted.system_attrs = _with_note(study.system_attrs, name)
+    return noted
+
+
+def _with_note(attributes: dict[str, Any], study: str) -> dict[str, Any]:
+    """With a note of ours, unless somebody has written one."""
+    if _NOTE_VERSION in attributes:
+        return attributes
+    text = f"[Report of this study](/reports/{quote(study, safe='')}/report.html)"
+    return {**attributes, _NOTE_VERSION: 0, _NOTE_TEXT: text}

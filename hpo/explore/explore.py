@@ -1,0 +1,36 @@
+"""Looks at a data set from all sides and writes it down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpo.explore.duplicates import find_duplicates
+from hpo.explore.figures import balance, channels
+from hpo.explore.page import build_page, statistics
+from hpo.explore.subject import Subject
+from hpo.explore.suspects import class_means
+from hpo.report.document import Document
+from hpo.report.files import document_files, json_file, write_files
+
+
+def explore(subject: Subject, folder: Path) -> tuple[Document, list[str]]:
+    """Write `explore.html`, `explore.md` with pictures and `statistics.json`; returns the names of the files.
+
+    Raises:
+        ResultsNotWritableError, DiskFullError: the files cannot be written.
+    """
+    data, splits = subject.data, subject.splits
+    seen = [one for name in ("training", "validation") for one in channels(name, splits[name][0])]
+    found = (
+        balance(splits, data.class_count),
+        seen,
+        find_duplicates(splits),
+        class_means(data.x_train, data.y_train, data.class_count),
+    )
+    document = build_page(subject, *found)
+    files = {
+        **document_files(document, "explore"),
+        "statistics.json": json_file(statistics(subject, *found)),
+    }
+    write_files(folder, files)
+    return document, list(files)

@@ -1,0 +1,21 @@
+"""`hpo data explore` as its user runs it."""
+
+from tests.acceptance.service import Service
+
+
+def test_bundled_data_is_explored_without_tensorflow(service: Service) -> None:
+    service.set(PYTHONPROFILEIMPORTTIME="1")
+    ended = service.hpo("data", "explore", "digits")
+    assert ended.code == 0
+    assert "tensorflow" not in ended.err
+    for title in ("Classes", "Pixels", "Normalization", "Duplicates", "Labels"):
+        assert f"\n{title}\n" in ended.out
+    folder = service.folder / "results" / "data-digits"
+    assert f"wrote {folder / 'explore.html'}" in ended.out
+    assert len(list((folder / "pictures").iterdir())) > 12
+
+
+def test_an_unknown_data_set_is_one_line(service: Service) -> None:
+    ended = service.hpo("data", "explore", "minst")
+    assert ended.code == 2
+    assert "digits, mnist, cifar10" in ended.complaint

@@ -1,0 +1,226 @@
+"""The dashboard over real HTTP, on studies made by hand."""
+
+import base64
+import io
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+from PIL import Image
+
+from hpo.dashboard.server import (
+    PASSWORD,
+    PASSWORD_FILE,
+    DashboardRequest,
+    DashboardServer,
+    PasswordNeededError,
+    PortTakenError,
+)
+from hpo.errors import UsageError
+from storage.engine import Database
+from tests.integration.finished import finished_study
+from tests.integration.rows import StudyRows
+
+
+class Client:
+    def __init__(self, url: str) -> None:
+        self.url = urlsplit(url)
+
+    def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> Any:
+        """The answer, read whole: its `status`, `headers` and `content`."""
+        assert self.url.hostname
+        connection = HTTPConnection(self.url.hostname, self.url.port, timeout=30)
+        try:
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, {"Content-Type": "application/json", **headers})
+            answer = connection.getresponse()
+            answer.content = answer.read()  # type: ignore[attr-defined]
+            return answer
+        finally:
+            connection.close()
+
+    def json(self, path: str) -> Any:
+        answer = self.ask(path)
+        assert answer.status == 200, answer.content
+        return json.loads(answer.content)
+
+
+@contextmanager
+def served(database: Database, **request: Any) -> Iterator[Client]:
+    server = DashboardServer(database, DashboardRequest(port=0, **request))
+    # It ends within a second of being closed, for which no test waits.
+    threading.Thread(target=server.run, daemon=True).start()
+    try:
+        yield Client(server.url)
+    finally:
+        server.close()
+
+
+@pytest.fixture(autouse=True)
+def without_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PASSWORD, raising=False)
+    monkeypatch.delenv(PASSWORD_FILE, raising=False)
+
+
+@pytest.fixture
+def rows(database: Database) -> StudyRows:
+    return finished_study(database)
+
+
+def trial_id(rows: StudyRows, number: int) -> int:
+    found: int = rows.study.get_trials()[number]._trial_id
+    return found
+
+
+def test_a_trial_carries_its_pictures_and_the_study_links_its_report(rows: StudyRows) -> None:
+    with served(rows.database) as client:
+        study = client.json(f"/api/studies/{rows.study_id}")
+        names = [[one["filename"] for one in trial["artifacts"]] for trial in study["trials"]]
+        assert names == [["curves.png", "confusion.png"], ["curves.png"]]
+        for trial in study["trials"]:
+            for one in trial["artifacts"]:
+                answer = client.ask(f"/artifacts/{rows.study_id}/{trial['trial_id']}/{one['artifact_id']}")
+                assert answer.getheader("Content-Type") == "image/png"
+                assert Image.open(io.BytesIO(answer.content)).width > 500
+        link = study["note"]["body"].partition("(")[2].rstrip(")")
+        report = client.ask(link)
+        assert report.getheader("Content-Type") == "text/html; charset=utf-8"
+        assert "default-src 'none'" in report.getheader("Content-Security-Policy")
+        assert b"Study demo" in report.content
+        assert client.ask("/reports/demo/pictures/confusion.png").content.startswith(b"\x89PNG")
+        head = client.ask(link, "HEAD")
+        assert (head.status, head.content) == (200, b"")
+
+
+def test_nothing_of_it_is_stored(rows: StudyRows) -> None:
+    with served(rows.database) as client:
+        client.json(f"/api/studies/{rows.study_id}")
+    trials = rows.database.optuna.get_all_trials(rows.study_id, deepcopy=False)
+    assert all(trial._system_attrs == {} for trial in trials)
+    assert rows.database.optuna.get_study_system_attrs(rows.study_id) == {}
+
+
+def test_what_is_not_there_is_not_found(rows: StudyRows) -> None:
+    other = trial_id(rows, 1)
+    paths = [
+        f"/artifacts/{rows.study_id}/{other}/{other:x}-2",
+        f"/artifacts/{rows.study_id}/{other}/ffffff-1",
+        "/reports/nobody/report.html",
+        "/reports/demo/../../../etc/passwd",
+        "/reports/%2e%2e/%2e%2e/etc/passwd",
+        "/reports/demo/nothing.png",
+        "/api/studies/999",
+    ]
+    with served(rows.database) as client:
+        assert [client.ask(path).status for path in paths] == [404] * len(paths)
+
+
+def test_a_study_of_plain_optuna_is_shown_as_it_is(database: Database) -> None:
+    study = optuna.create_study(study_name="a/b «c» 'd'", storage=database.optuna)
+    study.add_trial(create_trial(value=1.0, intermediate_values={1: 1.0}))
+    with served(database, allow_changes=True) as client:
+        shown = client.json(f"/api/studies/{study._study_id}")
+        assert (shown["name"], shown["note"]["body"]) == (study.study_name, "")
+        assert shown["trials"][0]["artifacts"] == []
+        assert client.ask(f"/csv/{study._study_id}").status == 200
+        assert client.ask(f"/api/studies/{study._study_id}", "DELETE").status == 204
+        assert client.json("/api/studies")["study_summaries"] == []
+
+
+def test_writes_are_refused(rows: StudyRows) -> None:
+    with served(rows.database) as client:
+        note = {"version": 1, "body": "x"}
+        assert client.ask(f"/api/studies/{rows.study_id}/note", "PUT", note).status == 403
+        assert client.ask(f"/api/studies/{rows.study_id}", "DELETE").status == 403
+        assert client.json(f"/api/studies/{rows.study_id}")["note"]["version"] == 0
+    assert len(rows.study.get_trials()) == 2
+
+
+def test_with_changes_a_note_is_written_and_stays(rows: StudyRows) -> None:
+    with served(rows.database, allow_changes=True) as client:
+        path = f"/api/studies/{rows.study_id}"
+        assert client.ask(f"{path}/note", "PUT", {"version": 1, "body": "mine"}).status == 204
+        assert client.json(path)["note"] == {"version": 1, "body": "mine"}
+        assert client.ask(f"{path}/rename", "POST", {"study_name": "other"}).status == 403
+
+
+def test_a_study_is_deleted_whole_with_its_folders(rows: StudyRows, tmp_path: Path) -> None:
+    (tmp_path / rows.name).mkdir()
+    with served(rows.database, allow_changes=True, study_folders=[tmp_path]) as client:
+        assert client.ask(f"/api/studies/{rows.study_id}", "DELETE", {}).status == 204
+        assert client.json("/api/studies")["study_summaries"] == []
+    assert list(tmp_path.iterdir()) == []
+    assert StudyRows(rows.database).study_id != rows.study_id, "its name is free again"
+
+
+def test_a_study_whose_trials_run_is_not_deleted(rows: StudyRows) -> None:
+    rows.study.add_trial(create_trial(state=TrialState.RUNNING))
+    token = rows.trial(trial_id=trial_id(rows, 2))
+    rows.attempt(token, rows.agent(), lease=60.0)
+    with served(rows.database, allow_changes=True) as client:
+        answer = client.ask(f"/api/studies/{rows.study_id}", "DELETE", {})
+        assert answer.status == 409
+        assert "1 trial running" in json.loads(answer.content)["reason"]
+        assert len(client.json(f"/api/studies/{rows.study_id}")["trials"]) == 3
+
+
+def test_a_password_guards_all_but_the_health_check(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "password"
+    path.write_text("grüße\n", encoding="utf-8")
+    monkeypatch.setenv(PASSWORD_FILE, str(path))
+    right, wrong = (base64.b64encode(f"hpo:{word}".encode()).decode() for word in ("grüße", "wrong"))
+    with served(database) as client:
+        assert client.ask("/api/studies").status == 401
+        assert client.ask("/api/studies", Authorization=f"Basic {wrong}").status == 401
+        assert client.ask("/api/studies", Authorization=f"Basic {right}").status == 200
+        assert client.ask("/healthz").status == 200
+
+
+def test_without_a_password_other_names_are_refused(database: Database) -> None:
+    with served(database) as client:
+        assert client.ask("/api/studies", Host="example.com").status == 403
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "nowhere.invalid", ""])
+def test_other_addresses_need_a_password(database: Database, host: str) -> None:
+    with pytest.raises(PasswordNeededError, match=PASSWORD):
+        DashboardServer(database, DashboardRequest(host, 0))
+
+
+def test_a_port_that_is_taken(database: Database) -> None:
+    with served(database) as client, pytest.raises(PortTakenError, match="in use"):
+        DashboardServer(database, DashboardRequest(port=client.url.port or 0))
+
+
+def test_an_unknown_host(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSWORD, "x")
+    with pytest.raises(PortTakenError, match=r"nowhere\.invalid"):
+        DashboardServer(database, DashboardRequest("nowhere.invalid", 0))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe\xff"])
+def test_a_password_file_that_holds_none(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "password"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv(PASSWORD_FILE, str(path))
+    with pytest.raises(UsageError, match=PASSWORD_FILE):
+        DashboardServer(database, DashboardRequest(port=0))
+
+
+def test_a_name_of_several_addresses_has_one_port(database: Database) -> None:
+    with served(database, host="localhost") as client:
+        assert client.url.hostname == "localhost"
+        assert client.ask("/api/studies").status == 200

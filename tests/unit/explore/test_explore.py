@@ -1,0 +1,180 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpo.errors import UsageError
+from hpo.explore.duplicates import find_duplicates
+from hpo.explore.explore import explore
+from hpo.explore.figures import balance, channels
+from hpo.explore.galleries import augmentations
+from hpo.explore.subject import load_subject
+from hpo.explore.suspects import class_means
+from objectives.arrays import Images, Labels
+
+RNG = np.random.default_rng(0)
+
+
+def images(count: int, size: int = 16, channels: int = 1) -> Images:
+    return RNG.integers(0, 256, (count, size, size, channels), dtype=np.uint8)
+
+
+def labels(*values: int) -> Labels:
+    return np.array(values, dtype=np.int64)
+
+
+def test_balance_is_judged_by_size_and_chance() -> None:
+    even = {"training": (images(100), np.arange(100) % 2)}
+    found = balance(even, 2)
+    assert found.counts == {"training": [50, 50]}
+    assert found.p_uniform == pytest.approx(1.0)
+    assert "no more unevenly than chance" in found.words()
+    skewed = balance({"training": (images(100), (np.arange(100) % 10 == 0).astype(np.int64))}, 2)
+    assert skewed.ratio == pytest.approx(9.0)
+    assert "recall" in skewed.words()
+
+
+def test_a_class_without_images_is_named() -> None:
+    found = balance({"training": (images(4), labels(0, 0, 1, 1))}, 3)
+    assert found.ratio is None
+    assert "no training image" in found.words()
+
+
+def test_shares_that_differ_between_splits_are_seen() -> None:
+    ones, zeros = np.ones(200, dtype=np.int64), np.zeros(200, dtype=np.int64)
+    mixed = np.arange(200) % 2
+    differ = balance({"training": (images(200), ones), "test": (images(200), zeros)}, 2)
+    alike = balance({"training": (images(200), mixed), "test": (images(200), mixed)}, 2)
+    assert "do not differ" in alike.same_words()
+    assert " differ " in differ.same_words()
+    assert "do not" not in differ.same_words()
+
+
+def test_pixel_figures_are_numpy_s() -> None:
+    x = images(20, channels=3)
+    x[0, 0, 0] = (0, 255, 7)
+    for index, one in enumerate(channels("training", x)):
+        values = x[..., index].astype(float)
+        assert one.mean == pytest.approx(values.mean())
+        assert one.std == pytest.approx(values.std())
+        assert (one.least, one.most) == (values.min(), values.max())
+        assert one.share_zero == pytest.approx((values == 0).mean())
+        assert one.share_full == pytest.approx((values == 255).mean())
+
+
+def test_identical_images_and_their_contradictory_labels_are_found() -> None:
+    x = images(10)
+    test = images(5)
+    x[7], test[2] = x[3], x[3]
+    y = np.zeros(10, dtype=np.int64)
+    y[7] = 1
+    found = find_duplicates({"training": (x, y), "test": (test, np.zeros(5, dtype=np.int64))})
+    assert [[(place.split, place.index) for place in group] for group in found.groups] == [
+        [("training", 3), ("training", 7), ("test", 2)]
+    ]
+    assert len(found.contradictions) == 1
+    assert found.groups_by_splits() == {("training", "test"): 1}
+    assert found.pairs == []
+
+
+def test_a_noisy_darker_copy_is_a_near_duplicate_and_others_are_not() -> None:
+    x = np.kron(images(30, 8), np.ones((1, 4, 4, 1), dtype=np.uint8))
+    copy = np.clip(x[4] * 0.7 + RNG.normal(0, 6, x[4].shape) + 20, 0, 255).astype(np.uint8)
+    found = find_duplicates({"training": (x, np.zeros(30, dtype=np.int64)), "test": (copy[None], labels(0))})
+    assert found.groups == []
+    assert found.pairs is not None
+    assert [(pair.first.index, pair.second.split) for pair in found.pairs] == [(4, "test")]
+    assert 0.95 <= found.pairs[0].correlation < 1
+
+
+def test_noise_whose_thumbnails_are_alike_by_chance_is_no_near_duplicate() -> None:
+    x = np.random.default_rng(0).integers(0, 256, (3000, 20, 30, 4), dtype=np.uint8)
+    found = find_duplicates({"training": (x, np.zeros(3000, dtype=np.int64))})
+    assert (found.groups, found.pairs) == ([], [])
+
+
+def test_even_images_are_no_near_duplicates() -> None:
+    x = np.stack([np.full((16, 16, 1), value, dtype=np.uint8) for value in range(20)])
+    found = find_duplicates({"training": (x, np.zeros(20, dtype=np.int64))})
+    assert (found.groups, found.pairs) == ([], [])
+
+
+def test_a_swapped_label_is_suspected() -> None:
+    y = np.repeat([0, 1], 50)
+    x = np.where(y[:, None, None, None] == 0, 40, 200) + RNG.integers(0, 30, (100, 8, 8, 1))
+    y[10] = 1
+    found = class_means(x.astype(np.uint8), y, 3)
+    assert [(one.index, one.label, one.nearest) for one in found.suspects] == [(10, 1, 0)]
+    assert found.accuracy == pytest.approx(0.99)
+    assert not found.means[2].any()
+
+
+def test_the_changes_shown_are_those_of_the_objectives(tmp_path: Path) -> None:
+    x, y = images(100, 28), np.arange(100) % 10
+    np.savez(tmp_path / "mnist.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    subject = load_subject("mnist", tmp_path)
+    assert {name: one.shift for name, one in subject.augmentations.items()} == {
+        "mnist-cnn": 2,
+        "mnist-resnet": 2,
+    }
+    (gallery,) = augmentations(subject)
+    assert gallery.caption == ("Moved by up to 2 pixels in each direction, as in mnist-cnn and mnist-resnet.")
+
+
+def test_the_whole_of_a_file_of_one_s_own(tmp_path: Path) -> None:
+    x, y = images(60, 12, 3), np.arange(60) % 3
+    x[30] = x[0]
+    np.savez(tmp_path / "mine.npz", x_train=x[:50], y_train=y[:50], x_test=x[50:], y_test=y[50:])
+    subject = load_subject("mine", tmp_path)
+    document, names = explore(subject, tmp_path / "out")
+    assert [section.title for section in document.sections] == [
+        "Classes",
+        "Samples",
+        "Pixels",
+        "Normalization",
+        "Augmentation",
+        "Duplicates",
+        "Labels",
+        "Mean images",
+    ]
+    assert sorted(names) == sorted(
+        str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")
+    )
+    text = (tmp_path / "out" / "explore.md").read_text()
+    for name in names:
+        assert not name.endswith(".png") or f"({name})" in text
+    statistics = json.loads((tmp_path / "out" / "statistics.json").read_text())
+    assert statistics["images"] == {"training": 45, "validation": 5, "test": 10}
+    assert len(statistics["identical"]) == 1
+    page = (tmp_path / "out" / "explore.html").read_text()
+    assert "http-equiv" in page
+    assert "no objective does this here" in page
+
+
+def test_an_objective_s_own_data(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import numpy as np\n"
+        "from optuna.distributions import FloatDistribution\n"
+        "from objectives.augment import Augmentation\n"
+        "from objectives.keras_objective import KerasObjective\n"
+        "def shapes():\n"
+        "    rng = np.random.default_rng(0)\n"
+        "    return rng.integers(0, 256, (40, 8, 8), dtype=np.uint8), np.arange(40) % 2\n"
+        "class Mine(KerasObjective):\n"
+        "    dataset = shapes\n"
+        "    space = {'dropout': FloatDistribution(0.0, 0.6)}\n"
+        "    classes = ('round', 'square')\n"
+        "    augmentation = Augmentation(flip=True)\n"
+        "    def build(self, params, data): ...\n"
+    )
+    subject = load_subject(f"{path}:Mine", tmp_path)
+    assert (subject.name, subject.data.classes) == ("Mine", ("round", "square"))
+    assert list(subject.splits) == ["training", "validation"]
+    assert [one.flip for one in subject.augmentations.values()] == [True]
+
+
+def test_an_unknown_name_says_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="digits, mnist, cifar10"):
+        load_subject("nothing", tmp_path)
