@@ -19,7 +19,7 @@ from tests.acceptance.service import Running, Service
 
 HOSTS = ("alpha", "beta", "gamma")
 EPOCHS = 20
-TRIALS = 8
+TRIALS = 18
 
 
 @pytest.fixture
