@@ -223,15 +223,7 @@ def workers_option(help_text: str) -> Callable[[_Command], _Command]:
 
 
 def slot_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say what the slots of a host may use; they arrive as `gpus`, `device` and `precision`."""
-    function = option(
-        "--precision",
-        type=NearestChoice(PRECISIONS),
-        default="auto",
-        envvar="HPO_PRECISION",
-        help="What models compute in; auto: bfloat16 where the device has instructions for it, else float32. "
-        "Weights are float32 in either case.",
-    )(function)
+    """Options that say what the slots of a host may use; they arrive as `gpus` and `device`."""
     function = option(
         "--device",
         type=NearestChoice(DEVICES),
@@ -247,6 +239,16 @@ def slot_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="GPUs used: none, all, or indices or UUIDs as nvidia-smi shows them, as 0,1. Slots are spread over "
         "them; those that share one are each limited to their part of its memory.",
     )(function)
+
+
+precision_option = option(
+    "--precision",
+    type=NearestChoice(PRECISIONS),
+    default="auto",
+    envvar="HPO_PRECISION",
+    help="What models compute in; auto: bfloat16 where the device has instructions for it, else float32. "
+    "Weights are float32 in either case.",
+)
 
 
 def agent_options(function: Callable[..., Any]) -> Callable[..., Any]:

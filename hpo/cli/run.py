@@ -75,6 +75,7 @@ def _for_new(value: object) -> str:
     "data, and its database connections.",
 )
 @options.slot_options
+@options.precision_option
 @option(
     "--trials",
     "-n",
@@ -281,6 +282,7 @@ def _ray_options(
     help="Trials that run here at the same time.",
 )
 @options.slot_options
+@options.precision_option
 @option(
     "--gpu-share",
     metavar="SHARE",
@@ -404,6 +406,7 @@ def stop(study: str, storage: str | None) -> None:
 )
 @options.workers_option("Runs that train here at the same time.")
 @options.slot_options
+@options.precision_option
 @options.data_dir_option
 @options.storage_option
 def retrain(

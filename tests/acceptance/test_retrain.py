@@ -211,13 +211,15 @@ def test_a_choice_that_is_interrupted_trains_no_epoch_twice_and_opens_the_test_s
     assert service.launched("Lucky", "--trials", 2, "--workers", 2, "--pruner", "none").code == 0
     tally.unlink()
     command = ("retrain", "--study", "s", "--top", 2, "--seeds", 2, "--workers", 2)
-    service.set(TEST_EPOCH_SECONDS=0.1)
+    # Long enough for the signal to come before the last epoch has ended.
+    service.set(TEST_EPOCH_SECONDS=0.7)
     for trained in ("2000001 2", "1000000 2"):
         running = service.start(*command)
         service.await_(lambda: tally.exists() and f" {trained}\n" in tally.read_text())  # noqa: B023
         running.send_signal(signal.SIGINT)
         interrupted = running.wait(20.0)
         assert (interrupted.code, interrupted.err) == (130, "")
+    service.set(TEST_EPOCH_SECONDS=0)
     ended = service.hpo(*command)
     assert (ended.code, ended.err) == (0, "")
     assert "trial 1 was chosen before" in ended.out
