@@ -42,6 +42,9 @@ from hpo.spec import StudySpec
 from storage.budget import FINISHED, Claim, NoWork
 from storage.leases import LeaseLostError
 
+LEAST_LOADING_SECONDS = 300.0
+"""Importing a framework and reading data may take minutes on a busy machine, however short epochs are."""
+
 NEXT = "next"
 """The device of an attempt that was asked ahead and has no slot yet."""
 
@@ -66,6 +69,11 @@ class AgentTimes:
     """After SIGTERM or `hpo stop`: containers are killed after 10 s, and giving all back takes time too."""
     hung_seconds: float = 1800.0
     """Without a word from a trainer, after which it is killed."""
+
+
+def loading_seconds(hung_seconds: float) -> float:
+    """How long the objective and its data may take to load: `--hung-after`, but never so little that imports fail."""
+    return max(hung_seconds, LEAST_LOADING_SECONDS)
 
 
 class Ending(IntEnum):
@@ -166,7 +174,7 @@ class Agent:
                 self._books.sweep(0.0)
                 self._files.tidy()
                 return True
-        self._pool.check_loading(self._times.hung_seconds)
+        self._pool.check_loading(loading_seconds(self._times.hung_seconds))
         events = self._pool.wait(0.2)
         listened = time.monotonic()
         for slot, event in events:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from hpo import enroll, numbers
-from hpo.agent import Agent, AgentTimes, Ending
+from hpo.agent import Agent, AgentTimes, Ending, loading_seconds
 from hpo.books import Books, Standing
 from hpo.checkpoints import check_writable
 from hpo.enroll import Enrolled
@@ -117,7 +117,7 @@ def _patience(interruption: Interruption, pool: TrainerPool, options: AgentOptio
 
     def check() -> None:
         interruption.check()
-        pool.check_loading(options.hung_seconds)
+        pool.check_loading(loading_seconds(options.hung_seconds))
 
     return check
 

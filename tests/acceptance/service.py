@@ -172,7 +172,7 @@ class Service:
         storage = RDBStorage(self.url, engine_kwargs={"poolclass": NullPool})
         return optuna.load_study(study_name=name, storage=storage)
 
-    def await_(self, condition: Callable[[], T], timeout: float = 30.0) -> T:
+    def await_(self, condition: Callable[[], T], timeout: float = 60.0) -> T:
         """The first true value of `condition`."""
         until = time.monotonic() + timeout
         while not (value := condition()):
