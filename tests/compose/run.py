@@ -15,12 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from urllib.error import HTTPError
 from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 from tests.acceptance.chaos import AUDIT
 from tests.acceptance.service import Service
@@ -54,8 +57,8 @@ class Compose:
         return run([*self._command, *map(str, words)])
 
     def scale(self, workers: int) -> None:
-        """So many workers, and no dashboard."""
-        self("up", "-d", "--no-build", "--scale", f"worker={workers}", "--scale", "dashboard=0")
+        """So many workers."""
+        self("up", "-d", "--no-build", "--scale", f"worker={workers}")
 
     def containers(self, service: str, everything: bool = False) -> list[str]:
         """Ids of the containers of a service that run, or of all."""
@@ -93,6 +96,7 @@ class Scenario:
 
     compose: Compose
     password: str
+    dashboard_password: str
     folder: Path
     trials: int
 
@@ -105,6 +109,8 @@ class Scenario:
         (first,) = self.compose.containers("worker")
         self.say(f"the user in the containers: {run(['docker', 'exec', first, 'id']).strip()}")
         self.say(f"hpo health: {run(['docker', 'exec', first, 'hpo', 'health']).strip()}")
+
+        self.look_at_dashboard()
 
         self.say("1 -> 4 workers")
         self.compose.scale(4)
@@ -187,6 +193,35 @@ class Scenario:
         )
         assert "metrics.json" in results, results
 
+    def look_at_dashboard(self) -> None:
+        """As it is published to this machine: with the password only, and to be looked at only."""
+        (container,) = self.compose.containers("dashboard")
+        published = run(["docker", "port", container, "8080/tcp"]).split()[0]
+        assert published.startswith("127.0.0.1:"), published
+
+        def status(path: str, password: str | None = None, method: str = "GET") -> int:
+            request = Request(f"http://{published}{path}", method=method)
+            if password is not None:
+                request.add_header("Authorization", "Basic " + b64encode(f"hpo:{password}".encode()).decode())
+            try:
+                with urlopen(request, timeout=30) as answer:
+                    return int(answer.status)
+            except HTTPError as refused:
+                return refused.code
+            except OSError:
+                return 0
+
+        until(lambda: status("/healthz") == 200, 60)
+        answers = {
+            "without a password": status("/api/studies"),
+            "with another": status("/api/studies", "another"),
+            "with it": status("/api/studies", self.dashboard_password),
+            "deleting with it": status("/api/studies/1", self.dashboard_password, "DELETE"),
+            "the report": status("/reports/compose/report.html", self.dashboard_password),
+        }
+        self.say(f"dashboard at {published}: {answers}")
+        assert list(answers.values()) == [401, 401, 200, 403, 200], answers
+
     def hosts(self, service: Service) -> set[str]:
         """Where trials are being trained."""
         rows = service.rows(
@@ -239,13 +274,16 @@ def main() -> None:
     arguments = parser.parse_args()
     # Such as would break a URL, a shell and an interpolation.
     password = "p@ss: w/rd%25#" + secrets.token_hex(8)
+    dashboard_password = "d@sh: b%rd" + secrets.token_hex(8)
     os.environ["DOCKER_BUILDKIT"] = "1"
     began = time.monotonic()
     print(run(["docker", "build", *arguments.build_option, "--tag", "hpo-service:test", str(ROOT)]), end="")
     print(f"built in {time.monotonic() - began:.0f} s", flush=True)
     settings = {
         "POSTGRES_PASSWORD": password,
-        "DASHBOARD_PASSWORD": "unused",
+        "DASHBOARD_PASSWORD": dashboard_password,
+        # Any that is free.
+        "DASHBOARD_PORT": "0",
         "POSTGRES_TAG": arguments.postgres,
         "HPO_TAG": "test",
         "STUDY": "compose",
@@ -258,7 +296,7 @@ def main() -> None:
         "SEEDS": "2",
     }
     with tempfile.TemporaryDirectory() as folder, project(Path(folder), settings) as compose:
-        Scenario(compose, password, Path(folder), arguments.trials)()
+        Scenario(compose, password, dashboard_password, Path(folder), arguments.trials)()
     print("nothing is left of it but the image hpo-service:test")
 
 
