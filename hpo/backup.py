@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -78,20 +79,17 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
             " version brings its tables up to date when it opens it"
         )
     study = check_study_name(name or header["study"])
+    # Before anything is reserved: a first try that fails must not cost a second one its numbers.
+    if database.transaction(lambda c: _is_taken(c, study)):
+        raise _taken(database, study)
+    deque(_Rows(path), maxlen=0)
     tokens = header["tokens"]
     keep = database.transaction(lambda c: study_rows.reserve_tokens(c, *tokens)) if tokens else False
     ours: set[int] = set()
     rows = _Rows(path)
 
     def restore(connection: Connection) -> Backup:
-        taken = connection.execute(
-            text(
-                "SELECT study_id FROM public.studies WHERE study_name = :n"
-                " UNION SELECT study_id FROM hpo.studies WHERE name = :n"
-            ),
-            {"n": study},
-        ).scalars()
-        there = set(taken)
+        there = _is_taken(connection, study)
         if there and there <= ours:
             # Committed before; only the answer was lost.
             return Backup(study, header["trials"], rows.read)
@@ -114,6 +112,18 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
         raise _damaged(path, "its rows contradict each other") from exc
     except DataError as exc:
         raise _damaged(path, "a value is not of its column's type") from exc
+
+
+def _is_taken(connection: Connection, study: str) -> set[int]:
+    """The ids of the studies of that name, Optuna's and ours."""
+    taken = connection.execute(
+        text(
+            "SELECT study_id FROM public.studies WHERE study_name = :n"
+            " UNION SELECT study_id FROM hpo.studies WHERE name = :n"
+        ),
+        {"n": study},
+    ).scalars()
+    return set(taken)
 
 
 def _taken(database: Database, study: str) -> StudyConflictError:

@@ -204,7 +204,9 @@ def _update(database: Database, study_id: int, spec: StudySpec, trials: int | No
             {"s": study_id, "spec": json.dumps(spec.to_json())},
         )
         if trials is not None:
-            budget.set_budget(c, study_id, trials)
+            # What is only prepared is not made smaller: containers prepare at every start.
+            least = 0 if resume else budget.count(c, study_id).budget
+            budget.set_budget(c, study_id, max(trials, least))
         if resume:
             control.resume(c, study_id)
         return budget.count(c, study_id).budget

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from hpo.errors import GpuMissingError, UsageError
 DRIVER = Path("/proc/driver/nvidia/gpus")
 """Where the kernel module lists its GPUs, nvidia-smi or not."""
 
-_SECONDS = 10
+_SECONDS = 30
 _MIB = 2**20
 _MIG_GB = 950_000_000
 """Bytes for each `gb` in the name of a MIG profile, which rounds up: `1g.18gb` of an H200 has 16 GiB."""
@@ -40,15 +41,19 @@ class Gpu:
     """All of it; None where the driver does not say."""
 
 
-def visible_gpus() -> tuple[Gpu, ...]:
+def visible_gpus(complain: bool = False) -> tuple[Gpu, ...]:
     """The GPUs that this process may use: those installed, within CUDA_VISIBLE_DEVICES.
+
+    None where the driver fails, which is said on stderr if asked: trials would silently train on processors.
 
     As CUDA reads it: indices, UUIDs or their beginnings, up to the first that is unknown. Where the
     driver cannot be asked, as in a container without nvidia-smi, the variable alone is believed.
     """
     try:
         installed = installed_gpus()
-    except DriverFailedError:
+    except DriverFailedError as error:
+        if complain:
+            print(f"no GPU is used, for nvidia-smi fails: {error}", file=sys.stderr)
         return ()
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
@@ -79,7 +84,9 @@ def choose_gpus(wanted: str | None, device: str | None) -> tuple[Gpu, ...]:
         )
     if device == "cpu" or none:
         return ()
-    visible = visible_gpus()
+    visible = visible_gpus(complain=True)
+    if wanted == "all" and not visible:
+        raise GpuMissingError("--gpus all, but this host shows no GPU: hpo doctor says why, or leave it out")
     if wanted not in (None, "all"):
         visible = tuple(_asked(entry.strip(), visible) for entry in str(wanted).split(","))
     if device == "gpu" and not visible:
@@ -101,7 +108,11 @@ def installed_gpus() -> tuple[Gpu, ...]:
     found: list[Gpu] = []
     instances: list[Gpu] | None = None
     for line in _ask(program, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"):
-        index, uuid, model, memory, mig = (field.strip() for field in line.split(","))
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) != _FIELDS.count(",") + 1:
+            # A remark of the driver's, such as that a GPU's information is damaged.
+            continue
+        index, uuid, model, memory, mig = fields
         if mig == "Enabled":
             # Such a GPU computes only through its instances, and one without any not at all.
             instances = _instances(_ask(program, "-L")) if instances is None else instances

@@ -82,8 +82,9 @@ def backup(study: str, output: Path, storage: str | None) -> None:
 def restore(file: Path, name: str | None, storage: str | None) -> None:
     """Bring back a study from a file that hpo backup wrote.
 
-    To this database or any other, whole or not at all. It is stopped; hpo launch continues it, and trials
-    that were running begin again.
+    To this database or any other, whole or not at all. It is told what it was told: unless it was paused or
+    stopped, workers that join go on with it. Trials that were running go on where their checkpoints are, else
+    begin again. Two copies of one study must not share a checkpoint folder.
     """
     from hpo.backup import read_backup
 

@@ -31,8 +31,10 @@ from storage.retry import Retry
 CONNECT_SECONDS = 5.0
 """Asked before Ray is, which tries an address where nobody listens for minutes."""
 
-_PASSED = ("HPO_", "KERAS_", "TF_", "XLA_", "JAX_")
+_PASSED = ("HPO_", "KERAS_", "TF_", "XLA_", "JAX_", "PG")
+"""The last are libpq's own, which may hold the password."""
 _OF_THIS_HOST = ("HPO_STUDY", "HPO_WORKERS", "HPO_GPUS", "HPO_DEVICE", "HPO_GPU_SHARE", "HPO_CORES")
+_OF_THE_DASHBOARD = "HPO_DASHBOARD_"
 """What the command line has read already, or the engine decides."""
 
 
@@ -59,7 +61,7 @@ class RayEngine:
                 "--engine ray needs a PostgreSQL server that every node reaches, and the embedded one serves"
                 " this machine alone: give --storage postgresql://user:password@host/name, or HPO_STORAGE"
             )
-        check_shares(request.ray)
+        check_shares(request.ray, request.workers)
         ray = _ray()
         check_address(request.ray.address)
         with open_database(settings.storage, settings.home) as database:
@@ -91,14 +93,18 @@ def _watch(database: Database, study: Enrolled, agents: RayAgents, timeout_secon
 def commands(ray: Any, request: LaunchRequest) -> list[AgentCommand]:
     """One for each agent; without `--workers` as many workers as the cluster has room for now."""
     workers = request.workers or _room(ray.cluster_resources(), request.ray)
-    each = request.ray.workers_per_agent
-    slots = [each] * (workers // each) + ([workers % each] if workers % each else [])
-    return [agent_command(request, count) for count in slots]
+    check_shares(request.ray, workers)
+    return [
+        agent_command(request, count) for count in slots_of_agents(workers, request.ray.workers_per_agent)
+    ]
 
 
 def agent_command(request: LaunchRequest, slots: int) -> AgentCommand:
     """An agent of so many slots. The resources are Ray's to allot; the agent divides what it was given."""
     cpus, gpus = slots * request.ray.cpus_per_worker, slots * request.ray.gpus_per_worker
+    if gpus > 1:
+        # Thirds of a GPU do not add up to a whole one by themselves.
+        gpus = float(round(gpus))
     arguments = ["worker", "--study", request.study, "--slots", str(slots)]
     arguments += ["--gpus", "all", "--device", "gpu"] if gpus else ["--gpus", "none"]
     if 0 < gpus < 1:
@@ -113,19 +119,25 @@ def agent_command(request: LaunchRequest, slots: int) -> AgentCommand:
     return AgentCommand(cpus, gpus, tuple(arguments))
 
 
-def check_shares(options: RayOptions) -> None:
+def check_shares(options: RayOptions, workers: int | None) -> None:
     """Refuse what Ray would.
 
     Raises:
         UsageError: an agent asks for more than one GPU, and not for a whole number.
     """
-    gpus = options.gpus_per_worker * options.workers_per_agent
-    if gpus > 1 and not math.isclose(gpus, round(gpus)):
-        raise UsageError(
-            f"an agent of {options.workers_per_agent} workers with --gpus-per-worker {options.gpus_per_worker:g}"
-            f" asks for {gpus:g} GPUs, and Ray gives one, a part of one, or a whole number: change"
-            " --workers-per-agent"
-        )
+    for slots in set(slots_of_agents(workers or options.workers_per_agent, options.workers_per_agent)):
+        gpus = options.gpus_per_worker * slots
+        if gpus > 1 and not math.isclose(gpus, round(gpus)):
+            raise UsageError(
+                f"an agent of {slots} workers with --gpus-per-worker {options.gpus_per_worker:g}"
+                f" asks for {gpus:g} GPUs, and Ray gives one, a part of one, or a whole number: change"
+                " --workers-per-agent or --workers"
+            )
+
+
+def slots_of_agents(workers: int, each: int) -> list[int]:
+    """How many slots each agent has; the last one has what is left."""
+    return [each] * (workers // each) + ([workers % each] if workers % each else [])
 
 
 def check_address(address: str) -> None:
@@ -158,7 +170,7 @@ def environment(settings: Settings) -> dict[str, str]:
     passed = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(_PASSED) and name not in _OF_THIS_HOST
+        if name.startswith(_PASSED) and name not in _OF_THIS_HOST and not name.startswith(_OF_THE_DASHBOARD)
     }
     here = Settings.from_environment()
     paths = {

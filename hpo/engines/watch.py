@@ -120,8 +120,9 @@ class Watch:
         """
         while True:
             self._heed_signals()
-            news = self._feed.news()
+            # Agents first: whatever they did before they ended is in the books by then.
             placed = self._placement.look()
+            news = self._feed.news()
             self._tell(news, placed)
             self._consider(news, placed)
             # Those that wait for a place have nothing to end.

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from hpo.backup import read_backup, write_backup
 from hpo.errors import BackupFileError, FileNotWritableError, HpoError, StudyConflictError, UnknownStudyError
-from storage.engine import Database
+from storage.engine import Database, open_database
 from storage.study_rows import TABLES
 from tests.integration.rows import StudyRows
 
@@ -95,12 +95,17 @@ def without_a_row(lines: list[str]) -> list[str]:
     return [line for line in lines if '"hpo.epochs"' not in line]
 
 
+def counted(lines: list[str]) -> list[str]:
+    """With a last line that counts the rows there are."""
+    return [*lines[:-1], json.dumps({**json.loads(lines[-1]), "rows": len(lines) - 2})]
+
+
 def unknown_table(lines: list[str]) -> list[str]:
-    return [*lines[:-1], json.dumps({"table": "public.passwords", "row": {}}), lines[-1]]
+    return counted([*lines[:-1], json.dumps({"table": "public.passwords", "row": {}}), lines[-1]])
 
 
 def orphans(lines: list[str]) -> list[str]:
-    return [line for line in lines if '"hpo.agents"' not in line]
+    return counted([line for line in lines if '"hpo.agents"' not in line])
 
 
 def a_number(lines: list[str]) -> list[str]:
@@ -191,3 +196,19 @@ def test_every_refusal_is_one_line(database: Database, file: Path) -> None:
     with pytest.raises(HpoError) as refused:
         read_backup(database, file)
     assert "\n" not in str(refused.value)
+
+
+def test_a_failed_first_try_costs_the_second_no_numbers(
+    database: Database, empty_storage_url: str, file: Path, tmp_path: Path
+) -> None:
+    """By them checkpoints are found."""
+    damaged = tmp_path / "damaged.gz"
+    with gzip.open(file, "rt") as old, gzip.open(damaged, "wt") as new:
+        new.write("\n".join(cut(old.read().splitlines())))
+    tokens = "SELECT array_agg(token ORDER BY token) FROM hpo.trials"
+    before = database.transaction(lambda c: c.execute(text(tokens)).scalar_one())
+    with open_database(empty_storage_url, tmp_path) as other:
+        with pytest.raises(BackupFileError):
+            read_backup(other, damaged)
+        read_backup(other, file)
+        assert other.transaction(lambda c: c.execute(text(tokens)).scalar_one()) == before

@@ -178,6 +178,8 @@ def test_a_wrong_choice_is_refused(
 
 @pytest.mark.usefixtures("driver")
 def test_a_gpu_that_is_needed_and_missing() -> None:
-    assert choose_gpus("all", None) == ()
+    assert choose_gpus(None, None) == ()
+    with pytest.raises(GpuMissingError, match=r"--gpus all.*hpo doctor"):
+        choose_gpus("all", None)
     with pytest.raises(GpuMissingError, match="hpo doctor"):
         choose_gpus(None, "gpu")

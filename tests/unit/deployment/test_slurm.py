@@ -48,7 +48,7 @@ def test_the_directives() -> None:
     assert "%A" in DIRECTIVES["output"]
     assert "%a" in DIRECTIVES["output"]
     assert "requeue" in DIRECTIVES
-    told = re.fullmatch(r"B:TERM@(\d+)", DIRECTIVES["signal"])
+    told = re.fullmatch(r"B:USR1@(\d+)", DIRECTIVES["signal"])
     assert told is not None
     # SIGTERM takes an agent at most 10 s; Slurm may send it up to a minute early, never late.
     assert int(told[1]) >= 60
@@ -108,20 +108,26 @@ def test_it_ends_as_its_agent_does(tmp_path: Path, begin: Begin, code: int) -> N
     assert not (tmp_path / "requeued").exists()
 
 
-def test_a_task_that_slurm_ends_is_requeued(tmp_path: Path, begin: Begin) -> None:
+@pytest.mark.parametrize(("number", "requeued"), [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
+def test_only_a_task_that_is_out_of_time_asks_to_come_back(
+    tmp_path: Path, begin: Begin, number: int, requeued: bool
+) -> None:
+    """One that is cancelled must not; one that is preempted is brought back by Slurm itself."""
     task = begin("while :; do read -t 1 <> <(:); done")
     await_ready(tmp_path)
-    task.send_signal(signal.SIGTERM)
+    task.send_signal(number)
     assert task.wait(20) == 130
     assert task.communicate()[1] == ""
     assert (tmp_path / "called").read_text().splitlines()[-1] == "told"
-    assert (tmp_path / "requeued").read_text() == "requeue 7_3\n"
+    assert (tmp_path / "requeued").exists() is requeued
+    if requeued:
+        assert (tmp_path / "requeued").read_text() == "requeue 7_3\n"
 
 
 def test_one_whose_study_finished_meanwhile_is_not(tmp_path: Path, begin: Begin) -> None:
     task = begin("while :; do read -t 1 <> <(:); done", code=0)
     await_ready(tmp_path)
-    task.send_signal(signal.SIGTERM)
+    task.send_signal(signal.SIGUSR1)
     assert task.wait(20) == 0
     assert task.communicate()[1] == ""
     assert not (tmp_path / "requeued").exists()
@@ -138,7 +144,7 @@ def test_without_a_database_it_says_so() -> None:
 def test_a_signal_before_the_agent_runs_reaches_it(tmp_path: Path) -> None:
     """Slurm may preempt a task in its first moment: bash itself must not die of it, nor the agent live on."""
     script = tmp_path / "task"
-    told = TEXT.replace("hpo worker &", "kill -TERM $$\nhpo worker &")
+    told = TEXT.replace("hpo worker &", "kill -USR1 $$\nhpo worker &")
     assert told != TEXT
     script.write_text(told)
     for name in ("hpo", "scontrol"):

@@ -69,10 +69,14 @@ def test_by_default_as_many_as_there_is_room_for(cpus: float, gpus: float, worke
 
 
 def test_shares_that_ray_does_not_give() -> None:
-    check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=4))
-    check_shares(RayOptions(gpus_per_worker=0.1, workers_per_agent=10))
+    check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=4), None)
+    check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=4), 6)
+    check_shares(RayOptions(gpus_per_worker=0.1, workers_per_agent=10), None)
     with pytest.raises(UsageError, match=r"asks for 1\.5 GPUs"):
-        check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=3))
+        check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=3), None)
+    with pytest.raises(UsageError, match="an agent of 3 workers"):
+        # What is left for the last one.
+        check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=4), 7)
 
 
 @pytest.mark.parametrize("address", ["here", "host:", ":6379", "host:port", "local"])
