@@ -179,3 +179,31 @@ def test_a_node_that_dies_is_told_of() -> None:
         "agents: 1 of 2 are placed, 1 waits for a place",
         "agents: 2 of 2 are placed",
     ]
+
+
+def test_agents_that_finish_the_study_and_end_between_two_questions() -> None:
+    """All that happens between the two is the end: whichever is asked first must not make it a failure."""
+    study, agents, said = Study(), Agents(), io.StringIO()
+    study.moving = False
+    look, news = agents.look, study.news
+    asked: list[str] = []
+
+    def end_after_the_first(name: str) -> None:
+        asked.append(name)
+        if len(asked) == 4 + 1:
+            study.finished = study.budget
+            agents.end()
+
+    def looked() -> Placed:
+        found = look()
+        end_after_the_first("agents")
+        return found
+
+    def read() -> News:
+        found = news()
+        end_after_the_first("books")
+        return found
+
+    agents.look, study.news = looked, read  # type: ignore[method-assign]
+    ending, last = watch(study, agents, said, settle_seconds=60.0).run()
+    assert (ending, last.standing.counts.finished) == (Ending.DONE, 3)
