@@ -41,7 +41,7 @@ demo: install ## Search, retrain and report on bundled data, under 5 minutes on 
 
 test: install lint ## The whole suite, real PostgreSQL and Ray included, after the linters
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --group cluster
-	$(BIN)/pytest --numprocesses 2 --dist worksteal
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 unit: install ## Only the fast tests
 	$(BIN)/pytest tests/unit
