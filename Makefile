@@ -39,9 +39,11 @@ demo: install ## Search, retrain and report on bundled data, under 5 minutes on 
 	@echo "Go on searching:     $(BIN)/hpo launch --study $(DEMO) --trials 24"
 	@echo "On MNIST:            $(BIN)/hpo launch --study mnist-cnn --workers 2 --trials 12"
 
+# Two tests at a time, for many only wait; but a Ray cluster wants the machine for itself.
 test: install lint ## The whole suite, real PostgreSQL and Ray included, after the linters
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --group cluster
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest --numprocesses 2 --dist worksteal --ignore tests/acceptance/test_ray.py
+	$(BIN)/pytest tests/acceptance/test_ray.py
 
 unit: install ## Only the fast tests
 	$(BIN)/pytest tests/unit

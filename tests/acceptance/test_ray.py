@@ -100,10 +100,6 @@ class RayCluster:
         return found
 
 
-# One cluster at a time: two share the machine's memory and cores without knowing of each other.
-pytestmark = pytest.mark.xdist_group("ray")
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
     # Not pytest's own folder: the paths of Ray's sockets would be too long.
