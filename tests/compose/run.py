@@ -1,6 +1,6 @@
 """A study in real containers: scaled 1 → 4 → 2, a worker killed, PostgreSQL restarted, the books balanced.
 
-    python -m tests.compose.run [--build-option=--network=host …] [--trials 24]
+    python -m tests.compose.run [--build-option=--network=host …] [--trials 40]
 
 Requirements and what it leaves behind (nothing): README.md.
 """
@@ -268,7 +268,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--build-option", action="append", default=[], help="passed on to docker build")
     parser.add_argument("--postgres", default="17", help="tag of the image postgres")
     arguments = parser.parse_args()
