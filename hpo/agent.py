@@ -40,13 +40,10 @@ from hpo.pool import TrainerPool
 from hpo.progress import Progress, SlotView, TrialEnd, View
 from hpo.spec import StudySpec
 from storage.budget import FINISHED, Claim, NoWork
-from storage.leases import LeaseLostError
+from storage.leases import NEXT, LeaseLostError
 
 LEAST_LOADING_SECONDS = 300.0
 """Importing a framework and reading data may take minutes on a busy machine, however short epochs are."""
-
-NEXT = "next"
-"""The device of an attempt that was asked ahead and has no slot yet."""
 
 UNBORN_SECONDS = 3.0
 """Before a trainer is asked for again, when none could be made."""

@@ -20,6 +20,9 @@ from storage import budget
 
 ENDED = "ended_at = clock_timestamp()"
 
+NEXT = "next"
+"""The device of an attempt that was asked ahead and has no slot yet: nothing trains it."""
+
 
 class LeaseLostError(Exception):
     """The attempt was ended by another agent: whatever it still has to say must not count."""
@@ -301,10 +304,14 @@ def release(connection: Connection, attempt_id: int) -> None:
 def lose(connection: Connection, attempt_id: int, reason: str, max_lost: int, kind: str = "lost") -> None:
     """End an attempt that died; its trial is resumed, or failed after `max_lost` such attempts."""
     row = connection.execute(
-        text("SELECT token FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL FOR UPDATE"),
+        text("SELECT token, device FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL FOR UPDATE"),
         {"a": attempt_id},
     ).one_or_none()
     if row is None:
+        return
+    if row.device == NEXT:
+        # Its trial has not begun, so it cannot be what its agent died of.
+        _end(connection, attempt_id, "released", reason)
         return
     _end(connection, attempt_id, kind, reason)
     lost: int = connection.execute(

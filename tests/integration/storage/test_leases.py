@@ -228,3 +228,13 @@ def test_a_trial_has_one_live_attempt_whoever_reaps_and_claims(database: Databas
         lambda c: c.execute(text("SELECT count(*) FROM hpo.attempts WHERE ended_at IS NOT NULL")).scalar_one()
     )
     assert lost == ended > 0
+
+
+def test_what_was_asked_ahead_is_not_charged_with_its_agents_death(ledger: Ledger) -> None:
+    ahead = ledger.do(budget.claim, ledger.study_id, ledger.agent_id, "here", 2, leases.NEXT, LEASE)
+    assert isinstance(ahead, Claim)
+    assert ledger.do(leases.reap_agent, ledger.agent_id, 1) == 1
+    assert ledger.attempt(ahead).outcome == "released"
+    assert (ledger.trial(ahead).lost, ledger.trial(ahead).outcome) == (0, None)
+    again = ledger.claimed(agent=ledger.join())
+    assert again.token == ahead.token
