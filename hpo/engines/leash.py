@@ -41,8 +41,10 @@ def _hold(arguments: Sequence[str]) -> int:
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    # Whoever ends us means the command.
+    # Whoever ends us means the command. It would ignore a SIGINT that is ignored here, as it is in all that a
+    # node starts which was itself started in the background of a script.
     signal.signal(signal.SIGTERM, lambda *_: command.terminate())
+    signal.signal(signal.SIGINT, lambda *_: command.send_signal(signal.SIGINT))
     command = subprocess.Popen(arguments, stdin=subprocess.DEVNULL)
     leash = sys.stdin.fileno()
     watched = [leash, wake_read]

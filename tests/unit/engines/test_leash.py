@@ -15,16 +15,25 @@ import signal, sys, time
 def end(number, frame):
     print(f"heard {number}", flush=True)
     sys.exit(7)
-signal.signal(signal.SIGINT, end)
-signal.signal(signal.SIGTERM, end)
+for number in (signal.SIGINT, signal.SIGTERM):
+    # As an agent does, which leaves ignored what it finds ignored.
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, end)
 print("up", flush=True)
 time.sleep(60)
 """
 
 
-@pytest.fixture
-def leash() -> Iterator[subprocess.Popen[str]]:
-    process = _start(CHILD)
+@pytest.fixture(params=["heard", "ignored"])
+def leash(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """Started where SIGINT is heard, and where it is ignored, as in what a script starts in the background."""
+    before = signal.getsignal(signal.SIGINT)
+    if request.param == "ignored":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = _start(CHILD)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
     yield process
