@@ -92,7 +92,7 @@ def _watch(database: Database, study: Enrolled, agents: RayAgents, timeout_secon
 
 def commands(ray: Any, request: LaunchRequest) -> list[AgentCommand]:
     """One for each agent; without `--workers` as many workers as the cluster has room for now."""
-    workers = request.workers or _room(ray.cluster_resources(), request.ray)
+    workers = request.workers or _room(ray.available_resources(), request.ray)
     check_shares(request.ray, workers)
     return [
         agent_command(request, count) for count in slots_of_agents(workers, request.ray.workers_per_agent)
@@ -216,7 +216,7 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
 
 
 def _room(resources: Mapping[str, float], options: RayOptions) -> int:
-    """Workers that a cluster of these resources holds, at least one."""
+    """Workers that these resources suffice for, at least one; Ray does not name those that are all in use."""
     room = [
         resources.get(name, 0.0) / share
         for name, share in (("CPU", options.cpus_per_worker), ("GPU", options.gpus_per_worker))

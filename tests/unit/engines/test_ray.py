@@ -53,7 +53,7 @@ def test_an_agent_is_told_what_ray_gave_it() -> None:
     [(5, 2, ["2", "2", "1"]), (4, 4, ["4"]), (2, 4, ["2"]), (None, 1, ["1"] * 7)],
 )
 def test_workers_are_divided_into_agents(workers: int | None, each: int, slots: list[str]) -> None:
-    cluster = SimpleNamespace(cluster_resources=lambda: {"CPU": 7.0, "memory": 1e9})
+    cluster = SimpleNamespace(available_resources=lambda: {"CPU": 7.0, "memory": 1e9})
     request = LaunchRequest("s", workers=workers, ray=RayOptions(workers_per_agent=each))
     assert [command.arguments[4] for command in commands(cluster, request)] == slots
 
@@ -63,7 +63,7 @@ def test_workers_are_divided_into_agents(workers: int | None, each: int, slots: 
     [(2.0, 0.0, 8), (1.0, 0.25, 8), (1.0, 0.3, 6), (0.0, 0.0, 1), (100.0, 0.0, 1)],
 )
 def test_by_default_as_many_as_there_is_room_for(cpus: float, gpus: float, workers: int) -> None:
-    cluster = SimpleNamespace(cluster_resources=lambda: {"CPU": 16.0, "GPU": 2.0})
+    cluster = SimpleNamespace(available_resources=lambda: {"CPU": 16.0, "GPU": 2.0})
     request = LaunchRequest("s", ray=RayOptions(cpus_per_worker=cpus, gpus_per_worker=gpus))
     assert len(commands(cluster, request)) == workers
 
