@@ -27,8 +27,8 @@ class News:
     slots: Sequence[SlotView]
     ended: Sequence[TrialEnd]
     """Trials decided since the last look, the earliest first."""
-    agents: int
-    """That are alive, whoever has placed them."""
+    hosts: Sequence[str]
+    """Of each agent that has joined the study and is alive, whoever has placed it."""
 
 
 class Feed:
@@ -71,7 +71,7 @@ class Feed:
                 for slot in status.slots
             ],
             [end for _, _, end in ended],
-            len(status.agents),
+            [agent.host for agent in status.agents],
         )
 
     def _decided_before(self, connection: Connection) -> set[int]:

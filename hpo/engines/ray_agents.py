@@ -36,7 +36,8 @@ class _Agent:
     """The reference of its `run`, which Ray repeats when the actor is started again elsewhere."""
     probe: Any = None
     probed: float = 0.0
-    placed: bool = False
+    node: str | None = None
+    """Where Ray has placed it; None while it has no place."""
     began: float = field(default_factory=time.monotonic)
     soon: int = 0
     ended: bool = False
@@ -70,11 +71,13 @@ class RayAgents:
                 complaints.append(complaint)
         for agent in open_agents:
             self._probe(agent)
+        nodes = [agent.node for agent in self._agents if agent.node is not None and not agent.ended]
         return Placed(
             wanted=len(self._agents),
-            placed=sum(agent.placed and not agent.ended for agent in self._agents),
+            placed=len(nodes),
             ended=sum(agent.ended for agent in self._agents),
             complaints=complaints,
+            nodes=nodes,
         )
 
     def interrupt(self) -> None:
@@ -139,12 +142,11 @@ class RayAgents:
         now = time.monotonic()
         if agent.probe is not None and self._done([agent.probe]):
             try:
-                self._ray.get(agent.probe)
-                agent.placed = True
+                agent.node = self._ray.get(agent.probe)
             except self._ray.exceptions.RayError:
-                agent.placed = False
+                agent.node = None
             agent.probe = None
-        if agent.probe is None and (now - agent.probed >= PROBE_SECONDS or not agent.placed):
+        if agent.probe is None and (now - agent.probed >= PROBE_SECONDS or agent.node is None):
             agent.probe, agent.probed = agent.actor.node.remote(), now
 
 

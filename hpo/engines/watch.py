@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,8 @@ class Placed:
     """That will not run again."""
     complaints: Sequence[str] = field(default_factory=tuple)
     """New ones, a line each."""
+    nodes: Sequence[str] = field(default_factory=tuple)
+    """Where those are that have a place, one for each."""
 
 
 class Placement(Protocol):
@@ -68,6 +71,8 @@ class WatchTimes:
     """How patient the watcher is."""
 
     poll_seconds: float = 1.0
+    idle_seconds: float = 30.0
+    """While no placed agent trains, before that is told of; twice as long before it is told of again."""
     settle_seconds: float = 15.0
     """For agents to end by themselves once the budget is spent or the study stopped."""
     stop_seconds: float = 20.0
@@ -102,6 +107,8 @@ class Watch:
         self._why: Why | None = None
         self._stop_at = self._leave_at = float("inf")
         self._waiting: int | None = None
+        self._idle_since: float | None = None
+        self._tell_idle_after = self._times.idle_seconds
         self._complaint = ""
         self._said: set[str] = set()
 
@@ -195,6 +202,7 @@ class Watch:
         if waiting != self._waiting and self._why is None:
             self._waiting = waiting
             self._progress.say(f"agents: {placed.placed} of {placed.wanted} are placed{_waiting(waiting)}")
+        self._tell_idle(news, placed)
         if self._finished_before is None:
             self._finished_before = counts.finished
         elapsed = time.monotonic() - self._began
@@ -213,12 +221,27 @@ class Watch:
             )
         )
 
+    def _tell_idle(self, news: News, placed: Placed) -> None:
+        """Agents that have a place and train nothing look like ones that train: say how far they have come."""
+        now = time.monotonic()
+        has_work = self._why is None and news.standing.control == "run" and news.standing.counts.left > 0
+        if not has_work or not placed.placed or news.slots:
+            self._idle_since, self._tell_idle_after = None, self._times.idle_seconds
+            return
+        if self._idle_since is None:
+            self._idle_since = now
+        if (seconds := now - self._idle_since) < self._tell_idle_after:
+            return
+        self._tell_idle_after = 2 * max(seconds, self._tell_idle_after)
+        self._progress.say(f"no trial is being trained, for {seconds:.0f} s: {_how_far(news, placed)}")
+
     def _note(self, news: News, waiting: int) -> str:
         if self._why is not None:
             return "ending the agents"
         if news.standing.control == "pause":
             return "paused: hpo resume goes on"
-        return f"{news.agents} agent{'' if news.agents == 1 else 's'}{_waiting(waiting)}"
+        agents = len(news.hosts)
+        return f"{agents} agent{'' if agents == 1 else 's'}{_waiting(waiting)}"
 
 
 def _one_by_one(ended: Sequence[TrialEnd], counts: Counts) -> list[tuple[TrialEnd, Counts]]:
@@ -231,6 +254,18 @@ def _one_by_one(ended: Sequence[TrialEnd], counts: Counts) -> list[tuple[TrialEn
         elif end.outcome in FINISHED:
             counts = replace(counts, pruned=counts.pruned - 1)
     return steps[::-1]
+
+
+def _how_far(news: News, placed: Placed) -> str:
+    """What keeps placed agents from training, as far as the database shows it."""
+    missing = Counter(placed.nodes) - Counter(news.hosts)
+    if not missing:
+        return f"of {placed.placed} placed agents all have joined the study: they load its data"
+    where = ", ".join(f"{node} ({number})" for node, number in sorted(missing.items()))
+    return (
+        f"{missing.total()} of {placed.placed} placed agents have not joined the study yet: {where}; they start"
+        " or load the objective, and nodes that are busy keep them from it"
+    )
 
 
 def _waiting(number: int) -> str:

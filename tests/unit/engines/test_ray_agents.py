@@ -126,4 +126,5 @@ def test_a_place_is_found_lost_and_found(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("hpo.engines.ray_agents.PROBE_SECONDS", 0.0)
     cluster = Cluster(None, nodes=("n1", RayError("its node died"), "n2", "n2"))
     placement = agents(cluster)
-    assert [placement.look().placed for _ in range(4)] == [0, 1, 0, 1]
+    looks = [placement.look() for _ in range(4)]
+    assert [(look.placed, look.nodes) for look in looks] == [(0, []), (1, ["n1"]), (0, []), (1, ["n2"])]

@@ -15,7 +15,7 @@ from hpo.agent import Ending
 from hpo.books import Standing
 from hpo.engines.feed import News
 from hpo.engines.watch import AgentsFailedError, Placed, Watch, WatchTimes
-from hpo.progress import PlainProgress, TrialEnd
+from hpo.progress import PlainProgress, SlotView, TrialEnd
 from storage.budget import Counts
 
 STUDY: Any = SimpleNamespace(name="s", spec=SimpleNamespace(metric="loss"))
@@ -29,10 +29,11 @@ class Agents:
         self.obedient = obedient
         self.told: list[str] = []
         self.complaints: list[str] = []
+        self.nodes: list[str] = []
 
     def look(self) -> Placed:
         complaints, self.complaints = self.complaints, []
-        return Placed(self.wanted, self.placed, self.ended, complaints)
+        return Placed(self.wanted, self.placed, self.ended, complaints, self.nodes)
 
     def interrupt(self) -> None:
         self.told.append("interrupt")
@@ -54,6 +55,8 @@ class Study:
         self.steps: dict[int, Callable[[], object]] = {}
         self.looks = 0
         self.moving = True
+        self.hosts: list[str] = []
+        self.slots: list[SlotView] = []
 
     def news(self) -> News:
         self.steps.get(self.looks, lambda: None)()
@@ -63,7 +66,7 @@ class Study:
             ended = [TrialEnd(self.finished, "complete", 0.5, 4, 1.0, {"x": 1})]
             self.finished += 1
         counts = Counts(self.budget, self.finished, 0, 0, 1, 0)
-        return News(Standing(self.control, counts, None), [], ended, 2)
+        return News(Standing(self.control, counts, None), self.slots, ended, self.hosts)
 
 
 def watch(
@@ -157,7 +160,7 @@ def test_every_agent_has_failed() -> None:
 def test_trials_that_ended_since_the_last_look_are_counted_one_by_one() -> None:
     study, agents, said = Study(), Agents(), io.StringIO()
     ends = [TrialEnd(n, outcome, None, 1, 1.0, {}) for n, outcome in enumerate(("complete", "bug", "pruned"))]
-    news = News(Standing("run", Counts(2, 1, 1, 1, 0, 0), None), [], ends, 1)
+    news = News(Standing("run", Counts(2, 1, 1, 1, 0, 0), None), [], ends, ["n1"])
     study.news = lambda: news  # type: ignore[method-assign]
     agents.stop()
     watch(study, agents, said).run()
@@ -179,6 +182,48 @@ def test_a_node_that_dies_is_told_of() -> None:
         "agents: 1 of 2 are placed, 1 waits for a place",
         "agents: 2 of 2 are placed",
     ]
+
+
+def test_placed_agents_that_do_not_train_are_told_of() -> None:
+    study, agents, said = Study(), Agents(wanted=3, placed=3), io.StringIO()
+    study.moving = False
+    agents.nodes = ["n1", "n2", "n2"]
+    # Somebody's own `hpo worker` stands for none of them.
+    study.hosts = ["n1", "n1", "elsewhere"]
+    watcher = watch(study, agents, said, idle_seconds=0.01)
+
+    def told(what: str) -> bool:
+        return what in said.getvalue()
+
+    def step() -> None:
+        if told("n2 (2)") and study.hosts[-1] == "elsewhere":
+            study.hosts = ["n1", "n2", "n2"]
+        elif told("all have joined"):
+            study.control = "stop"
+            agents.end()
+
+    for look in range(10_000):
+        study.steps[look] = step
+    watcher.run()
+    lines = [line for line in said.getvalue().splitlines() if "being trained" in line]
+    assert lines[0].endswith(
+        "2 of 3 placed agents have not joined the study yet: n2 (2); they start or load the objective, and"
+        " nodes that are busy keep them from it"
+    )
+    assert lines[-1].endswith("of 3 placed agents all have joined the study: they load its data")
+    # Ever more rarely.
+    assert len(lines) < 12
+
+
+def test_agents_that_train_or_wait_for_a_user_are_not_told_of() -> None:
+    study, agents, said = Study(), Agents(), io.StringIO()
+    study.moving = False
+    study.slots = [SlotView("n1 cpu", 0)]
+    study.steps[20] = lambda: (study.slots.clear(), setattr(study, "control", "pause"))
+    study.steps[40] = lambda: setattr(study, "control", "stop")
+    study.steps[41] = agents.end
+    watch(study, agents, said, idle_seconds=0.0).run()
+    assert "being trained" not in said.getvalue()
 
 
 def test_agents_that_finish_the_study_and_end_between_two_questions() -> None:
