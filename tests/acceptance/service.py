@@ -182,10 +182,11 @@ class Service:
             time.sleep(0.03)
         return value
 
-    def await_epoch(self, epoch: int, trials: int = 1) -> None:
+    def await_epoch(self, epoch: int, trials: int = 1, timeout: float = 60.0) -> None:
         """Wait until that many trials have finished that epoch."""
         self.await_(
             lambda: self.value("SELECT count(*) FROM hpo.epochs WHERE epoch = :e", e=epoch) >= trials,
+            timeout,
         )
 
     def trainers(self) -> dict[int, int]:
