@@ -6,9 +6,11 @@ Both sides train the same model on the same images in two processes at once, wit
 batch size and validation images, and without augmentation:
 
 - *stock*: `model.fit(x, y, validation_data=…)`, float32, Keras' own layers, default threads;
-- *service*: the path of a trial: `prepare` once, a fork, `train` with a `Run`, one core each.
+- *service*: the path of a trial: `prepare` once in a template's environment, a fork, `train` with a `Run`, one
+  core each.
 
-Rounds alternate between the sides, because other work on the machine slows whatever runs beside it.
+Rounds alternate between the sides, because other work on the machine slows whatever runs beside it. Each
+process of each round has a seed of its own, the same on all sides.
 Images per second are training images divided by the wall time from the end of the first epoch (before
 it, TensorFlow compiles) to the end of the last, validation and checkpoints included. Beside the wall
 time stands each process' own processor time, which other work on the machine changes less.
@@ -22,14 +24,16 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from bench.options import parser
-from bench.report import Report, Row, median, ratio, spread
+from bench.report import Report, Row, spread
+from hpo.pool import template_environment
 from objectives.base import DataOptions, Device, Params
 from objectives.cifar_resnet import CifarResNet
 from objectives.keras_objective import KerasObjective
@@ -38,7 +42,8 @@ from objectives.mnist_cnn import MnistCNN
 
 PROCESSES = 2
 KINDS = ("images_per_second", "images_per_cpu_second")
-FORK = multiprocessing.get_context("fork")
+FORK, SPAWN = multiprocessing.get_context("fork"), multiprocessing.get_context("spawn")
+T = TypeVar("T")
 
 
 class ResNet20(CifarResNet):
@@ -74,7 +79,8 @@ class Measured:
     """Of all processes together, by wall time."""
     images_per_cpu_second: float
     """Of one process, by its own processor time: what noise on the machine leaves alone."""
-    val_accuracy: float
+    val_accuracy: list[float]
+    """Of each process, after the last epoch."""
 
 
 Moment = tuple[float, float]
@@ -100,31 +106,38 @@ def _now() -> Moment:
 def service(
     objective: KerasObjective,
     case: Case,
-    index: int,
+    seed: int,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
 ) -> tuple[list[Moment], float]:
     """One trial in a slot of one core."""
     cores = sorted(os.sched_getaffinity(0))
-    core = cores[index % len(cores)]
+    core = cores[seed % len(cores)]
     os.sched_setaffinity(0, {core})
     device = Device(f"cpu:{core}", cores=(core,), precision=precision)
-    run = TimedRun(total_epochs=case.epochs, seed=index, device=device)
+    run = TimedRun(total_epochs=case.epochs, seed=seed, device=device)
     objective.train(case.params, run)
     return run.ends, run.history[-1]["val_accuracy"]
 
 
-def stock(objective: KerasObjective, case: Case, index: int) -> tuple[list[Moment], float]:
+def stock(objective: KerasObjective, case: Case, seed: int) -> tuple[list[Moment], float]:
     """What a script around `model.fit` does, with nothing set."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     import keras
 
-    keras.utils.set_random_seed(index)
+    from objectives.training import NOT_DECAYED
+
+    keras.utils.set_random_seed(seed)
     data = objective._data
     assert data is not None
     batch = case.params["batch_size"]
     model = objective.build(case.params, data)
+    # Keras' own optimizer, of which the service's is a faster twin, with the same schedule and settings.
+    twin = objective.optimizer(case.params, len(data.x_train) // batch * case.epochs)
+    own = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[case.params["optimizer"]]
+    optimizer = own.from_config(twin.get_config())
+    optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
     model.compile(
-        objective.optimizer(case.params, len(data.x_train) // batch * case.epochs),
+        optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
@@ -142,18 +155,64 @@ def stock(objective: KerasObjective, case: Case, index: int) -> tuple[list[Momen
     return ends, history.history["val_accuracy"][-1]
 
 
-def service_float32(objective: KerasObjective, case: Case, index: int) -> tuple[list[Moment], float]:
+def service_float32(objective: KerasObjective, case: Case, seed: int) -> tuple[list[Moment], float]:
     """As `service`, without bfloat16."""
-    return service(objective, case, index, "float32")
+    return service(objective, case, seed, "float32")
 
 
 Side = Callable[[KerasObjective, Case, int], tuple[list[Moment], float]]
 SIDES: dict[str, Side] = {"stock": stock, "service float32": service_float32, "service": service}
 
 
-def measure(side: Side, objective: KerasObjective, case: Case) -> Measured:
+class Host:
+    """A process that has loaded a case's data once, in which one side's rounds are forked off.
+
+    The service's has the environment of a template, which its memory allocator reads only when a process starts.
+    """
+
+    def __init__(self, case: Case, environment: Mapping[str, str]) -> None:
+        self._case = case
+        self._environment = dict(environment)
+        self._executor: ProcessPoolExecutor | None = None
+
+    def call(self, work: Callable[..., T], *arguments: Any) -> T:
+        """`work(objective, case, …)` there; not in a fork of its own unless it makes one."""
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(1, SPAWN, _prepare, (self._case,))
+            kept = dict(os.environ)
+            os.environ.update(self._environment)
+            try:
+                return self._executor.submit(_there, work, *arguments).result()
+            finally:
+                os.environ.clear()
+                os.environ.update(kept)
+        return self._executor.submit(_there, work, *arguments).result()
+
+    def close(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown()
+
+
+_prepared: list[tuple[KerasObjective, Case]] = []
+"""In a host: what it has loaded."""
+
+
+def _prepare(case: Case) -> None:
+    objective = case.objective()
+    # `model.fit` on arrays has none, so neither side augments.
+    objective.augmentation = None  # type: ignore[misc]
+    objective.prepare(DataOptions(os.environ.get("HPO_DATA_DIR"), limit=case.limit), final=False)
+    _prepared.append((objective, case))
+
+
+def _there(work: Callable[..., T], *arguments: Any) -> T:
+    return work(*_prepared[0], *arguments)
+
+
+def measure(objective: KerasObjective, case: Case, name: str, round_number: int) -> Measured:
     """Train in all processes at once and add their rates up."""
-    found = [answer() for answer in [_forked(side, objective, case, index) for index in range(PROCESSES)]]
+    seeds = [round_number * PROCESSES + index for index in range(PROCESSES)]
+    found = [answer() for answer in [_forked(SIDES[name], objective, case, seed) for seed in seeds]]
     assert objective._data is not None
     images = len(objective._data.x_train) * (case.epochs - 1)
     walls = [ends[-1][0] - ends[0][0] for ends, _ in found]
@@ -161,8 +220,18 @@ def measure(side: Side, objective: KerasObjective, case: Case) -> Measured:
     return Measured(
         sum(images / wall for wall in walls),
         statistics.mean(images / cpu for cpu in cpus),
-        statistics.mean(accuracy for _, accuracy in found),
+        [accuracy for _, accuracy in found],
     )
+
+
+def peaks(*_: object) -> dict[str, float]:
+    """Of one thread, by the type of number."""
+    return {dtype: _forked(peak, dtype)() for dtype in ("float32", "bfloat16")}
+
+
+def operations(objective: KerasObjective, case: Case) -> float:
+    """Of training on one image, counted in a process of its own."""
+    return float(_forked(_operations, objective, case.params)())
 
 
 def peak(dtype: str) -> float:
@@ -181,7 +250,7 @@ def peak(dtype: str) -> float:
     return 2 * size**3 / statistics.median(seconds)
 
 
-def operations(objective: KerasObjective, params: Params) -> float:
+def _operations(objective: KerasObjective, params: Params) -> float:
     """Of training on one image: two for each multiplication of a convolution or dense layer, three passes."""
     import keras
 
@@ -219,52 +288,62 @@ def main() -> None:
     arguments.add_argument("--cases", default="mnist-cnn,cifar-resnet20", help=", ".join(CASES))
     options = arguments.parse_args()
     report = Report("training", "Training throughput", quick=options.quick)
-    peaks: dict[str, float] = {}
     rows: list[Row] = []
+    peak_rates: dict[str, float] = {}
     for name in options.cases.split(","):
         case = CASES[name]
         if options.quick:
             case = replace(case, limit=512, epochs=2)
-        objective = case.objective()
-        # `model.fit` on arrays has none, so neither side augments.
-        objective.augmentation = None  # type: ignore[misc]
-        objective.prepare(DataOptions(os.environ.get("HPO_DATA_DIR"), limit=case.limit), final=False)
-        # Only now is TensorFlow imported, and it must not be started in this process before the forks.
-        peaks = peaks or {dtype: _forked(peak, dtype)() for dtype in ("float32", "bfloat16")}
-        work = _forked(operations, objective, case.params)()
+        plain, template = Host(case, {}), Host(case, template_environment())
+        peak_rates = peak_rates or plain.call(peaks)
+        work = plain.call(operations)
         found: dict[str, list[Measured]] = {side: [] for side in SIDES}
-        for _ in range(options.rounds):
+        for round_number in range(options.rounds):
             for side, measured in found.items():
-                measured.append(measure(SIDES[side], objective, case))
+                host = plain if side == "stock" else template
+                measured.append(host.call(measure, side, round_number))
                 print(name, side, measured[-1], flush=True)
-        base = found["stock"]
-        for side, measured in found.items():
-            wall, cpu = ([getattr(one, kind) for one in measured] for kind in KINDS)
-            base_wall, base_cpu = ([getattr(one, kind) for one in base] for kind in KINDS)
-            per_core = statistics.median(cpu) * work
-            rows.append(
-                {
-                    "model": name,
-                    "side": side,
-                    "images/s, both processes": spread(wall, 0),
-                    "times stock": ratio(median(wall), median(base_wall)),
-                    "images per CPU second": spread(cpu, 0),
-                    "times stock, CPU": ratio(median(cpu), median(base_cpu)),
-                    "share of fp32 peak": per_core / peaks["float32"],
-                    "share of bf16 peak": per_core / peaks["bfloat16"],
-                    "validation accuracy": spread([one.val_accuracy for one in measured], 4),
-                    "n": len(measured),
-                }
-            )
+        plain.close()
+        template.close()
+        rows += _rows(name, found, work, peak_rates)
         report.raw[name] = {side: [asdict(one) for one in measured] for side, measured in found.items()}
     report.table("Two processes each, validation included, after the first epoch", rows)
     report.note(
+        "Times stock: the median of the rounds' own ratios, with the lowest and the highest.",
+        "Validation accuracy: mean ± standard deviation over the processes of all rounds, each with its own seed.",
         *(
             f"Peak of one core, matrix product, {dtype}: {value / 1e9:.0f} GFLOP/s."
-            for dtype, value in peaks.items()
-        )
+            for dtype, value in peak_rates.items()
+        ),
     )
     report.write()
+
+
+def _rows(
+    name: str, found: dict[str, list[Measured]], work: float, peak_rates: dict[str, float]
+) -> list[Row]:
+    rows: list[Row] = []
+    base = found["stock"]
+    for side, measured in found.items():
+        wall, cpu = ([getattr(one, kind) for one in measured] for kind in KINDS)
+        base_wall, base_cpu = ([getattr(one, kind) for one in base] for kind in KINDS)
+        accuracies = [accuracy for one in measured for accuracy in one.val_accuracy]
+        per_core = statistics.median(cpu) * work
+        rows.append(
+            {
+                "model": name,
+                "side": side,
+                "images/s, both processes": spread(wall, 0),
+                "times stock": spread([a / b for a, b in zip(wall, base_wall, strict=True)], 2),
+                "images per CPU second": spread(cpu, 0),
+                "times stock, CPU": spread([a / b for a, b in zip(cpu, base_cpu, strict=True)], 2),
+                "share of fp32 peak": per_core / peak_rates["float32"],
+                "share of bf16 peak": per_core / peak_rates["bfloat16"],
+                "validation accuracy": f"{statistics.mean(accuracies):.4f} ± {statistics.stdev(accuracies):.4f}",
+                "n": f"{len(measured)} rounds, {len(accuracies)} seeds",
+            }
+        )
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Everything that differs between Keras' backends: threads, seeds, precision, kernels, errors, devices.
+"""Everything that differs between Keras' backends: threads, seeds, precision, graphs, errors, devices.
 
 The backend is Keras' own choice: `KERAS_BACKEND` (tensorflow, jax or torch), tensorflow by default.
 Importing this module imports no backend.
@@ -129,65 +129,6 @@ def forward(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
 
     compiled = tf.function(lambda images: model(images, training=False), autograph=False)
     return lambda images: compiled(tf.constant(images)).numpy()
-
-
-def has_fused_normalization() -> bool:
-    """Whether `normalized` and `batch_normalized` may be called."""
-    return name() == "tensorflow"
-
-
-def normalized(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float) -> Any:
-    """(x - mean) / sqrt(variance + epsilon) * gamma + beta for each channel of (n, height, width, channels)."""
-    import tensorflow as tf
-
-    parameters = [tf.cast(value, tf.float32) for value in (gamma, beta, mean, variance)]
-    return tf.raw_ops.FusedBatchNormV3(
-        x=x,
-        scale=parameters[0],
-        offset=parameters[1],
-        mean=parameters[2],
-        variance=parameters[3],
-        epsilon=epsilon,
-        is_training=False,
-    )[0]
-
-
-def batch_normalized(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
-    """As `normalized` with the batch's own statistics; also returns its mean and population variance."""
-    import tensorflow as tf
-
-    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=x,
-        scale=tf.cast(gamma, tf.float32),
-        offset=tf.cast(beta, tf.float32),
-        mean=tf.zeros([0]),
-        variance=tf.zeros([0]),
-        epsilon=epsilon,
-        exponential_avg_factor=1.0,
-        is_training=True,
-    )
-    # The kernel divides by n - 1, Keras by n.
-    count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-    return outputs, mean, variance * ((count - 1) / count)
-
-
-def has_fast_dropout() -> bool:
-    """Whether `dropout` may be called."""
-    return name() == "tensorflow"
-
-
-def dropout(x: Any, rate: float, seeds: keras.random.SeedGenerator) -> Any:
-    """Zero a share `rate` of the elements, rounded to a multiple of 1/65536, and scale up the rest."""
-    import tensorflow as tf
-
-    levels = 1 << 16
-    dropped = min(round(rate * levels), levels - 1)
-    words = tf.random.stateless_uniform(
-        [(tf.size(x) + 1) // 2], tf.cast(seeds.next(), tf.int32), minval=None, maxval=None, dtype=tf.uint32
-    )
-    bits = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), [-1])[: tf.size(x)], tf.shape(x))
-    kept = bits >= tf.constant(dropped, tf.uint16)
-    return tf.where(kept, x * tf.cast(levels / (levels - dropped), x.dtype), tf.zeros([], x.dtype))
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

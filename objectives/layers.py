@@ -1,7 +1,7 @@
-"""Faster twins of two Keras layers, for training only: what is exported are Keras' own.
+"""Faster twins of three Keras layers, for training only: what is exported are Keras' own.
 
 A twin has the variables, the configuration and the meaning of the layer it stands for; only the kernels
-differ, and only where `objectives.backend` has one. Everywhere else it is Keras' layer unchanged.
+differ, and only where `objectives.kernels` has one. Everywhere else it is Keras' layer unchanged.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from objectives import backend
+from objectives import kernels
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
@@ -26,13 +26,13 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
             and not self.synchronized
             and not getattr(self, "renorm", False)
         )
-        if not fits or not backend.has_fused_normalization():
+        if not fits or not kernels.available():
             return super().call(inputs, training=training, mask=mask)
         if not (training and self.trainable):
-            return backend.normalized(
+            return kernels.normalized(
                 inputs, self.gamma, self.beta, self.moving_mean, self.moving_variance, self.epsilon
             )
-        outputs, mean, variance = backend.batch_normalized(inputs, self.gamma, self.beta, self.epsilon)
+        outputs, mean, variance = kernels.batch_normalized(inputs, self.gamma, self.beta, self.epsilon)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
         return outputs
@@ -45,13 +45,32 @@ class FastDropout(keras.layers.Dropout):  # type: ignore[misc]
     """
 
     def call(self, inputs: Any, training: bool | None = False) -> Any:
-        if not training or self.rate == 0 or self.noise_shape is not None or not backend.has_fast_dropout():
+        if not training or self.rate == 0 or self.noise_shape is not None or not kernels.available():
             return super().call(inputs, training=training)
-        return backend.dropout(inputs, self.rate, self.seed_generator)
+        return kernels.dropout(inputs, self.rate, self.seed_generator)
+
+
+class PatchConvolution(keras.layers.Conv2D):  # type: ignore[misc]
+    """A convolution whose filter gradient is a product of matrices where the image is small."""
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        plain = (
+            self.padding == "same"
+            and self.data_format == "channels_last"
+            and self.groups == 1
+            and tuple(self.dilation_rate) == (1, 1)
+            and len(set(self.strides)) == 1
+        )
+        if plain and kernels.available():
+            inputs, kernel = (keras.ops.cast(value, self.compute_dtype) for value in (inputs, kernel))
+            if kernels.takes_patches(inputs, kernel, self.strides[0]):
+                return kernels.convolution(inputs, kernel, self.strides[0])
+        return super().convolution_op(inputs, kernel)
 
 
 _TWINS: dict[type[keras.layers.Layer], type[keras.layers.Layer]] = {
     keras.layers.BatchNormalization: FusedBatchNormalization,
+    keras.layers.Conv2D: PatchConvolution,
     keras.layers.Dropout: FastDropout,
 }
 _EXACT = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.InputLayer)

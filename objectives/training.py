@@ -18,6 +18,7 @@ import numpy as np
 from hpo.errors import ObjectiveBrokenError
 from objectives import arrays, backend, checkpoint, datasets, evaluation, layers
 from objectives.base import DataOptions, DivergedError, Params, Run
+from objectives.optimizers import FusedAdam, FusedSGD
 from objectives.splits import Data, split
 
 if TYPE_CHECKING:
@@ -66,9 +67,11 @@ def optimizer(params: Params, steps: int) -> keras.optimizers.Optimizer:
     decay = float(params.get("weight_decay", 0.0)) or None
     kind = params.get("optimizer", "adam")
     if kind == "sgd":
-        made = keras.optimizers.SGD(schedule, momentum=MOMENTUM, nesterov=True, weight_decay=decay)
+        made: keras.optimizers.Optimizer = FusedSGD(
+            schedule, momentum=MOMENTUM, nesterov=True, weight_decay=decay
+        )
     elif kind == "adam":
-        made = keras.optimizers.Adam(schedule, weight_decay=decay)
+        made = FusedAdam(schedule, weight_decay=decay)
     else:
         raise ObjectiveBrokenError(
             f"optimizer {kind!r} is neither 'sgd' nor 'adam': override KerasObjective.optimizer for others"

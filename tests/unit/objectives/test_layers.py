@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from objectives import backend
-from objectives.layers import FastDropout, FusedBatchNormalization, accelerated
+from objectives import backend, kernels
+from objectives.layers import FastDropout, FusedBatchNormalization, PatchConvolution, accelerated
 
 pytestmark = [
     pytest.mark.filterwarnings(
@@ -126,3 +126,47 @@ def test_a_model_that_cannot_be_copied_is_trained_as_it_is():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(2)(Opaque(lambda x: x * 2)(inputs)))
     assert accelerated(model, "bfloat16") is model
+
+
+@pytest.mark.parametrize(("size", "stride"), [((4, 4), 1), ((8, 8), 2), ((3, 2), 1), ((6, 4), 2)])
+def test_filter_gradients_from_patches_are_keras_own(size, stride):
+    import tensorflow as tf
+
+    rng = np.random.default_rng(3)
+    x = tf.constant(rng.normal(size=(5, *size, 6)), tf.bfloat16)
+    convolutions = [
+        cls(4, 3, strides=stride, padding="same", dtype="mixed_bfloat16", use_bias=False)
+        for cls in (keras.layers.Conv2D, PatchConvolution)
+    ]
+    for layer in convolutions:
+        layer.build(x.shape)
+    convolutions[1].set_weights(convolutions[0].get_weights())
+    assert kernels.takes_patches(x, convolutions[1].kernel, stride)
+    upstream = tf.constant(rng.normal(size=(5, size[0] // stride, size[1] // stride, 4)), tf.bfloat16)
+    found = []
+    for layer in convolutions:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x)
+        gradients = tape.gradient(outputs, [x, layer.kernel.value], upstream)
+        found.append([tf.cast(value, tf.float32).numpy() for value in (outputs, *gradients)])
+    # bfloat16 keeps eight bits, and the two sum in another order.
+    for mine, keras_own in zip(found[1], found[0], strict=True):
+        np.testing.assert_allclose(mine, keras_own, atol=0.02 * np.abs(keras_own).max())
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "kernel", "stride"),
+    [
+        ((5, 8, 8, 6), "bfloat16", (3, 3, 6, 4), 1),
+        ((5, 4, 4, 6), "float32", (3, 3, 6, 4), 1),
+        ((5, 4, 4, 6), "bfloat16", (1, 1, 6, 4), 1),
+        ((5, 4, 4, 5), "bfloat16", (3, 3, 5, 4), 1),
+        ((5, 7, 7, 6), "bfloat16", (3, 3, 6, 4), 2),
+        ((5, 4, 4, 6), "bfloat16", (3, 3, 6, 4), 3),
+    ],
+)
+def test_other_convolutions_are_keras_own(shape, dtype, kernel, stride):
+    import tensorflow as tf
+
+    assert not kernels.takes_patches(tf.zeros(shape, dtype), tf.zeros(kernel, dtype), stride)

@@ -1,0 +1,195 @@
+"""TensorFlow kernels that Keras does not use, and sums arranged so that its fast kernels can do them.
+
+Each function states in its docstring what it computes; none may be called unless `available()`. What they are
+faster by, and on which processors, is in `docs/performance.md`. Importing this module imports no backend.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from objectives import backend
+
+if TYPE_CHECKING:
+    import keras
+
+PATCHES_UP_TO = 4
+"""Height and width of a convolution's output up to which its filter gradient is taken from patches."""
+
+
+def available() -> bool:
+    """Whether the functions of this module may be called."""
+    return backend.name() == "tensorflow"
+
+
+def normalized(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float) -> Any:
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta for each channel of (n, height, width, channels)."""
+    import tensorflow as tf
+
+    parameters = [tf.cast(value, tf.float32) for value in (gamma, beta, mean, variance)]
+    return tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=parameters[0],
+        offset=parameters[1],
+        mean=parameters[2],
+        variance=parameters[3],
+        epsilon=epsilon,
+        is_training=False,
+    )[0]
+
+
+def batch_normalized(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """As `normalized` with the batch's own statistics; also returns its mean and population variance."""
+    import tensorflow as tf
+
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=tf.cast(gamma, tf.float32),
+        offset=tf.cast(beta, tf.float32),
+        mean=tf.zeros([0]),
+        variance=tf.zeros([0]),
+        epsilon=epsilon,
+        exponential_avg_factor=1.0,
+        is_training=True,
+    )
+    # The kernel divides by n - 1, Keras by n.
+    count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
+    return outputs, mean, variance * ((count - 1) / count)
+
+
+def dropout(x: Any, rate: float, seeds: keras.random.SeedGenerator) -> Any:
+    """Zero a share `rate` of the elements, rounded to a multiple of 1/65536, and scale up the rest."""
+    import tensorflow as tf
+
+    levels = 1 << 16
+    dropped = min(round(rate * levels), levels - 1)
+    words = tf.random.stateless_uniform(
+        [(tf.size(x) + 1) // 2], tf.cast(seeds.next(), tf.int32), minval=None, maxval=None, dtype=tf.uint32
+    )
+    bits = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), [-1])[: tf.size(x)], tf.shape(x))
+    kept = bits >= tf.constant(dropped, tf.uint16)
+    return tf.where(kept, x * tf.cast(levels / (levels - dropped), x.dtype), tf.zeros([], x.dtype))
+
+
+def takes_patches(x: Any, kernel: Any, stride: int) -> bool:
+    """Whether `convolution` is faster than Keras' own for this input and kernel, and right.
+
+    oneDNN sums the gradient of a bfloat16 filter along the rows of the output; rows of four pixels and fewer
+    leave most of each of its instructions empty. GPUs have kernels of their own for these.
+    """
+    import tensorflow as tf
+
+    height, width = x.shape[1:3]
+    return (
+        x.dtype == "bfloat16"
+        and tuple(kernel.shape[:2]) == (3, 3)
+        and x.shape[-1] == kernel.shape[2]
+        and x.shape[-1] % 2 == 0
+        and stride in (1, 2)
+        and None not in (height, width)
+        and height % stride == width % stride == 0
+        and max(height, width) <= PATCHES_UP_TO * stride
+        and not tf.config.get_visible_devices("GPU")
+    )
+
+
+def convolution(x: Any, kernel: Any, stride: int) -> Any:
+    """A 3×3 convolution with zero padding ("same"); its filter gradient is one product of matrices.
+
+    The gradient sums, over all pixels of the output, the product of the input around the pixel, nine pixels
+    of all channels, and the pixel's own gradient: (pixels, 9 × channels)ᵀ times (pixels, filters).
+    """
+    import tensorflow as tf
+
+    steps = [1, stride, stride, 1]
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
+    def convolved(x: Any, kernel: Any) -> tuple[Any, Any]:
+        def gradients(upstream: Any) -> tuple[Any, Any]:
+            to_input = tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=tf.shape(x), filter=kernel, out_backprop=upstream, strides=steps, padding="SAME"
+            )
+            pixels = tf.reshape(upstream, [-1, kernel.shape[3]])
+            patches = tf.reshape(_patches(x, stride), [-1, 9 * kernel.shape[2]])
+            return to_input, tf.reshape(tf.matmul(patches, pixels, transpose_a=True), kernel.shape)
+
+        return tf.nn.conv2d(x, kernel, steps, "SAME"), gradients
+
+    return convolved(x, kernel)
+
+
+def _patches(x: Any, stride: int) -> Any:
+    """Around each pixel of the output, the nine pixels of the input: (n, height, width, 9 × channels).
+
+    Two bfloat16 are moved as one float32, and a stride is an axis to take one index of, not steps of a
+    slice: TensorFlow copies both ten times as fast.
+    """
+    import tensorflow as tf
+
+    _, height, width, channels = x.shape
+    pairs = tf.bitcast(tf.reshape(x, [-1, height, width, channels // 2, 2]), tf.float32)
+    # "same" pads one pixel on each side, or with stride 2, where the size is even, two beyond the end.
+    margin = [1, 1] if stride == 1 else [0, stride]
+    padded = tf.pad(pairs, [[0, 0], margin, margin, [0, 0]])
+    rows, columns = (height + 2) // stride, (width + 2) // stride
+    strided = tf.reshape(padded, [-1, rows, stride, columns, stride, channels // 2])
+    down, right = height // stride, width // stride
+    nine = [
+        strided[
+            :, i // stride : i // stride + down, i % stride, j // stride : j // stride + right, j % stride
+        ]
+        for i in range(3)
+        for j in range(3)
+    ]
+    moved = tf.concat(nine, -1)
+    return tf.bitcast(tf.reshape(moved, [-1, down, right, 9 * channels // 2, 1]), tf.bfloat16)
+
+
+def can_apply(gradient: Any, variable: Any) -> bool:
+    """Whether `apply_adam` and `apply_momentum` take this gradient: dense, and of a float32 variable."""
+    import tensorflow as tf
+
+    return isinstance(gradient, tf.Tensor) and gradient.dtype == variable.dtype == tf.float32
+
+
+def apply_adam(
+    variable: Any,
+    moments: tuple[Any, Any],
+    gradient: Any,
+    learning_rate: Any,
+    step: Any,
+    betas: tuple[float, float],
+    epsilon: float,
+) -> None:
+    """One step of Adam, the `step`-th counted from 1, which changes the variable and both its moments."""
+    import tensorflow as tf
+
+    first, second = (tf.constant(beta, tf.float32) for beta in betas)
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=moments[0].value.handle,
+        v=moments[1].value.handle,
+        beta1_power=first ** tf.cast(step, tf.float32),
+        beta2_power=second ** tf.cast(step, tf.float32),
+        lr=learning_rate,
+        beta1=first,
+        beta2=second,
+        epsilon=epsilon,
+        grad=gradient,
+    )
+
+
+def apply_momentum(
+    variable: Any, velocity: Any, gradient: Any, learning_rate: Any, momentum: float, nesterov: bool
+) -> None:
+    """One step of gradient descent with momentum, which changes the variable and its velocity."""
+    import tensorflow as tf
+
+    tf.raw_ops.ResourceApplyKerasMomentum(
+        var=variable.handle,
+        accum=velocity.value.handle,
+        lr=learning_rate,
+        grad=gradient,
+        momentum=momentum,
+        use_nesterov=nesterov,
+    )

@@ -1,0 +1,57 @@
+"""The faster twins of optimizers take Keras' own steps."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from objectives import backend
+from objectives.optimizers import FusedAdam, FusedSGD
+
+pytestmark = pytest.mark.skipif(
+    backend.name() != "tensorflow", reason="the twins are Keras' own optimizers elsewhere"
+)
+
+
+def _trained(optimizer: keras.optimizers.Optimizer, steps: int = 7) -> list[np.ndarray]:
+    """Weights and the optimizer's own variables after a few steps on the same made-up gradients."""
+    rng = np.random.default_rng(0)
+    kernel, bias = (keras.Variable(rng.normal(size=shape).astype(np.float32)) for shape in ((5, 3), (3,)))
+    optimizer.build([kernel, bias])
+    for _ in range(steps):
+        gradients = [keras.ops.convert_to_tensor(rng.normal(size=v.shape), "float32") for v in (kernel, bias)]
+        optimizer.apply(gradients, [kernel, bias])
+    return [np.array(variable) for variable in (kernel, bias, *optimizer.variables)]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("twin", "own", "config"),
+    [
+        (FusedAdam, keras.optimizers.Adam, {}),
+        (FusedAdam, keras.optimizers.Adam, {"beta_1": 0.5, "epsilon": 1e-3, "weight_decay": 0.1}),
+        (FusedAdam, keras.optimizers.Adam, {"amsgrad": True}),
+        (FusedSGD, keras.optimizers.SGD, {"momentum": 0.9, "nesterov": True}),
+        (FusedSGD, keras.optimizers.SGD, {"momentum": 0.9, "weight_decay": 0.1}),
+        (FusedSGD, keras.optimizers.SGD, {}),
+    ],
+)
+def test_a_twin_takes_the_steps_of_keras(twin, own, config):
+    def schedule() -> keras.optimizers.schedules.LearningRateSchedule:
+        return keras.optimizers.schedules.CosineDecay(0.0, 6, warmup_target=0.1, warmup_steps=2)
+
+    mine, theirs = (_trained(cls(schedule(), **config)) for cls in (twin, own))
+    assert len(mine) == len(theirs)
+    for one, other in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_kernel_is_used_where_it_fits(monkeypatch):
+    used = []
+    monkeypatch.setattr("objectives.kernels.apply_adam", lambda *_: used.append("adam"))
+    monkeypatch.setattr("objectives.kernels.apply_momentum", lambda *_: used.append("momentum"))
+    _trained(FusedAdam(0.1), steps=1)
+    _trained(FusedSGD(0.1, momentum=0.9), steps=1)
+    _trained(FusedSGD(0.1), steps=1)
+    assert used == ["adam", "adam", "momentum", "momentum"]
