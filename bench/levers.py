@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from bench.options import parser
 from bench.report import Report, Row, spread
 from bench.training import CASES, Case, Host
@@ -123,8 +125,8 @@ def build(objective: KerasObjective, case: Case, name: str) -> None:
         jit_compile=variant.compiled,
     )
     size = case.params["batch_size"]
-    images = data.x_train[: BATCHES * size].reshape(BATCHES, size, *data.image_shape)
-    labels = data.y_train[: BATCHES * size].reshape(BATCHES, size)
+    chosen = np.arange(BATCHES * size).reshape(BATCHES, size) % len(data.x_train)
+    images, labels = data.x_train[chosen], data.y_train[chosen]
     if variant.one_by_one or variant.compiled:
         _call.append(lambda: [model.train_on_batch(*batch) for batch in zip(images, labels, strict=True)])
     else:
