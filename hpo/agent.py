@@ -110,7 +110,7 @@ class Agent:
         self._began = time.monotonic()
         self._timeout_at = None if timeout_seconds is None else self._began + timeout_seconds
         self._jobs: dict[int, Job] = {}
-        self._ahead = Ahead()
+        self._ahead = Ahead(len(pool.devices))
         self._standing: Standing | None = None
         self._finished_before: int | None = None
         self._polled = self._swept = 0.0
@@ -123,8 +123,9 @@ class Agent:
 
     def held(self) -> frozenset[int]:
         """The attempts this agent believes it holds; called from the lease keeper's thread."""
-        jobs, spare = list(self._jobs.values()), self._ahead.spare
-        claims = [job.claim for job in jobs] + ([spare.claim] if spare is not None else [])
+        # Of the two, the spares first: one that becomes a job meanwhile is seen twice, not missed.
+        claims = [spare.claim for spare in self._ahead]
+        claims += [job.claim for job in list(self._jobs.values())]
         return frozenset(claim.attempt_id for claim in claims)
 
     def bound_logs(self) -> None:
@@ -172,11 +173,14 @@ class Agent:
                 self._files.tidy()
                 return True
         self._pool.check_loading(loading_seconds(self._times.hung_seconds))
-        events = self._pool.wait(0.2)
+        # Whose slots fall free soon must not wait for a quiet moment.
+        events = self._pool.wait(0.0 if self._wants_ahead() else 0.2)
         listened = time.monotonic()
-        for slot, event in events:
-            if slot in self._jobs:
-                self._hear(slot, self._jobs[slot], event)
+        heard = [(slot, self._jobs[slot], event) for slot, event in events if slot in self._jobs]
+        self._refill(heard)
+        for slot, job, event in heard:
+            if not job.dropped:
+                self._hear(slot, job, event)
         self._end_hung(listened)
         self._ask_ahead()
         self._progress.update(self._view())
@@ -250,7 +254,10 @@ class Agent:
         if not self._pool.ready or self._ending is not None or time.monotonic() < self._idle_until:
             return
         for slot in self._pool.free_slots():
-            if slot in self._jobs or self._train_spare(slot):
+            if slot in self._jobs:
+                continue
+            if self._train_spare(slot):
+                self._place(slot)
                 continue
             began = time.monotonic()
             claim = self._books.claim(slot, self._pool.devices[slot].owns)
@@ -266,27 +273,56 @@ class Agent:
                 self._train(slot, self._prepare(claim))
                 self._ahead.asked(time.monotonic() - began)
 
-    def _ask_ahead(self) -> None:
-        """Have the next trial ready when a slot falls free, if trials are so short that it matters."""
+    def _wants_ahead(self) -> bool:
         if self._ending is not None or self._paused or self._standing is None:
-            return
-        if len(self._jobs) < len(self._pool.devices) or not self._ahead.is_wanted(self._standing.counts):
+            return False
+        if len(self._jobs) < len(self._pool.devices) or time.monotonic() < self._idle_until:
+            return False
+        return self._ahead.is_wanted(self._standing.counts, len(self.held()))
+
+    def _ask_ahead(self) -> None:
+        """Have the next trials ready when slots fall free, if trials are so short that it matters."""
+        if not self._wants_ahead():
             return
         began = time.monotonic()
-        claim = self._books.claim(len(self._pool.devices), NEXT)
-        if isinstance(claim, Claim):
-            with suppress(LeaseLostError):
-                self._ahead.spare = self._prepare(claim)
-                self._ahead.asked(time.monotonic() - began)
+        place = self._ahead.free_place()
+        claim = self._books.claim(place, NEXT)
+        if not isinstance(claim, Claim):
+            self._idle_until = time.monotonic() + self._times.poll_seconds
+            return
+        with suppress(LeaseLostError):
+            self._ahead.add(place, self._prepare(claim))
+            self._ahead.asked(time.monotonic() - began)
+            assert self._standing is not None
+            counts = self._standing.counts
+            self._standing = replace(self._standing, counts=replace(counts, running=counts.running + 1))
+
+    def _refill(self, heard: Sequence[tuple[int, Job, Event]]) -> None:
+        """Train what was asked ahead in all slots that are free by now; the books of who left them come after."""
+        if self._ending is not None or self._paused:
+            return
+        filled = [
+            slot
+            for slot, _, event in heard
+            if isinstance(event, Finished) and event.outcome in FINISHED and slot not in self._pool.busy
+            if self._train_spare(slot)
+        ]
+        for slot in filled:
+            self._place(slot)
 
     def _train_spare(self, slot: int) -> bool:
-        """Train in a free slot what was asked ahead, if anything was."""
-        spare = self._ahead.take()
+        """Train in a free slot what was asked ahead, if anything was; its books are for `_place`."""
+        spare = next(iter(self._ahead), None)
         if spare is None:
             return False
         self._train(slot, spare)
-        self._books.place(spare.claim.attempt_id, slot, self._pool.devices[slot].owns)
+        # Not before it is a job: an attempt that is neither would not have its lease renewed.
+        self._ahead.drop({spare.claim.attempt_id})
         return True
+
+    def _place(self, slot: int) -> None:
+        """Note where an attempt is trained that was asked ahead."""
+        self._books.place(self._jobs[slot].claim.attempt_id, slot, self._pool.devices[slot].owns)
 
     def _prepare(self, claim: Claim) -> Prepared:
         if claim.params is None:
@@ -349,7 +385,7 @@ class Agent:
 
     def _epoch(self, slot: int, job: Job, record: EpochRecord) -> None:
         self._record(job, [record])
-        if record.epoch >= self._spec.epochs:
+        if record.epoch >= self._spec.epochs or self._jobs.get(slot) is not job:
             return
         if self._ending is None and self._books.should_prune(job.trial_id):
             self._pool.send(slot, Prune())
@@ -373,9 +409,6 @@ class Agent:
         value = job.value if finished.outcome in ("complete", "pruned") else None
         if finished.outcome in FINISHED:
             self._ahead.trained(time.monotonic() - job.began)
-        if self._ending is None and not self._paused and slot not in self._pool.busy:
-            # The slot first, the books after.
-            self._train_spare(slot)
         self._books.settle(job.claim.attempt_id, finished.outcome, value, finished.error, finished.traceback)
         self._drop(slot, job)
         self._files.checkpoints_of(job.claim.token).delete()
@@ -439,8 +472,7 @@ class Agent:
 
     def _drop_fenced(self) -> None:
         fenced = self._keeper.fenced()
-        if self._ahead.spare is not None and self._ahead.spare.claim.attempt_id in fenced:
-            self._ahead.take()
+        self._ahead.drop(fenced)
         for slot, job in list(self._jobs.items()):
             if job.claim.attempt_id in fenced:
                 self._fenced(slot, job)
@@ -474,6 +506,7 @@ class Agent:
     def _drop(self, slot: int, job: Job) -> None:
         """The attempt has ended: nothing of it stays here but what is in the database."""
         self._idle_until = 0.0
+        job.dropped = True
         # The slot may have the next trial already.
         if self._jobs.get(slot) is job:
             del self._jobs[slot]

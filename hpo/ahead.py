@@ -1,17 +1,19 @@
-"""Asking ahead: a trial that is ready before a slot is free, where asking would keep slots waiting."""
+"""Asking ahead: trials that are ready before their slots are free, where asking would keep slots waiting."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from objectives.base import Params
 from storage.budget import Claim, Counts
 
 WORTH = 100
-"""Trials that last more than so many times as long as asking for one are not asked ahead.
+"""Trials are asked ahead where slots would wait for more than one part in so many of their time.
 
-What is asked ahead is sampled without knowing how the trials end that run meanwhile. Where a slot would
-wait for less than one per cent of its time, that knowledge is worth more.
+What is asked ahead is sampled without knowing how the trials end that run meanwhile: below, that knowledge is
+worth more.
 """
 
 _WEIGHT = 0.2
@@ -29,12 +31,19 @@ class Prepared:
 
 
 class Ahead:
-    """Whether it pays to ask ahead, and what has been asked for."""
+    """How many trials it pays to ask ahead, and what has been asked for."""
 
-    def __init__(self) -> None:
-        self.spare: Prepared | None = None
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._spares: deque[Prepared] = deque()
+        self._places: dict[int, int] = {}
         self._asking: float | None = None
         self._training: float | None = None
+
+    def __iter__(self) -> Iterator[Prepared]:
+        """Those that have waited longest first."""
+        # A copy: the lease keeper reads it from another thread.
+        return iter(tuple(self._spares))
 
     def asked(self, seconds: float) -> None:
         """Learn how long claiming and sampling a trial took."""
@@ -44,20 +53,35 @@ class Ahead:
         """Learn how long a trial kept its slot that has finished: one that failed says nothing of the next."""
         self._training = _moved(self._training, seconds)
 
-    def is_wanted(self, counts: Counts) -> bool:
-        """Whether a spare trial should be asked for now.
+    def is_wanted(self, counts: Counts, held: int) -> bool:
+        """Whether one more trial should be asked for now, by an agent that holds `held`, spare ones included.
 
-        Not near the end of the budget, where another agent's idle slot could train it at once.
+        As many as slots may wait for at once: where all fall free together, the last one waits until the agent
+        has asked for all. Not near the end of a budget that other agents share, whose idle slots could train
+        at once what would lie here.
         """
-        if self.spare is not None or self._asking is None or self._training is None:
+        if self._asking is None or self._training is None:
             return False
+        worth = WORTH * self._asking * self._slots / max(self._training, 1e-9)
         unclaimed = counts.left - counts.running
-        return unclaimed > counts.running and self._training < WORTH * self._asking
+        shared = counts.running > held
+        return len(self._spares) + 1 <= min(worth, self._slots) and unclaimed > (counts.running if shared else 0)
 
-    def take(self) -> Prepared | None:
-        """The spare trial, if there is one; it is nobody's spare from now on."""
-        spare, self.spare = self.spare, None
-        return spare
+    def free_place(self) -> int:
+        """A number for a slot that is none, beyond the real ones: claims are told apart by it."""
+        return next(n for n in range(self._slots, 2 * self._slots) if n not in self._places.values())
+
+    def add(self, place: int, spare: Prepared) -> None:
+        """Keep a trial that was claimed for a place of `free_place`."""
+        self._places[spare.claim.attempt_id] = place
+        self._spares.append(spare)
+
+    def drop(self, attempts: Container[int]) -> None:
+        """These are nobody's spares from now on: they are being trained, here or by another agent."""
+        for spare in self:
+            if spare.claim.attempt_id in attempts:
+                self._spares.remove(spare)
+                del self._places[spare.claim.attempt_id]
 
 
 def _moved(average: float | None, seconds: float) -> float:

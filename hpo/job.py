@@ -33,6 +33,8 @@ class Job:
     """The objective's metric after the last epoch."""
     images_per_second: float | None = None
     yielding: bool = False
+    dropped: bool = False
+    """Whether it has ended here: what its trainer may still say counts no more."""
 
     def tick(self, tick: Tick) -> None:
         """Note progress inside an epoch."""

@@ -1,4 +1,4 @@
-"""When a trial is asked for before its slot is free."""
+"""When trials are asked for before their slots are free."""
 
 from __future__ import annotations
 
@@ -7,49 +7,82 @@ import pytest
 from hpo.ahead import WORTH, Ahead, Prepared
 from storage.budget import Claim, Counts
 
-PREPARED = Prepared(Claim(1, 1, 0, 0, 1, 0, {}, True), 1, 0, {})
+
+def prepared(attempt_id: int) -> Prepared:
+    return Prepared(Claim(attempt_id, attempt_id, 0, 0, 1, 0, {}, True), 1, 0, {})
 
 
 def counts(budget: int, finished: int = 0, running: int = 2) -> Counts:
     return Counts(budget, finished, 0, 0, running, 0)
 
 
-def after(asking: float, training: float) -> Ahead:
-    ahead = Ahead()
+def after(asking: float, training: float, slots: int = 2) -> Ahead:
+    ahead = Ahead(slots)
     ahead.asked(asking)
     ahead.trained(training)
     return ahead
 
 
+def filled(ahead: Ahead, counts: Counts, held: int = 2) -> int:
+    """How many are asked ahead, one after another, before no more are wanted."""
+    number = 0
+    while ahead.is_wanted(counts, held):
+        number += 1
+        ahead.add(ahead.free_place(), prepared(number))
+        assert number < 100
+    return number
+
+
 def test_nothing_is_asked_before_it_is_known_what_it_costs() -> None:
-    ahead = Ahead()
-    assert not ahead.is_wanted(counts(100))
+    ahead = Ahead(2)
+    assert not ahead.is_wanted(counts(100), 2)
     ahead.asked(0.1)
-    assert not ahead.is_wanted(counts(100))
+    assert not ahead.is_wanted(counts(100), 2)
 
 
-@pytest.mark.parametrize(("training", "wanted"), [(0.1 * WORTH * 0.9, True), (0.1 * WORTH * 1.1, False)])
-def test_only_short_trials_are_asked_ahead(training: float, wanted: bool) -> None:
-    assert after(0.1, training).is_wanted(counts(100)) is wanted
+@pytest.mark.parametrize(
+    ("slots", "training_over_asking", "spares"),
+    [
+        (1, 0.9 * WORTH, 1),
+        (8, 0.9 * WORTH, 8),
+        (1, 1.1 * WORTH, 0),
+        (8, 1.1 * WORTH, 7),
+        (8, 3.9 * WORTH, 2),
+        (8, 8.1 * WORTH, 0),
+    ],
+)
+def test_as_many_are_asked_ahead_as_slots_may_wait_for(slots, training_over_asking, spares) -> None:
+    """An agent that asks for 8 trials, one after another, keeps the last slot waiting 8 times as long."""
+    assert filled(after(0.1, 0.1 * training_over_asking, slots), counts(10_000)) == spares
 
 
-@pytest.mark.parametrize(("budget", "wanted"), [(2, False), (4, False), (5, True)])
-def test_the_last_trials_are_left_to_whoever_is_idle(budget: int, wanted: bool) -> None:
-    """Two are running: with fewer than three more to begin, each running slot may end first."""
-    assert after(0.1, 1.0).is_wanted(counts(budget)) is wanted
+@pytest.mark.parametrize(("budget", "spares"), [(2, 0), (4, 0), (5, 2)])
+def test_the_last_trials_are_left_to_other_agents_whose_slots_are_idle(budget: int, spares: int) -> None:
+    """Two are running, one of them elsewhere: with fewer than three more to begin, each may end first."""
+    assert filled(after(0.1, 1.0), counts(budget), held=1) == spares
 
 
-def test_one_spare_at_a_time() -> None:
-    ahead = after(0.1, 1.0)
-    ahead.spare = PREPARED
-    assert not ahead.is_wanted(counts(100))
-    assert ahead.take() is PREPARED
-    assert ahead.take() is None
-    assert ahead.is_wanted(counts(100))
+@pytest.mark.parametrize(("budget", "spares"), [(2, 0), (3, 2)])
+def test_an_agent_that_is_alone_leaves_none(budget: int, spares: int) -> None:
+    assert filled(after(0.1, 1.0), counts(budget), held=2) == spares
+
+
+def test_each_spare_has_a_place_of_its_own_until_it_is_trained() -> None:
+    ahead = after(0.1, 1.0, slots=3)
+    places = []
+    for attempt_id in (1, 2, 3):
+        places.append(ahead.free_place())
+        ahead.add(places[-1], prepared(attempt_id))
+    assert sorted(places) == [3, 4, 5]
+    assert [spare.claim.attempt_id for spare in ahead] == [1, 2, 3]
+    ahead.drop({2, 77})
+    assert [spare.claim.attempt_id for spare in ahead] == [1, 3]
+    assert ahead.free_place() == places[1]
 
 
 def test_durations_are_moving_averages() -> None:
-    ahead = after(0.1, 100.0)
-    for _ in range(30):
+    ahead = after(0.1, 1e6)
+    assert filled(ahead, counts(100)) == 0
+    for _ in range(60):
         ahead.trained(1.0)
-    assert ahead.is_wanted(counts(100))
+    assert filled(ahead, counts(100)) == 2
