@@ -65,7 +65,9 @@ class Ahead:
         worth = WORTH * self._asking * self._slots / max(self._training, 1e-9)
         unclaimed = counts.left - counts.running
         shared = counts.running > held
-        return len(self._spares) + 1 <= min(worth, self._slots) and unclaimed > (counts.running if shared else 0)
+        return len(self._spares) + 1 <= min(worth, self._slots) and unclaimed > (
+            counts.running if shared else 0
+        )
 
     def free_place(self) -> int:
         """A number for a slot that is none, beyond the real ones: claims are told apart by it."""

@@ -92,6 +92,7 @@ class Books:
             LeaseLostError: it took so long that another agent has taken the claim over.
         """
         if claim.trial_id is not None and claim.number is not None:
+            self._search.forget(claim.trial_id)
             if claim.params is not None:
                 return claim.trial_id, claim.number, dict(claim.params)
             return claim.trial_id, claim.number, self._suggest(claim, claim.trial_id, claim.number)

@@ -13,11 +13,12 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import Connection, text
 
 from hpo.spec import StudySpec
 from hpo.strategies import build_pruner, build_sampler
+from hpo.thinned import ThinnedStorage
 from objectives.base import Params
 from storage.budget import Claim
 
@@ -48,7 +49,17 @@ class Search:
             sampler=build_sampler(spec, agent),
             pruner=build_pruner(spec),
         )
+        # What proposes trials need not see all of thousands.
+        self._proposing = self._study
+        if spec.sampler == "tpe":
+            self._proposing = optuna.load_study(
+                study_name=name,
+                storage=ThinnedStorage(storage, self._study.direction),
+                sampler=self._study.sampler,
+                pruner=self._study.pruner,
+            )
         self._storage = storage
+        self._judged: dict[int, FrozenTrial] = {}
         self._study_id = storage.get_study_id_from_name(name)
 
     def create(self, claim: Claim) -> tuple[int, int]:
@@ -63,16 +74,33 @@ class Search:
 
     def suggest(self, trial_id: int) -> Params:
         """A value for every parameter of the space; those a trial has already stay as they are."""
-        trial = optuna.Trial(self._study, trial_id)
+        trial = optuna.Trial(self._proposing, trial_id)
         return {name: _suggest(trial, name, dist) for name, dist in self._spec.space.items()}
+
+    def forget(self, trial_id: int) -> None:
+        """Another agent may have trained this one since we last saw it."""
+        self._judged.pop(trial_id, None)
 
     def report(self, trial_id: int, epoch: int, value: float) -> None:
         """Tell Optuna the objective's metric after `epoch` epochs."""
         self._storage.set_trial_intermediate_value(trial_id, epoch, value)
+        if trial_id in self._judged:
+            self._judged[trial_id].intermediate_values[epoch] = value
 
     def should_prune(self, trial_id: int) -> bool:
         """Whether the pruner gives this trial up."""
-        return self._study.pruner.prune(self._study, self._storage.get_trial(trial_id))
+        match self._spec.pruner:
+            case "none":
+                return False
+            case "median":
+                # All that it looks at are the reports, and they are ours: the database need not be asked for them.
+                if trial_id not in self._judged:
+                    self._judged[trial_id] = self._storage.get_trial(trial_id)
+                trial = self._judged[trial_id]
+            case _:
+                # The others keep what they have decided in the trial's attributes.
+                trial = self._storage.get_trial(trial_id)
+        return self._study.pruner.prune(self._study, trial)
 
     def tell(self, trial_id: int, number: int, outcome: str, value: float | None) -> None:
         """Close a trial; one that is closed already stays as it is."""
@@ -83,6 +111,7 @@ class Search:
         state = _STATES.get(outcome, TrialState.FAIL)
         values = value if state is TrialState.COMPLETE else None
         self._study.tell(number, values, state=state, skip_if_finished=True)
+        self._judged.pop(trial_id, None)
 
 
 def find_created(connection: Connection, study_id: int, token: int) -> tuple[int, int] | None:

@@ -12,14 +12,12 @@ from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
-from optuna.storages import BaseStorage
-
 from hpo.dashboard.pictures import Picture, artifact_id
 from hpo.errors import HpoError
+from storage.forwarding import ForwardingStorage
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.study import StudyDirection
+    from optuna.storages import BaseStorage
     from optuna.study._frozen import FrozenStudy
     from optuna.trial import FrozenTrial, TrialState
 
@@ -34,11 +32,11 @@ class ReadOnlyError(HpoError):
     """Something would have changed a study that is only to be looked at."""
 
 
-class ShownStorage(BaseStorage):
+class ShownStorage(ForwardingStorage):
     """Reads from another storage and adds to it; writes to it only where that is allowed."""
 
     def __init__(self, storage: BaseStorage, own: OwnStudies, writable: bool) -> None:
-        self._storage = storage
+        super().__init__(storage)
         self._own = own
         self._writable = writable
 
@@ -55,18 +53,6 @@ class ShownStorage(BaseStorage):
         name = self._own.names().get(study_id)
         attributes = self._storage.get_study_system_attrs(study_id)
         return attributes if name is None else _with_note(attributes, name)
-
-    def get_study_id_from_name(self, study_name: str) -> int:
-        return self._storage.get_study_id_from_name(study_name)
-
-    def get_study_name_from_id(self, study_id: int) -> str:
-        return self._storage.get_study_name_from_id(study_id)
-
-    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        return self._storage.get_study_directions(study_id)
-
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._storage.get_study_user_attrs(study_id)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         trial = self._storage.get_trial(trial_id)
@@ -94,45 +80,11 @@ class ShownStorage(BaseStorage):
 
     # What is written.
 
-    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
-        return self._changed().create_new_study(directions, study_name)
-
     def delete_study(self, study_id: int) -> None:
-        self._changed()
+        self._to_write()
         self._own.delete(study_id)
 
-    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._changed().set_study_user_attr(study_id, key, value)
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._changed().set_study_system_attr(study_id, key, value)
-
-    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        return self._changed().create_new_trial(study_id, template_trial)
-
-    def set_trial_param(
-        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
-    ) -> None:
-        self._changed().set_trial_param(trial_id, param_name, param_value_internal, distribution)
-
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
-        return self._changed().set_trial_state_values(trial_id, state, values)
-
-    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        self._changed().set_trial_intermediate_value(trial_id, step, intermediate_value)
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._changed().set_trial_user_attr(trial_id, key, value)
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._changed().set_trial_system_attr(trial_id, key, value)
-
-    def remove_session(self) -> None:
-        self._storage.remove_session()
-
-    def _changed(self) -> BaseStorage:
+    def _to_write(self) -> BaseStorage:
         if not self._writable:
             _refuse()
         return self._storage

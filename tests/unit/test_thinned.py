@@ -1,0 +1,126 @@
+"""What a sampler sees of a study of very many trials."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from hpo.thinned import BEST, MOST, ThinnedStorage
+
+SPACE = {"x": FloatDistribution(0.0, 1.0)}
+
+
+def add(study: optuna.Study, count: int) -> None:
+    """Trials that are the better the nearer they are to 0.3; one in three was pruned, one in seven failed."""
+    for number in range(len(study.trials), len(study.trials) + count):
+        x = (number * 0.618034) % 1.0
+        value = abs(x - 0.3)
+        state = (
+            TrialState.FAIL
+            if number % 7 == 6
+            else TrialState.PRUNED
+            if number % 3 == 2
+            else TrialState.COMPLETE
+        )
+        study.add_trial(
+            create_trial(
+                state=state,
+                value=value if state == TrialState.COMPLETE else None,
+                params={"x": x},
+                distributions=SPACE,
+                intermediate_values={1: value},
+            )
+        )
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(storage=InMemoryStorage())
+
+
+def seen(study: optuna.Study, storage: ThinnedStorage | None = None) -> list[FrozenTrial]:
+    storage = storage or ThinnedStorage(study._storage, study.direction)
+    return storage.get_all_trials(study._study_id, deepcopy=False)
+
+
+def numbers(trials: list[FrozenTrial]) -> list[int]:
+    return [trial.number for trial in trials]
+
+
+def test_a_study_of_ordinary_size_is_seen_whole(study: optuna.Study) -> None:
+    add(study, MOST)
+    assert numbers(seen(study)) == numbers(study.trials)
+
+
+def test_of_a_large_one_the_best_the_open_and_an_even_sample(study: optuna.Study) -> None:
+    add(study, 3 * MOST)
+    running = study.ask(SPACE).number
+    found = seen(study)
+    assert MOST / 2 <= len(found) <= MOST + BEST + 1
+    complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    best = sorted(complete, key=lambda trial: trial.value or 0.0)[:BEST]
+    assert {running, *numbers(best)} < set(numbers(found))
+    assert numbers(found) == sorted(numbers(found))
+    # The others are as the whole is: as many of them pruned, failed and beyond any value.
+    for share in (
+        lambda t: t.state == TrialState.PRUNED,
+        lambda t: t.state == TrialState.FAIL,
+        lambda t: t.params.get("x", 0.0) > 0.5,
+    ):
+        whole = sum(map(share, study.trials)) / len(study.trials)
+        assert sum(map(share, found)) / len(found) == pytest.approx(whole, abs=0.05)
+
+
+def test_all_agents_see_the_same_whenever_they_came(study: optuna.Study) -> None:
+    early = ThinnedStorage(study._storage, study.direction)
+    for _ in range(4):
+        add(study, 600)
+        seen(study, early)
+    assert numbers(seen(study, early)) == numbers(seen(study))
+
+
+def test_where_few_are_complete_the_best_pruned_ones_are_seen(study: optuna.Study) -> None:
+    for number in range(2 * MOST):
+        # The larger the number, the further it came; all the best ones have odd numbers.
+        step = 1 + number // 500
+        study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED,
+                params={"x": 0.5},
+                distributions=SPACE,
+                intermediate_values={step: float(number % 2 == 0)},
+            )
+        )
+    found = set(numbers(seen(study)))
+    odd_and_furthest = [number for number in range(1500, 2 * MOST) if number % 2][:BEST]
+    assert set(odd_and_furthest) <= found
+
+
+def test_maximizing_keeps_the_largest(study: optuna.Study) -> None:
+    add(study, 2 * MOST)
+    found = seen(study, ThinnedStorage(study._storage, StudyDirection.MAXIMIZE))
+    largest = max(trial.value for trial in study.trials if trial.state == TrialState.COMPLETE)
+    assert max(trial.value for trial in found if trial.state == TrialState.COMPLETE) == largest
+
+
+def test_states_are_chosen_among_what_is_seen(study: optuna.Study) -> None:
+    add(study, 2 * MOST)
+    storage = ThinnedStorage(study._storage, study.direction)
+    complete = storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+    assert numbers(complete) == [t.number for t in seen(study) if t.state == TrialState.COMPLETE]
+
+
+def test_tpe_still_proposes_what_was_good(study: optuna.Study) -> None:
+    add(study, 4 * MOST)
+    thinned = optuna.load_study(
+        study_name=study.study_name,
+        storage=ThinnedStorage(study._storage, study.direction),
+        sampler=optuna.samplers.TPESampler(seed=1),
+    )
+    proposed = [thinned.ask(SPACE).params["x"] for _ in range(10)]
+    assert all(abs(x - 0.3) < 0.05 for x in proposed)
