@@ -45,6 +45,13 @@ from storage.leases import NEXT, LeaseLostError
 LEAST_LOADING_SECONDS = 300.0
 """Importing a framework and reading data may take minutes on a busy machine, however short epochs are."""
 
+QUIET_SECONDS = 0.02
+"""Without a word from any trainer, before a trial is asked ahead: trials that began together end together, and
+their slots must not wait for it."""
+
+START_SECONDS = 0.1
+"""At most, that the books wait for trainers that have just been started."""
+
 UNBORN_SECONDS = 3.0
 """Before a trainer is asked for again, when none could be made."""
 
@@ -111,6 +118,7 @@ class Agent:
         self._timeout_at = None if timeout_seconds is None else self._began + timeout_seconds
         self._jobs: dict[int, Job] = {}
         self._ahead = Ahead(len(pool.devices))
+        self._heard: list[tuple[int, Job, Event]] = []
         self._standing: Standing | None = None
         self._finished_before: int | None = None
         self._polled = self._swept = 0.0
@@ -173,16 +181,22 @@ class Agent:
                 self._files.tidy()
                 return True
         self._pool.check_loading(loading_seconds(self._times.hung_seconds))
-        # Whose slots fall free soon must not wait for a quiet moment.
-        events = self._pool.wait(0.0 if self._wants_ahead() else 0.2)
+        wants_ahead = self._wants_ahead()
+        refilled = self._listen(0.0 if self._heard else QUIET_SECONDS if wants_ahead else 0.2)
+        until = time.monotonic() + START_SECONDS
+        while refilled and time.monotonic() < until:
+            # What has just been started needs the processor more than the books do.
+            refilled = self._listen(QUIET_SECONDS)
         listened = time.monotonic()
-        heard = [(slot, self._jobs[slot], event) for slot, event in events if slot in self._jobs]
-        self._refill(heard)
+        heard, self._heard = self._heard, []
         for slot, job, event in heard:
             if not job.dropped:
                 self._hear(slot, job, event)
+            # Books take long beside what a trial may last: a slot that falls free meanwhile need not wait for them.
+            self._listen(0.0)
         self._end_hung(listened)
-        self._ask_ahead()
+        if wants_ahead and not heard:
+            self._ask_ahead()
         self._progress.update(self._view())
         return False
 
@@ -283,6 +297,7 @@ class Agent:
     def _ask_ahead(self) -> None:
         """Have the next trials ready when slots fall free, if trials are so short that it matters."""
         if not self._wants_ahead():
+            # Not after what has been heard since.
             return
         began = time.monotonic()
         place = self._ahead.free_place()
@@ -297,10 +312,15 @@ class Agent:
             counts = self._standing.counts
             self._standing = replace(self._standing, counts=replace(counts, running=counts.running + 1))
 
-    def _refill(self, heard: Sequence[tuple[int, Job, Event]]) -> None:
-        """Train what was asked ahead in all slots that are free by now; the books of who left them come after."""
+    def _listen(self, seconds: float) -> bool:
+        """Keep what trainers say for `_hear`, and fill at once the slots that have fallen free; True if one was."""
+        events = self._pool.wait(seconds)
+        heard = [(slot, self._jobs[slot], event) for slot, event in events if slot in self._jobs]
+        for _, job, _ in heard:
+            job.heard = time.monotonic()
+        self._heard += heard
         if self._ending is not None or self._paused:
-            return
+            return False
         filled = [
             slot
             for slot, _, event in heard
@@ -309,6 +329,7 @@ class Agent:
         ]
         for slot in filled:
             self._place(slot)
+        return bool(filled)
 
     def _train_spare(self, slot: int) -> bool:
         """Train in a free slot what was asked ahead, if anything was; its books are for `_place`."""
@@ -353,7 +374,6 @@ class Agent:
     # What trainers say.
 
     def _hear(self, slot: int, job: Job, event: Event) -> None:
-        job.heard = time.monotonic()
         try:
             match event:
                 case Started(pid, resumed_from, history):
@@ -385,6 +405,7 @@ class Agent:
 
     def _epoch(self, slot: int, job: Job, record: EpochRecord) -> None:
         self._record(job, [record])
+        self._ahead.expected(record.seconds * self._spec.epochs)
         if record.epoch >= self._spec.epochs or self._jobs.get(slot) is not job:
             return
         if self._ending is None and self._books.should_prune(job.trial_id):

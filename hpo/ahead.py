@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from objectives.base import Params
 from storage.budget import Claim, Counts
 
-WORTH = 100
+WORTH = 200
 """Trials are asked ahead where slots would wait for more than one part in so many of their time.
 
 What is asked ahead is sampled without knowing how the trials end that run meanwhile: below, that knowledge is
@@ -48,6 +48,11 @@ class Ahead:
     def asked(self, seconds: float) -> None:
         """Learn how long claiming and sampling a trial took."""
         self._asking = _moved(self._asking, seconds)
+
+    def expected(self, seconds: float) -> None:
+        """Learn how long a trial is going to take, while none has finished yet."""
+        if self._training is None:
+            self._training = seconds
 
     def trained(self, seconds: float) -> None:
         """Learn how long a trial kept its slot that has finished: one that failed says nothing of the next."""

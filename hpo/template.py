@@ -110,6 +110,9 @@ def _load(agent: Connection) -> Objective | None:
         message = f"preparing {load.objective} failed: {type(exc).__name__}: {' '.join(str(exc).split())}"
         agent.send(Broken("ObjectiveBrokenError", message, traceback.format_exc()))
         return None
+    # Here once, or every trainer would import it anew.
+    from hpo import trainer  # noqa: F401
+
     agent.send(Ready(time.monotonic() - began, versions()))
     return objective
 

@@ -86,3 +86,13 @@ def test_durations_are_moving_averages() -> None:
     for _ in range(60):
         ahead.trained(1.0)
     assert filled(ahead, counts(100)) == 2
+
+
+def test_before_any_trial_has_finished_one_that_runs_tells_what_it_takes() -> None:
+    ahead = Ahead(2)
+    ahead.asked(0.1)
+    ahead.expected(1.0)
+    assert ahead.is_wanted(counts(100), 2)
+    ahead.trained(1e6)
+    ahead.expected(1.0)
+    assert filled(ahead, counts(100)) == 0
