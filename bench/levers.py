@@ -131,7 +131,7 @@ def build(objective: KerasObjective, case: Case, name: str) -> None:
         _call.append(lambda: [model.train_on_batch(*batch) for batch in zip(images, labels, strict=True)])
     else:
         steps = backend.training_steps(model)
-        _call.append(lambda: steps(images, labels))
+        _call.append(lambda: steps((images, labels)))
     _call[0]()
 
 

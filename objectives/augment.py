@@ -30,37 +30,63 @@ class Augmentation:
     fill: int = 0
     """Pixel value outside the image."""
 
+    def draw(self, count: int, rng: np.random.Generator) -> Changes:
+        """What is to be done to each of `count` images."""
+        return Changes(
+            mirror=rng.random(count) < 0.5 if self.flip else None,
+            angles=np.deg2rad(rng.uniform(-self.rotation_degrees, self.rotation_degrees, count)).astype(
+                np.float32
+            )
+            if self.rotation_degrees
+            else None,
+            offsets=rng.integers(0, 2 * self.shift + 1, (2, count)) - self.shift if self.shift else None,
+        )
+
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
         """Changed copies of a uint8 batch (n, height, width, channels)."""
-        if self.flip:
-            images = flipped(images, rng)
-        if self.rotation_degrees:
-            images = rotated(images, self.rotation_degrees, self.fill, rng)
-        if self.shift:
-            images = shifted(images, self.shift, self.fill, rng)
+        changes = self.draw(len(images), rng)
+        if changes.mirror is not None:
+            images = flipped(images, changes.mirror)
+        if changes.angles is not None:
+            images = rotated(images, changes.angles, self.fill)
+        if changes.offsets is not None:
+            images = shifted(images, changes.offsets, self.fill)
         return images
 
 
-def flipped(images: Images, rng: np.random.Generator) -> Images:
-    """Each image mirrored left to right with probability one half."""
-    mirror = rng.random(len(images)) < 0.5
+@dataclass(frozen=True)
+class Changes:
+    """What is done to each image of a batch of n, in this order; None: nothing of the kind."""
+
+    mirror: NDArray[np.bool_] | None
+    """(n,): whether it is mirrored."""
+    angles: Floats | None
+    """(n,): by how many radians it is turned."""
+    offsets: NDArray[np.int64] | None
+    """(2, n): from how many pixels further down and right each pixel is taken."""
+
+
+def flipped(images: Images, mirror: NDArray[np.bool_]) -> Images:
+    """Images mirrored left to right where `mirror` (n,) says so."""
     return np.where(mirror[:, None, None, None], images[:, :, ::-1], images)
 
 
-def shifted(images: Images, most: int, fill: int, rng: np.random.Generator) -> Images:
-    """Each image moved by whole pixels, at most `most` down or up and right or left."""
+def shifted(images: Images, offsets: NDArray[np.int64], fill: int) -> Images:
+    """Images moved by whole pixels: each pixel is what lay `offsets` (2, n) further down and right."""
     count, height, width, _ = images.shape
+    most = int(np.abs(offsets).max(initial=0))
     padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), constant_values=fill)
-    down, right = rng.integers(0, 2 * most + 1, (2, count, 1))
-    rows, columns = down + np.arange(height), right + np.arange(width)
+    rows, columns = (
+        offsets[0, :, None] + most + np.arange(height),
+        offsets[1, :, None] + most + np.arange(width),
+    )
     moved: Images = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved
 
 
-def rotated(images: Images, most_degrees: float, fill: int, rng: np.random.Generator) -> Images:
-    """Each image turned about its centre by at most `most_degrees`, interpolated bilinearly."""
+def rotated(images: Images, angles: Floats, fill: int) -> Images:
+    """Each image turned about its centre by its angle (n,) in radians, interpolated bilinearly."""
     count, height, width, channels = images.shape
-    angles = np.deg2rad(rng.uniform(-most_degrees, most_degrees, count)).astype(np.float32)
     rows, columns = _sources(angles, height, width)
     # One pixel of margin stands for everything outside; coordinates are clipped into it.
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill)

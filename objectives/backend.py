@@ -101,21 +101,33 @@ def precision(device: Device) -> Literal["float32", "bfloat16"]:
     return "bfloat16" if name() == "tensorflow" and _processor_flags() & _BFLOAT16_FLAGS else "float32"
 
 
-Steps = Callable[[NDArray[np.uint8], NDArray[Any]], dict[str, float]]
-"""Trains on k batches, images (k, batch, height, width, channels) and labels (k, batch), in their order;
-returns the model's metrics as of its last `reset_metrics()`."""
+Arrays = tuple[NDArray[Any], ...]
+Steps = Callable[[Arrays], dict[str, float]]
+"""Trains on k batches, arrays of k each, in their order; returns the model's metrics as of its last
+`reset_metrics()`."""
+Batch = Callable[..., tuple[Any, Any]]
+"""Makes images and labels of a batch on the device, of what stands for it in each array."""
 
 
-def training_steps(model: keras.Model) -> Steps:
-    """How a compiled model takes several steps at a time: in one call where the backend can."""
+def training_steps(model: keras.Model, batch: Batch | None = None) -> Steps:
+    """How a compiled model takes several steps at a time: in one call where the backend can.
+
+    The arrays are images (k, batch, height, width, channels) and labels (k, batch), or whatever `batch` makes
+    both of.
+    """
     if name() == "tensorflow":
-        return _tensorflow_steps(model)
+        return _tensorflow_steps(model, batch)
+    if batch is not None and name() == "jax":
+        import jax  # type: ignore[import-not-found,unused-ignore]
 
-    def steps(images: NDArray[np.uint8], labels: NDArray[Any]) -> dict[str, float]:
+        batch = jax.jit(batch)
+
+    def steps(arrays: Arrays) -> dict[str, float]:
         # Keras resets no metrics here, and returns what they say of all batches so far.
         logs: dict[str, Any] = {}
-        for batch in zip(images, labels, strict=True):
-            logs = model.train_on_batch(*batch, return_dict=True)
+        for parts in zip(*arrays, strict=True):
+            images, labels = parts if batch is None else batch(*parts)
+            logs = model.train_on_batch(images, labels, return_dict=True)
         return {key: float(value) for key, value in logs.items()}
 
     return steps
@@ -183,27 +195,34 @@ def _configure_tensorflow(device: Device) -> None:
                 tf.config.set_logical_device_configuration(gpu, [limit])
 
 
-def _tensorflow_steps(model: keras.Model) -> Steps:
+def _tensorflow_steps(model: keras.Model, batch: Batch | None) -> Steps:
     """A loop in one graph around the model's own `train_step`: no return to Python between batches."""
     import tensorflow as tf
 
-    # Made here, for variables that are made inside a graph have it traced twice.
+    # Made here, for variables that are made inside a graph have it traced twice; metrics make theirs at first use.
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
+    model.compute_metrics(None, tf.zeros([1], tf.int64), tf.zeros([1, *model.output_shape[1:]]))
+    model.reset_metrics()
 
-    def loop(images: Any, labels: Any) -> dict[str, Any]:
-        def body(step: Any) -> Any:
-            model.train_step((images[step], labels[step]))
-            return step + 1
+    def step(*parts: Any) -> None:
+        model.train_step(parts if batch is None else batch(*parts))
 
-        count = tf.shape(labels)[0]
-        tf.while_loop(lambda step: step < count, body, [tf.constant(0)], parallel_iterations=1)
+    # XLA compiles the steps, where Keras says so, and not the loop, which would hold all batches in one program.
+    compiled_step = tf.function(step, jit_compile=True, autograph=False) if model.jit_compile else step
+
+    def loop(*arrays: Any) -> dict[str, Any]:
+        def body(index: Any) -> Any:
+            compiled_step(*(array[index] for array in arrays))
+            return index + 1
+
+        count = tf.shape(arrays[0])[0]
+        tf.while_loop(lambda index: index < count, body, [tf.constant(0)], parallel_iterations=1)
         return dict(model.get_metrics_result())
 
     compiled: list[Any] = []
 
-    def steps(images: NDArray[np.uint8], labels: NDArray[Any]) -> dict[str, float]:
-        arrays = images, labels
+    def steps(arrays: Arrays) -> dict[str, float]:
         if not compiled:
             # One graph for any number of batches: traced by shape it would be made anew for the second.
             signature = [tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in arrays]

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from hpo.errors import ObjectiveBrokenError
-from objectives import arrays, backend, checkpoint, datasets, evaluation, layers
+from objectives import arrays, backend, batches, checkpoint, datasets, evaluation, layers
 from objectives.base import DataOptions, DivergedError, Params, Run
 from objectives.optimizers import FusedAdam, FusedSGD
 from objectives.splits import Data, split
@@ -106,11 +106,12 @@ def train(objective: KerasObjective, params: Params, data: Data, run: Run) -> No
         jit_compile=False if run.device.gpu is None else "auto",
     )
     completed = checkpoint.restore(model, run.state) if run.state is not None else 0
-    advance, logits = backend.training_steps(model), backend.forward(model)
+    advance = batches.advancing(model, data, objective.augmentation, run.device)
+    logits = backend.forward(model)
     for epoch in run.epochs():
         began = time.perf_counter()
         model.reset_metrics()
-        metrics = _train_epoch(advance, objective, data, batch_size, epoch, run)
+        metrics = _train_epoch(advance, len(data.x_train), batch_size, epoch, run)
         metrics["images_per_second"] = steps * batch_size / (time.perf_counter() - began)
         metrics["learning_rate"] = float(keras.ops.convert_to_tensor(model.optimizer.learning_rate))
         if not run.final:
@@ -128,14 +129,14 @@ def train(objective: KerasObjective, params: Params, data: Data, run: Run) -> No
 
 
 def _train_epoch(
-    advance: backend.Steps, objective: KerasObjective, data: Data, batch_size: int, epoch: int, run: Run
+    advance: batches.Advance, images: int, batch_size: int, epoch: int, run: Run
 ) -> dict[str, float]:
     """One pass over the shuffled images; those that fill no whole batch wait for another epoch's order.
 
     Several batches are handed over at a time, as many as take about `CHUNK_SECONDS`. How many changes no
     number: each batch is trained on by itself, in its order.
     """
-    order = np.random.default_rng([run.seed, epoch]).permutation(len(data.x_train))
+    order = np.random.default_rng([run.seed, epoch]).permutation(images)
     steps = len(order) // batch_size
     metrics: dict[str, float] = {}
     done, size = 0, 1
@@ -143,11 +144,7 @@ def _train_epoch(
         began = time.perf_counter()
         chunk = range(done, min(done + size, steps))
         chosen = order[chunk.start * batch_size : chunk.stop * batch_size].reshape(-1, batch_size)
-        images = data.x_train[chosen]
-        if objective.augmentation is not None:
-            for batch, step in zip(images, chunk, strict=True):
-                batch[:] = objective.augmentation(batch, np.random.default_rng([run.seed, epoch, step]))
-        metrics = advance(images, data.y_train[chosen])
+        metrics = advance(chosen, [np.random.default_rng([run.seed, epoch, step]) for step in chunk])
         done = chunk.stop
         _must_be_finite(metrics["loss"], f"loss of epoch {epoch}, batch {done} of {steps}")
         run.tick(done, steps, done * batch_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from objectives.augment import Augmentation, flipped, rotated, shifted
+from objectives.augment import Augmentation, rotated
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_nothing_asked_changes_nothing(images):
 
 
 def test_flipped_images_are_the_image_or_its_mirror(images):
-    changed = flipped(images, np.random.default_rng(0))
+    changed = Augmentation(flip=True)(images, np.random.default_rng(0))
     same = (changed == images).all(axis=(1, 2, 3))
     mirrored = (changed == images[:, :, ::-1]).all(axis=(1, 2, 3))
     assert (same ^ mirrored).all()
@@ -52,7 +52,9 @@ def test_flipped_images_are_the_image_or_its_mirror(images):
 def test_shifted_images_are_moved_by_whole_pixels_in_every_direction(images):
     most, fill = 2, 0
     offsets = set()
-    for image, moved in zip(images, shifted(images, most, fill, np.random.default_rng(0)), strict=True):
+    for image, moved in zip(
+        images, Augmentation(shift=most, fill=fill)(images, np.random.default_rng(0)), strict=True
+    ):
         found = [
             (down, right)
             for down in range(-most, most + 1)
@@ -74,13 +76,13 @@ def _moved(image: np.ndarray, down: int, right: int, fill: int) -> np.ndarray:
 
 
 def test_rotation_by_nothing_changes_nothing(images):
-    np.testing.assert_array_equal(rotated(images, 1e-9, 0, np.random.default_rng(0)), images)
+    np.testing.assert_array_equal(rotated(images, np.full(len(images), 1e-9, np.float32), 0), images)
 
 
 def test_rotation_agrees_with_scipy():
     ndimage = pytest.importorskip("scipy.ndimage")
     image = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 1), dtype=np.uint8)
-    turned = rotated(image, 30.0, 0, np.random.default_rng(5))[0, :, :, 0]
+    turned = Augmentation(rotation_degrees=30.0)(image, np.random.default_rng(5))[0, :, :, 0]
     degrees = np.random.default_rng(5).uniform(-30.0, 30.0, 1)[0]
     expected = ndimage.rotate(
         image[0, :, :, 0].astype(float), -degrees, reshape=False, order=1, mode="grid-constant", cval=0

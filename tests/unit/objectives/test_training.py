@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import keras
 import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution
 
 from hpo.errors import ObjectiveBrokenError
-from objectives import training
+from objectives import backend, training
 from objectives.augment import Augmentation
 from objectives.base import DataOptions, Device, DivergedError
 from objectives.digits_cnn import DigitsCNN
@@ -242,3 +243,17 @@ def test_a_model_that_does_not_fit_is_refused(build, said):
 def test_an_optimizer_of_another_name(digits):
     with pytest.raises(ObjectiveBrokenError, match="'lion' is neither"):
         digits.train(PARAMS | {"optimizer": "lion"}, LocalRun(total_epochs=1))
+
+
+@pytest.mark.skipif(backend.name() != "tensorflow", reason="other backends have no graph to trace")
+def test_a_trial_traces_its_steps_once(monkeypatch):
+    """Each costs a second of every trial."""
+    traced = []
+    train_step = keras.Model.train_step
+    monkeypatch.setattr(
+        keras.Model, "train_step", lambda self, data: traced.append(None) or train_step(self, data)
+    )
+    objective = DigitsCNN()
+    objective.prepare(DataOptions(limit=200), final=False)
+    objective.train(PARAMS, LocalRun(2, seed=1))
+    assert len(traced) == 1

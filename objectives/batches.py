@@ -1,0 +1,134 @@
+"""How batches reach the model: made by NumPy on the host, or, on a GPU, gathered and changed on the device.
+
+On a processor the images are made beside the training in the same memory. A GPU would wait for them: NumPy
+flips, turns and shifts a few thousand CIFAR-10 images a second and core, of which a GPU trains tens of thousands.
+So there the images lie on the device once, as uint8, and what travels is what was drawn for each: its index, a bit,
+an angle and two offsets. Both draw from the same generators, so that a batch is the same up to the rounding of a
+turned pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from objectives import backend
+from objectives.augment import Augmentation, Changes
+
+if TYPE_CHECKING:
+    from objectives.base import Device
+    from objectives.splits import Data
+
+Advance = Callable[[NDArray[np.int64], Sequence[np.random.Generator]], dict[str, float]]
+"""Trains on k batches, the training images of the indices (k, batch), each changed as its generator says; returns the
+model's metrics as of its last `reset_metrics()`."""
+
+
+def advancing(model: keras.Model, data: Data, augmentation: Augmentation | None, device: Device) -> Advance:
+    """How a compiled model is trained on this device."""
+    # A kind of augmentation that its user has written is only known as a call.
+    on_device = device.gpu is not None and type(augmentation) in (Augmentation, type(None))
+    return resident(model, data, augmentation) if on_device else hosted(model, data, augmentation)
+
+
+def hosted(model: keras.Model, data: Data, augmentation: Augmentation | None) -> Advance:
+    """From images in the host's memory."""
+    steps = backend.training_steps(model)
+
+    def advance(chosen: NDArray[np.int64], generators: Sequence[np.random.Generator]) -> dict[str, float]:
+        images = data.x_train[chosen]
+        if augmentation is not None:
+            for batch, rng in zip(images, generators, strict=True):
+                batch[:] = augmentation(batch, rng)
+        return steps((images, data.y_train[chosen]))
+
+    return advance
+
+
+def resident(model: keras.Model, data: Data, augmentation: Augmentation | None) -> Advance:
+    """From images that are put on the device here and stay there."""
+    pixels, labels = ops.convert_to_tensor(data.x_train), ops.convert_to_tensor(data.y_train)
+    fill = augmentation.fill if augmentation is not None else 0
+
+    def batch(index: Any, *changes: Any) -> tuple[Any, Any]:
+        images = changed(ops.take(pixels, index, axis=0), changes, kinds, fill)
+        return images, ops.take(labels, index, axis=0)
+
+    kinds: tuple[str, ...] = ()
+    if augmentation is not None:
+        drawn = augmentation.draw(1, np.random.default_rng(0))
+        kinds = tuple(name for name in ("mirror", "angles", "offsets") if getattr(drawn, name) is not None)
+    steps = backend.training_steps(model, batch)
+
+    def advance(chosen: NDArray[np.int64], generators: Sequence[np.random.Generator]) -> dict[str, float]:
+        every: list[Changes] = []
+        if augmentation is not None:
+            every = [augmentation.draw(chosen.shape[1], rng) for rng in generators]
+        stacked = [np.stack([getattr(one, kind) for one in every]) for kind in kinds]
+        small = [array.astype(np.int32) if array.dtype == np.int64 else array for array in stacked]
+        return steps((chosen.astype(np.int32), *small))
+
+    return advance
+
+
+def changed(images: Any, changes: Sequence[Any], kinds: Sequence[str], fill: int) -> Any:
+    """What `Augmentation` does to images (n, height, width, channels), in the backend's operations.
+
+    `changes` are the fields of `Changes` that `kinds` names, in its order.
+    """
+    given = dict(zip(kinds, changes, strict=True))
+    if "mirror" in given:
+        images = ops.where(given["mirror"][:, None, None, None], ops.flip(images, axis=2), images)
+    if "angles" in given:
+        images = _rotated(images, given["angles"], fill)
+    if "offsets" in given:
+        images = _shifted(images, given["offsets"], fill)
+    return images
+
+
+def _shifted(images: Any, offsets: Any, fill: int) -> Any:
+    offsets = ops.cast(offsets, "int32")
+    _, height, width, _ = images.shape
+    rows = (offsets[0][:, None] + ops.arange(height, dtype="int32"))[:, :, None]
+    columns = (offsets[1][:, None] + ops.arange(width, dtype="int32"))[:, None, :]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    moved = _taken(images, ops.clip(rows, 0, height - 1), ops.clip(columns, 0, width - 1))
+    return ops.where(inside[..., None], moved, ops.cast(fill, images.dtype))
+
+
+def _rotated(images: Any, angles: Any, fill: int) -> Any:
+    """As `objectives.augment.rotated`."""
+    height, width = images.shape[1:3]
+    y = (ops.arange(height, dtype="float32") - (height - 1) / 2)[None, :, None]
+    x = (ops.arange(width, dtype="float32") - (width - 1) / 2)[None, None, :]
+    cos, sin = ops.cos(angles)[:, None, None], ops.sin(angles)[:, None, None]
+    # One pixel of margin stands for everything outside; coordinates are clipped into it.
+    rows = ops.clip(cos * y - sin * x + (height - 1) / 2 + 1, 0, height + 1)
+    columns = ops.clip(sin * y + cos * x + (width - 1) / 2 + 1, 0, width + 1)
+    padded = ops.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill)
+    top = ops.minimum(ops.cast(rows, "int32"), height)
+    left = ops.minimum(ops.cast(columns, "int32"), width)
+    down = (rows - ops.cast(top, "float32"))[..., None]
+    right = (columns - ops.cast(left, "float32"))[..., None]
+    corners = [
+        ops.cast(_taken(padded, top + below, left + beside), "float32")
+        for below in (0, 1)
+        for beside in (0, 1)
+    ]
+    above = corners[0] * (1 - right) + corners[1] * right
+    below = corners[2] * (1 - right) + corners[3] * right
+    return ops.cast(ops.round(above * (1 - down) + below * down), images.dtype)
+
+
+def _taken(images: Any, rows: Any, columns: Any) -> Any:
+    """The pixels of each image at its rows and columns, both (n, …) of whole numbers."""
+    count, height, width, channels = images.shape
+    first = ops.arange(count, dtype="int32")[:, None, None] * height
+    return ops.take(
+        ops.reshape(images, (count * height * width, channels)), (first + rows) * width + columns, axis=0
+    )

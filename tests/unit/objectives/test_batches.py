@@ -1,0 +1,103 @@
+"""Batches made on the device are those made on the host."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from objectives import backend
+from objectives.augment import Augmentation
+from objectives.base import Device
+from objectives.batches import advancing, changed, hosted, resident
+from objectives.digits_cnn import DigitsCNN
+from objectives.splits import Data
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+AUGMENTATIONS = (
+    Augmentation(flip=True),
+    Augmentation(shift=3, fill=7),
+    Augmentation(rotation_degrees=20, fill=255),
+    Augmentation(flip=True, shift=2, rotation_degrees=10),
+)
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+def test_a_batch_changed_on_the_device_is_the_one_changed_on_the_host(augmentation):
+    images = np.random.default_rng(0).integers(0, 256, (32, 9, 7, 3), dtype=np.uint8)
+    drawn = augmentation.draw(32, np.random.default_rng(1))
+    kinds = [kind for kind in ("mirror", "angles", "offsets") if getattr(drawn, kind) is not None]
+    values = [keras.ops.convert_to_tensor(getattr(drawn, kind)) for kind in kinds]
+    on_device = changed(keras.ops.convert_to_tensor(images), values, kinds, augmentation.fill)
+    expected = augmentation(images, np.random.default_rng(1))
+    assert keras.backend.standardize_dtype(on_device.dtype) == "uint8"
+    difference = keras.ops.convert_to_numpy(on_device).astype(int) - expected
+    # A turned pixel may lie half way between two values.
+    assert np.abs(difference).max() <= (1 if augmentation.rotation_degrees else 0)
+    assert (difference != 0).mean() < 0.01
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    rng = np.random.default_rng(3)
+    labels = np.arange(96) % 10
+    images = rng.integers(0, 60, (96, 8, 8, 1), dtype=np.uint8)
+    images[np.arange(96), labels % 8] += 100
+    return Data(
+        x_train=images,
+        y_train=labels,
+        x_valid=images[:16],
+        y_valid=labels[:16],
+        x_test=None,
+        y_test=None,
+        classes=tuple("0123456789"),
+        mean=(0.2,),
+        std=(0.1,),
+    )
+
+
+def _trained(
+    make, data: Data, augmentation: Augmentation | None
+) -> tuple[dict[str, float], list[np.ndarray]]:
+    """Metrics and weights after three batches, two of them in one call."""
+    backend.configure(Device(), seed=5)
+    model = DigitsCNN().build({"dropout": 0.0}, data)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    advance = make(model, data, augmentation)
+    order = np.random.default_rng(0).permutation(96).reshape(3, 32)
+    advance(order[:2], [np.random.default_rng([1, step]) for step in (0, 1)])
+    metrics = advance(order[2:], [np.random.default_rng([1, 2])])
+    return metrics, model.get_weights()
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation(flip=True, shift=1)])
+def test_training_from_the_device_is_training_from_the_host(data, augmentation):
+    (metrics, weights), (expected, expected_weights) = (
+        _trained(make, data, augmentation) for make in (resident, hosted)
+    )
+    assert metrics.keys() == expected.keys()
+    assert metrics["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    for mine, theirs in zip(weights, expected_weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+class Brighter(Augmentation):
+    """Of a user's own."""
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "gpu", "where"),
+    [
+        (None, "0", "resident"),
+        (Augmentation(flip=True), "0", "resident"),
+        (Brighter(flip=True), "0", "hosted"),
+        (Augmentation(flip=True), None, "hosted"),
+    ],
+)
+def test_only_gpus_hold_the_images_and_only_for_what_they_can_do(monkeypatch, augmentation, gpu, where):
+    for name in ("resident", "hosted"):
+        monkeypatch.setattr(f"objectives.batches.{name}", lambda *_, name=name: name)
+    assert advancing(None, None, augmentation, Device(gpu=gpu)) == where
