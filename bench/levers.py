@@ -127,7 +127,7 @@ def build(objective: KerasObjective, case: Case, name: str) -> None:
     size = case.params["batch_size"]
     chosen = np.arange(BATCHES * size).reshape(BATCHES, size) % len(data.x_train)
     images, labels = data.x_train[chosen], data.y_train[chosen]
-    if variant.one_by_one or variant.compiled:
+    if variant.one_by_one:
         _call.append(lambda: [model.train_on_batch(*batch) for batch in zip(images, labels, strict=True)])
     else:
         steps = backend.training_steps(model)

@@ -12,7 +12,8 @@ batch size and validation images, and without augmentation:
 Rounds alternate between the sides, because other work on the machine slows whatever runs beside it. Each
 process of each round has a seed of its own, the same on all sides.
 Images per second are training images divided by the wall time from the end of the first epoch (before
-it, TensorFlow compiles) to the end of the last, validation and checkpoints included. Beside the wall
+it, TensorFlow compiles) to the end of the last, validation included; the service also gathers, but does not write, what
+a checkpoint holds. Beside the wall
 time stands each process' own processor time, which other work on the machine changes less.
 """
 

@@ -169,6 +169,7 @@ class Agent:
         self._files.tend(job.log for job in self._jobs.values())
         self._drop_fenced()
         if self._ending is not None:
+            self._return_spares()
             if self._jobs and time.monotonic() < self._deadline:
                 self._yield_all()
             else:
@@ -182,20 +183,16 @@ class Agent:
                 return True
         self._pool.check_loading(loading_seconds(self._times.hung_seconds))
         wants_ahead = self._wants_ahead()
-        refilled = self._listen(0.0 if self._heard else QUIET_SECONDS if wants_ahead else 0.2)
+        refilled = self._listen(QUIET_SECONDS if wants_ahead else 0.2)
         until = time.monotonic() + START_SECONDS
         while refilled and time.monotonic() < until:
             # What has just been started needs the processor more than the books do.
             refilled = self._listen(QUIET_SECONDS)
         listened = time.monotonic()
-        heard, self._heard = self._heard, []
-        for slot, job, event in heard:
-            if not job.dropped:
-                self._hear(slot, job, event)
-            # Books take long beside what a trial may last: a slot that falls free meanwhile need not wait for them.
-            self._listen(0.0)
+        quiet = not self._heard
+        self._attend()
         self._end_hung(listened)
-        if wants_ahead and not heard:
+        if wants_ahead and quiet:
             self._ask_ahead()
         self._progress.update(self._view())
         return False
@@ -331,6 +328,13 @@ class Agent:
             self._place(slot)
         return bool(filled)
 
+    def _return_spares(self) -> None:
+        """Other agents may train at once what was asked ahead here."""
+        spares = list(self._ahead)
+        self._ahead.drop({spare.claim.attempt_id for spare in spares})
+        for spare in spares:
+            self._books.release(spare.claim.attempt_id)
+
     def _train_spare(self, slot: int) -> bool:
         """Train in a free slot what was asked ahead, if anything was; its books are for `_place`."""
         spare = next(iter(self._ahead), None)
@@ -372,6 +376,20 @@ class Agent:
         job.heard = time.monotonic()
 
     # What trainers say.
+
+    def _attend(self) -> None:
+        """Do what all that was heard asks for: at the end of a turn nothing is left, or a trial would seem to run on.
+
+        Books take long beside what a trial may last, so slots that fall free meanwhile are filled in between; what
+        is said in answer to that may wait for it to be filled again.
+        """
+        for listening in (True, True, False):
+            heard, self._heard = self._heard, []
+            for slot, job, event in heard:
+                if not job.dropped:
+                    self._hear(slot, job, event)
+                if listening:
+                    self._listen(0.0)
 
     def _hear(self, slot: int, job: Job, event: Event) -> None:
         try:

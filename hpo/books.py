@@ -92,7 +92,8 @@ class Books:
             LeaseLostError: it took so long that another agent has taken the claim over.
         """
         if claim.trial_id is not None and claim.number is not None:
-            self._search.forget(claim.trial_id)
+            taken: int = claim.trial_id
+            self._call(lambda: self._search.take_over(taken))
             if claim.params is not None:
                 return claim.trial_id, claim.number, dict(claim.params)
             return claim.trial_id, claim.number, self._suggest(claim, claim.trial_id, claim.number)
@@ -105,6 +106,8 @@ class Books:
             return found or self._search.create(claim)
 
         trial_id, number = self._call(create)
+        if not claim.fresh:
+            self._call(lambda: self._search.take_over(trial_id))
         # Before sampling, so that the trial has an owner should this agent die meanwhile.
         self._write(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
         return trial_id, number, self._suggest(claim, trial_id, number)

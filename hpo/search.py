@@ -7,6 +7,7 @@ it is found again when the answer to its creation was lost.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -74,12 +75,15 @@ class Search:
 
     def suggest(self, trial_id: int) -> Params:
         """A value for every parameter of the space; those a trial has already stay as they are."""
-        trial = optuna.Trial(self._proposing, trial_id)
+        # A copy: a study that is not asked for its trials keeps those that it read first.
+        trial = optuna.Trial(copy.copy(self._proposing), trial_id)
         return {name: _suggest(trial, name, dist) for name, dist in self._spec.space.items()}
 
-    def forget(self, trial_id: int) -> None:
-        """Another agent may have trained this one since we last saw it."""
+    def take_over(self, trial_id: int) -> None:
+        """Another process may have created this one, or trained it since we last saw it."""
         self._judged.pop(trial_id, None)
+        # Optuna's cache changes no trial that it has not read.
+        self._storage.get_all_trials(self._study_id, deepcopy=False)
 
     def report(self, trial_id: int, epoch: int, value: float) -> None:
         """Tell Optuna the objective's metric after `epoch` epochs."""

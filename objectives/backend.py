@@ -11,7 +11,8 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -109,24 +110,25 @@ Batch = Callable[..., tuple[Any, Any]]
 """Makes images and labels of a batch on the device, of what stands for it in each array."""
 
 
-def training_steps(model: keras.Model, batch: Batch | None = None) -> Steps:
+def training_steps(model: keras.Model, batch: Batch | None = None, resident: Sequence[Any] = ()) -> Steps:
     """How a compiled model takes several steps at a time: in one call where the backend can.
 
     The arrays are images (k, batch, height, width, channels) and labels (k, batch), or whatever `batch` makes
-    both of.
+    both of, with what lies on the device as its first arguments.
     """
     if name() == "tensorflow":
-        return _tensorflow_steps(model, batch)
+        return _tensorflow_steps(model, None if batch is None else partial(batch, *resident))
     if batch is not None and name() == "jax":
         import jax  # type: ignore[import-not-found,unused-ignore]
 
+        # What lies on the device is an argument: what a compiled function closes over becomes part of it.
         batch = jax.jit(batch)
 
     def steps(arrays: Arrays) -> dict[str, float]:
         # Keras resets no metrics here, and returns what they say of all batches so far.
         logs: dict[str, Any] = {}
         for parts in zip(*arrays, strict=True):
-            images, labels = parts if batch is None else batch(*parts)
+            images, labels = parts if batch is None else batch(*resident, *parts)
             logs = model.train_on_batch(images, labels, return_dict=True)
         return {key: float(value) for key, value in logs.items()}
 

@@ -52,10 +52,10 @@ def hosted(model: keras.Model, data: Data, augmentation: Augmentation | None) ->
 
 def resident(model: keras.Model, data: Data, augmentation: Augmentation | None) -> Advance:
     """From images that are put on the device here and stay there."""
-    pixels, labels = ops.convert_to_tensor(data.x_train), ops.convert_to_tensor(data.y_train)
+    on_device = [ops.convert_to_tensor(array) for array in (data.x_train, data.y_train)]
     fill = augmentation.fill if augmentation is not None else 0
 
-    def batch(index: Any, *changes: Any) -> tuple[Any, Any]:
+    def batch(pixels: Any, labels: Any, index: Any, *changes: Any) -> tuple[Any, Any]:
         images = changed(ops.take(pixels, index, axis=0), changes, kinds, fill)
         return images, ops.take(labels, index, axis=0)
 
@@ -63,7 +63,7 @@ def resident(model: keras.Model, data: Data, augmentation: Augmentation | None) 
     if augmentation is not None:
         drawn = augmentation.draw(1, np.random.default_rng(0))
         kinds = tuple(name for name in ("mirror", "angles", "offsets") if getattr(drawn, name) is not None)
-    steps = backend.training_steps(model, batch)
+    steps = backend.training_steps(model, batch, on_device)
 
     def advance(chosen: NDArray[np.int64], generators: Sequence[np.random.Generator]) -> dict[str, float]:
         every: list[Changes] = []

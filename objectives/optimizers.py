@@ -1,7 +1,7 @@
 """Faster twins of two Keras optimizers: the same variables and the same steps, each in one kernel.
 
 Keras composes a step of Adam of a dozen operations, each of which passes over all weights; where there is no such
-kernel, or it does not fit (`objectives.kernels`), a twin is Keras' own.
+kernel, or it does not fit (`objectives.kernels`), a twin steps as Keras does.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from hpo.errors import ObjectiveBrokenError
-from objectives import arrays, backend, batches, checkpoint, datasets, evaluation, layers
+from objectives import arrays, backend, batches, checkpoint, datasets, evaluation, kernels, layers
 from objectives.base import DataOptions, DivergedError, Params, Run
 from objectives.optimizers import FusedAdam, FusedSGD
 from objectives.splits import Data, split
@@ -67,11 +67,11 @@ def optimizer(params: Params, steps: int) -> keras.optimizers.Optimizer:
     decay = float(params.get("weight_decay", 0.0)) or None
     kind = params.get("optimizer", "adam")
     if kind == "sgd":
-        made: keras.optimizers.Optimizer = FusedSGD(
-            schedule, momentum=MOMENTUM, nesterov=True, weight_decay=decay
-        )
+        sgd = FusedSGD if kernels.available() else keras.optimizers.SGD
+        made: keras.optimizers.Optimizer = sgd(schedule, momentum=MOMENTUM, nesterov=True, weight_decay=decay)
     elif kind == "adam":
-        made = FusedAdam(schedule, weight_decay=decay)
+        adam = FusedAdam if kernels.available() else keras.optimizers.Adam
+        made = adam(schedule, weight_decay=decay)
     else:
         raise ObjectiveBrokenError(
             f"optimizer {kind!r} is neither 'sgd' nor 'adam': override KerasObjective.optimizer for others"

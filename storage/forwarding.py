@@ -52,6 +52,17 @@ class ForwardingStorage(BaseStorage):
     ) -> list[FrozenTrial]:
         return self._storage.get_all_trials(study_id, deepcopy, states)
 
+    # What the base would look up in all trials, of which a subclass may show only some.
+
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(study_id, trial_number)
+
+    def get_trial_number_from_id(self, trial_id: int) -> int:
+        return self._storage.get_trial_number_from_id(trial_id)
+
+    def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
+        return self._storage.get_n_trials(study_id, state)
+
     # What is written.
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:

@@ -10,8 +10,10 @@ from optuna.storages import BaseStorage
 
 from storage.forwarding import ForwardingStorage
 
+LOOKUPS = ("get_trial_id_from_study_id_trial_number", "get_trial_number_from_id", "get_n_trials")
 
-@pytest.mark.parametrize("name", sorted({*BaseStorage.__abstractmethods__, "remove_session"}))
+
+@pytest.mark.parametrize("name", sorted({*BaseStorage.__abstractmethods__, "remove_session", *LOOKUPS}))
 def test_every_call_reaches_the_other_storage(name: str) -> None:
     other = create_autospec(BaseStorage, instance=True)
     parameters = list(inspect.signature(getattr(BaseStorage, name)).parameters)[1:]

@@ -1,0 +1,101 @@
+"""What is asked of Optuna, and that its samplers and pruners learn from what it is told."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.storages import InMemoryStorage
+
+from hpo.search import Search
+from hpo.spec import StudySpec
+from storage.budget import Claim
+
+SPACE = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
+
+
+def search(sampler: str, pruner: str, storage: InMemoryStorage) -> Search:
+    spec = StudySpec(
+        objective="o",
+        metric="loss",
+        direction="minimize",
+        space=SPACE,
+        objective_space=SPACE,
+        epochs=4,
+        sampler=sampler,
+        pruner=pruner,
+        startup=5,
+        seed=3,
+    )
+    return Search("s", spec, storage, agent=1)
+
+
+@pytest.fixture
+def storage() -> InMemoryStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = InMemoryStorage()
+    optuna.create_study(study_name="s", storage=storage, direction="minimize")
+    return storage
+
+
+def claim(number: int) -> Claim:
+    return Claim(number + 1, number + 1, number, 0, None, None, None, True)
+
+
+@pytest.mark.parametrize("pruner", ["none", "median", "asha", "hyperband"])
+def test_tpe_learns_from_the_trials_of_a_study_that_it_has_begun(
+    storage: InMemoryStorage, pruner: str
+) -> None:
+    agent = search("tpe", pruner, storage)
+    proposed = []
+    for number in range(40):
+        trial_id, trial_number = agent.create(claim(number))
+        params = agent.suggest(trial_id)
+        distance = abs(params["x"] - 0.3) + abs(params["y"] - 0.8)
+        agent.report(trial_id, 4, distance)
+        agent.tell(trial_id, trial_number, "complete", distance)
+        proposed.append(distance)
+    # At random the mean is about 0.6.
+    assert sum(proposed[-15:]) / 15 < 0.35
+
+
+@pytest.mark.parametrize("pruner", ["median", "asha"])
+def test_a_bad_trial_is_given_up_and_a_good_one_is_not(storage: InMemoryStorage, pruner: str) -> None:
+    agent = search("random", pruner, storage)
+    for number in range(12):
+        trial_id, trial_number = agent.create(claim(number))
+        agent.suggest(trial_id)
+        for epoch in range(1, 5):
+            agent.report(trial_id, epoch, float(number % 6))
+        # Notes rungs, where the pruner has any.
+        agent.should_prune(trial_id)
+        agent.tell(trial_id, trial_number, "complete", float(number % 6))
+    verdicts = []
+    for number, loss in ((12, 99.0), (13, -1.0)):
+        trial_id, _ = agent.create(claim(number))
+        agent.suggest(trial_id)
+        for epoch in (1, 2):
+            agent.report(trial_id, epoch, loss)
+        verdicts.append(agent.should_prune(trial_id))
+    assert verdicts == [True, False]
+
+
+def test_a_trial_that_another_agent_went_on_with_is_judged_by_all_its_reports(
+    storage: InMemoryStorage,
+) -> None:
+    first, second = (search("random", "median", storage) for _ in range(2))
+    for number in range(6):
+        trial_id, trial_number = first.create(claim(number))
+        first.suggest(trial_id)
+        for epoch in range(1, 5):
+            first.report(trial_id, epoch, 1.0)
+        first.tell(trial_id, trial_number, "complete", 1.0)
+    trial_id, _ = first.create(claim(6))
+    first.suggest(trial_id)
+    first.report(trial_id, 1, 5.0)
+    first.should_prune(trial_id)
+    # So good at its second epoch that it is not given up at its third.
+    second.report(trial_id, 2, 0.5)
+    first.take_over(trial_id)
+    first.report(trial_id, 3, 5.0)
+    assert not first.should_prune(trial_id)
