@@ -289,7 +289,7 @@ class Agent:
             return False
         if len(self._jobs) < len(self._pool.devices) or time.monotonic() < self._idle_until:
             return False
-        return self._ahead.is_wanted(self._standing.counts, len(self.held()))
+        return self._ahead.is_wanted(self._standing.counts)
 
     def _ask_ahead(self) -> None:
         """Have the next trials ready when slots fall free, if trials are so short that it matters."""
@@ -423,7 +423,6 @@ class Agent:
 
     def _epoch(self, slot: int, job: Job, record: EpochRecord) -> None:
         self._record(job, [record])
-        self._ahead.expected(record.seconds * self._spec.epochs)
         if record.epoch >= self._spec.epochs or self._jobs.get(slot) is not job:
             return
         if self._ending is None and self._books.should_prune(job.trial_id):

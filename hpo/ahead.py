@@ -49,30 +49,22 @@ class Ahead:
         """Learn how long claiming and sampling a trial took."""
         self._asking = _moved(self._asking, seconds)
 
-    def expected(self, seconds: float) -> None:
-        """Learn how long a trial is going to take, while none has finished yet."""
-        if self._training is None:
-            self._training = seconds
-
     def trained(self, seconds: float) -> None:
         """Learn how long a trial kept its slot that has finished: one that failed says nothing of the next."""
         self._training = _moved(self._training, seconds)
 
-    def is_wanted(self, counts: Counts, held: int) -> bool:
-        """Whether one more trial should be asked for now, by an agent that holds `held`, spare ones included.
+    def is_wanted(self, counts: Counts) -> bool:
+        """Whether one more trial should be asked for now.
 
         As many as slots may wait for at once: where all fall free together, the last one waits until the agent
-        has asked for all. Not near the end of a budget that other agents share, whose idle slots could train
+        has asked for all. Not near the end of the budget, where the idle slots of an agent that joins could train
         at once what would lie here.
         """
         if self._asking is None or self._training is None:
             return False
         worth = WORTH * self._asking * self._slots / max(self._training, 1e-9)
         unclaimed = counts.left - counts.running
-        shared = counts.running > held
-        return len(self._spares) + 1 <= min(worth, self._slots) and unclaimed > (
-            counts.running if shared else 0
-        )
+        return len(self._spares) + 1 <= min(worth, self._slots) and unclaimed > counts.running
 
     def free_place(self) -> int:
         """A number for a slot that is none, beyond the real ones: claims are told apart by it."""
