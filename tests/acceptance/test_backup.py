@@ -92,7 +92,7 @@ def test_a_study_goes_on_at_another_server(
 
 
 def test_a_running_study_is_written_as_of_one_moment(service: Service, tmp_path: Path) -> None:
-    service.set(TEST_EPOCH_SECONDS=0.05)
+    service.set(TEST_EPOCH_SECONDS=0.3)
     agent = service.launch("Counted", "--trials", 8, *WIDE)
     service.await_epoch(3, trials=2)
     file = tmp_path / "running.gz"
@@ -113,6 +113,7 @@ def test_a_running_study_is_written_as_of_one_moment(service: Service, tmp_path:
         assert epochs == recorded == (last or 0)
     assert agent.wait().code == 0
     # Both go on, each on its own.
+    service.set(TEST_EPOCH_SECONDS=0)
     assert service.hpo("launch", "--study", "copy").code == 0
     for name in ("s", "copy"):
         finished = (
