@@ -169,9 +169,10 @@ class Agent:
         self._files.tend(job.log for job in self._jobs.values())
         self._drop_fenced()
         if self._ending is not None:
-            self._return_spares()
             if self._jobs and time.monotonic() < self._deadline:
+                # Trainers first: the database may be away, and what is asked of it take as long as there is left.
                 self._yield_all()
+                self._return_spares()
             else:
                 return True
         elif not self._paused:
