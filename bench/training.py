@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,10 @@ from objectives.cifar_resnet import CifarResNet
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
 from objectives.mnist_cnn import MnistCNN
+from objectives.splits import Data
+
+if TYPE_CHECKING:
+    import keras
 
 PROCESSES = 2
 KINDS = ("images_per_second", "images_per_cpu_second")
@@ -48,9 +52,14 @@ T = TypeVar("T")
 
 
 class ResNet20(CifarResNet):
-    """`cifar-resnet` in the shape of ResNet-20."""
+    """`cifar-resnet` with ResNet-20 for its model."""
 
-    widths, depth, stem, first_stride = (16, 32, 64), 3, 16, 1
+    label_smoothing = 0.0
+
+    def build(self, params: Params, data: Data) -> keras.Model:
+        from objectives.architectures import resnet
+
+        return resnet(data, dropout=params["dropout"])
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,8 @@ class RetrainRequest:
     seeds: int = 3
     epochs: int | None = None
     """None: those of the configuration."""
+    limit: int | Literal["all"] | None = None
+    """Training images; None: those of the configuration."""
     config: Path | None = None
     """An exported configuration; None: the study's best trial."""
     workers: int | None = None

@@ -228,9 +228,20 @@ def _configurations(database: Database, request: RetrainRequest) -> tuple[int | 
             raise
     configs = [given] if given is not None else best_configs(database, request.study, request.top)
     return study_id, [
-        replace(config, study=config.study or request.study, epochs=request.epochs or config.epochs)
+        replace(
+            config,
+            study=config.study or request.study,
+            epochs=request.epochs or config.epochs,
+            data=dict(config.data) | _limit(request),
+        )
         for config in configs
     ]
+
+
+def _limit(request: RetrainRequest) -> dict[str, int | None]:
+    if request.limit is None:
+        return {}
+    return {"limit": None if request.limit == "all" else request.limit}
 
 
 def _fingerprint(configs: Sequence[Config]) -> str:

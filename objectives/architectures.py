@@ -1,7 +1,8 @@
 """The networks of the shipped objectives, in stock Keras layers: raw uint8 pixels in, logits out.
 
 `cnn` is a plain stack of convolutions; `resnet` follows He et al., "Deep residual learning for image
-recognition" (2015), section 4.2, with projections where a stage changes shape.
+recognition" (2015), section 4.2, with projections where a stage changes shape; `pooled_resnet` is shallow and
+wide, after Page, "How to train your ResNet" (2018), which learns more in the same time (`docs/performance.md`).
 """
 
 from __future__ import annotations
@@ -42,24 +43,43 @@ def resnet(
     data: Data,
     widths: Sequence[int] = (16, 32, 64),
     depth: int = 3,
-    stem: int | None = None,
-    first_stride: int = 1,
     dropout: float = 0.0,
 ) -> keras.Model:
-    """A convolution of width `stem`, then stages of `depth` residual blocks, each after the first halving.
+    """A convolution, then stages of `depth` residual blocks, each after the first halving the image.
 
-    As it stands this is ResNet-20 of the paper, which has 6 × depth + 2 layers. With `first_stride` 2
-    the first stage halves the image as well, so that wider stages cost no more.
+    As it stands this is ResNet-20 of the paper, which has 6 × depth + 2 layers.
     """
     inputs = _input(data)
-    x = _convolution(_normalized(inputs, data), stem or widths[0])
+    x = _convolution(_normalized(inputs, data), widths[0])
     for stage, width in enumerate(widths):
         for block in range(depth):
-            stride = (2 if stage > 0 else first_stride) if block == 0 else 1
-            x = _residual(x, width, stride)
+            x = _residual(x, width, stride=2 if stage > 0 and block == 0 else 1)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(inputs, layers.Dense(data.class_count, name="logits")(x), name="resnet")
+
+
+def pooled_resnet(
+    data: Data,
+    widths: Sequence[int] = (64, 128, 256),
+    depths: Sequence[int] = (1, 0, 1),
+    stem: int = 32,
+    dropout: float = 0.0,
+) -> keras.Model:
+    """A convolution of width `stem`, then stages that each widen, halve the image by max pooling, and refine.
+
+    A stage has one convolution to its width before the pooling and its number of `depths` of residual blocks after
+    it, where the image is small. As it stands the network is Page's with half the channels.
+    """
+    inputs = _input(data)
+    x = _convolution(_normalized(inputs, data), stem)
+    for width, depth in zip(widths, depths, strict=True):
+        x = _convolution(x, width, pool=True)
+        for _ in range(depth):
+            x = _residual(x, width, stride=1)
+    x = layers.GlobalMaxPooling2D()(x)
+    x = layers.Dropout(dropout)(x)
+    return keras.Model(inputs, layers.Dense(data.class_count, name="logits")(x), name="pooled_resnet")
 
 
 def _input(data: Data) -> Any:
@@ -72,11 +92,14 @@ def _normalized(pixels: Any, data: Data) -> Any:
     return layers.Normalization(mean=data.mean, variance=[std**2 for std in data.std])(x)
 
 
-def _convolution(x: Any, width: int, stride: int = 1, relu: bool = True) -> Any:
-    """3×3 convolution and batch normalization, which makes a bias redundant."""
+def _convolution(x: Any, width: int, stride: int = 1, pool: bool = False, relu: bool = True) -> Any:
+    """3×3 convolution, max pooling if asked for, and batch normalization, which makes a bias redundant."""
     x = layers.Conv2D(
         width, 3, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal"
     )(x)
+    if pool:
+        # Before the normalization, which then has a quarter of the pixels to go through.
+        x = layers.MaxPooling2D()(x)
     x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
     return layers.ReLU()(x) if relu else x
 

@@ -33,6 +33,8 @@ class KerasObjective(Objective):
     """What the labels mean, where `dataset` is not a shipped one; None: their numbers."""
     augmentation: ClassVar[Augmentation | None] = None
     """Random changes to the training images; None: they are trained on as they are."""
+    label_smoothing: ClassVar[float] = 0.0
+    """Share of each label that training spreads evenly over all classes; what is measured afterwards has none."""
 
     _data: Data | None = None
 

@@ -80,6 +80,25 @@ def optimizer(params: Params, steps: int) -> keras.optimizers.Optimizer:
     return made
 
 
+def cross_entropy(smoothing: float) -> keras.losses.Loss | Callable[[Any, Any], Any]:
+    """Mean cross-entropy in nats of integer labels (n,) and logits (n, classes).
+
+    With `smoothing` a label is 1 - smoothing of its class and an equal part of smoothing of every class, its own
+    among them ("Rethinking the Inception architecture", Szegedy et al., 2015, section 7).
+    """
+    if not smoothing:
+        plain: keras.losses.Loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return plain
+
+    def smoothed(labels: Any, logits: Any) -> Any:
+        every = -keras.ops.mean(keras.ops.log_softmax(logits, axis=-1), axis=-1)
+        labels = keras.ops.reshape(labels, [-1])
+        own = keras.ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        return (1.0 - smoothing) * own + smoothing * every
+
+    return smoothed
+
+
 def train(objective: KerasObjective, params: Params, data: Data, run: Run) -> None:
     """Train one configuration; in a final run record what the test set shows and save the model.
 
@@ -101,7 +120,7 @@ def train(objective: KerasObjective, params: Params, data: Data, run: Run) -> No
         )
     model.compile(
         objective.optimizer(params, steps * run.total_epochs),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=cross_entropy(objective.label_smoothing),
         metrics=["accuracy"],
         jit_compile=False if run.device.gpu is None else "auto",
     )

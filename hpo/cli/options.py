@@ -102,6 +102,20 @@ class Size(click.ParamType[int]):
         return int(size)
 
 
+class ImageCount(click.ParamType[Any]):
+    """A positive whole number, or `all`."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = str(value).strip().lower()
+        if text == "all":
+            return text
+        if not text.isdecimal() or int(text) < 1:
+            self.fail(f"{value!r} is not a number of images: give a whole number, or all", param, ctx)
+        return int(text)
+
+
 class StudyName(click.ParamType[str]):
     """The name of a study; a shell completes it."""
 

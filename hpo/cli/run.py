@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from hpo.cli import options
-from hpo.cli.options import Duration, NearestChoice, ObjectiveName, Size, option
+from hpo.cli.options import Duration, ImageCount, NearestChoice, ObjectiveName, Size, option
 from hpo.requests import (
     ENGINES,
     PRUNERS,
@@ -398,6 +399,13 @@ def stop(study: str, storage: str | None) -> None:
     help="Epochs of each run.",
 )
 @option(
+    "--limit",
+    metavar="N|all",
+    type=ImageCount(),
+    show_default="those of the configuration",
+    help="Training images of each run; all: a search on a part of them ends with a model of the whole.",
+)
+@option(
     "--config",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -414,6 +422,7 @@ def retrain(
     seeds: int,
     top: int,
     epochs: int | None,
+    limit: int | Literal["all"] | None,
     config: Path | None,
     workers: int | None,
     gpus: str | None,
@@ -437,6 +446,7 @@ def retrain(
         seeds=seeds,
         top=top,
         epochs=epochs,
+        limit=limit,
         config=config,
         workers=workers,
         slots=SlotOptions(gpus, device, precision=precision),

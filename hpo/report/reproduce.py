@@ -49,6 +49,9 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
             words += ["--top", str(len(selection["candidates"]))]
         if retrain.config.get("epochs") != spec["epochs"]:
             words += ["--epochs", str(retrain.config["epochs"])]
+        limit = retrain.config.get("data", {}).get("limit")
+        if limit != data.get("limit"):
+            words += ["--limit", "all" if limit is None else str(limit)]
         if retrain.config.get("trial") is None:
             words += ["--config", "best_config.yaml"]
         lines.append(shlex.join(words))

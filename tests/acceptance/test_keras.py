@@ -24,9 +24,8 @@ print(json.dumps({"accuracy": float(np.mean(predicted == data["labels"])), "dtyp
 
 
 def test_digits_from_launch_to_the_exported_model(service: Service) -> None:
-    launched = service.hpo(
-        "launch", "--study", "digits-cnn", "--workers", 2, "--trials", 3, "--epochs", 2, timeout=120
-    )
+    searched = ("--trials", 3, "--epochs", 2, "--limit", 600)
+    launched = service.hpo("launch", "--study", "digits-cnn", "--workers", 2, *searched, timeout=120)
     assert (launched.code, launched.err) == (0, "")
     assert len(launched.trial_lines) == 3
     service.check_books(3, epochs=2, study="digits-cnn")
@@ -34,12 +33,15 @@ def test_digits_from_launch_to_the_exported_model(service: Service) -> None:
     wanted = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"}
     assert all(wanted <= row.metrics.keys() for row in stored)
 
-    retrained = service.hpo("retrain", "--study", "digits-cnn", "--workers", 2, "--seeds", 2, timeout=120)
+    final = ("--seeds", 2, "--limit", "all")
+    retrained = service.hpo("retrain", "--study", "digits-cnn", "--workers", 2, *final, timeout=120)
     assert (retrained.code, retrained.err) == (0, "")
     results = service.folder / "results" / "digits-cnn"
     metrics = json.loads((results / "metrics.json").read_text())
     assert metrics["summary"]["test_accuracy"]["n"] == 2
+    everything = datasets.load("digits", None)
     for run in metrics["runs"]:
+        assert run["n_train"] == len(everything.x_train)
         assert (
             sum(one["images"] for one in run["calibration"]["bins"])
             == run["n_test"]
@@ -57,6 +59,7 @@ def test_digits_from_launch_to_the_exported_model(service: Service) -> None:
     assert page.count('<img src="data:image/png;base64,') == len(metrics["runs"][0]["wrong"]) > 0
     said = (results / "report.md").read_text()
     assert "Test accuracy" in said
+    assert "hpo retrain --study digits-cnn --seeds 2 --limit all" in said
     assert all(
         (results / "pictures" / f"{key}.png").is_file() for key in ("confusion", "calibration", "training")
     )

@@ -117,6 +117,10 @@ def test_what_the_ray_engine_is_asked_for(monkeypatch) -> None:
 def test_retrain(called) -> None:
     run(["retrain", "--study", "s"])
     run(["retrain", "--study", "s", "--seeds", "5", "--epochs", "2", "--config", "b.yaml", "--workers", "1"])
+    run(["retrain", "--study", "s", "--limit", "all"])
+    run(["retrain", "--study", "s", "--limit", "500"])
+    assert [call[0].limit for call in called] == [None, None, "all", 500]
+    assert run(["retrain", "--study", "s", "--limit", "0"]) == 2
     assert called[0][0] == RetrainRequest("s", seeds=3)
     assert called[1][0] == RetrainRequest("s", seeds=5, epochs=2, config=Path("b.yaml"), workers=1)
 

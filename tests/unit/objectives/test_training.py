@@ -115,6 +115,30 @@ def test_a_checkpoint_of_another_model_is_refused(whole_run, digits):
         wider.train(PARAMS, LocalRun(total_epochs=EPOCHS, resume=whole_run.checkpoint))
 
 
+def test_a_smoothed_label_is_shared_by_all_classes():
+    logits, labels = np.array([[2.0, 0.5, -1.0, 0.0], [0.0, 1.0, 0.0, 3.0]], np.float32), np.array([0, 1])
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    targets = np.full((2, 4), 0.2 / 4) + 0.8 * np.eye(4)[labels]
+    for given in (labels, labels[:, None]):
+        losses = np.array(training.cross_entropy(0.2)(given, logits))
+        np.testing.assert_allclose(losses, -(targets * log_p).sum(axis=1), rtol=1e-6)
+    plain = float(training.cross_entropy(0.0)(labels, logits))
+    assert plain == pytest.approx(-log_p[[0, 1], labels].mean(), rel=1e-6)
+
+
+def test_label_smoothing_is_in_what_is_trained_and_not_in_what_is_measured(digits):
+    class Smoothed(AugmentedDigits):
+        label_smoothing = 0.4
+
+    smoothed = Smoothed()
+    smoothed._data = digits._data
+    run = LocalRun(total_epochs=EPOCHS, seed=3, device=BFLOAT16)
+    smoothed.train(PARAMS, run)
+    # Of labels that are 0.64 of their class and 0.04 of nine others no loss is lower than their entropy, 1.44 nats.
+    assert run.history[-1]["loss"] > 1.4
+    assert run.history[-1]["val_loss"] < 1.4
+
+
 def test_divergence_ends_the_run_within_the_epoch(digits):
     run = LocalRun(total_epochs=EPOCHS)
     with pytest.raises(DivergedError, match=r"loss of epoch 1, batch \d+ of 25"):
