@@ -39,8 +39,8 @@ from hpo.messages import (
 from hpo.pool import TrainerPool
 from hpo.progress import Progress, SlotView, TrialEnd, View
 from hpo.spec import StudySpec
-from storage.budget import FINISHED, Claim, NoWork
-from storage.leases import NEXT, LeaseLostError
+from storage.budget import FINISHED, NEXT, Claim, NoWork
+from storage.leases import LeaseLostError
 
 LEAST_LOADING_SECONDS = 300.0
 """Importing a framework and reading data may take minutes on a busy machine, however short epochs are."""
@@ -347,8 +347,13 @@ class Agent:
         return True
 
     def _place(self, slot: int) -> None:
-        """Note where an attempt is trained that was asked ahead."""
-        self._books.place(self._jobs[slot].claim.attempt_id, slot, self._pool.devices[slot].owns)
+        """Note where an attempt is trained that was asked ahead, or end it: an idle agent may have taken its trial."""
+        job = self._jobs[slot]
+        try:
+            self._books.place(job.claim.attempt_id, slot, self._pool.devices[slot].owns)
+        except LeaseLostError:
+            self._pool.kill(slot)
+            self._drop(slot, job)
 
     def _prepare(self, claim: Claim) -> Prepared:
         if claim.params is None:
@@ -424,6 +429,7 @@ class Agent:
 
     def _epoch(self, slot: int, job: Job, record: EpochRecord) -> None:
         self._record(job, [record])
+        self._ahead.expected(record.seconds * self._spec.epochs)
         if record.epoch >= self._spec.epochs or self._jobs.get(slot) is not job:
             return
         if self._ending is None and self._books.should_prune(job.trial_id):

@@ -53,18 +53,22 @@ class Ahead:
         """Learn how long a trial kept its slot that has finished: one that failed says nothing of the next."""
         self._training = _moved(self._training, seconds)
 
+    def expected(self, seconds: float) -> None:
+        """Learn how long a trial may take that still runs, where none has finished: slots fall free together at
+        the end of the first trials, too."""
+        if self._training is None:
+            self._training = seconds
+
     def is_wanted(self, counts: Counts) -> bool:
         """Whether one more trial should be asked for now.
 
         As many as slots may wait for at once: where all fall free together, the last one waits until the agent
-        has asked for all. Not near the end of the budget, where the idle slots of an agent that joins could train
-        at once what would lie here.
+        has asked for all. An agent that has idle slots at the end of the budget takes what lies here.
         """
         if self._asking is None or self._training is None:
             return False
         worth = WORTH * self._asking * self._slots / max(self._training, 1e-9)
-        unclaimed = counts.left - counts.running
-        return len(self._spares) + 1 <= min(worth, self._slots) and unclaimed > counts.running
+        return len(self._spares) + 1 <= min(worth, self._slots) and counts.left > counts.running
 
     def free_place(self) -> int:
         """A number for a slot that is none, beyond the real ones: claims are told apart by it."""

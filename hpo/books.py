@@ -113,7 +113,11 @@ class Books:
         return trial_id, number, self._suggest(claim, trial_id, number)
 
     def place(self, attempt_id: int, slot: int, device: str) -> None:
-        """Note in which slot an attempt is trained that was asked ahead of any."""
+        """Note in which slot an attempt is trained that was asked ahead of any.
+
+        Raises:
+            LeaseLostError: an agent with an idle slot has taken its trial.
+        """
         self._write(lambda c: leases.place(c, attempt_id, slot, device))
 
     def begin(self, attempt_id: int, pid: int, resumed_from: int) -> None:

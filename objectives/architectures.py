@@ -18,6 +18,9 @@ from objectives.splits import Data
 BATCH_NORM_MOMENTUM = 0.9
 """Keras' 0.99 needs more steps than a short trial has before validation sees sound statistics."""
 
+FEATURE_SCALE = 1 / 8
+"""Page's, of the features after global max pooling: they are large, and logits of theirs too sure too early."""
+
 
 def cnn(
     data: Data, widths: Sequence[int] = (32, 64), depth: int = 1, dense: int = 128, dropout: float = 0.0
@@ -78,6 +81,7 @@ def pooled_resnet(
         for _ in range(depth):
             x = _residual(x, width, stride=1)
     x = layers.GlobalMaxPooling2D()(x)
+    x = layers.Rescaling(FEATURE_SCALE)(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(inputs, layers.Dense(data.class_count, name="logits")(x), name="pooled_resnet")
 

@@ -27,6 +27,9 @@ class Augmentation:
     """Move by up to so many pixels in each direction; what comes in from outside is `fill`."""
     rotation_degrees: float = 0.0
     """Turn about the centre by up to so many degrees either way."""
+    rotated_share: float = 1.0
+    """Share of the images that are turned at all. A turned image is interpolated and so less sharp than those that a
+    model is tested on, which it then should see too."""
     fill: int = 0
     """Pixel value outside the image."""
 
@@ -34,13 +37,15 @@ class Augmentation:
         """What is to be done to each of `count` images."""
         return Changes(
             mirror=rng.random(count) < 0.5 if self.flip else None,
-            angles=np.deg2rad(rng.uniform(-self.rotation_degrees, self.rotation_degrees, count)).astype(
-                np.float32
-            )
-            if self.rotation_degrees
-            else None,
+            angles=self._angles(count, rng) if self.rotation_degrees else None,
             offsets=rng.integers(0, 2 * self.shift + 1, (2, count)) - self.shift if self.shift else None,
         )
+
+    def _angles(self, count: int, rng: np.random.Generator) -> Floats:
+        degrees = rng.uniform(-self.rotation_degrees, self.rotation_degrees, count)
+        if self.rotated_share < 1.0:
+            degrees[rng.random(count) >= self.rotated_share] = 0.0
+        return np.deg2rad(degrees).astype(np.float32)
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
         """Changed copies of a uint8 batch (n, height, width, channels)."""

@@ -20,7 +20,7 @@ class CifarCNN(KerasObjective):
 
     dataset = "cifar10"
     epochs = 15
-    augmentation = Augmentation(flip=True, shift=4, rotation_degrees=8)
+    augmentation = Augmentation(flip=True, shift=4, rotation_degrees=8, rotated_share=0.25)
     label_smoothing = 0.1
     space = {
         "batch_size": CategoricalDistribution([64, 128, 256]),

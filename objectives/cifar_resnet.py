@@ -20,7 +20,7 @@ class CifarResNet(KerasObjective):
 
     dataset = "cifar10"
     epochs = 10
-    augmentation = Augmentation(flip=True, shift=4, rotation_degrees=8)
+    augmentation = Augmentation(flip=True, shift=4, rotation_degrees=8, rotated_share=0.25)
     label_smoothing = 0.1
     space = {
         "batch_size": CategoricalDistribution([64, 128, 256]),
@@ -30,7 +30,7 @@ class CifarResNet(KerasObjective):
         "weight_decay": FloatDistribution(1e-6, 1e-1, log=True),
     }
     first = [
-        {"batch_size": 128, "optimizer": "sgd", "learning_rate": 1e-1, "dropout": 0.1, "weight_decay": 5e-3},
+        {"batch_size": 128, "optimizer": "sgd", "learning_rate": 2e-1, "dropout": 0.1, "weight_decay": 5e-3},
     ]
 
     widths: ClassVar[tuple[int, ...]] = (64, 128, 256)

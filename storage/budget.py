@@ -24,6 +24,10 @@ FAILED = ("bug", "lost", "hung")
 """Outcomes that do not, and are bounded by themselves."""
 
 
+NEXT = "next"
+"""The device of an attempt that was asked ahead and has no slot yet: nothing trains it."""
+
+
 class NoWork(Enum):
     """Why there is nothing to claim."""
 
@@ -94,7 +98,10 @@ def claim(
     device: str,
     lease_seconds: float,
 ) -> Claim | NoWork:
-    """Reserve a share and lease it: one that was begun and is held by nobody first, else a new one."""
+    """Reserve a share and lease it: one that was begun and is held by nobody first, else a new one.
+
+    A slot for which nothing is left gets what another agent has asked ahead, if any: it would train it later.
+    """
     study = connection.execute(
         text(
             "SELECT control, budget, spec->>'seed' AS seed FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"
@@ -117,16 +124,12 @@ def claim(
     books = count(connection, study_id)
     if books.left == 0:
         return NoWork.DONE
-    if books.running >= books.left:
-        return NoWork.ELSEWHERE
-    begun = connection.execute(
-        text(
-            "SELECT token FROM hpo.trials t WHERE study_id = :s AND outcome IS NULL AND NOT EXISTS"
-            " (SELECT 1 FROM hpo.attempts a WHERE a.token = t.token AND a.ended_at IS NULL)"
-            " ORDER BY ordinal LIMIT 1"
-        ),
-        {"s": study_id},
-    ).scalar_one_or_none()
+    if books.running < books.left:
+        begun = _waiting(connection, study_id)
+    else:
+        begun = _taken(connection, study_id, agent_id) if device != NEXT else None
+        if begun is None:
+            return NoWork.ELSEWHERE
     token = begun if begun is not None else _reserve(connection, study_id, int(study.seed or 0))
     attempt_id = connection.execute(
         text(
@@ -137,6 +140,45 @@ def claim(
         {"t": token, "a": agent_id, "slot": slot, "device": device, "host": host, "lease": lease_seconds},
     ).scalar_one()
     return _claim_of(connection, token, attempt_id, fresh=begun is None)
+
+
+def _waiting(connection: Connection, study_id: int) -> int | None:
+    """A share that was begun and is held by nobody."""
+    return connection.execute(
+        text(
+            "SELECT token FROM hpo.trials t WHERE study_id = :s AND outcome IS NULL AND NOT EXISTS"
+            " (SELECT 1 FROM hpo.attempts a WHERE a.token = t.token AND a.ended_at IS NULL)"
+            " ORDER BY ordinal LIMIT 1"
+        ),
+        {"s": study_id},
+    ).scalar_one_or_none()
+
+
+def _taken(connection: Connection, study_id: int, agent_id: int) -> int | None:
+    """A share that another agent has asked ahead and would begin last, taken from it.
+
+    It must have been sampled: who samples would go on doing so.
+    """
+    # What its agent is placing at this moment is not idle any more: skipped, not waited for.
+    row = connection.execute(
+        text(
+            "SELECT a.attempt_id, a.token FROM hpo.attempts a JOIN hpo.trials t USING (token)"
+            " WHERE t.study_id = :s AND a.ended_at IS NULL AND a.device = :next AND a.agent_id <> :a"
+            " AND t.params IS NOT NULL ORDER BY a.attempt_id DESC LIMIT 1 FOR UPDATE OF a SKIP LOCKED"
+        ),
+        {"s": study_id, "next": NEXT, "a": agent_id},
+    ).one_or_none()
+    if row is None:
+        return None
+    connection.execute(
+        text(
+            "UPDATE hpo.attempts SET ended_at = clock_timestamp(), outcome = 'released',"
+            " error = 'trained by an agent that was idle' WHERE attempt_id = :a"
+        ),
+        {"a": row.attempt_id},
+    )
+    token: int = row.token
+    return token
 
 
 def _claim_of(connection: Connection, token: int, attempt_id: int, fresh: bool) -> Claim:

@@ -20,9 +20,6 @@ from storage import budget
 
 ENDED = "ended_at = clock_timestamp()"
 
-NEXT = "next"
-"""The device of an attempt that was asked ahead and has no slot yet: nothing trains it."""
-
 
 class LeaseLostError(Exception):
     """The attempt was ended by another agent: whatever it still has to say must not count."""
@@ -218,9 +215,14 @@ def attach(
 
 
 def place(connection: Connection, attempt_id: int, slot: int, device: str) -> None:
-    """Move an attempt to a slot; one that has been ended by others stays as it is."""
+    """Move an attempt to a slot.
+
+    Raises:
+        LeaseLostError: another agent has ended it, to train its trial in an idle slot perhaps.
+    """
+    guard(connection, attempt_id)
     connection.execute(
-        text("UPDATE hpo.attempts SET slot = :s, device = :d WHERE attempt_id = :a AND ended_at IS NULL"),
+        text("UPDATE hpo.attempts SET slot = :s, device = :d WHERE attempt_id = :a"),
         {"a": attempt_id, "s": slot, "d": device},
     )
 
@@ -309,7 +311,7 @@ def lose(connection: Connection, attempt_id: int, reason: str, max_lost: int, ki
     ).one_or_none()
     if row is None:
         return
-    if row.device == NEXT:
+    if row.device == budget.NEXT:
         # Its trial has not begun, so it cannot be what its agent died of.
         _end(connection, attempt_id, "released", reason)
         return

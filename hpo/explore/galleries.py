@@ -124,10 +124,11 @@ def _single(augmentation: Augmentation) -> list[Augmentation]:
 
 
 def _words(change: Augmentation) -> str:
+    share = f" ({change.rotated_share:.0%} of the images)" if change.rotated_share < 1.0 else ""
     parts = [
         *(["mirrored with probability one half"] if change.flip else []),
         *(
-            [f"turned by up to {change.rotation_degrees:g} degrees either way"]
+            [f"turned{share} by up to {change.rotation_degrees:g} degrees either way"]
             if change.rotation_degrees
             else []
         ),

@@ -57,9 +57,24 @@ def test_workers_join_and_share_the_trials(service: Service) -> None:
     assert [(one.code, one.err) for one in ended] == [(0, ""), (0, "")]
     assert min(len(one.trial_lines) for one in ended) > 0
     service.check_books(24, epochs=4)
-    shares = service.rows("SELECT agent_id, count(*) AS n FROM hpo.attempts GROUP BY agent_id")
+    shares = service.rows(
+        "SELECT agent_id, count(*) AS n FROM hpo.attempts WHERE outcome = 'complete' GROUP BY agent_id"
+    )
     assert len(shares) == 2
     assert sum(share.n for share in shares) == 24
+
+
+def test_an_idle_agent_takes_what_was_asked_ahead_elsewhere(service: Service) -> None:
+    service.set(TEST_EPOCH_SECONDS=0.5)
+    agent = service.launch("Counted", "--trials", 2, "--workers", 1, "--epochs", 16, "--pruner", "none")
+    service.await_(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE device = 'next'") == 1)
+    joined = service.start("worker", "--study", "s", "--slots", 1)
+    ended = [agent.wait(), joined.wait()]
+    assert [(one.code, one.err, len(one.trial_lines)) for one in ended] == [(0, "", 1), (0, "", 1)]
+    service.check_books(2, epochs=16)
+    attempts = service.rows("SELECT outcome, device, epochs FROM hpo.attempts ORDER BY attempt_id")
+    assert [row.outcome for row in attempts] == ["complete", "released", "complete"]
+    assert (attempts[1].device, attempts[1].epochs) == ("next", 0)
 
 
 def test_a_timeout_keeps_what_was_begun(service: Service) -> None:

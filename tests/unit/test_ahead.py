@@ -56,10 +56,22 @@ def test_as_many_are_asked_ahead_as_slots_may_wait_for(slots, training_over_aski
     assert filled(after(0.1, 0.1 * training_over_asking, slots), 10_000) == spares
 
 
-@pytest.mark.parametrize(("budget", "spares"), [(2, 0), (4, 0), (5, 1), (7, 2)])
-def test_the_last_trials_are_left_to_whoever_is_idle(budget: int, spares: int) -> None:
-    """Two are running: with fewer than three more to begin, each running slot may end first."""
+@pytest.mark.parametrize(("budget", "spares"), [(2, 0), (3, 1), (4, 2), (7, 2)])
+def test_no_more_are_asked_ahead_than_are_left(budget: int, spares: int) -> None:
+    """Two are running."""
     assert filled(after(0.1, 1.0), budget) == spares
+
+
+def test_what_a_running_trial_may_take_counts_until_one_has_finished() -> None:
+    ahead = Ahead(2)
+    ahead.asked(0.1)
+    ahead.expected(1.0)
+    assert filled(ahead, 100) == 2
+    ahead.expected(1e6)
+    assert not after(0.1, 1e6).is_wanted(counts(100))
+    ahead = after(0.1, 1e6)
+    ahead.expected(1.0)
+    assert filled(ahead, 100) == 0
 
 
 def test_each_spare_has_a_place_of_its_own_until_it_is_trained() -> None:

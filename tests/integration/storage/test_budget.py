@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, text
 from storage import budget, control, leases
 from storage.budget import FAILED, FINISHED, Claim, NoWork
 from storage.engine import Database
+from storage.leases import LeaseLostError
 from tests.integration.storage.ledger import Ledger
 
 
@@ -115,6 +116,46 @@ def test_what_was_begun_goes_on_before_anything_new(ledger: Ledger) -> None:
     assert not resumed.fresh
     assert ledger.count().running == 2
     assert other.token != begun.token
+
+
+def ahead(ledger: Ledger, slot: int, sampled: bool = True) -> Claim:
+    claim = ledger.do(budget.claim, ledger.study_id, ledger.agent_id, "here", slot, budget.NEXT, 60.0)
+    assert isinstance(claim, Claim)
+    if sampled:
+        ledger.do(leases.attach, claim.attempt_id, claim.token, claim.ordinal, {"x": slot})
+    return claim
+
+
+def test_an_idle_agent_takes_what_another_has_asked_ahead(ledger: Ledger) -> None:
+    ledger.claimed(slot=0)
+    first, last = ahead(ledger, slot=2), ahead(ledger, slot=3)
+    other = ledger.join()
+    # Not to ask ahead itself, and not from itself.
+    assert ledger.do(budget.claim, ledger.study_id, other, "here", 2, budget.NEXT, 60.0) is NoWork.ELSEWHERE
+    assert ledger.claim(slot=1) is NoWork.ELSEWHERE
+    taken = ledger.claimed(slot=0, agent=other)
+    # The one that would have waited longest.
+    assert (taken.token, taken.params, taken.fresh) == (last.token, {"x": 3}, False)
+    assert ledger.claimed(slot=0, agent=other).attempt_id == taken.attempt_id
+    assert ledger.attempt(last).outcome == "released"
+    with pytest.raises(LeaseLostError):
+        ledger.do(leases.place, last.attempt_id, 1, "cpu:1")
+    ledger.do(leases.place, first.attempt_id, 1, "cpu:1")
+    assert ledger.claim(slot=1, agent=other) is NoWork.ELSEWHERE
+    assert ledger.count().running == 3
+
+
+def test_what_is_still_being_sampled_is_not_taken(ledger: Ledger) -> None:
+    for slot in (0, 1):
+        ledger.claimed(slot)
+    ahead(ledger, slot=2, sampled=False)
+    assert ledger.claim(slot=0, agent=ledger.join()) is NoWork.ELSEWHERE
+
+
+def test_nothing_is_taken_while_there_is_something_new_to_begin(ledger: Ledger) -> None:
+    spare = ahead(ledger, slot=2)
+    new = ledger.claimed(slot=0, agent=ledger.join())
+    assert (new.fresh, ledger.attempt(spare).outcome) == (True, None)
 
 
 def test_a_decision_is_made_once(ledger: Ledger) -> None:

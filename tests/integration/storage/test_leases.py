@@ -231,7 +231,7 @@ def test_a_trial_has_one_live_attempt_whoever_reaps_and_claims(database: Databas
 
 
 def test_what_was_asked_ahead_is_not_charged_with_its_agents_death(ledger: Ledger) -> None:
-    ahead = ledger.do(budget.claim, ledger.study_id, ledger.agent_id, "here", 2, leases.NEXT, LEASE)
+    ahead = ledger.do(budget.claim, ledger.study_id, ledger.agent_id, "here", 2, budget.NEXT, LEASE)
     assert isinstance(ahead, Claim)
     assert ledger.do(leases.reap_agent, ledger.agent_id, 1) == 1
     assert ledger.attempt(ahead).outcome == "released"

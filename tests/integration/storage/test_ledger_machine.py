@@ -52,6 +52,10 @@ class Ledger(RuleBasedStateMachine):
         self.fenced: set[int] = set()
         self.settled: dict[int, str] = {}
         """Outcome of each share that was decided, by token."""
+        self.ahead: set[int] = set()
+        """Attempts that were asked ahead and not placed since."""
+        self.spares: dict[int, int] = {}
+        """Those that were sampled, with their agents: an idle one may take them."""
         self.lost: dict[int, int] = {}
         """How often the attempts of a share were lost, by token."""
         self.do(_fresh_study)
@@ -79,8 +83,37 @@ class Ledger(RuleBasedStateMachine):
         if isinstance(got, NoWork):
             assert got in (NoWork.DONE, NoWork.ELSEWHERE)
             return None
-        self.hold(got)
+        self.hold(got, agent)
         return got
+
+    @rule(target=claims, agent=agents, sampled=st.booleans(), twice=st.booleans())
+    def ask_ahead(self, agent: int, sampled: bool, twice: bool) -> Claim | None:
+        self.slots += 1
+        got = self.do(lambda c: budget.claim(c, 1, agent, "host", self.slots, budget.NEXT, LEASE), twice)
+        if isinstance(got, NoWork):
+            return None
+        # Who asks ahead takes nothing from anybody.
+        self.hold(got)
+        self.ahead.add(got.attempt_id)
+        if sampled:
+            self.do(lambda c: leases.attach(c, got.attempt_id, got.token, got.ordinal, {"x": 1.0}), twice)
+        if sampled or got.params is not None:
+            self.spares[got.attempt_id] = agent
+        return got
+
+    @rule(claim=claims, twice=st.booleans())
+    def place(self, claim: Claim | None, twice: bool) -> None:
+        """Its agent has started a trainer for it."""
+        if claim is None:
+            return
+        if claim.attempt_id in self.live:
+            self.slots += 1
+            self.do(lambda c: leases.place(c, claim.attempt_id, self.slots, "cpu:0"), twice)
+            self.ahead.discard(claim.attempt_id)
+            self.spares.pop(claim.attempt_id, None)
+        else:
+            with pytest.raises(LeaseLostError):
+                self.do(lambda c: leases.place(c, claim.attempt_id, self.slots, "cpu:0"))
 
     @rule(target=claims, agents_in_turn=st.lists(agents, min_size=2, max_size=4))
     def claim_at_once(self, agents_in_turn: list[int]) -> object:
@@ -95,12 +128,18 @@ class Ledger(RuleBasedStateMachine):
         with ThreadPoolExecutor(len(agents_in_turn)) as pool:
             got = list(pool.map(claim, range(len(agents_in_turn))))
         claims = [each if isinstance(each, Claim) else None for each in got]
-        for each in claims:
+        for agent, each in zip(agents_in_turn, claims, strict=True):
             if each is not None:
-                self.hold(each)
+                self.hold(each, agent)
         return multiple(*claims)
 
-    def hold(self, claim: Claim) -> None:
+    def hold(self, claim: Claim, idle: int | None = None) -> None:
+        """`idle`: the agent that has a slot for it, and so may have taken it from another."""
+        for attempt_id, owner in list(self.spares.items()):
+            spare = self.live.get(attempt_id)
+            if idle is not None and spare is not None and spare.token == claim.token and owner != idle:
+                del self.live[attempt_id], self.spares[attempt_id]
+                self.fenced.add(attempt_id)
         assert claim.attempt_id not in self.fenced
         assert claim.token not in {other.token for other in self.live.values()}, "trained twice at once"
         assert claim.token not in self.settled, "a settled share was handed out again"
@@ -180,6 +219,8 @@ class Ledger(RuleBasedStateMachine):
         if self.live.pop(claim.attempt_id, None) is None:
             return
         self.fenced.add(claim.attempt_id)
+        if claim.attempt_id in self.ahead:
+            return
         self.lost[claim.token] = self.lost.get(claim.token, 0) + 1
         if self.lost[claim.token] == MAX_LOST:
             self.settled[claim.token] = "lost"

@@ -37,6 +37,12 @@ def test_the_generator_alone_decides(images):
     assert (first != other).any()
 
 
+def test_images_that_are_not_turned_stay_as_they_are(images):
+    turned = Augmentation(rotation_degrees=20, rotated_share=0.5)(images, np.random.default_rng(0))
+    unchanged = (turned == images).all(axis=(1, 2, 3))
+    assert 16 < unchanged.sum() < 48
+
+
 def test_nothing_asked_changes_nothing(images):
     np.testing.assert_array_equal(Augmentation()(images, np.random.default_rng(0)), images)
 

@@ -21,7 +21,7 @@ AUGMENTATIONS = (
     Augmentation(flip=True),
     Augmentation(shift=3, fill=7),
     Augmentation(rotation_degrees=20, fill=255),
-    Augmentation(flip=True, shift=2, rotation_degrees=10),
+    Augmentation(flip=True, shift=2, rotation_degrees=10, rotated_share=0.5),
 )
 
 
