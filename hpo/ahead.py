@@ -53,12 +53,6 @@ class Ahead:
         """Learn how long a trial kept its slot that has finished: one that failed says nothing of the next."""
         self._training = _moved(self._training, seconds)
 
-    def expected(self, seconds: float) -> None:
-        """Learn how long a trial may take that still runs, where none has finished: slots fall free together at
-        the end of the first trials, too."""
-        if self._training is None:
-            self._training = seconds
-
     def is_wanted(self, counts: Counts) -> bool:
         """Whether one more trial should be asked for now.
 

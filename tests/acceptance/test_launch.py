@@ -66,15 +66,15 @@ def test_workers_join_and_share_the_trials(service: Service) -> None:
 
 def test_an_idle_agent_takes_what_was_asked_ahead_elsewhere(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=0.5)
-    agent = service.launch("Counted", "--trials", 2, "--workers", 1, "--epochs", 16, "--pruner", "none")
+    agent = service.launch("Counted", "--trials", 3, "--workers", 1, "--epochs", 16, "--pruner", "none")
     service.await_(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE device = 'next'") == 1)
     joined = service.start("worker", "--study", "s", "--slots", 1)
     ended = [agent.wait(), joined.wait()]
-    assert [(one.code, one.err, len(one.trial_lines)) for one in ended] == [(0, "", 1), (0, "", 1)]
-    service.check_books(2, epochs=16)
+    assert [(one.code, one.err, len(one.trial_lines)) for one in ended] == [(0, "", 2), (0, "", 1)]
+    service.check_books(3, epochs=16)
     attempts = service.rows("SELECT outcome, device, epochs FROM hpo.attempts ORDER BY attempt_id")
-    assert [row.outcome for row in attempts] == ["complete", "released", "complete"]
-    assert (attempts[1].device, attempts[1].epochs) == ("next", 0)
+    assert [row.outcome for row in attempts] == ["complete", "complete", "released", "complete"]
+    assert (attempts[2].device, attempts[2].epochs) == ("next", 0)
 
 
 def test_a_timeout_keeps_what_was_begun(service: Service) -> None:
