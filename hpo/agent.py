@@ -356,7 +356,7 @@ class Agent:
             self._drop(slot, job)
 
     def _prepare(self, claim: Claim) -> Prepared:
-        if claim.params is None:
+        if claim.params is None or claim.untrained:
             # Never trained: what lies there is of another database, whose shares had the same numbers.
             folder = self._files.checkpoints_of(claim.token)
             self._books.while_held(claim.attempt_id, folder.delete)

@@ -23,7 +23,7 @@ from hpo.pool import TrainerPool
 from hpo.progress import Progress
 from hpo.seed_runs import RetrainFailedError, SeedRun, SeedRuns
 
-FIRST_SEED = 2_000_000
+FIRST_SEED = 4_000_000_000
 """Seeds of candidates begin here: neither those of trials nor those of final runs."""
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, and_, cast, extract, func
+from sqlalchemy import ColumnElement, Double, and_, case, cast, extract, func
 
+from storage.budget import NEXT
 from storage.leases import LeaseTimes
 from storage.tables import agents, attempts, trials
 
@@ -14,6 +15,12 @@ ALIVE_SECONDS = LeaseTimes().lease_seconds
 
 NOW = func.clock_timestamp()
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+
+
+def seconds_of_attempt() -> ColumnElement[float]:
+    """How long an attempt has trained, until it ended or its lease does; nothing where it only waited for a slot."""
+    until = func.coalesce(attempts.c.ended_at, func.least(attempts.c.lease_until, NOW))
+    return case((attempts.c.device == NEXT, 0.0), else_=seconds(until - attempts.c.started_at))
 
 
 def live_attempt() -> ColumnElement[bool]:

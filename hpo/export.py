@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from hpo.provenance import versions
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+    from hpo.trials import BestTrial
     from storage.engine import Database
 
 Format = Literal["yaml", "json", "toml", "python"]
@@ -100,14 +101,18 @@ class Config:
         return cls(**known)
 
 
-def build_config(database: Database, name: str) -> Config:
-    """The study's best trial as a configuration.
+def build_config(database: Database, name: str, trial: int | None = None) -> Config:
+    """The study's best trial, or the one of that number, as a configuration.
 
     Raises:
         UnknownStudyError: there is no study of that name.
-        NoResultError: none of its trials is complete.
+        NoResultError: none of its trials is complete, or that one is not.
     """
-    return best_configs(database, name, 1)[0]
+    if trial is None:
+        return best_configs(database, name, 1)[0]
+    from hpo.trials import complete_trial
+
+    return _configs(database, name, [complete_trial(database, name, trial)])[0]
 
 
 def best_configs(database: Database, name: str, most: int) -> list[Config]:
@@ -117,8 +122,13 @@ def best_configs(database: Database, name: str, most: int) -> list[Config]:
         UnknownStudyError: there is no study of that name.
         NoResultError: none of its trials is complete.
     """
-    from hpo.study import find_study
     from hpo.trials import best_trials
+
+    return _configs(database, name, best_trials(database, name, most))
+
+
+def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list[Config]:
+    from hpo.study import find_study
 
     study = find_study(database, name)
     data = {key: value for key, value in study.spec.get("data", {}).items() if key != "data_dir"}
@@ -138,7 +148,7 @@ def best_configs(database: Database, name: str, most: int) -> list[Config]:
             versions=versions(),
             created=created,
         )
-        for best in best_trials(database, name, most)
+        for best in chosen
     ]
 
 

@@ -91,12 +91,14 @@ def frames_of(history: StudyHistory) -> Results:
     runs, final_epochs = [], []
     for retrain in history.finished_retrains:
         metrics = retrain.metrics or {}
+        # The configuration of a file may be a trial of another study.
+        own = retrain.config.get("study") in (None, history.study.name)
         for run in metrics["runs"]:
             runs.append(
                 {
                     "retrain_id": retrain.retrain_id,
                     "seed": run["seed"],
-                    "trial": retrain.config.get("trial"),
+                    "trial": retrain.config.get("trial") if own else None,
                     "test_opened_at": retrain.test_opened_at,
                     **{name: value for name, value in run.items() if _is_number(value) and name != "seed"},
                 }

@@ -9,9 +9,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
-from hpo.conditions import NOW, seconds
+from hpo.conditions import seconds_of_attempt
 from hpo.status import StudyStatus, read_status
 from hpo.study import StudyRow, read_study
 from hpo.trials import TrialRow, trial_rows_of
@@ -168,9 +168,8 @@ def _epochs(connection: Connection, study_id: int) -> list[EpochRow]:
 
 
 def _attempts(connection: Connection, study_id: int) -> list[AttemptRow]:
-    until = func.coalesce(attempts.c.ended_at, func.least(attempts.c.lease_until, NOW))
     query = (
-        select(attempts, trials.c.number, seconds(until - attempts.c.started_at).label("spent"))
+        select(attempts, trials.c.number, seconds_of_attempt().label("spent"))
         .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
         .where(trials.c.study_id == study_id)
         .order_by(attempts.c.attempt_id)

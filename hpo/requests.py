@@ -143,7 +143,9 @@ class RetrainRequest:
     limit: int | Literal["all"] | None = None
     """Training images; None: those of the configuration."""
     config: Path | None = None
-    """An exported configuration; None: the study's best trial."""
+    """An exported configuration; None: the study's best trial, or `trial`."""
+    trial: int | None = None
+    """Number of a complete trial; None: the best one."""
     workers: int | None = None
     slots: SlotOptions = SlotOptions()
     top: int = 1

@@ -17,7 +17,7 @@ from hpo import numbers
 from hpo.candidates import Selection, keep_selection, read_selection, select, selection_lines
 from hpo.checkpoints import CheckpointFolder, study_folder
 from hpo.errors import UnknownStudyError
-from hpo.export import Config, best_configs, check_params, read_config
+from hpo.export import Config, best_configs, build_config, check_params, read_config
 from hpo.folder_lock import alone
 from hpo.launch import data_dir_of
 from hpo.messages import Load
@@ -35,8 +35,8 @@ from objectives.base import DataOptions
 from storage import retrains
 from storage.engine import Database, open_database
 
-FIRST_SEED = 1_000_000
-"""Seeds of final runs begin here, far from those of trials: a lucky one must not be used again."""
+FIRST_SEED = 3_000_000_000
+"""Seeds of final runs begin here, beyond 2³¹, below which all trials' are: a lucky one must not be used again."""
 
 
 def retrain(request: RetrainRequest, settings: Settings) -> int:
@@ -226,7 +226,13 @@ def _configurations(database: Database, request: RetrainRequest) -> tuple[int | 
     except UnknownStudyError:
         if given is None:
             raise
-    configs = [given] if given is not None else best_configs(database, request.study, request.top)
+        study_id = _origin(database, given)
+    if given is not None:
+        configs = [given]
+    elif request.trial is not None:
+        configs = [build_config(database, request.study, request.trial)]
+    else:
+        configs = best_configs(database, request.study, request.top)
     return study_id, [
         replace(
             config,
@@ -236,6 +242,18 @@ def _configurations(database: Database, request: RetrainRequest) -> tuple[int | 
         )
         for config in configs
     ]
+
+
+def _origin(database: Database, config: Config) -> int | None:
+    """The study that an exported configuration is a trial of, if it is in this database: it must not miss that its
+    test set is opened, under whatever name that is done."""
+    if config.study is None:
+        return None
+    try:
+        study = find_study(database, config.study)
+    except UnknownStudyError:
+        return None
+    return study.study_id if study.objective == config.objective else None
 
 
 def _limit(request: RetrainRequest) -> dict[str, int | None]:

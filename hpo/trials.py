@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Float, Select, cast, func, select
 
-from hpo.conditions import NOW, live_attempt, may_be_best, seconds
+from hpo.conditions import live_attempt, may_be_best, seconds_of_attempt
 from hpo.errors import NoResultError
 from hpo.shown import Shown
 from hpo.study import StudyRow, read_study
+from storage.budget import NEXT
 from storage.tables import attempts, epochs, trials
 
 if TYPE_CHECKING:
@@ -112,14 +113,33 @@ def best_trials(database: Database, name: str, most: int) -> list[BestTrial]:
     )
 
 
+def complete_trial(database: Database, name: str, number: int) -> BestTrial:
+    """One complete trial by its number.
+
+    Raises:
+        UnknownStudyError: there is no study of that name.
+        NoResultError: it has no such trial, or the trial is not complete.
+    """
+
+    def find(connection: Connection) -> BestTrial:
+        study = read_study(connection, name, database)
+        row = connection.execute(best_query(study, None).where(trials.c.number == number)).one_or_none()
+        if row is None:
+            raise NoResultError(
+                f"study {name!r} has no complete trial {number}: hpo trials --study {name} lists them"
+            )
+        return _best_trial(connection, study, row)
+
+    return database.transaction(find)
+
+
 def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
     """`trial_rows` inside a transaction."""
-    until = func.coalesce(attempts.c.ended_at, func.least(attempts.c.lease_until, NOW))
     spent = (
         select(
             attempts.c.token,
-            func.count().label("attempts"),
-            func.sum(seconds(until - attempts.c.started_at)).label("seconds"),
+            func.count().filter(attempts.c.device != NEXT).label("attempts"),
+            func.sum(seconds_of_attempt()).label("seconds"),
             func.bool_or(live_attempt()).label("live"),
         )
         .select_from(attempts.join(trials, attempts.c.token == trials.c.token))

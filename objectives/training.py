@@ -141,6 +141,7 @@ def train(objective: KerasObjective, params: Params, data: Data, run: Run) -> No
         run.report(**metrics)
         _must_be_finite(metrics.get("val_loss", 0.0), f"validation loss of epoch {epoch}")
     if run.final and completed == run.total_epochs:
+        run.record(precision=precision)
         layers.copy_variables(model, stock)
         # Where mirror images were trained on, a mirrored test image is one more look at the same thing.
         flip = objective.augmentation is not None and objective.augmentation.flip

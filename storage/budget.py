@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -52,6 +52,8 @@ class Claim:
     params: Mapping[str, Any] | None
     fresh: bool
     """Reserved just now: nothing can have been created for it yet."""
+    untrained: bool = False
+    """Taken from an agent that had asked it ahead, and no trainer has ever begun it."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,11 @@ def claim(
     books = count(connection, study_id)
     if books.left == 0:
         return NoWork.DONE
+    taken = None
     if books.running < books.left:
         begun = _waiting(connection, study_id)
     else:
-        begun = _taken(connection, study_id, agent_id) if device != NEXT else None
+        begun = taken = _taken(connection, study_id, agent_id) if device != NEXT else None
         if begun is None:
             return NoWork.ELSEWHERE
     token = begun if begun is not None else _reserve(connection, study_id, int(study.seed or 0))
@@ -139,7 +142,8 @@ def claim(
         ),
         {"t": token, "a": agent_id, "slot": slot, "device": device, "host": host, "lease": lease_seconds},
     ).scalar_one()
-    return _claim_of(connection, token, attempt_id, fresh=begun is None)
+    claimed = _claim_of(connection, token, attempt_id, fresh=begun is None)
+    return claimed if taken is None else replace(claimed, untrained=not _was_trained(connection, taken))
 
 
 def _waiting(connection: Connection, study_id: int) -> int | None:
@@ -179,6 +183,13 @@ def _taken(connection: Connection, study_id: int, agent_id: int) -> int | None:
     )
     token: int = row.token
     return token
+
+
+def _was_trained(connection: Connection, token: int) -> bool:
+    found: bool = connection.execute(
+        text("SELECT EXISTS (SELECT 1 FROM hpo.attempts WHERE token = :t AND pid IS NOT NULL)"), {"t": token}
+    ).scalar_one()
+    return found
 
 
 def _claim_of(connection: Connection, token: int, attempt_id: int, fresh: bool) -> Claim:

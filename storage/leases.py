@@ -215,14 +215,16 @@ def attach(
 
 
 def place(connection: Connection, attempt_id: int, slot: int, device: str) -> None:
-    """Move an attempt to a slot.
+    """Move an attempt to a slot, where it begins: until now it has only waited.
 
     Raises:
         LeaseLostError: another agent has ended it, to train its trial in an idle slot perhaps.
     """
     guard(connection, attempt_id)
     connection.execute(
-        text("UPDATE hpo.attempts SET slot = :s, device = :d WHERE attempt_id = :a"),
+        text(
+            "UPDATE hpo.attempts SET slot = :s, device = :d, started_at = clock_timestamp() WHERE attempt_id = :a"
+        ),
         {"a": attempt_id, "s": slot, "d": device},
     )
 

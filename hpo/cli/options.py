@@ -184,6 +184,13 @@ class DataName(click.ParamType[str]):
 study_option = option(
     "--study", required=True, metavar="NAME", envvar="HPO_STUDY", type=StudyName(), help="Name of the study."
 )
+trial_option = option(
+    "--trial",
+    metavar="N",
+    type=click.IntRange(min=0),
+    show_default="the best one",
+    help="Number of a complete trial, as hpo trials shows it.",
+)
 storage_option = option(
     "--storage",
     metavar="URL",

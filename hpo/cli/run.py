@@ -403,7 +403,8 @@ def stop(study: str, storage: str | None) -> None:
     metavar="N|all",
     type=ImageCount(),
     show_default="those of the configuration",
-    help="Training images of each run; all: a search on a part of them ends with a model of the whole.",
+    help="Training images, as of hpo launch; each run trains on the validation images in proportion as well. all: a "
+    "search on a part of them ends with a model of the whole.",
 )
 @option(
     "--config",
@@ -412,6 +413,7 @@ def stop(study: str, storage: str | None) -> None:
     show_default="the study's best trial",
     help="Train this exported configuration (YAML, JSON or TOML) instead.",
 )
+@options.trial_option
 @options.workers_option("Runs that train here at the same time.")
 @options.slot_options
 @options.precision_option
@@ -424,6 +426,7 @@ def retrain(
     epochs: int | None,
     limit: int | Literal["all"] | None,
     config: Path | None,
+    trial: int | None,
     workers: int | None,
     gpus: str | None,
     device: str | None,
@@ -436,9 +439,18 @@ def retrain(
     Trains on all training data from several seeds, then opens the test set once. Writes metrics, the
     model, its history and confusion matrix to HPO_RESULTS_DIR/<study> (default: results/<study>).
     """
-    if config is not None and top > 1:
+    named = [
+        option
+        for option, given in (
+            ("--config", config is not None),
+            ("--trial", trial is not None),
+            ("--top", top > 1),
+        )
+        if given
+    ]
+    if len(named) > 1:
         raise click.UsageError(
-            "--config names one configuration, so there is nothing for --top to choose: give one of the two",
+            f"{' and '.join(named)} each say which configuration: give one of them",
             click.get_current_context(),
         )
     request = RetrainRequest(
@@ -448,6 +460,7 @@ def retrain(
         epochs=epochs,
         limit=limit,
         config=config,
+        trial=trial,
         workers=workers,
         slots=SlotOptions(gpus, device, precision=precision),
     )

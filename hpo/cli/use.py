@@ -30,8 +30,9 @@ from hpo.requests import SlotOptions
     show_default="standard output",
     help="Where to write it.",
 )
+@options.trial_option
 @options.storage_option
-def export(study: str, form: str | None, output: Path | None, storage: str | None) -> None:
+def export(study: str, form: str | None, output: Path | None, trial: int | None, storage: str | None) -> None:
     """Write the best configuration, ready to train again."""
     from hpo.export import FORMATS, SUFFIXES, build_config, render
 
@@ -47,7 +48,7 @@ def export(study: str, form: str | None, output: Path | None, storage: str | Non
         )
     wanted = next((known for known in FORMATS if known == form), by_suffix or "yaml")
     with options.opened(storage) as database:
-        text = render(build_config(database, study), wanted)
+        text = render(build_config(database, study, trial), wanted)
     if output is None:
         click.echo(text, nl=False)
         return

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -110,9 +110,17 @@ class KnownHosts:
         self._inner = inner
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if is_loopback(urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname or ""):
+        if is_loopback(_split(f"//{environ.get('HTTP_HOST', '')}").hostname or ""):
             return self._inner(environ, start_response)
         return _refused(environ, start_response, "this dashboard is for its own machine: ask for 127.0.0.1")
+
+
+def _split(url: str) -> SplitResult:
+    """A URL as its parts; of one that is none they are empty."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 class ReadOnly:
@@ -144,7 +152,7 @@ class FewChanges:
         )
         if method in READING:
             return self._inner(environ, start_response)
-        if origin is not None and urlsplit(origin).netloc != environ.get("HTTP_HOST"):
+        if origin is not None and _split(origin).netloc != environ.get("HTTP_HOST"):
             return _refused(environ, start_response, "changes are made from the dashboard's own pages")
         if not any(method == verb and place.fullmatch(path) for verb, place in CHANGES):
             return _refused(

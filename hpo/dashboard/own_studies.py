@@ -83,8 +83,10 @@ def read_confusions(connection: Connection, study_id: int) -> dict[int, Mapping[
     rows = connection.execute(
         text(
             "SELECT config->>'trial' AS number, jsonb_path_query_array(metrics, '$.runs[*].confusion') AS matrices,"
-            " metrics #> '{runs,0,classes}' AS classes FROM hpo.retrains"
-            " WHERE study_id = :s AND metrics IS NOT NULL ORDER BY retrain_id"
+            " metrics #> '{runs,0,classes}' AS classes FROM hpo.retrains JOIN hpo.studies USING (study_id)"
+            " WHERE study_id = :s AND metrics IS NOT NULL"
+            # A configuration of a file may be a trial of another study.
+            " AND coalesce(config->>'study', name) = name ORDER BY retrain_id"
         ),
         {"s": study_id},
     )

@@ -89,7 +89,9 @@ def augmentations(subject: Subject) -> list[Gallery]:
         who = f"as in {' and '.join(names)}" if "" not in names else "an example: no objective does this here"
         image = subject.data.x_train[_examples(subject)[0]]
         rng = np.random.default_rng([_SEED, number])
-        changed = change(np.repeat(image[None], SAMPLES - 1, axis=0), rng)
+        # By itself a change is shown wherever it can be; the caption says how often it is made.
+        shown = change if change in used.values() else dataclasses.replace(change, rotated_share=1.0)
+        changed = shown(np.repeat(image[None], SAMPLES - 1, axis=0), rng)
         pictures = [picture(image, "before"), *(picture(one, "after") for one in changed)]
         found.append(Gallery(f"augmentation-{number}", f"{_words(change)}, {who}.", pictures))
     return found
@@ -115,7 +117,7 @@ def _examples(subject: Subject) -> list[int]:
 
 
 def _single(augmentation: Augmentation) -> list[Augmentation]:
-    nothing = Augmentation(fill=augmentation.fill)
+    nothing = Augmentation(fill=augmentation.fill, rotated_share=augmentation.rotated_share)
     return [
         dataclasses.replace(nothing, **{name: getattr(augmentation, name)})
         for name in ("flip", "rotation_degrees", "shift")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo import numbers
+from hpo.comparison import Comparison
 from hpo.effects import Effect, amount
 from hpo.history import StudyHistory
 from hpo.intervals import welch
 from hpo.report.document import Block, Bullets, Paragraph, Section, Table
 from hpo.report.final_sections import FIGURES, interval_words
+from hpo.report.terms import terms
 from hpo.trials import TrialRow
 from storage.retrains import RetrainRow
 
 
-def answer_section(history: StudyHistory, retrain: RetrainRow | None, effects: Sequence[Effect]) -> Section:
+def answer_section(
+    history: StudyHistory, retrain: RetrainRow | None, effects: Sequence[Effect], comparison: Comparison
+) -> Section:
     """What a reader in a hurry reads."""
     study, best = history.study, history.best
     blocks: list[Block] = []
@@ -31,8 +36,8 @@ def answer_section(history: StudyHistory, retrain: RetrainRow | None, effects: S
         )
         blocks.append(
             Paragraph(
-                "It is the best of many single runs and was chosen because of this value, so it flatters; the test set "
-                f"has not been looked at. hpo retrain --study {study.name} gives a figure to trust.",
+                f"It is the best of many single runs and was chosen because of this value, so it flatters; "
+                f"{_looked(history)}. hpo retrain --study {study.name} gives a figure to trust.",
                 "note",
             )
         )
@@ -41,7 +46,10 @@ def answer_section(history: StudyHistory, retrain: RetrainRow | None, effects: S
     blocks.append(Paragraph(against_default(history)))
     mattered = [f"{effect.parameter}: {effect.words}" for effect in effects if effect.stands_out]
     if mattered:
-        blocks += [Paragraph("What mattered, as far as the trials show:"), Bullets(mattered)]
+        when = ""
+        if comparison.epoch != comparison.epochs_per_trial:
+            when = f", compared after epoch {comparison.epoch} of {comparison.epochs_per_trial}"
+        blocks += [Paragraph(f"What mattered, as far as the trials show{when}:"), Bullets(mattered)]
     config = retrain.config if retrain is not None else {"params": best.params} if best is not None else None
     if config is not None:
         default = default_params(history)
@@ -84,6 +92,13 @@ def _tested(study: str, retrain: RetrainRow) -> list[Block]:
     return blocks
 
 
+def _looked(history: StudyHistory) -> str:
+    openings = len(history.test_openings)
+    if openings:
+        return f"the test set was opened {numbers.times(openings)} by retrains that have not finished"
+    return "the test set has not been looked at"
+
+
 def default_params(history: StudyHistory) -> Mapping[str, Any] | None:
     """The objective's first known good configuration, where it lies in the study's space."""
     first = history.study.spec.get("first") or []
@@ -99,20 +114,21 @@ def default_trial(history: StudyHistory) -> TrialRow | None:
 
 def against_default(history: StudyHistory) -> str:
     """How much better the best is than the configuration that one would have started from."""
-    study, best, trial = history.study, history.best, default_trial(history)
-    if default_params(history) is None:
+    study, best, default = history.study, history.best, default_params(history)
+    if default is None:
         return "The objective names no default configuration within this study's space to compare with."
+    measured = _measured_difference(history, default)
+    if measured is not None:
+        return measured
+    trial = default_trial(history)
     if trial is None:
         return "The objective's default configuration was not tried in this study, so nothing is compared with it."
     words = f"the objective's default configuration (trial {trial.number})"
     if trial.state != "complete" or trial.value is None:
         ended = trial.why or trial.state
         return f"There is no final value of {words} to compare with: {ended}."
-    if best is None or best.number == trial.number:
+    if best is None or dict(best.params) == dict(default):
         return f"No trial did better than {words}, {study.metric} {numbers.metric(trial.value)}."
-    measured = _measured_difference(history)
-    if measured is not None:
-        return measured
     gain = (best.value or 0.0) - trial.value
     return (
         f"Against {words}: {study.metric} {numbers.metric(best.value)} instead of {numbers.metric(trial.value)}, "
@@ -121,38 +137,52 @@ def against_default(history: StudyHistory) -> str:
     )
 
 
-def _measured_difference(history: StudyHistory) -> str | None:
-    """Against the default where both were trained from several seeds, on the test set or on validation images."""
-    default = dict(default_params(history) or {})
+def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> str | None:
+    """Against the default where both were trained from several seeds on the same terms, on the test set or, as
+    candidates, on validation images."""
     finished = history.finished_retrains
     if not finished:
         return None
     latest = finished[-1]
-    metrics = latest.metrics or {}
-    other = next((row for row in finished if dict(row.config.get("params", {})) == default), None)
-    if other is not None and other is not latest and dict(latest.config.get("params", {})) != default:
-        sides = [
-            [run["test_accuracy"] for run in (row.metrics or {})["runs"] if "test_accuracy" in run]
-            for row in (latest, other)
-        ]
+    is_default = _params(latest) == dict(default)
+    others = [row for row in finished if (_params(row) == dict(default)) != is_default]
+    other = next((row for row in reversed(others) if terms(row) == terms(latest)), None)
+    if other is not None:
+        best, against = (other, latest) if is_default else (latest, other)
+        sides = [_accuracies(row) for row in (best, against)]
         if all(len(side) > 1 for side in sides):
             return _difference_words(sides[0], sides[1], "test accuracy", maximize=True)
-    candidates = metrics.get("selection", {}).get("candidates", [])
+    candidates = (latest.metrics or {}).get("selection", {}).get("candidates", [])
+    if is_default:
+        rivals = len(candidates) - 1
+        beaten = f": none of {rivals} other candidates was better from fresh seeds" if rivals > 0 else ""
+        return f"What was retrained is the objective's default configuration itself{beaten}."
     chosen = next((one for one in candidates if one["chosen"]), None)
     tried = next((one for one in candidates if one["params"] == default), None)
-    if (
-        chosen is None
-        or tried is None
-        or chosen is tried
-        or min(len(chosen["values"]), len(tried["values"])) < 2
-    ):
-        return None
-    return _difference_words(
-        chosen["values"],
-        tried["values"],
-        f"{history.study.metric} on validation images",
-        maximize=history.study.maximize,
-    )
+    if chosen is not None and tried is not None and min(len(chosen["values"]), len(tried["values"])) > 1:
+        found = _difference_words(
+            chosen["values"],
+            tried["values"],
+            f"{history.study.metric} on validation images",
+            maximize=history.study.maximize,
+        )
+        return f"{found} It was chosen for these very values, which flatters it a little."
+    if other is None and others:
+        return (
+            "The objective's default configuration was retrained for other epochs or on other images, so the two are"
+            " not compared."
+        )
+    return None
+
+
+def _params(row: RetrainRow) -> dict[str, Any]:
+    return dict(row.config.get("params", {}))
+
+
+def _accuracies(row: RetrainRow) -> list[float]:
+    runs = (row.metrics or {})["runs"]
+    found = [numbers.json_number(run.get("test_accuracy")) for run in runs]
+    return [value for value in found if value is not None and math.isfinite(value)]
 
 
 def _difference_words(best: list[float], default: list[float], what: str, *, maximize: bool) -> str:

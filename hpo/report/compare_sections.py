@@ -46,9 +46,7 @@ def verdict(pair: Pair, metric: str) -> str:
     better, worse = (pair.first, pair.second) if pair.difference.mean >= 0 else (pair.second, pair.first)
     size = amount(abs(pair.difference.mean), metric)
     if pair.exceeds_noise is None:
-        return (
-            f"{better} is {size} above {worse}; from one seed each there is no telling whether that is noise."
-        )
+        return f"{better} is {size} above {worse}; there are too few seeds to tell whether that is noise."
     if pair.exceeds_noise:
         return f"{better} is {size} above {worse}: more than the noise of seeds."
     return f"{better} is {size} above {worse}: within the noise of seeds."

@@ -13,6 +13,7 @@ from hpo.history import StudyHistory
 from hpo.report.charts import BLUE, GREY, SERIES_COLOURS, Axis, Chart, Matrix, Series
 from hpo.report.document import Block, Bullets, Figure, Gallery, Paragraph, Picture, Section, Table
 from hpo.report.search_sections import epoch_axis
+from hpo.report.terms import is_as_searched
 from storage.retrains import RetrainRow
 
 MOST_CLASSES = 40
@@ -34,7 +35,7 @@ FIGURES = {
 def final_sections(history: StudyHistory, retrain: RetrainRow) -> list[Section]:
     """All that the latest finished retrain showed."""
     metrics = retrain.metrics or {}
-    sections = [Section("Test set", _test(history, metrics))]
+    sections = [Section("Test set", _test(history, retrain))]
     confusions = [run["confusion"] for run in metrics["runs"] if run.get("confusion")]
     if confusions:
         names = [str(name) for name in metrics["runs"][0].get("classes") or range(len(confusions[0]))]
@@ -50,15 +51,27 @@ def final_sections(history: StudyHistory, retrain: RetrainRow) -> list[Section]:
 
 def interval_words(figure: Mapping[str, Any]) -> str:
     """`0.9731 ± 0.0064 (95 % interval 0.9571 to 0.9891, n = 3 seeds)`."""
-    spread, bounds, n = figure["standard_deviation"], figure["interval95"], figure["n"]
-    shown = numbers.metric(figure["mean"]) + (f" ± {spread:.4f}" if spread is not None else "")
+    mean, spread, bounds = _figure(figure)
+    n = figure["n"]
+    shown = numbers.metric(mean) + (f" ± {spread:.4f}" if spread is not None else "")
     inside = [f"n = {n} seed{'' if n == 1 else 's'}"]
     if bounds is not None:
         inside.insert(0, f"95 % interval {numbers.metric(bounds[0])} to {numbers.metric(bounds[1])}")
     return f"{shown} ({', '.join(inside)})"
 
 
-def _test(history: StudyHistory, metrics: Mapping[str, Any]) -> list[Block]:
+def _figure(figure: Mapping[str, Any]) -> tuple[float | None, float | None, tuple[float | None, ...] | None]:
+    """Mean, standard deviation and interval of a figure; of one that is not finite they are none either."""
+    bounds = figure["interval95"]
+    return (
+        numbers.json_number(figure["mean"]),
+        numbers.json_number(figure["standard_deviation"]),
+        None if bounds is None else tuple(numbers.json_number(bound) for bound in bounds),
+    )
+
+
+def _test(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
+    metrics = retrain.metrics or {}
     known = list(FIGURES)
     tested = sorted(
         (name for name in metrics["summary"] if name.startswith("test_")),
@@ -68,22 +81,21 @@ def _test(history: StudyHistory, metrics: Mapping[str, Any]) -> list[Block]:
         return [Paragraph("The final runs recorded no figure of a test set.")]
     rows = []
     for name in tested:
-        figure = metrics["summary"][name]
-        bounds, spread = figure["interval95"], figure["standard_deviation"]
+        mean, spread, bounds = _figure(metrics["summary"][name])
         rows.append(
             (
                 FIGURES.get(name, name),
-                numbers.metric(figure["mean"]),
+                numbers.metric(mean),
                 "-" if spread is None else f"{spread:.4f}",
                 "-" if bounds is None else f"{numbers.metric(bounds[0])} to {numbers.metric(bounds[1])}",
-                str(figure["n"]),
+                str(metrics["summary"][name]["n"]),
             )
         )
     headers = ("figure", "mean", "standard deviation", "95 % interval", "seeds")
     blocks: list[Block] = [
         Table(headers, rows, frozenset({"mean", "standard deviation", "95 % interval", "seeds"}))
     ]
-    blocks += [Paragraph(text, "note") for text in _limits(history, metrics)]
+    blocks += [Paragraph(text, "note") for text in _limits(history, retrain)]
     selection = metrics.get("selection")
     if selection is not None:
         blocks.append(
@@ -107,9 +119,15 @@ def _test(history: StudyHistory, metrics: Mapping[str, Any]) -> list[Block]:
     return blocks
 
 
-def _limits(history: StudyHistory, metrics: Mapping[str, Any]) -> list[str]:
+def _limits(history: StudyHistory, retrain: RetrainRow) -> list[str]:
     """What the figures above do not say by themselves."""
+    metrics, spec = retrain.metrics or {}, history.study.spec
     found = []
+    if not is_as_searched(retrain, spec):
+        found.append(
+            f"Retrained {_terms_words(retrain.config)}; trials had {_terms_words(spec)}. What is best for the one need "
+            "not be best for the other."
+        )
     run, openings = metrics["runs"][0], history.test_openings
     if openings:
         when = ", ".join(f"{time:%Y-%m-%d %H:%M} UTC" for time in openings)
@@ -123,13 +141,21 @@ def _limits(history: StudyHistory, metrics: Mapping[str, Any]) -> list[str]:
             )
     images = run.get("n_test")
     accuracy = metrics["summary"].get("test_accuracy")
-    if images and accuracy:
-        margin = 1.96 * math.sqrt(max(accuracy["mean"] * (1 - accuracy["mean"]), 1e-12) / images)
+    mean = numbers.json_number(accuracy["mean"]) if accuracy else None
+    if images and mean is not None and 0.0 <= mean <= 1.0:
+        margin = 1.96 * math.sqrt(max(mean * (1 - mean), 1e-12) / images)
         found.append(
             f"Trained on {run.get('n_train', '?')} images, tested on {images}. The interval is one over seeds; "
             f"which {images} test images they are moves the accuracy by about ± {100 * margin:.1f} points more (95 %)."
         )
     return found
+
+
+def _terms_words(terms: Mapping[str, Any]) -> str:
+    limit = (terms.get("data") or {}).get("limit")
+    return f"{terms.get('epochs')} epochs of " + (
+        "all training images" if limit is None else f"{limit} images"
+    )
 
 
 def _mistakes(

@@ -112,7 +112,8 @@ def _figure(figure: Figure, numbers: Iterator[int]) -> str:
     return (
         f'<figure id="{escape(figure.key)}"><div class="panels{many}"{width}>{"".join(panels)}</div>'
         f"<figcaption>{escape(figure.caption)}</figcaption>"
-        "<noscript><p>Charts need JavaScript; report.md shows them as pictures.</p></noscript></figure>"
+        "<noscript><p>Charts need JavaScript; the Markdown file beside this page shows them as pictures.</p></noscript>"
+        "</figure>"
     )
 
 

@@ -52,8 +52,12 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
         limit = retrain.config.get("data", {}).get("limit")
         if limit != data.get("limit"):
             words += ["--limit", "all" if limit is None else str(limit)]
-        if retrain.config.get("trial") is None:
+        trial = retrain.config.get("trial")
+        if trial is None or retrain.config.get("study") not in (None, study.name):
             words += ["--config", "best_config.yaml"]
+        elif selection is None:
+            # The best of today may not be the best of then.
+            words += ["--trial", str(trial)]
         lines.append(shlex.join(words))
     lines.append(shlex.join(["hpo", "report", "--study", study.name]))
     return lines
@@ -95,6 +99,7 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
     facts += [
         ("final seeds", ", ".join(str(seed) for seed in retrain.seeds)),
         ("versions of the retrain", _pairs(metrics.get("versions", {}))),
+        ("computed in", metrics.get("runs", [{}])[0].get("precision", "-")),
         (
             "hardware of the retrain",
             f"{hardware.get('processor')}, {hardware.get('cores')} cores, {hardware.get('memory_gib')} GiB, {gpus}",

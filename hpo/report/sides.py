@@ -95,8 +95,10 @@ def comparability(sides: Sequence[Side]) -> list[str]:
         ("n_test", "tested on different numbers of images"),
         ("classes", "tested on different classes"),
         ("n_train", "trained on different numbers of images"),
+        ("epochs", "trained for different numbers of epochs"),
+        ("precision", "trained in different precisions"),
     ):
-        values = {side.name: side.runs[0].get(key) for side in retrained}
+        values = {side.name: side.runs[0].get(key, side.metrics.get(key)) for side in retrained}
         if len({repr(value) for value in values.values()}) > 1:
             shown = ", ".join(
                 f"{name} {', '.join(value[:3]) + ' …' if isinstance(value, list) else value}"

@@ -20,6 +20,7 @@ from hpo.report.final_sections import final_sections
 from hpo.report.parameter_sections import parameter_section
 from hpo.report.reproduce import commands, reproduce_section
 from hpo.report.search_sections import search_sections, trial_table
+from hpo.report.terms import is_as_searched
 from storage.retrains import RetrainRow
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def build_report(
 ) -> Document:
     """The report as a document."""
     study, retrain = history.study, latest_retrain(history)
-    sections: list[Section] = [answer_section(history, retrain, effects)]
+    sections: list[Section] = [answer_section(history, retrain, effects, comparison)]
     if retrain is not None:
         sections += final_sections(history, retrain)
     sections += search_sections(history, comparison)
@@ -103,11 +104,15 @@ def state_of(history: StudyHistory) -> list[str]:
             f"hpo retrain --study {name}"
         )
         return lines
-    ended = retrain.ended_at
-    later = [trial for trial in history.complete if ended is not None and trial.created_at > ended]
+    # What ran while the configuration was chosen could not be chosen.
+    later = [
+        trial
+        for trial in history.complete
+        if (curve := history.curves.get(trial.number or 0)) and curve[-1].created_at > retrain.started_at
+    ]
     if later:
         lines.append(
-            f"{len(later)} trials were completed after the last retrain: its configuration may not be the best."
+            f"{len(later)} trials were completed after the last retrain began: its configuration may not be the best."
         )
     return lines
 
@@ -119,6 +124,7 @@ def seed_noise(history: StudyHistory, comparison: Comparison) -> float | None:
     spreads = [
         statistics.stdev(candidate["values"])
         for row in history.finished_retrains
+        if is_as_searched(row, history.study.spec)
         for candidate in (row.metrics or {}).get("selection", {}).get("candidates", [])
         if len(candidate["values"]) > 1
     ]
@@ -159,6 +165,10 @@ def _summary(history: StudyHistory) -> dict[str, Any]:
         else {
             "trial": retrain.config.get("trial"),
             "params": retrain.config.get("params"),
+            "epochs": retrain.config.get("epochs"),
+            "data": retrain.config.get("data"),
+            "train_images": metrics["runs"][0].get("n_train"),
+            "test_images": metrics["runs"][0].get("n_test"),
             "seeds": list(retrain.seeds),
             "summary": metrics.get("summary"),
             "selection": metrics.get("selection"),

@@ -59,7 +59,8 @@ def test_digits_from_launch_to_the_exported_model(service: Service) -> None:
     assert page.count('<img src="data:image/png;base64,') == len(metrics["runs"][0]["wrong"]) > 0
     said = (results / "report.md").read_text()
     assert "Test accuracy" in said
-    assert "hpo retrain --study digits-cnn --seeds 2 --limit all" in said
+    trial = service.study("digits-cnn").best_trial.number
+    assert f"hpo retrain --study digits-cnn --seeds 2 --limit all --trial {trial}" in said
     assert all(
         (results / "pictures" / f"{key}.png").is_file() for key in ("confusion", "calibration", "training")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 
@@ -75,6 +76,10 @@ def test_an_idle_agent_takes_what_was_asked_ahead_elsewhere(service: Service) ->
     attempts = service.rows("SELECT outcome, device, epochs FROM hpo.attempts ORDER BY attempt_id")
     assert [row.outcome for row in attempts] == ["complete", "complete", "released", "complete"]
     assert (attempts[2].device, attempts[2].epochs) == ("next", 0)
+    # What only waited is neither an attempt to a reader nor time that was trained.
+    shown = json.loads(service.hpo("trials", "--study", "s", "--json").out)
+    assert [trial["attempts"] for trial in shown] == [1, 1, 1]
+    assert max(trial["seconds"] for trial in shown) < 14
 
 
 def test_a_timeout_keeps_what_was_begun(service: Service) -> None:
@@ -98,8 +103,8 @@ def test_short_trials_are_asked_ahead_of_their_slots(service: Service) -> None:
     assert {(row.slot, row.outcome) for row in attempts} == {(0, "complete"), (1, "complete")}
     assert "next" not in {row.device for row in attempts}
     ahead = service.value(
-        "SELECT count(DISTINCT a.attempt_id) FROM hpo.attempts a JOIN hpo.attempts b USING (slot)"
-        " WHERE b.attempt_id < a.attempt_id AND a.started_at < b.ended_at"
+        "SELECT count(DISTINCT a.attempt_id) FROM hpo.attempts a JOIN hpo.trials t ON t.token = a.token"
+        " JOIN hpo.attempts b USING (slot) WHERE b.attempt_id < a.attempt_id AND t.created_at < b.ended_at"
     )
     # All but the first of each slot, the second that taught what a trial takes, and the last.
     assert ahead >= 5

@@ -105,6 +105,12 @@ def test_from_an_exported_config(service: Service) -> None:
     assert (found["epochs"], found["params"]) == (2, service.study().best_params)
     assert found["summary"]["test_accuracy"]["n"] == 1
     assert found["summary"]["test_accuracy"]["interval95"] is None
+    # Its own study is told, whatever name was given.
+    assert found["test_openings"] == 1
+    opened = (
+        "SELECT name FROM hpo.retrains JOIN hpo.studies USING (study_id) WHERE test_opened_at IS NOT NULL"
+    )
+    assert [row.name for row in service.rows(opened)] == ["s"]
 
 
 def test_a_run_that_fails_writes_no_results(service: Service) -> None:
@@ -197,8 +203,8 @@ def test_the_luckiest_of_the_search_is_not_chosen(service: Service) -> None:
     assert lucky["mean"] > better["mean"]
     seeds = {(float(x), int(seed)) for x, seed, _ in map(str.split, tally.read_text().splitlines())}
     # Candidates from their own seeds, and the winner alone from those of final runs.
-    assert seeds == {(3.0, 2_000_000), (3.0, 2_000_001), (2.0, 2_000_000), (2.0, 2_000_001),
-                     (2.0, 1_000_000), (2.0, 1_000_001)}  # fmt: skip
+    assert seeds == {(3.0, 4_000_000_000), (3.0, 4_000_000_001), (2.0, 4_000_000_000), (2.0, 4_000_000_001),
+                     (2.0, 3_000_000_000), (2.0, 3_000_000_001)}  # fmt: skip
     assert "test set: opened once" in ended.out
     assert not list((service.folder / "checkpoints").rglob("*.npz"))
 
@@ -213,7 +219,7 @@ def test_a_choice_that_is_interrupted_trains_no_epoch_twice_and_opens_the_test_s
     command = ("retrain", "--study", "s", "--top", 2, "--seeds", 2, "--workers", 2)
     # Long enough for the signal to come before the last epoch has ended.
     service.set(TEST_EPOCH_SECONDS=0.7)
-    for trained in ("2000001 2", "1000000 2"):
+    for trained in ("4000000001 2", "3000000000 2"):
         running = service.start(*command)
         service.await_(lambda: tally.exists() and f" {trained}\n" in tally.read_text())  # noqa: B023
         running.send_signal(signal.SIGINT)
@@ -245,6 +251,29 @@ def test_each_look_at_the_test_set_is_counted_also_one_that_came_to_nothing(serv
 
 
 def test_a_configuration_given_leaves_nothing_to_choose(service: Service) -> None:
-    refused = service.hpo("retrain", "--study", "s", "--config", "best.yaml", "--top", 2)
-    assert refused.code == 2
-    assert "nothing for --top to choose" in refused.complaint
+    for words in (
+        ("--config", "best.yaml", "--top", 2),
+        ("--trial", 1, "--top", 2),
+        ("--trial", 1, "--config", "b"),
+    ):
+        refused = service.hpo("retrain", "--study", "s", *words)
+        assert refused.code == 2
+        assert "give one of them" in refused.complaint
+
+
+def test_a_trial_that_is_not_the_best(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 2, "--workers", 1, "--pruner", "none").code == 0
+    assert service.study().best_trial.number == 0
+    config = service.folder / "second.json"
+    assert service.hpo("export", "--study", "s", "--trial", 1, "-o", config).code == 0
+    params = service.study().trials[1].params
+    assert json.loads(config.read_text())["params"] == params
+    ended = service.hpo("retrain", "--study", "s", "--trial", 1, "--seeds", 1)
+    assert (ended.code, ended.err) == (0, "")
+    assert metrics(service)["params"] == params
+    assert service.hpo("report", "--study", "s").code == 0
+    said = (results(service) / "report.md").read_text()
+    assert "hpo retrain --study s --seeds 1 --trial 1" in said
+    refused = service.hpo("retrain", "--study", "s", "--trial", 2)
+    assert refused.code == 1
+    assert "no complete trial 2" in refused.complaint

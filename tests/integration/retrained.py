@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo import numbers
@@ -20,11 +20,14 @@ def add_retrain(
     *,
     params: dict[str, Any] | None = None,
     classes: Sequence[str] = ("cat", "dog"),
+    config: Mapping[str, Any] | None = None,
+    finished: bool = True,
     **more: Any,
 ) -> int:
-    """A retrain with one final run for each accuracy, the test set opened."""
+    """A retrain with one final run for each accuracy, the test set opened; `config` is laid over the usual one."""
     seeds = [1_000_000 + index for index in range(len(accuracies))]
-    config = {"objective": "digits-cnn", "trial": 0, "epochs": 2, "params": params or {"learning_rate": 0.01}}
+    usual = {"objective": "digits-cnn", "trial": 0, "epochs": 2, "params": params or {"learning_rate": 0.01}}
+    trained = {**usual, **(config or {})}
     runs = [
         {
             "seed": seed,
@@ -55,9 +58,10 @@ def add_retrain(
     }
 
     def write(connection: Any) -> int:
-        retrain_id = retrains.begin(connection, rows.study_id, config, seeds)
+        retrain_id = retrains.begin(connection, rows.study_id, trained, seeds)
         retrains.open_test_set(connection, retrain_id)
-        retrains.finish(connection, retrain_id, numbers.json_safe(metrics))
+        if finished:
+            retrains.finish(connection, retrain_id, numbers.json_safe(metrics))
         return retrain_id
 
     return rows.database.transaction(write)

@@ -66,7 +66,7 @@ def test_one_that_was_never_retrained(hpo) -> None:
 def test_one_seed_each_says_nothing(hpo, studies) -> None:
     for name in ("good", "alike"):
         add_retrain(studies[name], [0.9])
-    assert "no telling whether that is noise" in hpo("good", "alike")[1]
+    assert "too few seeds to tell whether that is noise" in hpo("good", "alike")[1]
 
 
 def test_other_data_is_pointed_out(hpo, studies) -> None:

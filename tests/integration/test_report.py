@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 
 from hpo.cli.main import run
+from hpo.comparison import compare_trials
 from hpo.history import read_history
-from hpo.report.study_report import report_files
+from hpo.intervals import summarize
+from hpo.report.study_report import report_files, seed_noise
 from storage.engine import Database
 from tests.integration.retrained import add_retrain
 from tests.integration.rows import StudyRows
+
+DEFAULT = {"learning_rate": 0.05}
 
 
 @pytest.fixture
@@ -142,6 +146,134 @@ def test_against_the_default_configuration(rows: StudyRows) -> None:
         "test accuracy 0.9100 instead of 0.8100, 10.0 points better (95 % interval 7.7 to 12.3 points" in said
     )
     assert "larger than the noise of seeds" in said
+
+
+@pytest.fixture
+def with_default(rows: StudyRows) -> StudyRows:
+    """A study that knows a default configuration, which was tried and is not the best."""
+    spec = read_history(rows.database, rows.name).study.spec
+    rows.set(spec={**spec, "first": [DEFAULT]})
+    trained(rows, 0.8, 0.9)
+    trained(rows, 0.7, 0.85, params=DEFAULT)
+    return rows
+
+
+def test_the_default_is_compared_whichever_was_retrained_last(with_default: StudyRows) -> None:
+    add_retrain(with_default, [0.90, 0.91, 0.92])
+    add_retrain(with_default, [0.80, 0.81, 0.82], params=DEFAULT)
+    assert "test accuracy 0.9100 instead of 0.8100, 10.0 points better" in text(files(with_default))
+
+
+@pytest.mark.parametrize("other", [{"epochs": 3}, {"data": {"limit": 100}}, {"objective": "mine.py:Mine"}])
+def test_retrains_on_other_terms_are_not_compared(with_default: StudyRows, other: dict) -> None:
+    add_retrain(with_default, [0.50, 0.51, 0.52], params=DEFAULT, config=other)
+    add_retrain(with_default, [0.90, 0.91, 0.92])
+    said = text(files(with_default))
+    assert "for other epochs or on other images" in said
+    assert "noise of seeds" not in said
+
+
+def candidates(*given: tuple[dict, list[float], bool]) -> dict:
+    return {
+        "metric": "val_accuracy",
+        "seeds": [1, 2, 3],
+        "candidates": [
+            {
+                "trial": index,
+                "params": params,
+                "search_value": 0.9,
+                "values": values,
+                **summarize(values).to_json(),
+                "seconds": 1.0,
+                "failure": None,
+                "chosen": chosen,
+            }
+            for index, (params, values, chosen) in enumerate(given)
+        ],
+    }
+
+
+def test_a_default_that_led_the_search_and_lost_to_fresh_seeds(with_default: StudyRows) -> None:
+    trained(with_default, 0.9, 0.95, params=DEFAULT)
+    selection = candidates(
+        (DEFAULT, [0.80, 0.81, 0.82], False), ({"learning_rate": 0.01}, [0.9, 0.91, 0.92], True)
+    )
+    add_retrain(with_default, [0.90, 0.91, 0.92], selection=selection)
+    said = text(files(with_default))
+    assert "0.9100 instead of 0.8100, 10.0 points better" in said
+    assert "No trial did better" not in said
+
+
+def test_a_default_that_fresh_seeds_preferred(with_default: StudyRows) -> None:
+    selection = candidates(
+        ({"learning_rate": 0.01}, [0.80, 0.81, 0.82], False), (DEFAULT, [0.9, 0.91, 0.92], True)
+    )
+    add_retrain(with_default, [0.90, 0.91, 0.92], params=DEFAULT, selection=selection)
+    said = text(files(with_default))
+    assert "is the objective's default configuration itself: none of 1 other candidates was better" in said
+    assert "One run each" not in said
+
+
+def test_a_default_that_was_tried_twice_is_not_better_than_itself(with_default: StudyRows) -> None:
+    trained(with_default, 0.9, 0.95, params=DEFAULT)
+    assert "No trial did better than the objective's default" in text(files(with_default))
+
+
+def test_a_test_set_that_an_unfinished_retrain_has_opened(rows: StudyRows) -> None:
+    trained(rows, 0.8, 0.9)
+    assert "the test set has not been looked at" in text(files(rows))
+    add_retrain(rows, [0.9], finished=False)
+    said = text(files(rows))
+    assert "the test set was opened once by retrains that have not finished" in said
+    assert "has not been looked at" not in said
+
+
+def test_a_retrain_on_other_terms_than_the_search_says_so(rows: StudyRows) -> None:
+    trained(rows, 0.8, 0.9)
+    data = read_history(rows.database, rows.name).study.spec["data"]
+    add_retrain(rows, [0.9], config={"epochs": 5, "data": data})
+    assert "trials had" not in text(files(rows))
+    add_retrain(rows, [0.9], config={"epochs": 30, "data": {**data, "limit": 500}})
+    assert "Retrained 30 epochs of 500 images; trials had 5 epochs of all training images." in text(
+        files(rows)
+    )
+
+
+def test_how_seeds_spread_is_learnt_on_the_terms_of_the_search(rows: StudyRows) -> None:
+    for value in (0.8, 0.9):
+        trained(rows, *[value] * 5)
+    selection = candidates(({"learning_rate": 0.01}, [0.80, 0.81, 0.82], True))
+    history = read_history(rows.database, rows.name)
+    add_retrain(rows, [0.9], selection=selection, config={"epochs": 1, "data": history.study.spec["data"]})
+    found = read_history(rows.database, rows.name)
+    assert seed_noise(found, compare_trials(found)) is None
+    add_retrain(rows, [0.9], selection=selection, config={"epochs": 5, "data": history.study.spec["data"]})
+    found = read_history(rows.database, rows.name)
+    assert seed_noise(found, compare_trials(found)) == pytest.approx(0.01)
+
+
+def test_a_figure_that_is_not_finite_is_shown_as_such(rows: StudyRows) -> None:
+    trained(rows, 0.8, 0.9)
+    summary = {
+        "test_accuracy": summarize([0.9, 0.8]).to_json(),
+        "test_loss": {
+            "mean": math.nan,
+            "standard_deviation": math.nan,
+            "interval95": [math.nan, math.nan],
+            "n": 2,
+        },
+    }
+    add_retrain(rows, [0.9, 0.8], summary=summary)
+    assert "| test loss (cross-entropy, nats) | nan | nan | nan to nan | 2 |" in text(files(rows))
+
+
+def test_a_configuration_of_another_study_is_reproduced_from_its_file(rows: StudyRows) -> None:
+    trained(rows, 0.8, 0.9)
+    add_retrain(rows, [0.9], config={"trial": 0, "study": "elsewhere"})
+    said = text(files(rows))
+    assert "hpo retrain --study demo --seeds 1 --epochs 2 --config best_config.yaml" in said
+    add_retrain(rows, [0.9], config={"trial": 7, "study": "demo"})
+    assert "hpo retrain --study demo --seeds 1 --epochs 2 --trial 7" in text(files(rows))
 
 
 def test_a_study_that_minimizes(database: Database) -> None:

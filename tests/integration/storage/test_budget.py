@@ -137,12 +137,25 @@ def test_an_idle_agent_takes_what_another_has_asked_ahead(ledger: Ledger) -> Non
     # The one that would have waited longest.
     assert (taken.token, taken.params, taken.fresh) == (last.token, {"x": 3}, False)
     assert ledger.claimed(slot=0, agent=other).attempt_id == taken.attempt_id
+    assert taken.untrained
     assert ledger.attempt(last).outcome == "released"
     with pytest.raises(LeaseLostError):
         ledger.do(leases.place, last.attempt_id, 1, "cpu:1")
     ledger.do(leases.place, first.attempt_id, 1, "cpu:1")
     assert ledger.claim(slot=1, agent=other) is NoWork.ELSEWHERE
     assert ledger.count().running == 3
+
+
+def test_what_was_trained_before_it_was_asked_ahead_keeps_its_checkpoint(ledger: Ledger) -> None:
+    for slot in (0, 1):
+        ledger.claimed(slot)
+    begun = ledger.claimed(slot=2)
+    ledger.do(leases.begin, begun.attempt_id, 123, 0)
+    ledger.do(leases.attach, begun.attempt_id, begun.token, begun.ordinal, {"x": 1.0})
+    ledger.do(leases.release, begun.attempt_id)
+    assert ahead(ledger, slot=3, sampled=False).token == begun.token
+    taken = ledger.claimed(slot=0, agent=ledger.join())
+    assert (taken.token, taken.untrained) == (begun.token, False)
 
 
 def test_what_is_still_being_sampled_is_not_taken(ledger: Ledger) -> None:
