@@ -429,6 +429,8 @@ class Agent:
 
     def _epoch(self, slot: int, job: Job, record: EpochRecord) -> None:
         self._record(job, [record])
+        if 2 * record.epoch >= self._spec.epochs:
+            self._ahead.expected(record.seconds * self._spec.epochs)
         if record.epoch >= self._spec.epochs or self._jobs.get(slot) is not job:
             return
         if self._ending is None and self._books.should_prune(job.trial_id):

@@ -53,6 +53,12 @@ class Ahead:
         """Learn how long a trial kept its slot that has finished: one that failed says nothing of the next."""
         self._training = _moved(self._training, seconds)
 
+    def expected(self, seconds: float) -> None:
+        """Learn how long a trial may take that has come half way, where none has finished: the first ones, which began
+        together, end together too."""
+        if self._training is None:
+            self._training = seconds
+
     def is_wanted(self, counts: Counts) -> bool:
         """Whether one more trial should be asked for now.
 

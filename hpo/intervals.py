@@ -51,9 +51,12 @@ class Difference:
 
 
 def summarize(values: Sequence[float]) -> Interval:
-    """Mean, standard deviation and 95 % interval (Student's t, n - 1 degrees of freedom)."""
+    """Mean, standard deviation and 95 % interval (Student's t, n - 1 degrees of freedom).
+
+    Of values that are not all finite only the mean, which is not finite either.
+    """
     mean, n = statistics.fmean(values), len(values)
-    if n < 2:
+    if n < 2 or not all(map(math.isfinite, values)):
         return Interval(mean, None, None, n)
     from scipy.stats import t
 

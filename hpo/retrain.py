@@ -102,8 +102,12 @@ class _Retrain:
         if selection is not None:
             keep_selection(folder, selection)
             shown = selection.to_json()
+            config = selection.winner
+            limit = config.data.get("limit")
+            images = "all" if limit is None else limit
             self.progress.say(
-                f"{shown['metric']} on validation images from {self.request.seeds} fresh seeds:"
+                f"{shown['metric']} on validation images from {self.request.seeds} fresh seeds, {config.epochs} epochs"
+                f" of {images} training images:"
             )
             for line in selection_lines(shown):
                 self.progress.say(f"  {line}")

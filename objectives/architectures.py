@@ -2,7 +2,7 @@
 
 `cnn` is a plain stack of convolutions; `resnet` follows He et al., "Deep residual learning for image
 recognition" (2015), section 4.2, with projections where a stage changes shape; `pooled_resnet` is shallow and
-wide, after Page, "How to train your ResNet" (2018), which learns more in the same time (`docs/performance.md`).
+wide, after Page, "How to train your ResNet" (2018); why it was chosen is in `docs/decisions.md`, 34.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution
 
 from hpo import numbers
 from hpo.comparison import Comparison
-from hpo.effects import Effect, trials_needed
+from hpo.effects import MIN_TRIALS, Effect
 from hpo.report.charts import BLUE, ORANGE, Axis, Bars, Chart, Series, Surface
 from hpo.report.document import Block, Figure, Paragraph, Section, Table
 from hpo.report.search_sections import zoomed
@@ -54,7 +54,7 @@ def parameter_section(
     if importance is None:
         blocks.append(
             Paragraph(
-                f"Importance and pairs of parameters are shown from {trials_needed(comparison)} compared trials on:"
+                f"Importance and pairs of parameters are shown from {MIN_TRIALS} compared trials on:"
                 " with fewer they would show chance.",
                 "note",
             )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import hpo
+from hpo.dashboard.own_studies import read_confusions
 from hpo.errors import UnknownStudyError
 from storage.engine import Database
 from tests.integration.retrained import add_retrain
@@ -38,10 +39,17 @@ def test_frames(database: Database, storage_url: str) -> None:
     assert found.epochs.loc[(0, 2)].isna()["loss"]
     assert found.attempts.loc[attempt, "seconds"] == pytest.approx(50, abs=1)
     assert found.retrains.loc[(retrain_id, 1_000_001), "test_accuracy"] == 0.9
+    assert found.retrains["trial"].tolist() == [0, 0]
     assert found.retrains["test_opened_at"].notna().all()
     assert found.retrains.groupby("retrain_id")["test_accuracy"].mean().tolist() == [pytest.approx(0.85)]
     assert found.retrain_epochs["accuracy"].tolist() == [0.5, 1.0, 0.5, 1.0]
     assert str(found.trials["created_at"].dt.tz) == "UTC"
+    # A configuration of a file that is trial 0 of another study.
+    other = add_retrain(rows, [0.7], config={"study": "elsewhere"})
+    assert hpo.load_study("demo", storage=storage_url).results().retrains.loc[other, "trial"].isna().all()
+    with database.engine.connect() as connection:
+        (own,) = read_confusions(connection, rows.study_id).values()
+    assert len(own["matrices"]) == 2
 
 
 def test_a_study_without_trials_has_the_same_columns(database: Database, storage_url: str) -> None:

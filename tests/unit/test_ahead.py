@@ -62,6 +62,16 @@ def test_no_more_are_asked_ahead_than_are_left(budget: int, spares: int) -> None
     assert filled(after(0.1, 1.0), budget) == spares
 
 
+def test_what_a_trial_may_take_counts_until_one_has_finished() -> None:
+    ahead = Ahead(2)
+    ahead.asked(0.1)
+    ahead.expected(1.0)
+    assert filled(ahead, 100) == 2
+    ahead = after(0.1, 1e6)
+    ahead.expected(1.0)
+    assert filled(ahead, 100) == 0
+
+
 def test_each_spare_has_a_place_of_its_own_until_it_is_trained() -> None:
     ahead = after(0.1, 1.0, slots=3)
     places = []

@@ -45,3 +45,10 @@ def test_holm() -> None:
     assert holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_has_no_interval(value: float) -> None:
+    found = summarize([value, 0.5])
+    assert not math.isfinite(found.mean)
+    assert (found.standard_deviation, found.interval95, found.n) == (None, None, 2)
