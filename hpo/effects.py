@@ -7,12 +7,13 @@ values, so that a trial that went wrong counts no more than any other. Whether a
 is tested by permuting the residuals of the model without it (Freedman and Lane, 1983), and the p-values of all
 parameters are corrected for their number (Holm, 1979). Size and interval of an effect come from the
 same model on the values themselves, over bootstrap samples of the trials. With fewer than `MIN_TRIALS` trials, or fewer
-than `TRIALS_PER_COEFFICIENT` for each coefficient, nothing is said. Interactions are not modelled: an
-effect is one on average over the others.
+than `TRIALS_PER_COEFFICIENT` for each coefficient, nothing is said. Interactions are not modelled, but for one that is
+known beforehand (`NESTED`): an effect is one on average over the others.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -30,7 +31,10 @@ Floats = NDArray[np.float64]
 
 MIN_TRIALS = 20
 """Below which nothing is said of any parameter."""
-TRIALS_PER_COEFFICIENT = 3
+TRIALS_PER_COEFFICIENT = 2.5
+NESTED = {"learning_rate": "optimizer"}
+"""Numbers that mean something else with each choice of another parameter: Adam's learning rates are not SGD's, so one
+curve for both would show neither."""
 PERMUTATIONS = 1999
 MOST_CELLS = 4_000_000
 """Trials times permutations; of a study with thousands of trials fewer orders are tried, for the sake of memory."""
@@ -65,12 +69,14 @@ class Effect:
 
 @dataclass(frozen=True)
 class Column:
-    """One parameter in the model."""
+    """One parameter in the model, or one of a parameter that is judged for each choice of another."""
 
     name: str
     distribution: BaseDistribution
     values: Sequence[Any]
-    """Of each trial compared."""
+    """Of the trials that it is judged by."""
+    rows: NDArray[np.bool_]
+    """Which of all trials compared these are."""
 
     @property
     def choices(self) -> list[Any]:
@@ -90,6 +96,25 @@ class Column:
         distinct = len({repr(value) for value in self.values})
         return np.column_stack([place, place**2] if distinct > 2 else [place])
 
+    def block(self) -> Floats:
+        """(trials, k): its part of the model, zero in the rows of trials that it says nothing of.
+
+        About its mean, so that what it is nested in is judged at the values tried with each choice, not at their end.
+        """
+        found = np.zeros((len(self.rows), self.coefficients))
+        features = self.features(self.values)
+        found[self.rows] = features - features.mean(axis=0)
+        return found
+
+    @property
+    def coefficients(self) -> int:
+        return int(self.features(self.values[:1]).shape[1])
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there are trials enough for its own coefficients."""
+        return len(self.values) >= TRIALS_PER_COEFFICIENT * (1 + self.coefficients)
+
     def tried(self) -> list[Any]:
         """Values at which the effect is looked at: every choice, or a number's middle 80 %, in 21 steps."""
         if self.is_choice:
@@ -100,15 +125,31 @@ class Column:
         return [value_at(place, self.distribution) for place in np.linspace(low, high, 21)]
 
 
+def columns_of(comparison: Comparison) -> list[Column]:
+    """The parameters that varied; one of `NESTED` once for each choice of the other, where that varied, too."""
+    found = []
+    everywhere = np.ones(len(comparison.trials), dtype=np.bool_)
+    for name in comparison.varied:
+        values = [one.trial.params[name] for one in comparison.trials]
+        whole = Column(name, comparison.space[name], values, everywhere)
+        other = NESTED.get(name)
+        if other not in comparison.varied or whole.is_choice or other is None:
+            found.append(whole)
+            continue
+        held = [one.trial.params[other] for one in comparison.trials]
+        for choice in dict.fromkeys(sorted(held, key=str)):
+            rows = np.array([value == choice for value in held])
+            members = [value for value, member in zip(values, rows, strict=True) if member]
+            found.append(Column(f"{name} with {choice}", comparison.space[name], members, rows))
+    return found
+
+
 def find_effects(comparison: Comparison, seed_noise: float | None = None) -> list[Effect]:
     """What can be said of each parameter that varied.
 
     `seed_noise` is the standard deviation of the metric over seeds of one configuration, where it is known.
     """
-    columns = [
-        Column(name, comparison.space[name], [one.trial.params[name] for one in comparison.trials])
-        for name in comparison.varied
-    ]
+    columns = columns_of(comparison)
     needed = trials_needed(comparison)
     n = len(comparison.trials)
     if n < needed:
@@ -118,23 +159,36 @@ def find_effects(comparison: Comparison, seed_noise: float | None = None) -> lis
     if np.ptp(values) == 0:
         return [Effect(column.name, "every trial had the same value") for column in columns]
     rng = np.random.default_rng(0)
-    blocks = [column.features(column.values) for column in columns]
-    p_values = holm([_p_value(blocks, index, _ranks(values), rng) for index in range(len(columns))])
+    blocks = [column.block() for column in columns]
+    judged = [index for index, column in enumerate(columns) if column.is_judged]
+    corrected = holm([_p_value(blocks, index, _ranks(values), rng) for index in judged])
+    p_values = dict(zip(judged, corrected, strict=True))
     oriented = _without_extremes(values if comparison.maximize else -values)
     samples = [rng.integers(0, n, n) for _ in range(BOOTSTRAPS)]
     return [
-        _effect(column, blocks, index, oriented, samples, p_values[index], comparison.metric, seed_noise)
+        _effect(
+            column,
+            blocks,
+            index,
+            oriented,
+            samples,
+            p_values[index],
+            comparison.metric,
+            seed_noise,
+            comparison.varied,
+        )
+        if index in p_values
+        else Effect(column.name, f"too few trials to tell ({len(column.values)})")
         for index, column in enumerate(columns)
     ]
 
 
 def trials_needed(comparison: Comparison) -> int:
     """Trials without which nothing is said of this study's parameters."""
-    coefficients = 1
-    for name in comparison.varied:
-        column = Column(name, comparison.space[name], [one.trial.params[name] for one in comparison.trials])
-        coefficients += column.features(column.values[:1]).shape[1]
-    return max(MIN_TRIALS, TRIALS_PER_COEFFICIENT * coefficients)
+    coefficients = (
+        1 + sum(column.coefficients for column in columns_of(comparison)) if comparison.trials else 1
+    )
+    return max(MIN_TRIALS, math.ceil(TRIALS_PER_COEFFICIENT * coefficients))
 
 
 def importances(comparison: Comparison) -> dict[str, float] | None:
@@ -188,6 +242,7 @@ def _effect(
     p_value: float,
     metric: str,
     seed_noise: float | None,
+    varied: Sequence[str],
 ) -> Effect:
     """`values` are oriented so that larger is better."""
     tried = column.tried()
@@ -212,7 +267,9 @@ def _effect(
     shown = [numbers.parameter(_plain(tried[place])) for place in (worst, best)]
     if p_value < 1 - CONFIDENCE and low > 0:
         interval = f"95 % interval {amount(low, metric).removesuffix(' points')} to {amount(high, metric)}"
-        words = f"{shown[0]} cost {amount(cost, metric)} against {shown[1]} ({interval})"
+        nested = [name for name, other in NESTED.items() if other == column.name and name in varied]
+        on_terms = f", each with the {' and '.join(nested)} tried with it" if nested else ""
+        words = f"{shown[0]} cost {amount(cost, metric)} against {shown[1]}{on_terms} ({interval})"
         return Effect(column.name, words, p_value, shown[0], shown[1], cost, (low, high), True)
     if seed_noise is not None and most < seed_noise:
         words = (

@@ -36,18 +36,19 @@ def compared(
     entangled: bool = False,
     maximize: bool = True,
     metric: str = "val_accuracy",
+    space: Mapping[str, BaseDistribution] = SPACE,
 ) -> Comparison:
     """`n` trials; with `entangled`, weight decay follows dropout, as when a sampler raises both."""
     rng = np.random.default_rng(seed)
     found = []
     for number in range(n):
-        places = {name: float(rng.random()) for name in SPACE}
+        places = {name: float(rng.random()) for name in space}
         if entangled:
             places["weight_decay"] = float(np.clip(places["dropout"] + rng.normal(0, 0.2), 0, 1))
-        params = {name: _value(place, SPACE[name]) for name, place in places.items()}
+        params = {name: _value(place, space[name]) for name, place in places.items()}
         value = formula(params) + float(rng.normal(0, noise))
         found.append(Compared(TrialRow(number, "complete", "", value, 5, 1.0, 1, params, NOW), value))
-    return Comparison(5, 5, tuple(found), 0, SPACE, maximize, metric)
+    return Comparison(5, 5, tuple(found), 0, space, maximize, metric)
 
 
 def _value(place: float, distribution: BaseDistribution) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from hpo.effects import MIN_TRIALS, amount, find_effects, importances, trials_needed
+from objectives.cifar_resnet import CifarResNet
 from tests.unit.made_trials import SPACE, compared
 
 
@@ -40,6 +43,48 @@ def test_a_planted_effect_is_found_and_its_companion_is_not_blamed() -> None:
     )
     assert found["dropout"] == 10
     assert all(found[name] <= 2 for name in SPACE if name != "dropout")
+
+
+def test_each_optimizer_has_its_own_learning_rate() -> None:
+    """Where SGD is best at 0.1 and Adam at 0.001, one curve for both would see nothing."""
+    space = {
+        "optimizer": CategoricalDistribution(["sgd", "adam"]),
+        "learning_rate": FloatDistribution(1e-4, 1.0, log=True),
+        "dropout": FloatDistribution(0.0, 0.6),
+    }
+
+    def tuned(params) -> float:
+        best = {"sgd": 0.1, "adam": 0.001}[params["optimizer"]]
+        return 0.95 - 0.03 * math.log10(params["learning_rate"] / best) ** 2
+
+    effects = {
+        effect.parameter: effect for effect in find_effects(compared(40, 1, tuned, noise=0.01, space=space))
+    }
+    assert claimed(effects.values()) >= {"learning_rate with adam", "learning_rate with sgd"}
+    assert not effects["dropout"].stands_out
+    # Adam was tried with learning rates that are further from its best than SGD's: that is what is said, no more.
+    assert effects["optimizer"].words.startswith(
+        "adam cost 3.5 points against sgd, each with the learning_rate tried"
+    )
+    for optimizer, best in (("sgd", 0.1), ("adam", 0.001)):
+        found = float(effects[f"learning_rate with {optimizer}"].best or 0)
+        assert abs(math.log10(found / best)) < 0.5
+
+    def alone(params) -> float:
+        return tuned(params | {"optimizer": "sgd"})
+
+    rare = compared(40, 1, alone, noise=0.01, space=space)
+    few = [one for one in rare.trials if one.trial.params["optimizer"] == "adam"][:4]
+    many = [one for one in rare.trials if one.trial.params["optimizer"] == "sgd"]
+    effects = {effect.parameter: effect for effect in find_effects(replace(rare, trials=(*many, *few)))}
+    assert effects["learning_rate with adam"].words == "too few trials to tell (4)"
+
+
+def test_chance_is_not_an_effect_with_as_few_trials_as_shipped_objectives_need() -> None:
+    space = CifarResNet.space
+    assert trials_needed(compared(40, 0, flat, space=space)) == 30
+    wrong = sum(bool(claimed(find_effects(compared(30, seed, flat, space=space)))) for seed in range(40))
+    assert wrong < 6
 
 
 def test_its_size_and_direction() -> None:
@@ -95,7 +140,7 @@ def test_a_single_parameter() -> None:
 def test_too_few_trials_say_nothing() -> None:
     comparison = compared(12, 1, dropped)
     needed = trials_needed(comparison)
-    assert needed == max(MIN_TRIALS, 3 * 8)
+    assert needed == max(MIN_TRIALS, math.ceil(2.5 * 8))
     effects = find_effects(comparison)
     assert {effect.words for effect in effects} == {
         f"too few trials to tell (12 compared, {needed} are needed)"
