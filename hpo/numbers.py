@@ -45,6 +45,18 @@ def times(count: int) -> str:
     return {0: "never", 1: "once"}.get(count, f"{count} times")
 
 
+def counted(number: object, what: str) -> str:
+    """`1 core`, `2 cores`, `? cores` where the number is not known."""
+    return f"{'?' if number is None else number} {what}{'' if number == 1 else 's'}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value with 3 decimals: `0.031`, `< 0.001`."""
+    if value is None:
+        return "-"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def size(count: float) -> str:
     """Bytes in binary units: `3.2 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -109,7 +109,7 @@ def difference_table(pairs: Sequence[Pair], figure: str) -> Table:
                 f"{pair.first} - {pair.second}",
                 _signed(pair.difference.mean, figure),
                 "-" if bounds is None else f"{_signed(bounds[0], figure)} to {_signed(bounds[1], figure)}",
-                "-" if pair.p_value is None else f"{pair.p_value:.3f}",
+                numbers.p_value(pair.p_value),
                 {None: "cannot be told", True: "yes", False: "no"}[pair.exceeds_noise],
             )
         )
@@ -241,7 +241,9 @@ def _cost(sides: Sequence[Side]) -> Table:
                 numbers.duration(cost.wall_seconds),
                 "-" if cost.saved_share is None else f"{100 * cost.saved_share:.0f} %",
                 numbers.duration(statistics.fmean(per_seed)) if per_seed else "-",
-                f"{hardware.get('processor')}, {hardware.get('cores')} cores" if hardware else "-",
+                f"{hardware.get('processor')}, {numbers.counted(hardware.get('cores'), 'core')}"
+                if hardware
+                else "-",
             )
         )
     headers = (

@@ -83,7 +83,12 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
     facts = [("search seed", f"{history.study.spec['seed']}; trial n is seeded with it plus n")]
     hosts = sorted({agent.host for agent in history.agents})
     versions = {name: number for agent in history.agents for name, number in agent.versions.items()}
-    facts.append(("search ran on", f"{_count(len(hosts), 'host')}, {_count(len(history.agents), 'agent')}"))
+    facts.append(
+        (
+            "search ran on",
+            f"{numbers.counted(len(hosts), 'host')}, {numbers.counted(len(history.agents), 'agent')}",
+        )
+    )
     if versions:
         facts.append(("versions of the search", _pairs(versions)))
     mixed = {
@@ -102,7 +107,8 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
         ("computed in", metrics.get("runs", [{}])[0].get("precision", "-")),
         (
             "hardware of the retrain",
-            f"{hardware.get('processor')}, {hardware.get('cores')} cores, {hardware.get('memory_gib')} GiB, {gpus}",
+            f"{hardware.get('processor')}, {numbers.counted(hardware.get('cores'), 'core')},"
+            f" {hardware.get('memory_gib')} GiB, {gpus}",
         ),
         ("commit of the working directory", metrics.get("working_directory_commit") or "not in a repository"),
         ("wall time of the retrain", numbers.duration(metrics.get("wall_seconds"))),
@@ -110,10 +116,6 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
     if metrics.get("objective_sha256"):
         facts.append(("SHA-256 of the objective's file", metrics["objective_sha256"]))
     return facts
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _pairs(versions: Mapping[str, Any]) -> str:

@@ -72,3 +72,13 @@ def test_json_has_no_bare_nan() -> None:
 
 def test_times() -> None:
     assert [numbers.times(count) for count in (0, 1, 2)] == ["never", "once", "2 times"]
+
+
+def test_counts_and_p_values() -> None:
+    assert [numbers.counted(n, "core") for n in (0, 1, 2, None)] == [
+        "0 cores",
+        "1 core",
+        "2 cores",
+        "? cores",
+    ]
+    assert [numbers.p_value(p) for p in (None, 0.0004, 0.0314, 1.0)] == ["-", "< 0.001", "0.031", "1.000"]
