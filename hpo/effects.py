@@ -99,8 +99,12 @@ class Column:
     def block(self) -> Floats:
         """(trials, k): its part of the model, zero in the rows of trials that it says nothing of.
 
+        k is 0 where those that it is judged by are too few to draw a curve through.
+
         About its mean, so that what it is nested in is judged at the values tried with each choice, not at their end.
         """
+        if not self.is_judged:
+            return np.zeros((len(self.rows), 0))
         found = np.zeros((len(self.rows), self.coefficients))
         features = self.features(self.values)
         found[self.rows] = features - features.mean(axis=0)
@@ -185,9 +189,13 @@ def find_effects(comparison: Comparison, seed_noise: float | None = None) -> lis
 
 def trials_needed(comparison: Comparison) -> int:
     """Trials without which nothing is said of this study's parameters."""
-    coefficients = (
-        1 + sum(column.coefficients for column in columns_of(comparison)) if comparison.trials else 1
-    )
+    # Of a parameter that all trials judge every coefficient counts, however few they are so far.
+    counted = [
+        column.coefficients
+        for column in columns_of(comparison)
+        if column.is_judged or len(column.values) == len(comparison.trials)
+    ]
+    coefficients = 1 + sum(counted)
     return max(MIN_TRIALS, math.ceil(TRIALS_PER_COEFFICIENT * coefficients))
 
 
