@@ -12,7 +12,11 @@ from importlib.util import find_spec
 from bench import mnist_job
 from bench.options import parser
 
-SUITE = ("overhead", "scale", "memory", "training", "whole_job", "time_to_target")
+SUITE = (
+    *("overhead", "scale", "memory"),
+    *("training", "levers", "precision", "shapes"),
+    *("whole_job", "time_to_target"),
+)
 
 
 def main() -> None:

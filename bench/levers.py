@@ -13,7 +13,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,7 @@ def main() -> None:
     options = arguments.parse_args()
     report = Report("levers", "What each lever of the training loop is worth", options.quick)
     for name in options.cases.split(","):
-        case = CASES[name]
+        case = replace(CASES[name], limit=512) if options.quick else CASES[name]
         hosts = {
             variant.name: Host(case, template_environment() | dict(variant.environment))
             for variant in VARIANTS

@@ -124,7 +124,9 @@ Start = Callable[[Place, int, Job], list[psutil.Process]]
 def run(start: Start, slots: int, job: Job, repeat: int, seconds: float) -> Sample:
     variables = {**job.variables, "BENCH_REPEAT": repeat}
     with Place() as place:
-        return measure(place, start(place, slots, replace(job, variables=variables)), slots, seconds)
+        found = measure(place, start(place, slots, replace(job, variables=variables)), slots, seconds)
+    print(f"{slots} slots, images {repeat} times: {found}", flush=True)
+    return found
 
 
 def main() -> None:

@@ -1,85 +1,75 @@
 """What bfloat16 costs in accuracy: the same seeds in float32 and in bfloat16, in the service's own loop.
 
-    HPO_DATA_DIR=data python -m bench.precision [--seeds 5] [--cases mnist-cnn,cifar-cnn]
+    HPO_DATA_DIR=data python -m bench.precision [--rounds 5] [--cases mnist-cnn,cifar-cnn,cifar-resnet]
 
-Each seed trains the objective's first configuration, as it is shipped, in both precisions; only the layers'
-arithmetic differs. Written to `bench/results/precision-<case>.json`, with means and standard deviations.
+Each seed (a round) trains the objective's first configuration, as it is shipped, in both precisions; only the layers'
+arithmetic differs.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
-import sys
-from typing import Any
+from dataclasses import replace
 
-from bench.report import RESULTS
-from bench.training import FORK
-from objectives.base import DataOptions, Device
+from bench.options import parser
+from bench.report import Report, Row
+from bench.training import Case, Host, forked, trial
+from hpo.pool import template_environment
+from objectives.base import Precision
 from objectives.cifar_cnn import CifarCNN
 from objectives.cifar_resnet import CifarResNet
 from objectives.keras_objective import KerasObjective
-from objectives.local_run import LocalRun
 from objectives.mnist_cnn import MnistCNN
 
-CASES: dict[str, tuple[type[KerasObjective], int, int]] = {
-    "mnist-cnn": (MnistCNN, 10_000, 3),
-    "cifar-cnn": (CifarCNN, 5_000, 4),
-    "cifar-resnet": (CifarResNet, 5_000, 4),
+CASES = {
+    "mnist-cnn": Case(MnistCNN, 10_000, 6, MnistCNN.first[0], augmented=True),
+    "cifar-cnn": Case(CifarCNN, 5_000, 8, CifarCNN.first[0], augmented=True),
+    "cifar-resnet": Case(CifarResNet, 5_000, 8, CifarResNet.first[0], augmented=True),
 }
-"""Objective, training images, epochs."""
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
-def accuracy(objective: KerasObjective, epochs: int, seed: int, precision: Any) -> float:
+def accuracy(objective: KerasObjective, case: Case, seed: int, precision: Precision) -> float:
     """Validation accuracy after the last epoch, of a trial in a process of its own on one core."""
-    receiver, sender = FORK.Pipe(duplex=False)
-
-    def trial() -> None:
-        run = LocalRun(epochs, seed=seed, device=Device(cores=(0,), precision=precision))
-        objective.train(dict(objective.first[0]), run)
-        sender.send(run.history[-1]["val_accuracy"])
-        sys.stdout.flush()
-        os._exit(0)
-
-    process = FORK.Process(target=trial)
-    process.start()
-    sender.close()
-    found: float = receiver.recv()
-    process.join()
-    return found
+    core = min(os.sched_getaffinity(0))
+    _, found = forked(trial, objective, case, seed, core, precision)()
+    return float(found)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--cases", default="mnist-cnn,cifar-cnn")
-    options = parser.parse_args()
+    arguments = parser(__doc__, rounds=5)
+    arguments.add_argument("--cases", default=",".join(CASES), help=", ".join(CASES))
+    options = arguments.parse_args()
+    report = Report("precision", "Accuracy of bfloat16 beside float32", options.quick)
+    rows: list[Row] = []
     for name in options.cases.split(","):
-        cls, limit, epochs = CASES[name]
-        objective = cls()
-        objective.prepare(DataOptions(os.environ.get("HPO_DATA_DIR"), limit=limit), final=False)
-        found: dict[str, list[float]] = {"float32": [], "bfloat16": []}
-        for seed in range(options.seeds):
-            for precision, values in found.items():
-                values.append(accuracy(objective, epochs, seed, precision))
-                print(name, seed, precision, round(values[-1], 4), flush=True)
-        table = {
-            precision: {"mean": statistics.mean(values), "sd": statistics.stdev(values)}
-            for precision, values in found.items()
-        }
-        RESULTS.mkdir(exist_ok=True)
-        content = {
-            "case": name,
-            "train_images": limit,
-            "epochs": epochs,
-            "n": options.seeds,
-            **table,
-            "values": found,
-        }
-        (RESULTS / f"precision-{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-        print(name, {p: (round(t["mean"], 4), round(t["sd"], 4)) for p, t in table.items()}, flush=True)
+        case = replace(CASES[name], limit=512, epochs=2) if options.quick else CASES[name]
+        host = Host(case, template_environment())
+        found: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
+        for seed in range(options.rounds):
+            for precision in PRECISIONS:
+                found[precision].append(host.call(accuracy, seed, precision))
+                print(name, seed, precision, round(found[precision][-1], 4), flush=True)
+        host.close()
+        report.raw[name] = found
+        differences = [b - a for a, b in zip(found["float32"], found["bfloat16"], strict=True)]
+        rows.append(
+            {
+                "objective": name,
+                "training images": case.limit,
+                "epochs": case.epochs,
+                **{precision: _mean_sd(values) for precision, values in found.items()},
+                "bfloat16 - float32, seed by seed": _mean_sd(differences),
+                "n": len(differences),
+            }
+        )
+    report.table("Validation accuracy after the last epoch, mean ± standard deviation over seeds", rows)
+    report.write()
+
+
+def _mean_sd(values: list[float]) -> str:
+    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values) if len(values) > 1 else 0.0:.4f}"
 
 
 if __name__ == "__main__":

@@ -28,14 +28,14 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from bench.options import parser
 from bench.report import Report, Row, spread
 from hpo.pool import template_environment
-from objectives.base import DataOptions, Device, Params
+from objectives.base import DataOptions, Device, Params, Precision
 from objectives.cifar_resnet import CifarResNet
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
@@ -71,6 +71,8 @@ class Case:
     """Training images."""
     epochs: int
     params: Params
+    augmented: bool = False
+    """As shipped; `model.fit` on arrays has no augmentation, so neither side has where they are compared."""
 
 
 _SGD = {"optimizer": "sgd", "learning_rate": 0.1, "dropout": 0.0, "weight_decay": 5e-3, "batch_size": 128}
@@ -113,20 +115,26 @@ def _now() -> Moment:
     return time.perf_counter(), usage.ru_utime + usage.ru_stime
 
 
-def service(
-    objective: KerasObjective,
-    case: Case,
-    seed: int,
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+def trial(
+    objective: KerasObjective, case: Case, seed: int, core: int, precision: Precision
 ) -> tuple[list[Moment], float]:
-    """One trial in a slot of one core."""
-    cores = sorted(os.sched_getaffinity(0))
-    core = cores[seed % len(cores)]
+    """As a trainer pinned to `core` trains it: when each epoch ended, and the last one's validation accuracy."""
     os.sched_setaffinity(0, {core})
     device = Device(f"cpu:{core}", cores=(core,), precision=precision)
     run = TimedRun(total_epochs=case.epochs, seed=seed, device=device)
     objective.train(case.params, run)
     return run.ends, run.history[-1]["val_accuracy"]
+
+
+def service(
+    objective: KerasObjective,
+    case: Case,
+    seed: int,
+    precision: Precision = "auto",
+) -> tuple[list[Moment], float]:
+    """One trial in a slot of one core."""
+    cores = sorted(os.sched_getaffinity(0))
+    return trial(objective, case, seed, cores[seed % len(cores)], precision)
 
 
 def stock(objective: KerasObjective, case: Case, seed: int) -> tuple[list[Moment], float]:
@@ -209,8 +217,8 @@ _prepared: list[tuple[KerasObjective, Case]] = []
 
 def _prepare(case: Case) -> None:
     objective = case.objective()
-    # `model.fit` on arrays has none, so neither side augments.
-    objective.augmentation = None  # type: ignore[misc]
+    if not case.augmented:
+        objective.augmentation = None  # type: ignore[misc]
     objective.prepare(DataOptions(os.environ.get("HPO_DATA_DIR"), limit=case.limit), final=False)
     _prepared.append((objective, case))
 
@@ -222,7 +230,7 @@ def _there(work: Callable[..., T], *arguments: Any) -> T:
 def measure(objective: KerasObjective, case: Case, name: str, round_number: int) -> Measured:
     """Train in all processes at once and add their rates up."""
     seeds = [round_number * PROCESSES + index for index in range(PROCESSES)]
-    found = [answer() for answer in [_forked(SIDES[name], objective, case, seed) for seed in seeds]]
+    found = [answer() for answer in [forked(SIDES[name], objective, case, seed) for seed in seeds]]
     assert objective._data is not None
     images = len(objective._data.x_train) * (case.epochs - 1)
     walls = [ends[-1][0] - ends[0][0] for ends, _ in found]
@@ -236,12 +244,12 @@ def measure(objective: KerasObjective, case: Case, name: str, round_number: int)
 
 def peaks(*_: object) -> dict[str, float]:
     """Of one thread, by the type of number."""
-    return {dtype: _forked(peak, dtype)() for dtype in ("float32", "bfloat16")}
+    return {dtype: forked(peak, dtype)() for dtype in ("float32", "bfloat16")}
 
 
 def operations(objective: KerasObjective, case: Case) -> float:
     """Of training on one image, counted in a process of its own."""
-    return float(_forked(_operations, objective, case.params)())
+    return float(forked(_operations, objective, case.params)())
 
 
 def peak(dtype: str) -> float:
@@ -272,7 +280,7 @@ def _operations(objective: KerasObjective, params: Params) -> float:
     return 6.0 * count
 
 
-def _forked(work: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+def forked(work: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
     """Start `work` in a process of its own; the function returned waits for what it returns."""
     receiver, sender = FORK.Pipe(duplex=False)
 
