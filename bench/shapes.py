@@ -33,10 +33,10 @@ SAMPLE = 1_920
 """Images of the epochs that tell how long one takes."""
 
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "`cifar-resnet`: pooled, 32-64-128-256, blocks 1-0-1": ("pooled_resnet", {}),
+    "`cifar-resnet`: pooled, 32-64-128-256, blocks 1-1-1": ("pooled_resnet", {}),
     "half as wide: 16-32-64-128": ("pooled_resnet", {"stem": 16, "widths": (32, 64, 128)}),
     "twice as wide: 64-128-256-512": ("pooled_resnet", {"stem": 64, "widths": (128, 256, 512)}),
-    "a block in each stage": ("pooled_resnet", {"depths": (1, 1, 1)}),
+    "no block in the middle, as Page has it: 1-0-1": ("pooled_resnet", {"depths": (1, 0, 1)}),
     "no block, so no skip connection": ("pooled_resnet", {"depths": (0, 0, 0)}),
     "ResNet-20: strided, 16-32-64, blocks 3-3-3": ("resnet", {}),
     "ResNet-14 twice as wide: strided, 32-64-128, blocks 2-2-2": (

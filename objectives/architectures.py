@@ -65,14 +65,15 @@ def resnet(
 def pooled_resnet(
     data: Data,
     widths: Sequence[int] = (64, 128, 256),
-    depths: Sequence[int] = (1, 0, 1),
+    depths: Sequence[int] = (1, 1, 1),
     stem: int = 32,
     dropout: float = 0.0,
 ) -> keras.Model:
     """A convolution of width `stem`, then stages that each widen, halve the image by max pooling, and refine.
 
     A stage has one convolution to its width before the pooling and its number of `depths` of residual blocks after
-    it, where the image is small. As it stands the network is Page's with half the channels.
+    it, where the image is small. As it stands the network is Page's with half the channels and one block more, for
+    his second stage has none.
     """
     inputs = _input(data)
     x = _convolution(_normalized(inputs, data), stem)

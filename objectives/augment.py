@@ -1,4 +1,4 @@
-"""Random changes to training images that keep their class: flip, rotation and shift, in NumPy.
+"""Random changes to training images that keep their class: flip, rotation, shift and cutout, in NumPy.
 
 Keras' own layers do the same inside the model, but their random state then has to be part of every
 checkpoint and of the exported model. Here a batch's changes follow from the generator alone, so
@@ -30,8 +30,12 @@ class Augmentation:
     rotated_share: float = 1.0
     """Share of the images that are turned at all. A turned image is interpolated and so less sharp than those that a
     model is tested on, which it then should see too."""
+    cutout: int = 0
+    """Side in pixels of a square, anywhere in the image, that becomes `fill`: no one part of an object may be all
+    that a model knows it by. DeVries and Taylor, "Improved regularization of convolutional neural networks with
+    cutout" (2017), but never cut off at the image's edge."""
     fill: int = 0
-    """Pixel value outside the image."""
+    """Pixel value outside the image and in what is cut out. Near the images' mean it is the least to stand out."""
 
     def draw(self, count: int, rng: np.random.Generator) -> Changes:
         """What is to be done to each of `count` images."""
@@ -39,6 +43,7 @@ class Augmentation:
             mirror=rng.random(count) < 0.5 if self.flip else None,
             angles=self._angles(count, rng) if self.rotation_degrees else None,
             offsets=rng.integers(0, 2 * self.shift + 1, (2, count)) - self.shift if self.shift else None,
+            places=rng.random((2, count), np.float32) if self.cutout else None,
         )
 
     def _angles(self, count: int, rng: np.random.Generator) -> Floats:
@@ -56,7 +61,13 @@ class Augmentation:
             images = rotated(images, changes.angles, self.fill)
         if changes.offsets is not None:
             images = shifted(images, changes.offsets, self.fill)
+        if changes.places is not None:
+            images = cut_out(images, changes.places, self.cutout, self.fill)
         return images
+
+
+CIFAR10 = Augmentation(flip=True, shift=4, rotation_degrees=8, rotated_share=0.25, cutout=8, fill=121)
+"""What the shipped objectives do to its images, whose mean pixel is 121."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,8 @@ class Changes:
     """(n,): by how many radians it is turned."""
     offsets: NDArray[np.int64] | None
     """(2, n): from how many pixels further down and right each pixel is taken."""
+    places: Floats | None
+    """(2, n): where what is cut out lies, from 0 (at the top, at the left) to 1 (at the bottom, at the right)."""
 
 
 def flipped(images: Images, mirror: NDArray[np.bool_]) -> Images:
@@ -87,6 +100,18 @@ def shifted(images: Images, offsets: NDArray[np.int64], fill: int) -> Images:
     )
     moved: Images = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved
+
+
+def cut_out(images: Images, places: Floats, side: int, fill: int) -> Images:
+    """Images in which a square of `side` pixels, or of as many as there are, is `fill`, at `places` (2, n) of 0..1."""
+    height, width = images.shape[1:3]
+    hidden = [
+        (np.arange(size) >= first[:, None]) & (np.arange(size) < first[:, None] + side)
+        for size, place in zip((height, width), places, strict=True)
+        for first in [(place * np.float32(max(size - side, 0) + 1)).astype(np.int32)]
+    ]
+    inside = hidden[0][:, :, None] & hidden[1][:, None, :]
+    return np.where(inside[..., None], np.uint8(fill), images)
 
 
 def rotated(images: Images, angles: Floats, fill: int) -> Images:

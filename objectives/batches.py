@@ -3,13 +3,13 @@
 On a processor the images are made beside the training in the same memory. A GPU would wait for them: NumPy
 flips, turns and shifts a few thousand CIFAR-10 images a second and core, of which a GPU trains tens of thousands.
 So there the images lie on the device once, as uint8, and what travels is what was drawn for each: its index, a bit,
-an angle and two offsets. Both draw from the same generators, so that a batch is the same up to the rounding of a
-turned pixel.
+an angle, two offsets and a place to cut out. Both draw from the same generators, so that a batch is the same up to
+the rounding of a turned pixel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -53,16 +53,17 @@ def hosted(model: keras.Model, data: Data, augmentation: Augmentation | None) ->
 def resident(model: keras.Model, data: Data, augmentation: Augmentation | None) -> Advance:
     """From images that are put on the device here and stay there."""
     on_device = [ops.convert_to_tensor(array) for array in (data.x_train, data.y_train)]
-    fill = augmentation.fill if augmentation is not None else 0
 
     def batch(pixels: Any, labels: Any, index: Any, *changes: Any) -> tuple[Any, Any]:
-        images = changed(ops.take(pixels, index, axis=0), changes, kinds, fill)
+        images = ops.take(pixels, index, axis=0)
+        if augmentation is not None:
+            images = changed(images, augmentation, dict(zip(kinds, changes, strict=True)))
         return images, ops.take(labels, index, axis=0)
 
     kinds: tuple[str, ...] = ()
     if augmentation is not None:
-        drawn = augmentation.draw(1, np.random.default_rng(0))
-        kinds = tuple(name for name in ("mirror", "angles", "offsets") if getattr(drawn, name) is not None)
+        drawn = vars(augmentation.draw(1, np.random.default_rng(0)))
+        kinds = tuple(name for name, value in drawn.items() if value is not None)
     steps = backend.training_steps(model, batch, on_device)
 
     def advance(chosen: NDArray[np.int64], generators: Sequence[np.random.Generator]) -> dict[str, float]:
@@ -76,19 +77,32 @@ def resident(model: keras.Model, data: Data, augmentation: Augmentation | None) 
     return advance
 
 
-def changed(images: Any, changes: Sequence[Any], kinds: Sequence[str], fill: int) -> Any:
-    """What `Augmentation` does to images (n, height, width, channels), in the backend's operations.
+def changed(images: Any, augmentation: Augmentation, given: Mapping[str, Any]) -> Any:
+    """What `augmentation` does to images (n, height, width, channels), in the backend's operations.
 
-    `changes` are the fields of `Changes` that `kinds` names, in its order.
+    `given` are the fields of `Changes` that are not None.
     """
-    given = dict(zip(kinds, changes, strict=True))
+    fill = augmentation.fill
     if "mirror" in given:
         images = ops.where(given["mirror"][:, None, None, None], ops.flip(images, axis=2), images)
     if "angles" in given:
         images = _rotated(images, given["angles"], fill)
     if "offsets" in given:
         images = _shifted(images, given["offsets"], fill)
+    if "places" in given:
+        images = _cut_out(images, given["places"], augmentation.cutout, fill)
     return images
+
+
+def _cut_out(images: Any, places: Any, side: int, fill: int) -> Any:
+    """As `objectives.augment.cut_out`."""
+    hidden = []
+    for size, place in zip(images.shape[1:3], (places[0], places[1]), strict=True):
+        first = ops.cast(place * float(max(size - side, 0) + 1), "int32")[:, None]
+        line = ops.arange(size, dtype="int32")
+        hidden.append((line >= first) & (line < first + side))
+    inside = hidden[0][:, :, None] & hidden[1][:, None, :]
+    return ops.where(inside[..., None], ops.cast(fill, images.dtype), images)
 
 
 def _shifted(images: Any, offsets: Any, fill: int) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from objectives.augment import Augmentation
+from objectives.augment import CIFAR10
 from objectives.base import Params
 from objectives.keras_objective import KerasObjective
 from objectives.splits import Data
@@ -20,7 +20,7 @@ class CifarCNN(KerasObjective):
 
     dataset = "cifar10"
     epochs = 15
-    augmentation = Augmentation(flip=True, shift=4, rotation_degrees=8, rotated_share=0.25)
+    augmentation = CIFAR10
     label_smoothing = 0.1
     space = {
         "batch_size": CategoricalDistribution([64, 128, 256]),

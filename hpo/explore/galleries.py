@@ -120,7 +120,7 @@ def _single(augmentation: Augmentation) -> list[Augmentation]:
     nothing = Augmentation(fill=augmentation.fill, rotated_share=augmentation.rotated_share)
     return [
         dataclasses.replace(nothing, **{name: getattr(augmentation, name)})
-        for name in ("flip", "rotation_degrees", "shift")
+        for name in ("flip", "rotation_degrees", "shift", "cutout")
         if getattr(augmentation, name)
     ]
 
@@ -135,6 +135,7 @@ def _words(change: Augmentation) -> str:
             else []
         ),
         *([f"moved by up to {change.shift} pixels in each direction"] if change.shift else []),
+        *([f"a square of {change.cutout} pixels a side cut out"] if change.cutout else []),
     ]
     text = ", ".join(parts) if len(parts) < 2 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     return text[:1].upper() + text[1:]

@@ -20,7 +20,8 @@ def images() -> np.ndarray:
         Augmentation(flip=True),
         Augmentation(shift=3),
         Augmentation(rotation_degrees=15),
-        Augmentation(flip=True, shift=2, rotation_degrees=10, fill=255),
+        Augmentation(cutout=3),
+        Augmentation(flip=True, shift=2, rotation_degrees=10, cutout=4, fill=255),
     ],
 )
 def test_shape_and_type_stay_and_the_input_is_untouched(augmentation, images):
@@ -31,7 +32,7 @@ def test_shape_and_type_stay_and_the_input_is_untouched(augmentation, images):
 
 
 def test_the_generator_alone_decides(images):
-    augmentation = Augmentation(flip=True, shift=2, rotation_degrees=10)
+    augmentation = Augmentation(flip=True, shift=2, rotation_degrees=10, cutout=3)
     first, again, other = (augmentation(images, np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -79,6 +80,24 @@ def _moved(image: np.ndarray, down: int, right: int, fill: int) -> np.ndarray:
         max(-down, 0) : height + min(-down, 0), max(-right, 0) : width + min(-right, 0)
     ]
     return result
+
+
+def test_a_whole_square_is_cut_out_and_anywhere(images):
+    side, fill = 4, 0
+    cut = Augmentation(cutout=side, fill=fill)(images, np.random.default_rng(0))
+    corners = set()
+    for image, holed in zip(images, cut, strict=True):
+        hidden = (holed == fill).all(axis=2)
+        rows, columns = np.flatnonzero(hidden.any(axis=1)), np.flatnonzero(hidden.any(axis=0))
+        assert (len(rows), len(columns), hidden.sum()) == (side, side, side**2)
+        np.testing.assert_array_equal(holed[~hidden], image[~hidden])
+        corners.add((rows[0], columns[0]))
+    assert {row for row, _ in corners} == set(range(9 - side + 1))
+    assert {column for _, column in corners} == set(range(7 - side + 1))
+
+
+def test_a_square_as_large_as_the_image_hides_all_of_it(images):
+    assert (Augmentation(cutout=20, fill=5)(images, np.random.default_rng(0)) == 5).all()
 
 
 def test_rotation_by_nothing_changes_nothing(images):

@@ -21,17 +21,18 @@ AUGMENTATIONS = (
     Augmentation(flip=True),
     Augmentation(shift=3, fill=7),
     Augmentation(rotation_degrees=20, fill=255),
-    Augmentation(flip=True, shift=2, rotation_degrees=10, rotated_share=0.5),
+    Augmentation(cutout=4, fill=9),
+    Augmentation(cutout=8),
+    Augmentation(flip=True, shift=2, rotation_degrees=10, rotated_share=0.5, cutout=3),
 )
 
 
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS)
 def test_a_batch_changed_on_the_device_is_the_one_changed_on_the_host(augmentation):
     images = np.random.default_rng(0).integers(0, 256, (32, 9, 7, 3), dtype=np.uint8)
-    drawn = augmentation.draw(32, np.random.default_rng(1))
-    kinds = [kind for kind in ("mirror", "angles", "offsets") if getattr(drawn, kind) is not None]
-    values = [keras.ops.convert_to_tensor(getattr(drawn, kind)) for kind in kinds]
-    on_device = changed(keras.ops.convert_to_tensor(images), values, kinds, augmentation.fill)
+    drawn = vars(augmentation.draw(32, np.random.default_rng(1)))
+    given = {kind: keras.ops.convert_to_tensor(value) for kind, value in drawn.items() if value is not None}
+    on_device = changed(keras.ops.convert_to_tensor(images), augmentation, given)
     expected = augmentation(images, np.random.default_rng(1))
     assert keras.backend.standardize_dtype(on_device.dtype) == "uint8"
     difference = keras.ops.convert_to_numpy(on_device).astype(int) - expected
@@ -73,7 +74,7 @@ def _trained(
     return metrics, model.get_weights()
 
 
-@pytest.mark.parametrize("augmentation", [None, Augmentation(flip=True, shift=1)])
+@pytest.mark.parametrize("augmentation", [None, Augmentation(flip=True, shift=1, cutout=2)])
 def test_training_from_the_device_is_training_from_the_host(data, augmentation):
     (metrics, weights), (expected, expected_weights) = (
         _trained(make, data, augmentation) for make in (resident, hosted)
