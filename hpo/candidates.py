@@ -41,7 +41,7 @@ class Candidate:
     @property
     def mean(self) -> float | None:
         """Over seeds; None when a run of it failed."""
-        return None if self.failure or not self.values else math.fsum(self.values) / len(self.values)
+        return None if self.failure else math.fsum(self.values) / len(self.values)
 
 
 @dataclass(frozen=True)
@@ -177,5 +177,7 @@ def _judged(config: Config, runs: Sequence[SeedRun]) -> Candidate:
         last = run.history[-1].metrics.get(config.metric) if run.result and run.history else None
         if last is not None and math.isfinite(last):
             values.append(last)
+    if not failures and len(values) < len(runs):
+        failures = [f"recorded no finite {config.metric} after its last epoch"]
     seconds = sum(record.seconds for run in runs for record in run.history)
     return Candidate(config, tuple(values), seconds, failures[0] if failures else None)

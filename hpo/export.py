@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hpo import numbers
-from hpo.errors import ConfigFileError
+from hpo.errors import ConfigFileError, UsageError
 from hpo.provenance import versions
 
 if TYPE_CHECKING:
@@ -164,6 +164,9 @@ def render(config: Config, form: Format) -> str:
     if form == "toml":
         import tomli_w
 
+        missing = [name for name, value in config.params.items() if value is None]
+        if missing:
+            raise UsageError(f"parameter {missing[0]} is None, which TOML cannot say: choose yaml or json")
         return f"# {_about(config)}\n{tomli_w.dumps(_without_none(config.to_json()))}"
     return _script(config)
 

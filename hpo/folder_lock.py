@@ -1,4 +1,4 @@
-"""Keeps two retrains of the same configuration from writing into the same checkpoints."""
+"""Keeps two retrains from writing into the same checkpoints, and over the same results."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _lock(folder: Path, study: str) -> int:
         except BlockingIOError as exc:
             os.close(descriptor)
             raise RetrainRunningError(
-                f"another hpo retrain of this configuration of study {study} is running"
+                f"another hpo retrain of study {study} is running that writes the same files"
                 f" (it holds {path}): wait until it ends"
             ) from exc
         except OSError:

@@ -15,7 +15,7 @@ from hpo.conditions import seconds_of_attempt
 from hpo.status import StudyStatus, read_status
 from hpo.study import StudyRow, read_study
 from hpo.trials import TrialRow, trial_rows_of
-from storage.retrains import RetrainRow, retrains_of
+from storage.retrains import RetrainRow, Source, retrains_of
 from storage.tables import agents, attempts, epochs, trials
 
 if TYPE_CHECKING:
@@ -109,6 +109,14 @@ class StudyHistory:
     def finished_retrains(self) -> list[RetrainRow]:
         """Those that ran to their end, oldest first."""
         return [row for row in self.retrains if row.metrics is not None]
+
+    @property
+    def answer(self) -> RetrainRow | None:
+        """The retrain whose figures are the study's: the last one of what the search chose, whatever it showed; else
+        the last one."""
+        finished = self.finished_retrains
+        own = [row for row in finished if row.source is Source.SEARCH]
+        return next(reversed(own or finished), None)
 
     @property
     def test_openings(self) -> list[datetime]:

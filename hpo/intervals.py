@@ -19,8 +19,14 @@ class Interval:
     standard_deviation: float | None
     """With n - 1; None for one seed."""
     interval95: tuple[float, float] | None
-    """Student's t interval of the mean; None for one seed."""
+    """Student's t interval of the mean; None for one seed, and where all are equal, as few seeds on few images may
+    come out: that says nothing of how they spread."""
     n: int
+
+    @property
+    def all_equal(self) -> bool:
+        """Whether several seeds came to the very same figure."""
+        return self.n > 1 and self.standard_deviation == 0.0
 
     def to_json(self) -> dict[str, Any]:
         """As metrics.json holds it."""
@@ -58,9 +64,12 @@ def summarize(values: Sequence[float]) -> Interval:
     mean, n = statistics.fmean(values), len(values)
     if n < 2 or not all(map(math.isfinite, values)):
         return Interval(mean, None, None, n)
+    deviation = statistics.stdev(values)
+    # Equal figures may have a mean that rounding puts beside them, and so a deviation that is not quite zero.
+    if len(set(values)) == 1:
+        return Interval(values[0], 0.0, None, n)
     from scipy.stats import t
 
-    deviation = statistics.stdev(values)
     half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / math.sqrt(n)
     return Interval(mean, deviation, (mean - half, mean + half), n)
 
@@ -70,7 +79,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
     mean = statistics.fmean(first) - statistics.fmean(second)
     if len(first) < 2 or len(second) < 2:
         return Difference(mean, None, None)
-    if statistics.variance(first) == statistics.variance(second) == 0:
+    if len(set(first)) == len(set(second)) == 1:
         # Equal figures on few images say nothing of how seeds spread.
         return Difference(mean, None, None)
     from scipy.stats import ttest_ind
@@ -78,6 +87,14 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
     test = ttest_ind(first, second, equal_var=False)
     bounds = test.confidence_interval(CONFIDENCE)
     return Difference(mean, (float(bounds.low), float(bounds.high)), float(test.pvalue))
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """95 % interval of a share of `count` images (Wilson, 1927), which holds up where all or none of them count."""
+    z2 = statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2) ** 2
+    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = math.sqrt(z2 * (share * (1 - share) / count + z2 / (4 * count**2))) / (1 + z2 / count)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -63,8 +63,8 @@ def _numbers_of(result: SeedResult, metric: str | None) -> dict[str, float]:
 
 
 def _bounded(name: str, interval: Interval) -> Interval:
-    """An accuracy is a share: its interval ends at 0 and 1."""
-    is_share = "accuracy" in name and 0.0 <= interval.mean <= 1.0
+    """An accuracy and a calibration error are shares: their intervals end at 0 and 1."""
+    is_share = ("accuracy" in name or "calibration" in name) and 0.0 <= interval.mean <= 1.0
     if not is_share or interval.interval95 is None:
         return interval
     low, high = interval.interval95
@@ -143,10 +143,15 @@ def write_results(
         _replace(folder / "metrics.json", json.dumps(safe, indent=2) + "\n")
         _replace(folder / "best_config.yaml", render(config, "yaml"))
         _write_history(folder / "history.csv", results)
+        # What an earlier retrain left and this one has not would pass for its own.
         if confusions:
             _write_confusion(folder / "confusion_matrix.csv", confusions[0], classes)
+        else:
+            (folder / "confusion_matrix.csv").unlink(missing_ok=True)
         if model is not None and model.is_file():
             shutil.move(model, folder / model.name)
+        elif model is not None:
+            (folder / model.name).unlink(missing_ok=True)
     return {**safe, "detail": numbers.json_safe(_detail(results))}
 
 

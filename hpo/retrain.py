@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from typing import Any
 from hpo import numbers
 from hpo.candidates import Selection, keep_selection, read_selection, select, selection_lines
 from hpo.checkpoints import CheckpointFolder, study_folder
-from hpo.errors import UnknownStudyError
+from hpo.errors import NoResultError, UnknownStudyError, UsageError
 from hpo.export import Config, best_configs, build_config, check_params, read_config
 from hpo.folder_lock import alone
 from hpo.launch import data_dir_of
@@ -29,11 +28,13 @@ from hpo.results import SeedResult, check_folder, summaries, write_results
 from hpo.seed_runs import SeedRun, SeedRuns
 from hpo.settings import Settings
 from hpo.slots import slots_here
-from hpo.study import find_study
+from hpo.study import StudyRow, find_study
+from hpo.work_log import WorkLog
 from objectives import loader
 from objectives.base import DataOptions
 from storage import retrains
 from storage.engine import Database, open_database
+from storage.retrains import Source
 
 FIRST_SEED = 3_000_000_000
 """Seeds of final runs begin here, beyond 2³¹, below which all trials' are: a lucky one must not be used again."""
@@ -47,17 +48,30 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
     """
     check_study_name(request.study)
     with open_database(settings.storage, settings.home) as database:
-        study_id, configs = _configurations(database, request)
+        plan = _plan(database, request, settings.results_dir)
         # Before hours of training, not after.
-        check_folder(settings.results_dir / request.study)
+        check_folder(plan.folder)
         progress = open_progress()
         try:
-            finished = _Retrain(request, settings, database, study_id, progress).run(configs)
+            finished = _Retrain(request, settings, database, plan, progress).run()
         finally:
             progress.close()
     if not finished:
         progress.say("interrupted: the same command continues from the last epochs")
     return 0 if finished else 130
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be retrained."""
+
+    configs: Sequence[Config]
+    """Candidates, best first; one where there is nothing to choose."""
+    source: Source
+    study: StudyRow | None
+    """In whose log it stands; None: none of this database."""
+    folder: Path
+    """Of its results."""
 
 
 @dataclass
@@ -67,30 +81,49 @@ class _Retrain:
     request: RetrainRequest
     settings: Settings
     database: Database
-    study_id: int | None
+    plan: _Plan
     progress: Progress
 
     def __post_init__(self) -> None:
-        self.began = time.monotonic()
-        self.folder = self.settings.results_dir / self.request.study
         self.checkpoints = study_folder(self.settings.checkpoints, self.request.study)
         self.logs = self.settings.home / "logs" / self.request.study
 
-    def run(self, configs: Sequence[Config]) -> bool:
+    def run(self) -> bool:
         """Choose where there is a choice, train, test, write; False when interrupted."""
+        configs = self.plan.configs
         if len(configs) < self.request.top:
             self.progress.say(
-                f"--top {self.request.top}: there are only {len(configs)} different complete configurations"
+                f"--top {self.request.top}: the study has only"
+                f" {numbers.counted(len(configs), 'different complete configuration')}"
             )
+        writing = self.checkpoints / f"results-{self.plan.folder.name}"
+        with alone(writing, self.request.study):
+            finished = self._train(configs)
+            if finished:
+                CheckpointFolder(writing).delete()
+        return finished
+
+    def _train(self, configs: Sequence[Config]) -> bool:
         if len(configs) == 1:
-            return self._final(configs[0], None)
+            base = self._base(configs[0])
+            with alone(base, self.request.study):
+                return self._final(configs[0], None, WorkLog(base))
         folder = self.checkpoints / f"candidates-{_fingerprint(configs)}"
         with alone(folder, self.request.study):
+            work = WorkLog(folder)
             selection = self._selection(configs, folder)
-            if selection is None or not self._final(selection.winner, selection):
+            if selection is None:
+                work.end()
                 return False
+            with alone(self._base(selection.winner), self.request.study):
+                if not self._final(selection.winner, selection, work):
+                    return False
             CheckpointFolder(folder).delete()
         return True
+
+    def _base(self, config: Config) -> Path:
+        """Where its final runs keep their checkpoints."""
+        return self.checkpoints / f"retrain-{_fingerprint([config])}"
 
     def _selection(self, configs: Sequence[Config], folder: Path) -> Selection | None:
         kept = read_selection(folder, configs, self.request.seeds)
@@ -113,16 +146,16 @@ class _Retrain:
                 self.progress.say(f"  {line}")
         return selection
 
-    def _final(self, config: Config, selection: Selection | None) -> bool:
+    def _final(self, config: Config, selection: Selection | None, work: WorkLog) -> bool:
         seeds = [FIRST_SEED + index for index in range(self.request.seeds)]
-        base = self.checkpoints / f"retrain-{_fingerprint([config])}"
+        base = self._base(config)
         # What was trained, though the file may be edited meanwhile.
         sha256 = objective_sha256(loader.resolve(config.objective))
-        with alone(base, self.request.study), self._pool(config, len(seeds), final=True) as pool:
+        with self._pool(config, len(seeds), final=True) as pool:
             space = pool.describe().space
             if self.request.config is not None:
                 check_params(config.params, space, self.request.config)
-            log = _TestLog(self.database, self.study_id, config, seeds, base)
+            log = _TestLog(self.database, self.plan.study, config, seeds, base)
             runs = [
                 SeedRun(
                     config,
@@ -133,11 +166,15 @@ class _Retrain:
                 )
                 for index, seed in enumerate(seeds)
             ]
-            if not SeedRuns(f"retrain {config.study}", runs, pool, self.progress, log.opened).run():
+            finished = SeedRuns(f"retrain {config.study}", runs, pool, self.progress, log.opened).run()
+            worked = work.end()
+            if not finished:
                 return False
             about = {
+                "source": self.plan.source,
                 "seeds": seeds,
-                "wall_seconds": round(time.monotonic() - self.began, 1),
+                "wall_seconds": round(worked.seconds, 1),
+                "sessions": worked.sessions,
                 "slots": [device.name for device in pool.devices],
                 "hardware": hardware(),
                 "versions": dict(pool.versions),
@@ -149,7 +186,8 @@ class _Retrain:
             }
             pool.close()
             results = [run.result for run in runs if run.result is not None]
-            metrics = write_results(self.folder, config, results, about, base / "output" / "model.keras")
+            model = base / "output" / "model.keras"
+            metrics = write_results(self.plan.folder, config, results, about, model)
             log.finish(metrics)
             CheckpointFolder(base).delete()
         self._print_summary(config.metric, results, about)
@@ -169,22 +207,28 @@ class _Retrain:
             bounds = ""
             if interval.interval95 is not None:
                 bounds = f", 95 % interval {interval.interval95[0]:.4f} to {interval.interval95[1]:.4f}"
-            self.progress.say(f"{name}: {interval.mean:.4f}{spread} (n = {interval.n} seeds{bounds})")
-        if about["test_openings"] is not None:
-            self.progress.say(f"test set: opened {numbers.times(about['test_openings'])} for this study")
-        self.progress.say(f"results: {self.folder}")
-        if self.study_id is not None:
-            self.progress.say(f"next: hpo report --study {self.request.study}")
+            elif interval.all_equal:
+                bounds = ", all equal"
+            self.progress.say(
+                f"{name}: {interval.mean:.4f}{spread} (n = {numbers.counted(interval.n, 'seed')}{bounds})"
+            )
+        study = self.plan.study
+        if study is not None:
+            opened = numbers.times(about["test_openings"])
+            self.progress.say(f"test set: opened {opened} by retrains of study {study.name}")
+        self.progress.say(f"results: {self.plan.folder}")
+        if study is not None:
+            self.progress.say(f"next: hpo report --study {study.name}")
 
 
 class _TestLog:
     """What the database is told of one retrain; one of a config file alone belongs to no study, and is not logged."""
 
     def __init__(
-        self, database: Database, study_id: int | None, config: Config, seeds: Sequence[int], base: Path
+        self, database: Database, study: StudyRow | None, config: Config, seeds: Sequence[int], base: Path
     ) -> None:
         self._database = database
-        self._study_id = study_id
+        self._study_id = study_id = study.study_id if study is not None else None
         self._opened = False
         self._retrain_id: int | None = None
         if study_id is None:
@@ -221,43 +265,66 @@ class _TestLog:
             self._database.transaction(lambda c: retrains.finish(c, retrain_id, metrics))
 
 
-def _configurations(database: Database, request: RetrainRequest) -> tuple[int | None, list[Config]]:
-    """The study's id, None where there is no such study, and the candidates, best first."""
+def _plan(database: Database, request: RetrainRequest, results_dir: Path) -> _Plan:
     given = read_config(request.config) if request.config is not None else None
-    study_id: int | None = None
+    study: StudyRow | None = None
     try:
-        study_id = find_study(database, request.study).study_id
+        study = find_study(database, request.study)
     except UnknownStudyError:
         if given is None:
             raise
-        study_id = _origin(database, given)
-    if given is not None:
-        configs = [given]
-    elif request.trial is not None:
+    folder, source = results_dir / request.study, Source.SEARCH
+    if given is None and request.trial is None:
+        configs = best_configs(database, request.study, request.top)
+    elif given is None:
         configs = [build_config(database, request.study, request.trial)]
     else:
-        configs = best_configs(database, request.study, request.top)
-    return study_id, [
-        replace(
-            config,
-            study=config.study or request.study,
-            epochs=request.epochs or config.epochs,
-            data=dict(config.data) | _limit(request),
-        )
-        for config in configs
-    ]
+        configs = [given]
+        if study is not None and given.objective != study.objective:
+            raise UsageError(
+                f"{request.config} configures objective {given.objective}, but study {study.name} searches"
+                f" {study.objective}: give it a study name of its own"
+            )
+    if study is not None and not _is_searchs_choice(database, study, configs[0]):
+        # Beside the results of what the search chose, not in their place.
+        source = Source.TRIAL if given is None else Source.FILE
+        folder /= f"trial-{request.trial}" if request.config is None else f"config-{request.config.stem}"
+    if study is None and given is not None:
+        study = _origin(database, given)
+        if study is None or not _is_searchs_choice(database, study, given):
+            source = Source.FILE
+    return _Plan(
+        [
+            replace(
+                config,
+                study=config.study or request.study,
+                epochs=request.epochs or config.epochs,
+                data=dict(config.data) | _limit(request),
+            )
+            for config in configs
+        ],
+        source,
+        study,
+        folder,
+    )
 
 
-def _origin(database: Database, config: Config) -> int | None:
+def _is_searchs_choice(database: Database, study: StudyRow, config: Config) -> bool:
+    """Whether it is the best of the study's complete trials, however it was named."""
+    with suppress(NoResultError):
+        return best_configs(database, study.name, 1)[0].params == config.params
+    return False
+
+
+def _origin(database: Database, config: Config) -> StudyRow | None:
     """The study that an exported configuration is a trial of, if it is in this database: it must not miss that its
     test set is opened, under whatever name that is done."""
     if config.study is None:
         return None
-    try:
+    with suppress(UnknownStudyError):
         study = find_study(database, config.study)
-    except UnknownStudyError:
-        return None
-    return study.study_id if study.objective == config.objective else None
+        return study if study.objective == config.objective else None
+    return None
 
 
 def _limit(request: RetrainRequest) -> dict[str, int | None]:

@@ -63,7 +63,7 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
     y = arrays.y_train
     if classes is None:
         classes = tuple(str(label) for label in range(int(y.max()) + 1))
-    train, valid = _split_indices(y, options)
+    train, valid = split_indices(y, options)
     if final:
         train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
     x_train = arrays.x_train[train]
@@ -101,8 +101,12 @@ def stratified(labels: Labels, count: int, rng: np.random.Generator, spare: int 
     return np.sort(np.concatenate(chosen))
 
 
-def _split_indices(y: Labels, options: DataOptions) -> tuple[Indices, Indices]:
-    """Indices of the training and validation images, within the limit."""
+def split_indices(y: Labels, options: DataOptions) -> tuple[Indices, Indices]:
+    """Where in the arrays the training and validation images of a study's trials lie, within the limit.
+
+    Raises:
+        DataDamagedError: a class has too few images.
+    """
     rng = np.random.default_rng(options.split_seed)
     valid = stratified(y, round(len(y) * options.validation_fraction), rng, spare=1)
     if len(valid) == 0:

@@ -6,9 +6,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, text
+
+
+class Source(StrEnum):
+    """Why a configuration was retrained."""
+
+    SEARCH = "search"
+    """It is the search's own choice: the best trial, or the winner among candidates."""
+    TRIAL = "trial"
+    """A trial that is not the best one was asked for."""
+    FILE = "file"
+    """A file held it."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,11 @@ class RetrainRow:
     started_at: datetime
     test_opened_at: datetime | None
     ended_at: datetime | None
+
+    @property
+    def source(self) -> Source:
+        """Why it was retrained; of one that has not finished, or is older than this was kept, `SEARCH`."""
+        return Source((self.metrics or {}).get("source", Source.SEARCH))
 
 
 def begin(

@@ -437,7 +437,8 @@ def retrain(
     """Train the best configuration afresh; test it once.
 
     Trains on all training data from several seeds, then opens the test set once. Writes metrics, the
-    model, its history and confusion matrix to HPO_RESULTS_DIR/<study> (default: results/<study>).
+    model, its history and confusion matrix to HPO_RESULTS_DIR/<study> (default: results/<study>);
+    of a --trial or --config that is not the search's choice, to trial-N or config-FILE in there.
     """
     named = [
         option

@@ -206,7 +206,8 @@ def doctor(
 def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
     """Delete a study with its trials, checkpoints and logs.
 
-    Results of retraining, which are files, stay.
+    Results of retraining, which are files, stay; the log of when its
+    retrains opened the test set goes.
     """
     from hpo.status import study_status
     from hpo.study import StudyBusyError, database_words, delete_study

@@ -58,7 +58,7 @@ def read_password(environment: Mapping[str, str]) -> str | None:
     Raises:
         UsageError: the file cannot be read, or is empty.
     """
-    if given := environment.get(PASSWORD):
+    if (given := environment.get(PASSWORD)) and not given.isspace():
         return given
     name = environment.get(PASSWORD_FILE)
     if not name:
@@ -68,7 +68,7 @@ def read_password(environment: Mapping[str, str]) -> str | None:
     except (OSError, UnicodeDecodeError) as exc:
         reason = getattr(exc, "strerror", None) or "it is not UTF-8"
         raise UsageError(f"{PASSWORD_FILE}={name} cannot be read: {reason}") from exc
-    if not password:
+    if not password.strip():
         raise UsageError(f"{PASSWORD_FILE}={name} is empty: write the password into it")
     return password
 

@@ -13,16 +13,21 @@ SKEWED = 1.5
 """Largest class over smallest from which a data set counts as unbalanced."""
 
 
+LEAST_EXPECTED = 5
+"""Images of a class below which the chi-square distribution is no fair approximation (Cochran, 1954)."""
+
+
 @dataclass(frozen=True)
 class Balance:
     """Images of each class in each split."""
 
     counts: Mapping[str, Sequence[int]]
     """By split, in the order of the labels."""
-    p_uniform: float
-    """Of a chi-square test that all classes are equally frequent in the training images."""
+    p_uniform: float | None
+    """Of a chi-square test that all classes are equally frequent in the training images; None where it cannot be
+    tested: fewer than two classes, or fewer than five images of each to be expected."""
     p_same: float | None
-    """Of a chi-square test that all splits have the same shares; None where it cannot be tested."""
+    """Of a chi-square test that all splits have the same shares; None as above."""
     ratio: float | None
     """Largest class over smallest in the training images; None where a class has none."""
 
@@ -35,6 +40,8 @@ class Balance:
             return (
                 f"{size}: accuracy alone hides how small classes fare; look at recall and F1 of each class."
             )
+        if self.p_uniform is None:
+            return f"{size}; there are too few images or classes to tell whether that is chance."
         chance = (
             "no more unevenly than chance alone would have it"
             if self.p_uniform > 0.05
@@ -45,11 +52,15 @@ class Balance:
     def same_words(self) -> str:
         """Whether the splits are alike."""
         if self.p_same is None:
-            return "The shares of the classes cannot be compared between the splits."
-        alike = "do not differ" if self.p_same > 0.01 else "differ"
-        return (
-            f"The shares of the classes {alike} between the splits (chi-square test, p = {self.p_same:.2g})."
+            return (
+                "There are too few images or classes to compare the shares of the classes between the splits."
+            )
+        found = (
+            "No difference was found between the splits' shares of the classes"
+            if self.p_same > 0.01
+            else "The shares of the classes differ between the splits"
         )
+        return f"{found} (chi-square test, p = {self.p_same:.2g})."
 
 
 @dataclass(frozen=True)
@@ -77,10 +88,12 @@ def balance(splits: Mapping[str, tuple[Images, Labels]], classes: int) -> Balanc
     training = counts["training"]
     table = np.array(list(counts.values()))
     present = table[:, table.sum(axis=0) > 0]
-    comparable = present.shape[1] > 1 and bool((present.sum(axis=1) > 0).all())
+    expected = present.sum(axis=1, keepdims=True) * present.sum(axis=0) / max(1, present.sum())
+    enough = classes > 1 and training.sum() / classes >= LEAST_EXPECTED
+    comparable = present.shape[1] > 1 and bool((expected >= LEAST_EXPECTED).all())
     return Balance(
         {name: found.tolist() for name, found in counts.items()},
-        float(stats.chisquare(training).pvalue),
+        float(stats.chisquare(training).pvalue) if enough else None,
         float(stats.chi2_contingency(present).pvalue) if comparable else None,
         float(training.max() / training.min()) if training.min() else None,
     )

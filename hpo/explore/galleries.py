@@ -42,8 +42,12 @@ def samples(subject: Subject) -> list[Gallery]:
         of_class = np.flatnonzero(data.y_train == label)
         chosen = np.sort(rng.choice(of_class, min(SAMPLES, len(of_class)), replace=False))
         if len(chosen):
-            caption = f"{name}: {len(chosen)} of {len(of_class):,} training images, with their numbers"
-            pictures = [picture(data.x_train[index], f"#{index}") for index in chosen]
+            caption = (
+                f"{name}: {len(chosen)} of {len(of_class):,} training images, with their indices in x_train"
+            )
+            pictures = [
+                picture(data.x_train[index], f"#{subject.number('training', index)}") for index in chosen
+            ]
             found.append(Gallery(f"class-{label}", caption, pictures))
     return found
 
@@ -106,7 +110,8 @@ def at_places(
         for place in places:
             image = subject.splits[place.split][0][place.index]
             name = subject.data.classes[place.label]
-            pictures.append(picture(image, f"{number}: {place.split} #{place.index}, {name}{more}"))
+            where = f"{place.split} #{subject.number(place.split, place.index)}"
+            pictures.append(picture(image, f"{number}: {where}, {name}{more}"))
     return Gallery(key, caption, pictures)
 
 

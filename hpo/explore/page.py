@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from hpo import numbers
 from hpo.explore import galleries
 from hpo.explore.duplicates import MOST_IMAGES, NEIGHBOURS, SIMILAR, Duplicates, Place
 from hpo.explore.figures import Balance, Channel
@@ -82,21 +83,28 @@ def statistics(
             }
             for one in channels
         ],
-        "identical": [[vars(place) for place in group] for group in duplicates.groups],
+        "identical": [[_place_json(subject, place) for place in group] for group in duplicates.groups],
         "contradictory_labels": len(duplicates.contradictions),
         "near_duplicates": None
         if duplicates.pairs is None
         else [
             {
-                "first": vars(pair.first),
-                "second": vars(pair.second),
+                "first": _place_json(subject, pair.first),
+                "second": _place_json(subject, pair.second),
                 "correlation": round(pair.correlation, 4),
             }
             for pair in duplicates.pairs
         ],
         "nearest_class_mean_accuracy": means.accuracy,
-        "suspects": [vars(suspect) for suspect in means.suspects],
+        "suspects": [
+            {**vars(suspect), "index": subject.number("training", suspect.index)}
+            for suspect in means.suspects
+        ],
     }
+
+
+def _place_json(subject: Subject, place: Place) -> dict[str, Any]:
+    return {**vars(place), "index": subject.number(place.split, place.index)}
 
 
 def _classes(subject: Subject, balance: Balance) -> list[Block]:
@@ -120,7 +128,8 @@ def _classes(subject: Subject, balance: Balance) -> list[Block]:
         Paragraph(balance.same_words()),
         Paragraph(
             "Validation images are the tenth of the training split that studies hold out by default, stratified. Of the"
-            " test set, labels are counted and duplicates looked for, nothing else: no choice may rest on it.",
+            " test set, labels are counted and duplicates looked for, nothing else: no choice may rest on it. Numbers"
+            " of images (#) are indices of the data set's arrays, x_train for training and validation.",
             "note",
         ),
     ]
@@ -232,8 +241,8 @@ def _leak_words(identical: Counter[tuple[str, ...]], near: Counter[tuple[str, ..
     leaks = sum(count for splits, count in identical.items() if len(splits) > 1)
     if leaks:
         return (
-            f"{leaks} images occur in more than one split: what is measured on them was seen in training, so"
-            " figures are a little too good."
+            f"{numbers.counted(leaks, 'different image')} {'occurs' if leaks == 1 else 'occur'} in more than one split:"
+            " what is measured on copies was seen in training, so figures are a little too good."
         )
     apart = "No image occurs in more than one split"
     if near is None:
@@ -269,7 +278,8 @@ def _labels(subject: Subject, balance: Balance, duplicates: Duplicates, means: C
         pictures = [
             galleries.picture(
                 subject.data.x_train[one.index],
-                f"{subject.data.classes[one.label]}, like {subject.data.classes[one.nearest]}, #{one.index}",
+                f"{subject.data.classes[one.label]}, like {subject.data.classes[one.nearest]},"
+                f" #{subject.number('training', one.index)}",
             )
             for one in means.suspects
         ]
@@ -286,7 +296,10 @@ def _contradiction_words(subject: Subject, groups: Sequence[Sequence[Place]]) ->
     if not groups:
         return "yes"
     shown = "; ".join(
-        ", ".join(f"{place.split} #{place.index} {subject.data.classes[place.label]}" for place in group)
+        ", ".join(
+            f"{place.split} #{subject.number(place.split, place.index)} {subject.data.classes[place.label]}"
+            for place in group
+        )
         for group in groups[:_MOST_GROUPS]
     )
     return f"no, in {len(groups)}: {shown}"

@@ -11,7 +11,7 @@ from objectives import arrays, datasets, loader
 from objectives.arrays import Arrays, Images, Labels
 from objectives.augment import Augmentation
 from objectives.base import DataOptions
-from objectives.splits import Data, split
+from objectives.splits import Data, Indices, split, split_indices
 
 EXAMPLE = Augmentation(flip=True, shift=2, rotation_degrees=8)
 """Shown where no objective changes the images."""
@@ -28,6 +28,8 @@ class Subject:
     """Split by default into training and validation images."""
     x_test: Images | None
     y_test: Labels | None
+    indices: Mapping[str, Indices]
+    """Where each training and validation image lies in the arrays of the data set."""
     augmentations: Mapping[str, Augmentation]
     """What objectives do to its training images, by their names; empty: none does."""
 
@@ -41,6 +43,10 @@ class Subject:
         if self.x_test is not None and self.y_test is not None:
             found["test"] = (self.x_test, self.y_test)
         return found
+
+    def number(self, split: str, position: int) -> int:
+        """Where an image of a split lies in the data set's own array, so that whoever looks for it finds it."""
+        return int(self.indices[split][position]) if split in self.indices else position
 
 
 def load_subject(name: str, data_dir: Path) -> Subject:
@@ -98,4 +104,6 @@ def _subject(
 ) -> Subject:
     title = datasets.SHIPPED[name].title if name in datasets.SHIPPED else ""
     data = split(Arrays(loaded.x_train, loaded.y_train), DataOptions(), final=False, classes=classes)
-    return Subject(name, title, data, loaded.x_test, loaded.y_test, augmentations)
+    train, valid = split_indices(loaded.y_train, DataOptions())
+    indices = {"training": train, "validation": valid}
+    return Subject(name, title, data, loaded.x_test, loaded.y_test, indices, augmentations)

@@ -16,7 +16,7 @@ from hpo.report.document import Block, Bullets, Paragraph, Section, Table
 from hpo.report.final_sections import FIGURES, interval_words
 from hpo.report.terms import terms
 from hpo.trials import TrialRow
-from storage.retrains import RetrainRow
+from storage.retrains import RetrainRow, Source
 
 
 def answer_section(
@@ -42,7 +42,8 @@ def answer_section(
             )
         )
     else:
-        blocks.append(Paragraph("No trial has run to its end yet, so there is no result.", "lead"))
+        yet = "" if history.status.condition == "finished" else " yet"
+        blocks.append(Paragraph(f"No trial has run to its end{yet}, so there is no result.", "lead"))
     blocks.append(Paragraph(against_default(history)))
     mattered = [f"{effect.parameter}: {effect.words}" for effect in effects if effect.stands_out]
     if mattered:
@@ -53,7 +54,8 @@ def answer_section(
     config = retrain.config if retrain is not None else {"params": best.params} if best is not None else None
     if config is not None:
         default = default_params(history)
-        headers = ("parameter", "best", *(("default",) if default is not None else ()))
+        shown = "retrained" if retrain is not None else "best"
+        headers = ("parameter", shown, *(("default",) if default is not None else ()))
         rows = [
             (
                 name,
@@ -62,7 +64,7 @@ def answer_section(
             )
             for name, value in config["params"].items()
         ]
-        blocks.append(Table(headers, rows, frozenset({"best", "default"})))
+        blocks.append(Table(headers, rows, frozenset({shown, "default"})))
     if retrain is not None and best is not None and best.params != retrain.config.get("params"):
         blocks.append(
             Paragraph(
@@ -71,6 +73,8 @@ def answer_section(
                 "note",
             )
         )
+    if len(history.finished_retrains) > 1:
+        blocks.append(_also_retrained(history, retrain))
     return Section("Answer", blocks)
 
 
@@ -90,6 +94,36 @@ def _tested(study: str, retrain: RetrainRow) -> list[Block]:
             Paragraph(f"Averaged over each test image and its mirror image: {interval_words(flipped)}.")
         )
     return blocks
+
+
+def _also_retrained(history: StudyHistory, answer: RetrainRow | None) -> Block:
+    """Every finished retrain but the one that is the answer."""
+    rows = []
+    for row in history.finished_retrains:
+        if row is answer:
+            continue
+        summary = (row.metrics or {})["summary"]
+        name = next((one for one in FIGURES if one in summary), next(iter(summary), None))
+        what = {
+            Source.SEARCH: f"the search's choice then, trial {row.config.get('trial')}",
+            Source.TRIAL: f"trial {row.config.get('trial')}",
+            Source.FILE: "the configuration of a file",
+        }[row.source]
+        limit = (row.config.get("data") or {}).get("limit")
+        rows.append(
+            (
+                what,
+                f"{row.config.get('epochs')} of {'all' if limit is None else limit} images",
+                "-" if name is None else f"{FIGURES.get(name, name)} {interval_words(summary[name])}",
+                f"{row.ended_at:%Y-%m-%d %H:%M} UTC" if row.ended_at is not None else "-",
+            )
+        )
+    headers = ("also retrained", "epochs", "result", "finished")
+    caption = (
+        "The answer above is the last retrain of what the search chose, or, where there is none, the last one: never"
+        " the one with the best test figure."
+    )
+    return Table(headers, rows, frozenset(), caption)
 
 
 def _looked(history: StudyHistory) -> str:
@@ -130,20 +164,23 @@ def against_default(history: StudyHistory) -> str:
     if best is None or dict(best.params) == dict(default):
         return f"No trial did better than {words}, {study.metric} {numbers.metric(trial.value)}."
     gain = (best.value or 0.0) - trial.value
+    answer = history.answer
+    competed = answer is not None and "selection" in (answer.metrics or {})
+    advice = f" hpo retrain --study {study.name} --top K compares leading configurations from fresh seeds."
     return (
-        f"Against {words}: {study.metric} {numbers.metric(best.value)} instead of {numbers.metric(trial.value)}, "
-        f"{amount(abs(gain), study.metric)} better on validation images. One run each, and the best of many: part "
-        f"of it is luck. hpo retrain --study {study.name} --top K compares leading configurations from fresh seeds."
+        f"In the search trial {best.number} came to {study.metric} {numbers.metric(best.value)}, {words} to"
+        f" {numbers.metric(trial.value)}: {amount(abs(gain), study.metric)} better on validation images. One run each,"
+        f" and the best of many: part of it is luck.{'' if competed else advice}"
     )
 
 
 def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> str | None:
     """Against the default where both were trained from several seeds on the same terms, on the test set or, as
     candidates, on validation images."""
-    finished = history.finished_retrains
-    if not finished:
+    latest = history.answer
+    if latest is None:
         return None
-    latest = finished[-1]
+    finished = history.finished_retrains
     is_default = _params(latest) == dict(default)
     others = [row for row in finished if (_params(row) == dict(default)) != is_default]
     other = next((row for row in reversed(others) if terms(row) == terms(latest)), None)
@@ -155,7 +192,7 @@ def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> s
     candidates = (latest.metrics or {}).get("selection", {}).get("candidates", [])
     if is_default:
         rivals = len(candidates) - 1
-        beaten = f": none of {rivals} other candidates was better from fresh seeds" if rivals > 0 else ""
+        beaten = f": it was the best of {rivals + 1} candidates from fresh seeds" if rivals > 0 else ""
         return f"What was retrained is the objective's default configuration itself{beaten}."
     chosen = next((one for one in candidates if one["chosen"]), None)
     tried = next((one for one in candidates if one["params"] == default), None)
@@ -169,8 +206,8 @@ def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> s
         return f"{found} It was chosen for these very values, which flatters it a little."
     if other is None and others:
         return (
-            "The objective's default configuration was retrained for other epochs or on other images, so the two are"
-            " not compared."
+            "The objective's default configuration was retrained on other terms (epochs, images or objective), so the"
+            " two are not compared."
         )
     return None
 
@@ -196,9 +233,13 @@ def _difference_words(best: list[float], default: list[float], what: str, *, max
         interval = (
             f" (95 % interval {amount(low, what).removesuffix(' points')} to {amount(high, what)}, Welch)"
         )
-    noise = "larger than" if found.exceeds_noise else "within"
+    noise = {
+        True: "the difference is larger than the noise of seeds",
+        False: "the difference is within the noise of seeds",
+        None: "how much seeds differ cannot be told from these",
+    }[found.exceeds_noise]
     return (
         f"Against the objective's default configuration, from fresh seeds: {what} "
         f"{numbers.metric(statistics.fmean(best))} instead of {numbers.metric(statistics.fmean(default))}, "
-        f"{amount(abs(gain), what)} {direction}{interval}; the difference is {noise} the noise of seeds."
+        f"{amount(abs(gain), what)} {direction}{interval}; {noise}."
     )

@@ -56,6 +56,10 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         DiskFullError: there is no space.
     """
     try:
+        for picture in (folder / PICTURES).glob("*.png"):
+            # Of an earlier document, with figures that this one does not have.
+            if f"{PICTURES}/{picture.name}" not in files:
+                picture.unlink(missing_ok=True)
         for name, content in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

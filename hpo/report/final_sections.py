@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,11 +9,12 @@ from hpo import numbers
 from hpo.candidates import selection_lines
 from hpo.classification import class_scores, confused_pairs, pooled
 from hpo.history import StudyHistory
+from hpo.intervals import wilson
 from hpo.report.charts import BLUE, GREY, SERIES_COLOURS, Axis, Chart, Matrix, Series
 from hpo.report.document import Block, Bullets, Figure, Gallery, Paragraph, Picture, Section, Table
 from hpo.report.search_sections import epoch_axis
 from hpo.report.terms import is_as_searched
-from storage.retrains import RetrainRow
+from storage.retrains import RetrainRow, Source
 
 MOST_CLASSES = 40
 """Beyond which a confusion matrix is not drawn, for no cell of it could be read, and only the worst are listed."""
@@ -54,7 +54,9 @@ def interval_words(figure: Mapping[str, Any]) -> str:
     mean, spread, bounds = _figure(figure)
     n = figure["n"]
     shown = numbers.metric(mean) + (f" ± {spread:.4f}" if spread is not None else "")
-    inside = [f"n = {n} seed{'' if n == 1 else 's'}"]
+    inside = [f"n = {numbers.counted(n, 'seed')}"]
+    if spread == 0.0:
+        inside.append("all equal")
     if bounds is not None:
         inside.insert(0, f"95 % interval {numbers.metric(bounds[0])} to {numbers.metric(bounds[1])}")
     return f"{shown} ({', '.join(inside)})"
@@ -136,17 +138,21 @@ def _limits(history: StudyHistory, retrain: RetrainRow) -> list[str]:
         )
         if len(openings) > 1:
             found.append(
-                "Whoever chooses among several looks at a test set gets a figure that flatters: of the "
-                f"{len(openings)} retrains, this is the latest, not the best."
+                "Whoever chooses among several looks at a test set gets a figure that flatters: of these"
+                f" {len(openings)} retrains this is the latest"
+                + (" of what the search chose" if retrain.source is Source.SEARCH else "")
+                + ", not the best."
             )
     images = run.get("n_test")
     accuracy = metrics["summary"].get("test_accuracy")
     mean = numbers.json_number(accuracy["mean"]) if accuracy else None
     if images and mean is not None and 0.0 <= mean <= 1.0:
-        margin = 1.96 * math.sqrt(max(mean * (1 - mean), 1e-12) / images)
+        low, high = wilson(mean, images)
+        trained = f"Trained on {run['n_train']} images, tested on {images}." if "n_train" in run else ""
+        over_seeds = " The interval above is one over seeds." if accuracy.get("interval95") else ""
         found.append(
-            f"Trained on {run.get('n_train', '?')} images, tested on {images}. The interval is one over seeds; "
-            f"which {images} test images they are moves the accuracy by about ± {100 * margin:.1f} points more (95 %)."
+            f"{trained}{over_seeds} Of {images} test images alone, an accuracy of {numbers.metric(mean)} is good for"
+            f" {numbers.metric(low)} to {numbers.metric(high)} on others of their kind (95 %, Wilson).".strip()
         )
     return found
 

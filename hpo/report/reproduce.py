@@ -53,6 +53,9 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
         if limit != data.get("limit"):
             words += ["--limit", "all" if limit is None else str(limit)]
         trial = retrain.config.get("trial")
+        computed = (retrain.metrics or {}).get("runs", [{}])[0].get("precision")
+        if computed is not None:
+            words += ["--precision", computed]
         if trial is None or retrain.config.get("study") not in (None, study.name):
             words += ["--config", "best_config.yaml"]
         elif selection is None:
@@ -111,11 +114,18 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
             f" {hardware.get('memory_gib')} GiB, {gpus}",
         ),
         ("commit of the working directory", metrics.get("working_directory_commit") or "not in a repository"),
-        ("wall time of the retrain", numbers.duration(metrics.get("wall_seconds"))),
+        ("wall time of the retrain", _wall_time(metrics)),
     ]
     if metrics.get("objective_sha256"):
         facts.append(("SHA-256 of the objective's file", metrics["objective_sha256"]))
     return facts
+
+
+def _wall_time(metrics: Mapping[str, Any]) -> str:
+    shown, sessions = numbers.duration(metrics.get("wall_seconds")), metrics.get("sessions", 1)
+    return (
+        shown if sessions == 1 else f"{shown} in {sessions} sessions; hardware and versions are of the last"
+    )
 
 
 def _pairs(versions: Mapping[str, Any]) -> str:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpo.history import StudyHistory
 from hpo.intervals import CONFIDENCE, Difference, holm, welch
 from hpo.report.final_sections import FIGURES
-from hpo.report.study_report import latest_retrain
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -28,8 +24,8 @@ class Side:
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        """What its latest retrain showed; empty where it was never retrained."""
-        retrain = latest_retrain(self.history)
+        """What the retrain of its answer showed; empty where it was never retrained."""
+        retrain = self.history.answer
         return (retrain.metrics or {}) if retrain is not None else {}
 
     @property

@@ -21,7 +21,6 @@ from hpo.report.parameter_sections import parameter_section
 from hpo.report.reproduce import commands, reproduce_section
 from hpo.report.search_sections import search_sections, trial_table
 from hpo.report.terms import is_as_searched
-from storage.retrains import RetrainRow
 
 if TYPE_CHECKING:
     from storage.engine import Database
@@ -61,7 +60,7 @@ def build_report(
     importance: dict[str, float] | None,
 ) -> Document:
     """The report as a document."""
-    study, retrain = history.study, latest_retrain(history)
+    study, retrain = history.study, history.answer
     sections: list[Section] = [answer_section(history, retrain, effects, comparison)]
     if retrain is not None:
         sections += final_sections(history, retrain)
@@ -83,11 +82,6 @@ def build_report(
     )
 
 
-def latest_retrain(history: StudyHistory) -> RetrainRow | None:
-    """The last retrain that ran to its end."""
-    return history.finished_retrains[-1] if history.finished_retrains else None
-
-
 def state_of(history: StudyHistory) -> list[str]:
     """What is not finished, and what to do about it."""
     name, status, lines = history.study.name, history.status, []
@@ -96,12 +90,14 @@ def state_of(history: StudyHistory) -> list[str]:
             f"The search is {status.condition}: {status.finished} of {status.budget} trials have finished, so all "
             "below may change." + ("" if status.agents else f" hpo launch --study {name} continues it.")
         )
-    retrain = latest_retrain(history)
+    retrain = history.answer
     if retrain is None:
         begun = " One was begun and has not finished." if history.retrains else ""
+        how = (
+            f" hpo retrain --study {name}" if history.complete else " There is no complete trial to retrain."
+        )
         lines.append(
-            f"The best configuration was never retrained, so nothing here was measured on the test set.{begun} "
-            f"hpo retrain --study {name}"
+            f"No configuration was retrained yet, so nothing here was measured on the test set.{begun}{how}"
         )
         return lines
     # What ran while the configuration was chosen could not be chosen.
@@ -112,7 +108,8 @@ def state_of(history: StudyHistory) -> list[str]:
     ]
     if later:
         lines.append(
-            f"{len(later)} trials were completed after the last retrain began: its configuration may not be the best."
+            f"{numbers.counted(len(later), 'trial')} completed after the retrain began: its configuration may not be"
+            " the best."
         )
     return lines
 
@@ -148,7 +145,7 @@ def _importance(
 
 
 def _summary(history: StudyHistory) -> dict[str, Any]:
-    best, retrain = history.best, latest_retrain(history)
+    best, retrain = history.best, history.answer
     metrics = (retrain.metrics or {}) if retrain is not None else {}
     return {
         "study": history.study.name,

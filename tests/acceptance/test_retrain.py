@@ -30,6 +30,7 @@ def test_three_seeds_and_their_summary(service: Service) -> None:
     ended = service.hpo("retrain", "--study", "s", "--workers", 2)
     assert (ended.code, ended.err) == (0, "")
     assert "n = 3 seeds" in ended.out
+    assert "next: hpo report --study s" in ended.out
     assert f"results: {results(service)}" in ended.out
 
     found = metrics(service)
@@ -46,6 +47,7 @@ def test_three_seeds_and_their_summary(service: Service) -> None:
     assert found["params"] == service.study().best_params
     assert found["seeds"] == [run["seed"] for run in found["runs"]]
     assert {"versions", "hardware", "working_directory_commit", "wall_seconds"} <= found.keys()
+    assert (found["source"], found["sessions"]) == ("search", 1)
     assert found["backend"] == "tensorflow"
     assert found["objective_sha256"] == hashlib.sha256(OBJECTIVES.read_bytes()).hexdigest()
 
@@ -92,7 +94,11 @@ def test_interrupted_and_continued_from_the_last_epoch(service: Service) -> None
     assert continued.out.count("goes on after epoch") == 2
     # The objective's own sum fails the run where an epoch was skipped or done twice.
     assert (results(service) / "model.keras").read_text() == "total 210"
-    assert [run["seed"] for run in metrics(service)["runs"]] == metrics(service)["seeds"]
+    found = metrics(service)
+    assert [run["seed"] for run in found["runs"]] == found["seeds"]
+    # At least three epochs of 0.15 s before the interruption count as well, three seeds on two slots.
+    assert found["sessions"] == 2
+    assert found["wall_seconds"] > sum(run["seconds"] for run in found["runs"]) / 2
 
 
 def test_from_an_exported_config(service: Service) -> None:
@@ -107,6 +113,8 @@ def test_from_an_exported_config(service: Service) -> None:
     assert found["summary"]["test_accuracy"]["interval95"] is None
     # Its own study is told, whatever name was given.
     assert found["test_openings"] == 1
+    assert "opened once by retrains of study s\n" in ended.out
+    assert "next: hpo report --study s\n" in ended.out
     opened = (
         "SELECT name FROM hpo.retrains JOIN hpo.studies USING (study_id) WHERE test_opened_at IS NOT NULL"
     )
@@ -168,14 +176,28 @@ def test_a_config_outside_the_space(service: Service) -> None:
     assert service.rows("SELECT * FROM hpo.retrains") == []
 
 
+def test_a_config_of_another_objective(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
+    config = service.folder / "best.json"
+    assert service.hpo("export", "--study", "s", "-o", config).code == 0
+    config.write_text(json.dumps({**json.loads(config.read_text()), "objective": "digits-cnn"}))
+    refused = service.hpo("retrain", "--study", "s", "--config", config)
+    assert refused.code == 2
+    assert "configures objective digits-cnn" in refused.complaint
+    assert "give it a study name of its own" in refused.complaint
+    assert service.rows("SELECT * FROM hpo.retrains") == []
+
+
 def test_a_second_retrain_of_the_same_is_refused(service: Service) -> None:
     assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
     service.set(TEST_EPOCH_SECONDS=1)
     running = service.start("retrain", "--study", "s", "--seeds", 1)
     service.await_(lambda: [*(service.folder / "checkpoints").rglob("lock")])
-    refused = service.hpo("retrain", "--study", "s", "--seeds", 1)
-    assert refused.code == 1
-    assert "another hpo retrain" in refused.complaint
+    # Also on other terms: both would write the same files.
+    for words in ((), ("--epochs", 1)):
+        refused = service.hpo("retrain", "--study", "s", "--seeds", 1, *words)
+        assert refused.code == 1
+        assert "another hpo retrain" in refused.complaint
     assert running.wait().code == 0
 
 
@@ -270,10 +292,20 @@ def test_a_trial_that_is_not_the_best(service: Service) -> None:
     assert json.loads(config.read_text())["params"] == params
     ended = service.hpo("retrain", "--study", "s", "--trial", 1, "--seeds", 1)
     assert (ended.code, ended.err) == (0, "")
-    assert metrics(service)["params"] == params
+    # Beside what the search chose, which is the study's answer.
+    assert not (results(service) / "metrics.json").exists()
+    second = metrics(service, "s/trial-1")
+    assert (second["params"], second["source"]) == (params, "trial")
     assert service.hpo("report", "--study", "s").code == 0
-    said = (results(service) / "report.md").read_text()
-    assert "hpo retrain --study s --seeds 1 --trial 1" in said
+    assert "hpo retrain --study s --seeds 1 --trial 1" in (results(service) / "report.md").read_text()
+    ended = service.hpo("retrain", "--study", "s", "--config", config, "--seeds", 1, "--epochs", 2)
+    assert ended.code == 0
+    assert metrics(service, "s/config-second")["source"] == "file"
+    # The best trial is the search's choice also where it is named.
+    assert service.hpo("retrain", "--study", "s", "--trial", 0, "--seeds", 1).code == 0
+    assert metrics(service)["source"] == "search"
+    assert service.hpo("report", "--study", "s").code == 0
+    assert "trial 0 retrained" in (results(service) / "report.md").read_text()
     refused = service.hpo("retrain", "--study", "s", "--trial", 2)
     assert refused.code == 1
     assert "no complete trial 2" in refused.complaint

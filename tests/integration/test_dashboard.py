@@ -198,7 +198,12 @@ def test_without_a_password_other_names_are_refused(database: Database) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "nowhere.invalid", ""])
-def test_other_addresses_need_a_password(database: Database, host: str) -> None:
+@pytest.mark.parametrize("password", [None, "", " "])
+def test_other_addresses_need_a_password(
+    database: Database, monkeypatch: pytest.MonkeyPatch, host: str, password: str | None
+) -> None:
+    if password is not None:
+        monkeypatch.setenv(PASSWORD, password)
     with pytest.raises(PasswordNeededError, match=PASSWORD):
         DashboardServer(database, DashboardRequest(host, 0))
 
@@ -214,7 +219,7 @@ def test_an_unknown_host(database: Database, monkeypatch: pytest.MonkeyPatch) ->
         DashboardServer(database, DashboardRequest("nowhere.invalid", 0))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe\xff"])
+@pytest.mark.parametrize("content", [None, b"", b"\n", b" \n", b"\xff\xfe\xff"])
 def test_a_password_file_that_holds_none(
     database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
 ) -> None:

@@ -15,6 +15,7 @@ from hpo.cli.main import run
 from hpo.comparison import compare_trials
 from hpo.history import read_history
 from hpo.intervals import summarize
+from hpo.report.files import write_files
 from hpo.report.study_report import report_files, seed_noise
 from storage.engine import Database
 from tests.integration.retrained import add_retrain
@@ -54,7 +55,7 @@ def test_a_study_without_any_trial(rows: StudyRows) -> None:
     found = files(rows)
     said = text(found)
     assert "No trial has run to its end yet" in said
-    assert "never retrained" in said
+    assert "There is no complete trial to retrain" in said
     assert "0 of 10 trials have finished" in said
     assert not [name for name in found if name.endswith(".png")]
     assert json.loads(found["report.json"])["best_trial"] is None
@@ -115,11 +116,11 @@ def test_a_retrained_study(rows: StudyRows) -> None:
         in said
     )
     assert "The test set was opened 2 times by retrains of this study" in said
-    assert "this is the latest, not the best" in said
+    assert "this is the latest of what the search chose, not the best" in said
     # 24 + 27 of 30 images in each class, three seeds together.
     assert "| cat | 0.8889 | 0.8000 | 0.8421 | 30 |" in said
     assert "| cat | dog | 6 | 20.0 % |" in said
-    assert "which 20 test images they are moves the accuracy by about ± 15.6 points more" in said
+    assert "Of 20 test images alone, an accuracy of 0.8500 is good for 0.6396 to 0.9476 on others" in said
     assert "The search is" not in said
     assert {"pictures/confusion.png", "pictures/training.png"} <= found.keys()
     summary = json.loads(found["report.json"])
@@ -135,9 +136,10 @@ def test_against_the_default_configuration(rows: StudyRows) -> None:
     trained(rows, 0.8, 0.9)
     assert "default configuration was not tried" in text(files(rows))
     trained(rows, 0.7, 0.85, params=default)
-    assert "0.9000 instead of 0.8500, 5.0 points better on validation images. One run each" in text(
-        files(rows)
-    )
+    said = text(files(rows))
+    assert "In the search trial 0 came to val_accuracy 0.9000, the objective's default configuration" in said
+    assert "(trial 1) to 0.8500: 5.0 points better on validation images. One run each" in said
+    assert "--top K" in said
     # Once both were retrained, seeds decide.
     add_retrain(rows, [0.80, 0.81, 0.82], params=default)
     add_retrain(rows, [0.90, 0.91, 0.92])
@@ -164,12 +166,42 @@ def test_the_default_is_compared_whichever_was_retrained_last(with_default: Stud
     assert "test accuracy 0.9100 instead of 0.8100, 10.0 points better" in text(files(with_default))
 
 
+def test_the_answer_is_what_the_search_chose_whatever_else_was_retrained(with_default: StudyRows) -> None:
+    add_retrain(with_default, [0.90, 0.91, 0.92], source="search")
+    add_retrain(with_default, [0.97, 0.98, 0.99], source="file", config={"trial": None})
+    add_retrain(with_default, [0.80, 0.81, 0.82], params=DEFAULT, source="trial", config={"trial": 1})
+    found = files(with_default)
+    said = text(found)
+    assert "**Test accuracy 0.9100 ± 0.0100 (95 % interval 0.8852 to 0.9348, n = 3 seeds): trial 0" in said
+    assert "| learning_rate | 0.01 | 0.05 |" in said
+    assert "| the configuration of a file | 2 of all images | test accuracy 0.9800 ± 0.0100" in said
+    assert "| trial 1 | 2 of all images | test accuracy 0.8100 ± 0.0100" in said
+    assert "of these 3 retrains this is the latest of what the search chose, not the best" in said
+    assert json.loads(found["report.json"])["retrained"]["trial"] == 0
+
+
+def test_the_last_retrain_answers_where_the_search_chose_none(with_default: StudyRows) -> None:
+    add_retrain(with_default, [0.8, 0.9], source="trial", config={"trial": 1})
+    add_retrain(with_default, [0.7, 0.8], source="file", config={"trial": None})
+    assert "**Test accuracy 0.7500 ± 0.0707" in text(files(with_default))
+
+
+def test_how_much_seeds_differ_is_not_told_where_none_did(with_default: StudyRows) -> None:
+    add_retrain(with_default, [0.8, 0.8, 0.8], params=DEFAULT, config={"trial": 1}, source="trial")
+    add_retrain(with_default, [1.0, 1.0, 1.0])
+    said = text(files(with_default))
+    assert "20.0 points better; how much seeds differ cannot be told from these." in said
+    assert "within the noise" not in said
+    assert "**Test accuracy 1.0000 ± 0.0000 (n = 3 seeds, all equal): trial 0 retrained.**" in said
+    assert "Of 20 test images alone, an accuracy of 1.0000 is good for 0.8389 to 1.0000" in said
+
+
 @pytest.mark.parametrize("other", [{"epochs": 3}, {"data": {"limit": 100}}, {"objective": "mine.py:Mine"}])
 def test_retrains_on_other_terms_are_not_compared(with_default: StudyRows, other: dict) -> None:
     add_retrain(with_default, [0.50, 0.51, 0.52], params=DEFAULT, config=other)
     add_retrain(with_default, [0.90, 0.91, 0.92])
     said = text(files(with_default))
-    assert "for other epochs or on other images" in said
+    assert "retrained on other terms" in said
     assert "noise of seeds" not in said
 
 
@@ -210,7 +242,7 @@ def test_a_default_that_fresh_seeds_preferred(with_default: StudyRows) -> None:
     )
     add_retrain(with_default, [0.90, 0.91, 0.92], params=DEFAULT, selection=selection)
     said = text(files(with_default))
-    assert "is the objective's default configuration itself: none of 1 other candidates was better" in said
+    assert "is the objective's default configuration itself: it was the best of 2 candidates" in said
     assert "One run each" not in said
 
 
@@ -296,6 +328,17 @@ def test_a_page_loads_nothing(rows: StudyRows) -> None:
     # Outside the code of Plotly, which names sites that it could ask for maps.
     ours = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert not re.search(r"(src|href)=\"(?!#|data:)", ours)
+
+
+def test_pictures_of_an_earlier_report_go(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for name in ("pictures/old.png", "pictures/new.png", "pictures/mine.txt"):
+        (tmp_path / name).write_bytes(b"before")
+    write_files(tmp_path, {"pictures/new.png": b"after"})
+    assert {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()} == {
+        "new.png": b"after",
+        "mine.txt": b"before",
+    }
 
 
 def test_the_command(

@@ -6,9 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from hpo.candidates import Candidate, Selection, choose, keep_selection, read_selection, selection_lines
+from hpo.candidates import (
+    Candidate,
+    Selection,
+    _judged,
+    choose,
+    keep_selection,
+    read_selection,
+    selection_lines,
+)
+from hpo.checkpoints import CheckpointFolder
 from hpo.export import Config
-from hpo.seed_runs import RetrainFailedError
+from hpo.messages import EpochRecord
+from hpo.results import SeedResult
+from hpo.seed_runs import RetrainFailedError, SeedRun
 
 
 def config(trial: int, value: float = 0.9) -> Config:
@@ -33,6 +44,23 @@ def test_one_that_may_fail_is_not_chosen() -> None:
     assert choose([candidate(0, 0.9, failure="diverged"), candidate(1, 0.1)], maximize=True) == 1
     with pytest.raises(RetrainFailedError, match="every candidate failed"):
         choose([candidate(0, failure="diverged after epoch 1")], maximize=True)
+
+
+def test_one_whose_last_epoch_lacks_the_metric_is_not_chosen() -> None:
+    silent = SeedRun(
+        config(0),
+        1,
+        CheckpointFolder(Path("none")),
+        Path("log"),
+        history=[EpochRecord(1, {"loss": 0.1}, 1.0)],
+    )
+    silent.result = SeedResult(1, tuple(silent.history), {}, 1.0)
+    judged = _judged(config(0), [silent])
+    assert (judged.mean, judged.failure) == (None, "recorded no finite val_accuracy after its last epoch")
+    assert choose([judged, candidate(1, 0.1)], maximize=True) == 1
+    assert (
+        "recorded no finite" in selection_lines(Selection((1,), (judged, candidate(1, 0.1)), 1).to_json())[0]
+    )
 
 
 def test_a_choice_is_remembered(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hpo.errors import ConfigFileError
+from hpo.errors import ConfigFileError, UsageError
 from hpo.export import FORMATS, Config, Format, check_params, read_config, render
 from hpo.provenance import backend, objective_sha256, versions
 
@@ -51,6 +51,13 @@ def test_what_is_written_is_read_back(tmp_path: Path, form: Format) -> None:
         assert read == replace(CONFIG, data={"validation_fraction": 0.1, "split_seed": 0})
     else:
         assert read == CONFIG
+
+
+def test_a_parameter_that_is_none_is_not_written_as_toml(tmp_path: Path) -> None:
+    config = replace(CONFIG, params={**CONFIG.params, "kind": None})
+    with pytest.raises(UsageError, match="kind is None, which TOML cannot say: choose yaml or json"):
+        render(config, "toml")
+    assert read_config(write(tmp_path, config, "yaml")).params["kind"] is None
 
 
 @pytest.mark.parametrize("form", list(SUFFIX))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
-from scipy.stats import t
+from scipy.stats import binomtest, t
 
-from hpo.intervals import holm, summarize, welch
+from hpo.intervals import holm, summarize, welch, wilson
 
 
 def test_student_interval() -> None:
@@ -33,6 +33,25 @@ def test_welch_by_hand() -> None:
     assert found.interval95 == pytest.approx((0.02 - half, 0.02 + half))
     assert found.exceeds_noise is False
     assert welch([0.93, 0.94, 0.95], [0.80, 0.81, 0.82]).exceeds_noise is True
+
+
+def test_seeds_that_all_came_to_the_same_say_nothing_of_their_spread() -> None:
+    # 2/3 thrice has a mean that is not quite 2/3.
+    found = summarize([2 / 3] * 3)
+    assert (found.mean, found.standard_deviation, found.interval95, found.all_equal) == (
+        2 / 3,
+        0.0,
+        None,
+        True,
+    )
+    assert not summarize([0.5]).all_equal
+    assert not summarize([0.5, 0.6]).all_equal
+
+
+@pytest.mark.parametrize(("right", "count"), [(100, 100), (0, 100), (7, 20), (5560, 6000)])
+def test_the_interval_of_a_share_is_wilsons(right: int, count: int) -> None:
+    expected = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    assert wilson(right / count, count) == pytest.approx((expected.low, expected.high))
 
 
 def test_values_that_do_not_vary() -> None:

@@ -42,6 +42,24 @@ def test_an_accuracy_is_at_most_one() -> None:
     assert low.interval95[0] == 0.0
 
 
+def test_nothing_of_an_earlier_retrain_passes_for_this_ones(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    for name in ("confusion_matrix.csv", "model.keras", "notes.txt"):
+        (folder / name).write_text("of another")
+    write_results(folder, CONFIG, [result(1, 0.9)], {}, tmp_path / "model.keras")
+    assert {path.name for path in folder.iterdir()} == {
+        "metrics.json", "best_config.yaml", "history.csv", "notes.txt"
+    }  # fmt: skip
+
+
+def test_a_calibration_error_is_not_negative() -> None:
+    rows = [result(seed, 0.9) for seed in (1, 2)]
+    for row, error in zip(rows, (0.001, 0.1), strict=True):
+        row.recorded["test_calibration_error"] = error
+    assert summaries(rows)["test_calibration_error"].interval95[0] == 0.0
+
+
 def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
     check_folder(tmp_path / "results" / "s")
     assert not (tmp_path / "results" / "s").exists()

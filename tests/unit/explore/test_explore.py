@@ -46,7 +46,7 @@ def test_shares_that_differ_between_splits_are_seen() -> None:
     mixed = np.arange(200) % 2
     differ = balance({"training": (images(200), ones), "test": (images(200), zeros)}, 2)
     alike = balance({"training": (images(200), mixed), "test": (images(200), mixed)}, 2)
-    assert "do not differ" in alike.same_words()
+    assert "No difference was found" in alike.same_words()
     assert " differ " in differ.same_words()
     assert "do not" not in differ.same_words()
 
@@ -108,6 +108,37 @@ def test_a_swapped_label_is_suspected() -> None:
     assert [(one.index, one.label, one.nearest) for one in found.suspects] == [(10, 1, 0)]
     assert found.accuracy == pytest.approx(0.99)
     assert not found.means[2].any()
+
+
+def test_images_are_numbered_as_in_the_users_file(tmp_path: Path) -> None:
+    x, y = images(100, 28), np.arange(100) % 10
+    x[57] = x[31]
+    np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=x[57][None], y_test=y[:1])
+    document, _ = explore(load_subject("own", tmp_path), tmp_path / "found")
+    found = json.loads((tmp_path / "found" / "statistics.json").read_text())
+    (group,) = found["identical"]
+    assert sorted(place["index"] for place in group if place["split"] != "test") == [31, 57]
+    assert [place["index"] for place in group if place["split"] == "test"] == [0]
+    shown = [
+        picture.caption
+        for section in document.sections if section.title == "Samples"
+        for gallery in section.blocks for picture in gallery.pictures
+    ]  # fmt: skip
+    assert shown
+    subject = load_subject("own", tmp_path)
+    for name, (pixels, labels_) in subject.splits.items():
+        source = x[57][None] if name == "test" else x
+        for position in range(len(labels_)):
+            np.testing.assert_array_equal(source[subject.number(name, position)], pixels[position])
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_too_few_images_are_not_tested_for_chance(classes: int) -> None:
+    y = np.arange(8) % classes
+    found = balance({"training": (images(8), y), "test": (images(4), y[:4])}, classes)
+    assert (found.p_uniform, found.p_same) == (None, None)
+    assert "too few images or classes" in found.words()
+    assert "too few images or classes" in found.same_words()
 
 
 def test_the_changes_shown_are_those_of_the_objectives(tmp_path: Path) -> None:
