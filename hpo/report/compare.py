@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.history import read_history
+from hpo.report.compare_sections import build_document
 from hpo.report.cost import cost_of
 from hpo.report.document import Document
 from hpo.report.files import document_files, json_file, write_files
+from hpo.report.sides import Pair, Side, common_figure, comparability, compare_pairs
 
 if TYPE_CHECKING:
     from storage.engine import Database
 
 
-from hpo.report.compare_sections import build_document
-from hpo.report.sides import Pair, Side, common_figure, comparability, compare_pairs
-
-
-def compare(database: Database, names: Sequence[str], folder: Path | None) -> tuple[Document, list[str]]:
-    """Compare studies; with a folder, write a page, Markdown with pictures and JSON there, and return their names.
+def compare(database: Database, names: Sequence[str], folder: Path) -> tuple[Document, list[str]]:
+    """Compare studies; write a page, Markdown with pictures and JSON into `folder`, and return their names.
 
     Raises:
         UnknownStudyError: there is no study of one of the names.
@@ -31,8 +29,6 @@ def compare(database: Database, names: Sequence[str], folder: Path | None) -> tu
     figure = common_figure(sides)
     pairs = compare_pairs(sides, figure) if figure is not None else []
     document = build_document(sides, figure, pairs)
-    if folder is None:
-        return document, []
     files = document_files(document, "compare") | {"compare.json": json_file(_json(sides, figure, pairs))}
     write_files(folder, files)
     return document, list(files)

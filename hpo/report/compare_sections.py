@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpo import numbers
 from hpo.effects import amount
@@ -14,11 +14,6 @@ from hpo.report.cost import cost_of
 from hpo.report.document import Block, Bullets, Document, Figure, Paragraph, Section, Table
 from hpo.report.final_sections import FIGURES
 from hpo.report.search_sections import epoch_axis
-
-if TYPE_CHECKING:
-    pass
-
-
 from hpo.report.sides import Pair, Side, comparability
 
 

@@ -70,8 +70,8 @@ def build_report(
     sections += [trial_table(history), cost_section(history), reproduce_section(history, retrain)]
     goal = f"{study.spec['direction']} {study.metric}"
     subtitle = (
-        f"{study.objective}, {goal}; {history.status.finished} of {study.budget} trials of up to "
-        f"{study.spec['epochs']} epochs"
+        f"{study.objective}, {goal}; {history.status.finished} of {numbers.counted(study.budget, 'trial')} of up to "
+        f"{numbers.counted(study.spec['epochs'], 'epoch')}"
     )
     return Document(
         f"Study {study.name}",
