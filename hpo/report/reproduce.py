@@ -53,14 +53,15 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
         if limit != data.get("limit"):
             words += ["--limit", "all" if limit is None else str(limit)]
         trial = retrain.config.get("trial")
-        computed = (retrain.metrics or {}).get("runs", [{}])[0].get("precision")
-        if computed is not None:
-            words += ["--precision", computed]
         if trial is None or retrain.config.get("study") not in (None, study.name):
             words += ["--config", "best_config.yaml"]
         elif selection is None:
             # The best of today may not be the best of then.
             words += ["--trial", str(trial)]
+        computed = (retrain.metrics or {}).get("runs", [{}])[0].get("precision")
+        if computed is not None:
+            # What `auto` is depends on the processor.
+            words += ["--precision", computed]
         lines.append(shlex.join(words))
     lines.append(shlex.join(["hpo", "report", "--study", study.name]))
     return lines

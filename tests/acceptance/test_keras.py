@@ -60,7 +60,7 @@ def test_digits_from_launch_to_the_exported_model(service: Service) -> None:
     said = (results / "report.md").read_text()
     assert "Test accuracy" in said
     trial = service.study("digits-cnn").best_trial.number
-    assert f"hpo retrain --study digits-cnn --seeds 2 --limit all --trial {trial}" in said
+    assert f"hpo retrain --study digits-cnn --seeds 2 --limit all --trial {trial} --precision " in said
     assert all(
         (results / "pictures" / f"{key}.png").is_file() for key in ("confusion", "calibration", "training")
     )
