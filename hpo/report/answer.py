@@ -74,7 +74,7 @@ def answer_section(
             )
         )
     if len(history.finished_retrains) > 1:
-        blocks.append(_also_retrained(history, retrain))
+        blocks += _also_retrained(history, retrain)
     return Section("Answer", blocks)
 
 
@@ -96,7 +96,7 @@ def _tested(study: str, retrain: RetrainRow) -> list[Block]:
     return blocks
 
 
-def _also_retrained(history: StudyHistory, answer: RetrainRow | None) -> Block:
+def _also_retrained(history: StudyHistory, answer: RetrainRow | None) -> list[Block]:
     """Every finished retrain but the one that is the answer."""
     rows = []
     for row in history.finished_retrains:
@@ -119,11 +119,11 @@ def _also_retrained(history: StudyHistory, answer: RetrainRow | None) -> Block:
             )
         )
     headers = ("also retrained", "epochs", "result", "finished")
-    caption = (
+    rule = (
         "The answer above is the last retrain of what the search chose, or, where there is none, the last one: never"
         " the one with the best test figure."
     )
-    return Table(headers, rows, frozenset(), caption)
+    return [Paragraph(rule, "note"), Table(headers, rows)]
 
 
 def _looked(history: StudyHistory) -> str:
