@@ -200,6 +200,15 @@ class Service:
         """Every living process of this service."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
+    def runs(self, words: str) -> bool:
+        """Whether a living process of this service has `words` in its command line."""
+        for process in self.processes():
+            # One that ends between two looks has none any more.
+            with suppress(psutil.Error):
+                if words in " ".join(process.cmdline()):
+                    return True
+        return False
+
     def _is_ours(self, process: psutil.Process) -> bool:
         with suppress(psutil.Error):
             ours = process.environ().get(MARK) == self.environment[MARK]

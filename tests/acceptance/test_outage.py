@@ -192,8 +192,8 @@ def test_sigterm_while_the_objective_loads_ends_the_embedded_server(
     del service.environment["HPO_STORAGE"]
     service.set(HPO_HOME=open_folder / "home")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
-    service.await_(lambda: any("hpo.template" in process.cmdline() for process in service.processes()))
-    assert any(process.name() == "postgres" for process in service.processes())
+    service.await_(lambda: service.runs("hpo.template"))
+    assert service.runs("postgres")
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(10.0).code == 130
     service.await_(lambda: not service.processes(), timeout=5.0)

@@ -156,7 +156,7 @@ def test_a_signal_to_all_processes_while_the_objective_loads(service: Service) -
     slow = service.folder / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
-    service.await_(lambda: any("hpo.template" in " ".join(p.cmdline()) for p in service.processes()))
+    service.await_(lambda: service.runs("hpo.template"))
     agent.template.send_signal(signal.SIGTERM)
     agent.send_signal(signal.SIGTERM)
     ended = agent.wait(10.0)
