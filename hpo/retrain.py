@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ from typing import Any
 from hpo import numbers
 from hpo.candidates import Selection, keep_selection, read_selection, select, selection_lines
 from hpo.checkpoints import CheckpointFolder, study_folder
-from hpo.errors import NoResultError, UnknownStudyError, UsageError
-from hpo.export import Config, best_configs, build_config, check_params, read_config
+from hpo.export import Config, check_params
 from hpo.folder_lock import alone
 from hpo.launch import data_dir_of
 from hpo.messages import Load
@@ -25,16 +24,16 @@ from hpo.progress import Progress, open_progress
 from hpo.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.requests import RetrainRequest, check_study_name
 from hpo.results import SeedResult, check_folder, summaries, write_results
+from hpo.retrain_plan import Plan, make_plan
 from hpo.seed_runs import SeedRun, SeedRuns
 from hpo.settings import Settings
 from hpo.slots import slots_here
-from hpo.study import StudyRow, find_study
+from hpo.study import StudyRow
 from hpo.work_log import WorkLog
 from objectives import loader
 from objectives.base import DataOptions
 from storage import retrains
 from storage.engine import Database, open_database
-from storage.retrains import Source
 
 FIRST_SEED = 3_000_000_000
 """Seeds of final runs begin here, beyond 2³¹, below which all trials' are: a lucky one must not be used again."""
@@ -48,7 +47,7 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
     """
     check_study_name(request.study)
     with open_database(settings.storage, settings.home) as database:
-        plan = _plan(database, request, settings.results_dir)
+        plan = make_plan(database, request, settings.results_dir)
         # Before hours of training, not after.
         check_folder(plan.folder)
         progress = open_progress()
@@ -61,19 +60,6 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
     return 0 if finished else 130
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is to be retrained."""
-
-    configs: Sequence[Config]
-    """Candidates, best first; one where there is nothing to choose."""
-    source: Source
-    study: StudyRow | None
-    """In whose log it stands; None: none of this database."""
-    folder: Path
-    """Of its results."""
-
-
 @dataclass
 class _Retrain:
     """One retrain on its way."""
@@ -81,7 +67,7 @@ class _Retrain:
     request: RetrainRequest
     settings: Settings
     database: Database
-    plan: _Plan
+    plan: Plan
     progress: Progress
 
     def __post_init__(self) -> None:
@@ -263,74 +249,6 @@ class _TestLog:
         retrain_id = self._retrain_id
         if retrain_id is not None:
             self._database.transaction(lambda c: retrains.finish(c, retrain_id, metrics))
-
-
-def _plan(database: Database, request: RetrainRequest, results_dir: Path) -> _Plan:
-    given = read_config(request.config) if request.config is not None else None
-    study: StudyRow | None = None
-    try:
-        study = find_study(database, request.study)
-    except UnknownStudyError:
-        if given is None:
-            raise
-    folder, source = results_dir / request.study, Source.SEARCH
-    if given is None and request.trial is None:
-        configs = best_configs(database, request.study, request.top)
-    elif given is None:
-        configs = [build_config(database, request.study, request.trial)]
-    else:
-        configs = [given]
-        if study is not None and given.objective != study.objective:
-            raise UsageError(
-                f"{request.config} configures objective {given.objective}, but study {study.name} searches"
-                f" {study.objective}: give it a study name of its own"
-            )
-    if study is not None and not _is_searchs_choice(database, study, configs[0]):
-        # Beside the results of what the search chose, not in their place.
-        source = Source.TRIAL if given is None else Source.FILE
-        folder /= f"trial-{request.trial}" if request.config is None else f"config-{request.config.stem}"
-    if study is None and given is not None:
-        study = _origin(database, given)
-        if study is None or not _is_searchs_choice(database, study, given):
-            source = Source.FILE
-    return _Plan(
-        [
-            replace(
-                config,
-                study=config.study or request.study,
-                epochs=request.epochs or config.epochs,
-                data=dict(config.data) | _limit(request),
-            )
-            for config in configs
-        ],
-        source,
-        study,
-        folder,
-    )
-
-
-def _is_searchs_choice(database: Database, study: StudyRow, config: Config) -> bool:
-    """Whether it is the best of the study's complete trials, however it was named."""
-    with suppress(NoResultError):
-        return best_configs(database, study.name, 1)[0].params == config.params
-    return False
-
-
-def _origin(database: Database, config: Config) -> StudyRow | None:
-    """The study that an exported configuration is a trial of, if it is in this database: it must not miss that its
-    test set is opened, under whatever name that is done."""
-    if config.study is None:
-        return None
-    with suppress(UnknownStudyError):
-        study = find_study(database, config.study)
-        return study if study.objective == config.objective else None
-    return None
-
-
-def _limit(request: RetrainRequest) -> dict[str, int | None]:
-    if request.limit is None:
-        return {}
-    return {"limit": None if request.limit == "all" else request.limit}
 
 
 def _fingerprint(configs: Sequence[Config]) -> str:

@@ -1,0 +1,103 @@
+"""What `hpo retrain` is asked to train: which configurations, why these, and where their results go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hpo.errors import NoResultError, UnknownStudyError, UsageError
+from hpo.export import Config, best_configs, build_config, read_config
+from hpo.requests import RetrainRequest
+from hpo.study import StudyRow, find_study
+from storage.engine import Database
+from storage.retrains import Source
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be retrained."""
+
+    configs: Sequence[Config]
+    """Candidates, best first; one where there is nothing to choose."""
+    source: Source
+    study: StudyRow | None
+    """In whose log it stands; None: none of this database."""
+    folder: Path
+    """Of its results."""
+
+
+def make_plan(database: Database, request: RetrainRequest, results_dir: Path) -> Plan:
+    """Find what is asked for.
+
+    Raises:
+        UnknownStudyError: there is no such study, nor a file with a configuration.
+        NoResultError: none of its trials is complete, or not the one that is asked for.
+        ConfigFileError, UsageError: the file is broken, or configures another objective than the study's.
+    """
+    given = read_config(request.config) if request.config is not None else None
+    study: StudyRow | None = None
+    try:
+        study = find_study(database, request.study)
+    except UnknownStudyError:
+        if given is None:
+            raise
+    folder, source = results_dir / request.study, Source.SEARCH
+    if given is None and request.trial is None:
+        configs = best_configs(database, request.study, request.top)
+    elif given is None:
+        configs = [build_config(database, request.study, request.trial)]
+    else:
+        configs = [given]
+        if study is not None and given.objective != study.objective:
+            raise UsageError(
+                f"{request.config} configures objective {given.objective}, but study {study.name} searches"
+                f" {study.objective}: give it a study name of its own"
+            )
+    if study is not None and not _is_searchs_choice(database, study, configs[0]):
+        # Beside the results of what the search chose, not in their place.
+        source = Source.TRIAL if given is None else Source.FILE
+        folder /= f"trial-{request.trial}" if request.config is None else f"config-{request.config.stem}"
+    if study is None and given is not None:
+        study = _origin(database, given)
+        if study is None or not _is_searchs_choice(database, study, given):
+            source = Source.FILE
+    return Plan(
+        [
+            replace(
+                config,
+                study=config.study or request.study,
+                epochs=request.epochs or config.epochs,
+                data=dict(config.data) | _limit(request),
+            )
+            for config in configs
+        ],
+        source,
+        study,
+        folder,
+    )
+
+
+def _is_searchs_choice(database: Database, study: StudyRow, config: Config) -> bool:
+    """Whether it is the best of the study's complete trials, however it was named."""
+    with suppress(NoResultError):
+        return best_configs(database, study.name, 1)[0].params == config.params
+    return False
+
+
+def _origin(database: Database, config: Config) -> StudyRow | None:
+    """The study that an exported configuration is a trial of, if it is in this database: it must not miss that its
+    test set is opened, under whatever name that is done."""
+    if config.study is None:
+        return None
+    with suppress(UnknownStudyError):
+        study = find_study(database, config.study)
+        return study if study.objective == config.objective else None
+    return None
+
+
+def _limit(request: RetrainRequest) -> dict[str, int | None]:
+    if request.limit is None:
+        return {}
+    return {"limit": None if request.limit == "all" else request.limit}
