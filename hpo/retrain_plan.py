@@ -55,7 +55,8 @@ def make_plan(database: Database, request: RetrainRequest, results_dir: Path) ->
                 f"{request.config} configures objective {given.objective}, but study {study.name} searches"
                 f" {study.objective}: give it a study name of its own"
             )
-    if study is not None and not _is_searchs_choice(database, study, configs[0]):
+    asked_for = given is not None or request.trial is not None
+    if study is not None and asked_for and not _is_searchs_choice(database, study, configs[0]):
         # Beside the results of what the search chose, not in their place.
         source = Source.TRIAL if given is None else Source.FILE
         folder /= f"trial-{request.trial}" if request.config is None else f"config-{request.config.stem}"
