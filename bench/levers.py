@@ -10,7 +10,6 @@ those that the loop as it is trains in the same round: below 1, the lever that i
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -150,6 +149,9 @@ def main() -> None:
     arguments.add_argument("--cases", default="mnist-cnn,cifar-resnet", help=", ".join(CASES))
     options = arguments.parse_args()
     report = Report("levers", "What each lever of the training loop is worth", options.quick)
+    report.note(
+        f"A rate is the best of {CALLS} calls of {BATCHES} batches; validation and checkpoints are not in it."
+    )
     for name in options.cases.split(","):
         case = replace(CASES[name], limit=512) if options.quick else CASES[name]
         hosts = {
@@ -162,27 +164,26 @@ def main() -> None:
         for _ in range(options.rounds):
             for variant, host in hosts.items():
                 found.setdefault(variant, []).append(host.call(train))
+            print(name, {variant: round(rates[-1]) for variant, rates in found.items()}, flush=True)
+            report.raw[name] = found
+            report.table(f"{name}, batches of {case.params['batch_size']}, one core", _rows(found))
+            report.keep()
         for host in hosts.values():
             host.close()
-        report.raw[name] = found
-        base = found[VARIANTS[0].name]
-        rows: list[Row] = [
-            {
-                "variant": variant,
-                "images/s": spread(rates, 0),
-                "times the loop as it is": spread([a / b for a, b in zip(rates, base, strict=True)], 2),
-                "n": len(rates),
-            }
-            for variant, rates in found.items()
-        ]
-        report.table(f"{name}, batches of {case.params['batch_size']}, one core", rows)
-        print(
-            name, {variant: round(statistics.median(rates)) for variant, rates in found.items()}, flush=True
-        )
-    report.note(
-        f"A rate is the best of {CALLS} calls of {BATCHES} batches; validation and checkpoints are not in it."
-    )
     report.write()
+
+
+def _rows(found: Mapping[str, list[float]]) -> list[Row]:
+    base = found[VARIANTS[0].name]
+    return [
+        {
+            "variant": variant,
+            "images/s": spread(rates, 0),
+            "times the loop as it is": spread([a / b for a, b in zip(rates, base, strict=True)], 2),
+            "n": len(rates),
+        }
+        for variant, rates in found.items()
+    ]
 
 
 if __name__ == "__main__":

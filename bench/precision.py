@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import statistics
+from collections.abc import Mapping
 from dataclasses import replace
 
 from bench.options import parser
@@ -42,30 +43,37 @@ def main() -> None:
     arguments.add_argument("--cases", default=",".join(CASES), help=", ".join(CASES))
     options = arguments.parse_args()
     report = Report("precision", "Accuracy of bfloat16 beside float32", options.quick)
-    rows: list[Row] = []
-    for name in options.cases.split(","):
-        case = replace(CASES[name], limit=512, epochs=2) if options.quick else CASES[name]
+    cases = {name: CASES[name] for name in options.cases.split(",")}
+    if options.quick:
+        cases = {name: replace(case, limit=512, epochs=2) for name, case in cases.items()}
+    found: dict[str, dict[Precision, list[float]]] = {}
+    for name, case in cases.items():
         host = Host(case, template_environment())
-        found: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
+        found[name] = {precision: [] for precision in PRECISIONS}
         for seed in range(options.rounds):
-            for precision in PRECISIONS:
-                found[precision].append(host.call(accuracy, seed, precision))
-                print(name, seed, precision, round(found[precision][-1], 4), flush=True)
+            for precision, values in found[name].items():
+                values.append(host.call(accuracy, seed, precision))
+                print(name, seed, precision, round(values[-1], 4), flush=True)
+            report.raw = found
+            report.table(
+                "Validation accuracy after the last epoch, mean ± standard deviation over seeds",
+                [_row(each, cases[each], accuracies) for each, accuracies in found.items()],
+            )
+            report.keep()
         host.close()
-        report.raw[name] = found
-        differences = [b - a for a, b in zip(found["float32"], found["bfloat16"], strict=True)]
-        rows.append(
-            {
-                "objective": name,
-                "training images": case.limit,
-                "epochs": case.epochs,
-                **{precision: _mean_sd(values) for precision, values in found.items()},
-                "bfloat16 - float32, seed by seed": _mean_sd(differences),
-                "n": len(differences),
-            }
-        )
-    report.table("Validation accuracy after the last epoch, mean ± standard deviation over seeds", rows)
     report.write()
+
+
+def _row(name: str, case: Case, found: Mapping[Precision, list[float]]) -> Row:
+    differences = [b - a for a, b in zip(found["float32"], found["bfloat16"], strict=True)]
+    return {
+        "objective": name,
+        "training images": case.limit,
+        "epochs": case.epochs,
+        **{precision: _mean_sd(values) for precision, values in found.items()},
+        "bfloat16 - float32, seed by seed": _mean_sd(differences),
+        "n": len(differences),
+    }
 
 
 def _mean_sd(values: list[float]) -> str:

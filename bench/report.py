@@ -37,12 +37,14 @@ class Table:
 
 @dataclass
 class Report:
-    """Fill it while measuring; `write` leaves it on disk and prints it."""
+    """Fill it while measuring; `keep` leaves on disk what there is so far, `write` all of it, and prints it."""
 
     name: str
     title: str
     quick: bool = False
     """A smoke run: its figures say nothing, and it does not replace those of a real one."""
+    done: bool = False
+    """Whether all has been measured."""
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     raw: Row = field(default_factory=dict)
@@ -51,7 +53,8 @@ class Report:
     load_before: float = field(default_factory=lambda: os.getloadavg()[0])
 
     def table(self, title: str, rows: Sequence[Row]) -> None:
-        self.tables.append(Table(title, rows))
+        """Add a table, or replace the one of that title."""
+        self.tables = [*(table for table in self.tables if table.title != title), Table(title, rows)]
 
     def note(self, *words: str) -> None:
         self.notes.extend(words)
@@ -68,6 +71,8 @@ class Report:
         head = [f"# {self.title}", ""]
         if self.quick:
             head += ["**A smoke run with toy sizes: these figures say nothing.**", ""]
+        if not self.done:
+            head += ["**Written while it was being measured: not all of it is here.**", ""]
         return "\n".join(
             [
                 *head,
@@ -79,14 +84,19 @@ class Report:
 
     def write(self, folder: Path = RESULTS) -> Path:
         """Write `NAME.json` and `NAME.md` (of a smoke run `NAME-quick`); returns the latter's path."""
+        self.done = True
+        path = self.keep(folder)
+        print(path.read_text(), flush=True)
+        return path
+
+    def keep(self, folder: Path = RESULTS) -> Path:
+        """As `write`, while there is more to measure: a run takes hours, and may be ended."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}{'-quick' if self.quick else ''}.md"
-        text = self.markdown()
-        path.write_text(text)
+        path.write_text(self.markdown())
         values = vars(self) | {"tables": [vars(table) for table in self.tables]}
         values |= {"hardware": hardware(), "versions": _versions(), "commit": git_commit()}
         path.with_suffix(".json").write_text(json.dumps(values, indent=1, default=str) + "\n")
-        print(text, flush=True)
         return path
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import queue
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -130,18 +130,25 @@ def main() -> None:
         print(shape, found, flush=True)
         return found
 
-    with ThreadPoolExecutor(len(cores)) as pool:
-        runs = {
-            shape: [pool.submit(on_a_free_core, shape, seed) for seed in range(options.rounds)]
-            for shape in SHAPES
-        }
-    found = {shape: [run.result() for run in all_] for shape, all_ in runs.items()}
-    report.table(f"{options.images:,} images, {options.seconds:.0f} s of one core's time each", _rows(found))
     report.note(
         "`cifar-resnet`'s recipe and first configuration for all, with no learning rate of their own.",
         "Accuracy on validation images after the last epoch: median of seeds, with the lowest and the highest.",
     )
-    report.raw = {shape: [asdict(one) for one in all_] for shape, all_ in found.items()}
+    found: dict[str, list[Trained]] = {}
+    with ThreadPoolExecutor(len(cores)) as pool:
+        runs = {
+            pool.submit(on_a_free_core, shape, seed): shape
+            for seed in range(options.rounds)
+            for shape in SHAPES
+        }
+        for run in as_completed(runs):
+            found.setdefault(runs[run], []).append(run.result())
+            report.table(
+                f"{options.images:,} images, {options.seconds:.0f} s of one core's time each",
+                _rows({shape: found[shape] for shape in SHAPES if shape in found}),
+            )
+            report.raw = {shape: [asdict(one) for one in all_] for shape, all_ in found.items()}
+            report.keep()
     report.write()
 
 

@@ -32,6 +32,13 @@ def main() -> None:
     if not options.quick:
         mnist_job.fetch()
     report = Report("time_to_target", f"Time to {job.target:.1%} on MNIST's validation images", options.quick)
+    report.note(
+        *NOTES[:-1],
+        f"Trials of up to {job.epochs} epochs; each contestant may take {job.limit_seconds:.0f} s. The one that did"
+        " not get there counts with no time, and n says how many did.",
+        "Known to be good: Optuna's `enqueue_trial`, Ray's `points_to_evaluate`, KerasTuner's defaults, the"
+        " service's `first`.",
+    )
     found: dict[tuple[str, bool], list[Outcome]] = {}
     for round_number in range(options.rounds):
         contestants = chosen(options.contestants)
@@ -41,17 +48,11 @@ def main() -> None:
                 outcome = contestant.run(replace(job, seed=round_number, known_good=known_good))
                 found.setdefault((contestant.name, known_good), []).append(outcome)
                 print(contestant.name, FIRST[known_good], outcome, flush=True)
-    report.table(f"Seconds to the first epoch of at least {job.target:.1%}", _rows(found))
-    report.note(
-        *NOTES[:-1],
-        f"Trials of up to {job.epochs} epochs; each contestant may take {job.limit_seconds:.0f} s. The one that did"
-        " not get there counts with no time, and n says how many did.",
-        "Known to be good: Optuna's `enqueue_trial`, Ray's `points_to_evaluate`, KerasTuner's defaults, the"
-        " service's `first`.",
-    )
-    report.raw = {
-        f"{name}, {FIRST[known]}": [asdict(one) for one in all_] for (name, known), all_ in found.items()
-    }
+                report.table(f"Seconds to the first epoch of at least {job.target:.1%}", _rows(found))
+                report.raw[f"{contestant.name}, {FIRST[known_good]}"] = [
+                    asdict(one) for one in found[contestant.name, known_good]
+                ]
+                report.keep()
     report.write()
 
 

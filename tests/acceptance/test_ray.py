@@ -147,8 +147,9 @@ def test_paused_resumed_and_a_node_dies_but_the_books_balance(service: Service, 
     assert [agent.slots for agent in agents] == [1, 1, 1]
     assert driver.pid not in {agent.pid for agent in agents}
     assert psutil.Process(driver.pid).children() == []
-    devices = {row.device.partition(",")[0] for row in service.rows("SELECT device FROM hpo.attempts")}
-    assert devices == {"gpu 0 (1/2)"}
+    # A slow start lets an agent finish its first trial meanwhile; what it asked ahead for that has no device yet.
+    training = service.rows("SELECT device FROM hpo.attempts WHERE device <> 'next'")
+    assert {row.device.partition(",")[0] for row in training} == {"gpu 0 (1/2)"}
 
     assert service.hpo("pause", "--study", "s").code == 0
     service.await_(lambda: service.value(NEWEST) > 2.0, timeout=10.0)

@@ -57,6 +57,19 @@ def test_a_report_says_on_what_it_was_measured(tmp_path: Path) -> None:
     assert "optuna" in stored["versions"]
 
 
+def test_a_run_that_was_ended_leaves_what_it_had_measured(tmp_path: Path) -> None:
+    report = Report("name", "Title")
+    report.table("Rows", [{"seconds": 1.5, "n": 1}])
+    path = report.keep(tmp_path)
+    assert "not all of it is here" in path.read_text()
+    report.table("Rows", [{"seconds": 1.6, "n": 2}])
+    assert report.write(tmp_path) == path
+    assert "not all of it is here" not in path.read_text()
+    assert json.loads((tmp_path / "name.json").read_text())["tables"] == [
+        {"title": "Rows", "rows": [{"seconds": 1.6, "n": 2}]}
+    ]
+
+
 def test_a_smoke_run_does_not_replace_a_real_one(tmp_path: Path) -> None:
     path = Report("name", "Title", quick=True).write(tmp_path)
     assert path.name == "name-quick.md"
