@@ -95,7 +95,8 @@ def _storage(settings: Settings) -> Check:
             kind = f"embedded in {settings.home}" if database.embedded else database.shown
     except HpoError as error:
         return Check("storage", "fail", str(error))
-    return Check("storage", "ok", f"PostgreSQL {str(server).split()[0]}, {kind}, {studies} studies")
+    held = numbers.counted(studies, "study", "studies")
+    return Check("storage", "ok", f"PostgreSQL {str(server).split()[0]}, {kind}, {held}")
 
 
 def _data(settings: Settings) -> list[Check]:

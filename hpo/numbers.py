@@ -45,9 +45,9 @@ def times(count: int) -> str:
     return {0: "never", 1: "once"}.get(count, f"{count} times")
 
 
-def counted(number: object, what: str) -> str:
-    """`1 core`, `2 cores`, `? cores` where the number is not known."""
-    return f"{'?' if number is None else number} {what}{'' if number == 1 else 's'}"
+def counted(number: object, what: str, many: str | None = None) -> str:
+    """`1 core`, `2 cores`, `? cores` where the number is not known; `many` where it is not formed with an s."""
+    return f"{'?' if number is None else number} {what if number == 1 else many or what + 's'}"
 
 
 def p_value(value: float | None) -> str:

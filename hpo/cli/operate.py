@@ -18,11 +18,11 @@ def init(storage: str | None) -> None:
     Every command does so by itself; this one is for a job that runs before many of them start. Any
     number may run at once.
     """
+    from hpo.numbers import counted
     from hpo.study import database_words, study_names
 
     with options.opened(storage) as database:
-        number = len(study_names(database))
-        studies = "1 study" if number == 1 else f"{number} studies"
+        studies = counted(len(study_names(database)), "study", "studies")
         click.echo(f"the tables in {database_words(database)} are up to date, with {studies}")
 
 
