@@ -32,7 +32,11 @@ def build_document(sides: Sequence[Side], figure: str | None, pairs: Sequence[Pa
     status += comparability(sides)
     names = ", ".join(side.name for side in sides)
     return Document(
-        f"Comparison of {names}", "Each study's latest retrain.", sections, "Written by hpo compare.", status
+        f"Comparison of {names}",
+        "Each study's latest retrain of what its search chose, or, where there is none, its latest.",
+        sections,
+        "Written by hpo compare.",
+        status,
     )
 
 
