@@ -50,6 +50,8 @@ class Report:
     raw: Row = field(default_factory=dict)
     """Every single measurement."""
     began: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    commit: str | None = field(default_factory=git_commit)
+    """Of the code that measures: that of the working directory may be another at the end."""
     load_before: float = field(default_factory=lambda: os.getloadavg()[0])
 
     def table(self, title: str, rows: Sequence[Row]) -> None:
@@ -66,7 +68,7 @@ class Report:
         facts = [
             f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}",
             found,
-            f"Commit {git_commit()}, {self.began}; load average before: {self.load_before:.1f}.",
+            f"Commit {self.commit}, {self.began}; load average before: {self.load_before:.1f}.",
         ]
         head = [f"# {self.title}", ""]
         if self.quick:
@@ -95,7 +97,7 @@ class Report:
         path = folder / f"{self.name}{'-quick' if self.quick else ''}.md"
         path.write_text(self.markdown())
         values = vars(self) | {"tables": [vars(table) for table in self.tables]}
-        values |= {"hardware": hardware(), "versions": _versions(), "commit": git_commit()}
+        values |= {"hardware": hardware(), "versions": _versions()}
         path.with_suffix(".json").write_text(json.dumps(values, indent=1, default=str) + "\n")
         return path
 

@@ -135,7 +135,8 @@ class _Retrain:
     def _final(self, config: Config, selection: Selection | None, work: WorkLog) -> bool:
         seeds = [FIRST_SEED + index for index in range(self.request.seeds)]
         base = self._base(config)
-        # What was trained, though the file may be edited meanwhile.
+        # What is trained, though the file may be edited meanwhile, or another commit checked out.
+        commit = git_commit()
         sha256 = objective_sha256(loader.resolve(config.objective))
         with self._pool(config, len(seeds), final=True) as pool:
             space = pool.describe().space
@@ -165,7 +166,7 @@ class _Retrain:
                 "hardware": hardware(),
                 "versions": dict(pool.versions),
                 "backend": backend(),
-                "working_directory_commit": git_commit(),
+                "working_directory_commit": commit,
                 **({"objective_sha256": sha256} if sha256 is not None else {}),
                 **({"selection": selection.to_json()} if selection is not None else {}),
                 **log.to_json(),

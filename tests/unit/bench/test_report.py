@@ -57,6 +57,14 @@ def test_a_report_says_on_what_it_was_measured(tmp_path: Path) -> None:
     assert "optuna" in stored["versions"]
 
 
+def test_the_commit_is_the_one_that_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = Report("name", "Title", commit="measured")
+    monkeypatch.setattr("bench.report.git_commit", lambda: "checked out meanwhile")
+    path = report.write(tmp_path)
+    assert "Commit measured," in path.read_text()
+    assert json.loads(path.with_suffix(".json").read_text())["commit"] == "measured"
+
+
 def test_a_run_that_was_ended_leaves_what_it_had_measured(tmp_path: Path) -> None:
     report = Report("name", "Title")
     report.table("Rows", [{"seconds": 1.5, "n": 1}])
