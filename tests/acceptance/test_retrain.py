@@ -189,8 +189,9 @@ def test_a_config_of_another_objective(service: Service) -> None:
 
 
 def test_a_second_retrain_of_the_same_is_refused(service: Service) -> None:
-    assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
-    service.set(TEST_EPOCH_SECONDS=1)
+    assert service.launched("Gated", "--trials", 1, "--workers", 1, "--epochs", 16).code == 0
+    gate = service.folder / "gate"
+    service.set(TEST_GATE=gate)
     running = service.start("retrain", "--study", "s", "--seeds", 1)
     service.await_(lambda: [*(service.folder / "checkpoints").rglob("lock")])
     # Also on other terms: both would write the same files.
@@ -198,6 +199,7 @@ def test_a_second_retrain_of_the_same_is_refused(service: Service) -> None:
         refused = service.hpo("retrain", "--study", "s", "--seeds", 1, *words)
         assert refused.code == 1
         assert "another hpo retrain" in refused.complaint
+    gate.touch()
     assert running.wait().code == 0
 
 
