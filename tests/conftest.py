@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
@@ -16,6 +17,10 @@ from storage.embedded import EmbeddedServer
 from storage.engine import Database, open_database
 
 TEMPLATE = "hpo_template"
+
+# How long an example takes is this machine's affair, and what failed before is kept in no folder of the project's.
+settings.register_profile("suite", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,11 @@ def test_the_same_attempt_outlives_an_outage(service: Service, proxy: Proxy) -> 
     assert (attempt.outcome, attempt.epochs) == ("complete", EPOCHS)
 
 
+def outcomes(service: Service) -> list[str]:
+    """Of the attempts that trained: one asked ahead may have gone to the other agent before the cut."""
+    return [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts WHERE device <> 'next'")]
+
+
 def test_a_minute_without_the_database_costs_no_lease(service: Service, proxy: Proxy) -> None:
     """As leases are by default, though another agent, which reaches the database, looks for any that ran out."""
     agent = begin(service, through(proxy, service), trials=2, epochs=60)
@@ -90,7 +95,7 @@ def test_a_minute_without_the_database_costs_no_lease(service: Service, proxy: P
     proxy.heal()
     assert [agent.wait().code, other.wait().code] == [0, 0]
     service.check_books(2, epochs=60)
-    assert [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")] == ["complete"] * 2
+    assert outcomes(service) == ["complete"] * 2
 
 
 def test_the_same_attempt_outlives_a_lease_that_nobody_could_take(service: Service, proxy: Proxy) -> None:
@@ -105,7 +110,7 @@ def test_the_same_attempt_outlives_a_lease_that_nobody_could_take(service: Servi
     proxy.heal()
     assert [agent.wait().code for agent in agents] == [0, 0]
     service.check_books(2, epochs=80)
-    assert [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")] == ["complete"] * 2
+    assert outcomes(service) == ["complete"] * 2
 
 
 def test_an_agent_that_comes_back_too_late_is_fenced(service: Service, proxy: Proxy) -> None:
