@@ -4,7 +4,8 @@
 
 The service against two processes of plain Optuna with `model.fit`, KerasTuner and Ray Tune (from the
 `bench` extra: one that is missing is left out). Contestants alternate in rounds, so that a slow minute of the
-machine hits all; the peers run as they come and, in the first round, with one thread a process too.
+machine hits all; the peers run as they come and, in the first round, with one thread a process too. KerasTuner
+and Ray Tune take longest, and may be given fewer rounds (`--rounds-of-slow`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from bench.contestants import KEYS, NOTES, ONE_THREAD, SERVICE, Job, Outcome, ch
 from bench.options import parser
 from bench.report import Report, Row, median, ratio, spread
 
+SLOW = ("keras_tuner", "ray")
+
 
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--trials", type=int, default=48)
     arguments.add_argument("--contestants", default=",".join(KEYS))
     arguments.add_argument("--one-thread-rounds", type=int, default=1)
+    arguments.add_argument("--rounds-of-slow", type=int, help="of KerasTuner and Ray Tune")
     options = arguments.parse_args()
     job = Job("MnistPart", options.trials, epochs=3)
     if options.quick:
@@ -33,6 +37,8 @@ def main() -> None:
     found: dict[tuple[str, str], list[Outcome]] = {}
     for round_number in range(options.rounds):
         contestants = chosen(options.contestants)
+        if options.rounds_of_slow is not None and round_number >= options.rounds_of_slow:
+            contestants = [contestant for contestant in contestants if contestant.package not in SLOW]
         turn = round_number % len(contestants)
         for contestant in [*contestants[turn:], *contestants[:turn]]:
             variants = {"default": job.variables}

@@ -42,18 +42,20 @@ def batch_normalized(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any
     """As `normalized` with the batch's own statistics; also returns its mean and population variance."""
     import tensorflow as tf
 
+    none = tf.zeros([0])
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x,
         scale=tf.cast(gamma, tf.float32),
         offset=tf.cast(beta, tf.float32),
-        mean=tf.zeros([0]),
-        variance=tf.zeros([0]),
+        mean=none,
+        variance=none,
         epsilon=epsilon,
         exponential_avg_factor=1.0,
         is_training=True,
     )
     # The kernel divides by n - 1, Keras by n.
-    count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
+    size = x.shape.num_elements() or tf.cast(tf.size(x), tf.float32)
+    count = size / x.shape[-1]
     return outputs, mean, variance * ((count - 1) / count)
 
 
@@ -63,10 +65,13 @@ def dropout(x: Any, rate: float, seeds: keras.random.SeedGenerator) -> Any:
 
     levels = 1 << 16
     dropped = min(round(rate * levels), levels - 1)
-    words = tf.random.stateless_uniform(
-        [(tf.size(x) + 1) // 2], tf.cast(seeds.next(), tf.int32), minval=None, maxval=None, dtype=tf.uint32
+    size, shape = (
+        (x.shape.num_elements(), x.shape) if x.shape.is_fully_defined() else (tf.size(x), tf.shape(x))
     )
-    bits = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), [-1])[: tf.size(x)], tf.shape(x))
+    words = tf.random.stateless_uniform(
+        [(size + 1) // 2], tf.cast(seeds.next(), tf.int32), minval=None, maxval=None, dtype=tf.uint32
+    )
+    bits = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:size], shape)
     kept = bits >= tf.constant(dropped, tf.uint16)
     return tf.where(kept, x * tf.cast(levels / (levels - dropped), x.dtype), tf.zeros([], x.dtype))
 
@@ -152,30 +157,34 @@ def can_apply(gradient: Any, variable: Any) -> bool:
     return isinstance(gradient, tf.Tensor) and gradient.dtype == variable.dtype == tf.float32
 
 
-def apply_adam(
-    variable: Any,
-    moments: tuple[Any, Any],
-    gradient: Any,
-    learning_rate: Any,
-    step: Any,
-    betas: tuple[float, float],
-    epsilon: float,
-) -> None:
-    """One step of Adam, the `step`-th counted from 1, which changes the variable and both its moments."""
+def adam_step(step: Any, beta_1: float, beta_2: float, epsilon: float) -> dict[str, Any]:
+    """What the `step`-th step of Adam, counted from 1, has in common for all variables."""
     import tensorflow as tf
 
-    first, second = (tf.constant(beta, tf.float32) for beta in betas)
+    first, second = tf.constant(beta_1, tf.float32), tf.constant(beta_2, tf.float32)
+    exponent = tf.cast(step, tf.float32)
+    return {
+        "beta1_power": first**exponent,
+        "beta2_power": second**exponent,
+        "beta1": first,
+        "beta2": second,
+        "epsilon": tf.constant(epsilon, tf.float32),
+    }
+
+
+def apply_adam(
+    variable: Any, moments: tuple[Any, Any], gradient: Any, learning_rate: Any, step: dict[str, Any]
+) -> None:
+    """One step of Adam, of `adam_step`, which changes the variable and both its moments."""
+    import tensorflow as tf
+
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=moments[0].value.handle,
         v=moments[1].value.handle,
-        beta1_power=first ** tf.cast(step, tf.float32),
-        beta2_power=second ** tf.cast(step, tf.float32),
         lr=learning_rate,
-        beta1=first,
-        beta2=second,
-        epsilon=epsilon,
         grad=gradient,
+        **step,
     )
 
 

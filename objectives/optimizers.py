@@ -1,19 +1,55 @@
 """Faster twins of two Keras optimizers: the same variables and the same steps, each in one kernel.
 
-Keras composes a step of Adam of a dozen operations, each of which passes over all weights; where there is no such
-kernel, or it does not fit (`objectives.kernels`), a twin steps as Keras does.
+Keras composes a step of Adam of a dozen operations, each of which passes over all weights, and makes anew for each
+variable what is the same for all, the learning rate and the corrections of the moments, which a trial pays
+for when its graph is traced. Where there is no such kernel, or it does not fit (`objectives.kernels`), a twin steps as
+Keras does.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import keras
 
 from objectives import kernels
 
+T = TypeVar("T")
 
-class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
+
+class _OnceAStep(keras.optimizers.Optimizer):  # type: ignore[misc]
+    """Makes what all variables of a step share once."""
+
+    _shared: dict[str, Any] | None = None
+    """What was made in the step that is being taken; None between steps."""
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        # Of this step only: a tensor of one graph means nothing in another.
+        self._shared = {}
+        try:
+            super().apply(grads, trainable_variables)
+        finally:
+            self._shared = None
+
+    @property
+    def learning_rate(self) -> Any:
+        return self._once("learning_rate", self._get_current_learning_rate)
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        keras.optimizers.Optimizer.learning_rate.fset(self, value)
+
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        if self._shared is None:
+            return make()
+        if name not in self._shared:
+            self._shared[name] = make()
+        made: T = self._shared[name]
+        return made
+
+
+class FusedAdam(_OnceAStep, keras.optimizers.Adam):  # type: ignore[misc]
     """Adam of Kingma and Ba (2015), as Keras has it."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -22,13 +58,13 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
             return
         index = self._get_variable_index(variable)
         moments = self._momentums[index], self._velocities[index]
-        betas = self.beta_1, self.beta_2
-        kernels.apply_adam(
-            variable, moments, gradient, learning_rate, self.iterations + 1, betas, self.epsilon
+        step = self._once(
+            "step", lambda: kernels.adam_step(self.iterations + 1, self.beta_1, self.beta_2, self.epsilon)
         )
+        kernels.apply_adam(variable, moments, gradient, learning_rate, step)
 
 
-class FusedSGD(keras.optimizers.SGD):  # type: ignore[misc]
+class FusedSGD(_OnceAStep, keras.optimizers.SGD):  # type: ignore[misc]
     """Stochastic gradient descent with momentum, Nesterov's if asked for, as Keras has it."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

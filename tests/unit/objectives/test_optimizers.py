@@ -47,6 +47,30 @@ def test_a_twin_takes_the_steps_of_keras(twin, own, config):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("twin", [FusedAdam, FusedSGD])
+def test_what_all_variables_share_is_made_once_a_step(twin):
+    asked = []
+
+    class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            asked.append(int(step))
+            return keras.ops.cast(0.1, "float32")
+
+        def get_config(self):
+            return {}
+
+    optimizer = twin(Schedule(), weight_decay=0.1)
+    _trained(optimizer, steps=3)
+    assert asked == [0, 1, 2]
+    assert float(optimizer.learning_rate) == pytest.approx(0.1)
+
+
+def test_the_learning_rate_of_a_twin_can_be_set():
+    optimizer = FusedAdam(0.1)
+    optimizer.learning_rate = 0.5
+    assert float(optimizer.learning_rate) == pytest.approx(0.5)
+
+
 def test_a_kernel_is_used_where_it_fits(monkeypatch):
     used = []
     monkeypatch.setattr("objectives.kernels.apply_adam", lambda *_: used.append("adam"))
