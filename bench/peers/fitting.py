@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from bench import mnist_job
+from objectives.augment import Augmentation
 from objectives.base import Params
 from objectives.splits import Data
 
@@ -33,19 +35,49 @@ def compiled(params: Params, data: Data) -> keras.Model:
     return model
 
 
-def fit(params: Params, data: Data, epochs: int, callbacks: list[keras.callbacks.Callback]) -> float:
+class Augmented(keras.utils.PyDataset):  # type: ignore[misc]
+    """Shuffled batches of the training images, changed at random as the service's objective changes them."""
+
+    def __init__(self, data: Data, batch_size: int, augmentation: Augmentation) -> None:
+        super().__init__()
+        self._data, self._batch_size, self._augmentation = data, batch_size, augmentation
+        self._rng = np.random.default_rng()
+        self.on_epoch_end()
+
+    def on_epoch_end(self) -> None:
+        self._order = self._rng.permutation(len(self._data.x_train))
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        return self._augmentation(self._data.x_train[chosen], self._rng), self._data.y_train[chosen]
+
+
+def fed(params: Params, data: Data, augmentation: Augmentation | None) -> dict[str, Any]:
+    """What `model.fit` is given to train on: arrays as they are, or, augmented, a `PyDataset`."""
+    validation = {
+        "validation_data": (data.x_valid, data.y_valid),
+        "validation_batch_size": params["batch_size"],
+    }
+    if augmentation is not None:
+        return {"x": Augmented(data, params["batch_size"], augmentation), **validation}
+    return {"x": data.x_train, "y": data.y_train, "batch_size": params["batch_size"], **validation}
+
+
+def fit(
+    params: Params,
+    data: Data,
+    augmentation: Augmentation | None,
+    epochs: int,
+    callbacks: list[keras.callbacks.Callback],
+) -> float:
     """Train one configuration with `model.fit`; returns its validation accuracy after the last epoch."""
     # Or Keras' global state grows from trial to trial.
     keras.utils.clear_session()
-    history = compiled(params, data).fit(
-        data.x_train,
-        data.y_train,
-        validation_data=(data.x_valid, data.y_valid),
-        batch_size=params["batch_size"],
-        epochs=epochs,
-        callbacks=callbacks,
-        verbose=0,
-    )
+    model = compiled(params, data)
+    history = model.fit(**fed(params, data, augmentation), epochs=epochs, callbacks=callbacks, verbose=0)
     return float(history.history["val_accuracy"][-1])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench import mnist_job
 from objectives import arrays
+from objectives.augment import Augmentation
 from objectives.base import DataOptions
 from objectives.splits import Data, split
 
@@ -23,8 +24,9 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load(objective: str) -> Data:
-    """The very images and the split that the service's objective has."""
+def load(objective: str) -> tuple[Data, Augmentation | None]:
+    """The very images, split and augmentation that the service's objective has."""
     cls: type[mnist_job.MnistPart] = getattr(mnist_job, objective)
     loaded = arrays.call(cls.dataset, None, test=False)  # type: ignore[arg-type]
-    return split(loaded, DataOptions(validation_fraction=cls.validation_fraction), final=False)
+    data = split(loaded, DataOptions(validation_fraction=cls.validation_fraction), final=False)
+    return data, cls.augmentation

@@ -14,9 +14,9 @@ from bench.peers import fitting, job
 class MnistModel(keras_tuner.HyperModel):
     """The space in KerasTuner's words; the batch size is a hyperparameter of `fit`, as its guide has it."""
 
-    def __init__(self, data: Any, known_good: bool) -> None:
+    def __init__(self, data: Any, augmentation: Any, known_good: bool) -> None:
         super().__init__()
-        self._data = data
+        self._data, self._augmentation = data, augmentation
         # KerasTuner tries the defaults first.
         self._defaults: dict[str, Any] = KNOWN_GOOD if known_good else {}
 
@@ -35,20 +35,13 @@ class MnistModel(keras_tuner.HyperModel):
         return fitting.compiled(self._params(hp), self._data)
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, **options: Any) -> Any:
-        data, params = self._data, self._params(hp)
-        return model.fit(
-            data.x_train,
-            data.y_train,
-            validation_data=(data.x_valid, data.y_valid),
-            batch_size=params["batch_size"],
-            **options,
-        )
+        return model.fit(**fitting.fed(self._params(hp), self._data, self._augmentation), **options)
 
 
 def main() -> None:
     options = job.options()
     tuner = keras_tuner.BayesianOptimization(
-        MnistModel(job.load(options.objective), options.known_good),
+        MnistModel(*job.load(options.objective), options.known_good),
         objective=keras_tuner.Objective("val_accuracy", "max"),
         max_trials=options.trials,
         seed=options.seed,

@@ -27,7 +27,7 @@ class Pruning(keras.callbacks.Callback):
 
 def main() -> None:
     options = job.options()
-    data = job.load(options.objective)
+    data, augmentation = job.load(options.objective)
     study = optuna.load_study(
         study_name="bench",
         storage=os.environ["BENCH_STORAGE"],
@@ -44,7 +44,7 @@ def main() -> None:
             "dropout": trial.suggest_float("dropout", 0.0, 0.6),
         }
         log = fitting.EpochLog(options.folder, trial.number)
-        return fitting.fit(params, data, options.epochs, [log, Pruning(trial)])
+        return fitting.fit(params, data, augmentation, options.epochs, [log, Pruning(trial)])
 
     study.optimize(objective, n_trials=options.trials)
 

@@ -13,7 +13,7 @@ from bench.mnist_job import KNOWN_GOOD
 from bench.peers import job
 
 
-def trial(params: dict[str, Any], data: Any, epochs: int, folder: Any) -> None:
+def trial(params: dict[str, Any], data: Any, augmentation: Any, epochs: int, folder: Any) -> None:
     """One configuration, in a process of its own."""
     import keras
 
@@ -24,7 +24,7 @@ def trial(params: dict[str, Any], data: Any, epochs: int, folder: Any) -> None:
             tune.report({"val_accuracy": logs["val_accuracy"]})
 
     log = fitting.EpochLog(folder, tune.get_context().get_trial_id())
-    fitting.fit(params, data, epochs, [log, Reporting()])
+    fitting.fit(params, data, augmentation, epochs, [log, Reporting()])
 
 
 def main() -> None:
@@ -35,14 +35,16 @@ def main() -> None:
         log_to_driver=False,
         _temp_dir=str(options.folder / "ray"),
     )
-    data = job.load(options.objective)
+    data, augmentation = job.load(options.objective)
     space = {
         "batch_size": tune.choice([64, 128, 256]),
         "optimizer": tune.choice(["sgd", "adam"]),
         "learning_rate": tune.loguniform(1e-4, 1e-1),
         "dropout": tune.uniform(0.0, 0.6),
     }
-    train = tune.with_parameters(trial, data=data, epochs=options.epochs, folder=options.folder)
+    train = tune.with_parameters(
+        trial, data=data, augmentation=augmentation, epochs=options.epochs, folder=options.folder
+    )
     tuner = tune.Tuner(
         tune.with_resources(train, {"cpu": 1}),
         param_space=space,
