@@ -11,8 +11,8 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,10 @@ class Contestant:
     """Before the clock starts."""
     package: str = "optuna"
     """Without which it cannot take part."""
+    variables: Mapping[str, object] = field(default_factory=dict)
+    """Environment."""
+    takes_known_good: bool = True
+    """Whether it can be told a configuration to begin with."""
 
     @property
     def missing(self) -> bool:
@@ -89,6 +93,7 @@ class Contestant:
         """Do the job once, in an empty place."""
         if self.missing:
             return Outcome(None, None, 0, 0, 0.0, f"{self.package} is not installed: the bench extra has it")
+        job = replace(job, variables={**self.variables, **job.variables})
         with Place() as place:
             if self.prepare is not None:
                 self.prepare(place)
@@ -123,7 +128,8 @@ class Contestant:
 
 def _cpu_seconds() -> float:
     times = psutil.cpu_times()
-    return times.user + times.system
+    # Ray's workers run niced.
+    return float(times.user + times.nice + times.system)
 
 
 # The service.
@@ -215,27 +221,37 @@ def _start_ray(place: Place, job: Job) -> list[subprocess.Popen[bytes]]:
 SERVICE = Contestant("hpo launch", _start_service, _seen_by_service)
 PEERS = (
     Contestant("Optuna + model.fit", _start_optuna, _seen_in_files, make_optuna_study),
-    Contestant("KerasTuner", _start_kerastuner, _seen_in_files, package="keras_tuner"),
+    Contestant(
+        "KerasTuner", _start_kerastuner, _seen_in_files, package="keras_tuner", takes_known_good=False
+    ),
     Contestant("Ray Tune", _start_ray, _seen_in_files, package="ray"),
 )
 KEYS = dict(zip(("hpo", "optuna", "kerastuner", "ray"), (SERVICE, *PEERS), strict=True))
 """What each is called on the command line."""
+TUNED = {
+    "optuna-1-thread": replace(KEYS["optuna"], name="Optuna + model.fit, 1 thread", variables=ONE_THREAD),
+    "kerastuner-1-thread": replace(KEYS["kerastuner"], name="KerasTuner, 1 thread", variables=ONE_THREAD),
+    "ray-reused": replace(KEYS["ray"], name="Ray Tune, actors reused", variables={"BENCH_REUSE_ACTORS": 1}),
+}
+"""Peers with a setting that their users may find."""
 
 NOTES = (
     "All contestants have the same images and split, network (`objectives.architectures.cnn`, 32-64-128), space "
     "and machine, and train two trials at a time. Each is started cold by one command and its clock starts with "
     "it. Validation accuracy is the highest after any epoch of any trial.",
     "`hpo launch`: as it comes, its learning rate schedule (warm-up, cosine) and its embedded PostgreSQL, made "
-    "within its time, included. The peers train at a constant learning rate with `model.compile` and "
-    "`model.fit` on arrays, as their guides show.",
+    "within its time, included; in bfloat16 where the processor has it. The peers train in float32 at a constant "
+    "learning rate with `model.compile` and `model.fit`, as their guides show. What is searched as `learning_rate` is "
+    "the peak of the one and the constant of the others.",
     "Optuna: two processes of `study.optimize`, TPE and MedianPruner, half of the trials each, on a private "
     "PostgreSQL of the same kind that is running, with the study made, before the clock starts.",
-    "KerasTuner: BayesianOptimization, a chief and two workers through its environment variables; the clock stops "
-    "when both workers have ended, not when the chief has noticed.",
+    "KerasTuner: BayesianOptimization, which ends no trial early, a chief and two workers through its environment "
+    "variables; the clock stops when both workers have ended, not when the chief has noticed.",
     "Ray Tune: OptunaSearch and ASHA (grace period 1 epoch), two trials at once of one core each; the images "
-    "lie in its object store.",
+    "lie in its object store. Actors are not reused, which is its default, unless the row says so.",
     "Threads: each as by default (TensorFlow: one for each core in every process; `hpo launch`: one core for each "
-    "slot). Rows `1 thread` have OMP_NUM_THREADS, TF_NUM_INTRAOP_THREADS and TF_NUM_INTEROP_THREADS set to 1.",
+    "slot), or, where the row says so, with OMP_NUM_THREADS, TF_NUM_INTRAOP_THREADS and TF_NUM_INTEROP_THREADS set "
+    "to 1.",
 )
 
 
@@ -247,4 +263,4 @@ def quick_variables() -> dict[str, object]:
 
 def chosen(words: str) -> Sequence[Contestant]:
     """Contestants by their short names, separated by commas."""
-    return [KEYS[word] for word in words.split(",")]
+    return [(KEYS | TUNED)[word] for word in words.split(",")]

@@ -43,9 +43,11 @@ def _stock_layers(*names: str) -> Callable[[], None]:
 
 
 def _stock_optimizers() -> None:
-    from objectives import kernels
+    import keras
 
-    kernels.can_apply = lambda *_: False
+    from objectives import training
+
+    training.FusedAdam, training.FusedSGD = keras.optimizers.Adam, keras.optimizers.SGD
 
 
 def _stock_filter_gradients() -> None:
@@ -96,9 +98,7 @@ _call: list[Callable[[], Any]] = []
 
 def build(objective: KerasObjective, case: Case, name: str) -> None:
     """Make a variant's model and train its first batches, which compiles it."""
-    import keras
-
-    from objectives import backend, layers
+    from objectives import backend, layers, training
 
     variant = next(variant for variant in VARIANTS if variant.name == name)
     core = sorted(os.sched_getaffinity(0))[0]
@@ -119,7 +119,7 @@ def build(objective: KerasObjective, case: Case, name: str) -> None:
     model = layers.accelerated(objective.build(case.params, data), backend.precision(device))
     model.compile(
         objective.optimizer(case.params, 10_000),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=training.cross_entropy(objective.label_smoothing),
         metrics=["accuracy"],
         jit_compile=variant.compiled,
     )

@@ -27,6 +27,9 @@ from hpo.messages import Broken, Described, Exited, Fork, Forked, Load, NotForke
 from hpo.provenance import versions
 from objectives.base import Objective
 
+LOADING_THRESHOLD = 100_000
+"""New objects after which the garbage collector looks for cycles while an objective is loaded; Python's own is 700."""
+
 
 def main() -> None:
     """Load what the agent asks for, then fork a trainer for each request until the agent is gone."""
@@ -41,15 +44,16 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     try:
         # Modules stay for good: looking through them again and again while they are imported takes an eighth longer.
-        gc.disable()
+        usual = gc.get_threshold()
+        gc.set_threshold(LOADING_THRESHOLD)
         with _ending_with(agent):
             objective = _load(agent)
+        gc.set_threshold(*usual)
         if objective is None:
             return
         # What exists now is shared with every trainer; the collector must not touch its pages.
         gc.collect()
         gc.freeze()
-        gc.enable()
         groups = Groups()
         try:
             while True:

@@ -9,6 +9,7 @@ Keras does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import keras
@@ -21,12 +22,13 @@ T = TypeVar("T")
 class _OnceAStep(keras.optimizers.Optimizer):  # type: ignore[misc]
     """Makes what all variables of a step share once."""
 
-    _shared: dict[str, Any] | None = None
-    """What was made in the step that is being taken; None between steps."""
+    _shared: SimpleNamespace | None = None
+    """What was made in the step that is being taken; None between steps. Not a dictionary: Keras and TensorFlow would
+    track one, and what is in it, as state of the optimizer."""
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         # Of this step only: a tensor of one graph means nothing in another.
-        self._shared = {}
+        self._shared = SimpleNamespace()
         try:
             super().apply(grads, trainable_variables)
         finally:
@@ -34,7 +36,7 @@ class _OnceAStep(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     @property
     def learning_rate(self) -> Any:
-        return self._once("learning_rate", self._get_current_learning_rate)
+        return self._once("learning_rate", lambda: keras.optimizers.Optimizer.learning_rate.fget(self))
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
@@ -43,9 +45,9 @@ class _OnceAStep(keras.optimizers.Optimizer):  # type: ignore[misc]
     def _once(self, name: str, make: Callable[[], T]) -> T:
         if self._shared is None:
             return make()
-        if name not in self._shared:
-            self._shared[name] = make()
-        made: T = self._shared[name]
+        if not hasattr(self._shared, name):
+            setattr(self._shared, name, make())
+        made: T = getattr(self._shared, name)
         return made
 
 

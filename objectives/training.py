@@ -83,13 +83,15 @@ def optimizer(params: Params, steps: int) -> keras.optimizers.Optimizer:
 def cross_entropy(smoothing: float) -> Callable[[Any, Any], Any]:
     """Cross-entropies (n,) in nats of integer labels (n,) and logits (n, classes), whose mean Keras takes.
 
-    With `smoothing` a label is 1 - smoothing of its class and an equal part of smoothing of every class, its own
-    among them ("Rethinking the Inception architecture", Szegedy et al., 2015, section 7).
+    Every logit must be finite. With `smoothing` a label is 1 - smoothing of its class and an equal part of smoothing
+    of every class, its own among them ("Rethinking the Inception architecture", Szegedy et al., 2015, section 7).
     """
 
     def loss(labels: Any, logits: Any) -> Any:
         classes = logits.shape[-1]
-        targets = keras.ops.one_hot(keras.ops.reshape(labels, [-1]), classes, dtype=logits.dtype)
+        # Keras hands labels over in the logits' type.
+        labels = keras.ops.cast(keras.ops.reshape(labels, [-1]), "int32")
+        targets = keras.ops.one_hot(labels, classes, dtype=logits.dtype)
         if smoothing:
             targets = (1.0 - smoothing) * targets + smoothing / classes
         # Not Keras' own: TensorFlow's deterministic form of that has 150 operations with its gradient.

@@ -7,28 +7,22 @@ from typing import Any
 import keras
 import keras_tuner
 
-from bench.mnist_job import KNOWN_GOOD
 from bench.peers import fitting, job
 
 
 class MnistModel(keras_tuner.HyperModel):
     """The space in KerasTuner's words; the batch size is a hyperparameter of `fit`, as its guide has it."""
 
-    def __init__(self, data: Any, augmentation: Any, known_good: bool) -> None:
+    def __init__(self, data: Any, augmentation: Any) -> None:
         super().__init__()
         self._data, self._augmentation = data, augmentation
-        # KerasTuner tries the defaults first.
-        self._defaults: dict[str, Any] = KNOWN_GOOD if known_good else {}
 
     def _params(self, hp: keras_tuner.HyperParameters) -> dict[str, Any]:
-        default = self._defaults.get
         return {
-            "batch_size": hp.Choice("batch_size", [64, 128, 256], default=default("batch_size")),
-            "optimizer": hp.Choice("optimizer", ["sgd", "adam"], default=default("optimizer")),
-            "learning_rate": hp.Float(
-                "learning_rate", 1e-4, 1e-1, sampling="log", default=default("learning_rate")
-            ),
-            "dropout": hp.Float("dropout", 0.0, 0.6, default=default("dropout")),
+            "batch_size": hp.Choice("batch_size", [64, 128, 256]),
+            "optimizer": hp.Choice("optimizer", ["sgd", "adam"]),
+            "learning_rate": hp.Float("learning_rate", 1e-4, 1e-1, sampling="log"),
+            "dropout": hp.Float("dropout", 0.0, 0.6),
         }
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
@@ -41,10 +35,11 @@ class MnistModel(keras_tuner.HyperModel):
 def main() -> None:
     options = job.options()
     tuner = keras_tuner.BayesianOptimization(
-        MnistModel(*job.load(options.objective), options.known_good),
+        MnistModel(*job.load(options.objective)),
         objective=keras_tuner.Objective("val_accuracy", "max"),
         max_trials=options.trials,
-        seed=options.seed,
+        # It takes 0 for none.
+        seed=options.seed + 1,
         directory=str(options.folder / "tuner"),
         project_name="bench",
     )

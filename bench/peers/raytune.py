@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import ray
@@ -57,6 +58,7 @@ def main() -> None:
             scheduler=ASHAScheduler(max_t=options.epochs, grace_period=1),
             num_samples=options.trials,
             max_concurrent_trials=2,
+            reuse_actors="BENCH_REUSE_ACTORS" in os.environ,
         ),
         run_config=tune.RunConfig(storage_path=str(options.folder / "tune"), name="bench", verbose=0),
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bench import mnist_job
+from bench.peers import fitting
 from bench.peers.job import load
 from objectives.validation import problem
 
@@ -18,7 +19,22 @@ def test_the_objectives_are_sound(name: str) -> None:
 def test_a_sixth_of_the_images_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_SYNTHETIC", "1")
     monkeypatch.setenv("BENCH_IMAGES", "1200")
-    data = load("MnistPart")
+    data, augmentation = load("MnistPart")
+    assert augmentation is None
     assert (len(data.x_train), len(data.x_valid)) == (1000, 200)
     assert np.array_equal(np.bincount(data.y_valid), [20] * 10)
-    assert np.array_equal(load("MnistPart").x_train, data.x_train)
+    assert np.array_equal(load("MnistPart")[0].x_train, data.x_train)
+
+
+def test_all_contestants_shift_the_images_of_the_whole_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_SYNTHETIC", "1")
+    monkeypatch.setenv("BENCH_IMAGES", "1200")
+    data, augmentation = load("MnistWhole")
+    assert augmentation is mnist_job.MnistWhole.augmentation is not None
+    fed = fitting.fed({"batch_size": 100}, data, augmentation)["x"]
+    labels = np.concatenate([fed[index][1] for index in range(len(fed))])
+    assert np.array_equal(np.sort(labels), np.sort(data.y_train))
+    shifted, _ = fed[0]
+    assert shifted.shape == (100, 28, 28, 1)
+    originals = {image.tobytes() for image in data.x_train}
+    assert sum(image.tobytes() in originals for image in shifted) < 50

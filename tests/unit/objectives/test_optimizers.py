@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from objectives import backend
+from objectives import backend, kernels
 from objectives.optimizers import FusedAdam, FusedSGD
 
 pytestmark = pytest.mark.skipif(
@@ -63,6 +63,27 @@ def test_what_all_variables_share_is_made_once_a_step(twin):
     _trained(optimizer, steps=3)
     assert asked == [0, 1, 2]
     assert float(optimizer.learning_rate) == pytest.approx(0.1)
+
+
+def test_the_corrections_of_adam_are_made_once_a_step_in_a_graph_too(monkeypatch):
+    import tensorflow as tf
+
+    made = []
+    adam_step = kernels.adam_step
+    monkeypatch.setattr(kernels, "adam_step", lambda *args: made.append(1) or adam_step(*args))
+    optimizer = FusedAdam(0.1)
+    variables = [keras.Variable(np.ones(shape, np.float32)) for shape in ((5, 3), (3,))]
+    optimizer.build(variables)
+    of_the_optimizer = len(optimizer.variables)
+    step = tf.function(lambda: optimizer.apply([keras.ops.ones(v.shape) for v in variables], variables))
+    for _ in range(3):
+        step()
+    assert len(made) == 1
+    # The corrections make up for moments that begin at zero: equal gradients, equal steps of the learning rate.
+    for variable in variables:
+        np.testing.assert_allclose(np.array(variable), 0.7, rtol=1e-5)
+    assert len(optimizer.variables) == of_the_optimizer
+    assert type(optimizer).from_config(optimizer.get_config()).get_config() == optimizer.get_config()
 
 
 def test_the_learning_rate_of_a_twin_can_be_set():

@@ -120,7 +120,8 @@ def test_a_smoothed_label_is_shared_by_all_classes(smoothing):
     logits, labels = np.array([[2.0, 0.5, -1.0, 0.0], [0.0, 1.0, 0.0, 3.0]], np.float32), np.array([0, 1])
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     targets = np.full((2, 4), smoothing / 4) + (1 - smoothing) * np.eye(4)[labels]
-    for given in (labels, labels[:, None]):
+    # Keras hands them over as floats.
+    for given in (labels, labels[:, None], labels.astype(np.float32)):
         losses = np.array(training.cross_entropy(smoothing)(given, logits))
         np.testing.assert_allclose(losses, -(targets * log_p).sum(axis=1), rtol=1e-6)
 
