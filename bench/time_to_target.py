@@ -40,8 +40,8 @@ def main() -> None:
         " by the same function everywhere, which the peers call from a `keras.utils.PyDataset`.",
         "Known to be good: Optuna's `enqueue_trial`, Ray's `points_to_evaluate`, the service's `first`; KerasTuner's"
         f" BayesianOptimization has no such thing. Peers: {mnist_job.KNOWN_GOOD}; the service, whose learning rate"
-        f" falls to zero, has a peak of {mnist_job.KNOWN_GOOD_PEAK['learning_rate']}. That and the number of epochs were"
-        " chosen by a few runs of the service's loop; for the peers nothing was tuned.",
+        f" falls to zero, has a peak of {mnist_job.KNOWN_GOOD_PEAK['learning_rate']}. That and the number of epochs"
+        " were chosen by a few runs of the service's loop; for the peers nothing was tuned.",
     )
     found: dict[tuple[str, bool], list[Outcome]] = {}
     for round_number in range(options.rounds):
