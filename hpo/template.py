@@ -43,7 +43,7 @@ def main() -> None:
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     try:
-        # Modules stay for good: looking through them again and again while they are imported takes an eighth longer.
+        # Modules stay for good: looking through them again and again while they are imported takes half a second.
         usual = gc.get_threshold()
         gc.set_threshold(LOADING_THRESHOLD)
         with _ending_with(agent):
