@@ -6,6 +6,7 @@ in its own tables, the peers' scripts in a file. Clocks start with the command.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import socket
@@ -67,6 +68,8 @@ class Outcome:
     cpu_seconds: float
     """Processor time of the whole machine meanwhile: what else ran shows here."""
     problem: str = ""
+    out_of_time: bool = False
+    """Whether it was ended because its time was up."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Contestant:
                 self.prepare(place)
             began, cpu = time.time(), _cpu_seconds()
             processes = self.start(place, job)
-            done, problem = None, ""
+            done, problem, out_of_time = None, "", False
             while done is None and not problem:
                 time.sleep(0.1 if job.target is None else 1.0)
                 seen = self.seen(place) if job.target is not None else []
@@ -113,7 +116,7 @@ class Contestant:
                     done = time.time()
                     problem = "all trials done below the target" if job.target is not None else ""
                 elif time.time() - began > job.limit_seconds:
-                    problem = f"not done after {job.limit_seconds:.0f} s"
+                    problem, out_of_time = f"not done after {job.limit_seconds:.0f} s", True
             cpu = _cpu_seconds() - cpu
             seen = self.seen(place)
         return Outcome(
@@ -123,6 +126,7 @@ class Contestant:
             len(seen),
             cpu,
             problem,
+            out_of_time,
         )
 
 
@@ -261,6 +265,27 @@ def quick_variables() -> dict[str, object]:
     return {"BENCH_IMAGES": 1200} | ({} if found else {"BENCH_SYNTHETIC": 1})
 
 
-def chosen(words: str) -> Sequence[Contestant]:
-    """Contestants by their short names, separated by commas."""
-    return [(KEYS | TUNED)[word] for word in words.split(",")]
+WHO = f"short names separated by commas, of {', '.join(KEYS | TUNED)}; NAME:ROUNDS for one that takes long"
+"""Help of `--contestants`."""
+
+
+def takes_part(words: str) -> list[tuple[Contestant, int | None]]:
+    """Contestants, each with the number of rounds it is limited to.
+
+    Raises:
+        argparse.ArgumentTypeError: The words are not as `WHO` says.
+    """
+    found = []
+    for word in words.split(","):
+        name, colon, rounds = word.partition(":")
+        if name not in KEYS | TUNED or (colon and not rounds.isdecimal()):
+            raise argparse.ArgumentTypeError(f"{word!r}: give {WHO}")
+        found.append(((KEYS | TUNED)[name], int(rounds) if colon else None))
+    return found
+
+
+def in_turn(those: Sequence[tuple[Contestant, int | None]], round_number: int) -> list[Contestant]:
+    """Who of `those` takes part in a round; each round begins with another."""
+    now = [contestant for contestant, rounds in those if rounds is None or round_number < rounds]
+    turn = round_number % max(1, len(now))
+    return [*now[turn:], *now[:turn]]

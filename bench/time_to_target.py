@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 from bench import mnist_job
-from bench.contestants import KEYS, NOTES, SERVICE, Job, Outcome, chosen, quick_variables
+from bench.contestants import KEYS, NOTES, SERVICE, WHO, Job, Outcome, in_turn, quick_variables, takes_part
 from bench.options import parser
 from bench.report import Report, Row, median, ratio, spread
 
@@ -24,7 +24,7 @@ def main() -> None:
     arguments.add_argument("--target", type=float, default=0.99)
     arguments.add_argument("--limit-seconds", type=float, default=900.0)
     arguments.add_argument("--epochs", type=int, default=8)
-    arguments.add_argument("--contestants", default=",".join(KEYS))
+    arguments.add_argument("--contestants", default=",".join(KEYS), type=takes_part, help=WHO)
     options = arguments.parse_args()
     job = Job("MnistWhole", 200, options.epochs, target=options.target, limit_seconds=options.limit_seconds)
     if options.quick:
@@ -45,16 +45,17 @@ def main() -> None:
     )
     found: dict[tuple[str, bool], list[Outcome]] = {}
     for round_number in range(options.rounds):
-        contestants = chosen(options.contestants)
-        turn = round_number % len(contestants)
-        for contestant in [*contestants[turn:], *contestants[:turn]]:
+        for contestant in in_turn(options.contestants, round_number):
             for known_good in FIRST:
                 if known_good and not contestant.takes_known_good:
                     continue
                 outcome = contestant.run(replace(job, seed=round_number, known_good=known_good))
                 found.setdefault((contestant.name, known_good), []).append(outcome)
                 print(contestant.name, FIRST[known_good], outcome, flush=True)
-                report.table(f"Seconds to the first epoch of at least {job.target:.1%}", _rows(found))
+                report.table(
+                    f"Seconds to the first epoch of at least {job.target:.1%}",
+                    _rows(found, job.limit_seconds),
+                )
                 report.raw[f"{contestant.name}, {FIRST[known_good]}"] = [
                     asdict(one) for one in found[contestant.name, known_good]
                 ]
@@ -62,16 +63,20 @@ def main() -> None:
     report.write()
 
 
-def _rows(found: dict[tuple[str, bool], list[Outcome]]) -> list[Row]:
+def _rows(found: dict[tuple[str, bool], list[Outcome]], limit_seconds: float) -> list[Row]:
+    def faster(name: str, known: bool) -> str | float | None:
+        ours = median(times.get((SERVICE.name, known), []))
+        if ours is not None and all(outcome.out_of_time for outcome in found[name, known]):
+            return f"over {limit_seconds / ours:.1f}"
+        return ratio(median(times[name, known]), ours)
+
     times = {key: [o.seconds for o in all_ if o.seconds is not None] for key, all_ in found.items()}
     return [
         {
             "contestant": name,
             "first configuration": FIRST[known],
             "seconds": spread(times[name, known]),
-            "hpo is faster by": ratio(
-                median(times[name, known]), median(times.get((SERVICE.name, known), []))
-            ),
+            "hpo is faster by": faster(name, known),
             "best validation accuracy": spread([o.best for o in outcomes if o.best is not None], 4),
             "epochs trained": median([outcome.epochs for outcome in outcomes]),
             "n": f"{len(times[name, known])} of {len(outcomes)}",

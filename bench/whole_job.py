@@ -4,7 +4,7 @@
 
 The service against two processes of plain Optuna with `model.fit`, KerasTuner and Ray Tune (from the
 `bench` extra: one that is missing is left out). Contestants alternate in rounds, so that a slow minute of the
-machine hits all. KerasTuner and Ray Tune take longest, and may be given fewer rounds (`--rounds-of-slow`). The peers
+machine hits all. Who takes longest may be given fewer (`--contestants hpo,optuna,kerastuner:2,ray:2`). The peers
 run as they come, or with a setting that their users may find: `--contestants hpo,optuna-1-thread,ray-reused --tuned`.
 """
 
@@ -13,19 +13,16 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 from bench import mnist_job
-from bench.contestants import KEYS, NOTES, SERVICE, Job, Outcome, chosen, quick_variables
+from bench.contestants import KEYS, NOTES, SERVICE, WHO, Job, Outcome, in_turn, quick_variables, takes_part
 from bench.options import parser
 from bench.report import Report, Row, median, spread
-
-SLOW = ("keras_tuner", "ray")
 
 
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--trials", type=int, default=48)
-    arguments.add_argument("--contestants", default=",".join(KEYS))
+    arguments.add_argument("--contestants", default=",".join(KEYS), type=takes_part, help=WHO)
     arguments.add_argument("--tuned", action="store_true", help="results go to a file of their own")
-    arguments.add_argument("--rounds-of-slow", type=int, help="of KerasTuner and Ray Tune")
     options = arguments.parse_args()
     job = Job("MnistPart", options.trials, epochs=3)
     if options.quick:
@@ -39,11 +36,7 @@ def main() -> None:
     )
     found: dict[str, list[Outcome]] = {}
     for round_number in range(options.rounds):
-        contestants = chosen(options.contestants)
-        if options.rounds_of_slow is not None and round_number >= options.rounds_of_slow:
-            contestants = [contestant for contestant in contestants if contestant.package not in SLOW]
-        turn = round_number % len(contestants)
-        for contestant in [*contestants[turn:], *contestants[:turn]]:
+        for contestant in in_turn(options.contestants, round_number):
             outcome = contestant.run(replace(job, seed=round_number))
             found.setdefault(contestant.name, []).append(outcome)
             print(contestant.name, outcome, flush=True)

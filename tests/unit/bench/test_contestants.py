@@ -1,0 +1,32 @@
+"""Who takes part in which round of a comparison."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from bench.contestants import in_turn, takes_part
+
+
+def names(words: str, round_number: int) -> list[str]:
+    return [contestant.name for contestant in in_turn(takes_part(words), round_number)]
+
+
+def test_each_round_begins_with_another() -> None:
+    assert names("hpo,kerastuner,ray", 0) == ["hpo launch", "KerasTuner", "Ray Tune"]
+    assert names("hpo,kerastuner,ray", 1) == ["KerasTuner", "Ray Tune", "hpo launch"]
+    assert names("hpo,kerastuner,ray", 3) == ["hpo launch", "KerasTuner", "Ray Tune"]
+
+
+def test_one_that_takes_long_may_sit_rounds_out() -> None:
+    assert names("hpo,kerastuner:2,ray:1", 0) == ["hpo launch", "KerasTuner", "Ray Tune"]
+    assert names("hpo,kerastuner:2,ray:1", 1) == ["KerasTuner", "hpo launch"]
+    assert names("hpo,kerastuner:2,ray:1", 2) == ["hpo launch"]
+    assert names("ray:1", 1) == []
+
+
+@pytest.mark.parametrize("words", ["", "hpo,", "raytune", "ray:", "ray:some"])
+def test_other_words_are_refused_with_the_names(words: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="kerastuner, ray"):
+        takes_part(words)
