@@ -1,0 +1,38 @@
+"""What is made of contestants that did not get to the target in time."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.contestants import SERVICE, Outcome
+from bench.time_to_target import _rows
+
+LIMIT = 600.0
+LATE = Outcome(None, 0.98, 9, 50, 1.0, "not done after 600 s", out_of_time=True)
+BROKEN = Outcome(None, None, 0, 0, 1.0, "ended with [1]")
+
+
+def reached(seconds: float) -> Outcome:
+    return Outcome(seconds, 0.99, 2, 10, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "ratio"),
+    [
+        ([reached(50), reached(70)], [reached(120)], 2.0),
+        ([reached(60)], [LATE], "over 10.0"),
+        # One lucky round of three says nothing of the middle one.
+        ([reached(60)], [LATE, reached(100), LATE], "over 10.0"),
+        ([reached(60)], [LATE, reached(120), reached(90)], 2.0),
+        ([reached(60)], [BROKEN], None),
+        ([reached(60)], [BROKEN, reached(90)], 1.5),
+        ([LATE], [reached(90)], None),
+    ],
+)
+def test_being_late_is_slower_than_any_and_failing_is_nothing(
+    ours: list, theirs: list, ratio: object
+) -> None:
+    found = {(SERVICE.name, False): ours, ("peer", False): theirs}
+    _, row = _rows(found, LIMIT)
+    assert row["hpo is faster by"] == ratio
+    assert row["n"] == f"{sum(one.seconds is not None for one in theirs)} of {len(theirs)}"
