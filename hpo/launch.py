@@ -9,13 +9,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from hpo import enroll, numbers
-from hpo.agent import Agent, AgentTimes, Ending, loading_seconds
+from hpo.agent import Agent, loading_seconds
 from hpo.books import Books, Standing
 from hpo.checkpoints import check_writable
+from hpo.ending import Ending
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError
 from hpo.housekeeping import Housekeeping
 from hpo.interruption import Interruption
+from hpo.jobs import Jobs
 from hpo.last_resort import ending_in_time
 from hpo.lease_keeper import LeaseKeeper
 from hpo.messages import Load
@@ -134,13 +136,13 @@ def _run(
     check_sampler(study.spec.sampler)
     check_writable(settings.checkpoints)
     progress = open_progress()
-    agent: Agent | None = None
+    jobs: Jobs | None = None
     times = LeaseTimes(settings.lease_seconds)
     retry = Retry(
         patience_seconds=PATIENCE_SECONDS,
         interrupted=interruption.event,
         # Trainers print on meanwhile.
-        on_wait=Outages(progress, lambda: agent.bound_logs() if agent is not None else None),
+        on_wait=Outages(progress, lambda: jobs.bound_logs() if jobs is not None else None),
     )
     books = Books(database, study.study_id, study.name, study.spec, len(pool.devices), retry, times)
     files = Housekeeping(
@@ -151,21 +153,20 @@ def _run(
         settings.home / "logs" / study.name,
         study.spec.checkpoint_quota_bytes,
     )
-    keeper = LeaseKeeper(
-        database, books.agent_id, times, lambda: agent.held() if agent is not None else frozenset()
-    )
+    jobs = Jobs(study.spec, books, pool, files, options.memory_bytes)
+    keeper = LeaseKeeper(database, books.agent_id, times, jobs.held)
     agent = Agent(
         study.name,
         study.spec,
         books,
         pool,
+        jobs,
         keeper,
         progress,
         files,
-        AgentTimes(hung_seconds=options.hung_seconds),
         interruption,
+        options.hung_seconds,
         timeout_seconds,
-        options.memory_bytes,
     )
     keeper.start()
     try:

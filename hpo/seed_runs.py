@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from hpo.agent import AgentTimes
 from hpo.checkpoints import CheckpointFolder
 from hpo.deaths import Died, Event, Unborn
+from hpo.ending import INTERRUPT_GRACE_SECONDS, STOP_GRACE_SECONDS
 from hpo.errors import DiskFullError, HpoError
 from hpo.export import Config
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
@@ -111,10 +111,9 @@ class SeedRuns:
         """Whether it is time to leave: at once after a second Ctrl-C, else when epochs have ended."""
         if not self._signals:
             return False
-        times = AgentTimes()
         if self._deadline is None:
             gentle = signal.SIGTERM not in self._signals
-            grace = times.interrupt_grace_seconds if gentle else times.stop_grace_seconds
+            grace = INTERRUPT_GRACE_SECONDS if gentle else STOP_GRACE_SECONDS
             self._deadline = time.monotonic() + grace
             self._waiting.clear()
             for slot in self._in_slot:

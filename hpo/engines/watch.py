@@ -17,7 +17,7 @@ from enum import Enum
 from types import FrameType
 from typing import Protocol
 
-from hpo.agent import AgentTimes, Ending
+from hpo.ending import INTERRUPT_GRACE_SECONDS, INTERRUPTED, Ending
 from hpo.engines.feed import Feed, News
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError
@@ -148,13 +148,9 @@ class Watch:
         if signal.SIGTERM in told or len(self._signals) > 1:
             self._end(Why.INTERRUPTED, 0.0)
             return
-        grace = AgentTimes().interrupt_grace_seconds
-        self._progress.say(
-            f"interrupted: running epochs may end (at most {grace:.0f} s);"
-            " Ctrl-C again to stop at once. The same command continues."
-        )
+        self._progress.say(INTERRUPTED)
         self._placement.interrupt()
-        self._end(Why.INTERRUPTED, grace)
+        self._end(Why.INTERRUPTED, INTERRUPT_GRACE_SECONDS)
 
     def _consider(self, news: News, placed: Placed) -> None:
         """Whether it is time for the agents to end, or all have without having been told."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from hpo.agent import Ending
 from hpo.books import Standing
+from hpo.ending import Ending
 from hpo.engines.feed import News
 from hpo.engines.watch import AgentsFailedError, Placed, Watch, WatchTimes
 from hpo.progress import PlainProgress, SlotView, TrialEnd
