@@ -17,7 +17,7 @@ from typing import Any
 
 from hpo import numbers
 from hpo.checkpoints import CheckpointFolder
-from hpo.export import Config
+from hpo.config import Config
 from hpo.intervals import summarize
 from hpo.pool import TrainerPool
 from hpo.progress import Progress

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hpo.export import is_within
 from hpo.history import StudyHistory
+from hpo.space_check import is_within
 from hpo.trials import TrialRow
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from typing import Any
 
 from hpo import numbers
 from hpo.classification import Confusion, class_scores, confused_pairs, pooled
+from hpo.config import Config
+from hpo.config_file import render
 from hpo.errors import DiskFullError, ResultsNotWritableError
-from hpo.export import Config, render
 from hpo.intervals import Interval, summarize
 from hpo.messages import EpochRecord
 

@@ -15,7 +15,7 @@ from typing import Any
 from hpo import numbers
 from hpo.candidates import Selection, keep_selection, read_selection, select, selection_lines
 from hpo.checkpoints import CheckpointFolder, study_folder
-from hpo.export import Config, check_params
+from hpo.config import Config
 from hpo.folder_lock import alone
 from hpo.launch import data_dir_of
 from hpo.messages import Load
@@ -28,6 +28,7 @@ from hpo.retrain_plan import Plan, make_plan
 from hpo.seed_runs import SeedRun, SeedRuns
 from hpo.settings import Settings
 from hpo.slots import slots_here
+from hpo.space_check import check_params
 from hpo.study import StudyRow
 from hpo.work_log import WorkLog
 from objectives import loader

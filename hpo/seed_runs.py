@@ -11,10 +11,10 @@ from pathlib import Path
 from types import FrameType
 
 from hpo.checkpoints import CheckpointFolder
+from hpo.config import Config
 from hpo.deaths import Died, Event, Unborn
 from hpo.ending import INTERRUPT_GRACE_SECONDS, STOP_GRACE_SECONDS
 from hpo.errors import DiskFullError, HpoError
-from hpo.export import Config
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
 from hpo.pool import TrainerPool
 from hpo.progress import Progress, SlotView, View

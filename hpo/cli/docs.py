@@ -28,9 +28,9 @@ def render() -> str:
     """The whole page."""
     with click.Context(cli, info_name="hpo", terminal_width=_WIDTH, **cli.context_settings) as root:
         parts = [_INTRODUCTION]
-        for title, (_, names) in SECTIONS.items():
+        for title, commands in SECTIONS.items():
             parts.append(f"## {title}\n")
-            for name in names:
+            for name in commands:
                 command = cli.get_command(root, name)
                 assert command is not None
                 parts += _pages(command, name, root, "###")

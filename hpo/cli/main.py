@@ -9,21 +9,29 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from itertools import chain
 from typing import NoReturn
 
 import click
 
 from hpo.errors import HpoError, ObjectiveFailedError, UsageError
 
-SECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "Run": ("hpo.cli.run", ("launch", "worker", "pause", "resume", "stop", "retrain")),
-    "Look": ("hpo.cli.look", ("ls", "status", "trials", "best", "logs", "objectives")),
-    "Results": ("hpo.cli.results", ("report", "compare")),
-    "Serve": ("hpo.cli.serve", ("dashboard",)),
-    "Use": ("hpo.cli.use", ("export", "data", "doctor", "delete")),
-    "Operate": ("hpo.cli.operate", ("init", "health", "backup", "restore")),
+SECTIONS: dict[str, dict[str, str]] = {
+    "Run": {
+        "launch": "launch",
+        "worker": "launch",
+        "pause": "control",
+        "resume": "control",
+        "stop": "control",
+        "retrain": "retrain",
+    },
+    "Look": dict.fromkeys(("ls", "status", "trials", "best", "logs", "objectives"), "look"),
+    "Results": dict.fromkeys(("report", "compare"), "results"),
+    "Serve": {"dashboard": "serve"},
+    "Use": dict.fromkeys(("export", "data", "doctor", "delete"), "use"),
+    "Operate": dict.fromkeys(("init", "health", "backup", "restore"), "operate"),
 }
-"""Titles of the help's groups to the module that holds their commands, each under its own name."""
+"""Titles of the help's groups to their commands, each with the module of `hpo.cli` that holds it under its name."""
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 """The last: whoever read the output has gone; as a shell reports a program that SIGPIPE ended."""
@@ -33,12 +41,12 @@ class RootGroup(click.Group):
     """Loads a command's module when it is asked for, and lists commands in groups."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's signature
-        return [name for _, names in SECTIONS.values() for name in names]
+        return list(chain(*SECTIONS.values()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        for module, names in SECTIONS.values():
-            if cmd_name in names:
-                command = getattr(importlib.import_module(module), cmd_name)
+        for commands in SECTIONS.values():
+            if cmd_name in commands:
+                command = getattr(importlib.import_module(f"hpo.cli.{commands[cmd_name]}"), cmd_name)
                 assert isinstance(command, click.Command)
                 return command
         return None
@@ -57,9 +65,9 @@ class RootGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(len(name) for name in self.list_commands(ctx))
-        for title, (_, names) in SECTIONS.items():
+        for title, commands in SECTIONS.items():
             rows = []
-            for name in names:
+            for name in commands:
                 command = self.get_command(ctx, name)
                 assert command is not None
                 rows.append((name.ljust(width), command.get_short_help_str(formatter.width)))

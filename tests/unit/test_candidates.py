@@ -16,7 +16,7 @@ from hpo.candidates import (
     selection_lines,
 )
 from hpo.checkpoints import CheckpointFolder
-from hpo.export import Config
+from hpo.config import Config
 from hpo.messages import EpochRecord
 from hpo.results import SeedResult
 from hpo.seed_runs import RetrainFailedError, SeedRun

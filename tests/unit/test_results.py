@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hpo.config import Config
 from hpo.errors import DiskFullError, HpoError, ResultsNotWritableError
-from hpo.export import Config
 from hpo.messages import EpochRecord
 from hpo.results import SeedResult, check_folder, summaries, write_results
 

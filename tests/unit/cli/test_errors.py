@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
+from hpo.cli import control
 from hpo.cli import main as exported
-from hpo.cli import run as run_module
 from hpo.cli.main import cli, run
 from hpo.errors import (
     HpoError,
@@ -33,7 +33,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         def fail(**_: object) -> None:
             raise error
 
-        monkeypatch.setattr(run_module.stop, "callback", fail)
+        monkeypatch.setattr(control.stop, "callback", fail)
         return ["stop", "--study", "x"]
 
     return prepare
@@ -149,9 +149,9 @@ def test_wrong_usage_is_2(capsys, monkeypatch, arguments: list[str]) -> None:
 
 
 def test_a_command_s_own_exit_code_is_kept(monkeypatch) -> None:
-    monkeypatch.setattr(run_module.stop, "callback", lambda **_: 130)
+    monkeypatch.setattr(control.stop, "callback", lambda **_: 130)
     assert run(["stop", "--study", "x"]) == 130
-    monkeypatch.setattr(run_module.stop, "callback", lambda **_: None)
+    monkeypatch.setattr(control.stop, "callback", lambda **_: None)
     assert run(["stop", "--study", "x"]) == 0
 
 

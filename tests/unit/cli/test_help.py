@@ -40,8 +40,8 @@ OPTIONS = [
 def test_help_lists_the_commands_in_groups() -> None:
     said = CliRunner().invoke(cli, ["--help"]).output
     assert said.index("\nRun:\n") < said.index("\nLook:\n") < said.index("\nUse:\n")
-    for _, names in SECTIONS.values():
-        for name in names:
+    for commands in SECTIONS.values():
+        for name in commands:
             assert f"\n  {name} " in said
 
 

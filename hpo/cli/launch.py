@@ -1,14 +1,13 @@
-"""Commands that run a study: launch, worker, pause, resume, stop, retrain."""
+"""Commands that train trials here, or wherever Ray places them: launch, worker."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from hpo.cli import options
-from hpo.cli.options import Duration, ImageCount, NearestChoice, ObjectiveName, Size, option
+from hpo.cli.options import Duration, NearestChoice, ObjectiveName, Size, option
 from hpo.requests import (
     ENGINES,
     PRUNERS,
@@ -19,7 +18,6 @@ from hpo.requests import (
     LaunchRequest,
     Precision,
     RayOptions,
-    RetrainRequest,
     SlotOptions,
 )
 
@@ -328,143 +326,3 @@ def worker(
         hung_after, memory_per_worker, SlotOptions(gpus, device, gpu_share, cores, precision)
     )
     return work(study, slots, options.settings(storage, data_dir), agent)
-
-
-def _tell(study: str, storage: str | None, told: str) -> None:
-    from typing import cast
-
-    from hpo.study import set_control
-    from storage.control import Control
-
-    after = {
-        "run": "its agents go on",
-        "pause": "its agents hold their trials; hpo resume lets them go on",
-        "stop": "its agents checkpoint their trials and end; hpo launch continues them",
-    }
-    with options.opened(storage) as database:
-        before = set_control(database, study, cast(Control, told))
-    same = " already" if before == told else ""
-    click.echo(f"{study} is{same} told to {told}: {after[told]}")
-
-
-@click.command()
-@options.study_option
-@options.storage_option
-def pause(study: str, storage: str | None) -> None:
-    """Have every agent hold its trials and wait."""
-    _tell(study, storage, "pause")
-
-
-@click.command()
-@options.study_option
-@options.storage_option
-def resume(study: str, storage: str | None) -> None:
-    """Let a paused study go on, and a stopped one be joined."""
-    _tell(study, storage, "run")
-
-
-@click.command()
-@options.study_option
-@options.storage_option
-def stop(study: str, storage: str | None) -> None:
-    """Have every agent checkpoint its trials and end.
-
-    hpo launch, or hpo resume and hpo worker, continue the study.
-    """
-    _tell(study, storage, "stop")
-
-
-@click.command()
-@options.study_option
-@option(
-    "--seeds",
-    metavar="K",
-    type=_POSITIVE,
-    default=RetrainRequest.seeds,
-    help="Runs from different seeds, whose mean and interval are reported.",
-)
-@option(
-    "--top",
-    metavar="K",
-    type=_POSITIVE,
-    default=RetrainRequest.top,
-    help="Best trials that compete first: each is trained again from --seeds fresh seeds, and the best mean on "
-    "validation images wins, so that luck does not. The test set plays no part in it.",
-)
-@option(
-    "--epochs",
-    metavar="N",
-    type=_POSITIVE,
-    show_default="those of the configuration",
-    help="Epochs of each run.",
-)
-@option(
-    "--limit",
-    metavar="N|all",
-    type=ImageCount(),
-    show_default="those of the configuration",
-    help="Training images, as of hpo launch; each run trains on the validation images in proportion as well. all: a "
-    "search on a part of them ends with a model of the whole.",
-)
-@option(
-    "--config",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    show_default="the study's best trial",
-    help="Train this exported configuration (YAML, JSON or TOML) instead.",
-)
-@options.trial_option
-@options.workers_option("Runs that train here at the same time.")
-@options.slot_options
-@options.precision_option
-@options.data_dir_option
-@options.storage_option
-def retrain(
-    study: str,
-    seeds: int,
-    top: int,
-    epochs: int | None,
-    limit: int | Literal["all"] | None,
-    config: Path | None,
-    trial: int | None,
-    workers: int | None,
-    gpus: str | None,
-    device: str | None,
-    precision: Precision,
-    data_dir: Path | None,
-    storage: str | None,
-) -> int:
-    """Train the best configuration afresh; test it once.
-
-    Trains on all training data from several seeds, then opens the test set once. Writes metrics, the
-    model, its history and confusion matrix to HPO_RESULTS_DIR/<study> (default: results/<study>);
-    of a --trial or --config that is not the search's choice, to trial-N or config-FILE in there.
-    """
-    named = [
-        option
-        for option, given in (
-            ("--config", config is not None),
-            ("--trial", trial is not None),
-            ("--top", top > 1),
-        )
-        if given
-    ]
-    if len(named) > 1:
-        raise click.UsageError(
-            f"{' and '.join(named)} each say which configuration: give one of them",
-            click.get_current_context(),
-        )
-    request = RetrainRequest(
-        study=study,
-        seeds=seeds,
-        top=top,
-        epochs=epochs,
-        limit=limit,
-        config=config,
-        trial=trial,
-        workers=workers,
-        slots=SlotOptions(gpus, device, precision=precision),
-    )
-    from hpo.retrain import retrain as run_retrain
-
-    return run_retrain(request, options.settings(storage, data_dir))

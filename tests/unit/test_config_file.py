@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -16,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from hpo.config import Config
+from hpo.config_file import FORMATS, Format, read_config, render
 from hpo.errors import ConfigFileError, UsageError
-from hpo.export import FORMATS, Config, Format, check_params, read_config, render
-from hpo.provenance import backend, objective_sha256, versions
+from hpo.space_check import check_params
 
 CONFIG = Config(
     objective="digits-cnn",
@@ -216,26 +216,6 @@ def test_params_that_lack_one() -> None:
 def test_a_data_folder_is_of_one_machine() -> None:
     for form in FORMATS:
         assert "data_dir:" not in render(CONFIG, form)
-
-
-def test_versions_without_importing() -> None:
-    program = "import sys; from hpo.export import versions as v; v(); print('keras' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
-    assert {"python", "keras", "optuna", "numpy"} <= set(versions())
-    assert set(versions(["numpy", "no-such-package"])) == {"python", "numpy"}
-
-
-def test_where_a_result_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "mine.py"
-    file.write_bytes(b"x = 1")
-    assert objective_sha256(f"{file}:Mine") == hashlib.sha256(b"x = 1").hexdigest()
-    assert objective_sha256("digits-cnn") is None
-    assert objective_sha256("package.module:Mine") is None
-    monkeypatch.setenv("KERAS_BACKEND", "")
-    assert backend() == "tensorflow"
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
-    assert backend() == "jax"
 
 
 def test_the_script_trains(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""Configurations as files that people read and write: YAML, JSON, TOML, or a script that trains one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from hpo.config import FILE_VERSION, Config
+from hpo.errors import ConfigFileError, UsageError
+from hpo.train_script import script
+
+Format = Literal["yaml", "json", "toml", "python"]
+FORMATS: tuple[Format, ...] = ("yaml", "json", "toml", "python")
+SUFFIXES: Mapping[str, Format] = {
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".json": "json",
+    ".toml": "toml",
+    ".py": "python",
+}
+
+
+def render(config: Config, form: Format) -> str:
+    """The configuration as the text of a file."""
+    if form == "json":
+        return json.dumps(config.to_json(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    if form == "yaml":
+        import yaml
+
+        body = yaml.safe_dump(config.to_json(), sort_keys=False, allow_unicode=True)
+        return f"# {config.about}\n# Train it again: hpo retrain --study NAME --config THIS_FILE\n{body}"
+    if form == "toml":
+        import tomli_w
+
+        missing = [name for name, value in config.params.items() if value is None]
+        if missing:
+            raise UsageError(f"parameter {missing[0]} is None, which TOML cannot say: choose yaml or json")
+        return f"# {config.about}\n{tomli_w.dumps(_without_none(config.to_json()))}"
+    return script(config)
+
+
+def read_config(path: Path) -> Config:
+    """The configuration of an exported file: YAML, JSON or TOML, told by its suffix.
+
+    Raises:
+        ConfigFileError: there is no such file, it cannot be read, or it is not a configuration.
+    """
+    form = SUFFIXES.get(path.suffix.lower())
+    if form is None or form == "python":
+        raise ConfigFileError(f"{path} is not a configuration: it must end in .yaml, .yml, .json or .toml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as exc:
+        raise ConfigFileError(f"there is no file {path}: `hpo export -o {path.name}` writes one") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigFileError(f"{path} cannot be read: {_first_line(exc)}") from exc
+    try:
+        values = _parse(text, form)
+    except _parse_errors() as exc:
+        raise ConfigFileError(f"{path} is not valid {form.upper()}: {_first_line(exc)}") from exc
+    if not isinstance(values, Mapping):
+        raise ConfigFileError(f"{path} is not a configuration: it holds no names and values")
+    try:
+        if _file_version(values) > FILE_VERSION:
+            raise ConfigFileError(f"{path} was written by a newer hpo-service: upgrade this one")
+        return Config.from_json(values)
+    except ValueError as exc:
+        raise ConfigFileError(f"{path} is not an exported configuration: {exc}") from exc
+
+
+def _file_version(values: Mapping[str, Any]) -> int:
+    given = values.get("hpo_config", FILE_VERSION)
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise ValueError(f"its 'hpo_config' cannot be {given!r}")
+    return given
+
+
+def _parse(text: str, form: Format) -> Any:
+    if form == "yaml":
+        import yaml
+
+        return yaml.safe_load(text)
+    if form == "toml":
+        import tomllib
+
+        return tomllib.loads(text)
+    return json.loads(text)
+
+
+def _parse_errors() -> tuple[type[Exception], ...]:
+    import yaml
+
+    # JSON's and TOML's are ValueErrors; deep nesting ends in the last.
+    return (yaml.YAMLError, ValueError, RecursionError)
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null."""
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    return value
