@@ -18,6 +18,7 @@ from typing import Any
 from hpo import numbers
 from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
+from hpo.interruption import Interruption
 from hpo.intervals import summarize
 from hpo.pool import TrainerPool
 from hpo.progress import Progress
@@ -106,6 +107,7 @@ def select(
     logs: Path,
     pool: TrainerPool,
     progress: Progress,
+    interruption: Interruption,
 ) -> Selection | None:
     """Train each of `configs` from `seed_count` seeds and choose; None when interrupted before the end.
 
@@ -126,7 +128,7 @@ def select(
         for index, config in enumerate(configs)
     }
     every = [run for of_config in runs.values() for run in of_config]
-    if not SeedRuns(f"retrain: {len(configs)} candidates", every, pool, progress).run():
+    if not SeedRuns(f"retrain: {len(configs)} candidates", every, pool, progress, interruption).run():
         return None
     candidates = tuple(_judged(config, runs[index]) for index, config in enumerate(configs))
     return Selection(seeds, candidates, choose(candidates, configs[0].direction == "maximize"))

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from hpo.last_resort import ending_in_time
+
 
 class Interruption:
     """Ctrl-C, SIGTERM and SIGHUP (the terminal is gone) while it is entered; for the main thread."""
@@ -56,6 +58,13 @@ class Interruption:
         self.event.set()
         if not self._heeded:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """For a command that trains, from its first moment to its last: closing a database takes time too."""
+    with ending_in_time(), Interruption() as interruption:
+        yield interruption
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

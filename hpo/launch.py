@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from hpo import enroll, numbers
@@ -16,9 +16,8 @@ from hpo.ending import Ending
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError
 from hpo.housekeeping import Housekeeping
-from hpo.interruption import Interruption
+from hpo.interruption import Interruption, interruptible
 from hpo.jobs import Jobs
-from hpo.last_resort import ending_in_time
 from hpo.lease_keeper import LeaseKeeper
 from hpo.messages import Load
 from hpo.pool import TrainerPool
@@ -47,7 +46,7 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
     check_study_name(request.study)
     if request.objective is not None:
         loader.resolve(request.objective)
-    with _interruptible() as interruption, open_database(settings.storage, settings.home) as database:
+    with interruptible() as interruption, open_database(settings.storage, settings.home) as database:
         if not request.run:
             _say_prepared(enroll_only(database, request, settings))
             return 0
@@ -83,7 +82,7 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         UnknownStudyError: there is no such study.
         HpoError: as for `launch`.
     """
-    with _interruptible() as interruption, open_database(settings.storage, settings.home) as database:
+    with interruptible() as interruption, open_database(settings.storage, settings.home) as database:
         # Raises, with the nearest names, where there is none.
         find_study(database, study)
         existing = enroll.find(database, study)
@@ -222,10 +221,3 @@ class Outages:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             self._progress.say(f"the database does not answer, trying again (training goes on): {reason}")
         self._told = now
-
-
-@contextmanager
-def _interruptible() -> Iterator[Interruption]:
-    """From the first moment to the last: closing a database takes time too."""
-    with ending_in_time(), Interruption() as interruption:
-        yield interruption

@@ -17,6 +17,7 @@ from hpo.candidates import Selection, keep_selection, read_selection, select, se
 from hpo.checkpoints import CheckpointFolder, study_folder
 from hpo.config import Config
 from hpo.folder_lock import alone
+from hpo.interruption import Interruption, interruptible
 from hpo.launch import data_dir_of
 from hpo.messages import Load
 from hpo.pool import TrainerPool
@@ -47,13 +48,13 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
         HpoError: no best trial, a broken config file, a run that failed, missing data and the like.
     """
     check_study_name(request.study)
-    with open_database(settings.storage, settings.home) as database:
+    with interruptible() as interruption, open_database(settings.storage, settings.home) as database:
         plan = make_plan(database, request, settings.results_dir)
         # Before hours of training, not after.
         check_folder(plan.folder)
         progress = open_progress()
         try:
-            finished = _Retrain(request, settings, database, plan, progress).run()
+            finished = _Retrain(request, settings, database, plan, progress, interruption).run()
         finally:
             progress.close()
     if not finished:
@@ -70,6 +71,7 @@ class _Retrain:
     database: Database
     plan: Plan
     progress: Progress
+    interruption: Interruption
 
     def __post_init__(self) -> None:
         self.checkpoints = study_folder(self.settings.checkpoints, self.request.study)
@@ -118,7 +120,9 @@ class _Retrain:
             self.progress.say(f"trial {kept.winner.trial} was chosen before")
             return kept
         with self._pool(configs[0], len(configs) * self.request.seeds, final=False) as pool:
-            selection = select(configs, self.request.seeds, folder, self.logs, pool, self.progress)
+            selection = select(
+                configs, self.request.seeds, folder, self.logs, pool, self.progress, self.interruption
+            )
         if selection is not None:
             keep_selection(folder, selection)
             shown = selection.to_json()
@@ -154,7 +158,9 @@ class _Retrain:
                 )
                 for index, seed in enumerate(seeds)
             ]
-            finished = SeedRuns(f"retrain {config.study}", runs, pool, self.progress, log.opened).run()
+            finished = SeedRuns(
+                f"retrain {config.study}", runs, pool, self.progress, self.interruption, log.opened
+            ).run()
             worked = work.end()
             if not finished:
                 return False

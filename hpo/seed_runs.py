@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
 from hpo.deaths import Died, Event, Unborn
-from hpo.ending import INTERRUPT_GRACE_SECONDS, STOP_GRACE_SECONDS
+from hpo.ending import Shutdown
 from hpo.errors import DiskFullError, HpoError
+from hpo.interruption import Interruption
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
 from hpo.pool import TrainerPool
 from hpo.progress import Progress, SlotView, View
@@ -67,6 +66,7 @@ class SeedRuns:
         runs: Sequence[SeedRun],
         pool: TrainerPool,
         progress: Progress,
+        interruption: Interruption,
         on_trained: Callable[[], None] | None = None,
     ) -> None:
         """`on_trained`, of final runs alone, is called as soon as one is about to open the test set."""
@@ -74,12 +74,12 @@ class SeedRuns:
         self._runs = runs
         self._pool = pool
         self._progress = progress
+        self._interruption = interruption
+        self._shutdown = Shutdown()
         self._on_trained = on_trained
         self._final = on_trained is not None
         self._waiting = deque(run for run in runs if not run.ended)
         self._in_slot: dict[int, SeedRun] = {}
-        self._signals: list[int] = []
-        self._deadline: float | None = None
         self._began = time.monotonic()
 
     def run(self) -> bool:
@@ -89,8 +89,7 @@ class SeedRuns:
             RetrainFailedError: a final run failed, or the process of any was lost too often.
             DiskFullError: no space is left for checkpoints.
         """
-        handlers = {n: signal.signal(n, self._handle_signal) for n in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with self._interruption.heeded():
             while self._waiting or self._in_slot:
                 if self._heed_signals():
                     return False
@@ -99,29 +98,20 @@ class SeedRuns:
                     if slot in self._in_slot:
                         self._hear(slot, self._in_slot[slot], event)
                 self._progress.update(self._view())
-            return all(run.ended for run in self._runs)
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-    def _handle_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._signals.append(number)
+        return all(run.ended for run in self._runs)
 
     def _heed_signals(self) -> bool:
         """Whether it is time to leave: at once after a second Ctrl-C, else when epochs have ended."""
-        if not self._signals:
-            return False
-        if self._deadline is None:
-            gentle = signal.SIGTERM not in self._signals
-            grace = INTERRUPT_GRACE_SECONDS if gentle else STOP_GRACE_SECONDS
-            self._deadline = time.monotonic() + grace
+        going_on = not self._shutdown.begun
+        self._shutdown.heed(self._interruption, self._progress.say)
+        if going_on and self._shutdown.begun:
             self._waiting.clear()
             for slot in self._in_slot:
                 self._pool.send(slot, Yield())
-        return not self._in_slot or len(self._signals) > 1 or time.monotonic() > self._deadline
+        return self._shutdown.begun and (self._shutdown.overdue or not self._in_slot)
 
     def _fill(self) -> None:
-        if not self._pool.ready or self._deadline is not None:
+        if not self._pool.ready or self._shutdown.begun:
             return
         for slot in self._pool.free_slots():
             if not self._waiting or slot in self._in_slot:

@@ -76,16 +76,18 @@ def test_three_seeds_and_their_summary(service: Service) -> None:
     assert found["confused_pairs"] == [{"true": "a", "predicted": "b", "count": 3, "share": 0.25}]
 
 
-def test_interrupted_and_continued_from_the_last_epoch(service: Service) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_and_continued_from_the_last_epoch(service: Service, number: int) -> None:
     assert service.launched("Counted", "--trials", 1, "--workers", 1, "--epochs", 20).code == 0
     service.set(TEST_EPOCH_SECONDS=0.15)
     running = service.start("retrain", "--study", "s", "--workers", 2)
     checkpoints = service.folder / "checkpoints"
     service.await_(lambda: len([*checkpoints.rglob("epoch-000003.npz")]) == 2)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     interrupted = running.wait(20.0)
     assert (interrupted.code, interrupted.err) == (130, "")
     assert "the same command continues" in interrupted.out
+    assert ("Ctrl-C again" in interrupted.out) == (number == signal.SIGINT)
     assert not (results(service) / "metrics.json").exists()
 
     service.set(TEST_EPOCH_SECONDS=0)
