@@ -42,10 +42,6 @@ START_SECONDS = 0.1
 UNBORN_SECONDS = 3.0
 """Before a trainer is asked for again, when none could be made."""
 
-SIGTERM_SECONDS = 0.5
-"""Where every process of a service is told to end, the agent may be told last."""
-
-
 POLL_SECONDS = 1.0
 """Between two looks at the study's control and books."""
 
@@ -292,7 +288,7 @@ class Agent:
 
     def _died(self, slot: int, job: Job, death: Died) -> None:
         if death.terminated:
-            self._await_sigterm()
+            self._interruption.await_termination()
         if self._interruption.terminated:
             # Of the same signal, sent to every process of a service: nothing that the trial is to blame for.
             self._jobs.give_back(slot, job)
@@ -306,12 +302,6 @@ class Agent:
         self._jobs.give_back(slot, job)
         self._jobs.rest(UNBORN_SECONDS)
         self._progress.say(f"no process was to be had for trial {job.number} ({reason}): it is tried again")
-
-    def _await_sigterm(self) -> None:
-        """Our own may come a moment after the trainer's, where all processes are told to end."""
-        until = time.monotonic() + SIGTERM_SECONDS
-        while not self._interruption.terminated and time.monotonic() < until:
-            time.sleep(0.02)
 
     def _lose(self, slot: int, job: Job, reason: str, kind: str) -> None:
         self._books.lose(job.claim.attempt_id, reason, kind)

@@ -1,9 +1,10 @@
-"""How an agent ends: why, with which exit code, and until when running epochs may go on."""
+"""How a process that trains ends: why, with which exit code, and until when running epochs may go on."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from enum import IntEnum
 
 from hpo.errors import HpoError
@@ -15,15 +16,14 @@ INTERRUPT_GRACE_SECONDS = 60.0
 STOP_GRACE_SECONDS = 7.0
 """After SIGTERM or `hpo stop`: containers are killed after 10 s, and giving all back takes time too."""
 
-
-INTERRUPTED = (
+INTERRUPTED_MESSAGE = (
     f"interrupted: running epochs may end (at most {INTERRUPT_GRACE_SECONDS:.0f} s);"
     " Ctrl-C again to stop at once. The same command continues."
 )
 
 
 class Ending(IntEnum):
-    """Why an agent ends, and with which exit code."""
+    """Why the process ends, and with which exit code."""
 
     DONE = 0
     INTERRUPTED = 130
@@ -36,7 +36,7 @@ class Shutdown:
         self.ending: Ending | None = None
         """None while there is no reason to end."""
         self.error: HpoError | None = None
-        """What the agent is to raise once it has given everything back."""
+        """What is to be raised once everything has been given back."""
         self._deadline = 0.0
 
     @property
@@ -66,8 +66,11 @@ class Shutdown:
         if interruption.terminated:
             self.begin(Ending.INTERRUPTED, STOP_GRACE_SECONDS)
         elif len(interruption.received) == 1:
-            if not self.begun:
-                say(INTERRUPTED)
+            first = not self.begun
             self.begin(Ending.INTERRUPTED, INTERRUPT_GRACE_SECONDS)
+            if first:
+                # Whoever reads our output may have ended of the same Ctrl-C; epochs shall end all the same.
+                with suppress(BrokenPipeError):
+                    say(INTERRUPTED_MESSAGE)
         else:
             self.begin(Ending.INTERRUPTED, 0.0)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from hpo.last_resort import ending_in_time
+
+SIGTERM_SECONDS = 0.5
 
 
 class Interruption:
@@ -36,6 +41,12 @@ class Interruption:
         """Whether one of them was a SIGTERM or a SIGHUP: what is to be kept must be kept within seconds."""
         return not {signal.SIGTERM, signal.SIGHUP}.isdisjoint(self.received)
 
+    def await_termination(self) -> None:
+        """Give SIGTERM a moment: where every process of a service is told to end, this one may be told last."""
+        until = time.monotonic() + SIGTERM_SECONDS
+        while not self.terminated and time.monotonic() < until:
+            time.sleep(0.02)
+
     @contextmanager
     def heeded(self) -> Iterator[None]:
         """Within this block a signal raises nothing: a loop looks at `received` itself."""
@@ -54,10 +65,22 @@ class Interruption:
             raise KeyboardInterrupt
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _let_go_of_terminals()
         self.received.append(number)
         self.event.set()
         if not self._heeded:
             raise KeyboardInterrupt
+
+
+def _let_go_of_terminals() -> None:
+    """What is said to a terminal that is gone goes nowhere: writing to it would fail, and training ends in order."""
+    for stream in (1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream)
+                os.close(nowhere)
 
 
 @contextmanager

@@ -101,7 +101,8 @@ class _Retrain:
         with alone(folder, self.request.study):
             work = WorkLog(folder)
             selection = self._selection(configs, folder)
-            if selection is None:
+            if selection is None or self.interruption.received:
+                # A signal in the last moments of the candidates ends the retrain before it loads all again.
                 work.end()
                 return False
             with alone(self._base(selection.winner), self.request.study):
@@ -144,7 +145,7 @@ class _Retrain:
         commit = git_commit()
         sha256 = objective_sha256(loader.resolve(config.objective))
         with self._pool(config, len(seeds), final=True) as pool:
-            space = pool.describe().space
+            space = pool.describe(self.interruption.check).space
             if self.request.config is not None:
                 check_params(config.params, space, self.request.config)
             log = _TestLog(self.database, self.plan.study, config, seeds, base)

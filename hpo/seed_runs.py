@@ -12,7 +12,7 @@ from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
 from hpo.deaths import Died, Event, Unborn
 from hpo.ending import Shutdown
-from hpo.errors import DiskFullError, HpoError
+from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError
 from hpo.interruption import Interruption
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
 from hpo.pool import TrainerPool
@@ -90,15 +90,21 @@ class SeedRuns:
             DiskFullError: no space is left for checkpoints.
         """
         with self._interruption.heeded():
-            while self._waiting or self._in_slot:
-                if self._heed_signals():
-                    return False
-                self._fill()
-                for slot, event in self._pool.wait(0.2):
-                    if slot in self._in_slot:
-                        self._hear(slot, self._in_slot[slot], event)
-                self._progress.update(self._view())
+            try:
+                while (self._waiting or self._in_slot) and not self._heed_signals():
+                    self._turn()
+            except ObjectiveBrokenError:
+                # A signal to all processes of a service ends the template too, and its end is what we saw first.
+                if not self._interruption.terminated:
+                    raise
         return all(run.ended for run in self._runs)
+
+    def _turn(self) -> None:
+        self._fill()
+        for slot, event in self._pool.wait(0.2):
+            if slot in self._in_slot:
+                self._hear(slot, self._in_slot[slot], event)
+        self._progress.update(self._view())
 
     def _heed_signals(self) -> bool:
         """Whether it is time to leave: at once after a second Ctrl-C, else when epochs have ended."""
@@ -154,6 +160,11 @@ class SeedRuns:
                 self._finished(run, event)
             case Died(reason) | Unborn(reason):
                 del self._in_slot[slot]
+                if isinstance(event, Died) and event.terminated:
+                    self._interruption.await_termination()
+                if self._interruption.terminated:
+                    # Of the same signal, sent to every process of a service: the same command goes on with it.
+                    return
                 run.lost += 1
                 if run.lost >= MAX_LOST:
                     raise RetrainFailedError(

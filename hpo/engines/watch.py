@@ -17,7 +17,7 @@ from enum import Enum
 from types import FrameType
 from typing import Protocol
 
-from hpo.ending import INTERRUPT_GRACE_SECONDS, INTERRUPTED, Ending
+from hpo.ending import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, Ending
 from hpo.engines.feed import Feed, News
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError
@@ -148,7 +148,7 @@ class Watch:
         if signal.SIGTERM in told or len(self._signals) > 1:
             self._end(Why.INTERRUPTED, 0.0)
             return
-        self._progress.say(INTERRUPTED)
+        self._progress.say(INTERRUPTED_MESSAGE)
         self._placement.interrupt()
         self._end(Why.INTERRUPTED, INTERRUPT_GRACE_SECONDS)
 

@@ -6,9 +6,12 @@ import csv
 import hashlib
 import json
 import math
+import os
 import shutil
 import signal
 import statistics
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,61 @@ def test_three_seeds_and_their_summary(service: Service) -> None:
         "name": "a", "precision": 1.0, "recall": 0.75, "f1": pytest.approx(18 / 21), "images": 12
     }  # fmt: skip
     assert found["confused_pairs"] == [{"true": "a", "predicted": "b", "count": 3, "share": 0.25}]
+
+
+IN_TERMINAL = """
+import os, sys
+terminal = os.open(sys.argv[1], os.O_RDWR)
+for stream in (0, 1, 2):
+    os.dup2(terminal, stream)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+"""Opened by the first process of a session, it is that session's terminal."""
+
+
+def test_a_terminal_that_goes_away_lets_epochs_end(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 1, "--workers", 1, "--epochs", 20).code == 0
+    service.set(TEST_EPOCH_SECONDS=0.15)
+    ours, theirs = os.openpty()
+    os.set_blocking(ours, False)
+    service.before = [sys.executable, "-c", IN_TERMINAL, os.ttyname(theirs)]
+    running = service.start("retrain", "--study", "s", "--workers", 2)
+    shown = b""
+
+    def trained() -> bool:
+        nonlocal shown
+        with suppress(BlockingIOError):
+            # Read all the time, as a terminal does: else the command would wait to be read.
+            shown += os.read(ours, 65536)
+        return len([*(service.folder / "checkpoints").rglob("epoch-000003.npz")]) == 2
+
+    service.await_(trained)
+    assert b"retrain s" in shown
+    os.close(ours)
+    assert running.wait(20.0).code == 130
+    os.close(theirs)
+    assert not (service.folder / "home" / "crashes").exists()
+
+    service.before = ()
+    service.set(TEST_EPOCH_SECONDS=0)
+    continued = service.hpo("retrain", "--study", "s", "--workers", 2)
+    assert (continued.code, continued.err) == (0, "")
+    assert continued.out.count("goes on after epoch") == 2
+    assert metrics(service)["sessions"] == 2
+
+
+def test_ctrl_c_twice_is_at_once(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 1, "--workers", 1, "--epochs", 20).code == 0
+    service.set(TEST_EPOCH_SECONDS=30)
+    running = service.start("retrain", "--study", "s", "--workers", 1)
+    service.await_(
+        lambda: service.runs("hpo.template") and list((service.folder / "checkpoints").rglob("seed-*"))
+    )
+    running.send_signal(signal.SIGINT)
+    service.await_(lambda: "Ctrl-C again" in running.output())
+    assert running.alive
+    running.send_signal(signal.SIGINT)
+    assert running.wait(5.0).code == 130
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from hpo.ending import INTERRUPTED, Ending, Shutdown
+from hpo.ending import INTERRUPTED_MESSAGE, Ending, Shutdown
 from hpo.errors import DiskFullError
 from hpo.interruption import Interruption
 
@@ -48,7 +48,7 @@ def test_one_ctrl_c_lets_epochs_end_and_says_so_once() -> None:
     interruption = Interruption()
     interruption.received.append(signal.SIGINT)
     shutdown.heed(interruption, said.append)
-    assert (shutdown.ending, shutdown.overdue, said) == (Ending.INTERRUPTED, False, [INTERRUPTED])
+    assert (shutdown.ending, shutdown.overdue, said) == (Ending.INTERRUPTED, False, [INTERRUPTED_MESSAGE])
 
 
 def test_a_second_ctrl_c_ends_at_once() -> None:
@@ -59,3 +59,13 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
 def test_sigterm_leaves_a_few_seconds() -> None:
     shutdown, said = heeded(signal.SIGTERM)
     assert (shutdown.ending, shutdown.overdue, said) == (Ending.INTERRUPTED, False, [])
+
+
+def test_epochs_end_though_nobody_reads_that_they_may() -> None:
+    def say(_: str) -> None:
+        raise BrokenPipeError
+
+    shutdown, interruption = Shutdown(), Interruption()
+    interruption.received.append(signal.SIGINT)
+    shutdown.heed(interruption, say)
+    assert (shutdown.ending, shutdown.overdue) == (Ending.INTERRUPTED, False)
