@@ -278,14 +278,16 @@ def takes_part(words: str) -> list[tuple[Contestant, int | None]]:
     found = []
     for word in words.split(","):
         name, colon, rounds = word.partition(":")
-        if name not in KEYS | TUNED or (colon and not rounds.isdecimal()):
+        if name not in KEYS | TUNED or (colon and not (rounds.isdecimal() and int(rounds))):
             raise argparse.ArgumentTypeError(f"{word!r}: give {WHO}")
         found.append(((KEYS | TUNED)[name], int(rounds) if colon else None))
     return found
 
 
-def in_turn(those: Sequence[tuple[Contestant, int | None]], round_number: int) -> list[Contestant]:
-    """Who of `those` takes part in a round; each round begins with another."""
+def in_turn(
+    those: Sequence[tuple[Contestant, int | None]], round_number: int, rounds_before: int = 0
+) -> list[Contestant]:
+    """Who of `those` takes part in a round; each round begins with another, also after earlier ones."""
     now = [contestant for contestant, rounds in those if rounds is None or round_number < rounds]
-    turn = round_number % max(1, len(now))
+    turn = (rounds_before + round_number) % max(1, len(now))
     return [*now[turn:], *now[:turn]]

@@ -18,10 +18,22 @@ from dataclasses import asdict, replace
 from itertools import product
 
 from bench import mnist_job
-from bench.contestants import KEYS, NOTES, SERVICE, WHO, Job, Outcome, in_turn, quick_variables, takes_part
+from bench.contestants import (
+    KEYS,
+    NOTES,
+    SERVICE,
+    TUNED,
+    WHO,
+    Job,
+    Outcome,
+    in_turn,
+    quick_variables,
+    takes_part,
+)
 from bench.options import parser
 from bench.report import RESULTS, Report, Row, median, ratio, spread
 
+EARLIER = "Earlier rounds:"
 FIRST = {False: "the sampler's", True: "known to be good"}
 
 
@@ -36,13 +48,16 @@ def main() -> None:
     job = Job("MnistWhole", 200, options.epochs, target=options.target, limit_seconds=options.limit_seconds)
     if options.quick:
         job = replace(job, trials=4, target=0.3, variables=quick_variables(), limit_seconds=120.0)
+    if options.quick and options.add:
+        arguments.error("--quick is for toy sizes, which are not added to others")
     if not options.quick:
         mnist_job.fetch()
+    about = {"target": job.target, "epochs": job.epochs, "limit_seconds": job.limit_seconds}
     report = Report("time_to_target", f"Time to {job.target:.1%} on MNIST's validation images", options.quick)
     report.note(
         *NOTES,
         f"Trials of up to {job.epochs} epochs; each contestant may take {job.limit_seconds:.0f} s. Seconds are"
-        " of those that got there, and n says how many did; for the ratio of medians the others were slower than any.",
+        " of those that got there, and n says how many did; in the ratio of medians others took the limit, or more.",
         "Images are shifted by up to two pixels, as `mnist-cnn` does, for without that the network stays below 99.0 %:"
         " by the same function everywhere, which the peers call from a `keras.utils.PyDataset`.",
         "Known to be good: Optuna's `enqueue_trial`, Ray's `points_to_evaluate`, the service's `first`; KerasTuner's"
@@ -53,13 +68,20 @@ def main() -> None:
     found: dict[tuple[str, bool], list[Outcome]] = {}
     if options.add:
         earlier = json.loads((RESULTS / "time_to_target.json").read_text())
-        report.raw, commit, began = earlier["raw"], earlier["commit"], earlier["began"]
-        for known_good, name in product(FIRST, (one.name for one in KEYS.values())):
-            if kept := report.raw.get(_named(name, known_good)):
-                found[name, known_good] = [Outcome(**one) for one in kept]
-        report.note(f"The first rounds: commit {commit}, {began}.")
+        if earlier["raw"].get("job") != about:
+            arguments.error(f"the rounds that were kept are of {earlier['raw'].get('job')}, not of {about}")
+        report.raw = earlier["raw"]
+        for known_good, one in product(FIRST, (KEYS | TUNED).values()):
+            if kept := report.raw.get(_named(one.name, known_good)):
+                found[one.name, known_good] = [Outcome(**outcome) for outcome in kept]
+        report.note(*(note for note in earlier["notes"] if note.startswith(EARLIER)))
+        report.note(f"{EARLIER} commit {earlier['commit']}, {earlier['began']}.")
+    report.raw["job"] = about
+    title = f"Seconds to the first epoch of at least {job.target:.1%}"
+    report.table(title, _rows(found, job.limit_seconds))
+    rounds_before = max(map(len, found.values()), default=0)
     for round_number in range(options.rounds):
-        for contestant in in_turn(options.contestants, round_number):
+        for contestant in in_turn(options.contestants, round_number, rounds_before):
             for known_good in FIRST:
                 if known_good and not contestant.takes_known_good:
                     continue
@@ -67,10 +89,7 @@ def main() -> None:
                 outcome = contestant.run(replace(job, seed=len(outcomes), known_good=known_good))
                 outcomes.append(outcome)
                 print(contestant.name, FIRST[known_good], outcome, flush=True)
-                report.table(
-                    f"Seconds to the first epoch of at least {job.target:.1%}",
-                    _rows(found, job.limit_seconds),
-                )
+                report.table(title, _rows(found, job.limit_seconds))
                 report.raw[_named(contestant.name, known_good)] = [asdict(one) for one in outcomes]
                 report.keep()
     report.write()
@@ -82,18 +101,19 @@ def _named(contestant: str, known_good: bool) -> str:
 
 
 def _rows(found: dict[tuple[str, bool], list[Outcome]], limit_seconds: float) -> list[Row]:
-    def middle(name: str, known: bool) -> float | None:
-        """Median of all, where one that ran out of time took longer than any; others that failed are left out."""
+    def middle(name: str, known: bool, late: float) -> float | None:
+        """Median, one that ran out of time having taken `late`; others that failed are left out."""
         all_ = found.get((name, known), [])
         return median(
-            [math.inf if one.out_of_time else one.seconds for one in all_ if one.out_of_time or one.seconds]
+            [late if one.out_of_time else one.seconds for one in all_ if one.out_of_time or one.seconds]
         )
 
     def faster(name: str, known: bool) -> str | float | None:
-        ours, theirs = middle(SERVICE.name, known), middle(name, known)
+        ours = middle(SERVICE.name, known, math.inf)
         if ours is None or ours == math.inf:
             return None
-        return f"over {limit_seconds / ours:.1f}" if theirs == math.inf else ratio(theirs, ours)
+        at_least = ratio(middle(name, known, limit_seconds), ours)
+        return f"over {at_least:.1f}" if middle(name, known, math.inf) == math.inf else at_least
 
     times = {key: [o.seconds for o in all_ if o.seconds is not None] for key, all_ in found.items()}
     return [

@@ -26,7 +26,7 @@ def test_one_that_takes_long_may_sit_rounds_out() -> None:
     assert names("ray:1", 1) == []
 
 
-@pytest.mark.parametrize("words", ["", "hpo,", "raytune", "ray:", "ray:some"])
+@pytest.mark.parametrize("words", ["", "hpo,", "raytune", "ray:", "ray:0", "ray:some"])
 def test_other_words_are_refused_with_the_names(words: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="kerastuner, ray"):
         takes_part(words)
