@@ -55,9 +55,9 @@ compose: install ## A study in real containers, which needs Docker: see tests/co
 	$(BIN)/python -m tests.compose.run $(OPTIONS)
 
 # Takes hours, and the machine for itself; one part of it: make bench ONLY=overhead
-bench: install ## Compare with plain Optuna, KerasTuner and Ray Tune: make bench ROUNDS=3 (QUICK=1: a smoke run)
+bench: install ## Compare with plain Optuna, KerasTuner and Ray Tune: make bench [ROUNDS=3] (QUICK=1: a smoke run)
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --extra bench
-	$(BIN)/python -m bench --rounds $(or $(ROUNDS),3) $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+	$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 lint: install ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """Runs every benchmark, one after another, each in a process of its own: `python -m bench [--rounds N] [--quick]`.
 
+Without `--rounds` each has as many as it takes by itself.
+
 A round takes hours on two cores, most of them the peers'; the machine should have nothing else to do.
 """
 
@@ -20,7 +22,7 @@ SUITE = (
 
 
 def main() -> None:
-    arguments = parser(__doc__)
+    arguments = parser(__doc__, rounds=None)
     arguments.add_argument("--only", default=",".join(SUITE), help="names, separated by commas")
     options = arguments.parse_args()
     missing = [name for name in ("keras_tuner", "ray") if find_spec(name) is None]
@@ -30,7 +32,8 @@ def main() -> None:
     if not options.quick:
         mnist_job.fetch()
     for name in options.only.split(","):
-        command = [sys.executable, "-m", f"bench.{name}", "--rounds", str(options.rounds)]
+        command = [sys.executable, "-m", f"bench.{name}"]
+        command += ["--rounds", str(options.rounds)] if options.rounds is not None else []
         command += ["--quick"] if options.quick else []
         print(f"== {name}", flush=True)
         if subprocess.run(command).returncode:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 
-def parser(doc: str | None, rounds: int = 3) -> argparse.ArgumentParser:
+def parser(doc: str | None, rounds: int | None = 3) -> argparse.ArgumentParser:
     """`--rounds` and `--quick`; the module's docstring is the help."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--rounds", type=int, default=rounds, help="repetitions, of which medians are shown")

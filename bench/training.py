@@ -302,7 +302,7 @@ def forked(work: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
 
 
 def main() -> None:
-    arguments = parser(__doc__)
+    arguments = parser(__doc__, rounds=5)
     arguments.add_argument("--cases", default="mnist-cnn,cifar-resnet20", help=", ".join(CASES))
     options = arguments.parse_args()
     report = Report("training", "Training throughput", quick=options.quick)
