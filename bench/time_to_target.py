@@ -32,6 +32,7 @@ from bench.contestants import (
 )
 from bench.options import parser
 from bench.report import RESULTS, Report, Row, median, ratio, spread
+from hpo.provenance import hardware
 
 EARLIER = "Earlier rounds:"
 FIRST = {False: "the sampler's", True: "known to be good"}
@@ -68,6 +69,8 @@ def main() -> None:
     found: dict[tuple[str, bool], list[Outcome]] = {}
     if options.add:
         earlier = json.loads((RESULTS / "time_to_target.json").read_text())
+        if earlier["hardware"] != hardware():
+            arguments.error("the rounds that were kept are of another machine")
         if earlier["raw"].get("job") != about:
             arguments.error(f"the rounds that were kept are of {earlier['raw'].get('job')}, not of {about}")
         report.raw = earlier["raw"]

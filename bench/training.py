@@ -1,6 +1,6 @@
 """Training throughput: the service's own loop against stock Keras `model.fit`, on the same models.
 
-    HPO_DATA_DIR=data python -m bench.training [--rounds 3] [--cases mnist-cnn,cifar-resnet20] [--quick]
+    HPO_DATA_DIR=data python -m bench.training [--rounds 5] [--cases mnist-cnn,cifar-resnet20] [--quick]
 
 Both sides train the same model on the same images in two processes at once, with the same optimizer,
 batch size and validation images, and without augmentation:

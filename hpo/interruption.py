@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
 from hpo.last_resort import ending_in_time
@@ -65,22 +63,10 @@ class Interruption:
             raise KeyboardInterrupt
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            _let_go_of_terminals()
         self.received.append(number)
         self.event.set()
         if not self._heeded:
             raise KeyboardInterrupt
-
-
-def _let_go_of_terminals() -> None:
-    """What is said to a terminal that is gone goes nowhere: writing to it would fail, and training ends in order."""
-    for stream in (1, 2):
-        with suppress(OSError):
-            if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, stream)
-                os.close(nowhere)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import FrameType
@@ -148,9 +148,11 @@ class Watch:
         if signal.SIGTERM in told or len(self._signals) > 1:
             self._end(Why.INTERRUPTED, 0.0)
             return
-        self._progress.say(INTERRUPTED_MESSAGE)
         self._placement.interrupt()
         self._end(Why.INTERRUPTED, INTERRUPT_GRACE_SECONDS)
+        # Whoever reads our output may have ended of the same Ctrl-C.
+        with suppress(BrokenPipeError):
+            self._progress.say(INTERRUPTED_MESSAGE)
 
     def _consider(self, news: News, placed: Placed) -> None:
         """Whether it is time for the agents to end, or all have without having been told."""

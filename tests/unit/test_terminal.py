@@ -1,0 +1,44 @@
+"""What a terminal that goes away does to those who still have something to say."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+
+import pytest
+
+from hpo.progress import LiveProgress, SlotView, TrialEnd, View
+from hpo.terminal import Terminal
+from storage.budget import Counts
+
+COUNTS = Counts(budget=3, complete=1, pruned=0, failed=0, running=1, waiting=0)
+VIEW = View("s", "loss", COUNTS, None, [SlotView("cpu", 1)], 1.0, None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how a terminal that is gone fails is Linux's")
+def test_what_is_said_to_a_terminal_that_is_gone_goes_nowhere() -> None:
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as stream:
+        progress = LiveProgress(stream)
+        progress.say("before")
+        assert b"before" in os.read(ours, 65536)
+        os.close(ours)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            os.write(theirs, b"x")
+        progress.say("after")
+        progress.update(VIEW)
+        progress.trial_ended(TrialEnd(1, "complete", 0.5, 3, 1.0, {"x": 1}), COUNTS)
+        progress.close()
+        # The rest of the process may write, and flush at its end.
+        print("last words", file=stream, flush=True)
+
+
+def test_a_reader_that_is_gone_is_still_told() -> None:
+    class Closed(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        Terminal(Closed()).write("x")
