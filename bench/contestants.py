@@ -143,6 +143,8 @@ def _start_service(place: Place, job: Job) -> list[subprocess.Popen[bytes]]:
     name = "MnistWholeKnown" if job.known_good else job.objective
     arguments = ["launch", "--study", "bench", "--objective", f"{mnist_job.__file__}:{name}", "--workers", 2]
     arguments += ["--trials", job.trials, "--epochs", job.epochs, "--seed", job.seed]
+    # As plain Optuna's, whatever the budget: one that only has to last until the target is no search of many trials.
+    arguments += ["--pruner", "median"]
     return [place.start(["-m", "hpo.cli", *arguments], place.environment(**job.variables))]
 
 

@@ -154,7 +154,9 @@ def statements() -> Iterator[list[str]]:
 def new_study(database: Database, name: str, finished: int) -> Enrolled:
     """A study of `Nothing` with a history."""
     reference = f"{idle.__file__}:Nothing"
-    request = LaunchRequest(study=name, objective=reference, trials=finished + 10_000, epochs=EPOCHS)
+    request = LaunchRequest(
+        study=name, objective=reference, trials=finished + 10_000, epochs=EPOCHS, pruner="median"
+    )
     study = enroll(database, request, reference, idle.Nothing.describe(reference), None)
     database.transaction(lambda connection: fill(connection, study, finished))
     return study

@@ -87,6 +87,7 @@ class Agent:
         self._heard: list[tuple[int, Job, Event]] = []
         self._standing: Standing | None = None
         self._finished_before: int | None = None
+        self._failing = 0
         self._polled = self._swept = 0.0
         self._shutdown = Shutdown()
         self._paused = False
@@ -161,6 +162,10 @@ class Agent:
         self._standing = self._books.standing()
         if self._finished_before is None:
             self._finished_before = self._standing.counts.finished
+        counts = self._standing.counts
+        if counts.failing != self._failing and counts.left:
+            self._failing = counts.failing
+            self._consider_bugs()
         control = self._standing.control
         if control == "stop" and not self._shutdown.begun:
             self._progress.say("the study was stopped: hpo launch continues it")
@@ -323,7 +328,9 @@ class Agent:
         )
 
     def _consider_bugs(self) -> None:
-        """Stop early where the objective itself is broken, or where nothing ever finishes."""
+        """Stop early where the objective itself is broken, or where nothing ever finishes, whoever saw it."""
+        if self._shutdown.begun:
+            return
         if error := broken.same_bug(self._books, self._study, self._spec.max_failed):
             self._shutdown.begin(Ending.DONE, 0.0, error)
         elif error := broken.too_many(self._books, self._study, self._spec.max_failed):

@@ -72,9 +72,9 @@ class Books:
         self._best_of: int | None = None
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
         self._overdue = Overdue(times)
-        self.agent_id, ordinal = self._write(
-            lambda c: leases.join(c, study_id, self.host, os.getpid(), process_identity(), slots, versions())
-        )
+        self.agent_id = self._write(leases.new_agent_id)
+        who = (self.host, os.getpid(), process_identity(), slots, versions())
+        ordinal = self._write(lambda c: leases.join(c, self.agent_id, study_id, *who))
         self._search = self._call(lambda: Search(name, spec, database.optuna, ordinal))
 
     def claim(self, slot: int, device: str) -> Claim | NoWork:
@@ -225,11 +225,11 @@ class Books:
 
     def same_bug(self, at_least: int) -> tuple[str, str] | None:
         """Error and traceback, when all that this study's trials have shown is one bug."""
-        return self._write(lambda c: budget.same_bug(c, self._study_id, self.agent_id, at_least))
+        return self._write(lambda c: budget.same_bug(c, self._study_id, at_least))
 
-    def failed(self) -> tuple[int, str]:
-        """Trials failed since this agent began, and the last error."""
-        return self._write(lambda c: budget.failed_since(c, self._study_id, self.agent_id))
+    def failing(self) -> tuple[int, str]:
+        """How many trials have failed since somebody last had the study run, and the last error."""
+        return self._write(lambda c: budget.failing(c, self._study_id))
 
     def leave(self) -> None:
         """Say goodbye and release whatever is still held."""

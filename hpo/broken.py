@@ -1,4 +1,8 @@
-"""When a launch gives up: where the objective itself is broken, or where nothing ever finishes."""
+"""When a study's agents give up: where the objective itself is broken, or where nothing ever finishes.
+
+What has failed is counted for the study, not for an agent: a supervisor that starts agents again and again would
+never come to an end else. Whoever has the study run, by `hpo launch` or `hpo resume`, starts the count anew.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ SAME_BUG = 3
 
 
 def same_bug(books: Books, study: str, max_failed: int) -> ObjectiveFailedError | None:
-    """The error to stop with at once: all that this launch has seen is one bug."""
+    """The error to stop with at once: all that the study's trials have shown is one bug."""
     most = min(SAME_BUG, max_failed)
     bug = books.same_bug(most)
     if bug is None:
@@ -25,10 +29,10 @@ def same_bug(books: Books, study: str, max_failed: int) -> ObjectiveFailedError 
 
 def too_many(books: Books, study: str, max_failed: int) -> ObjectiveFailedError | None:
     """The error to stop with when running epochs have ended: as many trials as `--max-failed` have failed."""
-    failed, error = books.failed()
+    failed, error = books.failing()
     if failed < max_failed:
         return None
     return ObjectiveFailedError(
         f"{failed} trials have failed (--max-failed {max_failed}), the last with: {error};"
-        f" hpo trials --study {study} lists them"
+        f" hpo trials --study {study} lists them, and hpo launch or hpo resume counts anew"
     )

@@ -146,7 +146,7 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
         objective_space=description.space,
         first=known_good_within(tuple(description.first), space),
         sampler=request.sampler or defaults.sampler,
-        pruner=request.pruner or defaults.pruner,
+        pruner=request.pruner or defaults.pruner_for(trials),
         seed=defaults.seed if request.seed is None else request.seed,
         data=DataOptions(limit=request.limit),
         startup=startup_trials(trials),

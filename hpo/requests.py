@@ -45,9 +45,16 @@ class LaunchDefaults:
     trials: int = 50
     sampler: str = "tpe"
     pruner: str = "median"
+    pruner_of_many: str = "asha"
+    many_trials: int = 100
+    """Trials from which on `pruner_of_many` is the better bargain: see docs/decisions.md."""
     seed: int = 0
     max_failed: int = 10
     max_lost: int = 3
+
+    def pruner_for(self, trials: int) -> str:
+        """The pruner of a study that begins with a budget of `trials`."""
+        return self.pruner_of_many if trials >= self.many_trials else self.pruner
 
 
 DEVICES = ("cpu", "gpu")

@@ -232,8 +232,9 @@ class _TestLog:
         earlier: int | None = None
         with suppress(OSError, ValueError):
             earlier = int(json.loads(note.read_text()))
+        new_id = database.transaction(retrains.new_id)
         self._retrain_id = database.transaction(
-            lambda c: retrains.begin(c, study_id, config.to_json(), seeds, earlier)
+            lambda c: retrains.begin(c, new_id, study_id, config.to_json(), seeds, earlier)
         )
         # An interrupted retrain that goes on is the same one, and opens the test set once.
         note.write_text(json.dumps(self._retrain_id))

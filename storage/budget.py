@@ -68,6 +68,8 @@ class Counts:
     running: int
     waiting: int
     """Begun, but held by no agent right now."""
+    failing: int = 0
+    """Failed since somebody last had the study run: these are bounded."""
 
     @property
     def finished(self) -> int:
@@ -220,17 +222,19 @@ def count(connection: Connection, study_id: int) -> Counts:
             " count(t.token) FILTER (WHERE t.outcome = 'complete') AS complete,"
             " count(t.token) FILTER (WHERE t.outcome IN ('pruned', 'diverged', 'oom')) AS pruned,"
             " count(t.token) FILTER (WHERE t.outcome IN ('bug', 'lost', 'hung')) AS failed,"
+            " count(t.token) FILTER (WHERE t.outcome IN ('bug', 'lost', 'hung')"
+            "   AND t.decided_at >= s.failures_since) AS failing,"
             " count(t.token) FILTER (WHERE t.outcome IS NULL AND a.token IS NOT NULL) AS running,"
             " count(t.token) FILTER (WHERE t.outcome IS NULL AND a.token IS NULL) AS waiting"
             " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id)"
             " LEFT JOIN hpo.attempts a ON a.token = t.token AND a.ended_at IS NULL"
-            " WHERE s.study_id = :s GROUP BY s.budget"
+            " WHERE s.study_id = :s GROUP BY s.study_id"
         ),
         {"s": study_id},
     ).one_or_none()
     if row is None:
         return Counts(0, 0, 0, 0, 0, 0)
-    return Counts(row.budget, row.complete, row.pruned, row.failed, row.running, row.waiting)
+    return Counts(row.budget, row.complete, row.pruned, row.failed, row.running, row.waiting, row.failing)
 
 
 def decide(
@@ -331,35 +335,32 @@ def _lock_study(connection: Connection, study_id: int) -> None:
     )
 
 
-def same_bug(
-    connection: Connection, study_id: int, since_agent: int, at_least: int
-) -> tuple[str, str] | None:
-    """The error and traceback, when nothing has finished and the last trials failed of one bug.
+def same_bug(connection: Connection, study_id: int, at_least: int) -> tuple[str, str] | None:
+    """The error and traceback, when nothing has finished and so many trials failed of one bug.
 
-    Counts trials decided since that agent began, so that a mended objective gets a new chance.
+    Counts what has failed since somebody last had the study run, so that a mended objective gets a new chance.
     """
     row = connection.execute(
         text(
-            "SELECT error, max(traceback) AS traceback FROM hpo.trials t"
-            " WHERE study_id = :s AND outcome IN ('bug', 'lost', 'hung')"
-            " AND decided_at >= (SELECT started_at FROM hpo.agents WHERE agent_id = :a)"
+            "SELECT error, max(traceback) AS traceback FROM hpo.trials t JOIN hpo.studies s USING (study_id)"
+            " WHERE study_id = :s AND outcome IN ('bug', 'lost', 'hung') AND decided_at >= failures_since"
             " AND NOT EXISTS (SELECT 1 FROM hpo.trials f WHERE f.study_id = :s"
             "   AND f.outcome IN ('complete', 'pruned', 'diverged', 'oom'))"
             " GROUP BY error HAVING count(*) >= :n LIMIT 1"
         ),
-        {"s": study_id, "a": since_agent, "n": at_least},
+        {"s": study_id, "n": at_least},
     ).one_or_none()
     return (row.error or "", row.traceback or "") if row is not None else None
 
 
-def failed_since(connection: Connection, study_id: int, agent_id: int) -> tuple[int, str]:
-    """How many trials have failed since that agent began, and the last error."""
+def failing(connection: Connection, study_id: int) -> tuple[int, str]:
+    """How many trials have failed since somebody last had the study run, and the last error."""
     row = connection.execute(
         text(
-            "SELECT count(*) AS n, (array_agg(error ORDER BY decided_at DESC))[1] AS error FROM hpo.trials"
-            " WHERE study_id = :s AND outcome IN ('bug', 'lost', 'hung')"
-            " AND decided_at >= (SELECT started_at FROM hpo.agents WHERE agent_id = :a)"
+            "SELECT count(*) AS n, (array_agg(error ORDER BY decided_at DESC))[1] AS error"
+            " FROM hpo.trials JOIN hpo.studies USING (study_id)"
+            " WHERE study_id = :s AND outcome IN ('bug', 'lost', 'hung') AND decided_at >= failures_since"
         ),
-        {"s": study_id, "a": agent_id},
+        {"s": study_id},
     ).one()
     return row.n, row.error or ""

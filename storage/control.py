@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from storage.tables import studies
 
@@ -33,9 +33,15 @@ def read_control(connection: Connection, study_id: int) -> Control:
 
 
 def write_control(connection: Connection, study_id: int, control: Control) -> Control:
-    """Tell the study; returns what it was told before."""
+    """Tell the study; returns what it was told before.
+
+    Whoever has it run knows what has failed so far, and wants to go on: it counts towards `max_failed` no more.
+    """
     before = connection.scalar(
         select(studies.c.control).where(studies.c.study_id == study_id).with_for_update(key_share=True)
     )
-    connection.execute(update(studies).where(studies.c.study_id == study_id).values(control=control))
+    forgiven = {"failures_since": func.clock_timestamp()} if control == "run" else {}
+    connection.execute(
+        update(studies).where(studies.c.study_id == study_id).values(control=control, **forgiven)
+    )
     return cast(Control, before) if before is not None else "stop"

@@ -45,28 +45,43 @@ class LeaseTimes:
         return self.grace_renewals * self.renew_seconds
 
 
+def new_agent_id(connection: Connection) -> int:
+    """An id that no other agent gets: with it, joining can be repeated."""
+    agent_id: int = connection.execute(
+        text("SELECT nextval(pg_get_serial_sequence('hpo.agents', 'agent_id'))")
+    ).scalar_one()
+    return agent_id
+
+
 def join(
     connection: Connection,
+    agent_id: int,
     study_id: int,
     host: str,
     pid: int,
     process: str,
     slots: int,
     versions: Mapping[str, str],
-) -> tuple[int, int]:
-    """Register an agent; returns its id and its ordinal in the study, which seeds its sampler."""
+) -> int:
+    """Register an agent, once; returns its ordinal in the study, which seeds its sampler."""
+    known: int | None = connection.execute(
+        text("SELECT ordinal FROM hpo.agents WHERE agent_id = :a"), {"a": agent_id}
+    ).scalar_one_or_none()
+    if known is not None:
+        return known
     ordinal: int = connection.execute(
         text(
             "UPDATE hpo.studies SET agents_seen = agents_seen + 1 WHERE study_id = :s RETURNING agents_seen - 1"
         ),
         {"s": study_id},
     ).scalar_one()
-    agent_id: int = connection.execute(
+    connection.execute(
         text(
-            "INSERT INTO hpo.agents (study_id, ordinal, host, pid, process, slots, versions) VALUES"
-            " (:s, :o, :host, :pid, :process, :slots, CAST(:versions AS jsonb)) RETURNING agent_id"
+            "INSERT INTO hpo.agents (agent_id, study_id, ordinal, host, pid, process, slots, versions) VALUES"
+            " (:a, :s, :o, :host, :pid, :process, :slots, CAST(:versions AS jsonb))"
         ),
         {
+            "a": agent_id,
             "s": study_id,
             "o": ordinal,
             "host": host,
@@ -75,8 +90,8 @@ def join(
             "slots": slots,
             "versions": json.dumps(dict(versions)),
         },
-    ).scalar_one()
-    return agent_id, ordinal
+    )
+    return ordinal
 
 
 def leave(connection: Connection, agent_id: int) -> None:

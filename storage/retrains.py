@@ -43,15 +43,30 @@ class RetrainRow:
         return Source((self.metrics or {}).get("source", Source.SEARCH))
 
 
+def new_id(connection: Connection) -> int:
+    """An id that no other retrain gets: with it, beginning can be repeated."""
+    retrain_id: int = connection.execute(
+        text("SELECT nextval(pg_get_serial_sequence('hpo.retrains', 'retrain_id'))")
+    ).scalar_one()
+    return retrain_id
+
+
 def begin(
     connection: Connection,
+    retrain_id: int,
     study_id: int,
     config: Mapping[str, Any],
     seeds: Sequence[int],
     earlier: int | None = None,
 ) -> int:
-    """Log a retrain and return its id; an `earlier` one of the study that has not ended is continued."""
-    values = {"s": study_id, "config": json.dumps(config), "seeds": json.dumps(list(seeds)), "r": earlier}
+    """Log a retrain, once, and return its id; an `earlier` one of the study that has not ended is continued."""
+    values = {
+        "id": retrain_id,
+        "s": study_id,
+        "config": json.dumps(config),
+        "seeds": json.dumps(list(seeds)),
+        "r": earlier,
+    }
     continued: int | None = connection.execute(
         text(
             "UPDATE hpo.retrains SET seeds = CAST(:seeds AS jsonb)"
@@ -61,13 +76,13 @@ def begin(
     ).scalar_one_or_none()
     if continued is not None:
         return continued
-    retrain_id: int = connection.execute(
+    connection.execute(
         text(
-            "INSERT INTO hpo.retrains (study_id, config, seeds) VALUES"
-            " (:s, CAST(:config AS jsonb), CAST(:seeds AS jsonb)) RETURNING retrain_id"
+            "INSERT INTO hpo.retrains (retrain_id, study_id, config, seeds) VALUES"
+            " (:id, :s, CAST(:config AS jsonb), CAST(:seeds AS jsonb)) ON CONFLICT (retrain_id) DO NOTHING"
         ),
         values,
-    ).scalar_one()
+    )
     return retrain_id
 
 

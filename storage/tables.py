@@ -53,6 +53,12 @@ studies = Table(
     Column("control", Text, nullable=False, server_default="run", comment="run, pause or stop"),
     Column("agents_seen", Integer, nullable=False, server_default="0", comment="seeds each agent's sampler"),
     _time("created_at", nullable=False, server_default=_NOW),
+    _time(
+        "failures_since",
+        nullable=False,
+        server_default=_NOW,
+        comment="trials that failed from then on count towards max_failed",
+    ),
 )
 
 agents = Table(

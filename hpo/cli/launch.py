@@ -115,7 +115,8 @@ def _for_new(value: object) -> str:
 @option(
     "--pruner",
     type=NearestChoice(PRUNERS),
-    show_default=_for_new(_DEFAULTS.pruner),
+    show_default=f"{_for_new(_DEFAULTS.pruner)}, {_DEFAULTS.pruner_of_many} for one of "
+    f"{_DEFAULTS.many_trials} trials or more",
     help="What ends trials that look hopeless.",
 )
 @option(

@@ -66,6 +66,24 @@ def test_a_mended_objective_gets_another_chance(service: Service) -> None:
     assert service.value("SELECT count(*) FROM hpo.trials WHERE outcome = 'bug'") == 3
 
 
+def test_agents_that_a_supervisor_starts_again_and_again_fail_no_more_than_allowed(service: Service) -> None:
+    fine = ("--param", "mood=fine", "--max-failed", 2)
+    assert service.launched("Moody", "--workers", 1, "--trials", 1, *fine).code == 0
+    assert service.hpo("launch", "--no-run", "--study", "s", "--trials", 3).code == 0
+    service.set(TEST_ILL="bug")
+    for _ in range(3):
+        worker = service.hpo("worker", "--study", "s", "--slots", 1)
+        assert worker.code == 1
+        assert "2 trials have failed (--max-failed 2), the last with: ValueError" in worker.complaint
+    assert service.value("SELECT count(*) FROM hpo.trials WHERE outcome = 'bug'") == 2
+    # Who mends the objective says so.
+    service.set(TEST_ILL="")
+    assert service.hpo("resume", "--study", "s").code == 0
+    mended = service.hpo("worker", "--study", "s", "--slots", 1)
+    assert (mended.code, mended.err) == (0, "")
+    service.check_books(3, epochs=4)
+
+
 def test_an_objective_that_forgets_to_report(service: Service) -> None:
     silent = service.launched("Moody", "--workers", 1, "--trials", 2, "--param", "mood=silent")
     assert silent.code == 1

@@ -74,3 +74,18 @@ def test_a_database_of_a_newer_version_is_refused_in_one_line(service: Service) 
         assert "migrated by a newer hpo-service" in said.complaint
         assert "upgrade this installation" in said.complaint
     assert service.value("SELECT version_num FROM hpo.alembic_version") == "9999"
+
+
+def test_a_study_of_many_trials_is_pruned_by_asha_and_a_grown_one_as_it_began(service: Service) -> None:
+    def pruner() -> str:
+        said: str = service.value("SELECT spec->>'pruner' FROM hpo.studies WHERE name = 's'")
+        return said
+
+    few = ("launch", "--no-run", "--study", "s", "--objective", f"{OBJECTIVES}:Counted")
+    assert service.hpo(*few, "--trials", 99).code == 0
+    assert pruner() == "median"
+    assert service.hpo("launch", "--no-run", "--study", "s", "--trials", 100).code == 0
+    assert pruner() == "median"
+    assert service.hpo("delete", "--study", "s", "--yes").code == 0
+    assert service.hpo(*few, "--trials", 100).code == 0
+    assert pruner() == "asha"

@@ -58,7 +58,7 @@ def add_retrain(
     }
 
     def write(connection: Any) -> int:
-        retrain_id = retrains.begin(connection, rows.study_id, trained, seeds)
+        retrain_id = retrains.begin(connection, retrains.new_id(connection), rows.study_id, trained, seeds)
         retrains.open_test_set(connection, retrain_id)
         if finished:
             retrains.finish(connection, retrain_id, numbers.json_safe(metrics))

@@ -31,7 +31,9 @@ class Ledger:
         self.agent_id = self.join()
 
     def join(self, host: str = "here", pid: int = 1, process: str = "boot:1:1.00") -> int:
-        return self.do(leases.join, self.study_id, host, pid, process, 2, {})[0]
+        agent_id = self.do(leases.new_agent_id)
+        self.do(leases.join, agent_id, self.study_id, host, pid, process, 2, {})
+        return agent_id
 
     def claim(self, slot: int = 0, agent: int | None = None, lease: float = 60.0) -> Claim | NoWork:
         agent_id = self.agent_id if agent is None else agent

@@ -32,7 +32,8 @@ def test_many_agents_never_exceed_the_budget(database: Database, storage_url: st
         draw = random.Random(seed)
         settled = 0
         with engine.begin() as c:
-            agent_id, _ = leases.join(c, ledger.study_id, "here", seed, f"boot:{seed}:1.00", 1, {})
+            agent_id = leases.new_agent_id(c)
+            leases.join(c, agent_id, ledger.study_id, "here", seed, f"boot:{seed}:1.00", 1, {})
         while True:
             with engine.begin() as c:
                 claim = budget.claim(c, ledger.study_id, agent_id, "here", 0, "cpu:0", 60.0)
@@ -209,18 +210,23 @@ def test_the_same_bug_again_and_again(ledger: Ledger) -> None:
         ledger.do(leases.settle, ledger.claimed().attempt_id, "bug", None, error, f"Traceback of {error}")
 
     def same_bug() -> tuple[str, str] | None:
-        return ledger.do(budget.same_bug, ledger.study_id, ledger.agent_id, 2)
+        return ledger.do(budget.same_bug, ledger.study_id, 2)
 
     fail("one")
     fail("two")
     assert same_bug() is None
     fail("one")
     assert same_bug() == ("one", "Traceback of one")
-    assert ledger.do(budget.failed_since, ledger.study_id, ledger.agent_id) == (3, "one")
-    # An agent that begins now finds a mended objective, as far as it knows.
-    later = ledger.join()
-    assert ledger.do(budget.same_bug, ledger.study_id, later, 2) is None
-    assert ledger.do(budget.failed_since, ledger.study_id, later) == (0, "")
+    # An agent that joins changes nothing: supervisors start agents again and again.
+    ledger.join()
+    assert ledger.do(budget.failing, ledger.study_id) == (3, "one")
+    assert ledger.do(budget.count, ledger.study_id).failing == 3
+    # Who has the study run has mended the objective, as far as is known.
+    ledger.do(control.resume, ledger.study_id)
+    assert same_bug() is None
+    assert ledger.do(budget.failing, ledger.study_id) == (0, "")
+    counts = ledger.do(budget.count, ledger.study_id)
+    assert (counts.failed, counts.failing) == (3, 0)
     # Where anything has finished, the objective works.
     ledger.do(leases.settle, ledger.claimed().attempt_id, "pruned", 0.5)
     assert same_bug() is None

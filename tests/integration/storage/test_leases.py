@@ -27,8 +27,14 @@ def reap(ledger: Ledger) -> int:
 
 
 def test_agents_are_numbered(ledger: Ledger) -> None:
-    joined = [ledger.do(leases.join, ledger.study_id, "here", 1, "boot:1:1", 2, {})[1] for _ in range(2)]
-    assert joined == [1, 2]
+    def join(agent_id: int) -> int:
+        return ledger.do(leases.join, agent_id, ledger.study_id, "here", 1, "boot:1:1", 2, {})
+
+    agents = [ledger.do(leases.new_agent_id) for _ in range(2)]
+    # The second time as after a commit whose answer was lost.
+    assert [join(agent_id) for agent_id in (agents[0], agents[0], agents[1])] == [1, 1, 2]
+    known = ledger.do(leases.agents_of_host, ledger.study_id, "here")
+    assert [agent_id for agent_id, _, _ in known] == [ledger.agent_id, *agents]
 
 
 def test_settling_is_repeatable(ledger: Ledger) -> None:
@@ -202,7 +208,8 @@ def test_a_trial_has_one_live_attempt_whoever_reaps_and_claims(database: Databas
 
     def work(agent: int) -> list[int]:
         with engine.begin() as c:
-            agent_id, _ = leases.join(c, ledger.study_id, "here", agent, f"boot:{agent}:1.00", 1, {})
+            agent_id = leases.new_agent_id(c)
+            leases.join(c, agent_id, ledger.study_id, "here", agent, f"boot:{agent}:1.00", 1, {})
         claimed = []
         for _ in range(15):
             with engine.begin() as c:

@@ -67,13 +67,14 @@ class Ledger(RuleBasedStateMachine):
         result = self.database.transaction(work)
         return self.database.transaction(work) if twice else result
 
-    def join(self) -> int:
-        agent, _ = self.do(lambda c: leases.join(c, 1, "host", 1, "boot:1:0", 4, {}))
+    def join(self, twice: bool = False) -> int:
+        agent = self.do(leases.new_agent_id)
+        self.do(lambda c: leases.join(c, agent, 1, "host", 1, "boot:1:0", 4, {}), twice)
         return agent
 
-    @rule(target=agents)
-    def one_more_joins(self) -> int:
-        return self.join()
+    @rule(target=agents, twice=st.booleans())
+    def one_more_joins(self, twice: bool) -> int:
+        return self.join(twice)
 
     @rule(target=claims, agent=agents, twice=st.booleans())
     def claim(self, agent: int, twice: bool) -> Claim | None:
@@ -291,7 +292,7 @@ class Ledger(RuleBasedStateMachine):
             return
         for attempt_id in list(self.live):
             self.do(lambda c, a=attempt_id: leases.release(c, a))  # type: ignore[misc]
-        agent, _ = self.do(lambda c: leases.join(c, 1, "host", 1, "boot:1:0", 1, {}))
+        agent = self.join()
         while isinstance(
             got := self.do(lambda c: budget.claim(c, 1, agent, "host", 0, "cpu:0", LEASE)), Claim
         ):

@@ -11,22 +11,26 @@ CONFIG = {"objective": "digits-cnn", "params": {"x": 1}}
 
 def test_an_interrupted_retrain_goes_on(database: Database) -> None:
     study_id = StudyRows(database).study_id
-    first = _do(database, retrains.begin, study_id, CONFIG, [1, 2])
-    assert _do(database, retrains.begin, study_id, CONFIG, [1, 2, 3], first) == first
+    first, other = _do(database, retrains.new_id), _do(database, retrains.new_id)
+    for _ in range(2):
+        # The second time as after a commit whose answer was lost.
+        assert _do(database, retrains.begin, first, study_id, CONFIG, [1, 2]) == first
+    assert _do(database, retrains.begin, other, study_id, CONFIG, [1, 2, 3], first) == first
     (row,) = _do(database, retrains.retrains_of, study_id)
     assert (row.seeds, row.metrics, row.test_opened_at) == ((1, 2, 3), None, None)
     _do(database, retrains.finish, first, {"summary": {}})
     # One that has ended is not continued, nor is another study's.
-    second = _do(database, retrains.begin, study_id, CONFIG, [1], first)
+    second = _do(database, retrains.begin, other, study_id, CONFIG, [1], first)
     elsewhere = StudyRows(database, "other").study_id
-    third = _do(database, retrains.begin, elsewhere, CONFIG, [1], second)
+    third = _do(database, retrains.new_id)
+    assert _do(database, retrains.begin, third, elsewhere, CONFIG, [1], second) == third
     assert len({first, second, third}) == 3
     assert [row.retrain_id for row in _do(database, retrains.retrains_of, study_id)] == [first, second]
 
 
 def test_the_first_look_at_the_test_set_is_the_one_that_stands(database: Database) -> None:
     study_id = StudyRows(database).study_id
-    retrain_id = _do(database, retrains.begin, study_id, CONFIG, [1])
+    retrain_id = _do(database, retrains.begin, _do(database, retrains.new_id), study_id, CONFIG, [1])
     assert _do(database, retrains.openings, study_id) == []
     for _ in range(2):
         _do(database, retrains.open_test_set, retrain_id)
