@@ -30,18 +30,8 @@ def search(pruner: str, seed: int, trials: int, limit: int, epochs: int) -> Sear
     """`hpo launch` in a place of its own."""
     with Place() as place:
         arguments = ["-m", "hpo.cli", "launch", "--study", "s", "--objective", "mnist-cnn", "--workers", 2]
-        arguments += [
-            "--trials",
-            trials,
-            "--limit",
-            limit,
-            "--epochs",
-            epochs,
-            "--pruner",
-            pruner,
-            "--seed",
-            seed,
-        ]
+        arguments += ["--trials", trials, "--limit", limit, "--epochs", epochs]
+        arguments += ["--pruner", pruner, "--seed", seed]
         place.run(*arguments)
         best, complete = place.rows("SELECT max(value), count(*) FROM hpo.trials WHERE outcome = 'complete'")[
             0
