@@ -274,6 +274,8 @@ class Agent:
                 self._jobs.give_back(slot, job)
                 return
             case "disk":
+                # Whoever finished the trial in our place removed its folder: no disk of ours is to blame for that.
+                self._books.check_held(job.claim.attempt_id)
                 self._jobs.give_back(slot, job)
                 self._shutdown.stop(DiskFullError(finished.error))
                 return

@@ -73,7 +73,7 @@ class Books:
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
         self._overdue = Overdue(times)
         self.agent_id = self._write(leases.new_agent_id)
-        who = (self.host, os.getpid(), process_identity(), slots, versions())
+        who = (self.host, os.getpid(), process_identity(), slots, versions(), times.lease_seconds)
         ordinal = self._write(lambda c: leases.join(c, self.agent_id, study_id, *who))
         self._search = self._call(lambda: Search(name, spec, database.optuna, ordinal))
 
@@ -152,9 +152,9 @@ class Books:
         self._write(lambda c: leases.settle(c, attempt_id, outcome, value, error, traceback))
         self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
 
-    def release(self, attempt_id: int) -> None:
-        """Give a trial back, to be resumed by any agent."""
-        self._write(lambda c: leases.release(c, attempt_id))
+    def release(self, *attempt_ids: int) -> None:
+        """Give trials back, to be resumed by any agent."""
+        self._write(lambda c: leases.release(c, *attempt_ids))
 
     def lose(self, attempt_id: int, reason: str, kind: str = "lost") -> None:
         """End an attempt whose trainer died; after too many of them its trial is failed."""
@@ -165,7 +165,7 @@ class Books:
         """The study's control, books and best trial, after ending leases that have run out."""
 
         def read(c: Connection) -> tuple[str, Counts]:
-            doubtful = leases.doubtful(c, self._study_id, self.times.lease_seconds, self.agent_id)
+            doubtful = leases.doubtful(c, self._study_id, self.agent_id)
             leases.reap(c, self._overdue.judge(doubtful), self._spec.max_lost)
             return read_control(c, self._study_id), budget.count(c, self._study_id)
 
@@ -223,6 +223,10 @@ class Books:
 
         self._write(guarded)
 
+    def check_held(self, attempt_id: int) -> None:
+        """Raise LeaseLostError if another agent has ended the attempt."""
+        self._write(lambda c: leases.guard(c, attempt_id))
+
     def same_bug(self, at_least: int) -> tuple[str, str] | None:
         """Error and traceback, when all that this study's trials have shown is one bug."""
         return self._write(lambda c: budget.same_bug(c, self._study_id, at_least))
@@ -250,7 +254,8 @@ class Books:
             LeaseLostError: we were away: another agent has taken the trial over, and finished it.
             TrialClosedError: the attempt was still ours, so somebody closed the trial with plain Optuna.
         """
-        # Raises the former; else the share is failed, for nothing that it trains can be told any more.
+        self.check_held(attempt_id)
+        # The share is failed, for nothing that it trains can be told any more.
         self._write(lambda c: leases.settle(c, attempt_id, "lost", None, CLOSED_OUTSIDE))
         self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
         raise TrialClosedError(CLOSED_OUTSIDE)

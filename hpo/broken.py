@@ -21,7 +21,7 @@ def same_bug(books: Books, study: str, max_failed: int) -> ObjectiveFailedError 
         return None
     error, traceback = bug
     return ObjectiveFailedError(
-        f"the first {most} trials all failed with {error}: mend the objective and run the same"
+        f"{most} trials have failed with {error}, and none has finished: mend the objective and run the same"
         f" command again (hpo trials --study {study} lists them)",
         traceback,
     )

@@ -3,7 +3,10 @@
 A file is a NumPy `.npz` that holds the state an objective saved and, as JSON, the epochs trained so
 far, followed by a digest of all that. It is written beside its final name, synced and renamed, so a file
 with the final name is whole unless the disk itself fails; should one be damaged all the same, the digest
-says so, and the one before is used.
+says so, and the one before is used. One that cannot be read just now, for the disk does not answer, is not
+damaged: whoever took it for that would begin again, and delete it.
+
+How a trial ended is kept beside them in the same way until its agent has it in the database.
 """
 
 from __future__ import annotations
@@ -13,9 +16,8 @@ import hashlib
 import json
 import os
 import shutil
-import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,16 +31,21 @@ from hpo.messages import EpochRecord
 KEPT = 2
 """Checkpoints kept of a trial: the newest, and the one before in case the newest is damaged."""
 
-PARTIAL_SECONDS = 60.0
-"""A file that nobody has written to for so long was left by a trainer that was killed."""
-
 _HEADER = "__header__"
 _PARTIAL = ".partial"
 _DIGEST_BYTES = 16
 
 
-class CheckpointsUnwritableError(HpoError):
+class CheckpointsError(HpoError):
+    """The disk does not do what checkpoints need; no trial is to blame for it."""
+
+
+class CheckpointsUnwritableError(CheckpointsError):
     """Nothing can be written where checkpoints belong."""
+
+
+class CheckpointsUnreadableError(CheckpointsError):
+    """What is there cannot be read."""
 
 
 def check_writable(checkpoints: Path) -> None:
@@ -64,11 +71,22 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended, of which the database may not know yet."""
+
+    outcome: str
+    error: str
+    traceback: str
+    history: tuple[EpochRecord, ...]
+
+
 class CheckpointFolder:
     """The checkpoints of one trial."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._ended = path / "ended.json"
 
     def write(self, history: Sequence[EpochRecord], state: Mapping[str, Any]) -> None:
         """Keep `state` as the end of the last epoch of `history`; older files than `KEPT` go.
@@ -85,15 +103,49 @@ class CheckpointFolder:
         }
         # As bytes, not as a string array: NumPy stores those with four bytes a character.
         arrays[_HEADER] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-        final = self.path / f"epoch-{epoch:06d}.npz"
+        final = self._file(epoch)
+
+        def content(file: BinaryIO) -> None:
+            digested = _Digested(file)
+            np.savez(digested, allow_pickle=False, **arrays)
+            file.write(digested.digest())
+
+        self._write_whole(final, content)
+        # What is newer is of a writer that was fenced, or was found damaged: nobody goes on from there.
+        kept = [path for path in self.files() if path <= final][-KEPT:]
+        for other in [self._ended, *self.files()]:
+            if other not in kept:
+                _unlink(other)
+
+    def end(self, ended: Ended) -> None:
+        """Keep how the trial ended until the folder goes; raises as `write` does."""
+        text = json.dumps(asdict(ended))
+        self._write_whole(self._ended, lambda file: file.write(text.encode()))
+
+    def ended(self) -> Ended | None:
+        """How the trial ended, when that was kept and nothing was trained beyond it."""
+        try:
+            values = json.loads(self._ended.read_bytes())
+            history = tuple(EpochRecord(**record) for record in values.pop("history"))
+            ended = Ended(**values, history=history)
+        # Not there, not whole, or not ours: the trial goes on from its checkpoint, and ends once more.
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        newest = self.files()[-1:]
+        beyond = newest and newest[0] > self._file(len(history))
+        return None if beyond else ended
+
+    def _file(self, epoch: int) -> Path:
+        return self.path / f"epoch-{epoch:06d}.npz"
+
+    def _write_whole(self, final: Path, content: Callable[[BinaryIO], object]) -> None:
+        """Write a file such that it is there whole or not at all, after a power cut too."""
         # Of this process alone: one that was fenced may be writing the same epoch.
         partial = final.with_suffix(f".{uuid.uuid4().hex}{_PARTIAL}")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
-                digested = _Digested(file)
-                np.savez(digested, allow_pickle=False, **arrays)
-                file.write(digested.digest())
+                content(file)
                 file.flush()
                 os.fsync(file.fileno())
             partial.rename(final)
@@ -101,12 +153,7 @@ class CheckpointFolder:
         except OSError as exc:
             raise self._unwritable(exc) from exc
         finally:
-            partial.unlink(missing_ok=True)
-        # What is newer is of a writer that was fenced, or was found damaged: nobody goes on from there.
-        kept = [path for path in self.files() if path <= final][-KEPT:]
-        for other in self.files():
-            if other not in kept:
-                other.unlink(missing_ok=True)
+            _unlink(partial)
 
     def _unwritable(self, exc: OSError) -> HpoError:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -119,26 +166,41 @@ class CheckpointFolder:
             " HPO_CHECKPOINTS to another folder, and run the same command again"
         )
 
-    def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that can be read; None where there is none."""
+    def newest(self, say: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
+        """The newest checkpoint that is whole; None where there is none. `say` is told of damaged ones.
+
+        Raises:
+            CheckpointsUnreadableError: the disk does not give out what it holds.
+            MemoryError: there is not enough for what it holds.
+        """
         for path in reversed(self.files()):
             try:
                 return _read(path)
-            # Whatever damaged bytes make the reading libraries raise.
-            except Exception:  # noqa: BLE001
+            except FileNotFoundError:
+                # A trainer that was fenced deletes what it takes for old.
                 continue
+            except OSError as exc:
+                raise CheckpointsUnreadableError(
+                    f"the checkpoint {path} cannot be read ({exc.strerror or exc}): mend that and run the same"
+                    " command again, or delete the file to go on without it"
+                ) from exc
+            except MemoryError:
+                raise
+            # Whatever damaged bytes make the reading libraries raise.
+            except Exception as exc:  # noqa: BLE001
+                say(
+                    f"the checkpoint {path} is damaged ({exc}): going on from the one before, if there is one"
+                )
         return None
 
-    def clear_partial(self) -> int:
-        """Remove what trainers that were killed had not written whole; returns how many bytes that were."""
-        freed = 0
-        for path in self.path.glob(f"*{_PARTIAL}"):
-            with suppress(FileNotFoundError):
-                found = path.stat()
-                if time.time() - found.st_mtime > PARTIAL_SECONDS:
-                    path.unlink()
-                    freed += found.st_size
-        return freed
+    def partial(self) -> list[Path]:
+        """What trainers have not written whole: those that were killed, or that are writing now."""
+        return list(self.path.glob(f"*{_PARTIAL}"))
+
+    def clear_partial(self) -> None:
+        """Remove what was not written whole; only for who holds the trial: others write there."""
+        for path in self.partial():
+            _unlink(path)
 
     def delete(self) -> None:
         """Remove the folder and all that is in it."""
@@ -149,9 +211,9 @@ class CheckpointFolder:
         return sorted(self.path.glob("epoch-*.npz"))
 
 
-def trial_folder(checkpoints: Path, study: str, token: int) -> CheckpointFolder:
+def trial_folder(checkpoints: Path, study_folder: str, token: int) -> CheckpointFolder:
     """The folder of the trial that holds this share of the study's budget."""
-    return CheckpointFolder(study_folder(checkpoints, study) / f"trial-{token}")
+    return CheckpointFolder(checkpoints / study_folder / f"trial-{token}")
 
 
 def token_of(folder: Path) -> int | None:
@@ -160,9 +222,10 @@ def token_of(folder: Path) -> int | None:
     return int(token) if dash and token.isdecimal() else None
 
 
-def study_folder(checkpoints: Path, study: str) -> Path:
-    """The folder of all checkpoints of a study."""
-    return checkpoints / study
+def _unlink(path: Path) -> None:
+    """Remove a file that nobody needs, where the disk lets us: what matters has been written, or could not be."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def _read(path: Path) -> Checkpoint:

@@ -7,11 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Double, and_, case, cast, extract, func
 
 from storage.budget import NEXT
-from storage.leases import LeaseTimes
 from storage.tables import agents, attempts, trials
-
-ALIVE_SECONDS = LeaseTimes().lease_seconds
-"""An agent that was not seen for longer counts as gone."""
 
 NOW = func.clock_timestamp()
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
@@ -29,10 +25,10 @@ def live_attempt() -> ColumnElement[bool]:
 
 
 def alive_agent() -> ColumnElement[bool]:
-    """Whether an agent has not ended and was seen lately, by the database's clock."""
+    """Whether an agent has not ended and was seen within one of its leases, by the database's clock."""
     return and_(
         agents.c.ended_at.is_(None),
-        agents.c.seen_at > NOW - func.make_interval(0, 0, 0, 0, 0, 0, ALIVE_SECONDS),
+        agents.c.seen_at > NOW - func.make_interval(0, 0, 0, 0, 0, 0, agents.c.lease_seconds),
     )
 
 

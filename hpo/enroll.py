@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from sqlalchemy import Connection, text
 
 from hpo.errors import StudyConflictError
+from hpo.names import folder_name
 from hpo.narrow import narrow_space
 from hpo.requests import LaunchDefaults, LaunchRequest
 from hpo.search import known_good_within
@@ -28,6 +29,7 @@ class Enrolled:
 
     study_id: int
     name: str
+    mark: str
     spec: StudySpec
     budget: int
     control: str
@@ -37,6 +39,11 @@ class Enrolled:
     begun: bool = False
     """Whether it has a trial, with which others must stay comparable, or an agent about to begin one."""
 
+    @property
+    def folder(self) -> str:
+        """What its folders are called."""
+        return folder_name(self.name, self.mark)
+
 
 def find(database: Database, name: str) -> Enrolled | None:
     """The study of that name, or None."""
@@ -44,9 +51,9 @@ def find(database: Database, name: str) -> Enrolled | None:
     def read(c: Connection) -> Enrolled | None:
         row = c.execute(
             text(
-                "SELECT s.study_id, s.name, s.spec, s.budget, s.control, count(t.token) AS trials,"
+                "SELECT s.study_id, s.name, s.mark, s.spec, s.budget, s.control, count(t.token) AS trials,"
                 " count(t.token) FILTER (WHERE t.outcome IS NULL) AS open,"
-                " count(t.token) FILTER (WHERE t.outcome IN ('complete', 'pruned', 'diverged', 'oom')) AS finished"
+                f" count(t.token) FILTER (WHERE t.outcome IN {budget.SQL_FINISHED}) AS finished"
                 ", EXISTS (SELECT 1 FROM hpo.agents a WHERE a.study_id = s.study_id AND a.ended_at IS NULL) AS agents"
                 " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id) WHERE s.name = :n GROUP BY s.study_id"
             ),
@@ -58,6 +65,7 @@ def find(database: Database, name: str) -> Enrolled | None:
         return Enrolled(
             row.study_id,
             row.name,
+            row.mark,
             spec,
             row.budget,
             row.control,
@@ -111,7 +119,7 @@ def enroll(
     )
     kept = _update(database, existing.study_id, spec, request.trials, resume=request.run)
     told = "run" if request.run else existing.control
-    return Enrolled(existing.study_id, existing.name, spec, kept, told)
+    return replace(existing, spec=spec, budget=kept, control=told)
 
 
 def _create(database: Database, request: LaunchRequest, reference: str, description: Description) -> Enrolled:
@@ -316,7 +324,7 @@ def _count_inside(
         rows = c.execute(
             text(
                 "SELECT params FROM hpo.trials WHERE study_id = :s AND params IS NOT NULL"
-                " AND outcome IN ('complete', 'pruned', 'diverged', 'oom')"
+                f" AND outcome IN {budget.SQL_FINISHED}"
             ),
             {"s": study_id},
         )

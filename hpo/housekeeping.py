@@ -25,14 +25,15 @@ class Housekeeping:
 
     def __init__(
         self,
-        study: str,
+        folder: str,
         books: Books,
         progress: Progress,
         checkpoints: Path,
         logs: Path,
         quota_bytes: int | None,
     ) -> None:
-        self._study = study
+        """`folder` is what the study's folder is called in `checkpoints`; `logs` is its own."""
+        self._folder = folder
         self._books = books
         self._progress = progress
         self._checkpoints = checkpoints
@@ -48,7 +49,7 @@ class Housekeeping:
 
     def checkpoints_of(self, token: int) -> CheckpointFolder:
         """The checkpoints of the trial that holds this share of the budget."""
-        return trial_folder(self._checkpoints, self._study, token)
+        return trial_folder(self._checkpoints, self._folder, token)
 
     def tend(self, logs: Iterable[AttemptLog]) -> None:
         """Do what is due; `logs` are those of the running attempts."""
@@ -64,7 +65,7 @@ class Housekeeping:
         """Remove the checkpoints of finished trials, and more where the study has a quota."""
         self._weighed = time.monotonic()
         report = enforce_quota(
-            self._checkpoints, self._study, self._quota, self._books.open_tokens, self._books.while_waiting
+            self._checkpoints / self._folder, self._quota, self._books.open_tokens, self._books.while_waiting
         )
         if self._quota is None:
             return

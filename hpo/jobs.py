@@ -178,8 +178,7 @@ class Jobs:
         """Other agents may train at once what was asked ahead here."""
         spares = list(self.ahead)
         self.ahead.drop({spare.claim.attempt_id for spare in spares})
-        for spare in spares:
-            self._books.release(spare.claim.attempt_id)
+        self._books.release(*(spare.claim.attempt_id for spare in spares))
 
     def hold(self, *, paused: bool) -> None:
         """Have all trainers wait after their epoch, or go on."""
@@ -204,8 +203,7 @@ class Jobs:
         # Where the database is away, the leases run out instead.
         with suppress(HpoError):
             # All leases before any log: time may be short.
-            for attempt_id in self.held():
-                self._books.release(attempt_id)
+            self._books.release(*self.held())
             for slot, job in list(self.in_slots.items()):
                 self.drop(slot, job)
         self.in_slots.clear()

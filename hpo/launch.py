@@ -145,11 +145,11 @@ def _run(
     )
     books = Books(database, study.study_id, study.name, study.spec, len(pool.devices), retry, times)
     files = Housekeeping(
-        study.name,
+        study.folder,
         books,
         progress,
         settings.checkpoints,
-        settings.home / "logs" / study.name,
+        settings.home / "logs" / study.folder,
         study.spec.checkpoint_quota_bytes,
     )
     jobs = Jobs(study.spec, books, pool, files, options.memory_bytes)

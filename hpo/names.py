@@ -1,4 +1,4 @@
-"""Names that were mistyped: the known ones nearest to them."""
+"""Names that were mistyped, with the known ones nearest to them, and what a study's folders are called."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     # A beginning typed in full is a better guess than any likeness.
     starts = [key for key in by_folded if folded and key.startswith(folded)]
     return [by_folded[key] for key in dict.fromkeys([*starts, *close])][:most]
+
+
+def folder_name(study: str, mark: str) -> str:
+    """What the folders of a study are called: two databases may have one of the same name, and share a disk.
+
+    The mark of a study that is older than marks is empty.
+    """
+    return f"{study}@{mark}" if mark else study
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
-from storage.leases import LeaseTimes
+from storage.leases import Doubtful, LeaseTimes
 
 
 class Overdue:
@@ -20,25 +21,28 @@ class Overdue:
 
     def __init__(self, times: LeaseTimes) -> None:
         self._times = times
-        self._seen: dict[int, tuple[datetime, float]] = {}
+        self._seen: dict[int, tuple[Doubtful, float]] = {}
         self._looked = time.monotonic()
         self._began_anew = -math.inf
 
-    def judge(self, doubtful: Mapping[int, datetime]) -> dict[int, datetime]:
+    def judge(self, doubtful: Mapping[int, Doubtful]) -> dict[int, Doubtful]:
         """Those of the doubtful leases, by attempt, that were given enough time to be renewed."""
-        now, lease = time.monotonic(), self._times.lease_seconds
+        now, own = time.monotonic(), self._times.lease_seconds
         # Who was away itself has not watched, and the others may have been away too. Not again and again:
         # one that seldom looks must judge as well.
-        if now - self._looked > lease / 2 and now > self._began_anew + lease:
+        if now - self._looked > own / 2 and now > self._began_anew + own:
             self._seen, self._began_anew = {}, now
         self._looked = now
         self._seen = {
-            attempt: (until, self._since(attempt, until, now)) for attempt, until in doubtful.items()
+            attempt: (lease, self._since(attempt, lease.until, now)) for attempt, lease in doubtful.items()
         }
-        grace = self._times.grace_seconds
-        return {attempt: until for attempt, (until, since) in self._seen.items() if now - since >= grace}
+        return {
+            attempt: lease
+            for attempt, (lease, since) in self._seen.items()
+            if now - since >= replace(self._times, lease_seconds=lease.lease_seconds).grace_seconds
+        }
 
     def _since(self, attempt: int, until: datetime, now: float) -> float:
         """When the lease was first seen to end as it does now."""
         before, since = self._seen.get(attempt, (None, now))
-        return since if before == until else now
+        return since if before is not None and before.until == until else now

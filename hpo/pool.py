@@ -20,11 +20,11 @@ from multiprocessing import Pipe, reduction
 from multiprocessing import connection as mp_connection
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import hpo.errors
 from hpo.deaths import Died, Event, Unborn, how_it_ended
-from hpo.errors import HpoError, ObjectiveBrokenError
+from hpo.errors import FileNotWritableError, HpoError, ObjectiveBrokenError
 from hpo.groups import kill_group
 from hpo.host import is_running
 from hpo.messages import (
@@ -44,7 +44,7 @@ from hpo.messages import (
 from objectives.base import Description, Device
 
 MAX_TEMPLATE_DEATHS = 3
-"""Templates in a row that may die before any trainer has started."""
+"""Templates in a row that may die while they load, or while they fork, before any trainer has started."""
 
 STATUS_SECONDS = 1.0
 """How long to wait for the exit status of a process whose pipe has closed."""
@@ -212,8 +212,7 @@ class TrainerPool:
 
     def _start_template(self) -> None:
         ours, theirs = Pipe()
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as log:
+        with self._opened_log() as log:
             self._process = subprocess.Popen(
                 # -P: a folder named `hpo` where the user happens to stand must not be taken for ours.
                 [sys.executable, "-P", "-m", "hpo.template", str(theirs.fileno()), str(self._life[0])],
@@ -228,6 +227,16 @@ class TrainerPool:
         theirs.close()
         self._template, self._ready, self._loading_since = ours, False, time.monotonic()
         ours.send(self._load)
+
+    def _opened_log(self) -> BinaryIO:
+        try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            return self._log.open("ab")
+        except OSError as exc:
+            raise FileNotWritableError(
+                f"the log {self._log} cannot be written ({exc.strerror or exc}): mend that, or set HPO_HOME to"
+                " another folder"
+            ) from exc
 
     def _request(self, fork: Fork, theirs: Connection) -> None:
         """Ask the template for a trainer, starting another template if it has died."""
@@ -306,11 +315,13 @@ class TrainerPool:
             self._template = None
         status = _end(self._process) if self._process is not None else None
         self._process, was_ready, self._ready = None, self._ready, False
+        # One that loads all it needs and has nothing to do was ended from outside: it would have gone on.
+        asked = any(trainer.pid is None for trainer in self._trainers.values())
+        self._deaths += int(asked or not was_ready)
         for trainer in self._trainers.values():
             trainer.orphan = True
         self._unborn.clear()
         self._failed = True
-        self._deaths += 1
         if self._deaths >= MAX_TEMPLATE_DEATHS or (not was_ready and self._description is None):
             if status == -signal.SIGTERM:
                 # Sent to every process of a service: our own comes in a moment, and says more.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hpo.checkpoints import CheckpointFolder, study_folder, token_of
+from hpo.checkpoints import CheckpointFolder, token_of
 
 EVICTED = "evicted-"
 """Begins the name of a folder that is being deleted."""
@@ -24,13 +24,12 @@ class QuotaReport:
 
 
 def enforce_quota(
-    checkpoints: Path,
-    study: str,
+    folder: Path,
     quota_bytes: int | None,
     tokens: Callable[[], tuple[Collection[int], Collection[int]]],
     while_waiting: Callable[[int, Callable[[], None]], bool],
 ) -> QuotaReport:
-    """Delete what nobody needs, and more until the study's folder holds at most `quota_bytes`.
+    """Delete what nobody needs, and more until a study's folder holds at most `quota_bytes` of checkpoints of trials.
 
     `tokens` says which trials are open, and which of those are running. `while_waiting` does something
     for a trial that no agent holds or can begin meanwhile, and says whether it did.
@@ -38,11 +37,9 @@ def enforce_quota(
     of the ones that wait first. Then trials that wait, those with the fewest epochs first: they start
     again from scratch. The newest checkpoint of a running trial always stays.
     """
-    for left_behind in study_folder(checkpoints, study).glob(f"{EVICTED}*"):
+    for left_behind in folder.glob(f"{EVICTED}*"):
         CheckpointFolder(left_behind).delete()
-    folders = {
-        token: path for path in study_folder(checkpoints, study).glob("trial-*") if (token := token_of(path))
-    }
+    folders = {token: path for path in folder.glob("trial-*") if (token := token_of(path))}
     # Asked after looking: a trial that begins meanwhile must not be taken for a finished one.
     open_tokens, running_tokens = tokens()
     used = sum(_size(path) for path in folders.values())
@@ -57,8 +54,12 @@ def enforce_quota(
         used -= _remove_folder(path)
     if quota_bytes is None:
         return QuotaReport(used, before - used)
-    for path in [*waiting.values(), *running]:
-        used -= CheckpointFolder(path).clear_partial()
+    for token, path in waiting.items():
+        # Of trainers that were killed. In a trial that runs, its own trainer has removed such.
+        for half in CheckpointFolder(path).partial():
+            size = _file_size(half)
+            if while_waiting(token, partial(_delete, half)):
+                used -= size
     for path in [*waiting.values(), *running]:
         for spare in CheckpointFolder(path).files()[:-1]:
             if used <= quota_bytes:
@@ -86,12 +87,14 @@ def _rename(path: Path, to: Path) -> None:
 
 
 def _size(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        # A trainer may delete an old checkpoint while we look.
-        with suppress(FileNotFoundError):
-            total += path.stat().st_size
-    return total
+    return sum(_file_size(path) for path in folder.rglob("*"))
+
+
+def _file_size(path: Path) -> int:
+    # A trainer may delete an old checkpoint while we look, on another host too.
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
 
 
 def _remove_folder(folder: Path) -> int:
@@ -101,8 +104,11 @@ def _remove_folder(folder: Path) -> int:
 
 
 def _remove_file(path: Path) -> int:
-    with suppress(FileNotFoundError):
-        size = path.stat().st_size
+    size = _file_size(path)
+    _delete(path)
+    return size - _file_size(path)
+
+
+def _delete(path: Path) -> None:
+    with suppress(OSError):
         path.unlink()
-        return size
-    return 0

@@ -14,7 +14,7 @@ from typing import Any
 
 from hpo import numbers
 from hpo.candidates import Selection, keep_selection, read_selection, select, selection_lines
-from hpo.checkpoints import CheckpointFolder, study_folder
+from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
 from hpo.folder_lock import alone
 from hpo.interruption import Interruption, interruptible
@@ -74,8 +74,11 @@ class _Retrain:
     interruption: Interruption
 
     def __post_init__(self) -> None:
-        self.checkpoints = study_folder(self.settings.checkpoints, self.request.study)
-        self.logs = self.settings.home / "logs" / self.request.study
+        study = self.plan.study
+        of_this_name = study is not None and study.name == self.request.study
+        folder = study.folder if study is not None and of_this_name else self.request.study
+        self.checkpoints = self.settings.checkpoints / folder
+        self.logs = self.settings.home / "logs" / folder
 
     def run(self) -> bool:
         """Choose where there is a choice, train, test, write; False when interrupted."""

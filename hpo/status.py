@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, and_, func, select, text
 
 from hpo import numbers
-from hpo.conditions import ALIVE_SECONDS, NOW, alive_agent, live_attempt, seconds
+from hpo.conditions import NOW, alive_agent, live_attempt, seconds
 from hpo.shown import Shown
 from hpo.study import StudyRow, condition_of, read_study
 from hpo.trials import best_query
@@ -50,6 +50,19 @@ class RunningRow(Shown):
 
 
 @dataclass(frozen=True)
+class ExpiredRow(Shown):
+    """A trial whose lease has run out and that no agent has taken over yet."""
+
+    number: int | None
+    epoch: int
+    """Epochs completed: it goes on after them."""
+    slot: int
+    host: str
+    seconds: float
+    """Since its lease ran out."""
+
+
+@dataclass(frozen=True)
 class StudyStatus(Shown):
     """`hpo status`."""
 
@@ -70,7 +83,7 @@ class StudyStatus(Shown):
     running: int
     waiting: int
     """Open trials that nobody trains just now: a next attempt continues them."""
-    expired: int
+    expired: tuple[ExpiredRow, ...]
     """Of those: trials whose lease has run out and that no agent has taken over yet."""
     best_number: int | None
     best_value: float | None
@@ -127,15 +140,6 @@ def read_status(connection: Connection, study: StudyRow) -> StudyStatus:
         .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
         .where(trials.c.study_id == study.study_id)
     )
-    expired = connection.scalar(
-        select(func.count())
-        .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
-        .where(
-            trials.c.study_id == study.study_id,
-            attempts.c.ended_at.is_(None),
-            attempts.c.lease_until <= NOW,
-        )
-    )
     alive = _alive_agents(connection, study.study_id)
     elapsed = _elapsed(connection, study.study_id)
     condition = condition_of(study.control, finished >= study.budget, running, len(alive))
@@ -154,7 +158,7 @@ def read_status(connection: Connection, study: StudyRow) -> StudyStatus:
         failed=sum(outcomes.get(name, 0) for name in FAILED),
         running=running,
         waiting=waiting,
-        expired=expired or 0,
+        expired=_expired(connection, study.study_id),
         best_number=best.number if best else None,
         best_value=best.value if best else None,
         best_params=best.params if best else None,
@@ -187,6 +191,22 @@ def _alive_agents(connection: Connection, study_id: int) -> tuple[AgentRow, ...]
         AgentRow(row.host, row.pid, row.slots, max(0.0, row.seen_seconds))
         for row in connection.execute(query)
     )
+
+
+def _expired(connection: Connection, study_id: int) -> tuple[ExpiredRow, ...]:
+    query = (
+        select(
+            trials.c.number,
+            trials.c.epochs,
+            attempts.c.slot,
+            attempts.c.host,
+            seconds(NOW - attempts.c.lease_until).label("seconds"),
+        )
+        .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
+        .where(trials.c.study_id == study_id, attempts.c.ended_at.is_(None), attempts.c.lease_until <= NOW)
+        .order_by(trials.c.ordinal)
+    )
+    return tuple(ExpiredRow(*row) for row in connection.execute(query))
 
 
 def _running_slots(connection: Connection, study: StudyRow) -> tuple[RunningRow, ...]:
@@ -233,7 +253,7 @@ _ELAPSED = text(
         FROM (
             SELECT started_at,
                    CASE WHEN ended_at IS NOT NULL THEN ended_at
-                        WHEN seen_at > clock_timestamp() - make_interval(secs => :alive)
+                        WHEN seen_at > clock_timestamp() - make_interval(secs => lease_seconds)
                         THEN clock_timestamp()
                         ELSE seen_at END AS last
             FROM hpo.agents WHERE study_id = :study_id
@@ -245,5 +265,5 @@ _ELAPSED = text(
 
 def _elapsed(connection: Connection, study_id: int) -> float:
     """Seconds during which any agent was alive: overlapping lives count once, nights off do not."""
-    value = connection.scalar(_ELAPSED, {"study_id": study_id, "alive": ALIVE_SECONDS})
+    value = connection.scalar(_ELAPSED, {"study_id": study_id})
     return float(value or 0.0)

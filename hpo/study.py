@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Select, case, delete, distinct, func, select
 
 from hpo.conditions import alive_agent, live_attempt, may_be_best
 from hpo.errors import HpoError, UnknownStudyError
-from hpo.names import did_you_mean
+from hpo.names import did_you_mean, folder_name
 from hpo.shown import Shown
 from storage import control
 from storage.budget import FAILED, FINISHED
@@ -38,6 +38,12 @@ class StudyRow:
     budget: int
     control: str
     created_at: datetime
+    mark: str
+
+    @property
+    def folder(self) -> str:
+        """What its folders are called."""
+        return folder_name(self.name, self.mark)
 
     @property
     def objective(self) -> str:
@@ -90,7 +96,7 @@ def read_study(connection: Connection, name: str, database: Database) -> StudyRo
         raise UnknownStudyError(
             f"there is no study {name!r} in {database_words(database)}{did_you_mean(name, known)} ({more})"
         )
-    return StudyRow(row.study_id, row.name, row.spec, row.budget, row.control, row.created_at)
+    return StudyRow(row.study_id, row.name, row.spec, row.budget, row.control, row.created_at, row.mark)
 
 
 def database_words(database: Database) -> str:
@@ -152,7 +158,7 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
         lambda connection: connection.execute(delete(studies).where(studies.c.study_id == study.study_id))
     )
     for folder in folders:
-        _delete_folder(folder, name)
+        _delete_folder(folder, study.folder)
     return number
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import resource
 import signal
@@ -17,18 +16,21 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hpo.checkpoints import CheckpointFolder, CheckpointsUnwritableError
+from hpo.checkpoints import CheckpointFolder, CheckpointsError, Ended
 from hpo.errors import DiskFullError
 from hpo.groups import kill_group
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Hold, Prune, Resume, Start, Started, Tick, Yield
 from objectives.backend import is_out_of_memory
-from objectives.base import DivergedError, MetricMissingError, Objective, Run, State
+from objectives.base import DivergedError, MetricMissingError, Objective, Run, State, check_finite
 
 TICK_SECONDS = 1.0
 """Progress inside an epoch is sent at most this often."""
 
 ORPHANED = 3
 """Exit code of a trainer whose agent is gone."""
+
+KEPT = ("pruned", "diverged", "oom")
+"""Ends that a later attempt could not tell from the last checkpoint: kept beside it. One that failed is tried again."""
 
 
 class TrainerRun(Run):
@@ -47,9 +49,12 @@ class TrainerRun(Run):
         self._connection = connection
         self._folder = CheckpointFolder(Path(start.checkpoints))
         self._folder.clear_partial()
-        checkpoint = self._folder.newest()
+        self.ended = None if start.final else self._folder.ended()
+        """How an earlier attempt ended, of which the database has not heard."""
+        checkpoint = self._folder.newest(self.log) if self.ended is None else None
         self._state: State | None = checkpoint.state if checkpoint else None
-        self._history: list[EpochRecord] = list(checkpoint.history) if checkpoint else []
+        known = checkpoint or self.ended
+        self._history: list[EpochRecord] = list(known.history) if known else []
         self._saved: State = {}
         self._epoch = 0
         self._epoch_began = self._ticked = time.monotonic()
@@ -91,14 +96,14 @@ class TrainerRun(Run):
             raise MetricMissingError(f"run.report() was called again in epoch {self._epoch}: once an epoch")
         record = EpochRecord(self._epoch, values, time.monotonic() - self._epoch_began)
         self._history.append(record)
-        watched = [values[name] for name in (self._metric, "loss") if name in values]
-        diverged = not all(math.isfinite(value) for value in watched)
-        if not diverged:
-            self._folder.write(self._history, self._saved)
+        try:
+            check_finite(values, self._metric, self._epoch)
+        except DivergedError:
+            # No state to go on from.
+            self._connection.send(Epoch(record))
+            raise
+        self._folder.write(self._history, self._saved)
         self._connection.send(Epoch(record))
-        if diverged:
-            names = " or ".join(dict.fromkeys([self._metric, "loss"]))
-            raise DivergedError(f"{names} is not finite after epoch {self._epoch}")
         if self._epoch < self.total_epochs:
             self._wait_for_answer()
 
@@ -113,6 +118,15 @@ class TrainerRun(Run):
 
     def record(self, **results: Any) -> None:
         self.results.update(results)
+
+    def keep(self, finished: Finished) -> None:
+        """Have a later attempt know how the trial ended, should the agent die before the database does."""
+        if finished.outcome in KEPT and not self.final:
+            # The agent hears of it all the same.
+            with suppress(CheckpointsError, DiskFullError):
+                self._folder.end(
+                    Ended(finished.outcome, finished.error, finished.traceback, tuple(self._history))
+                )
 
     def log(self, message: str) -> None:
         print(message, flush=True)
@@ -169,16 +183,35 @@ def train(connection: Connection, objective: Objective) -> None:
             os.sched_setaffinity(0, start.device.cores)
     if start.memory_bytes:
         _limit_memory(start.memory_bytes)
-    run = TrainerRun(connection, start)
-    connection.send(Started(os.getpid(), len(run.history), run.history))
-    threading.Thread(target=run.listen, name="listener", daemon=True).start()
-    finished = _outcome(objective, start, run)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        finished = _train(connection, objective, start)
+    except CheckpointsError as exc:
+        finished = Finished("disk", str(exc))
+    except MemoryError as exc:
+        finished = Finished("oom", f"there is no memory for the checkpoint: {exc}")
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     with suppress(OSError):
         connection.send(finished)
     # Threads of a numeric library may hang an orderly exit, and there is nothing left to tidy.
     os._exit(0)
+
+
+def _train(connection: Connection, objective: Objective, start: Start) -> Finished:
+    """Go on from the last checkpoint, if there is one, until the trial or the attempt ends.
+
+    Raises:
+        CheckpointsError, MemoryError: it cannot be read.
+    """
+    run = TrainerRun(connection, start)
+    connection.send(Started(os.getpid(), len(run.history), run.history))
+    threading.Thread(target=run.listen, name="listener", daemon=True).start()
+    if run.ended is not None:
+        return Finished(run.ended.outcome, run.ended.error, run.ended.traceback)
+    finished = _outcome(objective, start, run)
+    run.keep(finished)
+    return finished
 
 
 def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
@@ -190,11 +223,13 @@ def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
             )
     except DivergedError as exc:
         return Finished("diverged", str(exc))
-    except (DiskFullError, CheckpointsUnwritableError) as exc:
+    except (DiskFullError, CheckpointsError) as exc:
         return Finished("disk", str(exc))
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - the user's code: whatever it raises is told
         text = traceback.format_exc()
-        print(text, file=sys.stderr, flush=True)
+        # The log's disk may be the one that is full.
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
         if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
             return Finished("disk", f"no space left: {exc}")
         kind = "oom" if is_out_of_memory(exc) else "bug"

@@ -8,6 +8,7 @@ a database, so that a search space can be read anywhere in milliseconds.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,6 +102,7 @@ class Run(ABC):
 
         Raises:
             MetricMissingError: the objective's metric is not among them.
+            DivergedError: it, or a loss, is not finite.
         """
 
     @abstractmethod
@@ -121,7 +123,16 @@ class MetricMissingError(Exception):
 
 
 class DivergedError(Exception):
-    """The loss is no longer finite; raise it, or report the value: both end the trial as diverged."""
+    """A loss is no longer finite; raise it, or report the value: both end the trial as diverged."""
+
+
+def check_finite(metrics: Mapping[str, float], metric: str | None, epoch: int) -> None:
+    """Raise DivergedError where the objective's metric, `loss` or `val_loss` is not finite after an epoch."""
+    watched = dict.fromkeys([metric, "loss", "val_loss"])
+    bad = [name for name in watched if name is not None and not math.isfinite(metrics.get(name, 0.0))]
+    if bad:
+        found = " and ".join(f"{name} is {metrics[name]}" for name in bad)
+        raise DivergedError(f"{found} after epoch {epoch}")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from objectives.base import Device, MetricMissingError, Run, State
+from objectives.base import Device, MetricMissingError, Run, State, check_finite
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class LocalRun(Run):
         if self.metric and not self.final and self.metric not in metrics:
             raise MetricMissingError(f"epoch {self._epoch} was reported without {self.metric!r}")
         self.history.append(metrics)
+        check_finite(metrics, self.metric, self._epoch)
         if self._saved is not None:
             self.checkpoint = Checkpoint(self._epoch, self._saved)
             self._saved = None

@@ -17,12 +17,16 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from storage import attempt_ends
+
 FINISHED = ("complete", "pruned", "diverged", "oom")
 """Outcomes that count towards the budget."""
 
 FAILED = ("bug", "lost", "hung")
 """Outcomes that do not, and are bounded by themselves."""
 
+SQL_FINISHED, SQL_FAILED = (f"({', '.join(map(repr, outcomes))})" for outcomes in (FINISHED, FAILED))
+"""Both as SQL lists."""
 
 NEXT = "next"
 """The device of an attempt that was asked ahead and has no slot yet: nothing trains it."""
@@ -176,13 +180,7 @@ def _taken(connection: Connection, study_id: int, agent_id: int) -> int | None:
     ).one_or_none()
     if row is None:
         return None
-    connection.execute(
-        text(
-            "UPDATE hpo.attempts SET ended_at = clock_timestamp(), outcome = 'released',"
-            " error = 'trained by an agent that was idle' WHERE attempt_id = :a"
-        ),
-        {"a": row.attempt_id},
-    )
+    attempt_ends.end(connection, [row.attempt_id], "released", "trained by an agent that was idle")
     token: int = row.token
     return token
 
@@ -221,8 +219,8 @@ def count(connection: Connection, study_id: int) -> Counts:
             "SELECT s.budget,"
             " count(t.token) FILTER (WHERE t.outcome = 'complete') AS complete,"
             " count(t.token) FILTER (WHERE t.outcome IN ('pruned', 'diverged', 'oom')) AS pruned,"
-            " count(t.token) FILTER (WHERE t.outcome IN ('bug', 'lost', 'hung')) AS failed,"
-            " count(t.token) FILTER (WHERE t.outcome IN ('bug', 'lost', 'hung')"
+            f" count(t.token) FILTER (WHERE t.outcome IN {SQL_FAILED}) AS failed,"
+            f" count(t.token) FILTER (WHERE t.outcome IN {SQL_FAILED}"
             "   AND t.decided_at >= s.failures_since) AS failing,"
             " count(t.token) FILTER (WHERE t.outcome IS NULL AND a.token IS NOT NULL) AS running,"
             " count(t.token) FILTER (WHERE t.outcome IS NULL AND a.token IS NULL) AS waiting"
@@ -343,9 +341,9 @@ def same_bug(connection: Connection, study_id: int, at_least: int) -> tuple[str,
     row = connection.execute(
         text(
             "SELECT error, max(traceback) AS traceback FROM hpo.trials t JOIN hpo.studies s USING (study_id)"
-            " WHERE study_id = :s AND outcome IN ('bug', 'lost', 'hung') AND decided_at >= failures_since"
+            f" WHERE study_id = :s AND outcome IN {SQL_FAILED} AND decided_at >= failures_since"
             " AND NOT EXISTS (SELECT 1 FROM hpo.trials f WHERE f.study_id = :s"
-            "   AND f.outcome IN ('complete', 'pruned', 'diverged', 'oom'))"
+            f"   AND f.outcome IN {SQL_FINISHED})"
             " GROUP BY error HAVING count(*) >= :n LIMIT 1"
         ),
         {"s": study_id, "n": at_least},
@@ -359,7 +357,7 @@ def failing(connection: Connection, study_id: int) -> tuple[int, str]:
         text(
             "SELECT count(*) AS n, (array_agg(error ORDER BY decided_at DESC))[1] AS error"
             " FROM hpo.trials JOIN hpo.studies USING (study_id)"
-            " WHERE study_id = :s AND outcome IN ('bug', 'lost', 'hung') AND decided_at >= failures_since"
+            f" WHERE study_id = :s AND outcome IN {SQL_FAILED} AND decided_at >= failures_since"
         ),
         {"s": study_id},
     ).one()

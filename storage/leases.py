@@ -16,9 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from storage import budget
-
-ENDED = "ended_at = clock_timestamp()"
+from storage import attempt_ends, budget
 
 
 class LeaseLostError(Exception):
@@ -62,6 +60,7 @@ def join(
     process: str,
     slots: int,
     versions: Mapping[str, str],
+    lease_seconds: float = LeaseTimes.lease_seconds,
 ) -> int:
     """Register an agent, once; returns its ordinal in the study, which seeds its sampler."""
     known: int | None = connection.execute(
@@ -77,8 +76,9 @@ def join(
     ).scalar_one()
     connection.execute(
         text(
-            "INSERT INTO hpo.agents (agent_id, study_id, ordinal, host, pid, process, slots, versions) VALUES"
-            " (:a, :s, :o, :host, :pid, :process, :slots, CAST(:versions AS jsonb))"
+            "INSERT INTO hpo.agents"
+            " (agent_id, study_id, ordinal, host, pid, process, slots, versions, lease_seconds) VALUES"
+            " (:a, :s, :o, :host, :pid, :process, :slots, CAST(:versions AS jsonb), :lease)"
         ),
         {
             "a": agent_id,
@@ -89,6 +89,7 @@ def join(
             "process": process,
             "slots": slots,
             "versions": json.dumps(dict(versions)),
+            "lease": lease_seconds,
         },
     )
     return ordinal
@@ -96,12 +97,8 @@ def join(
 
 def leave(connection: Connection, agent_id: int) -> None:
     """Note that an agent has ended; what it still holds is released."""
-    held = connection.execute(
-        text("SELECT attempt_id FROM hpo.attempts WHERE agent_id = :a AND ended_at IS NULL"), {"a": agent_id}
-    ).scalars()
-    for attempt_id in list(held):
-        release(connection, attempt_id)
-    connection.execute(text(f"UPDATE hpo.agents SET {ENDED} WHERE agent_id = :a"), {"a": agent_id})
+    release(connection, *_held(connection, agent_id))
+    _agent_ended(connection, agent_id)
 
 
 def renew(connection: Connection, agent_id: int, lease_seconds: float) -> frozenset[int]:
@@ -122,37 +119,45 @@ def renew(connection: Connection, agent_id: int, lease_seconds: float) -> frozen
     return held
 
 
-def doubtful(
-    connection: Connection, study_id: int, lease_seconds: float, spared_agent: int | None = None
-) -> dict[int, datetime]:
+@dataclass(frozen=True)
+class Doubtful:
+    """A lease that its agent should have renewed, by the database's clock."""
+
+    until: datetime
+    lease_seconds: float
+    """As that agent has it: it need not have our settings."""
+
+
+def doubtful(connection: Connection, study_id: int, spared_agent: int | None = None) -> dict[int, Doubtful]:
     """Attempts of the study, but not of one agent, whose leases have run out by the database's clock, or
-    end further ahead than any lease can: the clock was set back. With the end of each lease.
+    end further ahead than its agent's can: the clock was set back.
     """
     rows = connection.execute(
         text(
-            "SELECT a.attempt_id, a.lease_until FROM hpo.attempts a JOIN hpo.trials t USING (token)"
+            "SELECT a.attempt_id, a.lease_until, g.lease_seconds"
+            " FROM hpo.attempts a JOIN hpo.trials t USING (token) JOIN hpo.agents g USING (agent_id)"
             " WHERE t.study_id = :s AND a.ended_at IS NULL AND a.agent_id IS DISTINCT FROM CAST(:spared AS bigint)"
             " AND (a.lease_until < clock_timestamp()"
-            "   OR a.lease_until > clock_timestamp() + 2 * :lease * interval '1 second')"
+            "   OR a.lease_until > clock_timestamp() + 2 * g.lease_seconds * interval '1 second')"
         ),
-        {"s": study_id, "spared": spared_agent, "lease": lease_seconds},
+        {"s": study_id, "spared": spared_agent},
     )
-    return {row.attempt_id: row.lease_until for row in rows}
+    return {row.attempt_id: Doubtful(row.lease_until, row.lease_seconds) for row in rows}
 
 
-def reap(connection: Connection, overdue: Mapping[int, datetime], max_lost: int) -> int:
+def reap(connection: Connection, overdue: Mapping[int, Doubtful], max_lost: int) -> int:
     """End attempts whose leases still end when they did; returns how many.
 
     Who decides that they are overdue has waited for a renewal by a clock of its own: see `hpo.overdue`.
     """
     ended = 0
-    for attempt_id, lease_until in sorted(overdue.items()):
+    for attempt_id in sorted(overdue):
         still = connection.execute(
             text(
                 "SELECT 1 FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL AND lease_until = :until"
                 " FOR UPDATE SKIP LOCKED"
             ),
-            {"a": attempt_id, "until": lease_until},
+            {"a": attempt_id, "until": overdue[attempt_id].until},
         ).one_or_none()
         if still is not None:
             lose(connection, attempt_id, "its agent was not heard of any more", max_lost)
@@ -162,15 +167,29 @@ def reap(connection: Connection, overdue: Mapping[int, datetime], max_lost: int)
 
 def reap_agent(connection: Connection, agent_id: int, max_lost: int) -> int:
     """End at once what an agent holds that is known to be dead; returns how many attempts."""
-    held = connection.execute(
-        text("SELECT attempt_id FROM hpo.attempts WHERE agent_id = :a AND ended_at IS NULL FOR UPDATE"),
-        {"a": agent_id},
-    ).scalars()
-    attempts = list(held)
-    for attempt_id in attempts:
+    held = _held(connection, agent_id)
+    for attempt_id in held:
         lose(connection, attempt_id, "its agent was killed", max_lost)
-    connection.execute(text(f"UPDATE hpo.agents SET {ENDED} WHERE agent_id = :a"), {"a": agent_id})
-    return len(attempts)
+    _agent_ended(connection, agent_id)
+    return len(held)
+
+
+def _held(connection: Connection, agent_id: int) -> list[int]:
+    """What an agent holds, locked."""
+    rows = connection.execute(
+        text(
+            "SELECT attempt_id FROM hpo.attempts WHERE agent_id = :a AND ended_at IS NULL"
+            " ORDER BY attempt_id FOR UPDATE"
+        ),
+        {"a": agent_id},
+    )
+    return list(rows.scalars())
+
+
+def _agent_ended(connection: Connection, agent_id: int) -> None:
+    connection.execute(
+        text("UPDATE hpo.agents SET ended_at = clock_timestamp() WHERE agent_id = :a"), {"a": agent_id}
+    )
 
 
 def attempts_of(connection: Connection, agent_id: int) -> frozenset[int]:
@@ -312,12 +331,12 @@ def settle(
     if row.ended_at is not None:
         return
     budget.decide(connection, row.token, outcome, value, error, traceback)
-    _end(connection, attempt_id, outcome, error)
+    attempt_ends.end(connection, [attempt_id], outcome, error)
 
 
-def release(connection: Connection, attempt_id: int) -> None:
-    """Give a trial back: any agent may go on with it from its last checkpoint."""
-    _end(connection, attempt_id, "released", None)
+def release(connection: Connection, *attempt_ids: int) -> None:
+    """Give trials back: any agent may go on with them from their last checkpoints."""
+    attempt_ends.end(connection, attempt_ids, "released")
 
 
 def lose(connection: Connection, attempt_id: int, reason: str, max_lost: int, kind: str = "lost") -> None:
@@ -330,14 +349,30 @@ def lose(connection: Connection, attempt_id: int, reason: str, max_lost: int, ki
         return
     if row.device == budget.NEXT:
         # Its trial has not begun, so it cannot be what its agent died of.
-        _end(connection, attempt_id, "released", reason)
+        attempt_ends.end(connection, [attempt_id], "released", reason)
         return
-    _end(connection, attempt_id, kind, reason)
+    attempt_ends.end(connection, [attempt_id], kind, reason)
     lost: int = connection.execute(
         text("UPDATE hpo.trials SET lost = lost + 1 WHERE token = :t RETURNING lost"), {"t": row.token}
     ).scalar_one()
     if lost >= max_lost:
-        budget.decide(connection, row.token, kind, None, f"lost {lost} times, the last time: {reason}", None)
+        # What it is to blame for was seen each time: two machines that went away and one crash are no proof.
+        outcome = kind if _ends(connection, row.token) == {kind} else "lost"
+        budget.decide(
+            connection, row.token, outcome, None, f"lost {lost} times, the last time: {reason}", None
+        )
+
+
+def _ends(connection: Connection, token: int) -> set[str]:
+    """How a trial's attempts ended that were not given back."""
+    rows = connection.execute(
+        text(
+            "SELECT DISTINCT outcome FROM hpo.attempts WHERE token = :t AND ended_at IS NOT NULL"
+            " AND outcome <> 'released'"
+        ),
+        {"t": token},
+    )
+    return set(rows.scalars())
 
 
 def keep_log(connection: Connection, attempt_id: int, tail: str, size: int) -> None:
@@ -349,15 +384,6 @@ def keep_log(connection: Connection, attempt_id: int, tail: str, size: int) -> N
             " updated_at = clock_timestamp()"
         ),
         {"a": attempt_id, "tail": tail, "size": size},
-    )
-
-
-def _end(connection: Connection, attempt_id: int, outcome: str, error: str | None) -> None:
-    connection.execute(
-        text(
-            f"UPDATE hpo.attempts SET {ENDED}, outcome = :o, error = :e WHERE attempt_id = :a AND ended_at IS NULL"
-        ),
-        {"a": attempt_id, "o": outcome, "e": error or None},
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -157,6 +158,11 @@ class _Restored:
     def _named(self, row: Row) -> Row:
         return row | {"study_name" if "study_name" in row else "name": self.name}
 
+    def _study(self, row: Row) -> Row:
+        # What lies in its folders is of other tokens, and of whoever still has them.
+        own = {} if self.keep_tokens else {"mark": secrets.token_hex(4)}
+        return self._named(row) | own
+
     def _ended(self, row: Row) -> Row:
         return row | {"ended_at": row["ended_at"] or self.now}
 
@@ -185,7 +191,7 @@ _CHANGES: Mapping[str, Callable[[_Restored, Row], Row | None]] = {
     "public.studies": _Restored._named,
     "public.study_system_attributes": _Restored._note,
     "public.trial_user_attributes": _Restored._token,
-    "hpo.studies": _Restored._named,
+    "hpo.studies": _Restored._study,
     "hpo.agents": _Restored._ended,
     "hpo.trials": _Restored._share,
     "hpo.attempts": _Restored._released,

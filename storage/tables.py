@@ -59,6 +59,13 @@ studies = Table(
         server_default=_NOW,
         comment="trials that failed from then on count towards max_failed",
     ),
+    Column(
+        "mark",
+        Text,
+        nullable=False,
+        server_default=text("substr(replace(gen_random_uuid()::text, '-', ''), 1, 8)"),
+        comment="tells studies of one name apart, in folders",
+    ),
 )
 
 agents = Table(
@@ -75,6 +82,13 @@ agents = Table(
     _time("started_at", nullable=False, server_default=_NOW),
     _time("seen_at", nullable=False, server_default=_NOW),
     _time("ended_at"),
+    Column(
+        "lease_seconds",
+        Double,
+        nullable=False,
+        server_default=text("120"),
+        comment="how long its leases are; renewed twelve times in that time",
+    ),
     Index("ix_agents_study_id", "study_id"),
 )
 

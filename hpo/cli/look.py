@@ -110,13 +110,6 @@ def _status_text(found: StudyStatus) -> str:
             f"{found.failed} failed" + (f" ({outcomes})" if outcomes else ""),
         ),
     ]
-    if found.expired:
-        facts.append(
-            (
-                "leases",
-                f"{found.expired} expired: the next agent resumes these trials (hpo launch --study {found.name})",
-            )
-        )
     if found.best_number is not None:
         best = f"{numbers.metric(found.best_value)} in trial {found.best_number}: "
         facts.append(("best", best + numbers.parameters(found.best_params)))
@@ -132,6 +125,16 @@ def _status_text(found: StudyStatus) -> str:
         )
         for agent in found.agents
     ]
+    facts += [
+        (
+            "expired",
+            f"trial {row.number} after {numbers.counted(row.epoch, 'epoch')}: the lease of {row.host} slot {row.slot}"
+            f" ran out {numbers.duration(row.seconds)} ago",
+        )
+        for row in found.expired
+    ]
+    if found.expired:
+        facts.append(("", f"any agent resumes these trials: hpo launch --study {found.name}"))
     lines = [f"{name:<9}  {value}" for name, value in facts]
     if found.slots:
         rows = [

@@ -20,6 +20,8 @@ from optuna.storages import RDBStorage
 from sqlalchemy import Row, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from hpo.names import folder_name
+
 T = TypeVar("T")
 
 OBJECTIVES = Path(__file__).with_name("objectives_for_tests.py")
@@ -131,6 +133,20 @@ class Service:
         self._started: list[Running] = []
         self.before: Sequence[str] = ()
         """What runs the commands that follow, on another host for instance; it must become them (`exec`)."""
+
+    @property
+    def checkpoints(self) -> Path:
+        """Of the study `s`."""
+        return self.folder / "checkpoints" / self._study_folder
+
+    @property
+    def logs(self) -> Path:
+        """Of the attempts of the study `s`."""
+        return self.folder / "home" / "logs" / self._study_folder
+
+    @property
+    def _study_folder(self) -> str:
+        return folder_name("s", self.value("SELECT mark FROM hpo.studies WHERE name = 's'"))
 
     def set(self, **variables: object) -> None:
         """Environment variables of the commands that follow."""

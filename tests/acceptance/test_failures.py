@@ -50,7 +50,9 @@ def test_the_same_bug_in_every_trial_stops_the_launch(service: Service) -> None:
     assert broken.err.count("Traceback (most recent call last)") == 1
     assert broken.err.count("ValueError: the objective is broken\n") == 1
     last = broken.err.splitlines()[-1]
-    assert last.startswith("hpo: the first 3 trials all failed with ValueError: the objective is broken")
+    assert last.startswith(
+        "hpo: 3 trials have failed with ValueError: the objective is broken, and none has finished"
+    )
     outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.trials")]
     assert outcomes == ["bug"] * 3
     assert [trial.state for trial in service.study().trials] == [TrialState.FAIL] * 3

@@ -28,7 +28,7 @@ def interrupted(service: Service, workers: int) -> Path:
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(10).code == 130
     service.set(TEST_EPOCH_SECONDS=0)
-    return service.folder / "checkpoints" / "s"
+    return service.checkpoints
 
 
 def test_a_greedy_trial_ends_as_out_of_memory(service: Service) -> None:
@@ -88,16 +88,33 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(service: Service) -> 
     assert resumed == int(older.stem.partition("-")[2])
 
 
-def test_checkpoints_of_another_database_are_not_continued(service: Service) -> None:
-    """A home outlives a database: its shares had the same numbers."""
+def test_checkpoints_of_before_the_database_was_set_back_are_not_continued(service: Service) -> None:
+    """A home outlives a database that is restored from an older dump: its shares had the same numbers."""
     folder = interrupted(service, workers=1)
     (left,) = folder.glob("trial-*")
+    mark = service.value("SELECT mark FROM hpo.studies")
     service.rows("TRUNCATE studies, hpo.studies RESTART IDENTITY CASCADE")
-    assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
+    assert service.launched("Counted", "--trials", 1, "--no-run").code == 0
+    service.rows("UPDATE hpo.studies SET mark = :m", m=mark)
+    assert service.hpo("launch", "--study", "s", "--workers", 1).code == 0
     assert [row.token for row in service.rows("SELECT token FROM hpo.trials")] == [1]
     assert left.name == "trial-1"
     service.check_books(1, epochs=4)
     assert service.value("SELECT resumed_from FROM hpo.attempts") == 0
+
+
+def test_another_databases_study_of_that_name_leaves_checkpoints_alone(
+    service: Service, empty_storage_url: str
+) -> None:
+    folder = interrupted(service, workers=1)
+    before = sizes(folder)
+    assert before
+    elsewhere = service.launched("Counted", "--trials", 2, "--workers", 1, "--storage", empty_storage_url)
+    assert elsewhere.code == 0
+    assert sizes(folder) == before
+    assert service.hpo("launch", "--study", "s", "--workers", 1).code == 0
+    service.check_books(1, EPOCHS)
+    assert service.value("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'") >= 3
 
 
 def test_a_crash_under_a_memory_limit_counts_as_out_of_memory(service: Service) -> None:

@@ -54,7 +54,7 @@ def through(proxy: Proxy, service: Service) -> str:
 
 def checkpointed(service: Service) -> int:
     """Epochs that the trial has on disk."""
-    files = (service.folder / "checkpoints" / "s").glob("trial-*/epoch-*.npz")
+    files = service.checkpoints.glob("trial-*/epoch-*.npz")
     return max((int(file.stem.partition("-")[2]) for file in files), default=0)
 
 
@@ -130,7 +130,7 @@ def test_an_agent_that_comes_back_too_late_is_fenced(service: Service, proxy: Pr
     attempts = service.rows("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")
     assert [attempt.outcome for attempt in attempts] == ["lost", "complete"]
     # However late its trainer still wrote there.
-    assert list((service.folder / "checkpoints" / "s").glob("trial-*")) == []
+    assert list(service.checkpoints.glob("trial-*")) == []
 
 
 def test_the_database_crashes_and_comes_back(tmp_path: Path, server: EmbeddedServer) -> None:

@@ -204,16 +204,20 @@ def test_fenced_everywhere(database: Database, study: optuna.Study) -> None:
         lambda: first.begin(claim.attempt_id, 1, 0),
         lambda: first.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 9.0}, 0.1)]),
         lambda: first.settle(claim.attempt_id, "complete", 9.0),
+        lambda: first.check_held(claim.attempt_id),
+        lambda: first._closed(claim.attempt_id),
     ):
-        with pytest.raises(LeaseLostError):
+        with pytest.raises(LeaseLostError) as lost:
             attempt()
+        # Not that somebody else had closed its trial.
+        assert lost.type is LeaseLostError
     first.lose(claim.attempt_id, "late")
     first.release(claim.attempt_id)
     train(second, again)
     assert study.best_value == 0.5
     assert study.best_trial.intermediate_values == {1: 0.5, 2: 0.5}
-    lost = "SELECT lost FROM hpo.trials"
-    assert database.transaction(lambda c: c.execute(text(lost)).scalar_one()) == 1
+    times_lost = "SELECT lost FROM hpo.trials"
+    assert database.transaction(lambda c: c.execute(text(times_lost)).scalar_one()) == 1
 
 
 def test_an_agent_does_not_judge_itself(database: Database, study: optuna.Study) -> None:

@@ -246,12 +246,14 @@ def test_delete(database: Database, tmp_path: Path) -> None:
     rows.study.add_trial(optuna.trial.create_trial(value=0.5))
     token = rows.trial("complete", 0.5)
     rows.epoch(token, rows.attempt(token, rows.agent(), ended=1), 1, {})
-    for name in ("demo", "other"):
+    folder = find_study(database, "demo").folder
+    # Of another database's study of that name, too.
+    for name in (folder, "demo@00000000", "other"):
         (tmp_path / name / "0").mkdir(parents=True)
     assert delete_study(database, "demo", folders=[tmp_path]) == 1
     assert study_names(database) == ["other"]
     assert [study.study_name for study in optuna.get_all_study_summaries(database.optuna)] == ["other"]
-    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo@00000000", "other"]
     for table, left in ((studies, 1), (trials, 1), (attempts, 0), (epochs, 0)):
         number = select(func.count()).select_from(table)
         assert database.transaction(lambda connection, number=number: connection.scalar(number)) == left
@@ -279,7 +281,8 @@ def test_a_deletion_that_was_cut_short_is_finished(database: Database) -> None:
 def test_a_study_called_dots_deletes_no_other_folder(database: Database, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "precious").write_text("")
-    StudyRows(database, "..")
+    # As one has that is older than marks.
+    StudyRows(database, "..").set(mark="")
     delete_study(database, "..", folders=[tmp_path / "checkpoints", tmp_path / "absent"])
     assert (tmp_path / "precious").exists()
     assert (tmp_path / "checkpoints").exists()
@@ -340,4 +343,7 @@ def test_an_expired_lease_is_shown_until_somebody_takes_the_trial_over(database:
     rows.attempt(rows.trial(), agent, lease=-10.0)
     rows.attempt(rows.trial(), agent, lease=60.0)
     found = study_status(database, "demo")
-    assert (found.running, found.waiting, found.expired) == (1, 1, 1)
+    assert (found.running, found.waiting) == (1, 1)
+    (expired,) = found.expired
+    assert (expired.number, expired.epoch, expired.slot, expired.host) == (0, 0, 0, "here")
+    assert 10 <= expired.seconds < 60

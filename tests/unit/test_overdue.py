@@ -8,11 +8,11 @@ import pytest
 
 from hpo import overdue
 from hpo.overdue import Overdue
-from storage.leases import LeaseTimes
+from storage.leases import Doubtful, LeaseTimes
 
 TIMES = LeaseTimes(lease_seconds=120.0, grace_renewals=2.0)
-UNTIL = datetime(2026, 1, 1, tzinfo=UTC)
-LATER = UNTIL + timedelta(seconds=10)
+UNTIL = Doubtful(datetime(2026, 1, 1, tzinfo=UTC), 120.0)
+LATER = Doubtful(UNTIL.until + timedelta(seconds=10), 120.0)
 
 
 class Clock:
@@ -29,10 +29,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def watch(judge: Overdue, clock: Clock, seconds: int, until: datetime = UNTIL) -> int | None:
+def watch(judge: Overdue, clock: Clock, seconds: int, lease: Doubtful = UNTIL) -> int | None:
     """Look every second; after how many the lease was given up."""
     for second in range(seconds):
-        if judge.judge({7: until}):
+        if judge.judge({7: lease}):
             return second
         clock.now += 1.0
     return None
@@ -45,7 +45,7 @@ def test_a_lease_is_watched_for_two_renewals(clock: Clock) -> None:
 def test_one_that_is_renewed_meanwhile_is_watched_anew(clock: Clock) -> None:
     judge = Overdue(TIMES)
     assert watch(judge, clock, 15) is None
-    assert watch(judge, clock, 100, until=LATER) == 20
+    assert watch(judge, clock, 100, lease=LATER) == 20
 
 
 def test_one_that_is_not_doubtful_any_more_is_forgotten(clock: Clock) -> None:
@@ -69,3 +69,8 @@ def test_who_seldom_looks_judges_too(clock: Clock) -> None:
         clock.now += 70.0
         looks += 1
         assert looks < 5
+
+
+@pytest.mark.parametrize("lease_seconds", [12.0, 600.0])
+def test_who_has_other_settings_is_judged_by_its_own(clock: Clock, lease_seconds: float) -> None:
+    assert watch(Overdue(TIMES), clock, 200, Doubtful(UNTIL.until, lease_seconds)) == lease_seconds / 6

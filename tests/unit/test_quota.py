@@ -29,7 +29,7 @@ def at_once(_token: int, act: Callable[[], None]) -> bool:
 
 def enforce(folder: Path, quota: int | None) -> tuple[QuotaReport, list[str]]:
     fill(folder)
-    report = enforce_quota(folder, "s", quota, lambda: (OPEN, RUNNING), at_once)
+    report = enforce_quota(folder / "s", quota, lambda: (OPEN, RUNNING), at_once)
     left = sorted(f"{path.parent.name[6:]}:{int(path.stem[6:])}" for path in folder.rglob("epoch-*"))
     assert report.used_bytes == FILE * len(left)
     assert report.freed_bytes == FILE * (8 - len(left))
@@ -67,7 +67,7 @@ def test_a_trial_that_begins_while_we_look_stays(tmp_path: Path) -> None:
         begun.mkdir()
         return OPEN, RUNNING
 
-    enforce_quota(tmp_path, "s", None, tokens, at_once)
+    enforce_quota(tmp_path / "s", None, tokens, at_once)
     assert begun.exists()
 
 
@@ -79,7 +79,7 @@ def test_a_waiting_trial_that_another_agent_has_begun_meanwhile_stays(tmp_path: 
         asked.append(token)
         return False
 
-    report = enforce_quota(tmp_path, "s", 1, lambda: (OPEN, RUNNING), begun)
+    report = enforce_quota(tmp_path / "s", 1, lambda: (OPEN, RUNNING), begun)
     assert asked == [4, 3]
     assert report.used_bytes == 3 * FILE
     assert {path.parent.name for path in tmp_path.rglob("epoch-*")} == {"trial-2", "trial-3", "trial-4"}
@@ -90,5 +90,20 @@ def test_what_an_agent_left_that_died_while_it_deleted_goes(tmp_path: Path) -> N
     half = tmp_path / "s" / "evicted-1234"
     half.mkdir()
     (half / "epoch-000001.npz").write_bytes(b"x")
-    enforce_quota(tmp_path, "s", None, lambda: (OPEN, RUNNING), at_once)
+    enforce_quota(tmp_path / "s", None, lambda: (OPEN, RUNNING), at_once)
     assert not half.exists()
+
+
+def test_what_was_half_written_goes_where_nobody_can_be_writing(tmp_path: Path) -> None:
+    fill(tmp_path)
+    halves = [tmp_path / "s" / f"trial-{token}" / "epoch-000010.0.partial" for token in (2, 3, 4)]
+    for half in halves:
+        half.write_bytes(b"x" * FILE)
+
+    def four_has_begun(token: int, act: Callable[[], None]) -> bool:
+        return token != 4 and at_once(token, act)
+
+    report = enforce_quota(tmp_path / "s", 100 * FILE, lambda: (OPEN, RUNNING), four_has_begun)
+    assert [half.exists() for half in halves] == [True, False, True]
+    # Those of trial 1, which is finished, and one that was half written.
+    assert report.freed_bytes == 3 * FILE

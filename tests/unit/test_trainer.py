@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,9 +19,9 @@ import numpy as np
 import pytest
 
 from hpo import trainer
-from hpo.messages import Epoch, Go, Hold, Prune, Resume, Start, Tick, ToTrainer, Yield
+from hpo.messages import Epoch, Finished, Go, Hold, Prune, Resume, Start, Tick, ToTrainer, Yield
 from hpo.trainer import ORPHANED, TrainerRun
-from objectives.base import Device, DivergedError, MetricMissingError
+from objectives.base import Device, DivergedError, MetricMissingError, Objective, Params, Run
 
 PATIENCE = 30.0
 
@@ -205,11 +207,12 @@ def test_waits_while_the_study_is_paused(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_value_that_is_not_finite_has_diverged(agent: Agent, value: float) -> None:
+@pytest.mark.parametrize("name", ["loss", "val_loss"])
+def test_a_loss_that_is_not_finite_has_diverged(agent: Agent, name: str, value: float) -> None:
     run = agent.run()
     next(run.epochs())
-    with pytest.raises(DivergedError, match="after epoch 1"):
-        run.report(loss=value)
+    with pytest.raises(DivergedError, match=f"^{name} is .* after epoch 1"):
+        run.report(**{"loss": 1.0, name: value})
     # Told, so that it can be seen, but no checkpoint to go on from.
     assert isinstance(agent.hear(), Epoch)
     assert list(agent.folder.rglob("*.npz")) == []
@@ -268,3 +271,54 @@ def test_an_orphan_ends_whatever_it_does(agent: Agent) -> None:
     agent.run()
     agent.leave()
     assert agent.exits == [os.getpid(), ORPHANED]
+
+
+class Ill(Objective):
+    """Raises what `params["error"]` holds in its second epoch."""
+
+    def train(self, params: Params, run: Run) -> None:
+        for epoch in run.epochs():
+            if epoch == 2:
+                raise params["error"]
+            run.report(loss=1.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(DivergedError("nan"), "diverged"), (MemoryError("much"), "oom")]
+)
+def test_an_end_that_the_database_has_not_heard_of_is_told_again(
+    agent: Agent, error: Exception, outcome: str
+) -> None:
+    run = agent.run(epochs=3)
+    agent.say(Go(1))
+    ended = trainer._outcome(Ill(), Start({"error": error}, 1, 3, "loss", Device(), "", ""), run)
+    assert ended.outcome == outcome
+    run.keep(ended)
+    # The agent dies; the objective would go on now.
+    resumed = agent.run(epochs=3)
+    assert resumed.ended is not None
+    assert (resumed.ended.outcome, resumed.ended.error) == (outcome, ended.error)
+    assert [record.epoch for record in resumed.history] == [1]
+
+
+def test_a_bug_is_tried_again_and_a_final_run_always(agent: Agent) -> None:
+    run = agent.run(epochs=3)
+    agent.say(Go(1))
+    start = Start({"error": ValueError("a bug")}, 1, 3, "loss", Device(), "", "")
+    run.keep(trainer._outcome(Ill(), start, run))
+    assert agent.run(epochs=3).ended is None
+    run.keep(Finished("pruned"))
+    assert agent.run(epochs=3).ended is not None
+    assert agent.run(epochs=3, final=True).ended is None
+
+
+def test_a_full_disk_is_told_though_its_log_is_on_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def write(self, _: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = agent.run(epochs=3)
+    agent.say(Go(1))
+    monkeypatch.setattr(sys, "stderr", Full())
+    start = Start({"error": OSError(errno.ENOSPC, "No space left on device")}, 1, 3, "loss", Device(), "", "")
+    assert trainer._outcome(Ill(), start, run).outcome == "disk"

@@ -17,9 +17,9 @@ T = TypeVar("T")
 LEASE = 60.0
 
 
-def reap_all(connection: Connection, study_id: int, max_lost: int, lease: float = LEASE) -> int:
+def reap_all(connection: Connection, study_id: int, max_lost: int) -> int:
     """End what has run out at once: an agent would watch it for a while."""
-    return leases.reap(connection, leases.doubtful(connection, study_id, lease), max_lost)
+    return leases.reap(connection, leases.doubtful(connection, study_id), max_lost)
 
 
 class Ledger:

@@ -95,7 +95,7 @@ def test_a_renewed_lease_is_not_reaped(ledger: Ledger) -> None:
 def test_a_lease_renewed_since_it_was_looked_at_is_not_reaped(ledger: Ledger) -> None:
     claim = ledger.claimed()
     ledger.expire(claim)
-    seen = ledger.do(leases.doubtful, ledger.study_id, LEASE)
+    seen = ledger.do(leases.doubtful, ledger.study_id)
     assert set(seen) == {claim.attempt_id}
     ledger.do(leases.renew, ledger.agent_id, LEASE)
     assert ledger.do(leases.reap, seen, MAX_LOST) == 0
@@ -104,9 +104,9 @@ def test_a_lease_renewed_since_it_was_looked_at_is_not_reaped(ledger: Ledger) ->
 def test_a_lease_that_ends_too_far_ahead_is_doubtful(ledger: Ledger) -> None:
     """The database's clock was set back."""
     claim = ledger.claimed()
-    assert ledger.do(leases.doubtful, ledger.study_id, LEASE) == {}
+    assert ledger.do(leases.doubtful, ledger.study_id) == {}
     ledger.do(leases.renew, ledger.agent_id, 3600.0)
-    assert set(ledger.do(leases.doubtful, ledger.study_id, LEASE)) == {claim.attempt_id}
+    assert set(ledger.do(leases.doubtful, ledger.study_id)) == {claim.attempt_id}
 
 
 def test_renewing_names_what_is_still_held(ledger: Ledger) -> None:
@@ -143,6 +143,25 @@ def test_lost_too_often_is_failed(ledger: Ledger) -> None:
     assert trial.error == "lost 3 times, the last time: ended by SIGKILL"
     assert ledger.count().failed == 1
     assert ledger.claimed().token not in tokens
+
+
+@pytest.mark.parametrize(
+    ("kinds", "outcome"),
+    [
+        (["oom"] * 3, "oom"),
+        (["hung"] * 3, "hung"),
+        (["lost", "lost", "oom"], "lost"),
+        (["oom", "oom", "lost"], "lost"),
+    ],
+)
+def test_a_trial_is_blamed_for_what_it_was_lost_by_each_time(
+    ledger: Ledger, kinds: list[str], outcome: str
+) -> None:
+    """Two machines that went away and one crash do not show that it needs too much memory."""
+    for kind in kinds:
+        claim = ledger.claimed()
+        ledger.do(leases.lose, claim.attempt_id, "why", 3, kind)
+    assert ledger.trial(claim).outcome == outcome
 
 
 def test_released_is_not_lost(ledger: Ledger) -> None:

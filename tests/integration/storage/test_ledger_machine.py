@@ -203,7 +203,7 @@ class Ledger(RuleBasedStateMachine):
         if claim is None:
             return
         self.run_out(claim)
-        self.do(lambda c: reap_all(c, 1, MAX_LOST, LEASE), twice=True)
+        self.do(lambda c: reap_all(c, 1, MAX_LOST), twice=True)
         self.note_lost(claim)
 
     def run_out(self, claim: Claim) -> None:
@@ -235,7 +235,7 @@ class Ledger(RuleBasedStateMachine):
             "settle": lambda c: leases.settle(c, claim.attempt_id, "complete", 0.5),
             "lose": lambda c: leases.lose(c, claim.attempt_id, "killed", MAX_LOST),
             "release": lambda c: leases.release(c, claim.attempt_id),
-            "expire": lambda c: reap_all(c, 1, MAX_LOST, LEASE),
+            "expire": lambda c: reap_all(c, 1, MAX_LOST),
         }
         if "expire" in others:
             self.run_out(claim)
