@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -144,7 +145,7 @@ class Service:
         """Of the attempts of the study `s`."""
         return self.folder / "home" / "logs" / self._study_folder
 
-    @property
+    @cached_property
     def _study_folder(self) -> str:
         return folder_name("s", self.value("SELECT mark FROM hpo.studies WHERE name = 's'"))
 

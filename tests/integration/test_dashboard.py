@@ -25,6 +25,7 @@ from hpo.dashboard.server import (
     PortTakenError,
 )
 from hpo.errors import UsageError
+from hpo.study import find_study
 from storage.engine import Database
 from tests.integration.finished import finished_study
 from tests.integration.rows import StudyRows
@@ -159,7 +160,7 @@ def test_with_changes_a_note_is_written_and_stays(rows: StudyRows) -> None:
 
 
 def test_a_study_is_deleted_whole_with_its_folders(rows: StudyRows, tmp_path: Path) -> None:
-    (tmp_path / rows.name).mkdir()
+    (tmp_path / find_study(rows.database, rows.name).folder).mkdir()
     with served(rows.database, allow_changes=True, study_folders=[tmp_path]) as client:
         assert client.ask(f"/api/studies/{rows.study_id}", "DELETE", {}).status == 204
         assert client.json("/api/studies")["study_summaries"] == []

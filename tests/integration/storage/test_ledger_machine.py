@@ -69,7 +69,7 @@ class Ledger(RuleBasedStateMachine):
 
     def join(self, twice: bool = False) -> int:
         agent = self.do(leases.new_agent_id)
-        self.do(lambda c: leases.join(c, agent, 1, "host", 1, "boot:1:0", 4, {}), twice)
+        self.do(lambda c: leases.join(c, agent, 1, "host", 1, "boot:1:0", 4, {}, LEASE), twice)
         return agent
 
     @rule(target=agents, twice=st.booleans())
