@@ -14,9 +14,9 @@ from dataclasses import replace
 
 from hpo import broken
 from hpo.books import Books, Standing
-from hpo.deaths import Died, Event, Unborn
+from hpo.deaths import UNBORN_SECONDS, Died, Event, Unborn
 from hpo.ending import Ending, Shutdown
-from hpo.errors import DiskFullError, ObjectiveBrokenError
+from hpo.errors import DiskFullError, ObjectiveBrokenError, StorageUnreachableError
 from hpo.housekeeping import Housekeeping
 from hpo.interruption import Interruption
 from hpo.job import Job
@@ -29,9 +29,6 @@ from hpo.spec import StudySpec
 from storage.budget import FINISHED
 from storage.leases import LeaseLostError
 
-LEAST_LOADING_SECONDS = 300.0
-"""Importing a framework and reading data may take minutes on a busy machine, however short epochs are."""
-
 QUIET_SECONDS = 0.02
 """Without a word from any trainer, before a trial is asked ahead: trials that began together end together, and
 their slots must not wait for it."""
@@ -39,19 +36,11 @@ their slots must not wait for it."""
 START_SECONDS = 0.1
 """At most, that the books wait for trainers that have just been started."""
 
-UNBORN_SECONDS = 3.0
-"""Before a trainer is asked for again, when none could be made."""
-
 POLL_SECONDS = 1.0
 """Between two looks at the study's control and books."""
 
 SWEEP_SECONDS = 30.0
 """Between two looks for what dead agents left behind."""
-
-
-def loading_seconds(hung_seconds: float) -> float:
-    """How long the objective and its data may take to load: `--hung-after`, but never so little that imports fail."""
-    return max(hung_seconds, LEAST_LOADING_SECONDS)
 
 
 class Agent:
@@ -107,6 +96,12 @@ class Agent:
             if not self._interruption.terminated:
                 raise
             self._shutdown.begin(Ending.INTERRUPTED, 0.0)
+        except StorageUnreachableError as exc:
+            # Who was told to end does not wait for it. What could not be given back is somebody's when its lease ends.
+            if not self._interruption.received:
+                raise
+            self._progress.say(str(exc))
+            self._shutdown.begin(Ending.INTERRUPTED, 0.0)
         finally:
             self._jobs.abandon()
         if self._shutdown.error is not None:
@@ -115,16 +110,19 @@ class Agent:
 
     def _turn(self) -> bool:
         """One round of the loop; True when the agent is done."""
+        self._keeper.beat()
         self._shutdown.heed(self._interruption, self._progress.say)
+        if self._shutdown.begun:
+            # Before the database is asked for anything: it may be away, and that take as long as there is left.
+            self._jobs.ask_to_yield()
         self._poll()
         self._files.tend(job.log for job in self._jobs.in_slots.values())
         self._drop_fenced()
         if self._shutdown.begun:
             if not self._jobs.in_slots or self._shutdown.overdue:
                 return True
-            # Trainers first: the database may be away, and what is asked of it take as long as there is left.
-            self._jobs.yield_all()
-            self._jobs.give_back_ahead()
+            self._jobs.ask_to_yield()
+            self._jobs.give_back_unbegun()
         elif not self._paused:
             self._jobs.fill()
             if self._jobs.spent and not self._jobs.in_slots:
@@ -132,7 +130,7 @@ class Agent:
                 self._books.sweep(0.0)
                 self._files.tidy()
                 return True
-        self._pool.check_loading(loading_seconds(self._hung_seconds))
+        self._pool.check_loading(self._hung_seconds)
         wants_ahead = self._wants_ahead()
         refilled = self._listen(QUIET_SECONDS if wants_ahead else 0.2)
         until = time.monotonic() + START_SECONDS

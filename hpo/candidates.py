@@ -22,6 +22,7 @@ from hpo.interruption import Interruption
 from hpo.intervals import summarize
 from hpo.pool import TrainerPool
 from hpo.progress import Progress
+from hpo.requests import AgentOptions
 from hpo.seed_runs import RetrainFailedError, SeedRun, SeedRuns
 
 FIRST_SEED = 4_000_000_000
@@ -108,6 +109,7 @@ def select(
     pool: TrainerPool,
     progress: Progress,
     interruption: Interruption,
+    options: AgentOptions,
 ) -> Selection | None:
     """Train each of `configs` from `seed_count` seeds and choose; None when interrupted before the end.
 
@@ -128,7 +130,9 @@ def select(
         for index, config in enumerate(configs)
     }
     every = [run for of_config in runs.values() for run in of_config]
-    if not SeedRuns(f"retrain: {len(configs)} candidates", every, pool, progress, interruption).run():
+    if not SeedRuns(
+        f"retrain: {len(configs)} candidates", every, pool, progress, interruption, options
+    ).run():
         return None
     candidates = tuple(_judged(config, runs[index]) for index, config in enumerate(configs))
     return Selection(seeds, candidates, choose(candidates, configs[0].direction == "maximize"))

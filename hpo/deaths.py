@@ -10,10 +10,16 @@ from hpo.messages import FromTrainer
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 """How native code ends that goes wrong by itself, or is refused memory."""
 
+UNBORN_SECONDS = 3.0
+"""Before a trainer is asked for again, when none could be made."""
+
 
 @dataclass(frozen=True)
 class Unborn:
-    """No trainer was made: its template died, or the host has no room for another process."""
+    """No trainer was made: its template died, or the host has no room for another process.
+
+    Nothing that what was to be trained is to blame for: it is asked for again after `UNBORN_SECONDS`.
+    """
 
     reason: str
 

@@ -174,8 +174,11 @@ class Jobs:
         self._books.release(job.claim.attempt_id)
         self.drop(slot, job)
 
-    def give_back_ahead(self) -> None:
-        """Other agents may train at once what was asked ahead here."""
+    def give_back_unbegun(self) -> None:
+        """Other agents may train at once what was asked ahead here, or asked to yield before it had begun."""
+        for slot, job in list(self.in_slots.items()):
+            if not job.started:
+                self.give_back(slot, job)
         spares = list(self.ahead)
         self.ahead.drop({spare.claim.attempt_id for spare in spares})
         self._books.release(*(spare.claim.attempt_id for spare in spares))
@@ -186,12 +189,11 @@ class Jobs:
             self._pool.send(slot, Hold() if paused else Resume())
             job.heard = time.monotonic()
 
-    def yield_all(self) -> None:
-        """Ask all trainers to end at their next checkpoint; they say when they have."""
-        for slot, job in list(self.in_slots.items()):
+    def ask_to_yield(self) -> None:
+        """Have all trainers end at their next checkpoint; they say when they have. The database is not asked."""
+        for slot, job in self.in_slots.items():
             if not job.started:
                 self._pool.kill(slot)
-                self.give_back(slot, job)
             elif not job.yielding:
                 job.yielding = True
                 self._pool.send(slot, Yield())

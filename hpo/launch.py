@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from hpo import enroll, numbers
-from hpo.agent import Agent, loading_seconds
+from hpo.agent import Agent
 from hpo.books import Books, Standing
 from hpo.checkpoints import check_writable
 from hpo.ending import Ending
@@ -20,6 +19,7 @@ from hpo.interruption import Interruption, interruptible
 from hpo.jobs import Jobs
 from hpo.lease_keeper import LeaseKeeper
 from hpo.messages import Load
+from hpo.outages import patient
 from hpo.pool import TrainerPool
 from hpo.progress import Progress, open_progress
 from hpo.requests import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
@@ -31,10 +31,6 @@ from objectives import loader
 from objectives.base import DataOptions, Device
 from storage.engine import Database, open_database
 from storage.leases import LeaseTimes
-from storage.retry import Retry
-
-PATIENCE_SECONDS = 3600.0
-"""How long an agent waits for a database that went away while trials train."""
 
 
 def launch(request: LaunchRequest, settings: Settings) -> int:
@@ -56,7 +52,7 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         data = enroll.data_options(request, existing)
         devices = slots_here(request.workers, request.agent.slots)
         with _pool(reference, data_dir_of(settings, data), request.study, devices, settings) as pool:
-            description = pool.describe(_patience(interruption, pool, request.agent))
+            description = pool.describe(patience(interruption, pool, request.agent))
             study = enroll.enroll(database, request, reference, description, existing)
             return _run(database, study, pool, settings, request.agent, interruption, request.timeout_seconds)
 
@@ -91,7 +87,7 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         data = data_dir_of(settings, spec.data)
         devices = slots_here(slots, options.slots)
         with _pool(spec.objective, data, study, devices, settings) as pool:
-            pool.describe(_patience(interruption, pool, options))
+            pool.describe(patience(interruption, pool, options))
             return _run(database, existing, pool, settings, options, interruption)
 
 
@@ -113,12 +109,12 @@ def _pool(
     return TrainerPool(Load(reference, data, final=False), devices, log)
 
 
-def _patience(interruption: Interruption, pool: TrainerPool, options: AgentOptions) -> Callable[[], None]:
+def patience(interruption: Interruption, pool: TrainerPool, options: AgentOptions) -> Callable[[], None]:
     """What ends the wait for an objective that is being loaded."""
 
     def check() -> None:
         interruption.check()
-        pool.check_loading(loading_seconds(options.hung_seconds))
+        pool.check_loading(options.hung_seconds)
 
     return check
 
@@ -136,13 +132,17 @@ def _run(
     check_writable(settings.checkpoints)
     progress = open_progress()
     jobs: Jobs | None = None
+    keeper: LeaseKeeper | None = None
+
+    def meanwhile() -> None:
+        # Trainers print on, and who waits for the database is at work.
+        if jobs is not None:
+            jobs.bound_logs()
+        if keeper is not None:
+            keeper.beat()
+
     times = LeaseTimes(settings.lease_seconds)
-    retry = Retry(
-        patience_seconds=PATIENCE_SECONDS,
-        interrupted=interruption.event,
-        # Trainers print on meanwhile.
-        on_wait=Outages(progress, lambda: jobs.bound_logs() if jobs is not None else None),
-    )
+    retry = patient(interruption.event, progress, meanwhile)
     books = Books(database, study.study_id, study.name, study.spec, len(pool.devices), retry, times)
     files = Housekeeping(
         study.folder,
@@ -169,7 +169,7 @@ def _run(
     )
     keeper.start()
     try:
-        with interruption.heeded(), database.unsilenced():
+        with interruption.heeded():
             ending = agent.run()
     finally:
         progress.close()
@@ -204,20 +204,3 @@ def say_what_next(standing: Standing, study: Enrolled, progress: Progress) -> No
         number, value, params = standing.best
         progress.say(f"best: {study.spec.metric} {value:.4f} in trial {number}: {numbers.parameters(params)}")
         progress.say(f"next: hpo retrain --study {study.name}   or   hpo export --study {study.name}")
-
-
-class Outages:
-    """Tells the user once that the database is away, not at each attempt to reach it; `chore` is done at each."""
-
-    def __init__(self, progress: Progress, chore: Callable[[], None] = lambda: None) -> None:
-        self._progress = progress
-        self._chore = chore
-        self._told = 0.0
-
-    def __call__(self, error: BaseException, _seconds: float) -> None:
-        self._chore()
-        now = time.monotonic()
-        if now - self._told > 30.0:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            self._progress.say(f"the database does not answer, trying again (training goes on): {reason}")
-        self._told = now

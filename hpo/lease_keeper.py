@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from hpo.errors import HpoError
@@ -16,9 +17,17 @@ CLOSE_SECONDS = 2.0
 AGAIN_SECONDS = 1.0
 """After a renewal that failed."""
 
+STUCK_SECONDS = 600.0
+"""Without a beat of the agent's own loop, after which its leases are not renewed any more."""
+
 
 class LeaseKeeper(threading.Thread):
-    """Renews every few seconds, and says which attempts it found ended by others."""
+    """Renews every few seconds, and says which attempts it found ended by others.
+
+    A lease says that somebody sees to a trial. That this thread lives does not prove it: the agent's loop may hang,
+    in a file system that does not answer or a terminal that takes no more output. So it beats, and others take
+    over what is held by one that has not for long.
+    """
 
     def __init__(
         self, database: Database, agent_id: int, times: LeaseTimes, held: Callable[[], frozenset[int]]
@@ -29,6 +38,7 @@ class LeaseKeeper(threading.Thread):
         self._times = times
         self._held = held
         self._done = threading.Event()
+        self._beaten = time.monotonic()
         self._fenced: frozenset[int] = frozenset()
         self.unreachable: str | None = None
         """Why the last renewal failed; None while all is well."""
@@ -39,6 +49,8 @@ class LeaseKeeper(threading.Thread):
         while not self._done.wait(
             min(AGAIN_SECONDS, self._times.renew_seconds) if self.unreachable else self._times.renew_seconds
         ):
+            if time.monotonic() - self._beaten > STUCK_SECONDS:
+                continue
             # Asked before, so that an attempt claimed meanwhile is not taken for a lost one.
             held = self._held()
             try:
@@ -51,6 +63,10 @@ class LeaseKeeper(threading.Thread):
                 continue
             self.unreachable = None
             self._fenced |= held - live
+
+    def beat(self) -> None:
+        """The agent is at work."""
+        self._beaten = time.monotonic()
 
     def fenced(self) -> frozenset[int]:
         """Attempts that were held at a renewal and had been ended by another agent."""

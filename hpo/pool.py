@@ -52,6 +52,9 @@ STATUS_SECONDS = 1.0
 WATCH_SECONDS = 0.2
 """Between two looks at what nobody tells of."""
 
+LEAST_LOADING_SECONDS = 300.0
+"""Importing a framework and reading data may take minutes on a busy machine, however short epochs are."""
+
 
 @dataclass
 class _Trainer:
@@ -130,12 +133,13 @@ class TrainerPool:
             self._poll(WATCH_SECONDS)
         return self._description
 
-    def check_loading(self, limit: float) -> None:
-        """Give up a template that has been loading for more than so many seconds.
+    def check_loading(self, hung_seconds: float) -> None:
+        """Give up a template that has been loading for more than so many seconds, and for five minutes.
 
         Raises:
             ObjectiveBrokenError: it has.
         """
+        limit = max(hung_seconds, LEAST_LOADING_SECONDS)
         if not self._ready and time.monotonic() - self._loading_since > limit:
             self._failed = True
             raise ObjectiveBrokenError(

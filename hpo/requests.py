@@ -154,6 +154,6 @@ class RetrainRequest:
     trial: int | None = None
     """Number of a complete trial; None: the best one."""
     workers: int | None = None
-    slots: SlotOptions = SlotOptions()
+    agent: AgentOptions = AgentOptions()
     top: int = 1
     """Best trials that compete for being retrained, from fresh seeds, on validation data."""

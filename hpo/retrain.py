@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
 
 from hpo import numbers
 from hpo.candidates import Selection, keep_selection, read_selection, select, selection_lines
@@ -18,8 +19,9 @@ from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
 from hpo.folder_lock import alone
 from hpo.interruption import Interruption, interruptible
-from hpo.launch import data_dir_of
+from hpo.launch import data_dir_of, patience
 from hpo.messages import Load
+from hpo.outages import patient
 from hpo.pool import TrainerPool
 from hpo.progress import Progress, open_progress
 from hpo.provenance import backend, git_commit, hardware, objective_sha256
@@ -36,6 +38,9 @@ from objectives import loader
 from objectives.base import DataOptions
 from storage import retrains
 from storage.engine import Database, open_database
+from storage.retry import Retry
+
+T = TypeVar("T")
 
 FIRST_SEED = 3_000_000_000
 """Seeds of final runs begin here, beyond 2³¹, below which all trials' are: a lucky one must not be used again."""
@@ -125,7 +130,14 @@ class _Retrain:
             return kept
         with self._pool(configs[0], len(configs) * self.request.seeds, final=False) as pool:
             selection = select(
-                configs, self.request.seeds, folder, self.logs, pool, self.progress, self.interruption
+                configs,
+                self.request.seeds,
+                folder,
+                self.logs,
+                pool,
+                self.progress,
+                self.interruption,
+                self.request.agent,
             )
         if selection is not None:
             keep_selection(folder, selection)
@@ -148,10 +160,11 @@ class _Retrain:
         commit = git_commit()
         sha256 = objective_sha256(loader.resolve(config.objective))
         with self._pool(config, len(seeds), final=True) as pool:
-            space = pool.describe(self.interruption.check).space
+            space = pool.describe(patience(self.interruption, pool, self.request.agent)).space
             if self.request.config is not None:
                 check_params(config.params, space, self.request.config)
-            log = _TestLog(self.database, self.plan.study, config, seeds, base)
+            retry = patient(self.interruption.event, self.progress)
+            log = _TestLog(self.database, retry, self.plan.study, config, seeds, base)
             runs = [
                 SeedRun(
                     config,
@@ -163,7 +176,13 @@ class _Retrain:
                 for index, seed in enumerate(seeds)
             ]
             finished = SeedRuns(
-                f"retrain {config.study}", runs, pool, self.progress, self.interruption, log.opened
+                f"retrain {config.study}",
+                runs,
+                pool,
+                self.progress,
+                self.interruption,
+                self.request.agent,
+                log.opened,
             ).run()
             worked = work.end()
             if not finished:
@@ -192,7 +211,7 @@ class _Retrain:
         return True
 
     def _pool(self, config: Config, runs: int, *, final: bool) -> TrainerPool:
-        devices = slots_here(self.request.workers, self.request.slots, at_most=runs)
+        devices = slots_here(self.request.workers, self.request.agent.slots, at_most=runs)
         data = data_dir_of(self.settings, DataOptions(**dict(config.data)))
         log = self.logs / f"retrain-template-{os.getpid()}.log"
         return TrainerPool(Load(config.objective, data, final=final), devices, log)
@@ -223,9 +242,16 @@ class _TestLog:
     """What the database is told of one retrain; one of a config file alone belongs to no study, and is not logged."""
 
     def __init__(
-        self, database: Database, study: StudyRow | None, config: Config, seeds: Sequence[int], base: Path
+        self,
+        database: Database,
+        retry: Retry,
+        study: StudyRow | None,
+        config: Config,
+        seeds: Sequence[int],
+        base: Path,
     ) -> None:
         self._database = database
+        self._retry = retry
         self._study_id = study_id = study.study_id if study is not None else None
         self._opened = False
         self._retrain_id: int | None = None
@@ -235,8 +261,8 @@ class _TestLog:
         earlier: int | None = None
         with suppress(OSError, ValueError):
             earlier = int(json.loads(note.read_text()))
-        new_id = database.transaction(retrains.new_id)
-        self._retrain_id = database.transaction(
+        new_id = self._write(retrains.new_id)
+        self._retrain_id = self._write(
             lambda c: retrains.begin(c, new_id, study_id, config.to_json(), seeds, earlier)
         )
         # An interrupted retrain that goes on is the same one, and opens the test set once.
@@ -246,7 +272,7 @@ class _TestLog:
         """A final run is about to look at the test set."""
         retrain_id = self._retrain_id
         if retrain_id is not None and not self._opened:
-            self._database.transaction(lambda c: retrains.open_test_set(c, retrain_id))
+            self._write(lambda c: retrains.open_test_set(c, retrain_id))
             self._opened = True
 
     def to_json(self) -> dict[str, Any]:
@@ -254,14 +280,17 @@ class _TestLog:
         study_id = self._study_id
         if study_id is None:
             return {"test_openings": None}
-        times: list[datetime] = self._database.transaction(lambda c: retrains.openings(c, study_id))
+        times = self._write(lambda c: retrains.openings(c, study_id))
         return {"test_openings": len(times), "test_opened_at": [time.isoformat() for time in times]}
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
         """Keep what it showed."""
         retrain_id = self._retrain_id
         if retrain_id is not None:
-            self._database.transaction(lambda c: retrains.finish(c, retrain_id, metrics))
+            self._write(lambda c: retrains.finish(c, retrain_id, metrics))
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        return self._database.transaction(work, self._retry)
 
 
 def _fingerprint(configs: Sequence[Config]) -> str:

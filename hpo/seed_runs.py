@@ -10,13 +10,14 @@ from pathlib import Path
 
 from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
-from hpo.deaths import Died, Event, Unborn
+from hpo.deaths import UNBORN_SECONDS, Died, Event, Unborn
 from hpo.ending import Shutdown
 from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError
 from hpo.interruption import Interruption
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
 from hpo.pool import TrainerPool
 from hpo.progress import Progress, SlotView, View
+from hpo.requests import AgentOptions
 from hpo.results import SeedResult
 from storage.budget import Counts
 
@@ -67,6 +68,7 @@ class SeedRuns:
         pool: TrainerPool,
         progress: Progress,
         interruption: Interruption,
+        options: AgentOptions,
         on_trained: Callable[[], None] | None = None,
     ) -> None:
         """`on_trained`, of final runs alone, is called as soon as one is about to open the test set."""
@@ -75,11 +77,15 @@ class SeedRuns:
         self._pool = pool
         self._progress = progress
         self._interruption = interruption
+        self._options = options
         self._shutdown = Shutdown()
         self._on_trained = on_trained
         self._final = on_trained is not None
         self._waiting = deque(run for run in runs if not run.ended)
         self._in_slot: dict[int, SeedRun] = {}
+        self._heard: dict[int, float] = {}
+        """When each slot's trainer last said anything."""
+        self._rests_until = 0.0
         self._began = time.monotonic()
 
     def run(self) -> bool:
@@ -101,9 +107,12 @@ class SeedRuns:
 
     def _turn(self) -> None:
         self._fill()
+        self._pool.check_loading(self._options.hung_seconds)
         for slot, event in self._pool.wait(0.2):
             if slot in self._in_slot:
+                self._heard[slot] = time.monotonic()
                 self._hear(slot, self._in_slot[slot], event)
+        self._end_hung()
         self._progress.update(self._view())
 
     def _heed_signals(self) -> bool:
@@ -117,13 +126,13 @@ class SeedRuns:
         return self._shutdown.begun and (self._shutdown.overdue or not self._in_slot)
 
     def _fill(self) -> None:
-        if not self._pool.ready or self._shutdown.begun:
+        if not self._pool.ready or self._shutdown.begun or time.monotonic() < self._rests_until:
             return
         for slot in self._pool.free_slots():
             if not self._waiting or slot in self._in_slot:
                 continue
             run = self._waiting.popleft()
-            self._in_slot[slot] = run
+            self._in_slot[slot], self._heard[slot] = run, time.monotonic()
             if run.output is not None:
                 run.output.mkdir(parents=True, exist_ok=True)
             self._pool.start(
@@ -138,6 +147,7 @@ class SeedRuns:
                     log=str(run.log),
                     final=self._final,
                     output=str(run.output) if run.output is not None else None,
+                    memory_bytes=self._options.memory_bytes,
                 ),
             )
 
@@ -158,20 +168,48 @@ class SeedRuns:
             case Finished():
                 del self._in_slot[slot]
                 self._finished(run, event)
-            case Died(reason) | Unborn(reason):
-                del self._in_slot[slot]
-                if isinstance(event, Died) and event.terminated:
+            case Died(reason):
+                if event.terminated:
                     self._interruption.await_termination()
                 if self._interruption.terminated:
                     # Of the same signal, sent to every process of a service: the same command goes on with it.
+                    del self._in_slot[slot]
                     return
-                run.lost += 1
-                if run.lost >= MAX_LOST:
-                    raise RetrainFailedError(
-                        f"{run.name} was lost {run.lost} times, the last time because {reason}: see {run.log}"
-                    )
-                self._progress.say(f"{run.name} lost after epoch {run.epoch} ({reason}): it goes on")
-                self._waiting.appendleft(run)
+                self._lose(slot, run, reason)
+            case Unborn(reason):
+                self._try_again(slot, run)
+                self._progress.say(f"no process was to be had for {run.name} ({reason}): it is tried again")
+
+    def _lose(self, slot: int, run: SeedRun, reason: str) -> None:
+        run.lost += 1
+        if run.lost >= MAX_LOST:
+            raise RetrainFailedError(
+                f"{run.name} was lost {run.lost} times, the last time because {reason}: see {run.log}"
+            )
+        self._progress.say(f"{run.name} lost after epoch {run.epoch} ({reason}): it goes on")
+        del self._in_slot[slot]
+        self._waiting.appendleft(run)
+
+    def _try_again(self, slot: int, run: SeedRun) -> None:
+        """A little later, for nothing that the run is to blame for."""
+        del self._in_slot[slot]
+        self._waiting.appendleft(run)
+        self._rests_until = time.monotonic() + UNBORN_SECONDS
+
+    def _end_hung(self) -> None:
+        limit = self._options.hung_seconds
+        for slot, run in list(self._in_slot.items()):
+            if time.monotonic() - self._heard[slot] <= limit:
+                continue
+            forked = self._pool.is_forked(slot)
+            self._pool.kill(slot)
+            if forked:
+                self._lose(slot, run, f"there was no progress for {limit:.0f} s")
+            else:
+                # Its template is stuck.
+                self._pool.replace_template()
+                self._try_again(slot, run)
+                self._progress.say(f"no process was started for {limit:.0f} s: its template is replaced")
 
     def _notice_trained(self, run: SeedRun) -> None:
         if self._on_trained is not None and run.epoch >= run.config.epochs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StorageUnreachableError, StorageUrlError
 from storage.connection import (
+    CONNECT_SECONDS,
     EXAMPLE,
     REMEDY,
     STATEMENT_SECONDS,
@@ -27,8 +29,8 @@ from storage.connection import (
     target,
     without_secrets,
 )
+from storage.migrate import LOCK_SECONDS, optuna_storage
 from storage.migrate import migrate as migrate_schema
-from storage.migrate import optuna_storage
 from storage.retry import READ_ONLY, Retry, is_hopeless, is_transient, short_reason, sqlstate
 from storage.silence import Connections
 
@@ -81,9 +83,13 @@ class Database:
         self._connections.follow(plain.engine)
         return get_storage(plain)
 
-    def unsilenced(self, seconds: float = SILENT_SECONDS) -> AbstractContextManager[None]:
-        """Within this block a server that does not answer counts as away after so many seconds."""
-        return self._connections.unsilenced(seconds)
+    def watch(self, seconds: float = SILENT_SECONDS) -> None:
+        """From now on a server that does not answer counts as away after so many seconds."""
+        self._connections.watch(seconds)
+
+    def unhurried(self) -> AbstractContextManager[None]:
+        """Within this block a statement may take as long as it likes."""
+        return self._connections.allowing(math.inf)
 
     def transaction(self, work: Callable[[Connection], T], retry: Retry | None = None) -> T:
         """Run `work` in a transaction and commit; again after transient errors, so it must be idempotent.
@@ -120,6 +126,7 @@ class Database:
             self.optuna.remove_session()
         for engine in self._engines():
             engine.dispose()
+        self._connections.close()
         if self._server is not None:
             self._server.close()
 
@@ -157,9 +164,12 @@ def open_database(
     else:
         database = Database(parse_url(url))
     try:
+        database.watch(CONNECT_SECONDS + wait_seconds)
         _wait_until_it_answers(database, wait_seconds)
         if migrate:
+            database.watch(SILENT_SECONDS + LOCK_SECONDS)
             database.retried(lambda: migrate_schema(database.engine))
+        database.watch()
     except BaseException:
         database.close()
         raise

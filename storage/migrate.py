@@ -25,7 +25,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 
 # Any number; advisory locks are per database.
 _LOCK = 0x68706F
-_LOCK_SECONDS = 120
+LOCK_SECONDS = 120
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 
@@ -40,7 +40,7 @@ def migrate(engine: Engine) -> None:
     try:
         with engine.begin() as connection:
             # Waiting for the others' migration may take longer than a statement may.
-            connection.execute(text(f"SET LOCAL statement_timeout = '{_LOCK_SECONDS}s'"))
+            connection.execute(text(f"SET LOCAL statement_timeout = '{LOCK_SECONDS}s'"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             if current_revision(connection) == HEAD:
                 return

@@ -8,6 +8,7 @@ closed it, and is tried again on a new one.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -26,32 +27,45 @@ class Connections:
 
     def __init__(self) -> None:
         self._known: WeakSet[Any] = WeakSet()
+        self._seconds = math.inf
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def follow(self, engine: Engine) -> None:
         """Know every connection of this engine; those it has idle are made anew."""
         event.listen(engine, "connect", lambda connection, _: self._known.add(connection))
         engine.dispose()
 
+    def watch(self, seconds: float) -> None:
+        """From now on no call waits for longer than so many seconds."""
+        self._seconds = seconds
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="silence", daemon=True)
+            self._thread.start()
+
     @contextmanager
-    def unsilenced(self, seconds: float) -> Iterator[None]:
-        """Within this block no call waits for longer than so many seconds."""
-        done = threading.Event()
-        thread = threading.Thread(target=self._watch, args=(seconds, done), name="silence", daemon=True)
-        thread.start()
+    def allowing(self, seconds: float) -> Iterator[None]:
+        """Within this block a call may take so long."""
+        before, self._seconds = self._seconds, seconds
         try:
             yield
         finally:
-            done.set()
-            thread.join()
+            self._seconds = before
 
-    def _watch(self, seconds: float, done: threading.Event) -> None:
+    def close(self) -> None:
+        """Watch no longer."""
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _watch(self) -> None:
         waiting: dict[int, float] = {}
-        while not done.wait(min(1.0, seconds / 4)):
+        while not self._done.wait(min(1.0, self._seconds / 4)):
             now = time.monotonic()
             busy = [connection for connection in list(self._known) if _is_waiting(connection)]
             waiting = {id(connection): waiting.get(id(connection), now) for connection in busy}
             for connection in busy:
-                if now - waiting[id(connection)] > seconds:
+                if now - waiting[id(connection)] > self._seconds:
                     _shut(connection)
 
 

@@ -64,7 +64,7 @@ def backup(study: str, output: Path, storage: str | None) -> None:
     """
     from hpo.backup import write_backup
 
-    with options.opened(storage) as database:
+    with options.opened(storage) as database, database.unhurried():
         made = write_backup(database, study, output)
     click.echo(f"wrote {output}: study {made.study} with {made.trials} trials, {made.rows} rows")
 
@@ -88,7 +88,7 @@ def restore(file: Path, name: str | None, storage: str | None) -> None:
     """
     from hpo.backup import read_backup
 
-    with options.opened(storage) as database:
+    with options.opened(storage) as database, database.unhurried():
         made = read_backup(database, file, name)
     click.echo(
         f"restored study {made.study} with {made.trials} trials; continue it: hpo launch --study {made.study}"

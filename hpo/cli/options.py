@@ -280,8 +280,8 @@ def agent_options(function: Callable[..., Any]) -> Callable[..., Any]:
         type=Size(),
         envvar="HPO_MEMORY_PER_WORKER",
         show_default="no limit",
-        help="Most memory that a running trial may take of its own, as 4G: beyond it the trial ends as out of "
-        "memory, and the host lives on.",
+        help="Most memory that each trial or run may take of its own, as 4G: beyond it, it ends as out of memory, "
+        "and the host lives on.",
     )(function)
     return option(
         "--hung-after",
@@ -289,5 +289,6 @@ def agent_options(function: Callable[..., Any]) -> Callable[..., Any]:
         type=Duration(),
         default=AgentOptions.hung_seconds,
         show_default="30m",
-        help="Kill a trial that shows no progress for so long; it goes on from its checkpoint, as a lost one does.",
+        help="Kill a trial or run that shows no progress for so long; it goes on from its checkpoint, as a lost one "
+        "does.",
     )(function)

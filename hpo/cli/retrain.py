@@ -9,7 +9,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import ImageCount, option
-from hpo.requests import Precision, RetrainRequest, SlotOptions
+from hpo.requests import AgentOptions, Precision, RetrainRequest, SlotOptions
 
 
 @click.command()
@@ -55,6 +55,7 @@ from hpo.requests import Precision, RetrainRequest, SlotOptions
 @options.workers_option("Runs that train here at the same time.")
 @options.slot_options
 @options.precision_option
+@options.agent_options
 @options.data_dir_option
 @options.storage_option
 def retrain(
@@ -69,6 +70,8 @@ def retrain(
     gpus: str | None,
     device: str | None,
     precision: Precision,
+    hung_after: float,
+    memory_per_worker: int | None,
     data_dir: Path | None,
     storage: str | None,
 ) -> int:
@@ -101,7 +104,7 @@ def retrain(
         config=config,
         trial=trial,
         workers=workers,
-        slots=SlotOptions(gpus, device, precision=precision),
+        agent=AgentOptions(hung_after, memory_per_worker, SlotOptions(gpus, device, precision=precision)),
     )
     from hpo.retrain import retrain as run_retrain
 

@@ -20,13 +20,13 @@ from hpo.engines.ray_agents import AgentCommand, RayAgents, one_line
 from hpo.engines.watch import Watch, signals
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError, MissingDependencyError, UsageError
-from hpo.launch import PATIENCE_SECONDS, Outages, enroll_only, say_what_next
+from hpo.launch import enroll_only, say_what_next
+from hpo.outages import patient
 from hpo.progress import open_progress
 from hpo.requests import LaunchRequest, RayOptions, check_study_name
 from hpo.settings import Settings
 from objectives import loader
 from storage.engine import Database, open_database
-from storage.retry import Retry
 
 CONNECT_SECONDS = 5.0
 """Asked before Ray is, which tries an address where nobody listens for minutes."""
@@ -78,8 +78,7 @@ def _watch(database: Database, study: Enrolled, agents: RayAgents, timeout_secon
     interrupted = threading.Event()
     progress = open_progress()
     try:
-        retry = Retry(PATIENCE_SECONDS, interrupted=interrupted, on_wait=Outages(progress))
-        feed = Feed(database, study.study_id, study.name, retry)
+        feed = Feed(database, study.study_id, study.name, patient(interrupted, progress))
         watch = Watch(study, feed, agents, progress, interrupted, timeout_seconds)
         with signals(watch):
             ending, news = watch.run()

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import Engine, event, make_url, text
 
+from hpo.errors import StorageUnreachableError
+from storage import engine
 from storage.embedded import EmbeddedServer
 from storage.engine import Database, open_database
 from tests.acceptance.proxy import Proxy
@@ -27,7 +29,8 @@ def number(database: Database) -> int:
 
 def test_a_silent_connection_is_given_up_for_a_new_one(storage_url: str, proxy: Proxy) -> None:
     through = f"postgresql://postgres@127.0.0.1:{proxy.port}/{make_url(storage_url).database}"
-    with open_database(through, Path("unused")) as database, database.unsilenced(1.0):
+    with open_database(through, Path("unused")) as database:
+        database.watch(1.0)
         assert number(database) == 7
         assert database.optuna.get_all_studies() == []
         proxy.silence()
@@ -38,6 +41,27 @@ def test_a_silent_connection_is_given_up_for_a_new_one(storage_url: str, proxy: 
 
 
 def test_a_long_statement_is_left_alone_until_then(database: Database) -> None:
-    with database.unsilenced(30.0):
-        slow = "SELECT 7 FROM pg_sleep(1.2)"
+    database.watch(30.0)
+    slow = "SELECT 7 FROM pg_sleep(1.2)"
+    assert database.transaction(lambda c: c.execute(text(slow)).scalar_one()) == 7
+    database.watch(0.2)
+    with database.unhurried():
         assert database.transaction(lambda c: c.execute(text(slow)).scalar_one()) == 7
+
+
+def test_a_server_that_falls_silent_before_anything_was_asked_is_unreachable(
+    storage_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that waits for its disk, or a proxy that has lost it: it takes the connection, and says no more."""
+    monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.5)
+    through = f"postgresql://postgres@127.0.0.1:{proxy.port}/{make_url(storage_url).database}"
+
+    def fall_silent(*_: object) -> None:
+        proxy.silence()
+
+    event.listen(Engine, "connect", fall_silent)
+    try:
+        with pytest.raises(StorageUnreachableError, match="does not answer"):
+            open_database(through, Path("unused"), wait_seconds=0.5)
+    finally:
+        event.remove(Engine, "connect", fall_silent)

@@ -1,0 +1,41 @@
+"""How commands that train wait for a database that went away: for long, and saying so once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from hpo.progress import Progress
+from storage.retry import Retry
+
+PATIENCE_SECONDS = 3600.0
+"""How long is waited for a database that went away while trials train."""
+
+SAID_AGAIN_SECONDS = 30.0
+
+
+def patient(
+    interrupted: threading.Event, progress: Progress, meanwhile: Callable[[], None] = lambda: None
+) -> Retry:
+    """Tries for an hour, but not once a signal has come; `meanwhile` is done before each new try."""
+    return Retry(
+        patience_seconds=PATIENCE_SECONDS, interrupted=interrupted, on_wait=Outages(progress, meanwhile)
+    )
+
+
+class Outages:
+    """Tells the user once that the database is away, not at each attempt to reach it; `meanwhile` is done at each."""
+
+    def __init__(self, progress: Progress, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self._progress = progress
+        self._meanwhile = meanwhile
+        self._told = 0.0
+
+    def __call__(self, error: BaseException, _seconds: float) -> None:
+        self._meanwhile()
+        now = time.monotonic()
+        if now - self._told > SAID_AGAIN_SECONDS:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            self._progress.say(f"the database does not answer, trying again (training goes on): {reason}")
+        self._told = now
