@@ -331,9 +331,13 @@ class Agent:
         """Stop early where the objective itself is broken, or where nothing ever finishes, whoever saw it."""
         if self._shutdown.begun:
             return
-        if error := broken.same_bug(self._books, self._study, self._spec.max_failed):
+        reason = broken.reason_to_stop(self._books, self._study, self._spec.max_failed)
+        if reason is None:
+            return
+        error, at_once = reason
+        if at_once:
             self._shutdown.begin(Ending.DONE, 0.0, error)
-        elif error := broken.too_many(self._books, self._study, self._spec.max_failed):
+        else:
             self._shutdown.stop(error)
 
     # What goes wrong.

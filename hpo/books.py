@@ -22,7 +22,7 @@ from hpo.search import Search, find_created, stray_trials
 from hpo.spec import StudySpec
 from objectives.base import Params
 from storage import budget, leases
-from storage.budget import Claim, Counts, NoWork
+from storage.budget import Claim, Counts, Failure, NoWork
 from storage.control import read_control
 from storage.engine import Database
 from storage.leases import LeaseLostError, LeaseTimes
@@ -227,13 +227,11 @@ class Books:
         """Raise LeaseLostError if another agent has ended the attempt."""
         self._write(lambda c: leases.guard(c, attempt_id))
 
-    def same_bug(self, at_least: int) -> tuple[str, str] | None:
-        """Error and traceback, when all that this study's trials have shown is one bug."""
-        return self._write(lambda c: budget.same_bug(c, self._study_id, at_least))
-
-    def failing(self) -> tuple[int, str]:
-        """How many trials have failed since somebody last had the study run, and the last error."""
-        return self._write(lambda c: budget.failing(c, self._study_id))
+    def failures(self, most: int) -> tuple[Counts, list[Failure]]:
+        """How the study stands, and what has failed since somebody last had it run: the last of it first."""
+        return self._write(
+            lambda c: (budget.count(c, self._study_id), budget.failures(c, self._study_id, most))
+        )
 
     def leave(self) -> None:
         """Say goodbye and release whatever is still held."""

@@ -6,33 +6,63 @@ never come to an end else. Whoever has the study run, by `hpo launch` or `hpo re
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from hpo import numbers
 from hpo.books import Books
 from hpo.errors import ObjectiveFailedError
+from storage.budget import Failure
 
 SAME_BUG = 3
 """Trials that fail of one bug, before any has finished, after which the launch stops."""
 
+_FRAME = re.compile(r'^  File ".*", line \d+, in .*$', re.MULTILINE)
 
-def same_bug(books: Books, study: str, max_failed: int) -> ObjectiveFailedError | None:
-    """The error to stop with at once: all that the study's trials have shown is one bug."""
-    most = min(SAME_BUG, max_failed)
-    bug = books.same_bug(most)
-    if bug is None:
-        return None
-    error, traceback = bug
+
+def reason_to_stop(books: Books, study: str, max_failed: int) -> tuple[ObjectiveFailedError, bool] | None:
+    """The error to stop with, if any, and whether to do so at once, or when running epochs have ended."""
+    counts, failures = books.failures(max(max_failed, SAME_BUG))
+    if counts.finished == 0 and (error := same_bug(failures, study, min(SAME_BUG, max_failed))):
+        return error, True
+    if len(failures) >= max_failed:
+        return too_many(failures, study, counts.failing, max_failed), False
+    return None
+
+
+def same_bug(failures: Sequence[Failure], study: str, at_least: int) -> ObjectiveFailedError | None:
+    """The error to stop with where so many have failed of one bug: all that the study's trials have shown."""
+    times = Counter(map(_bug, failures))
+    for failure in failures:
+        if times[_bug(failure)] >= at_least:
+            return ObjectiveFailedError(
+                f"{numbers.counted(times[_bug(failure)], 'trial has', 'trials have')} failed with {failure.error},"
+                f" and none has finished: {_remedy(failure, study)} and run the same command again",
+                failure.traceback,
+            )
+    return None
+
+
+def too_many(failures: Sequence[Failure], study: str, failing: int, max_failed: int) -> ObjectiveFailedError:
+    """The error to stop with where as many trials as `--max-failed` have failed, the last one first."""
+    last = failures[0]
     return ObjectiveFailedError(
-        f"{most} trials have failed with {error}, and none has finished: mend the objective and run the same"
-        f" command again (hpo trials --study {study} lists them)",
-        traceback,
+        f"{numbers.counted(failing, 'trial has', 'trials have')} failed (--max-failed {max_failed}), the last with:"
+        f" {last.error}; hpo trials --study {study} lists them, and hpo launch or hpo resume counts anew",
+        last.traceback,
     )
 
 
-def too_many(books: Books, study: str, max_failed: int) -> ObjectiveFailedError | None:
-    """The error to stop with when running epochs have ended: as many trials as `--max-failed` have failed."""
-    failed, error = books.failing()
-    if failed < max_failed:
-        return None
-    return ObjectiveFailedError(
-        f"{failed} trials have failed (--max-failed {max_failed}), the last with: {error};"
-        f" hpo trials --study {study} lists them, and hpo launch or hpo resume counts anew"
-    )
+def _bug(failure: Failure) -> tuple[str, str]:
+    """What failures of one bug share, whatever values their messages name: the kind of error, and its place."""
+    if not failure.traceback:
+        return failure.outcome, failure.error
+    frames = _FRAME.findall(failure.traceback)
+    return failure.error.partition(":")[0], frames[-1] if frames else ""
+
+
+def _remedy(failure: Failure, study: str) -> str:
+    if failure.outcome == "bug":
+        return f"mend the objective (hpo trials --study {study} lists them)"
+    return f"see what they printed last (hpo logs --study {study}), mend what ends them"

@@ -15,7 +15,7 @@ from hpo.errors import StudyConflictError
 from hpo.names import folder_name
 from hpo.narrow import narrow_space
 from hpo.requests import LaunchDefaults, LaunchRequest
-from hpo.search import known_good_within
+from hpo.search import known_good_parts, lies_within
 from hpo.spec import StudySpec, space_from_json, space_to_json
 from hpo.strategies import startup_trials
 from objectives.base import DataOptions, Description
@@ -31,6 +31,8 @@ class Enrolled:
     name: str
     mark: str
     spec: StudySpec
+    stored: Mapping[str, Any]
+    """The spec as it is in the database, which may be of another version."""
     budget: int
     control: str
     finished: int = 0
@@ -54,7 +56,8 @@ def find(database: Database, name: str) -> Enrolled | None:
                 "SELECT s.study_id, s.name, s.mark, s.spec, s.budget, s.control, count(t.token) AS trials,"
                 " count(t.token) FILTER (WHERE t.outcome IS NULL) AS open,"
                 f" count(t.token) FILTER (WHERE t.outcome IN {budget.SQL_FINISHED}) AS finished"
-                ", EXISTS (SELECT 1 FROM hpo.agents a WHERE a.study_id = s.study_id AND a.ended_at IS NULL) AS agents"
+                ", EXISTS (SELECT 1 FROM hpo.agents a WHERE a.study_id = s.study_id AND a.ended_at IS NULL"
+                "   AND a.seen_at > clock_timestamp() - a.lease_seconds * interval '1 second') AS agents"
                 " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id) WHERE s.name = :n GROUP BY s.study_id"
             ),
             {"n": name},
@@ -67,6 +70,7 @@ def find(database: Database, name: str) -> Enrolled | None:
             row.name,
             row.mark,
             spec,
+            row.spec,
             row.budget,
             row.control,
             row.finished,
@@ -99,27 +103,42 @@ def enroll(
         StudyConflictError: it exists with other options or another search space.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
     """
-    if existing is None:
-        existing = _create(database, request, reference, description)
+    existing = existing or _create(database, request, reference, description)
+    while True:
+        spec = _agreed_spec(database, existing, request, reference, description)
+        kept = _update(database, existing, spec, request.trials, resume=request.run)
+        if kept is not None:
+            return replace(
+                existing, spec=spec, budget=kept, control="run" if request.run else existing.control
+            )
+        # Another launch has changed it since we looked: what we ask for must fit what it is now.
+        found = find(database, request.study)
+        if found is None:
+            raise StudyConflictError(
+                f"study {request.study!r} was deleted meanwhile: run the same command again"
+            )
+        existing = found
+
+
+def _agreed_spec(
+    database: Database, existing: Enrolled, request: LaunchRequest, reference: str, description: Description
+) -> StudySpec:
+    """What the study's spec becomes."""
     try:
         spec = _check_space(database, existing, request, description)
-        _check_options(existing, request, reference)
+        check_options(existing, request, reference)
     except StudyConflictError:
         if existing.begun or existing.spec.direction != description.direction:
             raise
         # Left by a launch that failed before its first trial: nothing must stay comparable with it.
         spec = _new_spec(_with_stored(request, existing.spec, reference), reference, description)
-    trials = request.trials or existing.budget
-    spec = replace(
+    return replace(
         spec,
-        startup=startup_trials(trials),
+        startup=startup_trials(request.trials or existing.budget),
         max_failed=request.max_failed or spec.max_failed,
         max_lost=request.max_lost or spec.max_lost,
         checkpoint_quota_bytes=request.checkpoint_quota_bytes or spec.checkpoint_quota_bytes,
     )
-    kept = _update(database, existing.study_id, spec, request.trials, resume=request.run)
-    told = "run" if request.run else existing.control
-    return replace(existing, spec=spec, budget=kept, control=told)
 
 
 def _create(database: Database, request: LaunchRequest, reference: str, description: Description) -> Enrolled:
@@ -152,7 +171,7 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
         epochs=request.epochs or description.epochs,
         space=space,
         objective_space=description.space,
-        first=known_good_within(tuple(description.first), space),
+        first=known_good_parts(description.first, space),
         sampler=request.sampler or defaults.sampler,
         pruner=request.pruner or defaults.pruner_for(trials),
         seed=defaults.seed if request.seed is None else request.seed,
@@ -203,14 +222,26 @@ def _insert(
         )
 
 
-def _update(database: Database, study_id: int, spec: StudySpec, trials: int | None, resume: bool) -> int:
-    """Store the spec and the budget asked for, if any; returns the budget."""
+def _update(
+    database: Database, existing: Enrolled, spec: StudySpec, trials: int | None, resume: bool
+) -> int | None:
+    """Store the spec and the budget asked for, if any; returns the budget, or None where the spec is not as it was."""
+    study_id = existing.study_id
 
-    def write(c: Connection) -> int:
-        c.execute(
-            text("UPDATE hpo.studies SET spec = CAST(:spec AS jsonb) WHERE study_id = :s"),
-            {"s": study_id, "spec": json.dumps(spec.to_json())},
+    def write(c: Connection) -> int | None:
+        stored = c.execute(
+            text(
+                "UPDATE hpo.studies SET spec = CAST(:spec AS jsonb) WHERE study_id = :s"
+                " AND spec IN (CAST(:before AS jsonb), CAST(:spec AS jsonb))"
+            ),
+            {
+                "s": study_id,
+                "spec": json.dumps(spec.to_json()),
+                "before": json.dumps(existing.stored),
+            },
         )
+        if not stored.rowcount:
+            return None
         if trials is not None:
             # What is only prepared is not made smaller: containers prepare at every start.
             least = 0 if resume else budget.count(c, study_id).budget
@@ -222,7 +253,8 @@ def _update(database: Database, study_id: int, spec: StudySpec, trials: int | No
     return database.transaction(write)
 
 
-def _check_options(existing: Enrolled, request: LaunchRequest, reference: str) -> None:
+def check_options(existing: Enrolled, request: LaunchRequest, reference: str) -> None:
+    """Raise StudyConflictError where the request asks for other options than the study began with."""
     spec = existing.spec
     asked: Sequence[tuple[str, Any, Any]] = (
         ("--objective", request.objective and reference, spec.objective),
@@ -277,8 +309,7 @@ def _check_space(
             f"{told}. Go on with the new space (--space change: all trials stay in the history),"
             " with the old one (--space keep), or start another with --study"
         )
-    first = known_good_within(tuple(description.first), target)
-    return replace(spec, space=target, objective_space=now, first=first)
+    return replace(spec, space=target, objective_space=now, first=known_good_parts(description.first, target))
 
 
 def _normal(space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
@@ -331,4 +362,4 @@ def _count_inside(
         return list(rows.scalars())
 
     finished = database.transaction(read)
-    return len(finished), len(known_good_within(tuple(dict(params) for params in finished), space))
+    return len(finished), sum(lies_within(params, space) for params in finished)

@@ -13,7 +13,7 @@ from hpo.books import Books, Standing
 from hpo.checkpoints import check_writable
 from hpo.ending import Ending
 from hpo.enroll import Enrolled
-from hpo.errors import HpoError
+from hpo.errors import HpoError, UnknownObjectiveError
 from hpo.housekeeping import Housekeeping
 from hpo.interruption import Interruption, interruptible
 from hpo.jobs import Jobs
@@ -49,6 +49,9 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         existing = enroll.find(database, request.study)
         check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
         reference = _reference(request, existing)
+        if existing is not None and existing.begun:
+            # Before the objective is imported, which takes long.
+            enroll.check_options(existing, request, reference)
         data = enroll.data_options(request, existing)
         devices = slots_here(request.workers, request.agent.slots)
         with _pool(reference, data_dir_of(settings, data), request.study, devices, settings) as pool:
@@ -99,7 +102,14 @@ def data_dir_of(settings: Settings, data: DataOptions) -> DataOptions:
 def _reference(request: LaunchRequest, existing: Enrolled | None) -> str:
     if request.objective is not None:
         return loader.resolve(request.objective)
-    return existing.spec.objective if existing is not None else loader.resolve(request.study)
+    if existing is not None:
+        return existing.spec.objective
+    try:
+        return loader.resolve(request.study)
+    except UnknownObjectiveError as exc:
+        raise UnknownObjectiveError(
+            f"study {request.study!r} is new, and --objective does not say what it tunes: {exc}"
+        ) from None
 
 
 def _pool(

@@ -24,6 +24,7 @@ def narrow_space(space: Mapping[str, BaseDistribution], wishes: Sequence[str]) -
         InvalidParameterError: a value is not one that the space holds.
     """
     narrowed = dict(space)
+    given: set[str] = set()
     for typed in wishes:
         name, equals, value = (part.strip() for part in typed.partition("="))
         wish = _cut(typed)
@@ -37,6 +38,11 @@ def narrow_space(space: Mapping[str, BaseDistribution], wishes: Sequence[str]) -
                 f"--param {wish}: there is no parameter {_cut(name)!r}"
                 f"{did_you_mean(_cut(name), space)}; the space has {known}"
             )
+        if name in given:
+            raise InvalidParameterError(
+                f"--param {wish}: {name} is given twice; write NAME=A,B for several values"
+            )
+        given.add(name)
         narrowed[name] = _narrow(wish, space[name], value)
     return narrowed
 
@@ -82,6 +88,11 @@ def _number(wish: str, distribution: Numeric, part: str) -> float | int:
     if not distribution.low <= number <= distribution.high:
         raise InvalidParameterError(
             f"--param {wish}: {_cut(part.strip())} lies outside {distribution.low:g}..{distribution.high:g}"
+        )
+    if distribution.step is not None and not distribution._contains(number):
+        raise InvalidParameterError(
+            f"--param {wish}: {_cut(part.strip())} is none of {distribution.low:g}, "
+            f"{distribution.low + distribution.step:g}, … {distribution.high:g}"
         )
     return number
 

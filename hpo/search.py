@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -168,13 +168,18 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
     raise TypeError(f"{name}: {type(distribution).__name__} is not a distribution of Optuna's")
 
 
-def known_good_within(first: tuple[Params, ...], space: Mapping[str, BaseDistribution]) -> tuple[Params, ...]:
-    """The known good configurations that lie inside a (narrowed) space."""
-    return tuple(
-        params
+def lies_within(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> bool:
+    """Whether it is a configuration of the space."""
+    return params.keys() == space.keys() and all(_holds(dist, params[name]) for name, dist in space.items())
+
+
+def known_good_parts(first: Sequence[Params], space: Mapping[str, BaseDistribution]) -> tuple[Params, ...]:
+    """Of each known good configuration what lies inside a (narrowed) space; the sampler proposes the rest of it."""
+    parts = (
+        {name: params[name] for name, dist in space.items() if name in params and _holds(dist, params[name])}
         for params in first
-        if params.keys() == space.keys() and all(_holds(dist, params[name]) for name, dist in space.items())
     )
+    return tuple(part for part in parts if part)
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:

@@ -51,5 +51,6 @@ def is_within(value: Any, distribution: BaseDistribution) -> bool:
         kind = int if isinstance(distribution, IntDistribution) else (int, float)
         if isinstance(value, bool) or not isinstance(value, kind):
             return False
-        return bool(distribution.low <= value <= distribution.high)
+        # Its steps too, where it has any.
+        return bool(distribution.low <= value <= distribution.high and distribution._contains(value))
     return True

@@ -30,7 +30,7 @@ class StudySpec:
     objective_space: Mapping[str, BaseDistribution]
     """The objective's own space when the study began, to see whether its code changed since."""
     first: tuple[Params, ...] = ()
-    """Known good configurations that lie in `space`, tried first."""
+    """Known good configurations, tried first, as far as they lie in `space`."""
     sampler: str = "tpe"
     pruner: str = "median"
     seed: int = 0

@@ -62,10 +62,13 @@ def build_sampler(spec: StudySpec, agent: int) -> samplers.BaseSampler:
             check_sampler(spec.sampler)
             return samplers.GPSampler(seed=seed, n_startup_trials=spec.startup)
         case "cmaes":
-            return samplers.CmaEsSampler(seed=seed, n_startup_trials=spec.startup)
+            # It leaves choices to a random sampler, and would say so of each in every trial.
+            return samplers.CmaEsSampler(
+                seed=seed, n_startup_trials=spec.startup, warn_independent_sampling=False
+            )
         case "qmc":
             # One scrambled sequence shared by all agents, so its seed must not differ between them.
-            return samplers.QMCSampler(seed=spec.seed, scramble=True)
+            return samplers.QMCSampler(seed=spec.seed, scramble=True, warn_independent_sampling=False)
         case _:
             return samplers.TPESampler(seed=seed, n_startup_trials=spec.startup)
 

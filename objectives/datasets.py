@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from hpo.errors import DataDamagedError, DataMissingError, DiskFullError, UsageError
+from hpo.errors import DataDamagedError, DataMissingError, FileNotWritableError, UsageError
 from objectives import arrays
 from objectives.arrays import Arrays
 from objectives.splits import stratified
@@ -118,7 +118,7 @@ def fetch(name: str, data_dir: str | Path) -> Path | None:
     try:
         _write(path, {key: getattr(loaded, key) for key in arrays.NAMES})
     except OSError as exc:
-        raise DiskFullError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+        raise FileNotWritableError(f"{path} cannot be written: {exc.strerror or exc}") from exc
     return path
 
 

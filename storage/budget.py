@@ -87,6 +87,15 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A trial that failed."""
+
+    outcome: str
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True)
 class Untold:
     """A decided trial that Optuna does not know of yet."""
 
@@ -333,32 +342,15 @@ def _lock_study(connection: Connection, study_id: int) -> None:
     )
 
 
-def same_bug(connection: Connection, study_id: int, at_least: int) -> tuple[str, str] | None:
-    """The error and traceback, when nothing has finished and so many trials failed of one bug.
-
-    Counts what has failed since somebody last had the study run, so that a mended objective gets a new chance.
-    """
-    row = connection.execute(
+def failures(connection: Connection, study_id: int, most: int) -> list[Failure]:
+    """What has failed since somebody last had the study run, the last of it first, and at most so many."""
+    rows = connection.execute(
         text(
-            "SELECT error, max(traceback) AS traceback FROM hpo.trials t JOIN hpo.studies s USING (study_id)"
-            f" WHERE study_id = :s AND outcome IN {SQL_FAILED} AND decided_at >= failures_since"
-            " AND NOT EXISTS (SELECT 1 FROM hpo.trials f WHERE f.study_id = :s"
-            f"   AND f.outcome IN {SQL_FINISHED})"
-            " GROUP BY error HAVING count(*) >= :n LIMIT 1"
-        ),
-        {"s": study_id, "n": at_least},
-    ).one_or_none()
-    return (row.error or "", row.traceback or "") if row is not None else None
-
-
-def failing(connection: Connection, study_id: int) -> tuple[int, str]:
-    """How many trials have failed since somebody last had the study run, and the last error."""
-    row = connection.execute(
-        text(
-            "SELECT count(*) AS n, (array_agg(error ORDER BY decided_at DESC))[1] AS error"
+            "SELECT outcome, coalesce(error, '') AS error, coalesce(traceback, '') AS traceback"
             " FROM hpo.trials JOIN hpo.studies USING (study_id)"
             f" WHERE study_id = :s AND outcome IN {SQL_FAILED} AND decided_at >= failures_since"
+            " ORDER BY decided_at DESC, token DESC LIMIT :most"
         ),
-        {"s": study_id},
-    ).one()
-    return row.n, row.error or ""
+        {"s": study_id, "most": most},
+    )
+    return [Failure(*row) for row in rows]

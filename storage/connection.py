@@ -113,6 +113,8 @@ def engine_options(url: URL) -> dict[str, Any]:
     arguments["options"] = f"{ours} {asked}".strip()
     return {
         "pool_pre_ping": True,
+        # No table has such a column, and each new connection would ask for the type first.
+        "use_native_hstore": False,
         "pool_size": 3,
         "max_overflow": 2,
         "pool_timeout": 30,

@@ -33,7 +33,8 @@ class Connections:
 
     def follow(self, engine: Engine) -> None:
         """Know every connection of this engine; those it has idle are made anew."""
-        event.listen(engine, "connect", lambda connection, _: self._known.add(connection))
+        # Before SQLAlchemy's own listener, which asks the server for something already.
+        event.listen(engine, "connect", lambda connection, _: self._known.add(connection), insert=True)
         engine.dispose()
 
     def watch(self, seconds: float) -> None:

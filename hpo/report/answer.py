@@ -135,8 +135,9 @@ def _looked(history: StudyHistory) -> str:
 
 def default_params(history: StudyHistory) -> Mapping[str, Any] | None:
     """The objective's first known good configuration, where it lies in the study's space."""
-    first = history.study.spec.get("first") or []
-    return first[0] if first else None
+    spec = history.study.spec
+    first = spec.get("first") or []
+    return first[0] if first and len(first[0]) == len(spec["space"]) else None
 
 
 def default_trial(history: StudyHistory) -> TrialRow | None:

@@ -177,8 +177,9 @@ SPACE = {
     "dropout": FloatDistribution(0.0, 0.5),
     "optimizer": CategoricalDistribution(["sgd", "adam"]),
     "width": CategoricalDistribution([1, 2]),
+    "depth": IntDistribution(2, 10, step=2),
 }
-PARAMS = {"batch_size": 64, "dropout": 0.5, "optimizer": "sgd", "width": 1}
+PARAMS = {"batch_size": 64, "dropout": 0.5, "optimizer": "sgd", "width": 1, "depth": 4}
 
 
 def test_params_of_the_space() -> None:
@@ -198,6 +199,7 @@ def test_params_of_the_space() -> None:
         ({"optimizer": "lion"}, "'optimizer' is 'lion', but must be one of sgd, adam"),
         ({"optimizer": ["sgd"]}, "'optimizer' is"),
         ({"width": True}, "'width' is True"),
+        ({"depth": 3}, "'depth' is 3, but must be 2 to 10"),
         ({"droput": 0.1}, "no parameter 'droput'"),
     ],
 )

@@ -5,7 +5,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from hpo.errors import InvalidParameterError, UnknownParameterError
 from hpo.narrow import narrow_space
-from hpo.search import known_good_within
+from hpo.search import known_good_parts, lies_within
 
 SPACE: dict[str, BaseDistribution] = {
     "batch_size": CategoricalDistribution([64, 128, 256]),
@@ -74,6 +74,9 @@ def test_wishes_add_up() -> None:
         ("batch_size=64, 64", "64 is given twice"),
         ("learning_rate=0.01,1e-2", "0.01 is given twice"),
         ("layers=4,6,4", "4 is given twice"),
+        ("layers=3", "3 is none of 2, 4, … 10"),
+        ("layers=4..7", "7 is none of 2, 4, … 10"),
+        ("dropout=0.05..0.3", "0.05 is none of 0, 0.1, … 0.6"),
     ],
 )
 def test_refuses_what_the_space_does_not_hold(wish: str, told: str) -> None:
@@ -100,7 +103,7 @@ KNOWN |= {"dropout": 0.3, "layers": 4, "width": 16}
 
 
 @pytest.mark.parametrize(
-    ("wish", "stays"),
+    ("wish", "whole"),
     [
         ("batch_size=64,128", True),
         ("batch_size=64,256", False),
@@ -112,5 +115,19 @@ KNOWN |= {"dropout": 0.3, "layers": 4, "width": 16}
         ("layers=6..8", False),
     ],
 )
-def test_known_good_ones_outside_are_not_tried(wish: str, stays: bool) -> None:
-    assert known_good_within((KNOWN,), narrow_space(SPACE, [wish])) == ((KNOWN,) if stays else ())
+def test_of_known_good_ones_what_lies_inside_is_tried(wish: str, whole: bool) -> None:
+    space = narrow_space(SPACE, [wish])
+    assert lies_within(KNOWN, space) == whole
+    left_out = set() if whole else {wish.partition("=")[0]}
+    assert known_good_parts([KNOWN], space) == (
+        {name: value for name, value in KNOWN.items() if name not in left_out},
+    )
+
+
+def test_a_known_good_one_of_which_nothing_lies_inside_is_none() -> None:
+    assert known_good_parts([{"batch_size": 512}, {"depth": 3}], SPACE) == ()
+
+
+def test_a_parameter_is_narrowed_once() -> None:
+    with pytest.raises(InvalidParameterError, match=r"learning_rate is given twice"):
+        narrow_space(SPACE, ["learning_rate=1e-3", "learning_rate=1e-2"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import InMemoryStorage
 
 from hpo.search import Search
@@ -99,3 +101,32 @@ def test_a_trial_that_another_agent_went_on_with_is_judged_by_all_its_reports(
     first.take_over(trial_id)
     first.report(trial_id, 3, 5.0)
     assert not first.should_prune(trial_id)
+
+
+def test_of_a_known_good_configuration_that_was_narrowed_the_rest_is_proposed(
+    storage: InMemoryStorage,
+) -> None:
+    agent = search("random", "none", storage)
+    agent._spec = replace(agent._spec, first=({"x": 0.25},))
+    trial_id, _ = agent.create(claim(0))
+    params = agent.suggest(trial_id)
+    assert params["x"] == 0.25
+    assert params.keys() == agent._spec.space.keys()
+
+
+def test_cmaes_says_nothing_of_the_choices_that_it_leaves_to_chance(
+    storage: InMemoryStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = search("cmaes", "none", storage)
+    agent._spec = replace(
+        agent._spec, space={**agent._spec.space, "kind": CategoricalDistribution(["a", "b"])}
+    )
+    optuna.logging.enable_propagation()
+    try:
+        for number in range(14):
+            trial_id, trial_number = agent.create(claim(number))
+            agent.suggest(trial_id)
+            agent.tell(trial_id, trial_number, "complete", 1.0 + number)
+    finally:
+        optuna.logging.disable_propagation()
+    assert caplog.text == ""

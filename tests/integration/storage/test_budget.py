@@ -205,31 +205,22 @@ def test_what_optuna_has_not_been_told(ledger: Ledger) -> None:
     assert ledger.do(budget.untold, ledger.study_id) == untold[1:]
 
 
-def test_the_same_bug_again_and_again(ledger: Ledger) -> None:
-    def fail(error: str) -> None:
+def test_failures_are_those_of_the_study_until_somebody_has_it_run(ledger: Ledger) -> None:
+    def failures(most: int = 10) -> list[budget.Failure]:
+        return ledger.do(budget.failures, ledger.study_id, most)
+
+    for error in ("one", "two", "three"):
         ledger.do(leases.settle, ledger.claimed().attempt_id, "bug", None, error, f"Traceback of {error}")
-
-    def same_bug() -> tuple[str, str] | None:
-        return ledger.do(budget.same_bug, ledger.study_id, 2)
-
-    fail("one")
-    fail("two")
-    assert same_bug() is None
-    fail("one")
-    assert same_bug() == ("one", "Traceback of one")
     # An agent that joins changes nothing: supervisors start agents again and again.
     ledger.join()
-    assert ledger.do(budget.failing, ledger.study_id) == (3, "one")
+    assert [failure.error for failure in failures()] == ["three", "two", "one"]
+    assert failures(1) == [budget.Failure("bug", "three", "Traceback of three")]
     assert ledger.do(budget.count, ledger.study_id).failing == 3
     # Who has the study run has mended the objective, as far as is known.
     ledger.do(control.resume, ledger.study_id)
-    assert same_bug() is None
-    assert ledger.do(budget.failing, ledger.study_id) == (0, "")
+    assert failures() == []
     counts = ledger.do(budget.count, ledger.study_id)
     assert (counts.failed, counts.failing) == (3, 0)
-    # Where anything has finished, the objective works.
-    ledger.do(leases.settle, ledger.claimed().attempt_id, "pruned", 0.5)
-    assert same_bug() is None
 
 
 def test_a_claim_says_what_it_is(ledger: Ledger) -> None:

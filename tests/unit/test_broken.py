@@ -1,0 +1,62 @@
+"""When agents give up an objective that is broken."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpo import broken
+from storage.budget import Failure
+
+
+def bug(error: str, line: int = 12) -> Failure:
+    traceback = (
+        'Traceback (most recent call last):\n  File "/hpo/trainer.py", line 5, in _outcome\n    objective.train()\n'
+        f'  File "/mine.py", line {line}, in train\n    raise\n{error}\n'
+    )
+    return Failure("bug", error, traceback)
+
+
+LOST = Failure("lost", "lost 3 times, the last time: its process was ended by SIGKILL (out of memory?)", "")
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        [bug("ValueError: bad x 0.1"), bug("ValueError: bad x 0.2"), bug("ValueError: bad x 0.3")],
+        # In between others.
+        [bug("ValueError: a"), bug("KeyError: 'b'", 9), bug("ValueError: c"), LOST, bug("ValueError: d")],
+        [LOST, LOST, LOST],
+    ],
+)
+def test_one_bug_is_one_whatever_values_it_names(failures: list[Failure]) -> None:
+    error = broken.same_bug(failures, "s", 3)
+    assert error is not None
+    assert str(error).startswith(f"3 trials have failed with {failures[0].error}, and none has finished: ")
+    assert error.traceback == failures[0].traceback
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        [bug("ValueError: a"), bug("ValueError: b")],
+        [bug("ValueError: a"), bug("KeyError: a"), bug("ValueError: b")],
+        [bug("ValueError: a", 1), bug("ValueError: b", 2), bug("ValueError: c", 3)],
+        [],
+    ],
+)
+def test_different_ones_may_be_bad_luck(failures: list[Failure]) -> None:
+    assert broken.same_bug(failures, "s", 3) is None
+
+
+def test_what_was_killed_is_no_bug_of_the_objective() -> None:
+    error = str(broken.same_bug([LOST], "s", 1))
+    assert error.startswith("1 trial has failed with lost 3 times")
+    assert "mend the objective" not in error
+    assert "hpo logs --study s" in error
+
+
+def test_too_many_show_the_last_traceback() -> None:
+    last = bug("KeyError: 'b'")
+    error = broken.too_many([last, bug("ValueError: a")], "s", failing=12, max_failed=10)
+    assert str(error).startswith("12 trials have failed (--max-failed 10), the last with: KeyError: 'b'; ")
+    assert error.traceback == last.traceback
