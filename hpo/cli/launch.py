@@ -115,8 +115,9 @@ def _for_new(value: object) -> str:
 @option(
     "--pruner",
     type=NearestChoice(PRUNERS),
-    show_default=f"{_for_new(_DEFAULTS.pruner)}, {_DEFAULTS.pruner_of_many} for one of "
-    f"{_DEFAULTS.many_trials} trials or more",
+    show_default=_for_new(
+        f"{_DEFAULTS.pruner}, or {_DEFAULTS.pruner_of_many} from {_DEFAULTS.many_trials} trials on,"
+    ),
     help="What ends trials that look hopeless.",
 )
 @option(
