@@ -264,7 +264,8 @@ NOTES = (
 def quick_variables() -> dict[str, object]:
     """For smoke runs: 1,200 images, made up where MNIST is not at hand."""
     found = (Path(os.environ.get("HPO_DATA_DIR", "")) / "mnist.npz").is_file()
-    return {"BENCH_IMAGES": 1200} | ({} if found else {"BENCH_SYNTHETIC": 1})
+    variables: dict[str, object] = {"BENCH_IMAGES": 1200}
+    return variables if found else variables | {"BENCH_SYNTHETIC": 1}
 
 
 WHO = f"short names separated by commas, of {', '.join(KEYS | TUNED)}; NAME:ROUNDS for one that takes long"

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from hpo.enroll import Enrolled
 from hpo.search import TOKEN
-from storage.leases import join
+from storage.leases import join, new_agent_id
 
 _HISTORY = """
 CREATE TEMP TABLE history ON COMMIT DROP AS
@@ -63,7 +63,8 @@ WHERE study_id = :s AND epoch <= trials.epochs;
 
 def fill(connection: Connection, study: Enrolled, trials: int) -> None:
     """Give an empty study of the space of `bench.idle.Nothing` that many finished trials."""
-    agent, _ = join(connection, study.study_id, "bench", 0, "boot/pid:0:0", 1, {})
+    agent = new_agent_id(connection)
+    join(connection, agent, study.study_id, "bench", 0, "boot/pid:0:0", 1, {})
     connection.execute(text("UPDATE hpo.agents SET ended_at = now() WHERE agent_id = :a"), {"a": agent})
     space = {name: distribution_to_json(distribution) for name, distribution in study.spec.space.items()}
     values = {

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from bench.mnist_job import MnistPart
 from objectives.base import Objective, Params, Run
@@ -41,6 +41,12 @@ class Waiting(Objective):
         (Path(os.environ["BENCH_FOLDER"]) / name).write_text(f"{began} {time.time()}")
 
 
+def choices(distribution: BaseDistribution) -> list[str | int]:
+    """What a parameter may be that is one of several values."""
+    assert isinstance(distribution, CategoricalDistribution)
+    return list(distribution.choices)  # type: ignore[arg-type]
+
+
 def value(params: Params) -> float:
     """Something to optimize."""
-    return (params["dropout"] - 0.3) ** 2 + abs(params["learning_rate"] - 1e-2)
+    return float((params["dropout"] - 0.3) ** 2 + abs(params["learning_rate"] - 1e-2))

@@ -47,7 +47,7 @@ def _stock_optimizers() -> None:
 
     from objectives import training
 
-    training.FusedAdam, training.FusedSGD = keras.optimizers.Adam, keras.optimizers.SGD
+    vars(training).update(FusedAdam=keras.optimizers.Adam, FusedSGD=keras.optimizers.SGD)
 
 
 def _stock_filter_gradients() -> None:

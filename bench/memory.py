@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -54,7 +54,7 @@ class Sample:
 
 def sample(roots: Sequence[psutil.Process]) -> Sample:
     """All processes that have come of `roots` now, except PostgreSQL's."""
-    sizes: Counter[str] = Counter()
+    sizes: defaultdict[str, float] = defaultdict(float)
     private: list[float] = []
     for root in roots:
         for process in [root, *root.children(recursive=True)]:
@@ -64,9 +64,9 @@ def sample(roots: Sequence[psutil.Process]) -> Sample:
                 sizes[role] += memory.pss / MIB
                 if role == "trainers":
                     private.append(memory.uss / MIB)
-    sizes.pop("database", None)
+    sizes.pop("database", 0.0)
     working = sum(private) / len(private) if private else 0.0
-    return Sample(sizes.total(), dict(sizes), working, len(private))
+    return Sample(sum(sizes.values()), dict(sizes), working, len(private))
 
 
 def _role(root: psutil.Process, process: psutil.Process) -> str:

@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -171,7 +172,7 @@ def cycle(books: Books, timer: Timer) -> None:
     for epoch in range(1, EPOCHS + 1):
         metrics = {"loss": idle.value(params) + 1 / epoch, "val_loss": 1.0, "accuracy": 0.5}
         record = EpochRecord(epoch, metrics, 1.0)
-        timer("record", lambda record=record: books.record(claim.attempt_id, trial_id, [record]))
+        timer("record", partial(books.record, claim.attempt_id, trial_id, [record]))
         if epoch < EPOCHS:
             timer("should_prune", lambda: books.should_prune(trial_id))
     timer("settle", lambda: books.settle(claim.attempt_id, "complete", metrics["loss"]))
@@ -183,7 +184,7 @@ def plain_cycle(study: optuna.Study, timer: Timer) -> None:
     trial = timer("ask", lambda: study.ask(dict(idle.Nothing.space)))
     for epoch in range(1, EPOCHS + 1):
         value = idle.value(trial.params) + 1 / epoch
-        timer("report", lambda value=value, epoch=epoch: trial.report(value, epoch))
+        timer("report", partial(trial.report, value, epoch))
         if epoch < EPOCHS:
             timer("should_prune", trial.should_prune)
     timer("tell", lambda: study.tell(trial, value))
@@ -211,7 +212,7 @@ def calls(sizes: Sizes) -> tuple[list[Row], list[Row], Any]:
             with place.database() as database:
                 study = new_study(database, f"calls-{finished}", finished)
                 books = Books(database, study.study_id, study.name, study.spec, 1, Retry(), LeaseTimes())
-                ours[finished] = _measure(lambda timer, books=books: cycle(books, timer), sizes.cycles)
+                ours[finished] = _measure(partial(cycle, books), sizes.cycles)
                 books.leave()
             # Not the same study: what the one has added must not be in the other's history.
             with place.database() as database:
@@ -221,9 +222,7 @@ def calls(sizes: Sizes) -> tuple[list[Row], list[Row], Any]:
                     storage=place.url,
                     pruner=optuna.pruners.MedianPruner(n_warmup_steps=1),
                 )
-                plain[finished] = _measure(
-                    lambda timer, opened=opened: plain_cycle(opened, timer), sizes.cycles
-                )
+                plain[finished] = _measure(partial(plain_cycle, opened), sizes.cycles)
     raw = {
         f"{who} {n}": t.milliseconds
         for who, all_ in (("hpo", ours), ("plain", plain))

@@ -100,7 +100,7 @@ class Place:
     def end_processes(self) -> None:
         """End what was started here, and whatever that has started."""
         for process in self._processes:
-            family = [process]
+            family: list[subprocess.Popen[bytes] | psutil.Process] = [process]
             with suppress(psutil.NoSuchProcess):
                 family += psutil.Process(process.pid).children(recursive=True)
             if process.poll() is None:

@@ -33,11 +33,11 @@ def search(pruner: str, seed: int, trials: int, limit: int, epochs: int) -> Sear
         arguments += ["--trials", trials, "--limit", limit, "--epochs", epochs]
         arguments += ["--pruner", pruner, "--seed", seed]
         place.run(*arguments)
-        best, complete = place.rows("SELECT max(value), count(*) FROM hpo.trials WHERE outcome = 'complete'")[
-            0
-        ]
-        (trained,) = place.rows("SELECT count(*) FROM hpo.epochs")[0]
-    return Searched(seed, best, complete, trained)
+        done = place.rows(
+            "SELECT max(value) AS best, count(*) AS n FROM hpo.trials WHERE outcome = 'complete'"
+        )[0]
+        trained = place.rows("SELECT count(*) FROM hpo.epochs")[0][0]
+    return Searched(seed, done.best, done.n, trained)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import optuna
 import psutil
@@ -32,7 +33,7 @@ from bench.report import Report, Row
 from hpo.books import Books
 from hpo.enroll import Enrolled
 from hpo.search import TOKEN
-from storage.leases import LeaseTimes, join
+from storage.leases import LeaseTimes, join, new_agent_id
 from storage.retry import Retry
 
 _RUNNING = """
@@ -77,7 +78,8 @@ QUICK = Sizes(finished=20, running=(0, 5), cycles=2, slots=(1,), epoch_seconds=0
 
 def run_beside(connection: Connection, study: Enrolled, trials: int) -> None:
     """Give a study that many running trials of another agent, ten epochs each."""
-    agent, _ = join(connection, study.study_id, "bench", 0, "boot/pid:0:0", trials, {})
+    agent = new_agent_id(connection)
+    join(connection, agent, study.study_id, "bench", 0, "boot/pid:0:0", trials, {})
     values = {"s": study.study_id, "n": trials, "agent": agent, "attribute": TOKEN}
     for statement in _RUNNING.split(";\n"):
         names = {name: value for name, value in values.items() if f":{name}" in statement}
@@ -115,7 +117,7 @@ def calls(sizes: Sizes) -> list[Row]:
             with place.database() as database:
                 study = new_study(database, f"beside-{running}", sizes.finished)
                 if running:
-                    database.transaction(lambda c, s=study, n=running: run_beside(c, s, n))
+                    database.transaction(partial(run_beside, study=study, trials=running))
                 books = Books(database, study.study_id, study.name, study.spec, 1, Retry(), LeaseTimes())
                 cycle(books, Timer())
                 timer, server = Timer(), server_cpu(place)
@@ -230,7 +232,7 @@ def proxy(sizes: Sizes) -> list[Row]:
     with Place() as place, place.database() as database:
         for running in sizes.running[1:]:
             study = new_study(database, f"proxy-{running}", sizes.finished)
-            database.transaction(lambda c, s=study, n=running: run_beside(c, s, n))
+            database.transaction(partial(run_beside, study=study, trials=running))
             with socket.create_server(("127.0.0.1", 0)) as free:
                 port = free.getsockname()[1]
             process = psutil.Process(place.start(["-c", _PROXY, place.url, port], place.environment()).pid)

@@ -107,9 +107,8 @@ def _rows(found: dict[tuple[str, bool], list[Outcome]], limit_seconds: float) ->
     def middle(name: str, known: bool, late: float) -> float | None:
         """Median, one that ran out of time having taken `late`; others that failed are left out."""
         all_ = found.get((name, known), [])
-        return median(
-            [late if one.out_of_time else one.seconds for one in all_ if one.out_of_time or one.seconds]
-        )
+        taken = [late if one.out_of_time else one.seconds for one in all_]
+        return median([seconds for seconds in taken if seconds])
 
     def faster(name: str, known: bool) -> str | float | None:
         ours = middle(SERVICE.name, known, math.inf)

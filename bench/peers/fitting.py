@@ -35,7 +35,7 @@ def compiled(params: Params, data: Data) -> keras.Model:
     return model
 
 
-class Augmented(keras.utils.PyDataset):  # type: ignore[misc]
+class Augmented(keras.utils.PyDataset):
     """Shuffled batches of the training images, changed at random as the service's objective changes them."""
 
     def __init__(self, data: Data, batch_size: int, augmentation: Augmentation) -> None:

@@ -27,6 +27,6 @@ def options() -> argparse.Namespace:
 def load(objective: str) -> tuple[Data, Augmentation | None]:
     """The very images, split and augmentation that the service's objective has."""
     cls: type[mnist_job.MnistPart] = getattr(mnist_job, objective)
-    loaded = arrays.call(cls.dataset, None, test=False)  # type: ignore[arg-type]
+    loaded = arrays.call(cls.dataset, None, test=False)
     data = split(loaded, DataOptions(validation_fraction=cls.validation_fraction), final=False)
     return data, cls.augmentation

@@ -7,13 +7,13 @@ import sys
 
 import optuna
 
-from bench.idle import Nothing, value
+from bench.idle import Nothing, choices, value
 
 
 def objective(trial: optuna.Trial) -> float:
     params = {
-        "batch_size": trial.suggest_categorical("batch_size", Nothing.space["batch_size"].choices),
-        "optimizer": trial.suggest_categorical("optimizer", Nothing.space["optimizer"].choices),
+        "batch_size": trial.suggest_categorical("batch_size", choices(Nothing.space["batch_size"])),
+        "optimizer": trial.suggest_categorical("optimizer", choices(Nothing.space["optimizer"])),
         "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True),
         "dropout": trial.suggest_float("dropout", 0.0, 0.6),
     }

@@ -9,6 +9,7 @@ import keras
 import optuna
 
 from bench import mnist_job
+from bench.idle import choices
 from bench.peers import fitting, job
 
 
@@ -38,8 +39,8 @@ def main() -> None:
     def objective(trial: optuna.Trial) -> float:
         space = mnist_job.MnistPart.space
         params = {
-            "batch_size": trial.suggest_categorical("batch_size", space["batch_size"].choices),
-            "optimizer": trial.suggest_categorical("optimizer", space["optimizer"].choices),
+            "batch_size": trial.suggest_categorical("batch_size", choices(space["batch_size"])),
+            "optimizer": trial.suggest_categorical("optimizer", choices(space["optimizer"])),
             "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True),
             "dropout": trial.suggest_float("dropout", 0.0, 0.6),
         }
