@@ -341,12 +341,12 @@ def lose(connection: Connection, attempt_id: int, reason: str, max_lost: int, ki
 
 
 def keep_log(connection: Connection, attempt_id: int, tail: str, size: int) -> None:
-    """Keep the last of what an attempt printed, `size` bytes in all."""
+    """Keep the last of what an attempt printed, `size` bytes in all, unless somebody has seen as much of it."""
     connection.execute(
         text(
             "INSERT INTO hpo.attempt_logs (attempt_id, tail, bytes) VALUES (:a, :tail, :size)"
             " ON CONFLICT (attempt_id) DO UPDATE SET tail = excluded.tail, bytes = excluded.bytes,"
-            " updated_at = clock_timestamp()"
+            " updated_at = clock_timestamp() WHERE attempt_logs.bytes < excluded.bytes"
         ),
         {"a": attempt_id, "tail": tail, "size": size},
     )

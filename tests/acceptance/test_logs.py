@@ -109,3 +109,15 @@ def test_what_killed_ones_printed_last(service: Service) -> None:
     assert parts[4] == "epoch 2 has ended\n"
     assert parts[6] == "epoch 2 has ended\nepoch 3 has ended\n"
     assert list(files.glob("trial-*")) == []
+
+
+def test_of_a_flood_whose_agent_was_killed_all_is_counted(service: Service) -> None:
+    agent = launch(service, "flood", opened=False)
+    service.await_epoch(1)
+    (file,) = (service.folder / "home" / "logs" / "s").glob("trial-*")
+    service.await_(lambda: file.stat().st_size < 1 << 20 and file.read_text().endswith("epoch 2 has ended\n"))
+    agent.kill()
+    assert launch(service, "flood").wait().code == 0
+    first = service.value("SELECT bytes FROM hpo.attempt_logs ORDER BY attempt_id")
+    assert first == 9 * (1 << 20) + 2 * len("epoch 1 has ended\n")
+    assert "cut off" not in shown(service)

@@ -245,3 +245,12 @@ def test_what_was_asked_ahead_is_not_charged_with_its_agents_death(ledger: Ledge
     assert (ledger.trial(ahead).lost, ledger.trial(ahead).outcome) == (0, None)
     again = ledger.claimed(agent=ledger.join())
     assert again.token == ahead.token
+
+
+def test_what_is_kept_of_a_log_never_gets_less(ledger: Ledger) -> None:
+    """Whoever has seen less of it, of a file that was cut for instance, spoils nothing."""
+    claim = ledger.claimed()
+    kept = "SELECT tail, bytes FROM hpo.attempt_logs WHERE attempt_id = :id"
+    for tail, size in (("first", 5), ("more", 9), ("", 0), ("first", 5), ("less", 9)):
+        ledger.do(leases.keep_log, claim.attempt_id, tail, size)
+    assert tuple(ledger.row(kept, claim.attempt_id)) == ("more", 9)
