@@ -135,7 +135,7 @@ class Jobs:
 
     def _train(self, slot: int, prepared: Prepared) -> None:
         claim, params = prepared.claim, prepared.params
-        log = self._files.log_of(prepared.number, claim.attempt_id)
+        log = self._files.new_log(prepared.number, claim.attempt_id)
         job = self.in_slots[slot] = Job(claim, prepared.trial_id, prepared.number, params, log)
         self._pool.start(
             slot,

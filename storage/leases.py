@@ -173,14 +173,6 @@ def reap_agent(connection: Connection, agent_id: int, max_lost: int) -> int:
     return len(attempts)
 
 
-def attempts_of(connection: Connection, agent_id: int) -> frozenset[int]:
-    """All attempts that an agent ever made."""
-    rows = connection.execute(
-        text("SELECT attempt_id FROM hpo.attempts WHERE agent_id = :a"), {"a": agent_id}
-    )
-    return frozenset(rows.scalars())
-
-
 def agents_of_host(connection: Connection, study_id: int, host: str) -> list[tuple[int, int, str]]:
     """The study's agents on this host that have not said goodbye: id, process id and process."""
     rows = connection.execute(
@@ -350,6 +342,26 @@ def keep_log(connection: Connection, attempt_id: int, tail: str, size: int) -> N
         ),
         {"a": attempt_id, "tail": tail, "size": size},
     )
+
+
+def left_logs(
+    connection: Connection, study_id: int, attempts: Sequence[int], seconds: float
+) -> dict[tuple[int, int], bool]:
+    """Of each of these attempts that is the study's, by trial number and id: whether its agent is done with its log.
+
+    It is when both have ended. An agent that lives closes the log itself, and has `seconds` for it: it may learn
+    late that others have ended its attempt.
+    """
+    rows = connection.execute(
+        text(
+            "SELECT t.number, a.attempt_id, a.ended_at IS NOT NULL AND (g.ended_at IS NOT NULL"
+            "   OR a.ended_at < clock_timestamp() - :seconds * interval '1 second') AS done"
+            " FROM hpo.attempts a JOIN hpo.trials t USING (token) JOIN hpo.agents g USING (agent_id)"
+            " WHERE t.study_id = :s AND a.attempt_id = ANY(:attempts)"
+        ),
+        {"s": study_id, "attempts": list(attempts), "seconds": seconds},
+    )
+    return {(row.number, row.attempt_id): row.done for row in rows}
 
 
 def _end(connection: Connection, attempt_id: int, outcome: str, error: str | None) -> None:

@@ -111,6 +111,27 @@ def test_what_killed_ones_printed_last(service: Service) -> None:
     assert list(files.glob("trial-*")) == []
 
 
+def test_a_file_waits_for_an_agent_of_its_folder(service: Service) -> None:
+    """An agent killed in a container, which none can tell to be dead; its trial goes on in another HPO_HOME."""
+    service.set(HPO_LEASE_SECONDS=2)
+    agent = launch(service, "raw", opened=False)
+    service.await_epoch(1)
+    (file,) = (service.folder / "home" / "logs" / "s").glob("trial-*")
+    service.await_(lambda: file.read_text(errors="replace").endswith("epoch 2 has ended\n"))
+    agent.kill()
+    service.rows("UPDATE hpo.agents SET process = 'boot/elsewhere:1:1'")
+    service.rows("DELETE FROM hpo.attempt_logs")
+    service.set(HPO_HOME=service.folder / "another")
+    assert launch(service, "raw").wait().code == 0
+    assert file.exists()
+    service.set(HPO_HOME=service.folder / "home")
+    assert launch(service, "raw", trials=2).wait().code == 0
+    assert not file.exists()
+    parts = re.split(r"^== trial 0.*, (\w+).*\n", shown(service, "--trial", 0), flags=re.M)
+    assert parts[1::2] == ["lost", "complete"]
+    assert parts[2].endswith("café\nepoch 1 has ended\nepoch 2 has ended\n")
+
+
 def test_of_a_flood_whose_agent_was_killed_all_is_counted(service: Service) -> None:
     agent = launch(service, "flood", opened=False)
     service.await_epoch(1)
