@@ -51,7 +51,8 @@ class Jobs:
         return frozenset(claim.attempt_id for claim in claims)
 
     def bound_logs(self) -> None:
-        """Cut what running attempts have printed to size, while the database cannot take it."""
+        """Cut what running attempts and the template have printed to size, while nobody listens to them."""
+        self._pool.bound_log()
         for job in list(self.in_slots.values()):
             job.log.bound()
 

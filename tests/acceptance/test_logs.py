@@ -12,13 +12,15 @@ from tests.acceptance.service import Running, Service
 LOUD = Path(__file__).with_name("objectives_that_burden.py")
 
 
-def launch(service: Service, prints: str, trials: int = 1, opened: bool = True) -> Running:
+def launch(
+    service: Service, prints: str, trials: int = 1, opened: bool = True, objective: str = "Loud"
+) -> Running:
     gate = service.folder / "gate"
     if opened:
         gate.touch()
     service.set(TEST_GATE=gate)
     return service.start(
-        "launch", "--study", "s", "--objective", f"{LOUD}:Loud", "--trials", trials, "--workers", 1,
+        "launch", "--study", "s", "--objective", f"{LOUD}:{objective}", "--trials", trials, "--workers", 1,
         "--param", f"prints={prints}", "--pruner", "none",
     )  # fmt: skip
 
@@ -142,3 +144,37 @@ def test_of_a_flood_whose_agent_was_killed_all_is_counted(service: Service) -> N
     first = service.value("SELECT bytes FROM hpo.attempt_logs ORDER BY attempt_id")
     assert first == 9 * (1 << 20) + 2 * len("epoch 1 has ended\n")
     assert "cut off" not in shown(service)
+
+
+def test_what_a_retrain_prints_is_bounded(service: Service) -> None:
+    assert launch(service, "flood").wait().code == 0
+    gate = service.folder / "gate"
+    gate.unlink()
+    retrain = service.start("retrain", "--study", "s", "--seeds", 1)
+    file = service.folder / "home" / "logs" / "s" / "retrain-seed-3000000000.log"
+    service.await_(lambda: file.exists() and file.read_bytes().endswith(b"epoch 2 has ended\n"))
+    service.await_(lambda: file.stat().st_size < 1 << 20)
+    gate.touch()
+    assert retrain.wait().code == 0
+    printed = file.read_text()
+    assert printed.startswith("[hpo: ")
+    assert printed.endswith("xepoch 1 has ended\nepoch 2 has ended\nepoch 3 has ended\n")
+
+
+def test_what_is_printed_while_an_objective_is_loaded_is_bounded(service: Service) -> None:
+    agent = launch(service, "little", opened=False, objective="LoudWhenLoaded")
+    service.await_epoch(1)
+    (file,) = (service.folder / "home" / "logs" / "s").glob("template-*")
+    service.await_(lambda: file.stat().st_size < 1 << 20)
+    assert file.read_text().startswith("[hpo: ")
+    (service.folder / "gate").touch()
+    assert agent.wait().code == 0
+    assert "xxx" not in shown(service)
+
+
+def test_what_an_objective_printed_that_cannot_be_loaded_is_bounded(service: Service) -> None:
+    failed = service.hpo("launch", "--study", "s", "--objective", f"{LOUD}:LoudWhenLoaded", "--workers", 1)
+    assert failed.code == 1
+    assert "nobody looks at it" in failed.err
+    (file,) = (service.folder / "home" / "logs" / "s").glob("template-*")
+    assert file.stat().st_size < 1 << 20
