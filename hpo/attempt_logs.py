@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from hpo.log_file import FILE_BYTES, LogFile
+from hpo.log_file import FILE_BYTES, KEPT_BYTES, LogFile
 
 
 class AttemptLog(LogFile):
@@ -31,7 +31,12 @@ class AttemptLog(LogFile):
             self._kept(_as_text(tail), printed)
             self._shipped = printed
             if size > FILE_BYTES:
-                self._shorten(size, tail)
+                self._shorten()
+
+    def _tail(self, size: int) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(max(0, size - KEPT_BYTES))
+            return file.read(KEPT_BYTES)
 
     def close(self) -> None:
         """Keep the tail a last time; the file goes."""

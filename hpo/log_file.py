@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,9 @@ FILE_BYTES = 8 * 1024 * 1024
 
 NOTICE = b"[hpo: %d bytes before this were cut off]\n"
 """Stands at the head of a file that was cut, for those who read it, and for an agent that adopts it."""
+
+MEANWHILE = 16
+"""While a file is cut, more is printed: how often it is looked for, `KEPT_BYTES` at most each time."""
 
 _NOTICE = re.compile(rb"\[hpo: ([0-9]{1,15}) bytes before this were cut off\]\n")
 
@@ -29,24 +33,27 @@ class LogFile:
     def bound(self) -> None:
         """Cut the file where it has grown too long."""
         with suppress(OSError):
-            size = self.path.stat().st_size
-            if size > FILE_BYTES:
-                self._shorten(size, self._tail(size))
+            if self.path.stat().st_size > FILE_BYTES:
+                self._shorten()
 
-    def _tail(self, size: int) -> bytes:
-        with self.path.open("rb") as file:
-            file.seek(max(0, size - KEPT_BYTES))
-            return file.read(KEPT_BYTES)
+    def _shorten(self) -> None:
+        """Cut the file in place: who prints has it open for appending, and writes on at its new end.
 
-    def _shorten(self, size: int, tail: bytes) -> None:
-        """Cut the file in place: who prints has it open for appending, and writes on at its new end."""
-        cut = self._cut + size - len(tail)
-        notice = NOTICE % cut
-        # Where the disk is full, of the tail too: it is in the database, or will be printed no more.
-        with suppress(OSError), self.path.open("r+b") as file:
-            file.truncate(0)
-            file.write(notice + tail)
-        self._cut = cut - len(notice)
+        Its end is written over its beginning before that, where the space is there already, should the disk be full.
+        """
+        with suppress(OSError), self.path.open("r+b", 0) as file:
+            begin = file.seek(-KEPT_BYTES, os.SEEK_END)
+            cut = self._cut + begin
+            notice = NOTICE % cut
+            head = notice + file.read(KEPT_BYTES)
+            read, written = begin + len(head) - len(notice), os.pwrite(file.fileno(), head, 0)
+            # What has been printed since, but not for ever.
+            for _ in range(MEANWHILE):
+                if not (more := os.pread(file.fileno(), KEPT_BYTES, read)):
+                    break
+                read, written = read + len(more), written + os.pwrite(file.fileno(), more, written)
+            file.truncate(written)
+            self._cut = cut - len(notice)
 
 
 def _cut_before(path: Path) -> int:

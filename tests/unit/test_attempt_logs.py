@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,34 @@ def test_a_file_that_was_cut_says_so_in_front_and_nowhere_else(log: AttemptLog, 
         "x" * KEPT_BYTES,
     ]
     assert kept.calls[-1] == ("x" * (KEPT_BYTES - 1) + "\n", FILE_BYTES + 2)
+
+
+def test_what_is_printed_while_a_file_is_cut_is_not_lost(
+    log: AttemptLog, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(log, b"x" * FILE_BYTES + b"the end\n")
+    real_open, real_write = Path.open, os.pwrite
+
+    def open_late(path: Path, mode: str = "r", *more: int) -> object:
+        if mode == "r+b":
+            append(log, b"late\n")
+        return real_open(path, mode, *more)
+
+    def write_late(descriptor: int, data: bytes, offset: int) -> int:
+        if offset == 0:
+            append(log, b"later\n")
+        return real_write(descriptor, data, offset)
+
+    monkeypatch.setattr(Path, "open", open_late)
+    monkeypatch.setattr(os, "pwrite", write_late)
+    log.ship()
+    monkeypatch.undo()
+    assert log.path.stat().st_size < KEPT_BYTES + 100
+    append(log, b"last\n")
+    log.close()
+    tail, size = kept.calls[-1]
+    assert tail.endswith("xthe end\nlate\nlater\nlast\n")
+    assert size == FILE_BYTES + len("the end\nlate\nlater\nlast\n")
 
 
 def test_the_file_may_be_gone_at_any_moment(
