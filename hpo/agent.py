@@ -128,6 +128,7 @@ class Agent:
             if self._jobs.spent and not self._jobs.in_slots:
                 # No agent may come after this one, so nothing is left to it.
                 self._books.sweep(0.0)
+                self._files.keep_left_logs(frozenset(), 0.0)
                 self._files.tidy()
                 return True
         self._pool.check_loading(self._hung_seconds)
@@ -152,7 +153,8 @@ class Agent:
         now = time.monotonic()
         if now - self._swept >= SWEEP_SECONDS or not self._swept:
             self._swept = now
-            self._files.keep_logs_of(self._books.sweep())
+            self._books.sweep()
+            self._files.keep_left_logs(self._jobs.held(), self._books.times.lease_seconds)
             self._files.tidy()
         if now - self._polled < POLL_SECONDS and self._polled:
             return

@@ -21,7 +21,7 @@ from hpo.provenance import versions
 from hpo.search import Search, find_created, stray_trials
 from hpo.spec import StudySpec
 from objectives.base import Params
-from storage import budget, leases
+from storage import attempt_logs, budget, leases
 from storage.budget import Claim, Counts, Failure, NoWork
 from storage.control import read_control
 from storage.engine import Database
@@ -174,26 +174,24 @@ class Books:
             self._best_of, self._best = counts.complete, self._write(self._find_best)
         return Standing(control, counts, self._best)
 
-    def sweep(self, stale_seconds: float = STALE_SECONDS) -> frozenset[int]:
-        """Complete what agents that died left behind: their leases, untold outcomes, stray trials.
-
-        Returns all attempts of the agents of this host that were found dead.
-        """
-        of_the_dead: frozenset[int] = frozenset()
+    def sweep(self, stale_seconds: float = STALE_SECONDS) -> None:
+        """Complete what agents that died left behind: their leases, untold outcomes, stray trials."""
         for agent_id, pid, process in self._write(
             lambda c: leases.agents_of_host(c, self._study_id, self.host)
         ):
             if pid != os.getpid() and is_dead(process):
                 self._write(lambda c, a=agent_id: leases.reap_agent(c, a, self._spec.max_lost))  # type: ignore[misc]
-                of_the_dead |= self._write(lambda c, a=agent_id: leases.attempts_of(c, a))  # type: ignore[misc]
         self._tell(self._write(lambda c: budget.untold(c, self._study_id, stale_seconds)))
         for trial_id, number in self._write(lambda c: stray_trials(c, self._study_id)):
             self._finish(trial_id, number, "lost", None)
-        return of_the_dead
+
+    def left_logs(self, attempts: Sequence[int], seconds: float) -> dict[tuple[int, int], bool]:
+        """Of each of these attempts that is the study's, by trial number and id: whether its agent is done with it."""
+        return self._write(lambda c: attempt_logs.left_logs(c, self._study_id, attempts, seconds))
 
     def keep_log(self, attempt_id: int, tail: str, size: int) -> None:
         """Keep the last of what an attempt printed."""
-        self._write(lambda c: leases.keep_log(c, attempt_id, tail, size))
+        self._write(lambda c: attempt_logs.keep_log(c, attempt_id, tail, size))
 
     def open_tokens(self) -> tuple[frozenset[int], frozenset[int]]:
         """The study's undecided trials, and those of them that some agent trains now."""

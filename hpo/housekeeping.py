@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +20,11 @@ LOG_SECONDS = 2.0
 
 QUOTA_SECONDS = 5.0
 """Between two looks at how much the checkpoints take."""
+
+UNKNOWN_SECONDS = 86400.0
+"""After which the log of an attempt that the database does not know is nobody's, when nobody has written to it."""
+
+_LOG = re.compile(r"trial-([0-9]{1,18})-attempt-([0-9]{1,18})\.log")
 
 
 class Housekeeping:
@@ -42,10 +49,13 @@ class Housekeeping:
         self._logged = self._weighed = 0.0
         self._over_quota = False
 
-    def log_of(self, number: int, attempt_id: int) -> AttemptLog:
-        """The log of an attempt at a trial."""
+    def new_log(self, number: int, attempt_id: int) -> AttemptLog:
+        """The log of an attempt at a trial that begins now."""
         path = self._logs / f"trial-{number}-attempt-{attempt_id}.log"
-        return AttemptLog(path, partial(self._books.keep_log, attempt_id))
+        # What lies there is of another database, whose attempts had the same numbers.
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        return self._log(path, attempt_id)
 
     def checkpoints_of(self, token: int) -> CheckpointFolder:
         """The checkpoints of the trial that holds this share of the budget."""
@@ -76,9 +86,31 @@ class Housekeeping:
             )
         self._over_quota = report.used_bytes > self._quota
 
-    def keep_logs_of(self, attempts: frozenset[int]) -> None:
-        """Keep what attempts of agents that died here had printed last."""
-        for path in self._logs.glob("trial-*-attempt-*.log"):
-            attempt = path.stem.rpartition("-")[2]
-            if attempt.isdecimal() and int(attempt) in attempts:
-                AttemptLog(path, partial(self._books.keep_log, int(attempt))).close()
+    def keep_left_logs(self, held: frozenset[int], seconds: float) -> None:
+        """Keep what attempts printed last whose agents could not, and remove the files.
+
+        `held` are this agent's attempts, and `seconds` what other agents are given to close their own logs.
+        """
+        found: dict[tuple[int, int], Path] = {}
+        for path in self._logs.glob("trial-*"):
+            match = _LOG.fullmatch(path.name)
+            if match and int(match[2]) not in held:
+                found[int(match[1]), int(match[2])] = path
+        if not found:
+            return
+        left = self._books.left_logs([attempt_id for _, attempt_id in found], seconds)
+        for (number, attempt_id), path in found.items():
+            # Another agent of this host may be doing the same, and another user's file cannot be read.
+            with suppress(OSError):
+                if left.get((number, attempt_id)):
+                    self._log(path, attempt_id).close()
+                elif (number, attempt_id) not in left and _untouched(path) > UNKNOWN_SECONDS:
+                    path.unlink()
+
+    def _log(self, path: Path, attempt_id: int) -> AttemptLog:
+        return AttemptLog(path, partial(self._books.keep_log, attempt_id))
+
+
+def _untouched(path: Path) -> float:
+    """Seconds since somebody last wrote to a file."""
+    return time.time() - path.stat().st_mtime

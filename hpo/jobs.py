@@ -51,7 +51,8 @@ class Jobs:
         return frozenset(claim.attempt_id for claim in claims)
 
     def bound_logs(self) -> None:
-        """Cut what running attempts have printed to size, while the database cannot take it."""
+        """Cut what running attempts and the template have printed to size, while nobody listens to them."""
+        self._pool.bound_log()
         for job in list(self.in_slots.values()):
             job.log.bound()
 
@@ -135,7 +136,7 @@ class Jobs:
 
     def _train(self, slot: int, prepared: Prepared) -> None:
         claim, params = prepared.claim, prepared.params
-        log = self._files.log_of(prepared.number, claim.attempt_id)
+        log = self._files.new_log(prepared.number, claim.attempt_id)
         job = self.in_slots[slot] = Job(claim, prepared.trial_id, prepared.number, params, log)
         self._pool.start(
             slot,

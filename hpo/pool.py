@@ -27,6 +27,7 @@ from hpo.deaths import Died, Event, Unborn, how_it_ended
 from hpo.errors import FileNotWritableError, HpoError, ObjectiveBrokenError
 from hpo.groups import kill_group
 from hpo.host import is_running
+from hpo.log_file import LogFile
 from hpo.messages import (
     Broken,
     Described,
@@ -79,6 +80,7 @@ class TrainerPool:
         self.versions: dict[str, str] = {}
         self._load = load
         self._log = log
+        self._printed = LogFile(log)
         self._template: Connection | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
@@ -186,6 +188,10 @@ class TrainerPool:
             kill_group(trainer.pid)
         trainer.connection.close()
 
+    def bound_log(self) -> None:
+        """Cut what the template has printed to size; done at every look at what trainers say."""
+        self._printed.bound()
+
     def wait(self, timeout: float) -> list[tuple[int, Event]]:
         """What trainers have said since the last call, waiting up to `timeout` seconds for the first.
 
@@ -210,6 +216,7 @@ class TrainerPool:
         for descriptor in self._life:
             os.close(descriptor)
         self._life = ()
+        self.bound_log()
         if not self._failed:
             # Nothing in it that anybody will ask for.
             self._log.unlink(missing_ok=True)
@@ -273,6 +280,7 @@ class TrainerPool:
                 self._hear_trainer(slot, trainer)
         for slot, trainer in list(self._trainers.items()):
             self._look_after(slot, trainer)
+        self.bound_log()
 
     def _hear_template(self) -> None:
         assert self._template is not None

@@ -14,6 +14,7 @@ from hpo.deaths import UNBORN_SECONDS, Died, Event, Unborn
 from hpo.ending import Shutdown
 from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError
 from hpo.interruption import Interruption
+from hpo.log_file import LogFile
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
 from hpo.pool import TrainerPool
 from hpo.progress import Progress, SlotView, View
@@ -45,12 +46,14 @@ class SeedRun:
     fraction: float = 0.0
     images_per_second: float | None = None
     lost: int = 0
+    printed: LogFile = field(init=False)
     result: SeedResult | None = None
     failure: str | None = None
     """Why it ended without a result, where that ends no more than this run."""
 
     def __post_init__(self) -> None:
         self.name = self.name or f"seed {self.seed}"
+        self.printed = LogFile(self.log)
 
     @property
     def ended(self) -> bool:
@@ -113,6 +116,8 @@ class SeedRuns:
                 self._heard[slot] = time.monotonic()
                 self._hear(slot, self._in_slot[slot], event)
         self._end_hung()
+        for run in self._runs:
+            run.printed.bound()
         self._progress.update(self._view())
 
     def _heed_signals(self) -> bool:

@@ -192,14 +192,6 @@ def _agent_ended(connection: Connection, agent_id: int) -> None:
     )
 
 
-def attempts_of(connection: Connection, agent_id: int) -> frozenset[int]:
-    """All attempts that an agent ever made."""
-    rows = connection.execute(
-        text("SELECT attempt_id FROM hpo.attempts WHERE agent_id = :a"), {"a": agent_id}
-    )
-    return frozenset(rows.scalars())
-
-
 def agents_of_host(connection: Connection, study_id: int, host: str) -> list[tuple[int, int, str]]:
     """The study's agents on this host that have not said goodbye: id, process id and process."""
     rows = connection.execute(
@@ -373,18 +365,6 @@ def _ends(connection: Connection, token: int) -> set[str]:
         {"t": token},
     )
     return set(rows.scalars())
-
-
-def keep_log(connection: Connection, attempt_id: int, tail: str, size: int) -> None:
-    """Keep the last of what an attempt printed, `size` bytes in all."""
-    connection.execute(
-        text(
-            "INSERT INTO hpo.attempt_logs (attempt_id, tail, bytes) VALUES (:a, :tail, :size)"
-            " ON CONFLICT (attempt_id) DO UPDATE SET tail = excluded.tail, bytes = excluded.bytes,"
-            " updated_at = clock_timestamp()"
-        ),
-        {"a": attempt_id, "tail": tail, "size": size},
-    )
 
 
 def _metrics_json(metrics: Mapping[str, float]) -> str:

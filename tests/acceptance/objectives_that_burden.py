@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from optuna.distributions import CategoricalDistribution
 
-from objectives.base import Objective, Params, Run
+from objectives.base import DataOptions, Objective, Params, Run
 
 GATE = Path(os.environ.get("TEST_GATE", "/"))
 """A file for which `Loud` waits in its second epoch, so that a test can look at the first."""
@@ -43,6 +43,15 @@ class Loud(Objective):
             case "flood":
                 for _ in range(9):
                     os.write(1, b"x" * (1 << 20))
+
+
+class LoudWhenLoaded(Loud):
+    """Prints as much as a flood while it is loaded."""
+
+    def prepare(self, options: DataOptions, final: bool) -> None:  # noqa: ARG002 - the contract's signature
+        self.print("flood")
+        if "TEST_GATE" not in os.environ:
+            raise ValueError("nobody looks at it")
 
 
 class Greedy(Objective):

@@ -12,13 +12,15 @@ from tests.acceptance.service import Running, Service
 LOUD = Path(__file__).with_name("objectives_that_burden.py")
 
 
-def launch(service: Service, prints: str, trials: int = 1, opened: bool = True) -> Running:
+def launch(
+    service: Service, prints: str, trials: int = 1, opened: bool = True, objective: str = "Loud"
+) -> Running:
     gate = service.folder / "gate"
     if opened:
         gate.touch()
     service.set(TEST_GATE=gate)
     return service.start(
-        "launch", "--study", "s", "--objective", f"{LOUD}:Loud", "--trials", trials, "--workers", 1,
+        "launch", "--study", "s", "--objective", f"{LOUD}:{objective}", "--trials", trials, "--workers", 1,
         "--param", f"prints={prints}", "--pruner", "none",
     )  # fmt: skip
 
@@ -41,7 +43,7 @@ def test_of_one_trial_and_of_all(service: Service) -> None:
     unknown = service.hpo("logs", "--study", "s", "--trial", 7)
     assert (unknown.code, unknown.out) == (2, "")
     assert "no trial 7" in unknown.complaint
-    assert list((service.folder / "home" / "logs" / "s").glob("trial-*")) == []
+    assert list(service.logs.glob("trial-*")) == []
 
 
 def test_bytes_that_are_no_text(service: Service) -> None:
@@ -65,7 +67,7 @@ def test_much_is_kept_by_its_end(service: Service) -> None:
 def test_a_flood_does_not_fill_the_disk(service: Service) -> None:
     agent = launch(service, "flood", opened=False)
     service.await_epoch(1)
-    folder = service.folder / "home" / "logs" / "s"
+    folder = service.logs
     service.await_(lambda: sum(path.stat().st_size for path in folder.glob("trial-*")) < 1 << 20)
     (service.folder / "gate").touch()
     assert agent.wait().code == 0
@@ -98,7 +100,7 @@ def test_what_killed_ones_printed_last(service: Service) -> None:
     (trainer,) = service.trainers()
     os.kill(trainer, signal.SIGKILL)
     service.await_(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE resumed_from = 1"))
-    files = service.folder / "home" / "logs" / "s"
+    files = service.logs
     # Printed, and not yet looked at by the agent.
     service.await_(lambda: any("epoch 2" in path.read_text() for path in files.glob("trial-*-2.log")))
     agent.kill()
@@ -109,3 +111,70 @@ def test_what_killed_ones_printed_last(service: Service) -> None:
     assert parts[4] == "epoch 2 has ended\n"
     assert parts[6] == "epoch 2 has ended\nepoch 3 has ended\n"
     assert list(files.glob("trial-*")) == []
+
+
+def test_a_file_waits_for_an_agent_of_its_folder(service: Service) -> None:
+    """An agent killed in a container, which none can tell to be dead; its trial goes on in another HPO_HOME."""
+    service.set(HPO_LEASE_SECONDS=2)
+    agent = launch(service, "raw", opened=False)
+    service.await_epoch(1)
+    (file,) = service.logs.glob("trial-*")
+    service.await_(lambda: file.read_text(errors="replace").endswith("epoch 2 has ended\n"))
+    agent.kill()
+    service.rows("UPDATE hpo.agents SET process = 'boot/elsewhere:1:1'")
+    service.rows("DELETE FROM hpo.attempt_logs")
+    service.set(HPO_HOME=service.folder / "another")
+    assert launch(service, "raw").wait().code == 0
+    assert file.exists()
+    service.set(HPO_HOME=service.folder / "home")
+    assert launch(service, "raw", trials=2).wait().code == 0
+    assert not file.exists()
+    parts = re.split(r"^== trial 0.*, (\w+).*\n", shown(service, "--trial", 0), flags=re.M)
+    assert parts[1::2] == ["lost", "complete"]
+    assert parts[2].endswith("café\nepoch 1 has ended\nepoch 2 has ended\n")
+
+
+def test_of_a_flood_whose_agent_was_killed_all_is_counted(service: Service) -> None:
+    agent = launch(service, "flood", opened=False)
+    service.await_epoch(1)
+    (file,) = service.logs.glob("trial-*")
+    service.await_(lambda: file.stat().st_size < 1 << 20 and file.read_text().endswith("epoch 2 has ended\n"))
+    agent.kill()
+    assert launch(service, "flood").wait().code == 0
+    first = service.value("SELECT bytes FROM hpo.attempt_logs ORDER BY attempt_id")
+    assert first == 9 * (1 << 20) + 2 * len("epoch 1 has ended\n")
+    assert "cut off" not in shown(service)
+
+
+def test_what_a_retrain_prints_is_bounded(service: Service) -> None:
+    assert launch(service, "flood").wait().code == 0
+    gate = service.folder / "gate"
+    gate.unlink()
+    retrain = service.start("retrain", "--study", "s", "--seeds", 1)
+    file = service.logs / "retrain-seed-3000000000.log"
+    service.await_(lambda: file.exists() and file.read_bytes().endswith(b"epoch 2 has ended\n"))
+    service.await_(lambda: file.stat().st_size < 1 << 20)
+    gate.touch()
+    assert retrain.wait().code == 0
+    printed = file.read_text()
+    assert printed.startswith("[hpo: ")
+    assert printed.endswith("xepoch 1 has ended\nepoch 2 has ended\nepoch 3 has ended\n")
+
+
+def test_what_is_printed_while_an_objective_is_loaded_is_bounded(service: Service) -> None:
+    agent = launch(service, "little", opened=False, objective="LoudWhenLoaded")
+    service.await_epoch(1)
+    (file,) = (service.folder / "home" / "logs" / "s").glob("template-*")
+    service.await_(lambda: file.stat().st_size < 1 << 20)
+    assert file.read_text().startswith("[hpo: ")
+    (service.folder / "gate").touch()
+    assert agent.wait().code == 0
+    assert "xxx" not in shown(service)
+
+
+def test_what_an_objective_printed_that_cannot_be_loaded_is_bounded(service: Service) -> None:
+    failed = service.hpo("launch", "--study", "s", "--objective", f"{LOUD}:LoudWhenLoaded", "--workers", 1)
+    assert failed.code == 1
+    assert "nobody looks at it" in failed.err
+    (file,) = (service.folder / "home" / "logs" / "s").glob("template-*")
+    assert file.stat().st_size < 1 << 20

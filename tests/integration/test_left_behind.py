@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -16,7 +18,9 @@ from sqlalchemy import insert, text
 from sqlalchemy.exc import OperationalError
 
 from hpo.books import Books, TrialClosedError
+from hpo.housekeeping import Housekeeping
 from hpo.messages import EpochRecord
+from hpo.progress import open_progress
 from hpo.spec import StudySpec
 from storage import leases
 from storage.budget import Claim, NoWork
@@ -388,3 +392,88 @@ def test_killed_while_sampling_one_of_two_creations(database: Database, study: o
     train(second, claimed(second))
     assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]
     assert database.transaction(lambda c: c.execute(text("SELECT number FROM hpo.trials")).scalar_one()) == 1
+
+
+def keep_left(books: Books, logs: Path, held: frozenset[int] = frozenset(), seconds: float = 0.0) -> set[str]:
+    """Have an agent look after left logs; returns the names of those that still lie there."""
+    Housekeeping("s", books, open_progress(), logs, logs, None).keep_left_logs(held, seconds)
+    return {path.name for path in logs.iterdir()}
+
+
+def kept(database: Database) -> dict[int, str]:
+    """What is kept of each attempt."""
+    rows = database.transaction(
+        lambda c: c.execute(text("SELECT attempt_id, tail FROM hpo.attempt_logs")).all()
+    )
+    return {row.attempt_id: row.tail for row in rows}
+
+
+def printing(books: Books, logs: Path) -> tuple[Claim, Path]:
+    """An attempt that has printed something."""
+    claim = claimed(books)
+    _, number, _ = books.sample(claim)
+    path = logs / f"trial-{number}-attempt-{claim.attempt_id}.log"
+    path.write_text("said")
+    return claim, path
+
+
+def test_a_log_whose_sweeper_died_before_it_was_kept(
+    database: Database, study: optuna.Study, tmp_path: Path
+) -> None:
+    first = agent(database, study)
+    claim, _ = printing(first, tmp_path)
+    database.transaction(lambda c: leases.reap_agent(c, first.agent_id, 3))
+    assert keep_left(agent(database, study), tmp_path, seconds=3600.0) == set()
+    assert kept(database) == {claim.attempt_id: "said"}
+
+
+def test_a_log_stays_its_agents_as_long_as_that_may_write_to_it(
+    database: Database, study: optuna.Study, tmp_path: Path
+) -> None:
+    first, second = agent(database, study), agent(database, study)
+    claim, path = printing(first, tmp_path)
+    assert keep_left(second, tmp_path) == {path.name}, "it runs"
+    run_out(database)
+    second.standing()
+    assert keep_left(second, tmp_path, seconds=60.0) == {path.name}, (
+        "its agent may not know that it has ended"
+    )
+    assert keep_left(first, tmp_path, held=frozenset({claim.attempt_id})) == {path.name}
+    assert kept(database) == {}
+    ended = "UPDATE hpo.attempts SET ended_at = ended_at - interval '61 s'"
+    database.transaction(lambda c: c.execute(text(ended)))
+    assert keep_left(second, tmp_path, seconds=60.0) == set()
+    assert kept(database) == {claim.attempt_id: "said"}
+
+
+def test_logs_of_attempts_that_the_study_does_not_know_go_when_nobody_writes_to_them(
+    database: Database, study: optuna.Study, tmp_path: Path
+) -> None:
+    """Those of a study of the same name, deleted since or in another database, which may be running."""
+    books = agent(database, study)
+    claim, path = printing(books, tmp_path)
+    books.release(claim.attempt_id)
+    path.rename(tmp_path / f"trial-7-attempt-{claim.attempt_id}.log")
+    for name in ("trial-0-attempt-77", f"trial-0-attempt-{'9' * 30}", "trial-0-attempt-x", "retrain-seed-1"):
+        (tmp_path / f"{name}.log").write_text("of something else")
+    before = {path.name for path in tmp_path.iterdir()}
+    assert keep_left(books, tmp_path) == before
+    two_days_ago = time.time() - 2 * 86400
+    for path in tmp_path.iterdir():
+        os.utime(path, (two_days_ago, two_days_ago))
+    assert keep_left(books, tmp_path) == before - {
+        "trial-0-attempt-77.log",
+        f"trial-7-attempt-{claim.attempt_id}.log",
+    }
+    assert kept(database) == {}
+
+
+def test_a_left_log_that_cannot_be_read_troubles_nobody(
+    database: Database, study: optuna.Study, tmp_path: Path
+) -> None:
+    books = agent(database, study)
+    claim, path = printing(books, tmp_path)
+    books.release(claim.attempt_id)
+    path.unlink()
+    path.mkdir()
+    assert keep_left(books, tmp_path) == {path.name}

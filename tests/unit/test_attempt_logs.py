@@ -1,12 +1,14 @@
-"""The log of a running attempt: what is kept of it, and how large its file becomes."""
+"""The log of an attempt: what is kept of it, and how large its file becomes."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from hpo.attempt_logs import FILE_BYTES, KEPT_BYTES, AttemptLog
+from hpo.attempt_logs import AttemptLog
+from hpo.log_file import FILE_BYTES, KEPT_BYTES
 
 
 class Kept:
@@ -68,7 +70,7 @@ def test_a_file_too_large_is_cut_while_it_is_written(log: AttemptLog, kept: Kept
     with log.path.open("ab", buffering=0) as trainer:
         trainer.write(b"a" * (FILE_BYTES + 1))
         log.ship()
-        assert log.path.stat().st_size == KEPT_BYTES
+        assert KEPT_BYTES <= log.path.stat().st_size < KEPT_BYTES + 100
         trainer.write(b"end")
         log.ship()
     tail, size = kept.calls[-1]
@@ -80,9 +82,87 @@ def test_a_file_is_bounded_while_the_database_cannot_take_its_tail(log: AttemptL
     for _ in range(3):
         append(log, b"x" * FILE_BYTES + b"end")
         log.bound()
-        assert log.path.stat().st_size == KEPT_BYTES
+        assert KEPT_BYTES <= log.path.stat().st_size < KEPT_BYTES + 100
     assert kept.calls == []
     log.ship()
     ((tail, size),) = kept.calls
     assert tail.endswith("xend")
     assert size == 3 * (FILE_BYTES + 3)
+
+
+@pytest.mark.parametrize("shipped", [True, False])
+def test_who_adopts_a_file_that_was_cut_knows_how_much_was_printed(
+    log: AttemptLog, kept: Kept, shipped: bool
+) -> None:
+    """Its agent was killed, after cutting it twice."""
+    for _ in range(2):
+        append(log, b"x" * FILE_BYTES)
+        log.ship() if shipped else log.bound()
+    append(log, b"last words")
+    adopted = AttemptLog(log.path, kept)
+    adopted.close()
+    tail, size = kept.calls[-1]
+    assert tail == "x" * (KEPT_BYTES - 10) + "last words"
+    assert size == 2 * FILE_BYTES + 10
+    assert not log.path.exists()
+
+
+def test_a_file_that_was_cut_says_so_in_front_and_nowhere_else(log: AttemptLog, kept: Kept) -> None:
+    append(log, b"x" * (FILE_BYTES + 1))
+    log.ship()
+    append(log, b"\n")
+    log.ship()
+    lost = FILE_BYTES + 1 - KEPT_BYTES
+    assert log.path.read_text().splitlines() == [
+        f"[hpo: {lost} bytes before this were cut off]",
+        "x" * KEPT_BYTES,
+    ]
+    assert kept.calls[-1] == ("x" * (KEPT_BYTES - 1) + "\n", FILE_BYTES + 2)
+
+
+def test_what_is_printed_while_a_file_is_cut_is_not_lost(
+    log: AttemptLog, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(log, b"x" * FILE_BYTES + b"the end\n")
+    real_open, real_write = Path.open, os.pwrite
+
+    def open_late(path: Path, mode: str = "r", *more: int) -> object:
+        if mode == "r+b":
+            append(log, b"late\n")
+        return real_open(path, mode, *more)
+
+    def write_late(descriptor: int, data: bytes, offset: int) -> int:
+        if offset == 0:
+            append(log, b"later\n")
+        return real_write(descriptor, data, offset)
+
+    monkeypatch.setattr(Path, "open", open_late)
+    monkeypatch.setattr(os, "pwrite", write_late)
+    log.ship()
+    monkeypatch.undo()
+    assert log.path.stat().st_size < KEPT_BYTES + 100
+    append(log, b"last\n")
+    log.close()
+    tail, size = kept.calls[-1]
+    assert tail.endswith("xthe end\nlate\nlater\nlast\n")
+    assert size == FILE_BYTES + len("the end\nlate\nlater\nlast\n")
+
+
+def test_the_file_may_be_gone_at_any_moment(
+    log: AttemptLog, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two agents of one host close the log of a third."""
+    append(log, b"said\n")
+    other = AttemptLog(log.path, kept)
+    stat = Path.stat
+
+    def looked_at(path: Path, **more: bool) -> object:
+        found = stat(path, **more)
+        other.path.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "stat", looked_at)
+    log.close()
+    log.bound()
+    log.close()
+    assert kept.calls == []

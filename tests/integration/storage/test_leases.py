@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import create_engine, text
 
-from storage import budget, leases
+from storage import attempt_logs, budget, leases
 from storage.budget import Claim, NoWork
 from storage.engine import Database
 from storage.leases import LeaseLostError
@@ -264,3 +264,12 @@ def test_what_was_asked_ahead_is_not_charged_with_its_agents_death(ledger: Ledge
     assert (ledger.trial(ahead).lost, ledger.trial(ahead).outcome) == (0, None)
     again = ledger.claimed(agent=ledger.join())
     assert again.token == ahead.token
+
+
+def test_what_is_kept_of_a_log_never_gets_less(ledger: Ledger) -> None:
+    """Whoever has seen less of it, of a file that was cut for instance, spoils nothing."""
+    claim = ledger.claimed()
+    kept = "SELECT tail, bytes FROM hpo.attempt_logs WHERE attempt_id = :id"
+    for tail, size in (("first", 5), ("more", 9), ("", 0), ("first", 5), ("less", 9)):
+        ledger.do(attempt_logs.keep_log, claim.attempt_id, tail, size)
+    assert tuple(ledger.row(kept, claim.attempt_id)) == ("more", 9)

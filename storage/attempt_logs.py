@@ -1,0 +1,39 @@
+"""What attempts printed last, kept where every host can read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+
+def keep_log(connection: Connection, attempt_id: int, tail: str, size: int) -> None:
+    """Keep the last of what an attempt printed, `size` bytes in all, unless somebody has seen as much of it."""
+    connection.execute(
+        text(
+            "INSERT INTO hpo.attempt_logs (attempt_id, tail, bytes) VALUES (:a, :tail, :size)"
+            " ON CONFLICT (attempt_id) DO UPDATE SET tail = excluded.tail, bytes = excluded.bytes,"
+            " updated_at = clock_timestamp() WHERE attempt_logs.bytes < excluded.bytes"
+        ),
+        {"a": attempt_id, "tail": tail, "size": size},
+    )
+
+
+def left_logs(
+    connection: Connection, study_id: int, attempts: Sequence[int], seconds: float
+) -> dict[tuple[int, int], bool]:
+    """Of each of these attempts that is the study's, by trial number and id: whether its agent is done with its log.
+
+    It is when both have ended. An agent that lives closes the log itself, and has `seconds` for it: it may learn
+    late that others have ended its attempt.
+    """
+    rows = connection.execute(
+        text(
+            "SELECT t.number, a.attempt_id, a.ended_at IS NOT NULL AND (g.ended_at IS NOT NULL"
+            "   OR a.ended_at < clock_timestamp() - :seconds * interval '1 second') AS done"
+            " FROM hpo.attempts a JOIN hpo.trials t USING (token) JOIN hpo.agents g USING (agent_id)"
+            " WHERE t.study_id = :s AND a.attempt_id = ANY(:attempts)"
+        ),
+        {"s": study_id, "attempts": list(attempts), "seconds": seconds},
+    )
+    return {(row.number, row.attempt_id): row.done for row in rows}

@@ -1,0 +1,137 @@
+"""`hpo logs -f` reads what has changed, however much else is kept, and misses nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+import hpo.logs
+from hpo.logs import UnknownTrialError, follow_logs
+from storage import attempt_logs
+from storage.engine import Database
+from tests.integration.rows import StudyRows
+
+
+class Printing:
+    """A study of three attempts that print, and somebody who follows them."""
+
+    def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.database = database
+        self.rows = StudyRows(database, budget=3)
+        agent = self.rows.agent()
+        self.attempts = [self.rows.attempt(self.rows.trial(), agent) for _ in range(3)]
+        self.printed = dict.fromkeys(self.attempts, "")
+        self.read: list[str] = []
+        """The tails that were read in the look that comes to its end."""
+        self.monkeypatch = monkeypatch
+        real = hpo.logs.AttemptText
+
+        def reading(*columns: object) -> object:
+            made = real(*columns)  # type: ignore[arg-type]
+            self.read.append(made.tail)
+            return made
+
+        monkeypatch.setattr(hpo.logs, "AttemptText", reading)
+
+    def print(self, attempt: int, words: str) -> None:
+        """As its agent keeps it."""
+        self.printed[self.attempts[attempt]] += words
+        self.keep(attempt, self.printed[self.attempts[attempt]])
+
+    def keep(self, attempt: int, printed: str) -> None:
+        self.database.transaction(
+            lambda c: attempt_logs.keep_log(c, self.attempts[attempt], printed[-20:], len(printed))
+        )
+
+    def follow(self, steps: Iterable[Callable[[], None]], number: int | None = None) -> list[str]:
+        """What is shown while the steps are taken, one between two looks; after the last the study has ended."""
+        remaining = iter(steps)
+
+        def step(_seconds: float) -> None:
+            next(remaining, self.end)()
+            self.read.clear()
+
+        self.monkeypatch.setattr(hpo.logs.time, "sleep", step)
+        pieces = list(follow_logs(self.database, "demo", number))
+        return [piece for piece in pieces if not piece.startswith("== ")]
+
+    def end(self) -> None:
+        self.rows.set(budget=0)
+
+    def expect(self, *read: str) -> Callable[[], None]:
+        """A step that does nothing but to look at what was read just now."""
+
+        def step() -> None:
+            assert self.read == list(read)
+
+        return step
+
+
+@pytest.fixture
+def printing(database: Database, monkeypatch: pytest.MonkeyPatch) -> Printing:
+    return Printing(database, monkeypatch)
+
+
+def test_only_what_has_changed_is_read(printing: Printing) -> None:
+    for attempt in range(2):
+        printing.print(attempt, f"begin {attempt}\n")
+    shown = printing.follow(
+        [
+            printing.expect("begin 0\n", "begin 1\n"),
+            printing.expect(),
+            lambda: printing.print(2, "late\n"),
+            printing.expect("late\n"),
+            lambda: printing.print(1, "more\n"),
+            printing.expect("begin 1\nmore\n"),
+            printing.expect(),
+        ]
+    )
+    assert shown == ["begin 0\n", "begin 1\n", "late\n", "more\n"]
+
+
+def test_what_was_committed_late_is_not_missed(printing: Printing) -> None:
+    """Written before what was seen already, visible only after it."""
+    writer = printing.database.engine.connect()
+    shown = printing.follow(
+        [
+            lambda: attempt_logs.keep_log(writer, printing.attempts[0], "slow\n", 5),
+            lambda: printing.print(1, "quick\n"),
+            writer.commit,
+        ]
+    )
+    writer.close()
+    assert shown == ["quick\n", "slow\n"]
+
+
+def test_nothing_is_shown_twice_when_the_databases_clock_is_set_back(
+    printing: Printing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had been kept long ago seems to be new."""
+
+    def set_back() -> None:
+        sql = "UPDATE hpo.attempt_logs SET updated_at = clock_timestamp()"
+        printing.database.transaction(lambda c: c.execute(text(sql)))
+
+    monkeypatch.setattr(hpo.logs, "LATE", timedelta(0))
+    printing.print(0, "once\n")
+    looks = [printing.expect("once\n"), printing.expect(), set_back, printing.expect("once\n")]
+    assert printing.follow(looks) == ["once\n"]
+
+
+def test_more_than_is_kept_between_two_looks(printing: Printing) -> None:
+    shown = printing.follow([lambda: printing.print(0, "0123456789"), lambda: printing.print(0, "x" * 50)])
+    assert shown == ["0123456789", "x" * 20]
+
+
+def test_one_trial_is_followed_until_it_is_decided(printing: Printing) -> None:
+    def decide() -> None:
+        sql = "UPDATE hpo.trials SET outcome = 'complete' WHERE number = 1"
+        printing.database.transaction(lambda c: c.execute(text(sql)))
+
+    printing.print(0, "another's\n")
+    assert printing.follow([lambda: printing.print(1, "said\n"), decide], number=1) == ["said\n"]
+    with pytest.raises(UnknownTrialError):
+        printing.follow([], number=3)
