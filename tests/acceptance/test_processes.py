@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from hpo import pool as pool_module
 from hpo.errors import ObjectiveBrokenError
-from hpo.messages import Load
-from hpo.pool import TrainerPool
+from hpo.messages import Finished, Load, Start
+from hpo.pool import MAX_TEMPLATE_DEATHS, TrainerPool
 from objectives.base import DataOptions, Device
-from tests.acceptance.service import Running, Service
+from tests.acceptance.service import OBJECTIVES, Running, Service
 
 
 def launch(service: Service, objective: str, *more: object, epochs: int = 20) -> Running:
@@ -139,7 +141,10 @@ def test_a_host_without_room_for_a_process_costs_no_trial_an_attempt(service: Se
     service.check_books(1, epochs=3)
 
 
-def test_an_objective_that_does_not_load_in_time_is_given_up(tmp_path: Path) -> None:
+def test_an_objective_that_does_not_load_in_time_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "LEAST_LOADING_SECONDS", 0.0)
     slow = tmp_path / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
     load = Load(f"{slow}:Slow", DataOptions(), final=False)
@@ -150,6 +155,31 @@ def test_an_objective_that_does_not_load_in_time_is_given_up(tmp_path: Path) -> 
         pool.describe(lambda: pool.check_loading(0.3))
     # What it had printed is left to be looked at.
     assert (tmp_path / "template.log").exists()
+
+
+def test_templates_that_are_killed_while_they_have_nothing_to_do(tmp_path: Path) -> None:
+    """However often, as long trials run: the next one loads, and forks as the first would have."""
+    load = Load(f"{OBJECTIVES}:Counted", DataOptions(), final=False)
+    start = Start(
+        {"x": 1.0, "letter": "a"}, 1, 1, "loss", Device(), str(tmp_path / "trial"), str(tmp_path / "log")
+    )
+    until = time.monotonic() + 90.0
+    with TrainerPool(load, [Device()], tmp_path / "template.log") as pool:
+        for _ in range(MAX_TEMPLATE_DEATHS + 1):
+            while not pool.ready:
+                assert pool.wait(0.1) == []
+                assert time.monotonic() < until
+            assert pool._process is not None
+            pool._process.kill()
+            while pool.ready:
+                pool.wait(0.1)
+        while not pool.ready:
+            pool.wait(0.1)
+        pool.start(0, start)
+        said: list[object] = []
+        while not any(isinstance(event, Finished) for event in said):
+            said += [event for _, event in pool.wait(0.1)]
+            assert time.monotonic() < until
 
 
 def test_a_signal_to_all_processes_while_the_objective_loads(service: Service) -> None:

@@ -371,3 +371,15 @@ def test_a_trial_that_is_not_the_best(service: Service) -> None:
     refused = service.hpo("retrain", "--study", "s", "--trial", 2)
     assert refused.code == 1
     assert "no complete trial 2" in refused.complaint
+
+
+def test_a_run_that_hangs_is_ended(service: Service) -> None:
+    fine = ("--param", "mood=fine", "--workers", 1, "--trials", 1)
+    assert service.launched("Moody", *fine).code == 0
+    service.set(TEST_ILL="hang")
+    retrain = ("retrain", "--study", "s", "--seeds", 1, "--workers", 1)
+    ended = service.hpo(*retrain, "--hung-after", "1s")
+    assert ended.code == 1
+    assert "was lost 3 times, the last time because there was no progress for 1 s" in ended.complaint
+    service.set(TEST_ILL="")
+    assert service.hpo(*retrain).code == 0

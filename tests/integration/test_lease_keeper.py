@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import text
 
+from hpo import lease_keeper
 from hpo.lease_keeper import LeaseKeeper
 from storage.engine import Database
 from storage.leases import LeaseTimes
@@ -39,6 +40,22 @@ def await_(condition: Callable[[], object]) -> None:
 
 def run(database: Database, sql: str) -> None:
     database.transaction(lambda c: c.execute(text(sql)))
+
+
+def test_the_leases_of_an_agent_that_hangs_run_out(
+    ledger: Ledger, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread lives, but the loop that it keeps leases for does not turn."""
+    claim = ledger.claimed()
+    monkeypatch.setattr(lease_keeper, "STUCK_SECONDS", 0.3)
+    await_(
+        lambda: ledger.attempt(claim).lease_until < ledger.row("SELECT clock_timestamp() AS now, :id", 0).now
+    )
+    monkeypatch.setattr(lease_keeper, "STUCK_SECONDS", 600.0)
+    keeper.beat()
+    await_(
+        lambda: ledger.attempt(claim).lease_until > ledger.row("SELECT clock_timestamp() AS now, :id", 0).now
+    )
 
 
 def test_an_error_that_nobody_foresaw_does_not_end_it(ledger: Ledger, keeper: LeaseKeeper) -> None:
