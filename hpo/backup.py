@@ -10,11 +10,10 @@ import json
 import zlib
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from uuid import uuid4
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, IntegrityError
@@ -24,6 +23,7 @@ from hpo.provenance import versions
 from hpo.requests import check_study_name
 from hpo.search import TOKEN
 from hpo.study import database_words, read_study
+from hpo.whole_file import whole_file
 from storage import study_rows
 from storage.engine import Database
 from storage.migrate import HEAD
@@ -48,18 +48,12 @@ def write_backup(database: Database, study: str, path: Path) -> Backup:
         UnknownStudyError: there is no such study.
         FileNotWritableError: the file cannot be written.
     """
-    # Beside its place, and of this process alone.
-    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        made = database.transaction(lambda connection: _write(connection, database, study, partial))
-        partial.replace(path)
+        with whole_file(path) as partial:
+            return database.transaction(lambda connection: _write(connection, database, study, partial))
     except OSError as exc:
         raise FileNotWritableError(f"{path} cannot be written: {exc.strerror or exc}") from exc
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-    return made
 
 
 def read_backup(database: Database, path: Path, name: str | None = None) -> Backup:

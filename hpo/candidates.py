@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from hpo.pool import TrainerPool
 from hpo.progress import Progress
 from hpo.requests import AgentOptions
 from hpo.seed_runs import RetrainFailedError, SeedRun, SeedRuns
+from hpo.whole_file import whole_file
 
 FIRST_SEED = 4_000_000_000
 """Seeds of candidates begin here: neither those of trials nor those of final runs."""
@@ -156,10 +156,8 @@ def read_selection(folder: Path, configs: Sequence[Config], seed_count: int) -> 
 
 def keep_selection(folder: Path, selection: Selection) -> None:
     """Remember the choice, so that an interrupted retrain goes on with it."""
-    path = folder / "selection.json"
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(numbers.json_safe(selection.to_json())))
-    partial.replace(path)
+    with whole_file(folder / "selection.json") as partial:
+        partial.write_text(json.dumps(numbers.json_safe(selection.to_json())))
 
 
 def selection_lines(selection: Mapping[str, Any]) -> list[str]:

@@ -27,12 +27,12 @@ import numpy as np
 
 from hpo.errors import DiskFullError, HpoError
 from hpo.messages import EpochRecord
+from hpo.whole_file import PARTIAL, whole_file
 
 KEPT = 2
 """Checkpoints kept of a trial: the newest, and the one before in case the newest is damaged."""
 
 _HEADER = "__header__"
-_PARTIAL = ".partial"
 _DIGEST_BYTES = 16
 
 
@@ -140,20 +140,16 @@ class CheckpointFolder:
 
     def _write_whole(self, final: Path, content: Callable[[BinaryIO], object]) -> None:
         """Write a file such that it is there whole or not at all, after a power cut too."""
-        # Of this process alone: one that was fenced may be writing the same epoch.
-        partial = final.with_suffix(f".{uuid.uuid4().hex}{_PARTIAL}")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
+            # One that was fenced may be writing the same epoch.
+            with whole_file(final) as partial, partial.open("wb") as file:
                 content(file)
                 file.flush()
                 os.fsync(file.fileno())
-            partial.rename(final)
             _sync_folder(self.path)
         except OSError as exc:
             raise self._unwritable(exc) from exc
-        finally:
-            _unlink(partial)
 
     def _unwritable(self, exc: OSError) -> HpoError:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -195,7 +191,7 @@ class CheckpointFolder:
 
     def partial(self) -> list[Path]:
         """What trainers have not written whole: those that were killed, or that are writing now."""
-        return list(self.path.glob(f"*{_PARTIAL}"))
+        return list(self.path.glob(f"*{PARTIAL}"))
 
     def clear_partial(self) -> None:
         """Remove what was not written whole; only for who holds the trial: others write there."""

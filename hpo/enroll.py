@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from sqlalchemy import Connection, text
 
 from hpo.errors import StudyConflictError
 from hpo.names import folder_name
 from hpo.narrow import narrow_space
 from hpo.requests import LaunchDefaults, LaunchRequest
-from hpo.search import known_good_parts, lies_within
-from hpo.spec import StudySpec, space_from_json, space_to_json
+from hpo.search import known_good_parts
+from hpo.space_change import with_space
+from hpo.spec import StudySpec
 from hpo.strategies import startup_trials
 from objectives.base import DataOptions, Description
 from storage import budget, control
@@ -125,7 +125,7 @@ def _agreed_spec(
 ) -> StudySpec:
     """What the study's spec becomes."""
     try:
-        spec = _check_space(database, existing, request, description)
+        spec = with_space(database, existing.study_id, existing.spec, request, description)
         check_options(existing, request, reference)
     except StudyConflictError:
         if existing.begun or existing.spec.direction != description.direction:
@@ -271,95 +271,3 @@ def check_options(existing: Enrolled, request: LaunchRequest, reference: str) ->
                 f"study {existing.name!r} began with {began}, not {wanted}, and its trials must stay"
                 f" comparable: leave {option} out to continue it, or start another with --study"
             )
-
-
-def _check_space(
-    database: Database, existing: Enrolled, request: LaunchRequest, description: Description
-) -> StudySpec:
-    """The spec to go on with, when the objective's space is not what it was or is narrowed otherwise."""
-    spec = existing.spec
-    now = _normal(description.space)
-    wanted = narrow_space(now, request.params) if request.params else None
-    same_code = now == _normal(spec.objective_space)
-    if same_code and (wanted is None or wanted == spec.space):
-        return spec
-    if request.space == "keep":
-        return replace(spec, objective_space=now)
-    target = wanted if wanted is not None else now
-    differences = _differences(spec.space, target)
-    if not differences:
-        return replace(spec, objective_space=now)
-    finished, inside = _count_inside(database, existing.study_id, target)
-    what = "--param asks for another space" if same_code else "the objective's search space has changed"
-    told = (
-        f"{what} than study {existing.name!r} began with ({'; '.join(differences)});"
-        f" {inside} of its {finished} finished trials lie in it"
-        if same_code
-        else f"{what} since study {existing.name!r} began ({'; '.join(differences)});"
-        f" {inside} of its {finished} finished trials lie in the new one"
-    )
-    fixed = _unchangeable(spec.space, target)
-    if fixed:
-        raise StudyConflictError(
-            f"{told}. Choices and names ({', '.join(fixed)}) cannot change within a study:"
-            " go on with the old space (--space keep), or start another with --study"
-        )
-    if request.space != "change":
-        raise StudyConflictError(
-            f"{told}. Go on with the new space (--space change: all trials stay in the history),"
-            " with the old one (--space keep), or start another with --study"
-        )
-    return replace(spec, space=target, objective_space=now, first=known_good_parts(description.first, target))
-
-
-def _normal(space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-    """As it reads back from the database, so that equal spaces compare equal."""
-    return space_from_json(space_to_json(space))
-
-
-def _differences(old: Mapping[str, BaseDistribution], new: Mapping[str, BaseDistribution]) -> list[str]:
-    from hpo.space_words import in_words as distribution_in_words
-
-    def words(space: Mapping[str, BaseDistribution], name: str) -> str:
-        return distribution_in_words(space[name]) if name in space else "absent"
-
-    return [
-        f"{name}: was {words(old, name)}, is {words(new, name)}"
-        for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name)
-    ]
-
-
-def _unchangeable(old: Mapping[str, BaseDistribution], new: Mapping[str, BaseDistribution]) -> list[str]:
-    """Parameters that Optuna does not allow to change within a study: choices, kinds and names."""
-    return [
-        name
-        for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name)
-        and (
-            name not in old
-            or name not in new
-            or type(old[name]) is not type(new[name])
-            or isinstance(old[name], CategoricalDistribution)
-            or getattr(old[name], "log", None) != getattr(new[name], "log", None)
-        )
-    ]
-
-
-def _count_inside(
-    database: Database, study_id: int, space: Mapping[str, BaseDistribution]
-) -> tuple[int, int]:
-    """How many trials have finished, and how many of them lie inside a space."""
-
-    def read(c: Connection) -> list[Mapping[str, Any]]:
-        rows = c.execute(
-            text(
-                "SELECT params FROM hpo.trials WHERE study_id = :s AND params IS NOT NULL"
-                f" AND outcome IN {budget.SQL_FINISHED}"
-            ),
-            {"s": study_id},
-        )
-        return list(rows.scalars())
-
-    finished = database.transaction(read)
-    return len(finished), sum(lies_within(params, space) for params in finished)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from hpo.config_file import render
 from hpo.errors import DiskFullError, ResultsNotWritableError
 from hpo.intervals import Interval, summarize
 from hpo.messages import EpochRecord
+from hpo.whole_file import whole_file
 
 DETAIL = ("wrong_images",)
 """What objectives record that is too large for metrics.json; the database keeps that of the first run."""
@@ -141,8 +141,8 @@ def write_results(
     safe: dict[str, Any] = numbers.json_safe(metrics)
     with _writing(folder, " and run the same command again: it trains no epoch twice"):
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / "metrics.json", json.dumps(safe, indent=2) + "\n")
-        _replace(folder / "best_config.yaml", render(config, "yaml"))
+        _write_text(folder / "metrics.json", json.dumps(safe, indent=2) + "\n")
+        _write_text(folder / "best_config.yaml", render(config, "yaml"))
         _write_history(folder / "history.csv", results)
         # What an earlier retrain left and this one has not would pass for its own.
         if confusions:
@@ -191,29 +191,24 @@ def _detail(results: Sequence[SeedResult]) -> dict[str, Any]:
 
 def _write_history(path: Path, results: Sequence[SeedResult]) -> None:
     names = list(dict.fromkeys(name for r in results for record in r.history for name in record.metrics))
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
+    with whole_file(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["seed", "epoch", "seconds", *names])
         for result in results:
             for record in result.history:
                 row = [record.metrics.get(name, "") for name in names]
                 writer.writerow([result.seed, record.epoch, round(record.seconds, 3), *row])
-    partial.replace(path)
 
 
 def _write_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[Any]) -> None:
     """Rows are the true classes, columns the predicted ones."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
+    with whole_file(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["true \\ predicted", *classes])
         for name, row in zip(classes, confusion, strict=True):
             writer.writerow([name, *row])
-    partial.replace(path)
 
 
-def _replace(path: Path, content: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(content)
-    partial.replace(path)
+def _write_text(path: Path, content: str) -> None:
+    with whole_file(path) as partial:
+        partial.write_text(content)

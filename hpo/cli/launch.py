@@ -207,6 +207,7 @@ def launch(
 ) -> int:
     """Create or continue a study and run it here.
 
+    One that was paused or stopped is told to run.
     Ctrl-C once: running trials are checkpointed and continue at the next launch. Twice: ends at once.
     A second launch of the same study, here or elsewhere, joins as another agent.
 

@@ -7,7 +7,6 @@ import csv
 import errno
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from hpo.report.document import Document, Gallery
 from hpo.report.markdown import render_markdown
 from hpo.report.page import render_page
 from hpo.report.png_charts import draw_png
+from hpo.whole_file import whole_file
 
 PICTURES = "pictures"
 """Folder of the figures, beside the Markdown."""
@@ -63,12 +63,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-            try:
+            with whole_file(path) as partial:
                 partial.write_bytes(content)
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(f"no space left for results in {folder}: free some") from exc
