@@ -302,7 +302,7 @@ class Agent:
             return
         # Keras's backend crashes where it is refused memory; under a limit that is the likely cause.
         refused = death.crashed and self._jobs.memory_bytes is not None
-        self._lose(slot, job, death.reason, "oom" if refused else "lost")
+        self._lose(slot, job, death.reason, "oom" if refused or death.out_of_memory else "lost")
 
     def _unborn(self, slot: int, job: Job, reason: str) -> None:
         """Nothing that the trial is to blame for: it is given back, and asked for again a little later."""

@@ -31,6 +31,8 @@ class Died:
     reason: str
     status: int | None = None
     """Exit code, or minus the signal; None where nobody saw it."""
+    out_of_memory: bool = False
+    """Whether the kernel has killed it for want of memory, as far as can be told."""
 
     @property
     def crashed(self) -> bool:
@@ -46,12 +48,12 @@ class Died:
 Event = FromTrainer | Died | Unborn
 
 
-def how_it_ended(status: int | None) -> str:
+def how_it_ended(status: int | None, out_of_memory: bool = False) -> str:
     """An exit status in words."""
+    if out_of_memory:
+        return "the kernel killed its process: there was no memory left"
     if status is None:
         return "its process ended without a word"
     if status < 0:
-        name = signal.Signals(-status).name
-        hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{hint}"
+        return f"its process was ended by {signal.Signals(-status).name}"
     return f"its process ended with exit code {status}"

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing import Pipe, reduction
 from multiprocessing import connection as mp_connection
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import hpo.errors
+from hpo import oom_killer
 from hpo.deaths import Died, Event, Unborn, how_it_ended
 from hpo.errors import FileNotWritableError, HpoError, ObjectiveBrokenError
 from hpo.groups import kill_group
@@ -70,6 +71,8 @@ class _Trainer:
     """Its template is dead, so nobody tells when it ends."""
     closed_at: float | None = None
     """When its pipe was found closed; its exit status may still follow."""
+    starved_before: int = field(default_factory=oom_killer.kills)
+    """How many processes the kernel had killed for want of memory."""
 
 
 class TrainerPool:
@@ -378,7 +381,8 @@ class TrainerPool:
         if trainer.pid is None:
             self._give_up(slot, Unborn("its template ended"))
         else:
-            self._give_up(slot, Died(how_it_ended(trainer.status), trainer.status))
+            starved = trainer.status == -signal.SIGKILL and oom_killer.kills() > trainer.starved_before
+            self._give_up(slot, Died(how_it_ended(trainer.status, starved), trainer.status, starved))
 
     def _give_up(self, slot: int, event: Event) -> None:
         self._events.append((slot, event))

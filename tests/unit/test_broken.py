@@ -16,7 +16,7 @@ def bug(error: str, line: int = 12) -> Failure:
     return Failure("bug", error, traceback)
 
 
-LOST = Failure("lost", "lost 3 times, the last time: its process was ended by SIGKILL (out of memory?)", "")
+LOST = Failure("lost", "lost 3 times, the last time: its process was ended by SIGKILL", "")
 
 
 @pytest.mark.parametrize(

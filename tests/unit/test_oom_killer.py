@@ -1,0 +1,39 @@
+"""Whether the kernel has killed for want of memory, as control groups and the host tell."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from hpo import oom_killer
+from hpo.deaths import how_it_ended
+
+
+@pytest.fixture
+def counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Those that are looked at, in order; none is there yet."""
+    found = [tmp_path / name for name in ("group", "host")]
+    monkeypatch.setattr(oom_killer, "_counters", lambda: iter(found))
+    return found
+
+
+def test_the_narrowest_counter_that_is_there_counts(counters: list[Path]) -> None:
+    group, host = counters
+    assert oom_killer.kills() == 0
+    host.write_text("nr_free_pages 7\noom_kill 5\n")
+    assert oom_killer.kills() == 5
+    group.write_text("low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
+    assert oom_killer.kills() == 2
+    group.write_text("oom_kill_disable 0\nunder_oom 0\n")
+    assert oom_killer.kills() == 5
+
+
+def test_this_host_can_be_asked() -> None:
+    assert oom_killer.kills() >= 0
+
+
+def test_how_a_process_ended() -> None:
+    assert how_it_ended(-signal.SIGKILL) == "its process was ended by SIGKILL"
+    assert "no memory left" in how_it_ended(-signal.SIGKILL, out_of_memory=True)
