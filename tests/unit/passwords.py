@@ -15,5 +15,6 @@ PASSWORDS = [
     "zq1\\zq2",
     "zq1//zq2",
     "zq1?zq2#zq3&zq4",
+    "zq1é€zq2",
     EVERYTHING,
 ]

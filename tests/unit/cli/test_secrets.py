@@ -92,6 +92,23 @@ def test_a_bug(
     assert "RuntimeError: cannot reach postgresql://me:***@" in told
 
 
+def test_a_bug_with_bytes_that_are_no_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """They cannot be written as they are, and what Python says of that holds all that was to be written."""
+    monkeypatch.setenv("HPO_HOME", str(tmp_path))
+    url = "postgresql://me:zq1\udcff@host/db"
+
+    def fail(**_: object) -> None:
+        raise RuntimeError(f"cannot reach {url} of mine") from ValueError("\udcfe")
+
+    monkeypatch.setattr(control.stop, "callback", fail)
+    assert run(["stop", "--study", "x", "--storage", url]) == 1
+    told = capsys.readouterr().err + kept(tmp_path)
+    assert "zq" not in told
+    assert "cannot reach postgresql://me:***@host/db of" in told
+
+
 @pytest.mark.parametrize(
     "leak", [UNKNOWN, "password='zq1'", "password = zq1", "{'password': 'zq1'}"], ids=range(4)
 )

@@ -6,9 +6,9 @@ import json
 from urllib.parse import quote
 
 import pytest
-from storage.redaction import passwords_given, redacted
 
 from storage.connection import REMEDY
+from storage.redaction import passwords_given, redacted
 from tests.unit.passwords import PASSWORDS
 
 
@@ -59,7 +59,7 @@ def test_what_looks_like_a_password_is_blotted_out_though_nobody_knows_it(text: 
 
 
 @pytest.mark.parametrize(
-    "password", ["x", "a", "5432", "host", "password", "postgres", "database", "storage"]
+    "password", ["x", "a", "5432", "-----", "host", "password", "postgres", "database", "storage"]
 )
 @pytest.mark.parametrize(
     "text",
