@@ -57,6 +57,10 @@ WATCH_SECONDS = 0.2
 LEAST_LOADING_SECONDS = 300.0
 """Importing a framework and reading data may take minutes on a busy machine, however short epochs are."""
 
+_WITHHELD = ("HPO_STORAGE", "HPO_DASHBOARD_", "PG")
+"""Variables that begin so lead to the database, the last ones being libpq's own: a trainer knows none, and prints
+whatever its objective does."""
+
 
 @dataclass
 class _Trainer:
@@ -402,8 +406,8 @@ def _end(process: subprocess.Popen[bytes]) -> int:
 
 
 def template_environment() -> dict[str, str]:
-    """The environment of the template: quiet frameworks, no thread pools, large pages of memory."""
-    environment = dict(os.environ)
+    """The environment of the template: no database, quiet frameworks, no thread pools, large pages of memory."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # The template multiplies no matrices; a thread pool in it would not survive the fork.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpo.errors import UsageError
@@ -19,8 +19,8 @@ class Settings:
 
     home: Path
     """What must survive on this machine: the embedded database, checkpoints, logs (`HPO_HOME`)."""
-    storage: str | None
-    """URL of a PostgreSQL server (`HPO_STORAGE`); None: the embedded one in `home`."""
+    storage: str | None = field(repr=False)
+    """URL of a PostgreSQL server (`HPO_STORAGE`), perhaps with a password; None: the embedded one in `home`."""
     data_dir: Path
     """Folder that holds `<name>.npz` (`HPO_DATA_DIR`, `data` in `home` by default)."""
     results_dir: Path

@@ -9,6 +9,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from hpo.errors import StorageUrlError
+from storage.redaction import passwords_given, redacted
 
 EXAMPLE = "postgresql://user:password@host:5432/database"
 REMEDY = f"leave --storage out to use the embedded PostgreSQL, or give {EXAMPLE}"
@@ -78,10 +79,7 @@ def target(url: URL) -> str:
 
 def without_secrets(text: str, url: URL) -> str:
     """`text` with every secret of `url` blotted out."""
-    secrets = {url.password or "", *(str(url.query.get(name, "")) for name in _SECRETS)}
-    for secret in sorted(secrets - {""}, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
+    return redacted(text, passwords_given([full_url(url)], {}))
 
 
 def engine_options(url: URL) -> dict[str, Any]:

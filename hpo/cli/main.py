@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import signal
 import sys
 import traceback
@@ -134,23 +133,23 @@ def run(arguments: Sequence[str]) -> int:
         result = cli.main(list(arguments), prog_name="hpo", standalone_mode=False)
     except HpoError as error:
         if isinstance(error, ObjectiveFailedError) and error.traceback:
-            click.echo(error.traceback.rstrip(), err=True)
+            _say(error.traceback.rstrip(), arguments)
         # Tracebacks of the user's own code, from a process that is gone.
         for note in getattr(error, "__notes__", ()):
-            click.echo(_redacted(note.rstrip()), err=True)
-        _complain(_message(error))
+            _say(note.rstrip(), arguments)
+        _complain(_message(error), arguments)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "hpo"
-        _complain(f"{_one_line(error.format_message()).rstrip('.')} (see {where} --help)")
+        _complain(f"{_one_line(error.format_message()).rstrip('.')} (see {where} --help)", arguments)
         return EXIT_USAGE
     except click.ClickException as error:
-        _complain(_one_line(error.format_message()))
+        _complain(_one_line(error.format_message()), arguments)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):
             return EXIT_INTERRUPTED
-        _complain("aborted: an answer was needed and standard input has ended (see --yes)")
+        _complain("aborted: an answer was needed and standard input has ended (see --yes)", arguments)
         return EXIT_ERROR
     except BrokenPipeError:
         _silence()
@@ -163,7 +162,7 @@ def run(arguments: Sequence[str]) -> int:
             return EXIT_BROKEN_PIPE
         return stop.code if isinstance(stop.code, int) else EXIT_ERROR
     except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a line
-        return _bug(error)
+        return _bug(error, arguments)
     return result if isinstance(result, int) else 0
 
 
@@ -176,27 +175,33 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _complain(message: str) -> None:
-    click.echo(f"hpo: {_redacted(message)}", err=True)
+def _complain(message: str, arguments: Sequence[str]) -> None:
+    _say(f"hpo: {message}", arguments)
 
 
-def _redacted(text: str) -> str:
-    """The text without passwords: those of database URLs, and libpq's `password=…`."""
-    text = re.sub(r"(://[^\s:/@]*):[^\s/]*@", r"\1:***@", text)
-    return re.sub(r"(password=)[^\s&'\"]+", r"\1***", text)
+def _say(text: str, arguments: Sequence[str]) -> None:
+    click.echo(_redacted(text, arguments), err=True)
 
 
-def _bug(error: Exception) -> int:
+def _redacted(text: str, arguments: Sequence[str]) -> str:
+    """The text without the passwords that this process was given, and without what looks like one."""
+    from storage.redaction import passwords_given, redacted
+
+    return redacted(text, passwords_given(arguments, os.environ))
+
+
+def _bug(error: Exception, arguments: Sequence[str]) -> int:
     what = _one_line(f"{type(error).__name__}: {error}")
     if os.environ.get("HPO_DEBUG") == "1":
-        click.echo(_redacted("".join(traceback.format_exception(error)).rstrip()), err=True)
-        _complain(f"{what} — this is a bug")
+        _say("".join(traceback.format_exception(error)).rstrip(), arguments)
+        _complain(f"{what} — this is a bug", arguments)
     else:
-        _complain(f"{what} — this is a bug; its traceback is in {_write_crash(error)}")
+        where = _write_crash(error, arguments)
+        _complain(f"{what} — this is a bug; its traceback is in {where}", arguments)
     return EXIT_ERROR
 
 
-def _write_crash(error: Exception) -> str:
+def _write_crash(error: Exception, arguments: Sequence[str]) -> str:
     """Keep the traceback in the home, or in the folder for temporary files where that is not writable."""
     import tempfile
     import time
@@ -204,12 +209,14 @@ def _write_crash(error: Exception) -> str:
 
     from hpo.settings import Settings
 
-    text = f"hpo {' '.join(sys.argv[1:])}\n\n{''.join(traceback.format_exception(error))}"
+    text = f"hpo {' '.join(arguments)}\n\n{''.join(traceback.format_exception(error))}"
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     for folder in (Settings.from_environment().home / "crashes", Path(tempfile.gettempdir())):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(_redacted(text))
+            (folder / name).write_text(
+                _redacted(text, arguments), encoding="utf-8", errors="backslashreplace"
+            )
         except OSError:
             continue
         return str(folder / name)

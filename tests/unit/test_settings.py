@@ -45,3 +45,8 @@ def test_empty_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert settings == Settings(
         Path("/h"), None, Path("/h/data"), tmp_path / "results", Path("/h/checkpoints")
     )
+
+
+def test_a_password_is_not_shown() -> None:
+    """As a notebook does that ends a cell with `hpo.load_study(…)`."""
+    assert "s3cret" not in repr(Settings.from_environment({"HPO_STORAGE": "postgresql://me:s3cret@h/d"}))

@@ -1,0 +1,159 @@
+"""Whatever goes wrong, a password is neither printed nor kept."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from hpo.cli import control
+from hpo.cli.main import run
+from hpo.errors import HpoError, ObjectiveFailedError
+from storage.connection import EXAMPLE, parse_url
+from tests.unit.passwords import PASSWORDS
+
+UNKNOWN = "postgresql://me:zq1/zq2@host/db"
+
+
+@pytest.fixture(params=PASSWORDS, ids=range(len(PASSWORDS)))
+def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """With a password that all who take it as it stands have to redact."""
+    monkeypatch.setenv("HPO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HPO_EMBEDDED", "off")
+    monkeypatch.delenv("HPO_STORAGE", raising=False)
+    monkeypatch.delenv("HPO_DEBUG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return f"postgresql://me:{request.param}@127.0.0.1:9/db"
+
+
+def kept(folder: Path) -> str:
+    """All that lies in a folder, names included."""
+    return "\n".join(f"{file}\n{file.read_text()}" for file in folder.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [],
+        ["launch", "--study", "x"],
+        ["launch", "--study"],
+        ["launch", "--study", "x", "--trials"],
+        ["launch", "--study", "x", "--sampler"],
+        ["launch", "--study", "x", "--objective"],
+        ["status", "--study", "x", "--every"],
+        ["data", "fetch"],
+    ],
+)
+def test_usage_errors(
+    url: str, before: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for words in ([url], url.split(" ")):
+        assert run([*before, *words]) in (1, 2)
+    captured = capsys.readouterr()
+    assert "zq" not in captured.out + captured.err + kept(tmp_path)
+    assert captured.err.startswith("hpo: ")
+
+
+@pytest.mark.parametrize("debug", ["0", "1"])
+@pytest.mark.parametrize("by", ["--storage", "HPO_STORAGE"])
+def test_a_bug(
+    url: str,
+    by: str,
+    debug: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """In a message, in the traceback of its cause, and in the command line that a crash file begins with."""
+    password = url.removeprefix("postgresql://me:").removesuffix("@127.0.0.1:9/db")
+
+    def fail(**_: object) -> None:
+        try:
+            raise ValueError(f"no such option: {password} in {[url]}")
+        except ValueError as error:
+            raise RuntimeError(
+                f"cannot reach {url} as {quote(password, safe='')}, password={password}"
+            ) from error
+
+    monkeypatch.setattr(control.stop, "callback", fail)
+    monkeypatch.setenv("HPO_DEBUG", debug)
+    arguments = ["stop", "--study", "x"]
+    if by == "HPO_STORAGE":
+        monkeypatch.setenv(by, url)
+    else:
+        arguments += [by, url]
+    monkeypatch.setattr(sys, "argv", ["hpo", *arguments])
+    assert run(arguments) == 1
+    told = capsys.readouterr().err + kept(tmp_path)
+    assert "zq" not in told
+    assert "Traceback" in told
+    assert "RuntimeError: cannot reach postgresql://me:***@" in told
+
+
+def test_a_bug_with_bytes_that_are_no_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """They cannot be written as they are, and what Python says of that holds all that was to be written."""
+    monkeypatch.setenv("HPO_HOME", str(tmp_path))
+    url = "postgresql://me:zq1\udcff@host/db"
+
+    def fail(**_: object) -> None:
+        raise RuntimeError(f"cannot reach {url} of mine") from ValueError("\udcfe")
+
+    monkeypatch.setattr(control.stop, "callback", fail)
+    assert run(["stop", "--study", "x", "--storage", url]) == 1
+    told = capsys.readouterr().err + kept(tmp_path)
+    assert "zq" not in told
+    assert "cannot reach postgresql://me:***@host/db of" in told
+
+
+@pytest.mark.parametrize(
+    "leak", [UNKNOWN, "password='zq1'", "password = zq1", "{'password': 'zq1'}"], ids=range(4)
+)
+def test_one_that_came_from_elsewhere(
+    leak: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HPO_HOME", str(tmp_path))
+    error = HpoError(f"cannot reach {leak}")
+    error.add_note(f"by {leak}")
+    for problem in (error, RuntimeError(leak), ObjectiveFailedError("failed", f"Traceback\n  {leak}")):
+
+        def fail(problem: Exception = problem, **_: object) -> None:
+            raise problem
+
+        monkeypatch.setattr(control.stop, "callback", fail)
+        assert run(["stop", "--study", "x"]) == 1
+    assert "zq" not in capsys.readouterr().err + kept(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "refused", ["sqlite:///x.db", "nonsense", "postgresql://h", "postgresql://me:zq1@h:x/db"], ids=range(4)
+)
+def test_a_refusal_shows_its_example(refused: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status", "--study", "x", "--storage", refused]) == 2
+    told = capsys.readouterr().err
+    assert EXAMPLE in told
+    assert "zq" not in told
+
+
+def test_an_example_is_shown_to_whose_password_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    url = "postgresql://user:password@h:x/db"
+    assert run(["status", "--study", "x", "--storage", url]) == 2
+    assert EXAMPLE in capsys.readouterr().err
+
+
+def test_doctor(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpo.doctor._STORAGE_SECONDS", 0.0)
+    assert run(["doctor", "--storage", url]) == 1
+    captured = capsys.readouterr()
+    assert "fail  storage" in captured.out
+    assert "zq" not in captured.out + captured.err
+
+
+def test_the_urls_of_these_tests_are_accepted() -> None:
+    """But those with an @, so that what is tested is what a user may type."""
+    for password in PASSWORDS:
+        if "@" not in password:
+            parse_url(f"postgresql://me:{password}@127.0.0.1:9/db")

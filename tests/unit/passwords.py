@@ -1,0 +1,20 @@
+"""Passwords that are hard to find in a text: each of their parts, `zq` and a digit, is told from all else."""
+
+from __future__ import annotations
+
+EVERYTHING = "zq1/zq2 zq3'zq4\"zq5:zq6@zq7%zq8%2Fzq9\\zq0"
+PASSWORDS = [
+    "zq1/zq2",
+    "zq1 zq2",
+    "zq1'zq2",
+    'zq1"zq2',
+    "zq1:zq2",
+    "zq1@zq2",
+    "zq1%zq2",
+    "zq1%2Fzq2",
+    "zq1\\zq2",
+    "zq1//zq2",
+    "zq1?zq2#zq3&zq4",
+    "zq1é€zq2",
+    EVERYTHING,
+]
