@@ -33,6 +33,7 @@ from bench.report import Report, Row
 from hpo.books import Books
 from hpo.enroll import Enrolled
 from hpo.search import TOKEN
+from objectives.base import Device
 from storage.leases import LeaseTimes, join, new_agent_id
 from storage.retry import Retry
 
@@ -118,7 +119,9 @@ def calls(sizes: Sizes) -> list[Row]:
                 study = new_study(database, f"beside-{running}", sizes.finished)
                 if running:
                     database.transaction(partial(run_beside, study=study, trials=running))
-                books = Books(database, study.study_id, study.name, study.spec, 1, Retry(), LeaseTimes())
+                books = Books(
+                    database, study.study_id, study.name, study.spec, [Device()], Retry(), LeaseTimes()
+                )
                 cycle(books, Timer())
                 timer, server = Timer(), server_cpu(place)
                 for _ in range(sizes.cycles):

@@ -65,22 +65,46 @@ def test_digits_from_launch_to_the_exported_model(service: Service) -> None:
         (results / "pictures" / f"{key}.png").is_file() for key in ("confusion", "calibration", "training")
     )
 
+    # Of a slot of one core, where there are two.
+    value = service.study("digits-cnn").best_trial.value
+    assert _run_script(service).stdout.splitlines()[-1] == f"val_accuracy = {value!r}, as in the trial"
+
+    found = _predict(service, results / "model.keras")
+    assert found["dtype"] == "uint8"
+    assert found["accuracy"] == metrics["runs"][0]["test_accuracy"]
+
+
+def test_the_exported_script_gives_the_value_of_its_trial(service: Service) -> None:
+    # One slot of all cores: sums on several threads are added up in another order than on one.
+    arguments = ("--workers", 1, "--trials", 1, "--epochs", 3)
+    assert service.hpo("launch", "--study", "digits-cnn", *arguments, timeout=120).code == 0
+    stored = service.rows("SELECT metrics FROM hpo.epochs ORDER BY epoch")
+    trained = _run_script(service)
+    printed = [line for line in trained.stdout.splitlines() if line.startswith("epoch ")]
+    assert [_named(line, "loss") for line in printed] == [f"{row.metrics['loss']:.4g}" for row in stored]
+    value = service.study("digits-cnn").best_trial.value
+    assert trained.stdout.splitlines()[-1] == f"val_accuracy = {value!r}, as in the trial"
+    assert "trained with" not in trained.stderr
+
+
+def _run_script(service: Service) -> subprocess.CompletedProcess[str]:
+    """Export the study's best trial as a script, and run it."""
     script = service.folder / "train.py"
     exported = service.hpo("export", "--study", "digits-cnn", "--format", "python", "-o", script)
     assert exported.code == 0
-    trained = subprocess.run(
+    return subprocess.run(
         [sys.executable, str(script)],
         capture_output=True,
         text=True,
         cwd=service.folder,
         timeout=120,
-        check=False,
+        check=True,
     )
-    assert trained.returncode == 0, trained.stderr
 
-    found = _predict(service, results / "model.keras")
-    assert found["dtype"] == "uint8"
-    assert found["accuracy"] == metrics["runs"][0]["test_accuracy"]
+
+def _named(line: str, name: str) -> str:
+    """What a printed line of an epoch says of a metric."""
+    return next(word for word in line.split() if word.startswith(f"{name}=")).partition("=")[2]
 
 
 def _predict(service: Service, model: Path) -> dict:
