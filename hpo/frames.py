@@ -24,7 +24,7 @@ class Results:
     """Index `number`, `epoch`: seconds, attempt_id, created_at, and a column for each metric."""
     attempts: pd.DataFrame
     """Index `attempt_id`: number, host, device, slot, resumed_from, epochs, outcome, error, started_at,
-    ended_at, seconds."""
+    ended_at, seconds, pid, process (its agent's), versions (a dict)."""
     retrains: pd.DataFrame
     """Index `retrain_id`, `seed`, a row for each final run of a finished retrain: trial, test_opened_at,
     seconds, and every number that was recorded, `test_accuracy` for instance."""

@@ -51,6 +51,12 @@ class AttemptRow:
     started_at: datetime
     ended_at: datetime | None
     seconds: float
+    pid: int | None
+    """Its trainer's; None where none began."""
+    process: str
+    """Its agent, for life: boot, pid namespace, pid and start time."""
+    versions: Mapping[str, str]
+    """Of what trained it, as its agent said: packages, backend and precision."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +183,18 @@ def _epochs(connection: Connection, study_id: int) -> list[EpochRow]:
 
 def _attempts(connection: Connection, study_id: int) -> list[AttemptRow]:
     query = (
-        select(attempts, trials.c.number, seconds_of_attempt().label("spent"))
-        .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
+        select(
+            attempts,
+            trials.c.number,
+            agents.c.process,
+            agents.c.versions,
+            seconds_of_attempt().label("spent"),
+        )
+        .select_from(
+            attempts.join(trials, attempts.c.token == trials.c.token).join(
+                agents, attempts.c.agent_id == agents.c.agent_id
+            )
+        )
         .where(trials.c.study_id == study_id)
         .order_by(attempts.c.attempt_id)
     )
@@ -196,6 +212,9 @@ def _attempts(connection: Connection, study_id: int) -> list[AttemptRow]:
             row.started_at,
             row.ended_at,
             max(0.0, row.spent or 0.0),
+            row.pid,
+            row.process,
+            row.versions,
         )
         for row in connection.execute(query)
     ]

@@ -38,6 +38,13 @@ def test_frames(database: Database, storage_url: str) -> None:
     assert found.epochs["val_accuracy"].tolist() == [0.8, 0.9]
     assert found.epochs.loc[(0, 2)].isna()["loss"]
     assert found.attempts.loc[attempt, "seconds"] == pytest.approx(50, abs=1)
+    assert found.attempts.loc[attempt, ["host", "slot", "device", "process"]].tolist() == [
+        "here",
+        0,
+        "cpu:0",
+        "boot:42:1",
+    ]
+    assert isinstance(found.attempts.loc[attempt, "versions"], dict)
     assert found.retrains.loc[(retrain_id, 1_000_001), "test_accuracy"] == 0.9
     assert found.retrains["trial"].tolist() == [0, 0]
     assert found.retrains["test_opened_at"].notna().all()
