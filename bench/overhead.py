@@ -35,6 +35,7 @@ from hpo.books import Books
 from hpo.enroll import Enrolled, enroll
 from hpo.messages import EpochRecord
 from hpo.requests import LaunchRequest
+from objectives.base import Device
 from storage.budget import Claim
 from storage.engine import Database
 from storage.leases import LeaseTimes
@@ -210,7 +211,9 @@ def calls(sizes: Sizes) -> tuple[list[Row], list[Row], Any]:
         for finished in (sizes.few, sizes.many):
             with place.database() as database:
                 study = new_study(database, f"calls-{finished}", finished)
-                books = Books(database, study.study_id, study.name, study.spec, 1, Retry(), LeaseTimes())
+                books = Books(
+                    database, study.study_id, study.name, study.spec, [Device()], Retry(), LeaseTimes()
+                )
                 ours[finished] = _measure(lambda timer, books=books: cycle(books, timer), sizes.cycles)
                 books.leave()
             # Not the same study: what the one has added must not be in the other's history.

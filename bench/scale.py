@@ -32,6 +32,7 @@ from bench.report import Report, Row
 from hpo.books import Books
 from hpo.enroll import Enrolled
 from hpo.search import TOKEN
+from objectives.base import Device
 from storage.leases import LeaseTimes, join
 from storage.retry import Retry
 
@@ -116,7 +117,9 @@ def calls(sizes: Sizes) -> list[Row]:
                 study = new_study(database, f"beside-{running}", sizes.finished)
                 if running:
                     database.transaction(lambda c, s=study, n=running: run_beside(c, s, n))
-                books = Books(database, study.study_id, study.name, study.spec, 1, Retry(), LeaseTimes())
+                books = Books(
+                    database, study.study_id, study.name, study.spec, [Device()], Retry(), LeaseTimes()
+                )
                 cycle(books, Timer())
                 timer, server = Timer(), server_cpu(place)
                 for _ in range(sizes.cycles):

@@ -17,10 +17,10 @@ from sqlalchemy import Connection, text
 from hpo.host import host_name, is_dead, process_identity
 from hpo.messages import EpochRecord
 from hpo.overdue import Overdue
-from hpo.provenance import versions
+from hpo.provenance import trained_with
 from hpo.search import Search, find_created, stray_trials
 from hpo.spec import StudySpec
-from objectives.base import Params
+from objectives.base import Device, Params
 from storage import budget, leases
 from storage.budget import Claim, Counts, NoWork
 from storage.control import read_control
@@ -59,7 +59,7 @@ class Books:
         study_id: int,
         name: str,
         spec: StudySpec,
-        slots: int,
+        devices: Sequence[Device],
         retry: Retry,
         times: LeaseTimes,
     ) -> None:
@@ -73,8 +73,10 @@ class Books:
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
         self._overdue = Overdue(times)
         self.agent_id = self._write(leases.new_agent_id)
-        who = (self.host, os.getpid(), process_identity(), slots, versions(), times.lease_seconds)
-        ordinal = self._write(lambda c: leases.join(c, self.agent_id, study_id, *who))
+        who = (self.host, os.getpid(), process_identity(), len(devices), trained_with(devices[0]))
+        ordinal = self._write(
+            lambda c: leases.join(c, self.agent_id, study_id, *who, lease_seconds=times.lease_seconds)
+        )
         self._search = self._call(lambda: Search(name, spec, database.optuna, ordinal))
 
     def claim(self, slot: int, device: str) -> Claim | NoWork:

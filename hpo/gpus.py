@@ -122,6 +122,18 @@ def installed_gpus() -> tuple[Gpu, ...]:
     return tuple(found)
 
 
+def compute_capabilities() -> frozenset[float]:
+    """CUDA's, of the GPUs installed, as 8.0; none where the driver does not say, as old ones do not."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return frozenset()
+    try:
+        lines = _ask(program, "--query-gpu=compute_cap", "--format=csv,noheader")
+    except DriverFailedError:
+        return frozenset()
+    return frozenset(float(line) for line in lines if re.fullmatch(r"\d+\.\d+", line.strip()))
+
+
 def _ask(program: str, *arguments: str) -> list[str]:
     try:
         answer = subprocess.run(

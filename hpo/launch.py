@@ -143,7 +143,7 @@ def _run(
 
     times = LeaseTimes(settings.lease_seconds)
     retry = patient(interruption.event, progress, meanwhile)
-    books = Books(database, study.study_id, study.name, study.spec, len(pool.devices), retry, times)
+    books = Books(database, study.study_id, study.name, study.spec, pool.devices, retry, times)
     files = Housekeeping(
         study.folder,
         books,

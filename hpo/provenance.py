@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -14,8 +13,10 @@ from typing import Any
 
 import psutil
 
-from hpo.gpus import visible_gpus
+from hpo.gpus import compute_capabilities, visible_gpus
 from hpo.slots import usable_cores
+from objectives import backend as keras_backend
+from objectives.base import Device
 
 VERSIONED = ("hpo-service", "optuna", "keras", "tensorflow", "jax", "torch", "numpy")
 """Packages that can change a result."""
@@ -41,9 +42,22 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def trained_with(device: Device) -> dict[str, str]:
+    """What an agent whose slots are like this one says of its trainers: versions, backend and precision."""
+    return {**versions(), "backend": backend(), "precision": precision(device)}
+
+
 def backend() -> str:
     """The backend that the environment makes Keras use."""
-    return os.environ.get("KERAS_BACKEND") or "tensorflow"
+    return keras_backend.chosen()
+
+
+def precision(device: Device) -> str:
+    """What trainers compute in on a device; `auto` on a GPU of which no more is known without using it."""
+    if device.gpu is None or device.precision != "auto":
+        return keras_backend.precision(device)
+    found = {keras_backend.precision(device, capability) for capability in compute_capabilities()}
+    return found.pop() if len(found) == 1 else "auto"
 
 
 def objective_sha256(reference: str) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 import sys
@@ -48,7 +49,12 @@ def name() -> str:
         import keras
 
         return str(keras.config.backend())
-    return os.environ.get("KERAS_BACKEND", "tensorflow")
+    return chosen()
+
+
+def chosen() -> str:
+    """The backend that importing Keras would choose in this environment."""
+    return os.environ.get("KERAS_BACKEND") or _configured() or "tensorflow"
 
 
 def before_import() -> None:
@@ -90,15 +96,17 @@ def configure(device: Device, seed: int) -> None:
     keras.utils.set_random_seed(seed % 2**32)
 
 
-def precision(device: Device) -> Literal["float32", "bfloat16"]:
+def precision(device: Device, capability: float | None = None) -> Literal["float32", "bfloat16"]:
     """What layers compute in on this device, as asked for, or bfloat16 where that is faster.
 
-    On processors only TensorFlow was found to be faster in it.
+    On processors only TensorFlow was found to be faster in it. A GPU is asked for its compute capability
+    where that is not given.
     """
     if device.precision != "auto":
         return device.precision
     if device.gpu is not None:
-        return "bfloat16" if _compute_capability() >= _BFLOAT16_CAPABILITY else "float32"
+        known = _compute_capability() if capability is None else capability
+        return "bfloat16" if known >= _BFLOAT16_CAPABILITY else "float32"
     return "bfloat16" if name() == "tensorflow" and _processor_flags() & _BFLOAT16_FLAGS else "float32"
 
 
@@ -250,6 +258,16 @@ def _configure_jax(device: Device) -> None:
     # Its threads have no setting: XLA takes one for each core that the trainer is pinned to.
     if device.gpu is None:
         jax.config.update("jax_platforms", "cpu")
+
+
+def _configured() -> str | None:
+    """The backend that keras.json names, where Keras looks for it."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        home = Path.home() if os.access(Path.home(), os.W_OK) else Path("/tmp")
+        folder = Path(os.environ.get("KERAS_HOME", home / ".keras")).expanduser()
+        found = json.loads((folder / "keras.json").read_text(encoding="utf-8"))
+        return str(found["backend"]) if isinstance(found, dict) and "backend" in found else None
+    return None
 
 
 def _processor_flags() -> frozenset[str]:

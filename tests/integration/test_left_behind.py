@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from hpo.books import Books, TrialClosedError
 from hpo.messages import EpochRecord
 from hpo.spec import StudySpec
+from objectives.base import Device
 from storage import leases
 from storage.budget import Claim, NoWork
 from storage.engine import Database
@@ -47,7 +48,7 @@ def agent(
     stored = database.transaction(lambda c: c.execute(text("SELECT spec FROM hpo.studies")).scalar_one())
     spec = StudySpec.from_json(stored)
     times = LeaseTimes(lease_seconds, grace_renewals)
-    return Books(database, study._study_id, "s", spec, 1, Retry(5.0, first_delay=0.01), times)
+    return Books(database, study._study_id, "s", spec, [Device()], Retry(5.0, first_delay=0.01), times)
 
 
 def claimed(books: Books) -> Claim:

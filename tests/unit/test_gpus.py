@@ -9,7 +9,14 @@ import pytest
 
 from hpo import gpus
 from hpo.errors import GpuMissingError, UsageError
-from hpo.gpus import DriverFailedError, Gpu, choose_gpus, installed_gpus, visible_gpus
+from hpo.gpus import (
+    DriverFailedError,
+    Gpu,
+    choose_gpus,
+    compute_capabilities,
+    installed_gpus,
+    visible_gpus,
+)
 
 MIB = 2**20
 TWO = """0, GPU-1111aaaa-0000-0000-0000-000000000000, NVIDIA H200, 143771, Disabled
@@ -53,6 +60,20 @@ def test_those_that_the_driver_lists(driver: Driver) -> None:
     first, second = installed_gpus()
     assert first == Gpu("0", "GPU-1111aaaa-0000-0000-0000-000000000000", "NVIDIA H200", 143771 * MIB)
     assert (second.label, second.memory_bytes) == ("1", 15360 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [("9.0\n7.5\n9.0", {7.5, 9.0}), ("[N/A]", set()), ("no such field", set())]
+)
+def test_compute_capabilities(driver: Driver, said: str, found: set[float]) -> None:
+    assert compute_capabilities() == set()
+    driver(TWO, code=f"[ $1 = --query-gpu=compute_cap ] && echo '{said}' && exit 0")
+    assert compute_capabilities() == found
+
+
+def test_a_driver_that_knows_of_no_compute_capability(driver: Driver) -> None:
+    driver(TWO)
+    assert compute_capabilities() == set()
 
 
 def test_memory_that_is_shared_with_the_processor_is_unknown(driver: Driver) -> None:

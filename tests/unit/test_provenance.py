@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hpo.provenance import backend, objective_sha256, versions
+from hpo import provenance
+from hpo.provenance import backend, objective_sha256, precision, trained_with, versions
+from objectives.base import Device
 
 
 def test_versions_without_importing() -> None:
@@ -27,6 +29,29 @@ def test_where_a_result_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert objective_sha256("digits-cnn") is None
     assert objective_sha256("package.module:Mine") is None
     monkeypatch.setenv("KERAS_BACKEND", "")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     assert backend() == "tensorflow"
+    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    assert backend() == "torch"
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert backend() == "jax"
+
+
+def test_what_trainers_are_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    # Another test may have imported Keras here; an agent never does.
+    monkeypatch.setattr(provenance.keras_backend, "name", provenance.keras_backend.chosen)
+    assert trained_with(Device()) == versions() | {"backend": "jax", "precision": "float32"}
+    assert trained_with(Device(precision="bfloat16"))["precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "computed"),
+    [((), "auto"), ((7.5,), "float32"), ((8.0, 9.0), "bfloat16"), ((7.5, 9.0), "auto")],
+)
+def test_what_a_gpu_computes_in_is_told_without_using_it(
+    capabilities: tuple[float, ...], computed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "compute_capabilities", lambda: frozenset(capabilities))
+    assert precision(Device(gpu="0")) == computed
+    assert precision(Device(gpu="0", precision="float32")) == "float32"
