@@ -38,6 +38,10 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
         words += ["--limit", str(data["limit"])]
     for name, value in narrowed(spec).items():
         words += ["--param", f"{name}={value}"]
+    precisions = {agent.versions.get("precision") for agent in history.agents}
+    if len(precisions) == 1 and (precision := precisions.pop()) is not None:
+        # What `auto` is depends on the processor.
+        words += ["--precision", precision]
     slots = max((agent.slots for agent in history.agents), default=0)
     if slots:
         words += ["--workers", str(slots)]
@@ -60,7 +64,6 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
             words += ["--trial", str(trial)]
         computed = (retrain.metrics or {}).get("runs", [{}])[0].get("precision")
         if computed is not None:
-            # What `auto` is depends on the processor.
             words += ["--precision", computed]
         lines.append(shlex.join(words))
     lines.append(shlex.join(["hpo", "report", "--study", study.name]))

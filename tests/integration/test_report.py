@@ -299,6 +299,17 @@ def test_a_configuration_of_another_study_is_reproduced_from_its_file(rows: Stud
     assert "hpo retrain --study demo --seeds 1 --epochs 2 --trial 7" in text(files(rows))
 
 
+def test_what_the_search_was_computed_in(rows: StudyRows) -> None:
+    rows.agent(versions={"keras": "3.15", "backend": "tensorflow", "precision": "bfloat16"})
+    said = text(files(rows))
+    assert "--seed 0 --precision bfloat16 --workers 2" in said
+    assert "keras 3.15, backend tensorflow, precision bfloat16" in said
+    rows.agent(versions={"keras": "3.15", "backend": "tensorflow", "precision": "float32"})
+    said = text(files(rows))
+    assert "--precision" not in said
+    assert "| differed between agents | precision |" in said
+
+
 def test_a_study_that_minimizes(database: Database) -> None:
     rows = StudyRows(database, "low", direction="minimize")
     for value in (0.5, 0.1, 0.9):
