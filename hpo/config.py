@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from hpo import numbers
+from hpo.requests import PRECISIONS
 
 FILE_VERSION = 1
 """Of `to_json`; a reader refuses later ones."""
@@ -30,6 +31,12 @@ class Config:
     """What the metric was at the end of the trial, on validation data."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """`objectives.base.DataOptions` without `data_dir`."""
+    backend: str | None = None
+    """Of Keras; this and what follows: as far as is known, what trained the trial."""
+    precision: str | None = None
+    """What its layers computed in: one of `hpo.requests.PRECISIONS`."""
+    device: Mapping[str, Any] = field(default_factory=dict)
+    """`cores`: how many its slot had; `gpu`: which one, in words, if any. Empty: not known."""
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str | None = None
     """When it was exported, ISO 8601."""
@@ -59,6 +66,9 @@ class Config:
             "trial": int,
             "value": (int, float, str),
             "data": Mapping,
+            "backend": str,
+            "precision": str,
+            "device": Mapping,
             "versions": Mapping,
             "created": str,
         }
@@ -74,7 +84,10 @@ class Config:
             raise ValueError(f"its 'epochs' cannot be {values['epochs']}")
         if values["direction"] not in ("minimize", "maximize"):
             raise ValueError(f"its 'direction' cannot be {values['direction']!r}")
+        if values.get("precision") not in (None, *PRECISIONS):
+            raise ValueError(f"its 'precision' cannot be {values['precision']!r}")
         _check_data(values.get("data") or {})
+        _check_device(values.get("device") or {})
         known = {f.name: values[f.name] for f in fields(cls) if values.get(f.name) is not None}
         if "value" in known:
             known["value"] = float(known["value"])
@@ -110,3 +123,18 @@ def _check_data(data: Mapping[str, Any]) -> None:
         }
         if not fits.get(name, True):
             raise ValueError(f"its 'data' cannot have {name!r} {value!r}")
+
+
+def _check_device(device: Mapping[str, Any]) -> None:
+    """See that `device` is what a slot had.
+
+    Raises:
+        ValueError: a name is unknown or a value cannot be; says which.
+    """
+    for name, value in device.items():
+        is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        fits = {"cores": is_count, "gpu": value is None or isinstance(value, str)}
+        if name not in fits:
+            raise ValueError(f"its 'device' has an unknown {name!r}; known are {', '.join(fits)}")
+        if not fits[name]:
+            raise ValueError(f"its 'device' cannot have {name!r} {value!r}")

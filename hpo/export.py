@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, or_, select
 
 from hpo.config import Config
-from hpo.provenance import versions
+from hpo.slots import owned
+from storage.tables import agents, attempts, trials
 
 if TYPE_CHECKING:
     from hpo.trials import BestTrial
@@ -44,6 +47,8 @@ def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list
     from hpo.study import find_study
 
     study = find_study(database, name)
+    numbers = [best.number for best in chosen]
+    trained = database.transaction(lambda c: _trained(c, study.study_id, numbers))
     data = {key: value for key, value in study.spec.get("data", {}).items() if key != "data_dir"}
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return [
@@ -58,8 +63,37 @@ def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list
             trial=best.number,
             value=best.value,
             data=data,
-            versions=versions(),
             created=created,
+            **trained.get(best.number, {}),
         )
         for best in chosen
     ]
+
+
+def _trained(connection: Connection, study_id: int, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What trained each trial, at its last epoch where it was continued elsewhere: fields of a `Config`."""
+    query = (
+        select(trials.c.number, attempts.c.device, agents.c.versions)
+        .select_from(
+            attempts.join(trials, attempts.c.token == trials.c.token).join(
+                agents, attempts.c.agent_id == agents.c.agent_id
+            )
+        )
+        .where(
+            trials.c.study_id == study_id,
+            trials.c.number.in_(numbers),
+            or_(attempts.c.outcome == "complete", attempts.c.epochs > 0),
+        )
+        # One that found the last epoch in the checkpoint of another has only told of it.
+        .order_by(attempts.c.epochs > 0, attempts.c.attempt_id)
+    )
+    found = {}
+    for row in connection.execute(query):
+        versions = dict(row.versions)
+        found[row.number] = {
+            "backend": versions.pop("backend", None),
+            "precision": versions.pop("precision", None),
+            "device": owned(row.device),
+            "versions": versions,
+        }
+    return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 from hpo import numbers
 from hpo.cores import claim_cores
@@ -70,6 +72,15 @@ def plan_slots(
 def in_words(devices: Sequence[Device]) -> list[str]:
     """A line for each slot: `slot 0: gpu 0 (1/2, 68 GiB), cores 0-3`."""
     return [f"slot {number}: {device.owns or device.name}" for number, device in enumerate(devices)]
+
+
+def owned(words: str) -> dict[str, Any]:
+    """How many `cores` a slot had and which `gpu`, of `Device.owns`; empty where that says something else."""
+    found = re.fullmatch(r"(?:gpu (.+), )?cores? (\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)", words)
+    if found is None:
+        return {}
+    runs = [[int(core) for core in run.split("-")] for run in found[2].split(",")]
+    return {"cores": sum(run[-1] - run[0] + 1 for run in runs), "gpu": found[1]}
 
 
 def _core_shares(count: int, cores: Sequence[int]) -> list[tuple[int, ...]]:

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 
 from hpo.config import Config
 
 
 def script(config: Config) -> str:
     """Its text; it prints a line an epoch."""
+    known = config.value is not None and math.isfinite(config.value)
     values = {
+        "METRIC": config.metric,
+        "VALUE": config.value if known else None,
         "OBJECTIVE": config.objective,
         "PARAMS": dict(config.params),
         "EPOCHS": config.epochs,
         "SEED": config.seed,
         "DATA": {key: value for key, value in config.data.items() if value is not None},
+        "DEVICE": dict(config.device),
+        "PRECISION": config.precision,
+        "BACKEND": config.backend,
+        "VERSIONS": dict(config.versions),
     }
     constants = "\n".join(f"{name} = {value!r}" for name, value in values.items())
-    exported_with = ", ".join(f"{name} {number}" for name, number in config.versions.items())
     about = json.dumps(f"{config.about}. Trains it again, one line an epoch.", ensure_ascii=False)
-    return _SCRIPT.format(
-        about=about,
-        versions=exported_with,
-        created=config.created,
-        constants=constants,
-        metric=repr(config.metric),
-    )
+    return _SCRIPT.format(about=about, created=config.created, constants=constants)
 
 
 _SCRIPT = '''\
@@ -33,7 +34,8 @@ _SCRIPT = '''\
 
 Data that is not bundled is looked for where `hpo data fetch` puts it, or in HPO_DATA_DIR.
 
-Exported {created} with {versions}.
+DEVICE, PRECISION, BACKEND and VERSIONS are what trained the trial: they are used again where this machine has
+them, and what differs is said. Exported {created}.
 """
 
 import math
@@ -43,13 +45,13 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from hpo.errors import HpoError
+from hpo.rerun import device_like
 from hpo.settings import Settings
 from objectives.base import DataOptions
 from objectives.loader import load
 from objectives.local_run import LocalRun
 
 ABOUT = {about}
-METRIC = {metric}
 {constants}
 
 
@@ -66,13 +68,16 @@ class PrintingRun(LocalRun):
 
 def main():
     print(ABOUT)
+    device = device_like(DEVICE, PRECISION, BACKEND, VERSIONS)
     objective = load(OBJECTIVE)()
     data_dir = str(Settings.from_environment().data_dir)
     objective.prepare(DataOptions(data_dir=data_dir, **DATA), final=False)
-    run = PrintingRun(total_epochs=EPOCHS, seed=SEED, metric=METRIC)
+    run = PrintingRun(total_epochs=EPOCHS, seed=SEED, metric=METRIC, device=device)
     objective.train(dict(PARAMS), run)
     if run.history:
-        print(f"{{METRIC}} = {{run.history[-1][METRIC]:.6g}}")
+        value = float(run.history[-1][METRIC])
+        trial = "" if VALUE is None else ", as in the trial" if value == VALUE else f", in the trial {{VALUE}}"
+        print(f"{{METRIC}} = {{value}}{{trial}}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from hpo.requests import SlotOptions
     "form",
     type=NearestChoice(("yaml", "json", "toml", "python")),
     show_default="by the suffix of --output, else yaml",
-    help="Kind of file; the Python one is a script that trains the configuration.",
+    help="Kind of file; the Python one is a script that trains it as its trial was trained.",
 )
 @option(
     "--output",

@@ -35,7 +35,13 @@ class StudyRows:
         self._execute(update(studies).where(studies.c.study_id == self.study_id).values(**values))
 
     def agent(
-        self, *, started: float = 100.0, seen: float = 1.0, ended: float | None = None, slots: int = 2
+        self,
+        *,
+        started: float = 100.0,
+        seen: float = 1.0,
+        ended: float | None = None,
+        slots: int = 2,
+        versions: Mapping[str, str] | None = None,
     ) -> int:
         """An agent; times are seconds ago."""
         return self._insert(
@@ -47,6 +53,7 @@ class StudyRows:
                 pid=42,
                 process="boot:42:1",
                 slots=slots,
+                versions=dict(versions or {}),
                 started_at=ago(started),
                 seen_at=ago(seen),
                 ended_at=None if ended is None else ago(ended),
@@ -90,6 +97,7 @@ class StudyRows:
         completed: int = 0,
         slot: int = 0,
         outcome: str | None = None,
+        device: str | None = None,
     ) -> int:
         return self._insert(
             insert(attempts)
@@ -97,7 +105,7 @@ class StudyRows:
                 token=token,
                 agent_id=agent_id,
                 slot=slot,
-                device=f"cpu:{slot}",
+                device=device or f"cpu:{slot}",
                 host="here",
                 epochs=completed,
                 outcome=outcome,

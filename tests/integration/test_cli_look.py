@@ -133,10 +133,38 @@ def test_export(hpo, tmp_path: Path) -> None:
         assert config.params == {"learning_rate": 0.01}
         assert config.data["validation_fraction"] == 0.1
         assert "data_dir" not in config.data
+        # No attempt is known that trained it.
+        assert (config.backend, config.precision, config.device, config.versions) == (None, None, {}, {})
     compile(hpo("export --study demo --format python")[1], "best.py", "exec")
     code, _, err = hpo("export --study demo -o /proc/none/best.yaml")
     assert code == 1
     assert err.startswith("hpo: /proc/none/best.yaml cannot be written")
+
+
+def test_export_says_what_trained_the_trial(hpo, database: Database, tmp_path: Path) -> None:
+    rows = StudyRows(database)
+    token = rows.trial("complete", 0.9, completed=5)
+    here = {"keras": "3.15.1", "backend": "tensorflow", "precision": "float32"}
+    there = {"keras": "3.10.0", "backend": "jax", "precision": "bfloat16"}
+    # Begun here, trained to its end there, and told of here: from the checkpoint, nothing was left to train.
+    for versions, device, outcome, completed in (
+        (here, "cores 0-1", "lost", 2),
+        (there, "gpu 1 (1/2, 68.9 GiB), cores 0-1,6", "lost", 3),
+        (here, "core 0", "complete", 0),
+    ):
+        agent = rows.agent(versions=versions)
+        rows.attempt(token, agent, ended=1.0, outcome=outcome, completed=completed, device=device)
+    other = rows.trial("complete", 0.8, completed=5)
+    rows.attempt(other, rows.agent(), ended=1.0, outcome="complete", completed=5)
+    rows.attempt(rows.trial("bug", completed=5), rows.agent(versions=here), outcome="bug", completed=5)
+    file = tmp_path / "best.toml"
+    assert hpo(f"export --study demo -o {file}")[0] == 0
+    config = read_config(file)
+    assert (config.backend, config.precision, config.versions) == ("jax", "bfloat16", {"keras": "3.10.0"})
+    assert config.device == {"cores": 3, "gpu": "1 (1/2, 68.9 GiB)"}
+    # An agent of an earlier version says less.
+    assert hpo(f"export --study demo --trial 1 -o {file}")[0] == 0
+    assert (read_config(file).precision, read_config(file).device) == (None, {})
 
 
 @pytest.mark.usefixtures("rows")

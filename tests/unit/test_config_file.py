@@ -31,6 +31,9 @@ CONFIG = Config(
     trial=7,
     value=0.98125,
     data={"limit": None, "validation_fraction": 0.1, "split_seed": 0},
+    backend="tensorflow",
+    precision="bfloat16",
+    device={"cores": 2, "gpu": None},
     versions={"python": "3.11.7", "keras": "3.15.1"},
     created="2026-01-02T03:04:05+00:00",
 )
@@ -48,7 +51,9 @@ def test_what_is_written_is_read_back(tmp_path: Path, form: Format) -> None:
     read = read_config(write(tmp_path, CONFIG, form))
     if form == "toml":
         # TOML has no null: what is None is left out, and is None again when it is used.
-        assert read == replace(CONFIG, data={"validation_fraction": 0.1, "split_seed": 0})
+        assert read == replace(
+            CONFIG, data={"validation_fraction": 0.1, "split_seed": 0}, device={"cores": 2}
+        )
     else:
         assert read == CONFIG
 
@@ -58,6 +63,18 @@ def test_a_parameter_that_is_none_is_not_written_as_toml(tmp_path: Path) -> None
     with pytest.raises(UsageError, match="kind is None, which TOML cannot say: choose yaml or json"):
         render(config, "toml")
     assert read_config(write(tmp_path, config, "yaml")).params["kind"] is None
+
+
+@pytest.mark.parametrize("form", list(SUFFIX))
+def test_a_file_of_before_says_nothing_of_what_trained_it(tmp_path: Path, form: Format) -> None:
+    unknown = replace(CONFIG, backend=None, precision=None, device={}, data={})
+    path = write(tmp_path, unknown, form)
+    lines = path.read_text().splitlines()
+    later = ("backend", "precision", "device", "[device]")
+    older = "\n".join(line for line in lines if not line.strip(' "').startswith(later))
+    assert len(older.splitlines()) < len(lines)
+    path.write_text(older)
+    assert read_config(path) == unknown
 
 
 @pytest.mark.parametrize("form", list(SUFFIX))
@@ -131,6 +148,14 @@ def test_a_binary_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         ("direction", "up"),
         ("data", 3),
         ("value", "high"),
+        ("backend", 1),
+        ("precision", "float16"),
+        ("precision", 16),
+        ("device", "cores 0-1"),
+        ("device", {"cores": 0}),
+        ("device", {"cores": True}),
+        ("device", {"gpu": 1}),
+        ("device", {"tpu": "0"}),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, key: str, value: object) -> None:
@@ -236,6 +261,8 @@ def test_the_script_trains(tmp_path: Path) -> None:
         metric="loss",
         direction="minimize",
         study='odd "name" {x} \\',
+        device={"cores": 1000, "gpu": "0 (68 GiB)"},
+        versions={"keras": "3.0.0"},
     )
     script = tmp_path / "best.py"
     script.write_text(render(config, "python"))
@@ -245,11 +272,13 @@ def test_the_script_trains(tmp_path: Path) -> None:
         text=True,
         check=True,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CUDA_VISIBLE_DEVICES": ""},
     )
     lines = done.stdout.splitlines()
-    assert lines[1:] == ["epoch 1/2 loss=2", "epoch 2/2 loss=1.5", "loss = 1.5"]
-    assert "tensorflow" not in done.stderr
+    assert lines[1:] == ["epoch 1/2 loss=2", "epoch 2/2 loss=1.5", "loss = 1.5, in the trial 0.98125"]
+    assert done.stderr.startswith("trained with 1000 cores (here ")
+    assert ", gpu 0 (68 GiB) (here none), keras 3.0.0 (here " in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_script_looks_for_data_where_hpo_does(tmp_path: Path) -> None:
@@ -277,9 +306,12 @@ def test_the_script_looks_for_data_where_hpo_does(tmp_path: Path) -> None:
         check=False,
         env={**environment, "PYTHONPATH": str(Path(__file__).parents[2]), "HPO_HOME": str(tmp_path)},
     )
-    assert (done.returncode, done.stderr) == (1, f"nothing in {tmp_path}/data 2\n")
+    assert (done.returncode, done.stderr.splitlines(keepends=True)[-1]) == (
+        1,
+        f"nothing in {tmp_path}/data 2\n",
+    )
 
 
 def test_a_script_of_any_config_compiles() -> None:
-    for config in (CONFIG, replace(CONFIG, study=None, trial=None, value=None, versions={}, created=None)):
+    for config in (CONFIG, replace(CONFIG, study=None, trial=None, value=math.nan, versions={}, device={})):
         compile(render(config, "python"), "best.py", "exec")

@@ -4,7 +4,7 @@ import pytest
 
 from hpo.gpus import Gpu
 from hpo.requests import PRECISIONS, Precision, SlotOptions
-from hpo.slots import CONTEXT_BYTES, in_words, plan_slots, slots_here, usable_cores
+from hpo.slots import CONTEXT_BYTES, in_words, owned, plan_slots, slots_here, usable_cores
 
 GIB = 2**30
 
@@ -121,3 +121,21 @@ def test_there_is_at_least_one_core() -> None:
 def test_every_slot_computes_as_asked(precision: Precision) -> None:
     slots = slots_here(2, SlotOptions(gpus="none", precision=precision))
     assert {slot.precision for slot in slots} == {precision}
+
+
+@pytest.mark.parametrize("cores", [(3,), (0, 1), (0, 1, 6, 8, 9), tuple(range(64))])
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("gpus", [(), (gpu("0.1", 16.0),), (gpu("GPU-1111aaaa"),)])
+def test_what_a_slot_owned_is_read_from_its_words(
+    cores: tuple[int, ...], workers: int, gpus: tuple[Gpu, ...]
+) -> None:
+    for slot in plan_slots(workers, cores, gpus):
+        found = owned(slot.owns)
+        assert found["cores"] == len(slot.cores)
+        assert (found["gpu"] or "").startswith(gpus[0].label if gpus else "")
+        assert (found["gpu"] is None) == (slot.gpu is None)
+
+
+@pytest.mark.parametrize("words", ["", "cpu:0", "next", "cores", "core 0, core 1", "gpu 0"])
+def test_other_words_say_nothing_of_a_slot(words: str) -> None:
+    assert owned(words) == {}
