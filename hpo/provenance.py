@@ -48,8 +48,8 @@ def trained_with(device: Device) -> dict[str, str]:
 
 
 def backend() -> str:
-    """The backend that Keras uses."""
-    return keras_backend.name()
+    """The backend that the environment makes Keras use."""
+    return keras_backend.chosen()
 
 
 def precision(device: Device) -> str:

@@ -49,6 +49,11 @@ def name() -> str:
         import keras
 
         return str(keras.config.backend())
+    return chosen()
+
+
+def chosen() -> str:
+    """The backend that importing Keras would choose in this environment."""
     return os.environ.get("KERAS_BACKEND") or _configured() or "tensorflow"
 
 

@@ -39,6 +39,8 @@ def test_where_a_result_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_what_trainers_are_like(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "jax")
+    # Another test may have imported Keras here; an agent never does.
+    monkeypatch.setattr(provenance.keras_backend, "name", provenance.keras_backend.chosen)
     assert trained_with(Device()) == versions() | {"backend": "jax", "precision": "float32"}
     assert trained_with(Device(precision="bfloat16"))["precision"] == "bfloat16"
 
