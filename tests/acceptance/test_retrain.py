@@ -189,7 +189,7 @@ def test_a_run_that_fails_writes_no_results(service: Service) -> None:
     # The objective's traceback stands above the one line.
     complaint = failed.err.splitlines()[-1]
     assert "ended as bug after epoch 1: ValueError: the objective is broken" in complaint
-    assert "logs/s/retrain-seed-" in complaint
+    assert f"{service.logs}/retrain-seed-" in complaint
     assert not results(service).exists()
     service.set(TEST_ILL="")
     assert service.hpo("retrain", "--study", "s", "--seeds", 2).code == 0
