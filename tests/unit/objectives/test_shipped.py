@@ -1,0 +1,344 @@
+"""What every shipped objective declares, builds and trains, on a few made-up images of its data set's shape."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import keras
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from objectives import backend, batches, datasets, evaluation, layers, loader
+from objectives.arrays import Arrays
+from objectives.base import DataOptions, Device, Params
+from objectives.keras_objective import KerasObjective
+from objectives.local_run import LocalRun
+
+SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+SPACE = {"batch_size", "optimizer", "learning_rate", "dropout", "weight_decay"}
+METRICS = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"}
+
+CIFAR = tuple(name for name in loader.names() if name.startswith("cifar-"))
+DIGITS = tuple(name for name in loader.names() if name not in CIFAR)
+
+BATCH = 16
+STEPS = 30
+"""Of the runs that only an optimizer is asked about; a tenth of them is the warm-up."""
+PEAK = 0.1
+
+
+def made_up(name: str, _data_dir: object, test: bool = True) -> Arrays:
+    """Sixty images, brighter and darker ones, each channel in a range of its own."""
+    rng = np.random.default_rng(0)
+    shape = SHAPES[name]
+    levels = 60.0 * (1 + np.arange(shape[-1])) + rng.uniform(-30, 30, (60, 1, 1, 1))
+    images = np.clip(levels + rng.normal(0, 20, (60, *shape)), 0, 255).astype(np.uint8)
+    labels = np.arange(60) % 10
+    return Arrays(images, labels, images if test else None, labels if test else None)
+
+
+@pytest.fixture(scope="module", params=loader.names())
+def objective(request) -> KerasObjective:
+    """With 48 images to train on and 12 to validate on."""
+    made = loader.load(request.param)()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "load", made_up)
+        made.prepare(DataOptions(validation_fraction=0.2), final=False)
+    return made
+
+
+each_optimizer = pytest.mark.parametrize("kind", ["sgd", "adam"])
+
+
+def sampled(objective: KerasObjective) -> Params:
+    return (
+        optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask(dict(objective.space)).params
+    )
+
+
+def build(objective: KerasObjective, **params: object) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return objective.build(objective.first[0] | params, objective._data)
+
+
+@pytest.fixture(scope="module")
+def network(objective) -> keras.Model:
+    """As it is built of what is tried first; no test changes it."""
+    return build(objective)
+
+
+def values(variables: list) -> list[np.ndarray]:
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def test_the_space_is_the_five_parameters(objective):
+    assert objective.space.keys() == SPACE
+    assert all(size >= 1 for size in objective.space["batch_size"].choices)
+    assert set(objective.space["optimizer"].choices) == {"sgd", "adam"}
+    ranges = [objective.space[name] for name in ("learning_rate", "dropout", "weight_decay")]
+    assert [type(found) for found in ranges] == [FloatDistribution] * 3
+    assert [type(found) for found in objective.space.values()].count(CategoricalDistribution) == 2
+    rate, dropout, decay = ranges
+    assert rate.log
+    assert 0 < rate.low < rate.high
+    assert 0 <= dropout.low < dropout.high < 1
+    assert 0 <= decay.low < decay.high
+
+
+def test_what_is_tried_first_is_what_optuna_then_suggests(objective):
+    assert objective.first
+    study = optuna.create_study()
+    for params in objective.first:
+        study.enqueue_trial(params)
+    # Optuna makes up what is missing, and warns of what lies outside, which is an error here.
+    assert [study.ask(dict(objective.space)).params for _ in objective.first] == list(objective.first)
+
+
+@pytest.mark.parametrize("which", ["first", "sampled"])
+def test_the_network_makes_logits_of_raw_pixels(objective, which):
+    params = objective.first[0] if which == "first" else sampled(objective)
+    model, data = build(objective, **params), objective._data
+    evaluation.check(model, data)
+    assert {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)} == {
+        params["dropout"]
+    }
+    assert [keras.backend.standardize_dtype(tensor.dtype) for tensor in model.inputs] == ["uint8"]
+    extremes = [np.zeros_like(data.x_valid[:1]), np.full_like(data.x_valid[:1], 255)]
+    logits = keras.ops.convert_to_numpy(model(np.concatenate([data.x_valid[:3], *extremes])))
+    assert (logits.shape, logits.dtype) == ((5, 10), np.float32)
+    assert np.isfinite(logits).all()
+    assert logits.min() < 0
+    assert len(np.unique(logits, axis=0)) == 5
+
+
+def test_the_copy_that_is_trained_computes_what_the_network_does(objective, network):
+    pixels = objective._data.x_valid[:4]
+    np.testing.assert_allclose(
+        layers.accelerated(network, "float32")(pixels, training=False),
+        network(pixels, training=False),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_dropout_acts_in_training_and_not_at_inference(objective, copied):
+    pixels = objective._data.x_valid[:4]
+    some, none = (build(objective, dropout=rate) for rate in (0.5, 0.0))
+    if copied:
+        some, none = (layers.accelerated(model, "float32") for model in (some, none))
+    trained = [values([some(pixels, training=True)])[0] for _ in range(2)]
+    assert (trained[0] != trained[1]).mean() > 0.5
+    trained = [values([none(pixels, training=True)])[0] for _ in range(2)]
+    np.testing.assert_allclose(*trained, rtol=1e-4, atol=1e-4)
+
+    forward = backend.forward(some)
+    first, second = (evaluation.logits(forward, pixels) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    # An image's logits depend on no other image of its batch.
+    alone = evaluation.logits(forward, pixels[::-1])[::-1]
+    np.testing.assert_allclose(alone, first, rtol=1e-4, atol=1e-4)
+
+
+def test_each_channel_is_normalized_by_the_training_images(objective, network):
+    data = objective._data
+    (layer,) = (layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
+    channels = (0, 1, 2)
+    scaled = data.x_train.astype(np.float64) / 255
+    shape = (1, 1, 1, data.image_shape[-1])
+    np.testing.assert_allclose(
+        np.broadcast_to(layer.mean, shape).ravel(), scaled.mean(axis=channels), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        np.broadcast_to(layer.variance, shape).ravel(), scaled.var(axis=channels), rtol=1e-4
+    )
+    normalized = keras.Model(network.input, layer.output)
+    outputs = keras.ops.convert_to_numpy(normalized(data.x_train))
+    np.testing.assert_allclose(outputs.mean(axis=channels), 0, atol=1e-3)
+    np.testing.assert_allclose(outputs.std(axis=channels), 1, atol=1e-3)
+    # The validation images have other statistics, so that their part in them would have been seen.
+    others = keras.ops.convert_to_numpy(normalized(data.x_valid))
+    assert np.abs(others.mean(axis=channels)).min() > 0.02
+
+
+class Trained:
+    """A run of one epoch, and all images that the model was given in it."""
+
+    def __init__(self, objective: KerasObjective) -> None:
+        self.run = LocalRun(total_epochs=1, seed=1, metric="val_accuracy")
+        self.stock: list[keras.Model] = []
+        self.trained_on: list[np.ndarray] = []
+        self.evaluated_on: list[np.ndarray] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(objective, "build", self._kept(objective.build))
+            patch.setattr(backend, "training_steps", self._seen(backend.training_steps, self.trained_on))
+            patch.setattr(backend, "forward", self._seen(backend.forward, self.evaluated_on))
+            objective.train(objective.first[0] | {"batch_size": BATCH}, self.run)
+
+    def _kept(self, make):
+        return lambda *args: self.stock.append(make(*args)) or self.stock[-1]
+
+    def _seen(self, make, seen):
+        def makes(*args):
+            function = make(*args)
+
+            def call(given):
+                images = given[0] if isinstance(given, tuple) else given
+                seen.extend(images.reshape(-1, *images.shape[-3:]).copy())
+                return function(given)
+
+            return call
+
+        return makes
+
+
+@pytest.fixture(scope="module")
+def trained(objective) -> Trained:
+    return Trained(objective)
+
+
+def test_an_epoch_trains_all_there_is_to_train(trained):
+    (metrics,) = trained.run.history
+    assert metrics.keys() == METRICS
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert 0 <= metrics["val_accuracy"] <= 1
+    assert metrics["learning_rate"] == pytest.approx(0, abs=1e-9)
+    assert trained.run.ticks[-1] == (3, 3, 48)
+    assert trained.run.messages == []
+    state = trained.run.checkpoint.state
+    (stock,) = trained.stock
+    for index, variable in enumerate(stock.variables):
+        # The network that was built kept the weights that its copy began with.
+        before, after = values([variable])[0], state[f"model/{index:04d}"]
+        assert (before != after).any(), f"{variable.path} is as it was"
+
+
+def test_training_images_are_changed_where_the_objective_says_so_and_others_never(objective, trained):
+    data = objective._data
+    assert len(trained.trained_on) == 48
+    originals = {image.tobytes() for image in data.x_train}
+    unchanged = sum(image.tobytes() in originals for image in trained.trained_on)
+    if objective.dataset == "digits":
+        assert unchanged == 48
+    else:
+        assert unchanged < 24
+    np.testing.assert_array_equal(trained.evaluated_on, data.x_valid)
+
+
+def changed(objective: KerasObjective, image: np.ndarray, count: int, monkeypatch) -> np.ndarray:
+    """What the model is trained on where all its images are this one, (count, height, width, channels)."""
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(backend, "training_steps", lambda _: lambda given: seen.append(given[0]) or {})
+    data = replace(
+        objective._data, x_train=np.repeat(image[None], count, 0), y_train=np.zeros(count, np.int64)
+    )
+    advance = batches.advancing(None, data, objective.augmentation, Device())
+    advance(np.arange(count)[None], [np.random.default_rng(0)])
+    return seen[0][0]
+
+
+@pytest.mark.parametrize("objective", CIFAR, indirect=True)
+def test_photographs_are_flipped_shifted_and_turned(objective, monkeypatch):
+    """Seen by a red mark left of the centre and a green one right of it."""
+    ground = objective.augmentation.fill
+    image = np.full((32, 32, 3), ground, np.uint8)
+    image[14:18, 6:10, 0] = image[14:18, 22:26, 1] = 255
+    marks = changed(objective, image, 256, monkeypatch)[..., :2].astype(float) - ground
+    mass = marks.sum(axis=(1, 2))
+    # Where a mark is cut out nobody can say where it was.
+    marks = marks[(mass > 0.97 * 16 * (255 - ground)).all(axis=1)]
+    assert len(marks) > 64
+    pixels = np.arange(32) - 15.5
+    mass = marks.sum(axis=(1, 2))
+    right, down = (np.einsum(f"nyxc,{axis}->nc", marks, pixels) / mass for axis in "xy")
+
+    mirrored = right[:, 0] > right[:, 1]
+    assert 0.35 < mirrored.mean() < 0.65
+    for moved in (right.mean(axis=1), down.mean(axis=1)):
+        assert -8 < moved.min() < -2.5
+        assert 2.5 < moved.max() < 8
+    sign = np.where(mirrored, -1, 1)
+    degrees = np.rad2deg(np.arctan2(sign * (down[:, 1] - down[:, 0]), sign * (right[:, 1] - right[:, 0])))
+    assert -20 < degrees.min() < -2
+    assert 2 < degrees.max() < 20
+
+
+@pytest.mark.parametrize("objective", DIGITS, indirect=True)
+def test_digits_are_moved_at_most(objective, monkeypatch):
+    """Mirrored, or turned far, one would be another digit or none."""
+    most = 0 if objective.dataset == "digits" else 4
+    height, width, _ = objective._data.image_shape
+    image = np.random.default_rng(0).integers(1, 256, (height, width, 1), dtype=np.uint8)
+    padded = np.pad(image, ((most, most), (most, most), (0, 0)))
+    moved = {
+        padded[down : down + height, right : right + width].tobytes()
+        for down in range(2 * most + 1)
+        for right in range(2 * most + 1)
+    }
+    found = {one.tobytes() for one in changed(objective, image, 64, monkeypatch)}
+    assert found <= moved
+    assert len(found) > 8 * (most > 0)
+
+
+def rate(step: int) -> float:
+    """Of the step, counted from 0, of `STEPS`: a line up to the peak, then half a cosine down to zero."""
+    warmup = STEPS // 10
+    if step < warmup:
+        return PEAK * step / warmup
+    return PEAK * (1 + math.cos(math.pi * (step - warmup) / (STEPS - warmup))) / 2
+
+
+@each_optimizer
+def test_the_learning_rate_warms_up_to_its_peak_and_falls_to_zero(objective, kind):
+    made = objective.optimizer(objective.first[0] | {"optimizer": kind, "learning_rate": PEAK}, STEPS)
+    found = []
+    for step in range(STEPS + 1):
+        made.iterations.assign(step)
+        found.append(float(keras.ops.convert_to_numpy(made.learning_rate)))
+    assert found == pytest.approx([rate(step) for step in range(STEPS + 1)], abs=1e-7)
+    assert found[0] < found[1] < found[2] < found[3] == pytest.approx(PEAK)
+    assert np.argmax(found) == 3
+    assert found[-1] == pytest.approx(0, abs=1e-9)
+
+
+@each_optimizer
+def test_its_steps_are_those_of_keras_at_that_rate(objective, kind):
+    """With Nesterov's momentum where it is SGD, down a bowl as steep in each direction as its weight."""
+    tuned = {"optimizer": kind, "learning_rate": PEAK, "weight_decay": 0.0}
+    mine = objective.optimizer(objective.first[0] | tuned, STEPS)
+    theirs = (
+        keras.optimizers.SGD(PEAK, momentum=0.9, nesterov=True)
+        if kind == "sgd"
+        else keras.optimizers.Adam(PEAK)
+    )
+    start, steep = np.array([1.0, -2.0, 0.5], np.float32), np.array([0.1, 1.0, 3.0], np.float32)
+    weights = [keras.Variable(start, name="kernel") for _ in range(2)]
+    for step in range(STEPS):
+        theirs.learning_rate = rate(step)
+        for optimizer, weight in zip((mine, theirs), weights, strict=True):
+            optimizer.apply([keras.ops.convert_to_tensor(weight) * steep], [weight])
+        found, expected = values(weights)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=f"step {step}")
+    assert (np.abs(found) < np.abs(start)).all()
+
+
+@each_optimizer
+def test_kernels_decay_and_nothing_else_does(objective, network, kind):
+    decay = 0.2
+    tuned = {"optimizer": kind, "learning_rate": PEAK, "weight_decay": decay}
+    variables = layers.accelerated(network, "float32").trainable_variables
+    for variable in variables:
+        # A bias begins at zero, where no decay would show.
+        variable.assign(variable + 1.0)
+    before = values(variables)
+    optimizer = objective.optimizer(objective.first[0] | tuned, STEPS)
+    optimizer.build(variables)
+    optimizer.iterations.assign(STEPS // 10)
+    optimizer.apply([keras.ops.zeros_like(variable) for variable in variables], variables)
+    assert {array.ndim > 1 for array in before} == {True, False}
+    for variable, old, new in zip(variables, before, values(variables), strict=True):
+        kept = 1 - PEAK * decay if old.ndim > 1 else 1.0
+        np.testing.assert_allclose(new, kept * old, rtol=1e-5, atol=1e-7, err_msg=variable.path)
