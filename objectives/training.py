@@ -61,8 +61,10 @@ def optimizer(params: Params, steps: int) -> keras.optimizers.Optimizer:
     """
     warmup = max(1, round(steps * WARMUP_FRACTION))
     peak = float(params.get("learning_rate", 1e-3))
+    # The first step of a warm-up is at zero: a run that has no other would train nothing.
+    start = 0.0 if steps > 1 else peak
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup
+        start, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup
     )
     decay = float(params.get("weight_decay", 0.0)) or None
     kind = params.get("optimizer", "adam")

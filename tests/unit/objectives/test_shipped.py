@@ -304,6 +304,12 @@ def test_the_learning_rate_warms_up_to_its_peak_and_falls_to_zero(objective, kin
     assert found[-1] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("objective", ["digits-cnn"], indirect=True)
+def test_a_run_of_one_step_has_no_time_to_warm_up(objective):
+    made = objective.optimizer({"optimizer": "sgd", "learning_rate": PEAK}, 1)
+    assert float(keras.ops.convert_to_numpy(made.learning_rate)) == pytest.approx(PEAK)
+
+
 @each_optimizer
 def test_its_steps_are_those_of_keras_at_that_rate(objective, kind):
     """With Nesterov's momentum where it is SGD, down a bowl as steep in each direction as its weight."""
