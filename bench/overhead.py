@@ -175,7 +175,7 @@ def cycle(books: Books, timer: Timer) -> None:
         record = EpochRecord(epoch, metrics, 1.0)
         timer("record", partial(books.record, claim.attempt_id, trial_id, [record]))
         if epoch < EPOCHS:
-            timer("should_prune", lambda: books.should_prune(trial_id))
+            timer("should_prune", partial(books.should_prune, claim.attempt_id, trial_id))
     timer("settle", lambda: books.settle(claim.attempt_id, "complete", metrics["loss"]))
     timer("standing", books.standing)
 

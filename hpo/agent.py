@@ -263,7 +263,7 @@ class Agent:
             self._jobs.ahead.expected(record.seconds * self._spec.epochs)
         if record.epoch >= self._spec.epochs or self._jobs.in_slots.get(slot) is not job:
             return
-        if not self._shutdown.begun and self._books.should_prune(job.trial_id):
+        if not self._shutdown.begun and self._books.should_prune(job.claim.attempt_id, job.trial_id):
             self._pool.send(slot, Prune())
         else:
             self._pool.send(slot, Go(record.epoch))

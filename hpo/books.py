@@ -105,11 +105,12 @@ class Books:
             nonlocal maybe_created
             found = self._find_created(claim.token) if maybe_created else None
             maybe_created = True
+            if found is not None:
+                # By an agent that died, or by us, and the answer was lost.
+                self._search.take_over(found[0])
             return found or self._search.create(claim)
 
         trial_id, number = self._call(create)
-        if not claim.fresh:
-            self._call(lambda: self._search.take_over(trial_id))
         # Before sampling, so that the trial has an owner should this agent die meanwhile.
         self._write(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
         return trial_id, number, self._suggest(claim, trial_id, number)
@@ -139,9 +140,16 @@ class Books:
             self._closed(attempt_id)
         return values
 
-    def should_prune(self, trial_id: int) -> bool:
-        """Whether the study's pruner gives the trial up now."""
-        return self._call(lambda: self._search.should_prune(trial_id))
+    def should_prune(self, attempt_id: int, trial_id: int) -> bool:
+        """Whether the study's pruner gives the trial up now.
+
+        Raises:
+            LeaseLostError: the trial has been decided meanwhile, and the pruner cannot note anything on it.
+        """
+        try:
+            return self._call(lambda: self._search.should_prune(trial_id))
+        except UpdateFinishedTrialError:
+            self._closed(attempt_id)
 
     def settle(
         self, attempt_id: int, outcome: str, value: float | None, error: str = "", traceback: str = ""

@@ -47,6 +47,10 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later: the server restarts, is unreachable, or rolled us back."""
     if isinstance(error, sa.TimeoutError):
         return True  # no connection of the pool came free
+    if any(isinstance(link, sa.PendingRollbackError) for link in _causes(error)):
+        # Optuna tried another way after a query that had failed, in a session that it had failed in: what that
+        # failure was is known no more, and the next call has a session of its own.
+        return True
     if isinstance(error, sa.DBAPIError) and error.connection_invalidated:
         return sqlstate(error) not in {_DISK_FULL, _DATABASE_DROPPED}
     cause = _driver_error(error)

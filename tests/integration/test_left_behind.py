@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
-from sqlalchemy import insert, text
+from sqlalchemy import insert, text, update
 from sqlalchemy.exc import OperationalError
 
 from hpo.books import Books, TrialClosedError
@@ -164,6 +164,35 @@ def test_a_creation_whose_answer_was_lost_is_found_again(
     books = agent(database, study)
     monkeypatch.setattr(books._search, "create", after(books._search.create, answer_lost()))
     train(books, claimed(books))
+    assert states(study) == [TrialState.COMPLETE]
+
+
+def test_a_creation_whose_answer_was_lost_is_known_to_optuna_too(
+    database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cache knows no trial that it has not seen made: to suggest anything for it was a KeyError."""
+    books = agent(database, study)
+    backend = database.optuna._backend
+    monkeypatch.setattr(backend, "_create_new_trial", after(backend._create_new_trial, answer_lost()))
+    train(books, claimed(books))
+    assert states(study) == [TrialState.COMPLETE]
+
+
+def test_a_trial_that_others_finish_while_it_is_judged(database: Database, study: optuna.Study) -> None:
+    """ASHA notes on a trial which rung it has come to: on one that is told that cannot be."""
+    spec = StudySpec("quadratic", "loss", "minimize", 2, SPACE, SPACE, sampler="random", pruner="asha")
+    database.transaction(lambda c: c.execute(update(studies).values(spec=spec.to_json())))
+    late, quick = agent(database, study), agent(database, study)
+    claim = claimed(late)
+    trial_id, _, _ = late.sample(claim)
+    late.begin(claim.attempt_id, 1, 0)
+    late.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)])
+    run_out(database)
+    quick.standing()
+    train(quick, claimed(quick))
+    with pytest.raises(LeaseLostError) as lost:
+        late.should_prune(claim.attempt_id, trial_id)
+    assert lost.type is LeaseLostError
     assert states(study) == [TrialState.COMPLETE]
 
 

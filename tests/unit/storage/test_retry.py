@@ -44,6 +44,7 @@ def by_optuna(cause: BaseException) -> StorageInternalError:
     [
         refused(),
         by_optuna(refused()),
+        by_optuna(sa.PendingRollbackError("This Session's transaction has been rolled back")),
         wrapped(psycopg2.InterfaceError("connection already closed")),
         sa.TimeoutError("QueuePool limit"),
         sa.DBAPIError("s", {}, psycopg2.DatabaseError("lost"), connection_invalidated=True),
