@@ -1,7 +1,8 @@
 """Chaos: a study on three agents while a seeded schedule kills, stops and cuts off whatever it is made of.
 
-`make chaos` runs it for as long as asked; `test_chaos.py` runs a short form. A fault is drawn from
-the seed, and so is the time between two; what exactly it hits depends on the machine's timing.
+`make chaos` runs it for as long as asked; `test_chaos.py` runs a short form. Which fault comes when is drawn
+from the seed; what exactly it hits depends on the machine's timing. A cut of the network goes on while other
+faults are injected, so that agents and trainers die, and new ones begin, while the database is away.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ import psutil
 
 from storage.embedded import EmbeddedServer, answers
 from storage.engine import open_database
+from tests.acceptance import trace
 from tests.acceptance.proxy import Proxy
 from tests.acceptance.service import Running, Service
 
@@ -33,8 +35,39 @@ SLOTS = 2
 EPOCHS = 8
 EPOCH_SECONDS = 0.05
 LEASE_SECONDS = 3.0
+CUT_SECONDS = LEASE_SECONDS + 1.0
+"""For longer than a lease, whose last renewal may be in the midst of being written when the cut begins."""
+SESSION = f"options=-c idle_in_transaction_session_timeout={round(500 * LEASE_SECONDS)}"
+"""Milliseconds, half a lease, as it is by default: so long the row locks of an agent stand that was cut off in the
+midst of a transaction, and nobody can take its trials before."""
 EXTENSION = 30
 """Trials by which the budget grows when it is spent before the faults are."""
+SAMPLERS = ("tpe", "random", "qmc")
+"""By seed: what is asserted holds whatever is proposed."""
+THOROUGH = 200
+"""Trials from which on a run must also have shown that attempts outlive a cut of all."""
+TEMPLATES = 3
+"""Of an agent that may be killed in a row before it gives up, as it should."""
+
+FAULTS: Mapping[str, int] = {
+    "trainer killed": 4,
+    "template killed": 2,
+    "agent killed": 2,
+    "agent terminated": 2,
+    "agent cut off": 1,
+    "all agents cut off": 1,
+    "PostgreSQL crashed": 1,
+}
+"""How often each comes in a deck, from which they are drawn: so every kind occurs soon and often."""
+
+EXPIRED = "its agent was not heard of any more"
+"""Why an attempt is lost whose lease has run out."""
+
+TRAINING = (
+    "SELECT attempt_id, number FROM hpo.attempts a JOIN hpo.agents g USING (agent_id) JOIN hpo.trials USING (token)"
+    " WHERE g.pid = :p AND a.ended_at IS NULL AND a.pid IS NOT NULL"
+)
+"""The attempts of an agent whose trainers have begun, and the numbers of their trials."""
 
 AUDIT = """
 CREATE TABLE audit_tells (trial_id integer, state text);
@@ -55,74 +88,173 @@ class Report:
 
     seed: int
     trials: int
+    sampler: str
     seconds: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
+    during_cuts: int = 0
+    """Of the faults, those that were injected while an agent or all were cut off."""
     failed: int = 0
+    """Trials that were lost `--max-lost` times."""
     attempts: int = 0
-    lost: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    """Attempts, by why."""
+    fenced: int = 0
+    """Attempts whose agent was cut off alone, and learned when it was back that another had taken its trial."""
+    outlived: int = 0
+    """Attempts whose lease had run out while all agents were cut off, and that went on as if nothing had been."""
     epochs: int = 0
     """Kept, in all trials."""
-    retrained: int = 0
-    """Epochs trained more than once, because neither a checkpoint nor a report of them was left."""
+    again: int = 0
+    """Epochs trained more than once."""
+    late: int = 0
+    """Epochs trained by an attempt whose trial had been taken: it was cut off, and nobody could tell it."""
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "faults": dict(sorted(self.faults.items())), "seconds": round(self.seconds, 1)}
+
+    def row(self) -> str:
+        """As a row of the table in `docs/reliability.md`."""
+        return _row(
+            self.seed, self.sampler, self.trials, round(self.seconds), *(self.faults[kind] for kind in FAULTS),
+            self.during_cuts, self.attempts, self.lost.total(), self.fenced, self.outlived, self.failed,
+            self.epochs, self.again, self.late,
+        )  # fmt: skip
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+HEADER = _row(
+    "seed", "sampler", "finished trials", "s", *FAULTS,
+    "during a cut", "attempts", "lost", "fenced", "outlived a cut of all", "trials failed",
+    "epochs kept", "trained again", "trained while fenced",
+)  # fmt: skip
+
+
+class Schedule:
+    """Which fault comes next, and how long until then: by the seed alone, whatever became of the ones before."""
+
+    def __init__(self, seed: int) -> None:
+        # Each a stream of its own: how often one is drawn from must not change what another gives.
+        self._order, self._pauses = random.Random(f"{seed} order"), random.Random(f"{seed} pauses")
+        self._deck: list[str] = []
+
+    def next(self) -> str:
+        """The fault to inject now, the same until it is `done`."""
+        if not self._deck:
+            self._deck = [kind for kind, often in FAULTS.items() for _ in range(often)]
+            self._order.shuffle(self._deck)
+        return self._deck[-1]
+
+    def done(self) -> None:
+        """It has hit something."""
+        self._deck.pop()
+
+    def pause(self, least: float, most: float) -> float:
+        """How long to wait before the next."""
+        return self._pauses.uniform(least, most)
+
+
+@dataclass(eq=False)
+class Member:
+    """An agent of the study behind its own door to the database, and what has been done to it."""
+
+    running: Running
+    door: Proxy
+    killed: bool = False
+    terminated: bool = False
+    cut_until: float | None = None
+    """None while it is not cut off alone; else when it may join again at the earliest."""
+    was_cut: bool = False
+    """Whether it ever was cut off alone."""
+    unheard: bool = False
+    """Whether it ended, or was told to, while it could not give its leases back."""
+    templates_killed: int = 0
+
+
+@dataclass
+class Fence:
+    """What an agent that was cut off must say as soon as it is back."""
+
+    member: Member
+    numbers: list[int]
+    """Of the trials that others have taken from it."""
+    heard: int
+    """How much it had printed when it was cut off."""
+    until: float
 
 
 class Chaos:
     """One study under fire."""
 
     def __init__(self, folder: Path, seed: int, trials: int) -> None:
-        self.report = Report(seed, trials)
-        self._random = random.Random(seed)
+        self.report = Report(seed, trials, SAMPLERS[seed % len(SAMPLERS)])
+        self._schedule = Schedule(seed)
+        self._targets = random.Random(f"{seed} targets")
         self._server = EmbeddedServer.start(folder / "server", root_base=folder / "root")
         self._service = Service(folder, self._server.url)
-        self._tally = folder / "tally"
+        self._trace = folder / "trace"
         self._service.set(
-            HPO_LEASE_SECONDS=LEASE_SECONDS, TEST_EPOCH_SECONDS=EPOCH_SECONDS, TEST_TALLY=self._tally
+            HPO_LEASE_SECONDS=LEASE_SECONDS, TEST_EPOCH_SECONDS=EPOCH_SECONDS, TEST_TRACE=self._trace
         )
-        self._agents: dict[Running, Proxy] = {}
-        # How often each comes in a deck, from which they are drawn: so every kind occurs soon and often.
-        self._faults: dict[Callable[[], None], tuple[str, int]] = {
-            self._kill_trainer: ("trainer killed", 4),
-            self._kill_template: ("template killed", 2),
-            self._kill_agent: ("agent killed", 2),
-            self._terminate_agent: ("agent terminated", 2),
-            self._cut_off: ("agent cut off the database", 1),
-            self._crash_database: ("PostgreSQL crashed and restarted", 1),
-        }
-        self._deck: list[Callable[[], None]] = []
+        self._members: list[Member] = []
+        self._gone: list[Member] = []
+        self._all_cut_until: float | None = None
+        self._cut: dict[Member, tuple[list[Any], int]] = {}
+        self._fences: list[Fence] = []
+        self._outliving: set[int] = set()
+        self._faults: dict[str, Callable[[], None]] = dict(
+            zip(
+                FAULTS,
+                (
+                    self._kill_trainer,
+                    self._kill_template,
+                    self._kill_agent,
+                    self._terminate_agent,
+                    self._cut_off_one,
+                    self._cut_off_all,
+                    self._crash_database,
+                ),
+                strict=True,
+            )
+        )
 
     def run(self, seconds: float = 0.0) -> Report:
         """Drive the study to its end, injecting faults until then and for at least `seconds`.
 
-        However fast the machine is, each kind of fault is injected at least once.
+        However fast the machine is, each kind of fault is injected at least once, one of them during a cut, and one
+        agent finds itself fenced; in a long run, an attempt also outlives a cut of all.
         """
         began = time.monotonic()
+        until = began + seconds
         open_database(self._server.url, Path("unused")).close()
         self._service.rows(AUDIT)
         self._launch()
         self._service.await_(self._finished, 60)
         while True:
             if self._finished() >= self.report.trials:
-                if not self._wants_more(began, seconds):
+                if self._seen and time.monotonic() >= until:
                     break
                 self._extend()
+            self._tend()
             self._keep_agents()
-            self._inject()
-            # Between two faults, long enough for a trial to begin and short enough to hit one.
-            time.sleep(self._random.uniform(0.05, 0.4))
+            if time.monotonic() < until or not self._seen or self._left > AGENTS * SLOTS:
+                self._inject()
+            # Between two faults, long enough for a trial to begin and short enough to hit one; and rarely enough
+            # in a cut that one agent or another is left to see the end of it.
+            time.sleep(self._schedule.pause(0.7, 2.0) if self._cutting else self._schedule.pause(0.1, 0.7))
         self._settle()
         self.report.seconds = time.monotonic() - began
         return self.report
 
     def check(self) -> None:
         """The books balance to the last epoch."""
-        service = self._service
+        service, one = self._service, self._service.value
         service.check_books(self.report.trials, EPOCHS)
         twice = service.rows("SELECT trial_id FROM audit_tells GROUP BY trial_id HAVING count(*) > 1")
         assert twice == [], "a trial was told twice"
-        told = service.value("SELECT count(*) FROM audit_tells")
+        told = one("SELECT count(*) FROM audit_tells")
         assert told == len(service.study().get_trials()), "a trial was not told"
         # Made by an agent that was killed before it could say so; nobody ever trains them.
         strays = service.rows(
@@ -131,20 +263,80 @@ class Chaos:
         )
         assert {stray.state for stray in strays} <= {"FAIL"}, "a trial that no share knows counts"
         assert list((service.folder / "checkpoints" / "s").glob("trial-*")) == [], "left checkpoints"
-        one, report = service.value, self.report
+        late = service.rows(
+            "SELECT * FROM hpo.epochs e JOIN hpo.attempts a USING (attempt_id) WHERE e.created_at > a.ended_at"
+        )
+        assert late == [], "an attempt reported after it had been ended"
+        unlike = service.rows(
+            "SELECT t.token, t.outcome, t.lost, count(a.token) AS n FROM hpo.trials t"
+            " JOIN hpo.studies s USING (study_id)"
+            " LEFT JOIN hpo.attempts a ON a.token = t.token AND a.outcome = 'lost' GROUP BY t.token, s.study_id"
+            " HAVING t.lost <> count(a.token) OR (t.outcome = 'lost') <> (t.lost >= (s.spec->>'max_lost')::int)"
+        )
+        assert unlike == [], "a trial is failed when it was lost too often, and only then"
+        self._check_leases()
+        self._check_resumed()
+        report = self.report
         report.failed = one("SELECT count(*) FROM hpo.trials WHERE outcome IN ('bug', 'lost', 'hung')")
         report.attempts = one("SELECT count(*) FROM hpo.attempts")
-        report.lost = one("SELECT count(*) FROM hpo.attempts WHERE outcome = 'lost'")
+        lost = service.rows(
+            "SELECT error, count(*) AS n FROM hpo.attempts WHERE outcome = 'lost' GROUP BY error"
+        )
+        report.lost = Counter({row.error: row.n for row in lost})
         report.epochs = one("SELECT count(*) FROM hpo.epochs")
-        report.retrained = len(self._tally.read_text().splitlines()) - report.epochs
+        report.outlived = self._outlived()
 
     def close(self) -> list[str]:
         """End everything; returns the processes that outlived their agent."""
         survivors = self._service.close()
-        for proxy in self._agents.values():
-            proxy.close()
+        for member in self._members:
+            member.door.close()
         self._server.close()
         return survivors
+
+    # What must have become of it.
+
+    def _check_leases(self) -> None:
+        """A lease runs out where its agent is dead, or was away while others were not."""
+        excused = [
+            member.running.pid
+            for member in self._gone + self._members
+            if member.killed or member.was_cut or member.unheard
+        ]
+        expired = self._service.rows(
+            "SELECT a.attempt_id, a.started_at, a.ended_at, g.pid, g.seen_at FROM hpo.attempts a"
+            " JOIN hpo.agents g USING (agent_id)"
+            " WHERE a.outcome = 'lost' AND a.error = :e AND NOT g.pid = ANY(:p)",
+            e=EXPIRED,
+            p=excused,
+        )
+        assert expired == [], "a lease was taken from an agent that lived, and was only away with all others"
+
+    def _check_resumed(self) -> None:
+        """Every attempt went on from the last epoch that was kept, and says so: see `trace.costs`."""
+        service = self._service
+        cut = [member.running.pid for member in self._gone + self._members if member.was_cut]
+        taken = service.rows(
+            "SELECT a.pid FROM hpo.attempts a JOIN hpo.agents g USING (agent_id)"
+            " WHERE a.outcome = 'lost' AND a.error = :e AND g.pid = ANY(:p)",
+            e=EXPIRED,
+            p=cut,
+        )
+        costs = trace.costs(trace.read(self._trace), {row.pid for row in taken})
+        for begun in service.rows(
+            "SELECT seed, a.pid, a.resumed_from, max(e.epoch) AS kept FROM hpo.attempts a"
+            " JOIN hpo.trials t USING (token)"
+            " LEFT JOIN hpo.epochs e ON e.token = a.token AND e.attempt_id < a.attempt_id"
+            " WHERE a.pid IS NOT NULL GROUP BY a.attempt_id, t.token"
+        ):
+            # One that was killed before its first line of the objective is in the books alone.
+            noted = costs.resumed.get((begun.seed, begun.pid), begun.resumed_from)
+            assert begun.resumed_from == noted, begun
+            # An epoch is reported after its checkpoint has been written.
+            assert begun.resumed_from >= (begun.kept or 0) or begun.seed in costs.contested, begun
+        self.report.again, self.report.late = costs.again, costs.late
+
+    # The study goes on.
 
     def _finished(self) -> int:
         with suppress(Exception):
@@ -155,90 +347,57 @@ class Chaos:
         return 0
 
     def _launch(self) -> None:
-        proxy = Proxy(self._server.place.socket)
-        self._service.set(HPO_STORAGE=f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
+        door = Proxy(self._server.place.socket)
+        if self._all_cut_until is not None:
+            door.cut()
+        self._service.set(HPO_STORAGE=f"postgresql://postgres@127.0.0.1:{door.port}/postgres?{SESSION}")
         running = self._service.launch(
-            "Tallied",
+            "Traced",
             "--trials", self.report.trials, "--epochs", EPOCHS, "--workers", SLOTS,
-            "--max-lost", 1000, "--sampler", "random",
+            "--sampler", self.report.sampler,
         )  # fmt: skip
-        self._agents[running] = proxy
+        self._members.append(Member(running, door))
 
     def _keep_agents(self) -> None:
-        for running, proxy in list(self._agents.items()):
-            if not running.alive:
-                proxy.close()
-                del self._agents[running]
-        while len(self._agents) < AGENTS:
+        for member in list(self._members):
+            if not member.running.alive:
+                self._members.remove(member)
+                self._bury(member)
+        while len(self._members) < AGENTS:
             self._launch()
 
-    def _inject(self) -> None:
-        if not self._deck:
-            self._deck = [fault for fault, (_, often) in self._faults.items() for _ in range(often)]
-            self._random.shuffle(self._deck)
-        fault = self._deck.pop()
-        try:
-            fault()
-            self.report.faults[self._faults[fault][0]] += 1
-        except (psutil.NoSuchProcess, ProcessLookupError, LookupError, StopIteration):
-            # What it would have hit had just ended: it is drawn again, later.
-            self._deck.insert(0, fault)
+    def _bury(self, member: Member) -> None:
+        member.door.close()
+        self._gone.append(member)
+        ended = member.running.wait()
+        # Interrupted while the database was away, it says so.
+        wanted = {0, 130, 1} if member.unheard else {0, 130} if member.terminated else {0}
+        if not member.killed and member.templates_killed < TEMPLATES:
+            assert ended.code in wanted, (
+                f"an agent ended by itself: {ended.code} {ended.err}\n{ended.out[-2000:]}"
+            )
 
-    def _kill_trainer(self) -> None:
-        self._random.choice(list(self._trainers())).kill()
+    @property
+    def _left(self) -> int:
+        """Trials that may be hit: not the last ones, of which every fault would hit one, again and again.
 
-    def _kill_template(self) -> None:
-        self._any_agent().template.kill()
+        Nor, when all has been seen, any of a short run.
+        """
+        return self.report.trials - self._finished() if self.report.trials >= THOROUGH else 0
 
-    def _kill_agent(self) -> None:
-        self._any_agent().kill()
+    @property
+    def _seen(self) -> bool:
+        """Whether all that can be done to a study has been done to this one."""
+        report = self.report
+        seen = set(FAULTS) <= set(report.faults) and report.during_cuts > 0 and report.fenced > 0
+        return seen and (report.trials < THOROUGH or self._outlived() > 0)
 
-    def _terminate_agent(self) -> None:
-        running = self._any_agent()
-        running.send_signal(signal.SIGTERM)
-        began = time.monotonic()
-        self._service.await_(lambda: not running.alive, 20)
-        assert time.monotonic() - began < 10, "SIGTERM was obeyed too late"
-        held = self._service.rows(
-            "SELECT * FROM hpo.attempts a JOIN hpo.agents g USING (agent_id) WHERE g.pid = :p AND a.ended_at IS NULL",
-            p=running.pid,
+    def _outlived(self) -> int:
+        count: int = self._service.value(
+            "SELECT count(*) FROM hpo.attempts WHERE attempt_id = ANY(:a) AND outcome <> 'lost'",
+            a=list(self._outliving),
         )
-        ended = running.wait()
-        assert held == [], f"leases were kept: {held}\n{ended.code} {ended.err}\n{ended.out[-2000:]}"
-
-    def _cut_off(self) -> None:
-        """For longer than a lease: the agent is fenced, and finds out when it is back."""
-        proxy = self._agents[self._any_agent()]
-        proxy.cut()
-        time.sleep(LEASE_SECONDS + 1.5)
-        proxy.heal()
-
-    def _crash_database(self) -> None:
-        pid = int((self._server.place.data / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, signal.SIGQUIT)
-        # One that is only dying still answers, and would not be started again.
-        self._service.await_(lambda: not answers(self._server.place.socket), 30)
-        time.sleep(self._random.uniform(0.2, 2.0))
-        self._server.ensure_running()
-
-    def _trainers(self) -> Iterator[psutil.Process]:
-        for running in self._agents:
-            with suppress(psutil.NoSuchProcess):
-                for template in psutil.Process(running.pid).children():
-                    yield from template.children()
-
-    def _any_agent(self) -> Running:
-        """One that trains: another would only begin later."""
-        return self._random.choice([running for running in self._agents if self._joined(running)])
-
-    def _joined(self, running: Running) -> bool:
-        return bool(
-            self._service.rows("SELECT 1 FROM hpo.agents WHERE pid = :p AND ended_at IS NULL", p=running.pid)
-        )
-
-    def _wants_more(self, began: float, seconds: float) -> bool:
-        kinds = {name for name, _ in self._faults.values()}
-        return time.monotonic() - began < seconds or not kinds <= set(self.report.faults)
+        return count
 
     def _extend(self) -> None:
         self.report.trials += EXTENSION
@@ -246,17 +405,185 @@ class Chaos:
 
     def _settle(self) -> None:
         """Let one more agent see to what the last fault left behind, and all end by themselves."""
-        for proxy in self._agents.values():
-            proxy.heal()
-        for running in self._agents:
-            running.wait(120)
+        self._await(lambda: not self._cutting and not self._fences, 60)
+        for member in self._members:
+            member.running.wait(120)
+            self._bury(member)
+        self._members.clear()
         self._launch()
-        last = list(self._agents)[-1].wait(120)
+        last = self._members[-1].running.wait(120)
         assert last.code == 0, last.err
+
+    # Faults.
+
+    def _inject(self) -> None:
+        kind = self._schedule.next()
+        cutting = self._cutting
+        # Where there is nothing that it could hit, or that has just ended, it is tried again a little later.
+        with suppress(psutil.NoSuchProcess, ProcessLookupError, LookupError, StopIteration):
+            self._faults[kind]()
+            self._schedule.done()
+            self.report.faults[kind] += 1
+            self.report.during_cuts += cutting
+
+    def _kill_trainer(self) -> None:
+        self._targets.choice(list(self._trainers())).kill()
+
+    def _kill_template(self) -> None:
+        member = self._any_member()
+        member.running.template.kill()
+        member.templates_killed += 1
+
+    def _kill_agent(self) -> None:
+        member = self._any_member()
+        member.killed = True
+        member.running.kill()
+
+    def _terminate_agent(self) -> None:
+        member = self._any_member()
+        member.terminated = True
+        member.unheard = member.cut_until is not None or self._all_cut_until is not None
+        running = member.running
+        running.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        self._await(lambda: not running.alive, 20)
+        assert time.monotonic() - began < 10, "SIGTERM was obeyed too late"
+        held = self._service.rows(
+            "SELECT * FROM hpo.attempts a JOIN hpo.agents g USING (agent_id) WHERE g.pid = :p AND a.ended_at IS NULL",
+            p=running.pid,
+        )
+        ended = running.wait()
+        assert held == [] or member.unheard, (
+            f"leases were kept: {held}\n{ended.code} {ended.err}\n{ended.out[-2000:]}"
+        )
+
+    def _cut_off_one(self) -> None:
+        """For longer than a lease, until others have its trials: it is fenced, and finds out when it is back."""
+        able = [member for member in self._members if member.cut_until is None and self._joined(member)]
+        training = [member for member in able if self._service.rows(TRAINING, p=member.running.pid)]
+        if len(able) < 2:
+            raise LookupError("nobody would be left to take its trials")
+        member = self._targets.choice(training)
+        member.door.cut()
+        member.cut_until, member.was_cut = time.monotonic() + CUT_SECONDS, True
+        attempts = self._service.rows(TRAINING, p=member.running.pid)
+        self._cut[member] = attempts, len(member.running.output())
+
+    def _cut_off_all(self) -> None:
+        """For longer than a lease: nobody can take anything, and when all are back nobody has lost anything."""
+        if self._all_cut_until is not None or not any(map(self._joined, self._members)):
+            raise LookupError
+        for member in self._members:
+            member.door.cut()
+        self._all_cut_until = time.monotonic() + CUT_SECONDS
+
+    def _crash_database(self) -> None:
+        pid = int((self._server.place.data / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGQUIT)
+        # One that is only dying still answers, and would not be started again.
+        self._service.await_(lambda: not answers(self._server.place.socket), 30)
+        time.sleep(self._schedule.pause(0.2, 2.0))
+        self._server.ensure_running()
+
+    # Cuts end while other faults go on.
+
+    @property
+    def _cutting(self) -> bool:
+        return self._all_cut_until is not None or any(member.cut_until for member in self._members)
+
+    def _await(self, condition: Callable[[], bool], timeout: float) -> None:
+        self._service.await_(lambda: self._tend() or condition(), timeout)
+
+    def _tend(self) -> None:
+        """End the cuts that are over, and hear what agents say that are back."""
+        now = time.monotonic()
+        if self._all_cut_until is not None and now >= self._all_cut_until:
+            self._all_cut_until = None
+            alive = [m for m in self._members if m.running.alive and not m.killed and m.cut_until is None]
+            self._outliving |= {
+                row.attempt_id
+                for row in self._service.rows(
+                    "SELECT attempt_id FROM hpo.attempts a JOIN hpo.agents g USING (agent_id) WHERE a.ended_at IS NULL"
+                    " AND a.lease_until < clock_timestamp() AND a.pid IS NOT NULL AND g.pid = ANY(:p)",
+                    p=[member.running.pid for member in alive],
+                )
+            }
+            for member in self._members:
+                if member.cut_until is None:
+                    member.door.heal()
+        for member in self._members:
+            if member.cut_until is not None and now >= member.cut_until and self._taken(member):
+                member.cut_until = None
+                if self._all_cut_until is None:
+                    member.door.heal()
+                self._expect_fenced(member)
+        self._fences = [fence for fence in self._fences if not self._obeyed(fence)]
+
+    def _taken(self, member: Member) -> bool:
+        """Whether others have ended all that an agent held."""
+        if not member.running.alive:
+            return True
+        open_ones = self._service.rows(
+            "SELECT 1 FROM hpo.attempts a JOIN hpo.agents g USING (agent_id) WHERE g.pid = :p AND a.ended_at IS NULL",
+            p=member.running.pid,
+        )
+        assert member.cut_until is not None
+        late = time.monotonic() - member.cut_until
+        assert not open_ones or late < 60, "nobody took the trials of an agent that was cut off"
+        return not open_ones
+
+    def _expect_fenced(self, member: Member) -> None:
+        attempts, heard = self._cut.pop(member)
+        lost = self._service.rows(
+            "SELECT attempt_id FROM hpo.attempts WHERE attempt_id = ANY(:a) AND outcome = 'lost' AND error = :e",
+            a=[attempt.attempt_id for attempt in attempts],
+            e=EXPIRED,
+        )
+        taken = {row.attempt_id for row in lost}
+        numbers = [attempt.number for attempt in attempts if attempt.attempt_id in taken]
+        self._fences.append(Fence(member, numbers, heard, time.monotonic() + 60))
+
+    def _obeyed(self, fence: Fence) -> bool:
+        """Whether an agent knows what was taken from it, or will never know because of another fault."""
+        member = fence.member
+        ended = not member.running.alive
+        if member.killed or member.terminated:
+            return True
+        if self._all_cut_until is not None or member.cut_until is not None:
+            return False
+        said = member.running.output()[fence.heard :]
+        fenced = [n for n in fence.numbers if f"trial {n} is trained by another agent now" in said]
+        # Its trainer may have been killed meanwhile: then that is what it speaks of.
+        silent = [n for n in fence.numbers if n not in fenced and f"trial {n} lost after" not in said]
+        if not silent:
+            self.report.fenced += len(fenced)
+            return True
+        assert not ended, f"an agent was not fenced: {fence}\n{member.running.wait()}"
+        assert time.monotonic() < fence.until, f"an agent is not fenced: {fence}\n{said}"
+        return False
+
+    # What can be hit.
+
+    def _trainers(self) -> Iterator[psutil.Process]:
+        for member in self._members:
+            with suppress(psutil.NoSuchProcess):
+                for template in psutil.Process(member.running.pid).children():
+                    yield from template.children()
+
+    def _any_member(self) -> Member:
+        """One that trains: another would only begin later."""
+        return self._targets.choice([member for member in self._members if self._joined(member)])
+
+    def _joined(self, member: Member) -> bool:
+        return member.running.alive and bool(
+            self._service.rows(
+                "SELECT 1 FROM hpo.agents WHERE pid = :p AND ended_at IS NULL", p=member.running.pid
+            )
+        )
 
 
 def main() -> None:
-    """`python -m tests.acceptance.chaos`: prints the figures as JSON."""
+    """`python -m tests.acceptance.chaos`: prints the figures as JSON, and as a row of a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=0.0, help="go on for at least so long")
@@ -272,6 +599,7 @@ def main() -> None:
         finally:
             survivors = chaos.close()
     print(json.dumps(report.to_json(), indent=2))
+    print(HEADER, report.row(), sep="\n")
     if survivors:
         sys.exit("processes outlived their agent: " + "; ".join(survivors))
 

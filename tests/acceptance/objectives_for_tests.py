@@ -63,13 +63,21 @@ class Counted(Objective):
         run.report(loss=(params["x"] - 2) ** 2 + 1 / epoch, total=total)
 
 
-class Tallied(Counted):
-    """Notes each epoch in the file `TEST_TALLY` when it has been trained, whatever becomes of it."""
+class Traced(Counted):
+    """Notes in the file `TEST_TRACE` where each attempt begins and what it has trained: see `trace.py`."""
+
+    def train(self, params: Params, run: Run) -> None:
+        self.note(run, "after", int(run.state["done"]) if run.state else 0)
+        super().train(params, run)
 
     def close(self, params: Params, run: Run, epoch: int, total: int) -> None:
-        with Path(os.environ["TEST_TALLY"]).open("a") as tally:
-            tally.write(f"{epoch}\n")
+        # Before anything is kept of it: noted, it has been trained, whatever becomes of it.
+        self.note(run, "trained", epoch)
         super().close(params, run, epoch, total)
+
+    def note(self, run: Run, word: str, epoch: int) -> None:
+        with Path(os.environ["TEST_TRACE"]).open("a") as trace:
+            trace.write(f"{run.seed} {os.getpid()} {word} {epoch}\n")
 
 
 class Gated(Counted):
@@ -81,7 +89,7 @@ class Gated(Counted):
             time.sleep(0.01)
 
 
-class Lucky(Tallied):
+class Lucky(Counted):
     """Flatters x = 3 from the seeds of trials; from any other, x = 2 is best."""
 
     first = [{"x": 3.0, "letter": "a"}, {"x": 2.0, "letter": "a"}]

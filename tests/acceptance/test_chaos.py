@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.chaos import Chaos
+from tests.acceptance import trace
+from tests.acceptance.chaos import FAULTS, Chaos, Schedule
 
 
 @pytest.fixture
@@ -28,4 +30,59 @@ def test_the_books_balance_whatever_is_killed(folder: Path, seed: int) -> None:
     finally:
         survivors = chaos.close()
     assert not survivors, survivors
-    assert len(report.faults) == 6, report
+    assert set(report.faults) == set(FAULTS), report
+    assert min(report.during_cuts, report.fenced) > 0, report
+
+
+def faults(seed: int) -> Iterator[str]:
+    schedule = Schedule(seed)
+    while True:
+        yield schedule.next()
+        # However often one is tried before it hits, and however long that takes.
+        schedule.pause(0.0, 1.0)
+        assert schedule.next() == schedule.next()
+        schedule.done()
+
+
+def test_a_seed_fixes_the_order_of_faults() -> None:
+    first, second, other = (list(islice(faults(seed), 100)) for seed in (1, 1, 2))
+    assert first == second != other
+    # A deck at a time: none stays away for long.
+    assert {kind: first[: sum(FAULTS.values())].count(kind) for kind in FAULTS} == FAULTS
+
+
+def traced(*lines: str) -> list[trace.Note]:
+    """Notes of one trial: `A2` where process A goes on after epoch 2, `a3` where it has trained epoch 3."""
+    words = {True: "after", False: "trained"}
+    return [trace.Note(7, ord(line[0].lower()), words[line[0].isupper()], int(line[1:])) for line in lines]
+
+
+def test_an_attempt_may_lose_the_epoch_that_was_just_trained() -> None:
+    costs = trace.costs(traced("A0", "a1", "a2", "B1", "b2", "C2", "c3", "D3"))
+    assert (costs.again, costs.unsaved, costs.late, costs.contested) == (1, 1, 0, set())
+    assert costs.resumed == {(7, ord(name)): epoch for name, epoch in zip("abcd", (0, 1, 2, 3), strict=True)}
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        # From the beginning, or from two epochs before: a checkpoint was lost.
+        ("A0", "a1", "a2", "B0"),
+        ("A0", "a1", "B1", "b2", "b3", "b4", "C2"),
+        # Nothing was trained since, so that nothing can have been lost.
+        ("A0", "a1", "B1", "C0"),
+        # From an epoch that nobody had trained, or an epoch twice within one attempt.
+        ("A0", "a1", "B2"),
+        ("A0", "a1", "a1"),
+    ],
+)
+def test_an_attempt_that_goes_on_from_elsewhere_is_noticed(lines: tuple[str, ...]) -> None:
+    with pytest.raises(AssertionError):
+        trace.costs(traced(*lines))
+
+
+def test_one_that_was_cut_off_may_write_beside_its_successor() -> None:
+    """Its checkpoint of epoch 3 is older than its successor's, and takes that away."""
+    lines = traced("A0", "a1", "a2", "B2", "b3", "b4", "a3", "b5", "C3", "c4")
+    costs = trace.costs(lines, cut_off={ord("a")})
+    assert (costs.again, costs.late, costs.contested) == (2, 1, {7})

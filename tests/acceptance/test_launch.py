@@ -9,6 +9,8 @@ import signal
 import pytest
 from optuna.trial import TrialState
 
+from hpo.host import host_name, process_identity
+from hpo.provenance import versions
 from tests.acceptance.service import Service
 
 
@@ -54,6 +56,8 @@ def test_workers_join_and_share_the_trials(service: Service) -> None:
     agent = service.launch("Counted", "--trials", 24, "--workers", 1, "--pruner", "none")
     service.await_epoch(1)
     joined = service.start("worker", "--study", "s", "--slots", 2)
+    # While they run: an agent that has ended is told from a later process of the same id by this.
+    processes = [process_identity(running.pid) for running in (agent, joined)]
     ended = [agent.wait(), joined.wait()]
     assert [(one.code, one.err) for one in ended] == [(0, ""), (0, "")]
     assert min(len(one.trial_lines) for one in ended) > 0
@@ -63,6 +67,12 @@ def test_workers_join_and_share_the_trials(service: Service) -> None:
     )
     assert len(shares) == 2
     assert sum(share.n for share in shares) == 24
+    agents = service.rows("SELECT host, pid, process, slots, versions FROM hpo.agents ORDER BY ordinal")
+    assert [(row.host, row.pid, row.process, row.slots) for row in agents] == [
+        (host_name(), agent.pid, processes[0], 1),
+        (host_name(), joined.pid, processes[1], 2),
+    ]
+    assert all(versions().items() < row.versions.items() for row in agents)
 
 
 def test_an_idle_agent_takes_what_was_asked_ahead_elsewhere(service: Service) -> None:

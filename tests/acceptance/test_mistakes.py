@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
 import pytest
 
 from tests.acceptance.service import OBJECTIVES, Service
@@ -50,12 +54,38 @@ def test_a_class_that_is_not_there(service: Service) -> None:
     assert "objectives in it: Counted, Crowded, " in ended.complaint
 
 
-def test_an_unreachable_database(service: Service) -> None:
-    service.set(HPO_STORAGE="postgresql://hpo:secret@127.0.0.1:1/hpo")
-    ended = service.hpo(*LAUNCH)
-    assert ended.code == 1
-    assert "does not answer" in ended.complaint
-    assert "secret" not in ended.err
+@pytest.fixture
+def nowhere() -> Iterator[dict[str, int]]:
+    """Ports at which no database answers, by why."""
+    with ExitStack() as held:
+        refused, silent, full = (held.enter_context(socket.socket()) for _ in range(3))
+        for door in (refused, silent, full):
+            door.bind(("127.0.0.1", 0))
+        # A server that hangs: the kernel takes connections for it, and nobody ever answers.
+        silent.listen()
+        # A black hole: where the queue of such a server is full, the kernel drops whatever else comes.
+        full.listen(0)
+        for _ in range(4):
+            caller = held.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(full.getsockname())
+        doors = {"refused": refused, "silent": silent, "black hole": full}
+        yield {why: door.getsockname()[1] for why, door in doors.items()}
+
+
+def test_an_unreachable_database(service: Service, nowhere: dict[str, int]) -> None:
+    """Ten seconds of patience, and five more for a connection that was begun within them."""
+    commands = {}
+    for why, port in nowhere.items():
+        service.set(HPO_STORAGE=f"postgresql://hpo:secret@127.0.0.1:{port}/hpo")
+        for words in (LAUNCH, ("worker", "--study", "s")):
+            commands[why, words[0]] = service.start(*words)
+    # All at once, for they only wait. Without a limit a connection takes minutes, or for ever.
+    for (why, word), command in commands.items():
+        ended = command.wait(60.0)
+        assert ended.code == 1, (why, word)
+        assert f"the database at 127.0.0.1:{nowhere[why]} does not answer" in ended.complaint, (why, word)
+        assert "secret" not in ended.err
 
 
 def test_a_study_that_began_otherwise(service: Service) -> None:

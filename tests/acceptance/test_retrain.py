@@ -11,6 +11,7 @@ import shutil
 import signal
 import statistics
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -142,7 +143,7 @@ def test_interrupted_and_continued_from_the_last_epoch(service: Service, number:
     checkpoints = service.folder / "checkpoints"
     service.await_(lambda: len([*checkpoints.rglob("epoch-000003.npz")]) == 2)
     running.send_signal(number)
-    interrupted = running.wait(20.0)
+    interrupted = running.wait(10.0)
     assert (interrupted.code, interrupted.err) == (130, "")
     assert "the same command continues" in interrupted.out
     assert ("Ctrl-C again" in interrupted.out) == (number == signal.SIGINT)
@@ -159,6 +160,30 @@ def test_interrupted_and_continued_from_the_last_epoch(service: Service, number:
     # At least three epochs of 0.15 s before the interruption count as well, three seeds on two slots.
     assert found["sessions"] == 2
     assert found["wall_seconds"] > sum(run["seconds"] for run in found["runs"]) / 2
+
+
+def test_sigterm_while_epochs_do_not_end(service: Service) -> None:
+    """They are abandoned in time, and the epochs before them are kept."""
+    assert service.launched("Gated", "--trials", 1, "--workers", 1, "--epochs", 16).code == 0
+    gate = service.folder / "gate"
+    service.set(TEST_GATE=gate)
+    running = service.start("retrain", "--study", "s", "--workers", 2, "--seeds", 2)
+    checkpoints = service.folder / "checkpoints"
+    service.await_(lambda: len([*checkpoints.rglob("epoch-000015.npz")]) == 2)
+    began = time.monotonic()
+    running.send_signal(signal.SIGTERM)
+    interrupted = running.wait(10.0)
+    assert time.monotonic() - began < 10.0
+    assert (interrupted.code, interrupted.err) == (130, "")
+    assert len([*checkpoints.rglob("epoch-000015.npz")]) == 2
+    assert not (results(service) / "metrics.json").exists()
+
+    gate.touch()
+    continued = service.hpo("retrain", "--study", "s", "--workers", 2, "--seeds", 2)
+    assert (continued.code, continued.err) == (0, "")
+    assert continued.out.count("goes on after epoch 15") == 2
+    # The objective's own sum fails the run where an epoch was skipped or done twice.
+    assert (results(service) / "model.keras").read_text() == "total 136"
 
 
 def test_from_an_exported_config(service: Service) -> None:

@@ -58,9 +58,19 @@ def test_ctrl_c_twice_is_at_once(service: Service) -> None:
     assert service.value("SELECT outcome FROM hpo.attempts") == "released"
 
 
-def test_sigterm_gives_everything_back_within_ten_seconds(service: Service) -> None:
+def start(service: Service, command: str, objective: str, workers: int, epochs: int) -> Running:
+    """An agent of a new study, that of `hpo launch` or one that joins."""
+    wanted = ("--trials", workers, "--workers", workers, "--epochs", epochs, "--pruner", "none")
+    if command == "launch":
+        return service.launch(objective, *wanted)
+    assert service.launched(objective, *wanted, "--no-run").code == 0
+    return service.start("worker", "--study", "s", "--slots", workers)
+
+
+@pytest.mark.parametrize("command", ["launch", "worker"])
+def test_sigterm_gives_everything_back_within_ten_seconds(service: Service, command: str) -> None:
     service.set(TEST_EPOCH_SECONDS=0.3)
-    agent = service.launch("Counted", "--trials", 2, "--workers", 2, "--epochs", EPOCHS)
+    agent = start(service, command, "Counted", 2, EPOCHS)
     service.await_epoch(1, trials=2)
     began = time.monotonic()
     agent.send_signal(signal.SIGTERM)
@@ -71,6 +81,26 @@ def test_sigterm_gives_everything_back_within_ten_seconds(service: Service) -> N
     assert outcomes == ["released", "released"]
     finish(service, trials=2)
     assert service.value("SELECT min(resumed_from) FROM hpo.attempts WHERE outcome = 'complete'") >= 1
+
+
+def test_sigterm_of_a_worker_whose_epoch_does_not_end(service: Service) -> None:
+    """It is abandoned, and goes on from the checkpoint of the epoch before."""
+    gate = service.folder / "gate"
+    service.set(TEST_GATE=gate)
+    agent = start(service, "worker", "Gated", 1, 16)
+    service.await_epoch(15)
+    began = time.monotonic()
+    agent.send_signal(signal.SIGTERM)
+    ended = agent.wait(10.0)
+    assert time.monotonic() - began < 10.0
+    assert (ended.code, ended.err) == (130, "")
+    assert service.value("SELECT outcome FROM hpo.attempts") == "released"
+    gate.touch()
+    again = service.hpo("worker", "--study", "s", "--slots", 1)
+    assert (again.code, again.err) == (0, "")
+    service.check_books(1, epochs=16)
+    attempts = service.rows("SELECT resumed_from FROM hpo.attempts ORDER BY attempt_id")
+    assert [attempt.resumed_from for attempt in attempts] == [0, 15]
 
 
 def test_a_killed_trainer_is_resumed(service: Service) -> None:

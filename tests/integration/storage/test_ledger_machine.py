@@ -1,12 +1,15 @@
-"""Budget and leases as a state machine, driven at random against a real PostgreSQL."""
+"""Budget and leases as a state machine, driven at random against a real PostgreSQL.
+
+Half of its rules have two connections do different things at the same moment: see `overlap.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -27,12 +30,21 @@ from storage.budget import FAILED, FINISHED, Claim, NoWork
 from storage.engine import Database, open_database
 from storage.leases import LeaseLostError
 from tests.integration.storage.ledger import reap_all
+from tests.integration.storage.overlap import Overlap, overlap
 
 T = TypeVar("T")
+U = TypeVar("U")
+Work = Callable[[Connection], T]
 
 EPOCHS = 3
 MAX_LOST = 3
 LEASE = 3600.0
+
+ENDINGS = ("complete", "bug", "lose", "release", "reap", "leave", "reap_agent")
+"""How an attempt ends, by its agent or by another: see `ending`."""
+OF_ALL = ("leave", "reap_agent")
+"""Those that end all that its agent holds."""
+NTH = st.integers(0, 7)
 
 
 class Ledger(RuleBasedStateMachine):
@@ -49,57 +61,187 @@ class Ledger(RuleBasedStateMachine):
         self.slots = 0
         self.live: dict[int, Claim] = {}
         """Attempts that may report, by id."""
+        self.owners: dict[int, int] = {}
+        """Whose attempt it is, of all."""
+        self.ordinals: dict[int, int] = {}
+        """Of all shares, by token: what was begun first is resumed first."""
         self.fenced: set[int] = set()
         self.settled: dict[int, str] = {}
         """Outcome of each share that was decided, by token."""
         self.ahead: set[int] = set()
         """Attempts that were asked ahead and not placed since."""
-        self.spares: dict[int, int] = {}
-        """Those that were sampled, with their agents: an idle one may take them."""
+        self.spares: set[int] = set()
+        """Those of them that were sampled: an idle agent may take them."""
+        self.overdue: set[int] = set()
+        """Live attempts whose leases have run out."""
         self.lost: dict[int, int] = {}
         """How often the attempts of a share were lost, by token."""
+        self.standing: dict[tuple[int, int], int] = {}
+        """Whose report of an epoch stands, by token and epoch: the first one's."""
         self.do(_fresh_study)
         self.do(lambda c: budget.set_budget(c, 1, trials))
         return multiple(*(self.join() for _ in range(3)))
 
-    def do(self, work: Callable[[Connection], T], twice: bool = False) -> T:
+    def do(self, work: Work[T], twice: bool = False) -> T:
         """A transaction; `twice` as after a commit whose answer was lost."""
         result = self.database.transaction(work)
         return self.database.transaction(work) if twice else result
+
+    def overlap(self, first: Work[T], second: Work[U]) -> Overlap[T, U]:
+        return overlap(self.database, first, second)
 
     def join(self, twice: bool = False) -> int:
         agent = self.do(leases.new_agent_id)
         self.do(lambda c: leases.join(c, agent, 1, "host", 1, "boot:1:0", 4, {}, LEASE), twice)
         return agent
 
+    # What must come of it.
+
+    @property
+    def finished(self) -> int:
+        return sum(outcome in FINISHED for outcome in self.settled.values())
+
+    @property
+    def begun(self) -> int:
+        """Shares that count towards the budget, or will."""
+        return self.finished + len(self.ordinals.keys() - self.settled.keys())
+
+    def expect(self, agent: int, ahead: bool = False, locked: Collection[int] = ()) -> NoWork | int | None:
+        """What an agent must get that claims: why there is no work, a token, or None for a new share.
+
+        `locked`: attempts that somebody is dealing with, and that nobody is to wait for.
+        """
+        if self.trials <= self.finished:
+            return NoWork.DONE
+        if len(self.live) < self.trials - self.finished:
+            waiting = (
+                self.ordinals.keys() - self.settled.keys() - {claim.token for claim in self.live.values()}
+            )
+            return min(waiting, key=self.ordinals.__getitem__, default=None)
+        idle = {spare for spare in self.spares - set(locked) if self.owners[spare] != agent}
+        return self.live[max(idle)].token if idle and not ahead else NoWork.ELSEWHERE
+
+    def claimed(
+        self,
+        agent: int,
+        got: Claim | NoWork | LeaseLostError,
+        expected: NoWork | int | None,
+        ahead: bool = False,
+    ) -> Claim | None:
+        """Check what an agent got; None where there was no work: how many things are drawn from must not depend on
+        who wins a race."""
+        if isinstance(expected, NoWork):
+            assert got is expected
+            return None
+        assert isinstance(got, Claim)
+        assert got.fresh == (expected is None)
+        assert expected in (None, got.token)
+        self.hold(agent, got, ahead)
+        return got
+
+    def hold(self, agent: int, claim: Claim, ahead: bool = False) -> None:
+        for spare in list(self.spares):
+            if self.live[spare].token == claim.token and self.owners[spare] != agent and not ahead:
+                self.release_of(spare)
+        assert claim.attempt_id not in self.owners, "the same attempt for two"
+        assert claim.token not in {other.token for other in self.live.values()}, "trained twice at once"
+        assert claim.token not in self.settled, "a settled share was handed out again"
+        self.live[claim.attempt_id] = claim
+        self.owners[claim.attempt_id] = agent
+        self.ordinals[claim.token] = claim.ordinal
+        if ahead:
+            self.ahead.add(claim.attempt_id)
+            if claim.params is not None:
+                self.spares.add(claim.attempt_id)
+
+    def of(self, agent: int) -> set[int]:
+        """What an agent holds."""
+        return {attempt for attempt in self.live if self.owners[attempt] == agent}
+
+    def drop(self, attempt: int) -> Claim:
+        for held in (self.spares, self.overdue):
+            held.discard(attempt)
+        self.fenced.add(attempt)
+        return self.live.pop(attempt)
+
+    def release_of(self, attempt: int) -> None:
+        self.drop(attempt)
+
+    def loss_of(self, attempt: int) -> None:
+        token = self.drop(attempt).token
+        if attempt in self.ahead:
+            return
+        self.lost[token] = self.lost.get(token, 0) + 1
+        if self.lost[token] == MAX_LOST:
+            self.settled[token] = "lost"
+
+    def ending(self, how: str, claim: Claim) -> Work[object]:
+        """How its agent, or another, ends an attempt."""
+        attempt, owner = claim.attempt_id, self.owners[claim.attempt_id]
+        works: dict[str, Work[object]] = {
+            "lose": lambda c: leases.lose(c, attempt, "killed", MAX_LOST),
+            "release": lambda c: leases.release(c, attempt),
+            "reap": lambda c: reap_all(c, 1, MAX_LOST),
+            "leave": lambda c: leases.leave(c, owner),
+            "reap_agent": lambda c: leases.reap_agent(c, owner, MAX_LOST),
+        }
+        return works.get(how, lambda c: leases.settle(c, attempt, how, 0.5))
+
+    def ended(self, how: str, claim: Claim, but: Collection[int] = ()) -> None:
+        """What an ending leaves behind; `but`: attempts that it did not touch."""
+        attempts = {claim.attempt_id}
+        if how in OF_ALL:
+            attempts = self.of(self.owners[claim.attempt_id])
+        elif how == "reap":
+            attempts = set(self.overdue)
+        for attempt in attempts & self.live.keys() - set(but):
+            match how:
+                case "lose" | "reap" | "reap_agent":
+                    self.loss_of(attempt)
+                case "release" | "leave":
+                    self.release_of(attempt)
+                case outcome:
+                    self.settled[self.drop(attempt).token] = outcome
+
+    def is_live(self, claim: Claim | None) -> bool:
+        return claim is not None and claim.attempt_id in self.live
+
+    def pick(self, nth: int) -> Claim | None:
+        """A live attempt, if any: of all that there ever were, most have ended.
+
+        No precondition of a rule: whether it holds may depend on who won a race.
+        """
+        return self.live[sorted(self.live)[nth % len(self.live)]] if self.live else None
+
+    # One after the other.
+
     @rule(target=agents, twice=st.booleans())
     def one_more_joins(self, twice: bool) -> int:
         return self.join(twice)
 
+    def claiming(self, agent: int, device: str = "cpu:0") -> Work[Claim | NoWork]:
+        self.slots += 1
+        slot = self.slots
+        return lambda c: budget.claim(c, 1, agent, "host", slot, device, LEASE)
+
     @rule(target=claims, agent=agents, twice=st.booleans())
     def claim(self, agent: int, twice: bool) -> Claim | None:
-        """None where there was no work: how many things are drawn from must not depend on who wins a race."""
-        self.slots += 1
-        got = self.do(lambda c: budget.claim(c, 1, agent, "host", self.slots, "cpu:0", LEASE), twice)
-        if isinstance(got, NoWork):
-            assert got in (NoWork.DONE, NoWork.ELSEWHERE)
-            return None
-        self.hold(got, agent)
-        return got
+        expected = self.expect(agent)
+        work = self.claiming(agent)
+        got = self.do(work)
+        if twice and isinstance(got, Claim):
+            again = self.do(work)
+            assert isinstance(again, Claim)
+            assert (again.attempt_id, again.token, again.fresh) == (got.attempt_id, got.token, False)
+        return self.claimed(agent, got, expected)
 
     @rule(target=claims, agent=agents, sampled=st.booleans(), twice=st.booleans())
-    def ask_ahead(self, agent: int, sampled: bool, twice: bool) -> Claim | None:
-        self.slots += 1
-        got = self.do(lambda c: budget.claim(c, 1, agent, "host", self.slots, budget.NEXT, LEASE), twice)
-        if isinstance(got, NoWork):
-            return None
-        # Who asks ahead takes nothing from anybody.
-        self.hold(got)
-        self.ahead.add(got.attempt_id)
-        if sampled:
-            self.do(lambda c: leases.attach(c, got.attempt_id, got.token, got.ordinal, {"x": 1.0}), twice)
-        if sampled or got.params is not None:
-            self.spares[got.attempt_id] = agent
+    def ask_ahead(self, agent: int, sampled: bool, twice: bool = False) -> Claim | None:
+        expected = self.expect(agent, ahead=True)
+        got = self.claimed(agent, self.do(self.claiming(agent, budget.NEXT)), expected, ahead=True)
+        if got is not None and sampled:
+            self.do(self.writing("attach", got), twice)
+            self.written("attach", got)
         return got
 
     @rule(claim=claims, twice=st.booleans())
@@ -107,59 +249,26 @@ class Ledger(RuleBasedStateMachine):
         """Its agent has started a trainer for it."""
         if claim is None:
             return
-        if claim.attempt_id in self.live:
-            self.slots += 1
-            self.do(lambda c: leases.place(c, claim.attempt_id, self.slots, "cpu:0"), twice)
-            self.ahead.discard(claim.attempt_id)
-            self.spares.pop(claim.attempt_id, None)
+        work = self.writing("place", claim)
+        if self.is_live(claim):
+            self.do(work, twice)
+            self.written("place", claim)
         else:
             with pytest.raises(LeaseLostError):
-                self.do(lambda c: leases.place(c, claim.attempt_id, self.slots, "cpu:0"))
-
-    @rule(target=claims, agents_in_turn=st.lists(agents, min_size=2, max_size=4))
-    def claim_at_once(self, agents_in_turn: list[int]) -> object:
-        """From as many connections at the same moment."""
-        first = self.slots + 1
-        self.slots += len(agents_in_turn)
-
-        def claim(index: int) -> Claim | NoWork:
-            agent = agents_in_turn[index]
-            return self.do(lambda c: budget.claim(c, 1, agent, "host", first + index, "cpu:0", LEASE))
-
-        with ThreadPoolExecutor(len(agents_in_turn)) as pool:
-            got = list(pool.map(claim, range(len(agents_in_turn))))
-        claims = [each if isinstance(each, Claim) else None for each in got]
-        for agent, each in zip(agents_in_turn, claims, strict=True):
-            if each is not None:
-                self.hold(each, agent)
-        return multiple(*claims)
-
-    def hold(self, claim: Claim, idle: int | None = None) -> None:
-        """`idle`: the agent that has a slot for it, and so may have taken it from another."""
-        for attempt_id, owner in list(self.spares.items()):
-            spare = self.live.get(attempt_id)
-            if idle is not None and spare is not None and spare.token == claim.token and owner != idle:
-                del self.live[attempt_id], self.spares[attempt_id]
-                self.fenced.add(attempt_id)
-        assert claim.attempt_id not in self.fenced
-        assert claim.token not in {other.token for other in self.live.values()}, "trained twice at once"
-        assert claim.token not in self.settled, "a settled share was handed out again"
-        self.live[claim.attempt_id] = claim
+                self.do(work)
 
     @rule(claim=claims, epoch=st.integers(1, EPOCHS), twice=st.booleans())
     def report(self, claim: Claim | None, epoch: int, twice: bool) -> None:
         if claim is None:
             return
-
-        def write(c: Connection) -> dict[int, dict[str, float]]:
-            return leases.record(c, claim.attempt_id, [(epoch, {"loss": float(claim.attempt_id)}, 0.1)])
-
-        if claim.attempt_id in self.live:
-            stored = self.do(write, twice)
-            assert list(stored) == [epoch]
+        work = self.writing("record", claim, epoch)
+        if self.is_live(claim):
+            stored = self.do(work, twice)
+            self.written("record", claim, epoch)
+            assert stored == {epoch: {"loss": float(self.standing[claim.token, epoch])}}
         else:
             with pytest.raises(LeaseLostError):
-                self.do(write)
+                self.do(work)
 
     @rule(
         claim=claims,
@@ -169,33 +278,21 @@ class Ledger(RuleBasedStateMachine):
     def settle(self, claim: Claim | None, outcome: str, twice: bool) -> None:
         if claim is None:
             return
-
-        def write(c: Connection) -> None:
-            leases.settle(c, claim.attempt_id, outcome, 0.5)
-
-        if claim.attempt_id in self.live:
-            self.do(write, twice)
-            del self.live[claim.attempt_id]
-            self.settled[claim.token] = outcome
+        work = self.ending(outcome, claim)
+        if self.is_live(claim):
+            self.do(work, twice)
+            self.ended(outcome, claim)
         elif self.settled.get(claim.token) != outcome:
             with pytest.raises(LeaseLostError):
-                self.do(write)
+                self.do(work)
 
-    @rule(claim=claims, twice=st.booleans())
-    def release(self, claim: Claim | None, twice: bool) -> None:
+    @rule(claim=claims, how=st.sampled_from(["release", "lose", "leave", "reap_agent"]), twice=st.booleans())
+    def end(self, claim: Claim | None, how: str, twice: bool) -> None:
+        """Its trainer died, or its agent ends or is found dead."""
         if claim is None:
             return
-        self.do(lambda c: leases.release(c, claim.attempt_id), twice)
-        self.live.pop(claim.attempt_id, None)
-        self.fenced.add(claim.attempt_id)
-
-    @rule(claim=claims, twice=st.booleans())
-    def lose(self, claim: Claim | None, twice: bool) -> None:
-        """Its trainer died."""
-        if claim is None:
-            return
-        self.do(lambda c: leases.lose(c, claim.attempt_id, "killed", MAX_LOST), twice)
-        self.note_lost(claim)
+        self.do(self.ending(how, claim), twice)
+        self.ended(how, claim)
 
     @rule(claim=claims)
     def expire(self, claim: Claim | None) -> None:
@@ -203,77 +300,276 @@ class Ledger(RuleBasedStateMachine):
         if claim is None:
             return
         self.run_out(claim)
-        self.do(lambda c: reap_all(c, 1, MAX_LOST), twice=True)
-        self.note_lost(claim)
+        self.do(self.ending("reap", claim), twice=True)
+        self.ended("reap", claim)
 
     def run_out(self, claim: Claim) -> None:
-        self.do(
-            lambda c: c.execute(
-                text(
-                    "UPDATE hpo.attempts SET lease_until = clock_timestamp() - interval '1 s' WHERE attempt_id = :a"
-                ),
-                {"a": claim.attempt_id},
-            )
-        )
-
-    def note_lost(self, claim: Claim) -> None:
-        if self.live.pop(claim.attempt_id, None) is None:
-            return
-        self.fenced.add(claim.attempt_id)
-        if claim.attempt_id in self.ahead:
-            return
-        self.lost[claim.token] = self.lost.get(claim.token, 0) + 1
-        if self.lost[claim.token] == MAX_LOST:
-            self.settled[claim.token] = "lost"
-
-    @rule(claim=claims, others=st.lists(st.sampled_from(["lose", "release", "expire", "settle"]), min_size=1))
-    def all_at_once(self, claim: Claim | None, others: list[str]) -> None:
-        """An attempt settles, is lost, released and reaped at the same moment: one of them wins."""
-        if claim is None:
-            return
-        acts: dict[str, Callable[[Connection], object]] = {
-            "settle": lambda c: leases.settle(c, claim.attempt_id, "complete", 0.5),
-            "lose": lambda c: leases.lose(c, claim.attempt_id, "killed", MAX_LOST),
-            "release": lambda c: leases.release(c, claim.attempt_id),
-            "expire": lambda c: reap_all(c, 1, MAX_LOST),
-        }
-        if "expire" in others:
-            self.run_out(claim)
-
-        def act(name: str) -> None:
-            with suppress(LeaseLostError):
-                self.do(acts[name])
-
-        with ThreadPoolExecutor(len(others) + 1) as pool:
-            list(pool.map(act, ["settle", *others]))
-        if claim.attempt_id not in self.live:
-            return
-        row = self.do(
-            lambda c: c.execute(
-                text("SELECT outcome FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NOT NULL"),
-                {"a": claim.attempt_id},
-            ).one()
-        )
-        if row.outcome == "lost":
-            self.note_lost(claim)
-        else:
-            assert row.outcome in ("complete", "released")
-            del self.live[claim.attempt_id]
-            self.fenced.add(claim.attempt_id)
-            if row.outcome == "complete":
-                self.settled[claim.token] = "complete"
+        sql = "UPDATE hpo.attempts SET lease_until = clock_timestamp() - interval '1 s' WHERE attempt_id = :a"
+        self.do(lambda c: c.execute(text(sql), {"a": claim.attempt_id}))
+        self.overdue |= {claim.attempt_id} & self.live.keys()
 
     @rule(agent=agents)
     def renew(self, agent: int) -> None:
-        held = self.do(lambda c: leases.renew(c, agent, LEASE))
-        assert held <= set(self.live)
+        assert self.do(lambda c: leases.renew(c, agent, LEASE)) == self.of(agent)
+        self.overdue -= self.of(agent)
 
     @rule(trials=st.integers(1, 8), twice=st.booleans())
-    def resize(self, trials: int, twice: bool) -> None:
+    def resize(self, trials: int, twice: bool = False) -> None:
         """Smaller, too; but what has begun is finished."""
         self.do(lambda c: budget.set_budget(c, 1, trials), twice)
-        counts = self.do(lambda c: budget.count(c, 1))
-        self.trials = max(trials, counts.finished + counts.running + counts.waiting)
+        self.trials = max(trials, self.begun)
+
+    # Several at once.
+
+    @rule(
+        target=claims,
+        agents_in_turn=st.lists(agents, min_size=2, max_size=4),
+        trials=st.none() | st.integers(1, 8),
+    )
+    def claim_at_once(self, agents_in_turn: list[int], trials: int | None) -> object:
+        """From as many connections, while the budget is changed from another: whatever the order is."""
+        works: list[Work[Any]] = [self.claiming(agent) for agent in agents_in_turn]
+        if trials is not None:
+            works.insert(len(works) // 2, lambda c: budget.set_budget(c, 1, trials))
+        before = self.begun
+        with ThreadPoolExecutor(len(works)) as pool:
+            got = list(pool.map(self.do, works))
+        if trials is not None:
+            del got[len(agents_in_turn) // 2]
+        claims = [each if isinstance(each, Claim) else None for each in got]
+        for agent, each in zip(agents_in_turn, claims, strict=True):
+            if each is not None:
+                self.hold(agent, each)
+        if trials is not None:
+            now = self.do(lambda c: budget.count(c, 1)).budget
+            # Raised to what had begun, by then.
+            assert now in {max(trials, begun) for begun in range(before, self.begun + 1)}
+            self.trials = now
+        return multiple(*claims)
+
+    @rule(target=claims, agent=agents, other=agents)
+    def claim_while_another_does(self, agent: int, other: int) -> object:
+        expected = self.expect(agent)
+        done = self.overlap(self.claiming(agent), self.claiming(other))
+        assert done.waited
+        first = self.claimed(agent, done.first, expected)
+        return multiple(first, self.claimed(other, done.second, self.expect(other)))
+
+    @rule(target=claims, agent=agents)
+    def claim_again_before_the_answer(self, agent: int) -> Claim | None:
+        """A connection fell silent, and the call is made again on another while its transaction still runs."""
+        expected = self.expect(agent)
+        work = self.claiming(agent)
+        done = self.overlap(work, work)
+        assert done.waited
+        if isinstance(done.first, Claim):
+            assert isinstance(done.second, Claim)
+            assert done.second.attempt_id == done.first.attempt_id
+        return self.claimed(agent, done.first, expected)
+
+    @rule(target=claims, agent=agents, trials=st.integers(1, 8), claim_first=st.booleans())
+    def claim_while_the_budget_changes(self, agent: int, trials: int, claim_first: bool) -> Claim | None:
+        claim = self.claiming(agent)
+
+        def resize(c: Connection) -> None:
+            budget.set_budget(c, 1, trials)
+
+        expected = self.expect(agent)
+        done = self.overlap(claim, resize) if claim_first else self.overlap(resize, claim)
+        assert done.waited
+        if claim_first:
+            got = self.claimed(agent, done.first, expected)
+            self.trials = max(trials, self.begun)
+            return got
+        self.trials = max(trials, self.begun)
+        return self.claimed(agent, done.second, self.expect(agent))
+
+    @rule(target=claims, agent=agents, nth=NTH, how=st.sampled_from(ENDINGS), claim_first=st.booleans())
+    def claim_while_one_ends(self, agent: int, nth: int, how: str, claim_first: bool) -> Claim | None:
+        """What is being ended is not free yet, and no spare any more; what has just been taken cannot end."""
+        if (claim := self.pick(nth)) is None:
+            return None
+        owner = self.owners[claim.attempt_id]
+        if how in OF_ALL and owner == agent:
+            # An agent that is gone claims nothing.
+            return None
+        if how == "reap":
+            self.run_out(claim)
+        touched = {claim.attempt_id}
+        if how in OF_ALL:
+            touched = self.of(owner)
+        elif how == "reap":
+            touched = set(self.overdue)
+        claiming, ending = self.claiming(agent), self.ending(how, claim)
+        if claim_first:
+            expected = self.expect(agent)
+            done = self.overlap(claiming, ending)
+            held = set(self.live)
+            got = self.claimed(agent, done.first, expected)
+            taken = held - self.live.keys()
+            assert done.waited == (bool(taken & touched) and how != "reap")
+            refused = isinstance(done.second, LeaseLostError)
+            assert refused == (claim.attempt_id in taken and how in ("complete", "bug"))
+        else:
+            expected = self.expect(agent, locked=touched)
+            other = self.overlap(ending, claiming)
+            assert not other.waited
+            got = self.claimed(agent, other.second, expected)
+        self.ended(how, claim)
+        return got
+
+    @rule(target=claims, agent=agents, owner=agents, place_first=st.booleans())
+    def place_while_an_idle_agent_takes(self, agent: int, owner: int, place_first: bool) -> object:
+        """Either its agent trains it or the idle one does."""
+        if agent == owner:
+            return multiple()
+        self.resize(self.begun + 1)
+        spare = self.ask_ahead(owner, sampled=True)
+        assert spare is not None
+        # Nothing new to begin, and a spare is all there is, unless something waits.
+        self.resize(1)
+        claiming, placing = self.claiming(agent), self.writing("place", spare)
+        if place_first:
+            expected = self.expect(agent, locked={spare.attempt_id})
+            done = self.overlap(placing, claiming)
+            assert not done.waited
+            self.written("place", spare)
+            return multiple(spare, self.claimed(agent, done.second, expected))
+        expected = self.expect(agent)
+        other = self.overlap(claiming, placing)
+        got = self.claimed(agent, other.first, expected)
+        assert other.waited == isinstance(other.second, LeaseLostError) == (not self.is_live(spare))
+        if self.is_live(spare):
+            self.written("place", spare)
+        return multiple(spare, got)
+
+    @rule(
+        nth=NTH,
+        write=st.sampled_from(["record", "attach", "place", "begin"]),
+        epoch=st.integers(1, EPOCHS),
+        how=st.sampled_from(ENDINGS),
+        write_first=st.booleans(),
+    )
+    def write_while_it_ends(self, nth: int, write: str, epoch: int, how: str, write_first: bool) -> None:
+        """What is written before the end stands; afterwards nothing is written."""
+        if (claim := self.pick(nth)) is None:
+            return
+        if how == "reap":
+            self.run_out(claim)
+        writing, ending = self.writing(write, claim, epoch), self.ending(how, claim)
+        if not write_first:
+            done = self.overlap(ending, writing)
+            assert done.waited
+            assert isinstance(done.second, LeaseLostError)
+            self.ended(how, claim)
+            return
+        other = self.overlap(writing, ending)
+        self.written(write, claim, epoch)
+        # Who looks for leases that have run out waits for nobody: this agent lives.
+        assert other.waited == (how != "reap")
+        self.ended(how, claim, but={claim.attempt_id} if how == "reap" else ())
+
+    def writing(self, what: str, claim: Claim, epoch: int = 1) -> Work[Any]:
+        """What an agent writes of an attempt."""
+        attempt = claim.attempt_id
+        self.slots += 1
+        slot = self.slots
+        works: dict[str, Work[Any]] = {
+            "record": lambda c: leases.record(c, attempt, [(epoch, {"loss": float(attempt)}, 0.1)]),
+            "attach": lambda c: leases.attach(c, attempt, claim.token, claim.ordinal, {"x": 1.0}),
+            "place": lambda c: leases.place(c, attempt, slot, "cpu:0"),
+            "begin": lambda c: leases.begin(c, attempt, 123, 0),
+        }
+        return works[what]
+
+    def written(self, what: str, claim: Claim, epoch: int = 1) -> None:
+        match what:
+            case "record":
+                self.standing.setdefault((claim.token, epoch), claim.attempt_id)
+            case "attach":
+                self.spares |= {claim.attempt_id} & self.ahead
+            case "place":
+                self.ahead.discard(claim.attempt_id)
+                self.spares.discard(claim.attempt_id)
+
+    @rule(nth=NTH, epoch=st.integers(1, EPOCHS))
+    def report_again_before_the_answer(self, nth: int, epoch: int) -> None:
+        """With other numbers, as a trainer on another machine would have: the first ones stand."""
+        if (claim := self.pick(nth)) is None:
+            return
+
+        def otherwise(c: Connection) -> dict[int, dict[str, float]]:
+            return leases.record(c, claim.attempt_id, [(epoch, {"loss": -1.0}, 0.1)])
+
+        done = self.overlap(self.writing("record", claim, epoch), otherwise)
+        self.written("record", claim, epoch)
+        stands = {epoch: {"loss": float(self.standing[claim.token, epoch])}}
+        assert (done.waited, done.first, done.second) == (True, stands, stands)
+
+    @rule(nth=NTH, first=st.sampled_from(ENDINGS), second=st.sampled_from(ENDINGS))
+    def end_twice(self, nth: int, first: str, second: str) -> None:
+        """The first ending counts, and the second changes nothing more of that attempt."""
+        if (claim := self.pick(nth)) is None:
+            return
+        if "reap" in (first, second):
+            self.run_out(claim)
+        done = self.overlap(self.ending(first, claim), self.ending(second, claim))
+        held = self.of(self.owners[claim.attempt_id])
+        touched = {"leave": held, "reap_agent": held, "reap": set(self.overdue)}.get(
+            first, {claim.attempt_id}
+        )
+        assert done.waited == (second != "reap")
+        refused = isinstance(done.second, LeaseLostError)
+        assert refused == (second in ("complete", "bug") and second != first)
+        self.ended(first, claim)
+        self.ended(second, claim, but=touched)
+
+    @rule(nth=NTH, renew_first=st.booleans())
+    def renew_while_others_reap(self, nth: int, renew_first: bool) -> None:
+        """An agent that renews in time keeps what it holds; one that is late learns what it has lost."""
+        if (claim := self.pick(nth)) is None:
+            return
+        self.run_out(claim)
+        owner = self.owners[claim.attempt_id]
+
+        def renew(c: Connection) -> frozenset[int]:
+            return leases.renew(c, owner, LEASE)
+
+        reap = self.ending("reap", claim)
+        if renew_first:
+            held = self.of(owner)
+            done = self.overlap(renew, reap)
+            assert (done.waited, done.first, done.second) == (False, held, len(self.overdue - held))
+            self.overdue -= held
+            self.ended("reap", claim)
+        else:
+            other = self.overlap(reap, renew)
+            assert (other.waited, other.first) == (True, len(self.overdue))
+            self.ended("reap", claim)
+            assert other.second == self.of(owner)
+            self.overdue -= self.of(owner)
+
+    @rule(nth=NTH, others=st.lists(st.sampled_from(["lose", "release", "reap", "bug"]), min_size=1))
+    def all_at_once(self, nth: int, others: list[str]) -> None:
+        """An attempt settles, is lost, released and reaped at the same moment: one of them wins."""
+        if (claim := self.pick(nth)) is None:
+            return
+        if "reap" in others:
+            self.run_out(claim)
+
+        def act(how: str) -> None:
+            with suppress(LeaseLostError):
+                self.do(self.ending(how, claim))
+
+        with ThreadPoolExecutor(len(others) + 1) as pool:
+            list(pool.map(act, ["complete", *others]))
+        sql = "SELECT outcome FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NOT NULL"
+        outcome = self.do(lambda c: c.execute(text(sql), {"a": claim.attempt_id}).scalar_one())
+        how = {"lost": "lose", "released": "release"}.get(outcome, outcome)
+        # What was asked ahead is not lost but released.
+        self.ended("lose" if how == "release" and claim.attempt_id in self.ahead else how, claim)
+        if "reap" in others:
+            self.ended("reap", claim)
 
     @invariant()
     def books_balance(self) -> None:
@@ -282,9 +578,26 @@ class Ledger(RuleBasedStateMachine):
         counts = self.do(lambda c: budget.count(c, 1))
         assert counts.budget == self.trials
         assert counts.running == len(self.live)
-        assert counts.finished == sum(outcome in FINISHED for outcome in self.settled.values())
+        assert counts.waiting == len(self.ordinals.keys() - self.settled.keys()) - len(self.live)
+        assert counts.finished == self.finished
         assert counts.finished + counts.running <= self.trials, "the budget is overdrawn"
         assert counts.failed == sum(outcome in FAILED for outcome in self.settled.values())
+
+    @invariant()
+    def rows_agree(self) -> None:
+        """To the last one."""
+        if not hasattr(self, "live"):
+            return
+        trials, attempts, epochs = self.do(_rows)
+        reached: dict[int, int] = {}
+        for token, epoch in self.standing:
+            reached[token] = max(epoch, reached.get(token, 0))
+        assert trials == {
+            (token, ordinal, self.settled.get(token), self.lost.get(token, 0), reached.get(token, 0))
+            for token, ordinal in self.ordinals.items()
+        }
+        assert attempts == {(attempt, claim.token) for attempt, claim in self.live.items()}
+        assert epochs == {(*key, attempt, float(attempt)) for key, attempt in self.standing.items()}
 
     def teardown(self) -> None:
         """However it went, one more agent brings the study to exactly its budget."""
@@ -307,6 +620,16 @@ def _fresh_study(connection: Connection) -> None:
     connection.execute(
         text("INSERT INTO hpo.studies (study_id, name, spec, budget) VALUES (1, 's', '{\"seed\": 0}', 1)")
     )
+
+
+def _rows(connection: Connection) -> tuple[set[Any], set[Any], set[Any]]:
+    """All trials, live attempts and epochs."""
+    trials = connection.execute(text("SELECT token, ordinal, outcome, lost, epochs FROM hpo.trials"))
+    attempts = connection.execute(text("SELECT attempt_id, token FROM hpo.attempts WHERE ended_at IS NULL"))
+    epochs = connection.execute(
+        text("SELECT token, epoch, attempt_id, (metrics->>'loss')::float FROM hpo.epochs")
+    )
+    return {tuple(row) for row in trials}, {tuple(row) for row in attempts}, {tuple(row) for row in epochs}
 
 
 def test_any_order_of_events_keeps_the_books_balanced(storage_url: str) -> None:

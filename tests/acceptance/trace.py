@@ -1,0 +1,112 @@
+"""What trainers noted while they trained, and whether every attempt went on where the one before had come to.
+
+The books cannot tell: an epoch that is trained again is recorded once. So the objective `Traced` writes down
+where an attempt begins and every epoch it has trained, before anything else is kept of that epoch.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line of the trace, in the order of time."""
+
+    seed: int
+    """Of the trial, which tells it from all others of the study."""
+    pid: int
+    """Of the trainer, which tells an attempt from others at the same trial."""
+    word: str
+    """`after` where an attempt begins, `trained` at the end of an epoch."""
+    epoch: int
+
+
+@dataclass
+class Costs:
+    """What the interruptions of a study cost."""
+
+    again: int = 0
+    """Epochs trained more than once, by whomever."""
+    unsaved: int = 0
+    """Epochs that an attempt had trained and the next one did not find on disk."""
+    late: int = 0
+    """Epochs trained for trials that others had taken: fencing tells only an agent that can be reached."""
+    contested: set[int] = field(default_factory=set)
+    """Trials that two trainers wrote checkpoints of at the same time, by seed."""
+    resumed: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    """After which epoch each attempt began, by seed and trainer."""
+
+
+def read(path: Path) -> list[Note]:
+    """All notes of a study."""
+    lines = (line.split() for line in path.read_text().splitlines())
+    return [Note(int(seed), int(pid), word, int(epoch)) for seed, pid, word, epoch in lines]
+
+
+def costs(notes: Iterable[Note], cut_off: Container[int] = ()) -> Costs:
+    """Follow every trial from attempt to attempt; raises AssertionError where one goes on from elsewhere.
+
+    `cut_off` holds the trainers whose trials were taken while their agents were away: they trained on.
+
+    Between two attempts at most one whole epoch is lost, and only if the first of them was killed in the few
+    milliseconds between the end of an epoch and the rename of its checkpoint: when epoch n is noted, the
+    checkpoint of n - 1 is on disk. That is the exact bound, whatever ended the attempt: its trainer or its agent was
+    killed, its host went, or its time after a SIGTERM was over. Only a trainer that was not ended when another
+    took its trial can cost more: it writes checkpoints too, and the later ones of its successor go with each.
+    """
+    trials: defaultdict[int, _Trial] = defaultdict(_Trial)
+    resumed: dict[tuple[int, int], int] = {}
+    trained = 0
+    for note in notes:
+        trial = trials[note.seed]
+        if note.word == "after":
+            resumed[note.seed, note.pid] = note.epoch
+            trial.begin(note, cut_off)
+        else:
+            trained += 1
+            trial.train(note)
+    return Costs(
+        again=trained - sum(len(trial.trained) for trial in trials.values()),
+        unsaved=sum(trial.unsaved for trial in trials.values()),
+        late=sum(trial.late for trial in trials.values()),
+        contested={seed for seed, trial in trials.items() if trial.late},
+        resumed=resumed,
+    )
+
+
+class _Trial:
+    """One trial on its way from trainer to trainer."""
+
+    def __init__(self) -> None:
+        self.trained: set[int] = set()
+        self.unsaved = self.late = 0
+        self._holder: int | None = None
+        self._began = self._reached = 0
+        # Epochs that others than the holder of that time have trained: their checkpoints may still be written.
+        self._strange: list[int] = []
+
+    def begin(self, note: Note, cut_off: Container[int]) -> None:
+        least = max(self._began, self._reached - 1)
+        if self._holder in cut_off:
+            # It may have gone on after its successor had looked for a checkpoint.
+            least = self._began
+        least, most = min([least, *self._strange]), max([self._reached, *self._strange])
+        assert least <= note.epoch <= most, (
+            f"the trial of seed {note.seed} went on after epoch {note.epoch} in process {note.pid}, and before it"
+            f" process {self._holder} had trained epoch {self._reached}: only the last one may be lost"
+        )
+        self.unsaved += max(0, self._reached - note.epoch)
+        self._holder, self._began, self._reached = note.pid, note.epoch, note.epoch
+
+    def train(self, note: Note) -> None:
+        self.trained.add(note.epoch)
+        if note.pid == self._holder:
+            assert note.epoch == self._reached + 1, f"{note} follows epoch {self._reached}"
+            self._reached = note.epoch
+        else:
+            self.late += 1
+            self._strange.append(note.epoch)
