@@ -38,7 +38,7 @@ def same_bug(failures: Sequence[Failure], study: str, at_least: int) -> Objectiv
         if times[_bug(failure)] >= at_least:
             return ObjectiveFailedError(
                 f"{numbers.counted(times[_bug(failure)], 'trial has', 'trials have')} failed with {failure.error},"
-                f" and none has finished: {_remedy(failure, study)} and run the same command again",
+                f" and none has finished: {_remedy(failure, study)}, then hpo launch or hpo resume",
                 failure.traceback,
             )
     return None
@@ -65,4 +65,4 @@ def _bug(failure: Failure) -> tuple[str, str]:
 def _remedy(failure: Failure, study: str) -> str:
     if failure.outcome == "bug":
         return f"mend the objective (hpo trials --study {study} lists them)"
-    return f"see what they printed last (hpo logs --study {study}), mend what ends them"
+    return f"see what they printed last (hpo logs --study {study}) and mend what ends them"

@@ -15,6 +15,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ from hpo.whole_file import PARTIAL, whole_file
 KEPT = 2
 """Checkpoints kept of a trial: the newest, and the one before in case the newest is damaged."""
 
+_CHECKPOINT = re.compile(r"epoch-\d+\.npz")
 _HEADER = "__header__"
 _DIGEST_BYTES = 16
 
@@ -111,11 +113,15 @@ class CheckpointFolder:
             file.write(digested.digest())
 
         self._write_whole(final, content)
-        # What is newer is of a writer that was fenced, or was found damaged: nobody goes on from there.
-        kept = [path for path in self.files() if path <= final][-KEPT:]
-        for other in [self._ended, *self.files()]:
-            if other not in kept:
-                _unlink(other)
+        _unlink(self._ended)
+        # It is saved: that others cannot be removed just now harms nothing.
+        with suppress(CheckpointsUnreadableError):
+            files = self.files()
+            # What is newer is of a writer that was fenced, or was found damaged: nobody goes on from there.
+            kept = [path for path in files if path <= final][-KEPT:]
+            for other in files:
+                if other not in kept:
+                    _unlink(other)
 
     def end(self, ended: Ended) -> None:
         """Keep how the trial ended until the folder goes; raises as `write` does."""
@@ -145,9 +151,6 @@ class CheckpointFolder:
             # One that was fenced may be writing the same epoch.
             with whole_file(final) as partial, partial.open("wb") as file:
                 content(file)
-                file.flush()
-                os.fsync(file.fileno())
-            _sync_folder(self.path)
         except OSError as exc:
             raise self._unwritable(exc) from exc
 
@@ -191,7 +194,7 @@ class CheckpointFolder:
 
     def partial(self) -> list[Path]:
         """What trainers have not written whole: those that were killed, or that are writing now."""
-        return list(self.path.glob(f"*{PARTIAL}"))
+        return [path for path in self._entries() if path.name.endswith(PARTIAL)]
 
     def clear_partial(self) -> None:
         """Remove what was not written whole; only for who holds the trial: others write there."""
@@ -203,8 +206,24 @@ class CheckpointFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def files(self) -> list[Path]:
-        """Its checkpoints, oldest first."""
-        return sorted(self.path.glob("epoch-*.npz"))
+        """Its checkpoints, oldest first.
+
+        Raises:
+            CheckpointsUnreadableError: the disk does not say.
+        """
+        return sorted(path for path in self._entries() if _CHECKPOINT.fullmatch(path.name))
+
+    def _entries(self) -> list[Path]:
+        # Not by a glob, which takes an error for an empty folder, or not, as Python's versions have it.
+        try:
+            return list(self.path.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as exc:
+            raise CheckpointsUnreadableError(
+                f"the checkpoints in {self.path} cannot be listed ({exc.strerror or exc}): mend that and run the same"
+                " command again"
+            ) from exc
 
 
 def trial_folder(checkpoints: Path, study_folder: str, token: int) -> CheckpointFolder:
@@ -274,12 +293,3 @@ def _check_digest(file: BinaryIO) -> None:
     if left or file.read() != found.digest():
         raise ValueError("the file is damaged")
     file.seek(0)
-
-
-def _sync_folder(path: Path) -> None:
-    """Make a rename in this folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

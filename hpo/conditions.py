@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Double, and_, case, cast, extract, func
 
 from storage.budget import NEXT
+from storage.leases import LeaseTimes
 from storage.tables import agents, attempts, trials
 
 NOW = func.clock_timestamp()
@@ -28,8 +29,13 @@ def alive_agent() -> ColumnElement[bool]:
     """Whether an agent has not ended and was seen within one of its leases, by the database's clock."""
     return and_(
         agents.c.ended_at.is_(None),
-        agents.c.seen_at > NOW - func.make_interval(0, 0, 0, 0, 0, 0, agents.c.lease_seconds),
+        agents.c.seen_at > NOW - func.make_interval(0, 0, 0, 0, 0, 0, lease_seconds()),
     )
+
+
+def lease_seconds() -> ColumnElement[float]:
+    """How long an agent's leases are; the default for one of before that was noted."""
+    return func.coalesce(agents.c.lease_seconds, LeaseTimes.lease_seconds)
 
 
 def seconds(duration: ColumnElement[Any]) -> ColumnElement[float]:

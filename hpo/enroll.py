@@ -57,7 +57,8 @@ def find(database: Database, name: str) -> Enrolled | None:
                 " count(t.token) FILTER (WHERE t.outcome IS NULL) AS open,"
                 f" count(t.token) FILTER (WHERE t.outcome IN {budget.SQL_FINISHED}) AS finished"
                 ", EXISTS (SELECT 1 FROM hpo.agents a WHERE a.study_id = s.study_id AND a.ended_at IS NULL"
-                "   AND a.seen_at > clock_timestamp() - a.lease_seconds * interval '1 second') AS agents"
+                "   AND a.seen_at > clock_timestamp() - coalesce(a.lease_seconds, 120) * interval '1 second')"
+                " AS agents"
                 " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id) WHERE s.name = :n GROUP BY s.study_id"
             ),
             {"n": name},

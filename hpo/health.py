@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, select
 
-from hpo.conditions import NOW, seconds
+from hpo.conditions import NOW, lease_seconds, seconds
 from hpo.errors import AgentSilentError
 from hpo.study import read_study
 from storage.tables import agents
@@ -24,10 +24,12 @@ class Heard:
     slots: int
     seen_seconds: float
     """Since it last renewed its leases, by the database's clock."""
+    lease_seconds: float
+    """How long these are."""
 
 
-def check_agent(database: Database, study: str, host: str, lease_seconds: float) -> Heard:
-    """The agent on `host` that renewed its leases within half a lease; it does so twelve times in one.
+def check_agent(database: Database, study: str, host: str) -> Heard:
+    """The agent on `host` that renewed its leases within half of one; it does so twelve times in each.
 
     Raises:
         UnknownStudyError: there is no such study.
@@ -36,7 +38,7 @@ def check_agent(database: Database, study: str, host: str, lease_seconds: float)
     heard = database.transaction(lambda c: _last_heard(c, read_study(c, study, database).study_id, host))
     if heard is None:
         raise AgentSilentError(f"no agent of study {study!r} is at work on {host}")
-    if heard.seen_seconds > lease_seconds / 2:
+    if heard.seen_seconds > heard.lease_seconds / 2:
         raise AgentSilentError(
             f"the agent of study {study!r} on {host} (process {heard.pid}) was last heard of"
             f" {heard.seen_seconds:.0f} s ago"
@@ -47,9 +49,9 @@ def check_agent(database: Database, study: str, host: str, lease_seconds: float)
 def _last_heard(connection: Connection, study_id: int, host: str) -> Heard | None:
     silent = seconds(NOW - agents.c.seen_at)
     row = connection.execute(
-        select(agents.c.pid, agents.c.slots, silent.label("silent"))
+        select(agents.c.pid, agents.c.slots, silent.label("silent"), lease_seconds().label("lease"))
         .where(agents.c.study_id == study_id, agents.c.host == host, agents.c.ended_at.is_(None))
         .order_by(agents.c.seen_at.desc())
         .limit(1)
     ).one_or_none()
-    return Heard(row.pid, row.slots, row.silent) if row is not None else None
+    return Heard(row.pid, row.slots, row.silent, row.lease) if row is not None else None

@@ -86,13 +86,19 @@ class Housekeeping:
             )
         self._over_quota = report.used_bytes > self._quota
 
+    def _entries(self) -> list[Path]:
+        # Not there before the first attempt.
+        with suppress(OSError):
+            return list(self._logs.iterdir())
+        return []
+
     def keep_left_logs(self, held: frozenset[int], seconds: float) -> None:
         """Keep what attempts printed last whose agents could not, and remove the files.
 
         `held` are this agent's attempts, and `seconds` what other agents are given to close their own logs.
         """
         found: dict[tuple[int, int], Path] = {}
-        for path in self._logs.glob("trial-*"):
+        for path in self._entries():
             match = _LOG.fullmatch(path.name)
             if match and int(match[2]) not in held:
                 found[int(match[1]), int(match[2])] = path

@@ -149,6 +149,7 @@ class Jobs:
                 checkpoints=str(self._files.checkpoints_of(claim.token).path),
                 log=str(log.path),
                 memory_bytes=self.memory_bytes,
+                keeps_end=True,
             ),
         )
         job.heard = time.monotonic()

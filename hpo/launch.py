@@ -115,7 +115,8 @@ def _reference(request: LaunchRequest, existing: Enrolled | None) -> str:
 def _pool(
     reference: str, data: DataOptions, study: str, devices: Sequence[Device], settings: Settings
 ) -> TrainerPool:
-    log = settings.home / "logs" / study / f"template-{os.getpid()}.log"
+    # Not in the study's own folder, whose name is not known before the study is made.
+    log = settings.home / "logs" / f"template-{study}-{os.getpid()}.log"
     return TrainerPool(Load(reference, data, final=False), devices, log)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from hpo.errors import UsageError
 from hpo.study import find_study, read_study
+from storage.budget import SQL_FINISHED
 from storage.engine import Database
 
 FOLLOW_SECONDS = 1.0
@@ -129,7 +130,7 @@ def _look(connection: Connection, database: Database, study: str, number: int | 
         query = "SELECT bool_or(outcome IS NULL) FROM hpo.trials WHERE study_id = :s AND number = :n"
     else:
         query = (
-            "SELECT count(*) FILTER (WHERE t.outcome IN ('complete', 'pruned', 'diverged', 'oom')) < s.budget"
+            f"SELECT count(*) FILTER (WHERE t.outcome IN {SQL_FINISHED}) < s.budget"
             " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id) WHERE s.study_id = :s GROUP BY s.budget"
         )
     # Asked before reading, so that what was printed last is not missed.

@@ -97,6 +97,9 @@ class Start:
     log: str
     """File that the attempt's output is appended to."""
     final: bool = False
+    keeps_end: bool = False
+    """Whether how it ended is kept beside its checkpoints until the folder goes: of a trial, whose agent may die before
+    the database knows. What is retrained may be tried again otherwise."""
     output: str | None = None
     reply_seconds: float = 2.0
     """How long the trainer waits after an epoch to hear whether to go on; then it goes on."""

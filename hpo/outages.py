@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from hpo.progress import Progress
-from storage.retry import Retry
+from storage.retry import Retry, short_reason
 
 PATIENCE_SECONDS = 3600.0
 """How long is waited for a database that went away while trials train."""
@@ -36,6 +36,7 @@ class Outages:
         self._meanwhile()
         now = time.monotonic()
         if now - self._told > SAID_AGAIN_SECONDS:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            self._progress.say(f"the database does not answer, trying again (training goes on): {reason}")
+            self._progress.say(
+                f"the database does not answer, trying again (training goes on): {short_reason(error)}"
+            )
         self._told = now

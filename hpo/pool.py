@@ -385,7 +385,12 @@ class TrainerPool:
         if trainer.pid is None:
             self._give_up(slot, Unborn("its template ended"))
         else:
-            starved = trainer.status == -signal.SIGKILL and oom_killer.kills() > trainer.starved_before
+            kills = oom_killer.kills()
+            starved = trainer.status == -signal.SIGKILL and kills > trainer.starved_before
+            if starved:
+                # It was this one: the next that is killed need not be another.
+                for other in self._trainers.values():
+                    other.starved_before = kills
             self._give_up(slot, Died(how_it_ended(trainer.status, starved), trainer.status, starved))
 
     def _give_up(self, slot: int, event: Event) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hpo.checkpoints import CheckpointFolder, token_of
+from hpo.checkpoints import CheckpointFolder, CheckpointsError, token_of
 
 EVICTED = "evicted-"
 """Begins the name of a folder that is being deleted."""
@@ -37,9 +37,11 @@ def enforce_quota(
     of the ones that wait first. Then trials that wait, those with the fewest epochs first: they start
     again from scratch. The newest checkpoint of a running trial always stays.
     """
-    for left_behind in folder.glob(f"{EVICTED}*"):
-        CheckpointFolder(left_behind).delete()
-    folders = {token: path for path in folder.glob("trial-*") if (token := token_of(path))}
+    found = _entries(folder)
+    for left_behind in found:
+        if left_behind.name.startswith(EVICTED):
+            CheckpointFolder(left_behind).delete()
+    folders = {token: path for path in found if (token := token_of(path))}
     # Asked after looking: a trial that begins meanwhile must not be taken for a finished one.
     open_tokens, running_tokens = tokens()
     used = sum(_size(path) for path in folders.values())
@@ -56,12 +58,12 @@ def enforce_quota(
         return QuotaReport(used, before - used)
     for token, path in waiting.items():
         # Of trainers that were killed. In a trial that runs, its own trainer has removed such.
-        for half in CheckpointFolder(path).partial():
+        for half in _whole_or_none(CheckpointFolder(path).partial):
             size = _file_size(half)
             if while_waiting(token, partial(_delete, half)):
                 used -= size
     for path in [*waiting.values(), *running]:
-        for spare in CheckpointFolder(path).files()[:-1]:
+        for spare in _whole_or_none(CheckpointFolder(path).files)[:-1]:
             if used <= quota_bytes:
                 return QuotaReport(used, before - used)
             used -= _remove_file(spare)
@@ -77,7 +79,7 @@ def enforce_quota(
 
 def _newest_name(folder: Path) -> str:
     """The name of its newest checkpoint, which grows with the epoch; empty where there is none."""
-    return max((file.name for file in CheckpointFolder(folder).files()), default="")
+    return max((file.name for file in _whole_or_none(CheckpointFolder(folder).files)), default="")
 
 
 def _rename(path: Path, to: Path) -> None:
@@ -86,8 +88,21 @@ def _rename(path: Path, to: Path) -> None:
         path.rename(to)
 
 
+def _whole_or_none(listed: Callable[[], list[Path]]) -> list[Path]:
+    with suppress(CheckpointsError):
+        return listed()
+    return []
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in it; nothing where it has gone, or does not say: another agent may be deleting it."""
+    with suppress(OSError):
+        return list(folder.iterdir())
+    return []
+
+
 def _size(folder: Path) -> int:
-    return sum(_file_size(path) for path in folder.rglob("*"))
+    return sum(_file_size(path) for path in _entries(folder))
 
 
 def _file_size(path: Path) -> int:

@@ -163,8 +163,6 @@ class _Retrain:
             space = pool.describe(patience(self.interruption, pool, self.request.agent)).space
             if self.request.config is not None:
                 check_params(config.params, space, self.request.config)
-            retry = patient(self.interruption.event, self.progress)
-            log = _TestLog(self.database, retry, self.plan.study, config, seeds, base)
             runs = [
                 SeedRun(
                     config,
@@ -175,6 +173,14 @@ class _Retrain:
                 )
                 for index, seed in enumerate(seeds)
             ]
+
+            def bound_logs() -> None:
+                pool.bound_log()
+                for run in runs:
+                    run.printed.bound()
+
+            retry = patient(self.interruption.event, self.progress, bound_logs)
+            log = _TestLog(self.database, retry, self.plan.study, config, seeds, base)
             finished = SeedRuns(
                 f"retrain {config.study}",
                 runs,

@@ -12,7 +12,7 @@ from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
 from hpo.deaths import UNBORN_SECONDS, Died, Event, Unborn
 from hpo.ending import Shutdown
-from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError
+from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError, StorageUnreachableError
 from hpo.interruption import Interruption
 from hpo.log_file import LogFile
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
@@ -106,16 +106,22 @@ class SeedRuns:
                 # A signal to all processes of a service ends the template too, and its end is what we saw first.
                 if not self._interruption.terminated:
                     raise
+            except StorageUnreachableError as exc:
+                # Who was told to end does not wait for it: the same command notes what could not be noted.
+                if not self._interruption.received:
+                    raise
+                self._progress.say(str(exc))
         return all(run.ended for run in self._runs)
 
     def _turn(self) -> None:
         self._fill()
         self._pool.check_loading(self._options.hung_seconds)
-        for slot, event in self._pool.wait(0.2):
+        events, listened = self._pool.wait(0.2), time.monotonic()
+        for slot, event in events:
             if slot in self._in_slot:
-                self._heard[slot] = time.monotonic()
+                self._heard[slot] = listened
                 self._hear(slot, self._in_slot[slot], event)
-        self._end_hung()
+        self._end_hung(listened)
         for run in self._runs:
             run.printed.bound()
         self._progress.update(self._view())
@@ -180,13 +186,20 @@ class SeedRuns:
                     # Of the same signal, sent to every process of a service: the same command goes on with it.
                     del self._in_slot[slot]
                     return
-                self._lose(slot, run, reason)
+                # As of a trial: under a limit a crash is how a backend ends that is refused memory.
+                refused = event.crashed and self._options.memory_bytes is not None
+                self._lose(slot, run, reason, refused or event.out_of_memory)
             case Unborn(reason):
                 self._try_again(slot, run)
                 self._progress.say(f"no process was to be had for {run.name} ({reason}): it is tried again")
 
-    def _lose(self, slot: int, run: SeedRun, reason: str) -> None:
+    def _lose(self, slot: int, run: SeedRun, reason: str, starved: bool = False) -> None:
         run.lost += 1
+        if run.lost >= MAX_LOST and starved and not self._final:
+            del self._in_slot[slot]
+            run.failure = f"oom after epoch {run.epoch}"
+            self._progress.say(f"{run.name} {run.failure}: {reason}")
+            return
         if run.lost >= MAX_LOST:
             raise RetrainFailedError(
                 f"{run.name} was lost {run.lost} times, the last time because {reason}: see {run.log}"
@@ -201,10 +214,11 @@ class SeedRuns:
         self._waiting.appendleft(run)
         self._rests_until = time.monotonic() + UNBORN_SECONDS
 
-    def _end_hung(self) -> None:
+    def _end_hung(self, listened: float) -> None:
+        """Kill who had said nothing for too long when we last listened: before, we may have been kept from it."""
         limit = self._options.hung_seconds
         for slot, run in list(self._in_slot.items()):
-            if time.monotonic() - self._heard[slot] <= limit:
+            if listened - self._heard[slot] <= limit:
                 continue
             forked = self._pool.is_forked(slot)
             self._pool.kill(slot)

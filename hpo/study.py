@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -159,6 +161,7 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
     )
     for folder in folders:
         _delete_folder(folder, study.folder)
+        _delete_template_logs(folder, name)
     return number
 
 
@@ -256,3 +259,12 @@ def _delete_folder(parent: Path, name: str) -> None:
     # A name such as `..` must not reach anything but a folder of a study.
     if folder.parent == parent.resolve() and folder.is_dir():
         shutil.rmtree(folder)
+
+
+def _delete_template_logs(folder: Path, name: str) -> None:
+    """What is left of templates that could not load the study's objective."""
+    log = re.compile(rf"template-{re.escape(name)}-\d+\.log")
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if log.fullmatch(path.name):
+                path.unlink(missing_ok=True)

@@ -49,7 +49,8 @@ class TrainerRun(Run):
         self._connection = connection
         self._folder = CheckpointFolder(Path(start.checkpoints))
         self._folder.clear_partial()
-        self.ended = None if start.final else self._folder.ended()
+        self._keeps_end = start.keeps_end
+        self.ended = self._folder.ended() if start.keeps_end else None
         """How an earlier attempt ended, of which the database has not heard."""
         checkpoint = self._folder.newest(self.log) if self.ended is None else None
         self._state: State | None = checkpoint.state if checkpoint else None
@@ -121,7 +122,7 @@ class TrainerRun(Run):
 
     def keep(self, finished: Finished) -> None:
         """Have a later attempt know how the trial ended, should the agent die before the database does."""
-        if finished.outcome in KEPT and not self.final:
+        if finished.outcome in KEPT and self._keeps_end:
             # The agent hears of it all the same.
             with suppress(CheckpointsError, DiskFullError):
                 self._folder.end(

@@ -1,7 +1,8 @@
-"""Files that are there whole or not at all, whoever reads them and whatever dies meanwhile."""
+"""Files that are there whole or not at all, whoever reads them and whatever dies meanwhile, the power included."""
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,8 +21,20 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         yield partial
+        _sync(partial)
         partial.replace(path)
+        # The name too.
+        _sync(path.parent)
     finally:
         # On a disk that has become read-only even removing what is not there fails.
         with suppress(OSError):
             partial.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or the names in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

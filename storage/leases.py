@@ -134,15 +134,16 @@ def doubtful(connection: Connection, study_id: int, spared_agent: int | None = N
     """
     rows = connection.execute(
         text(
-            "SELECT a.attempt_id, a.lease_until, g.lease_seconds"
+            # Of an agent of before this was noted it is not known: it may be long.
+            "SELECT a.attempt_id, a.lease_until, coalesce(g.lease_seconds, 3600) AS lease"
             " FROM hpo.attempts a JOIN hpo.trials t USING (token) JOIN hpo.agents g USING (agent_id)"
             " WHERE t.study_id = :s AND a.ended_at IS NULL AND a.agent_id IS DISTINCT FROM CAST(:spared AS bigint)"
             " AND (a.lease_until < clock_timestamp()"
-            "   OR a.lease_until > clock_timestamp() + 2 * g.lease_seconds * interval '1 second')"
+            "   OR a.lease_until > clock_timestamp() + 2 * coalesce(g.lease_seconds, 3600) * interval '1 second')"
         ),
         {"s": study_id, "spared": spared_agent},
     )
-    return {row.attempt_id: Doubtful(row.lease_until, row.lease_seconds) for row in rows}
+    return {row.attempt_id: Doubtful(row.lease_until, row.lease) for row in rows}
 
 
 def reap(connection: Connection, overdue: Mapping[int, Doubtful], max_lost: int) -> int:

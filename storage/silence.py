@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE
 from sqlalchemy import Engine, event
@@ -26,7 +26,9 @@ class Connections:
     """All connections of some engines, in use or not."""
 
     def __init__(self) -> None:
-        self._known: WeakSet[Any] = WeakSet()
+        self._asked: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        """When each was last sent a statement."""
+        self._lock = threading.Lock()
         self._seconds = math.inf
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
@@ -34,8 +36,15 @@ class Connections:
     def follow(self, engine: Engine) -> None:
         """Know every connection of this engine; those it has idle are made anew."""
         # Before SQLAlchemy's own listener, which asks the server for something already.
-        event.listen(engine, "connect", lambda connection, _: self._known.add(connection), insert=True)
+        event.listen(engine, "connect", lambda connection, _: self._asked_by(connection), insert=True)
+        event.listen(
+            engine, "before_cursor_execute", lambda _, cursor, *__: self._asked_by(cursor.connection)
+        )
         engine.dispose()
+
+    def _asked_by(self, connection: Any) -> None:
+        with self._lock:
+            self._asked[connection] = time.monotonic()
 
     def watch(self, seconds: float) -> None:
         """From now on no call waits for longer than so many seconds."""
@@ -63,10 +72,14 @@ class Connections:
         waiting: dict[int, float] = {}
         while not self._done.wait(min(1.0, self._seconds / 4)):
             now = time.monotonic()
-            busy = [connection for connection in list(self._known) if _is_waiting(connection)]
+            with self._lock:
+                asked = dict(self._asked)
+            busy = [connection for connection in asked if _is_waiting(connection)]
             waiting = {id(connection): waiting.get(id(connection), now) for connection in busy}
             for connection in busy:
-                if now - waiting[id(connection)] > self._seconds:
+                # Many quick statements look like one long one, and a commit after a pause like one that took the pause.
+                since = max(waiting[id(connection)], asked[connection])
+                if now - since > self._seconds:
                     _shut(connection)
 
 

@@ -85,9 +85,7 @@ agents = Table(
     Column(
         "lease_seconds",
         Double,
-        nullable=False,
-        server_default=text("120"),
-        comment="how long its leases are; renewed twelve times in that time",
+        comment="how long its leases are; renewed twelve times in that time. Null: not known",
     ),
     Index("ix_agents_study_id", "study_id"),
 )

@@ -41,7 +41,7 @@ def health(study: str, storage: str | None) -> None:
 
     found = options.settings(storage)
     with open_database(found.storage, found.home, wait_seconds=2.0, migrate=False) as database:
-        heard = check_agent(database, study, host_name(), found.lease_seconds)
+        heard = check_agent(database, study, host_name())
     click.echo(f"process {heard.pid} with {heard.slots} slots was heard of {heard.seen_seconds:.0f} s ago")
 
 
@@ -87,9 +87,13 @@ def restore(file: Path, name: str | None, storage: str | None) -> None:
     begin again. Two copies of one study must not share a checkpoint folder.
     """
     from hpo.backup import read_backup
+    from hpo.study import find_study
 
+    found = options.settings(storage)
     with options.opened(storage) as database, database.unhurried():
         made = read_backup(database, file, name)
+        folder = find_study(database, made.study).folder
     click.echo(
         f"restored study {made.study} with {made.trials} trials; continue it: hpo launch --study {made.study}"
     )
+    click.echo(f"its checkpoints, where they were copied along, belong in {found.checkpoints / folder}")

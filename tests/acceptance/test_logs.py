@@ -164,7 +164,7 @@ def test_what_a_retrain_prints_is_bounded(service: Service) -> None:
 def test_what_is_printed_while_an_objective_is_loaded_is_bounded(service: Service) -> None:
     agent = launch(service, "little", opened=False, objective="LoudWhenLoaded")
     service.await_epoch(1)
-    (file,) = (service.folder / "home" / "logs" / "s").glob("template-*")
+    (file,) = (service.folder / "home" / "logs").glob("template-s-*")
     service.await_(lambda: file.stat().st_size < 1 << 20)
     assert file.read_text().startswith("[hpo: ")
     (service.folder / "gate").touch()
@@ -176,5 +176,5 @@ def test_what_an_objective_printed_that_cannot_be_loaded_is_bounded(service: Ser
     failed = service.hpo("launch", "--study", "s", "--objective", f"{LOUD}:LoudWhenLoaded", "--workers", 1)
     assert failed.code == 1
     assert "nobody looks at it" in failed.err
-    (file,) = (service.folder / "home" / "logs" / "s").glob("template-*")
+    (file,) = (service.folder / "home" / "logs").glob("template-s-*")
     assert file.stat().st_size < 1 << 20

@@ -238,6 +238,23 @@ def test_a_disk_that_does_not_answer_is_no_damage(
     assert folder.newest().epoch == 2
 
 
+def test_a_folder_that_cannot_be_listed_is_not_empty(
+    folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who took it for that would begin again; and what was just saved is saved all the same."""
+
+    def refuse(_: Path) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    folder.write(history(1), {})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refuse)
+        folder.write(history(2), {})
+        with pytest.raises(CheckpointsUnreadableError, match="cannot be listed"):
+            folder.newest()
+    assert folder.newest().epoch == 2
+
+
 def test_damage_is_told(folder: CheckpointFolder) -> None:
     for epoch in (1, 2):
         folder.write(history(epoch), {})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from hpo.quota import QuotaReport, enforce_quota
 
@@ -107,3 +109,19 @@ def test_what_was_half_written_goes_where_nobody_can_be_writing(tmp_path: Path) 
     assert [half.exists() for half in halves] == [True, False, True]
     # Those of trial 1, which is finished, and one that was half written.
     assert report.freed_bytes == 3 * FILE
+
+
+def test_a_folder_that_goes_while_it_is_weighed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another agent has finished its trial."""
+    fill(tmp_path)
+    listed = Path.iterdir
+
+    def gone(path: Path) -> Iterator[Path]:
+        if path.name == "trial-3":
+            raise FileNotFoundError(path)
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", gone)
+    enforce_quota(tmp_path / "s", 5 * FILE, lambda: (OPEN, RUNNING), at_once)
+    assert (tmp_path / "s" / "trial-2" / "epoch-000002.npz").exists()
+    assert not (tmp_path / "s" / "trial-1").exists()

@@ -47,7 +47,7 @@ class Agent:
             checkpoints=str(self.folder / "trial"),
             log="",
             reply_seconds=reply_seconds,
-            **more,
+            **{"keeps_end": True, **more},
         )
         run = TrainerRun(theirs, start)
         thread = threading.Thread(target=_until_exit(run), daemon=True)
@@ -301,7 +301,7 @@ def test_an_end_that_the_database_has_not_heard_of_is_told_again(
     assert [record.epoch for record in resumed.history] == [1]
 
 
-def test_a_bug_is_tried_again_and_a_final_run_always(agent: Agent) -> None:
+def test_a_bug_is_tried_again_and_what_is_retrained_always(agent: Agent) -> None:
     run = agent.run(epochs=3)
     agent.say(Go(1))
     start = Start({"error": ValueError("a bug")}, 1, 3, "loss", Device(), "", "")
@@ -309,7 +309,7 @@ def test_a_bug_is_tried_again_and_a_final_run_always(agent: Agent) -> None:
     assert agent.run(epochs=3).ended is None
     run.keep(Finished("pruned"))
     assert agent.run(epochs=3).ended is not None
-    assert agent.run(epochs=3, final=True).ended is None
+    assert agent.run(epochs=3, keeps_end=False).ended is None
 
 
 def test_a_full_disk_is_told_though_its_log_is_on_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:

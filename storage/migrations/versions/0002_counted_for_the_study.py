@@ -43,9 +43,7 @@ def upgrade() -> None:
         sa.Column(
             "lease_seconds",
             sa.Double,
-            nullable=False,
-            server_default=sa.text("120"),
-            comment="how long its leases are; renewed twelve times in that time",
+            comment="how long its leases are; renewed twelve times in that time. Null: not known",
         ),
         schema="hpo",
     )

@@ -49,6 +49,15 @@ def test_a_long_statement_is_left_alone_until_then(database: Database) -> None:
         assert database.transaction(lambda c: c.execute(text(slow)).scalar_one()) == 7
 
 
+def test_many_quick_statements_are_no_silence(database: Database) -> None:
+    """As when a large study is deleted: whenever one looks, the connection waits for an answer."""
+    database.watch(0.4)
+    until = time.monotonic() + 1.5
+    with database.engine.begin() as connection:
+        while time.monotonic() < until:
+            connection.execute(text("SELECT pg_sleep(0.05)"))
+
+
 def test_a_server_that_falls_silent_before_anything_was_asked_is_unreachable(
     storage_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
