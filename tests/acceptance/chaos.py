@@ -16,19 +16,23 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import psutil
 
 from storage.embedded import EmbeddedServer, answers
 from storage.engine import open_database
-from tests.acceptance import trace
+from tests.acceptance import cuts, trace
+from tests.acceptance.chaos_report import HEADER, Report
+from tests.acceptance.cuts import EXPIRED, TRAINING, Cuts, Member
+from tests.acceptance.faults import FAULTS, Schedule
 from tests.acceptance.proxy import Proxy
-from tests.acceptance.service import Running, Service
+from tests.acceptance.service import Service
+
+T = TypeVar("T")
 
 AGENTS = 3
 SLOTS = 2
@@ -49,26 +53,6 @@ THOROUGH = 200
 TEMPLATES = 3
 """Of an agent that may be killed in a row before it gives up, as it should."""
 
-FAULTS: Mapping[str, int] = {
-    "trainer killed": 4,
-    "template killed": 2,
-    "agent killed": 2,
-    "agent terminated": 2,
-    "agent cut off": 1,
-    "all agents cut off": 1,
-    "PostgreSQL crashed": 1,
-}
-"""How often each comes in a deck, from which they are drawn: so every kind occurs soon and often."""
-
-EXPIRED = "its agent was not heard of any more"
-"""Why an attempt is lost whose lease has run out."""
-
-TRAINING = (
-    "SELECT attempt_id, number FROM hpo.attempts a JOIN hpo.agents g USING (agent_id) JOIN hpo.trials USING (token)"
-    " WHERE g.pid = :p AND a.ended_at IS NULL AND a.pid IS NOT NULL"
-)
-"""The attempts of an agent whose trainers have begun, and the numbers of their trials."""
-
 AUDIT = """
 CREATE TABLE audit_tells (trial_id integer, state text);
 CREATE FUNCTION audit_tell() RETURNS trigger AS $$
@@ -82,107 +66,8 @@ CREATE TRIGGER audit_tell AFTER UPDATE OF state ON trials FOR EACH ROW
 """Every time that a trial is told, by whomever: a trigger sees what the service's own books might hide."""
 
 
-@dataclass
-class Report:
-    """What was done to the study, and what it cost."""
-
-    seed: int
-    trials: int
-    sampler: str
-    seconds: float = 0.0
-    faults: Counter[str] = field(default_factory=Counter)
-    during_cuts: int = 0
-    """Of the faults, those that were injected while an agent or all were cut off."""
-    failed: int = 0
-    """Trials that were lost `--max-lost` times."""
-    attempts: int = 0
-    lost: Counter[str] = field(default_factory=Counter)
-    """Attempts, by why."""
-    fenced: int = 0
-    """Attempts whose agent was cut off alone, and learned when it was back that another had taken its trial."""
-    outlived: int = 0
-    """Attempts whose lease had run out while all agents were cut off, and that went on as if nothing had been."""
-    epochs: int = 0
-    """Kept, in all trials."""
-    again: int = 0
-    """Epochs trained more than once."""
-    late: int = 0
-    """Epochs trained by an attempt whose trial had been taken: it was cut off, and nobody could tell it."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "faults": dict(sorted(self.faults.items())), "seconds": round(self.seconds, 1)}
-
-    def row(self) -> str:
-        """As a row of the table in `docs/reliability.md`."""
-        return _row(
-            self.seed, self.sampler, self.trials, round(self.seconds), *(self.faults[kind] for kind in FAULTS),
-            self.during_cuts, self.attempts, self.lost.total(), self.fenced, self.outlived, self.failed,
-            self.epochs, self.again, self.late,
-        )  # fmt: skip
-
-
-def _row(*cells: object) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-HEADER = _row(
-    "seed", "sampler", "finished trials", "s", *FAULTS,
-    "during a cut", "attempts", "lost", "fenced", "outlived a cut of all", "trials failed",
-    "epochs kept", "trained again", "trained while fenced",
-)  # fmt: skip
-
-
-class Schedule:
-    """Which fault comes next, and how long until then: by the seed alone, whatever became of the ones before."""
-
-    def __init__(self, seed: int) -> None:
-        # Each a stream of its own: how often one is drawn from must not change what another gives.
-        self._order, self._pauses = random.Random(f"{seed} order"), random.Random(f"{seed} pauses")
-        self._deck: list[str] = []
-
-    def next(self) -> str:
-        """The fault to inject now, the same until it is `done`."""
-        if not self._deck:
-            self._deck = [kind for kind, often in FAULTS.items() for _ in range(often)]
-            self._order.shuffle(self._deck)
-        return self._deck[-1]
-
-    def done(self) -> None:
-        """It has hit something."""
-        self._deck.pop()
-
-    def pause(self, least: float, most: float) -> float:
-        """How long to wait before the next."""
-        return self._pauses.uniform(least, most)
-
-
-@dataclass(eq=False)
-class Member:
-    """An agent of the study behind its own door to the database, and what has been done to it."""
-
-    running: Running
-    door: Proxy
-    killed: bool = False
-    terminated: bool = False
-    cut_until: float | None = None
-    """None while it is not cut off alone; else when it may join again at the earliest."""
-    was_cut: bool = False
-    """Whether it ever was cut off alone."""
-    unheard: bool = False
-    """Whether it ended, or was told to, while it could not give its leases back."""
-    templates_killed: int = 0
-
-
-@dataclass
-class Fence:
-    """What an agent that was cut off must say as soon as it is back."""
-
-    member: Member
-    numbers: list[int]
-    """Of the trials that others have taken from it."""
-    heard: int
-    """How much it had printed when it was cut off."""
-    until: float
+class NothingToHitError(Exception):
+    """What a fault would have hit is not there, or has just ended."""
 
 
 class Chaos:
@@ -200,10 +85,7 @@ class Chaos:
         )
         self._members: list[Member] = []
         self._gone: list[Member] = []
-        self._all_cut_until: float | None = None
-        self._cut: dict[Member, tuple[list[Any], int]] = {}
-        self._fences: list[Fence] = []
-        self._outliving: set[int] = set()
+        self._cuts = Cuts(self._service, self._members, CUT_SECONDS)
         self._faults: dict[str, Callable[[], None]] = dict(
             zip(
                 FAULTS,
@@ -237,13 +119,15 @@ class Chaos:
                 if self._seen and time.monotonic() >= until:
                     break
                 self._extend()
-            self._tend()
+            self._cuts.tend()
             self._keep_agents()
             if time.monotonic() < until or not self._seen or self._left > AGENTS * SLOTS:
                 self._inject()
             # Between two faults, long enough for a trial to begin and short enough to hit one; and rarely enough
             # in a cut that one agent or another is left to see the end of it.
-            time.sleep(self._schedule.pause(0.7, 2.0) if self._cutting else self._schedule.pause(0.1, 0.7))
+            time.sleep(
+                self._schedule.pause(0.7, 2.0) if self._cuts.under_way else self._schedule.pause(0.1, 0.7)
+            )
         self._settle()
         self.report.seconds = time.monotonic() - began
         return self.report
@@ -270,8 +154,10 @@ class Chaos:
         unlike = service.rows(
             "SELECT t.token, t.outcome, t.lost, count(a.token) AS n FROM hpo.trials t"
             " JOIN hpo.studies s USING (study_id)"
-            " LEFT JOIN hpo.attempts a ON a.token = t.token AND a.outcome = 'lost' GROUP BY t.token, s.study_id"
-            " HAVING t.lost <> count(a.token) OR (t.outcome = 'lost') <> (t.lost >= (s.spec->>'max_lost')::int)"
+            " LEFT JOIN hpo.attempts a ON a.token = t.token AND a.outcome = 'lost'"
+            " GROUP BY t.token, s.study_id"
+            " HAVING t.lost <> count(a.token)"
+            " OR (t.outcome IS NOT DISTINCT FROM 'lost') <> (t.lost >= (s.spec->>'max_lost')::int)"
         )
         assert unlike == [], "a trial is failed when it was lost too often, and only then"
         self._check_leases()
@@ -284,7 +170,8 @@ class Chaos:
         )
         report.lost = Counter({row.error: row.n for row in lost})
         report.epochs = one("SELECT count(*) FROM hpo.epochs")
-        report.outlived = self._outlived()
+        report.fenced, report.outlived = self._cuts.fenced, self._outlived()
+        assert report.trials < THOROUGH or min(report.fenced, report.outlived) > 0, report
 
     def close(self) -> list[str]:
         """End everything; returns the processes that outlived their agent."""
@@ -348,9 +235,10 @@ class Chaos:
 
     def _launch(self) -> None:
         door = Proxy(self._server.place.socket)
-        if self._all_cut_until is not None:
+        if self._cuts.all_cut:
             door.cut()
         self._service.set(HPO_STORAGE=f"postgresql://postgres@127.0.0.1:{door.port}/postgres?{SESSION}")
+        # With --max-lost as it is by default: where a trial is failed, another takes its place, and as many finish.
         running = self._service.launch(
             "Traced",
             "--trials", self.report.trials, "--epochs", EPOCHS, "--workers", SLOTS,
@@ -389,13 +277,13 @@ class Chaos:
     def _seen(self) -> bool:
         """Whether all that can be done to a study has been done to this one."""
         report = self.report
-        seen = set(FAULTS) <= set(report.faults) and report.during_cuts > 0 and report.fenced > 0
+        seen = set(FAULTS) <= set(report.faults) and report.during_cuts > 0 and self._cuts.fenced > 0
         return seen and (report.trials < THOROUGH or self._outlived() > 0)
 
     def _outlived(self) -> int:
         count: int = self._service.value(
             "SELECT count(*) FROM hpo.attempts WHERE attempt_id = ANY(:a) AND outcome <> 'lost'",
-            a=list(self._outliving),
+            a=list(self._cuts.outliving),
         )
         return count
 
@@ -405,7 +293,7 @@ class Chaos:
 
     def _settle(self) -> None:
         """Let one more agent see to what the last fault left behind, and all end by themselves."""
-        self._await(lambda: not self._cutting and not self._fences, 60)
+        self._await(lambda: self._cuts.settled, 2 * cuts.SECONDS)
         for member in self._members:
             member.running.wait(120)
             self._bury(member)
@@ -418,20 +306,23 @@ class Chaos:
 
     def _inject(self) -> None:
         kind = self._schedule.next()
-        cutting = self._cutting
-        # Where there is nothing that it could hit, or that has just ended, it is tried again a little later.
-        with suppress(psutil.NoSuchProcess, ProcessLookupError, LookupError, StopIteration):
+        cutting = self._cuts.under_way
+        # It is tried again a little later, and none other before.
+        with suppress(NothingToHitError, psutil.NoSuchProcess, ProcessLookupError):
             self._faults[kind]()
             self._schedule.done()
             self.report.faults[kind] += 1
             self.report.during_cuts += cutting
 
     def _kill_trainer(self) -> None:
-        self._targets.choice(list(self._trainers())).kill()
+        self._choose(self._trainers()).kill()
 
     def _kill_template(self) -> None:
         member = self._any_member()
-        member.running.template.kill()
+        try:
+            member.running.template.kill()
+        except StopIteration:
+            raise NothingToHitError from None
         member.templates_killed += 1
 
     def _kill_agent(self) -> None:
@@ -442,7 +333,7 @@ class Chaos:
     def _terminate_agent(self) -> None:
         member = self._any_member()
         member.terminated = True
-        member.unheard = member.cut_until is not None or self._all_cut_until is not None
+        member.unheard = self._cuts.away(member)
         running = member.running
         running.send_signal(signal.SIGTERM)
         began = time.monotonic()
@@ -458,24 +349,17 @@ class Chaos:
         )
 
     def _cut_off_one(self) -> None:
-        """For longer than a lease, until others have its trials: it is fenced, and finds out when it is back."""
         able = [member for member in self._members if member.cut_until is None and self._joined(member)]
-        training = [member for member in able if self._service.rows(TRAINING, p=member.running.pid)]
         if len(able) < 2:
-            raise LookupError("nobody would be left to take its trials")
-        member = self._targets.choice(training)
-        member.door.cut()
-        member.cut_until, member.was_cut = time.monotonic() + CUT_SECONDS, True
-        attempts = self._service.rows(TRAINING, p=member.running.pid)
-        self._cut[member] = attempts, len(member.running.output())
+            # Nobody would be left to take its trials.
+            raise NothingToHitError
+        member = self._choose(each for each in able if self._service.rows(TRAINING, p=each.running.pid))
+        self._cuts.cut_one(member)
 
     def _cut_off_all(self) -> None:
-        """For longer than a lease: nobody can take anything, and when all are back nobody has lost anything."""
-        if self._all_cut_until is not None or not any(map(self._joined, self._members)):
-            raise LookupError
-        for member in self._members:
-            member.door.cut()
-        self._all_cut_until = time.monotonic() + CUT_SECONDS
+        if self._cuts.all_cut or not any(map(self._joined, self._members)):
+            raise NothingToHitError
+        self._cuts.cut_all()
 
     def _crash_database(self) -> None:
         pid = int((self._server.place.data / "postmaster.pid").read_text().split()[0])
@@ -485,82 +369,9 @@ class Chaos:
         time.sleep(self._schedule.pause(0.2, 2.0))
         self._server.ensure_running()
 
-    # Cuts end while other faults go on.
-
-    @property
-    def _cutting(self) -> bool:
-        return self._all_cut_until is not None or any(member.cut_until for member in self._members)
-
     def _await(self, condition: Callable[[], bool], timeout: float) -> None:
-        self._service.await_(lambda: self._tend() or condition(), timeout)
-
-    def _tend(self) -> None:
-        """End the cuts that are over, and hear what agents say that are back."""
-        now = time.monotonic()
-        if self._all_cut_until is not None and now >= self._all_cut_until:
-            self._all_cut_until = None
-            alive = [m for m in self._members if m.running.alive and not m.killed and m.cut_until is None]
-            self._outliving |= {
-                row.attempt_id
-                for row in self._service.rows(
-                    "SELECT attempt_id FROM hpo.attempts a JOIN hpo.agents g USING (agent_id) WHERE a.ended_at IS NULL"
-                    " AND a.lease_until < clock_timestamp() AND a.pid IS NOT NULL AND g.pid = ANY(:p)",
-                    p=[member.running.pid for member in alive],
-                )
-            }
-            for member in self._members:
-                if member.cut_until is None:
-                    member.door.heal()
-        for member in self._members:
-            if member.cut_until is not None and now >= member.cut_until and self._taken(member):
-                member.cut_until = None
-                if self._all_cut_until is None:
-                    member.door.heal()
-                self._expect_fenced(member)
-        self._fences = [fence for fence in self._fences if not self._obeyed(fence)]
-
-    def _taken(self, member: Member) -> bool:
-        """Whether others have ended all that an agent held."""
-        if not member.running.alive:
-            return True
-        open_ones = self._service.rows(
-            "SELECT 1 FROM hpo.attempts a JOIN hpo.agents g USING (agent_id) WHERE g.pid = :p AND a.ended_at IS NULL",
-            p=member.running.pid,
-        )
-        assert member.cut_until is not None
-        late = time.monotonic() - member.cut_until
-        assert not open_ones or late < 60, "nobody took the trials of an agent that was cut off"
-        return not open_ones
-
-    def _expect_fenced(self, member: Member) -> None:
-        attempts, heard = self._cut.pop(member)
-        lost = self._service.rows(
-            "SELECT attempt_id FROM hpo.attempts WHERE attempt_id = ANY(:a) AND outcome = 'lost' AND error = :e",
-            a=[attempt.attempt_id for attempt in attempts],
-            e=EXPIRED,
-        )
-        taken = {row.attempt_id for row in lost}
-        numbers = [attempt.number for attempt in attempts if attempt.attempt_id in taken]
-        self._fences.append(Fence(member, numbers, heard, time.monotonic() + 60))
-
-    def _obeyed(self, fence: Fence) -> bool:
-        """Whether an agent knows what was taken from it, or will never know because of another fault."""
-        member = fence.member
-        ended = not member.running.alive
-        if member.killed or member.terminated:
-            return True
-        if self._all_cut_until is not None or member.cut_until is not None:
-            return False
-        said = member.running.output()[fence.heard :]
-        fenced = [n for n in fence.numbers if f"trial {n} is trained by another agent now" in said]
-        # Its trainer may have been killed meanwhile: then that is what it speaks of.
-        silent = [n for n in fence.numbers if n not in fenced and f"trial {n} lost after" not in said]
-        if not silent:
-            self.report.fenced += len(fenced)
-            return True
-        assert not ended, f"an agent was not fenced: {fence}\n{member.running.wait()}"
-        assert time.monotonic() < fence.until, f"an agent is not fenced: {fence}\n{said}"
-        return False
+        """While cuts end that are over."""
+        self._service.await_(lambda: self._cuts.tend() or condition(), timeout)
 
     # What can be hit.
 
@@ -572,7 +383,12 @@ class Chaos:
 
     def _any_member(self) -> Member:
         """One that trains: another would only begin later."""
-        return self._targets.choice([member for member in self._members if self._joined(member)])
+        return self._choose(member for member in self._members if self._joined(member))
+
+    def _choose(self, candidates: Iterable[T]) -> T:
+        if not (found := list(candidates)):
+            raise NothingToHitError
+        return self._targets.choice(found)
 
     def _joined(self, member: Member) -> bool:
         return member.running.alive and bool(

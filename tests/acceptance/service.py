@@ -258,10 +258,12 @@ class Service:
             for row in rows:
                 # The objective's own sum: it trained every epoch once, across all attempts.
                 assert row.metrics.get("total", _sum_to(row.epoch)) == _sum_to(row.epoch)
-            assert sorted(known[trial.number].intermediate_values) == [row.epoch for row in rows], (
-                trial,
-                self.rows("SELECT * FROM hpo.attempts WHERE token=:t ORDER BY attempt_id", t=trial.token),
-            )
+            recorded = [row.epoch for row in rows]
+            told = [] if trial.number is None else sorted(known[trial.number].intermediate_values)
+            if trial.outcome in ("lost", "hung"):
+                # Its last agent may have died before it could tell, and no other went on with it.
+                recorded = recorded[: len(told)]
+            assert told == recorded, trial
             if trial.outcome == "complete":
                 assert trial.epochs == epochs
                 assert known[trial.number].value == trial.value

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance import trace
-from tests.acceptance.chaos import FAULTS, Chaos, Schedule
+from tests.acceptance.chaos import Chaos
+from tests.acceptance.faults import FAULTS, Schedule
 
 
 @pytest.fixture

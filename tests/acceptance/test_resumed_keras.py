@@ -1,45 +1,85 @@
-"""A real model that was interrupted ends exactly as one that was not."""
+"""A real model that was interrupted ends exactly as one that was not, however it was interrupted."""
 
 from __future__ import annotations
 
 import signal
+from typing import Any
+
+import psutil
+from sqlalchemy import Row
 
 from tests.acceptance.service import Running, Service
 
 EPOCHS = 6
 PARAMS = ("batch_size=32", "optimizer=adam", "learning_rate=0.004", "dropout=0.3", "weight_decay=0.0001")
 TIMINGS = {"images_per_second"}
+WORKED_SECONDS = 0.05
+"""Of a processor, since an epoch was kept: then a trainer is within the next one."""
 
 
 def launch(service: Service, study: str) -> Running:
+    """Two trials, one after the other: to import TensorFlow takes far longer than to train both."""
     fixed = [word for param in PARAMS for word in ("--param", param)]
     return service.start(
-        "launch", "--study", study, "--objective", "digits-cnn", "--trials", 1, "--workers", 1,
+        "launch", "--study", study, "--objective", "digits-cnn", "--trials", 2, "--workers", 1,
         "--epochs", EPOCHS, "--sampler", "random", "--pruner", "none", "--seed", 3, *fixed,
     )  # fmt: skip
 
 
-def metrics(service: Service, study: str) -> list[dict[str, float]]:
-    """Of each epoch, but how long it took."""
+def metrics(service: Service, study: str, number: int) -> list[dict[str, float]]:
+    """Of each epoch of a trial, but how long it took."""
     rows = service.rows(
         "SELECT e.metrics FROM hpo.epochs e JOIN hpo.trials USING (token) JOIN hpo.studies USING (study_id)"
-        " WHERE name = :n ORDER BY epoch",
-        n=study,
+        " WHERE name = :s AND number = :n ORDER BY epoch",
+        s=study,
+        n=number,
     )
     return [{name: row.metrics[name] for name in row.metrics.keys() - TIMINGS} for row in rows]
 
 
+def attempts(service: Service, study: str, number: int) -> list[Row[Any]]:
+    """Those at a trial that a trainer has begun."""
+    return service.rows(
+        "SELECT a.pid, a.outcome, a.resumed_from FROM hpo.attempts a JOIN hpo.trials USING (token)"
+        " JOIN hpo.studies USING (study_id) WHERE name = :s AND number = :n AND a.pid IS NOT NULL"
+        " ORDER BY attempt_id",
+        s=study,
+        n=number,
+    )
+
+
+def amid_an_epoch(service: Service, study: str, number: int) -> psutil.Process:
+    """The trainer of a trial, after its second epoch and within a later one."""
+    known, spent_then = 0, 0.0
+
+    def look() -> psutil.Process | None:
+        nonlocal known, spent_then
+        kept = len(metrics(service, study, number))
+        if kept < 2:
+            return None
+        trainer = psutil.Process(attempts(service, study, number)[0].pid)
+        spent = trainer.cpu_times().user
+        if kept != known:
+            known, spent_then = kept, spent
+        return trainer if spent - spent_then >= WORKED_SECONDS else None
+
+    return service.await_(look, timeout=90)
+
+
 def test_digits_cnn_resumes_to_the_last_digit(service: Service) -> None:
     whole, broken = launch(service, "whole"), launch(service, "broken")
-    service.await_(lambda: len(metrics(service, "broken")) >= 2, timeout=90)
+    amid_an_epoch(service, "broken", 0).kill()
+    service.await_(lambda: len(metrics(service, "broken", 1)) >= 2, timeout=90)
     broken.send_signal(signal.SIGTERM)
     assert broken.wait(10).code == 130
-    assert len(metrics(service, "broken")) < EPOCHS
+    assert len(metrics(service, "broken", 1)) < EPOCHS
     assert launch(service, "broken").wait().code == 0
     assert whole.wait().code == 0
-    attempts = service.rows("SELECT resumed_from FROM hpo.attempts ORDER BY attempt_id")
-    assert max(attempt.resumed_from for attempt in attempts) >= 2
-    expected = metrics(service, "whole")
-    assert len(expected) == EPOCHS
-    assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= expected[0].keys()
-    assert metrics(service, "broken") == expected
+    for number, interrupted in enumerate(["lost", "released"]):
+        first, second = attempts(service, "broken", number)
+        assert (first.outcome, second.outcome) == (interrupted, "complete")
+        assert 2 <= second.resumed_from < EPOCHS
+        expected = metrics(service, "whole", number)
+        assert len(expected) == EPOCHS
+        assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= expected[0].keys()
+        assert metrics(service, "broken", number) == expected

@@ -1,0 +1,59 @@
+"""What a study under fire went through, in figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.acceptance.faults import FAULTS
+
+
+@dataclass
+class Report:
+    """What was done to the study, and what it cost."""
+
+    seed: int
+    trials: int
+    sampler: str
+    seconds: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    during_cuts: int = 0
+    """Of the faults, those that were injected while an agent or all were cut off."""
+    failed: int = 0
+    """Trials that were lost `--max-lost` times."""
+    attempts: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    """Attempts, by why."""
+    fenced: int = 0
+    """Attempts whose agent was cut off alone, and learned when it was back that another had taken its trial."""
+    outlived: int = 0
+    """Attempts whose lease had run out while all agents were cut off, and that went on as if nothing had been."""
+    epochs: int = 0
+    """Kept, in all trials."""
+    again: int = 0
+    """Epochs trained more than once."""
+    late: int = 0
+    """Epochs trained by an attempt whose trial had been taken: it was cut off, and nobody could tell it."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "faults": dict(sorted(self.faults.items())), "seconds": round(self.seconds, 1)}
+
+    def row(self) -> str:
+        """As a row of the table in `docs/reliability.md`."""
+        return _row(
+            self.seed, self.sampler, self.trials, round(self.seconds), *(self.faults[kind] for kind in FAULTS),
+            self.during_cuts, self.attempts, self.lost.total(), self.fenced, self.outlived, self.failed,
+            self.epochs, self.again, self.late,
+        )  # fmt: skip
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+HEADER = _row(
+    "seed", "sampler", "finished trials", "s", *FAULTS,
+    "during a cut", "attempts", "lost", "fenced", "outlived a cut of all", "trials failed",
+    "epochs kept", "trained again", "trained while fenced",
+)  # fmt: skip

@@ -1,0 +1,197 @@
+"""What a study's budget and leases must be after what agents did to it: a few sets that say it without a database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from storage import budget, leases
+from storage.budget import FINISHED, Claim, NoWork
+from storage.leases import LeaseLostError
+from tests.integration.storage.ledger import reap_all
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+MAX_LOST = 3
+LEASE = 3600.0
+
+ENDINGS = ("complete", "bug", "lose", "release", "reap", "leave", "reap_agent")
+"""How an attempt ends, by its agent or by another: see `ending`."""
+OF_ALL = ("leave", "reap_agent")
+"""Those that end all that its agent holds."""
+
+
+class LedgerModel:
+    """The work of agents, and the expected effects of each; nothing here looks into the database."""
+
+    def expect_nothing(self, trials: int) -> None:
+        """A study that nobody has begun."""
+        self.trials = trials
+        self.slots = 0
+        self.live: dict[int, Claim] = {}
+        """Attempts that may report, by id."""
+        self.owners: dict[int, int] = {}
+        """Whose attempt it is, of all."""
+        self.ordinals: dict[int, int] = {}
+        """Of all shares, by token: what was begun first is resumed first."""
+        self.settled: dict[int, str] = {}
+        """Outcome of each share that was decided, by token."""
+        self.ahead: set[int] = set()
+        """Attempts that were asked ahead and not placed since."""
+        self.spares: set[int] = set()
+        """Those of them that were sampled: an idle agent may take them."""
+        self.overdue: set[int] = set()
+        """Live attempts whose leases have run out."""
+        self.lost: dict[int, int] = {}
+        """How often the attempts of a share were lost, by token."""
+        self.standing: dict[tuple[int, int], int] = {}
+        """Whose report of an epoch stands, by token and epoch: the first one's."""
+
+    @property
+    def finished(self) -> int:
+        return sum(outcome in FINISHED for outcome in self.settled.values())
+
+    @property
+    def begun(self) -> int:
+        """Shares that count towards the budget, or will."""
+        return self.finished + len(self.ordinals.keys() - self.settled.keys())
+
+    def expect(self, agent: int, ahead: bool = False, locked: Collection[int] = ()) -> NoWork | int | None:
+        """What an agent must get that claims: why there is no work, a token, or None for a new share.
+
+        `locked`: attempts that somebody is dealing with, and that nobody is to wait for.
+        """
+        if self.trials <= self.finished:
+            return NoWork.DONE
+        if len(self.live) < self.trials - self.finished:
+            waiting = (
+                self.ordinals.keys() - self.settled.keys() - {claim.token for claim in self.live.values()}
+            )
+            return min(waiting, key=self.ordinals.__getitem__, default=None)
+        idle = {spare for spare in self.spares - set(locked) if self.owners[spare] != agent}
+        return self.live[max(idle)].token if idle and not ahead else NoWork.ELSEWHERE
+
+    def claimed(
+        self,
+        agent: int,
+        got: Claim | NoWork | LeaseLostError,
+        expected: NoWork | int | None,
+        ahead: bool = False,
+    ) -> Claim | None:
+        """Check what an agent got, and note it; None where there was no work.
+
+        Not nothing: how many things a machine draws from must not depend on who wins a race.
+        """
+        if isinstance(expected, NoWork):
+            assert got is expected
+            return None
+        assert isinstance(got, Claim)
+        assert got.fresh == (expected is None)
+        assert expected in (None, got.token)
+        self.hold(agent, got, ahead)
+        return got
+
+    def hold(self, agent: int, claim: Claim, ahead: bool = False) -> None:
+        """An agent has a claim, which an idle one may have taken from another."""
+        for spare in list(self.spares):
+            if self.live[spare].token == claim.token and self.owners[spare] != agent and not ahead:
+                self.drop(spare)
+        assert claim.attempt_id not in self.owners, "the same attempt for two"
+        assert claim.token not in {other.token for other in self.live.values()}, "trained twice at once"
+        assert claim.token not in self.settled, "a settled share was handed out again"
+        self.live[claim.attempt_id] = claim
+        self.owners[claim.attempt_id] = agent
+        self.ordinals[claim.token] = claim.ordinal
+        if ahead:
+            self.ahead.add(claim.attempt_id)
+            if claim.params is not None:
+                self.spares.add(claim.attempt_id)
+
+    def of(self, agent: int) -> set[int]:
+        """What an agent holds."""
+        return {attempt for attempt in self.live if self.owners[attempt] == agent}
+
+    def drop(self, attempt: int) -> Claim:
+        """It has ended, and may not report any more."""
+        for held in (self.spares, self.overdue):
+            held.discard(attempt)
+        return self.live.pop(attempt)
+
+    def loss_of(self, attempt: int) -> None:
+        token = self.drop(attempt).token
+        if attempt in self.ahead:
+            return
+        self.lost[token] = self.lost.get(token, 0) + 1
+        if self.lost[token] == MAX_LOST:
+            self.settled[token] = "lost"
+
+    def ending(self, how: str, claim: Claim) -> Work[object]:
+        """How its agent, or another, ends an attempt."""
+        attempt, owner = claim.attempt_id, self.owners[claim.attempt_id]
+        works: dict[str, Work[object]] = {
+            "lose": lambda c: leases.lose(c, attempt, "killed", MAX_LOST),
+            "release": lambda c: leases.release(c, attempt),
+            "reap": lambda c: reap_all(c, 1, MAX_LOST),
+            "leave": lambda c: leases.leave(c, owner),
+            "reap_agent": lambda c: leases.reap_agent(c, owner, MAX_LOST),
+        }
+        return works.get(how, lambda c: leases.settle(c, attempt, how, 0.5))
+
+    def ended(self, how: str, claim: Claim, but: Collection[int] = ()) -> None:
+        """What an ending leaves behind; `but`: attempts that it did not touch."""
+        attempts = {claim.attempt_id}
+        if how in OF_ALL:
+            attempts = self.of(self.owners[claim.attempt_id])
+        elif how == "reap":
+            attempts = set(self.overdue)
+        for attempt in attempts & self.live.keys() - set(but):
+            match how:
+                case "lose" | "reap" | "reap_agent":
+                    self.loss_of(attempt)
+                case "release" | "leave":
+                    self.drop(attempt)
+                case outcome:
+                    self.settled[self.drop(attempt).token] = outcome
+
+    def is_live(self, claim: Claim | None) -> bool:
+        return claim is not None and claim.attempt_id in self.live
+
+    def pick(self, nth: int) -> Claim | None:
+        """A live attempt, if any: of all that there ever were, most have ended.
+
+        No precondition of a rule: whether it holds may depend on who won a race.
+        """
+        return self.live[sorted(self.live)[nth % len(self.live)]] if self.live else None
+
+    # What agents do, and its effect.
+
+    def claiming(self, agent: int, device: str = "cpu:0") -> Work[Claim | NoWork]:
+        self.slots += 1
+        slot = self.slots
+        return lambda c: budget.claim(c, 1, agent, "host", slot, device, LEASE)
+
+    def writing(self, what: str, claim: Claim, epoch: int = 1) -> Work[Any]:
+        """What an agent writes of an attempt."""
+        attempt = claim.attempt_id
+        self.slots += 1
+        slot = self.slots
+        works: dict[str, Work[Any]] = {
+            "record": lambda c: leases.record(c, attempt, [(epoch, {"loss": float(attempt)}, 0.1)]),
+            "attach": lambda c: leases.attach(c, attempt, claim.token, claim.ordinal, {"x": 1.0}),
+            "place": lambda c: leases.place(c, attempt, slot, "cpu:0"),
+            "begin": lambda c: leases.begin(c, attempt, 123, 0),
+        }
+        return works[what]
+
+    def written(self, what: str, claim: Claim, epoch: int = 1) -> None:
+        match what:
+            case "record":
+                self.standing.setdefault((claim.token, epoch), claim.attempt_id)
+            case "attach":
+                self.spares |= {claim.attempt_id} & self.ahead
+            case "place":
+                self.ahead.discard(claim.attempt_id)
+                self.spares.discard(claim.attempt_id)
