@@ -158,7 +158,11 @@ def claim(
         {"t": token, "a": agent_id, "slot": slot, "device": device, "host": host, "lease": lease_seconds},
     ).scalar_one()
     claimed = _claim_of(connection, token, attempt_id, fresh=begun is None)
-    return claimed if taken is None else replace(claimed, untrained=not _was_trained(connection, taken))
+    return (
+        claimed
+        if taken is None
+        else replace(claimed, untrained=not _was_trained(connection, taken, attempt_id))
+    )
 
 
 def _waiting(connection: Connection, study_id: int) -> int | None:
@@ -194,9 +198,18 @@ def _taken(connection: Connection, study_id: int, agent_id: int) -> int | None:
     return token
 
 
-def _was_trained(connection: Connection, token: int) -> bool:
+def _was_trained(connection: Connection, token: int, attempt_id: int) -> bool:
+    """Whether an attempt before this one may have trained: it had a slot.
+
+    That its trainer has begun is written only afterwards, and not at all by an agent that dies while the database
+    is away.
+    """
     found: bool = connection.execute(
-        text("SELECT EXISTS (SELECT 1 FROM hpo.attempts WHERE token = :t AND pid IS NOT NULL)"), {"t": token}
+        text(
+            "SELECT EXISTS (SELECT 1 FROM hpo.attempts"
+            " WHERE token = :t AND attempt_id <> :a AND (pid IS NOT NULL OR device <> :next))"
+        ),
+        {"t": token, "a": attempt_id, "next": NEXT},
     ).scalar_one()
     return found
 

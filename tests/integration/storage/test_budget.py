@@ -147,11 +147,14 @@ def test_an_idle_agent_takes_what_another_has_asked_ahead(ledger: Ledger) -> Non
     assert ledger.count().running == 3
 
 
-def test_what_was_trained_before_it_was_asked_ahead_keeps_its_checkpoint(ledger: Ledger) -> None:
+@pytest.mark.parametrize("noted", [True, False])
+def test_what_was_trained_before_it_was_asked_ahead_keeps_its_checkpoint(ledger: Ledger, noted: bool) -> None:
+    """Its agent may have died in an outage, before it could note that a trainer had begun."""
     for slot in (0, 1):
         ledger.claimed(slot)
     begun = ledger.claimed(slot=2)
-    ledger.do(leases.begin, begun.attempt_id, 123, 0)
+    if noted:
+        ledger.do(leases.begin, begun.attempt_id, 123, 0)
     ledger.do(leases.attach, begun.attempt_id, begun.token, begun.ordinal, {"x": 1.0})
     ledger.do(leases.release, begun.attempt_id)
     assert ahead(ledger, slot=3, sampled=False).token == begun.token
