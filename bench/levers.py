@@ -51,7 +51,7 @@ def _stock_optimizers() -> None:
 
 
 def _stock_filter_gradients() -> None:
-    from objectives import kernels
+    from objectives.backend import kernels
 
     kernels.takes_patches = lambda *_: False
 

@@ -1,7 +1,7 @@
 """Faster twins of three Keras layers, for training only: what is exported are Keras' own.
 
 A twin has the variables, the configuration and the meaning of the layer it stands for; only the kernels
-differ, and only where `objectives.kernels` has one. Everywhere else it is Keras' layer unchanged.
+differ, and only where `objectives.backend.kernels` has one. Everywhere else it is Keras' layer unchanged.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from objectives import kernels
+from objectives.backend import kernels
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]

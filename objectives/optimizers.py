@@ -2,7 +2,7 @@
 
 Keras composes a step of Adam of a dozen operations, each of which passes over all weights, and makes anew for each
 variable what is the same for all, the learning rate and the corrections of the moments, which a trial pays
-for when its graph is traced. Where there is no such kernel, or it does not fit (`objectives.kernels`), a twin steps as
+for when its graph is traced. Where there is no such kernel, or it does not fit (`backend.kernels`), a twin steps as
 Keras does.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import keras
 
-from objectives import kernels
+from objectives.backend import kernels
 
 T = TypeVar("T")
 

@@ -16,7 +16,8 @@ import keras
 import numpy as np
 
 from hpo.errors import ObjectiveBrokenError
-from objectives import arrays, backend, batches, checkpoint, datasets, evaluation, kernels, layers
+from objectives import arrays, backend, batches, checkpoint, datasets, evaluation, layers
+from objectives.backend import kernels
 from objectives.base import DataOptions, DivergedError, Params, Run
 from objectives.optimizers import FusedAdam, FusedSGD
 from objectives.splits import Data, split

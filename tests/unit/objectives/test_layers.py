@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from objectives import backend, kernels
+from objectives import backend
+from objectives.backend import kernels
 from objectives.layers import FastDropout, FusedBatchNormalization, PatchConvolution, accelerated
 
 pytestmark = [

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from objectives import backend, kernels
+from objectives import backend
+from objectives.backend import kernels
 from objectives.optimizers import FusedAdam, FusedSGD
 
 pytestmark = pytest.mark.skipif(
@@ -94,8 +95,8 @@ def test_the_learning_rate_of_a_twin_can_be_set():
 
 def test_a_kernel_is_used_where_it_fits(monkeypatch):
     used = []
-    monkeypatch.setattr("objectives.kernels.apply_adam", lambda *_: used.append("adam"))
-    monkeypatch.setattr("objectives.kernels.apply_momentum", lambda *_: used.append("momentum"))
+    monkeypatch.setattr("objectives.backend.kernels.apply_adam", lambda *_: used.append("adam"))
+    monkeypatch.setattr("objectives.backend.kernels.apply_momentum", lambda *_: used.append("momentum"))
     _trained(FusedAdam(0.1), steps=1)
     _trained(FusedSGD(0.1, momentum=0.9), steps=1)
     _trained(FusedSGD(0.1), steps=1)
