@@ -260,8 +260,8 @@ class Service:
                 assert row.metrics.get("total", _sum_to(row.epoch)) == _sum_to(row.epoch)
             recorded = [row.epoch for row in rows]
             told = [] if trial.number is None else sorted(known[trial.number].intermediate_values)
-            if trial.outcome in ("lost", "hung"):
-                # Its last agent may have died before it could tell, and no other went on with it.
+            if trial.outcome == "lost":
+                # An epoch is kept before Optuna is told of it, and no later attempt tells of one that a dead agent kept.
                 recorded = recorded[: len(told)]
             assert told == recorded, trial
             if trial.outcome == "complete":
