@@ -261,7 +261,7 @@ class Service:
             recorded = [row.epoch for row in rows]
             told = [] if trial.number is None else sorted(known[trial.number].intermediate_values)
             if trial.outcome == "lost":
-                # An epoch is kept before Optuna is told of it, and no later attempt tells of one that a dead agent kept.
+                # An epoch is kept before Optuna is told of it, and nobody went on to tell what a dead agent had kept.
                 recorded = recorded[: len(told)]
             assert told == recorded, trial
             if trial.outcome == "complete":
