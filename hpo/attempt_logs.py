@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from hpo.log_file import FILE_BYTES, KEPT_BYTES, LogFile
+from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES, LogFile
 
 
 class AttemptLog(LogFile):

@@ -19,11 +19,11 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, IntegrityError
 
 from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError
+from hpo.files.atomic import whole_file
 from hpo.provenance import versions
 from hpo.requests import check_study_name
 from hpo.search import TOKEN
 from hpo.study import database_words, read_study
-from hpo.whole_file import whole_file
 from storage import study_rows
 from storage.engine import Database
 from storage.migrate import HEAD

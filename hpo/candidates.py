@@ -17,13 +17,13 @@ from typing import Any
 from hpo import numbers
 from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
+from hpo.files.atomic import whole_file
 from hpo.interruption import Interruption
 from hpo.intervals import summarize
 from hpo.pool import TrainerPool
 from hpo.progress import Progress
 from hpo.requests import AgentOptions
 from hpo.seed_runs import RetrainFailedError, SeedRun, SeedRuns
-from hpo.whole_file import whole_file
 
 FIRST_SEED = 4_000_000_000
 """Seeds of candidates begin here: neither those of trials nor those of final runs."""

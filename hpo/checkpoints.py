@@ -27,8 +27,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hpo.errors import DiskFullError, HpoError
+from hpo.files.atomic import PARTIAL, whole_file
 from hpo.messages import EpochRecord
-from hpo.whole_file import PARTIAL, whole_file
 
 KEPT = 2
 """Checkpoints kept of a trial: the newest, and the one before in case the newest is damaged."""

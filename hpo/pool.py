@@ -26,9 +26,9 @@ import hpo.errors
 from hpo import oom_killer
 from hpo.deaths import Died, Event, Unborn, how_it_ended
 from hpo.errors import FileNotWritableError, HpoError, ObjectiveBrokenError
+from hpo.files.bounded_log import LogFile
 from hpo.groups import kill_group
 from hpo.host import is_running
-from hpo.log_file import LogFile
 from hpo.messages import (
     Broken,
     Described,

@@ -18,9 +18,9 @@ from hpo.classification import Confusion, class_scores, confused_pairs, pooled
 from hpo.config import Config
 from hpo.config_file import render
 from hpo.errors import DiskFullError, ResultsNotWritableError
+from hpo.files.atomic import whole_file
 from hpo.intervals import Interval, summarize
 from hpo.messages import EpochRecord
-from hpo.whole_file import whole_file
 
 DETAIL = ("wrong_images",)
 """What objectives record that is too large for metrics.json; the database keeps that of the first run."""

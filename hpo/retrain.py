@@ -17,7 +17,7 @@ from hpo import numbers
 from hpo.candidates import Selection, keep_selection, read_selection, select, selection_lines
 from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
-from hpo.folder_lock import alone
+from hpo.files.lock import alone
 from hpo.interruption import Interruption, interruptible
 from hpo.launch import data_dir_of, patience
 from hpo.messages import Load

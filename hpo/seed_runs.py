@@ -13,8 +13,8 @@ from hpo.config import Config
 from hpo.deaths import UNBORN_SECONDS, Died, Event, Unborn
 from hpo.ending import Shutdown
 from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError, StorageUnreachableError
+from hpo.files.bounded_log import LogFile
 from hpo.interruption import Interruption
-from hpo.log_file import LogFile
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
 from hpo.pool import TrainerPool
 from hpo.progress import Progress, SlotView, View

@@ -13,11 +13,11 @@ from typing import Any
 
 from hpo import numbers
 from hpo.errors import DiskFullError, ResultsNotWritableError
+from hpo.files.atomic import whole_file
 from hpo.report.document import Document, Gallery
 from hpo.report.markdown import render_markdown
 from hpo.report.page import render_page
 from hpo.report.png_charts import draw_png
-from hpo.whole_file import whole_file
 
 PICTURES = "pictures"
 """Folder of the figures, beside the Markdown."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpo.attempt_logs import AttemptLog
-from hpo.log_file import FILE_BYTES, KEPT_BYTES
+from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES
 
 
 class Kept:
