@@ -18,9 +18,9 @@ from hpo import numbers
 from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
 from hpo.files.atomic import whole_file
-from hpo.interruption import Interruption
 from hpo.intervals import summarize
 from hpo.pool import TrainerPool
+from hpo.process.signals import Interruption
 from hpo.progress import Progress
 from hpo.requests import AgentOptions
 from hpo.seed_runs import RetrainFailedError, SeedRun, SeedRuns

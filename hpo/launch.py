@@ -11,16 +11,16 @@ from hpo import enroll, numbers
 from hpo.agent import Agent
 from hpo.books import Books, Standing
 from hpo.checkpoints import check_writable
-from hpo.ending import Ending
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError, UnknownObjectiveError
 from hpo.housekeeping import Housekeeping
-from hpo.interruption import Interruption, interruptible
 from hpo.jobs import Jobs
 from hpo.lease_keeper import LeaseKeeper
 from hpo.messages import Load
 from hpo.outages import patient
 from hpo.pool import TrainerPool
+from hpo.process.shutdown import Ending
+from hpo.process.signals import Interruption, interruptible
 from hpo.progress import Progress, open_progress
 from hpo.requests import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
 from hpo.settings import Settings

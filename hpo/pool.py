@@ -23,12 +23,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import hpo.errors
-from hpo import oom_killer
 from hpo.deaths import Died, Event, Unborn, how_it_ended
 from hpo.errors import FileNotWritableError, HpoError, ObjectiveBrokenError
 from hpo.files.bounded_log import LogFile
-from hpo.groups import kill_group
-from hpo.host import is_running
 from hpo.messages import (
     Broken,
     Described,
@@ -43,6 +40,9 @@ from hpo.messages import (
     Started,
     ToTrainer,
 )
+from hpo.process import oom_killer
+from hpo.process.identity import is_running
+from hpo.process.process_groups import kill_group
 from objectives.base import Description, Device
 
 MAX_TEMPLATE_DEATHS = 3
@@ -100,7 +100,7 @@ class TrainerPool:
         self._events: deque[tuple[int, Event]] = deque()
         self._description: Description | None = None
         self._failed = False
-        # Only this process holds the end that is never written to: see `hpo.lifeline`.
+        # Only this process holds the end that is never written to: see `hpo.process.orphan_guard`.
         self._life: tuple[int, ...] = os.pipe()
 
     def __enter__(self) -> TrainerPool:

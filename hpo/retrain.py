@@ -18,11 +18,11 @@ from hpo.candidates import Selection, keep_selection, read_selection, select, se
 from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
 from hpo.files.lock import alone
-from hpo.interruption import Interruption, interruptible
 from hpo.launch import data_dir_of, patience
 from hpo.messages import Load
 from hpo.outages import patient
 from hpo.pool import TrainerPool
+from hpo.process.signals import Interruption, interruptible
 from hpo.progress import Progress, open_progress
 from hpo.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.requests import RetrainRequest, check_study_name

@@ -11,12 +11,12 @@ from pathlib import Path
 from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
 from hpo.deaths import UNBORN_SECONDS, Died, Event, Unborn
-from hpo.ending import Shutdown
 from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError, StorageUnreachableError
 from hpo.files.bounded_log import LogFile
-from hpo.interruption import Interruption
 from hpo.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
 from hpo.pool import TrainerPool
+from hpo.process.shutdown import Shutdown
+from hpo.process.signals import Interruption
 from hpo.progress import Progress, SlotView, View
 from hpo.requests import AgentOptions
 from hpo.results import SeedResult

@@ -20,10 +20,10 @@ from multiprocessing import connection as mp_connection
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 
-from hpo import lifeline
 from hpo.errors import HpoError
-from hpo.groups import Groups
 from hpo.messages import Broken, Described, Exited, Fork, Forked, Load, NotForked, Ready
+from hpo.process import orphan_guard
+from hpo.process.process_groups import Groups
 from hpo.provenance import versions
 from objectives.base import Objective
 
@@ -37,8 +37,8 @@ def main() -> None:
     agent: Connection = Connection(int(sys.argv[1]))
     life = int(sys.argv[2])
     # What the objective starts while it is imported ends with the agent too.
-    lifeline.arm(life)
-    lifeline.adopt_orphans()
+    orphan_guard.arm(life)
+    orphan_guard.adopt_orphans()
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -155,7 +155,7 @@ def _fork(
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         agent.close()
-        lifeline.arm(life)
+        orphan_guard.arm(life)
         for wake_end in wake:
             os.close(wake_end)
         from hpo.trainer import train

@@ -36,7 +36,7 @@ def health(study: str, storage: str | None) -> None:
     containers: an agent survives an outage, so do not restart it for one.
     """
     from hpo.health import check_agent
-    from hpo.host import host_name
+    from hpo.process.identity import host_name
     from storage.engine import open_database
 
     found = options.settings(storage)

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from hpo.ending import Ending
 from hpo.engines.feed import Feed
 from hpo.engines.ray_agents import AgentCommand, RayAgents, one_line
 from hpo.engines.watch import Watch, signals
@@ -22,6 +21,7 @@ from hpo.enroll import Enrolled
 from hpo.errors import HpoError, MissingDependencyError, UsageError
 from hpo.launch import enroll_only, say_what_next
 from hpo.outages import patient
+from hpo.process.shutdown import Ending
 from hpo.progress import open_progress
 from hpo.requests import LaunchRequest, RayOptions, check_study_name
 from hpo.settings import Settings

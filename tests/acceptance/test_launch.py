@@ -9,7 +9,7 @@ import signal
 import pytest
 from optuna.trial import TrialState
 
-from hpo.host import host_name, process_identity
+from hpo.process.identity import host_name, process_identity
 from hpo.provenance import versions
 from tests.acceptance.service import Service
 

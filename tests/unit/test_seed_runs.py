@@ -13,8 +13,8 @@ from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
 from hpo.deaths import Died, Event
 from hpo.errors import StorageUnreachableError
-from hpo.interruption import Interruption
 from hpo.messages import Epoch, EpochRecord, Started
+from hpo.process.signals import Interruption
 from hpo.requests import AgentOptions
 from hpo.seed_runs import MAX_LOST, RetrainFailedError, SeedRun, SeedRuns
 from objectives.base import Device

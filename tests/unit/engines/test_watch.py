@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from hpo.books import Standing
-from hpo.ending import Ending
 from hpo.engines.feed import News
 from hpo.engines.watch import AgentsFailedError, Placed, Watch, WatchTimes
+from hpo.process.shutdown import Ending
 from hpo.progress import PlainProgress, SlotView, TrialEnd
 from storage.budget import Counts
 

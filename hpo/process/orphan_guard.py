@@ -13,7 +13,7 @@ import select
 import signal
 import sys
 
-from hpo.groups import kill_group
+from hpo.process.process_groups import kill_group
 
 _PR_SET_CHILD_SUBREAPER = 36
 

@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from hpo.host import is_dead, process_identity
+from hpo.process.identity import is_dead, process_identity
 
 
 def test_a_process_is_dead_once_it_has_ended() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from hpo.last_resort import ending_in_time
+from hpo.process.hard_exit import ending_in_time
 
 SIGTERM_SECONDS = 0.5
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from enum import IntEnum
 
 from hpo.errors import HpoError
-from hpo.interruption import Interruption
+from hpo.process.signals import Interruption
 
 INTERRUPT_GRACE_SECONDS = 60.0
 """After one Ctrl-C: for running epochs to end."""

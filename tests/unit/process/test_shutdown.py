@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 
-from hpo.ending import INTERRUPTED_MESSAGE, Ending, Shutdown
 from hpo.errors import DiskFullError
-from hpo.interruption import Interruption
+from hpo.process.shutdown import INTERRUPTED_MESSAGE, Ending, Shutdown
+from hpo.process.signals import Interruption
 
 LONG = 1000.0
 

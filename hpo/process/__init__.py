@@ -1,0 +1,1 @@
+"""How processes of the service start, stop and are identified."""
