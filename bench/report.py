@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from hpo.provenance import git_commit, hardware, versions
+from hpo.devices.provenance import git_commit, hardware, versions
 
 RESULTS = Path(__file__).parent / "results"
 PEERS = ("keras-tuner", "ray", "sqlalchemy", "psycopg2-binary")

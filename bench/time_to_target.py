@@ -32,7 +32,7 @@ from bench.contestants import (
 )
 from bench.options import parser
 from bench.report import RESULTS, Report, Row, median, ratio, spread
-from hpo.provenance import hardware
+from hpo.devices.provenance import hardware
 
 EARLIER = "Earlier rounds:"
 FIRST = {False: "the sampler's", True: "known to be good"}

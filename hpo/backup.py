@@ -18,9 +18,9 @@ from typing import IO, Any
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, IntegrityError
 
+from hpo.devices.provenance import versions
 from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError
 from hpo.files.atomic import whole_file
-from hpo.provenance import versions
 from hpo.requests import check_study_name
 from hpo.search import TOKEN
 from hpo.study import database_words, read_study

@@ -14,10 +14,10 @@ from typing import Any, NoReturn, TypeVar
 from optuna.exceptions import UpdateFinishedTrialError
 from sqlalchemy import Connection, text
 
+from hpo.devices.provenance import trained_with
 from hpo.messages import EpochRecord
 from hpo.overdue import Overdue
 from hpo.process.identity import host_name, is_dead, process_identity
-from hpo.provenance import trained_with
 from hpo.search import Search, find_created, stray_trials
 from hpo.spec import StudySpec
 from objectives.base import Device, Params

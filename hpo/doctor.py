@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hpo import numbers, provenance
+from hpo import numbers
+from hpo.devices import provenance
+from hpo.devices.gpus import DriverFailedError, Gpu, installed_gpus, visible_gpus
+from hpo.devices.slots import in_words, slots_here, usable_cores
 from hpo.errors import HpoError
-from hpo.gpus import DriverFailedError, Gpu, installed_gpus, visible_gpus
 from hpo.requests import SlotOptions
 from hpo.settings import Settings
-from hpo.slots import in_words, slots_here, usable_cores
 
 Result = Literal["ok", "warn", "fail"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, or_, select
 
 from hpo.config import Config
-from hpo.slots import owned
+from hpo.devices.slots import owned
 from storage.tables import agents, attempts, trials
 
 if TYPE_CHECKING:

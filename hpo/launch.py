@@ -11,6 +11,7 @@ from hpo import enroll, numbers
 from hpo.agent import Agent
 from hpo.books import Books, Standing
 from hpo.checkpoints import check_writable
+from hpo.devices.slots import slots_here
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError, UnknownObjectiveError
 from hpo.housekeeping import Housekeeping
@@ -24,7 +25,6 @@ from hpo.process.signals import Interruption, interruptible
 from hpo.progress import Progress, open_progress
 from hpo.requests import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
 from hpo.settings import Settings
-from hpo.slots import slots_here
 from hpo.strategies import check_sampler
 from hpo.study import find_study
 from objectives import loader

@@ -10,9 +10,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
 
-from hpo import numbers, provenance
-from hpo.gpus import Gpu, visible_gpus
-from hpo.slots import plan_slots, usable_cores
+from hpo import numbers
+from hpo.devices import provenance
+from hpo.devices.gpus import Gpu, visible_gpus
+from hpo.devices.slots import plan_slots, usable_cores
 from objectives.backend import bind
 from objectives.base import Device, Precision
 

@@ -17,6 +17,8 @@ from hpo import numbers
 from hpo.candidates import Selection, keep_selection, read_selection, select, selection_lines
 from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
+from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
+from hpo.devices.slots import slots_here
 from hpo.files.lock import alone
 from hpo.launch import data_dir_of, patience
 from hpo.messages import Load
@@ -24,13 +26,11 @@ from hpo.outages import patient
 from hpo.pool import TrainerPool
 from hpo.process.signals import Interruption, interruptible
 from hpo.progress import Progress, open_progress
-from hpo.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.requests import RetrainRequest, check_study_name
 from hpo.results import SeedResult, check_folder, summaries, write_results
 from hpo.retrain_plan import Plan, make_plan
 from hpo.seed_runs import SeedRun, SeedRuns
 from hpo.settings import Settings
-from hpo.slots import slots_here
 from hpo.space_check import check_params
 from hpo.study import StudyRow
 from hpo.work_log import WorkLog

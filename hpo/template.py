@@ -20,11 +20,11 @@ from multiprocessing import connection as mp_connection
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 
+from hpo.devices.provenance import versions
 from hpo.errors import HpoError
 from hpo.messages import Broken, Described, Exited, Fork, Forked, Load, NotForked, Ready
 from hpo.process import orphan_guard
 from hpo.process.process_groups import Groups
-from hpo.provenance import versions
 from objectives.base import Objective
 
 LOADING_THRESHOLD = 100_000

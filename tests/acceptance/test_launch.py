@@ -9,8 +9,8 @@ import signal
 import pytest
 from optuna.trial import TrialState
 
+from hpo.devices.provenance import versions
 from hpo.process.identity import host_name, process_identity
-from hpo.provenance import versions
 from tests.acceptance.service import Service
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo import doctor, slots
+from hpo import doctor
+from hpo.devices import slots
 from hpo.errors import StorageUnreachableError
 from hpo.requests import SlotOptions
 from hpo.settings import Settings

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from hpo import provenance, rerun
-from hpo.gpus import Gpu
+from hpo import rerun
+from hpo.devices import provenance
+from hpo.devices.gpus import Gpu
 from objectives.base import Device
 
 HERE = {"hpo-service": "1", "keras": "3.15.1", "numpy": "2.4", "tensorflow": "2.21", "optuna": "5"}

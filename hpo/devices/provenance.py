@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
-from hpo.gpus import compute_capabilities, visible_gpus
-from hpo.slots import usable_cores
+from hpo.devices.gpus import compute_capabilities, visible_gpus
+from hpo.devices.slots import usable_cores
 from objectives import backend as keras_backend
 from objectives.base import Device
 

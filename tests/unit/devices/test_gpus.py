@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo import gpus
-from hpo.errors import GpuMissingError, UsageError
-from hpo.gpus import (
+from hpo.devices import gpus
+from hpo.devices.gpus import (
     DriverFailedError,
     Gpu,
     choose_gpus,
@@ -17,6 +16,7 @@ from hpo.gpus import (
     installed_gpus,
     visible_gpus,
 )
+from hpo.errors import GpuMissingError, UsageError
 
 MIB = 2**20
 TWO = """0, GPU-1111aaaa-0000-0000-0000-000000000000, NVIDIA H200, 143771, Disabled

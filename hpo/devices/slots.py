@@ -11,8 +11,8 @@ from itertools import pairwise
 from typing import Any
 
 from hpo import numbers
-from hpo.cores import claim_cores
-from hpo.gpus import Gpu, choose_gpus
+from hpo.devices.cores import claim_cores
+from hpo.devices.gpus import Gpu, choose_gpus
 from hpo.requests import SlotOptions
 from objectives.base import Device
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.gpus import Gpu
+from hpo.devices.gpus import Gpu
+from hpo.devices.slots import CONTEXT_BYTES, in_words, owned, plan_slots, slots_here, usable_cores
 from hpo.requests import PRECISIONS, Precision, SlotOptions
-from hpo.slots import CONTEXT_BYTES, in_words, owned, plan_slots, slots_here, usable_cores
 
 GIB = 2**30
 

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from hpo import provenance
-from hpo.provenance import backend, objective_sha256, precision, trained_with, versions
+from hpo.devices import provenance
+from hpo.devices.provenance import backend, objective_sha256, precision, trained_with, versions
 from objectives.base import Device
 
 
 def test_versions_without_importing() -> None:
-    program = "import sys; from hpo.provenance import versions as v; v(); print('keras' in sys.modules)"
+    program = (
+        "import sys; from hpo.devices.provenance import versions as v; v(); print('keras' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     assert {"python", "keras", "optuna", "numpy"} <= set(versions())

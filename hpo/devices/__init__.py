@@ -1,0 +1,1 @@
+"""Devices of a host: worker slots, GPUs, CPU cores, hardware provenance."""
