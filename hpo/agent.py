@@ -24,8 +24,8 @@ from hpo.messages import Epoch, EpochRecord, Finished, Go, Prune, Started, Tick
 from hpo.pool import TrainerPool
 from hpo.process.shutdown import Ending, Shutdown
 from hpo.process.signals import Interruption
-from hpo.progress import Progress, SlotView, TrialEnd, View
 from hpo.spec import StudySpec
+from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
 from storage.budget import FINISHED
 from storage.leases import LeaseLostError
 

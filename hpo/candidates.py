@@ -21,9 +21,9 @@ from hpo.files.atomic import whole_file
 from hpo.intervals import summarize
 from hpo.pool import TrainerPool
 from hpo.process.signals import Interruption
-from hpo.progress import Progress
 from hpo.requests import AgentOptions
 from hpo.seed_runs import RetrainFailedError, SeedRun, SeedRuns
+from hpo.terminal.progress import Progress
 
 FIRST_SEED = 4_000_000_000
 """Seeds of candidates begin here: neither those of trials nor those of final runs."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from hpo.attempt_logs import AttemptLog
 from hpo.books import Books
 from hpo.checkpoints import CheckpointFolder, trial_folder
-from hpo.progress import Progress
 from hpo.quota import enforce_quota
+from hpo.terminal.progress import Progress
 
 LOG_SECONDS = 2.0
 """Between two looks at what running attempts have printed."""

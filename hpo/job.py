@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hpo.attempt_logs import AttemptLog
 from hpo.messages import Tick
-from hpo.progress import SlotView
+from hpo.terminal.progress import SlotView
 from objectives.base import Params
 from storage.budget import Claim
 

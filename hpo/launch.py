@@ -22,11 +22,11 @@ from hpo.outages import patient
 from hpo.pool import TrainerPool
 from hpo.process.shutdown import Ending
 from hpo.process.signals import Interruption, interruptible
-from hpo.progress import Progress, open_progress
 from hpo.requests import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
 from hpo.settings import Settings
 from hpo.strategies import check_sampler
 from hpo.study import find_study
+from hpo.terminal.progress import Progress, open_progress
 from objectives import loader
 from objectives.base import DataOptions, Device
 from storage.engine import Database, open_database

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from hpo.progress import Progress
+from hpo.terminal.progress import Progress
 from storage.retry import Retry, short_reason
 
 PATIENCE_SECONDS = 3600.0

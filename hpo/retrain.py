@@ -25,7 +25,6 @@ from hpo.messages import Load
 from hpo.outages import patient
 from hpo.pool import TrainerPool
 from hpo.process.signals import Interruption, interruptible
-from hpo.progress import Progress, open_progress
 from hpo.requests import RetrainRequest, check_study_name
 from hpo.results import SeedResult, check_folder, summaries, write_results
 from hpo.retrain_plan import Plan, make_plan
@@ -33,6 +32,7 @@ from hpo.seed_runs import SeedRun, SeedRuns
 from hpo.settings import Settings
 from hpo.space_check import check_params
 from hpo.study import StudyRow
+from hpo.terminal.progress import Progress, open_progress
 from hpo.work_log import WorkLog
 from objectives import loader
 from objectives.base import DataOptions

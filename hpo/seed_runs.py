@@ -17,9 +17,9 @@ from hpo.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick,
 from hpo.pool import TrainerPool
 from hpo.process.shutdown import Shutdown
 from hpo.process.signals import Interruption
-from hpo.progress import Progress, SlotView, View
 from hpo.requests import AgentOptions
 from hpo.results import SeedResult
+from hpo.terminal.progress import Progress, SlotView, View
 from storage.budget import Counts
 
 MAX_LOST = 3

@@ -9,8 +9,8 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from hpo.books import Standing
-from hpo.progress import SlotView, TrialEnd
 from hpo.status import StudyStatus, study_status
+from hpo.terminal.progress import SlotView, TrialEnd
 from storage import budget
 from storage.engine import Database
 from storage.retry import Retry

@@ -22,9 +22,9 @@ from hpo.errors import HpoError, MissingDependencyError, UsageError
 from hpo.launch import enroll_only, say_what_next
 from hpo.outages import patient
 from hpo.process.shutdown import Ending
-from hpo.progress import open_progress
 from hpo.requests import LaunchRequest, RayOptions, check_study_name
 from hpo.settings import Settings
+from hpo.terminal.progress import open_progress
 from objectives import loader
 from storage.engine import Database, open_database
 

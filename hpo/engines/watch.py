@@ -21,7 +21,7 @@ from hpo.engines.feed import Feed, News
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError
 from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, Ending
-from hpo.progress import Progress, TrialEnd, View
+from hpo.terminal.progress import Progress, TrialEnd, View
 from storage.budget import FINISHED, Counts
 
 

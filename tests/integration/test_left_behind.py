@@ -20,8 +20,8 @@ from sqlalchemy.exc import OperationalError
 from hpo.books import Books, TrialClosedError
 from hpo.housekeeping import Housekeeping
 from hpo.messages import EpochRecord
-from hpo.progress import open_progress
 from hpo.spec import StudySpec
+from hpo.terminal.progress import open_progress
 from objectives.base import Device
 from storage import leases
 from storage.budget import Claim, NoWork

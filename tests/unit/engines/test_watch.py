@@ -15,7 +15,7 @@ from hpo.books import Standing
 from hpo.engines.feed import News
 from hpo.engines.watch import AgentsFailedError, Placed, Watch, WatchTimes
 from hpo.process.shutdown import Ending
-from hpo.progress import PlainProgress, SlotView, TrialEnd
+from hpo.terminal.progress import PlainProgress, SlotView, TrialEnd
 from storage.budget import Counts
 
 STUDY: Any = SimpleNamespace(name="s", spec=SimpleNamespace(metric="loss"))

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from hpo.progress import LiveProgress, SlotView, TrialEnd, View
-from hpo.terminal import Terminal
+from hpo.terminal.progress import LiveProgress, SlotView, TrialEnd, View
+from hpo.terminal.stream import Terminal
 from storage.budget import Counts
 
 COUNTS = Counts(budget=3, complete=1, pruned=0, failed=0, running=1, waiting=0)

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from hpo.progress import LiveProgress, SlotView, TrialEnd, View, open_progress
+from hpo.terminal.progress import LiveProgress, SlotView, TrialEnd, View, open_progress
 from storage.budget import Counts
 
 ERROR = "ValueError: bad shape [/3, 4] in [bold]x[/bold]"

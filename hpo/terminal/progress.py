@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TextIO, cast
 
 from hpo import numbers
-from hpo.terminal import Terminal
+from hpo.terminal.stream import Terminal
 from storage.budget import Counts
 
 
