@@ -20,7 +20,7 @@ import numpy as np
 from bench.options import parser
 from bench.report import Report, Row, spread
 from bench.training import CASES, Case, Host
-from hpo.pool import template_environment
+from hpo.trainer.pool import template_environment
 from objectives.base import Device
 from objectives.keras_objective import KerasObjective
 

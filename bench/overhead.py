@@ -34,8 +34,8 @@ from bench.place import Place
 from bench.report import Report, Row, ratio, spread
 from hpo.books import Books
 from hpo.enroll import Enrolled, enroll
-from hpo.messages import EpochRecord
 from hpo.requests import LaunchRequest
+from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
 from storage.budget import Claim
 from storage.engine import Database

@@ -16,7 +16,7 @@ from dataclasses import replace
 from bench.options import parser
 from bench.report import Report, Row
 from bench.training import Case, Host, forked, trial
-from hpo.pool import template_environment
+from hpo.trainer.pool import template_environment
 from objectives.base import Precision
 from objectives.cifar_cnn import CifarCNN
 from objectives.cifar_resnet import CifarResNet

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bench.options import parser
 from bench.report import Report, Row, spread
 from bench.training import Case, Host, Moment, forked, trial
-from hpo.pool import template_environment
+from hpo.trainer.pool import template_environment
 from objectives.base import Params
 from objectives.cifar_resnet import CifarResNet
 from objectives.keras_objective import KerasObjective

@@ -34,7 +34,7 @@ import numpy as np
 
 from bench.options import parser
 from bench.report import Report, Row, spread
-from hpo.pool import template_environment
+from hpo.trainer.pool import template_environment
 from objectives.base import DataOptions, Device, Params, Precision
 from objectives.cifar_resnet import CifarResNet
 from objectives.keras_objective import KerasObjective

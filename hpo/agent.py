@@ -14,18 +14,18 @@ from dataclasses import replace
 
 from hpo import broken
 from hpo.books import Books, Standing
-from hpo.deaths import UNBORN_SECONDS, Died, Event, Unborn
 from hpo.errors import DiskFullError, ObjectiveBrokenError, StorageUnreachableError
 from hpo.housekeeping import Housekeeping
 from hpo.job import Job
 from hpo.jobs import Jobs
 from hpo.lease_keeper import LeaseKeeper
-from hpo.messages import Epoch, EpochRecord, Finished, Go, Prune, Started, Tick
-from hpo.pool import TrainerPool
 from hpo.process.shutdown import Ending, Shutdown
 from hpo.process.signals import Interruption
 from hpo.spec import StudySpec
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
+from hpo.trainer.exits import UNBORN_SECONDS, Died, Event, Unborn
+from hpo.trainer.messages import Epoch, EpochRecord, Finished, Go, Prune, Started, Tick
+from hpo.trainer.pool import TrainerPool
 from storage.budget import FINISHED
 from storage.leases import LeaseLostError
 

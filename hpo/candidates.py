@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from hpo import numbers
-from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
 from hpo.files.atomic import whole_file
 from hpo.intervals import summarize
-from hpo.pool import TrainerPool
 from hpo.process.signals import Interruption
 from hpo.requests import AgentOptions
 from hpo.seed_runs import RetrainFailedError, SeedRun, SeedRuns
 from hpo.terminal.progress import Progress
+from hpo.trainer.checkpoints import CheckpointFolder
+from hpo.trainer.pool import TrainerPool
 
 FIRST_SEED = 4_000_000_000
 """Seeds of candidates begin here: neither those of trials nor those of final runs."""

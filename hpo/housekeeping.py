@@ -11,9 +11,9 @@ from pathlib import Path
 
 from hpo.attempt_logs import AttemptLog
 from hpo.books import Books
-from hpo.checkpoints import CheckpointFolder, trial_folder
 from hpo.quota import enforce_quota
 from hpo.terminal.progress import Progress
+from hpo.trainer.checkpoints import CheckpointFolder, trial_folder
 
 LOG_SECONDS = 2.0
 """Between two looks at what running attempts have printed."""

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, field
 
 from hpo.attempt_logs import AttemptLog
-from hpo.messages import Tick
 from hpo.terminal.progress import SlotView
+from hpo.trainer.messages import Tick
 from objectives.base import Params
 from storage.budget import Claim
 

@@ -10,9 +10,9 @@ from hpo.books import Books
 from hpo.errors import HpoError
 from hpo.housekeeping import Housekeeping
 from hpo.job import Job
-from hpo.messages import Hold, Resume, Start, Yield
-from hpo.pool import TrainerPool
 from hpo.spec import StudySpec
+from hpo.trainer.messages import Hold, Resume, Start, Yield
+from hpo.trainer.pool import TrainerPool
 from storage.budget import NEXT, Claim, Counts, NoWork
 from storage.leases import LeaseLostError
 

@@ -10,16 +10,13 @@ from dataclasses import replace
 from hpo import enroll, numbers
 from hpo.agent import Agent
 from hpo.books import Books, Standing
-from hpo.checkpoints import check_writable
 from hpo.devices.slots import slots_here
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError, UnknownObjectiveError
 from hpo.housekeeping import Housekeeping
 from hpo.jobs import Jobs
 from hpo.lease_keeper import LeaseKeeper
-from hpo.messages import Load
 from hpo.outages import patient
-from hpo.pool import TrainerPool
 from hpo.process.shutdown import Ending
 from hpo.process.signals import Interruption, interruptible
 from hpo.requests import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
@@ -27,6 +24,9 @@ from hpo.settings import Settings
 from hpo.strategies import check_sampler
 from hpo.study import find_study
 from hpo.terminal.progress import Progress, open_progress
+from hpo.trainer.checkpoints import check_writable
+from hpo.trainer.messages import Load
+from hpo.trainer.pool import TrainerPool
 from objectives import loader
 from objectives.base import DataOptions, Device
 from storage.engine import Database, open_database

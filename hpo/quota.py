@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hpo.checkpoints import CheckpointFolder, CheckpointsError, token_of
+from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, token_of
 
 EVICTED = "evicted-"
 """Begins the name of a folder that is being deleted."""

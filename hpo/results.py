@@ -20,7 +20,7 @@ from hpo.config_file import render
 from hpo.errors import DiskFullError, ResultsNotWritableError
 from hpo.files.atomic import whole_file
 from hpo.intervals import Interval, summarize
-from hpo.messages import EpochRecord
+from hpo.trainer.messages import EpochRecord
 
 DETAIL = ("wrong_images",)
 """What objectives record that is too large for metrics.json; the database keeps that of the first run."""

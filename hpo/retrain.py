@@ -15,15 +15,12 @@ from sqlalchemy import Connection
 
 from hpo import numbers
 from hpo.candidates import Selection, keep_selection, read_selection, select, selection_lines
-from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here
 from hpo.files.lock import alone
 from hpo.launch import data_dir_of, patience
-from hpo.messages import Load
 from hpo.outages import patient
-from hpo.pool import TrainerPool
 from hpo.process.signals import Interruption, interruptible
 from hpo.requests import RetrainRequest, check_study_name
 from hpo.results import SeedResult, check_folder, summaries, write_results
@@ -33,6 +30,9 @@ from hpo.settings import Settings
 from hpo.space_check import check_params
 from hpo.study import StudyRow
 from hpo.terminal.progress import Progress, open_progress
+from hpo.trainer.checkpoints import CheckpointFolder
+from hpo.trainer.messages import Load
+from hpo.trainer.pool import TrainerPool
 from hpo.work_log import WorkLog
 from objectives import loader
 from objectives.base import DataOptions

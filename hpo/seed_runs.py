@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
-from hpo.deaths import UNBORN_SECONDS, Died, Event, Unborn
 from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError, StorageUnreachableError
 from hpo.files.bounded_log import LogFile
-from hpo.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
-from hpo.pool import TrainerPool
 from hpo.process.shutdown import Shutdown
 from hpo.process.signals import Interruption
 from hpo.requests import AgentOptions
 from hpo.results import SeedResult
 from hpo.terminal.progress import Progress, SlotView, View
+from hpo.trainer.checkpoints import CheckpointFolder
+from hpo.trainer.exits import UNBORN_SECONDS, Died, Event, Unborn
+from hpo.trainer.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
+from hpo.trainer.pool import TrainerPool
 from storage.budget import Counts
 
 MAX_LOST = 3

@@ -237,7 +237,7 @@ def test_sigterm_while_the_objective_loads_ends_the_embedded_server(
     del service.environment["HPO_STORAGE"]
     service.set(HPO_HOME=open_folder / "home")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
-    service.await_(lambda: service.runs("hpo.template"))
+    service.await_(lambda: service.runs("hpo.trainer.template"))
     assert service.runs("postgres")
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(10.0).code == 130

@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hpo import pool as pool_module
 from hpo.errors import ObjectiveBrokenError
-from hpo.messages import Finished, Load, Start
-from hpo.pool import MAX_TEMPLATE_DEATHS, TrainerPool
+from hpo.trainer.messages import Finished, Load, Start
+from hpo.trainer.pool import MAX_TEMPLATE_DEATHS, TrainerPool
+from hpo.trainer.trainer import pool as pool_module
 from objectives.base import DataOptions, Device
 from tests.acceptance.service import OBJECTIVES, Running, Service
 
@@ -186,7 +186,7 @@ def test_a_signal_to_all_processes_while_the_objective_loads(service: Service) -
     slow = service.folder / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
-    service.await_(lambda: service.runs("hpo.template"))
+    service.await_(lambda: service.runs("hpo.trainer.template"))
     agent.template.send_signal(signal.SIGTERM)
     agent.send_signal(signal.SIGTERM)
     ended = agent.wait(10.0)

@@ -126,7 +126,9 @@ def test_ctrl_c_twice_is_at_once(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=30)
     running = service.start("retrain", "--study", "s", "--workers", 1)
     service.await_(
-        lambda: service.runs("hpo.template") and list((service.folder / "checkpoints").rglob("seed-*"))
+        lambda: (
+            service.runs("hpo.trainer.template") and list((service.folder / "checkpoints").rglob("seed-*"))
+        )
     )
     running.send_signal(signal.SIGINT)
     service.await_(lambda: "Ctrl-C again" in running.output())

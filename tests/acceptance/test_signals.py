@@ -179,7 +179,7 @@ def test_a_signal_while_the_objective_loads(service: Service, number: int) -> No
     slow = service.folder / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
-    service.await_(lambda: service.runs("hpo.template"))
+    service.await_(lambda: service.runs("hpo.trainer.template"))
     agent.send_signal(number)
     assert agent.wait(5.0).code in (130, -signal.SIGTERM)
     service.await_(lambda: not service.processes(), timeout=5.0)

@@ -19,9 +19,9 @@ from sqlalchemy.exc import OperationalError
 
 from hpo.books import Books, TrialClosedError
 from hpo.housekeeping import Housekeeping
-from hpo.messages import EpochRecord
 from hpo.spec import StudySpec
 from hpo.terminal.progress import open_progress
+from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
 from storage import leases
 from storage.budget import Claim, NoWork

@@ -15,11 +15,11 @@ from hpo.candidates import (
     read_selection,
     selection_lines,
 )
-from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
-from hpo.messages import EpochRecord
 from hpo.results import SeedResult
 from hpo.seed_runs import RetrainFailedError, SeedRun
+from hpo.trainer.checkpoints import CheckpointFolder
+from hpo.trainer.messages import EpochRecord
 
 
 def config(trial: int, value: float = 0.9) -> Config:

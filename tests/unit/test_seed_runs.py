@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from hpo.checkpoints import CheckpointFolder
 from hpo.config import Config
-from hpo.deaths import Died, Event
 from hpo.errors import StorageUnreachableError
-from hpo.messages import Epoch, EpochRecord, Started
 from hpo.process.signals import Interruption
 from hpo.requests import AgentOptions
 from hpo.seed_runs import MAX_LOST, RetrainFailedError, SeedRun, SeedRuns
+from hpo.trainer.checkpoints import CheckpointFolder
+from hpo.trainer.exits import Died, Event
+from hpo.trainer.messages import Epoch, EpochRecord, Started
 from objectives.base import Device
 
 CONFIG = Config("o", {}, 1, 0, "loss", "minimize")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo.deaths import how_it_ended
 from hpo.process import oom_killer
+from hpo.trainer.exits import how_it_ended
 
 
 @pytest.fixture

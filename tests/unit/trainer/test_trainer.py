@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo import trainer
-from hpo.messages import Epoch, Finished, Go, Hold, Prune, Resume, Start, Tick, ToTrainer, Yield
-from hpo.trainer import ORPHANED, TrainerRun
+from hpo.trainer.messages import Epoch, Finished, Go, Hold, Prune, Resume, Start, Tick, ToTrainer, Yield
+from hpo.trainer.trainer import ORPHANED, TrainerRun, trainer
 from objectives.base import Device, DivergedError, MetricMissingError, Objective, Params, Run
 
 PATIENCE = 30.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
-from hpo.messages import FromTrainer
+from hpo.trainer.messages import FromTrainer
 
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 """How native code ends that goes wrong by itself, or is refused memory."""

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpo import checkpoints
-from hpo.checkpoints import (
+from hpo.errors import DiskFullError
+from hpo.trainer.checkpoints import (
     CheckpointFolder,
     CheckpointsUnreadableError,
     CheckpointsUnwritableError,
     Ended,
     trial_folder,
 )
-from hpo.errors import DiskFullError
-from hpo.messages import EpochRecord
+from hpo.trainer.messages import EpochRecord
+from hpo.trainer.trainer import checkpoints
 
 
 def history(epochs: int) -> list[EpochRecord]:

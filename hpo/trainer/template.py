@@ -1,6 +1,6 @@
 """The process that has imported Keras, the objective and the data once; trainers are forked from it.
 
-Started by the agent as `python -m hpo.template FD LIFELINE`. It stays single-threaded and touches no
+Started by the agent as `python -m hpo.trainer.template FD LIFELINE`. It stays single-threaded and touches no
 accelerator, so that a fork of it is sound, and ends, with nothing left behind, when its agent does.
 """
 
@@ -22,9 +22,9 @@ from multiprocessing.connection import Connection
 
 from hpo.devices.provenance import versions
 from hpo.errors import HpoError
-from hpo.messages import Broken, Described, Exited, Fork, Forked, Load, NotForked, Ready
 from hpo.process import orphan_guard
 from hpo.process.process_groups import Groups
+from hpo.trainer.messages import Broken, Described, Exited, Fork, Forked, Load, NotForked, Ready
 from objectives.base import Objective
 
 LOADING_THRESHOLD = 100_000
@@ -118,7 +118,7 @@ def _load(agent: Connection) -> Objective | None:
         agent.send(Broken("ObjectiveBrokenError", message, traceback.format_exc()))
         return None
     # Here once, or every trainer would import it anew.
-    from hpo import trainer  # noqa: F401
+    from hpo.trainer.trainer import trainer  # noqa: F401
 
     agent.send(Ready(time.monotonic() - began, versions()))
     return objective
@@ -158,7 +158,7 @@ def _fork(
         orphan_guard.arm(life)
         for wake_end in wake:
             os.close(wake_end)
-        from hpo.trainer import train
+        from hpo.trainer.trainer import train
         from objectives.backend import bind
 
         bind(request.device)

@@ -16,10 +16,22 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hpo.checkpoints import CheckpointFolder, CheckpointsError, Ended
 from hpo.errors import DiskFullError
-from hpo.messages import Epoch, EpochRecord, Finished, Go, Hold, Prune, Resume, Start, Started, Tick, Yield
 from hpo.process.process_groups import kill_group
+from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, Ended
+from hpo.trainer.messages import (
+    Epoch,
+    EpochRecord,
+    Finished,
+    Go,
+    Hold,
+    Prune,
+    Resume,
+    Start,
+    Started,
+    Tick,
+    Yield,
+)
 from objectives.backend import is_out_of_memory
 from objectives.base import DivergedError, MetricMissingError, Objective, Run, State, check_finite
 

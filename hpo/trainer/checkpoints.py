@@ -28,7 +28,7 @@ import numpy as np
 
 from hpo.errors import DiskFullError, HpoError
 from hpo.files.atomic import PARTIAL, whole_file
-from hpo.messages import EpochRecord
+from hpo.trainer.messages import EpochRecord
 
 KEPT = 2
 """Checkpoints kept of a trial: the newest, and the one before in case the newest is damaged."""

@@ -23,10 +23,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import hpo.errors
-from hpo.deaths import Died, Event, Unborn, how_it_ended
 from hpo.errors import FileNotWritableError, HpoError, ObjectiveBrokenError
 from hpo.files.bounded_log import LogFile
-from hpo.messages import (
+from hpo.process import oom_killer
+from hpo.process.identity import is_running
+from hpo.process.process_groups import kill_group
+from hpo.trainer.exits import Died, Event, Unborn, how_it_ended
+from hpo.trainer.messages import (
     Broken,
     Described,
     Exited,
@@ -40,9 +43,6 @@ from hpo.messages import (
     Started,
     ToTrainer,
 )
-from hpo.process import oom_killer
-from hpo.process.identity import is_running
-from hpo.process.process_groups import kill_group
 from objectives.base import Description, Device
 
 MAX_TEMPLATE_DEATHS = 3
@@ -233,7 +233,14 @@ class TrainerPool:
         with self._opened_log() as log:
             self._process = subprocess.Popen(
                 # -P: a folder named `hpo` where the user happens to stand must not be taken for ours.
-                [sys.executable, "-P", "-m", "hpo.template", str(theirs.fileno()), str(self._life[0])],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "hpo.trainer.template",
+                    str(theirs.fileno()),
+                    str(self._life[0]),
+                ],
                 pass_fds=[theirs.fileno(), self._life[0]],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -1,0 +1,1 @@
+"""The template process, the trainers forked from it, and the pool that supervises them."""
