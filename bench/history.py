@@ -11,7 +11,7 @@ from optuna.distributions import distribution_to_json
 from sqlalchemy import Connection, text
 
 from hpo.enroll import Enrolled
-from hpo.search import TOKEN
+from hpo.search.optuna_study import TOKEN
 from storage.leases import join, new_agent_id
 
 _HISTORY = """

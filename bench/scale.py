@@ -32,7 +32,7 @@ from bench.place import Place
 from bench.report import Report, Row
 from hpo.books import Books
 from hpo.enroll import Enrolled
-from hpo.search import TOKEN
+from hpo.search.optuna_study import TOKEN
 from objectives.base import Device
 from storage.leases import LeaseTimes, join, new_agent_id
 from storage.retry import Retry

@@ -21,7 +21,7 @@ from hpo.jobs import Jobs
 from hpo.lease_keeper import LeaseKeeper
 from hpo.process.shutdown import Ending, Shutdown
 from hpo.process.signals import Interruption
-from hpo.spec import StudySpec
+from hpo.search.spec import StudySpec
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
 from hpo.trainer.exits import UNBORN_SECONDS, Died, Event, Unborn
 from hpo.trainer.messages import Epoch, EpochRecord, Finished, Go, Prune, Started, Tick

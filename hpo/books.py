@@ -17,8 +17,8 @@ from sqlalchemy import Connection, text
 from hpo.devices.provenance import trained_with
 from hpo.overdue import Overdue
 from hpo.process.identity import host_name, is_dead, process_identity
-from hpo.search import Search, find_created, stray_trials
-from hpo.spec import StudySpec
+from hpo.search.optuna_study import Search, find_created, stray_trials
+from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device, Params
 from storage import attempt_logs, budget, leases

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpo.history import StudyHistory
-from hpo.space_check import is_within
+from hpo.search.space_validation import is_within
 from hpo.trials import TrialRow
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Comparison:
 
 def compare_trials(history: StudyHistory) -> Comparison:
     """The trials of a study at the last epoch that nearly all of them reached."""
-    from hpo.spec import space_from_json
+    from hpo.search.spec import space_from_json
 
     metric = history.study.metric
     space = space_from_json(history.study.spec["space"])

@@ -25,7 +25,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from hpo import numbers
 from hpo.comparison import Comparison
 from hpo.intervals import CONFIDENCE, holm
-from hpo.scales import place_of, value_at
+from hpo.search.space_scaling import place_of, value_at
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from hpo.books import Books
 from hpo.errors import HpoError
 from hpo.housekeeping import Housekeeping
 from hpo.job import Job
-from hpo.spec import StudySpec
+from hpo.search.spec import StudySpec
 from hpo.trainer.messages import Hold, Resume, Start, Yield
 from hpo.trainer.pool import TrainerPool
 from storage.budget import NEXT, Claim, Counts, NoWork

@@ -20,8 +20,8 @@ from hpo.outages import patient
 from hpo.process.shutdown import Ending
 from hpo.process.signals import Interruption, interruptible
 from hpo.requests import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
+from hpo.search.samplers import check_sampler
 from hpo.settings import Settings
-from hpo.strategies import check_sampler
 from hpo.study import find_study
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trainer.checkpoints import check_writable

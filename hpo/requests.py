@@ -14,7 +14,7 @@ from hpo.errors import UsageError
 
 SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
 PRUNERS = ("median", "asha", "hyperband", "none")
-"""Both as in `hpo.spec`, which imports Optuna; a test compares them."""
+"""Both as in `hpo.search.spec`, which imports Optuna; a test compares them."""
 SPACES = ("keep", "change")
 
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -25,9 +25,9 @@ from hpo.process.signals import Interruption, interruptible
 from hpo.requests import RetrainRequest, check_study_name
 from hpo.results import SeedResult, check_folder, summaries, write_results
 from hpo.retrain_plan import Plan, make_plan
+from hpo.search.space_validation import check_params
 from hpo.seed_runs import SeedRun, SeedRuns
 from hpo.settings import Settings
-from hpo.space_check import check_params
 from hpo.study import StudyRow
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trainer.checkpoints import CheckpointFolder

@@ -36,7 +36,7 @@ class StudyRow:
     study_id: int
     name: str
     spec: Mapping[str, Any]
-    """As stored: `hpo.spec.StudySpec.from_json` reads it, at the price of importing Optuna."""
+    """As stored: `hpo.search.spec.StudySpec.from_json` reads it, at the price of importing Optuna."""
     budget: int
     control: str
     created_at: datetime

@@ -48,7 +48,7 @@ studies = Table(
     metadata,
     Column("study_id", Integer, primary_key=True, autoincrement=False, comment="Optuna's study_id"),
     Column("name", Text, nullable=False, unique=True),
-    Column("spec", JSONB, nullable=False, comment="hpo.spec.StudySpec as JSON"),
+    Column("spec", JSONB, nullable=False, comment="hpo.search.spec.StudySpec as JSON"),
     Column("budget", Integer, nullable=False, comment="finished trials wanted in all"),
     Column("control", Text, nullable=False, server_default="run", comment="run, pause or stop"),
     Column("agents_seen", Integer, nullable=False, server_default="0", comment="seeds each agent's sampler"),

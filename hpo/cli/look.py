@@ -290,7 +290,7 @@ def objectives(reference: str | None, as_json: bool) -> None:
 
     found = [describe(name) for name in ([reference] if reference else names())]
     if as_json:
-        from hpo.spec import space_to_json
+        from hpo.search.spec import space_to_json
 
         output.echo_json(
             [
@@ -315,7 +315,7 @@ def objectives(reference: str | None, as_json: bool) -> None:
 
 
 def _echo_objective(one: Description) -> None:
-    from hpo.space_words import in_words
+    from hpo.search.space_format import in_words
 
     click.echo(f"{click.style(one.name, bold=True)}: {one.summary or 'no summary'}")
     click.echo(

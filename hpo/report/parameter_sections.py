@@ -13,7 +13,7 @@ from hpo.effects import MIN_TRIALS, Effect
 from hpo.report.charts import BLUE, ORANGE, Axis, Bars, Chart, Series, Surface
 from hpo.report.document import Block, Figure, Paragraph, Section, Table
 from hpo.report.search_sections import zoomed
-from hpo.scales import is_log, place_of, value_at
+from hpo.search.space_scaling import is_log, place_of, value_at
 
 MOST_PAIRS = 3
 MATTERING = 3

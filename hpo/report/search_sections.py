@@ -12,8 +12,8 @@ from hpo.comparison import Comparison
 from hpo.history import StudyHistory
 from hpo.report.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Series, Style
 from hpo.report.document import Block, Figure, Paragraph, Section, Table
-from hpo.scales import place_of
-from hpo.space_words import in_words
+from hpo.search.space_format import in_words
+from hpo.search.space_scaling import place_of
 from hpo.trials import TrialRow
 
 MOST_CURVES = 200

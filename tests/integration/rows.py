@@ -10,7 +10,7 @@ import optuna
 from optuna.distributions import FloatDistribution
 from sqlalchemy import insert, update
 
-from hpo.spec import StudySpec
+from hpo.search.spec import StudySpec
 from storage.engine import Database
 from storage.tables import agents, attempts, epochs, studies, trials
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from hpo.books import Books, TrialClosedError
 from hpo.housekeeping import Housekeeping
-from hpo.spec import StudySpec
+from hpo.search.spec import StudySpec
 from hpo.terminal.progress import open_progress
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device

@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 
 from hpo.comparison import Compared, Comparison
-from hpo.scales import value_at
+from hpo.search.space_scaling import value_at
 from hpo.trials import TrialRow
 
 SPACE: Mapping[str, BaseDistribution] = {

@@ -18,7 +18,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from hpo.config import Config
 from hpo.config_file import FORMATS, Format, read_config, render
 from hpo.errors import ConfigFileError, UsageError
-from hpo.space_check import check_params
+from hpo.search.space_validation import check_params
 
 CONFIG = Config(
     objective="digits-cnn",

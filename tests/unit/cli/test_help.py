@@ -12,9 +12,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from hpo import spec
 from hpo.cli.main import SECTIONS, cli
 from hpo.requests import PRUNERS, SAMPLERS, LaunchDefaults
+from hpo.search.optuna_study import spec
 
 HEAVY = ("tensorflow", "keras", "optuna", "sqlalchemy", "numpy", "rich", "alembic", "yaml")
 

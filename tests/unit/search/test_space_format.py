@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hpo.space_words import in_words
+from hpo.search.space_format import in_words
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from optuna import pruners, samplers
 from optuna.exceptions import ExperimentalWarning
 
 from hpo.errors import MissingDependencyError
-from hpo.spec import StudySpec
+from hpo.search.spec import StudySpec
 
 P = ParamSpec("P")
 T = TypeVar("T")

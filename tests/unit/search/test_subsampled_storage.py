@@ -9,7 +9,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo.thinned import BEST, MOST, ThinnedStorage
+from hpo.search.subsampled_storage import BEST, MOST, ThinnedStorage
 
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
 

@@ -9,8 +9,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import InMemoryStorage
 
-from hpo.search import Search
-from hpo.spec import StudySpec
+from hpo.search.optuna_study import Search
+from hpo.search.spec import StudySpec
 from storage.budget import Claim
 
 SPACE = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}

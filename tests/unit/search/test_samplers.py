@@ -7,10 +7,10 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 
-from hpo import strategies
 from hpo.errors import MissingDependencyError
-from hpo.spec import PRUNERS, SAMPLERS, StudySpec
-from hpo.strategies import build_pruner, build_sampler, startup_trials
+from hpo.search.optuna_study import samplers
+from hpo.search.samplers import build_pruner, build_sampler, startup_trials
+from hpo.search.spec import PRUNERS, SAMPLERS, StudySpec
 
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
 SPEC = StudySpec("q", "loss", "minimize", 9, SPACE, SPACE)
@@ -47,7 +47,7 @@ def test_every_sampler_is_seeded_by_study_and_agent(name: str, sampler: type) ->
 
 
 def test_gp_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strategies, "find_spec", lambda _: None)
+    monkeypatch.setattr(samplers, "find_spec", lambda _: None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'hpo-service\[gp\]'"):
         build_sampler(replace(SPEC, sampler="gp"), 0)
 

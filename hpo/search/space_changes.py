@@ -10,11 +10,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from sqlalchemy import Connection, text
 
 from hpo.errors import StudyConflictError
-from hpo.narrow import narrow_space
 from hpo.requests import LaunchRequest
-from hpo.search import known_good_parts, lies_within
-from hpo.space_words import in_words
-from hpo.spec import StudySpec, space_from_json, space_to_json
+from hpo.search.optuna_study import known_good_parts, lies_within
+from hpo.search.space_format import in_words
+from hpo.search.space_overrides import narrow_space
+from hpo.search.spec import StudySpec, space_from_json, space_to_json
 from objectives.base import Description
 from storage import budget
 from storage.engine import Database

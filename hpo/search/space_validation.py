@@ -19,7 +19,7 @@ def check_params(params: Mapping[str, Any], space: Mapping[str, BaseDistribution
         ConfigFileError: one is missing, unknown, of the wrong kind or out of its range; says which.
     """
     from hpo.names import did_you_mean
-    from hpo.space_words import in_words
+    from hpo.search.space_format import in_words
 
     for name in params:
         if name not in space:

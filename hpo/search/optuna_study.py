@@ -17,9 +17,9 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import Connection, text
 
-from hpo.spec import StudySpec
-from hpo.strategies import build_pruner, build_sampler
-from hpo.thinned import ThinnedStorage
+from hpo.search.samplers import build_pruner, build_sampler
+from hpo.search.spec import StudySpec
+from hpo.search.subsampled_storage import ThinnedStorage
 from objectives.base import Params
 from storage.budget import Claim
 

@@ -4,8 +4,8 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpo.errors import InvalidParameterError, UnknownParameterError
-from hpo.narrow import narrow_space
-from hpo.search import known_good_parts, lies_within
+from hpo.search.optuna_study import known_good_parts, lies_within
+from hpo.search.space_overrides import narrow_space
 
 SPACE: dict[str, BaseDistribution] = {
     "batch_size": CategoricalDistribution([64, 128, 256]),

@@ -1,0 +1,1 @@
+"""Search with Optuna: spaces, samplers, pruners."""
