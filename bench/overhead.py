@@ -32,7 +32,7 @@ from bench.history import fill
 from bench.options import parser
 from bench.place import Place
 from bench.report import Report, Row, ratio, spread
-from hpo.books import Books
+from hpo.agent.trial_store import Books
 from hpo.enroll import Enrolled, enroll
 from hpo.requests import LaunchRequest
 from hpo.trainer.messages import EpochRecord

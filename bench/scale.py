@@ -30,7 +30,7 @@ from bench.options import parser
 from bench.overhead import EPOCHS, Timer, cycle, new_study
 from bench.place import Place
 from bench.report import Report, Row
-from hpo.books import Books
+from hpo.agent.trial_store import Books
 from hpo.enroll import Enrolled
 from hpo.search.optuna_study import TOKEN
 from objectives.base import Device

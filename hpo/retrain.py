@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from hpo import numbers
+from hpo.agent.launch import data_dir_of, patience
+from hpo.agent.outages import patient
 from hpo.candidates import Selection, keep_selection, read_selection, select, selection_lines
 from hpo.config import Config
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here
 from hpo.files.lock import alone
-from hpo.launch import data_dir_of, patience
-from hpo.outages import patient
 from hpo.process.signals import Interruption, interruptible
 from hpo.requests import RetrainRequest, check_study_name
 from hpo.results import SeedResult, check_folder, summaries, write_results

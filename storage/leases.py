@@ -149,7 +149,7 @@ def doubtful(connection: Connection, study_id: int, spared_agent: int | None = N
 def reap(connection: Connection, overdue: Mapping[int, Doubtful], max_lost: int) -> int:
     """End attempts whose leases still end when they did; returns how many.
 
-    Who decides that they are overdue has waited for a renewal by a clock of its own: see `hpo.overdue`.
+    Who decides that they are overdue has waited for a renewal by a clock of its own: see `hpo.agent.lease_expiry`.
     """
     ended = 0
     for attempt_id in sorted(overdue):

@@ -323,7 +323,7 @@ def worker(
     From anywhere that reaches its storage. Agents may join and leave at any time; what an agent
     held goes on elsewhere.
     """
-    from hpo.launch import work
+    from hpo.agent.launch import work
 
     agent = AgentOptions(
         hung_after, memory_per_worker, SlotOptions(gpus, device, gpu_share, cores, precision)

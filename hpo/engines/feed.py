@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from hpo.books import Standing
+from hpo.agent.trial_store import Standing
 from hpo.status import StudyStatus, study_status
 from hpo.terminal.progress import SlotView, TrialEnd
 from storage import budget

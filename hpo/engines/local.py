@@ -10,6 +10,6 @@ class LocalEngine:
     """Runs one agent, here, with all the slots; `hpo worker` adds others by hand."""
 
     def launch(self, request: LaunchRequest, settings: Settings) -> int:
-        from hpo.launch import launch
+        from hpo.agent.launch import launch
 
         return launch(request, settings)

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from hpo.agent.launch import enroll_only, say_what_next
+from hpo.agent.outages import patient
 from hpo.engines.feed import Feed
 from hpo.engines.ray_agents import AgentCommand, RayAgents, one_line
 from hpo.engines.watch import Watch, signals
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError, MissingDependencyError, UsageError
-from hpo.launch import enroll_only, say_what_next
-from hpo.outages import patient
 from hpo.process.shutdown import Ending
 from hpo.requests import LaunchRequest, RayOptions, check_study_name
 from hpo.settings import Settings

@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 from sqlalchemy import insert, text, update
 from sqlalchemy.exc import OperationalError
 
-from hpo.books import Books, TrialClosedError
-from hpo.housekeeping import Housekeeping
+from hpo.agent.cleanup import Housekeeping
+from hpo.agent.trial_store import Books, TrialClosedError
 from hpo.search.spec import StudySpec
 from hpo.terminal.progress import open_progress
 from hpo.trainer.messages import EpochRecord
@@ -266,7 +266,7 @@ def test_after_an_outage_others_get_the_time_to_renew(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = 1000.0
-    monkeypatch.setattr("hpo.overdue.time.monotonic", lambda: clock)
+    monkeypatch.setattr("hpo.agent.lease_expiry.time.monotonic", lambda: clock)
     claimed(agent(database, study))
     books = agent(database, study, grace_renewals=2.0)
     books.standing()
@@ -360,7 +360,7 @@ def test_a_jump_of_the_databases_clock_costs_no_live_attempt(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
     clock = 1000.0
-    monkeypatch.setattr("hpo.overdue.time.monotonic", lambda: clock)
+    monkeypatch.setattr("hpo.agent.lease_expiry.time.monotonic", lambda: clock)
     first = agent(database, study, grace_renewals=2.0)
     second = agent(database, study, grace_renewals=2.0)
     claimed(first)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hpo.books import Standing
+from hpo.agent.trial_store import Standing
 from hpo.engines.feed import News
 from hpo.engines.watch import AgentsFailedError, Placed, Watch, WatchTimes
 from hpo.process.shutdown import Ending

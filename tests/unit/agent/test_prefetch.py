@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.ahead import WORTH, Ahead, Prepared
+from hpo.agent.prefetch import WORTH, Ahead, Prepared
 from storage.budget import Claim, Counts
 
 

@@ -14,8 +14,8 @@ from typing import Any, NoReturn, TypeVar
 from optuna.exceptions import UpdateFinishedTrialError
 from sqlalchemy import Connection, text
 
+from hpo.agent.lease_expiry import Overdue
 from hpo.devices.provenance import trained_with
-from hpo.overdue import Overdue
 from hpo.process.identity import host_name, is_dead, process_identity
 from hpo.search.optuna_study import Search, find_created, stray_trials
 from hpo.search.spec import StudySpec

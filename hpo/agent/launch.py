@@ -8,15 +8,15 @@ from contextlib import suppress
 from dataclasses import replace
 
 from hpo import enroll, numbers
-from hpo.agent import Agent
-from hpo.books import Books, Standing
+from hpo.agent.agent import Agent
+from hpo.agent.attempts import Jobs
+from hpo.agent.cleanup import Housekeeping
+from hpo.agent.lease_renewal import LeaseKeeper
+from hpo.agent.outages import patient
+from hpo.agent.trial_store import Books, Standing
 from hpo.devices.slots import slots_here
 from hpo.enroll import Enrolled
 from hpo.errors import HpoError, UnknownObjectiveError
-from hpo.housekeeping import Housekeeping
-from hpo.jobs import Jobs
-from hpo.lease_keeper import LeaseKeeper
-from hpo.outages import patient
 from hpo.process.shutdown import Ending
 from hpo.process.signals import Interruption, interruptible
 from hpo.requests import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name

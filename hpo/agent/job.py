@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from hpo.attempt_logs import AttemptLog
+from hpo.agent.attempt_log import AttemptLog
 from hpo.terminal.progress import SlotView
 from hpo.trainer.messages import Tick
 from objectives.base import Params

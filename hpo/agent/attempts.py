@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from hpo.ahead import Ahead, Prepared
-from hpo.books import Books
+from hpo.agent.cleanup import Housekeeping
+from hpo.agent.job import Job
+from hpo.agent.prefetch import Ahead, Prepared
+from hpo.agent.trial_store import Books
 from hpo.errors import HpoError
-from hpo.housekeeping import Housekeeping
-from hpo.job import Job
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import Hold, Resume, Start, Yield
 from hpo.trainer.pool import TrainerPool

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hpo import numbers
-from hpo.books import Books
+from hpo.agent.trial_store import Books
 from hpo.errors import ObjectiveFailedError
 from storage.budget import Failure
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hpo import overdue
-from hpo.overdue import Overdue
+from hpo.agent.agent import lease_expiry
+from hpo.agent.lease_expiry import Overdue
 from storage.leases import Doubtful, LeaseTimes
 
 TIMES = LeaseTimes(lease_seconds=120.0, grace_renewals=2.0)
@@ -25,7 +25,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(overdue, "time", clock)
+    monkeypatch.setattr(lease_expiry, "time", clock)
     return clock
 
 

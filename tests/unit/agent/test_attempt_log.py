@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.attempt_logs import AttemptLog
+from hpo.agent.attempt_log import AttemptLog
 from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES
 
 

@@ -1,6 +1,6 @@
 """The agent: the one process of a host that talks to the database, and fills its slots with trials.
 
-A single loop has slots filled (`hpo/jobs.py`) and turns what trainers say into rows. Nothing of value
+A single loop has slots filled (`hpo/agent/attempts.py`) and turns what trainers say into rows. Nothing of value
 lives in its memory: after a SIGKILL the leases run out, or the next agent on this host sees that it is
 dead, and every trial goes on from its last checkpoint.
 """
@@ -12,13 +12,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hpo import broken
-from hpo.books import Books, Standing
+from hpo.agent.agent import failure_policy
+from hpo.agent.attempts import Jobs
+from hpo.agent.cleanup import Housekeeping
+from hpo.agent.job import Job
+from hpo.agent.lease_renewal import LeaseKeeper
+from hpo.agent.trial_store import Books, Standing
 from hpo.errors import DiskFullError, ObjectiveBrokenError, StorageUnreachableError
-from hpo.housekeeping import Housekeeping
-from hpo.job import Job
-from hpo.jobs import Jobs
-from hpo.lease_keeper import LeaseKeeper
 from hpo.process.shutdown import Ending, Shutdown
 from hpo.process.signals import Interruption
 from hpo.search.spec import StudySpec
@@ -333,7 +333,7 @@ class Agent:
         """Stop early where the objective itself is broken, or where nothing ever finishes, whoever saw it."""
         if self._shutdown.begun:
             return
-        reason = broken.reason_to_stop(self._books, self._study, self._spec.max_failed)
+        reason = failure_policy.reason_to_stop(self._books, self._study, self._spec.max_failed)
         if reason is None:
             return
         error, at_once = reason

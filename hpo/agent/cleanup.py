@@ -9,9 +9,9 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from hpo.attempt_logs import AttemptLog
-from hpo.books import Books
-from hpo.quota import enforce_quota
+from hpo.agent.attempt_log import AttemptLog
+from hpo.agent.checkpoint_quota import enforce_quota
+from hpo.agent.trial_store import Books
 from hpo.terminal.progress import Progress
 from hpo.trainer.checkpoints import CheckpointFolder, trial_folder
 

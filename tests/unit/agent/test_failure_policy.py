@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo import broken
+from hpo.agent.agent import failure_policy
 from storage.budget import Failure
 
 
@@ -29,7 +29,7 @@ LOST = Failure("lost", "lost 3 times, the last time: its process was ended by SI
     ],
 )
 def test_one_bug_is_one_whatever_values_it_names(failures: list[Failure]) -> None:
-    error = broken.same_bug(failures, "s", 3)
+    error = failure_policy.same_bug(failures, "s", 3)
     assert error is not None
     assert str(error).startswith(f"3 trials have failed with {failures[0].error}, and none has finished: ")
     assert error.traceback == failures[0].traceback
@@ -45,11 +45,11 @@ def test_one_bug_is_one_whatever_values_it_names(failures: list[Failure]) -> Non
     ],
 )
 def test_different_ones_may_be_bad_luck(failures: list[Failure]) -> None:
-    assert broken.same_bug(failures, "s", 3) is None
+    assert failure_policy.same_bug(failures, "s", 3) is None
 
 
 def test_what_was_killed_is_no_bug_of_the_objective() -> None:
-    error = str(broken.same_bug([LOST], "s", 1))
+    error = str(failure_policy.same_bug([LOST], "s", 1))
     assert error.startswith("1 trial has failed with lost 3 times")
     assert "mend the objective" not in error
     assert "hpo logs --study s" in error
@@ -57,6 +57,6 @@ def test_what_was_killed_is_no_bug_of_the_objective() -> None:
 
 def test_too_many_show_the_last_traceback() -> None:
     last = bug("KeyError: 'b'")
-    error = broken.too_many([last, bug("ValueError: a")], "s", failing=12, max_failed=10)
+    error = failure_policy.too_many([last, bug("ValueError: a")], "s", failing=12, max_failed=10)
     assert str(error).startswith("12 trials have failed (--max-failed 10), the last with: KeyError: 'b'; ")
     assert error.traceback == last.traceback

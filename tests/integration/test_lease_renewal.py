@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import text
 
-from hpo import lease_keeper
-from hpo.lease_keeper import LeaseKeeper
+from hpo.agent.agent import lease_renewal
+from hpo.agent.lease_renewal import LeaseKeeper
 from storage.engine import Database
 from storage.leases import LeaseTimes
 from tests.integration.storage.ledger import Ledger
@@ -47,11 +47,11 @@ def test_the_leases_of_an_agent_that_hangs_run_out(
 ) -> None:
     """The thread lives, but the loop that it keeps leases for does not turn."""
     claim = ledger.claimed()
-    monkeypatch.setattr(lease_keeper, "STUCK_SECONDS", 0.3)
+    monkeypatch.setattr(lease_renewal, "STUCK_SECONDS", 0.3)
     await_(
         lambda: ledger.attempt(claim).lease_until < ledger.row("SELECT clock_timestamp() AS now, :id", 0).now
     )
-    monkeypatch.setattr(lease_keeper, "STUCK_SECONDS", 600.0)
+    monkeypatch.setattr(lease_renewal, "STUCK_SECONDS", 600.0)
     keeper.beat()
     await_(
         lambda: ledger.attempt(claim).lease_until > ledger.row("SELECT clock_timestamp() AS now, :id", 0).now

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.quota import QuotaReport, enforce_quota
+from hpo.agent.checkpoint_quota import QuotaReport, enforce_quota
 
 FILE = 100
 OPEN, RUNNING = {2, 3, 4}, {2}
