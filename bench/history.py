@@ -10,8 +10,8 @@ import json
 from optuna.distributions import distribution_to_json
 from sqlalchemy import Connection, text
 
-from hpo.enroll import Enrolled
 from hpo.search.optuna_study import TOKEN
+from hpo.study.create import Enrolled
 from storage.leases import join, new_agent_id
 
 _HISTORY = """

@@ -33,8 +33,8 @@ from bench.options import parser
 from bench.place import Place
 from bench.report import Report, Row, ratio, spread
 from hpo.agent.trial_store import Books
-from hpo.enroll import Enrolled, enroll
 from hpo.requests import LaunchRequest
+from hpo.study.create import Enrolled, enroll
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
 from storage.budget import Claim

@@ -31,8 +31,8 @@ from bench.overhead import EPOCHS, Timer, cycle, new_study
 from bench.place import Place
 from bench.report import Report, Row
 from hpo.agent.trial_store import Books
-from hpo.enroll import Enrolled
 from hpo.search.optuna_study import TOKEN
+from hpo.study.create import Enrolled
 from objectives.base import Device
 from storage.leases import LeaseTimes, join, new_agent_id
 from storage.retry import Retry

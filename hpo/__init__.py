@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hpo.frames import LoadedStudy
+    from hpo.study.dataframes import LoadedStudy
 
 __all__ = ["load_study"]
 
@@ -22,10 +22,11 @@ def load_study(name: str, storage: str | None = None) -> LoadedStudy:
     """
     from dataclasses import replace
 
-    # Imported here: `import hpo` stays light, for every command imports it.
-    from hpo.frames import LoadedStudy
     from hpo.settings import Settings
-    from hpo.study import find_study
+    from hpo.study.catalog import find_study
+
+    # Imported here: `import hpo` stays light, for every command imports it.
+    from hpo.study.dataframes import LoadedStudy
     from storage.engine import open_database
 
     settings = Settings.from_environment()

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hpo.history import StudyHistory
 from hpo.search.space_validation import is_within
-from hpo.trials import TrialRow
+from hpo.study.history import StudyHistory
+from hpo.study.trials import TrialRow
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

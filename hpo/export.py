@@ -13,7 +13,7 @@ from hpo.devices.slots import owned
 from storage.tables import agents, attempts, trials
 
 if TYPE_CHECKING:
-    from hpo.trials import BestTrial
+    from hpo.study.trials import BestTrial
     from storage.engine import Database
 
 
@@ -26,7 +26,7 @@ def build_config(database: Database, name: str, trial: int | None = None) -> Con
     """
     if trial is None:
         return best_configs(database, name, 1)[0]
-    from hpo.trials import complete_trial
+    from hpo.study.trials import complete_trial
 
     return _configs(database, name, [complete_trial(database, name, trial)])[0]
 
@@ -38,13 +38,13 @@ def best_configs(database: Database, name: str, most: int) -> list[Config]:
         UnknownStudyError: there is no study of that name.
         NoResultError: none of its trials is complete.
     """
-    from hpo.trials import best_trials
+    from hpo.study.trials import best_trials
 
     return _configs(database, name, best_trials(database, name, most))
 
 
 def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list[Config]:
-    from hpo.study import find_study
+    from hpo.study.catalog import find_study
 
     study = find_study(database, name)
     numbers = [best.number for best in chosen]

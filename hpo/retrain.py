@@ -28,7 +28,7 @@ from hpo.retrain_plan import Plan, make_plan
 from hpo.search.space_validation import check_params
 from hpo.seed_runs import SeedRun, SeedRuns
 from hpo.settings import Settings
-from hpo.study import StudyRow
+from hpo.study.catalog import StudyRow
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import Load

@@ -12,7 +12,7 @@ from hpo.config_file import read_config
 from hpo.errors import NoResultError, UnknownStudyError, UsageError
 from hpo.export import best_configs, build_config
 from hpo.requests import RetrainRequest
-from hpo.study import StudyRow, find_study
+from hpo.study.catalog import StudyRow, find_study
 from storage.engine import Database
 from storage.retrains import Source
 

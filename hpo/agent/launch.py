@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from hpo import enroll, numbers
+from hpo import numbers
 from hpo.agent.agent import Agent
 from hpo.agent.attempts import Jobs
 from hpo.agent.cleanup import Housekeeping
@@ -15,14 +15,14 @@ from hpo.agent.lease_renewal import LeaseKeeper
 from hpo.agent.outages import patient
 from hpo.agent.trial_store import Books, Standing
 from hpo.devices.slots import slots_here
-from hpo.enroll import Enrolled
 from hpo.errors import HpoError, UnknownObjectiveError
 from hpo.process.shutdown import Ending
 from hpo.process.signals import Interruption, interruptible
 from hpo.requests import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
 from hpo.search.samplers import check_sampler
 from hpo.settings import Settings
-from hpo.study import find_study
+from hpo.study.catalog import create, find_study
+from hpo.study.create import Enrolled
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trainer.checkpoints import check_writable
 from hpo.trainer.messages import Load
@@ -46,17 +46,17 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         if not request.run:
             _say_prepared(enroll_only(database, request, settings))
             return 0
-        existing = enroll.find(database, request.study)
+        existing = create.find(database, request.study)
         check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
         reference = _reference(request, existing)
         if existing is not None and existing.begun:
             # Before the objective is imported, which takes long.
-            enroll.check_options(existing, request, reference)
-        data = enroll.data_options(request, existing)
+            create.check_options(existing, request, reference)
+        data = create.data_options(request, existing)
         devices = slots_here(request.workers, request.agent.slots)
         with _pool(reference, data_dir_of(settings, data), request.study, devices, settings) as pool:
             description = pool.describe(patience(interruption, pool, request.agent))
-            study = enroll.enroll(database, request, reference, description, existing)
+            study = create.enroll(database, request, reference, description, existing)
             return _run(database, study, pool, settings, request.agent, interruption, request.timeout_seconds)
 
 
@@ -66,12 +66,12 @@ def enroll_only(database: Database, request: LaunchRequest, settings: Settings) 
     Raises:
         HpoError: whatever is wrong with the request or the objective.
     """
-    existing = enroll.find(database, request.study)
+    existing = create.find(database, request.study)
     check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
     reference = _reference(request, existing)
-    data = data_dir_of(settings, enroll.data_options(request, existing))
+    data = data_dir_of(settings, create.data_options(request, existing))
     with _pool(reference, data, request.study, [], settings) as pool:
-        return enroll.enroll(database, request, reference, pool.describe(), existing)
+        return create.enroll(database, request, reference, pool.describe(), existing)
 
 
 def work(study: str, slots: int | None, settings: Settings, options: AgentOptions) -> int:
@@ -84,7 +84,7 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
     with interruptible() as interruption, open_database(settings.storage, settings.home) as database:
         # Raises, with the nearest names, where there is none.
         find_study(database, study)
-        existing = enroll.find(database, study)
+        existing = create.find(database, study)
         assert existing is not None
         spec = existing.spec
         data = data_dir_of(settings, spec.data)

@@ -10,7 +10,7 @@ from hpo.cli import options
 def _tell(study: str, storage: str | None, told: str) -> None:
     from typing import cast
 
-    from hpo.study import set_control
+    from hpo.study.catalog import set_control
     from storage.control import Control
 
     after = {

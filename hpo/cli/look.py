@@ -12,7 +12,7 @@ from hpo.cli import options, output
 from hpo.cli.options import Duration, ObjectiveName, option
 
 if TYPE_CHECKING:
-    from hpo.status import StudyStatus
+    from hpo.study.status import StudyStatus
     from objectives.base import Description
 
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @options.storage_option
 def ls(as_json: bool, storage: str | None) -> None:
     """List all studies, the newest first."""
-    from hpo.study import list_studies
+    from hpo.study.catalog import list_studies
 
     with options.opened(storage) as database:
         found = list_studies(database)
@@ -76,7 +76,7 @@ def status(study: str, watch: bool, every: float, as_json: bool, storage: str | 
     Trials of the total, the best so far, agents that are alive, and what runs now.
     With --watch and --json, one line of JSON each time.
     """
-    from hpo.status import study_status
+    from hpo.study.status import study_status
 
     with options.opened(storage) as database:
         if not watch:
@@ -182,7 +182,7 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
     """List a study's trials: values, parameters, why each ended."""
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other", click.get_current_context())
-    from hpo.trials import sorted_trials, trial_rows
+    from hpo.study.trials import sorted_trials, trial_rows
 
     with options.opened(storage) as database:
         rows = sorted_trials(database, study, sort) if sort != "number" else trial_rows(database, study)
@@ -251,7 +251,7 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
 @options.storage_option
 def best(study: str, as_json: bool, storage: str | None) -> None:
     """Show the best complete trial: value, parameters, metrics."""
-    from hpo.trials import best_trial
+    from hpo.study.trials import best_trial
 
     with options.opened(storage) as database:
         found = best_trial(database, study)
@@ -352,7 +352,7 @@ def logs(study: str, number: int | None, follow: bool, storage: str | None) -> N
 
     The last 64 KiB of each attempt are kept.
     """
-    from hpo.logs import follow_logs, read_logs
+    from hpo.study.logs import follow_logs, read_logs
 
     with options.opened(storage) as database:
         if follow:

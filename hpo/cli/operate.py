@@ -19,7 +19,7 @@ def init(storage: str | None) -> None:
     number may run at once.
     """
     from hpo.numbers import counted
-    from hpo.study import database_words, study_names
+    from hpo.study.catalog import database_words, study_names
 
     with options.opened(storage) as database:
         studies = counted(len(study_names(database)), "study", "studies")
@@ -35,8 +35,8 @@ def health(study: str, storage: str | None) -> None:
     Exit code 1 where it has been silent for half a lease, or the database is. For the health checks of
     containers: an agent survives an outage, so do not restart it for one.
     """
-    from hpo.health import check_agent
     from hpo.process.identity import host_name
+    from hpo.study.health import check_agent
     from storage.engine import open_database
 
     found = options.settings(storage)
@@ -62,7 +62,7 @@ def backup(study: str, output: Path, storage: str | None) -> None:
     Its spec, trials, epochs, attempts, logs and retrains, Optuna's rows included, as of one moment, even
     while it runs. Not in it: checkpoints and results, which are files already.
     """
-    from hpo.backup import write_backup
+    from hpo.study.backup import write_backup
 
     with options.opened(storage) as database, database.unhurried():
         made = write_backup(database, study, output)
@@ -86,8 +86,8 @@ def restore(file: Path, name: str | None, storage: str | None) -> None:
     stopped, workers that join go on with it. Trials that were running go on where their checkpoints are, else
     begin again. Two copies of one study must not share a checkpoint folder.
     """
-    from hpo.backup import read_backup
-    from hpo.study import find_study
+    from hpo.study.backup import read_backup
+    from hpo.study.catalog import find_study
 
     found = options.settings(storage)
     with options.opened(storage) as database, database.unhurried():

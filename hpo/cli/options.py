@@ -132,7 +132,7 @@ class StudyName(click.ParamType[str]):
     ) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        from hpo.completion import study_names_if_near
+        from hpo.study.completion import study_names_if_near
 
         names = study_names_if_near(settings(ctx.params.get("storage")))
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -210,8 +210,8 @@ def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
     Results of retraining, which are files, stay; the log of when its
     retrains opened the test set goes.
     """
-    from hpo.status import study_status
-    from hpo.study import StudyBusyError, database_words, delete_study
+    from hpo.study.catalog import StudyBusyError, database_words, delete_study
+    from hpo.study.status import study_status
 
     with options.opened(storage) as database:
         found = study_status(database, study)

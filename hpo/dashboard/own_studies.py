@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, text
 
 from hpo.errors import HpoError
 from hpo.report.final_sections import MOST_CLASSES
-from hpo.study import StudyBusyError, delete_study
+from hpo.study.catalog import StudyBusyError, delete_study
 from storage.retry import Retry
 from storage.tables import studies
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from hpo.errors import HpoError, UnknownStudyError
-from hpo.history import read_history
 from hpo.report.study_report import report_files
+from hpo.study.history import read_history
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from hpo.agent.trial_store import Standing
-from hpo.status import StudyStatus, study_status
+from hpo.study.status import StudyStatus, study_status
 from hpo.terminal.progress import SlotView, TrialEnd
 from storage import budget
 from storage.engine import Database

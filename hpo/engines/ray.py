@@ -19,11 +19,11 @@ from hpo.agent.outages import patient
 from hpo.engines.feed import Feed
 from hpo.engines.ray_agents import AgentCommand, RayAgents, one_line
 from hpo.engines.watch import Watch, signals
-from hpo.enroll import Enrolled
 from hpo.errors import HpoError, MissingDependencyError, UsageError
 from hpo.process.shutdown import Ending
 from hpo.requests import LaunchRequest, RayOptions, check_study_name
 from hpo.settings import Settings
+from hpo.study.create import Enrolled
 from hpo.terminal.progress import open_progress
 from objectives import loader
 from storage.engine import Database, open_database

@@ -18,9 +18,9 @@ from types import FrameType
 from typing import Protocol
 
 from hpo.engines.feed import Feed, News
-from hpo.enroll import Enrolled
 from hpo.errors import HpoError
 from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, Ending
+from hpo.study.create import Enrolled
 from hpo.terminal.progress import Progress, TrialEnd, View
 from storage.budget import FINISHED, Counts
 

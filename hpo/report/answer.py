@@ -10,12 +10,12 @@ from typing import Any
 from hpo import numbers
 from hpo.comparison import Comparison
 from hpo.effects import Effect, amount
-from hpo.history import StudyHistory
 from hpo.intervals import welch
 from hpo.report.document import Block, Bullets, Paragraph, Section, Table
 from hpo.report.final_sections import FIGURES, interval_words
 from hpo.report.terms import terms
-from hpo.trials import TrialRow
+from hpo.study.history import StudyHistory
+from hpo.study.trials import TrialRow
 from storage.retrains import RetrainRow, Source
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo import numbers
-from hpo.history import StudyHistory
 from hpo.report.document import Block, Paragraph, Section, Table
+from hpo.study.history import StudyHistory
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpo import numbers
-from hpo.history import StudyHistory
 from hpo.report.document import Block, Code, Section, Table
+from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow
 
 

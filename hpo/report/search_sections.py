@@ -9,12 +9,12 @@ from itertools import accumulate
 
 from hpo import numbers
 from hpo.comparison import Comparison
-from hpo.history import StudyHistory
 from hpo.report.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Series, Style
 from hpo.report.document import Block, Figure, Paragraph, Section, Table
 from hpo.search.space_format import in_words
 from hpo.search.space_scaling import place_of
-from hpo.trials import TrialRow
+from hpo.study.history import StudyHistory
+from hpo.study.trials import TrialRow
 
 MOST_CURVES = 200
 """Trials whose curves are drawn: the best and the latest ones of a larger study."""

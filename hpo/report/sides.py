@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from hpo.history import StudyHistory
 from hpo.intervals import CONFIDENCE, Difference, holm, welch
 from hpo.report.final_sections import FIGURES
+from hpo.study.history import StudyHistory
 
 
 @dataclass(frozen=True)

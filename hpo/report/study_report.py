@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from hpo import numbers
 from hpo.comparison import Comparison, compare_trials
 from hpo.effects import Effect, find_effects, importances
-from hpo.history import StudyHistory, read_history
 from hpo.report.answer import against_default, answer_section
 from hpo.report.cost import cost_of, cost_section
 from hpo.report.document import Document, Section
@@ -21,6 +20,7 @@ from hpo.report.parameter_sections import parameter_section
 from hpo.report.reproduce import commands, reproduce_section
 from hpo.report.search_sections import search_sections, trial_table
 from hpo.report.terms import is_as_searched
+from hpo.study.history import StudyHistory, read_history
 
 if TYPE_CHECKING:
     from storage.engine import Database

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from hpo.backup import read_backup, write_backup
 from hpo.errors import BackupFileError, FileNotWritableError, HpoError, StudyConflictError, UnknownStudyError
+from hpo.study.backup import read_backup, write_backup
 from storage.engine import Database, open_database
 from storage.study_rows import TABLES
 from tests.integration.rows import StudyRows

@@ -25,7 +25,7 @@ from hpo.dashboard.server import (
     PortTakenError,
 )
 from hpo.errors import UsageError
-from hpo.study import find_study
+from hpo.study.catalog import find_study
 from storage.engine import Database
 from tests.integration.finished import finished_study
 from tests.integration.rows import StudyRows

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-import hpo.logs
-from hpo.logs import UnknownTrialError, follow_logs
+import hpo.study.logs
+from hpo.study.logs import UnknownTrialError, follow_logs
 from storage import attempt_logs
 from storage.engine import Database
 from tests.integration.rows import StudyRows
@@ -27,14 +27,14 @@ class Printing:
         self.read: list[str] = []
         """The tails that were read in the look that comes to its end."""
         self.monkeypatch = monkeypatch
-        real = hpo.logs.AttemptText
+        real = hpo.study.logs.AttemptText
 
         def reading(*columns: object) -> object:
             made = real(*columns)  # type: ignore[arg-type]
             self.read.append(made.tail)
             return made
 
-        monkeypatch.setattr(hpo.logs, "AttemptText", reading)
+        monkeypatch.setattr(hpo.study.logs, "AttemptText", reading)
 
     def print(self, attempt: int, words: str) -> None:
         """As its agent keeps it."""
@@ -54,7 +54,7 @@ class Printing:
             next(remaining, self.end)()
             self.read.clear()
 
-        self.monkeypatch.setattr(hpo.logs.time, "sleep", step)
+        self.monkeypatch.setattr(hpo.study.logs.time, "sleep", step)
         pieces = list(follow_logs(self.database, "demo", number))
         return [piece for piece in pieces if not piece.startswith("== ")]
 
@@ -115,7 +115,7 @@ def test_nothing_is_shown_twice_when_the_databases_clock_is_set_back(
         sql = "UPDATE hpo.attempt_logs SET updated_at = clock_timestamp()"
         printing.database.transaction(lambda c: c.execute(text(sql)))
 
-    monkeypatch.setattr(hpo.logs, "LATE", timedelta(0))
+    monkeypatch.setattr(hpo.study.logs, "LATE", timedelta(0))
     printing.print(0, "once\n")
     looks = [printing.expect("once\n"), printing.expect(), set_back, printing.expect("once\n")]
     assert printing.follow(looks) == ["once\n"]

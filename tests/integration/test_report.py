@@ -13,10 +13,10 @@ import pytest
 
 from hpo.cli.main import run
 from hpo.comparison import compare_trials
-from hpo.history import read_history
 from hpo.intervals import summarize
 from hpo.report.files import write_files
 from hpo.report.study_report import report_files, seed_noise
+from hpo.study.history import read_history
 from storage.engine import Database
 from tests.integration.retrained import add_retrain
 from tests.integration.rows import StudyRows

@@ -16,7 +16,7 @@ from optuna.distributions import (
 
 from hpo.comparison import Compared, Comparison
 from hpo.search.space_scaling import value_at
-from hpo.trials import TrialRow
+from hpo.study.trials import TrialRow
 
 SPACE: Mapping[str, BaseDistribution] = {
     "dropout": FloatDistribution(0.0, 0.6),

@@ -9,8 +9,8 @@ import pytest
 
 from hpo.cli import options, output
 from hpo.cli.main import run
-from hpo.study import StudySummary
-from hpo.trials import TrialRow
+from hpo.study.catalog import StudySummary
+from hpo.study.trials import TrialRow
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 PARAMS = {"batch_size": 128, "optimizer": "adam", "learning_rate": 0.00123, "weight_decay": 0.0001}
@@ -33,7 +33,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """What a command prints on a terminal of so many columns."""
     monkeypatch.setattr(options, "opened", lambda _: nullcontext(None))
     monkeypatch.setattr("hpo.trials.trial_rows", lambda *_: ROWS)
-    monkeypatch.setattr("hpo.study.list_studies", lambda *_: STUDIES)
+    monkeypatch.setattr("hpo.study.catalog.list_studies", lambda *_: STUDIES)
     monkeypatch.setattr(output, "on_terminal", lambda: True)
 
     def call(command: str, width: int) -> str:

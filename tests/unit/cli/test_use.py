@@ -19,7 +19,7 @@ def no_database(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_study_that_runs_is_refused_before_asking(monkeypatch, capsys) -> None:
     found = SimpleNamespace(running=2, waiting=0, outcomes={})
-    monkeypatch.setattr("hpo.status.study_status", lambda *_: found)
+    monkeypatch.setattr("hpo.study.status.study_status", lambda *_: found)
     monkeypatch.setattr("click.confirm", lambda *_, **__: pytest.fail("it asked"))
     assert run(["delete", "--study", "demo"]) == 1
     said = capsys.readouterr().err

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Select, case, delete, distinct, func, select
 
-from hpo.conditions import alive_agent, live_attempt, may_be_best
 from hpo.errors import HpoError, UnknownStudyError
 from hpo.names import did_you_mean, folder_name
-from hpo.shown import Shown
+from hpo.study.json_row import Shown
+from hpo.study.predicates import alive_agent, live_attempt, may_be_best
 from storage import control
 from storage.budget import FAILED, FINISHED
 from storage.tables import agents, attempts, studies, trials
@@ -230,7 +230,7 @@ def _summaries(connection: Connection) -> list[StudySummary]:
 
 
 def condition_of(told: str, full: bool, running: int, alive: int) -> str:
-    """A study's condition in a word, as `hpo.status.StudyStatus.condition` lists them.
+    """A study's condition in a word, as `hpo.study.status.StudyStatus.condition` lists them.
 
     It follows from what its agents were told, whether its budget is used up, and how many trials
     run and agents live.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from hpo.history import AttemptRow, StudyHistory, read_history
 from hpo.settings import Settings
+from hpo.study.history import AttemptRow, StudyHistory, read_history
 from storage.engine import open_database
 
 if TYPE_CHECKING:

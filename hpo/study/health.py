@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, select
 
-from hpo.conditions import NOW, lease_seconds, seconds
 from hpo.errors import AgentSilentError
-from hpo.study import read_study
+from hpo.study.catalog import read_study
+from hpo.study.predicates import NOW, lease_seconds, seconds
 from storage.tables import agents
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, select
 
-from hpo.conditions import seconds_of_attempt
-from hpo.status import StudyStatus, read_status
-from hpo.study import StudyRow, read_study
-from hpo.trials import TrialRow, trial_rows_of
+from hpo.study.catalog import StudyRow, read_study
+from hpo.study.predicates import seconds_of_attempt
+from hpo.study.status import StudyStatus, read_status
+from hpo.study.trials import TrialRow, trial_rows_of
 from storage.retrains import RetrainRow, Source, retrains_of
 from storage.tables import agents, attempts, epochs, trials
 

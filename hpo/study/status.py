@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, and_, func, select, text
 
 from hpo import numbers
-from hpo.conditions import NOW, alive_agent, live_attempt, seconds
-from hpo.shown import Shown
-from hpo.study import StudyRow, condition_of, read_study
-from hpo.trials import best_query
+from hpo.study.catalog import StudyRow, condition_of, read_study
+from hpo.study.json_row import Shown
+from hpo.study.predicates import NOW, alive_agent, live_attempt, seconds
+from hpo.study.trials import best_query
 from storage.budget import FAILED, FINISHED
 from storage.tables import agents, attempts, epochs, trials
 

@@ -8,9 +8,9 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from sqlalchemy import text
 
-from hpo.enroll import Enrolled, enroll, find
 from hpo.errors import StudyConflictError
 from hpo.requests import LaunchRequest
+from hpo.study.create import Enrolled, enroll, find
 from objectives.base import Description
 from storage import leases
 from storage.engine import Database

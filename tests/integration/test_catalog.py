@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from hpo.errors import NoResultError, UnknownStudyError
-from hpo.status import study_status
-from hpo.study import StudyBusyError, delete_study, find_study, list_studies, set_control, study_names
-from hpo.trials import best_trial, sorted_trials, trial_rows, why_ended
+from hpo.study.catalog import StudyBusyError, delete_study, find_study, list_studies, set_control, study_names
+from hpo.study.status import study_status
+from hpo.study.trials import best_trial, sorted_trials, trial_rows, why_ended
 from storage.control import pause, read_control, resume, stop
 from storage.engine import Database
 from storage.tables import attempts, epochs, studies, trials

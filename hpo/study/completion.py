@@ -14,7 +14,7 @@ def study_names_if_near(settings: Settings) -> list[str]:
     """Names of all studies; empty when the database is not up and near. Never starts a server."""
     if not _answers(settings):
         return []
-    from hpo.study import study_names
+    from hpo.study.catalog import study_names
     from storage.engine import open_database
 
     try:

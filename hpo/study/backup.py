@@ -23,7 +23,7 @@ from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError
 from hpo.files.atomic import whole_file
 from hpo.requests import check_study_name
 from hpo.search.optuna_study import TOKEN
-from hpo.study import database_words, read_study
+from hpo.study.catalog import database_words, read_study
 from storage import study_rows
 from storage.engine import Database
 from storage.migrate import HEAD

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Float, Select, cast, func, select
 
-from hpo.conditions import live_attempt, may_be_best, seconds_of_attempt
 from hpo.errors import NoResultError
-from hpo.shown import Shown
-from hpo.study import StudyRow, read_study
+from hpo.study.catalog import StudyRow, read_study
+from hpo.study.json_row import Shown
+from hpo.study.predicates import live_attempt, may_be_best, seconds_of_attempt
 from storage.budget import NEXT
 from storage.tables import attempts, epochs, trials
 

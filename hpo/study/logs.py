@@ -11,7 +11,7 @@ from functools import partial
 from sqlalchemy import Connection, text
 
 from hpo.errors import UsageError
-from hpo.study import find_study, read_study
+from hpo.study.catalog import find_study, read_study
 from storage.budget import SQL_FINISHED
 from storage.engine import Database
 

@@ -1,0 +1,1 @@
+"""Read models of a study in the database, and the commands that change one."""
