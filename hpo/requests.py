@@ -1,4 +1,4 @@
-"""What a user asks for, as values: the command line builds them, `hpo.agent.launch` and `hpo.retrain` obey.
+"""What a user asks for, as values: the command line builds them, `hpo.agent.launch` and `hpo.retrain.retrain` obey.
 
 This module imports nothing heavy, so that help texts can be made of it.
 """

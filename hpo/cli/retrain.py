@@ -106,6 +106,6 @@ def retrain(
         workers=workers,
         agent=AgentOptions(hung_after, memory_per_worker, SlotOptions(gpus, device, precision=precision)),
     )
-    from hpo.retrain import retrain as run_retrain
+    from hpo.retrain.retrain import retrain as run_retrain
 
     return run_retrain(request, options.settings(storage, data_dir))

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo import numbers
-from hpo.candidates import selection_lines
 from hpo.classification import class_scores, confused_pairs, pooled
 from hpo.intervals import wilson
 from hpo.report.charts import BLUE, GREY, SERIES_COLOURS, Axis, Chart, Matrix, Series
 from hpo.report.document import Block, Bullets, Figure, Gallery, Paragraph, Picture, Section, Table
 from hpo.report.search_sections import epoch_axis
 from hpo.report.terms import is_as_searched
+from hpo.retrain.selection import selection_lines
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow, Source
 

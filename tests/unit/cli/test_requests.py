@@ -23,10 +23,10 @@ def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[object
         calls.append(arguments)
         return 130
 
-    launch, retrain = ModuleType("hpo.agent.launch"), ModuleType("hpo.retrain")
+    launch, retrain = ModuleType("hpo.agent.launch"), ModuleType("hpo.retrain.retrain")
     launch.launch, launch.work, retrain.retrain = note, note, note  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "hpo.agent.launch", launch)
-    monkeypatch.setitem(sys.modules, "hpo.retrain", retrain)
+    monkeypatch.setitem(sys.modules, "hpo.retrain.retrain", retrain)
     for name in ("HPO_STORAGE", "HPO_DATA_DIR", "HPO_WORKERS", "HPO_STUDY", "HPO_GPUS", "HPO_DEVICE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HPO_HOME", str(tmp_path))

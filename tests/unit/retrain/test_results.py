@@ -9,7 +9,7 @@ import pytest
 
 from hpo.config import Config
 from hpo.errors import DiskFullError, HpoError, ResultsNotWritableError
-from hpo.results import SeedResult, check_folder, summaries, write_results
+from hpo.retrain.results import SeedResult, check_folder, summaries, write_results
 from hpo.trainer.messages import EpochRecord
 
 CONFIG = Config("digits-cnn", {}, 1, 0, "f1", "maximize")

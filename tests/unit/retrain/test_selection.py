@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hpo.candidates import (
+from hpo.config import Config
+from hpo.retrain.results import SeedResult
+from hpo.retrain.runner import RetrainFailedError, SeedRun
+from hpo.retrain.selection import (
     Candidate,
     Selection,
     _judged,
@@ -15,9 +18,6 @@ from hpo.candidates import (
     read_selection,
     selection_lines,
 )
-from hpo.config import Config
-from hpo.results import SeedResult
-from hpo.seed_runs import RetrainFailedError, SeedRun
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import EpochRecord
 

@@ -16,24 +16,24 @@ from sqlalchemy import Connection
 from hpo import numbers
 from hpo.agent.launch import data_dir_of, patience
 from hpo.agent.outages import patient
-from hpo.candidates import Selection, keep_selection, read_selection, select, selection_lines
 from hpo.config import Config
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here
 from hpo.files.lock import alone
 from hpo.process.signals import Interruption, interruptible
 from hpo.requests import RetrainRequest, check_study_name
-from hpo.results import SeedResult, check_folder, summaries, write_results
-from hpo.retrain_plan import Plan, make_plan
+from hpo.retrain.plan import Plan, make_plan
+from hpo.retrain.results import SeedResult, check_folder, summaries, write_results
+from hpo.retrain.runner import SeedRun, SeedRuns
+from hpo.retrain.selection import Selection, keep_selection, read_selection, select, selection_lines
+from hpo.retrain.timing import WorkLog
 from hpo.search.space_validation import check_params
-from hpo.seed_runs import SeedRun, SeedRuns
 from hpo.settings import Settings
 from hpo.study.catalog import StudyRow
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import Load
 from hpo.trainer.pool import TrainerPool
-from hpo.work_log import WorkLog
 from objectives import loader
 from objectives.base import DataOptions
 from storage import retrains

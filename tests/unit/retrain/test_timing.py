@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.work_log import WorkLog
+from hpo.retrain.timing import WorkLog
 
 
 @pytest.fixture

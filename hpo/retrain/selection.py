@@ -20,7 +20,7 @@ from hpo.files.atomic import whole_file
 from hpo.intervals import summarize
 from hpo.process.signals import Interruption
 from hpo.requests import AgentOptions
-from hpo.seed_runs import RetrainFailedError, SeedRun, SeedRuns
+from hpo.retrain.runner import RetrainFailedError, SeedRun, SeedRuns
 from hpo.terminal.progress import Progress
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.pool import TrainerPool

@@ -13,7 +13,7 @@ from hpo.config import Config
 from hpo.errors import StorageUnreachableError
 from hpo.process.signals import Interruption
 from hpo.requests import AgentOptions
-from hpo.seed_runs import MAX_LOST, RetrainFailedError, SeedRun, SeedRuns
+from hpo.retrain.runner import MAX_LOST, RetrainFailedError, SeedRun, SeedRuns
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.exits import Died, Event
 from hpo.trainer.messages import Epoch, EpochRecord, Started

@@ -14,7 +14,7 @@ from hpo.files.bounded_log import LogFile
 from hpo.process.shutdown import Shutdown
 from hpo.process.signals import Interruption
 from hpo.requests import AgentOptions
-from hpo.results import SeedResult
+from hpo.retrain.results import SeedResult
 from hpo.terminal.progress import Progress, SlotView, View
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.exits import UNBORN_SECONDS, Died, Event, Unborn

@@ -1,0 +1,1 @@
+"""Retraining of the best configuration over several seeds."""
