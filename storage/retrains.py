@@ -29,7 +29,7 @@ class RetrainRow:
 
     retrain_id: int
     config: Mapping[str, Any]
-    """As `hpo.config.Config.to_json` gives it."""
+    """As `hpo.export.config.Config.to_json` gives it."""
     seeds: tuple[int, ...]
     metrics: Mapping[str, Any] | None
     """What metrics.json holds, and under `detail` the epochs and images; None until it has finished."""

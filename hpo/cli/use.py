@@ -34,8 +34,8 @@ from hpo.requests import SlotOptions
 @options.storage_option
 def export(study: str, form: str | None, output: Path | None, trial: int | None, storage: str | None) -> None:
     """Write the best configuration, ready to train again."""
-    from hpo.config_file import FORMATS, SUFFIXES, render
-    from hpo.export import build_config
+    from hpo.export.best_config import build_config
+    from hpo.export.config_file import FORMATS, SUFFIXES, render
 
     context = click.get_current_context()
     if output is not None and not output.name:

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpo.config import Config
-from hpo.config_file import read_config
 from hpo.errors import NoResultError, UnknownStudyError, UsageError
-from hpo.export import best_configs, build_config
+from hpo.export.best_config import best_configs, build_config
+from hpo.export.config import Config
+from hpo.export.config_file import read_config
 from hpo.requests import RetrainRequest
 from hpo.study.catalog import StudyRow, find_study
 from storage.engine import Database

@@ -15,9 +15,9 @@ from typing import Any
 
 from hpo import numbers
 from hpo.classification import Confusion, class_scores, confused_pairs, pooled
-from hpo.config import Config
-from hpo.config_file import render
 from hpo.errors import DiskFullError, ResultsNotWritableError
+from hpo.export.config import Config
+from hpo.export.config_file import render
 from hpo.files.atomic import whole_file
 from hpo.intervals import Interval, summarize
 from hpo.trainer.messages import EpochRecord

@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 from hpo import numbers
 from hpo.agent.launch import data_dir_of, patience
 from hpo.agent.outages import patient
-from hpo.config import Config
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here
+from hpo.export.config import Config
 from hpo.files.lock import alone
 from hpo.process.signals import Interruption, interruptible
 from hpo.requests import RetrainRequest, check_study_name

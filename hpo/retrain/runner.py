@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpo.config import Config
 from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError, StorageUnreachableError
+from hpo.export.config import Config
 from hpo.files.bounded_log import LogFile
 from hpo.process.shutdown import Shutdown
 from hpo.process.signals import Interruption

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo import numbers
-from hpo.config import Config
+from hpo.export.config import Config
 from hpo.files.atomic import whole_file
 from hpo.intervals import summarize
 from hpo.process.signals import Interruption

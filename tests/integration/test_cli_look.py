@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpo.cli.main import run
-from hpo.config_file import read_config
+from hpo.export.config_file import read_config
 from storage.engine import Database
 from tests.integration.rows import StudyRows
 

@@ -34,8 +34,8 @@ def test_a_study_that_runs_is_refused_before_asking(monkeypatch, capsys) -> None
 def test_export_says_the_format_that_the_suffix_does_not(
     monkeypatch, capsys, tmp_path: Path, name: str, form: list[str], told: str
 ) -> None:
-    monkeypatch.setattr("hpo.export.build_config", lambda *_: None)
-    monkeypatch.setattr("hpo.config_file.render", lambda _, wanted: wanted)
+    monkeypatch.setattr("hpo.export.best_config.build_config", lambda *_: None)
+    monkeypatch.setattr("hpo.export.config_file.render", lambda _, wanted: wanted)
     file = tmp_path / name
     assert run(["export", "--study", "demo", "-o", str(file), *form]) == 0
     assert capsys.readouterr().out == f"wrote {file}{told}\n"

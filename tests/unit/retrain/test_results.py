@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo.config import Config
 from hpo.errors import DiskFullError, HpoError, ResultsNotWritableError
+from hpo.export.config import Config
 from hpo.retrain.results import SeedResult, check_folder, summaries, write_results
 from hpo.trainer.messages import EpochRecord
 

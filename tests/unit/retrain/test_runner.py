@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo.config import Config
 from hpo.errors import StorageUnreachableError
+from hpo.export.config import Config
 from hpo.process.signals import Interruption
 from hpo.requests import AgentOptions
 from hpo.retrain.runner import MAX_LOST, RetrainFailedError, SeedRun, SeedRuns

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.config import Config
+from hpo.export.config import Config
 from hpo.retrain.results import SeedResult
 from hpo.retrain.runner import RetrainFailedError, SeedRun
 from hpo.retrain.selection import (

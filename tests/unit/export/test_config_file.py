@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hpo.config import Config
-from hpo.config_file import FORMATS, Format, read_config, render
 from hpo.errors import ConfigFileError, UsageError
+from hpo.export.config import Config
+from hpo.export.config_file import FORMATS, Format, read_config, render
 from hpo.search.space_validation import check_params
 
 CONFIG = Config(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, or_, select
 
-from hpo.config import Config
 from hpo.devices.slots import owned
+from hpo.export.config import Config
 from storage.tables import agents, attempts, trials
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-from hpo.config import Config
+from hpo.export.config import Config
 
 
 def script(config: Config) -> str:
@@ -45,7 +45,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from hpo.errors import HpoError
-from hpo.rerun import device_like
+from hpo.export.reproduce import device_like
 from hpo.settings import Settings
 from objectives.base import DataOptions
 from objectives.loader import load

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from hpo.config import FILE_VERSION, Config
 from hpo.errors import ConfigFileError, UsageError
-from hpo.train_script import script
+from hpo.export.config import FILE_VERSION, Config
+from hpo.export.train_script import script
 
 Format = Literal["yaml", "json", "toml", "python"]
 FORMATS: tuple[Format, ...] = ("yaml", "json", "toml", "python")

@@ -24,7 +24,7 @@ PACKAGES = ("hpo-service", "keras", "numpy")
 def device_like(
     device: Mapping[str, Any], precision: str | None, backend: str | None, versions: Mapping[str, str]
 ) -> Device:
-    """What of this host is most like that which trained a trial: all of it as `hpo.config.Config` has it.
+    """What of this host is most like that which trained a trial: all of it as `hpo.export.config.Config` has it.
 
     This process is bound to it, as a trainer is, and uses the backend unless KERAS_BACKEND names another: call it
     before Keras is imported. A line on stderr says what differs, for then the figures may too.
