@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from bottle import HTTPError
 from sqlalchemy import Connection, text
 
-from hpo.classification import pooled
+from hpo.analysis.confusion import pooled
 from hpo.dashboard.own_studies import read, read_confusions
 from hpo.report.charts import BLUE, GREY, Axis, Chart, Matrix, Series
 from hpo.report.document import Figure

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo import numbers
-from hpo.comparison import Comparison
-from hpo.effects import Effect, amount
-from hpo.intervals import welch
+from hpo.analysis.common_epoch import Comparison
+from hpo.analysis.effects import Effect, amount
+from hpo.analysis.statistics import welch
 from hpo.report.document import Block, Bullets, Paragraph, Section, Table
 from hpo.report.final_sections import FIGURES, interval_words
 from hpo.report.terms import terms

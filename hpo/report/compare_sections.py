@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 from hpo import numbers
-from hpo.effects import amount
+from hpo.analysis.effects import amount
 from hpo.report.charts import SERIES_COLOURS, Axis, Chart, Series, Style
 from hpo.report.cost import cost_of
 from hpo.report.document import Block, Bullets, Document, Figure, Paragraph, Section, Table

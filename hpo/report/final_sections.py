@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo import numbers
-from hpo.classification import class_scores, confused_pairs, pooled
-from hpo.intervals import wilson
+from hpo.analysis.confusion import class_scores, confused_pairs, pooled
+from hpo.analysis.statistics import wilson
 from hpo.report.charts import BLUE, GREY, SERIES_COLOURS, Axis, Chart, Matrix, Series
 from hpo.report.document import Block, Bullets, Figure, Gallery, Paragraph, Picture, Section, Table
 from hpo.report.search_sections import epoch_axis

@@ -8,8 +8,8 @@ from itertools import combinations
 from optuna.distributions import CategoricalDistribution
 
 from hpo import numbers
-from hpo.comparison import Comparison
-from hpo.effects import MIN_TRIALS, Effect
+from hpo.analysis.common_epoch import Comparison
+from hpo.analysis.effects import MIN_TRIALS, Effect
 from hpo.report.charts import BLUE, ORANGE, Axis, Bars, Chart, Series, Surface
 from hpo.report.document import Block, Figure, Paragraph, Section, Table
 from hpo.report.search_sections import zoomed

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from hpo import numbers
-from hpo.comparison import Comparison
+from hpo.analysis.common_epoch import Comparison
 from hpo.report.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Series, Style
 from hpo.report.document import Block, Figure, Paragraph, Section, Table
 from hpo.search.space_format import in_words

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from hpo.intervals import CONFIDENCE, Difference, holm, welch
+from hpo.analysis.statistics import CONFIDENCE, Difference, holm, welch
 from hpo.report.final_sections import FIGURES
 from hpo.study.history import StudyHistory
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo import numbers
-from hpo.comparison import Comparison, compare_trials
-from hpo.effects import Effect, find_effects, importances
+from hpo.analysis.common_epoch import Comparison, compare_trials
+from hpo.analysis.effects import Effect, find_effects, importances
 from hpo.report.answer import against_default, answer_section
 from hpo.report.cost import cost_of, cost_section
 from hpo.report.document import Document, Section

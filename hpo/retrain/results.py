@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hpo import numbers
-from hpo.classification import Confusion, class_scores, confused_pairs, pooled
+from hpo.analysis.confusion import Confusion, class_scores, confused_pairs, pooled
+from hpo.analysis.statistics import Interval, summarize
 from hpo.errors import DiskFullError, ResultsNotWritableError
 from hpo.export.config import Config
 from hpo.export.config_file import render
 from hpo.files.atomic import whole_file
-from hpo.intervals import Interval, summarize
 from hpo.trainer.messages import EpochRecord
 
 DETAIL = ("wrong_images",)

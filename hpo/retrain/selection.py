@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from hpo import numbers
+from hpo.analysis.statistics import summarize
 from hpo.export.config import Config
 from hpo.files.atomic import whole_file
-from hpo.intervals import summarize
 from hpo.process.signals import Interruption
 from hpo.requests import AgentOptions
 from hpo.retrain.runner import RetrainFailedError, SeedRun, SeedRuns

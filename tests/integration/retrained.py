@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo import numbers
-from hpo.intervals import summarize
+from hpo.analysis.statistics import summarize
 from storage import retrains
 from tests.integration.rows import StudyRows
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from hpo.analysis.common_epoch import compare_trials
+from hpo.analysis.statistics import summarize
 from hpo.cli.main import run
-from hpo.comparison import compare_trials
-from hpo.intervals import summarize
 from hpo.report.files import write_files
 from hpo.report.study_report import report_files, seed_noise
 from hpo.study.history import read_history

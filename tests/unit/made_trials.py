@@ -14,7 +14,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpo.comparison import Compared, Comparison
+from hpo.analysis.common_epoch import Compared, Comparison
 from hpo.search.space_scaling import value_at
 from hpo.study.trials import TrialRow
 

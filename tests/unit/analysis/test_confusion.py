@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.classification import class_scores, confused_pairs, pooled
+from hpo.analysis.confusion import class_scores, confused_pairs, pooled
 
 CONFUSION = [[8, 2, 0], [1, 9, 0], [0, 0, 0]]
 NAMES = ["cat", "dog", "frog"]

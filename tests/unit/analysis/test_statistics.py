@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy.stats import binomtest, t
 
-from hpo.intervals import holm, summarize, welch, wilson
+from hpo.analysis.statistics import holm, summarize, welch, wilson
 
 
 def test_student_interval() -> None:

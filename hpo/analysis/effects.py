@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from hpo import numbers
-from hpo.comparison import Comparison
-from hpo.intervals import CONFIDENCE, holm
+from hpo.analysis.common_epoch import Comparison
+from hpo.analysis.statistics import CONFIDENCE, holm
 from hpo.search.space_scaling import place_of, value_at
 
 Floats = NDArray[np.float64]

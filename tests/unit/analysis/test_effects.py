@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from hpo.effects import MIN_TRIALS, amount, find_effects, importances, trials_needed
+from hpo.analysis.effects import MIN_TRIALS, amount, find_effects, importances, trials_needed
 from objectives.cifar_resnet import CifarResNet
 from tests.unit.made_trials import SPACE, compared
 
