@@ -68,8 +68,8 @@ def compare(studies: tuple[str, ...], output: Path | None, storage: str | None) 
     """
     if len(set(studies)) < 2:
         raise click.UsageError("give two studies or more, each once", click.get_current_context())
+    from hpo.document.document import Bullets, Paragraph, Table
     from hpo.report.compare import compare as compare_studies
-    from hpo.report.document import Bullets, Paragraph, Table
 
     names = list(dict.fromkeys(studies))
     # A folder's name has an end: of many studies the first ones stand for all.

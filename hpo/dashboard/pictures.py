@@ -13,9 +13,9 @@ from sqlalchemy import Connection, text
 
 from hpo.analysis.confusion import pooled
 from hpo.dashboard.own_studies import read, read_confusions
-from hpo.report.charts import BLUE, GREY, Axis, Chart, Matrix, Series
-from hpo.report.document import Figure
-from hpo.report.png_charts import draw_png
+from hpo.document.charts import BLUE, GREY, Axis, Chart, Matrix, Series
+from hpo.document.document import Figure
+from hpo.document.png_charts import draw_png
 from hpo.report.search_sections import epoch_axis
 from storage.leases import read_metrics
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hpo.document.document import Document
+from hpo.document.files import document_files, json_file, write_files
 from hpo.explore.duplicates import find_duplicates
 from hpo.explore.figures import balance, channels
 from hpo.explore.page import build_page, statistics
 from hpo.explore.subject import Subject
 from hpo.explore.suspects import class_means
-from hpo.report.document import Document
-from hpo.report.files import document_files, json_file, write_files
 
 
 def explore(subject: Subject, folder: Path) -> tuple[Document, list[str]]:

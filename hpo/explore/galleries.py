@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.document.document import Gallery, Picture
 from hpo.explore.duplicates import Place
 from hpo.explore.subject import EXAMPLE, Subject
 from hpo.explore.suspects import ClassMeans
-from hpo.report.document import Gallery, Picture
 from objectives.augment import Augmentation
 
 SAMPLES = 8

@@ -11,7 +11,7 @@ from hpo import numbers
 from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.effects import Effect, amount
 from hpo.analysis.statistics import welch
-from hpo.report.document import Block, Bullets, Paragraph, Section, Table
+from hpo.document.document import Block, Bullets, Paragraph, Section, Table
 from hpo.report.final_sections import FIGURES, interval_words
 from hpo.report.terms import terms
 from hpo.study.history import StudyHistory

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo.document.document import Document
+from hpo.document.files import document_files, json_file, write_files
 from hpo.report.compare_sections import build_document
 from hpo.report.cost import cost_of
-from hpo.report.document import Document
-from hpo.report.files import document_files, json_file, write_files
 from hpo.report.sides import Pair, Side, common_figure, comparability, compare_pairs
 from hpo.study.history import read_history
 

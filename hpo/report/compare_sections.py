@@ -9,9 +9,9 @@ from typing import Any
 
 from hpo import numbers
 from hpo.analysis.effects import amount
-from hpo.report.charts import SERIES_COLOURS, Axis, Chart, Series, Style
+from hpo.document.charts import SERIES_COLOURS, Axis, Chart, Series, Style
+from hpo.document.document import Block, Bullets, Document, Figure, Paragraph, Section, Table
 from hpo.report.cost import cost_of
-from hpo.report.document import Block, Bullets, Document, Figure, Paragraph, Section, Table
 from hpo.report.final_sections import FIGURES
 from hpo.report.search_sections import epoch_axis
 from hpo.report.sides import Pair, Side, comparability

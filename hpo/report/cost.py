@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo import numbers
-from hpo.report.document import Block, Paragraph, Section, Table
+from hpo.document.document import Block, Paragraph, Section, Table
 from hpo.study.history import StudyHistory
 
 

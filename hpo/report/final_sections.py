@@ -8,8 +8,8 @@ from typing import Any
 from hpo import numbers
 from hpo.analysis.confusion import class_scores, confused_pairs, pooled
 from hpo.analysis.statistics import wilson
-from hpo.report.charts import BLUE, GREY, SERIES_COLOURS, Axis, Chart, Matrix, Series
-from hpo.report.document import Block, Bullets, Figure, Gallery, Paragraph, Picture, Section, Table
+from hpo.document.charts import BLUE, GREY, SERIES_COLOURS, Axis, Chart, Matrix, Series
+from hpo.document.document import Block, Bullets, Figure, Gallery, Paragraph, Picture, Section, Table
 from hpo.report.search_sections import epoch_axis
 from hpo.report.terms import is_as_searched
 from hpo.retrain.selection import selection_lines

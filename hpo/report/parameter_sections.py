@@ -10,8 +10,8 @@ from optuna.distributions import CategoricalDistribution
 from hpo import numbers
 from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.effects import MIN_TRIALS, Effect
-from hpo.report.charts import BLUE, ORANGE, Axis, Bars, Chart, Series, Surface
-from hpo.report.document import Block, Figure, Paragraph, Section, Table
+from hpo.document.charts import BLUE, ORANGE, Axis, Bars, Chart, Series, Surface
+from hpo.document.document import Block, Figure, Paragraph, Section, Table
 from hpo.report.search_sections import zoomed
 from hpo.search.space_scaling import is_log, place_of, value_at
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpo import numbers
-from hpo.report.document import Block, Code, Section, Table
+from hpo.document.document import Block, Code, Section, Table
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow
 

@@ -9,8 +9,8 @@ from itertools import accumulate
 
 from hpo import numbers
 from hpo.analysis.common_epoch import Comparison
-from hpo.report.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Series, Style
-from hpo.report.document import Block, Figure, Paragraph, Section, Table
+from hpo.document.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Series, Style
+from hpo.document.document import Block, Figure, Paragraph, Section, Table
 from hpo.search.space_format import in_words
 from hpo.search.space_scaling import place_of
 from hpo.study.history import StudyHistory

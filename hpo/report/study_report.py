@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from hpo import numbers
 from hpo.analysis.common_epoch import Comparison, compare_trials
 from hpo.analysis.effects import Effect, find_effects, importances
+from hpo.document.document import Document, Section
+from hpo.document.files import csv_file, document_files, json_file, write_files
 from hpo.report.answer import against_default, answer_section
 from hpo.report.cost import cost_of, cost_section
-from hpo.report.document import Document, Section
-from hpo.report.files import csv_file, document_files, json_file, write_files
 from hpo.report.final_sections import final_sections
 from hpo.report.parameter_sections import parameter_section
 from hpo.report.reproduce import commands, reproduce_section

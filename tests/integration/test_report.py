@@ -14,7 +14,7 @@ import pytest
 from hpo.analysis.common_epoch import compare_trials
 from hpo.analysis.statistics import summarize
 from hpo.cli.main import run
-from hpo.report.files import write_files
+from hpo.document.files import write_files
 from hpo.report.study_report import report_files, seed_noise
 from hpo.study.history import read_history
 from storage.engine import Database

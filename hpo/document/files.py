@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hpo import numbers
+from hpo.document.document import Document, Gallery
+from hpo.document.html import render_page
+from hpo.document.markdown import render_markdown
+from hpo.document.png_charts import draw_png
 from hpo.errors import DiskFullError, ResultsNotWritableError
 from hpo.files.atomic import whole_file
-from hpo.report.document import Document, Gallery
-from hpo.report.markdown import render_markdown
-from hpo.report.page import render_page
-from hpo.report.png_charts import draw_png
 
 PICTURES = "pictures"
 """Folder of the figures, beside the Markdown."""

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Sequence
 
-from hpo.report.document import Block, Bullets, Code, Document, Figure, Gallery, Paragraph, Section, Table
+from hpo.document.document import Block, Bullets, Code, Document, Figure, Gallery, Paragraph, Section, Table
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")
 

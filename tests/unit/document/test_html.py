@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from hpo.report.charts import Bars
-from hpo.report.document import (
+from hpo.document.charts import Bars
+from hpo.document.document import (
     Bullets,
     Code,
     Document,
@@ -21,9 +21,9 @@ from hpo.report.document import (
     Section,
     Table,
 )
-from hpo.report.files import document_files
-from hpo.report.markdown import render_markdown
-from hpo.report.page import render_page
+from hpo.document.files import document_files
+from hpo.document.html import render_page
+from hpo.document.markdown import render_markdown
 from objectives.scores import png
 
 BAD = "<img src=x onerror=alert(1)> `a|b` *c* _d_ $e$"

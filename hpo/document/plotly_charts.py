@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hpo.report.charts import Axis, Bars, Chart, Matrix, Panel, Series, Surface
+from hpo.document.charts import Axis, Bars, Chart, Matrix, Panel, Series, Surface
 
 _SHADES = [[0, "rgba(59,130,196,0.03)"], [1, "rgba(59,130,196,0.95)"]]
 _VIRIDIS = "Viridis"

@@ -8,10 +8,10 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
-from hpo.report.charts import Axis, Bars, Chart, Matrix, Panel, Series, Surface
-from hpo.report.document import Figure
-from hpo.report.plotly_charts import figure_json, script_json
-from hpo.report.png_charts import draw_png
+from hpo.document.charts import Axis, Bars, Chart, Matrix, Panel, Series, Surface
+from hpo.document.document import Figure
+from hpo.document.plotly_charts import figure_json, script_json
+from hpo.document.png_charts import draw_png
 
 NAME = "$x_1$ <b>&"
 PANELS: dict[str, Panel] = {

@@ -6,8 +6,8 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hpo.report.charts import GREY, Axis, Bars, Chart, Matrix, Panel, Series, Surface
-from hpo.report.document import Figure
+from hpo.document.charts import GREY, Axis, Bars, Chart, Matrix, Panel, Series, Surface
+from hpo.document.document import Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from html import escape
 from itertools import count
 from typing import TYPE_CHECKING
 
-from hpo.report.document import Block, Bullets, Code, Document, Figure, Gallery, Paragraph, Section, Table
-from hpo.report.plotly_charts import figure_json, script_json
+from hpo.document.document import Block, Bullets, Code, Document, Figure, Gallery, Paragraph, Section, Table
+from hpo.document.plotly_charts import figure_json, script_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hpo.report.charts import Panel
+from hpo.document.charts import Panel
 
 
 @dataclass(frozen=True)

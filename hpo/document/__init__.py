@@ -1,0 +1,1 @@
+"""Documents of text, tables and charts, rendered as HTML or Markdown."""
