@@ -10,7 +10,7 @@ from bottle import HTTPError
 from sqlalchemy import Connection, select, text
 
 from hpo.errors import HpoError
-from hpo.report.final_sections import MOST_CLASSES
+from hpo.report.retraining_sections import MOST_CLASSES
 from hpo.study.catalog import StudyBusyError, delete_study
 from storage.retry import Retry
 from storage.tables import studies

@@ -11,7 +11,7 @@ from hpo.document.document import Document
 from hpo.document.files import document_files, json_file, write_files
 from hpo.report.compare_sections import build_document
 from hpo.report.cost import cost_of
-from hpo.report.sides import Pair, Side, common_figure, comparability, compare_pairs
+from hpo.report.study_comparison import Pair, Side, common_figure, comparability, compare_pairs
 from hpo.study.history import read_history
 
 if TYPE_CHECKING:

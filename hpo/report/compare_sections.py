@@ -12,9 +12,9 @@ from hpo.analysis.effects import amount
 from hpo.document.charts import SERIES_COLOURS, Axis, Chart, Series, Style
 from hpo.document.document import Block, Bullets, Document, Figure, Paragraph, Section, Table
 from hpo.report.cost import cost_of
-from hpo.report.final_sections import FIGURES
+from hpo.report.retraining_sections import FIGURES
 from hpo.report.search_sections import epoch_axis
-from hpo.report.sides import Pair, Side, comparability
+from hpo.report.study_comparison import Pair, Side, comparability
 
 
 def build_document(sides: Sequence[Side], figure: str | None, pairs: Sequence[Pair]) -> Document:

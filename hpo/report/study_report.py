@@ -13,13 +13,13 @@ from hpo.analysis.common_epoch import Comparison, compare_trials
 from hpo.analysis.effects import Effect, find_effects, importances
 from hpo.document.document import Document, Section
 from hpo.document.files import csv_file, document_files, json_file, write_files
-from hpo.report.answer import against_default, answer_section
+from hpo.report.comparability import is_as_searched
 from hpo.report.cost import cost_of, cost_section
-from hpo.report.final_sections import final_sections
 from hpo.report.parameter_sections import parameter_section
 from hpo.report.reproduce import commands, reproduce_section
+from hpo.report.retraining_sections import final_sections
 from hpo.report.search_sections import search_sections, trial_table
-from hpo.report.terms import is_as_searched
+from hpo.report.summary_section import against_default, answer_section
 from hpo.study.history import StudyHistory, read_history
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from hpo.analysis.confusion import class_scores, confused_pairs, pooled
 from hpo.analysis.statistics import wilson
 from hpo.document.charts import BLUE, GREY, SERIES_COLOURS, Axis, Chart, Matrix, Series
 from hpo.document.document import Block, Bullets, Figure, Gallery, Paragraph, Picture, Section, Table
+from hpo.report.comparability import is_as_searched
 from hpo.report.search_sections import epoch_axis
-from hpo.report.terms import is_as_searched
 from hpo.retrain.selection import selection_lines
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow, Source

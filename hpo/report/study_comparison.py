@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from hpo.analysis.statistics import CONFIDENCE, Difference, holm, welch
-from hpo.report.final_sections import FIGURES
+from hpo.report.retraining_sections import FIGURES
 from hpo.study.history import StudyHistory
 
 

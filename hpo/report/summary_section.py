@@ -12,8 +12,8 @@ from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.effects import Effect, amount
 from hpo.analysis.statistics import welch
 from hpo.document.document import Block, Bullets, Paragraph, Section, Table
-from hpo.report.final_sections import FIGURES, interval_words
-from hpo.report.terms import terms
+from hpo.report.comparability import terms
+from hpo.report.retraining_sections import FIGURES, interval_words
 from hpo.study.history import StudyHistory
 from hpo.study.trials import TrialRow
 from storage.retrains import RetrainRow, Source
