@@ -139,9 +139,9 @@ def explore(name: str, data_dir: Path | None, output: Path | None) -> None:
     with pictures. NAME is a data set, or an objective for the data that it trains on.
     """
     from hpo.document.document import Table
+    from hpo.explore.dataset import load_subject
     from hpo.explore.explore import explore as explore_data
     from hpo.explore.page import terminal_blocks
-    from hpo.explore.subject import load_subject
 
     found = options.settings(data_dir=data_dir)
     subject = load_subject(name, found.data_dir)

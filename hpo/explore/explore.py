@@ -6,11 +6,11 @@ from pathlib import Path
 
 from hpo.document.document import Document
 from hpo.document.files import document_files, json_file, write_files
+from hpo.explore.dataset import Subject
 from hpo.explore.duplicates import find_duplicates
-from hpo.explore.figures import balance, channels
+from hpo.explore.label_errors import class_means
 from hpo.explore.page import build_page, statistics
-from hpo.explore.subject import Subject
-from hpo.explore.suspects import class_means
+from hpo.explore.statistics import balance, channels
 
 
 def explore(subject: Subject, folder: Path) -> tuple[Document, list[str]]:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.document.document import Gallery, Picture
+from hpo.explore.dataset import EXAMPLE, Subject
 from hpo.explore.duplicates import Place
-from hpo.explore.subject import EXAMPLE, Subject
-from hpo.explore.suspects import ClassMeans
+from hpo.explore.label_errors import ClassMeans
 from objectives.augment import Augmentation
 
 SAMPLES = 8

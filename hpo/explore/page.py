@@ -10,10 +10,10 @@ from hpo import numbers
 from hpo.document.charts import BLUE, GREEN, GREY, RED, Axis, Chart, Series
 from hpo.document.document import Block, Document, Figure, Gallery, Paragraph, Section, Table
 from hpo.explore import galleries
+from hpo.explore.dataset import Subject
 from hpo.explore.duplicates import MOST_IMAGES, NEIGHBOURS, SIMILAR, Duplicates, Place
-from hpo.explore.figures import Balance, Channel
-from hpo.explore.subject import Subject
-from hpo.explore.suspects import ClassMeans
+from hpo.explore.label_errors import ClassMeans
+from hpo.explore.statistics import Balance, Channel
 
 _MOST_GROUPS = 12
 """Groups of duplicates that are listed and shown."""

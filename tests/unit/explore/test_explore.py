@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from hpo.errors import UsageError
+from hpo.explore.dataset import load_subject
 from hpo.explore.duplicates import find_duplicates
 from hpo.explore.explore import explore
-from hpo.explore.figures import balance, channels
 from hpo.explore.galleries import augmentations
-from hpo.explore.subject import load_subject
-from hpo.explore.suspects import class_means
+from hpo.explore.label_errors import class_means
+from hpo.explore.statistics import balance, channels
 from objectives.arrays import Images, Labels
 
 RNG = np.random.default_rng(0)
