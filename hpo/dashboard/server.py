@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.dashboard.access import FewChanges, KnownHosts, Password, ReadOnly, SecurityHeaders, is_loopback
-from hpo.dashboard.own_studies import OwnStudies
-from hpo.dashboard.pictures import PictureStore
+from hpo.dashboard.artifacts import PictureStore
 from hpo.dashboard.reports import Reports
-from hpo.dashboard.shown_storage import ShownStorage
+from hpo.dashboard.security import FewChanges, KnownHosts, Password, ReadOnly, SecurityHeaders, is_loopback
+from hpo.dashboard.storage_view import ShownStorage
+from hpo.dashboard.studies import OwnStudies
 from hpo.errors import HpoError, UsageError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import hpo
-from hpo.dashboard.own_studies import read_confusions
+from hpo.dashboard.studies import read_confusions
 from hpo.errors import UnknownStudyError
 from storage.engine import Database
 from tests.integration.retrained import add_retrain

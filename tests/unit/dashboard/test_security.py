@@ -5,7 +5,7 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from hpo.dashboard import access
+from hpo.dashboard import security
 
 OK = b"the dashboard's own answer"
 
@@ -33,18 +33,18 @@ def basic(text: str, encoding: str = "utf-8") -> str:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_read_only_hands_on_what_reads(method: str) -> None:
-    assert Answer(access.ReadOnly(inner), method).status == 200
+    assert Answer(security.ReadOnly(inner), method).status == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "get", "INVENTED"])
 def test_read_only_refuses_all_else_and_says_why(method: str) -> None:
-    answer = Answer(access.ReadOnly(inner), method, "/api/studies/1")
+    answer = Answer(security.ReadOnly(inner), method, "/api/studies/1")
     assert answer.status == 403
     assert "--allow-changes" in json.loads(answer.body)["reason"]
 
 
 def test_a_refusal_of_a_head_request_has_no_body() -> None:
-    answer = Answer(access.Password(inner, "x"), "HEAD")
+    answer = Answer(security.Password(inner, "x"), "HEAD")
     assert (answer.status, answer.body) == (401, b"")
 
 
@@ -64,7 +64,7 @@ def test_a_refusal_of_a_head_request_has_no_body() -> None:
     ],
 )
 def test_a_wrong_password_is_refused(given: str) -> None:
-    answer = Answer(access.Password(inner, "secret"), HTTP_AUTHORIZATION=given)
+    answer = Answer(security.Password(inner, "secret"), HTTP_AUTHORIZATION=given)
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
     assert OK not in answer.body
@@ -72,25 +72,25 @@ def test_a_wrong_password_is_refused(given: str) -> None:
 
 @pytest.mark.parametrize("password", ["secret", "с паролем ☂", "a:b"])
 def test_the_right_password_is_let_in(password: str) -> None:
-    answer = Answer(access.Password(inner, password), HTTP_AUTHORIZATION=basic(f"hpo:{password}"))
+    answer = Answer(security.Password(inner, password), HTTP_AUTHORIZATION=basic(f"hpo:{password}"))
     assert (answer.status, answer.body) == (200, OK)
 
 
 def test_a_password_of_bytes_that_are_no_text_can_be_given() -> None:
     # As os.environ hands on the bytes p, 0xff.
-    app = access.Password(inner, "p\udcff")
+    app = security.Password(inner, "p\udcff")
     assert Answer(app, HTTP_AUTHORIZATION=basic("hpo:p\xff", "latin-1")).status == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "localhost:1", "[::1]:8080", "127.0.0.2"])
 def test_names_of_this_machine_are_known(host: str) -> None:
-    assert Answer(access.KnownHosts(inner), HTTP_HOST=host).status == 200
+    assert Answer(security.KnownHosts(inner), HTTP_HOST=host).status == 200
 
 
 @pytest.mark.parametrize("host", ["example.com", "example.com:8080", "127.0.0.1.example.com", "", "10.0.0.1"])
 def test_other_names_are_refused(host: str) -> None:
     # setup_testing_defaults would fill in a missing one.
-    assert Answer(access.KnownHosts(inner), HTTP_HOST=host).status == 403
+    assert Answer(security.KnownHosts(inner), HTTP_HOST=host).status == 403
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_other_names_are_refused(host: str) -> None:
     ],
 )
 def test_few_changes_are_handed_on(method: str, path: str) -> None:
-    assert Answer(access.FewChanges(inner), method, path).status == 200
+    assert Answer(security.FewChanges(inner), method, path).status == 200
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_few_changes_are_handed_on(method: str, path: str) -> None:
     ],
 )
 def test_changes_that_break_a_study_are_refused(method: str, path: str) -> None:
-    assert Answer(access.FewChanges(inner), method, path).status == 403
+    assert Answer(security.FewChanges(inner), method, path).status == 403
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,13 @@ def test_changes_that_break_a_study_are_refused(method: str, path: str) -> None:
     [("http://127.0.0.1", 200), ("https://example.com", 403), ("http://127.0.0.1:1", 403), ("null", 403)],
 )
 def test_changes_come_from_own_pages(origin: str, status: int) -> None:
-    app = access.FewChanges(inner)
+    app = security.FewChanges(inner)
     assert Answer(app, "DELETE", "/api/studies/1", HTTP_HOST="127.0.0.1", HTTP_ORIGIN=origin).status == status
 
 
 def test_every_answer_carries_the_headers_and_lets_no_other_page_read_it() -> None:
-    for app in (inner, access.ReadOnly(inner), access.Password(inner, "x")):
-        answer = Answer(access.SecurityHeaders(app), "POST")
+    for app in (inner, security.ReadOnly(inner), security.Password(inner, "x")):
+        answer = Answer(security.SecurityHeaders(app), "POST")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["X-Frame-Options"] == "DENY"
         assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
@@ -148,16 +148,16 @@ def test_a_policy_of_the_answer_itself_stands() -> None:
         start_response("200 OK", [("content-security-policy", "default-src 'none'")])
         return []
 
-    headers = Answer(access.SecurityHeaders(strict)).headers
+    headers = Answer(security.SecurityHeaders(strict)).headers
     assert [value for name, value in headers.items() if name.lower() == "content-security-policy"] == [
         "default-src 'none'"
     ]
 
 
 def test_health_needs_no_password() -> None:
-    app = access.SecurityHeaders(access.Password(inner, "x"))
-    assert Answer(app, path=access.HEALTH).body == b"ok\n"
-    assert Answer(app, path=access.HEALTH + "/").status == 401
+    app = security.SecurityHeaders(security.Password(inner, "x"))
+    assert Answer(app, path=security.HEALTH).body == b"ok\n"
+    assert Answer(app, path=security.HEALTH + "/").status == 401
 
 
 @pytest.mark.parametrize(
@@ -165,4 +165,4 @@ def test_health_needs_no_password() -> None:
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("", False)],
 )
 def test_what_only_this_machine_reaches(host: str, loopback: bool) -> None:
-    assert access.is_loopback(host) is loopback
+    assert security.is_loopback(host) is loopback

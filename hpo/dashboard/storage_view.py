@@ -12,7 +12,7 @@ from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
-from hpo.dashboard.pictures import Picture, artifact_id
+from hpo.dashboard.artifacts import Picture, artifact_id
 from hpo.errors import HpoError
 from storage.forwarding import ForwardingStorage
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from optuna.study._frozen import FrozenStudy
     from optuna.trial import FrozenTrial, TrialState
 
-    from hpo.dashboard.own_studies import OwnStudies
+    from hpo.dashboard.studies import OwnStudies
 
 # How optuna-dashboard keeps what it shows, in the system attributes of trials and studies.
 _ARTIFACT = "artifacts:"

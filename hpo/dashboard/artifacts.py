@@ -12,7 +12,7 @@ from bottle import HTTPError
 from sqlalchemy import Connection, text
 
 from hpo.analysis.confusion import pooled
-from hpo.dashboard.own_studies import read, read_confusions
+from hpo.dashboard.studies import read, read_confusions
 from hpo.document.charts import BLUE, GREY, Axis, Chart, Matrix, Series
 from hpo.document.document import Figure
 from hpo.document.png_charts import draw_png

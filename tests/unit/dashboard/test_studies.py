@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from bottle import HTTPError
 
-from hpo.dashboard.own_studies import OwnStudies
-from hpo.dashboard.pictures import Picture, PictureStore, artifact_id
+from hpo.dashboard.artifacts import Picture, PictureStore, artifact_id
 from hpo.dashboard.reports import Reports
+from hpo.dashboard.studies import OwnStudies
 from hpo.errors import StorageUnreachableError
 
 
