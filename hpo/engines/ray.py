@@ -16,9 +16,9 @@ from typing import Any
 
 from hpo.agent.launch import enroll_only, say_what_next
 from hpo.agent.outages import patient
-from hpo.engines.feed import Feed
+from hpo.engines.monitor import Watch, signals
+from hpo.engines.progress_feed import Feed
 from hpo.engines.ray_agents import AgentCommand, RayAgents, one_line
-from hpo.engines.watch import Watch, signals
 from hpo.errors import HpoError, MissingDependencyError, UsageError
 from hpo.process.shutdown import Ending
 from hpo.requests import LaunchRequest, RayOptions, check_study_name

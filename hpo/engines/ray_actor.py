@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from hpo.engines.leash import INTERRUPT
+from hpo.engines.subprocess_guard import INTERRUPT
 
 _COMPLAINT_BYTES = 4000
 
@@ -52,7 +52,7 @@ class AgentActor:
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
                 # -P: a folder named `hpo` where Ray happens to stand must not be taken for ours.
-                [*command, "hpo.engines.leash", *command, "hpo.cli", *self._arguments],
+                [*command, "hpo.engines.subprocess_guard", *command, "hpo.cli", *self._arguments],
                 stdin=subprocess.PIPE,
                 stderr=errors,
                 env={**os.environ, **self._environment},

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpo.engines.monitor import Placed
 from hpo.engines.ray_actor import AgentActor, AgentEnd
-from hpo.engines.watch import Placed
 
 PROBE_SECONDS = 5.0
 """Between two questions to an agent where it runs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpo.engines.feed import Feed
+from hpo.engines.progress_feed import Feed
 from storage.engine import Database
 from storage.retry import Retry
 from tests.integration.rows import StudyRows, ago

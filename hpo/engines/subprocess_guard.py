@@ -1,4 +1,4 @@
-"""Runs a command that ends with whoever started it: `python -m hpo.engines.leash COMMAND…`.
+"""Runs a command that ends with whoever started it: `python -m hpo.engines.subprocess_guard COMMAND…`.
 
 Standard input is the leash. When it closes, however that came about, the command gets a SIGTERM, so
 that an agent gives its leases back; after `GRACE_SECONDS` it is killed. An `i` on it passes a SIGINT on.

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hpo.agent.trial_store import Standing
-from hpo.engines.feed import News
-from hpo.engines.watch import AgentsFailedError, Placed, Watch, WatchTimes
+from hpo.engines.monitor import AgentsFailedError, Placed, Watch, WatchTimes
+from hpo.engines.progress_feed import News
 from hpo.process.shutdown import Ending
 from hpo.terminal.progress import PlainProgress, SlotView, TrialEnd
 from storage.budget import Counts

@@ -45,7 +45,7 @@ def leash(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
 
 def _start(code: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "hpo.engines.leash", sys.executable, "-c", code],
+        [sys.executable, "-m", "hpo.engines.subprocess_guard", sys.executable, "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

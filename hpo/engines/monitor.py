@@ -17,7 +17,7 @@ from enum import Enum
 from types import FrameType
 from typing import Protocol
 
-from hpo.engines.feed import Feed, News
+from hpo.engines.progress_feed import Feed, News
 from hpo.errors import HpoError
 from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, Ending
 from hpo.study.create import Enrolled
