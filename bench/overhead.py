@@ -33,7 +33,7 @@ from bench.options import parser
 from bench.place import Place
 from bench.report import Report, Row, ratio, spread
 from hpo.agent.trial_store import Books
-from hpo.requests import LaunchRequest
+from hpo.options import LaunchRequest
 from hpo.study.create import Enrolled, enroll
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from bench.options import parser
 from bench.place import Place
 from bench.report import Report, Row, spread
-from hpo.requests import PRUNERS
+from hpo.options import PRUNERS
 
 
 @dataclass(frozen=True)

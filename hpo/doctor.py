@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hpo import numbers
+from hpo import formatting
 from hpo.devices import provenance
 from hpo.devices.gpus import DriverFailedError, Gpu, installed_gpus, visible_gpus
 from hpo.devices.slots import in_words, slots_here, usable_cores
 from hpo.errors import HpoError
-from hpo.requests import SlotOptions
+from hpo.options import SlotOptions
 from hpo.settings import Settings
 
 Result = Literal["ok", "warn", "fail"]
@@ -96,7 +96,7 @@ def _storage(settings: Settings) -> Check:
             kind = f"embedded in {settings.home}" if database.embedded else database.shown
     except HpoError as error:
         return Check("storage", "fail", str(error))
-    held = numbers.counted(studies, "study", "studies")
+    held = formatting.counted(studies, "study", "studies")
     return Check("storage", "ok", f"PostgreSQL {str(server).split()[0]}, {kind}, {held}")
 
 
@@ -113,7 +113,7 @@ def _data_set(name: str, download: str | None, data_dir: Path) -> Check:
     if file.is_file():
         if not os.access(file, os.R_OK):
             return Check(label, "fail", f"{file} may not be read", f"chmod a+r {file}")
-        return Check(label, "ok", f"{file}, {numbers.size(file.stat().st_size)}")
+        return Check(label, "ok", f"{file}, {formatting.size(file.stat().st_size)}")
     if download is None:
         return Check(label, "ok", "bundled with scikit-learn")
     cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
@@ -144,7 +144,7 @@ def _accelerators() -> Check:
 
 
 def _gpu(gpu: Gpu) -> str:
-    memory = f", {numbers.size(gpu.memory_bytes)}" if gpu.memory_bytes is not None else ""
+    memory = f", {formatting.size(gpu.memory_bytes)}" if gpu.memory_bytes is not None else ""
     return f"{gpu.label}: {gpu.model or gpu.address}{memory}"
 
 
@@ -168,7 +168,7 @@ def _memory() -> Check:
     memory = psutil.virtual_memory()
     limit = _memory_limit()
     total = min(memory.total, limit) if limit else memory.total
-    detail = f"{numbers.size(min(memory.available, total))} free of {numbers.size(total)}"
+    detail = f"{formatting.size(min(memory.available, total))} free of {formatting.size(total)}"
     if total < _LEAST_MEMORY:
         return Check("memory", "warn", detail, "TensorFlow and one trial need about 2 GiB")
     return Check("memory", "ok", detail)
@@ -205,7 +205,7 @@ def _disk(name: str, folder: Path, variable: str) -> Check:
         detail = f"{there} cannot be written: {error.strerror or error}"
         return Check(name, "fail", detail, remedy)
     free = shutil.disk_usage(there).free
-    detail = f"{numbers.size(free)} free for {folder}"
+    detail = f"{formatting.size(free)} free for {folder}"
     if free < _LEAST_DISK:
         return Check(name, "fail", detail, f"free some space, or {remedy}")
     if free < _GOOD_DISK:

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from hpo import numbers
+from hpo import formatting
 from hpo.agent.trial_store import Books
 from hpo.errors import ObjectiveFailedError
 from storage.budget import Failure
@@ -37,7 +37,7 @@ def same_bug(failures: Sequence[Failure], study: str, at_least: int) -> Objectiv
     for failure in failures:
         if times[_bug(failure)] >= at_least:
             return ObjectiveFailedError(
-                f"{numbers.counted(times[_bug(failure)], 'trial has', 'trials have')} failed with {failure.error},"
+                f"{formatting.counted(times[_bug(failure)], 'trial has', 'trials have')} failed with {failure.error},"
                 f" and none has finished: {_remedy(failure, study)}, then hpo launch or hpo resume",
                 failure.traceback,
             )
@@ -48,7 +48,7 @@ def too_many(failures: Sequence[Failure], study: str, failing: int, max_failed: 
     """The error to stop with where as many trials as `--max-failed` have failed, the last one first."""
     last = failures[0]
     return ObjectiveFailedError(
-        f"{numbers.counted(failing, 'trial has', 'trials have')} failed (--max-failed {max_failed}), the last with:"
+        f"{formatting.counted(failing, 'trial has', 'trials have')} failed (--max-failed {max_failed}), the last with:"
         f" {last.error}; hpo trials --study {study} lists them, and hpo launch or hpo resume counts anew",
         last.traceback,
     )

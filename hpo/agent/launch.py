@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from hpo import numbers
+from hpo import formatting
 from hpo.agent.agent import Agent
 from hpo.agent.attempts import Jobs
 from hpo.agent.cleanup import Housekeeping
@@ -16,9 +16,9 @@ from hpo.agent.outages import patient
 from hpo.agent.trial_store import Books, Standing
 from hpo.devices.slots import slots_here
 from hpo.errors import HpoError, UnknownObjectiveError
+from hpo.options import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
 from hpo.process.shutdown import Ending
 from hpo.process.signals import Interruption, interruptible
-from hpo.requests import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
 from hpo.search.samplers import check_sampler
 from hpo.settings import Settings
 from hpo.study.catalog import create, find_study
@@ -213,5 +213,7 @@ def say_what_next(standing: Standing, study: Enrolled, progress: Progress) -> No
         )
     if standing.best is not None:
         number, value, params = standing.best
-        progress.say(f"best: {study.spec.metric} {value:.4f} in trial {number}: {numbers.parameters(params)}")
+        progress.say(
+            f"best: {study.spec.metric} {value:.4f} in trial {number}: {formatting.parameters(params)}"
+        )
         progress.say(f"next: hpo retrain --study {study.name}   or   hpo export --study {study.name}")

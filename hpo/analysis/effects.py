@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from hpo import numbers
+from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.statistics import CONFIDENCE, holm
 from hpo.search.space_scaling import place_of, value_at
@@ -233,7 +233,7 @@ def importances(comparison: Comparison) -> dict[str, float] | None:
 
 def amount(value: float, metric: str) -> str:
     """A difference of a metric: a share in points of a hundred, anything else in its own units."""
-    return f"{100 * value:.1f} points" if is_share(metric) else numbers.metric(value)
+    return f"{100 * value:.1f} points" if is_share(metric) else formatting.metric(value)
 
 
 def is_share(metric: str) -> bool:
@@ -272,7 +272,7 @@ def _effect(
     # Between any two of the values: what may still hide behind "no effect".
     most = float(np.percentile(np.ptp(resampled, axis=1), 100 * CONFIDENCE))
     cost = float(fitted[best] - fitted[worst])
-    shown = [numbers.parameter(_plain(tried[place])) for place in (worst, best)]
+    shown = [formatting.parameter(_plain(tried[place])) for place in (worst, best)]
     if p_value < 1 - CONFIDENCE and low > 0:
         interval = f"95 % interval {amount(low, metric).removesuffix(' points')} to {amount(high, metric)}"
         nested = [name for name, other in NESTED.items() if other == column.name and name in varied]

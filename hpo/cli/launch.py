@@ -8,7 +8,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import Duration, NearestChoice, ObjectiveName, Size, option
-from hpo.requests import (
+from hpo.options import (
     ENGINES,
     PRUNERS,
     SAMPLERS,

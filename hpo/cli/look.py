@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo import numbers
+from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.options import Duration, ObjectiveName, option
 
@@ -40,7 +40,7 @@ def ls(as_json: bool, storage: str | None) -> None:
                 f"{study.finished}/{study.budget}",
                 str(study.failed),
                 str(study.running),
-                numbers.metric(study.best_value),
+                formatting.metric(study.best_value),
                 study.metric,
                 _short_objective(study.objective),
                 f"{study.created_at:%Y-%m-%d %H:%M}Z",
@@ -111,25 +111,25 @@ def _status_text(found: StudyStatus) -> str:
         ),
     ]
     if found.best_number is not None:
-        best = f"{numbers.metric(found.best_value)} in trial {found.best_number}: "
-        facts.append(("best", best + numbers.parameters(found.best_params)))
+        best = f"{formatting.metric(found.best_value)} in trial {found.best_number}: "
+        facts.append(("best", best + formatting.parameters(found.best_params)))
     mean = f", {found.mean_epochs:.1f} of {found.epochs_per_trial} a trial" if found.mean_epochs else ""
     facts.append(("epochs", f"{found.epochs_trained} trained{mean}"))
-    left = f", about {numbers.duration(found.remaining_seconds)} left" if found.remaining_seconds else ""
-    facts.append(("elapsed", f"{numbers.duration(found.elapsed_seconds)}{left}"))
+    left = f", about {formatting.duration(found.remaining_seconds)} left" if found.remaining_seconds else ""
+    facts.append(("elapsed", f"{formatting.duration(found.elapsed_seconds)}{left}"))
     facts += [
         (
             "agent",
             f"{agent.host} pid {agent.pid}: {agent.slots} slot{'s' if agent.slots > 1 else ''}, "
-            f"seen {numbers.duration(agent.seen_seconds)} ago",
+            f"seen {formatting.duration(agent.seen_seconds)} ago",
         )
         for agent in found.agents
     ]
     facts += [
         (
             "expired",
-            f"trial {row.number} after {numbers.counted(row.epoch, 'epoch')}: the lease of {row.host} slot {row.slot}"
-            f" ran out {numbers.duration(row.seconds)} ago",
+            f"trial {row.number} after {formatting.counted(row.epoch, 'epoch')}: the lease of {row.host} slot {row.slot}"
+            f" ran out {formatting.duration(row.seconds)} ago",
         )
         for row in found.expired
     ]
@@ -141,8 +141,8 @@ def _status_text(found: StudyStatus) -> str:
             (
                 str(slot.number) if slot.number is not None else "",
                 f"{slot.epoch}/{found.epochs_per_trial}",
-                numbers.metric(slot.metric),
-                numbers.duration(slot.seconds),
+                formatting.metric(slot.metric),
+                formatting.duration(slot.seconds),
                 str(slot.slot),
                 slot.device,
                 slot.host,
@@ -216,7 +216,7 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
         (
             "" if row.number is None else str(row.number),
             row.state,
-            numbers.metric(row.value),
+            formatting.metric(row.value),
             str(row.epochs),
             f"{row.seconds:.1f}",
             str(row.attempts),
@@ -226,7 +226,7 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
     cells: list[tuple[str, ...]] = [
         (
             *fact,
-            *(numbers.parameter(row.params[name]) if name in row.params else "" for name in names),
+            *(formatting.parameter(row.params[name]) if name in row.params else "" for name in names),
             row.why,
         )
         for fact, row in zip(facts, rows, strict=True)
@@ -234,7 +234,7 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
     if not output.fits(headers, cells):
         headers = (*_TRIAL_FACTS, "params", "why")
         cells = [
-            (*fact, numbers.parameters(row.params), row.why) for fact, row in zip(facts, rows, strict=True)
+            (*fact, formatting.parameters(row.params), row.why) for fact, row in zip(facts, rows, strict=True)
         ]
     output.echo_table(
         headers,
@@ -262,14 +262,14 @@ def best(study: str, as_json: bool, storage: str | None) -> None:
         [
             ("study", f"{found.study} ({found.objective})"),
             ("trial", str(found.number)),
-            (found.metric, f"{numbers.metric(found.value)} ({found.direction}d)"),
+            (found.metric, f"{formatting.metric(found.value)} ({found.direction}d)"),
             ("epochs", str(found.epochs)),
             ("seed", str(found.seed)),
-            *((name, numbers.parameter(value)) for name, value in found.params.items()),
+            *((name, formatting.parameter(value)) for name, value in found.params.items()),
         ]
     )
     others = " ".join(
-        f"{name}={numbers.parameter(value) if name == 'learning_rate' else numbers.metric(value)}"
+        f"{name}={formatting.parameter(value) if name == 'learning_rate' else formatting.metric(value)}"
         for name, value in found.metrics.items()
         if name != found.metric
     )
@@ -326,7 +326,7 @@ def _echo_objective(one: Description) -> None:
     for name, distribution in one.space.items():
         click.echo(f"  {name.ljust(width)}  {in_words(distribution)}")
     for params in one.first:
-        click.echo(f"  tried first: {numbers.parameters(params)}")
+        click.echo(f"  tried first: {formatting.parameters(params)}")
 
 
 @click.command()

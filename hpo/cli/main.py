@@ -55,7 +55,7 @@ class RootGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not ctx.resilient_parsing and not name.startswith("-"):
-            from hpo.names import did_you_mean
+            from hpo.suggestions import did_you_mean
 
             raise click.UsageError(
                 f"there is no command {name!r}{did_you_mean(name, self.list_commands(ctx))}", ctx

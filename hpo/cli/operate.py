@@ -18,7 +18,7 @@ def init(storage: str | None) -> None:
     Every command does so by itself; this one is for a job that runs before many of them start. Any
     number may run at once.
     """
-    from hpo.numbers import counted
+    from hpo.formatting import counted
     from hpo.study.catalog import database_words, study_names
 
     with options.opened(storage) as database:

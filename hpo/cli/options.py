@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from hpo.requests import DEVICES, PRECISIONS, AgentOptions
+from hpo.options import DEVICES, PRECISIONS, AgentOptions
 from hpo.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class NearestChoice(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value in self.choices:
             return str(value)
-        from hpo.names import did_you_mean
+        from hpo.suggestions import did_you_mean
 
         self._refuse(value, did_you_mean(str(value), self.choices), param, ctx)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from hpo.numbers import json_safe
+from hpo.formatting import json_safe
 
 _GAP = 2
 """Characters between two columns on a terminal."""

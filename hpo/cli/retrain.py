@@ -9,7 +9,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import ImageCount, option
-from hpo.requests import AgentOptions, Precision, RetrainRequest, SlotOptions
+from hpo.options import AgentOptions, Precision, RetrainRequest, SlotOptions
 
 
 @click.command()

@@ -10,7 +10,7 @@ from hpo.cli import options, output
 from hpo.cli.options import DataName, NearestChoice, option
 from hpo.cli.output import echo_table
 from hpo.errors import DataDamagedError, FileNotWritableError
-from hpo.requests import SlotOptions
+from hpo.options import SlotOptions
 
 
 @click.command()

@@ -10,10 +10,10 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from hpo import numbers
+from hpo import formatting
 from hpo.devices.cores import claim_cores
 from hpo.devices.gpus import Gpu, choose_gpus
-from hpo.requests import SlotOptions
+from hpo.options import SlotOptions
 from objectives.base import Device
 
 CONTEXT_BYTES = 2**30
@@ -105,9 +105,9 @@ def _gpu_device(gpu: Gpu, share: float, cores: tuple[int, ...]) -> Device:
             part = round(gpu.memory_bytes * share)
             limit = max(part - CONTEXT_BYTES, part // 2)
             fraction = limit / gpu.memory_bytes
-            words = f" ({_share_in_words(share)}, {numbers.size(limit)})"
+            words = f" ({_share_in_words(share)}, {formatting.size(limit)})"
     elif gpu.memory_bytes is not None:
-        words = f" ({numbers.size(gpu.memory_bytes)})"
+        words = f" ({formatting.size(gpu.memory_bytes)})"
     return Device(
         name=f"gpu:{gpu.label}",
         cores=cores,

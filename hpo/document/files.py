@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpo import numbers
+from hpo import formatting
 from hpo.document.document import Document, Gallery
 from hpo.document.html import render_page
 from hpo.document.markdown import render_markdown
@@ -44,7 +44,7 @@ def csv_file(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
 def json_file(value: Mapping[str, Any]) -> bytes:
     """JSON that every parser reads: NaN and infinities are strings."""
-    text = json.dumps(numbers.json_safe(value), indent=2, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(formatting.json_safe(value), indent=2, allow_nan=False, ensure_ascii=False)
     return f"{text}\n".encode()
 
 

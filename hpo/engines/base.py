@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from hpo.requests import LaunchRequest
+from hpo.options import LaunchRequest
 from hpo.settings import Settings
 
 
@@ -20,7 +20,7 @@ class Engine(Protocol):
 
 
 def engine_called(name: str) -> Engine:
-    """The engine of one of `hpo.requests.ENGINES`."""
+    """The engine of one of `hpo.options.ENGINES`."""
     if name == "ray":
         from hpo.engines.ray import RayEngine
 

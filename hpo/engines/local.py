@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpo.requests import LaunchRequest
+from hpo.options import LaunchRequest
 from hpo.settings import Settings
 
 

@@ -20,8 +20,8 @@ from hpo.engines.monitor import Watch, signals
 from hpo.engines.progress_feed import Feed
 from hpo.engines.ray_agents import AgentCommand, RayAgents, one_line
 from hpo.errors import HpoError, MissingDependencyError, UsageError
+from hpo.options import LaunchRequest, RayOptions, check_study_name
 from hpo.process.shutdown import Ending
-from hpo.requests import LaunchRequest, RayOptions, check_study_name
 from hpo.settings import Settings
 from hpo.study.create import Enrolled
 from hpo.terminal.progress import open_progress

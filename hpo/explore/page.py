@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from hpo import numbers
+from hpo import formatting
 from hpo.document.charts import BLUE, GREEN, GREY, RED, Axis, Chart, Series
 from hpo.document.document import Block, Document, Figure, Gallery, Paragraph, Section, Table
 from hpo.explore import galleries
@@ -241,7 +241,7 @@ def _leak_words(identical: Counter[tuple[str, ...]], near: Counter[tuple[str, ..
     leaks = sum(count for splits, count in identical.items() if len(splits) > 1)
     if leaks:
         return (
-            f"{numbers.counted(leaks, 'different image')} {'occurs' if leaks == 1 else 'occur'} in more than one split:"
+            f"{formatting.counted(leaks, 'different image')} {'occurs' if leaks == 1 else 'occur'} in more than one split:"
             " what is measured on copies was seen in training, so figures are a little too good."
         )
     apart = "No image occurs in more than one split"

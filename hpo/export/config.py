@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from hpo import numbers
-from hpo.requests import PRECISIONS
+from hpo import formatting
+from hpo.options import PRECISIONS
 
 FILE_VERSION = 1
 """Of `to_json`; a reader refuses later ones."""
@@ -34,7 +34,7 @@ class Config:
     backend: str | None = None
     """Of Keras; this and what follows: as far as is known, what trained the trial."""
     precision: str | None = None
-    """What its layers computed in: one of `hpo.requests.PRECISIONS`."""
+    """What its layers computed in: one of `hpo.options.PRECISIONS`."""
     device: Mapping[str, Any] = field(default_factory=dict)
     """`cores`: how many its slot had; `gpu`: which one, in words, if any. Empty: not known."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict that `from_json` reads back."""
-        safe: dict[str, Any] = numbers.json_safe({"hpo_config": FILE_VERSION, **asdict(self)})
+        safe: dict[str, Any] = formatting.json_safe({"hpo_config": FILE_VERSION, **asdict(self)})
         return safe
 
     @classmethod
@@ -97,7 +97,7 @@ class Config:
     def about(self) -> str:
         """What it is and how good it was, in a line."""
         where = f"trial {self.trial} of study {self.study}: " if self.trial is not None else ""
-        value = f" {self.metric} {numbers.metric(self.value)}" if self.value is not None else ""
+        value = f" {self.metric} {formatting.metric(self.value)}" if self.value is not None else ""
         return f"{where}{self.objective}{value}"
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
 
-from hpo import numbers
+from hpo import formatting
 from hpo.devices import provenance
 from hpo.devices.gpus import Gpu, visible_gpus
 from hpo.devices.slots import plan_slots, usable_cores
@@ -54,7 +54,7 @@ def differences(
     """What trained a trial and is otherwise here, as `2 cores (here 1)`."""
     found = []
     if device.get("cores") != len(cores):
-        found.append(f"{numbers.counted(device.get('cores'), 'core')} (here {len(cores)})")
+        found.append(f"{formatting.counted(device.get('cores'), 'core')} (here {len(cores)})")
     if device.get("gpu") and not gpus:
         found.append(f"gpu {device['gpu']} (here none)")
     here = provenance.versions() | {"backend": provenance.backend()}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from hpo import numbers
+from hpo import formatting
 from hpo.analysis.effects import amount
 from hpo.document.charts import SERIES_COLOURS, Axis, Chart, Series, Style
 from hpo.document.document import Block, Bullets, Document, Figure, Paragraph, Section, Table
@@ -84,7 +84,7 @@ def final_table(sides: Sequence[Side], figure: str | None) -> Table:
             row += _interval_cells(side.summary(figure))
         if flipped:
             average = side.summary("test_accuracy_flip_averaged")
-            row.append(numbers.metric(average["mean"]) if average is not None else "-")
+            row.append(formatting.metric(average["mean"]) if average is not None else "-")
         parameters = side.runs[0].get("parameters") if side.runs else None
         best = side.history.best
         rows.append(
@@ -92,7 +92,7 @@ def final_table(sides: Sequence[Side], figure: str | None) -> Table:
                 *row,
                 f"{parameters:,}" if parameters is not None else "-",
                 str(side.metrics.get("epochs", "-")),
-                f"{side.history.study.metric} {numbers.metric(best.value)}" if best is not None else "-",
+                f"{side.history.study.metric} {formatting.metric(best.value)}" if best is not None else "-",
             ]
         )
     return Table(headers, rows, frozenset(headers) - {"study", "objective"})
@@ -108,7 +108,7 @@ def difference_table(pairs: Sequence[Pair], figure: str) -> Table:
                 f"{pair.first} - {pair.second}",
                 _signed(pair.difference.mean, figure),
                 "-" if bounds is None else f"{_signed(bounds[0], figure)} to {_signed(bounds[1], figure)}",
-                numbers.p_value(pair.p_value),
+                formatting.p_value(pair.p_value),
                 {None: "cannot be told", True: "yes", False: "no"}[pair.exceeds_noise],
             )
         )
@@ -126,8 +126,8 @@ def _interval_cells(found: Mapping[str, Any] | None) -> list[str]:
         return ["-", "-", "-"]
     spread, bounds = found["standard_deviation"], found["interval95"]
     return [
-        numbers.metric(found["mean"]) + (f" ± {spread:.4f}" if spread is not None else ""),
-        "-" if bounds is None else f"{numbers.metric(bounds[0])} to {numbers.metric(bounds[1])}",
+        formatting.metric(found["mean"]) + (f" ± {spread:.4f}" if spread is not None else ""),
+        "-" if bounds is None else f"{formatting.metric(bounds[0])} to {formatting.metric(bounds[1])}",
         str(found["n"]),
     ]
 
@@ -209,7 +209,7 @@ def _seeds(sides: Sequence[Side], figure: str) -> Figure:
                 3.4,
                 0.85,
                 [
-                    f"{side.name}, seed {run['seed']}: {numbers.metric(value)}"
+                    f"{side.name}, seed {run['seed']}: {formatting.metric(value)}"
                     for run, value in zip(side.runs, values, strict=True)
                 ],
                 False,
@@ -237,10 +237,10 @@ def _cost(sides: Sequence[Side]) -> Table:
                 side.name,
                 str(sum(cost.trials.values())),
                 str(cost.epochs),
-                numbers.duration(cost.wall_seconds),
+                formatting.duration(cost.wall_seconds),
                 "-" if cost.saved_share is None else f"{100 * cost.saved_share:.0f} %",
-                numbers.duration(statistics.fmean(per_seed)) if per_seed else "-",
-                f"{hardware.get('processor')}, {numbers.counted(hardware.get('cores'), 'core')}"
+                formatting.duration(statistics.fmean(per_seed)) if per_seed else "-",
+                f"{hardware.get('processor')}, {formatting.counted(hardware.get('cores'), 'core')}"
                 if hardware
                 else "-",
             )

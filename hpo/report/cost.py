@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hpo import numbers
+from hpo import formatting
 from hpo.document.document import Block, Paragraph, Section, Table
 from hpo.study.history import StudyHistory
 
@@ -74,17 +74,19 @@ def cost_section(history: StudyHistory) -> Section:
             "epochs",
             str(cost.epochs) + (f", {cost.repeated_epochs} of them repeated" if cost.repeated_epochs else ""),
         ),
-        ("wall time of the search", numbers.duration(cost.wall_seconds)),
-        ("training time of the search, summed over slots", numbers.duration(cost.training_seconds)),
+        ("wall time of the search", formatting.duration(cost.wall_seconds)),
+        ("training time of the search, summed over slots", formatting.duration(cost.training_seconds)),
     ]
     if cost.retrain_seconds:
-        rows.append(("training time of retrains, summed over runs", numbers.duration(cost.retrain_seconds)))
+        rows.append(
+            ("training time of retrains, summed over runs", formatting.duration(cost.retrain_seconds))
+        )
     blocks: list[Block] = [Table(("what", "how much"), rows)]
     if cost.pruned_epochs and cost.saved_share is not None:
         blocks.append(
             Paragraph(
                 f"Pruning saved {cost.pruned_epochs} of {cost.epochs + cost.pruned_epochs} epochs "
-                f"({100 * cost.saved_share:.0f} %), about {numbers.duration(cost.pruned_seconds)} of training."
+                f"({100 * cost.saved_share:.0f} %), about {formatting.duration(cost.pruned_seconds)} of training."
             )
         )
     else:

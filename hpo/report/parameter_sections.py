@@ -7,7 +7,7 @@ from itertools import combinations
 
 from optuna.distributions import CategoricalDistribution
 
-from hpo import numbers
+from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.effects import MIN_TRIALS, Effect
 from hpo.document.charts import BLUE, ORANGE, Axis, Bars, Chart, Series, Surface
@@ -83,8 +83,8 @@ def _slices(comparison: Comparison) -> Figure | None:
                         2.6,
                         0.85,
                         [
-                            f"trial {one.trial.number}: {name} {numbers.parameter(one.trial.params[name])}, "
-                            f"{numbers.metric(one.value)}"
+                            f"trial {one.trial.number}: {name} {formatting.parameter(one.trial.params[name])}, "
+                            f"{formatting.metric(one.value)}"
                             for one in members
                         ],
                         marker="cross" if pruned else "circle",
@@ -152,7 +152,7 @@ def _surface(comparison: Comparison, first: str, second: str) -> Surface:
             [float(one.trial.params[first]) for one in comparison.trials],
             [float(one.trial.params[second]) for one in comparison.trials],
             "points",
-            labels=[f"trial {one.trial.number}: {numbers.metric(one.value)}" for one in comparison.trials],
+            labels=[f"trial {one.trial.number}: {formatting.metric(one.value)}" for one in comparison.trials],
         ),
         values.tolist(),
         comparison.metric,
@@ -173,7 +173,7 @@ def _axis(comparison: Comparison, name: str, title: str) -> Axis:
     distribution = comparison.space[name]
     if isinstance(distribution, CategoricalDistribution):
         ticks = [
-            (float(index), numbers.parameter(choice)) for index, choice in enumerate(distribution.choices)
+            (float(index), formatting.parameter(choice)) for index, choice in enumerate(distribution.choices)
         ]
         return Axis(title, ticks=ticks, bounds=(-0.5, len(ticks) - 0.5))
     return Axis(title, log=is_log(distribution))

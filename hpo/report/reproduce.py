@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from hpo import numbers
+from hpo import formatting
 from hpo.document.document import Block, Code, Section, Table
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow
@@ -93,7 +93,7 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
     facts.append(
         (
             "search ran on",
-            f"{numbers.counted(len(hosts), 'host')}, {numbers.counted(len(history.agents), 'agent')}",
+            f"{formatting.counted(len(hosts), 'host')}, {formatting.counted(len(history.agents), 'agent')}",
         )
     )
     if versions:
@@ -114,7 +114,7 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
         ("computed in", metrics.get("runs", [{}])[0].get("precision", "-")),
         (
             "hardware of the retrain",
-            f"{hardware.get('processor')}, {numbers.counted(hardware.get('cores'), 'core')},"
+            f"{hardware.get('processor')}, {formatting.counted(hardware.get('cores'), 'core')},"
             f" {hardware.get('memory_gib')} GiB, {gpus}",
         ),
         ("commit of the working directory", metrics.get("working_directory_commit") or "not in a repository"),
@@ -126,7 +126,7 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
 
 
 def _wall_time(metrics: Mapping[str, Any]) -> str:
-    shown, sessions = numbers.duration(metrics.get("wall_seconds")), metrics.get("sessions", 1)
+    shown, sessions = formatting.duration(metrics.get("wall_seconds")), metrics.get("sessions", 1)
     return (
         shown if sessions == 1 else f"{shown} in {sessions} sessions; hardware and versions are of the last"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hpo import numbers
+from hpo import formatting
 from hpo.analysis.confusion import class_scores, confused_pairs, pooled
 from hpo.analysis.statistics import wilson
 from hpo.document.charts import BLUE, GREY, SERIES_COLOURS, Axis, Chart, Matrix, Series
@@ -53,12 +53,12 @@ def interval_words(figure: Mapping[str, Any]) -> str:
     """`0.9731 ± 0.0064 (95 % interval 0.9571 to 0.9891, n = 3 seeds)`."""
     mean, spread, bounds = _figure(figure)
     n = figure["n"]
-    shown = numbers.metric(mean) + (f" ± {spread:.4f}" if spread is not None else "")
-    inside = [f"n = {numbers.counted(n, 'seed')}"]
+    shown = formatting.metric(mean) + (f" ± {spread:.4f}" if spread is not None else "")
+    inside = [f"n = {formatting.counted(n, 'seed')}"]
     if spread == 0.0:
         inside.append("all equal")
     if bounds is not None:
-        inside.insert(0, f"95 % interval {numbers.metric(bounds[0])} to {numbers.metric(bounds[1])}")
+        inside.insert(0, f"95 % interval {formatting.metric(bounds[0])} to {formatting.metric(bounds[1])}")
     return f"{shown} ({', '.join(inside)})"
 
 
@@ -66,9 +66,9 @@ def _figure(figure: Mapping[str, Any]) -> tuple[float | None, float | None, tupl
     """Mean, standard deviation and interval of a figure; of one that is not finite they are none either."""
     bounds = figure["interval95"]
     return (
-        numbers.json_number(figure["mean"]),
-        numbers.json_number(figure["standard_deviation"]),
-        None if bounds is None else tuple(numbers.json_number(bound) for bound in bounds),
+        formatting.json_number(figure["mean"]),
+        formatting.json_number(figure["standard_deviation"]),
+        None if bounds is None else tuple(formatting.json_number(bound) for bound in bounds),
     )
 
 
@@ -87,9 +87,11 @@ def _test(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
         rows.append(
             (
                 FIGURES.get(name, name),
-                numbers.metric(mean),
+                formatting.metric(mean),
                 "-" if spread is None else f"{spread:.4f}",
-                "-" if bounds is None else f"{numbers.metric(bounds[0])} to {numbers.metric(bounds[1])}",
+                "-"
+                if bounds is None
+                else f"{formatting.metric(bounds[0])} to {formatting.metric(bounds[1])}",
                 str(metrics["summary"][name]["n"]),
             )
         )
@@ -112,8 +114,8 @@ def _test(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
     runs = [
         (
             str(run["seed"]),
-            *(numbers.metric(numbers.json_number(run[name])) for name in tested),
-            numbers.duration(run["seconds"]),
+            *(formatting.metric(formatting.json_number(run[name])) for name in tested),
+            formatting.duration(run["seconds"]),
         )
         for run in metrics["runs"]
     ]
@@ -134,7 +136,7 @@ def _limits(history: StudyHistory, retrain: RetrainRow) -> list[str]:
     if openings:
         when = ", ".join(f"{time:%Y-%m-%d %H:%M} UTC" for time in openings)
         found.append(
-            f"The test set was opened {numbers.times(len(openings))} by retrains of this study: {when}."
+            f"The test set was opened {formatting.times(len(openings))} by retrains of this study: {when}."
         )
         if len(openings) > 1:
             found.append(
@@ -145,14 +147,14 @@ def _limits(history: StudyHistory, retrain: RetrainRow) -> list[str]:
             )
     images = run.get("n_test")
     accuracy = metrics["summary"].get("test_accuracy")
-    mean = numbers.json_number(accuracy["mean"]) if accuracy else None
+    mean = formatting.json_number(accuracy["mean"]) if accuracy else None
     if images and mean is not None and 0.0 <= mean <= 1.0:
         low, high = wilson(mean, images)
         trained = f"Trained on {run['n_train']} images, tested on {images}." if "n_train" in run else ""
         over_seeds = " The interval above is one over seeds." if accuracy.get("interval95") else ""
         found.append(
-            f"{trained}{over_seeds} Of {images} test images alone, an accuracy of {numbers.metric(mean)} is good for"
-            f" {numbers.metric(low)} to {numbers.metric(high)} on others of their kind (95 %, Wilson).".strip()
+            f"{trained}{over_seeds} Of {images} test images alone, an accuracy of {formatting.metric(mean)} is good for"
+            f" {formatting.metric(low)} to {formatting.metric(high)} on others of their kind (95 %, Wilson).".strip()
         )
     return found
 
@@ -189,7 +191,7 @@ def _mistakes(
             [
                 (
                     one.name,
-                    *(numbers.metric(value) for value in (one.precision, one.recall, one.f1)),
+                    *(formatting.metric(value) for value in (one.precision, one.recall, one.f1)),
                     str(one.images),
                 )
                 for one in scores
@@ -280,7 +282,11 @@ def _training(metrics: Mapping[str, Any]) -> Figure | None:
                 Series(
                     f"seed {seed}",
                     [float(row["epoch"]) for row in history if row["seed"] == seed],
-                    [numbers.json_number(row["metrics"].get(name)) for row in history if row["seed"] == seed],
+                    [
+                        formatting.json_number(row["metrics"].get(name))
+                        for row in history
+                        if row["seed"] == seed
+                    ],
                     "line and points" if metrics["epochs"] <= 2 else "line",
                     SERIES_COLOURS[index % len(SERIES_COLOURS)],
                 )

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from itertools import accumulate
 
-from hpo import numbers
+from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
 from hpo.document.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Series, Style
 from hpo.document.document import Block, Figure, Paragraph, Section, Table
@@ -58,10 +58,10 @@ def trial_table(history: StudyHistory) -> Section:
         (
             "-" if trial.number is None else str(trial.number),
             trial.state,
-            numbers.metric(trial.value),
+            formatting.metric(trial.value),
             str(trial.epochs),
-            numbers.duration(trial.seconds),
-            *(numbers.parameter(trial.params[name]) if name in trial.params else "-" for name in names),
+            formatting.duration(trial.seconds),
+            *(formatting.parameter(trial.params[name]) if name in trial.params else "-" for name in names),
         )
         for trial in shown
     ]
@@ -82,7 +82,7 @@ def _progress(history: StudyHistory) -> list[Block]:
             best,
             "line",
             GREEN,
-            labels=[f"best so far {numbers.metric(value)}" for value in best],
+            labels=[f"best so far {formatting.metric(value)}" for value in best],
         ),
         Series(
             "complete",
@@ -201,7 +201,7 @@ def _joined(
             value = row.metrics.get(metric)
             x.append(float(row.epoch))
             y.append(value if value is not None and math.isfinite(value) else None)
-            labels.append(f"trial {trial.number}, epoch {row.epoch}: {numbers.metric(value)}")
+            labels.append(f"trial {trial.number}, epoch {row.epoch}: {formatting.metric(value)}")
         last_x.append(x[-1])
         last_y.append(y[-1])
         last_labels.append(_label(trial, y[-1]))
@@ -254,7 +254,7 @@ def _parallel(comparison: Comparison) -> Figure:
     ranges = "; ".join(f"{name} {in_words(comparison.space[name])}" for name in names)
     caption = (
         f"A line for each trial, coloured by rank. Each axis runs from low at the bottom to high on top: {ranges};"
-        f" {comparison.metric} {numbers.metric(lowest)} to {numbers.metric(highest)}. {comparison.in_words()}"
+        f" {comparison.metric} {formatting.metric(lowest)} to {formatting.metric(highest)}. {comparison.in_words()}"
     )
     ticks = list(zip(places, [*names, comparison.metric], strict=True))
     axis = Axis(ticks=ticks, bounds=(-0.3, len(names) + 0.3))
@@ -285,5 +285,7 @@ def zoomed(values: Sequence[float], maximize: bool) -> tuple[tuple[float, float]
 
 
 def _label(trial: TrialRow, value: float | None) -> str:
-    params = numbers.parameters(trial.params)
-    return f"trial {trial.number} ({trial.state}, {trial.epochs} epochs): {numbers.metric(value)}, {params}"
+    params = formatting.parameters(trial.params)
+    return (
+        f"trial {trial.number} ({trial.state}, {trial.epochs} epochs): {formatting.metric(value)}, {params}"
+    )

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo import numbers
+from hpo import formatting
 from hpo.analysis.common_epoch import Comparison, compare_trials
 from hpo.analysis.effects import Effect, find_effects, importances
 from hpo.document.document import Document, Section
@@ -70,8 +70,8 @@ def build_report(
     sections += [trial_table(history), cost_section(history), reproduce_section(history, retrain)]
     goal = f"{study.spec['direction']} {study.metric}"
     subtitle = (
-        f"{study.objective}, {goal}; {history.status.finished} of {numbers.counted(study.budget, 'trial')} of up to "
-        f"{numbers.counted(study.spec['epochs'], 'epoch')}"
+        f"{study.objective}, {goal}; {history.status.finished} of {formatting.counted(study.budget, 'trial')} of up to "
+        f"{formatting.counted(study.spec['epochs'], 'epoch')}"
     )
     return Document(
         f"Study {study.name}",
@@ -108,7 +108,7 @@ def state_of(history: StudyHistory) -> list[str]:
     ]
     if later:
         lines.append(
-            f"{numbers.counted(len(later), 'trial')} completed after the retrain began: its configuration may not be"
+            f"{formatting.counted(len(later), 'trial')} completed after the retrain began: its configuration may not be"
             " the best."
         )
     return lines
@@ -210,7 +210,7 @@ def _epochs_csv(history: StudyHistory) -> bytes:
                 row.epoch,
                 row.attempt_id,
                 round(row.seconds, 3),
-                *(numbers.json_safe(row.metrics.get(name)) for name in names),
+                *(formatting.json_safe(row.metrics.get(name)) for name in names),
             )
             for row in history.epochs
         ),

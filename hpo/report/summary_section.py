@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hpo import numbers
+from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.effects import Effect, amount
 from hpo.analysis.statistics import welch
@@ -30,7 +30,7 @@ def answer_section(
     elif best is not None:
         blocks.append(
             Paragraph(
-                f"Best so far: {study.metric} {numbers.metric(best.value)} on validation images, trial {best.number}.",
+                f"Best so far: {study.metric} {formatting.metric(best.value)} on validation images, trial {best.number}.",
                 "lead",
             )
         )
@@ -59,8 +59,8 @@ def answer_section(
         rows = [
             (
                 name,
-                numbers.parameter(value),
-                *((numbers.parameter(default.get(name, "-")),) if default is not None else ()),
+                formatting.parameter(value),
+                *((formatting.parameter(default.get(name, "-")),) if default is not None else ()),
             )
             for name, value in config["params"].items()
         ]
@@ -69,7 +69,7 @@ def answer_section(
         blocks.append(
             Paragraph(
                 f"What was retrained is not the configuration with the best single value, which is trial {best.number} "
-                f"({study.metric} {numbers.metric(best.value)}).",
+                f"({study.metric} {formatting.metric(best.value)}).",
                 "note",
             )
         )
@@ -129,7 +129,7 @@ def _also_retrained(history: StudyHistory, answer: RetrainRow | None) -> list[Bl
 def _looked(history: StudyHistory) -> str:
     openings = len(history.test_openings)
     if openings:
-        return f"the test set was opened {numbers.times(openings)} by retrains that have not finished"
+        return f"the test set was opened {formatting.times(openings)} by retrains that have not finished"
     return "the test set has not been looked at"
 
 
@@ -163,14 +163,14 @@ def against_default(history: StudyHistory) -> str:
         ended = trial.why or trial.state
         return f"There is no final value of {words} to compare with: {ended}."
     if best is None or dict(best.params) == dict(default):
-        return f"No trial did better than {words}, {study.metric} {numbers.metric(trial.value)}."
+        return f"No trial did better than {words}, {study.metric} {formatting.metric(trial.value)}."
     gain = (best.value or 0.0) - trial.value
     answer = history.answer
     competed = answer is not None and "selection" in (answer.metrics or {})
     advice = f" hpo retrain --study {study.name} --top K compares leading configurations from fresh seeds."
     return (
-        f"In the search trial {best.number} came to {study.metric} {numbers.metric(best.value)}, {words} to"
-        f" {numbers.metric(trial.value)}: {amount(abs(gain), study.metric)} better on validation images. One run each,"
+        f"In the search trial {best.number} came to {study.metric} {formatting.metric(best.value)}, {words} to"
+        f" {formatting.metric(trial.value)}: {amount(abs(gain), study.metric)} better on validation images. One run each,"
         f" and the best of many: part of it is luck.{'' if competed else advice}"
     )
 
@@ -219,7 +219,7 @@ def _params(row: RetrainRow) -> dict[str, Any]:
 
 def _accuracies(row: RetrainRow) -> list[float]:
     runs = (row.metrics or {})["runs"]
-    found = [numbers.json_number(run.get("test_accuracy")) for run in runs]
+    found = [formatting.json_number(run.get("test_accuracy")) for run in runs]
     return [value for value in found if value is not None and math.isfinite(value)]
 
 
@@ -241,6 +241,6 @@ def _difference_words(best: list[float], default: list[float], what: str, *, max
     }[found.exceeds_noise]
     return (
         f"Against the objective's default configuration, from fresh seeds: {what} "
-        f"{numbers.metric(statistics.fmean(best))} instead of {numbers.metric(statistics.fmean(default))}, "
+        f"{formatting.metric(statistics.fmean(best))} instead of {formatting.metric(statistics.fmean(default))}, "
         f"{amount(abs(gain), what)} {direction}{interval}; {noise}."
     )

@@ -11,7 +11,7 @@ from hpo.errors import NoResultError, UnknownStudyError, UsageError
 from hpo.export.best_config import best_configs, build_config
 from hpo.export.config import Config
 from hpo.export.config_file import read_config
-from hpo.requests import RetrainRequest
+from hpo.options import RetrainRequest
 from hpo.study.catalog import StudyRow, find_study
 from storage.engine import Database
 from storage.retrains import Source

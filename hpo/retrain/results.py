@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpo import numbers
+from hpo import formatting
 from hpo.analysis.confusion import Confusion, class_scores, confused_pairs, pooled
 from hpo.analysis.statistics import Interval, summarize
 from hpo.errors import DiskFullError, ResultsNotWritableError
@@ -138,7 +138,7 @@ def write_results(
         ],
         **about,
     }
-    safe: dict[str, Any] = numbers.json_safe(metrics)
+    safe: dict[str, Any] = formatting.json_safe(metrics)
     with _writing(folder, " and run the same command again: it trains no epoch twice"):
         folder.mkdir(parents=True, exist_ok=True)
         _write_text(folder / "metrics.json", json.dumps(safe, indent=2) + "\n")
@@ -153,7 +153,7 @@ def write_results(
             shutil.move(model, folder / model.name)
         elif model is not None:
             (folder / model.name).unlink(missing_ok=True)
-    return {**safe, "detail": numbers.json_safe(_detail(results))}
+    return {**safe, "detail": formatting.json_safe(_detail(results))}
 
 
 def _classes_json(confusions: Sequence[Confusion], classes: Sequence[str]) -> dict[str, Any]:

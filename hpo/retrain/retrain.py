@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from hpo import numbers
+from hpo import formatting
 from hpo.agent.launch import data_dir_of, patience
 from hpo.agent.outages import patient
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here
 from hpo.export.config import Config
 from hpo.files.lock import alone
+from hpo.options import RetrainRequest, check_study_name
 from hpo.process.signals import Interruption, interruptible
-from hpo.requests import RetrainRequest, check_study_name
 from hpo.retrain.plan import Plan, make_plan
 from hpo.retrain.results import SeedResult, check_folder, summaries, write_results
 from hpo.retrain.runner import SeedRun, SeedRuns
@@ -91,7 +91,7 @@ class _Retrain:
         if len(configs) < self.request.top:
             self.progress.say(
                 f"--top {self.request.top}: the study has only"
-                f" {numbers.counted(len(configs), 'different complete configuration')}"
+                f" {formatting.counted(len(configs), 'different complete configuration')}"
             )
         writing = self.checkpoints / f"results-{self.plan.folder.name}"
         with alone(writing, self.request.study):
@@ -233,11 +233,11 @@ class _Retrain:
             elif interval.all_equal:
                 bounds = ", all equal"
             self.progress.say(
-                f"{name}: {interval.mean:.4f}{spread} (n = {numbers.counted(interval.n, 'seed')}{bounds})"
+                f"{name}: {interval.mean:.4f}{spread} (n = {formatting.counted(interval.n, 'seed')}{bounds})"
             )
         study = self.plan.study
         if study is not None:
-            opened = numbers.times(about["test_openings"])
+            opened = formatting.times(about["test_openings"])
             self.progress.say(f"test set: opened {opened} by retrains of study {study.name}")
         self.progress.say(f"results: {self.plan.folder}")
         if study is not None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError, StorageUnreachableError
 from hpo.export.config import Config
 from hpo.files.bounded_log import LogFile
+from hpo.options import AgentOptions
 from hpo.process.shutdown import Shutdown
 from hpo.process.signals import Interruption
-from hpo.requests import AgentOptions
 from hpo.retrain.results import SeedResult
 from hpo.terminal.progress import Progress, SlotView, View
 from hpo.trainer.checkpoints import CheckpointFolder

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpo import numbers
+from hpo import formatting
 from hpo.analysis.statistics import summarize
 from hpo.export.config import Config
 from hpo.files.atomic import whole_file
+from hpo.options import AgentOptions
 from hpo.process.signals import Interruption
-from hpo.requests import AgentOptions
 from hpo.retrain.runner import RetrainFailedError, SeedRun, SeedRuns
 from hpo.terminal.progress import Progress
 from hpo.trainer.checkpoints import CheckpointFolder
@@ -157,7 +157,7 @@ def read_selection(folder: Path, configs: Sequence[Config], seed_count: int) -> 
 def keep_selection(folder: Path, selection: Selection) -> None:
     """Remember the choice, so that an interrupted retrain goes on with it."""
     with whole_file(folder / "selection.json") as partial:
-        partial.write_text(json.dumps(numbers.json_safe(selection.to_json())))
+        partial.write_text(json.dumps(formatting.json_safe(selection.to_json())))
 
 
 def selection_lines(selection: Mapping[str, Any]) -> list[str]:
@@ -165,11 +165,11 @@ def selection_lines(selection: Mapping[str, Any]) -> list[str]:
     lines = []
     for candidate in selection["candidates"]:
         spread = candidate.get("standard_deviation")
-        shown = candidate["failure"] or f"{numbers.metric(candidate['mean'])}" + (
+        shown = candidate["failure"] or f"{formatting.metric(candidate['mean'])}" + (
             f" ± {spread:.4f}" if spread is not None else ""
         )
         lines.append(
-            f"trial {candidate['trial']}: {shown} (in the search {numbers.metric(candidate['search_value'])})"
+            f"trial {candidate['trial']}: {shown} (in the search {formatting.metric(candidate['search_value'])})"
             + (", chosen" if candidate["chosen"] else "")
         )
     return lines

@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from sqlalchemy import Connection, text
 
 from hpo.errors import StudyConflictError
-from hpo.requests import LaunchRequest
+from hpo.options import LaunchRequest
 from hpo.search.optuna_study import known_good_parts, lies_within
 from hpo.search.space_format import in_words
 from hpo.search.space_overrides import narrow_space

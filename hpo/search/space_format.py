@@ -9,16 +9,16 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpo import numbers
+from hpo import formatting
 
 
 def in_words(distribution: BaseDistribution) -> str:
     """`0.0001 to 0.1, log`, `1 to 8, step 2`, `one of 64, 128`."""
     if isinstance(distribution, CategoricalDistribution):
-        choices = [numbers.parameter(choice) for choice in distribution.choices]
+        choices = [formatting.parameter(choice) for choice in distribution.choices]
         return f"one of {', '.join(choices)}" if len(choices) > 1 else f"fixed at {choices[0]}"
     if isinstance(distribution, FloatDistribution | IntDistribution):
-        low, high = numbers.parameter(distribution.low), numbers.parameter(distribution.high)
+        low, high = formatting.parameter(distribution.low), formatting.parameter(distribution.high)
         if low == high:
             return f"fixed at {low}"
         whole = isinstance(distribution, IntDistribution)
@@ -26,7 +26,7 @@ def in_words(distribution: BaseDistribution) -> str:
         return (
             f"{low} to {high}"
             + (", whole numbers" if whole else "")
-            + (f", step {numbers.parameter(step)}" if step else "")
+            + (f", step {formatting.parameter(step)}" if step else "")
             + (", log" if distribution.log else "")
         )
     return repr(distribution)

@@ -8,7 +8,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpo.errors import InvalidParameterError, UnknownParameterError
-from hpo.names import did_you_mean
+from hpo.suggestions import did_you_mean
 
 Numeric = FloatDistribution | IntDistribution
 

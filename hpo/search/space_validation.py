@@ -18,8 +18,8 @@ def check_params(params: Mapping[str, Any], space: Mapping[str, BaseDistribution
     Raises:
         ConfigFileError: one is missing, unknown, of the wrong kind or out of its range; says which.
     """
-    from hpo.names import did_you_mean
     from hpo.search.space_format import in_words
+    from hpo.suggestions import did_you_mean
 
     for name in params:
         if name not in space:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from hpo.devices.provenance import versions
 from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError
 from hpo.files.atomic import whole_file
-from hpo.requests import check_study_name
+from hpo.options import check_study_name
 from hpo.search.optuna_study import TOKEN
 from hpo.study.catalog import database_words, read_study
 from storage import study_rows

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Select, case, delete, distinct, func, select
 
 from hpo.errors import HpoError, UnknownStudyError
-from hpo.names import did_you_mean, folder_name
 from hpo.study.json_row import Shown
 from hpo.study.predicates import alive_agent, live_attempt, may_be_best
+from hpo.suggestions import did_you_mean, folder_name
 from storage import control
 from storage.budget import FAILED, FINISHED
 from storage.tables import agents, attempts, studies, trials

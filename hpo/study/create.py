@@ -11,13 +11,13 @@ import optuna
 from sqlalchemy import Connection, text
 
 from hpo.errors import StudyConflictError
-from hpo.names import folder_name
-from hpo.requests import LaunchDefaults, LaunchRequest
+from hpo.options import LaunchDefaults, LaunchRequest
 from hpo.search.optuna_study import known_good_parts
 from hpo.search.samplers import startup_trials
 from hpo.search.space_changes import with_space
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
+from hpo.suggestions import folder_name
 from objectives.base import DataOptions, Description
 from storage import budget, control
 from storage.engine import Database

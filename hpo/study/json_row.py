@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from hpo import numbers
+from hpo import formatting
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Shown:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict: times in ISO 8601, NaN and infinities as strings."""
-        safe: dict[str, Any] = numbers.json_safe(_isoformat(asdict(self)))
+        safe: dict[str, Any] = formatting.json_safe(_isoformat(asdict(self)))
         return safe
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, and_, func, select, text
 
-from hpo import numbers
+from hpo import formatting
 from hpo.study.catalog import StudyRow, condition_of, read_study
 from hpo.study.json_row import Shown
 from hpo.study.predicates import NOW, alive_agent, live_attempt, seconds
@@ -235,7 +235,7 @@ def _running_slots(connection: Connection, study: StudyRow) -> tuple[RunningRow,
         RunningRow(
             row.number,
             row.epochs,
-            numbers.json_number(row.metric),
+            formatting.json_number(row.metric),
             row.slot,
             row.device,
             row.host,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO, cast
 
-from hpo import numbers
+from hpo import formatting
 from hpo.terminal.stream import Terminal
 from storage.budget import Counts
 
@@ -93,7 +93,7 @@ class PlainProgress:
         error = f" ({trial.error})" if trial.error else ""
         self.say(
             f"trial {trial.number} {trial.outcome}{value} epochs={trial.epochs}"
-            f" seconds={trial.seconds:.1f} {numbers.parameters(trial.params)}{error}{done}"
+            f" seconds={trial.seconds:.1f} {formatting.parameters(trial.params)}{error}{done}"
         )
 
     def say(self, message: str) -> None:
@@ -133,7 +133,7 @@ class LiveProgress:
             f"trial {trial.number} ",
             (trial.outcome, style),
             f"{value} after {trial.epochs} epochs, {trial.seconds:.1f} s: "
-            f"{numbers.parameters(trial.params)}{error}",
+            f"{formatting.parameters(trial.params)}{error}",
         )
         self._console.print(line, highlight=False)
 
@@ -152,7 +152,7 @@ def _draw(view: View) -> Any:
 
     counts = view.counts
     head = Table.grid(padding=(0, 1))
-    eta = "" if view.eta_seconds is None else f", about {numbers.duration(view.eta_seconds)} left"
+    eta = "" if view.eta_seconds is None else f", about {formatting.duration(view.eta_seconds)} left"
     # Where a line is too short for all of it, the study's name is what is cut.
     head.add_column(no_wrap=False)
     for _ in range(3):
@@ -161,7 +161,7 @@ def _draw(view: View) -> Any:
         Text(view.study, style="bold", no_wrap=True, overflow="ellipsis"),
         ProgressBar(total=max(counts.budget, 1), completed=counts.finished, width=20),
         Text(f"{counts.finished}/{counts.budget} trials"),
-        Text(f"{numbers.duration(view.elapsed_seconds)}{eta}"),
+        Text(f"{formatting.duration(view.elapsed_seconds)}{eta}"),
     )
     outcomes = Text(f"{counts.pruned} pruned, {counts.failed} failed, {counts.running} running")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -184,7 +184,7 @@ def _draw(view: View) -> Any:
     if view.best is not None:
         number, value, params = view.best
         lines.append(
-            Text(f"best: {value:.4f} in trial {number}: {numbers.parameters(params)}", style="green")
+            Text(f"best: {value:.4f} in trial {number}: {formatting.parameters(params)}", style="green")
         )
     if view.note:
         lines.append(Text(view.note, style="yellow"))

@@ -21,7 +21,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import Row, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from hpo.names import folder_name
+from hpo.suggestions import folder_name
 
 T = TypeVar("T")
 

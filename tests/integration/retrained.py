@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hpo import numbers
+from hpo import formatting
 from hpo.analysis.statistics import summarize
 from storage import retrains
 from tests.integration.rows import StudyRows
@@ -61,7 +61,7 @@ def add_retrain(
         retrain_id = retrains.begin(connection, retrains.new_id(connection), rows.study_id, trained, seeds)
         retrains.open_test_set(connection, retrain_id)
         if finished:
-            retrains.finish(connection, retrain_id, numbers.json_safe(metrics))
+            retrains.finish(connection, retrain_id, formatting.json_safe(metrics))
         return retrain_id
 
     return rows.database.transaction(write)

@@ -13,7 +13,7 @@ import pytest
 from hpo import doctor
 from hpo.devices import slots
 from hpo.errors import StorageUnreachableError
-from hpo.requests import SlotOptions
+from hpo.options import SlotOptions
 from hpo.settings import Settings
 
 Usage = namedtuple("Usage", "total used free")

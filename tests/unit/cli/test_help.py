@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from hpo.cli.main import SECTIONS, cli
-from hpo.requests import PRUNERS, SAMPLERS, LaunchDefaults
+from hpo.options import PRUNERS, SAMPLERS, LaunchDefaults
 from hpo.search.optuna_study import spec
 
 HEAVY = ("tensorflow", "keras", "optuna", "sqlalchemy", "numpy", "rich", "alembic", "yaml")

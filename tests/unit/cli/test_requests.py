@@ -11,7 +11,7 @@ import pytest
 
 from hpo.cli.main import run
 from hpo.cli.options import Duration
-from hpo.requests import LaunchRequest, RayOptions, RetrainRequest, SlotOptions
+from hpo.options import LaunchRequest, RayOptions, RetrainRequest, SlotOptions
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from hpo.devices.gpus import Gpu
 from hpo.devices.slots import CONTEXT_BYTES, in_words, owned, plan_slots, slots_here, usable_cores
-from hpo.requests import PRECISIONS, Precision, SlotOptions
+from hpo.options import PRECISIONS, Precision, SlotOptions
 
 GIB = 2**30
 

@@ -21,7 +21,7 @@ from hpo.engines.ray import (
     commands,
 )
 from hpo.errors import MissingDependencyError, UsageError
-from hpo.requests import ENGINES, AgentOptions, LaunchRequest, RayOptions
+from hpo.options import ENGINES, AgentOptions, LaunchRequest, RayOptions
 from hpo.settings import Settings
 
 SETTINGS = Settings(Path("/h"), "postgresql://u:secret@server/d", Path("/d"), Path("/r"), Path("/c"))

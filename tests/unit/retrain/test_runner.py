@@ -11,8 +11,8 @@ import pytest
 
 from hpo.errors import StorageUnreachableError
 from hpo.export.config import Config
+from hpo.options import AgentOptions
 from hpo.process.signals import Interruption
-from hpo.requests import AgentOptions
 from hpo.retrain.runner import MAX_LOST, RetrainFailedError, SeedRun, SeedRuns
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.exits import Died, Event

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpo.names import did_you_mean, nearest
+from hpo.suggestions import did_you_mean, nearest
 
 KNOWN = ("digits-cnn", "mnist-cnn", "mnist-resnet", "cifar-resnet")
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from hpo import numbers
+from hpo import formatting
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,13 @@ from hpo import numbers
     ],
 )
 def test_metric(value: float | None, shown: str) -> None:
-    assert numbers.metric(value) == shown
+    assert formatting.metric(value) == shown
 
 
 def test_parameters() -> None:
     values = {"learning_rate": 0.00123456, "batch_size": 128, "optimizer": "sgd"}
-    assert numbers.parameters(values) == "learning_rate=0.00123 batch_size=128 optimizer=sgd"
-    assert numbers.parameters(None) == ""
+    assert formatting.parameters(values) == "learning_rate=0.00123 batch_size=128 optimizer=sgd"
+    assert formatting.parameters(None) == ""
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,11 @@ def test_parameters() -> None:
     ],
 )
 def test_duration(seconds: float | None, shown: str) -> None:
-    assert numbers.duration(seconds) == shown
+    assert formatting.duration(seconds) == shown
 
 
 def test_size() -> None:
-    assert [numbers.size(n) for n in (5, 2048, 3.2 * 1024**3, 2 * 1024**4)] == [
+    assert [formatting.size(n) for n in (5, 2048, 3.2 * 1024**3, 2 * 1024**4)] == [
         "5 B",
         "2.0 KiB",
         "3.2 GiB",
@@ -60,25 +60,25 @@ def test_size() -> None:
 
 def test_json_has_no_bare_nan() -> None:
     value = {"a": math.nan, "b": [math.inf, -math.inf, 1.5], "c": None, "d": ({"e": True},)}
-    safe = numbers.json_safe(value)
+    safe = formatting.json_safe(value)
     assert (
         json.dumps(safe, allow_nan=False)
         == '{"a": "nan", "b": ["inf", "-inf", 1.5], "c": null, "d": [{"e": true}]}'
     )
-    assert math.isnan(numbers.json_number(safe["a"]))
-    assert numbers.json_number("-inf") == -math.inf
-    assert numbers.json_number(None) is None
+    assert math.isnan(formatting.json_number(safe["a"]))
+    assert formatting.json_number("-inf") == -math.inf
+    assert formatting.json_number(None) is None
 
 
 def test_times() -> None:
-    assert [numbers.times(count) for count in (0, 1, 2)] == ["never", "once", "2 times"]
+    assert [formatting.times(count) for count in (0, 1, 2)] == ["never", "once", "2 times"]
 
 
 def test_counts_and_p_values() -> None:
-    assert [numbers.counted(n, "core") for n in (0, 1, 2, None)] == [
+    assert [formatting.counted(n, "core") for n in (0, 1, 2, None)] == [
         "0 cores",
         "1 core",
         "2 cores",
         "? cores",
     ]
-    assert [numbers.p_value(p) for p in (None, 0.0004, 0.0314, 1.0)] == ["-", "< 0.001", "0.031", "1.000"]
+    assert [formatting.p_value(p) for p in (None, 0.0004, 0.0314, 1.0)] == ["-", "< 0.001", "0.031", "1.000"]

@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from hpo import requests
-from hpo.requests import StudyNameError, check_study_name
+from hpo import options
+from hpo.options import StudyNameError, check_study_name
 from objectives import base
 
 
@@ -23,4 +23,4 @@ def test_bad(name: str) -> None:
 
 
 def test_precisions_are_those_of_a_device() -> None:
-    assert get_args(base.Precision) == requests.PRECISIONS
+    assert get_args(base.Precision) == options.PRECISIONS
