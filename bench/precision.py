@@ -18,10 +18,10 @@ from bench.report import Report, Row
 from bench.training import Case, Host, forked, trial
 from hpo.trainer.pool import template_environment
 from objectives.base import Precision
-from objectives.cifar_cnn import CifarCNN
-from objectives.cifar_resnet import CifarResNet
 from objectives.keras_objective import KerasObjective
-from objectives.mnist_cnn import MnistCNN
+from objectives.shipped.cifar_cnn import CifarCNN
+from objectives.shipped.cifar_resnet import CifarResNet
+from objectives.shipped.mnist_cnn import MnistCNN
 
 CASES = {
     "mnist-cnn": Case(MnistCNN, 10_000, 6, MnistCNN.first[0], augmented=True),

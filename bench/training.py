@@ -36,10 +36,10 @@ from bench.options import parser
 from bench.report import Report, Row, spread
 from hpo.trainer.pool import template_environment
 from objectives.base import DataOptions, Device, Params, Precision
-from objectives.cifar_resnet import CifarResNet
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
-from objectives.mnist_cnn import MnistCNN
+from objectives.shipped.cifar_resnet import CifarResNet
+from objectives.shipped.mnist_cnn import MnistCNN
 from objectives.splits import Data
 
 if TYPE_CHECKING:

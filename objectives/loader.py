@@ -21,11 +21,11 @@ from objectives.base import Description, Objective
 from objectives.validation import problem
 
 SHIPPED = {
-    "digits-cnn": "objectives.digits_cnn:DigitsCNN",
-    "mnist-cnn": "objectives.mnist_cnn:MnistCNN",
-    "mnist-resnet": "objectives.mnist_resnet:MnistResNet",
-    "cifar-cnn": "objectives.cifar_cnn:CifarCNN",
-    "cifar-resnet": "objectives.cifar_resnet:CifarResNet",
+    "digits-cnn": "objectives.shipped.digits_cnn:DigitsCNN",
+    "mnist-cnn": "objectives.shipped.mnist_cnn:MnistCNN",
+    "mnist-resnet": "objectives.shipped.mnist_resnet:MnistResNet",
+    "cifar-cnn": "objectives.shipped.cifar_cnn:CifarCNN",
+    "cifar-resnet": "objectives.shipped.cifar_resnet:CifarResNet",
 }
 """Names of the objectives that come with the project, and where their classes are."""
 

@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from hpo.analysis.effects import MIN_TRIALS, amount, find_effects, importances, trials_needed
-from objectives.cifar_resnet import CifarResNet
+from objectives.shipped.cifar_resnet import CifarResNet
 from tests.unit.made_trials import SPACE, compared
 
 

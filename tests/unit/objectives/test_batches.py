@@ -10,7 +10,7 @@ from objectives import backend
 from objectives.augment import Augmentation
 from objectives.base import Device
 from objectives.batches import advancing, changed, hosted, resident
-from objectives.digits_cnn import DigitsCNN
+from objectives.shipped.digits_cnn import DigitsCNN
 from objectives.splits import Data
 
 pytestmark = pytest.mark.filterwarnings(

@@ -73,7 +73,7 @@ def test_a_file_may_import_its_neighbours(tmp_path):
 
 
 def test_a_class_in_an_installed_module():
-    reference = "objectives.digits_cnn:DigitsCNN"
+    reference = "objectives.shipped.digits_cnn:DigitsCNN"
     assert loader.resolve(reference) == reference
     assert loader.load(reference) is loader.load("digits-cnn")
     assert not loader.is_shipped(reference)

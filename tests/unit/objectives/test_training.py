@@ -13,9 +13,9 @@ from hpo.errors import ObjectiveBrokenError
 from objectives import backend, training
 from objectives.augment import Augmentation
 from objectives.base import DataOptions, Device, DivergedError
-from objectives.digits_cnn import DigitsCNN
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
+from objectives.shipped.digits_cnn import DigitsCNN
 
 pytestmark = pytest.mark.filterwarnings(
     # Keras 3.15 under NumPy 2: its variables do not know the argument yet, NumPy goes on without it.
