@@ -15,11 +15,11 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from hpo.settings import Settings
-from objectives import datasets
 from objectives.augment import Augmentation
 from objectives.base import DataOptions, Params
+from objectives.data import datasets
+from objectives.data.splits import Data, stratified
 from objectives.keras_objective import KerasObjective
-from objectives.splits import Data, stratified
 
 if TYPE_CHECKING:
     import keras

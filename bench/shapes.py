@@ -22,9 +22,9 @@ from bench.report import Report, Row, spread
 from bench.training import Case, Host, Moment, forked, trial
 from hpo.trainer.pool import template_environment
 from objectives.base import Params
+from objectives.data.splits import Data
 from objectives.keras_objective import KerasObjective
 from objectives.shipped.cifar_resnet import CifarResNet
-from objectives.splits import Data
 
 if TYPE_CHECKING:
     import keras

@@ -36,11 +36,11 @@ from bench.options import parser
 from bench.report import Report, Row, spread
 from hpo.trainer.pool import template_environment
 from objectives.base import DataOptions, Device, Params, Precision
+from objectives.data.splits import Data
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
 from objectives.shipped.cifar_resnet import CifarResNet
 from objectives.shipped.mnist_cnn import MnistCNN
-from objectives.splits import Data
 
 if TYPE_CHECKING:
     import keras

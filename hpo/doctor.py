@@ -101,7 +101,7 @@ def _storage(settings: Settings) -> Check:
 
 
 def _data(settings: Settings) -> list[Check]:
-    from objectives.datasets import SHIPPED
+    from objectives.data.datasets import SHIPPED
 
     return [_data_set(name, dataset.download, settings.data_dir) for name, dataset in SHIPPED.items()]
 

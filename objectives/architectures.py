@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from objectives.splits import Data
+from objectives.data.splits import Data
 
 BATCH_NORM_MOMENTUM = 0.9
 """Keras' 0.99 needs more steps than a short trial has before validation sees sound statistics."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from objectives.arrays import Images
+from objectives.data.arrays import Images
 
 Floats = NDArray[np.float32]
 

@@ -22,7 +22,7 @@ from objectives.augment import Augmentation, Changes
 
 if TYPE_CHECKING:
     from objectives.base import Device
-    from objectives.splits import Data
+    from objectives.data.splits import Data
 
 Advance = Callable[[NDArray[np.int64], Sequence[np.random.Generator]], dict[str, float]]
 """Trains on k batches, the training images of the indices (k, batch), each changed as its generator says; returns the

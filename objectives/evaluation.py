@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from hpo.errors import ObjectiveBrokenError
 from objectives import backend, scores
-from objectives.arrays import Images, Labels
 from objectives.base import Run
-from objectives.splits import Data
+from objectives.data.arrays import Images, Labels
+from objectives.data.splits import Data
 
 BATCH_SIZE = 512
 """Most images at a time."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from objectives.augment import Augmentation
 from objectives.base import DataOptions, Objective, Params, Run
-from objectives.splits import Data
+from objectives.data.splits import Data
 
 if TYPE_CHECKING:
     import keras

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from objectives.arrays import Labels
+from objectives.data.arrays import Labels
 
 BINS = 15
 """Of equal width, as in "On Calibration of Modern Neural Networks" (Guo et al., 2017)."""

@@ -17,7 +17,7 @@ import numpy as np
 from bench import mnist_job
 from objectives.augment import Augmentation
 from objectives.base import Params
-from objectives.splits import Data
+from objectives.data.splits import Data
 
 MOMENTUM = 0.9
 

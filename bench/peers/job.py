@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 from bench import mnist_job
-from objectives import arrays
 from objectives.augment import Augmentation
 from objectives.base import DataOptions
-from objectives.splits import Data, split
+from objectives.data import arrays
+from objectives.data.splits import Data, split
 
 
 def options() -> argparse.Namespace:

@@ -176,7 +176,7 @@ class DataName(click.ParamType[str]):
     ) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        from objectives.datasets import SHIPPED
+        from objectives.data.datasets import SHIPPED
 
         return [CompletionItem(name) for name in SHIPPED if name.startswith(incomplete)]
 

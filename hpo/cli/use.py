@@ -71,7 +71,7 @@ def data() -> None:
 @options.data_dir_option
 def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
     """Download data sets (mnist, cifar10) to where studies look for them."""
-    from objectives.datasets import fetch as fetch_data
+    from objectives.data.datasets import fetch as fetch_data
 
     folder = options.settings(data_dir=data_dir).data_dir
     for name in names:
@@ -85,7 +85,7 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
 @options.json_option
 def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None:
     """Read data sets whole and say what they hold; an unsound one ends with exit code 1."""
-    from objectives.datasets import verify as verify_data
+    from objectives.data.datasets import verify as verify_data
 
     reports = [verify_data(name, options.settings(data_dir=data_dir).data_dir) for name in names]
     if as_json:

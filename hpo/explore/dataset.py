@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.errors import DataDamagedError, UnknownObjectiveError, UsageError
-from objectives import arrays, datasets, loader
-from objectives.arrays import Arrays, Images, Labels
+from objectives import loader
 from objectives.augment import Augmentation
 from objectives.base import DataOptions
-from objectives.splits import Data, Indices, split, split_indices
+from objectives.data import arrays, datasets
+from objectives.data.arrays import Arrays, Images, Labels
+from objectives.data.splits import Data, Indices, split, split_indices
 
 EXAMPLE = Augmentation(flip=True, shift=2, rotation_degrees=8)
 """Shown where no objective changes the images."""

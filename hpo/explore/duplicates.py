@@ -11,7 +11,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from objectives.arrays import Images, Labels
+from objectives.data.arrays import Images, Labels
 
 SIMILAR = 0.95
 """Correlation of the pixels of two images from which they count as near-duplicates."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from objectives.arrays import Images, Labels
+from objectives.data.arrays import Images, Labels
 
 MOST_SHOWN = 16
 

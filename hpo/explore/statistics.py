@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from objectives.arrays import Images, Labels
+from objectives.data.arrays import Images, Labels
 
 SKEWED = 1.5
 """Largest class over smallest from which a data set counts as unbalanced."""

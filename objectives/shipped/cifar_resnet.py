@@ -8,8 +8,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from objectives.augment import CIFAR10
 from objectives.base import Params
+from objectives.data.splits import Data
 from objectives.keras_objective import KerasObjective
-from objectives.splits import Data
 
 if TYPE_CHECKING:
     import keras

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from objectives.base import Params
+from objectives.data.splits import Data
 from objectives.keras_objective import KerasObjective
-from objectives.splits import Data
 
 if TYPE_CHECKING:
     import keras

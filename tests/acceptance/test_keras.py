@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from objectives import datasets
+from objectives.data import datasets
 from tests.acceptance.service import Service
 
 PREDICT = """

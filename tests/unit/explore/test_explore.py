@@ -11,7 +11,7 @@ from hpo.explore.explore import explore
 from hpo.explore.galleries import augmentations
 from hpo.explore.label_errors import class_means
 from hpo.explore.statistics import balance, channels
-from objectives.arrays import Images, Labels
+from objectives.data.arrays import Images, Labels
 
 RNG = np.random.default_rng(0)
 

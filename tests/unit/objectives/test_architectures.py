@@ -10,7 +10,7 @@ import pytest
 
 from objectives import loader
 from objectives.architectures import cnn, pooled_resnet, resnet
-from objectives.splits import Data
+from objectives.data.splits import Data
 
 CLASSES = 10
 SIDE, CHANNELS = 16, 3

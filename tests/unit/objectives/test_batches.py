@@ -10,8 +10,8 @@ from objectives import backend
 from objectives.augment import Augmentation
 from objectives.base import Device
 from objectives.batches import advancing, changed, hosted, resident
+from objectives.data.splits import Data
 from objectives.shipped.digits_cnn import DigitsCNN
-from objectives.splits import Data
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"

@@ -11,9 +11,10 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from objectives import backend, batches, datasets, evaluation, layers, loader
-from objectives.arrays import Arrays
+from objectives import backend, batches, evaluation, layers, loader
 from objectives.base import DataOptions, Device, Params
+from objectives.data import datasets
+from objectives.data.arrays import Arrays
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError, UsageError
-from objectives.arrays import Arrays, Images, Labels
 from objectives.base import DataOptions
+from objectives.data.arrays import Arrays, Images, Labels
 
 Indices = NDArray[np.intp]
 

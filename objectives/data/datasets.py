@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from hpo.errors import DataDamagedError, DataMissingError, FileNotWritableError, UsageError
-from objectives import arrays
-from objectives.arrays import Arrays
-from objectives.splits import stratified
+from objectives.data import arrays
+from objectives.data.arrays import Arrays
+from objectives.data.splits import stratified
 
 _CONNECT_SECONDS = 30.0
 _DIGITS_TEST_FRACTION = 0.2

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.errors import DataDamagedError, UsageError
-from objectives.arrays import Arrays
 from objectives.base import DataOptions
-from objectives.splits import split, stratified
+from objectives.data.arrays import Arrays
+from objectives.data.splits import split, stratified
 
 COUNTS = (100, 60, 30, 10)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hpo.errors import DataDamagedError, DataMissingError, UsageError
-from objectives import datasets
-from objectives.arrays import NAMES, Arrays
+from objectives.data import datasets
+from objectives.data.arrays import NAMES, Arrays
 
 
 def write(folder, name="mnist", **changes):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hpo.errors import DataDamagedError
-from objectives import arrays
+from objectives.data import arrays
 
 
 def content(**changes: object) -> dict[str, object]:
