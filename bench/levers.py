@@ -34,7 +34,7 @@ def _stock_layers(*names: str) -> Callable[[], None]:
     def change() -> None:
         import keras
 
-        from objectives import layers
+        from objectives.training.loop import layers
 
         for name in names:
             layers._TWINS.pop(getattr(keras.layers, name))
@@ -45,9 +45,9 @@ def _stock_layers(*names: str) -> Callable[[], None]:
 def _stock_optimizers() -> None:
     import keras
 
-    from objectives import training
+    from objectives.training.loop import loop
 
-    vars(training).update(FusedAdam=keras.optimizers.Adam, FusedSGD=keras.optimizers.SGD)
+    vars(loop).update(FusedAdam=keras.optimizers.Adam, FusedSGD=keras.optimizers.SGD)
 
 
 def _stock_filter_gradients() -> None:
@@ -98,7 +98,8 @@ _call: list[Callable[[], Any]] = []
 
 def build(objective: KerasObjective, case: Case, name: str) -> None:
     """Make a variant's model and train its first batches, which compiles it."""
-    from objectives import backend, layers, training
+    from objectives import backend
+    from objectives.training.loop import layers, loop
 
     variant = next(variant for variant in VARIANTS if variant.name == name)
     core = sorted(os.sched_getaffinity(0))[0]
@@ -119,7 +120,7 @@ def build(objective: KerasObjective, case: Case, name: str) -> None:
     model = layers.accelerated(objective.build(case.params, data), backend.precision(device))
     model.compile(
         objective.optimizer(case.params, 10_000),
-        loss=training.cross_entropy(objective.label_smoothing),
+        loss=loop.cross_entropy(objective.label_smoothing),
         metrics=["accuracy"],
         jit_compile=variant.compiled,
     )

@@ -142,7 +142,7 @@ def stock(objective: KerasObjective, case: Case, seed: int) -> tuple[list[Moment
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     import keras
 
-    from objectives.training import NOT_DECAYED
+    from objectives.training.loop import NOT_DECAYED
 
     keras.utils.set_random_seed(seed)
     data = objective._data

@@ -43,10 +43,10 @@ class KerasObjective(Objective):
         """A model from raw uint8 pixels of `data.image_shape` to `data.class_count` logits, not compiled."""
 
     def optimizer(self, params: Params, steps: int) -> keras.optimizers.Optimizer:
-        """How the model is trained for `steps` batches in all; see `objectives.training.optimizer`."""
-        from objectives import training
+        """How the model is trained for `steps` batches in all; see `objectives.training.loop.optimizer`."""
+        from objectives.training.loop import loop
 
-        return training.optimizer(params, steps)
+        return loop.optimizer(params, steps)
 
     def prepare(self, options: DataOptions, final: bool) -> None:
         """Import Keras and the training loop, and load the data as NumPy arrays, once for all runs.
@@ -58,10 +58,10 @@ class KerasObjective(Objective):
         from objectives import backend
 
         backend.before_import()
-        from objectives import training
+        from objectives.training.loop import loop
 
         # Accessed through the class, so that a plain function does not become a method.
-        self._data = training.load(type(self).dataset, self.classes, options, final)
+        self._data = loop.load(type(self).dataset, self.classes, options, final)
 
     def train(self, params: Params, run: Run) -> None:
         """Build, train, report each epoch and, in a final run, open the test set once."""
@@ -71,6 +71,6 @@ class KerasObjective(Objective):
             self.prepare(DataOptions(), run.final)
         assert self._data is not None
         backend.configure(run.device, run.seed)
-        from objectives import training
+        from objectives.training.loop import loop
 
-        training.train(self, params, self._data, run)
+        loop.train(self, params, self._data, run)

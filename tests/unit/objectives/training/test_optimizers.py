@@ -8,7 +8,7 @@ import pytest
 
 from objectives import backend
 from objectives.backend import kernels
-from objectives.optimizers import FusedAdam, FusedSGD
+from objectives.training.optimizers import FusedAdam, FusedSGD
 
 pytestmark = pytest.mark.skipif(
     backend.name() != "tensorflow", reason="the twins are Keras' own optimizers elsewhere"

@@ -10,12 +10,13 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from hpo.errors import ObjectiveBrokenError
-from objectives import backend, training
+from objectives import backend
 from objectives.augment import Augmentation
 from objectives.base import DataOptions, Device, DivergedError
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
 from objectives.shipped.digits_cnn import DigitsCNN
+from objectives.training.loop import loop
 
 pytestmark = pytest.mark.filterwarnings(
     # Keras 3.15 under NumPy 2: its variables do not know the argument yet, NumPy goes on without it.
@@ -89,7 +90,7 @@ def test_a_resumed_run_gives_the_very_numbers_of_an_uninterrupted_one(
 
 
 def test_how_many_batches_are_handed_over_at_a_time_changes_no_number(digits, whole_run, monkeypatch):
-    monkeypatch.setattr(training, "CHUNK_STEPS", 1)
+    monkeypatch.setattr(loop, "CHUNK_STEPS", 1)
     run = LocalRun(total_epochs=EPOCHS, seed=3, device=BFLOAT16, stop_after=1)
     digits.train(PARAMS, run)
     assert len(run.ticks) == 25
@@ -122,7 +123,7 @@ def test_a_smoothed_label_is_shared_by_all_classes(smoothing):
     targets = np.full((2, 4), smoothing / 4) + (1 - smoothing) * np.eye(4)[labels]
     # Keras hands them over as floats.
     for given in (labels, labels[:, None], labels.astype(np.float32)):
-        losses = np.array(training.cross_entropy(smoothing)(given, logits))
+        losses = np.array(loop.cross_entropy(smoothing)(given, logits))
         np.testing.assert_allclose(losses, -(targets * log_p).sum(axis=1), rtol=1e-6)
 
 

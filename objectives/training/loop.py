@@ -16,12 +16,13 @@ import keras
 import numpy as np
 
 from hpo.errors import ObjectiveBrokenError
-from objectives import backend, batches, checkpoint, evaluation, layers
+from objectives import backend
 from objectives.backend import kernels
 from objectives.base import DataOptions, DivergedError, Params, Run
 from objectives.data import arrays, datasets
 from objectives.data.splits import Data, split
-from objectives.optimizers import FusedAdam, FusedSGD
+from objectives.training.loop import batches, checkpoint, evaluation, layers
+from objectives.training.optimizers import FusedAdam, FusedSGD
 
 if TYPE_CHECKING:
     from objectives.keras_objective import KerasObjective

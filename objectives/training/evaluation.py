@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import ObjectiveBrokenError
-from objectives import backend, scores
+from objectives import backend
 from objectives.base import Run
 from objectives.data.arrays import Images, Labels
 from objectives.data.splits import Data
+from objectives.training.loop import calibration
 
 BATCH_SIZE = 512
 """Most images at a time."""
@@ -112,8 +113,8 @@ def finish(model: keras.Model, data: Data, run: Run, flip: bool = False) -> None
     forward = backend.forward(model)
     outputs = logits(forward, data.x_test)
     measured = measure(outputs, data.y_test)
-    calibration = scores.calibration(measured.probabilities, data.y_test)
-    wrong = scores.confidently_wrong(measured.probabilities, data.y_test)
+    calibration = calibration.calibration(measured.probabilities, data.y_test)
+    wrong = calibration.confidently_wrong(measured.probabilities, data.y_test)
     run.record(
         test_loss=measured.loss,
         test_accuracy=measured.accuracy,
@@ -131,7 +132,7 @@ def finish(model: keras.Model, data: Data, run: Run, flip: bool = False) -> None
         averaged = measure((outputs.astype(np.float64) + mirrored) / 2, data.y_test)
         run.record(test_loss_flip_averaged=averaged.loss, test_accuracy_flip_averaged=averaged.accuracy)
     if run.output is not None:
-        run.record(wrong_images=[scores.png(data.x_test[mistake.index]) for mistake in wrong])
+        run.record(wrong_images=[calibration.png(data.x_test[mistake.index]) for mistake in wrong])
         run.output.mkdir(parents=True, exist_ok=True)
         exported(model).save(run.output / "model.keras")
 

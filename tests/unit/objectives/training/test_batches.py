@@ -9,9 +9,9 @@ import pytest
 from objectives import backend
 from objectives.augment import Augmentation
 from objectives.base import Device
-from objectives.batches import advancing, changed, hosted, resident
 from objectives.data.splits import Data
 from objectives.shipped.digits_cnn import DigitsCNN
+from objectives.training.batches import advancing, changed, hosted, resident
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
@@ -100,5 +100,5 @@ class Brighter(Augmentation):
 )
 def test_only_gpus_hold_the_images_and_only_for_what_they_can_do(monkeypatch, augmentation, gpu, where):
     for name in ("resident", "hosted"):
-        monkeypatch.setattr(f"objectives.batches.{name}", lambda *_, name=name: name)
+        monkeypatch.setattr(f"objectives.training.batches.{name}", lambda *_, name=name: name)
     assert advancing(None, None, augmentation, Device(gpu=gpu)) == where

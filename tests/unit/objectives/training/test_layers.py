@@ -8,7 +8,7 @@ import pytest
 
 from objectives import backend
 from objectives.backend import kernels
-from objectives.layers import FastDropout, FusedBatchNormalization, PatchConvolution, accelerated
+from objectives.training.layers import FastDropout, FusedBatchNormalization, PatchConvolution, accelerated
 
 pytestmark = [
     pytest.mark.filterwarnings(

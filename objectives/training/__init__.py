@@ -1,0 +1,1 @@
+"""Training of a Keras model: the loop and its parts."""
