@@ -37,7 +37,7 @@ from storage.silence import Connections
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-    from storage.embedded import EmbeddedServer
+    from storage.embedded.server import EmbeddedServer
 
 T = TypeVar("T")
 
@@ -157,7 +157,7 @@ def open_database(
                 "no database is given, and the embedded PostgreSQL is switched off here (HPO_EMBEDDED=off, as in"
                 f" the container image): set HPO_STORAGE, or give --storage, like {EXAMPLE}"
             )
-        from storage.embedded import EmbeddedServer
+        from storage.embedded.server import EmbeddedServer
 
         server = EmbeddedServer.start(home)
         database = Database(parse_url(server.url), server)

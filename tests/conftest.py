@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
-from storage.embedded import EmbeddedServer
+from storage.embedded.server import EmbeddedServer
 from storage.engine import Database, open_database
 
 TEMPLATE = "hpo_template"

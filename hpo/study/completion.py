@@ -28,9 +28,9 @@ def _answers(settings: Settings) -> bool:
     if settings.storage is None:
         if not settings.home.is_dir():
             return False
-        from storage import embedded, postgres
+        from storage.embedded.server import paths, server
 
-        return embedded.answers(postgres.place(settings.home).socket)
+        return server.answers(paths.place(settings.home).socket)
     try:
         url = urlsplit(settings.storage)
         if not url.hostname:

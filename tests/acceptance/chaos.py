@@ -23,7 +23,7 @@ from typing import TypeVar
 
 import psutil
 
-from storage.embedded import EmbeddedServer, answers
+from storage.embedded.server import EmbeddedServer, answers
 from storage.engine import open_database
 from tests.acceptance import cuts, trace
 from tests.acceptance.chaos_report import HEADER, Report

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from storage import postgres
+from storage.embedded.server import paths
 
 DATABASE = "10.77.0.1"
 PASSWORD = "over the wire"
@@ -57,12 +57,12 @@ class Network:
     @property
     def url(self) -> str:
         """As a host reaches the database."""
-        return f"postgresql://hpo:{PASSWORD.replace(' ', '%20')}@{DATABASE}:{postgres.PORT}/hpo"
+        return f"postgresql://hpo:{PASSWORD.replace(' ', '%20')}@{DATABASE}:{paths.PORT}/hpo"
 
     @property
     def local_url(self) -> str:
         """As this test reaches it, whatever becomes of the network: by its socket."""
-        return f"postgresql+psycopg2://postgres@/hpo?host={self._folder}&port={postgres.PORT}"
+        return f"postgresql+psycopg2://postgres@/hpo?host={self._folder}&port={paths.PORT}"
 
     def start(self, programs: Path) -> None:
         """Make the switch, and a new cluster of PostgreSQL that asks whoever comes by it for a password."""
@@ -74,7 +74,7 @@ class Network:
         data = self._folder / "data"
         data.mkdir(mode=0o700)
         for path in (self._folder, data):
-            postgres.own(path)
+            paths.own(path)
         self._as_postgres("initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8")
         (data / "pg_hba.conf").write_text("local all all trust\nhost all all all scram-sha-256\n")
         with (data / "postgresql.conf").open("a") as file:
@@ -128,7 +128,7 @@ class Network:
 
     def _as_postgres(self, program: str, *words: object) -> None:
         """Run one of its programs as its user, in the namespace of the database."""
-        uid, gid = postgres.system_user()
+        uid, gid = paths.system_user()
         assert self._programs is not None
         command = [
             "ip", "netns", "exec", self._space("db"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from storage.embedded import EmbeddedServer
+from storage.embedded.server import EmbeddedServer
 from tests.acceptance.service import Service
 
 EPOCHS = 4

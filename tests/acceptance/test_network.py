@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from storage.embedded import EmbeddedServer
+from storage.embedded.server import EmbeddedServer
 from storage.engine import open_database
 from tests.acceptance import network
 from tests.acceptance.chaos import AUDIT
@@ -27,11 +27,11 @@ def hosts(open_folder: Path, postgres_server: EmbeddedServer) -> Iterator[Networ
     """A switch with a PostgreSQL; the programs are those of the suite's own server."""
     if reason := network.missing():
         pytest.skip(reason)
-    from storage import postgres
+    from storage.embedded.server import paths
 
     made = Network(open_folder)
     try:
-        made.start(postgres.programs(postgres_server._root_base))
+        made.start(paths.programs(postgres_server._root_base))
         admin = made.local_url.replace("/hpo?", "/postgres?")
         engine = create_engine(admin, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from storage.embedded import EmbeddedServer
+from storage.embedded.server import EmbeddedServer
 from storage.engine import open_database
 from tests.acceptance.proxy import Proxy
 from tests.acceptance.service import Running, Service

@@ -17,7 +17,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from hpo.errors import StorageUnreachableError, StorageUrlError
 from storage import engine
-from storage.embedded import EmbeddedServer
+from storage.embedded.server import EmbeddedServer
 from storage.engine import Database, open_database
 from storage.retry import Retry
 

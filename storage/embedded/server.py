@@ -24,15 +24,15 @@ from types import TracebackType
 from urllib.parse import quote
 
 from hpo.errors import EmbeddedServerError
-from storage import postgres
-from storage.postgres import ELSEWHERE, START_SECONDS, STOP_SECONDS
+from storage.embedded.paths import ELSEWHERE, START_SECONDS, STOP_SECONDS
+from storage.embedded.server import paths
 
 _LOG_BYTES = 10_000_000
 
 # Few processes and little memory: the server shares its host with training.
 _SETTINGS = {
     "listen_addresses": "",
-    "port": str(postgres.PORT),
+    "port": str(paths.PORT),
     "max_connections": "200",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -59,23 +59,23 @@ _REMEDIES = (
 class EmbeddedServer:
     """This process's share of the server of one home; `close` gives it back, at exit at the latest."""
 
-    def __init__(self, home: Path, *, root_base: Path = postgres.ROOT_BASE) -> None:
+    def __init__(self, home: Path, *, root_base: Path = paths.ROOT_BASE) -> None:
         self.home = home.expanduser().absolute()
         self._root_base = root_base
         self._pid = os.getpid()
         self._closed = False
         self._users: int | None = None
-        self._place: postgres.Place | None = None
+        self._place: paths.Place | None = None
 
     @classmethod
-    def start(cls, home: Path, *, root_base: Path = postgres.ROOT_BASE) -> EmbeddedServer:
+    def start(cls, home: Path, *, root_base: Path = paths.ROOT_BASE) -> EmbeddedServer:
         """Join the server of `home`, and start it (about 1 s) if nobody has; raises EmbeddedServerError."""
         server = cls(home, root_base=root_base)
         server.ensure_running()
         return server
 
     @property
-    def place(self) -> postgres.Place:
+    def place(self) -> paths.Place:
         if self._place is None:
             raise EmbeddedServerError(f"the embedded server of {self.home} is not running")
         return self._place
@@ -84,7 +84,7 @@ class EmbeddedServer:
     def url(self) -> str:
         """A SQLAlchemy URL; who may enter the socket's folder needs no password."""
         host = quote(str(self.place.sockets), safe="/")
-        return f"postgresql+psycopg2://postgres@/postgres?host={host}&port={postgres.PORT}"
+        return f"postgresql+psycopg2://postgres@/postgres?host={host}&port={paths.PORT}"
 
     def ensure_running(self) -> None:
         """Start the server unless it answers: at first, and again after it was killed."""
@@ -136,7 +136,7 @@ class EmbeddedServer:
             fcntl.flock(self._users, fcntl.LOCK_SH)
             atexit.register(self.close)
         if self._place is None:
-            self._place = postgres.place(self.home, self._root_base)
+            self._place = paths.place(self.home, self._root_base)
 
     def _leave(self) -> None:
         users, where = self._users, self._place
@@ -181,18 +181,18 @@ class EmbeddedServer:
             # Closed, not unlocked: the server has inherited the lock.
             os.close(alive)
 
-    def _start(self, where: postgres.Place, alive: int) -> None:
-        programs = postgres.programs(self._root_base)
+    def _start(self, where: paths.Place, alive: int) -> None:
+        programs = paths.programs(self._root_base)
         self._open_log(where)
         if not (where.data / "PG_VERSION").exists():
             self._create(where, programs)
         found = (where.data / "PG_VERSION").read_text().strip()
-        if found != str(postgres.MAJOR):
+        if found != str(paths.MAJOR):
             raise EmbeddedServerError(
-                f"the data in {where.data} are of PostgreSQL {found}, not {postgres.MAJOR}: set HPO_HOME to "
+                f"the data in {where.data} are of PostgreSQL {found}, not {paths.MAJOR}: set HPO_HOME to "
                 f"another folder, use the hpo-service that made them, {ELSEWHERE}"
             )
-        postgres.make_socket_folder(where)
+        paths.make_socket_folder(where)
         # We hold the lock that a living server would hold: whatever these say, it is dead.
         (where.data / "postmaster.pid").unlink(missing_ok=True)
         (where.sockets / f"{where.socket.name}.lock").unlink(missing_ok=True)
@@ -200,14 +200,14 @@ class EmbeddedServer:
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         log_end = where.log.stat().st_size
         start: list[str | Path] = [programs / "pg_ctl", "start", "-w", "-s", "-t", str(START_SECONDS), "-D"]
-        done = postgres.run(*start, where.data, "-l", where.log, "-o", options, keep=alive)
+        done = paths.run(*start, where.data, "-l", where.log, "-o", options, keep=alive)
         if done.returncode:
             with where.log.open("rb") as log:
                 log.seek(log_end)
                 said = log.read(100_000).decode(errors="replace")
             raise self._failed(where, "cannot be started", said + done.stdout)
 
-    def _create(self, where: postgres.Place, programs: Path) -> None:
+    def _create(self, where: paths.Place, programs: Path) -> None:
         """`initdb` beside the final place, then one rename: an interrupted one leaves no half cluster."""
         if where.data.exists() and any(where.data.iterdir()):
             raise EmbeddedServerError(
@@ -217,15 +217,15 @@ class EmbeddedServer:
         if fresh.exists():
             shutil.rmtree(fresh)
         fresh.mkdir(mode=0o700)
-        postgres.own(fresh)
+        paths.own(fresh)
         # Trust: who may enter the folder of the socket may connect, and nobody else can.
         options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"]
-        done = postgres.run(programs / "initdb", "-D", fresh, "-U", "postgres", *options)
+        done = paths.run(programs / "initdb", "-D", fresh, "-U", "postgres", *options)
         if done.returncode:
             raise self._failed(where, "cannot be created", done.stdout)
         fresh.rename(where.data)
 
-    def _stop(self, where: postgres.Place) -> None:
+    def _stop(self, where: paths.Place) -> None:
         """Stop the server without raising: what cannot be stopped is found by the next to start."""
         with contextlib.suppress(OSError, subprocess.SubprocessError, EmbeddedServerError):
             alive = _open(self.home / "postgres.alive")
@@ -235,21 +235,21 @@ class EmbeddedServer:
                     return
             finally:
                 os.close(alive)
-            programs = postgres.programs(self._root_base)
+            programs = paths.programs(self._root_base)
             for mode in ("fast", "immediate"):
                 stop = ["stop", "-w", "-s", "-t", str(STOP_SECONDS), "-m", mode]
-                if postgres.run(programs / "pg_ctl", *stop, "-D", where.data).returncode == 0:
+                if paths.run(programs / "pg_ctl", *stop, "-D", where.data).returncode == 0:
                     return
 
-    def _open_log(self, where: postgres.Place) -> None:
+    def _open_log(self, where: paths.Place) -> None:
         """Make the log file, which the server's user could not make itself in root's folder."""
         if where.log.exists() and where.log.stat().st_size > _LOG_BYTES:
             where.log.replace(where.log.with_suffix(".log.old"))
         if not where.log.exists():
             where.log.touch(mode=0o600)
-            postgres.own(where.log)
+            paths.own(where.log)
 
-    def _failed(self, where: postgres.Place, what: str, said: str = "") -> EmbeddedServerError:
+    def _failed(self, where: paths.Place, what: str, said: str = "") -> EmbeddedServerError:
         """One line: what failed, PostgreSQL's own last word on it, the log, and what to do."""
         remedy = next((words for pattern, words in _REMEDIES if re.search(pattern, said)), "")
         complaints = re.findall(r"(?:FATAL|PANIC|error):\s+(.+)", said)
