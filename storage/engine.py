@@ -29,10 +29,10 @@ from storage.connection import (
     target,
     without_secrets,
 )
+from storage.connection_watchdog import Connections
 from storage.migrate import LOCK_SECONDS, optuna_storage
 from storage.migrate import migrate as migrate_schema
 from storage.retry import READ_ONLY, Retry, is_hopeless, is_transient, short_reason, sqlstate
-from storage.silence import Connections
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

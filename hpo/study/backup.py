@@ -1,6 +1,6 @@
 """`hpo backup` and `hpo restore`: one study as a file that any database takes.
 
-A gzip of JSON lines: a header, one line for each row of `storage.study_rows`, and a last line with their number.
+A gzip of JSON lines: a header, one line for each row of `storage.study_dump`, and a last line with their number.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hpo.files.atomic import whole_file
 from hpo.options import check_study_name
 from hpo.search.optuna_study import TOKEN
 from hpo.study.catalog import database_words, read_study
-from storage import study_rows
+from storage import study_dump
 from storage.engine import Database
 from storage.migrate import HEAD
 
@@ -78,7 +78,7 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
         raise _taken(database, study)
     deque(_Rows(path), maxlen=0)
     tokens = header["tokens"]
-    keep = database.transaction(lambda c: study_rows.reserve_tokens(c, *tokens)) if tokens else False
+    keep = database.transaction(lambda c: study_dump.reserve_tokens(c, *tokens)) if tokens else False
     ours: set[int] = set()
     rows = _Rows(path)
 
@@ -92,8 +92,8 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
         try:
             # Closed at once, with its file, where the writing ends before the rows do.
             with closing(iter(rows)) as reading:
-                ids = study_rows.write_rows(connection, reading, study, TOKEN, keep)
-        except study_rows.RowsUnsoundError as exc:
+                ids = study_dump.write_rows(connection, reading, study, TOKEN, keep)
+        except study_dump.RowsUnsoundError as exc:
             raise _damaged(path, str(exc)) from exc
         ours.update(ids["public.studies"].values())
         return Backup(study, header["trials"], rows.read)
@@ -128,7 +128,7 @@ def _taken(database: Database, study: str) -> StudyConflictError:
 
 
 def _write(connection: Connection, database: Database, study: str, path: Path) -> Backup:
-    study_rows.begin_snapshot(connection)
+    study_dump.begin_snapshot(connection)
     study_id = read_study(connection, study, database).study_id
     counts = connection.execute(
         text(
@@ -148,7 +148,7 @@ def _write(connection: Connection, database: Database, study: str, path: Path) -
     rows = 0
     with gzip.open(path, "wt", encoding="utf-8", compresslevel=6) as file:
         print(json.dumps(header), file=file)
-        for table, row in study_rows.read_rows(connection, study_id):
+        for table, row in study_dump.read_rows(connection, study_id):
             print(f'{{"table": "{table}", "row": {row}}}', file=file)
             rows += 1
         print(json.dumps({"rows": rows}), file=file)

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from hpo.errors import BackupFileError, FileNotWritableError, HpoError, StudyConflictError, UnknownStudyError
 from hpo.study.backup import read_backup, write_backup
 from storage.engine import Database, open_database
-from storage.study_rows import TABLES
+from storage.study_dump import TABLES
 from tests.integration.rows import StudyRows
 
 CURIOUS = 'a "quoted" \\ line\nanother – with ünïcode \t and a {brace}'

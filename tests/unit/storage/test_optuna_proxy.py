@@ -8,7 +8,7 @@ from unittest.mock import create_autospec
 import pytest
 from optuna.storages import BaseStorage
 
-from storage.forwarding import ForwardingStorage
+from storage.optuna_proxy import ForwardingStorage
 
 LOOKUPS = ("get_trial_id_from_study_id_trial_number", "get_trial_number_from_id", "get_n_trials")
 
