@@ -34,7 +34,7 @@ def _stock_layers(*names: str) -> Callable[[], None]:
     def change() -> None:
         import keras
 
-        from objectives.training.loop import layers
+        from objectives.training import layers
 
         for name in names:
             layers._TWINS.pop(getattr(keras.layers, name))
@@ -45,7 +45,7 @@ def _stock_layers(*names: str) -> Callable[[], None]:
 def _stock_optimizers() -> None:
     import keras
 
-    from objectives.training.loop import loop
+    from objectives.training import loop
 
     vars(loop).update(FusedAdam=keras.optimizers.Adam, FusedSGD=keras.optimizers.SGD)
 
@@ -99,7 +99,7 @@ _call: list[Callable[[], Any]] = []
 def build(objective: KerasObjective, case: Case, name: str) -> None:
     """Make a variant's model and train its first batches, which compiles it."""
     from objectives import backend
-    from objectives.training.loop import layers, loop
+    from objectives.training import layers, loop
 
     variant = next(variant for variant in VARIANTS if variant.name == name)
     core = sorted(os.sched_getaffinity(0))[0]

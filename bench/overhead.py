@@ -32,7 +32,7 @@ from bench.history import fill
 from bench.options import parser
 from bench.place import Place
 from bench.report import Report, Row, ratio, spread
-from hpo.agent.trial_store import Books
+from hpo.agent.trial_store import TrialStore
 from hpo.options import LaunchRequest
 from hpo.study.create import Enrolled, enroll
 from hpo.trainer.messages import EpochRecord
@@ -164,20 +164,20 @@ def new_study(database: Database, name: str, finished: int) -> Enrolled:
     return study
 
 
-def cycle(books: Books, timer: Timer) -> None:
+def cycle(store: TrialStore, timer: Timer) -> None:
     """All that an agent asks of the database for one trial of three epochs."""
-    claim = timer("claim", lambda: books.claim(0, "cpu:0"))
+    claim = timer("claim", lambda: store.claim(0, "cpu:0"))
     assert isinstance(claim, Claim)
-    trial_id, _, params = timer("sample", lambda: books.sample(claim))
-    timer("begin", lambda: books.begin(claim.attempt_id, 1, 0))
+    trial_id, _, params = timer("sample", lambda: store.sample(claim))
+    timer("begin", lambda: store.begin(claim.attempt_id, 1, 0))
     for epoch in range(1, EPOCHS + 1):
         metrics = {"loss": idle.value(params) + 1 / epoch, "val_loss": 1.0, "accuracy": 0.5}
         record = EpochRecord(epoch, metrics, 1.0)
-        timer("record", partial(books.record, claim.attempt_id, trial_id, [record]))
+        timer("record", partial(store.record, claim.attempt_id, trial_id, [record]))
         if epoch < EPOCHS:
-            timer("should_prune", partial(books.should_prune, claim.attempt_id, trial_id))
-    timer("settle", lambda: books.settle(claim.attempt_id, "complete", metrics["loss"]))
-    timer("standing", books.standing)
+            timer("should_prune", partial(store.should_prune, claim.attempt_id, trial_id))
+    timer("settle", lambda: store.settle(claim.attempt_id, "complete", metrics["loss"]))
+    timer("standing", store.snapshot)
 
 
 def plain_cycle(study: optuna.Study, timer: Timer) -> None:
@@ -212,11 +212,11 @@ def calls(sizes: Sizes) -> tuple[list[Row], list[Row], Any]:
         for finished in (sizes.few, sizes.many):
             with place.database() as database:
                 study = new_study(database, f"calls-{finished}", finished)
-                books = Books(
+                store = TrialStore(
                     database, study.study_id, study.name, study.spec, [Device()], Retry(), LeaseTimes()
                 )
-                ours[finished] = _measure(partial(cycle, books), sizes.cycles)
-                books.leave()
+                ours[finished] = _measure(partial(cycle, store), sizes.cycles)
+                store.leave()
             # Not the same study: what the one has added must not be in the other's history.
             with place.database() as database:
                 study = new_study(database, f"plain-{finished}", finished)

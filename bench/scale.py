@@ -30,7 +30,7 @@ from bench.options import parser
 from bench.overhead import EPOCHS, Timer, cycle, new_study
 from bench.place import Place
 from bench.report import Report, Row
-from hpo.agent.trial_store import Books
+from hpo.agent.trial_store import TrialStore
 from hpo.search.optuna_study import TOKEN
 from hpo.study.create import Enrolled
 from objectives.base import Device
@@ -119,15 +119,15 @@ def calls(sizes: Sizes) -> list[Row]:
                 study = new_study(database, f"beside-{running}", sizes.finished)
                 if running:
                     database.transaction(partial(run_beside, study=study, trials=running))
-                books = Books(
+                store = TrialStore(
                     database, study.study_id, study.name, study.spec, [Device()], Retry(), LeaseTimes()
                 )
-                cycle(books, Timer())
+                cycle(store, Timer())
                 timer, server = Timer(), server_cpu(place)
                 for _ in range(sizes.cycles):
-                    cycle(books, timer)
+                    cycle(store, timer)
                 server = server_cpu(place) - server
-                books.leave()
+                store.leave()
             times = {name: len(each) / sizes.cycles for name, each in timer.milliseconds.items()}
 
             def total(each: dict[str, list[float]], times: dict[str, float] = times) -> float:

@@ -44,7 +44,7 @@ class KerasObjective(Objective):
 
     def optimizer(self, params: Params, steps: int) -> keras.optimizers.Optimizer:
         """How the model is trained for `steps` batches in all; see `objectives.training.loop.optimizer`."""
-        from objectives.training.loop import loop
+        from objectives.training import loop
 
         return loop.optimizer(params, steps)
 
@@ -58,7 +58,7 @@ class KerasObjective(Objective):
         from objectives import backend
 
         backend.before_import()
-        from objectives.training.loop import loop
+        from objectives.training import loop
 
         # Accessed through the class, so that a plain function does not become a method.
         self._data = loop.load(type(self).dataset, self.classes, options, final)
@@ -71,6 +71,6 @@ class KerasObjective(Objective):
             self.prepare(DataOptions(), run.final)
         assert self._data is not None
         backend.configure(run.device, run.seed)
-        from objectives.training.loop import loop
+        from objectives.training import loop
 
         loop.train(self, params, self._data, run)

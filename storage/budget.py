@@ -96,7 +96,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Untold:
+class PendingTell:
     """A decided trial that Optuna does not know of yet."""
 
     token: int
@@ -138,11 +138,11 @@ def claim(
     ).one_or_none()
     if held is not None:
         return _claim_of(connection, held.token, held.attempt_id, fresh=False)
-    books = count(connection, study_id)
-    if books.left == 0:
+    store = count(connection, study_id)
+    if store.left == 0:
         return NoWork.DONE
     taken = None
-    if books.running < books.left:
+    if store.running < store.left:
         begun = _waiting(connection, study_id)
     else:
         begun = taken = _taken(connection, study_id, agent_id) if device != NEXT else None
@@ -283,7 +283,7 @@ def decide(
     return bool(result.rowcount)
 
 
-def untold(connection: Connection, study_id: int, after_seconds: float = 0.0) -> list[Untold]:
+def untold(connection: Connection, study_id: int, after_seconds: float = 0.0) -> list[PendingTell]:
     """Trials decided that long ago of which Optuna has not been told, oldest first."""
     rows = connection.execute(
         text(
@@ -293,10 +293,10 @@ def untold(connection: Connection, study_id: int, after_seconds: float = 0.0) ->
         ),
         {"s": study_id, "after": after_seconds},
     )
-    return [Untold(row.token, row.trial_id, row.number, row.outcome, row.value) for row in rows]
+    return [PendingTell(row.token, row.trial_id, row.number, row.outcome, row.value) for row in rows]
 
 
-def untold_of_attempt(connection: Connection, attempt_id: int) -> list[Untold]:
+def untold_of_attempt(connection: Connection, attempt_id: int) -> list[PendingTell]:
     """The attempt's trial, when it is decided and Optuna has not been told."""
     rows = connection.execute(
         text(
@@ -306,7 +306,7 @@ def untold_of_attempt(connection: Connection, attempt_id: int) -> list[Untold]:
         ),
         {"a": attempt_id},
     )
-    return [Untold(row.token, row.trial_id, row.number, row.outcome, row.value) for row in rows]
+    return [PendingTell(row.token, row.trial_id, row.number, row.outcome, row.value) for row in rows]
 
 
 def told(connection: Connection, token: int) -> None:

@@ -87,7 +87,7 @@ class Database:
         """From now on a server that does not answer counts as away after so many seconds."""
         self._connections.watch(seconds)
 
-    def unhurried(self) -> AbstractContextManager[None]:
+    def without_statement_timeout(self) -> AbstractContextManager[None]:
         """Within this block a statement may take as long as it likes."""
         return self._connections.allowing(math.inf)
 

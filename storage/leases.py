@@ -120,7 +120,7 @@ def renew(connection: Connection, agent_id: int, lease_seconds: float) -> frozen
 
 
 @dataclass(frozen=True)
-class Doubtful:
+class SuspectLease:
     """A lease that its agent should have renewed, by the database's clock."""
 
     until: datetime
@@ -128,7 +128,9 @@ class Doubtful:
     """As that agent has it: it need not have our settings."""
 
 
-def doubtful(connection: Connection, study_id: int, spared_agent: int | None = None) -> dict[int, Doubtful]:
+def doubtful(
+    connection: Connection, study_id: int, spared_agent: int | None = None
+) -> dict[int, SuspectLease]:
     """Attempts of the study, but not of one agent, whose leases have run out by the database's clock, or
     end further ahead than its agent's can: the clock was set back.
     """
@@ -143,10 +145,10 @@ def doubtful(connection: Connection, study_id: int, spared_agent: int | None = N
         ),
         {"s": study_id, "spared": spared_agent},
     )
-    return {row.attempt_id: Doubtful(row.lease_until, row.lease) for row in rows}
+    return {row.attempt_id: SuspectLease(row.lease_until, row.lease) for row in rows}
 
 
-def reap(connection: Connection, overdue: Mapping[int, Doubtful], max_lost: int) -> int:
+def reap(connection: Connection, overdue: Mapping[int, SuspectLease], max_lost: int) -> int:
     """End attempts whose leases still end when they did; returns how many.
 
     Who decides that they are overdue has waited for a renewal by a clock of its own: see `hpo.agent.lease_expiry`.

@@ -52,10 +52,10 @@ def redacted(text: str, passwords: Iterable[str] = ()) -> str:
     # The longer first: what is left of one whose beginning was blotted out would not be found.
     known = sorted(forms, key=len, reverse=True)
     parts = _EXAMPLE.split(text)
-    return "".join(part if index % 2 else _blotted(part, known) for index, part in enumerate(parts))
+    return "".join(part if index % 2 else _mask(part, known) for index, part in enumerate(parts))
 
 
-def _blotted(text: str, known: Iterable[str]) -> str:
+def _mask(text: str, known: Iterable[str]) -> str:
     for password in known:
         spelled = "".join(_spelled(one) for one in password)
         text = re.sub(rf"(://[^\s:/@]*:|password=){spelled}{_END}", r"\1***", text)

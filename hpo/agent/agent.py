@@ -12,19 +12,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hpo.agent.agent import failure_policy
-from hpo.agent.attempts import Jobs
-from hpo.agent.cleanup import Housekeeping
-from hpo.agent.job import Job
-from hpo.agent.lease_renewal import LeaseKeeper
-from hpo.agent.trial_store import Books, Standing
+from hpo.agent import failure_policy
+from hpo.agent.attempt import RunningAttempt
+from hpo.agent.attempts import AttemptTable
+from hpo.agent.cleanup import Cleanup
+from hpo.agent.lease_renewal import LeaseRenewal
+from hpo.agent.trial_store import StudySnapshot, TrialStore
 from hpo.errors import DiskFullError, ObjectiveBrokenError, StorageUnreachableError
 from hpo.process.shutdown import Ending, Shutdown
-from hpo.process.signals import Interruption
+from hpo.process.signals import SignalHandler
 from hpo.search.spec import StudySpec
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
-from hpo.trainer.exits import UNBORN_SECONDS, Died, Event, Unborn
-from hpo.trainer.messages import Epoch, EpochRecord, Finished, Go, Prune, Started, Tick
+from hpo.trainer.exits import SPAWN_RETRY_SECONDS, Event, SpawnFailed, TrainerExited
+from hpo.trainer.messages import Continue, Epoch, EpochRecord, Finished, Prune, Started, Tick
 from hpo.trainer.pool import TrainerPool
 from storage.budget import FINISHED
 from storage.leases import LeaseLostError
@@ -50,31 +50,31 @@ class Agent:
         self,
         study: str,
         spec: StudySpec,
-        books: Books,
+        store: TrialStore,
         pool: TrainerPool,
-        jobs: Jobs,
-        keeper: LeaseKeeper,
+        attempts: AttemptTable,
+        lease_renewal: LeaseRenewal,
         progress: Progress,
-        files: Housekeeping,
-        interruption: Interruption,
+        files: Cleanup,
+        interruption: SignalHandler,
         hung_seconds: float,
         timeout_seconds: float | None = None,
     ) -> None:
         """A trainer that says nothing for `hung_seconds` is killed; after `timeout_seconds` the agent ends."""
         self._study = study
         self._spec = spec
-        self._books = books
+        self._store = store
         self._pool = pool
-        self._jobs = jobs
-        self._keeper = keeper
+        self._attempts = attempts
+        self._lease_renewal = lease_renewal
         self._progress = progress
         self._files = files
         self._interruption = interruption
         self._hung_seconds = hung_seconds
         self._began = time.monotonic()
         self._timeout_at = None if timeout_seconds is None else self._began + timeout_seconds
-        self._heard: list[tuple[int, Job, Event]] = []
-        self._standing: Standing | None = None
+        self._heard: list[tuple[int, RunningAttempt, Event]] = []
+        self._snapshot: StudySnapshot | None = None
         self._finished_before: int | None = None
         self._failing = 0
         self._polled = self._swept = 0.0
@@ -103,31 +103,31 @@ class Agent:
             self._progress.say(str(exc))
             self._shutdown.begin(Ending.INTERRUPTED, 0.0)
         finally:
-            self._jobs.abandon()
+            self._attempts.abandon()
         if self._shutdown.error is not None:
             raise self._shutdown.error
         return self._shutdown.ending or Ending.DONE
 
     def _turn(self) -> bool:
         """One round of the loop; True when the agent is done."""
-        self._keeper.beat()
+        self._lease_renewal.beat()
         self._shutdown.heed(self._interruption, self._progress.say)
         if self._shutdown.begun:
             # Before the database is asked for anything: it may be away, and that take as long as there is left.
-            self._jobs.ask_to_yield()
+            self._attempts.ask_to_yield()
         self._poll()
-        self._files.tend(job.log for job in self._jobs.in_slots.values())
+        self._files.tend(attempt.log for attempt in self._attempts.in_slots.values())
         self._drop_fenced()
         if self._shutdown.begun:
-            if not self._jobs.in_slots or self._shutdown.overdue:
+            if not self._attempts.in_slots or self._shutdown.overdue:
                 return True
-            self._jobs.ask_to_yield()
-            self._jobs.give_back_unbegun()
+            self._attempts.ask_to_yield()
+            self._attempts.give_back_unbegun()
         elif not self._paused:
-            self._jobs.fill()
-            if self._jobs.spent and not self._jobs.in_slots:
+            self._attempts.fill()
+            if self._attempts.spent and not self._attempts.in_slots:
                 # No agent may come after this one, so nothing is left to it.
-                self._books.sweep(0.0)
+                self._store.sweep(0.0)
                 self._files.keep_left_logs(frozenset(), 0.0)
                 self._files.tidy()
                 return True
@@ -153,20 +153,20 @@ class Agent:
         now = time.monotonic()
         if now - self._swept >= SWEEP_SECONDS or not self._swept:
             self._swept = now
-            self._books.sweep()
-            self._files.keep_left_logs(self._jobs.held(), self._books.times.lease_seconds)
+            self._store.sweep()
+            self._files.keep_left_logs(self._attempts.held(), self._store.times.lease_seconds)
             self._files.tidy()
         if now - self._polled < POLL_SECONDS and self._polled:
             return
         self._polled = now
-        self._standing = self._books.standing()
+        self._snapshot = self._store.snapshot()
         if self._finished_before is None:
-            self._finished_before = self._standing.counts.finished
-        counts = self._standing.counts
+            self._finished_before = self._snapshot.counts.finished
+        counts = self._snapshot.counts
         if counts.failing != self._failing and counts.left:
             self._failing = counts.failing
             self._consider_bugs()
-        control = self._standing.control
+        control = self._snapshot.control
         if control == "stop" and not self._shutdown.begun:
             self._progress.say("the study was stopped: hpo launch continues it")
             self._shutdown.stop()
@@ -175,31 +175,31 @@ class Agent:
             self._shutdown.stop()
         if (control == "pause") != self._paused:
             self._paused = control == "pause"
-            self._jobs.hold(paused=self._paused)
+            self._attempts.hold(paused=self._paused)
 
     # Asking ahead.
 
     def _wants_ahead(self) -> bool:
-        if self._shutdown.begun or self._paused or self._standing is None:
+        if self._shutdown.begun or self._paused or self._snapshot is None:
             return False
-        return self._jobs.wants_ahead(self._standing.counts)
+        return self._attempts.wants_ahead(self._snapshot.counts)
 
     def _ask_ahead(self) -> None:
         # Maybe not any more, after what has been heard.
-        if self._wants_ahead() and self._jobs.ask_ahead():
-            assert self._standing is not None
-            counts = self._standing.counts
-            self._standing = replace(self._standing, counts=replace(counts, running=counts.running + 1))
+        if self._wants_ahead() and self._attempts.ask_ahead():
+            assert self._snapshot is not None
+            counts = self._snapshot.counts
+            self._snapshot = replace(self._snapshot, counts=replace(counts, running=counts.running + 1))
 
     # What trainers say.
 
     def _listen(self, seconds: float) -> bool:
         """Keep what trainers say for `_hear`, and fill at once the slots that have fallen free; True if one was."""
         events = self._pool.wait(seconds)
-        in_slots = self._jobs.in_slots
+        in_slots = self._attempts.in_slots
         heard = [(slot, in_slots[slot], event) for slot, event in events if slot in in_slots]
-        for _, job, _ in heard:
-            job.heard = time.monotonic()
+        for _, attempt, _ in heard:
+            attempt.heard = time.monotonic()
         self._heard += heard
         if self._shutdown.begun or self._paused:
             return False
@@ -207,10 +207,10 @@ class Agent:
             slot
             for slot, _, event in heard
             if isinstance(event, Finished) and event.outcome in FINISHED and slot not in self._pool.busy
-            if self._jobs.train_spare(slot)
+            if self._attempts.train_spare(slot)
         ]
         for slot in filled:
-            self._jobs.place(slot)
+            self._attempts.place(slot)
         return bool(filled)
 
     def _attend(self) -> None:
@@ -221,119 +221,123 @@ class Agent:
         """
         for listening in (True, True, False):
             heard, self._heard = self._heard, []
-            for slot, job, event in heard:
-                if not job.dropped:
-                    self._hear(slot, job, event)
+            for slot, attempt, event in heard:
+                if not attempt.dropped:
+                    self._hear(slot, attempt, event)
                 if listening:
                     self._listen(0.0)
 
-    def _hear(self, slot: int, job: Job, event: Event) -> None:
+    def _hear(self, slot: int, attempt: RunningAttempt, event: Event) -> None:
         try:
             match event:
                 case Started(pid, resumed_from, history):
-                    job.started = True
-                    self._books.begin(job.claim.attempt_id, pid, resumed_from)
+                    attempt.started = True
+                    self._store.begin(attempt.claim.attempt_id, pid, resumed_from)
                     # Epochs of the checkpoint that a dead agent had not reported yet.
-                    self._record(job, history)
+                    self._record(attempt, history)
                 case Tick():
-                    job.tick(event)
+                    attempt.tick(event)
                 case Epoch(record):
-                    self._epoch(slot, job, record)
+                    self._epoch(slot, attempt, record)
                 case Finished():
-                    self._finished(slot, job, event)
-                case Died():
-                    self._died(slot, job, event)
-                case Unborn(reason):
-                    self._unborn(slot, job, reason)
+                    self._finished(slot, attempt, event)
+                case TrainerExited():
+                    self._died(slot, attempt, event)
+                case SpawnFailed(reason):
+                    self._unborn(slot, attempt, reason)
         except LeaseLostError as exc:
-            self._fenced(slot, job, str(exc))
+            self._fenced(slot, attempt, str(exc))
 
-    def _record(self, job: Job, records: Sequence[EpochRecord]) -> None:
+    def _record(self, attempt: RunningAttempt, records: Sequence[EpochRecord]) -> None:
         if not records:
             return
-        values = self._books.record(job.claim.attempt_id, job.trial_id, records)
-        job.epoch, job.fraction = records[-1].epoch, 0.0
-        job.images_per_second = records[-1].metrics.get("images_per_second", job.images_per_second)
+        values = self._store.record(attempt.claim.attempt_id, attempt.trial_id, records)
+        attempt.epoch, attempt.fraction = records[-1].epoch, 0.0
+        attempt.images_per_second = records[-1].metrics.get("images_per_second", attempt.images_per_second)
         if values:
-            job.value = values[max(values)]
+            attempt.value = values[max(values)]
 
-    def _epoch(self, slot: int, job: Job, record: EpochRecord) -> None:
-        self._record(job, [record])
+    def _epoch(self, slot: int, attempt: RunningAttempt, record: EpochRecord) -> None:
+        self._record(attempt, [record])
         if 2 * record.epoch >= self._spec.epochs:
-            self._jobs.ahead.expected(record.seconds * self._spec.epochs)
-        if record.epoch >= self._spec.epochs or self._jobs.in_slots.get(slot) is not job:
+            self._attempts.ahead.expected(record.seconds * self._spec.epochs)
+        if record.epoch >= self._spec.epochs or self._attempts.in_slots.get(slot) is not attempt:
             return
-        if not self._shutdown.begun and self._books.should_prune(job.claim.attempt_id, job.trial_id):
+        if not self._shutdown.begun and self._store.should_prune(attempt.claim.attempt_id, attempt.trial_id):
             self._pool.send(slot, Prune())
         else:
-            self._pool.send(slot, Go(record.epoch))
+            self._pool.send(slot, Continue(record.epoch))
 
-    def _finished(self, slot: int, job: Job, finished: Finished) -> None:
+    def _finished(self, slot: int, attempt: RunningAttempt, finished: Finished) -> None:
         match finished.outcome:
             case "yielded":
-                self._jobs.give_back(slot, job)
+                self._attempts.give_back(slot, attempt)
                 return
             case "disk":
                 # Whoever finished the trial in our place removed its folder: no disk of ours is to blame for that.
-                self._books.check_held(job.claim.attempt_id)
-                self._jobs.give_back(slot, job)
+                self._store.check_held(attempt.claim.attempt_id)
+                self._attempts.give_back(slot, attempt)
                 self._shutdown.stop(DiskFullError(finished.error))
                 return
-        if finished.outcome == "complete" and (job.value is None or not math.isfinite(job.value)):
+        if finished.outcome == "complete" and (attempt.value is None or not math.isfinite(attempt.value)):
             # What stands for its last epoch was reported by an earlier attempt, on another machine perhaps.
             finished = replace(finished, outcome="diverged", error=f"{self._spec.metric} is not finite")
-        value = job.value if finished.outcome in ("complete", "pruned") else None
+        value = attempt.value if finished.outcome in ("complete", "pruned") else None
         if finished.outcome in FINISHED:
-            self._jobs.ahead.trained(time.monotonic() - job.began)
-        self._books.settle(job.claim.attempt_id, finished.outcome, value, finished.error, finished.traceback)
-        self._jobs.drop(slot, job)
-        self._files.checkpoints_of(job.claim.token).delete()
+            self._attempts.ahead.trained(time.monotonic() - attempt.began)
+        self._store.settle(
+            attempt.claim.attempt_id, finished.outcome, value, finished.error, finished.traceback
+        )
+        self._attempts.drop(slot, attempt)
+        self._files.checkpoints_of(attempt.claim.token).delete()
         self._polled = 0.0
-        self._tell_user(job, finished.outcome, value, finished.error)
+        self._tell_user(attempt, finished.outcome, value, finished.error)
         if finished.outcome == "bug":
             self._consider_bugs()
 
-    def _died(self, slot: int, job: Job, death: Died) -> None:
+    def _died(self, slot: int, attempt: RunningAttempt, death: TrainerExited) -> None:
         if death.terminated:
             self._interruption.await_termination()
         if self._interruption.terminated:
             # Of the same signal, sent to every process of a service: nothing that the trial is to blame for.
-            self._jobs.give_back(slot, job)
+            self._attempts.give_back(slot, attempt)
             return
         # Keras's backend crashes where it is refused memory; under a limit that is the likely cause.
-        refused = death.crashed and self._jobs.memory_bytes is not None
-        self._lose(slot, job, death.reason, "oom" if refused or death.out_of_memory else "lost")
+        refused = death.crashed and self._attempts.memory_bytes is not None
+        self._lose(slot, attempt, death.reason, "oom" if refused or death.out_of_memory else "lost")
 
-    def _unborn(self, slot: int, job: Job, reason: str) -> None:
+    def _unborn(self, slot: int, attempt: RunningAttempt, reason: str) -> None:
         """Nothing that the trial is to blame for: it is given back, and asked for again a little later."""
-        self._jobs.give_back(slot, job)
-        self._jobs.rest(UNBORN_SECONDS)
-        self._progress.say(f"no process was to be had for trial {job.number} ({reason}): it is tried again")
+        self._attempts.give_back(slot, attempt)
+        self._attempts.rest(SPAWN_RETRY_SECONDS)
+        self._progress.say(
+            f"no process was to be had for trial {attempt.number} ({reason}): it is tried again"
+        )
 
-    def _lose(self, slot: int, job: Job, reason: str, kind: str) -> None:
-        self._books.lose(job.claim.attempt_id, reason, kind)
-        self._jobs.drop(slot, job)
-        self._progress.say(f"trial {job.number} lost after {job.epoch} epochs: {reason}")
+    def _lose(self, slot: int, attempt: RunningAttempt, reason: str, kind: str) -> None:
+        self._store.lose(attempt.claim.attempt_id, reason, kind)
+        self._attempts.drop(slot, attempt)
+        self._progress.say(f"trial {attempt.number} lost after {attempt.epoch} epochs: {reason}")
         self._polled = 0.0
         self._consider_bugs()
 
-    def _tell_user(self, job: Job, outcome: str, value: float | None, error: str) -> None:
-        seconds = time.monotonic() - job.began
-        counts = self._standing.counts if self._standing is not None else None
+    def _tell_user(self, attempt: RunningAttempt, outcome: str, value: float | None, error: str) -> None:
+        seconds = time.monotonic() - attempt.began
+        counts = self._snapshot.counts if self._snapshot is not None else None
         if counts is not None and outcome not in ("bug", "hung"):
             pruned = int(outcome != "complete")
             counts = replace(counts, complete=counts.complete + 1 - pruned, pruned=counts.pruned + pruned)
-            assert self._standing is not None
-            self._standing = replace(self._standing, counts=counts)
+            assert self._snapshot is not None
+            self._snapshot = replace(self._snapshot, counts=counts)
         self._progress.trial_ended(
-            TrialEnd(job.number, outcome, value, job.epoch, seconds, job.params, error), counts
+            TrialEnd(attempt.number, outcome, value, attempt.epoch, seconds, attempt.params, error), counts
         )
 
     def _consider_bugs(self) -> None:
         """Stop early where the objective itself is broken, or where nothing ever finishes, whoever saw it."""
         if self._shutdown.begun:
             return
-        reason = failure_policy.reason_to_stop(self._books, self._study, self._spec.max_failed)
+        reason = failure_policy.reason_to_stop(self._store, self._study, self._spec.max_failed)
         if reason is None:
             return
         error, at_once = reason
@@ -345,15 +349,15 @@ class Agent:
     # What goes wrong.
 
     def _drop_fenced(self) -> None:
-        fenced = self._keeper.fenced()
-        self._jobs.ahead.drop(fenced)
-        for slot, job in list(self._jobs.in_slots.items()):
-            if job.claim.attempt_id in fenced:
-                self._fenced(slot, job)
+        fenced = self._lease_renewal.fenced()
+        self._attempts.ahead.drop(fenced)
+        for slot, attempt in list(self._attempts.in_slots.items()):
+            if attempt.claim.attempt_id in fenced:
+                self._fenced(slot, attempt)
 
-    def _fenced(self, slot: int, job: Job, why: str = "") -> None:
-        self._jobs.cancel(slot, job)
-        why = why or f"trial {job.number} is trained by another agent now"
+    def _fenced(self, slot: int, attempt: RunningAttempt, why: str = "") -> None:
+        self._attempts.cancel(slot, attempt)
+        why = why or f"trial {attempt.number} is trained by another agent now"
         self._progress.say(f"{why}: this attempt was ended")
 
     def _end_hung(self, listened: float) -> None:
@@ -361,30 +365,30 @@ class Agent:
         limit = self._hung_seconds
         if self._paused:
             return
-        for slot, job in list(self._jobs.in_slots.items()):
-            if listened - job.heard <= limit:
+        for slot, attempt in list(self._attempts.in_slots.items()):
+            if listened - attempt.heard <= limit:
                 continue
             if not self._pool.is_forked(slot):
                 # The template is stuck; nothing that the trial is to blame for.
                 self._pool.replace_template()
                 self._pool.kill(slot)
-                self._jobs.give_back(slot, job)
+                self._attempts.give_back(slot, attempt)
                 self._progress.say(f"no trainer was started for {limit:.0f} s: its template is replaced")
                 continue
             self._pool.kill(slot)
-            self._lose(slot, job, f"no progress for {limit:.0f} s", "hung")
+            self._lose(slot, attempt, f"no progress for {limit:.0f} s", "hung")
 
     # What is shown.
 
     def _view(self) -> View:
-        standing = self._standing
-        assert standing is not None
+        snapshot = self._snapshot
+        assert snapshot is not None
         elapsed = time.monotonic() - self._began
-        done_here = standing.counts.finished - (self._finished_before or 0)
-        eta = elapsed / done_here * standing.counts.left if done_here > 0 else None
+        done_here = snapshot.counts.finished - (self._finished_before or 0)
+        eta = elapsed / done_here * snapshot.counts.left if done_here > 0 else None
         note = ""
-        if self._keeper.unreachable:
-            note = f"training goes on; {self._keeper.unreachable}"
+        if self._lease_renewal.unreachable:
+            note = f"training goes on; {self._lease_renewal.unreachable}"
         elif self._paused:
             note = "paused: hpo resume goes on"
         elif self._shutdown.begun:
@@ -392,8 +396,8 @@ class Agent:
         waiting = "" if self._pool.ready else "loading the objective and its data"
         slots = [
             SlotView(device.name, None, note=waiting)
-            if slot not in self._jobs.in_slots
-            else self._jobs.in_slots[slot].view(device.name, self._spec.epochs)
+            if slot not in self._attempts.in_slots
+            else self._attempts.in_slots[slot].view(device.name, self._spec.epochs)
             for slot, device in enumerate(self._pool.devices)
         ]
-        return View(self._study, self._spec.metric, standing.counts, standing.best, slots, elapsed, eta, note)
+        return View(self._study, self._spec.metric, snapshot.counts, snapshot.best, slots, elapsed, eta, note)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES, LogFile
+from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES, BoundedLog
 
 
-class AttemptLog(LogFile):
+class AttemptLog(BoundedLog):
     """The log of one attempt: of one that runs, or of one whose agent could not close it."""
 
     def __init__(self, path: Path, kept: Callable[[str, int], None]) -> None:

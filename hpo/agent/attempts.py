@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from hpo.agent.cleanup import Housekeeping
-from hpo.agent.job import Job
-from hpo.agent.prefetch import Ahead, Prepared
-from hpo.agent.trial_store import Books
+from hpo.agent.attempt import RunningAttempt
+from hpo.agent.cleanup import Cleanup
+from hpo.agent.prefetch import PrefetchedTrial, Prefetcher
+from hpo.agent.trial_store import TrialStore
 from hpo.errors import HpoError
 from hpo.search.spec import StudySpec
-from hpo.trainer.messages import Hold, Resume, Start, Yield
+from hpo.trainer.messages import Pause, Preempt, Resume, Start
 from hpo.trainer.pool import TrainerPool
 from storage.budget import NEXT, Claim, Counts, NoWork
 from storage.leases import LeaseLostError
@@ -20,25 +20,25 @@ CLAIM_AGAIN_SECONDS = 1.0
 """Before the budget is asked for more work, when it had none."""
 
 
-class Jobs:
+class AttemptTable:
     """Claims shares of the budget and trains them in slots; what is held here is somebody's until it is dropped."""
 
     def __init__(
         self,
         spec: StudySpec,
-        books: Books,
+        store: TrialStore,
         pool: TrainerPool,
-        files: Housekeeping,
+        files: Cleanup,
         memory_bytes: int | None = None,
     ) -> None:
         self._spec = spec
-        self._books = books
+        self._store = store
         self._pool = pool
         self._files = files
         self.memory_bytes = memory_bytes
         """Each trainer's limit."""
-        self.in_slots: dict[int, Job] = {}
-        self.ahead = Ahead(len(pool.devices))
+        self.in_slots: dict[int, RunningAttempt] = {}
+        self.ahead = Prefetcher(len(pool.devices))
         self.spent = False
         """Whether the budget had no work left when it was last asked: none to claim, and none to wait for."""
         self._idle_until = 0.0
@@ -47,14 +47,14 @@ class Jobs:
         """The attempts this agent believes it holds; called from the lease keeper's thread."""
         # Of the two, the spares first: one that becomes a job meanwhile is seen twice, not missed.
         claims = [spare.claim for spare in self.ahead]
-        claims += [job.claim for job in list(self.in_slots.values())]
+        claims += [attempt.claim for attempt in list(self.in_slots.values())]
         return frozenset(claim.attempt_id for claim in claims)
 
     def bound_logs(self) -> None:
         """Cut what running attempts and the template have printed to size, while nobody listens to them."""
         self._pool.bound_log()
-        for job in list(self.in_slots.values()):
-            job.log.bound()
+        for attempt in list(self.in_slots.values()):
+            attempt.log.bound()
 
     # Filling slots.
 
@@ -69,7 +69,7 @@ class Jobs:
                 self.place(slot)
                 continue
             began = time.monotonic()
-            claim = self._books.claim(slot, self._pool.devices[slot].owns)
+            claim = self._store.claim(slot, self._pool.devices[slot].owns)
             self.spent = claim is NoWork.DONE
             if isinstance(claim, NoWork):
                 self.rest(CLAIM_AGAIN_SECONDS)
@@ -91,7 +91,7 @@ class Jobs:
         """Claim and sample a trial for whichever slot falls free next; False if there was none."""
         began = time.monotonic()
         place = self.ahead.free_place()
-        claim = self._books.claim(place, NEXT)
+        claim = self._store.claim(place, NEXT)
         if not isinstance(claim, Claim):
             self.rest(CLAIM_AGAIN_SECONDS)
             return False
@@ -113,11 +113,11 @@ class Jobs:
 
     def place(self, slot: int) -> None:
         """Note where an attempt is trained that was asked ahead, or end it: an idle agent may have taken its trial."""
-        job = self.in_slots[slot]
+        attempt = self.in_slots[slot]
         try:
-            self._books.place(job.claim.attempt_id, slot, self._pool.devices[slot].owns)
+            self._store.place(attempt.claim.attempt_id, slot, self._pool.devices[slot].owns)
         except LeaseLostError:
-            self.cancel(slot, job)
+            self.cancel(slot, attempt)
 
     def rest(self, seconds: float) -> None:
         """Claim nothing for so long, unless a slot falls free before."""
@@ -127,17 +127,17 @@ class Jobs:
     def _idle(self) -> bool:
         return time.monotonic() < self._idle_until
 
-    def _prepare(self, claim: Claim) -> Prepared:
+    def _prepare(self, claim: Claim) -> PrefetchedTrial:
         if claim.params is None or claim.untrained:
             # Never trained: what lies there is of another database, whose shares had the same numbers.
             folder = self._files.checkpoints_of(claim.token)
-            self._books.while_held(claim.attempt_id, folder.delete)
-        return Prepared(claim, *self._books.sample(claim))
+            self._store.while_held(claim.attempt_id, folder.delete)
+        return PrefetchedTrial(claim, *self._store.sample(claim))
 
-    def _train(self, slot: int, prepared: Prepared) -> None:
+    def _train(self, slot: int, prepared: PrefetchedTrial) -> None:
         claim, params = prepared.claim, prepared.params
         log = self._files.new_log(prepared.number, claim.attempt_id)
-        job = self.in_slots[slot] = Job(claim, prepared.trial_id, prepared.number, params, log)
+        attempt = self.in_slots[slot] = RunningAttempt(claim, prepared.trial_id, prepared.number, params, log)
         self._pool.start(
             slot,
             Start(
@@ -152,53 +152,53 @@ class Jobs:
                 keeps_end=True,
             ),
         )
-        job.heard = time.monotonic()
+        attempt.heard = time.monotonic()
 
     # Letting go of them.
 
-    def drop(self, slot: int, job: Job) -> None:
+    def drop(self, slot: int, attempt: RunningAttempt) -> None:
         """The attempt has ended: nothing of it stays here but what is in the database."""
         self._idle_until = 0.0
-        job.dropped = True
+        attempt.dropped = True
         # The slot may have the next trial already.
-        if self.in_slots.get(slot) is job:
+        if self.in_slots.get(slot) is attempt:
             del self.in_slots[slot]
-        job.log.close()
+        attempt.log.close()
 
-    def cancel(self, slot: int, job: Job) -> None:
+    def cancel(self, slot: int, attempt: RunningAttempt) -> None:
         """End an attempt that is another agent's now."""
-        if self.in_slots.get(slot) is job:
+        if self.in_slots.get(slot) is attempt:
             self._pool.kill(slot)
-        self.drop(slot, job)
+        self.drop(slot, attempt)
 
-    def give_back(self, slot: int, job: Job) -> None:
+    def give_back(self, slot: int, attempt: RunningAttempt) -> None:
         """The attempt has ended, or is ended here, through no fault of its trial: any agent goes on with it."""
-        self._books.release(job.claim.attempt_id)
-        self.drop(slot, job)
+        self._store.release(attempt.claim.attempt_id)
+        self.drop(slot, attempt)
 
     def give_back_unbegun(self) -> None:
         """Other agents may train at once what was asked ahead here, or asked to yield before it had begun."""
-        for slot, job in list(self.in_slots.items()):
-            if not job.started:
-                self.give_back(slot, job)
+        for slot, attempt in list(self.in_slots.items()):
+            if not attempt.started:
+                self.give_back(slot, attempt)
         spares = list(self.ahead)
         self.ahead.drop({spare.claim.attempt_id for spare in spares})
-        self._books.release(*(spare.claim.attempt_id for spare in spares))
+        self._store.release(*(spare.claim.attempt_id for spare in spares))
 
     def hold(self, *, paused: bool) -> None:
         """Have all trainers wait after their epoch, or go on."""
-        for slot, job in self.in_slots.items():
-            self._pool.send(slot, Hold() if paused else Resume())
-            job.heard = time.monotonic()
+        for slot, attempt in self.in_slots.items():
+            self._pool.send(slot, Pause() if paused else Resume())
+            attempt.heard = time.monotonic()
 
     def ask_to_yield(self) -> None:
         """Have all trainers end at their next checkpoint; they say when they have. The database is not asked."""
-        for slot, job in self.in_slots.items():
-            if not job.started:
+        for slot, attempt in self.in_slots.items():
+            if not attempt.started:
                 self._pool.kill(slot)
-            elif not job.yielding:
-                job.yielding = True
-                self._pool.send(slot, Yield())
+            elif not attempt.yielding:
+                attempt.yielding = True
+                self._pool.send(slot, Preempt())
 
     def abandon(self) -> None:
         """End what still runs at its last checkpoint, and release all that is held for others."""
@@ -207,7 +207,7 @@ class Jobs:
         # Where the database is away, the leases run out instead.
         with suppress(HpoError):
             # All leases before any log: time may be short.
-            self._books.release(*self.held())
-            for slot, job in list(self.in_slots.items()):
-                self.drop(slot, job)
+            self._store.release(*self.held())
+            for slot, attempt in list(self.in_slots.items()):
+                self.drop(slot, attempt)
         self.in_slots.clear()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpo.agent.attempt_log import AttemptLog
 from hpo.agent.checkpoint_quota import enforce_quota
-from hpo.agent.trial_store import Books
+from hpo.agent.trial_store import TrialStore
 from hpo.terminal.progress import Progress
 from hpo.trainer.checkpoints import CheckpointFolder, trial_folder
 
@@ -27,13 +27,13 @@ UNKNOWN_SECONDS = 86400.0
 _LOG = re.compile(r"trial-([0-9]{1,18})-attempt-([0-9]{1,18})\.log")
 
 
-class Housekeeping:
+class Cleanup:
     """Logs and checkpoints of one study on one host."""
 
     def __init__(
         self,
         folder: str,
-        books: Books,
+        store: TrialStore,
         progress: Progress,
         checkpoints: Path,
         logs: Path,
@@ -41,7 +41,7 @@ class Housekeeping:
     ) -> None:
         """`folder` is what the study's folder is called in `checkpoints`; `logs` is its own."""
         self._folder = folder
-        self._books = books
+        self._store = store
         self._progress = progress
         self._checkpoints = checkpoints
         self._logs = logs
@@ -75,7 +75,7 @@ class Housekeeping:
         """Remove the checkpoints of finished trials, and more where the study has a quota."""
         self._weighed = time.monotonic()
         report = enforce_quota(
-            self._checkpoints / self._folder, self._quota, self._books.open_tokens, self._books.while_waiting
+            self._checkpoints / self._folder, self._quota, self._store.open_tokens, self._store.while_waiting
         )
         if self._quota is None:
             return
@@ -104,7 +104,7 @@ class Housekeeping:
                 found[int(match[1]), int(match[2])] = path
         if not found:
             return
-        left = self._books.left_logs([attempt_id for _, attempt_id in found], seconds)
+        left = self._store.left_logs([attempt_id for _, attempt_id in found], seconds)
         for (number, attempt_id), path in found.items():
             # Another agent of this host may be doing the same, and another user's file cannot be read.
             with suppress(OSError):
@@ -114,7 +114,7 @@ class Housekeeping:
                     path.unlink()
 
     def _log(self, path: Path, attempt_id: int) -> AttemptLog:
-        return AttemptLog(path, partial(self._books.keep_log, attempt_id))
+        return AttemptLog(path, partial(self._store.keep_log, attempt_id))
 
 
 def _untouched(path: Path) -> float:

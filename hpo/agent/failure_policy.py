@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hpo import formatting
-from hpo.agent.trial_store import Books
+from hpo.agent.trial_store import TrialStore
 from hpo.errors import ObjectiveFailedError
 from storage.budget import Failure
 
@@ -21,9 +21,11 @@ SAME_BUG = 3
 _FRAME = re.compile(r'^  File ".*", line \d+, in .*$', re.MULTILINE)
 
 
-def reason_to_stop(books: Books, study: str, max_failed: int) -> tuple[ObjectiveFailedError, bool] | None:
+def reason_to_stop(
+    store: TrialStore, study: str, max_failed: int
+) -> tuple[ObjectiveFailedError, bool] | None:
     """The error to stop with, if any, and whether to do so at once, or when running epochs have ended."""
-    counts, failures = books.failures(max(max_failed, SAME_BUG))
+    counts, failures = store.failures(max(max_failed, SAME_BUG))
     if counts.finished == 0 and (error := same_bug(failures, study, min(SAME_BUG, max_failed))):
         return error, True
     if len(failures) >= max_failed:

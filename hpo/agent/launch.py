@@ -9,19 +9,20 @@ from dataclasses import replace
 
 from hpo import formatting
 from hpo.agent.agent import Agent
-from hpo.agent.attempts import Jobs
-from hpo.agent.cleanup import Housekeeping
-from hpo.agent.lease_renewal import LeaseKeeper
-from hpo.agent.outages import patient
-from hpo.agent.trial_store import Books, Standing
+from hpo.agent.attempts import AttemptTable
+from hpo.agent.cleanup import Cleanup
+from hpo.agent.lease_renewal import LeaseRenewal
+from hpo.agent.outages import training_retry
+from hpo.agent.trial_store import StudySnapshot, TrialStore
 from hpo.devices.slots import slots_here
 from hpo.errors import HpoError, UnknownObjectiveError
 from hpo.options import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
 from hpo.process.shutdown import Ending
-from hpo.process.signals import Interruption, interruptible
+from hpo.process.signals import SignalHandler, interruptible
 from hpo.search.samplers import check_sampler
 from hpo.settings import Settings
-from hpo.study.catalog import create, find_study
+from hpo.study import create
+from hpo.study.catalog import find_study
 from hpo.study.create import Enrolled
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trainer.checkpoints import check_writable
@@ -120,7 +121,7 @@ def _pool(
     return TrainerPool(Load(reference, data, final=False), devices, log)
 
 
-def patience(interruption: Interruption, pool: TrainerPool, options: AgentOptions) -> Callable[[], None]:
+def patience(interruption: SignalHandler, pool: TrainerPool, options: AgentOptions) -> Callable[[], None]:
     """What ends the wait for an objective that is being loaded."""
 
     def check() -> None:
@@ -136,60 +137,60 @@ def _run(
     pool: TrainerPool,
     settings: Settings,
     options: AgentOptions,
-    interruption: Interruption,
+    interruption: SignalHandler,
     timeout_seconds: float | None = None,
 ) -> int:
     check_sampler(study.spec.sampler)
     check_writable(settings.checkpoints)
     progress = open_progress()
-    jobs: Jobs | None = None
-    keeper: LeaseKeeper | None = None
+    attempts: AttemptTable | None = None
+    lease_renewal: LeaseRenewal | None = None
 
     def meanwhile() -> None:
         # Trainers print on, and who waits for the database is at work.
-        if jobs is not None:
-            jobs.bound_logs()
-        if keeper is not None:
-            keeper.beat()
+        if attempts is not None:
+            attempts.bound_logs()
+        if lease_renewal is not None:
+            lease_renewal.beat()
 
     times = LeaseTimes(settings.lease_seconds)
-    retry = patient(interruption.event, progress, meanwhile)
-    books = Books(database, study.study_id, study.name, study.spec, pool.devices, retry, times)
-    files = Housekeeping(
+    retry = training_retry(interruption.event, progress, meanwhile)
+    store = TrialStore(database, study.study_id, study.name, study.spec, pool.devices, retry, times)
+    files = Cleanup(
         study.folder,
-        books,
+        store,
         progress,
         settings.checkpoints,
         settings.home / "logs" / study.folder,
         study.spec.checkpoint_quota_bytes,
     )
-    jobs = Jobs(study.spec, books, pool, files, options.memory_bytes)
-    keeper = LeaseKeeper(database, books.agent_id, times, jobs.held)
+    attempts = AttemptTable(study.spec, store, pool, files, options.memory_bytes)
+    lease_renewal = LeaseRenewal(database, store.agent_id, times, attempts.held)
     agent = Agent(
         study.name,
         study.spec,
-        books,
+        store,
         pool,
-        jobs,
-        keeper,
+        attempts,
+        lease_renewal,
         progress,
         files,
         interruption,
         options.hung_seconds,
         timeout_seconds,
     )
-    keeper.start()
+    lease_renewal.start()
     try:
         with interruption.heeded():
             ending = agent.run()
     finally:
         progress.close()
-        keeper.close()
+        lease_renewal.close()
         # Leases that cannot be given back now run out by themselves.
         with suppress(HpoError):
-            books.leave()
+            store.leave()
     if ending is Ending.DONE:
-        say_what_next(books.standing(), study, progress)
+        say_what_next(store.snapshot(), study, progress)
     return int(ending)
 
 
@@ -200,19 +201,19 @@ def _say_prepared(study: Enrolled) -> None:
     progress.close()
 
 
-def say_what_next(standing: Standing, study: Enrolled, progress: Progress) -> None:
+def say_what_next(snapshot: StudySnapshot, study: Enrolled, progress: Progress) -> None:
     """How a study stands whose agents have ended, and which command comes next."""
-    counts = standing.counts
+    counts = snapshot.counts
     progress.say(
         f"study {study.name}: {counts.finished} of {counts.budget} trials finished"
         f" ({counts.complete} complete, {counts.pruned} pruned), {counts.failed} failed"
     )
-    if standing.best is None and counts.finished:
+    if snapshot.best is None and counts.finished:
         progress.say(
             f"no trial is complete, so there is no best one: hpo trials --study {study.name} says why each ended"
         )
-    if standing.best is not None:
-        number, value, params = standing.best
+    if snapshot.best is not None:
+        number, value, params = snapshot.best
         progress.say(
             f"best: {study.spec.metric} {value:.4f} in trial {number}: {formatting.parameters(params)}"
         )

@@ -13,19 +13,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from storage.leases import Doubtful, LeaseTimes
+from storage.leases import LeaseTimes, SuspectLease
 
 
-class Overdue:
+class LeaseMonitor:
     """One agent's watch over the leases of others."""
 
     def __init__(self, times: LeaseTimes) -> None:
         self._times = times
-        self._seen: dict[int, tuple[Doubtful, float]] = {}
+        self._seen: dict[int, tuple[SuspectLease, float]] = {}
         self._looked = time.monotonic()
         self._began_anew = -math.inf
 
-    def judge(self, doubtful: Mapping[int, Doubtful]) -> dict[int, Doubtful]:
+    def judge(self, doubtful: Mapping[int, SuspectLease]) -> dict[int, SuspectLease]:
         """Those of the doubtful leases, by attempt, that were given enough time to be renewed."""
         now, own = time.monotonic(), self._times.lease_seconds
         # Who was away itself has not watched, and the others may have been away too. Not again and again:

@@ -21,7 +21,7 @@ STUCK_SECONDS = 600.0
 """Without a beat of the agent's own loop, after which its leases are not renewed any more."""
 
 
-class LeaseKeeper(threading.Thread):
+class LeaseRenewal(threading.Thread):
     """Renews every few seconds, and says which attempts it found ended by others.
 
     A lease says that somebody sees to a trial. That this thread lives does not prove it: the agent's loop may hang,

@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 3600.0
 SAID_AGAIN_SECONDS = 30.0
 
 
-def patient(
+def training_retry(
     interrupted: threading.Event, progress: Progress, meanwhile: Callable[[], None] = lambda: None
 ) -> Retry:
     """Tries for an hour, but not once a signal has come; `meanwhile` is done before each new try."""

@@ -21,7 +21,7 @@ _WEIGHT = 0.2
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PrefetchedTrial:
     """A share of the budget whose trial has been sampled: all that a slot needs."""
 
     claim: Claim
@@ -30,17 +30,17 @@ class Prepared:
     params: Params
 
 
-class Ahead:
+class Prefetcher:
     """How many trials it pays to ask ahead, and what has been asked for."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._spares: deque[Prepared] = deque()
+        self._spares: deque[PrefetchedTrial] = deque()
         self._places: dict[int, int] = {}
         self._asking: float | None = None
         self._training: float | None = None
 
-    def __iter__(self) -> Iterator[Prepared]:
+    def __iter__(self) -> Iterator[PrefetchedTrial]:
         """Those that have waited longest first."""
         # A copy: the lease keeper reads it from another thread.
         return iter(tuple(self._spares))
@@ -74,7 +74,7 @@ class Ahead:
         """A number for a slot that is none, beyond the real ones: claims are told apart by it."""
         return next(n for n in range(self._slots, 2 * self._slots) if n not in self._places.values())
 
-    def add(self, place: int, spare: Prepared) -> None:
+    def add(self, place: int, spare: PrefetchedTrial) -> None:
         """Keep a trial that was claimed for a place of `free_place`."""
         self._places[spare.claim.attempt_id] = place
         self._spares.append(spare)

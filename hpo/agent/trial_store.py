@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 from optuna.exceptions import UpdateFinishedTrialError
 from sqlalchemy import Connection, text
 
-from hpo.agent.lease_expiry import Overdue
+from hpo.agent.lease_expiry import LeaseMonitor
 from hpo.devices.provenance import trained_with
 from hpo.process.identity import host_name, is_dead, process_identity
 from hpo.search.optuna_study import Search, find_created, stray_trials
@@ -41,7 +41,7 @@ class TrialClosedError(LeaseLostError):
 
 
 @dataclass(frozen=True)
-class Standing:
+class StudySnapshot:
     """What an agent must know of its study every second."""
 
     control: str
@@ -50,7 +50,7 @@ class Standing:
     """Number, value and params of the best complete trial."""
 
 
-class Books:
+class TrialStore:
     """One agent's books of one study."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Books:
         self._retry = retry
         self._best_of: int | None = None
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
-        self._overdue = Overdue(times)
+        self._overdue = LeaseMonitor(times)
         self.agent_id = self._write(leases.new_agent_id)
         who = (self.host, os.getpid(), process_identity(), len(devices), trained_with(devices[0]))
         ordinal = self._write(
@@ -171,7 +171,7 @@ class Books:
         self._write(lambda c: leases.lose(c, attempt_id, reason, self._spec.max_lost, kind))
         self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
 
-    def standing(self) -> Standing:
+    def snapshot(self) -> StudySnapshot:
         """The study's control, books and best trial, after ending leases that have run out."""
 
         def read(c: Connection) -> tuple[str, Counts]:
@@ -182,7 +182,7 @@ class Books:
         control, counts = self._write(read)
         if counts.complete != self._best_of:
             self._best_of, self._best = counts.complete, self._write(self._find_best)
-        return Standing(control, counts, self._best)
+        return StudySnapshot(control, counts, self._best)
 
     def sweep(self, stale_seconds: float = STALE_SECONDS) -> None:
         """Complete what agents that died left behind: their leases, untold outcomes, stray trials."""
@@ -266,7 +266,7 @@ class Books:
         self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
         raise TrialClosedError(CLOSED_OUTSIDE)
 
-    def _tell(self, decided: Sequence[budget.Untold]) -> None:
+    def _tell(self, decided: Sequence[budget.PendingTell]) -> None:
         for trial in decided:
             self._finish(trial.trial_id, trial.number, trial.outcome, trial.value)
             self._write(lambda c, token=trial.token: budget.told(c, token))  # type: ignore[misc]

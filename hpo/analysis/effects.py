@@ -25,7 +25,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.statistics import CONFIDENCE, holm
-from hpo.search.space_scaling import place_of, value_at
+from hpo.search.space_scaling import from_unit, to_unit
 
 Floats = NDArray[np.float64]
 
@@ -92,7 +92,7 @@ class Column:
         """(n, k): for a number its place in 0..1 on its own scale and the square; else a level each."""
         if self.is_choice:
             return np.array([[float(value == choice) for choice in self.choices[1:]] for value in values])
-        place = np.array([place_of(value, self.distribution) for value in values])
+        place = np.array([to_unit(value, self.distribution) for value in values])
         distinct = len({repr(value) for value in self.values})
         return np.column_stack([place, place**2] if distinct > 2 else [place])
 
@@ -123,10 +123,10 @@ class Column:
         """Values at which the effect is looked at: every choice, or a number's middle 80 %, in 21 steps."""
         if self.is_choice:
             return self.choices
-        ordered = sorted(self.values, key=lambda value: place_of(value, self.distribution))
+        ordered = sorted(self.values, key=lambda value: to_unit(value, self.distribution))
         inner = ordered[len(ordered) // 10 : len(ordered) - len(ordered) // 10]
-        low, high = (place_of(value, self.distribution) for value in (inner[0], inner[-1]))
-        return [value_at(place, self.distribution) for place in np.linspace(low, high, 21)]
+        low, high = (to_unit(value, self.distribution) for value in (inner[0], inner[-1]))
+        return [from_unit(place, self.distribution) for place in np.linspace(low, high, 21)]
 
 
 def columns_of(comparison: Comparison) -> list[Column]:

@@ -128,8 +128,8 @@ def _status_text(found: StudyStatus) -> str:
     facts += [
         (
             "expired",
-            f"trial {row.number} after {formatting.counted(row.epoch, 'epoch')}: the lease of {row.host} slot {row.slot}"
-            f" ran out {formatting.duration(row.seconds)} ago",
+            f"trial {row.number} after {formatting.counted(row.epoch, 'epoch')}:"
+            f" the lease of {row.host} slot {row.slot} ran out {formatting.duration(row.seconds)} ago",
         )
         for row in found.expired
     ]

@@ -64,7 +64,7 @@ def backup(study: str, output: Path, storage: str | None) -> None:
     """
     from hpo.study.backup import write_backup
 
-    with options.opened(storage) as database, database.unhurried():
+    with options.opened(storage) as database, database.without_statement_timeout():
         made = write_backup(database, study, output)
     click.echo(f"wrote {output}: study {made.study} with {made.trials} trials, {made.rows} rows")
 
@@ -90,7 +90,7 @@ def restore(file: Path, name: str | None, storage: str | None) -> None:
     from hpo.study.catalog import find_study
 
     found = options.settings(storage)
-    with options.opened(storage) as database, database.unhurried():
+    with options.opened(storage) as database, database.without_statement_timeout():
         made = read_backup(database, file, name)
         folder = find_study(database, made.study).folder
     click.echo(

@@ -17,7 +17,7 @@ from hpo.document.html import render_page
 from hpo.document.markdown import render_markdown
 from hpo.document.png_charts import draw_png
 from hpo.errors import DiskFullError, ResultsNotWritableError
-from hpo.files.atomic import whole_file
+from hpo.files.atomic import atomic_write
 
 PICTURES = "pictures"
 """Folder of the figures, beside the Markdown."""
@@ -63,7 +63,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as partial:
+            with atomic_write(path) as partial:
                 partial.write_bytes(content)
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):

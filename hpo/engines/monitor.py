@@ -159,9 +159,9 @@ class Watch:
         settle = self._times.settle_seconds
         if self._why is not None:
             return
-        if news.standing.counts.left == 0:
+        if news.snapshot.counts.left == 0:
             self._end(Why.SPENT, settle)
-        elif news.standing.control == "stop":
+        elif news.snapshot.control == "stop":
             self._progress.say("the study was stopped: hpo launch continues it")
             self._end(Why.STOPPED, settle)
         elif self._timeout_at is not None and time.monotonic() >= self._timeout_at:
@@ -187,7 +187,7 @@ class Watch:
     # What is shown.
 
     def _tell(self, news: News, placed: Placed) -> None:
-        counts = news.standing.counts
+        counts = news.snapshot.counts
         for end, then in _one_by_one(news.ended, counts):
             self._progress.trial_ended(end, then)
         for complaint in placed.complaints:
@@ -211,7 +211,7 @@ class Watch:
                 self._study.name,
                 self._study.spec.metric,
                 counts,
-                news.standing.best,
+                news.snapshot.best,
                 news.slots,
                 elapsed,
                 eta,
@@ -222,7 +222,7 @@ class Watch:
     def _tell_idle(self, news: News, placed: Placed) -> None:
         """Agents that have a place and train nothing look like ones that train: say how far they have come."""
         now = time.monotonic()
-        has_work = self._why is None and news.standing.control == "run" and news.standing.counts.left > 0
+        has_work = self._why is None and news.snapshot.control == "run" and news.snapshot.counts.left > 0
         if not has_work or not placed.placed or news.slots:
             self._idle_since, self._tell_idle_after = None, self._times.idle_seconds
             return
@@ -236,7 +236,7 @@ class Watch:
     def _note(self, news: News, waiting: int) -> str:
         if self._why is not None:
             return "ending the agents"
-        if news.standing.control == "pause":
+        if news.snapshot.control == "pause":
             return "paused: hpo resume goes on"
         agents = len(news.hosts)
         return f"{agents} agent{'' if agents == 1 else 's'}{_waiting(waiting)}"

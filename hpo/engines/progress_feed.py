@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from hpo.agent.trial_store import Standing
+from hpo.agent.trial_store import StudySnapshot
 from hpo.study.status import StudyStatus, study_status
 from hpo.terminal.progress import SlotView, TrialEnd
 from storage import budget
@@ -23,7 +23,7 @@ OVERLAP_SECONDS = 60.0
 class News:
     """What was found at one look."""
 
-    standing: Standing
+    snapshot: StudySnapshot
     slots: Sequence[SlotView]
     ended: Sequence[TrialEnd]
     """Trials decided since the last look, the earliest first."""
@@ -59,7 +59,7 @@ class Feed:
             self._known.add(token)
             self._since = max(self._since, decided_at)
         return News(
-            Standing(status.control, counts, _best(status)),
+            StudySnapshot(status.control, counts, _best(status)),
             [
                 SlotView(
                     f"{slot.host} {slot.device}",

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hpo.agent.launch import enroll_only, say_what_next
-from hpo.agent.outages import patient
+from hpo.agent.outages import training_retry
 from hpo.engines.monitor import Watch, signals
 from hpo.engines.progress_feed import Feed
 from hpo.engines.ray_agents import AgentCommand, RayAgents, one_line
@@ -78,14 +78,14 @@ def _watch(database: Database, study: Enrolled, agents: RayAgents, timeout_secon
     interrupted = threading.Event()
     progress = open_progress()
     try:
-        feed = Feed(database, study.study_id, study.name, patient(interrupted, progress))
+        feed = Feed(database, study.study_id, study.name, training_retry(interrupted, progress))
         watch = Watch(study, feed, agents, progress, interrupted, timeout_seconds)
         with signals(watch):
             ending, news = watch.run()
     finally:
         progress.close()
     if ending is Ending.DONE:
-        say_what_next(news.standing, study, progress)
+        say_what_next(news.snapshot, study, progress)
     return int(ending)
 
 

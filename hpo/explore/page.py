@@ -241,8 +241,8 @@ def _leak_words(identical: Counter[tuple[str, ...]], near: Counter[tuple[str, ..
     leaks = sum(count for splits, count in identical.items() if len(splits) > 1)
     if leaks:
         return (
-            f"{formatting.counted(leaks, 'different image')} {'occurs' if leaks == 1 else 'occur'} in more than one split:"
-            " what is measured on copies was seen in training, so figures are a little too good."
+            f"{formatting.counted(leaks, 'different image')} {'occurs' if leaks == 1 else 'occur'} in more than one"
+            " split: what is measured on copies was seen in training, so figures are a little too good."
         )
     apart = "No image occurs in more than one split"
     if near is None:

@@ -13,7 +13,7 @@ PARTIAL = ".partial"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a path beside `path`, of this process alone, to write to: it takes that name when the block ends.
 
     When the block raises, what was at `path` stays, and nothing else is left.

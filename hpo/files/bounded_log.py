@@ -22,7 +22,7 @@ MEANWHILE = 16
 _NOTICE = re.compile(rb"\[hpo: ([0-9]{1,15}) bytes before this were cut off\]\n")
 
 
-class LogFile:
+class BoundedLog:
     """What somebody prints who may print without end."""
 
     def __init__(self, path: Path) -> None:

@@ -12,7 +12,7 @@ from hpo.errors import FileNotWritableError, RetrainRunningError
 
 
 @contextmanager
-def alone(folder: Path, study: str) -> Iterator[None]:
+def exclusive_lock(folder: Path, study: str) -> Iterator[None]:
     """Hold the checkpoints of a retrain: two that wrote there would spoil each other's.
 
     Raises:

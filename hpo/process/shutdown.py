@@ -8,7 +8,7 @@ from contextlib import suppress
 from enum import IntEnum
 
 from hpo.errors import HpoError
-from hpo.process.signals import Interruption
+from hpo.process.signals import SignalHandler
 
 INTERRUPT_GRACE_SECONDS = 60.0
 """After one Ctrl-C: for running epochs to end."""
@@ -59,7 +59,7 @@ class Shutdown:
         """End soon, having done what was asked for or all that can be done."""
         self.begin(Ending.DONE, STOP_GRACE_SECONDS, error)
 
-    def heed(self, interruption: Interruption, say: Callable[[str], None]) -> None:
+    def heed(self, interruption: SignalHandler, say: Callable[[str], None]) -> None:
         """Ctrl-C once: let running epochs end; twice: at once. SIGTERM: within 10 s."""
         if not interruption.received:
             return

@@ -14,7 +14,7 @@ from hpo.process.hard_exit import ending_in_time
 SIGTERM_SECONDS = 0.5
 
 
-class Interruption:
+class SignalHandler:
     """Ctrl-C, SIGTERM and SIGHUP (the terminal is gone) while it is entered; for the main thread."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Interruption:
         """Set by the first: whoever waits for a database that is away may stop waiting."""
         self._heeded = False
 
-    def __enter__(self) -> Interruption:
+    def __enter__(self) -> SignalHandler:
         # What is ignored stays so: nohup has a command outlive its terminal.
         heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._handle) for number in heard}
@@ -70,9 +70,9 @@ class Interruption:
 
 
 @contextmanager
-def interruptible() -> Iterator[Interruption]:
+def interruptible() -> Iterator[SignalHandler]:
     """For a command that trains, from its first moment to its last: closing a database takes time too."""
-    with ending_in_time(), Interruption() as interruption:
+    with ending_in_time(), SignalHandler() as interruption:
         yield interruption
 
 

@@ -11,7 +11,13 @@ from hpo.document.document import Document
 from hpo.document.files import document_files, json_file, write_files
 from hpo.report.compare_sections import build_document
 from hpo.report.cost import cost_of
-from hpo.report.study_comparison import Pair, Side, common_figure, comparability, compare_pairs
+from hpo.report.study_comparison import (
+    PairwiseDifference,
+    StudyResult,
+    common_figure,
+    comparability,
+    compare_pairs,
+)
 from hpo.study.history import read_history
 
 if TYPE_CHECKING:
@@ -25,7 +31,7 @@ def compare(database: Database, names: Sequence[str], folder: Path) -> tuple[Doc
         UnknownStudyError: there is no study of one of the names.
         ResultsNotWritableError, DiskFullError: the files cannot be written.
     """
-    sides = [Side(read_history(database, name)) for name in names]
+    sides = [StudyResult(read_history(database, name)) for name in names]
     figure = common_figure(sides)
     pairs = compare_pairs(sides, figure) if figure is not None else []
     document = build_document(sides, figure, pairs)
@@ -34,7 +40,9 @@ def compare(database: Database, names: Sequence[str], folder: Path) -> tuple[Doc
     return document, list(files)
 
 
-def _json(sides: Sequence[Side], figure: str | None, pairs: Sequence[Pair]) -> dict[str, Any]:
+def _json(
+    sides: Sequence[StudyResult], figure: str | None, pairs: Sequence[PairwiseDifference]
+) -> dict[str, Any]:
     return {
         "figure": figure,
         "studies": [

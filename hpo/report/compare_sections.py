@@ -14,10 +14,12 @@ from hpo.document.document import Block, Bullets, Document, Figure, Paragraph, S
 from hpo.report.cost import cost_of
 from hpo.report.retraining_sections import FIGURES
 from hpo.report.search_sections import epoch_axis
-from hpo.report.study_comparison import Pair, Side, comparability
+from hpo.report.study_comparison import PairwiseDifference, StudyResult, comparability
 
 
-def build_document(sides: Sequence[Side], figure: str | None, pairs: Sequence[Pair]) -> Document:
+def build_document(
+    sides: Sequence[StudyResult], figure: str | None, pairs: Sequence[PairwiseDifference]
+) -> Document:
     """The comparison as a document."""
     sections = [Section("Final figures", _final(sides, figure, pairs))]
     curves = _curves(sides, figure)
@@ -40,7 +42,7 @@ def build_document(sides: Sequence[Side], figure: str | None, pairs: Sequence[Pa
     )
 
 
-def verdict(pair: Pair, metric: str) -> str:
+def verdict(pair: PairwiseDifference, metric: str) -> str:
     """One pair in a sentence."""
     better, worse = (pair.first, pair.second) if pair.difference.mean >= 0 else (pair.second, pair.first)
     size = amount(abs(pair.difference.mean), metric)
@@ -51,7 +53,9 @@ def verdict(pair: Pair, metric: str) -> str:
     return f"{better} is {size} above {worse}: within the noise of seeds."
 
 
-def _final(sides: Sequence[Side], figure: str | None, pairs: Sequence[Pair]) -> list[Block]:
+def _final(
+    sides: Sequence[StudyResult], figure: str | None, pairs: Sequence[PairwiseDifference]
+) -> list[Block]:
     blocks: list[Block] = []
     if figure is not None:
         blocks += [Paragraph(verdict(pair, figure), "lead") for pair in pairs[:1]]
@@ -69,7 +73,7 @@ def _final(sides: Sequence[Side], figure: str | None, pairs: Sequence[Pair]) -> 
     return blocks
 
 
-def final_table(sides: Sequence[Side], figure: str | None) -> Table:
+def final_table(sides: Sequence[StudyResult], figure: str | None) -> Table:
     """A row for each study."""
     flipped = any(side.values("test_accuracy_flip_averaged") for side in sides)
     headers = ["study", "objective"]
@@ -98,7 +102,7 @@ def final_table(sides: Sequence[Side], figure: str | None) -> Table:
     return Table(headers, rows, frozenset(headers) - {"study", "objective"})
 
 
-def difference_table(pairs: Sequence[Pair], figure: str) -> Table:
+def difference_table(pairs: Sequence[PairwiseDifference], figure: str) -> Table:
     """A row for each pair of studies."""
     rows = []
     for pair in pairs:
@@ -132,7 +136,7 @@ def _interval_cells(found: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _curves(sides: Sequence[Side], figure: str | None) -> list[Block]:
+def _curves(sides: Sequence[StudyResult], figure: str | None) -> list[Block]:
     blocks: list[Block] = []
     final = _final_curves(sides)
     if final:
@@ -160,7 +164,7 @@ def _curves(sides: Sequence[Side], figure: str | None) -> list[Block]:
     return blocks
 
 
-def _final_curves(sides: Sequence[Side]) -> list[Chart]:
+def _final_curves(sides: Sequence[StudyResult]) -> list[Chart]:
     """Two charts a metric that all final runs reported: by epoch, and by seconds."""
     rows = {side.name: side.metrics.get("detail", {}).get("history", []) for side in sides if side.runs}
     shared = [
@@ -194,7 +198,7 @@ def _final_curves(sides: Sequence[Side]) -> list[Chart]:
     return charts
 
 
-def _seeds(sides: Sequence[Side], figure: str) -> Figure:
+def _seeds(sides: Sequence[StudyResult], figure: str) -> Figure:
     shown = [(side, colour) for side, colour in _coloured(sides) if side.values(figure)]
     series = []
     for place, (side, colour) in enumerate(shown):
@@ -222,11 +226,11 @@ def _seeds(sides: Sequence[Side], figure: str) -> Figure:
     return Figure("seeds", f"{FIGURES.get(figure, figure)} of each final run.", [chart], 320, 520)
 
 
-def _coloured(sides: Sequence[Side]) -> list[tuple[Side, str]]:
+def _coloured(sides: Sequence[StudyResult]) -> list[tuple[StudyResult, str]]:
     return [(side, SERIES_COLOURS[index % len(SERIES_COLOURS)]) for index, side in enumerate(sides)]
 
 
-def _cost(sides: Sequence[Side]) -> Table:
+def _cost(sides: Sequence[StudyResult]) -> Table:
     rows = []
     for side in sides:
         cost = cost_of(side.history)

@@ -13,7 +13,7 @@ from hpo.analysis.effects import MIN_TRIALS, Effect
 from hpo.document.charts import BLUE, ORANGE, Axis, Bars, Chart, Series, Surface
 from hpo.document.document import Block, Figure, Paragraph, Section, Table
 from hpo.report.search_sections import zoomed
-from hpo.search.space_scaling import is_log, place_of, value_at
+from hpo.search.space_scaling import from_unit, is_log, to_unit
 
 MOST_PAIRS = 3
 MATTERING = 3
@@ -130,7 +130,7 @@ def _surface(comparison: Comparison, first: str, second: str) -> Surface:
     points = np.array(
         [
             [
-                place_of(one.trial.params[name], space)
+                to_unit(one.trial.params[name], space)
                 for name, space in zip((first, second), spaces, strict=True)
             ]
             for one in comparison.trials
@@ -156,8 +156,8 @@ def _surface(comparison: Comparison, first: str, second: str) -> Surface:
         ),
         values.tolist(),
         comparison.metric,
-        [float(value_at(place, spaces[0])) for place in places],
-        [float(value_at(place, spaces[1])) for place in places],
+        [float(from_unit(place, spaces[0])) for place in places],
+        [float(from_unit(place, spaces[1])) for place in places],
         grid,
     )
 

@@ -12,7 +12,7 @@ from hpo.analysis.common_epoch import Comparison
 from hpo.document.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Series, Style
 from hpo.document.document import Block, Figure, Paragraph, Section, Table
 from hpo.search.space_format import in_words
-from hpo.search.space_scaling import place_of
+from hpo.search.space_scaling import to_unit
 from hpo.study.history import StudyHistory
 from hpo.study.trials import TrialRow
 
@@ -232,7 +232,7 @@ def _parallel(comparison: Comparison) -> Figure:
         labels: list[str] = []
         for rank in ranks:
             one = ordered[rank]
-            own = [place_of(one.trial.params[name], comparison.space[name]) for name in names]
+            own = [to_unit(one.trial.params[name], comparison.space[name]) for name in names]
             value = (one.value - lowest) / (highest - lowest) if highest > lowest else 0.5
             x += [*places, None]
             y += [*own, value, None]

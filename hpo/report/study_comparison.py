@@ -13,7 +13,7 @@ from hpo.study.history import StudyHistory
 
 
 @dataclass(frozen=True)
-class Side:
+class StudyResult:
     """One study of a comparison."""
 
     history: StudyHistory
@@ -46,7 +46,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairwiseDifference:
     """Two studies."""
 
     first: str
@@ -61,7 +61,7 @@ class Pair:
         return None if self.p_value is None else self.p_value < 1 - CONFIDENCE
 
 
-def common_figure(sides: Sequence[Side]) -> str | None:
+def common_figure(sides: Sequence[StudyResult]) -> str | None:
     """What the retrained studies are compared by: test accuracy, or the first test figure that all have."""
     retrained = [side for side in sides if side.runs]
     if not retrained:
@@ -71,7 +71,7 @@ def common_figure(sides: Sequence[Side]) -> str | None:
     return next((name for name in candidates if all(side.values(name) for side in retrained)), None)
 
 
-def compare_pairs(sides: Sequence[Side], figure: str) -> list[Pair]:
+def compare_pairs(sides: Sequence[StudyResult], figure: str) -> list[PairwiseDifference]:
     """Every two studies that were retrained."""
     found = [
         (first.name, second.name, welch(first.values(figure), second.values(figure)))
@@ -80,10 +80,13 @@ def compare_pairs(sides: Sequence[Side], figure: str) -> list[Pair]:
     measured = [index for index, (_, _, one) in enumerate(found) if one.p_value is not None]
     corrected = holm([found[index][2].p_value or 0.0 for index in measured])
     p_values = dict(zip(measured, corrected, strict=True))
-    return [Pair(first, second, one, p_values.get(index)) for index, (first, second, one) in enumerate(found)]
+    return [
+        PairwiseDifference(first, second, one, p_values.get(index))
+        for index, (first, second, one) in enumerate(found)
+    ]
 
 
-def comparability(sides: Sequence[Side]) -> list[str]:
+def comparability(sides: Sequence[StudyResult]) -> list[str]:
     """What makes figures of different studies mean different things."""
     found = []
     retrained = [side for side in sides if side.runs]

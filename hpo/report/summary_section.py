@@ -30,7 +30,8 @@ def answer_section(
     elif best is not None:
         blocks.append(
             Paragraph(
-                f"Best so far: {study.metric} {formatting.metric(best.value)} on validation images, trial {best.number}.",
+                f"Best so far: {study.metric} {formatting.metric(best.value)} on validation images,"
+                f" trial {best.number}.",
                 "lead",
             )
         )
@@ -170,8 +171,8 @@ def against_default(history: StudyHistory) -> str:
     advice = f" hpo retrain --study {study.name} --top K compares leading configurations from fresh seeds."
     return (
         f"In the search trial {best.number} came to {study.metric} {formatting.metric(best.value)}, {words} to"
-        f" {formatting.metric(trial.value)}: {amount(abs(gain), study.metric)} better on validation images. One run each,"
-        f" and the best of many: part of it is luck.{'' if competed else advice}"
+        f" {formatting.metric(trial.value)}: {amount(abs(gain), study.metric)} better on validation images."
+        f" One run each, and the best of many: part of it is luck.{'' if competed else advice}"
     )
 
 

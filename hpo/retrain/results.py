@@ -19,7 +19,7 @@ from hpo.analysis.statistics import Interval, summarize
 from hpo.errors import DiskFullError, ResultsNotWritableError
 from hpo.export.config import Config
 from hpo.export.config_file import render
-from hpo.files.atomic import whole_file
+from hpo.files.atomic import atomic_write
 from hpo.trainer.messages import EpochRecord
 
 DETAIL = ("wrong_images",)
@@ -191,7 +191,7 @@ def _detail(results: Sequence[SeedResult]) -> dict[str, Any]:
 
 def _write_history(path: Path, results: Sequence[SeedResult]) -> None:
     names = list(dict.fromkeys(name for r in results for record in r.history for name in record.metrics))
-    with whole_file(path) as partial, partial.open("w", newline="") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["seed", "epoch", "seconds", *names])
         for result in results:
@@ -202,7 +202,7 @@ def _write_history(path: Path, results: Sequence[SeedResult]) -> None:
 
 def _write_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[Any]) -> None:
     """Rows are the true classes, columns the predicted ones."""
-    with whole_file(path) as partial, partial.open("w", newline="") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["true \\ predicted", *classes])
         for name, row in zip(classes, confusion, strict=True):
@@ -210,5 +210,5 @@ def _write_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Se
 
 
 def _write_text(path: Path, content: str) -> None:
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(content)

@@ -15,16 +15,16 @@ from sqlalchemy import Connection
 
 from hpo import formatting
 from hpo.agent.launch import data_dir_of, patience
-from hpo.agent.outages import patient
+from hpo.agent.outages import training_retry
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here
 from hpo.export.config import Config
-from hpo.files.lock import alone
+from hpo.files.lock import exclusive_lock
 from hpo.options import RetrainRequest, check_study_name
-from hpo.process.signals import Interruption, interruptible
+from hpo.process.signals import SignalHandler, interruptible
 from hpo.retrain.plan import Plan, make_plan
 from hpo.retrain.results import SeedResult, check_folder, summaries, write_results
-from hpo.retrain.runner import SeedRun, SeedRuns
+from hpo.retrain.runner import SeedRun, SeedRunner
 from hpo.retrain.selection import Selection, keep_selection, read_selection, select, selection_lines
 from hpo.retrain.timing import WorkLog
 from hpo.search.space_validation import check_params
@@ -76,7 +76,7 @@ class _Retrain:
     database: Database
     plan: Plan
     progress: Progress
-    interruption: Interruption
+    interruption: SignalHandler
 
     def __post_init__(self) -> None:
         study = self.plan.study
@@ -94,7 +94,7 @@ class _Retrain:
                 f" {formatting.counted(len(configs), 'different complete configuration')}"
             )
         writing = self.checkpoints / f"results-{self.plan.folder.name}"
-        with alone(writing, self.request.study):
+        with exclusive_lock(writing, self.request.study):
             finished = self._train(configs)
             if finished:
                 CheckpointFolder(writing).delete()
@@ -103,17 +103,17 @@ class _Retrain:
     def _train(self, configs: Sequence[Config]) -> bool:
         if len(configs) == 1:
             base = self._base(configs[0])
-            with alone(base, self.request.study):
+            with exclusive_lock(base, self.request.study):
                 return self._final(configs[0], None, WorkLog(base))
         folder = self.checkpoints / f"candidates-{_fingerprint(configs)}"
-        with alone(folder, self.request.study):
+        with exclusive_lock(folder, self.request.study):
             work = WorkLog(folder)
             selection = self._selection(configs, folder)
             if selection is None or self.interruption.received:
                 # A signal in the last moments of the candidates ends the retrain before it loads all again.
                 work.end()
                 return False
-            with alone(self._base(selection.winner), self.request.study):
+            with exclusive_lock(self._base(selection.winner), self.request.study):
                 if not self._final(selection.winner, selection, work):
                     return False
             CheckpointFolder(folder).delete()
@@ -179,9 +179,9 @@ class _Retrain:
                 for run in runs:
                     run.printed.bound()
 
-            retry = patient(self.interruption.event, self.progress, bound_logs)
+            retry = training_retry(self.interruption.event, self.progress, bound_logs)
             log = _TestLog(self.database, retry, self.plan.study, config, seeds, base)
-            finished = SeedRuns(
+            finished = SeedRunner(
                 f"retrain {config.study}",
                 runs,
                 pool,

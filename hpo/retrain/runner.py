@@ -10,15 +10,15 @@ from pathlib import Path
 
 from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError, StorageUnreachableError
 from hpo.export.config import Config
-from hpo.files.bounded_log import LogFile
+from hpo.files.bounded_log import BoundedLog
 from hpo.options import AgentOptions
 from hpo.process.shutdown import Shutdown
-from hpo.process.signals import Interruption
+from hpo.process.signals import SignalHandler
 from hpo.retrain.results import SeedResult
 from hpo.terminal.progress import Progress, SlotView, View
 from hpo.trainer.checkpoints import CheckpointFolder
-from hpo.trainer.exits import UNBORN_SECONDS, Died, Event, Unborn
-from hpo.trainer.messages import Epoch, EpochRecord, Finished, Go, Start, Started, Tick, Yield
+from hpo.trainer.exits import SPAWN_RETRY_SECONDS, Event, SpawnFailed, TrainerExited
+from hpo.trainer.messages import Continue, Epoch, EpochRecord, Finished, Preempt, Start, Started, Tick
 from hpo.trainer.pool import TrainerPool
 from storage.budget import Counts
 
@@ -46,14 +46,14 @@ class SeedRun:
     fraction: float = 0.0
     images_per_second: float | None = None
     lost: int = 0
-    printed: LogFile = field(init=False)
+    printed: BoundedLog = field(init=False)
     result: SeedResult | None = None
     failure: str | None = None
     """Why it ended without a result, where that ends no more than this run."""
 
     def __post_init__(self) -> None:
         self.name = self.name or f"seed {self.seed}"
-        self.printed = LogFile(self.log)
+        self.printed = BoundedLog(self.log)
 
     @property
     def ended(self) -> bool:
@@ -61,7 +61,7 @@ class SeedRun:
         return self.result is not None or self.failure is not None
 
 
-class SeedRuns:
+class SeedRunner:
     """Several runs on one pool, final ones or ones that a configuration is chosen by."""
 
     def __init__(
@@ -70,7 +70,7 @@ class SeedRuns:
         runs: Sequence[SeedRun],
         pool: TrainerPool,
         progress: Progress,
-        interruption: Interruption,
+        interruption: SignalHandler,
         options: AgentOptions,
         on_trained: Callable[[], None] | None = None,
     ) -> None:
@@ -133,7 +133,7 @@ class SeedRuns:
         if going_on and self._shutdown.begun:
             self._waiting.clear()
             for slot in self._in_slot:
-                self._pool.send(slot, Yield())
+                self._pool.send(slot, Preempt())
         return self._shutdown.begun and (self._shutdown.overdue or not self._in_slot)
 
     def _fill(self) -> None:
@@ -175,11 +175,11 @@ class SeedRuns:
                 run.history.append(record)
                 run.epoch, run.fraction = record.epoch, 0.0
                 self._notice_trained(run)
-                self._pool.send(slot, Go(record.epoch))
+                self._pool.send(slot, Continue(record.epoch))
             case Finished():
                 del self._in_slot[slot]
                 self._finished(run, event)
-            case Died(reason):
+            case TrainerExited(reason):
                 if event.terminated:
                     self._interruption.await_termination()
                 if self._interruption.terminated:
@@ -189,7 +189,7 @@ class SeedRuns:
                 # As of a trial: under a limit a crash is how a backend ends that is refused memory.
                 refused = event.crashed and self._options.memory_bytes is not None
                 self._lose(slot, run, reason, refused or event.out_of_memory)
-            case Unborn(reason):
+            case SpawnFailed(reason):
                 self._try_again(slot, run)
                 self._progress.say(f"no process was to be had for {run.name} ({reason}): it is tried again")
 
@@ -212,7 +212,7 @@ class SeedRuns:
         """A little later, for nothing that the run is to blame for."""
         del self._in_slot[slot]
         self._waiting.appendleft(run)
-        self._rests_until = time.monotonic() + UNBORN_SECONDS
+        self._rests_until = time.monotonic() + SPAWN_RETRY_SECONDS
 
     def _end_hung(self, listened: float) -> None:
         """Kill who had said nothing for too long when we last listened: before, we may have been kept from it."""

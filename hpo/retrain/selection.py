@@ -17,10 +17,10 @@ from typing import Any
 from hpo import formatting
 from hpo.analysis.statistics import summarize
 from hpo.export.config import Config
-from hpo.files.atomic import whole_file
+from hpo.files.atomic import atomic_write
 from hpo.options import AgentOptions
-from hpo.process.signals import Interruption
-from hpo.retrain.runner import RetrainFailedError, SeedRun, SeedRuns
+from hpo.process.signals import SignalHandler
+from hpo.retrain.runner import RetrainFailedError, SeedRun, SeedRunner
 from hpo.terminal.progress import Progress
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.pool import TrainerPool
@@ -108,7 +108,7 @@ def select(
     logs: Path,
     pool: TrainerPool,
     progress: Progress,
-    interruption: Interruption,
+    interruption: SignalHandler,
     options: AgentOptions,
 ) -> Selection | None:
     """Train each of `configs` from `seed_count` seeds and choose; None when interrupted before the end.
@@ -130,7 +130,7 @@ def select(
         for index, config in enumerate(configs)
     }
     every = [run for of_config in runs.values() for run in of_config]
-    if not SeedRuns(
+    if not SeedRunner(
         f"retrain: {len(configs)} candidates", every, pool, progress, interruption, options
     ).run():
         return None
@@ -156,7 +156,7 @@ def read_selection(folder: Path, configs: Sequence[Config], seed_count: int) -> 
 
 def keep_selection(folder: Path, selection: Selection) -> None:
     """Remember the choice, so that an interrupted retrain goes on with it."""
-    with whole_file(folder / "selection.json") as partial:
+    with atomic_write(folder / "selection.json") as partial:
         partial.write_text(json.dumps(formatting.json_safe(selection.to_json())))
 
 

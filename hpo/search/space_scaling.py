@@ -18,7 +18,7 @@ def is_log(distribution: BaseDistribution) -> bool:
     return isinstance(distribution, FloatDistribution | IntDistribution) and distribution.log
 
 
-def place_of(value: Any, distribution: BaseDistribution) -> float:
+def to_unit(value: Any, distribution: BaseDistribution) -> float:
     """0 at the low end, 1 at the high one; choices stand at equal distances."""
     if isinstance(distribution, CategoricalDistribution):
         last = max(1, len(distribution.choices) - 1)
@@ -32,8 +32,8 @@ def place_of(value: Any, distribution: BaseDistribution) -> float:
     return (float(value) - low) / (high - low)
 
 
-def value_at(place: float, distribution: BaseDistribution) -> float | int:
-    """The inverse of `place_of` for a number."""
+def from_unit(place: float, distribution: BaseDistribution) -> float | int:
+    """The inverse of `to_unit` for a number."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = float(distribution.low), float(distribution.high)
     value = low * (high / low) ** place if distribution.log else low + place * (high - low)

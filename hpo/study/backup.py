@@ -20,7 +20,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from hpo.devices.provenance import versions
 from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError
-from hpo.files.atomic import whole_file
+from hpo.files.atomic import atomic_write
 from hpo.options import check_study_name
 from hpo.search.optuna_study import TOKEN
 from hpo.study.catalog import database_words, read_study
@@ -50,7 +50,7 @@ def write_backup(database: Database, study: str, path: Path) -> Backup:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             return database.transaction(lambda connection: _write(connection, database, study, partial))
     except OSError as exc:
         raise FileNotWritableError(f"{path} cannot be written: {exc.strerror or exc}") from exc

@@ -28,7 +28,7 @@ def _answers(settings: Settings) -> bool:
     if settings.storage is None:
         if not settings.home.is_dir():
             return False
-        from storage.embedded.server import paths, server
+        from storage.embedded import paths, server
 
         return server.answers(paths.place(settings.home).socket)
     try:

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hpo.errors import DiskFullError, HpoError
-from hpo.files.atomic import PARTIAL, whole_file
+from hpo.files.atomic import PARTIAL, atomic_write
 from hpo.trainer.messages import EpochRecord
 
 KEPT = 2
@@ -149,7 +149,7 @@ class CheckpointFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             # One that was fenced may be writing the same epoch.
-            with whole_file(final) as partial, partial.open("wb") as file:
+            with atomic_write(final) as partial, partial.open("wb") as file:
                 content(file)
         except OSError as exc:
             raise self._unwritable(exc) from exc

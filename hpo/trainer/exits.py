@@ -10,22 +10,22 @@ from hpo.trainer.messages import FromTrainer
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 """How native code ends that goes wrong by itself, or is refused memory."""
 
-UNBORN_SECONDS = 3.0
+SPAWN_RETRY_SECONDS = 3.0
 """Before a trainer is asked for again, when none could be made."""
 
 
 @dataclass(frozen=True)
-class Unborn:
+class SpawnFailed:
     """No trainer was made: its template died, or the host has no room for another process.
 
-    Nothing that what was to be trained is to blame for: it is asked for again after `UNBORN_SECONDS`.
+    Nothing that what was to be trained is to blame for: it is asked for again after `SPAWN_RETRY_SECONDS`.
     """
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Died:
+class TrainerExited:
     """A trainer ended without saying how."""
 
     reason: str
@@ -45,7 +45,7 @@ class Died:
         return self.status in (None, -signal.SIGTERM)
 
 
-Event = FromTrainer | Died | Unborn
+Event = FromTrainer | TrainerExited | SpawnFailed
 
 
 def how_it_ended(status: int | None, out_of_memory: bool = False) -> str:

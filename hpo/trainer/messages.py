@@ -41,7 +41,7 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Broken:
+class LoadFailed:
     """The objective or its data could not be loaded; the template ends."""
 
     error: str
@@ -157,20 +157,20 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Go:
+class Continue:
     """The answer to an epoch: train the next one."""
 
     epoch: int
 
 
 @dataclass(frozen=True)
-class Hold:
+class Pause:
     """Wait at the next batch until a `Resume` comes: the study is paused."""
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on after a `Hold`."""
+    """Go on after a `Pause`."""
 
 
 @dataclass(frozen=True)
@@ -179,10 +179,10 @@ class Prune:
 
 
 @dataclass(frozen=True)
-class Yield:
+class Preempt:
     """End at the next epoch: the checkpoint will be continued elsewhere or later."""
 
 
-ToTrainer = Start | Go | Prune | Yield | Hold | Resume
+ToTrainer = Start | Continue | Prune | Preempt | Pause | Resume
 FromTrainer = Started | Tick | Epoch | Finished
-FromTemplate = Described | Ready | Broken | Forked | NotForked | Exited
+FromTemplate = Described | Ready | LoadFailed | Forked | NotForked | Exited

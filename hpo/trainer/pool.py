@@ -24,19 +24,19 @@ from typing import Any, BinaryIO
 
 import hpo.errors
 from hpo.errors import FileNotWritableError, HpoError, ObjectiveBrokenError
-from hpo.files.bounded_log import LogFile
+from hpo.files.bounded_log import BoundedLog
 from hpo.process import oom_killer
 from hpo.process.identity import is_running
 from hpo.process.process_groups import kill_group
-from hpo.trainer.exits import Died, Event, Unborn, how_it_ended
+from hpo.trainer.exits import Event, SpawnFailed, TrainerExited, how_it_ended
 from hpo.trainer.messages import (
-    Broken,
     Described,
     Exited,
     Finished,
     Fork,
     Forked,
     Load,
+    LoadFailed,
     NotForked,
     Ready,
     Start,
@@ -87,7 +87,7 @@ class TrainerPool:
         self.versions: dict[str, str] = {}
         self._load = load
         self._log = log
-        self._printed = LogFile(log)
+        self._printed = BoundedLog(log)
         self._template: Connection | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
@@ -308,7 +308,7 @@ class TrainerPool:
                 self._description = description
             case Ready(_, versions):
                 self._ready, self.versions = True, dict(versions)
-            case Broken(name, text, traceback):
+            case LoadFailed(name, text, traceback):
                 error = getattr(hpo.errors, name, ObjectiveBrokenError)
                 failure: HpoError = error(text)
                 if traceback:
@@ -327,12 +327,12 @@ class TrainerPool:
                 self._unborn.discard(serial)
                 for slot, trainer in list(self._trainers.items()):
                     if trainer.serial == serial:
-                        self._give_up(slot, Unborn(reason))
+                        self._give_up(slot, SpawnFailed(reason))
             case Exited(pid, status):
                 for slot, trainer in list(self._trainers.items()):
                     if trainer.pid == pid:
                         trainer.status = status
-                        self._bury(slot, trainer)
+                        self._reap(slot, trainer)
 
     def _template_died(self) -> None:
         """Start another template; running trainers go on without."""
@@ -375,12 +375,12 @@ class TrainerPool:
         """Notice a trainer of whose end its template does not tell."""
         if trainer.closed_at is not None:
             if trainer.orphan or time.monotonic() - trainer.closed_at > STATUS_SECONDS:
-                self._bury(slot, trainer)
+                self._reap(slot, trainer)
         elif trainer.orphan and trainer.pid is not None and not is_running(trainer.pid):
             # What it has forked may hold its pipe open.
-            self._bury(slot, trainer)
+            self._reap(slot, trainer)
 
-    def _bury(self, slot: int, trainer: _Trainer) -> None:
+    def _reap(self, slot: int, trainer: _Trainer) -> None:
         """A trainer has ended: hear what it said last, and end what it has left behind."""
         if trainer.pid is not None and trainer.status != 0:
             kill_group(trainer.pid)
@@ -390,7 +390,7 @@ class TrainerPool:
         if self._trainers.get(slot) is not trainer:
             return
         if trainer.pid is None:
-            self._give_up(slot, Unborn("its template ended"))
+            self._give_up(slot, SpawnFailed("its template ended"))
         else:
             kills = oom_killer.kills()
             starved = trainer.status == -signal.SIGKILL and kills > trainer.starved_before
@@ -398,7 +398,7 @@ class TrainerPool:
                 # It was this one: the next that is killed need not be another.
                 for other in self._trainers.values():
                     other.starved_before = kills
-            self._give_up(slot, Died(how_it_ended(trainer.status, starved), trainer.status, starved))
+            self._give_up(slot, TrainerExited(how_it_ended(trainer.status, starved), trainer.status, starved))
 
     def _give_up(self, slot: int, event: Event) -> None:
         self._events.append((slot, event))

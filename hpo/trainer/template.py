@@ -24,7 +24,7 @@ from hpo.devices.provenance import versions
 from hpo.errors import HpoError
 from hpo.process import orphan_guard
 from hpo.process.process_groups import Groups
-from hpo.trainer.messages import Broken, Described, Exited, Fork, Forked, Load, NotForked, Ready
+from hpo.trainer.messages import Described, Exited, Fork, Forked, Load, LoadFailed, NotForked, Ready
 from objectives.base import Objective
 
 LOADING_THRESHOLD = 100_000
@@ -111,14 +111,14 @@ def _load(agent: Connection) -> Objective | None:
         objective = cls()
         objective.prepare(load.data, load.final)
     except HpoError as exc:
-        agent.send(Broken(type(exc).__name__, str(exc)))
+        agent.send(LoadFailed(type(exc).__name__, str(exc)))
         return None
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - the user's code: whatever it raises is told
         message = f"preparing {load.objective} failed: {type(exc).__name__}: {' '.join(str(exc).split())}"
-        agent.send(Broken("ObjectiveBrokenError", message, traceback.format_exc()))
+        agent.send(LoadFailed("ObjectiveBrokenError", message, traceback.format_exc()))
         return None
     # Here once, or every trainer would import it anew.
-    from hpo.trainer.trainer import trainer  # noqa: F401
+    from hpo.trainer import trainer  # noqa: F401
 
     agent.send(Ready(time.monotonic() - began, versions()))
     return objective

@@ -20,17 +20,17 @@ from hpo.errors import DiskFullError
 from hpo.process.process_groups import kill_group
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, Ended
 from hpo.trainer.messages import (
+    Continue,
     Epoch,
     EpochRecord,
     Finished,
-    Go,
-    Hold,
+    Pause,
+    Preempt,
     Prune,
     Resume,
     Start,
     Started,
     Tick,
-    Yield,
 )
 from objectives.backend import is_out_of_memory
 from objectives.base import DivergedError, MetricMissingError, Objective, Run, State, check_finite
@@ -155,13 +155,13 @@ class TrainerRun(Run):
                 os._exit(ORPHANED)
             with self._heard:
                 match message:
-                    case Go(epoch):
+                    case Continue(epoch):
                         self._answered = epoch
                     case Prune():
                         self.ending = "pruned"
-                    case Yield():
+                    case Preempt():
                         self.ending = self.ending or "yielded"
-                    case Hold():
+                    case Pause():
                         self._held = True
                     case Resume():
                         self._held = False

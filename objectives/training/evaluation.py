@@ -16,7 +16,7 @@ from objectives import backend
 from objectives.base import Run
 from objectives.data.arrays import Images, Labels
 from objectives.data.splits import Data
-from objectives.training.loop import calibration
+from objectives.training import calibration
 
 BATCH_SIZE = 512
 """Most images at a time."""
@@ -113,15 +113,15 @@ def finish(model: keras.Model, data: Data, run: Run, flip: bool = False) -> None
     forward = backend.forward(model)
     outputs = logits(forward, data.x_test)
     measured = measure(outputs, data.y_test)
-    calibration = calibration.calibration(measured.probabilities, data.y_test)
+    measured_calibration = calibration.calibration(measured.probabilities, data.y_test)
     wrong = calibration.confidently_wrong(measured.probabilities, data.y_test)
     run.record(
         test_loss=measured.loss,
         test_accuracy=measured.accuracy,
-        test_calibration_error=calibration.expected_error,
+        test_calibration_error=measured_calibration.expected_error,
         confusion=confusion(data.y_test, measured.predictions, data.class_count),
         classes=list(data.classes),
-        calibration=calibration.to_json(),
+        calibration=measured_calibration.to_json(),
         wrong=[mistake.to_json() for mistake in wrong],
         n_test=len(data.y_test),
         n_train=len(data.y_train),

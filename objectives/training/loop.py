@@ -21,7 +21,7 @@ from objectives.backend import kernels
 from objectives.base import DataOptions, DivergedError, Params, Run
 from objectives.data import arrays, datasets
 from objectives.data.splits import Data, split
-from objectives.training.loop import batches, checkpoint, evaluation, layers
+from objectives.training import batches, checkpoint, evaluation, layers
 from objectives.training.optimizers import FusedAdam, FusedSGD
 
 if TYPE_CHECKING:

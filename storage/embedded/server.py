@@ -24,8 +24,8 @@ from types import TracebackType
 from urllib.parse import quote
 
 from hpo.errors import EmbeddedServerError
+from storage.embedded import paths
 from storage.embedded.paths import ELSEWHERE, START_SECONDS, STOP_SECONDS
-from storage.embedded.server import paths
 
 _LOG_BYTES = 10_000_000
 

@@ -250,11 +250,11 @@ class Chaos:
         for member in list(self._members):
             if not member.running.alive:
                 self._members.remove(member)
-                self._bury(member)
+                self._reap(member)
         while len(self._members) < AGENTS:
             self._launch()
 
-    def _bury(self, member: Member) -> None:
+    def _reap(self, member: Member) -> None:
         member.door.close()
         self._gone.append(member)
         ended = member.running.wait()
@@ -296,7 +296,7 @@ class Chaos:
         self._await(lambda: self._cuts.settled, 2 * cuts.SECONDS)
         for member in self._members:
             member.running.wait(120)
-            self._bury(member)
+            self._reap(member)
         self._members.clear()
         self._launch()
         last = self._members[-1].running.wait(120)

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from storage.embedded.server import paths
+from storage.embedded import paths
 
 DATABASE = "10.77.0.1"
 PASSWORD = "over the wire"

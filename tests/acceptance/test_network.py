@@ -27,7 +27,7 @@ def hosts(open_folder: Path, postgres_server: EmbeddedServer) -> Iterator[Networ
     """A switch with a PostgreSQL; the programs are those of the suite's own server."""
     if reason := network.missing():
         pytest.skip(reason)
-    from storage.embedded.server import paths
+    from storage.embedded import paths
 
     made = Network(open_folder)
     try:

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from hpo.errors import ObjectiveBrokenError
+from hpo.trainer import pool as pool_module
 from hpo.trainer.messages import Finished, Load, Start
 from hpo.trainer.pool import MAX_TEMPLATE_DEATHS, TrainerPool
-from hpo.trainer.trainer import pool as pool_module
 from objectives.base import DataOptions, Device
 from tests.acceptance.service import OBJECTIVES, Running, Service
 

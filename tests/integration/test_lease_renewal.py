@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import text
 
-from hpo.agent.agent import lease_renewal
-from hpo.agent.lease_renewal import LeaseKeeper
+from hpo.agent import lease_renewal
+from hpo.agent.lease_renewal import LeaseRenewal
 from storage.engine import Database
 from storage.leases import LeaseTimes
 from tests.integration.storage.ledger import Ledger
@@ -23,8 +23,8 @@ def ledger(database: Database) -> Ledger:
 
 
 @pytest.fixture
-def keeper(ledger: Ledger) -> Iterator[LeaseKeeper]:
-    keeper = LeaseKeeper(ledger.database, ledger.agent_id, TIMES, frozenset)
+def keeper(ledger: Ledger) -> Iterator[LeaseRenewal]:
+    keeper = LeaseRenewal(ledger.database, ledger.agent_id, TIMES, frozenset)
     keeper.start()
     yield keeper
     keeper.close()
@@ -43,7 +43,7 @@ def run(database: Database, sql: str) -> None:
 
 
 def test_the_leases_of_an_agent_that_hangs_run_out(
-    ledger: Ledger, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, keeper: LeaseRenewal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread lives, but the loop that it keeps leases for does not turn."""
     claim = ledger.claimed()
@@ -58,7 +58,7 @@ def test_the_leases_of_an_agent_that_hangs_run_out(
     )
 
 
-def test_an_error_that_nobody_foresaw_does_not_end_it(ledger: Ledger, keeper: LeaseKeeper) -> None:
+def test_an_error_that_nobody_foresaw_does_not_end_it(ledger: Ledger, keeper: LeaseRenewal) -> None:
     claim = ledger.claimed()
     run(ledger.database, "ALTER TABLE hpo.attempts RENAME TO away")
     await_(lambda: keeper.unreachable)

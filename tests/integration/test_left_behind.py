@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 from sqlalchemy import insert, text, update
 from sqlalchemy.exc import OperationalError
 
-from hpo.agent.cleanup import Housekeeping
-from hpo.agent.trial_store import Books, TrialClosedError
+from hpo.agent.cleanup import Cleanup
+from hpo.agent.trial_store import TrialClosedError, TrialStore
 from hpo.search.spec import StudySpec
 from hpo.terminal.progress import open_progress
 from hpo.trainer.messages import EpochRecord
@@ -48,15 +48,15 @@ def study(database: Database) -> optuna.Study:
 
 def agent(
     database: Database, study: optuna.Study, lease_seconds: float = 120.0, grace_renewals: float = 0.0
-) -> Books:
+) -> TrialStore:
     stored = database.transaction(lambda c: c.execute(text("SELECT spec FROM hpo.studies")).scalar_one())
     spec = StudySpec.from_json(stored)
     times = LeaseTimes(lease_seconds, grace_renewals)
-    return Books(database, study._study_id, "s", spec, [Device()], Retry(5.0, first_delay=0.01), times)
+    return TrialStore(database, study._study_id, "s", spec, [Device()], Retry(5.0, first_delay=0.01), times)
 
 
-def claimed(books: Books) -> Claim:
-    claim = books.claim(0, "cpu:0")
+def claimed(store: TrialStore) -> Claim:
+    claim = store.claim(0, "cpu:0")
     assert isinstance(claim, Claim)
     return claim
 
@@ -94,13 +94,13 @@ def answer_lost() -> OperationalError:
     return OperationalError("COMMIT", {}, psycopg2.OperationalError("server closed the connection"))
 
 
-def train(books: Books, claim: Claim) -> None:
+def train(store: TrialStore, claim: Claim) -> None:
     """To the end, by whoever holds it."""
-    trial_id, _, _ = books.sample(claim)
-    books.begin(claim.attempt_id, 1, 0)
+    trial_id, _, _ = store.sample(claim)
+    store.begin(claim.attempt_id, 1, 0)
     for epoch in (1, 2):
-        books.record(claim.attempt_id, trial_id, [EpochRecord(epoch, {"loss": 0.5}, 0.1)])
-    books.settle(claim.attempt_id, "complete", 0.5)
+        store.record(claim.attempt_id, trial_id, [EpochRecord(epoch, {"loss": 0.5}, 0.1)])
+    store.settle(claim.attempt_id, "complete", 0.5)
 
 
 def test_killed_between_settle_and_tell(
@@ -150,7 +150,7 @@ def test_killed_between_create_and_attach(
     run_out(database)
 
     second = agent(database, study)
-    second.standing()
+    second.snapshot()
     again = claimed(second)
     assert (again.token, again.fresh, again.trial_id) == (claim.token, False, None)
     train(second, again)
@@ -161,9 +161,9 @@ def test_killed_between_create_and_attach(
 def test_a_creation_whose_answer_was_lost_is_found_again(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    books = agent(database, study)
-    monkeypatch.setattr(books._search, "create", after(books._search.create, answer_lost()))
-    train(books, claimed(books))
+    store = agent(database, study)
+    monkeypatch.setattr(store._search, "create", after(store._search.create, answer_lost()))
+    train(store, claimed(store))
     assert states(study) == [TrialState.COMPLETE]
 
 
@@ -171,10 +171,10 @@ def test_a_creation_whose_answer_was_lost_is_known_to_optuna_too(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its cache knows no trial that it has not seen made: to suggest anything for it was a KeyError."""
-    books = agent(database, study)
+    store = agent(database, study)
     backend = database.optuna._backend
     monkeypatch.setattr(backend, "_create_new_trial", after(backend._create_new_trial, answer_lost()))
-    train(books, claimed(books))
+    train(store, claimed(store))
     assert states(study) == [TrialState.COMPLETE]
 
 
@@ -188,7 +188,7 @@ def test_a_trial_that_others_finish_while_it_is_judged(database: Database, study
     late.begin(claim.attempt_id, 1, 0)
     late.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)])
     run_out(database)
-    quick.standing()
+    quick.snapshot()
     train(quick, claimed(quick))
     with pytest.raises(LeaseLostError) as lost:
         late.should_prune(claim.attempt_id, trial_id)
@@ -200,16 +200,16 @@ def test_a_creation_made_twice_leaves_one_failed_stray(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first commit arrived only after it had been looked for."""
-    books = agent(database, study)
-    monkeypatch.setattr(books._search, "create", after(books._search.create, answer_lost()))
-    monkeypatch.setattr(books, "_find_created", lambda _token: None)
-    books.sample(claimed(books))
+    store = agent(database, study)
+    monkeypatch.setattr(store._search, "create", after(store._search.create, answer_lost()))
+    monkeypatch.setattr(store, "_find_created", lambda _token: None)
+    store.sample(claimed(store))
     agent(database, study).sweep()
     assert sorted(state.name for state in states(study)) == ["FAIL", "RUNNING"]
     # The slot's claim, as it stands now.
-    train(books, claimed(books))
+    train(store, claimed(store))
     assert sorted(state.name for state in states(study)) == ["COMPLETE", "FAIL"]
-    counts = books.standing().counts
+    counts = store.snapshot().counts
     assert (counts.finished, counts.left, counts.failed) == (1, 0, 0)
 
 
@@ -218,8 +218,8 @@ def test_what_was_trained_for_a_share_of_its_own_is_not_swept(
 ) -> None:
     """A trial just created, and one of somebody who uses the study with plain Optuna, stay."""
     study.ask()
-    books = agent(database, study)
-    books._search.create(claimed(books))
+    store = agent(database, study)
+    store._search.create(claimed(store))
     agent(database, study).sweep(0.0)
     assert states(study) == [TrialState.RUNNING] * 2
 
@@ -230,7 +230,7 @@ def test_fenced_everywhere(database: Database, study: optuna.Study) -> None:
     claim = claimed(first)
     trial_id, number, params = first.sample(claim)
     run_out(database)
-    second.standing()
+    second.snapshot()
     again = claimed(second)
     assert second.sample(again) == (trial_id, number, params)
 
@@ -255,11 +255,11 @@ def test_fenced_everywhere(database: Database, study: optuna.Study) -> None:
 
 
 def test_an_agent_does_not_judge_itself(database: Database, study: optuna.Study) -> None:
-    books = agent(database, study)
-    claimed(books)
+    store = agent(database, study)
+    claimed(store)
     run_out(database)
-    assert books.standing().counts.running == 1
-    assert agent(database, study).standing().counts.running == 0
+    assert store.snapshot().counts.running == 1
+    assert agent(database, study).snapshot().counts.running == 0
 
 
 def test_after_an_outage_others_get_the_time_to_renew(
@@ -268,15 +268,15 @@ def test_after_an_outage_others_get_the_time_to_renew(
     clock = 1000.0
     monkeypatch.setattr("hpo.agent.lease_expiry.time.monotonic", lambda: clock)
     claimed(agent(database, study))
-    books = agent(database, study, grace_renewals=2.0)
-    books.standing()
+    store = agent(database, study, grace_renewals=2.0)
+    store.snapshot()
     run_out(database)
     clock += 100.0
-    assert books.standing().counts.running == 1, "it was away itself"
+    assert store.snapshot().counts.running == 1, "it was away itself"
     clock += 19.0
-    assert books.standing().counts.running == 1
+    assert store.snapshot().counts.running == 1
     clock += 2.0
-    assert books.standing().counts.running == 0
+    assert store.snapshot().counts.running == 0
 
 
 def test_away_between_an_epoch_and_its_report(
@@ -290,7 +290,7 @@ def test_away_between_an_epoch_and_its_report(
 
     def report_late(*arguments: Any) -> None:
         run_out(database)
-        quick.standing()
+        quick.snapshot()
         train(quick, claimed(quick))
         report(*arguments)
 
@@ -307,7 +307,7 @@ def test_an_agent_that_starts_after_an_outage_lets_the_others_renew_first(
     claim = claimed(first)
     run_out(database)
     second = agent(database, study, grace_renewals=2.0)
-    assert second.standing().counts.running == 1, "the first may be about to renew"
+    assert second.snapshot().counts.running == 1, "the first may be about to renew"
     database.transaction(lambda c: leases.renew(c, first.agent_id, 120.0))
     train(first, claim)
     assert states(study) == [TrialState.COMPLETE]
@@ -318,7 +318,7 @@ def test_after_that_time_who_has_not_renewed_is_given_up(database: Database, stu
     run_out(database)
     second = agent(database, study, lease_seconds=0.6, grace_renewals=2.0)
     began = time.monotonic()
-    while second.standing().counts.running:
+    while second.snapshot().counts.running:
         assert time.monotonic() - began < 30.0
     assert time.monotonic() - began >= second.times.grace_seconds / 2
 
@@ -364,46 +364,46 @@ def test_a_jump_of_the_databases_clock_costs_no_live_attempt(
     first = agent(database, study, grace_renewals=2.0)
     second = agent(database, study, grace_renewals=2.0)
     claimed(first)
-    assert second.standing().counts.running == 1
+    assert second.snapshot().counts.running == 1
     shifted(database, seconds)
     for _ in range(60):
         clock += 1.0
         if clock % 10 == 0:
             database.transaction(lambda c: leases.renew(c, first.agent_id, 120.0))
-        assert second.standing().counts.running == 1
+        assert second.snapshot().counts.running == 1
     # And now it is killed.
     shifted(database, seconds)
     for _ in range(60):
         clock += 1.0
-        second.standing()
-    assert second.standing().counts.running == 0
+        second.snapshot()
+    assert second.snapshot().counts.running == 0
 
 
 def test_a_trial_closed_with_plain_optuna_is_failed_and_another_takes_its_place(
     database: Database, study: optuna.Study
 ) -> None:
-    books = agent(database, study)
-    claim = claimed(books)
-    trial_id, number, _ = books.sample(claim)
+    store = agent(database, study)
+    claim = claimed(store)
+    trial_id, number, _ = store.sample(claim)
     study.tell(number, state=TrialState.FAIL)
     with pytest.raises(TrialClosedError, match="closed by somebody else"):
-        books.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)])
-    again = claimed(books)
+        store.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)])
+    again = claimed(store)
     assert again.token != claim.token
-    train(books, again)
-    assert books.claim(0, "cpu:0") is NoWork.DONE
+    train(store, again)
+    assert store.claim(0, "cpu:0") is NoWork.DONE
     assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]
 
 
 def test_a_trial_closed_before_it_was_sampled_is_failed_too(database: Database, study: optuna.Study) -> None:
-    books = agent(database, study)
-    claim = claimed(books)
-    trial_id, number = books._search.create(claim)
+    store = agent(database, study)
+    claim = claimed(store)
+    trial_id, number = store._search.create(claim)
     database.transaction(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
     study.tell(number, state=TrialState.FAIL)
     with pytest.raises(TrialClosedError):
-        books.sample(claimed(books))
-    train(books, claimed(books))
+        store.sample(claimed(store))
+    train(store, claimed(store))
     assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]
 
 
@@ -424,9 +424,11 @@ def test_killed_while_sampling_one_of_two_creations(database: Database, study: o
     assert database.transaction(lambda c: c.execute(text("SELECT number FROM hpo.trials")).scalar_one()) == 1
 
 
-def keep_left(books: Books, logs: Path, held: frozenset[int] = frozenset(), seconds: float = 0.0) -> set[str]:
+def keep_left(
+    store: TrialStore, logs: Path, held: frozenset[int] = frozenset(), seconds: float = 0.0
+) -> set[str]:
     """Have an agent look after left logs; returns the names of those that still lie there."""
-    Housekeeping("s", books, open_progress(), logs, logs, None).keep_left_logs(held, seconds)
+    Cleanup("s", store, open_progress(), logs, logs, None).keep_left_logs(held, seconds)
     return {path.name for path in logs.iterdir()}
 
 
@@ -438,10 +440,10 @@ def kept(database: Database) -> dict[int, str]:
     return {row.attempt_id: row.tail for row in rows}
 
 
-def printing(books: Books, logs: Path) -> tuple[Claim, Path]:
+def printing(store: TrialStore, logs: Path) -> tuple[Claim, Path]:
     """An attempt that has printed something."""
-    claim = claimed(books)
-    _, number, _ = books.sample(claim)
+    claim = claimed(store)
+    _, number, _ = store.sample(claim)
     path = logs / f"trial-{number}-attempt-{claim.attempt_id}.log"
     path.write_text("said")
     return claim, path
@@ -464,7 +466,7 @@ def test_a_log_stays_its_agents_as_long_as_that_may_write_to_it(
     claim, path = printing(first, tmp_path)
     assert keep_left(second, tmp_path) == {path.name}, "it runs"
     run_out(database)
-    second.standing()
+    second.snapshot()
     assert keep_left(second, tmp_path, seconds=60.0) == {path.name}, (
         "its agent may not know that it has ended"
     )
@@ -480,18 +482,18 @@ def test_logs_of_attempts_that_the_study_does_not_know_go_when_nobody_writes_to_
     database: Database, study: optuna.Study, tmp_path: Path
 ) -> None:
     """Those of a study of the same name, deleted since or in another database, which may be running."""
-    books = agent(database, study)
-    claim, path = printing(books, tmp_path)
-    books.release(claim.attempt_id)
+    store = agent(database, study)
+    claim, path = printing(store, tmp_path)
+    store.release(claim.attempt_id)
     path.rename(tmp_path / f"trial-7-attempt-{claim.attempt_id}.log")
     for name in ("trial-0-attempt-77", f"trial-0-attempt-{'9' * 30}", "trial-0-attempt-x", "retrain-seed-1"):
         (tmp_path / f"{name}.log").write_text("of something else")
     before = {path.name for path in tmp_path.iterdir()}
-    assert keep_left(books, tmp_path) == before
+    assert keep_left(store, tmp_path) == before
     two_days_ago = time.time() - 2 * 86400
     for path in tmp_path.iterdir():
         os.utime(path, (two_days_ago, two_days_ago))
-    assert keep_left(books, tmp_path) == before - {
+    assert keep_left(store, tmp_path) == before - {
         "trial-0-attempt-77.log",
         f"trial-7-attempt-{claim.attempt_id}.log",
     }
@@ -501,9 +503,9 @@ def test_logs_of_attempts_that_the_study_does_not_know_go_when_nobody_writes_to_
 def test_a_left_log_that_cannot_be_read_troubles_nobody(
     database: Database, study: optuna.Study, tmp_path: Path
 ) -> None:
-    books = agent(database, study)
-    claim, path = printing(books, tmp_path)
-    books.release(claim.attempt_id)
+    store = agent(database, study)
+    claim, path = printing(store, tmp_path)
+    store.release(claim.attempt_id)
     path.unlink()
     path.mkdir()
-    assert keep_left(books, tmp_path) == {path.name}
+    assert keep_left(store, tmp_path) == {path.name}

@@ -21,8 +21,8 @@ def test_each_trial_is_told_of_once_when_it_has_ended(database: Database) -> Non
     news = feed.news()
     # What had ended before is no news.
     assert news.ended == []
-    assert (news.standing.counts.finished, news.standing.counts.running, len(news.hosts)) == (1, 1, 1)
-    assert news.standing.best == (0, 0.7, {"learning_rate": 0.01})
+    assert (news.snapshot.counts.finished, news.snapshot.counts.running, len(news.hosts)) == (1, 1, 1)
+    assert news.snapshot.best == (0, 0.7, {"learning_rate": 0.01})
     (slot,) = news.slots
     assert (slot.device, slot.trial, slot.epoch, slot.epochs, slot.value) == ("here cpu:1", 1, 2, 5, 0.5)
 

@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 
 from hpo.analysis.common_epoch import Compared, Comparison
-from hpo.search.space_scaling import value_at
+from hpo.search.space_scaling import from_unit
 from hpo.study.trials import TrialRow
 
 SPACE: Mapping[str, BaseDistribution] = {
@@ -54,4 +54,4 @@ def compared(
 def _value(place: float, distribution: BaseDistribution) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[int(place * len(distribution.choices))]
-    return value_at(place, distribution)
+    return from_unit(place, distribution)

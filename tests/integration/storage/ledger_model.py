@@ -47,7 +47,7 @@ class LedgerModel:
         """Live attempts whose leases have run out."""
         self.lost: dict[int, int] = {}
         """How often the attempts of a share were lost, by token."""
-        self.standing: dict[tuple[int, int], int] = {}
+        self.snapshot: dict[tuple[int, int], int] = {}
         """Whose report of an epoch stands, by token and epoch: the first one's."""
 
     @property
@@ -189,7 +189,7 @@ class LedgerModel:
     def written(self, what: str, claim: Claim, epoch: int = 1) -> None:
         match what:
             case "record":
-                self.standing.setdefault((claim.token, epoch), claim.attempt_id)
+                self.snapshot.setdefault((claim.token, epoch), claim.attempt_id)
             case "attach":
                 self.spares |= {claim.attempt_id} & self.ahead
             case "place":

@@ -45,7 +45,7 @@ def test_a_long_statement_is_left_alone_until_then(database: Database) -> None:
     slow = "SELECT 7 FROM pg_sleep(1.2)"
     assert database.transaction(lambda c: c.execute(text(slow)).scalar_one()) == 7
     database.watch(0.2)
-    with database.unhurried():
+    with database.without_statement_timeout():
         assert database.transaction(lambda c: c.execute(text(slow)).scalar_one()) == 7
 
 

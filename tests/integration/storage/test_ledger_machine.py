@@ -113,7 +113,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         if self.is_live(claim):
             stored = self.do(work, twice)
             self.written("record", claim, epoch)
-            assert stored == {epoch: {"loss": float(self.standing[claim.token, epoch])}}
+            assert stored == {epoch: {"loss": float(self.snapshot[claim.token, epoch])}}
         else:
             with pytest.raises(LeaseLostError):
                 self.do(work)
@@ -328,7 +328,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
 
         done = self.overlap(self.writing("record", claim, epoch), otherwise)
         self.written("record", claim, epoch)
-        stands = {epoch: {"loss": float(self.standing[claim.token, epoch])}}
+        stands = {epoch: {"loss": float(self.snapshot[claim.token, epoch])}}
         assert (done.waited, done.first, done.second) == (True, stands, stands)
 
     @rule(nth=NTH, first=st.sampled_from(ENDINGS), second=st.sampled_from(ENDINGS))
@@ -415,14 +415,14 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
             return
         trials, attempts, epochs = self.do(_rows)
         reached: dict[int, int] = {}
-        for token, epoch in self.standing:
+        for token, epoch in self.snapshot:
             reached[token] = max(epoch, reached.get(token, 0))
         assert trials == {
             (token, ordinal, self.settled.get(token), self.lost.get(token, 0), reached.get(token, 0))
             for token, ordinal in self.ordinals.items()
         }
         assert attempts == {(attempt, claim.token) for attempt, claim in self.live.items()}
-        assert epochs == {(*key, attempt, float(attempt)) for key, attempt in self.standing.items()}
+        assert epochs == {(*key, attempt, float(attempt)) for key, attempt in self.snapshot.items()}
 
     def teardown(self) -> None:
         """However it went, one more agent brings the study to exactly its budget."""

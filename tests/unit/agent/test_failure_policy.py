@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.agent.agent import failure_policy
+from hpo.agent import failure_policy
 from storage.budget import Failure
 
 

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hpo.agent.agent import lease_expiry
-from hpo.agent.lease_expiry import Overdue
-from storage.leases import Doubtful, LeaseTimes
+from hpo.agent import lease_expiry
+from hpo.agent.lease_expiry import LeaseMonitor
+from storage.leases import LeaseTimes, SuspectLease
 
 TIMES = LeaseTimes(lease_seconds=120.0, grace_renewals=2.0)
-UNTIL = Doubtful(datetime(2026, 1, 1, tzinfo=UTC), 120.0)
-LATER = Doubtful(UNTIL.until + timedelta(seconds=10), 120.0)
+UNTIL = SuspectLease(datetime(2026, 1, 1, tzinfo=UTC), 120.0)
+LATER = SuspectLease(UNTIL.until + timedelta(seconds=10), 120.0)
 
 
 class Clock:
@@ -29,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def watch(judge: Overdue, clock: Clock, seconds: int, lease: Doubtful = UNTIL) -> int | None:
+def watch(judge: LeaseMonitor, clock: Clock, seconds: int, lease: SuspectLease = UNTIL) -> int | None:
     """Look every second; after how many the lease was given up."""
     for second in range(seconds):
         if judge.judge({7: lease}):
@@ -39,31 +39,31 @@ def watch(judge: Overdue, clock: Clock, seconds: int, lease: Doubtful = UNTIL) -
 
 
 def test_a_lease_is_watched_for_two_renewals(clock: Clock) -> None:
-    assert watch(Overdue(TIMES), clock, 100) == 20
+    assert watch(LeaseMonitor(TIMES), clock, 100) == 20
 
 
 def test_one_that_is_renewed_meanwhile_is_watched_anew(clock: Clock) -> None:
-    judge = Overdue(TIMES)
+    judge = LeaseMonitor(TIMES)
     assert watch(judge, clock, 15) is None
     assert watch(judge, clock, 100, lease=LATER) == 20
 
 
 def test_one_that_is_not_doubtful_any_more_is_forgotten(clock: Clock) -> None:
-    judge = Overdue(TIMES)
+    judge = LeaseMonitor(TIMES)
     assert watch(judge, clock, 15) is None
     assert judge.judge({}) == {}
     assert watch(judge, clock, 100) == 20
 
 
 def test_after_an_outage_of_its_own_an_agent_watches_anew(clock: Clock) -> None:
-    judge = Overdue(TIMES)
+    judge = LeaseMonitor(TIMES)
     assert watch(judge, clock, 15) is None
     clock.now += 100.0
     assert watch(judge, clock, 100) == 20
 
 
 def test_who_seldom_looks_judges_too(clock: Clock) -> None:
-    judge = Overdue(TIMES)
+    judge = LeaseMonitor(TIMES)
     looks = 0
     while not judge.judge({7: UNTIL}):
         clock.now += 70.0
@@ -73,4 +73,6 @@ def test_who_seldom_looks_judges_too(clock: Clock) -> None:
 
 @pytest.mark.parametrize("lease_seconds", [12.0, 600.0])
 def test_who_has_other_settings_is_judged_by_its_own(clock: Clock, lease_seconds: float) -> None:
-    assert watch(Overdue(TIMES), clock, 200, Doubtful(UNTIL.until, lease_seconds)) == lease_seconds / 6
+    assert (
+        watch(LeaseMonitor(TIMES), clock, 200, SuspectLease(UNTIL.until, lease_seconds)) == lease_seconds / 6
+    )

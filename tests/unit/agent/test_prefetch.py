@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.agent.prefetch import WORTH, Ahead, Prepared
+from hpo.agent.prefetch import WORTH, PrefetchedTrial, Prefetcher
 from storage.budget import Claim, Counts
 
 
-def prepared(attempt_id: int) -> Prepared:
-    return Prepared(Claim(attempt_id, attempt_id, 0, 0, 1, 0, {}, True), 1, 0, {})
+def prepared(attempt_id: int) -> PrefetchedTrial:
+    return PrefetchedTrial(Claim(attempt_id, attempt_id, 0, 0, 1, 0, {}, True), 1, 0, {})
 
 
 def counts(budget: int, finished: int = 0, running: int = 2) -> Counts:
     return Counts(budget, finished, 0, 0, running, 0)
 
 
-def after(asking: float, training: float, slots: int = 2) -> Ahead:
-    ahead = Ahead(slots)
+def after(asking: float, training: float, slots: int = 2) -> Prefetcher:
+    ahead = Prefetcher(slots)
     ahead.asked(asking)
     ahead.trained(training)
     return ahead
 
 
-def filled(ahead: Ahead, budget: int) -> int:
+def filled(ahead: Prefetcher, budget: int) -> int:
     """How many are asked ahead, one after another, before no more are wanted."""
     number = 0
     while ahead.is_wanted(counts(budget, running=2 + number)):
@@ -34,7 +34,7 @@ def filled(ahead: Ahead, budget: int) -> int:
 
 
 def test_nothing_is_asked_before_it_is_known_what_it_costs() -> None:
-    ahead = Ahead(2)
+    ahead = Prefetcher(2)
     assert not ahead.is_wanted(counts(100))
     ahead.asked(0.1)
     assert not ahead.is_wanted(counts(100))
@@ -63,7 +63,7 @@ def test_no_more_are_asked_ahead_than_are_left(budget: int, spares: int) -> None
 
 
 def test_what_a_trial_may_take_counts_until_one_has_finished() -> None:
-    ahead = Ahead(2)
+    ahead = Prefetcher(2)
     ahead.asked(0.1)
     ahead.expected(1.0)
     assert filled(ahead, 100) == 2

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from hpo.cli.main import SECTIONS, cli
 from hpo.options import PRUNERS, SAMPLERS, LaunchDefaults
-from hpo.search.optuna_study import spec
+from hpo.search import spec
 
 HEAVY = ("tensorflow", "keras", "optuna", "sqlalchemy", "numpy", "rich", "alembic", "yaml")
 

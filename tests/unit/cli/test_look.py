@@ -32,7 +32,7 @@ STUDIES = [study("digits-cnn", "digits-cnn"), study("mine", "/home/someone/far/a
 def seen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """What a command prints on a terminal of so many columns."""
     monkeypatch.setattr(options, "opened", lambda _: nullcontext(None))
-    monkeypatch.setattr("hpo.trials.trial_rows", lambda *_: ROWS)
+    monkeypatch.setattr("hpo.study.trials.trial_rows", lambda *_: ROWS)
     monkeypatch.setattr("hpo.study.catalog.list_studies", lambda *_: STUDIES)
     monkeypatch.setattr(output, "on_terminal", lambda: True)
 

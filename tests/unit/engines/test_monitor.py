@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hpo.agent.trial_store import Standing
+from hpo.agent.trial_store import StudySnapshot
 from hpo.engines.monitor import AgentsFailedError, Placed, Watch, WatchTimes
 from hpo.engines.progress_feed import News
 from hpo.process.shutdown import Ending
@@ -66,7 +66,7 @@ class Study:
             ended = [TrialEnd(self.finished, "complete", 0.5, 4, 1.0, {"x": 1})]
             self.finished += 1
         counts = Counts(self.budget, self.finished, 0, 0, 1, 0)
-        return News(Standing(self.control, counts, None), self.slots, ended, self.hosts)
+        return News(StudySnapshot(self.control, counts, None), self.slots, ended, self.hosts)
 
 
 def watch(
@@ -83,7 +83,7 @@ def test_the_budget_is_spent_and_the_agents_end_by_themselves() -> None:
     study, agents, said = Study(), Agents(), io.StringIO()
     study.steps[6] = agents.end
     ending, news = watch(study, agents, said, settle_seconds=60.0).run()
-    assert (ending, news.standing.counts.finished, agents.told) == (Ending.DONE, 3, [])
+    assert (ending, news.snapshot.counts.finished, agents.told) == (Ending.DONE, 3, [])
     assert [line.split()[1] for line in said.getvalue().splitlines() if line.startswith("trial")] == list(
         "012"
     )
@@ -160,7 +160,7 @@ def test_every_agent_has_failed() -> None:
 def test_trials_that_ended_since_the_last_look_are_counted_one_by_one() -> None:
     study, agents, said = Study(), Agents(), io.StringIO()
     ends = [TrialEnd(n, outcome, None, 1, 1.0, {}) for n, outcome in enumerate(("complete", "bug", "pruned"))]
-    news = News(Standing("run", Counts(2, 1, 1, 1, 0, 0), None), [], ends, ["n1"])
+    news = News(StudySnapshot("run", Counts(2, 1, 1, 1, 0, 0), None), [], ends, ["n1"])
     study.news = lambda: news  # type: ignore[method-assign]
     agents.stop()
     watch(study, agents, said).run()
@@ -251,4 +251,4 @@ def test_agents_that_finish_the_study_and_end_between_two_questions() -> None:
 
     agents.look, study.news = looked, read  # type: ignore[method-assign]
     ending, last = watch(study, agents, said, settle_seconds=60.0).run()
-    assert (ending, last.standing.counts.finished) == (Ending.DONE, 3)
+    assert (ending, last.snapshot.counts.finished) == (Ending.DONE, 3)

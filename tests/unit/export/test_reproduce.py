@@ -9,7 +9,7 @@ import pytest
 
 from hpo.devices import provenance
 from hpo.devices.gpus import Gpu
-from hpo.export.best_config import reproduce
+from hpo.export import reproduce
 from objectives.base import Device
 
 HERE = {"hpo-service": "1", "keras": "3.15.1", "numpy": "2.4", "tensorflow": "2.21", "optuna": "5"}

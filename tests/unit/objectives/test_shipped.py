@@ -17,7 +17,7 @@ from objectives.data import datasets
 from objectives.data.arrays import Arrays
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
-from objectives.training.loop import batches, evaluation, layers
+from objectives.training import batches, evaluation, layers
 
 SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 SPACE = {"batch_size", "optimizer", "learning_rate", "dropout", "weight_decay"}

@@ -6,14 +6,14 @@ import signal
 
 from hpo.errors import DiskFullError
 from hpo.process.shutdown import INTERRUPTED_MESSAGE, Ending, Shutdown
-from hpo.process.signals import Interruption
+from hpo.process.signals import SignalHandler
 
 LONG = 1000.0
 
 
 def heeded(*signals: int) -> tuple[Shutdown, list[str]]:
     """A shutdown that has looked after each signal, and what it said."""
-    shutdown, interruption, said = Shutdown(), Interruption(), []
+    shutdown, interruption, said = Shutdown(), SignalHandler(), []
     for number in signals:
         interruption.received.append(number)
         shutdown.heed(interruption, said.append)
@@ -22,7 +22,7 @@ def heeded(*signals: int) -> tuple[Shutdown, list[str]]:
 
 def test_nothing_is_overdue_before_there_is_a_reason_to_end() -> None:
     shutdown, said = heeded()
-    shutdown.heed(Interruption(), said.append)
+    shutdown.heed(SignalHandler(), said.append)
     assert (shutdown.begun, shutdown.overdue, shutdown.ending, said) == (False, False, None, [])
 
 
@@ -45,7 +45,7 @@ def test_a_later_reason_shortens_what_is_left_and_never_lengthens_it() -> None:
 
 def test_one_ctrl_c_lets_epochs_end_and_says_so_once() -> None:
     shutdown, said = heeded(signal.SIGINT)
-    interruption = Interruption()
+    interruption = SignalHandler()
     interruption.received.append(signal.SIGINT)
     shutdown.heed(interruption, said.append)
     assert (shutdown.ending, shutdown.overdue, said) == (Ending.INTERRUPTED, False, [INTERRUPTED_MESSAGE])
@@ -65,7 +65,7 @@ def test_epochs_end_though_nobody_reads_that_they_may() -> None:
     def say(_: str) -> None:
         raise BrokenPipeError
 
-    shutdown, interruption = Shutdown(), Interruption()
+    shutdown, interruption = Shutdown(), SignalHandler()
     interruption.received.append(signal.SIGINT)
     shutdown.heed(interruption, say)
     assert (shutdown.ending, shutdown.overdue) == (Ending.INTERRUPTED, False)

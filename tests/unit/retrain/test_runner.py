@@ -12,10 +12,10 @@ import pytest
 from hpo.errors import StorageUnreachableError
 from hpo.export.config import Config
 from hpo.options import AgentOptions
-from hpo.process.signals import Interruption
-from hpo.retrain.runner import MAX_LOST, RetrainFailedError, SeedRun, SeedRuns
+from hpo.process.signals import SignalHandler
+from hpo.retrain.runner import MAX_LOST, RetrainFailedError, SeedRun, SeedRunner
 from hpo.trainer.checkpoints import CheckpointFolder
-from hpo.trainer.exits import Died, Event
+from hpo.trainer.exits import Event, TrainerExited
 from hpo.trainer.messages import Epoch, EpochRecord, Started
 from objectives.base import Device
 
@@ -42,7 +42,7 @@ class Pool:
 
     def wait(self, _seconds: float) -> list[tuple[int, Event]]:
         said = self._said.pop(0) if self._said else []
-        self._busy -= {slot for slot, event in said if isinstance(event, Died)}
+        self._busy -= {slot for slot, event in said if isinstance(event, TrainerExited)}
         return said
 
     def kill(self, slot: int) -> None:
@@ -73,19 +73,19 @@ class Progress:
 def runs_on(
     pool: Pool,
     folder: Path,
-    interruption: Interruption | None = None,
+    interruption: SignalHandler | None = None,
     on_trained: Callable[[], None] | None = None,
     options: AgentOptions | None = None,
-) -> SeedRuns:
+) -> SeedRunner:
     runs = [
         SeedRun(CONFIG, seed, CheckpointFolder(folder / str(seed)), folder / f"{seed}.log") for seed in (0, 1)
     ]
-    return SeedRuns(
+    return SeedRunner(
         "retrain",
         runs,
         pool,
         Progress(),
-        interruption or Interruption(),
+        interruption or SignalHandler(),
         options or AgentOptions(),
         on_trained,
     )  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ def test_who_waited_for_the_database_calls_nobody_hung(tmp_path: Path) -> None:
 
 
 def test_told_to_end_while_the_database_is_away_it_ends(tmp_path: Path) -> None:
-    interruption = Interruption()
+    interruption = SignalHandler()
 
     def away() -> None:
         interruption.received.append(signal.SIGINT)
@@ -125,12 +125,12 @@ def test_a_database_that_stays_away_is_an_error(tmp_path: Path) -> None:
         runs_on(pool, tmp_path, on_trained=away).run()
 
 
-STARVED = Died("the kernel killed its process", -signal.SIGKILL, out_of_memory=True)
-REFUSED = Died("its process was ended by SIGSEGV", -signal.SIGSEGV)
+STARVED = TrainerExited("the kernel killed its process", -signal.SIGKILL, out_of_memory=True)
+REFUSED = TrainerExited("its process was ended by SIGSEGV", -signal.SIGSEGV)
 
 
 @pytest.mark.parametrize("death", [STARVED, REFUSED])
-def test_a_candidate_that_takes_too_much_memory_fails_alone(tmp_path: Path, death: Died) -> None:
+def test_a_candidate_that_takes_too_much_memory_fails_alone(tmp_path: Path, death: TrainerExited) -> None:
     deaths: list[list[tuple[int, Event]]] = [[(0, Started(1, 0)), (0, death)] for _ in range(MAX_LOST)]
     runs = runs_on(Pool(*deaths), tmp_path, options=AgentOptions(memory_bytes=1 << 30))
     for _ in range(MAX_LOST):

@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from hpo.errors import MissingDependencyError
-from hpo.search.optuna_study import samplers
+from hpo.search import samplers
 from hpo.search.samplers import build_pruner, build_sampler, startup_trials
 from hpo.search.spec import PRUNERS, SAMPLERS, StudySpec
 

@@ -152,13 +152,13 @@ def failing(times: int, error: BaseException) -> Callable[[], str]:
 
 def test_the_delay_doubles_up_to_its_maximum(clock: Clock) -> None:
     told: list[float] = []
-    patient = Retry(
+    training_retry = Retry(
         first_delay=1,
         max_delay=5,
         interrupted=FakeEvent(clock),
         on_wait=lambda _, delay: told.append(delay),
     )
-    assert patient(failing(5, refused())) == "done"
+    assert training_retry(failing(5, refused())) == "done"
     assert clock.waits == told == [1, 2, 4, 5, 5]
 
 

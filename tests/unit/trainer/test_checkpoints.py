@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hpo.errors import DiskFullError
+from hpo.trainer import checkpoints
 from hpo.trainer.checkpoints import (
     CheckpointFolder,
     CheckpointsUnreadableError,
@@ -16,7 +17,6 @@ from hpo.trainer.checkpoints import (
     trial_folder,
 )
 from hpo.trainer.messages import EpochRecord
-from hpo.trainer.trainer import checkpoints
 
 
 def history(epochs: int) -> list[EpochRecord]:

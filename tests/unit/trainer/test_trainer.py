@@ -18,8 +18,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo.trainer.messages import Epoch, Finished, Go, Hold, Prune, Resume, Start, Tick, ToTrainer, Yield
-from hpo.trainer.trainer import ORPHANED, TrainerRun, trainer
+from hpo.trainer import trainer
+from hpo.trainer.messages import (
+    Continue,
+    Epoch,
+    Finished,
+    Pause,
+    Preempt,
+    Prune,
+    Resume,
+    Start,
+    Tick,
+    ToTrainer,
+)
+from hpo.trainer.trainer import ORPHANED, TrainerRun
 from objectives.base import Device, DivergedError, MetricMissingError, Objective, Params, Run
 
 PATIENCE = 30.0
@@ -106,7 +118,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
 
 def test_an_epoch_is_saved_then_told_then_answered(agent: Agent) -> None:
     run = agent.run(epochs=2)
-    agent.say(Go(1))
+    agent.say(Continue(1))
     epochs = []
     for epoch in run.epochs():
         epochs.append(epoch)
@@ -125,7 +137,7 @@ def test_an_epoch_is_saved_then_told_then_answered(agent: Agent) -> None:
 def test_goes_on_after_the_last_checkpoint(agent: Agent) -> None:
     first = agent.run(epochs=4)
     assert first.state is None
-    agent.say(Go(1), Go(2))
+    agent.say(Continue(1), Continue(2))
     epochs = first.epochs()
     for epoch in (1, 2):
         assert next(epochs) == epoch
@@ -138,7 +150,7 @@ def test_goes_on_after_the_last_checkpoint(agent: Agent) -> None:
     assert second.state is not None
     assert (second.state["done"], second.state["weights"].tolist()) == (2, [2])
     assert [record.epoch for record in second.history] == [1, 2]
-    agent.say(Go(3))
+    agent.say(Continue(3))
     resumed = []
     for epoch in second.epochs():
         resumed.append(epoch)
@@ -154,7 +166,7 @@ def test_a_finished_checkpoint_has_no_epoch_left(agent: Agent) -> None:
     assert list(agent.run(epochs=1).epochs()) == []
 
 
-@pytest.mark.parametrize(("message", "ending"), [(Prune(), "pruned"), (Yield(), "yielded")])
+@pytest.mark.parametrize(("message", "ending"), [(Prune(), "pruned"), (Preempt(), "yielded")])
 def test_ends_after_the_epoch_when_told_to(agent: Agent, message: ToTrainer, ending: str) -> None:
     run = agent.run()
     agent.say(message)
@@ -168,7 +180,7 @@ def test_ends_after_the_epoch_when_told_to(agent: Agent, message: ToTrainer, end
 
 def test_pruning_outweighs_yielding(agent: Agent) -> None:
     run = agent.run()
-    agent.say(Prune(), Yield())
+    agent.say(Prune(), Preempt())
     for _ in run.epochs():
         run.report(loss=1.0)
     agent.leave()
@@ -184,7 +196,7 @@ def test_does_not_wait_for_ever_for_an_answer(agent: Agent) -> None:
 
 def test_waits_while_the_study_is_paused(agent: Agent) -> None:
     run = agent.run(epochs=1)
-    agent.say(Hold())
+    agent.say(Pause())
     began = threading.Event()
 
     def train() -> None:
@@ -193,7 +205,7 @@ def test_waits_while_the_study_is_paused(agent: Agent) -> None:
             run.report(loss=1.0)
 
     # The listener has taken the message once it has the next one.
-    agent.say(Go(0))
+    agent.say(Continue(0))
     while not run._held:
         agent.threads[-1].join(0.01)
     thread = threading.Thread(target=train)
@@ -289,7 +301,7 @@ def test_an_end_that_the_database_has_not_heard_of_is_told_again(
     agent: Agent, error: Exception, outcome: str
 ) -> None:
     run = agent.run(epochs=3)
-    agent.say(Go(1))
+    agent.say(Continue(1))
     ended = trainer._outcome(Ill(), Start({"error": error}, 1, 3, "loss", Device(), "", ""), run)
     assert ended.outcome == outcome
     run.keep(ended)
@@ -302,7 +314,7 @@ def test_an_end_that_the_database_has_not_heard_of_is_told_again(
 
 def test_a_bug_is_tried_again_and_what_is_retrained_always(agent: Agent) -> None:
     run = agent.run(epochs=3)
-    agent.say(Go(1))
+    agent.say(Continue(1))
     start = Start({"error": ValueError("a bug")}, 1, 3, "loss", Device(), "", "")
     run.keep(trainer._outcome(Ill(), start, run))
     assert agent.run(epochs=3).ended is None
@@ -317,7 +329,7 @@ def test_a_full_disk_is_told_though_its_log_is_on_it(agent: Agent, monkeypatch: 
             raise OSError(errno.ENOSPC, "No space left on device")
 
     run = agent.run(epochs=3)
-    agent.say(Go(1))
+    agent.say(Continue(1))
     monkeypatch.setattr(sys, "stderr", Full())
     start = Start({"error": OSError(errno.ENOSPC, "No space left on device")}, 1, 3, "loss", Device(), "", "")
     assert trainer._outcome(Ill(), start, run).outcome == "disk"

@@ -16,7 +16,7 @@ from objectives.base import DataOptions, Device, DivergedError
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
 from objectives.shipped.digits_cnn import DigitsCNN
-from objectives.training.loop import loop
+from objectives.training import loop
 
 pytestmark = pytest.mark.filterwarnings(
     # Keras 3.15 under NumPy 2: its variables do not know the argument yet, NumPy goes on without it.

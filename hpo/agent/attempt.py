@@ -13,7 +13,7 @@ from storage.budget import Claim
 
 
 @dataclass
-class Job:
+class RunningAttempt:
     """One attempt, from when its trainer is asked for until it has ended."""
 
     claim: Claim
