@@ -1,4 +1,4 @@
-# The image of agents, of the dashboard and of every `hpo` command; see docs/operations.md.
+# The image of agents, of the dashboard and of every `hpo` command; see docs/how-to/containers.md.
 #
 #   docker build -t hpo-service .                            # trains on processors
 #   docker build -t hpo-service:gpu --build-arg GPU=1 .      # with CUDA, from PyPI

@@ -69,7 +69,7 @@ format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: install ## Write docs/commands.md from the help texts
+docs: install ## Write docs/reference/commands.md from the help texts
 	$(BIN)/python -m hpo.cli.docs
 
 lock: install ## Resolve the dependencies anew into uv.lock

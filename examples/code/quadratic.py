@@ -1,4 +1,4 @@
-"""The smallest objective: where is (x - 2)² least? Copy it, or see docs/objectives.md for a Keras model."""
+"""The smallest objective: where is (x - 2)² least? Copy it, or see docs/reference/objectives.md for a Keras model."""
 
 from __future__ import annotations
 

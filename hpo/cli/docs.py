@@ -1,4 +1,4 @@
-"""`python -m hpo.cli.docs`: writes docs/commands.md from the commands' own help texts."""
+"""`python -m hpo.cli.docs`: writes docs/reference/commands.md from the commands' own help texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from hpo.cli.main import SECTIONS, cli
 
-PATH = Path(__file__).parents[2] / "docs" / "commands.md"
+PATH = Path(__file__).parents[2] / "docs" / "reference" / "commands.md"
 _WIDTH = 100
 _INTRODUCTION = """\
 # Commands

@@ -1,7 +1,7 @@
 """TensorFlow kernels that Keras does not use, and sums arranged so that its fast kernels can do them.
 
 Each function states in its docstring what it computes; none may be called unless `available()`. What they are
-faster by, and on which processors, is in `docs/performance.md`. Importing this module imports no backend.
+faster by, and on which processors, is in `docs/explanation/performance.md`. Importing this module imports no backend.
 """
 
 from __future__ import annotations

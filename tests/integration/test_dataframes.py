@@ -75,7 +75,7 @@ def test_no_such_study(storage_url: str) -> None:
 def test_the_documented_example_runs(
     database: Database, storage_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "results-how.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "statistics.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     rows = StudyRows(database, "mnist-cnn")
     for number in range(2):

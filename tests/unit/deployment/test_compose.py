@@ -130,7 +130,7 @@ def test_scripts_are_bash() -> None:
 
 def documented() -> list[str]:
     """Every command of compose that a page shows."""
-    pages = (ROOT / "README.md", ROOT / "docs" / "operations.md", COMPOSE)
+    pages = (ROOT / "README.md", ROOT / "docs" / "how-to" / "containers.md", COMPOSE)
     text = "\n".join(page.read_text() for page in pages)
     found = re.findall(r"docker compose (?:up|run|logs|--profile)[^`#|>'\n]*", text)
     return sorted({line.strip() for line in found})

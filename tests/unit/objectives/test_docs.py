@@ -1,4 +1,4 @@
-"""The examples in docs/objectives.md run as they stand."""
+"""The examples in docs/reference/objectives.md run as they stand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
 
-PAGE = (Path(__file__).parents[3] / "docs" / "objectives.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "objectives.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def examples() -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(namespace, "__name__", "docs_objectives")
         for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-            exec(compile(block, "docs/objectives.md", "exec"), namespace)
+            exec(compile(block, "docs/reference/objectives.md", "exec"), namespace)
     return namespace
 
 
@@ -57,7 +57,7 @@ def test_the_run_by_hand_went_on_where_it_stopped(examples):
 def test_the_plain_examples_train():
     namespace: dict[str, Any] = {"__name__": "docs_objectives"}
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[2:4]:
-        exec(compile(block, "docs/objectives.md", "exec"), namespace)
+        exec(compile(block, "docs/reference/objectives.md", "exec"), namespace)
     quadratic = LocalRun(total_epochs=5, metric="loss")
     namespace["Quadratic"]().train({"x": 2.0}, quadratic)
     assert quadratic.history[-1]["loss"] == pytest.approx(0.2)
