@@ -13,7 +13,7 @@ from typing import Any, Literal
 from hpo import formatting
 from hpo.devices import provenance
 from hpo.devices.gpus import DriverFailedError, Gpu, installed_gpus, visible_gpus
-from hpo.devices.slots import in_words, slots_here, usable_cores
+from hpo.devices.slots import describe, slots_here, usable_cores
 from hpo.errors import HpoError
 from hpo.options import SlotOptions
 from hpo.settings import Settings
@@ -153,7 +153,7 @@ def _slots(workers: int | None, options: SlotOptions) -> Check:
         devices = slots_here(workers, options)
     except HpoError as error:
         return Check("slots", "fail", str(error))
-    return Check("slots", "ok", "; ".join(in_words(devices)))
+    return Check("slots", "ok", "; ".join(describe(devices)))
 
 
 def _cores() -> Check:

@@ -111,7 +111,7 @@ class Agent:
     def _turn(self) -> bool:
         """One round of the loop; True when the agent is done."""
         self._lease_renewal.beat()
-        self._shutdown.heed(self._interruption, self._progress.say)
+        self._shutdown.apply_signals(self._interruption, self._progress.say)
         if self._shutdown.begun:
             # Before the database is asked for anything: it may be away, and that take as long as there is left.
             self._attempts.ask_to_yield()

@@ -54,7 +54,7 @@ class AttemptTable:
         """Cut what running attempts and the template have printed to size, while nobody listens to them."""
         self._pool.bound_log()
         for attempt in list(self.in_slots.values()):
-            attempt.log.bound()
+            attempt.log.truncate()
 
     # Filling slots.
 

@@ -181,7 +181,7 @@ def _run(
     )
     lease_renewal.start()
     try:
-        with interruption.heeded():
+        with interruption.deferred():
             ending = agent.run()
     finally:
         progress.close()

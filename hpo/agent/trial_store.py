@@ -15,7 +15,6 @@ from optuna.exceptions import UpdateFinishedTrialError
 from sqlalchemy import Connection, text
 
 from hpo.agent.lease_expiry import LeaseMonitor
-from hpo.devices.provenance import trained_with
 from hpo.process.identity import host_name, is_dead, process_identity
 from hpo.search.optuna_study import Search, find_created, stray_trials
 from hpo.search.spec import StudySpec
@@ -73,7 +72,7 @@ class TrialStore:
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
         self._overdue = LeaseMonitor(times)
         self.agent_id = self._write(leases.new_agent_id)
-        who = (self.host, os.getpid(), process_identity(), len(devices), trained_with(devices[0]))
+        who = (self.host, os.getpid(), process_identity(), len(devices), training_environment(devices[0]))
         ordinal = self._write(
             lambda c: leases.join(c, self.agent_id, study_id, *who, lease_seconds=times.lease_seconds)
         )

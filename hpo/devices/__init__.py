@@ -1,1 +1,1 @@
-"""Devices of a host: worker slots, GPUs, CPU cores, hardware provenance."""
+"""Devices of a host: worker slots, GPUs and CPU cores; provenance of results."""

@@ -1,4 +1,4 @@
-"""Claims on processor cores, so that agents which know nothing of each other share a host's cores."""
+"""Claims on CPU cores, so that independent agents divide the cores of a host."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from hpo.errors import FileNotWritableError
 
 
 def claim_cores(count: int, cores: Sequence[int], folder: Path | None = None) -> tuple[int, ...]:
-    """`count` of `cores`, first those that no other process has claimed; held until this process ends.
+    """Claim `count` of `cores` until this process ends, unclaimed ones first.
 
-    A claim is a lock on a file, which the kernel drops however the process ends. Where too few are
-    free, claimed ones are shared: more trials than cores are slow, not forbidden.
+    A claim is a file lock, which the kernel releases however the process ends. If too few cores are
+    free, claimed ones are shared: more trials than cores are slow, but allowed.
 
     Raises:
-        FileNotWritableError: the folder of the claims cannot be used.
+        FileNotWritableError: the folder of the claims is not usable.
     """
-    # Not the home: agents of one host may have several.
+    # Not HPO_HOME: the agents of a host may have different ones.
     place = folder or Path(tempfile.gettempdir()) / f"hpo-cores-{os.geteuid()}"
     ours: list[int] = []
     others: list[int] = []
@@ -29,7 +29,7 @@ def claim_cores(count: int, cores: Sequence[int], folder: Path | None = None) ->
         for core in cores:
             if len(ours) == count:
                 break
-            # Never closed here, and not inherited: the claim is this process's own.
+            # Never closed and not inherited: the claim belongs to this process.
             descriptor = os.open(
                 place / str(core), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
             )
@@ -41,10 +41,10 @@ def claim_cores(count: int, cores: Sequence[int], folder: Path | None = None) ->
                 others.append(core)
     except OSError as exc:
         raise FileNotWritableError(
-            f"claims on cores cannot be kept in {place} ({exc.strerror}): leave --cores out"
+            f"cannot claim cores in {place} ({exc.strerror}): leave --cores out"
         ) from exc
     if len(ours) < count and others:
-        # Not the first ones for every latecomer.
+        # A different start for each process spreads the shared cores.
         start = os.getpid() % len(others)
         ours += (others[start:] + others[:start])[: count - len(ours)]
     return tuple(sorted(ours))

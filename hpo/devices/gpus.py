@@ -1,4 +1,4 @@
-"""The GPUs of this host, asked of the NVIDIA driver: no framework is imported and no GPU is touched."""
+"""GPUs of this host as the NVIDIA driver lists them, without importing a framework or touching a GPU."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pathlib import Path
 from hpo.errors import GpuMissingError, UsageError
 
 DRIVER = Path("/proc/driver/nvidia/gpus")
-"""Where the kernel module lists its GPUs, nvidia-smi or not."""
+"""Folder in which the kernel module lists its GPUs, even without nvidia-smi."""
 
+_NO_GPU = "{}: no GPU is visible on this host; run hpo doctor to see why, or leave the option out"
 _SECONDS = 30
 _MIB = 2**20
 _MIG_GB = 950_000_000
@@ -25,45 +26,45 @@ _INSTANCE = re.compile(r"\s+MIG (\S+)\s+Device\s+(\d+): \(UUID: (MIG-[^)]+)\)")
 
 
 class DriverFailedError(Exception):
-    """nvidia-smi is there and does not work; the message is its own."""
+    """nvidia-smi is installed but fails; the message is its output."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU, or an instance of one that is partitioned (MIG)."""
+    """A GPU, or a MIG instance of a partitioned one."""
 
     label: str
-    """As users call it: its index in nvidia-smi, `0.1` for the second instance of GPU 0."""
+    """Index in nvidia-smi; `0.1` is the second MIG instance of GPU 0."""
     address: str
-    """What CUDA_VISIBLE_DEVICES takes: its UUID, or what the user has put there."""
+    """Value for CUDA_VISIBLE_DEVICES: the UUID, or the entry that the user has put there."""
     model: str = ""
     memory_bytes: int | None = None
-    """All of it; None where the driver does not say."""
+    """Total memory; None if the driver does not report it."""
 
 
-def visible_gpus(complain: bool = False) -> tuple[Gpu, ...]:
-    """The GPUs that this process may use: those installed, within CUDA_VISIBLE_DEVICES.
+def visible_gpus(warn: bool = False) -> tuple[Gpu, ...]:
+    """Return the installed GPUs that CUDA_VISIBLE_DEVICES lets this process use.
 
-    None where the driver fails, which is said on stderr if asked: trials would silently train on processors.
+    Empty if the driver fails; `warn` prints that to stderr, because trials would silently train on CPUs.
 
-    As CUDA reads it: indices, UUIDs or their beginnings, up to the first that is unknown. Where the
-    driver cannot be asked, as in a container without nvidia-smi, the variable alone is believed.
+    The variable is read as CUDA reads it: indices, UUIDs or UUID prefixes, up to the first unknown entry.
+    Without a driver to query, as in a container without nvidia-smi, the variable alone decides.
     """
     try:
         installed = installed_gpus()
     except DriverFailedError as error:
-        if complain:
-            print(f"no GPU is used, for nvidia-smi fails: {error}", file=sys.stderr)
+        if warn:
+            print(f"nvidia-smi failed, so no GPU is used: {error}", file=sys.stderr)
         return ()
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return installed
     visible = []
     for entry in (part.strip() for part in chosen.split(",")):
-        gpu = _called(entry, installed) if installed else _believed(entry)
+        gpu = _find(entry, installed) if installed else _from_variable(entry)
         if gpu is None:
             break
-        # Kept as the user wrote it: CUDA may count otherwise than nvidia-smi does.
+        # An index stays as the user wrote it: CUDA may number GPUs differently from nvidia-smi.
         visible.append(
             Gpu(gpu.label, entry if entry.isdecimal() else gpu.address, gpu.model, gpu.memory_bytes)
         )
@@ -71,11 +72,11 @@ def visible_gpus(complain: bool = False) -> tuple[Gpu, ...]:
 
 
 def choose_gpus(wanted: str | None, device: str | None) -> tuple[Gpu, ...]:
-    """The GPUs to use: `--gpus` none, all or a list of indices or UUIDs, and `--device` cpu or gpu.
+    """Return the GPUs to use, from `--gpus` (none, all, or indices or UUIDs) and `--device` (cpu or gpu).
 
     Raises:
-        UsageError: the two contradict each other, or one asked for is not visible.
-        GpuMissingError: `--device gpu` where there is none.
+        UsageError: the options contradict each other, or a requested GPU is not visible.
+        GpuMissingError: `--device gpu` or `--gpus all` without a visible GPU.
     """
     none = wanted == "none"
     if (device == "cpu" and wanted not in (None, "none")) or (device == "gpu" and none):
@@ -84,38 +85,38 @@ def choose_gpus(wanted: str | None, device: str | None) -> tuple[Gpu, ...]:
         )
     if device == "cpu" or none:
         return ()
-    visible = visible_gpus(complain=True)
+    visible = visible_gpus(warn=True)
     if wanted == "all" and not visible:
-        raise GpuMissingError("--gpus all, but this host shows no GPU: hpo doctor says why, or leave it out")
-    if wanted not in (None, "all"):
-        visible = tuple(_asked(entry.strip(), visible) for entry in str(wanted).split(","))
-    if device == "gpu" and not visible:
         raise GpuMissingError(
-            "--device gpu, but this host shows no GPU: hpo doctor says why, or leave it out"
+            "--gpus all: no GPU is visible on this host; run hpo doctor to see why, or leave the option out"
         )
+    if wanted not in (None, "all"):
+        visible = tuple(_required(entry.strip(), visible) for entry in str(wanted).split(","))
+    if device == "gpu" and not visible:
+        raise GpuMissingError(_NO_GPU.format("--device gpu"))
     return visible
 
 
 def installed_gpus() -> tuple[Gpu, ...]:
-    """Every GPU that the NVIDIA driver lists, instances of partitioned ones instead of the whole.
+    """Return all GPUs that the NVIDIA driver lists; for a partitioned GPU, its MIG instances.
 
     Raises:
-        DriverFailedError: nvidia-smi is there and fails.
+        DriverFailedError: nvidia-smi is installed but fails.
     """
     program = shutil.which("nvidia-smi")
     if program is None:
-        return _of_the_kernel_module()
+        return _listed_by_kernel_module()
     found: list[Gpu] = []
     instances: list[Gpu] | None = None
-    for line in _ask(program, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"):
+    for line in _query(program, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"):
         fields = [field.strip() for field in line.split(",")]
         if len(fields) != _FIELDS.count(",") + 1:
-            # A remark of the driver's, such as that a GPU's information is damaged.
+            # A message of the driver, such as that a GPU's information is damaged.
             continue
         index, uuid, model, memory, mig = fields
         if mig == "Enabled":
-            # Such a GPU computes only through its instances, and one without any not at all.
-            instances = _instances(_ask(program, "-L")) if instances is None else instances
+            # A partitioned GPU computes only through its instances.
+            instances = _instances(_query(program, "-L")) if instances is None else instances
             found += [instance for instance in instances if instance.label.startswith(f"{index}.")]
         else:
             found.append(Gpu(index, uuid, model, int(memory) * _MIB if memory.isdecimal() else None))
@@ -123,30 +124,30 @@ def installed_gpus() -> tuple[Gpu, ...]:
 
 
 def compute_capabilities() -> frozenset[float]:
-    """CUDA's, of the GPUs installed, as 8.0; none where the driver does not say, as old ones do not."""
+    """Return the CUDA compute capabilities of the installed GPUs, e.g. 8.0; empty if the driver is too old."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return frozenset()
     try:
-        lines = _ask(program, "--query-gpu=compute_cap", "--format=csv,noheader")
+        lines = _query(program, "--query-gpu=compute_cap", "--format=csv,noheader")
     except DriverFailedError:
         return frozenset()
     return frozenset(float(line) for line in lines if re.fullmatch(r"\d+\.\d+", line.strip()))
 
 
-def _ask(program: str, *arguments: str) -> list[str]:
+def _query(program: str, *arguments: str) -> list[str]:
     try:
         answer = subprocess.run(
             [program, *arguments], capture_output=True, text=True, timeout=_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or getattr(error, "stdout", None) or error
-        raise DriverFailedError(" ".join(str(said).split())) from error
+        output = getattr(error, "stderr", None) or getattr(error, "stdout", None) or error
+        raise DriverFailedError(" ".join(str(output).split())) from error
     return [line for line in answer.stdout.splitlines() if line.strip()]
 
 
 def _instances(lines: Sequence[str]) -> list[Gpu]:
-    """The MIG instances that `nvidia-smi -L` lists under their GPUs."""
+    """Parse the MIG instances that `nvidia-smi -L` lists under their GPUs."""
     found, parent, model = [], "", ""
     for line in lines:
         if gpu := re.match(r"GPU (\d+): (.+) \(UUID:", line):
@@ -158,20 +159,20 @@ def _instances(lines: Sequence[str]) -> list[Gpu]:
     return found
 
 
-def _of_the_kernel_module() -> tuple[Gpu, ...]:
-    """What /proc says where nvidia-smi is not installed: no memory, no instances."""
+def _listed_by_kernel_module() -> tuple[Gpu, ...]:
+    """Return the GPUs listed in /proc, without memory and instances, if nvidia-smi is not installed."""
     found: list[Gpu] = []
     for file in sorted(DRIVER.glob("*/information")):
         lines = [line.partition(":") for line in file.read_text(errors="replace").splitlines()]
         facts = {name.strip(): value.strip() for name, _, value in lines}
         label, uuid = facts.get("Device Minor", str(len(found))), facts.get("GPU UUID", "?")
-        # Written as question marks until somebody has used the GPU.
+        # The UUID reads as question marks until the GPU is first used.
         found.append(Gpu(label, label if "?" in uuid else uuid, facts.get("Model", "")))
     return tuple(found)
 
 
-def _called(entry: str, gpus: Sequence[Gpu]) -> Gpu | None:
-    """The GPU of an index or of the beginning of a UUID; for an index with instances, the first of them."""
+def _find(entry: str, gpus: Sequence[Gpu]) -> Gpu | None:
+    """Return the GPU with an index or UUID prefix; for a partitioned GPU, its first instance."""
     for gpu in gpus:
         by_index = entry in (gpu.label, gpu.label.partition(".")[0])
         if by_index or (entry.startswith(("GPU-", "MIG-")) and gpu.address.startswith(entry)):
@@ -179,15 +180,13 @@ def _called(entry: str, gpus: Sequence[Gpu]) -> Gpu | None:
     return None
 
 
-def _believed(entry: str) -> Gpu | None:
+def _from_variable(entry: str) -> Gpu | None:
     return Gpu(entry, entry) if entry.isdecimal() or entry.startswith(("GPU-", "MIG-")) else None
 
 
-def _asked(entry: str, visible: Sequence[Gpu]) -> Gpu:
-    gpu = _called(entry, visible)
+def _required(entry: str, visible: Sequence[Gpu]) -> Gpu:
+    gpu = _find(entry, visible)
     if gpu is None:
         there = ", ".join(gpu.label for gpu in visible) or "none"
-        raise UsageError(
-            f"--gpus {entry}: no such GPU is visible here (visible: {there}; hpo doctor shows them)"
-        )
+        raise UsageError(f"--gpus {entry}: no such GPU is visible (visible: {there}; hpo doctor lists them)")
     return gpu

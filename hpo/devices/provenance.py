@@ -1,4 +1,4 @@
-"""Where a number came from: versions, hardware and commit, without importing a framework."""
+"""Provenance of a result: versions, hardware and commit, without importing a framework."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VERSIONED = ("hpo-service", "optuna", "keras", "tensorflow", "jax", "torch", "nu
 
 
 def versions(packages: Sequence[str] = VERSIONED) -> dict[str, str]:
-    """Versions of Python and of those packages that are installed, without importing them."""
+    """Return the versions of Python and of the installed packages, without importing them."""
     found = {"python": platform.python_version()}
     for name in packages:
         with suppress(metadata.PackageNotFoundError):
@@ -32,7 +32,7 @@ def versions(packages: Sequence[str] = VERSIONED) -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores this process may use, memory in GiB and GPUs of this host."""
+    """Return processor, usable cores, memory in GiB and GPUs of this host."""
     return {
         "processor": _processor(),
         "cores": len(usable_cores()),
@@ -42,18 +42,18 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def trained_with(device: Device) -> dict[str, str]:
-    """What an agent whose slots are like this one says of its trainers: versions, backend and precision."""
+def training_environment(device: Device) -> dict[str, str]:
+    """Return the versions, backend and precision with which trainers on `device` train."""
     return {**versions(), "backend": backend(), "precision": precision(device)}
 
 
 def backend() -> str:
-    """The backend that the environment makes Keras use."""
+    """Return the backend that the environment makes Keras use."""
     return keras_backend.chosen()
 
 
 def precision(device: Device) -> str:
-    """What trainers compute in on a device; `auto` on a GPU of which no more is known without using it."""
+    """Return the precision of trainers on a device; `auto` if it is known only once the GPU is used."""
     if device.gpu is None or device.precision != "auto":
         return keras_backend.precision(device)
     found = {keras_backend.precision(device, capability) for capability in compute_capabilities()}
@@ -61,7 +61,7 @@ def precision(device: Device) -> str:
 
 
 def objective_sha256(reference: str) -> str | None:
-    """SHA-256 of the file of an objective given as `path/to/file.py:Class`; None for any other."""
+    """Return the SHA-256 of an objective's file given as `path/to/file.py:Class`; None for other references."""
     source, separator, _ = reference.rpartition(":")
     if not separator or not source.endswith(".py"):
         return None
@@ -71,7 +71,7 @@ def objective_sha256(reference: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """The commit of the working directory, marked when it has changes; None outside a repository."""
+    """Return the commit of the working directory, with `-dirty` if it has changes; None outside a repository."""
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return None

@@ -1,4 +1,4 @@
-"""Worker slots: the shares of this host that run one trial each."""
+"""Worker slots: shares of a host's devices that train one trial at a time each."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from hpo.options import SlotOptions
 from objectives.base import Device
 
 CONTEXT_BYTES = 2**30
-"""Kept back from a slot's share of a GPU for what CUDA and its libraries take outside a framework's own
-pool; TensorFlow keeps 0.2 to 1.8 GiB of a whole GPU back for the same (`MinSystemMemory`)."""
+"""Reserve of a slot's GPU memory for CUDA and its libraries, which allocate outside the framework's pool.
+TensorFlow reserves 0.2 to 1.8 GiB of a whole GPU for the same purpose (`MinSystemMemory`)."""
 
 
 def usable_cores() -> tuple[int, ...]:
-    """The processor cores this process may run on."""
+    """Return the CPU cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return tuple(sorted(os.sched_getaffinity(0)))
     return tuple(range(os.cpu_count() or 1))
 
 
 def slots_here(workers: int | None, options: SlotOptions, at_most: int | None = None) -> list[Device]:
-    """The slots of this host as its user asks for them, `at_most` so many.
+    """Return the slots of this host that the options request, at most `at_most`.
 
-    Cores that are claimed by it stay so until this process ends.
+    Claimed cores stay claimed until this process ends.
 
     Raises:
-        UsageError: GPUs are asked for that are not visible.
-        GpuMissingError: a GPU is asked for where there is none.
+        UsageError: a requested GPU is not visible.
+        GpuMissingError: a GPU is requested and none is visible.
         FileNotWritableError: cores cannot be claimed.
     """
     gpus = choose_gpus(options.gpus, options.device)
@@ -53,11 +53,11 @@ def plan_slots(
     gpu_share: float = 1.0,
     at_most: int | None = None,
 ) -> list[Device]:
-    """Spread `workers` slots over the GPUs, in turn, and over the cores, in runs of neighbours.
+    """Assign GPUs round-robin and contiguous runs of cores to `workers` slots.
 
-    By default one slot a GPU, or one a core: single-threaded trainers side by side train more
-    images a second than one trainer with as many threads. More slots than cores share them. Slots
-    that share a GPU divide its memory, or the share of it that is ours.
+    The default is one slot per GPU, or one per core: several single-threaded trainers train more
+    images per second than one trainer with as many threads. More slots than cores share cores. Slots
+    that share a GPU divide its memory, or the fraction `gpu_share` of it.
     """
     count = workers or len(gpus) or len(cores)
     count = min(count, at_most or count)
@@ -69,8 +69,8 @@ def plan_slots(
     return [_gpu_device(gpu, gpu_share / sharers[gpu], share) for gpu, share in zip(on, shares, strict=True)]
 
 
-def in_words(devices: Sequence[Device]) -> list[str]:
-    """A line for each slot: `slot 0: gpu 0 (1/2, 68 GiB), cores 0-3`."""
+def describe(devices: Sequence[Device]) -> list[str]:
+    """Return one line per slot, e.g. `slot 0: gpu 0 (1/2, 68 GiB), cores 0-3`."""
     return [f"slot {number}: {device.owns or device.name}" for number, device in enumerate(devices)]
 
 
@@ -93,38 +93,38 @@ def _core_shares(count: int, cores: Sequence[int]) -> list[tuple[int, ...]]:
 def _cores_device(cores: tuple[int, ...]) -> Device:
     first, last = cores[0], cores[-1]
     name = f"cpu:{first}" if first == last else f"cpu:{first}-{last}"
-    return Device(name, cores, owns=_cores_in_words(cores))
+    return Device(name, cores, owns=_format_cores(cores))
 
 
 def _gpu_device(gpu: Gpu, share: float, cores: tuple[int, ...]) -> Device:
     limit = fraction = None
-    words = ""
+    amount = ""
     if share < 1.0:
-        fraction, words = 0.9 * share, f" ({_share_in_words(share)})"
+        fraction, amount = 0.9 * share, f" ({_format_share(share)})"
         if gpu.memory_bytes is not None:
             part = round(gpu.memory_bytes * share)
             limit = max(part - CONTEXT_BYTES, part // 2)
             fraction = limit / gpu.memory_bytes
-            words = f" ({_share_in_words(share)}, {formatting.size(limit)})"
+            amount = f" ({_format_share(share)}, {formatting.size(limit)})"
     elif gpu.memory_bytes is not None:
-        words = f" ({formatting.size(gpu.memory_bytes)})"
+        amount = f" ({formatting.size(gpu.memory_bytes)})"
     return Device(
         name=f"gpu:{gpu.label}",
         cores=cores,
         gpu=gpu.address,
         gpu_memory_bytes=limit,
         gpu_memory_fraction=fraction,
-        owns=f"gpu {gpu.label}{words}, {_cores_in_words(cores)}",
+        owns=f"gpu {gpu.label}{amount}, {_format_cores(cores)}",
     )
 
 
-def _share_in_words(share: float) -> str:
+def _format_share(share: float) -> str:
     parts = round(1 / share)
     return f"1/{parts}" if abs(1 / share - parts) < 0.01 else f"{share:.0%}"
 
 
-def _cores_in_words(cores: Sequence[int]) -> str:
-    """`core 3`, `cores 0-3`, `cores 0-1,6`."""
+def _format_cores(cores: Sequence[int]) -> str:
+    """Format as `core 3`, `cores 0-3` or `cores 0-1,6`."""
     runs: list[list[int]] = []
     for core in cores:
         if runs and core == runs[-1][-1] + 1:

@@ -31,7 +31,7 @@ def device_like(
     """
     if backend and not os.environ.get("KERAS_BACKEND") and importlib.util.find_spec(backend):
         os.environ["KERAS_BACKEND"] = backend
-    gpus = visible_gpus(complain=True)[:1] if device.get("gpu") else ()
+    gpus = visible_gpus(warn=True)[:1] if device.get("gpu") else ()
     cores = usable_cores()[: device.get("cores", 1)]
     found = differences(device, backend, versions, cores, gpus)
     if found:

@@ -1,1 +1,1 @@
-"""Files that survive a crash: atomic writes, a lock, a bounded log."""
+"""Files that survive a crash: atomic writes, an exclusive lock, a bounded log."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whoever reads them and whatever dies meanwhile, the power included."""
+"""Atomic writes: a file is complete or absent, even after a power cut."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PARTIAL = ".partial"
-"""Ends the name of what is not written whole."""
+"""Suffix of incomplete files."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path`, of this process alone, to write to: it takes that name when the block ends.
+    """Yield a temporary path next to `path`, which replaces `path` when the block ends.
 
-    When the block raises, what was at `path` stays, and nothing else is left.
+    If the block raises, `path` stays as it was and nothing else is left.
     """
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         yield partial
         _sync(partial)
         partial.replace(path)
-        # The name too.
+        # The directory entry too.
         _sync(path.parent)
     finally:
-        # On a disk that has become read-only even removing what is not there fails.
+        # On a read-only disk even the removal of a missing file fails.
         with suppress(OSError):
             partial.unlink()
 
 
 def _sync(path: Path) -> None:
-    """Have a file, or the names in a folder, survive a power cut."""
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

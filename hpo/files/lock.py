@@ -1,4 +1,4 @@
-"""Keeps two retrains from writing into the same checkpoints, and over the same results."""
+"""An exclusive lock on a folder, so that two retrains do not write the same checkpoints and results."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hpo.errors import FileNotWritableError, RetrainRunningError
 
 @contextmanager
 def exclusive_lock(folder: Path, study: str) -> Iterator[None]:
-    """Hold the checkpoints of a retrain: two that wrote there would spoil each other's.
+    """Hold the lock of a retrain's folder within this block.
 
     Raises:
-        RetrainRunningError: another process holds them.
+        RetrainRunningError: another process holds the lock.
         FileNotWritableError: the folder cannot be created.
     """
     descriptor = _lock(folder, study)
@@ -34,9 +34,9 @@ def _lock(folder: Path, study: str) -> int:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as exc:
             if isinstance(exc, FileNotFoundError) and folder.parent.is_dir():
-                continue  # The other one finished, and deleted the folder just now.
+                continue  # The other process finished and has just deleted the folder.
             raise FileNotWritableError(
-                f"checkpoints cannot be written to {folder} ({exc.strerror}):"
+                f"cannot write checkpoints to {folder} ({exc.strerror}):"
                 " choose another folder with HPO_CHECKPOINTS"
             ) from exc
         try:
@@ -44,16 +44,15 @@ def _lock(folder: Path, study: str) -> int:
         except BlockingIOError as exc:
             os.close(descriptor)
             raise RetrainRunningError(
-                f"another hpo retrain of study {study} is running that writes the same files"
-                f" (it holds {path}): wait until it ends"
+                f"another hpo retrain of study {study} writes the same files (it holds {path}): wait until it ends"
             ) from exc
         except OSError:
-            return descriptor  # A file system without locks: as good as it gets.
+            return descriptor  # A file system without locks.
         try:
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         except FileNotFoundError:
             pass
-        # It was deleted with the folder by the one that held it, which has ended.
+        # The previous holder has ended and deleted it with the folder.
         os.close(descriptor)
-    raise FileNotWritableError(f"{path} cannot be locked: it is deleted again and again")
+    raise FileNotWritableError(f"cannot lock {path}: it is deleted again and again")

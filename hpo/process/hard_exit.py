@@ -1,4 +1,4 @@
-"""Ends the process in time after a signal, though its main thread be stuck in a call to a database that is away."""
+"""A hard deadline after a signal, even if the main thread is blocked in a call to an unreachable database."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SECONDS = 9.5
-"""After a SIGTERM: containers are killed after 10."""
+TERMINATE_SECONDS = 9.5
+"""Deadline after a SIGTERM: containers are killed after 10 s."""
 
-IMPATIENT_SECONDS = 3.0
-"""After a second Ctrl-C: what is given back is given back in that time."""
+SECOND_INTERRUPT_SECONDS = 3.0
+"""Deadline after a second Ctrl-C: enough to release the trials."""
 
 INTERRUPTED = 130
 
 
 @contextmanager
-def ending_in_time(seconds: float = SECONDS) -> Iterator[None]:
-    """Within this block a SIGTERM or a SIGHUP ends the process after so long at the latest.
+def exit_deadline(seconds: float = TERMINATE_SECONDS) -> Iterator[None]:
+    """Exit the process at most `seconds` after a SIGTERM or SIGHUP that arrives in this block.
 
-    A second Ctrl-C does so within `IMPATIENT_SECONDS`.
+    A second Ctrl-C exits within `SECOND_INTERRUPT_SECONDS`.
 
-    Python's own handlers wait until a call into the database driver returns, which may take half a
-    minute. The byte that the interpreter writes for a signal does not wait, and a thread reads it.
-    Trainers see their pipes close and end at their last checkpoint; leases run out.
+    Python runs signal handlers only when a call into the database driver returns, which may take half a
+    minute. The interpreter writes a byte for each signal at once, and a thread reads it here.
+    Trainers notice that their pipes closed and stop at their last checkpoint; leases expire.
     """
     done = threading.Event()
     wake_read, wake_write = os.pipe()
@@ -37,13 +37,13 @@ def ending_in_time(seconds: float = SECONDS) -> Iterator[None]:
             interrupts += number[0] == signal.SIGINT
             left = seconds if number[0] in (signal.SIGTERM, signal.SIGHUP) else None
             if interrupts >= 2:
-                left = IMPATIENT_SECONDS
+                left = SECOND_INTERRUPT_SECONDS
             if left is not None and not done.wait(left):
                 os._exit(INTERRUPTED)
         os.close(wake_read)
 
     before = signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    threading.Thread(target=watch, name="last-resort", daemon=True).start()
+    threading.Thread(target=watch, name="exit-deadline", daemon=True).start()
     try:
         yield
     finally:

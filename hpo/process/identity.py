@@ -1,4 +1,4 @@
-"""Which host and which process this is, so that a dead agent of the same host is known at once."""
+"""Identity of a host and of a process, so that a dead agent of the same host is detected at once."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import psutil
 
 
 def host_name() -> str:
-    """The name under which this host appears in a study."""
+    """Return the name under which this host appears in a study."""
     return socket.gethostname()
 
 
 def process_identity(pid: int | None = None) -> str:
-    """A process for life: its boot, its pid namespace, its id and when it started.
+    """Return an identifier that no other process ever has: boot, PID namespace, PID and start time.
 
-    Two containers may share a host name and a process id, but then not the namespace.
+    Two containers may share a host name and a PID, but then not the namespace.
     """
     pid = pid or os.getpid()
-    return f"{_place()}:{pid}:{_started(pid)}"
+    return f"{_namespace()}:{pid}:{_start_time(pid)}"
 
 
 def is_dead(process: str) -> bool:
-    """Whether that process ran here and has ended; False where it ran elsewhere and none can tell."""
-    place, pid, _ = process.rsplit(":", 2)
-    if place != _place():
+    """Whether a process of this host has ended; False for processes of other hosts, which cannot be checked."""
+    namespace, pid, _ = process.rsplit(":", 2)
+    if namespace != _namespace():
         return False
     try:
         return not is_running(int(pid)) or process_identity(int(pid)) != process
@@ -36,24 +36,24 @@ def is_dead(process: str) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process of this host still runs; a zombie has ended, though nobody has waited for it."""
+    """Whether a process of this host is running; a zombie is not."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
 
-def _started(pid: int) -> str:
-    """When a process started, in words that do not change when the host's clock is set."""
+def _start_time(pid: int) -> str:
+    """Return the start time of a process in a form that a change of the host's clock does not affect."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return f"{psutil.Process(pid).create_time():.2f}"
-    # Field 22, in ticks since the boot; psutil adds the time of the boot, which moves with the clock.
+    # Field 22, in ticks since boot; psutil adds the boot time, which moves with the clock.
     return stat.rpartition(")")[2].split()[19]
 
 
-def _place() -> str:
+def _namespace() -> str:
     boot, namespace = "boot", "pid"
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

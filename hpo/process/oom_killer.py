@@ -1,4 +1,4 @@
-"""How often the kernel has killed for want of memory: nothing else tells its SIGKILL from anybody's."""
+"""Counter of the kernel's out-of-memory kills: the only way to distinguish its SIGKILL."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def kills() -> int:
-    """Processes killed for want of memory so far: in our control group, or else on this host.
+    """Return the number of out-of-memory kills so far, in our control group or else on this host.
 
-    0 where neither tells, outside Linux for one.
+    0 if neither is readable, as outside Linux.
     """
     for path in _counters():
         with suppress(OSError, ValueError):
@@ -24,11 +24,11 @@ def kills() -> int:
 
 
 def _counters() -> Iterator[Path]:
-    """Where it is written, the narrowest first: a container's neighbours must not be taken for it."""
+    """Yield the files that hold the counter, the narrowest first, so that other containers are not counted."""
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)
-            # As it is called seen from the host; in a container its own is mounted at the root.
+            # The path as the host sees it; inside a container its own group is mounted at the root.
             for folder in (group.lstrip("/"), ""):
                 if not controllers:
                     yield _CGROUPS / folder / "memory.events"

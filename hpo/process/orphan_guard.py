@@ -1,7 +1,7 @@
-"""Ends a trainer, and whatever it has started, the moment its agent is gone.
+"""Kill a trainer and all that it started as soon as its agent is gone.
 
-The trainer's listener thread sees the same on its own pipe, but only while native code lets another
-thread run. Here the kernel itself sends a deadly signal when the last writer of a pipe has closed it.
+The trainer's listener thread notices it on its own pipe, but only while native code lets another
+thread run. Here the kernel itself sends a fatal signal when the last writer of a pipe has closed it.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def adopt_orphans() -> None:
-    """Have this process inherit what its children leave behind, so that it can be waited for.
+    """Make this process the reaper of its descendants' orphans. Linux only.
 
-    Else it goes to process 1, which in many containers is the agent, and waits for nobody. Linux only.
+    Otherwise they go to process 1, which in many containers is the agent and does not reap them.
     """
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def arm(read_end: int) -> None:
-    """End this process group once nobody holds the other end of the pipe any more.
+    """Kill this process group when the other end of the pipe is closed.
 
-    The agent alone holds it, and never writes. Where this is not Linux, the listener must do.
+    Only the agent holds that end, and it never writes. Outside Linux the listener thread has to suffice.
     """
     if not sys.platform.startswith("linux"):
         return
-    # Opened anew: whom to signal belongs to the open file, which all forks of a template share.
+    # A new open file: the owner of SIGIO belongs to the open file, which all forks of a template share.
     own = os.open(f"/proc/self/fd/{read_end}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(own, fcntl.F_SETOWN, -os.getpgrp())
@@ -42,6 +42,6 @@ def arm(read_end: int) -> None:
     poll = select.poll()
     poll.register(own, 0)
     if poll.poll(0):
-        # It had closed before anybody asked for the signal.
+        # It was closed before the signal was requested.
         kill_group(os.getpid())
         os._exit(1)

@@ -1,4 +1,4 @@
-"""Process groups: a trainer leads one, so that whatever its objective starts can be ended with it."""
+"""Process groups: each trainer leads one, so that all that its objective starts can be killed with it."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ from collections import deque
 from contextlib import suppress
 
 LEFTOVER_SECONDS = 3.0
-"""How long what a trainer has left running may take to end by itself."""
+"""Grace period for processes that a finished trainer left running."""
 
 
 def kill_group(pid: int) -> None:
-    """Kill the process group that a process leads; nothing happens where there is none."""
+    """Kill the process group that a process leads, if there is one."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
-class Groups:
-    """The process groups of trainers, each with what the objective starts in it."""
+class ProcessGroups:
+    """The process groups of all trainers of a template."""
 
     def __init__(self) -> None:
         self._running: set[int] = set()
-        # What trainers that ended in order have left running.
+        # Deadlines of groups whose trainer has exited normally.
         self._due: deque[tuple[float, int]] = deque()
 
     def add(self, group: int) -> None:
-        """A trainer begins."""
+        """Register the group of a new trainer."""
         self._running.add(group)
 
-    def leave(self, group: int) -> None:
-        """Its trainer ended in order: ask what it has left to end, and make it end some time later."""
+    def terminate(self, group: int) -> None:
+        """Send SIGTERM to a group whose trainer exited normally, and kill it after the grace period."""
         self._running.discard(group)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGTERM)
             self._due.append((time.monotonic() + LEFTOVER_SECONDS, group))
 
     def kill(self, group: int) -> None:
-        """Its trainer died: end what it has left at once."""
+        """Kill a group whose trainer died."""
         self._running.discard(group)
         kill_group(group)
 
-    def end_all(self) -> None:
-        """End every group at once."""
+    def kill_all(self) -> None:
+        """Kill every group."""
         for group in [*self._running, *(group for _, group in self._due)]:
             kill_group(group)
 
-    def seconds(self) -> float | None:
-        """Until the first is due; None where there is none."""
+    def seconds_until_due(self) -> float | None:
+        """Seconds until the first grace period ends; None if there is none."""
         return max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
 
-    def end_due(self) -> None:
-        """Kill those that have had their time."""
+    def kill_due(self) -> None:
+        """Kill the groups whose grace period has ended."""
         while self._due and self._due[0][0] <= time.monotonic():
             kill_group(self._due.popleft()[1])

@@ -1,4 +1,4 @@
-"""How a process that trains ends: why, with which exit code, and until when running epochs may go on."""
+"""Shutdown of a process that trains: its reason, exit code and the deadline for running epochs."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from hpo.errors import HpoError
 from hpo.process.signals import SignalHandler
 
 INTERRUPT_GRACE_SECONDS = 60.0
-"""After one Ctrl-C: for running epochs to end."""
+"""Grace period for running epochs after one Ctrl-C."""
 
 STOP_GRACE_SECONDS = 7.0
-"""After SIGTERM or `hpo stop`: containers are killed after 10 s, and giving all back takes time too."""
+"""Grace period after SIGTERM or `hpo stop`: containers are killed after 10 s, and releasing takes time too."""
 
 INTERRUPTED_MESSAGE = (
-    f"interrupted: running epochs may end (at most {INTERRUPT_GRACE_SECONDS:.0f} s);"
-    " Ctrl-C again to stop at once. The same command continues."
+    f"interrupted: waiting at most {INTERRUPT_GRACE_SECONDS:.0f} s for running epochs;"
+    " press Ctrl-C again to stop immediately. Run the same command to continue."
 )
 
 
 class Ending(IntEnum):
-    """Why the process ends, and with which exit code."""
+    """Reason to end, whose value is the exit code."""
 
     DONE = 0
     INTERRUPTED = 130
 
 
 class Shutdown:
-    """Begun by the first reason to end, which is the one that counts; later ones may only shorten it."""
+    """State of a shutdown. The first reason to end decides; later ones can only bring the deadline forward."""
 
     def __init__(self) -> None:
         self.ending: Ending | None = None
-        """None while there is no reason to end."""
+        """Reason of the shutdown; None until it begins."""
         self.error: HpoError | None = None
-        """What is to be raised once everything has been given back."""
+        """Error to raise once all trials are released."""
         self._deadline = 0.0
 
     @property
@@ -45,7 +45,7 @@ class Shutdown:
 
     @property
     def overdue(self) -> bool:
-        """Whether what still runs has had its time."""
+        """Whether the deadline has passed."""
         return self.begun and time.monotonic() >= self._deadline
 
     def begin(self, ending: Ending, grace_seconds: float, error: HpoError | None = None) -> None:
@@ -56,11 +56,11 @@ class Shutdown:
             self._deadline = min(self._deadline, deadline)
 
     def stop(self, error: HpoError | None = None) -> None:
-        """End soon, having done what was asked for or all that can be done."""
+        """Begin a shutdown that is not an interruption, with the short grace period."""
         self.begin(Ending.DONE, STOP_GRACE_SECONDS, error)
 
-    def heed(self, interruption: SignalHandler, say: Callable[[str], None]) -> None:
-        """Ctrl-C once: let running epochs end; twice: at once. SIGTERM: within 10 s."""
+    def apply_signals(self, interruption: SignalHandler, notify: Callable[[str], None]) -> None:
+        """Ctrl-C once waits for running epochs, twice ends at once; SIGTERM ends within 10 s."""
         if not interruption.received:
             return
         if interruption.terminated:
@@ -69,8 +69,8 @@ class Shutdown:
             first = not self.begun
             self.begin(Ending.INTERRUPTED, INTERRUPT_GRACE_SECONDS)
             if first:
-                # Whoever reads our output may have ended of the same Ctrl-C; epochs shall end all the same.
+                # The reader of our output may have been ended by the same Ctrl-C.
                 with suppress(BrokenPipeError):
-                    say(INTERRUPTED_MESSAGE)
+                    notify(INTERRUPTED_MESSAGE)
         else:
             self.begin(Ending.INTERRUPTED, 0.0)

@@ -1,4 +1,4 @@
-"""The signals that a command is sent: at first they end it as Ctrl-C does, later its loop heeds them itself."""
+"""Signals sent to a command. By default they raise KeyboardInterrupt; a loop may handle them itself."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from hpo.process.hard_exit import ending_in_time
+from hpo.process.hard_exit import exit_deadline
 
 SIGTERM_SECONDS = 0.5
+"""Time to wait for a SIGTERM that was sent to all processes of a service."""
 
 
 class SignalHandler:
-    """Ctrl-C, SIGTERM and SIGHUP (the terminal is gone) while it is entered; for the main thread."""
+    """Context manager that handles SIGINT, SIGTERM and SIGHUP (the terminal is gone) in the main thread."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
-        """The signals so far, in order."""
+        """Signal numbers received so far, in order."""
         self.event = threading.Event()
-        """Set by the first: whoever waits for a database that is away may stop waiting."""
-        self._heeded = False
+        """Set by the first signal, to stop waiting for an unreachable database."""
+        self._deferred = False
 
     def __enter__(self) -> SignalHandler:
-        # What is ignored stays so: nohup has a command outlive its terminal.
-        heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._handle) for number in heard}
+        # An ignored signal stays ignored: nohup makes a command outlive its terminal.
+        handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._handle) for number in handled}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -36,28 +37,28 @@ class SignalHandler:
 
     @property
     def terminated(self) -> bool:
-        """Whether one of them was a SIGTERM or a SIGHUP: what is to be kept must be kept within seconds."""
+        """Whether a SIGTERM or SIGHUP was received, which leaves only seconds."""
         return not {signal.SIGTERM, signal.SIGHUP}.isdisjoint(self.received)
 
     def await_termination(self) -> None:
-        """Give SIGTERM a moment: where every process of a service is told to end, this one may be told last."""
+        """Wait a moment for a SIGTERM: if it goes to every process of a service, it may reach this one last."""
         until = time.monotonic() + SIGTERM_SECONDS
         while not self.terminated and time.monotonic() < until:
             time.sleep(0.02)
 
     @contextmanager
-    def heeded(self) -> Iterator[None]:
-        """Within this block a signal raises nothing: a loop looks at `received` itself."""
-        self._heeded = True
+    def deferred(self) -> Iterator[None]:
+        """Record signals in this block without raising; the caller checks `received`."""
+        self._deferred = True
         try:
             yield
         finally:
-            self._heeded = False
+            self._deferred = False
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if a signal has come.
+        """Raise KeyboardInterrupt if a signal was received.
 
-        The handler raises it too, but in whatever code runs then: one that falls into a finalizer is lost.
+        The handler raises it too, but it is lost if a finalizer happens to be running.
         """
         if self.received:
             raise KeyboardInterrupt
@@ -65,14 +66,14 @@ class SignalHandler:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.received.append(number)
         self.event.set()
-        if not self._heeded:
+        if not self._deferred:
             raise KeyboardInterrupt
 
 
 @contextmanager
 def interruptible() -> Iterator[SignalHandler]:
-    """For a command that trains, from its first moment to its last: closing a database takes time too."""
-    with ending_in_time(), SignalHandler() as interruption:
+    """Handle signals during a whole command that trains, the closing of its database included."""
+    with exit_deadline(), SignalHandler() as interruption:
         yield interruption
 
 

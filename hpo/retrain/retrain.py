@@ -177,7 +177,7 @@ class _Retrain:
             def bound_logs() -> None:
                 pool.bound_log()
                 for run in runs:
-                    run.printed.bound()
+                    run.printed.truncate()
 
             retry = training_retry(self.interruption.event, self.progress, bound_logs)
             log = _TestLog(self.database, retry, self.plan.study, config, seeds, base)

@@ -98,7 +98,7 @@ class SeedRunner:
             RetrainFailedError: a final run failed, or the process of any was lost too often.
             DiskFullError: no space is left for checkpoints.
         """
-        with self._interruption.heeded():
+        with self._interruption.deferred():
             try:
                 while (self._waiting or self._in_slot) and not self._heed_signals():
                     self._turn()
@@ -123,13 +123,13 @@ class SeedRunner:
                 self._hear(slot, self._in_slot[slot], event)
         self._end_hung(listened)
         for run in self._runs:
-            run.printed.bound()
+            run.printed.truncate()
         self._progress.update(self._view())
 
     def _heed_signals(self) -> bool:
         """Whether it is time to leave: at once after a second Ctrl-C, else when epochs have ended."""
         going_on = not self._shutdown.begun
-        self._shutdown.heed(self._interruption, self._progress.say)
+        self._shutdown.apply_signals(self._interruption, self._progress.say)
         if going_on and self._shutdown.begun:
             self._waiting.clear()
             for slot in self._in_slot:

@@ -1,4 +1,4 @@
-"""What a running launch shows: a live view on a terminal, else one line a finished trial."""
+"""Progress of a running command: a live view on a terminal, otherwise one line per finished trial."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TextIO, cast
 
 from hpo import formatting
-from hpo.terminal.stream import Terminal
+from hpo.terminal.stream import TerminalStream
 from storage.budget import Counts
 
 
 @dataclass(frozen=True)
 class SlotView:
-    """One line of the live view."""
+    """One slot in the live view."""
 
     device: str
     trial: int | None
     epoch: int = 0
     epochs: int = 0
     fraction: float = 0.0
-    """Of the current epoch."""
+    """Completed fraction of the current epoch."""
     value: float | None = None
-    """The objective's metric after the last epoch."""
+    """Value of the objective's metric after the last epoch."""
     images_per_second: float | None = None
     note: str = ""
 
 
 @dataclass(frozen=True)
 class View:
-    """All that is shown of a running study."""
+    """Contents of the live view."""
 
     study: str
     metric: str
@@ -57,35 +57,35 @@ class TrialEnd:
 
 
 class Progress(Protocol):
-    """Where an agent shows what it does."""
+    """Display of a running command."""
 
     def update(self, view: View) -> None:
-        """Show the state of things; called several times a second."""
+        """Show the current state; called several times a second."""
 
     def trial_ended(self, trial: TrialEnd, counts: Counts | None) -> None:
-        """A trial of this host has ended."""
+        """Show a trial that ended."""
 
     def say(self, message: str) -> None:
-        """Something the user should read."""
+        """Print a message for the user."""
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
 
 def open_progress(stream: TextIO | None = None) -> Progress:
-    """The live view where `stream` (default: stdout) is a terminal, plain lines elsewhere."""
+    """Return a live view if `stream` (default: stdout) is a terminal, otherwise plain lines."""
     target = stream or sys.stdout
     return LiveProgress(target) if target.isatty() else PlainProgress(target)
 
 
 class PlainProgress:
-    """One line a finished trial: greps well, and fills no log with redrawn screens."""
+    """One line per finished trial, for logs and pipes."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def update(self, view: View) -> None:
-        """Nothing: only what has ended is worth a line."""
+        """Print nothing: only finished trials get a line."""
 
     def trial_ended(self, trial: TrialEnd, counts: Counts | None) -> None:
         done = f" [{counts.finished}/{counts.budget}]" if counts else ""
@@ -100,17 +100,17 @@ class PlainProgress:
         print(message, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Nothing to restore."""
+        """Do nothing: there is no terminal to restore."""
 
 
 class LiveProgress:
-    """A view redrawn in place with rich."""
+    """A view that rich redraws in place."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._console = Console(file=cast(TextIO, Terminal(stream)))
+        self._console = Console(file=cast(TextIO, TerminalStream(stream)))
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
         self._drawn = 0.0
@@ -128,7 +128,7 @@ class LiveProgress:
         style = {"complete": "green", "pruned": "yellow"}.get(trial.outcome, "red")
         value = "" if trial.value is None else f" {trial.value:.4f}"
         error = f" ({trial.error})" if trial.error else ""
-        # Not as markup: parameters and errors are the objective's own words, brackets included.
+        # Not as markup: parameters and errors may contain brackets.
         line = Text.assemble(
             f"trial {trial.number} ",
             (trial.outcome, style),
@@ -153,7 +153,7 @@ def _draw(view: View) -> Any:
     counts = view.counts
     head = Table.grid(padding=(0, 1))
     eta = "" if view.eta_seconds is None else f", about {formatting.duration(view.eta_seconds)} left"
-    # Where a line is too short for all of it, the study's name is what is cut.
+    # In a narrow terminal the study's name is truncated.
     head.add_column(no_wrap=False)
     for _ in range(3):
         head.add_column(no_wrap=True)

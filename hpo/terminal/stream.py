@@ -1,4 +1,4 @@
-"""A terminal that may go away while something is shown on it."""
+"""A terminal that may disappear while output is written to it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 
-class Terminal:
-    """A stream to a terminal; once that is gone, what is written goes nowhere.
+class TerminalStream:
+    """A stream to a terminal; once the terminal is gone, writes are discarded.
 
-    The signal that says so (SIGHUP) may come before or after the first write that fails, and it is the signal that ends
-    the command, in order. So such a write is no error.
+    SIGHUP may arrive before or after the first write that fails, and the signal shuts the command down in order.
+    Such a write is therefore not an error.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -24,29 +24,29 @@ class Terminal:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with self._perhaps_gone():
+        with self._discarding_if_gone():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with self._perhaps_gone():
+        with self._discarding_if_gone():
             self._stream.flush()
 
     @contextmanager
-    def _perhaps_gone(self) -> Iterator[None]:
+    def _discarding_if_gone(self) -> Iterator[None]:
         try:
             yield
         except OSError as exc:
             if exc.errno != errno.EIO:
                 raise
-            # What the stream still holds is written at the end of the process, and so are complaints.
+            # Buffered text is flushed at exit, and errors of that flush go to stderr.
             for descriptor in (self._stream.fileno(), 2):
-                _let_go(descriptor)
+                _redirect_to_null(descriptor)
 
 
-def _let_go(descriptor: int) -> None:
-    """Have what was a terminal and is gone, which fails at each write, be /dev/null."""
+def _redirect_to_null(descriptor: int) -> None:
+    """Replace a terminal that is gone, on which each write fails, by /dev/null."""
     if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, descriptor)
+        os.close(null)

@@ -197,7 +197,7 @@ class TrainerPool:
 
     def bound_log(self) -> None:
         """Cut what the template has printed to size; done at every look at what trainers say."""
-        self._printed.bound()
+        self._printed.truncate()
 
     def wait(self, timeout: float) -> list[tuple[int, Event]]:
         """What trainers have said since the last call, waiting up to `timeout` seconds for the first.

@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from hpo.devices.provenance import versions
 from hpo.errors import HpoError
 from hpo.process import orphan_guard
-from hpo.process.process_groups import Groups
+from hpo.process.process_groups import ProcessGroups
 from hpo.trainer.messages import Described, Exited, Fork, Forked, Load, LoadFailed, NotForked, Ready
 from objectives.base import Objective
 
@@ -54,11 +54,11 @@ def main() -> None:
         # What exists now is shared with every trainer; the collector must not touch its pages.
         gc.collect()
         gc.freeze()
-        groups = Groups()
+        groups = ProcessGroups()
         try:
             while True:
-                ready = mp_connection.wait([agent, wake_read], groups.seconds())
-                groups.end_due()
+                ready = mp_connection.wait([agent, wake_read], groups.seconds_until_due())
+                groups.kill_due()
                 if wake_read in ready:
                     with suppress(BlockingIOError):
                         os.read(wake_read, 4096)
@@ -67,7 +67,7 @@ def main() -> None:
                     request: Fork = agent.recv()
                     _fork(agent, request, objective, life, (wake_read, wake_write), groups)
         finally:
-            groups.end_all()
+            groups.kill_all()
     except (EOFError, OSError):
         # The agent is gone, and trainers see the same.
         return
@@ -130,7 +130,7 @@ def _fork(
     objective: Objective,
     life: int,
     wake: tuple[int, int],
-    groups: Groups,
+    groups: ProcessGroups,
 ) -> None:
     descriptor = reduction.recv_handle(agent)
     try:
@@ -170,7 +170,7 @@ def _fork(
         os._exit(1)
 
 
-def _reap(agent: Connection, groups: Groups) -> None:
+def _reap(agent: Connection, groups: ProcessGroups) -> None:
     while True:
         try:
             # It keeps its id until it is waited for, so the group is still its own.
@@ -185,7 +185,7 @@ def _reap(agent: Connection, groups: Groups) -> None:
         pid, status = os.waitpid(ended.si_pid, 0)
         if in_order:
             # Its children may have something to tidy up. It is none of them any more: it has been waited for.
-            groups.leave(pid)
+            groups.terminate(pid)
         agent.send(Exited(pid, os.waitstatus_to_exitcode(status)))
 
 

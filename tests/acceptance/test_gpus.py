@@ -62,7 +62,7 @@ def test_the_user_chooses(gpus: Service, arguments: tuple[str, ...], seen: str) 
 
 def test_a_wrong_choice_is_one_line(gpus: Service) -> None:
     refused = gpus.launched("Pinned", "--gpus", "0,5")
-    assert (refused.code, "--gpus 5: no such GPU is visible here (visible: 0, 1;" in refused.complaint) == (
+    assert (refused.code, "--gpus 5: no such GPU is visible (visible: 0, 1;" in refused.complaint) == (
         2,
         True,
     )

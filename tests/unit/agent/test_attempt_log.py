@@ -81,7 +81,7 @@ def test_a_file_too_large_is_cut_while_it_is_written(log: AttemptLog, kept: Kept
 def test_a_file_is_bounded_while_the_database_cannot_take_its_tail(log: AttemptLog, kept: Kept) -> None:
     for _ in range(3):
         append(log, b"x" * FILE_BYTES + b"end")
-        log.bound()
+        log.truncate()
         assert KEPT_BYTES <= log.path.stat().st_size < KEPT_BYTES + 100
     assert kept.calls == []
     log.ship()
@@ -97,7 +97,7 @@ def test_who_adopts_a_file_that_was_cut_knows_how_much_was_printed(
     """Its agent was killed, after cutting it twice."""
     for _ in range(2):
         append(log, b"x" * FILE_BYTES)
-        log.ship() if shipped else log.bound()
+        log.ship() if shipped else log.truncate()
     append(log, b"last words")
     adopted = AttemptLog(log.path, kept)
     adopted.close()
@@ -163,6 +163,6 @@ def test_the_file_may_be_gone_at_any_moment(
 
     monkeypatch.setattr(Path, "stat", looked_at)
     log.close()
-    log.bound()
+    log.truncate()
     log.close()
     assert kept.calls == []

@@ -38,7 +38,7 @@ class Agent:
         self.process.communicate()
 
 
-def test_each_has_its_own_until_it_dies(tmp_path: Path) -> None:
+def test_claimed_cores_are_released_at_exit(tmp_path: Path) -> None:
     first, second = Agent(2, tmp_path), Agent(1, tmp_path)
     try:
         assert (first.cores, second.cores) == ([0, 1], [2])
@@ -56,11 +56,11 @@ def test_each_has_its_own_until_it_dies(tmp_path: Path) -> None:
         second.kill()
 
 
-def test_more_than_there_are(tmp_path: Path) -> None:
+def test_missing_cores_are_shared(tmp_path: Path) -> None:
     assert claim_cores(8, (4, 5), tmp_path / "claims") == (4, 5)
 
 
-def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
+def test_unusable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileNotWritableError, match="leave --cores out"):
         claim_cores(1, (0,), tmp_path / "file")

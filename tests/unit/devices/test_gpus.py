@@ -53,7 +53,7 @@ def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Driver:
     return install
 
 
-def test_those_that_the_driver_lists(driver: Driver) -> None:
+def test_gpus_listed_by_the_driver(driver: Driver) -> None:
     assert installed_gpus() == ()
     driver(TWO)
     assert installed_gpus() == visible_gpus()
@@ -71,17 +71,17 @@ def test_compute_capabilities(driver: Driver, said: str, found: set[float]) -> N
     assert compute_capabilities() == found
 
 
-def test_a_driver_that_knows_of_no_compute_capability(driver: Driver) -> None:
+def test_driver_without_compute_capability(driver: Driver) -> None:
     driver(TWO)
     assert compute_capabilities() == set()
 
 
-def test_memory_that_is_shared_with_the_processor_is_unknown(driver: Driver) -> None:
+def test_memory_shared_with_the_cpu_is_unknown(driver: Driver) -> None:
     driver("0, GPU-1111aaaa, NVIDIA GB10, [N/A], [N/A]")
     assert installed_gpus() == (Gpu("0", "GPU-1111aaaa", "NVIDIA GB10", None),)
 
 
-def test_a_partitioned_gpu_is_its_instances(driver: Driver) -> None:
+def test_partitioned_gpu_is_listed_as_its_instances(driver: Driver) -> None:
     driver(PARTITIONED, LIST)
     assert [gpu.label for gpu in installed_gpus()] == ["0.0", "0.1", "2"]
     large, small, whole = installed_gpus()
@@ -93,7 +93,7 @@ def test_a_partitioned_gpu_is_its_instances(driver: Driver) -> None:
     assert 15 * 2**30 < small.memory_bytes <= 16 * 2**30
 
 
-def test_a_driver_that_fails(driver: Driver) -> None:
+def test_failing_driver_yields_no_gpus(driver: Driver) -> None:
     driver("", code="echo 'NVIDIA-SMI has failed' >&2; exit 9")
     assert visible_gpus() == ()
     with pytest.raises(DriverFailedError, match="NVIDIA-SMI has failed"):
@@ -101,7 +101,7 @@ def test_a_driver_that_fails(driver: Driver) -> None:
 
 
 @pytest.mark.usefixtures("driver")
-def test_without_nvidia_smi_the_kernel_module_is_asked(tmp_path: Path) -> None:
+def test_kernel_module_is_read_without_nvidia_smi(tmp_path: Path) -> None:
     for bus, text in {
         "0000:04:00.0": "Model: \t\t NVIDIA H200\nGPU UUID: \t GPU-1111aaaa\nDevice Minor: \t 0\n",
         "0000:05:00.0": "Model: \t\t NVIDIA H200\nGPU UUID: \t GPU-????????\nDevice Minor: \t 1\n",
@@ -124,12 +124,12 @@ def test_without_nvidia_smi_the_kernel_module_is_asked(tmp_path: Path) -> None:
         ("0", [("0", "0", 143771)]),
         ("1, 0", [("1", "1", 15360), ("0", "0", 143771)]),
         ("GPU-2222", [("1", "GPU-2222bbbb-0000-0000-0000-000000000000", 15360)]),
-        # CUDA ignores what follows one that it does not know.
+        # CUDA ignores entries after the first unknown one.
         ("1,7,0", [("1", "1", 15360)]),
         ("1,-1,0", [("1", "1", 15360)]),
     ],
 )
-def test_within_what_the_user_shows(
+def test_cuda_visible_devices_limits_the_gpus(
     driver: Driver, monkeypatch: pytest.MonkeyPatch, variable: str, found: list[tuple[str, str, int]]
 ) -> None:
     driver(TWO)
@@ -140,7 +140,7 @@ def test_within_what_the_user_shows(
 @pytest.mark.parametrize(
     ("variable", "address"), [("0", "0"), ("MIG-bbbb", "MIG-bbbb2222-0000-0000-0000-000000000000")]
 )
-def test_an_instance_is_shown_by_its_uuid(
+def test_mig_instance_is_visible_by_uuid(
     driver: Driver, monkeypatch: pytest.MonkeyPatch, variable: str, address: str
 ) -> None:
     driver(PARTITIONED, LIST)
@@ -152,7 +152,7 @@ def test_an_instance_is_shown_by_its_uuid(
 @pytest.mark.parametrize(
     ("variable", "addresses"), [("1,3", ["1", "3"]), ("GPU-8f2a", ["GPU-8f2a"]), ("NoDevFiles", []), ("", [])]
 )
-def test_where_nobody_can_be_asked_the_user_is_believed(
+def test_cuda_visible_devices_is_trusted_without_a_driver(
     monkeypatch: pytest.MonkeyPatch, variable: str, addresses: list[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
@@ -185,20 +185,18 @@ def test_gpus_are_chosen(driver: Driver, wanted: str | None, device: str | None,
         ("all", "cpu", "contradict"),
         ("0", "cpu", "contradict"),
         ("none", "gpu", "contradict"),
-        ("2", None, r"--gpus 2: no such GPU is visible here \(visible: 0, 1;"),
+        ("2", None, r"--gpus 2: no such GPU is visible \(visible: 0, 1;"),
         ("0,", None, "--gpus : no such GPU"),
     ],
 )
-def test_a_wrong_choice_is_refused(
-    driver: Driver, wanted: str | None, device: str | None, words: str
-) -> None:
+def test_wrong_choice_is_refused(driver: Driver, wanted: str | None, device: str | None, words: str) -> None:
     driver(TWO)
     with pytest.raises(UsageError, match=words):
         choose_gpus(wanted, device)
 
 
 @pytest.mark.usefixtures("driver")
-def test_a_gpu_that_is_needed_and_missing() -> None:
+def test_missing_gpu_is_refused() -> None:
     assert choose_gpus(None, None) == ()
     with pytest.raises(GpuMissingError, match=r"--gpus all.*hpo doctor"):
         choose_gpus("all", None)

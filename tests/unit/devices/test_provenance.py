@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from hpo.devices import provenance
-from hpo.devices.provenance import backend, objective_sha256, precision, trained_with, versions
+from hpo.devices.provenance import backend, objective_sha256, precision, versions
 from objectives.base import Device
 
 
-def test_versions_without_importing() -> None:
+def test_versions_are_read_without_importing() -> None:
     program = (
         "import sys; from hpo.devices.provenance import versions as v; v(); print('keras' in sys.modules)"
     )
@@ -24,7 +24,7 @@ def test_versions_without_importing() -> None:
     assert set(versions(["numpy", "no-such-package"])) == {"python", "numpy"}
 
 
-def test_where_a_result_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objective_digest_and_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "mine.py"
     file.write_bytes(b"x = 1")
     assert objective_sha256(f"{file}:Mine") == hashlib.sha256(b"x = 1").hexdigest()
@@ -39,19 +39,19 @@ def test_where_a_result_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert backend() == "jax"
 
 
-def test_what_trainers_are_like(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     # Another test may have imported Keras here; an agent never does.
     monkeypatch.setattr(provenance.keras_backend, "name", provenance.keras_backend.chosen)
-    assert trained_with(Device()) == versions() | {"backend": "jax", "precision": "float32"}
-    assert trained_with(Device(precision="bfloat16"))["precision"] == "bfloat16"
+    assert training_environment(Device()) == versions() | {"backend": "jax", "precision": "float32"}
+    assert training_environment(Device(precision="bfloat16"))["precision"] == "bfloat16"
 
 
 @pytest.mark.parametrize(
     ("capabilities", "computed"),
     [((), "auto"), ((7.5,), "float32"), ((8.0, 9.0), "bfloat16"), ((7.5, 9.0), "auto")],
 )
-def test_what_a_gpu_computes_in_is_told_without_using_it(
+def test_precision_of_a_gpu_follows_its_compute_capability(
     capabilities: tuple[float, ...], computed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provenance, "compute_capabilities", lambda: frozenset(capabilities))

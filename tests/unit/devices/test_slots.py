@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hpo.devices.gpus import Gpu
-from hpo.devices.slots import CONTEXT_BYTES, in_words, owned, plan_slots, slots_here, usable_cores
+from hpo.devices.slots import CONTEXT_BYTES, describe, owned, plan_slots, slots_here, usable_cores
 from hpo.options import PRECISIONS, Precision, SlotOptions
 
 GIB = 2**30
@@ -21,7 +21,7 @@ GIB = 2**30
         (2, (2, 3, 6, 7), [(2, 3), (6, 7)]),
     ],
 )
-def test_workers_share_the_cores(
+def test_slots_divide_the_cores(
     workers: int | None, cores: tuple[int, ...], shares: list[tuple[int, ...]]
 ) -> None:
     slots = plan_slots(workers, cores, ())
@@ -49,7 +49,7 @@ def gpu(label: str, gib: float | None = None) -> Gpu:
         (2, "3", ["3", "3"]),
     ],
 )
-def test_workers_share_the_gpus(workers: int | None, gpus: str, shares: list[str]) -> None:
+def test_slots_divide_the_gpus(workers: int | None, gpus: str, shares: list[str]) -> None:
     slots = plan_slots(workers, (0, 1, 2, 3), [gpu(label) for label in gpus])
     assert [slot.gpu for slot in slots] == [f"GPU-{label}" for label in shares]
     assert [slot.name for slot in slots] == [f"gpu:{label}" for label in shares]
@@ -60,65 +60,65 @@ def test_slots_on_gpus_divide_the_cores_too() -> None:
     assert [slot.cores for slot in slots] == [(0, 1, 2, 3), (4, 5, 6, 7)]
 
 
-def test_a_gpu_of_one_s_own_is_not_limited() -> None:
+def test_exclusive_gpu_is_not_limited() -> None:
     for slot in plan_slots(2, (0, 1), [gpu("0", 80), gpu("1", 80)]):
         assert (slot.gpu_memory_bytes, slot.gpu_memory_fraction) == (None, None)
 
 
-def test_those_who_share_a_gpu_divide_its_memory() -> None:
+def test_slots_on_one_gpu_divide_its_memory() -> None:
     slots = plan_slots(3, (0, 1, 2), [gpu("0", 80), gpu("1", 40)])
     assert [slot.gpu_memory_bytes for slot in slots] == [39 * GIB, None, 39 * GIB]
     assert slots[0].gpu_memory_fraction == pytest.approx(39 / 80)
     limits = [slot.gpu_memory_bytes or 0 for slot in plan_slots(4, (0,), [gpu("0", 80)])]
-    # What all take together, CUDA's own part included, fits.
+    # The slots together fit, CUDA's own memory included.
     assert sum(limits) + 4 * CONTEXT_BYTES <= 80 * GIB
 
 
-def test_a_small_share_is_not_eaten_up_by_what_is_kept_back() -> None:
+def test_reserve_takes_at_most_half_of_a_small_share() -> None:
     slots = plan_slots(8, (0,), [gpu("0", 8)])
     assert {slot.gpu_memory_bytes for slot in slots} == {GIB // 2}
 
 
-def test_a_share_of_the_gpu_that_others_use_too() -> None:
+def test_gpu_share_limits_memory() -> None:
     (alone,) = plan_slots(1, (0,), [gpu("0", 80)], gpu_share=0.25)
     assert alone.gpu_memory_bytes == 19 * GIB
     slots = plan_slots(2, (0, 1), [gpu("0", 80)], gpu_share=0.5)
     assert [slot.gpu_memory_bytes for slot in slots] == [19 * GIB] * 2
 
 
-def test_a_gpu_of_unknown_memory_has_shares_all_the_same() -> None:
+def test_gpu_of_unknown_memory_is_divided_by_fraction() -> None:
     slots = plan_slots(2, (0, 1), [gpu("0")])
     assert [(slot.gpu_memory_bytes, slot.gpu_memory_fraction) for slot in slots] == [(None, 0.45)] * 2
 
 
-def test_what_a_slot_owns_in_words() -> None:
-    assert in_words(plan_slots(2, range(8), [gpu("0", 139.8)])) == [
+def test_slots_are_described() -> None:
+    assert describe(plan_slots(2, range(8), [gpu("0", 139.8)])) == [
         "slot 0: gpu 0 (1/2, 68.9 GiB), cores 0-3",
         "slot 1: gpu 0 (1/2, 68.9 GiB), cores 4-7",
     ]
-    assert in_words(plan_slots(1, (0, 1, 6), [gpu("0.1", 16)])) == ["slot 0: gpu 0.1 (16.0 GiB), cores 0-1,6"]
-    assert in_words(plan_slots(2, (0, 1), [gpu("0")], gpu_share=0.6)) == [
+    assert describe(plan_slots(1, (0, 1, 6), [gpu("0.1", 16)])) == ["slot 0: gpu 0.1 (16.0 GiB), cores 0-1,6"]
+    assert describe(plan_slots(2, (0, 1), [gpu("0")], gpu_share=0.6)) == [
         "slot 0: gpu 0 (30%), core 0",
         "slot 1: gpu 0 (30%), core 1",
     ]
-    assert in_words(plan_slots(1, (0, 1, 2), ())) == ["slot 0: cores 0-2"]
+    assert describe(plan_slots(1, (0, 1, 2), ())) == ["slot 0: cores 0-2"]
 
 
-def test_not_more_slots_than_there_is_work_for() -> None:
+def test_slots_are_limited_by_the_work() -> None:
     assert [slot.cores for slot in plan_slots(None, range(4), (), at_most=2)] == [(0, 1), (2, 3)]
     assert len(plan_slots(None, range(8), [gpu("0", 80)], at_most=3)) == 1
 
 
-def test_names_are_short() -> None:
+def test_device_names_are_short() -> None:
     assert [slot.name for slot in plan_slots(2, (0, 1, 2), ())] == ["cpu:0", "cpu:1-2"]
 
 
-def test_there_is_at_least_one_core() -> None:
+def test_at_least_one_core_is_usable() -> None:
     assert len(usable_cores()) >= 1
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_every_slot_computes_as_asked(precision: Precision) -> None:
+def test_every_slot_has_the_requested_precision(precision: Precision) -> None:
     slots = slots_here(2, SlotOptions(gpus="none", precision=precision))
     assert {slot.precision for slot in slots} == {precision}
 

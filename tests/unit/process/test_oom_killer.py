@@ -1,4 +1,4 @@
-"""Whether the kernel has killed for want of memory, as control groups and the host tell."""
+"""The counter of out-of-memory kills, in control groups and on the host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return found
 
 
-def test_the_narrowest_counter_that_is_there_counts(counters: list[Path]) -> None:
+def test_narrowest_existing_counter_is_used(counters: list[Path]) -> None:
     group, host = counters
     assert oom_killer.kills() == 0
     host.write_text("nr_free_pages 7\noom_kill 5\n")
@@ -30,10 +30,10 @@ def test_the_narrowest_counter_that_is_there_counts(counters: list[Path]) -> Non
     assert oom_killer.kills() == 5
 
 
-def test_this_host_can_be_asked() -> None:
+def test_counter_of_this_host_is_readable() -> None:
     assert oom_killer.kills() >= 0
 
 
-def test_how_a_process_ended() -> None:
+def test_exit_descriptions() -> None:
     assert how_it_ended(-signal.SIGKILL) == "its process was ended by SIGKILL"
     assert "no memory left" in how_it_ended(-signal.SIGKILL, out_of_memory=True)

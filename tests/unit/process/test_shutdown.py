@@ -1,4 +1,4 @@
-"""Which reason to end counts, and how long running epochs may go on after it."""
+"""The deciding reason of a shutdown, and its deadline."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from hpo.process.signals import SignalHandler
 LONG = 1000.0
 
 
-def heeded(*signals: int) -> tuple[Shutdown, list[str]]:
-    """A shutdown that has looked after each signal, and what it said."""
-    shutdown, interruption, said = Shutdown(), SignalHandler(), []
+def after_signals(*signals: int) -> tuple[Shutdown, list[str]]:
+    """Return a shutdown that has applied the signals one by one, and its notifications."""
+    shutdown, interruption, notified = Shutdown(), SignalHandler(), []
     for number in signals:
         interruption.received.append(number)
-        shutdown.heed(interruption, said.append)
-    return shutdown, said
+        shutdown.apply_signals(interruption, notified.append)
+    return shutdown, notified
 
 
-def test_nothing_is_overdue_before_there_is_a_reason_to_end() -> None:
-    shutdown, said = heeded()
-    shutdown.heed(SignalHandler(), said.append)
-    assert (shutdown.begun, shutdown.overdue, shutdown.ending, said) == (False, False, None, [])
+def test_shutdown_without_a_reason_has_not_begun() -> None:
+    shutdown, notified = after_signals()
+    shutdown.apply_signals(SignalHandler(), notified.append)
+    assert (shutdown.begun, shutdown.overdue, shutdown.ending, notified) == (False, False, None, [])
 
 
-def test_the_first_reason_counts() -> None:
+def test_first_reason_decides() -> None:
     shutdown, full = Shutdown(), DiskFullError("no space")
     shutdown.begin(Ending.DONE, LONG, full)
     shutdown.begin(Ending.INTERRUPTED, LONG)
     assert (shutdown.ending, shutdown.error) == (Ending.DONE, full)
 
 
-def test_a_later_reason_shortens_what_is_left_and_never_lengthens_it() -> None:
+def test_later_reason_only_shortens_the_deadline() -> None:
     shutdown = Shutdown()
     shutdown.begin(Ending.DONE, LONG)
     assert not shutdown.overdue
@@ -43,29 +43,29 @@ def test_a_later_reason_shortens_what_is_left_and_never_lengthens_it() -> None:
     assert shutdown.overdue
 
 
-def test_one_ctrl_c_lets_epochs_end_and_says_so_once() -> None:
-    shutdown, said = heeded(signal.SIGINT)
+def test_one_ctrl_c_waits_for_epochs_and_notifies_once() -> None:
+    shutdown, notified = after_signals(signal.SIGINT)
     interruption = SignalHandler()
     interruption.received.append(signal.SIGINT)
-    shutdown.heed(interruption, said.append)
-    assert (shutdown.ending, shutdown.overdue, said) == (Ending.INTERRUPTED, False, [INTERRUPTED_MESSAGE])
+    shutdown.apply_signals(interruption, notified.append)
+    assert (shutdown.ending, shutdown.overdue, notified) == (Ending.INTERRUPTED, False, [INTERRUPTED_MESSAGE])
 
 
-def test_a_second_ctrl_c_ends_at_once() -> None:
-    shutdown, _ = heeded(signal.SIGINT, signal.SIGINT)
+def test_second_ctrl_c_ends_immediately() -> None:
+    shutdown, _ = after_signals(signal.SIGINT, signal.SIGINT)
     assert (shutdown.ending, shutdown.overdue) == (Ending.INTERRUPTED, True)
 
 
-def test_sigterm_leaves_a_few_seconds() -> None:
-    shutdown, said = heeded(signal.SIGTERM)
-    assert (shutdown.ending, shutdown.overdue, said) == (Ending.INTERRUPTED, False, [])
+def test_sigterm_sets_a_short_deadline() -> None:
+    shutdown, notified = after_signals(signal.SIGTERM)
+    assert (shutdown.ending, shutdown.overdue, notified) == (Ending.INTERRUPTED, False, [])
 
 
-def test_epochs_end_though_nobody_reads_that_they_may() -> None:
-    def say(_: str) -> None:
+def test_closed_output_does_not_prevent_a_graceful_shutdown() -> None:
+    def notify(_: str) -> None:
         raise BrokenPipeError
 
     shutdown, interruption = Shutdown(), SignalHandler()
     interruption.received.append(signal.SIGINT)
-    shutdown.heed(interruption, say)
+    shutdown.apply_signals(interruption, notify)
     assert (shutdown.ending, shutdown.overdue) == (Ending.INTERRUPTED, False)

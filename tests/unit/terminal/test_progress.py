@@ -1,4 +1,4 @@
-"""What a running launch shows on a terminal: the objective's own words as they are, in 80 columns."""
+"""The live view: texts of the objective are shown verbatim, in 80 columns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def view(study: str) -> View:
     return View(study, "val[/x]", counts, (2, 0.9, {"act": "[/relu]"}), slots, 3720.0, 7620.0)
 
 
-def test_an_error_with_brackets_is_shown_as_it_is(terminal: Terminal) -> None:
+def test_error_with_brackets_is_shown_verbatim(terminal: Terminal) -> None:
     progress = open_progress(terminal)
     assert isinstance(progress, LiveProgress)
     progress.trial_ended(TrialEnd(7, "failed", None, 2, 1.5, {"layers": "[/3]"}, ERROR), None)
@@ -50,7 +50,7 @@ def test_an_error_with_brackets_is_shown_as_it_is(terminal: Terminal) -> None:
 
 
 @pytest.mark.parametrize("study", ["digits-cnn", "a-study-with-a-very-long-name-indeed-1234567890"])
-def test_the_head_is_two_lines_of_80_columns(terminal: Terminal, study: str) -> None:
+def test_header_fits_two_lines_of_80_columns(terminal: Terminal, study: str) -> None:
     progress = open_progress(terminal)
     progress.update(view(study))
     drawn = [line for line in shown(terminal) if line]

@@ -1,4 +1,4 @@
-"""What a terminal that goes away does to those who still have something to say."""
+"""Writes to a terminal that is gone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from hpo.terminal.progress import LiveProgress, SlotView, TrialEnd, View
-from hpo.terminal.stream import Terminal
+from hpo.terminal.stream import TerminalStream
 from storage.budget import Counts
 
 COUNTS = Counts(budget=3, complete=1, pruned=0, failed=0, running=1, waiting=0)
@@ -18,7 +18,7 @@ VIEW = View("s", "loss", COUNTS, None, [SlotView("cpu", 1)], 1.0, None)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="how a terminal that is gone fails is Linux's")
-def test_what_is_said_to_a_terminal_that_is_gone_goes_nowhere() -> None:
+def test_writes_to_a_terminal_that_is_gone_are_discarded() -> None:
     ours, theirs = os.openpty()
     with os.fdopen(theirs, "w") as stream:
         progress = LiveProgress(stream)
@@ -38,10 +38,10 @@ def test_what_is_said_to_a_terminal_that_is_gone_goes_nowhere() -> None:
         print("last words", file=stream, flush=True)
 
 
-def test_a_reader_that_is_gone_is_still_told() -> None:
+def test_closed_pipe_still_raises() -> None:
     class Closed(io.StringIO):
         def write(self, _: str) -> int:
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
     with pytest.raises(BrokenPipeError):
-        Terminal(Closed()).write("x")
+        TerminalStream(Closed()).write("x")
