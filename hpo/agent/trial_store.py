@@ -15,6 +15,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from sqlalchemy import Connection, text
 
 from hpo.agent.lease_expiry import LeaseMonitor
+from hpo.devices.provenance import training_environment
 from hpo.process.identity import host_name, is_dead, process_identity
 from hpo.search.optuna_study import Search, find_created, stray_trials
 from hpo.search.spec import StudySpec

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hpo.devices import provenance
-from hpo.devices.provenance import backend, objective_sha256, precision, versions
+from hpo.devices.provenance import backend, objective_sha256, precision, training_environment, versions
 from objectives.base import Device
 
 
