@@ -7,6 +7,7 @@ dead, and every trial goes on from its last checkpoint.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from hpo.agent.cleanup import Cleanup
 from hpo.agent.lease_renewal import LeaseRenewal
 from hpo.agent.trial_store import StudySnapshot, TrialStore
 from hpo.errors import DiskFullError, ObjectiveBrokenError, StorageUnreachableError
-from hpo.process.shutdown import Ending, Shutdown
+from hpo.process.shutdown import ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
 from hpo.search.spec import StudySpec
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
@@ -28,6 +29,8 @@ from hpo.trainer.messages import Continue, Epoch, EpochRecord, Finished, Prune, 
 from hpo.trainer.pool import TrainerPool
 from storage.budget import FINISHED
 from storage.leases import LeaseLostError
+
+log = logging.getLogger(__name__)
 
 QUIET_SECONDS = 0.02
 """Without a word from any trainer, before a trial is asked ahead: trials that began together end together, and
@@ -81,7 +84,7 @@ class Agent:
         self._shutdown = Shutdown()
         self._paused = False
 
-    def run(self) -> Ending:
+    def run(self) -> ExitCode:
         """Train until the budget is spent.
 
         Raises:
@@ -95,23 +98,23 @@ class Agent:
             # A signal to all processes of a service ends the template too, and its end is what we saw first.
             if not self._interruption.terminated:
                 raise
-            self._shutdown.begin(Ending.INTERRUPTED, 0.0)
+            self._shutdown.begin(ExitCode.INTERRUPTED, 0.0)
         except StorageUnreachableError as exc:
             # Who was told to end does not wait for it. What could not be given back is somebody's when its lease ends.
             if not self._interruption.received:
                 raise
-            self._progress.say(str(exc))
-            self._shutdown.begin(Ending.INTERRUPTED, 0.0)
+            log.info(str(exc))
+            self._shutdown.begin(ExitCode.INTERRUPTED, 0.0)
         finally:
             self._attempts.abandon()
         if self._shutdown.error is not None:
             raise self._shutdown.error
-        return self._shutdown.ending or Ending.DONE
+        return self._shutdown.exit_code or ExitCode.DONE
 
     def _turn(self) -> bool:
         """One round of the loop; True when the agent is done."""
         self._lease_renewal.beat()
-        self._shutdown.apply_signals(self._interruption, self._progress.say)
+        self._shutdown.apply_signals(self._interruption)
         if self._shutdown.begun:
             # Before the database is asked for anything: it may be away, and that take as long as there is left.
             self._attempts.ask_to_yield()
@@ -168,10 +171,10 @@ class Agent:
             self._consider_bugs()
         control = self._snapshot.control
         if control == "stop" and not self._shutdown.begun:
-            self._progress.say("the study was stopped: hpo launch continues it")
+            log.info("the study was stopped: hpo launch continues it")
             self._shutdown.stop()
         if self._timeout_at is not None and now >= self._timeout_at and not self._shutdown.begun:
-            self._progress.say("the time is up: the same command continues")
+            log.info("the time is up: the same command continues")
             self._shutdown.stop()
         if (control == "pause") != self._paused:
             self._paused = control == "pause"
@@ -310,14 +313,12 @@ class Agent:
         """Nothing that the trial is to blame for: it is given back, and asked for again a little later."""
         self._attempts.give_back(slot, attempt)
         self._attempts.rest(SPAWN_RETRY_SECONDS)
-        self._progress.say(
-            f"no process was to be had for trial {attempt.number} ({reason}): it is tried again"
-        )
+        log.info(f"no process was to be had for trial {attempt.number} ({reason}): it is tried again")
 
     def _lose(self, slot: int, attempt: RunningAttempt, reason: str, kind: str) -> None:
         self._store.lose(attempt.claim.attempt_id, reason, kind)
         self._attempts.drop(slot, attempt)
-        self._progress.say(f"trial {attempt.number} lost after {attempt.epoch} epochs: {reason}")
+        log.info(f"trial {attempt.number} lost after {attempt.epoch} epochs: {reason}")
         self._polled = 0.0
         self._consider_bugs()
 
@@ -330,7 +331,17 @@ class Agent:
             assert self._snapshot is not None
             self._snapshot = replace(self._snapshot, counts=counts)
         self._progress.trial_ended(
-            TrialEnd(attempt.number, outcome, value, attempt.epoch, seconds, attempt.params, error), counts
+            TrialEnd(
+                attempt.number,
+                outcome,
+                value,
+                attempt.epoch,
+                seconds,
+                attempt.params,
+                error,
+                attempt.claim.attempt_id,
+            ),
+            counts,
         )
 
     def _consider_bugs(self) -> None:
@@ -342,7 +353,7 @@ class Agent:
             return
         error, at_once = reason
         if at_once:
-            self._shutdown.begin(Ending.DONE, 0.0, error)
+            self._shutdown.begin(ExitCode.DONE, 0.0, error)
         else:
             self._shutdown.stop(error)
 
@@ -358,7 +369,7 @@ class Agent:
     def _fenced(self, slot: int, attempt: RunningAttempt, why: str = "") -> None:
         self._attempts.cancel(slot, attempt)
         why = why or f"trial {attempt.number} is trained by another agent now"
-        self._progress.say(f"{why}: this attempt was ended")
+        log.info(f"{why}: this attempt was ended")
 
     def _end_hung(self, listened: float) -> None:
         """Kill who had said nothing for too long when we last listened: before, we may have been kept from it."""
@@ -373,7 +384,7 @@ class Agent:
                 self._pool.replace_template()
                 self._pool.kill(slot)
                 self._attempts.give_back(slot, attempt)
-                self._progress.say(f"no trainer was started for {limit:.0f} s: its template is replaced")
+                log.info(f"no trainer was started for {limit:.0f} s: its template is replaced")
                 continue
             self._pool.kill(slot)
             self._lose(slot, attempt, f"no progress for {limit:.0f} s", "hung")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterable
@@ -12,8 +13,9 @@ from pathlib import Path
 from hpo.agent.attempt_log import AttemptLog
 from hpo.agent.checkpoint_quota import enforce_quota
 from hpo.agent.trial_store import TrialStore
-from hpo.terminal.progress import Progress
 from hpo.trainer.checkpoints import CheckpointFolder, trial_folder
+
+log = logging.getLogger(__name__)
 
 LOG_SECONDS = 2.0
 """Between two looks at what running attempts have printed."""
@@ -34,7 +36,6 @@ class Cleanup:
         self,
         folder: str,
         store: TrialStore,
-        progress: Progress,
         checkpoints: Path,
         logs: Path,
         quota_bytes: int | None,
@@ -42,7 +43,6 @@ class Cleanup:
         """`folder` is what the study's folder is called in `checkpoints`; `logs` is its own."""
         self._folder = folder
         self._store = store
-        self._progress = progress
         self._checkpoints = checkpoints
         self._logs = logs
         self._quota = quota_bytes
@@ -80,7 +80,7 @@ class Cleanup:
         if self._quota is None:
             return
         if report.used_bytes > self._quota and not self._over_quota:
-            self._progress.say(
+            log.info(
                 f"the newest checkpoints of running trials alone take {report.used_bytes} bytes,"
                 f" more than --checkpoint-quota {self._quota}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,14 +18,15 @@ from hpo.agent.trial_store import StudySnapshot, TrialStore
 from hpo.devices.slots import slots_here
 from hpo.errors import HpoError, UnknownObjectiveError
 from hpo.options import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
-from hpo.process.shutdown import Ending
+from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.search.samplers import check_sampler
 from hpo.settings import Settings
 from hpo.study import create
 from hpo.study.catalog import find_study
 from hpo.study.create import Enrolled
-from hpo.terminal.progress import Progress, open_progress
+from hpo.terminal.log import set_study
+from hpo.terminal.progress import open_progress
 from hpo.trainer.checkpoints import check_writable
 from hpo.trainer.messages import Load
 from hpo.trainer.pool import TrainerPool
@@ -32,6 +34,8 @@ from objectives import loader
 from objectives.base import DataOptions, Device
 from storage.engine import Database, open_database
 from storage.leases import LeaseTimes
+
+log = logging.getLogger(__name__)
 
 
 def launch(request: LaunchRequest, settings: Settings) -> int:
@@ -41,11 +45,12 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         HpoError: whatever is wrong with the request, the objective, the data or the database.
     """
     check_study_name(request.study)
+    set_study(request.study)
     if request.objective is not None:
         loader.resolve(request.objective)
     with interruptible() as interruption, open_database(settings.storage, settings.home) as database:
         if not request.run:
-            _say_prepared(enroll_only(database, request, settings))
+            _log_created(enroll_only(database, request, settings))
             return 0
         existing = create.find(database, request.study)
         check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
@@ -82,6 +87,7 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         UnknownStudyError: there is no such study.
         HpoError: as for `launch`.
     """
+    set_study(study)
     with interruptible() as interruption, open_database(settings.storage, settings.home) as database:
         # Raises, with the nearest names, where there is none.
         find_study(database, study)
@@ -154,12 +160,11 @@ def _run(
             lease_renewal.beat()
 
     times = LeaseTimes(settings.lease_seconds)
-    retry = training_retry(interruption.event, progress, meanwhile)
+    retry = training_retry(interruption.event, meanwhile)
     store = TrialStore(database, study.study_id, study.name, study.spec, pool.devices, retry, times)
     files = Cleanup(
         study.folder,
         store,
-        progress,
         settings.checkpoints,
         settings.home / "logs" / study.folder,
         study.spec.checkpoint_quota_bytes,
@@ -189,32 +194,28 @@ def _run(
         # Leases that cannot be given back now run out by themselves.
         with suppress(HpoError):
             store.leave()
-    if ending is Ending.DONE:
-        say_what_next(store.snapshot(), study, progress)
+    if ending is ExitCode.DONE:
+        log_next_steps(store.snapshot(), study)
     return int(ending)
 
 
-def _say_prepared(study: Enrolled) -> None:
-    progress = open_progress()
-    progress.say(f"study {study.name} wants {study.budget} trials in all, and is told to {study.control}")
-    progress.say(f"next, on any machine: hpo worker --study {study.name}")
-    progress.close()
+def _log_created(study: Enrolled) -> None:
+    log.info(f"study {study.name}: {study.budget} trials in total, state: {study.control}")
+    log.info(f"next, on any machine: hpo worker --study {study.name}")
 
 
-def say_what_next(snapshot: StudySnapshot, study: Enrolled, progress: Progress) -> None:
-    """How a study stands whose agents have ended, and which command comes next."""
+def log_next_steps(snapshot: StudySnapshot, study: Enrolled) -> None:
+    """Log the results of a study whose agents have ended, and the command to run next."""
     counts = snapshot.counts
-    progress.say(
+    log.info(
         f"study {study.name}: {counts.finished} of {counts.budget} trials finished"
         f" ({counts.complete} complete, {counts.pruned} pruned), {counts.failed} failed"
     )
     if snapshot.best is None and counts.finished:
-        progress.say(
+        log.info(
             f"no trial is complete, so there is no best one: hpo trials --study {study.name} says why each ended"
         )
     if snapshot.best is not None:
         number, value, params = snapshot.best
-        progress.say(
-            f"best: {study.spec.metric} {value:.4f} in trial {number}: {formatting.parameters(params)}"
-        )
-        progress.say(f"next: hpo retrain --study {study.name}   or   hpo export --study {study.name}")
+        log.info(f"best: {study.spec.metric} {value:.4f} in trial {number}: {formatting.parameters(params)}")
+        log.info(f"next: hpo retrain --study {study.name}   or   hpo export --study {study.name}")

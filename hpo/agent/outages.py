@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 
-from hpo.terminal.progress import Progress
 from storage.retry import Retry, short_reason
+
+log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 3600.0
 """How long is waited for a database that went away while trials train."""
@@ -15,20 +17,15 @@ PATIENCE_SECONDS = 3600.0
 SAID_AGAIN_SECONDS = 30.0
 
 
-def training_retry(
-    interrupted: threading.Event, progress: Progress, meanwhile: Callable[[], None] = lambda: None
-) -> Retry:
+def training_retry(interrupted: threading.Event, meanwhile: Callable[[], None] = lambda: None) -> Retry:
     """Tries for an hour, but not once a signal has come; `meanwhile` is done before each new try."""
-    return Retry(
-        patience_seconds=PATIENCE_SECONDS, interrupted=interrupted, on_wait=Outages(progress, meanwhile)
-    )
+    return Retry(patience_seconds=PATIENCE_SECONDS, interrupted=interrupted, on_wait=Outages(meanwhile))
 
 
 class Outages:
     """Tells the user once that the database is away, not at each attempt to reach it; `meanwhile` is done at each."""
 
-    def __init__(self, progress: Progress, meanwhile: Callable[[], None] = lambda: None) -> None:
-        self._progress = progress
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self._meanwhile = meanwhile
         self._told = 0.0
 
@@ -36,7 +33,5 @@ class Outages:
         self._meanwhile()
         now = time.monotonic()
         if now - self._told > SAID_AGAIN_SECONDS:
-            self._progress.say(
-                f"the database does not answer, trying again (training goes on): {short_reason(error)}"
-            )
+            log.info(f"the database does not answer, trying again (training goes on): {short_reason(error)}")
         self._told = now

@@ -173,6 +173,7 @@ def _for_new(value: object) -> str:
     help="Only create or extend the study; agents join it with hpo worker. One that is paused or stopped stays so.",
 )
 @options.agent_options
+@options.log_options
 @options.data_dir_option
 @options.storage_option
 def launch(
@@ -303,6 +304,7 @@ def _ray_options(
     "has taken with this option.",
 )
 @options.agent_options
+@options.log_options
 @options.data_dir_option
 @options.storage_option
 def worker(

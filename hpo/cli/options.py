@@ -12,6 +12,8 @@ import click
 
 from hpo.options import DEVICES, PRECISIONS, AgentOptions
 from hpo.settings import Settings
+from hpo.terminal import log
+from hpo.terminal.log import FORMATS
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -259,6 +261,33 @@ def slot_options(function: Callable[..., Any]) -> Callable[..., Any]:
         show_default="all",
         help="GPUs used: none, all, or indices or UUIDs as nvidia-smi shows them, as 0,1. Slots are spread over "
         "them; those that share one are each limited to their part of its memory.",
+    )(function)
+
+
+def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of the commands that log; they take effect at once and are not passed on."""
+
+    def configure(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        if not ctx.resilient_parsing:
+            log.configure(**{str(param.name): value})
+
+    function = option(
+        "--verbose",
+        "-v",
+        is_flag=True,
+        show_default="off",
+        expose_value=False,
+        callback=configure,
+        help="Log details: every epoch, and each trainer that starts.",
+    )(function)
+    return option(
+        "--log-format",
+        type=NearestChoice(FORMATS),
+        default="text",
+        envvar="HPO_LOG_FORMAT",
+        expose_value=False,
+        callback=configure,
+        help="Format of log lines: text, or json with one object a line and no live view.",
     )(function)
 
 

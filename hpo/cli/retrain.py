@@ -56,6 +56,7 @@ from hpo.options import AgentOptions, Precision, RetrainRequest, SlotOptions
 @options.slot_options
 @options.precision_option
 @options.agent_options
+@options.log_options
 @options.data_dir_option
 @options.storage_option
 def retrain(

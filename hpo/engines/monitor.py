@@ -6,6 +6,7 @@ database too. What it adds is Ctrl-C, `--timeout` and the end of the agents when
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -19,10 +20,12 @@ from typing import Protocol
 
 from hpo.engines.progress_feed import Feed, News
 from hpo.errors import HpoError
-from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, Ending
+from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, ExitCode
 from hpo.study.create import Enrolled
 from hpo.terminal.progress import Progress, TrialEnd, View
 from storage.budget import FINISHED, Counts
+
+log = logging.getLogger(__name__)
 
 
 class AgentsFailedError(HpoError):
@@ -118,7 +121,7 @@ class Watch:
         self._interrupted.set()
         self._wake.set()
 
-    def run(self) -> tuple[Ending, News]:
+    def run(self) -> tuple[ExitCode, News]:
         """Watch until the agents have ended.
 
         Raises:
@@ -152,7 +155,7 @@ class Watch:
         self._end(Why.INTERRUPTED, INTERRUPT_GRACE_SECONDS)
         # Whoever reads our output may have ended of the same Ctrl-C.
         with suppress(BrokenPipeError):
-            self._progress.say(INTERRUPTED_MESSAGE)
+            log.info(INTERRUPTED_MESSAGE)
 
     def _consider(self, news: News, placed: Placed) -> None:
         """Whether it is time for the agents to end, or all have without having been told."""
@@ -162,10 +165,10 @@ class Watch:
         if news.snapshot.counts.left == 0:
             self._end(Why.SPENT, settle)
         elif news.snapshot.control == "stop":
-            self._progress.say("the study was stopped: hpo launch continues it")
+            log.info("the study was stopped: hpo launch continues it")
             self._end(Why.STOPPED, settle)
         elif self._timeout_at is not None and time.monotonic() >= self._timeout_at:
-            self._progress.say("the time is up: the same command continues")
+            log.info("the time is up: the same command continues")
             self._end(Why.TIMEOUT, 0.0)
         elif placed.ended == placed.wanted:
             raise AgentsFailedError(self._complaint or "every agent has ended, and the study is not done")
@@ -181,8 +184,8 @@ class Watch:
             self._leave_at = time.monotonic() + self._times.stop_seconds
             self._placement.stop()
 
-    def _conclude(self) -> Ending:
-        return Ending.INTERRUPTED if self._why is Why.INTERRUPTED else Ending.DONE
+    def _conclude(self) -> ExitCode:
+        return ExitCode.INTERRUPTED if self._why is Why.INTERRUPTED else ExitCode.DONE
 
     # What is shown.
 
@@ -195,11 +198,11 @@ class Watch:
             # The last agent's is what this process fails with.
             if placed.ended < placed.wanted and complaint not in self._said:
                 self._said.add(complaint)
-                self._progress.say(complaint)
+                log.info(complaint)
         waiting = placed.wanted - placed.placed - placed.ended
         if waiting != self._waiting and self._why is None:
             self._waiting = waiting
-            self._progress.say(f"agents: {placed.placed} of {placed.wanted} are placed{_waiting(waiting)}")
+            log.info(f"agents: {placed.placed} of {placed.wanted} are placed{_waiting(waiting)}")
         self._tell_idle(news, placed)
         if self._finished_before is None:
             self._finished_before = counts.finished
@@ -231,7 +234,7 @@ class Watch:
         if (seconds := now - self._idle_since) < self._tell_idle_after:
             return
         self._tell_idle_after = 2 * max(seconds, self._tell_idle_after)
-        self._progress.say(f"no trial is being trained, for {seconds:.0f} s: {_how_far(news, placed)}")
+        log.info(f"no trial is being trained, for {seconds:.0f} s: {_how_far(news, placed)}")
 
     def _note(self, news: News, waiting: int) -> str:
         if self._why is not None:

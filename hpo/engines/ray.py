@@ -14,16 +14,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from hpo.agent.launch import enroll_only, say_what_next
+from hpo.agent.launch import enroll_only, log_next_steps
 from hpo.agent.outages import training_retry
 from hpo.engines.monitor import Watch, signals
 from hpo.engines.progress_feed import Feed
 from hpo.engines.ray_agents import AgentCommand, RayAgents, one_line
 from hpo.errors import HpoError, MissingDependencyError, UsageError
 from hpo.options import LaunchRequest, RayOptions, check_study_name
-from hpo.process.shutdown import Ending
+from hpo.process.shutdown import ExitCode
 from hpo.settings import Settings
 from hpo.study.create import Enrolled
+from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
 from objectives import loader
 from storage.engine import Database, open_database
@@ -54,6 +55,7 @@ class RayEngine:
             UsageError: the storage is this machine's own, or a worker asks for what Ray cannot give.
         """
         check_study_name(request.study)
+        set_study(request.study)
         if request.objective is not None:
             loader.resolve(request.objective)
         if settings.storage is None:
@@ -78,14 +80,14 @@ def _watch(database: Database, study: Enrolled, agents: RayAgents, timeout_secon
     interrupted = threading.Event()
     progress = open_progress()
     try:
-        feed = Feed(database, study.study_id, study.name, training_retry(interrupted, progress))
+        feed = Feed(database, study.study_id, study.name, training_retry(interrupted))
         watch = Watch(study, feed, agents, progress, interrupted, timeout_seconds)
         with signals(watch):
             ending, news = watch.run()
     finally:
         progress.close()
-    if ending is Ending.DONE:
-        say_what_next(news.snapshot, study, progress)
+    if ending is ExitCode.DONE:
+        log_next_steps(news.snapshot, study)
     return int(ending)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -30,6 +31,7 @@ from hpo.retrain.timing import WorkLog
 from hpo.search.space_validation import check_params
 from hpo.settings import Settings
 from hpo.study.catalog import StudyRow
+from hpo.terminal.log import set_study
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import Load
@@ -39,6 +41,8 @@ from objectives.base import DataOptions
 from storage import retrains
 from storage.engine import Database, open_database
 from storage.retry import Retry
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -53,6 +57,7 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
         HpoError: no best trial, a broken config file, a run that failed, missing data and the like.
     """
     check_study_name(request.study)
+    set_study(request.study)
     with interruptible() as interruption, open_database(settings.storage, settings.home) as database:
         plan = make_plan(database, request, settings.results_dir)
         # Before hours of training, not after.
@@ -63,7 +68,7 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
         finally:
             progress.close()
     if not finished:
-        progress.say("interrupted: the same command continues from the last epochs")
+        log.info("interrupted: the same command continues from the last epochs")
     return 0 if finished else 130
 
 
@@ -89,7 +94,7 @@ class _Retrain:
         """Choose where there is a choice, train, test, write; False when interrupted."""
         configs = self.plan.configs
         if len(configs) < self.request.top:
-            self.progress.say(
+            log.info(
                 f"--top {self.request.top}: the study has only"
                 f" {formatting.counted(len(configs), 'different complete configuration')}"
             )
@@ -126,7 +131,7 @@ class _Retrain:
     def _selection(self, configs: Sequence[Config], folder: Path) -> Selection | None:
         kept = read_selection(folder, configs, self.request.seeds)
         if kept is not None:
-            self.progress.say(f"trial {kept.winner.trial} was chosen before")
+            log.info(f"trial {kept.winner.trial} was chosen before")
             return kept
         with self._pool(configs[0], len(configs) * self.request.seeds, final=False) as pool:
             selection = select(
@@ -145,12 +150,12 @@ class _Retrain:
             config = selection.winner
             limit = config.data.get("limit")
             images = "all" if limit is None else limit
-            self.progress.say(
+            log.info(
                 f"{shown['metric']} on validation images from {self.request.seeds} fresh seeds, {config.epochs} epochs"
                 f" of {images} training images:"
             )
             for line in selection_lines(shown):
-                self.progress.say(f"  {line}")
+                log.info(f"  {line}")
         return selection
 
     def _final(self, config: Config, selection: Selection | None, work: WorkLog) -> bool:
@@ -179,7 +184,7 @@ class _Retrain:
                 for run in runs:
                     run.printed.truncate()
 
-            retry = training_retry(self.interruption.event, self.progress, bound_logs)
+            retry = training_retry(self.interruption.event, bound_logs)
             log = _TestLog(self.database, retry, self.plan.study, config, seeds, base)
             finished = SeedRunner(
                 f"retrain {config.study}",
@@ -232,16 +237,16 @@ class _Retrain:
                 bounds = f", 95 % interval {interval.interval95[0]:.4f} to {interval.interval95[1]:.4f}"
             elif interval.all_equal:
                 bounds = ", all equal"
-            self.progress.say(
+            log.info(
                 f"{name}: {interval.mean:.4f}{spread} (n = {formatting.counted(interval.n, 'seed')}{bounds})"
             )
         study = self.plan.study
         if study is not None:
             opened = formatting.times(about["test_openings"])
-            self.progress.say(f"test set: opened {opened} by retrains of study {study.name}")
-        self.progress.say(f"results: {self.plan.folder}")
+            log.info(f"test set: opened {opened} by retrains of study {study.name}")
+        log.info(f"results: {self.plan.folder}")
         if study is not None:
-            self.progress.say(f"next: hpo report --study {study.name}")
+            log.info(f"next: hpo report --study {study.name}")
 
 
 class _TestLog:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from hpo.trainer.exits import SPAWN_RETRY_SECONDS, Event, SpawnFailed, TrainerEx
 from hpo.trainer.messages import Continue, Epoch, EpochRecord, Finished, Preempt, Start, Started, Tick
 from hpo.trainer.pool import TrainerPool
 from storage.budget import Counts
+
+log = logging.getLogger(__name__)
 
 MAX_LOST = 3
 """Times that the process of one seed may die before the retrain gives up."""
@@ -110,7 +113,7 @@ class SeedRunner:
                 # Who was told to end does not wait for it: the same command notes what could not be noted.
                 if not self._interruption.received:
                     raise
-                self._progress.say(str(exc))
+                log.info(str(exc))
         return all(run.ended for run in self._runs)
 
     def _turn(self) -> None:
@@ -129,7 +132,7 @@ class SeedRunner:
     def _heed_signals(self) -> bool:
         """Whether it is time to leave: at once after a second Ctrl-C, else when epochs have ended."""
         going_on = not self._shutdown.begun
-        self._shutdown.apply_signals(self._interruption, self._progress.say)
+        self._shutdown.apply_signals(self._interruption)
         if going_on and self._shutdown.begun:
             self._waiting.clear()
             for slot in self._in_slot:
@@ -167,7 +170,7 @@ class SeedRunner:
             case Started(_, resumed_from, history):
                 run.history, run.epoch = list(history), resumed_from
                 if resumed_from:
-                    self._progress.say(f"{run.name} goes on after epoch {resumed_from}")
+                    log.info(f"{run.name} goes on after epoch {resumed_from}")
                 self._notice_trained(run)
             case Tick(epoch, fraction, images_per_second):
                 run.epoch, run.fraction, run.images_per_second = epoch - 1, fraction, images_per_second
@@ -191,20 +194,20 @@ class SeedRunner:
                 self._lose(slot, run, reason, refused or event.out_of_memory)
             case SpawnFailed(reason):
                 self._try_again(slot, run)
-                self._progress.say(f"no process was to be had for {run.name} ({reason}): it is tried again")
+                log.info(f"no process was to be had for {run.name} ({reason}): it is tried again")
 
     def _lose(self, slot: int, run: SeedRun, reason: str, starved: bool = False) -> None:
         run.lost += 1
         if run.lost >= MAX_LOST and starved and not self._final:
             del self._in_slot[slot]
             run.failure = f"oom after epoch {run.epoch}"
-            self._progress.say(f"{run.name} {run.failure}: {reason}")
+            log.info(f"{run.name} {run.failure}: {reason}")
             return
         if run.lost >= MAX_LOST:
             raise RetrainFailedError(
                 f"{run.name} was lost {run.lost} times, the last time because {reason}: see {run.log}"
             )
-        self._progress.say(f"{run.name} lost after epoch {run.epoch} ({reason}): it goes on")
+        log.info(f"{run.name} lost after epoch {run.epoch} ({reason}): it goes on")
         del self._in_slot[slot]
         self._waiting.appendleft(run)
 
@@ -228,7 +231,7 @@ class SeedRunner:
                 # Its template is stuck.
                 self._pool.replace_template()
                 self._try_again(slot, run)
-                self._progress.say(f"no process was started for {limit:.0f} s: its template is replaced")
+                log.info(f"no process was started for {limit:.0f} s: its template is replaced")
 
     def _notice_trained(self, run: SeedRun) -> None:
         if self._on_trained is not None and run.epoch >= run.config.epochs:
@@ -239,16 +242,14 @@ class SeedRunner:
             case "complete":
                 seconds = sum(record.seconds for record in run.history)
                 run.result = SeedResult(run.seed, tuple(run.history), finished.results, seconds)
-                self._progress.say(
-                    f"{run.name} finished {len(run.history)} epochs {_shown(run, finished)}".rstrip()
-                )
+                log.info(f"{run.name} finished {len(run.history)} epochs {_shown(run, finished)}".rstrip())
             case "yielded":
                 return
             case "disk":
                 raise DiskFullError(finished.error)
             case "diverged" | "oom" if not self._final:
                 run.failure = f"{finished.outcome} after epoch {run.epoch}"
-                self._progress.say(f"{run.name} {run.failure}: {finished.error}")
+                log.info(f"{run.name} {run.failure}: {finished.error}")
             case outcome:
                 error = RetrainFailedError(
                     f"{run.name} ended as {outcome} after epoch {run.epoch}: {finished.error} (see {run.log})"

@@ -1,16 +1,21 @@
-"""Progress of a running command: a live view on a terminal, otherwise one line per finished trial."""
+"""Progress of a running study: a live view at a terminal, else one log line for each trial that ends."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TextIO, cast
 
 from hpo import formatting
+from hpo.terminal import log
 from hpo.terminal.stream import TerminalStream
 from storage.budget import Counts
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class TrialEnd:
     seconds: float
     params: Mapping[str, Any]
     error: str = ""
+    attempt_id: int | None = None
 
 
 class Progress(Protocol):
@@ -65,39 +71,30 @@ class Progress(Protocol):
     def trial_ended(self, trial: TrialEnd, counts: Counts | None) -> None:
         """Show a trial that ended."""
 
-    def say(self, message: str) -> None:
-        """Print a message for the user."""
-
     def close(self) -> None:
         """Restore the terminal."""
 
 
-def open_progress(stream: TextIO | None = None) -> Progress:
-    """Return a live view if `stream` (default: stdout) is a terminal, otherwise plain lines."""
-    target = stream or sys.stdout
-    return LiveProgress(target) if target.isatty() else PlainProgress(target)
+def open_progress() -> Progress:
+    """Open the live view where standard output is a terminal, else log each trial that ends."""
+    return LiveProgress(sys.stdout) if log.shows_view() else PlainProgress()
 
 
 class PlainProgress:
-    """One line per finished trial, for logs and pipes."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    """One log line for each trial that ends, and no redrawn screens."""
 
     def update(self, view: View) -> None:
-        """Print nothing: only finished trials get a line."""
+        """Do nothing: there is no view."""
 
     def trial_ended(self, trial: TrialEnd, counts: Counts | None) -> None:
         done = f" [{counts.finished}/{counts.budget}]" if counts else ""
         value = "" if trial.value is None else f" value={trial.value:.4f}"
         error = f" ({trial.error})" if trial.error else ""
-        self.say(
+        logger.info(
             f"trial {trial.number} {trial.outcome}{value} epochs={trial.epochs}"
-            f" seconds={trial.seconds:.1f} {formatting.parameters(trial.params)}{error}{done}"
+            f" seconds={trial.seconds:.1f} {formatting.parameters(trial.params)}{error}{done}",
+            extra={"trial": trial.number, "attempt": trial.attempt_id},
         )
-
-    def say(self, message: str) -> None:
-        print(message, file=self._stream, flush=True)
 
     def close(self) -> None:
         """Do nothing: there is no terminal to restore."""
@@ -113,13 +110,15 @@ class LiveProgress:
         self._console = Console(file=cast(TextIO, TerminalStream(stream)))
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
-        self._drawn = 0.0
+        self._drawn_at = 0.0
+        self._log_lines = log.lines_to(partial(self._console.print, highlight=False, markup=False))
+        self._log_lines.__enter__()
 
     def update(self, view: View) -> None:
         now = time.monotonic()
-        if now - self._drawn < 0.2:
+        if now - self._drawn_at < 0.2:
             return
-        self._drawn = now
+        self._drawn_at = now
         self._live.update(_draw(view), refresh=True)
 
     def trial_ended(self, trial: TrialEnd, counts: Counts | None) -> None:  # noqa: ARG002 - the view counts
@@ -137,10 +136,8 @@ class LiveProgress:
         )
         self._console.print(line, highlight=False)
 
-    def say(self, message: str) -> None:
-        self._console.print(message, highlight=False, markup=False)
-
     def close(self) -> None:
+        self._log_lines.__exit__(None, None, None)
         self._live.stop()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,8 +44,11 @@ class Completed:
 
     @property
     def trial_lines(self) -> list[str]:
-        """The lines that say how a trial ended."""
-        return [line for line in self.out.splitlines() if line.startswith("trial ") and " epochs=" in line]
+        """The messages that report how a trial ended."""
+        found = re.findall(
+            r"^\S+Z INFO study=\S+ trial=\d+(?: attempt=\d+)? (trial .* epochs=.*)$", self.out, re.MULTILINE
+        )
+        return [str(line) for line in found]
 
     @property
     def complaint(self) -> str:

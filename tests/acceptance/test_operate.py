@@ -18,7 +18,7 @@ def test_a_study_is_prepared_and_then_run_by_workers(fresh_service: Service) -> 
     for trials in (1, 2):
         said = service.hpo(*PREPARE, "--trials", trials)
         assert (said.code, said.err) == (0, "")
-        assert f"wants {trials} trials" in said.out
+        assert f"study s: {trials} trials in total" in said.out
         assert "hpo worker --study s" in said.out
     assert service.value("SELECT count(*) FROM hpo.agents") == 0
     # Another preparation, as each `docker compose up` makes one, does not undo what the user said since.

@@ -20,7 +20,6 @@ from sqlalchemy.exc import OperationalError
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.trial_store import TrialClosedError, TrialStore
 from hpo.search.spec import StudySpec
-from hpo.terminal.progress import open_progress
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
 from storage import leases
@@ -428,7 +427,7 @@ def keep_left(
     store: TrialStore, logs: Path, held: frozenset[int] = frozenset(), seconds: float = 0.0
 ) -> set[str]:
     """Have an agent look after left logs; returns the names of those that still lie there."""
-    Cleanup("s", store, open_progress(), logs, logs, None).keep_left_logs(held, seconds)
+    Cleanup("s", store, logs, logs, None).keep_left_logs(held, seconds)
     return {path.name for path in logs.iterdir()}
 
 

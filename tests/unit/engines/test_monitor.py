@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import signal
 import threading
 from collections.abc import Callable
@@ -14,11 +15,20 @@ import pytest
 from hpo.agent.trial_store import StudySnapshot
 from hpo.engines.monitor import AgentsFailedError, Placed, Watch, WatchTimes
 from hpo.engines.progress_feed import News
-from hpo.process.shutdown import Ending
+from hpo.process.shutdown import ExitCode
 from hpo.terminal.progress import PlainProgress, SlotView, TrialEnd
 from storage.budget import Counts
 
 STUDY: Any = SimpleNamespace(name="s", spec=SimpleNamespace(metric="loss"))
+
+
+@pytest.fixture(autouse=True)
+def _log_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the handlers that a test adds."""
+    logger = logging.getLogger("hpo")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    logger.manager._clear_cache()  # type: ignore[attr-defined]
 
 
 class Agents:
@@ -74,16 +84,15 @@ def watch(
 ) -> Watch:
     patience = {"poll_seconds": 0.001, "settle_seconds": 0.02, "stop_seconds": 0.05, **times}
     feed: Any = study
-    return Watch(
-        STUDY, feed, agents, PlainProgress(stream), threading.Event(), timeout, WatchTimes(**patience)
-    )
+    logging.getLogger("hpo").addHandler(logging.StreamHandler(stream))
+    return Watch(STUDY, feed, agents, PlainProgress(), threading.Event(), timeout, WatchTimes(**patience))
 
 
 def test_the_budget_is_spent_and_the_agents_end_by_themselves() -> None:
     study, agents, said = Study(), Agents(), io.StringIO()
     study.steps[6] = agents.end
     ending, news = watch(study, agents, said, settle_seconds=60.0).run()
-    assert (ending, news.snapshot.counts.finished, agents.told) == (Ending.DONE, 3, [])
+    assert (ending, news.snapshot.counts.finished, agents.told) == (ExitCode.DONE, 3, [])
     assert [line.split()[1] for line in said.getvalue().splitlines() if line.startswith("trial")] == list(
         "012"
     )
@@ -97,14 +106,14 @@ def test_agents_that_never_found_a_place_are_not_waited_for() -> None:
 
     study.steps[6] = end_both
     ending, _ = watch(study, agents, said, settle_seconds=60.0).run()
-    assert (ending, agents.told) == (Ending.DONE, [])
+    assert (ending, agents.told) == (ExitCode.DONE, [])
     assert "agents: 2 of 3 are placed, 1 waits for a place" in said.getvalue()
 
 
 def test_agents_that_do_not_obey_are_left() -> None:
     study, agents = Study(), Agents(obedient=False)
     ending, _ = watch(study, agents, io.StringIO()).run()
-    assert (ending, agents.told) == (Ending.DONE, ["stop"])
+    assert (ending, agents.told) == (ExitCode.DONE, ["stop"])
 
 
 def test_a_stopped_study() -> None:
@@ -112,14 +121,14 @@ def test_a_stopped_study() -> None:
     study.steps[2] = lambda: setattr(study, "control", "stop")
     study.steps[4] = agents.end
     ending, _ = watch(study, agents, said, settle_seconds=60.0).run()
-    assert (ending, agents.told) == (Ending.DONE, [])
+    assert (ending, agents.told) == (ExitCode.DONE, [])
     assert "the study was stopped: hpo launch continues it" in said.getvalue()
 
 
 def test_the_time_is_up() -> None:
     agents, said = Agents(), io.StringIO()
     ending, _ = watch(Study(budget=10**9), agents, said, timeout=0.01).run()
-    assert (ending, agents.told) == (Ending.DONE, ["stop"])
+    assert (ending, agents.told) == (ExitCode.DONE, ["stop"])
     assert "the time is up" in said.getvalue()
 
 
@@ -139,7 +148,7 @@ def test_signals(signals: list[int], told: list[str]) -> None:
         study.steps[2 + look] = lambda number=number: watcher.handle_signal(number)
     study.steps[10] = agents.end
     ending, _ = watcher.run()
-    assert (ending, agents.told) == (Ending.INTERRUPTED, told)
+    assert (ending, agents.told) == (ExitCode.INTERRUPTED, told)
 
 
 def test_every_agent_has_failed() -> None:
@@ -251,4 +260,4 @@ def test_agents_that_finish_the_study_and_end_between_two_questions() -> None:
 
     agents.look, study.news = looked, read  # type: ignore[method-assign]
     ending, last = watch(study, agents, said, settle_seconds=60.0).run()
-    assert (ending, last.snapshot.counts.finished) == (Ending.DONE, 3)
+    assert (ending, last.snapshot.counts.finished) == (ExitCode.DONE, 3)

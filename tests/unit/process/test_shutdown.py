@@ -1,71 +1,74 @@
-"""The deciding reason of a shutdown, and its deadline."""
+"""Reasons for a shutdown, their exit codes and their deadlines."""
 
 from __future__ import annotations
 
+import logging
 import signal
 
+import pytest
+
 from hpo.errors import DiskFullError
-from hpo.process.shutdown import INTERRUPTED_MESSAGE, Ending, Shutdown
+from hpo.process.shutdown import INTERRUPTED_MESSAGE, ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
 
 LONG = 1000.0
 
 
-def after_signals(*signals: int) -> tuple[Shutdown, list[str]]:
-    """Return a shutdown that has applied the signals one by one, and its notifications."""
-    shutdown, interruption, notified = Shutdown(), SignalHandler(), []
+def shutdown_after(*signals: int) -> Shutdown:
+    """Return a shutdown that was applied after each signal."""
+    shutdown, handler = Shutdown(), SignalHandler()
     for number in signals:
-        interruption.received.append(number)
-        shutdown.apply_signals(interruption, notified.append)
-    return shutdown, notified
+        handler.received.append(number)
+        shutdown.apply_signals(handler)
+    return shutdown
 
 
-def test_shutdown_without_a_reason_has_not_begun() -> None:
-    shutdown, notified = after_signals()
-    shutdown.apply_signals(SignalHandler(), notified.append)
-    assert (shutdown.begun, shutdown.overdue, shutdown.ending, notified) == (False, False, None, [])
-
-
-def test_first_reason_decides() -> None:
-    shutdown, full = Shutdown(), DiskFullError("no space")
-    shutdown.begin(Ending.DONE, LONG, full)
-    shutdown.begin(Ending.INTERRUPTED, LONG)
-    assert (shutdown.ending, shutdown.error) == (Ending.DONE, full)
-
-
-def test_later_reason_only_shortens_the_deadline() -> None:
+def test_nothing_is_overdue_before_a_shutdown_begins(caplog: pytest.LogCaptureFixture) -> None:
     shutdown = Shutdown()
-    shutdown.begin(Ending.DONE, LONG)
+    shutdown.apply_signals(SignalHandler())
+    assert (shutdown.begun, shutdown.overdue, shutdown.exit_code, caplog.messages) == (False, False, None, [])
+
+
+def test_first_reason_decides_exit_code_and_error() -> None:
+    shutdown, full = Shutdown(), DiskFullError("no space")
+    shutdown.begin(ExitCode.DONE, LONG, full)
+    shutdown.begin(ExitCode.INTERRUPTED, LONG)
+    assert (shutdown.exit_code, shutdown.error) == (ExitCode.DONE, full)
+
+
+def test_later_reason_shortens_the_deadline_and_never_extends_it() -> None:
+    shutdown = Shutdown()
+    shutdown.begin(ExitCode.DONE, LONG)
     assert not shutdown.overdue
-    shutdown.begin(Ending.DONE, 0.0)
+    shutdown.begin(ExitCode.DONE, 0.0)
     assert shutdown.overdue
-    shutdown.begin(Ending.DONE, LONG)
+    shutdown.begin(ExitCode.DONE, LONG)
     assert shutdown.overdue
 
 
-def test_one_ctrl_c_waits_for_epochs_and_notifies_once() -> None:
-    shutdown, notified = after_signals(signal.SIGINT)
-    interruption = SignalHandler()
-    interruption.received.append(signal.SIGINT)
-    shutdown.apply_signals(interruption, notified.append)
-    assert (shutdown.ending, shutdown.overdue, notified) == (Ending.INTERRUPTED, False, [INTERRUPTED_MESSAGE])
+def test_one_ctrl_c_lets_epochs_finish_and_logs_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    shutdown = shutdown_after(signal.SIGINT)
+    handler = SignalHandler()
+    handler.received.append(signal.SIGINT)
+    shutdown.apply_signals(handler)
+    assert (shutdown.exit_code, shutdown.overdue) == (ExitCode.INTERRUPTED, False)
+    assert caplog.messages == [INTERRUPTED_MESSAGE]
 
 
-def test_second_ctrl_c_ends_immediately() -> None:
-    shutdown, _ = after_signals(signal.SIGINT, signal.SIGINT)
-    assert (shutdown.ending, shutdown.overdue) == (Ending.INTERRUPTED, True)
+def test_second_ctrl_c_ends_at_once() -> None:
+    shutdown = shutdown_after(signal.SIGINT, signal.SIGINT)
+    assert (shutdown.exit_code, shutdown.overdue) == (ExitCode.INTERRUPTED, True)
 
 
-def test_sigterm_sets_a_short_deadline() -> None:
-    shutdown, notified = after_signals(signal.SIGTERM)
-    assert (shutdown.ending, shutdown.overdue, notified) == (Ending.INTERRUPTED, False, [])
+def test_sigterm_leaves_a_few_seconds(caplog: pytest.LogCaptureFixture) -> None:
+    shutdown = shutdown_after(signal.SIGTERM)
+    assert (shutdown.exit_code, shutdown.overdue, caplog.messages) == (ExitCode.INTERRUPTED, False, [])
 
 
-def test_closed_output_does_not_prevent_a_graceful_shutdown() -> None:
-    def notify(_: str) -> None:
+def test_epochs_finish_though_the_reader_of_the_log_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: logging.LogRecord) -> None:
         raise BrokenPipeError
 
-    shutdown, interruption = Shutdown(), SignalHandler()
-    interruption.received.append(signal.SIGINT)
-    shutdown.apply_signals(interruption, notify)
-    assert (shutdown.ending, shutdown.overdue) == (Ending.INTERRUPTED, False)
+    monkeypatch.setattr(logging.getLogger("hpo.process.shutdown"), "handle", fail)
+    shutdown = shutdown_after(signal.SIGINT)
+    assert (shutdown.exit_code, shutdown.overdue) == (ExitCode.INTERRUPTED, False)

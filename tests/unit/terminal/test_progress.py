@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 
 import pytest
 
-from hpo.terminal.progress import LiveProgress, SlotView, TrialEnd, View, open_progress
+from hpo.terminal.log import configure
+from hpo.terminal.progress import LiveProgress, SlotView, TrialEnd, View
 from storage.budget import Counts
 
 ERROR = "ValueError: bad shape [/3, 4] in [bold]x[/bold]"
@@ -37,11 +39,11 @@ def view(study: str) -> View:
     return View(study, "val[/x]", counts, (2, 0.9, {"act": "[/relu]"}), slots, 3720.0, 7620.0)
 
 
-def test_error_with_brackets_is_shown_verbatim(terminal: Terminal) -> None:
-    progress = open_progress(terminal)
-    assert isinstance(progress, LiveProgress)
+def test_an_error_with_brackets_is_shown_as_it_is(terminal: Terminal) -> None:
+    configure()
+    progress = LiveProgress(terminal)
     progress.trial_ended(TrialEnd(7, "failed", None, 2, 1.5, {"layers": "[/3]"}, ERROR), None)
-    progress.say("[/also] this")
+    logging.getLogger("hpo").warning("[/also] this")
     progress.close()
     said = " ".join(" ".join(shown(terminal)).split())
     assert f"trial 7 failed after 2 epochs, 1.5 s: layers=[/3] ({ERROR})" in said
@@ -50,8 +52,8 @@ def test_error_with_brackets_is_shown_verbatim(terminal: Terminal) -> None:
 
 
 @pytest.mark.parametrize("study", ["digits-cnn", "a-study-with-a-very-long-name-indeed-1234567890"])
-def test_header_fits_two_lines_of_80_columns(terminal: Terminal, study: str) -> None:
-    progress = open_progress(terminal)
+def test_the_head_is_two_lines_of_80_columns(terminal: Terminal, study: str) -> None:
+    progress = LiveProgress(terminal)
     progress.update(view(study))
     drawn = [line for line in shown(terminal) if line]
     progress.close()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import sys
 
 import pytest
 
+from hpo.terminal.log import configure
 from hpo.terminal.progress import LiveProgress, SlotView, TrialEnd, View
 from hpo.terminal.stream import TerminalStream
 from storage.budget import Counts
 
+log = logging.getLogger("hpo")
 COUNTS = Counts(budget=3, complete=1, pruned=0, failed=0, running=1, waiting=0)
 VIEW = View("s", "loss", COUNTS, None, [SlotView("cpu", 1)], 1.0, None)
 
@@ -21,8 +24,9 @@ VIEW = View("s", "loss", COUNTS, None, [SlotView("cpu", 1)], 1.0, None)
 def test_writes_to_a_terminal_that_is_gone_are_discarded() -> None:
     ours, theirs = os.openpty()
     with os.fdopen(theirs, "w") as stream:
+        configure()
         progress = LiveProgress(stream)
-        progress.say("before")
+        log.warning("before")
         shown = b""
         while b"before" not in shown:
             # In as many pieces as it likes.
@@ -30,7 +34,7 @@ def test_writes_to_a_terminal_that_is_gone_are_discarded() -> None:
         os.close(ours)
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             os.write(theirs, b"x")
-        progress.say("after")
+        log.warning("after")
         progress.update(VIEW)
         progress.trial_ended(TrialEnd(1, "complete", 0.5, 3, 1.0, {"x": 1}), COUNTS)
         progress.close()
