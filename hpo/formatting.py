@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,6 +77,15 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [json_safe(item) for item in value]
     return value
+
+
+def json_text(value: Any) -> str:
+    """Return a value as indented JSON that every parser reads, each list of numbers on one line."""
+    text = json.dumps(json_safe(value), indent=2, allow_nan=False, ensure_ascii=False)
+    # A string holds no line break, so a bracket followed by one is never part of a string.
+    return (
+        re.sub(r'\[\n\s+([^\[\]{}"]*?)\n\s*\]', lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+    )
 
 
 def json_number(value: float | str | None) -> float | None:

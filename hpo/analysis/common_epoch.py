@@ -50,7 +50,7 @@ class Comparison:
         """Parameters that more than one value of was compared."""
         return [name for name in self.space if len({repr(one.trial.params[name]) for one in self.trials}) > 1]
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """How the trials were compared, in a sentence."""
         when = (
             "at their end"

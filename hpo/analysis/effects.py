@@ -48,7 +48,7 @@ class Effect:
     """One parameter."""
 
     parameter: str
-    words: str
+    finding: str
     """What is known of it, as a sentence."""
     p_value: float | None = None
     """Corrected for the number of parameters; None where too few trials were compared."""
@@ -63,8 +63,9 @@ class Effect:
     """Whether the trials show that it had an effect."""
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return asdict(self)
+        """Return a JSON-ready dict."""
+        values = asdict(self)
+        return {"parameter": values.pop("parameter"), "words": values.pop("finding"), **values}
 
 
 @dataclass(frozen=True)

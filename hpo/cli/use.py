@@ -140,8 +140,8 @@ def explore(name: str, data_dir: Path | None, output: Path | None) -> None:
     """
     from hpo.document.document import Table
     from hpo.explore.dataset import load_subject
+    from hpo.explore.exploration_document import terminal_blocks
     from hpo.explore.explore import explore as explore_data
-    from hpo.explore.page import terminal_blocks
 
     found = options.settings(data_dir=data_dir)
     subject = load_subject(name, found.data_dir)

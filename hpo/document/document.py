@@ -56,7 +56,9 @@ class Figure:
     height: int = 380
     """Of each panel on a page, in pixels."""
     width: int | None = None
-    """Most of all panels together, in pixels; None: all there is."""
+    """Largest width of all panels together, in pixels; None: the whole page."""
+    page_only: bool = False
+    """Whether only the HTML page shows it: a chart that is read by pointing at its lines or points."""
 
 
 @dataclass(frozen=True)

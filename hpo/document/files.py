@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import errno
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpo import formatting
-from hpo.document.document import Document, Gallery
+from hpo.document.document import Document
 from hpo.document.html import render_page
 from hpo.document.markdown import render_markdown
-from hpo.document.png_charts import draw_png
+from hpo.document.png_charts import draw_gallery, draw_png
 from hpo.errors import DiskFullError, ResultsNotWritableError
 from hpo.files.atomic import atomic_write
 
@@ -28,8 +26,12 @@ def document_files(document: Document, name: str) -> dict[str, bytes]:
     return {
         f"{name}.html": render_page(document).encode(),
         f"{name}.md": render_markdown(document, PICTURES).encode(),
-        **{f"{PICTURES}/{figure.key}.png": draw_png(figure) for figure in document.figures()},
-        **{f"{PICTURES}/{gallery.key}.png": gallery_png(gallery) for gallery in document.galleries()},
+        **{
+            f"{PICTURES}/{figure.key}.png": draw_png(figure)
+            for figure in document.figures()
+            if not figure.page_only
+        },
+        **{f"{PICTURES}/{gallery.key}.png": draw_gallery(gallery) for gallery in document.galleries()},
     }
 
 
@@ -43,9 +45,8 @@ def csv_file(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
 
 def json_file(value: Mapping[str, Any]) -> bytes:
-    """JSON that every parser reads: NaN and infinities are strings."""
-    text = json.dumps(formatting.json_safe(value), indent=2, allow_nan=False, ensure_ascii=False)
-    return f"{text}\n".encode()
+    """Return JSON that every parser reads: NaN and infinities are strings."""
+    return formatting.json_text(value).encode()
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -72,24 +73,3 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
             f"results cannot be written to {folder} ({exc.strerror or exc}):"
             " choose another folder with HPO_RESULTS_DIR"
         ) from exc
-
-
-def gallery_png(gallery: Gallery, columns: int = 8, scale: int = 4) -> bytes:
-    """Small images with their captions as one picture."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure as Canvas
-    from PIL import Image
-
-    rows = -(-len(gallery.pictures) // columns)
-    with rc_context({"text.parse_math": False}):
-        canvas = Canvas(figsize=(1.25 * columns, 1.6 * rows), layout="constrained")
-        grid = canvas.subplots(rows, columns, squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for axes, picture in zip(grid.flat, gallery.pictures, strict=False):
-            image = Image.open(io.BytesIO(base64.b64decode(picture.png))).convert("RGB")
-            axes.imshow(image, interpolation="nearest")
-            axes.set_title(picture.caption.replace(", ", "\n"), fontsize=7)
-        file = io.BytesIO()
-        canvas.savefig(file, format="png", dpi=30 * scale, metadata={"Software": None})
-    return file.getvalue()

@@ -43,6 +43,8 @@ def _block(block: Block, pictures: str) -> str:
             return f"<details><summary>{html.escape(summary)}</summary>\n\n{code}\n\n</details>"
         case Table():
             return _table(block)
+        case Figure(page_only=True):
+            return f"On the HTML page only: {_escape(block.caption)}"
         case Figure() | Gallery():
             caption = _escape(block.caption)
             return f"![{caption}]({pictures}/{block.key}.png)\n\n{caption}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpo.document.charts import GREY, Axis, Bars, Chart, Matrix, Panel, Series, Surface
-from hpo.document.document import Figure
+from hpo.document.document import Figure, Gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
 _LINES = {"line": "-", "dashed": "--", "points": "none", "line and points": "-"}
 _MARKERS = {"circle": "o", "star": "*", "cross": "x"}
 _DPI = 120
+_GALLERY_COLUMNS = 8
 _COLUMNS = 3
-"""Of panels side by side."""
+"""Panels side by side."""
+_COLOURS = 128
+"""Colours of a picture: a third of the bytes of a picture in full colour, and no visible difference."""
 _SETTINGS: dict[Any, Any] = {
     # A study's own names may hold a dollar sign: nothing of theirs is a formula.
     "text.parse_math": False,
@@ -47,9 +51,36 @@ def draw_png(figure: Figure) -> bytes:
         for axes in grid.flat[count:]:
             axes.set_axis_off()
         _legend(canvas, grid.flat[0])
-        file = io.BytesIO()
-        # Without a date and a version in it, the same study gives the same file.
-        canvas.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
+        return _png(canvas)
+
+
+def draw_gallery(gallery: Gallery) -> bytes:
+    """Draw small images with their captions as one picture."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure as Canvas
+    from PIL import Image
+
+    rows = -(-len(gallery.pictures) // _GALLERY_COLUMNS)
+    with rc_context({"text.parse_math": False}):
+        canvas = Canvas(figsize=(1.25 * _GALLERY_COLUMNS, 1.6 * rows), layout="constrained")
+        grid = canvas.subplots(rows, _GALLERY_COLUMNS, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, picture in zip(grid.flat, gallery.pictures, strict=False):
+            image = Image.open(io.BytesIO(base64.b64decode(picture.png))).convert("RGB")
+            axes.imshow(image, interpolation="nearest")
+            axes.set_title(picture.caption.replace(", ", "\n"), fontsize=7)
+        return _png(canvas)
+
+
+def _png(canvas: Any) -> bytes:
+    """Return the canvas as a PNG file of few colours; the same canvas always gives the same bytes."""
+    from PIL import Image
+
+    drawn, file = io.BytesIO(), io.BytesIO()
+    canvas.savefig(drawn, format="png", dpi=_DPI)
+    picture = Image.open(drawn).convert("RGB")
+    picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(file, format="png", optimize=True)
     return file.getvalue()
 
 

@@ -8,8 +8,8 @@ from hpo.document.document import Document
 from hpo.document.files import document_files, json_file, write_files
 from hpo.explore.dataset import Subject
 from hpo.explore.duplicates import find_duplicates
+from hpo.explore.exploration_document import build_exploration, statistics
 from hpo.explore.label_errors import class_means
-from hpo.explore.page import build_page, statistics
 from hpo.explore.statistics import balance, channels
 
 
@@ -27,7 +27,7 @@ def explore(subject: Subject, folder: Path) -> tuple[Document, list[str]]:
         find_duplicates(splits),
         class_means(data.x_train, data.y_train, data.class_count),
     )
-    document = build_page(subject, *found)
+    document = build_exploration(subject, *found)
     files = {
         **document_files(document, "explore"),
         "statistics.json": json_file(statistics(subject, *found)),

@@ -31,7 +31,7 @@ class Balance:
     ratio: float | None
     """Largest class over smallest in the training images; None where a class has none."""
 
-    def words(self) -> str:
+    def describe_classes(self) -> str:
         """What the figures mean."""
         if self.ratio is None:
             return "A class has no training image at all: accuracy on it cannot be learned."
@@ -49,7 +49,7 @@ class Balance:
         )
         return f"{size}: {chance} (chi-square test against equal classes, p = {self.p_uniform:.2g})."
 
-    def same_words(self) -> str:
+    def describe_splits(self) -> str:
         """Whether the splits are alike."""
         if self.p_same is None:
             return (

@@ -45,7 +45,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from hpo.errors import HpoError
-from hpo.export.reproduce import device_like
+from hpo.export.device_match import match_device
 from hpo.settings import Settings
 from objectives.base import DataOptions
 from objectives.loader import load
@@ -68,7 +68,7 @@ class PrintingRun(LocalRun):
 
 def main():
     print(ABOUT)
-    device = device_like(DEVICE, PRECISION, BACKEND, VERSIONS)
+    device = match_device(DEVICE, PRECISION, BACKEND, VERSIONS)
     objective = load(OBJECTIVE)()
     data_dir = str(Settings.from_environment().data_dir)
     objective.prepare(DataOptions(data_dir=data_dir, **DATA), final=False)

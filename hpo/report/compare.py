@@ -15,7 +15,7 @@ from hpo.report.study_comparison import (
     PairwiseDifference,
     StudyResult,
     common_figure,
-    comparability,
+    comparability_warnings,
     compare_pairs,
 )
 from hpo.study.history import read_history
@@ -31,30 +31,30 @@ def compare(database: Database, names: Sequence[str], folder: Path) -> tuple[Doc
         UnknownStudyError: there is no study of one of the names.
         ResultsNotWritableError, DiskFullError: the files cannot be written.
     """
-    sides = [StudyResult(read_history(database, name)) for name in names]
-    figure = common_figure(sides)
-    pairs = compare_pairs(sides, figure) if figure is not None else []
-    document = build_document(sides, figure, pairs)
-    files = document_files(document, "compare") | {"compare.json": json_file(_json(sides, figure, pairs))}
+    results = [StudyResult(read_history(database, name)) for name in names]
+    figure = common_figure(results)
+    pairs = compare_pairs(results, figure) if figure is not None else []
+    document = build_document(results, figure, pairs)
+    files = document_files(document, "compare") | {"compare.json": json_file(_json(results, figure, pairs))}
     write_files(folder, files)
     return document, list(files)
 
 
 def _json(
-    sides: Sequence[StudyResult], figure: str | None, pairs: Sequence[PairwiseDifference]
+    results: Sequence[StudyResult], figure: str | None, pairs: Sequence[PairwiseDifference]
 ) -> dict[str, Any]:
     return {
         "figure": figure,
         "studies": [
             {
-                "study": side.name,
-                "objective": side.history.study.objective,
-                "summary": side.metrics.get("summary"),
-                "values": side.values(figure) if figure is not None else [],
-                "parameters": side.runs[0].get("parameters") if side.runs else None,
-                "cost": asdict(cost_of(side.history)),
+                "study": result.name,
+                "objective": result.history.study.objective,
+                "summary": result.metrics.get("summary"),
+                "values": result.values(figure) if figure is not None else [],
+                "parameters": result.runs[0].get("parameters") if result.runs else None,
+                "cost": asdict(cost_of(result.history)),
             }
-            for side in sides
+            for result in results
         ],
         "pairs": [
             {
@@ -66,5 +66,5 @@ def _json(
             }
             for pair in pairs
         ],
-        "warnings": comparability(sides),
+        "warnings": comparability_warnings(results),
     }

@@ -12,27 +12,26 @@ from hpo.analysis.effects import amount
 from hpo.document.charts import SERIES_COLOURS, Axis, Chart, Series, Style
 from hpo.document.document import Block, Bullets, Document, Figure, Paragraph, Section, Table
 from hpo.report.cost import cost_of
-from hpo.report.retraining_sections import FIGURES
 from hpo.report.search_sections import epoch_axis
-from hpo.report.study_comparison import PairwiseDifference, StudyResult, comparability
+from hpo.report.study_comparison import FIGURES, PairwiseDifference, StudyResult, comparability_warnings
 
 
 def build_document(
-    sides: Sequence[StudyResult], figure: str | None, pairs: Sequence[PairwiseDifference]
+    results: Sequence[StudyResult], figure: str | None, pairs: Sequence[PairwiseDifference]
 ) -> Document:
     """The comparison as a document."""
-    sections = [Section("Final figures", _final(sides, figure, pairs))]
-    curves = _curves(sides, figure)
+    sections = [Section("Final figures", _final(results, figure, pairs))]
+    curves = _curves(results, figure)
     if curves:
         sections.append(Section("Learning curves", curves))
-    sections.append(Section("Cost", [_cost(sides)]))
-    never = [side.name for side in sides if not side.runs]
+    sections.append(Section("Cost", [_cost(results)]))
+    never = [result.name for result in results if not result.runs]
     status = [
         f"{name} was never retrained, so there is no figure of the test set: hpo retrain --study {name}"
         for name in never
     ]
-    status += comparability(sides)
-    names = ", ".join(side.name for side in sides)
+    status += comparability_warnings(results)
+    names = ", ".join(result.name for result in results)
     return Document(
         f"Comparison of {names}",
         "Each study's latest retrain of what its search chose, or, where there is none, its latest.",
@@ -54,13 +53,13 @@ def verdict(pair: PairwiseDifference, metric: str) -> str:
 
 
 def _final(
-    sides: Sequence[StudyResult], figure: str | None, pairs: Sequence[PairwiseDifference]
+    results: Sequence[StudyResult], figure: str | None, pairs: Sequence[PairwiseDifference]
 ) -> list[Block]:
     blocks: list[Block] = []
     if figure is not None:
         blocks += [Paragraph(verdict(pair, figure), "lead") for pair in pairs[:1]]
         blocks += [Bullets([verdict(pair, figure) for pair in pairs[1:]])] if len(pairs) > 1 else []
-    blocks.append(final_table(sides, figure))
+    blocks.append(final_table(results, figure))
     if figure is not None and pairs:
         blocks.append(difference_table(pairs, figure))
         blocks.append(
@@ -73,30 +72,30 @@ def _final(
     return blocks
 
 
-def final_table(sides: Sequence[StudyResult], figure: str | None) -> Table:
+def final_table(results: Sequence[StudyResult], figure: str | None) -> Table:
     """A row for each study."""
-    flipped = any(side.values("test_accuracy_flip_averaged") for side in sides)
+    flipped = any(result.values("test_accuracy_flip_averaged") for result in results)
     headers = ["study", "objective"]
     if figure is not None:
         headers += [FIGURES.get(figure, figure), "95 % interval", "seeds"]
     headers += ["flip-averaged"] if flipped else []
     headers += ["parameters", "epochs", "best validation"]
     rows = []
-    for side in sides:
-        row = [side.name, side.history.study.objective.rpartition("/")[2]]
+    for result in results:
+        row = [result.name, result.history.study.objective.rpartition("/")[2]]
         if figure is not None:
-            row += _interval_cells(side.summary(figure))
+            row += _interval_cells(result.summary(figure))
         if flipped:
-            average = side.summary("test_accuracy_flip_averaged")
+            average = result.summary("test_accuracy_flip_averaged")
             row.append(formatting.metric(average["mean"]) if average is not None else "-")
-        parameters = side.runs[0].get("parameters") if side.runs else None
-        best = side.history.best
+        parameters = result.runs[0].get("parameters") if result.runs else None
+        best = result.history.best
         rows.append(
             [
                 *row,
                 f"{parameters:,}" if parameters is not None else "-",
-                str(side.metrics.get("epochs", "-")),
-                f"{side.history.study.metric} {formatting.metric(best.value)}" if best is not None else "-",
+                str(result.metrics.get("epochs", "-")),
+                f"{result.history.study.metric} {formatting.metric(best.value)}" if best is not None else "-",
             ]
         )
     return Table(headers, rows, frozenset(headers) - {"study", "objective"})
@@ -136,26 +135,26 @@ def _interval_cells(found: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _curves(sides: Sequence[StudyResult], figure: str | None) -> list[Block]:
+def _curves(results: Sequence[StudyResult], figure: str | None) -> list[Block]:
     blocks: list[Block] = []
-    final = _final_curves(sides)
+    final = _final_curves(results)
     if final:
         caption = (
             "The final runs on their training images, mean over seeds; by epoch and by the time it took."
         )
         blocks.append(Figure("final-curves", caption, final, 320))
     if figure is not None:
-        blocks.append(_seeds(sides, figure))
+        blocks.append(_seeds(results, figure))
     searched = []
-    for side, colour in _coloured(sides):
-        ordered = sorted(side.history.complete, key=lambda trial: trial.number or 0)
+    for result, colour in _coloured(results):
+        ordered = sorted(result.history.complete, key=lambda trial: trial.number or 0)
         values = [trial.value or 0.0 for trial in ordered]
-        best: list[float] = list(accumulate(values, max if side.history.study.maximize else min))
+        best: list[float] = list(accumulate(values, max if result.history.study.maximize else min))
         if best:
             places = [float(trial.number or 0) for trial in ordered]
             style: Style = "line and points" if len(best) == 1 else "line"
-            searched.append(Series(side.name, places, best, style, colour))
-    metrics = {side.history.study.metric for side in sides}
+            searched.append(Series(result.name, places, best, style, colour))
+    metrics = {result.history.study.metric for result in results}
     if searched and len(metrics) == 1:
         chart = Chart("", Axis("trial"), Axis(metrics.pop()), searched)
         blocks.append(
@@ -164,9 +163,11 @@ def _curves(sides: Sequence[StudyResult], figure: str | None) -> list[Block]:
     return blocks
 
 
-def _final_curves(sides: Sequence[StudyResult]) -> list[Chart]:
+def _final_curves(results: Sequence[StudyResult]) -> list[Chart]:
     """Two charts a metric that all final runs reported: by epoch, and by seconds."""
-    rows = {side.name: side.metrics.get("detail", {}).get("history", []) for side in sides if side.runs}
+    rows = {
+        result.name: result.metrics.get("detail", {}).get("history", []) for result in results if result.runs
+    }
     shared = [
         name
         for name in ("accuracy", "loss")
@@ -176,8 +177,8 @@ def _final_curves(sides: Sequence[StudyResult]) -> list[Chart]:
     charts = []
     for name in shared[:1]:
         by_epoch, by_time = [], []
-        for side, colour in _coloured(sides):
-            history = rows.get(side.name)
+        for result, colour in _coloured(results):
+            history = rows.get(result.name)
             if not history:
                 continue
             epochs = sorted({row["epoch"] for row in history})
@@ -188,8 +189,8 @@ def _final_curves(sides: Sequence[StudyResult]) -> list[Chart]:
             seconds = list(
                 accumulate(statistics.fmean(row["seconds"] for row in at[epoch]) for epoch in epochs)
             )
-            by_epoch.append(Series(side.name, [float(epoch) for epoch in epochs], means, "line", colour))
-            by_time.append(Series(side.name, list(seconds), means, "line", colour))
+            by_epoch.append(Series(result.name, [float(epoch) for epoch in epochs], means, "line", colour))
+            by_time.append(Series(result.name, list(seconds), means, "line", colour))
         most = max(len(series.x) for series in by_epoch)
         charts += [
             Chart(f"training {name} by epoch", epoch_axis(most), Axis(""), by_epoch),
@@ -198,14 +199,14 @@ def _final_curves(sides: Sequence[StudyResult]) -> list[Chart]:
     return charts
 
 
-def _seeds(sides: Sequence[StudyResult], figure: str) -> Figure:
-    shown = [(side, colour) for side, colour in _coloured(sides) if side.values(figure)]
+def _seeds(results: Sequence[StudyResult], figure: str) -> Figure:
+    shown = [(result, colour) for result, colour in _coloured(results) if result.values(figure)]
     series = []
-    for place, (side, colour) in enumerate(shown):
-        values = side.values(figure)
+    for place, (result, colour) in enumerate(shown):
+        values = result.values(figure)
         series.append(
             Series(
-                side.name,
+                result.name,
                 [float(place)] * len(values),
                 list(values),
                 "points",
@@ -213,32 +214,32 @@ def _seeds(sides: Sequence[StudyResult], figure: str) -> Figure:
                 3.4,
                 0.85,
                 [
-                    f"{side.name}, seed {run['seed']}: {formatting.metric(value)}"
-                    for run, value in zip(side.runs, values, strict=True)
+                    f"{result.name}, seed {run['seed']}: {formatting.metric(value)}"
+                    for run, value in zip(result.runs, values, strict=True)
                 ],
                 False,
             )
         )
-    ticks = [(float(place), side.name) for place, (side, _) in enumerate(shown)]
+    ticks = [(float(place), result.name) for place, (result, _) in enumerate(shown)]
     chart = Chart(
         "", Axis(ticks=ticks, bounds=(-0.6, len(ticks) - 0.4)), Axis(FIGURES.get(figure, figure)), series
     )
     return Figure("seeds", f"{FIGURES.get(figure, figure)} of each final run.", [chart], 320, 520)
 
 
-def _coloured(sides: Sequence[StudyResult]) -> list[tuple[StudyResult, str]]:
-    return [(side, SERIES_COLOURS[index % len(SERIES_COLOURS)]) for index, side in enumerate(sides)]
+def _coloured(results: Sequence[StudyResult]) -> list[tuple[StudyResult, str]]:
+    return [(result, SERIES_COLOURS[index % len(SERIES_COLOURS)]) for index, result in enumerate(results)]
 
 
-def _cost(sides: Sequence[StudyResult]) -> Table:
+def _cost(results: Sequence[StudyResult]) -> Table:
     rows = []
-    for side in sides:
-        cost = cost_of(side.history)
-        per_seed = [run["seconds"] for run in side.runs]
-        hardware = side.metrics.get("hardware", {})
+    for result in results:
+        cost = cost_of(result.history)
+        per_seed = [run["seconds"] for run in result.runs]
+        hardware = result.metrics.get("hardware", {})
         rows.append(
             (
-                side.name,
+                result.name,
                 str(sum(cost.trials.values())),
                 str(cost.epochs),
                 formatting.duration(cost.wall_seconds),

@@ -30,9 +30,9 @@ def parameter_section(
         if comparison.epoch < comparison.epochs_per_trial
         else ""
     )
-    blocks: list[Block] = [Paragraph(comparison.in_words() + early)]
+    blocks: list[Block] = [Paragraph(comparison.describe() + early)]
     if effects:
-        blocks.append(Table(("parameter", "effect"), [(one.parameter, one.words) for one in effects]))
+        blocks.append(Table(("parameter", "effect"), [(one.parameter, one.finding) for one in effects]))
     if importance is not None:
         total = sum(importance.values())
         bars = Bars("", list(importance), list(importance.values()), Axis("importance (PED-ANOVA)"))
@@ -113,7 +113,7 @@ def _contours(comparison: Comparison, importance: dict[str, float] | None) -> Fi
         f"{comparison.metric} after epoch {comparison.epoch} over pairs of the most important numbers, "
         "interpolated linearly between the trials (points); other parameters vary too."
     )
-    return Figure("contours", caption, panels[:MOST_PAIRS], 340)
+    return Figure("contours", caption, panels[:MOST_PAIRS], 340, page_only=True)
 
 
 def _surface(comparison: Comparison, first: str, second: str) -> Surface:

@@ -10,8 +10,8 @@ from hpo.analysis.confusion import class_scores, confused_pairs, pooled
 from hpo.analysis.statistics import wilson
 from hpo.document.charts import BLUE, GREY, SERIES_COLOURS, Axis, Chart, Matrix, Series
 from hpo.document.document import Block, Bullets, Figure, Gallery, Paragraph, Picture, Section, Table
-from hpo.report.comparability import is_as_searched
 from hpo.report.search_sections import epoch_axis
+from hpo.report.study_comparison import FIGURES, matches_search
 from hpo.retrain.selection import selection_lines
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow, Source
@@ -22,17 +22,8 @@ MOST_CLASSES = 40
 LEAST_IN_BIN = 10
 """Images of all runs below which a bin of the calibration is not drawn."""
 
-FIGURES = {
-    "test_accuracy": "test accuracy",
-    "test_accuracy_flip_averaged": "test accuracy, mean of each image and its mirror image",
-    "test_loss": "test loss (cross-entropy, nats)",
-    "test_loss_flip_averaged": "test loss, mean of each image and its mirror image",
-    "test_calibration_error": "expected calibration error",
-}
-"""Names in metrics.json for people."""
 
-
-def final_sections(history: StudyHistory, retrain: RetrainRow) -> list[Section]:
+def retraining_sections(history: StudyHistory, retrain: RetrainRow) -> list[Section]:
     """All that the latest finished retrain showed."""
     metrics = retrain.metrics or {}
     sections = [Section("Test set", _test(history, retrain))]
@@ -49,7 +40,7 @@ def final_sections(history: StudyHistory, retrain: RetrainRow) -> list[Section]:
     return sections
 
 
-def interval_words(figure: Mapping[str, Any]) -> str:
+def format_interval(figure: Mapping[str, Any]) -> str:
     """`0.9731 ± 0.0064 (95 % interval 0.9571 to 0.9891, n = 3 seeds)`."""
     mean, spread, bounds = _figure(figure)
     n = figure["n"]
@@ -127,10 +118,10 @@ def _limits(history: StudyHistory, retrain: RetrainRow) -> list[str]:
     """What the figures above do not say by themselves."""
     metrics, spec = retrain.metrics or {}, history.study.spec
     found = []
-    if not is_as_searched(retrain, spec):
+    if not matches_search(retrain, spec):
         found.append(
-            f"Retrained {_terms_words(retrain.config)}; trials had {_terms_words(spec)}. What is best for the one need "
-            "not be best for the other."
+            f"Retrained with {_describe_setup(retrain.config)}; trials had {_describe_setup(spec)}. The best "
+            "configuration may differ between the two."
         )
     run, openings = metrics["runs"][0], history.test_openings
     if openings:
@@ -159,7 +150,7 @@ def _limits(history: StudyHistory, retrain: RetrainRow) -> list[str]:
     return found
 
 
-def _terms_words(terms: Mapping[str, Any]) -> str:
+def _describe_setup(terms: Mapping[str, Any]) -> str:
     limit = (terms.get("data") or {}).get("limit")
     return f"{terms.get('epochs')} epochs of " + (
         "all training images" if limit is None else f"{limit} images"

@@ -254,12 +254,12 @@ def _parallel(comparison: Comparison) -> Figure:
     ranges = "; ".join(f"{name} {in_words(comparison.space[name])}" for name in names)
     caption = (
         f"A line for each trial, coloured by rank. Each axis runs from low at the bottom to high on top: {ranges};"
-        f" {comparison.metric} {formatting.metric(lowest)} to {formatting.metric(highest)}. {comparison.in_words()}"
+        f" {comparison.metric} {formatting.metric(lowest)} to {formatting.metric(highest)}. {comparison.describe()}"
     )
     ticks = list(zip(places, [*names, comparison.metric], strict=True))
     axis = Axis(ticks=ticks, bounds=(-0.3, len(names) + 0.3))
     chart = Chart("", axis, Axis(ticks=[(0.0, "low"), (1.0, "high")], bounds=(-0.05, 1.05)), series)
-    return Figure("parallel", caption, [chart], 440)
+    return Figure("parallel", caption, [chart], 440, page_only=True)
 
 
 def epoch_axis(epochs: int) -> Axis:

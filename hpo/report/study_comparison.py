@@ -1,4 +1,4 @@
-"""Studies side by side: their final figures, and whether these differ by more than the noise of seeds."""
+"""Studies result by result: their final figures, and whether these differ by more than the noise of seeds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from itertools import combinations
 from typing import Any
 
 from hpo.analysis.statistics import CONFIDENCE, Difference, holm, welch
-from hpo.report.retraining_sections import FIGURES
 from hpo.study.history import StudyHistory
+from storage.retrains import RetrainRow
+
+FIGURES = {
+    "test_accuracy": "test accuracy",
+    "test_accuracy_flip_averaged": "test accuracy, mean of each image and its mirror image",
+    "test_loss": "test loss (cross-entropy, nats)",
+    "test_loss_flip_averaged": "test loss, mean of each image and its mirror image",
+    "test_calibration_error": "expected calibration error",
+}
+"""Names of the figures in metrics.json, as reports show them."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class PairwiseDifference:
     second: str
     difference: Difference
     p_value: float | None
-    """Of Welch's test, corrected for the number of pairs (Holm); None where a side has fewer than two seeds."""
+    """Of Welch's test, corrected for the number of pairs (Holm); None where a result has fewer than two seeds."""
 
     @property
     def exceeds_noise(self) -> bool | None:
@@ -61,21 +70,21 @@ class PairwiseDifference:
         return None if self.p_value is None else self.p_value < 1 - CONFIDENCE
 
 
-def common_figure(sides: Sequence[StudyResult]) -> str | None:
+def common_figure(results: Sequence[StudyResult]) -> str | None:
     """What the retrained studies are compared by: test accuracy, or the first test figure that all have."""
-    retrained = [side for side in sides if side.runs]
+    retrained = [result for result in results if result.runs]
     if not retrained:
         return None
     own = [name for name in retrained[0].runs[0] if name.startswith("test_")]
     candidates = [*FIGURES, *own]
-    return next((name for name in candidates if all(side.values(name) for side in retrained)), None)
+    return next((name for name in candidates if all(result.values(name) for result in retrained)), None)
 
 
-def compare_pairs(sides: Sequence[StudyResult], figure: str) -> list[PairwiseDifference]:
+def compare_pairs(results: Sequence[StudyResult], figure: str) -> list[PairwiseDifference]:
     """Every two studies that were retrained."""
     found = [
         (first.name, second.name, welch(first.values(figure), second.values(figure)))
-        for first, second in combinations([side for side in sides if side.values(figure)], 2)
+        for first, second in combinations([result for result in results if result.values(figure)], 2)
     ]
     measured = [index for index, (_, _, one) in enumerate(found) if one.p_value is not None]
     corrected = holm([found[index][2].p_value or 0.0 for index in measured])
@@ -86,10 +95,10 @@ def compare_pairs(sides: Sequence[StudyResult], figure: str) -> list[PairwiseDif
     ]
 
 
-def comparability(sides: Sequence[StudyResult]) -> list[str]:
+def comparability_warnings(results: Sequence[StudyResult]) -> list[str]:
     """What makes figures of different studies mean different things."""
     found = []
-    retrained = [side for side in sides if side.runs]
+    retrained = [result for result in results if result.runs]
     for key, words in (
         ("n_test", "tested on different numbers of images"),
         ("classes", "tested on different classes"),
@@ -97,7 +106,7 @@ def comparability(sides: Sequence[StudyResult]) -> list[str]:
         ("epochs", "trained for different numbers of epochs"),
         ("precision", "trained in different precisions"),
     ):
-        values = {side.name: side.runs[0].get(key, side.metrics.get(key)) for side in retrained}
+        values = {result.name: result.runs[0].get(key, result.metrics.get(key)) for result in retrained}
         if len({repr(value) for value in values.values()}) > 1:
             shown = ", ".join(
                 f"{name} {', '.join(value[:3]) + ' …' if isinstance(value, list) else value}"
@@ -105,3 +114,18 @@ def comparability(sides: Sequence[StudyResult]) -> list[str]:
             )
             found.append(f"The studies were {words} ({shown}): a difference need not come from the models.")
     return found
+
+
+def setup_of(row: RetrainRow) -> tuple[Any, ...]:
+    """Return what two retrains must share for their figures to be comparable: objective, epochs and data."""
+    config = row.config
+    return config.get("objective"), config.get("epochs"), _data(config.get("data") or {})
+
+
+def matches_search(row: RetrainRow, spec: Mapping[str, Any]) -> bool:
+    """Whether a retrain used the epochs and the images of the study's trials."""
+    return setup_of(row)[1:] == (spec.get("epochs"), _data(spec.get("data") or {}))
+
+
+def _data(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "data_dir" and value is not None}

@@ -13,13 +13,13 @@ from hpo.analysis.common_epoch import Comparison, compare_trials
 from hpo.analysis.effects import Effect, find_effects, importances
 from hpo.document.document import Document, Section
 from hpo.document.files import csv_file, document_files, json_file, write_files
-from hpo.report.comparability import is_as_searched
 from hpo.report.cost import cost_of, cost_section
 from hpo.report.parameter_sections import parameter_section
-from hpo.report.reproduce import commands, reproduce_section
-from hpo.report.retraining_sections import final_sections
+from hpo.report.reproduction_section import commands, reproduction_section
+from hpo.report.retraining_sections import retraining_sections
 from hpo.report.search_sections import search_sections, trial_table
-from hpo.report.summary_section import against_default, answer_section
+from hpo.report.study_comparison import matches_search
+from hpo.report.summary_section import against_default, summary_section
 from hpo.study.history import StudyHistory, read_history
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ def build_report(
 ) -> Document:
     """The report as a document."""
     study, retrain = history.study, history.answer
-    sections: list[Section] = [answer_section(history, retrain, effects, comparison)]
+    sections: list[Section] = [summary_section(history, retrain, effects, comparison)]
     if retrain is not None:
-        sections += final_sections(history, retrain)
+        sections += retraining_sections(history, retrain)
     sections += search_sections(history, comparison)
     if comparison.varied:
         sections.append(parameter_section(comparison, effects, importance))
-    sections += [trial_table(history), cost_section(history), reproduce_section(history, retrain)]
+    sections += [trial_table(history), cost_section(history), reproduction_section(history, retrain)]
     goal = f"{study.spec['direction']} {study.metric}"
     subtitle = (
         f"{study.objective}, {goal}; {history.status.finished} of {formatting.counted(study.budget, 'trial')} of up to "
@@ -121,7 +121,7 @@ def seed_noise(history: StudyHistory, comparison: Comparison) -> float | None:
     spreads = [
         statistics.stdev(candidate["values"])
         for row in history.finished_retrains
-        if is_as_searched(row, history.study.spec)
+        if matches_search(row, history.study.spec)
         for candidate in (row.metrics or {}).get("selection", {}).get("candidates", [])
         if len(candidate["values"]) > 1
     ]

@@ -12,14 +12,14 @@ from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.effects import Effect, amount
 from hpo.analysis.statistics import welch
 from hpo.document.document import Block, Bullets, Paragraph, Section, Table
-from hpo.report.comparability import terms
-from hpo.report.retraining_sections import FIGURES, interval_words
+from hpo.report.retraining_sections import format_interval
+from hpo.report.study_comparison import FIGURES, setup_of
 from hpo.study.history import StudyHistory
 from hpo.study.trials import TrialRow
 from storage.retrains import RetrainRow, Source
 
 
-def answer_section(
+def summary_section(
     history: StudyHistory, retrain: RetrainRow | None, effects: Sequence[Effect], comparison: Comparison
 ) -> Section:
     """What a reader in a hurry reads."""
@@ -46,7 +46,7 @@ def answer_section(
         yet = "" if history.status.condition == "finished" else " yet"
         blocks.append(Paragraph(f"No trial has run to its end{yet}, so there is no result.", "lead"))
     blocks.append(Paragraph(against_default(history)))
-    mattered = [f"{effect.parameter}: {effect.words}" for effect in effects if effect.stands_out]
+    mattered = [f"{effect.parameter}: {effect.finding}" for effect in effects if effect.stands_out]
     if mattered:
         when = ""
         if comparison.epoch != comparison.epochs_per_trial:
@@ -87,12 +87,12 @@ def _tested(study: str, retrain: RetrainRow) -> list[Block]:
         return [Paragraph("The final runs recorded no figure.", "lead")]
     own = trial is not None and retrain.config.get("study") in (None, study)
     source = f"trial {trial} retrained" if own else "the configuration of a file retrained"
-    lead = f"{FIGURES.get(name, name)} {interval_words(summary[name])}: {source}."
+    lead = f"{FIGURES.get(name, name)} {format_interval(summary[name])}: {source}."
     blocks: list[Block] = [Paragraph(lead[0].upper() + lead[1:], "lead")]
     flipped = summary.get("test_accuracy_flip_averaged")
     if flipped is not None and name == "test_accuracy":
         blocks.append(
-            Paragraph(f"Averaged over each test image and its mirror image: {interval_words(flipped)}.")
+            Paragraph(f"Averaged over each test image and its mirror image: {format_interval(flipped)}.")
         )
     return blocks
 
@@ -115,7 +115,7 @@ def _also_retrained(history: StudyHistory, answer: RetrainRow | None) -> list[Bl
             (
                 what,
                 f"{row.config.get('epochs')} of {'all' if limit is None else limit} images",
-                "-" if name is None else f"{FIGURES.get(name, name)} {interval_words(summary[name])}",
+                "-" if name is None else f"{FIGURES.get(name, name)} {format_interval(summary[name])}",
                 f"{row.ended_at:%Y-%m-%d %H:%M} UTC" if row.ended_at is not None else "-",
             )
         )
@@ -185,12 +185,12 @@ def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> s
     finished = history.finished_retrains
     is_default = _params(latest) == dict(default)
     others = [row for row in finished if (_params(row) == dict(default)) != is_default]
-    other = next((row for row in reversed(others) if terms(row) == terms(latest)), None)
+    other = next((row for row in reversed(others) if setup_of(row) == setup_of(latest)), None)
     if other is not None:
         best, against = (other, latest) if is_default else (latest, other)
         sides = [_accuracies(row) for row in (best, against)]
         if all(len(side) > 1 for side in sides):
-            return _difference_words(sides[0], sides[1], "test accuracy", maximize=True)
+            return _describe_difference(sides[0], sides[1], "test accuracy", maximize=True)
     candidates = (latest.metrics or {}).get("selection", {}).get("candidates", [])
     if is_default:
         rivals = len(candidates) - 1
@@ -199,7 +199,7 @@ def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> s
     chosen = next((one for one in candidates if one["chosen"]), None)
     tried = next((one for one in candidates if one["params"] == default), None)
     if chosen is not None and tried is not None and min(len(chosen["values"]), len(tried["values"])) > 1:
-        found = _difference_words(
+        found = _describe_difference(
             chosen["values"],
             tried["values"],
             f"{history.study.metric} on validation images",
@@ -224,7 +224,7 @@ def _accuracies(row: RetrainRow) -> list[float]:
     return [value for value in found if value is not None and math.isfinite(value)]
 
 
-def _difference_words(best: list[float], default: list[float], what: str, *, maximize: bool) -> str:
+def _describe_difference(best: list[float], default: list[float], what: str, *, maximize: bool) -> str:
     found = welch(best, default)
     gain = found.mean if maximize else -found.mean
     direction = "better" if gain >= 0 else "worse"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -141,7 +140,7 @@ def write_results(
     safe: dict[str, Any] = formatting.json_safe(metrics)
     with _writing(folder, " and run the same command again: it trains no epoch twice"):
         folder.mkdir(parents=True, exist_ok=True)
-        _write_text(folder / "metrics.json", json.dumps(safe, indent=2) + "\n")
+        _write_text(folder / "metrics.json", formatting.json_text(safe))
         _write_text(folder / "best_config.yaml", render(config, "yaml"))
         _write_history(folder / "history.csv", results)
         # What an earlier retrain left and this one has not would pass for its own.
@@ -211,4 +210,4 @@ def _write_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Se
 
 def _write_text(path: Path, content: str) -> None:
     with atomic_write(path) as partial:
-        partial.write_text(content)
+        partial.write_text(content, encoding="utf-8")

@@ -266,7 +266,7 @@ def test_a_retrain_on_other_terms_than_the_search_says_so(rows: StudyRows) -> No
     add_retrain(rows, [0.9], config={"epochs": 5, "data": data})
     assert "trials had" not in text(files(rows))
     add_retrain(rows, [0.9], config={"epochs": 30, "data": {**data, "limit": 500}})
-    assert "Retrained 30 epochs of 500 images; trials had 5 epochs of all training images." in text(
+    assert "Retrained with 30 epochs of 500 images; trials had 5 epochs of all training images." in text(
         files(rows)
     )
 

@@ -82,3 +82,16 @@ def test_counts_and_p_values() -> None:
         "? cores",
     ]
     assert [formatting.p_value(p) for p in (None, 0.0004, 0.0314, 1.0)] == ["-", "< 0.001", "0.031", "1.000"]
+
+
+def test_json_text_has_one_row_of_numbers_per_line() -> None:
+    value = {
+        "confusion": [[8, 2], [1, 9]],
+        "interval95": [0.1, None],
+        "name": "a [\n1,\n2\n] b",
+        "names": ["x"],
+    }
+    text = formatting.json_text(value | {"bad": math.nan})
+    assert json.loads(text) == value | {"bad": "nan"}
+    assert "\n    [8, 2],\n    [1, 9]\n" in text
+    assert '"interval95": [0.1, null]' in text

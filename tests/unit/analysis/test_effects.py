@@ -25,7 +25,7 @@ def dropped(params) -> float:
 
 def claimed(effects) -> set[str]:
     found = {effect.parameter for effect in effects if effect.stands_out}
-    assert found == {effect.parameter for effect in effects if " cost " in effect.words}
+    assert found == {effect.parameter for effect in effects if " cost " in effect.finding}
     return found
 
 
@@ -63,7 +63,7 @@ def test_each_optimizer_has_its_own_learning_rate() -> None:
     assert claimed(effects.values()) >= {"learning_rate with adam", "learning_rate with sgd"}
     assert not effects["dropout"].stands_out
     # Adam was tried with learning rates that are further from its best than SGD's: that is what is said, no more.
-    assert effects["optimizer"].words.startswith(
+    assert effects["optimizer"].finding.startswith(
         "adam cost 3.5 points against sgd, each with the learning_rate tried"
     )
     for optimizer, best in (("sgd", 0.1), ("adam", 0.001)):
@@ -77,7 +77,7 @@ def test_each_optimizer_has_its_own_learning_rate() -> None:
     few = [one for one in rare.trials if one.trial.params["optimizer"] == "adam"][:4]
     many = [one for one in rare.trials if one.trial.params["optimizer"] == "sgd"]
     effects = {effect.parameter: effect for effect in find_effects(replace(rare, trials=(*many, *few)))}
-    assert effects["learning_rate with adam"].words == "too few trials to tell (4)"
+    assert effects["learning_rate with adam"].finding == "too few trials to tell (4)"
 
 
 def test_chance_is_not_an_effect_with_as_few_trials_as_shipped_objectives_need() -> None:
@@ -99,8 +99,8 @@ def test_its_size_and_direction() -> None:
     assert dropout.cost == pytest.approx(truth, abs=0.03)
     assert float(dropout.worst or 0) > 0.45
     assert float(dropout.best or 1) < 0.3
-    assert f"{dropout.worst} cost {100 * dropout.cost:.1f} points against {dropout.best}" in dropout.words
-    assert "no effect that stands out from chance" in effects["optimizer"].words
+    assert f"{dropout.worst} cost {100 * dropout.cost:.1f} points against {dropout.best}" in dropout.finding
+    assert "no effect that stands out from chance" in effects["optimizer"].finding
 
 
 def test_where_less_is_better() -> None:
@@ -108,14 +108,14 @@ def test_where_less_is_better() -> None:
         50, 3, lambda p: 1.0 + (p["optimizer"] == "sgd"), noise=0.1, maximize=False, metric="loss"
     )
     effects = {effect.parameter: effect for effect in find_effects(comparison)}
-    assert effects["optimizer"].words.startswith("sgd cost ")
+    assert effects["optimizer"].finding.startswith("sgd cost ")
     assert effects["optimizer"].cost == pytest.approx(1.0, abs=0.15)
-    assert "points" not in effects["optimizer"].words
+    assert "points" not in effects["optimizer"].finding
 
 
 def test_what_lies_below_the_noise_of_seeds_did_not_matter() -> None:
     effects = find_effects(compared(60, 5, flat, noise=0.002), seed_noise=0.01)
-    assert {effect.words for effect in effects} == {
+    assert {effect.finding for effect in effects} == {
         "did not matter: its values differ by less than 1.0 points, as seeds alone do"
     }
 
@@ -133,7 +133,7 @@ def test_a_single_parameter() -> None:
     whole = compared(40, 4, dropped)
     alone = replace(whole, space={"dropout": SPACE["dropout"]})
     (effect,) = find_effects(alone)
-    assert " cost " in effect.words
+    assert " cost " in effect.finding
     assert importances(alone) == {"dropout": pytest.approx(1)}
 
 
@@ -142,7 +142,7 @@ def test_too_few_trials_say_nothing() -> None:
     needed = trials_needed(comparison)
     assert needed == max(MIN_TRIALS, math.ceil(2.5 * 8))
     effects = find_effects(comparison)
-    assert {effect.words for effect in effects} == {
+    assert {effect.finding for effect in effects} == {
         f"too few trials to tell (12 compared, {needed} are needed)"
     }
     assert all(effect.p_value is None for effect in effects)
@@ -151,7 +151,7 @@ def test_too_few_trials_say_nothing() -> None:
 
 def test_trials_that_are_all_alike() -> None:
     comparison = compared(30, 1, flat, noise=0.0)
-    assert {effect.words for effect in find_effects(comparison)} == {"every trial had the same value"}
+    assert {effect.finding for effect in find_effects(comparison)} == {"every trial had the same value"}
 
 
 def test_the_same_trials_give_the_same_words() -> None:

@@ -67,6 +67,7 @@ def test_a_picture_of_each(panel: Panel) -> None:
     content = draw_png(Figure("key", "caption", [panel]))
     picture = Image.open(io.BytesIO(content))
     assert picture.size[0] > 500
+    assert picture.mode == "P", "a palette makes the file small"
     # Something is drawn: more than the white ground.
     colours = picture.convert("RGB").getcolors(1 << 24)
     assert colours is not None

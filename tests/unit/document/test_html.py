@@ -41,6 +41,7 @@ DOCUMENT = Document(
                 Code("x = '```'", "python"),
                 Code("long", summary="More"),
                 Figure("bars", "a figure", [Bars("", ["a"], [1.0])]),
+                Figure("lines", "a chart to point at", [Bars("", ["a"], [1.0])], page_only=True),
                 Gallery("small", "images", [Picture(THUMBNAIL, "cat, 99 %")]),
             ],
         )
@@ -75,6 +76,7 @@ def test_the_page_is_well_formed() -> None:
     assert outline.images == [f"data:image/png;base64,{THUMBNAIL}"]
     assert 'href="#what-where"' in page
     assert 'id="what-where"' in page
+    assert 'id="lines"' in page
     assert '<p class="status">not finished</p>' in page
     assert '<td class="number">1</td>' in page
 
@@ -86,6 +88,8 @@ def test_markdown() -> None:
     assert "|---|---:|" in said
     assert "````python\nx = '```'\n````" in said
     assert "![a figure](pictures/bars.png)" in said
+    assert "On the HTML page only: a chart to point at" in said
+    assert "lines.png" not in said
     row = next(line for line in said.splitlines() if line.startswith("| \\<img"))
     # The bar inside a cell does not end it.
     assert row.replace("\\|", "").count("|") == 3

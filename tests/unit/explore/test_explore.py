@@ -29,16 +29,16 @@ def test_balance_is_judged_by_size_and_chance() -> None:
     found = balance(even, 2)
     assert found.counts == {"training": [50, 50]}
     assert found.p_uniform == pytest.approx(1.0)
-    assert "no more unevenly than chance" in found.words()
+    assert "no more unevenly than chance" in found.describe_classes()
     skewed = balance({"training": (images(100), (np.arange(100) % 10 == 0).astype(np.int64))}, 2)
     assert skewed.ratio == pytest.approx(9.0)
-    assert "recall" in skewed.words()
+    assert "recall" in skewed.describe_classes()
 
 
 def test_a_class_without_images_is_named() -> None:
     found = balance({"training": (images(4), labels(0, 0, 1, 1))}, 3)
     assert found.ratio is None
-    assert "no training image" in found.words()
+    assert "no training image" in found.describe_classes()
 
 
 def test_shares_that_differ_between_splits_are_seen() -> None:
@@ -46,9 +46,9 @@ def test_shares_that_differ_between_splits_are_seen() -> None:
     mixed = np.arange(200) % 2
     differ = balance({"training": (images(200), ones), "test": (images(200), zeros)}, 2)
     alike = balance({"training": (images(200), mixed), "test": (images(200), mixed)}, 2)
-    assert "No difference was found" in alike.same_words()
-    assert " differ " in differ.same_words()
-    assert "do not" not in differ.same_words()
+    assert "No difference was found" in alike.describe_splits()
+    assert " differ " in differ.describe_splits()
+    assert "do not" not in differ.describe_splits()
 
 
 def test_pixel_figures_are_numpy_s() -> None:
@@ -137,8 +137,8 @@ def test_too_few_images_are_not_tested_for_chance(classes: int) -> None:
     y = np.arange(8) % classes
     found = balance({"training": (images(8), y), "test": (images(4), y[:4])}, classes)
     assert (found.p_uniform, found.p_same) == (None, None)
-    assert "too few images or classes" in found.words()
-    assert "too few images or classes" in found.same_words()
+    assert "too few images or classes" in found.describe_classes()
+    assert "too few images or classes" in found.describe_splits()
 
 
 def test_the_changes_shown_are_those_of_the_objectives(tmp_path: Path) -> None:

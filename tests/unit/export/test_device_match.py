@@ -9,7 +9,7 @@ import pytest
 
 from hpo.devices import provenance
 from hpo.devices.gpus import Gpu
-from hpo.export import reproduce
+from hpo.export import device_match
 from objectives.base import Device
 
 HERE = {"hpo-service": "1", "keras": "3.15.1", "numpy": "2.4", "tensorflow": "2.21", "optuna": "5"}
@@ -26,8 +26,8 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 
     def make(cores: tuple[int, ...] = (0, 1), gpus: tuple[Gpu, ...] = ()) -> list[tuple[int, ...]]:
         pinned: list[tuple[int, ...]] = []
-        monkeypatch.setattr(reproduce, "usable_cores", lambda: cores)
-        monkeypatch.setattr(reproduce, "visible_gpus", lambda **_: gpus)
+        monkeypatch.setattr(device_match, "usable_cores", lambda: cores)
+        monkeypatch.setattr(device_match, "visible_gpus", lambda **_: gpus)
         monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: pinned.append(tuple(cores)))
         monkeypatch.setattr(provenance, "versions", lambda: dict(HERE))
         monkeypatch.setattr(provenance, "backend", lambda: os.environ["KERAS_BACKEND"] or "tensorflow")
@@ -41,7 +41,7 @@ def test_as_many_cores_as_the_trial_had(
     host: Host, cores: int, used: tuple[int, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     pinned = host(cores=(4, 5), gpus=(GPU,))
-    device = reproduce.device_like({"cores": cores, "gpu": None}, "float32", "tensorflow", HERE)
+    device = device_match.match_device({"cores": cores, "gpu": None}, "float32", "tensorflow", HERE)
     assert (device.cores, device.threads, device.precision, device.gpu) == (used, cores, "float32", None)
     assert pinned == [used]
     assert (os.environ["KERAS_BACKEND"], os.environ["CUDA_VISIBLE_DEVICES"]) == ("tensorflow", "-1")
@@ -51,19 +51,19 @@ def test_as_many_cores_as_the_trial_had(
 def test_a_gpu_where_the_trial_had_one(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host(gpus=(GPU,))
     trained = {"cores": 2, "gpu": "3 (1/2, 68.9 GiB)"}
-    device = reproduce.device_like(trained, "bfloat16", "tensorflow", HERE)
+    device = device_match.match_device(trained, "bfloat16", "tensorflow", HERE)
     assert (device.gpu, device.gpu_memory_bytes, device.precision) == (GPU.address, None, "bfloat16")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == GPU.address
     assert capsys.readouterr() == ("", "")
     host()
-    assert reproduce.device_like(trained, "bfloat16", "tensorflow", HERE).gpu is None
+    assert device_match.match_device(trained, "bfloat16", "tensorflow", HERE).gpu is None
     assert capsys.readouterr().err == "trained with gpu 3 (1/2, 68.9 GiB) (here none): figures may differ\n"
 
 
 def test_what_differs_is_said_in_one_line(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host(cores=(0,))
     trained = {**HERE, "keras": "3.10.0", "no-such-backend": "1.0", "optuna": "4", "jax": "0.9"}
-    reproduce.device_like({"cores": 2, "gpu": None}, "float32", "no-such-backend", trained)
+    device_match.match_device({"cores": 2, "gpu": None}, "float32", "no-such-backend", trained)
     assert capsys.readouterr().err == (
         "trained with 2 cores (here 1), keras 3.10.0 (here 3.15.1), no-such-backend 1.0 (here none),"
         " backend no-such-backend (here tensorflow): figures may differ\n"
@@ -76,13 +76,19 @@ def test_the_backend_is_the_users_where_he_names_one(
 ) -> None:
     host()
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    reproduce.device_like({"cores": 2}, "float32", "tensorflow", HERE)
+    device_match.match_device({"cores": 2}, "float32", "tensorflow", HERE)
     assert os.environ["KERAS_BACKEND"] == "jax"
     assert capsys.readouterr().err == "trained with backend tensorflow (here jax): figures may differ\n"
 
 
 def test_a_trial_of_which_nothing_is_known(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host()
-    device = reproduce.device_like({}, None, None, {})
+    device = device_match.match_device({}, None, None, {})
     assert (device.threads, device.precision) == (1, Device().precision)
     assert capsys.readouterr().err == "trained with ? cores (here 1): figures may differ\n"
+
+
+def test_scripts_of_earlier_versions_find_the_old_name() -> None:
+    from hpo.rerun import device_like
+
+    assert device_like is device_match.match_device

@@ -21,7 +21,7 @@ PACKAGES = ("hpo-service", "keras", "numpy")
 """That training depends on, beside its backend."""
 
 
-def device_like(
+def match_device(
     device: Mapping[str, Any], precision: str | None, backend: str | None, versions: Mapping[str, str]
 ) -> Device:
     """What of this host is most like that which trained a trial: all of it as `hpo.export.config.Config` has it.

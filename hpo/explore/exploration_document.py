@@ -20,7 +20,7 @@ _MOST_GROUPS = 12
 _COLOURS = {"red": RED, "green": GREEN, "blue": BLUE, "grey": GREY}
 
 
-def build_page(
+def build_exploration(
     subject: Subject,
     balance: Balance,
     channels: Sequence[Channel],
@@ -124,8 +124,8 @@ def _classes(subject: Subject, balance: Balance) -> list[Block]:
         Table(
             ("label", "class", *names, "of training"), rows, frozenset({"label", *names, "of training"}), ""
         ),
-        Paragraph(balance.words()),
-        Paragraph(balance.same_words()),
+        Paragraph(balance.describe_classes()),
+        Paragraph(balance.describe_splits()),
         Paragraph(
             "Validation images are the tenth of the training split that studies hold out by default, stratified. Of the"
             " test set, labels are counted and duplicates looked for, nothing else: no choice may rest on it. Numbers"
@@ -205,7 +205,7 @@ def _duplicates(subject: Subject, duplicates: Duplicates) -> list[Block]:
     headers = ("where", "identical groups", "near-duplicate pairs")
     blocks: list[Block] = [
         Table(headers, rows, frozenset(headers[1:])),
-        Paragraph(_leak_words(identical, None if pairs is None else near)),
+        Paragraph(_describe_leaks(identical, None if pairs is None else near)),
     ]
     if duplicates.groups:
         blocks.append(
@@ -237,7 +237,7 @@ def _duplicates(subject: Subject, duplicates: Duplicates) -> list[Block]:
     return [*blocks, Paragraph(what, "note")]
 
 
-def _leak_words(identical: Counter[tuple[str, ...]], near: Counter[tuple[str, ...]] | None) -> str:
+def _describe_leaks(identical: Counter[tuple[str, ...]], near: Counter[tuple[str, ...]] | None) -> str:
     leaks = sum(count for splits, count in identical.items() if len(splits) > 1)
     if leaks:
         return (
@@ -271,7 +271,7 @@ def _labels(subject: Subject, balance: Balance, duplicates: Duplicates, means: C
         ("whole numbers, one for each image", "yes"),
         (f"from 0 to {subject.data.class_count - 1}", "yes"),
         ("every class in every split", "; ".join(missing) or "yes"),
-        ("identical images have the same label", _contradiction_words(subject, contradictions)),
+        ("identical images have the same label", _describe_contradictions(subject, contradictions)),
     ]
     blocks: list[Block] = [Table(("check", "outcome"), checks)]
     if means.suspects:
@@ -292,7 +292,7 @@ def _labels(subject: Subject, balance: Balance, duplicates: Duplicates, means: C
     return blocks
 
 
-def _contradiction_words(subject: Subject, groups: Sequence[Sequence[Place]]) -> str:
+def _describe_contradictions(subject: Subject, groups: Sequence[Sequence[Place]]) -> str:
     if not groups:
         return "yes"
     shown = "; ".join(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -13,13 +12,13 @@ from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow
 
 
-def reproduce_section(history: StudyHistory, retrain: RetrainRow | None) -> Section:
+def reproduction_section(history: StudyHistory, retrain: RetrainRow | None) -> Section:
     """Commands to type, and what they ran on."""
     blocks: list[Block] = [Code("\n".join(commands(history, retrain)), "sh")]
     blocks.append(Table(("what", "value"), _facts(history, retrain)))
     blocks.append(
         Code(
-            json.dumps(history.study.spec, indent=2, ensure_ascii=False, sort_keys=True),
+            formatting.json_text(history.study.spec),
             "json",
             "The study's spec",
         )
