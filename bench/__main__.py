@@ -15,8 +15,7 @@ from bench import mnist_job
 from bench.options import parser
 
 SUITE = (
-    *("overhead", "scale", "memory", "pruners"),
-    *("training", "levers", "precision", "shapes"),
+    *("overhead", "scale", "memory", "training"),
     *("whole_job", "time_to_target"),
 )
 

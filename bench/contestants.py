@@ -23,7 +23,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from bench import mnist_job
-from bench.place import Place
+from bench.sandbox import Sandbox
 
 ONE_THREAD = {"OMP_NUM_THREADS": 1, "TF_NUM_INTRAOP_THREADS": 1, "TF_NUM_INTEROP_THREADS": 1}
 
@@ -77,9 +77,9 @@ class Contestant:
     """How the job is started, and where what it found is read."""
 
     name: str
-    start: Callable[[Place, Job], list[subprocess.Popen[bytes]]]
-    seen: Callable[[Place], list[EpochSeen]]
-    prepare: Callable[[Place], object] | None = None
+    start: Callable[[Sandbox, Job], list[subprocess.Popen[bytes]]]
+    seen: Callable[[Sandbox], list[EpochSeen]]
+    prepare: Callable[[Sandbox], object] | None = None
     """Before the clock starts."""
     package: str = "optuna"
     """Without which it cannot take part."""
@@ -93,32 +93,32 @@ class Contestant:
         return find_spec(self.package) is None
 
     def run(self, job: Job) -> Outcome:
-        """Do the job once, in an empty place."""
+        """Do the job once, in an empty sandbox."""
         if self.missing:
             return Outcome(None, None, 0, 0, 0.0, f"{self.package} is not installed: the bench extra has it")
         job = replace(job, variables={**self.variables, **job.variables})
-        with Place() as place:
+        with Sandbox() as sandbox:
             if self.prepare is not None:
-                self.prepare(place)
+                self.prepare(sandbox)
             began, cpu = time.time(), _cpu_seconds()
-            processes = self.start(place, job)
+            processes = self.start(sandbox, job)
             done, problem, out_of_time = None, "", False
             while done is None and not problem:
                 time.sleep(0.1 if job.target is None else 1.0)
-                seen = self.seen(place) if job.target is not None else []
+                seen = self.seen(sandbox) if job.target is not None else []
                 reached = [epoch.at for epoch in seen if epoch.value >= (job.target or 1.0)]
                 codes = [process.poll() for process in processes]
                 if reached:
                     done = min(reached)
                 elif any(codes):
-                    problem = f"ended with {codes}: {place.last_words()}"
+                    problem = f"ended with {codes}: {sandbox.last_words()}"
                 elif all(code == 0 for code in codes):
                     done = time.time()
                     problem = "all trials done below the target" if job.target is not None else ""
                 elif time.time() - began > job.limit_seconds:
                     problem, out_of_time = f"not done after {job.limit_seconds:.0f} s", True
             cpu = _cpu_seconds() - cpu
-            seen = self.seen(place)
+            seen = self.seen(sandbox)
         return Outcome(
             None if problem or done is None else done - began,
             max((epoch.value for epoch in seen), default=None),
@@ -139,20 +139,20 @@ def _cpu_seconds() -> float:
 # The service.
 
 
-def _start_service(place: Place, job: Job) -> list[subprocess.Popen[bytes]]:
+def _start_service(sandbox: Sandbox, job: Job) -> list[subprocess.Popen[bytes]]:
     name = "MnistWholeKnown" if job.known_good else job.objective
     arguments = ["launch", "--study", "bench", "--objective", f"{mnist_job.__file__}:{name}", "--workers", 2]
     arguments += ["--trials", job.trials, "--epochs", job.epochs, "--seed", job.seed]
     # As plain Optuna's, whatever the budget: one that only has to last until the target is no search of many trials.
     arguments += ["--pruner", "median"]
-    return [place.start(["-m", "hpo.cli", *arguments], place.environment(**job.variables))]
+    return [sandbox.start(["-m", "hpo.cli", *arguments], sandbox.environment(**job.variables))]
 
 
-def _seen_by_service(place: Place) -> list[EpochSeen]:
+def _seen_by_service(sandbox: Sandbox) -> list[EpochSeen]:
     # Not before the service has started its database itself: that is part of its time.
-    if not (place.home / "logs").exists():
+    if not (sandbox.home / "logs").exists():
         return []
-    engine = create_engine(place.url, poolclass=NullPool)
+    engine = create_engine(sandbox.url, poolclass=NullPool)
     with engine.connect() as connection:
         rows = connection.execute(
             text(
@@ -166,47 +166,47 @@ def _seen_by_service(place: Place) -> list[EpochSeen]:
 # The peers.
 
 
-def _seen_in_files(place: Place) -> list[EpochSeen]:
-    lines = [line for path in place.folder.glob("epochs-*.jsonl") for line in path.read_text().splitlines()]
+def _seen_in_files(sandbox: Sandbox) -> list[EpochSeen]:
+    lines = [line for path in sandbox.folder.glob("epochs-*.jsonl") for line in path.read_text().splitlines()]
     values: list[dict[str, Any]] = [json.loads(line) for line in lines]
     return [EpochSeen(value["at"], str(value["trial"]), value["value"]) for value in values]
 
 
-def peer_arguments(place: Place, job: Job, module: str, trials: int, seed: int) -> list[object]:
+def peer_arguments(sandbox: Sandbox, job: Job, module: str, trials: int, seed: int) -> list[object]:
     arguments: list[object] = ["-m", f"bench.peers.{module}", "--objective", job.objective]
-    arguments += ["--folder", place.folder, "--trials", trials, "--epochs", job.epochs, "--seed", seed]
+    arguments += ["--folder", sandbox.folder, "--trials", trials, "--epochs", job.epochs, "--seed", seed]
     return arguments + (["--known-good"] if job.known_good else [])
 
 
-def make_optuna_study(place: Place) -> None:
+def make_optuna_study(sandbox: Sandbox) -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    optuna.create_study(study_name="bench", storage=place.url, direction="maximize")
+    optuna.create_study(study_name="bench", storage=sandbox.url, direction="maximize")
 
 
-def _start_optuna(place: Place, job: Job) -> list[subprocess.Popen[bytes]]:
+def _start_optuna(sandbox: Sandbox, job: Job) -> list[subprocess.Popen[bytes]]:
     if job.known_good:
         import optuna
 
-        optuna.load_study(study_name="bench", storage=place.url).enqueue_trial(mnist_job.KNOWN_GOOD)
-    environment = place.environment(BENCH_STORAGE=place.url, **job.variables)
+        optuna.load_study(study_name="bench", storage=sandbox.url).enqueue_trial(mnist_job.KNOWN_GOOD)
+    environment = sandbox.environment(BENCH_STORAGE=sandbox.url, **job.variables)
     shares = [job.trials // 2, job.trials - job.trials // 2]
     return [
-        place.start(peer_arguments(place, job, "plain_optuna", share, 2 * job.seed + index), environment)
+        sandbox.start(peer_arguments(sandbox, job, "plain_optuna", share, 2 * job.seed + index), environment)
         for index, share in enumerate(shares)
     ]
 
 
-def _start_kerastuner(place: Place, job: Job) -> list[subprocess.Popen[bytes]]:
+def _start_kerastuner(sandbox: Sandbox, job: Job) -> list[subprocess.Popen[bytes]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    arguments = peer_arguments(place, job, "kerastuner", job.trials, job.seed)
+    arguments = peer_arguments(sandbox, job, "kerastuner", job.trials, job.seed)
     started = [
-        place.start(
+        sandbox.start(
             arguments,
-            place.environment(
+            sandbox.environment(
                 KERASTUNER_TUNER_ID=tuner,
                 KERASTUNER_ORACLE_IP="127.0.0.1",
                 KERASTUNER_ORACLE_PORT=port,
@@ -219,9 +219,9 @@ def _start_kerastuner(place: Place, job: Job) -> list[subprocess.Popen[bytes]]:
     return started[1:]
 
 
-def _start_ray(place: Place, job: Job) -> list[subprocess.Popen[bytes]]:
-    arguments = peer_arguments(place, job, "raytune", job.trials, job.seed)
-    return [place.start(arguments, place.environment(**job.variables))]
+def _start_ray(sandbox: Sandbox, job: Job) -> list[subprocess.Popen[bytes]]:
+    arguments = peer_arguments(sandbox, job, "raytune", job.trials, job.seed)
+    return [sandbox.start(arguments, sandbox.environment(**job.variables))]
 
 
 SERVICE = Contestant("hpo launch", _start_service, _seen_by_service)

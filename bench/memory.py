@@ -27,8 +27,8 @@ import psutil
 from bench import contestants, mnist_job
 from bench.contestants import Job
 from bench.options import parser
-from bench.place import Place
 from bench.report import Report, Row, median
+from bench.sandbox import Sandbox
 
 MIB = 2**20
 SLOTS = 4
@@ -80,7 +80,7 @@ def _role(root: psutil.Process, process: psutil.Process) -> str:
     return "template" if process.parent() == root else "trainers"
 
 
-def measure(place: Place, roots: Sequence[psutil.Process], trainers: int, seconds: float) -> Sample:
+def measure(sandbox: Sandbox, roots: Sequence[psutil.Process], trainers: int, seconds: float) -> Sample:
     """The largest sample over `seconds` from when all trainers train."""
     deadline = time.monotonic() + 600
     samples: list[Sample] = []
@@ -88,18 +88,18 @@ def measure(place: Place, roots: Sequence[psutil.Process], trainers: int, second
     while until is None or time.monotonic() < until:
         time.sleep(1.0)
         if not all(root.is_running() for root in roots) or time.monotonic() > deadline:
-            raise RuntimeError(f"the trainers did not come to train: {place.last_words()}")
+            raise RuntimeError(f"the trainers did not come to train: {sandbox.last_words()}")
         now = sample(roots)
-        if now.trainers == trainers and _begun(place, roots) >= trainers:
+        if now.trainers == trainers and _begun(sandbox, roots) >= trainers:
             until = until or time.monotonic() + seconds
             samples.append(now)
     totals = [each.total for each in samples]
     return replace(samples[totals.index(max(totals))], median=statistics.median(totals))
 
 
-def _begun(place: Place, roots: Sequence[psutil.Process]) -> int:
+def _begun(sandbox: Sandbox, roots: Sequence[psutil.Process]) -> int:
     """Trainers that train: plain ones say so, and forked ones have used time enough to build and trace."""
-    begun = len(list(place.folder.glob("training-*")))
+    begun = len(list(sandbox.folder.glob("training-*")))
     for root in roots:
         for process in root.children(recursive=True):
             with suppress(psutil.Error):
@@ -108,27 +108,27 @@ def _begun(place: Place, roots: Sequence[psutil.Process]) -> int:
     return begun
 
 
-def service(place: Place, slots: int, job: Job) -> list[psutil.Process]:
+def service(sandbox: Sandbox, slots: int, job: Job) -> list[psutil.Process]:
     arguments = ["launch", "--study", "bench", "--objective", f"{mnist_job.__file__}:{job.objective}"]
     arguments += ["--workers", str(slots), "--trials", "100", "--epochs", str(EPOCHS), "--pruner", "none"]
-    started = place.start(["-m", "hpo.cli", *arguments], place.environment(**job.variables))
+    started = sandbox.start(["-m", "hpo.cli", *arguments], sandbox.environment(**job.variables))
     return [psutil.Process(started.pid)]
 
 
-def plain(place: Place, slots: int, job: Job) -> list[psutil.Process]:
-    contestants.make_optuna_study(place)
-    environment = place.environment(BENCH_STORAGE=place.url, **job.variables)
-    arguments = contestants.peer_arguments(place, job, "plain_optuna", 100, 0)
-    return [psutil.Process(place.start(arguments, environment).pid) for _ in range(slots)]
+def plain(sandbox: Sandbox, slots: int, job: Job) -> list[psutil.Process]:
+    contestants.make_optuna_study(sandbox)
+    environment = sandbox.environment(BENCH_STORAGE=sandbox.url, **job.variables)
+    arguments = contestants.peer_arguments(sandbox, job, "plain_optuna", 100, 0)
+    return [psutil.Process(sandbox.start(arguments, environment).pid) for _ in range(slots)]
 
 
-Start = Callable[[Place, int, Job], list[psutil.Process]]
+Start = Callable[[Sandbox, int, Job], list[psutil.Process]]
 
 
 def run(start: Start, slots: int, job: Job, repeat: int, seconds: float) -> Sample:
     variables = {**job.variables, "BENCH_REPEAT": repeat}
-    with Place() as place:
-        found = measure(place, start(place, slots, replace(job, variables=variables)), slots, seconds)
+    with Sandbox() as sandbox:
+        found = measure(sandbox, start(sandbox, slots, replace(job, variables=variables)), slots, seconds)
     print(f"{slots} slots, images {repeat} times: {found}", flush=True)
     return found
 

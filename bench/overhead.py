@@ -30,8 +30,8 @@ from sqlalchemy import Engine, event
 from bench import idle
 from bench.history import fill
 from bench.options import parser
-from bench.place import Place
 from bench.report import Report, Row, ratio, spread
+from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
 from hpo.options import LaunchRequest
 from hpo.study.create import Enrolled, enroll
@@ -86,14 +86,14 @@ def busy_share(spans: Sequence[Span], slots: int) -> float:
 def busy(sizes: Sizes, rounds: int) -> tuple[list[Row], Any]:
     shares, gaps = [], []
     for _ in range(rounds):
-        with Place() as place:
+        with Sandbox() as sandbox:
             trials = sizes.slots * sizes.waits_each
-            place.run(
+            sandbox.run(
                 *_launch("busy", "Waiting", trials, sizes.slots),
                 BENCH_SECONDS=sizes.wait_seconds,
-                BENCH_FOLDER=place.folder,
+                BENCH_FOLDER=sandbox.folder,
             )
-            spans = [_span(path) for path in place.folder.glob("span-*")]
+            spans = [_span(path) for path in sandbox.folder.glob("span-*")]
             shares.append(busy_share(spans, sizes.slots))
             gaps.append(sizes.wait_seconds * (1 / shares[-1] - 1))
     row = {
@@ -208,9 +208,9 @@ def calls(sizes: Sizes) -> tuple[list[Row], list[Row], Any]:
     ours: dict[int, Timer] = {}
     plain: dict[int, Timer] = {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with Place() as place:
+    with Sandbox() as sandbox:
         for finished in (sizes.few, sizes.many):
-            with place.database() as database:
+            with sandbox.database() as database:
                 study = new_study(database, f"calls-{finished}", finished)
                 store = TrialStore(
                     database, study.study_id, study.name, study.spec, [Device()], Retry(), LeaseTimes()
@@ -218,11 +218,11 @@ def calls(sizes: Sizes) -> tuple[list[Row], list[Row], Any]:
                 ours[finished] = _measure(partial(cycle, store), sizes.cycles)
                 store.leave()
             # Not the same study: what the one has added must not be in the other's history.
-            with place.database() as database:
+            with sandbox.database() as database:
                 study = new_study(database, f"plain-{finished}", finished)
                 opened = optuna.load_study(
                     study_name=study.name,
-                    storage=place.url,
+                    storage=sandbox.url,
                     pruner=optuna.pruners.MedianPruner(n_warmup_steps=1),
                 )
                 plain[finished] = _measure(partial(plain_cycle, opened), sizes.cycles)
@@ -273,23 +273,23 @@ _PLAIN = (
 def rate(sizes: Sizes, rounds: int) -> tuple[list[Row], Any]:
     found: dict[str, list[float]] = defaultdict(list)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with Place() as place:
+    with Sandbox() as sandbox:
         # Our tables and Optuna's are made before anything is timed.
-        place.database().close()
+        sandbox.database().close()
         for number in range(rounds):
             for parallel in (1, 2):
                 study = f"hpo-{parallel}-{number}"
-                place.run(*_launch(study, "Nothing", sizes.rate_trials, parallel), HPO_STORAGE=place.url)
-                found[f"hpo launch, {parallel} slots"].append(place.rows(_OURS, study=study)[0].rate)
+                sandbox.run(*_launch(study, "Nothing", sizes.rate_trials, parallel), HPO_STORAGE=sandbox.url)
+                found[f"hpo launch, {parallel} slots"].append(sandbox.rows(_OURS, study=study)[0].rate)
                 study = f"plain-{parallel}-{number}"
-                optuna.create_study(study_name=study, storage=place.url)
+                optuna.create_study(study_name=study, storage=sandbox.url)
                 arguments = ["-m", "bench.peers.plain_idle", study, sizes.rate_trials // parallel]
-                environment = place.environment(BENCH_STORAGE=place.url)
-                for process in [place.start(arguments, environment) for _ in range(parallel)]:
+                environment = sandbox.environment(BENCH_STORAGE=sandbox.url)
+                for process in [sandbox.start(arguments, environment) for _ in range(parallel)]:
                     if process.wait():
-                        raise RuntimeError(place.last_words())
+                        raise RuntimeError(sandbox.last_words())
                 name = f"study.optimize, {parallel} process{'es' if parallel > 1 else ''}"
-                found[name].append(place.rows(_PLAIN, study=study)[0].rate)
+                found[name].append(sandbox.rows(_PLAIN, study=study)[0].rate)
     rows = [
         {"what": name, "trials": sizes.rate_trials, "trials a second": spread(values), "n": len(values)}
         for name, values in sorted(found.items())
@@ -302,16 +302,16 @@ def rate(sizes: Sizes, rounds: int) -> tuple[list[Row], Any]:
 
 def commands(sizes: Sizes) -> tuple[list[Row], Any]:
     found: dict[str, list[float]] = {}
-    with Place() as place:
-        with place.database() as database:
+    with Sandbox() as sandbox:
+        with sandbox.database() as database:
             new_study(database, "history", sizes.many)
         lines = {
             "hpo --help": (HPO, "--help"),
             f"hpo status, {sizes.many:,} trials": (HPO, "status", "--study", "history"),
         }
         for name, line in lines.items():
-            place.run(*line)
-            found[name] = [place.run(*line) for _ in range(sizes.commands)]
+            sandbox.run(*line)
+            found[name] = [sandbox.run(*line) for _ in range(sizes.commands)]
     targets = (0.25, 1.5)
     rows = [
         {"command": name, "seconds": spread(values, 2), "target": f"≤ {target} s", "n": len(values)}

@@ -28,8 +28,8 @@ from sqlalchemy.pool import NullPool
 from bench import idle
 from bench.options import parser
 from bench.overhead import EPOCHS, Timer, cycle, new_study
-from bench.place import Place
 from bench.report import Report, Row
+from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
 from hpo.search.optuna_study import TOKEN
 from hpo.study.create import Enrolled
@@ -88,12 +88,12 @@ def run_beside(connection: Connection, study: Enrolled, trials: int) -> None:
     connection.execute(text("ANALYZE"))
 
 
-def server_cpu(place: Place) -> float:
+def server_cpu(sandbox: Sandbox) -> float:
     """Processor seconds of all the server's processes, those that have ended included."""
     (postmaster,) = {
         process
         for process in psutil.process_iter(["name", "ppid"])
-        if process.info["name"] == "postgres" and any(str(place.home) in word for word in _words(process))
+        if process.info["name"] == "postgres" and any(str(sandbox.home) in word for word in _words(process))
     }
     times = postmaster.cpu_times()
     total = times.user + times.system + times.children_user + times.children_system
@@ -113,9 +113,9 @@ def _words(process: psutil.Process) -> list[str]:
 
 def calls(sizes: Sizes) -> list[Row]:
     rows: list[Row] = []
-    with Place() as place:
+    with Sandbox() as sandbox:
         for running in sizes.running:
-            with place.database() as database:
+            with sandbox.database() as database:
                 study = new_study(database, f"beside-{running}", sizes.finished)
                 if running:
                     database.transaction(partial(run_beside, study=study, trials=running))
@@ -123,10 +123,10 @@ def calls(sizes: Sizes) -> list[Row]:
                     database, study.study_id, study.name, study.spec, [Device()], Retry(), LeaseTimes()
                 )
                 cycle(store, Timer())
-                timer, server = Timer(), server_cpu(place)
+                timer, server = Timer(), server_cpu(sandbox)
                 for _ in range(sizes.cycles):
                     cycle(store, timer)
-                server = server_cpu(place) - server
+                server = server_cpu(sandbox) - server
                 store.leave()
             times = {name: len(each) / sizes.cycles for name, each in timer.milliseconds.items()}
 
@@ -159,9 +159,9 @@ _EPOCHS = "SELECT count(*) FROM hpo.epochs"
 class Watch:
     """Samples what a running agent costs its server, by a connection that stays open."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        engine = create_engine(place.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._place = sandbox
+        engine = create_engine(sandbox.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         self._connection = engine.connect()
         self._own = 0
 
@@ -195,24 +195,24 @@ class Watch:
 def agents(sizes: Sizes) -> list[Row]:
     rows: list[Row] = []
     for slots in sizes.slots:
-        with Place() as place:
-            place.database().close()
+        with Sandbox() as sandbox:
+            sandbox.database().close()
             words = [
                 "-m", "hpo.cli", "launch", "--study", "s", "--objective", f"{idle.__file__}:Waiting",
                 "--workers", slots, "--trials", 100_000, "--epochs", 5, "--pruner", "median",
             ]  # fmt: skip
-            environment = place.environment(
-                HPO_STORAGE=place.url, BENCH_SECONDS=5 * sizes.epoch_seconds, BENCH_FOLDER=place.folder
+            environment = sandbox.environment(
+                HPO_STORAGE=sandbox.url, BENCH_SECONDS=5 * sizes.epoch_seconds, BENCH_FOLDER=sandbox.folder
             )
-            place.start(words, environment)
+            sandbox.start(words, environment)
 
-            watch = Watch(place)
+            watch = Watch(sandbox)
             try:
                 while watch.value(_EPOCHS) < 2 * slots:
                     time.sleep(0.2)
                 for state in ("training", "paused"):
                     if state == "paused":
-                        place.run("-m", "hpo.cli", "pause", "--study", "s", HPO_STORAGE=place.url)
+                        sandbox.run("-m", "hpo.cli", "pause", "--study", "s", HPO_STORAGE=sandbox.url)
                         # Until every slot is held.
                         time.sleep(2 * sizes.epoch_seconds)
                     rows.append({"slots": slots, "agent is": state, **watch.during(sizes.seconds)})
@@ -232,13 +232,15 @@ run_grpc_proxy_server(RDBStorage(sys.argv[1], skip_table_creation=True), host="1
 def proxy(sizes: Sizes) -> list[Row]:
     rows: list[Row] = []
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with Place() as place, place.database() as database:
+    with Sandbox() as sandbox, sandbox.database() as database:
         for running in sizes.running[1:]:
             study = new_study(database, f"proxy-{running}", sizes.finished)
             database.transaction(partial(run_beside, study=study, trials=running))
             with socket.create_server(("127.0.0.1", 0)) as free:
                 port = free.getsockname()[1]
-            process = psutil.Process(place.start(["-c", _PROXY, place.url, port], place.environment()).pid)
+            process = psutil.Process(
+                sandbox.start(["-c", _PROXY, sandbox.url, port], sandbox.environment()).pid
+            )
             through = GrpcStorageProxy(host="127.0.0.1", port=port)
             through.wait_server_ready(timeout=60)
             for path, storage in (("directly", database.optuna), ("by gRPC", through)):
@@ -246,20 +248,20 @@ def proxy(sizes: Sizes) -> list[Row]:
                     study_name=study.name, storage=storage, pruner=optuna.pruners.MedianPruner()
                 ).ask(dict(idle.Nothing.space))
                 rows.append(
-                    {"trials running": running, "judged": path, **_judge(trial, process, place, sizes)}
+                    {"trials running": running, "judged": path, **_judge(trial, process, sandbox, sizes)}
                 )
                 print(rows[-1], flush=True)
             through.close()
-            place.end_processes()
+            sandbox.end_processes()
     return rows
 
 
-def _judge(trial: optuna.Trial, proxy: psutil.Process, place: Place, sizes: Sizes) -> Row:
+def _judge(trial: optuna.Trial, proxy: psutil.Process, sandbox: Sandbox, sizes: Sizes) -> Row:
     """What one `should_prune` costs whom, after one to warm up."""
     trial.report(1.0, 1)
     trial.should_prune()
     wall = []
-    own, server, others = time.process_time(), server_cpu(place), sum(proxy.cpu_times()[:2])
+    own, server, others = time.process_time(), server_cpu(sandbox), sum(proxy.cpu_times()[:2])
     for step in range(sizes.cycles):
         trial.report(1.0, step + 2)
         began = time.perf_counter()
@@ -270,7 +272,7 @@ def _judge(trial: optuna.Trial, proxy: psutil.Process, place: Place, sizes: Size
         "ms": statistics.median(wall),
         "agent, CPU ms": each * (time.process_time() - own),
         "proxy, CPU ms": each * (sum(proxy.cpu_times()[:2]) - others),
-        "PostgreSQL, CPU ms": each * (server_cpu(place) - server),
+        "PostgreSQL, CPU ms": each * (server_cpu(sandbox) - server),
         "n": sizes.cycles,
     }
 

@@ -71,8 +71,6 @@ class Case:
     """Training images."""
     epochs: int
     params: Params
-    augmented: bool = False
-    """As shipped; `model.fit` on arrays has no augmentation, so neither side has where they are compared."""
 
 
 _SGD = {"optimizer": "sgd", "learning_rate": 0.1, "dropout": 0.0, "weight_decay": 5e-3, "batch_size": 128}
@@ -217,8 +215,8 @@ _prepared: list[tuple[KerasObjective, Case]] = []
 
 def _prepare(case: Case) -> None:
     objective = case.objective()
-    if not case.augmented:
-        objective.augmentation = None  # type: ignore[misc]
+    # `model.fit` on arrays has no augmentation.
+    objective.augmentation = None  # type: ignore[misc]
     objective.prepare(DataOptions(os.environ.get("HPO_DATA_DIR"), limit=case.limit), final=False)
     _prepared.append((objective, case))
 

@@ -1,1 +1,60 @@
-"""What can be tuned: the contract of an objective and the objectives shipped with the project."""
+"""Objectives: the interface of what is tuned, its Keras base class, and the objectives shipped with the project."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from objectives.augment import Augmentation
+    from objectives.base import Objective
+    from objectives.keras_objective import KerasObjective
+
+__all__ = ["Augmentation", "KerasObjective", "Objective"]
+
+_HOMES = {
+    "Augmentation": "objectives.augment",
+    "KerasObjective": "objectives.keras_objective",
+    "Objective": "objectives.base",
+}
+"""Modules of `__all__`, imported on first use: a process that only needs the package must start quickly."""
+
+_MOVED = {
+    "objectives.cifar_cnn": "objectives.shipped.cifar_cnn",
+    "objectives.cifar_resnet": "objectives.shipped.cifar_resnet",
+    "objectives.datasets": "objectives.data.datasets",
+    "objectives.digits_cnn": "objectives.shipped.digits_cnn",
+    "objectives.mnist_cnn": "objectives.shipped.mnist_cnn",
+    "objectives.mnist_resnet": "objectives.shipped.mnist_resnet",
+    "objectives.splits": "objectives.data.splits",
+}
+"""Modules under their names of version 0.1.0, which stand in users' objectives and in the references of studies."""
+
+
+class _MovedModules(MetaPathFinder, Loader):
+    """Imports a moved module, and no copy of it, when its old name is imported."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
+        return spec_from_loader(fullname, self) if fullname in _MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave the placeholder to Python; `exec_module` replaces it."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.modules[module.__name__] = importlib.import_module(_MOVED[module.__name__])
+
+
+sys.meta_path.append(_MovedModules())
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_HOMES[name]), name)

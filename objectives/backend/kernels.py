@@ -1,29 +1,29 @@
-"""TensorFlow kernels that Keras does not use, and sums arranged so that its fast kernels can do them.
+"""TensorFlow kernels that Keras does not use, and sums arranged so that its fast kernels can compute them.
 
-Each function states in its docstring what it computes; none may be called unless `available()`. What they are
-faster by, and on which processors, is in `docs/explanation/performance.md`. Importing this module imports no backend.
+Call the functions only if `available()`. `docs/explanation/performance.md` has the measured speed-ups and
+processors. Importing this module imports no backend.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from objectives import backend
+from objectives.backend import interface
 
 if TYPE_CHECKING:
     import keras
 
 PATCHES_UP_TO = 4
-"""Height and width of a convolution's output up to which its filter gradient is taken from patches."""
+"""Largest height and width of a convolution's output whose filter gradient is computed from patches."""
 
 
 def available() -> bool:
-    """Whether the functions of this module may be called."""
-    return backend.name() == "tensorflow"
+    """Return whether the functions of this module may be called."""
+    return interface.name() == "tensorflow"
 
 
 def normalized(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float) -> Any:
-    """(x - mean) / sqrt(variance + epsilon) * gamma + beta for each channel of (n, height, width, channels)."""
+    """Return (x - mean) / sqrt(variance + epsilon) * gamma + beta per channel of (n, height, width, channels)."""
     import tensorflow as tf
 
     parameters = [tf.cast(value, tf.float32) for value in (gamma, beta, mean, variance)]
@@ -39,16 +39,16 @@ def normalized(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon:
 
 
 def batch_normalized(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
-    """As `normalized` with the batch's own statistics; also returns its mean and population variance."""
+    """Return `normalized` with the batch's own statistics, its mean and its population variance."""
     import tensorflow as tf
 
-    none = tf.zeros([0])
+    unused = tf.zeros([0])
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x,
         scale=tf.cast(gamma, tf.float32),
         offset=tf.cast(beta, tf.float32),
-        mean=none,
-        variance=none,
+        mean=unused,
+        variance=unused,
         epsilon=epsilon,
         exponential_avg_factor=1.0,
         is_training=True,
@@ -68,19 +68,19 @@ def dropout(x: Any, rate: float, seeds: keras.random.SeedGenerator) -> Any:
     size, shape = (
         (x.shape.num_elements(), x.shape) if x.shape.is_fully_defined() else (tf.size(x), tf.shape(x))
     )
-    words = tf.random.stateless_uniform(
+    draws = tf.random.stateless_uniform(
         [(size + 1) // 2], tf.cast(seeds.next(), tf.int32), minval=None, maxval=None, dtype=tf.uint32
     )
-    bits = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:size], shape)
+    bits = tf.reshape(tf.reshape(tf.bitcast(draws, tf.uint16), [-1])[:size], shape)
     kept = bits >= tf.constant(dropped, tf.uint16)
     return tf.where(kept, x * tf.cast(levels / (levels - dropped), x.dtype), tf.zeros([], x.dtype))
 
 
 def takes_patches(x: Any, kernel: Any, stride: int) -> bool:
-    """Whether `convolution` is faster than Keras' own for this input and kernel, and right.
+    """Return whether `convolution` applies to this input and kernel, and is faster than Keras' own.
 
     oneDNN sums the gradient of a bfloat16 filter along the rows of the output; rows of four pixels and fewer
-    leave most of each of its instructions empty. GPUs have kernels of their own for these.
+    leave most of each of its instructions empty. GPUs have their own kernels for these.
     """
     import tensorflow as tf
 
@@ -99,10 +99,10 @@ def takes_patches(x: Any, kernel: Any, stride: int) -> bool:
 
 
 def convolution(x: Any, kernel: Any, stride: int) -> Any:
-    """A 3×3 convolution with zero padding ("same"); its filter gradient is one product of matrices.
+    """Return a 3×3 convolution with zero padding ("same") whose filter gradient is one matrix product.
 
-    The gradient sums, over all pixels of the output, the product of the input around the pixel, nine pixels
-    of all channels, and the pixel's own gradient: (pixels, 9 × channels)ᵀ times (pixels, filters).
+    The gradient sums, over all pixels of the output, the product of the input around the pixel (nine pixels
+    of all channels) and the pixel's own gradient: (pixels, 9 × channels)ᵀ times (pixels, filters).
     """
     import tensorflow as tf
 
@@ -124,16 +124,16 @@ def convolution(x: Any, kernel: Any, stride: int) -> Any:
 
 
 def _patches(x: Any, stride: int) -> Any:
-    """Around each pixel of the output, the nine pixels of the input: (n, height, width, 9 × channels).
+    """Return the nine pixels of the input around each pixel of the output: (n, height, width, 9 × channels).
 
-    Two bfloat16 are moved as one float32, and a stride is an axis to take one index of, not steps of a
+    Two bfloat16 are copied as one float32, and a stride is an axis of which one index is taken, not a strided
     slice: TensorFlow copies both ten times as fast.
     """
     import tensorflow as tf
 
     _, height, width, channels = x.shape
     pairs = tf.bitcast(tf.reshape(x, [-1, height, width, channels // 2, 2]), tf.float32)
-    # "same" pads one pixel on each side, or with stride 2, where the size is even, two beyond the end.
+    # "same" pads one pixel on each side, or two at the end with stride 2 and an even size.
     margin = [1, 1] if stride == 1 else [0, stride]
     padded = tf.pad(pairs, [[0, 0], margin, margin, [0, 0]])
     rows, columns = (height + 2) // stride, (width + 2) // stride
@@ -151,14 +151,14 @@ def _patches(x: Any, stride: int) -> Any:
 
 
 def can_apply(gradient: Any, variable: Any) -> bool:
-    """Whether `apply_adam` and `apply_momentum` take this gradient: dense, and of a float32 variable."""
+    """Return whether `apply_adam` and `apply_momentum` take this gradient: dense, of a float32 variable."""
     import tensorflow as tf
 
     return isinstance(gradient, tf.Tensor) and gradient.dtype == variable.dtype == tf.float32
 
 
 def adam_step(step: Any, beta_1: float, beta_2: float, epsilon: float) -> dict[str, Any]:
-    """What the `step`-th step of Adam, counted from 1, has in common for all variables."""
+    """Return the values that all variables share in one step of Adam; `step` counts from 1."""
     import tensorflow as tf
 
     first, second = tf.constant(beta_1, tf.float32), tf.constant(beta_2, tf.float32)
@@ -175,7 +175,7 @@ def adam_step(step: Any, beta_1: float, beta_2: float, epsilon: float) -> dict[s
 def apply_adam(
     variable: Any, moments: tuple[Any, Any], gradient: Any, learning_rate: Any, step: dict[str, Any]
 ) -> None:
-    """One step of Adam, of `adam_step`, which changes the variable and both its moments."""
+    """Apply one step of Adam, given `adam_step`, to the variable and both its moments."""
     import tensorflow as tf
 
     tf.raw_ops.ResourceApplyAdam(
@@ -191,7 +191,7 @@ def apply_adam(
 def apply_momentum(
     variable: Any, velocity: Any, gradient: Any, learning_rate: Any, momentum: float, nesterov: bool
 ) -> None:
-    """One step of gradient descent with momentum, which changes the variable and its velocity."""
+    """Apply one step of gradient descent with momentum to the variable and its velocity."""
     import tensorflow as tf
 
     tf.raw_ops.ResourceApplyKerasMomentum(

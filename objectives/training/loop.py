@@ -10,22 +10,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import keras
 import numpy as np
 
 from hpo.errors import ObjectiveBrokenError
 from objectives import backend
+from objectives.augment import Augmentation
 from objectives.backend import kernels
 from objectives.base import DataOptions, DivergedError, Params, Run
 from objectives.data import arrays, datasets
 from objectives.data.splits import Data, split
 from objectives.training import batches, checkpoint, evaluation, layers
 from objectives.training.optimizers import FusedAdam, FusedSGD
-
-if TYPE_CHECKING:
-    from objectives.keras_objective import KerasObjective
 
 DEFAULT_BATCH_SIZE = 128
 WARMUP_FRACTION = 0.1
@@ -37,6 +35,19 @@ CHUNK_STEPS = 64
 """Most batches of one chunk: what is gathered for them takes memory."""
 NOT_DECAYED = ("bias", "gamma", "beta")
 """Names of variables without weight decay: biases, and the scales and offsets of normalizations."""
+
+
+class Trainable(Protocol):
+    """The parts of a `KerasObjective` that the loop uses."""
+
+    augmentation: ClassVar[Augmentation | None]
+    label_smoothing: ClassVar[float]
+
+    def build(self, params: Params, data: Data) -> keras.Model:
+        """Return the model, not compiled."""
+
+    def optimizer(self, params: Params, steps: int) -> keras.optimizers.Optimizer:
+        """Return the optimizer for `steps` batches in total."""
 
 
 def load(
@@ -105,7 +116,7 @@ def cross_entropy(smoothing: float) -> Callable[[Any, Any], Any]:
     return loss
 
 
-def train(objective: KerasObjective, params: Params, data: Data, run: Run) -> None:
+def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
     """Train one configuration; in a final run record what the test set shows and save the model.
 
     Raises:

@@ -42,7 +42,7 @@ def test_objective_digest_and_commit(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_training_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     # Another test may have imported Keras here; an agent never does.
-    monkeypatch.setattr(provenance.keras_backend, "name", provenance.keras_backend.chosen)
+    monkeypatch.setattr("objectives.backend.interface.name", provenance.keras_backend.chosen)
     assert training_environment(Device()) == versions() | {"backend": "jax", "precision": "float32"}
     assert training_environment(Device(precision="bfloat16"))["precision"] == "bfloat16"
 

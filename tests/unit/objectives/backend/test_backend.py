@@ -1,21 +1,25 @@
-"""Recognizing that memory ran out, and saying what a result depends on."""
+"""Choice of the backend, precision, environment variables and out-of-memory errors, without importing a backend."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
+from hpo.errors import UsageError
 from objectives import backend
+from objectives.backend import interface, tensorflow
 from objectives.base import Device
 
 
 class ResourceExhaustedError(Exception):
-    """Stands for TensorFlow's."""
+    """Stands in for TensorFlow's."""
 
 
 class XlaRuntimeError(RuntimeError):
-    """Stands for JAX's."""
+    """Stands in for JAX's."""
 
 
 @pytest.mark.parametrize(
@@ -28,7 +32,7 @@ class XlaRuntimeError(RuntimeError):
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
     ],
 )
-def test_memory_ran_out(error):
+def test_out_of_memory_errors_and_their_consequences_are_recognized(error):
     assert backend.is_out_of_memory(error)
     outer = ValueError("while training")
     outer.__cause__ = error
@@ -36,24 +40,37 @@ def test_memory_ran_out(error):
 
 
 @pytest.mark.parametrize(
-    "error", [None, ValueError("out of memory is what I like to say"), RuntimeError("shapes differ")]
+    "error", [None, ValueError("out of memory is in a user's message"), RuntimeError("shapes differ")]
 )
-def test_something_else_went_wrong(error):
+def test_other_errors_are_not_out_of_memory(error):
     assert not backend.is_out_of_memory(error)
 
 
-def test_an_error_that_causes_itself_ends_the_search():
+def test_cyclic_error_causes_are_followed_once():
     first, second = ValueError(), ValueError()
     first.__cause__, second.__cause__ = second, first
     assert not backend.is_out_of_memory(first)
 
 
-def test_versions_name_the_backend():
-    assert {"python", "backend", "keras", "numpy", "optuna"} <= backend.versions().keys()
+def test_unknown_backend_is_refused(monkeypatch):
+    monkeypatch.setattr(interface, "name", lambda: "foo")
+    with pytest.raises(UsageError, match=r"unknown KERAS_BACKEND 'foo' \(use tensorflow, jax or torch\)"):
+        interface.current()
+
+
+@pytest.mark.parametrize("known", ["tensorflow", "jax", "torch"])
+def test_backend_has_a_module_of_its_name(known, monkeypatch):
+    monkeypatch.setattr(interface, "name", lambda: known)
+    assert interface.current().__name__ == f"objectives.backend.{known}"
+
+
+def test_importing_the_package_imports_no_backend():
+    code = "import sys, objectives.backend; print({'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"set()\n"
 
 
 @pytest.mark.parametrize(
-    ("flags", "asked", "expected"),
+    ("flags", "requested", "expected"),
     [
         ("fpu avx512f avx512_bf16", "auto", "bfloat16"),
         ("fpu amx_bf16 amx_tile", "auto", "bfloat16"),
@@ -62,65 +79,46 @@ def test_versions_name_the_backend():
         ("fpu avx512_bf16", "float32", "float32"),
     ],
 )
-def test_precision_follows_the_processor(flags, asked, expected, tmp_path, monkeypatch):
+def test_precision_follows_the_processor(flags, requested, expected, tmp_path, monkeypatch):
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\n", encoding="utf-8")
-    monkeypatch.setattr(backend, "_CPUINFO", cpuinfo)
-    monkeypatch.setattr(backend, "name", lambda: "tensorflow")
-    assert backend.precision(Device(precision=asked)) == expected
+    monkeypatch.setattr(interface, "_CPUINFO", cpuinfo)
+    monkeypatch.setattr(interface, "name", lambda: "tensorflow")
+    assert backend.precision(Device(precision=requested)) == expected
 
 
-def test_precision_where_nothing_is_known_of_the_processor(tmp_path, monkeypatch):
-    monkeypatch.setattr(backend, "_CPUINFO", tmp_path / "missing")
+def test_precision_is_float32_on_an_unknown_processor(tmp_path, monkeypatch):
+    monkeypatch.setattr(interface, "_CPUINFO", tmp_path / "missing")
     assert backend.precision(Device()) == "float32"
 
 
 @pytest.mark.parametrize("other", ["torch", "jax"])
 def test_other_backends_stay_in_float32_on_processors(other, monkeypatch):
-    monkeypatch.setattr(backend, "name", lambda: other)
-    monkeypatch.setattr(backend, "_processor_flags", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setattr(interface, "name", lambda: other)
+    monkeypatch.setattr(interface, "_processor_flags", lambda: frozenset({"avx512_bf16"}))
     assert backend.precision(Device()) == "float32"
 
 
 @pytest.mark.parametrize(("capability", "expected"), [(7.5, "float32"), (8.0, "bfloat16"), (9.0, "bfloat16")])
 def test_precision_follows_the_gpu(capability, expected, monkeypatch):
-    monkeypatch.setattr(backend, "_compute_capability", lambda: capability)
+    monkeypatch.setattr(tensorflow, "compute_capability", lambda: capability)
+    monkeypatch.setattr(interface, "name", lambda: "tensorflow")
     assert backend.precision(Device("gpu:0", gpu="0")) == expected
+    assert backend.precision(Device("gpu:0", gpu="0"), 8.6) == "bfloat16"
 
 
-def test_a_process_sees_its_device_alone(monkeypatch):
+def test_process_sees_only_its_device(monkeypatch):
     shares = ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_PREALLOCATE")
     for name in ("CUDA_VISIBLE_DEVICES", *shares):
-        monkeypatch.setenv(name, "set by somebody")
+        monkeypatch.setenv(name, "set by the user")
     backend.bind(Device("cpu:0", cores=(0,)))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
     backend.bind(Device("gpu:0", gpu="GPU-8f2a"))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-8f2a"
-    # Alone on its GPU: the user's own limit stays.
-    assert [os.environ[name] for name in shares] == ["set by somebody"] * 3
+    # Without a share of the GPU the user's own limit stays.
+    assert [os.environ[name] for name in shares] == ["set by the user"] * 3
     backend.bind(Device("gpu:0", gpu="GPU-8f2a", gpu_memory_fraction=0.4875))
     assert os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.4875"
     assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "true"
-    # JAX refuses to be given both.
+    # JAX refuses to start with both.
     assert "XLA_CLIENT_MEM_FRACTION" not in os.environ
-
-
-@pytest.mark.parametrize("limit", [None, 19 * 2**30])
-def test_tensorflow_keeps_to_its_share_of_the_gpu(limit, monkeypatch):
-    """The calls, on a GPU that is made up: what it then does with real memory is TensorFlow's."""
-    import tensorflow as tf
-
-    called = []
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind} 0"])
-    monkeypatch.setattr(tf.config, "set_logical_device_configuration", lambda *args: called.append(args))
-    monkeypatch.setattr(
-        tf.config.experimental, "set_memory_growth", lambda *args: called.append(("growth", *args))
-    )
-    monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", lambda _: None)
-    monkeypatch.setattr(tf.config.threading, "set_inter_op_parallelism_threads", lambda _: None)
-    backend._configure_tensorflow(Device("gpu:0", gpu="0", gpu_memory_bytes=limit))
-    if limit is None:
-        assert called == [("growth", "GPU 0", True)]
-    else:
-        ((gpu, (logical,)),) = called
-        assert (gpu, logical.memory_limit) == ("GPU 0", 19 * 1024)

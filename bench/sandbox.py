@@ -1,4 +1,4 @@
-"""A place of a benchmark's own: an empty HPO_HOME with its private PostgreSQL, and processes ended with it."""
+"""A sandbox of a benchmark's own: an empty HPO_HOME with its private PostgreSQL, and processes ended with it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from storage.engine import Database, open_database
 ROOT = Path(__file__).parent.parent
 
 
-class Place:
-    """Made empty, removed at the end; `with Place() as place`."""
+class Sandbox:
+    """Made empty, removed at the end; `with Sandbox() as sandbox`."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hpo-bench-"))
@@ -113,7 +113,7 @@ class Place:
             process.wait()
         self._processes.clear()
 
-    def __enter__(self) -> Place:
+    def __enter__(self) -> Sandbox:
         # A benchmark that is told to end must not leave what it has started.
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
         return self
