@@ -40,7 +40,7 @@ class Report:
         return {**vars(self), "faults": dict(sorted(self.faults.items())), "seconds": round(self.seconds, 1)}
 
     def row(self) -> str:
-        """As a row of the table in `docs/explanation/reliability.md`."""
+        """As a row of the table in `docs/log.md`."""
         return _row(
             self.seed, self.sampler, self.trials, round(self.seconds), *(self.faults[kind] for kind in FAULTS),
             self.during_cuts, self.attempts, self.lost.total(), self.fenced, self.outlived, self.failed,

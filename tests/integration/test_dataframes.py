@@ -75,7 +75,7 @@ def test_no_such_study(storage_url: str) -> None:
 def test_the_documented_example_runs(
     database: Database, storage_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "explanation" / "statistics.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "notebook.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     rows = StudyRows(database, "mnist-cnn")
     for number in range(2):
@@ -90,7 +90,7 @@ def test_the_documented_example_runs(
     shown = []
     for statement in ast.parse(example).body:
         code = compile(
-            ast.unparse(statement), "results-how.md", "eval" if isinstance(statement, ast.Expr) else "exec"
+            ast.unparse(statement), "notebook.md", "eval" if isinstance(statement, ast.Expr) else "exec"
         )
         shown.append(eval(code, scope))
     *_, best, curves, tested = shown

@@ -1,4 +1,4 @@
-"""The examples in docs/reference/objectives.md run as they stand."""
+"""The examples of the tutorial on objectives and of their reference run as they stand."""
 
 from __future__ import annotations
 
@@ -17,21 +17,27 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
 
-PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "objectives.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[3] / "docs"
+TUTORIAL = (DOCS / "tutorial" / "your-own-model.md").read_text(encoding="utf-8")
+REFERENCE = (DOCS / "reference" / "objectives.md").read_text(encoding="utf-8")
+
+
+def code_of(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def examples() -> dict[str, Any]:
-    """Every name that the page's examples define, run from the top to the bottom in one namespace."""
+    """Every name that the examples define, run from top to bottom in one namespace."""
     namespace: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(namespace, "__name__", "docs_objectives")
-        for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-            exec(compile(block, "docs/reference/objectives.md", "exec"), namespace)
+        for block in code_of(TUTORIAL) + code_of(REFERENCE):
+            exec(compile(block, "docs", "exec"), namespace)
     return namespace
 
 
-def test_every_objective_in_the_page_is_sound(examples):
+def test_every_documented_objective_is_valid(examples):
     found = [
         value
         for value in examples.values()
@@ -49,15 +55,15 @@ def test_the_keras_example_trains(examples):
     assert run.history[-1]["val_accuracy"] > 0.2
 
 
-def test_the_run_by_hand_went_on_where_it_stopped(examples):
+def test_the_run_by_hand_resumes(examples):
     assert len(examples["run"].history) == 2
     assert len(examples["rest"].history) == 1
 
 
 def test_the_plain_examples_train():
     namespace: dict[str, Any] = {"__name__": "docs_objectives"}
-    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[2:4]:
-        exec(compile(block, "docs/reference/objectives.md", "exec"), namespace)
+    for block in code_of(REFERENCE):
+        exec(compile(block, "docs", "exec"), namespace)
     quadratic = LocalRun(total_epochs=5, metric="loss")
     namespace["Quadratic"]().train({"x": 2.0}, quadratic)
     assert quadratic.history[-1]["loss"] == pytest.approx(0.2)
@@ -71,9 +77,9 @@ def test_the_plain_examples_train():
 
 
 def test_every_shipped_objective_is_documented():
-    assert [name for name in loader.names() if f"`{name}`" not in PAGE] == []
+    assert [name for name in loader.names() if f"`{name}`" not in REFERENCE] == []
 
 
-def test_all_that_a_run_offers_is_documented():
+def test_every_member_of_run_is_documented():
     offered = {name for name in vars(Run) if not name.startswith("_")} | set(Run.__annotations__)
-    assert sorted(name for name in offered if f"`run.{name}" not in PAGE) == []
+    assert sorted(name for name in offered if f"`run.{name}" not in REFERENCE) == []
