@@ -1,6 +1,6 @@
-"""`hpo backup` and `hpo restore`: one study as a file that any database takes.
+"""`hpo backup` and `hpo restore`: one study as a portable file.
 
-A gzip of JSON lines: a header, one line for each row of `storage.study_dump`, and a last line with their number.
+The file is gzipped JSON lines: a header, one line per row of `storage.study_dump`, and the row count.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from storage.engine import Database
 from storage.migrate import HEAD
 
 FORMAT = 1
-"""Of the file; another one cannot be read."""
+"""Version of the file format."""
 
 
 @dataclass(frozen=True)
 class Backup:
-    """What was written or restored."""
+    """Summary of a backup that was written or restored."""
 
     study: str
     trials: int
@@ -42,10 +42,10 @@ class Backup:
 
 
 def write_backup(database: Database, study: str, path: Path) -> Backup:
-    """Write a study, as of one moment, to a file that is whole or not there.
+    """Write a snapshot of a study to a file atomically.
 
     Raises:
-        UnknownStudyError: there is no such study.
+        UnknownStudyError: no study has that name.
         FileNotWritableError: the file cannot be written.
     """
     try:
@@ -53,15 +53,15 @@ def write_backup(database: Database, study: str, path: Path) -> Backup:
         with atomic_write(path) as partial:
             return database.transaction(lambda connection: _write(connection, database, study, partial))
     except OSError as exc:
-        raise FileNotWritableError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+        raise FileNotWritableError(f"cannot write {path}: {exc.strerror or exc}") from exc
 
 
 def read_backup(database: Database, path: Path, name: str | None = None) -> Backup:
-    """Restore a study under its own name or another, whole or not at all.
+    """Restore a study under its own name or another, in one transaction.
 
     Raises:
-        BackupFileError: the file is missing, damaged, cut off, or of another version.
-        StudyConflictError: a study of that name exists.
+        BackupFileError: the file is missing, damaged, truncated, or of another version.
+        StudyConflictError: a study with that name exists.
     """
     with _opened(path) as file:
         header = _header(path, file)
@@ -73,9 +73,9 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
             " version brings its tables up to date when it opens it"
         )
     study = check_study_name(name or header["study"])
-    # Before anything is reserved: a first try that fails must not cost a second one its numbers.
-    if database.transaction(lambda c: _is_taken(c, study)):
-        raise _taken(database, study)
+    # Checked before ids are reserved, so that a failed restore can be repeated with the same ids.
+    if database.transaction(lambda c: _study_ids(c, study)):
+        raise _conflict(database, study)
     deque(_Rows(path), maxlen=0)
     tokens = header["tokens"]
     keep = database.transaction(lambda c: study_dump.reserve_tokens(c, *tokens)) if tokens else False
@@ -83,14 +83,14 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
     rows = _Rows(path)
 
     def restore(connection: Connection) -> Backup:
-        there = _is_taken(connection, study)
-        if there and there <= ours:
-            # Committed before; only the answer was lost.
+        existing = _study_ids(connection, study)
+        if existing and existing <= ours:
+            # Committed before; only the confirmation was lost.
             return Backup(study, header["trials"], rows.read)
-        if there:
-            raise _taken(database, study)
+        if existing:
+            raise _conflict(database, study)
         try:
-            # Closed at once, with its file, where the writing ends before the rows do.
+            # Closes the file at once if writing stops before the last row.
             with closing(iter(rows)) as reading:
                 ids = study_dump.write_rows(connection, reading, study, TOKEN, keep)
         except study_dump.RowsUnsoundError as exc:
@@ -102,14 +102,14 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
         return database.transaction(restore)
     except IntegrityError as exc:
         if "study_name" in str(exc.orig) or "uq_studies_name" in str(exc.orig):
-            raise _taken(database, study) from exc
+            raise _conflict(database, study) from exc
         raise _damaged(path, "its rows contradict each other") from exc
     except DataError as exc:
         raise _damaged(path, "a value is not of its column's type") from exc
 
 
-def _is_taken(connection: Connection, study: str) -> set[int]:
-    """The ids of the studies of that name, Optuna's and ours."""
+def _study_ids(connection: Connection, study: str) -> set[int]:
+    """Return the ids of studies with that name, in Optuna's tables and ours."""
     taken = connection.execute(
         text(
             "SELECT study_id FROM public.studies WHERE study_name = :n"
@@ -120,10 +120,10 @@ def _is_taken(connection: Connection, study: str) -> set[int]:
     return set(taken)
 
 
-def _taken(database: Database, study: str) -> StudyConflictError:
+def _conflict(database: Database, study: str) -> StudyConflictError:
     return StudyConflictError(
-        f"there is a study {study!r} in {database_words(database)} already: restore under another name with"
-        f" --as, or hpo delete --study {study} first"
+        f"study {study!r} already exists in {database_words(database)}: restore under another name with --as,"
+        f" or run hpo delete --study {study} first"
     )
 
 
@@ -156,13 +156,13 @@ def _write(connection: Connection, database: Database, study: str, path: Path) -
 
 
 def _tables(connection: Connection) -> dict[str, str]:
-    """Which tables the rows are of: the revisions of ours and of Optuna's."""
+    """Return the schema revisions of our tables and of Optuna's."""
     optuna = connection.execute(text("SELECT version_num FROM public.alembic_version")).scalar_one()
     return {"hpo": HEAD, "optuna": str(optuna)}
 
 
 class _Rows:
-    """The rows of a file, from its beginning each time; `read` says how many there were."""
+    """Iterable of the rows of a file; `read` counts the rows of the last iteration."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -176,17 +176,17 @@ class _Rows:
                 entry = json.loads(line)
                 if "table" not in entry:
                     if entry.get("rows") != self.read:
-                        raise ValueError("its last line counts other rows")
+                        raise ValueError("the row count in its last line is wrong")
                     return
                 yield str(entry["table"]), dict(entry["row"])
                 self.read += 1
-        raise _damaged(self._path, "it is cut off")
+        raise _damaged(self._path, "it is truncated")
 
 
 def _header(path: Path, file: IO[str]) -> dict[str, Any]:
     header = json.loads(file.readline())
     if not isinstance(header, dict) or "format" not in header:
-        raise ValueError("it does not begin as a backup")
+        raise ValueError("it does not begin like a backup")
     if header["format"] != FORMAT:
         raise BackupFileError(
             f"{path} is a backup of format {header['format']}, and this hpo-service reads {FORMAT}: use a newer one"
@@ -199,20 +199,22 @@ def _header(path: Path, file: IO[str]) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[str]]:
-    """The text of a backup; whatever is wrong with the file is a BackupFileError."""
+    """Open a backup as text; any error of the file becomes a BackupFileError."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             yield file
     except FileNotFoundError as exc:
-        raise BackupFileError(f"there is no file {path}") from exc
+        raise BackupFileError(f"file not found: {path}") from exc
     except (EOFError, zlib.error) as exc:
-        raise _damaged(path, "it is cut off, or damaged") from exc
+        raise _damaged(path, "it is truncated or damaged") from exc
     except OSError as exc:
-        # gzip.BadGzipFile among them.
+        # Includes gzip.BadGzipFile.
         raise _damaged(path, exc.strerror or str(exc)) from exc
     except (ValueError, TypeError, KeyError) as exc:
         raise _damaged(path, " ".join(str(exc).split())) from exc
 
 
 def _damaged(path: Path, why: str) -> BackupFileError:
-    return BackupFileError(f"{path} is no whole backup of a study ({why}): make another with hpo backup")
+    return BackupFileError(
+        f"{path} is not a complete backup of a study ({why}): create a new one with hpo backup"
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Select, case, delete, distinct, func, select
 
 from hpo.errors import HpoError, UnknownStudyError
-from hpo.study.json_row import Shown
+from hpo.study.json_row import JsonRow
 from hpo.study.predicates import alive_agent, live_attempt, may_be_best
 from hpo.suggestions import did_you_mean, folder_name
 from storage import control
@@ -64,7 +64,7 @@ class StudyRow:
 
 
 @dataclass(frozen=True)
-class StudySummary(Shown):
+class StudySummary(JsonRow):
     """One line of `hpo ls`."""
 
     name: str

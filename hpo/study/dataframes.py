@@ -1,4 +1,4 @@
-"""What a study recorded, as pandas frames for a notebook: `hpo.load_study(name).results()`."""
+"""Records of a study as pandas data frames: `hpo.load_study(name).results()`."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """One frame for each thing that is recorded; times are in UTC."""
+    """One data frame per kind of record; times are in UTC."""
 
     trials: pd.DataFrame
-    """Index `number`: state, value, epochs, seconds, attempts, created_at, why, and a column `param_…` for
-    each parameter."""
+    """Index `number`: state, value, epochs, seconds, attempts, created_at, why, and one column `param_…` per
+    parameter."""
     epochs: pd.DataFrame
-    """Index `number`, `epoch`: seconds, attempt_id, created_at, and a column for each metric."""
+    """Index `number`, `epoch`: seconds, attempt_id, created_at, and one column per metric."""
     attempts: pd.DataFrame
     """Index `attempt_id`: number, host, device, slot, resumed_from, epochs, outcome, error, started_at,
     ended_at, seconds, pid, process (its agent's), versions (a dict)."""
     retrains: pd.DataFrame
-    """Index `retrain_id`, `seed`, a row for each final run of a finished retrain: trial, test_opened_at,
-    seconds, and every number that was recorded, `test_accuracy` for instance."""
+    """Index `retrain_id`, `seed`, one row per final run of a finished retrain: trial, test_opened_at,
+    seconds, and every recorded number, e.g. `test_accuracy`."""
     retrain_epochs: pd.DataFrame
-    """Index `retrain_id`, `seed`, `epoch`: seconds, and a column for each metric of the final runs."""
+    """Index `retrain_id`, `seed`, `epoch`: seconds, and one column per metric of the final runs."""
 
 
 @dataclass(frozen=True)
 class LoadedStudy:
-    """A study, found in its database when something is asked of it."""
+    """A study whose database is queried on each call."""
 
     name: str
     settings: Settings
 
     def history(self) -> StudyHistory:
-        """All that the database knows of it now, as plain values.
+        """Return the complete history of the study as plain values.
 
         Raises:
-            UnknownStudyError: it has been deleted.
+            UnknownStudyError: the study was deleted.
             StorageUnreachableError: the database does not answer.
         """
         with open_database(self.settings.storage, self.settings.home) as database:
             return read_history(database, self.name)
 
     def results(self) -> Results:
-        """The same as frames; read anew each time, so a study that runs can be followed.
+        """Return the history as data frames, read again on each call, so that you can follow a running study.
 
         Raises:
-            UnknownStudyError: it has been deleted.
+            UnknownStudyError: the study was deleted.
             StorageUnreachableError: the database does not answer.
         """
         return frames_of(self.history())
 
 
 def frames_of(history: StudyHistory) -> Results:
-    """What was read, as frames."""
+    """Convert a history to data frames."""
     trials = [
         {
             "number": trial.number,
@@ -91,7 +91,7 @@ def frames_of(history: StudyHistory) -> Results:
     runs, final_epochs = [], []
     for retrain in history.finished_retrains:
         metrics = retrain.metrics or {}
-        # The configuration of a file may be a trial of another study.
+        # The configuration in a file may come from a trial of another study.
         own = retrain.config.get("study") in (None, history.study.name)
         for run in metrics["runs"]:
             runs.append(
@@ -127,7 +127,7 @@ def frames_of(history: StudyHistory) -> Results:
 
 
 def _frame(rows: list[dict[str, Any]], index: list[str], columns: list[str]) -> pd.DataFrame:
-    """The rows as a frame, with its columns even where there is no row."""
+    """Return the rows as a data frame that has its columns even without rows."""
     import pandas as pd
 
     own = dict.fromkeys([*index, *columns, *(name for row in rows for name in row)])

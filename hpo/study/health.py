@@ -1,4 +1,4 @@
-"""Whether an agent of this host is at work, as the database sees it: what a container's health check asks."""
+"""Health check of the agent on a host, for containers."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """The agent of a host that was heard of last."""
+class AgentHeartbeat:
+    """The latest heartbeat of an agent on a host."""
 
     pid: int
     slots: int
     seen_seconds: float
-    """Since it last renewed its leases, by the database's clock."""
+    """Seconds since it last renewed its leases, by the database's clock."""
     lease_seconds: float
-    """How long these are."""
+    """Duration of its leases."""
 
 
-def check_agent(database: Database, study: str, host: str) -> Heard:
-    """The agent on `host` that renewed its leases within half of one; it does so twelve times in each.
+def check_agent(database: Database, study: str, host: str) -> AgentHeartbeat:
+    """Return the latest heartbeat on `host` if it is younger than half a lease; leases are renewed 12 times each.
 
     Raises:
-        UnknownStudyError: there is no such study.
-        AgentSilentError: no agent of the study is on this host, or it has been silent for longer.
+        UnknownStudyError: no study has that name.
+        AgentSilentError: no agent of the study runs on this host, or its heartbeat is older.
     """
-    heard = database.transaction(lambda c: _last_heard(c, read_study(c, study, database).study_id, host))
-    if heard is None:
-        raise AgentSilentError(f"no agent of study {study!r} is at work on {host}")
-    if heard.seen_seconds > heard.lease_seconds / 2:
+    heartbeat = database.transaction(
+        lambda c: _latest_heartbeat(c, read_study(c, study, database).study_id, host)
+    )
+    if heartbeat is None:
+        raise AgentSilentError(f"no agent of study {study!r} runs on {host}")
+    if heartbeat.seen_seconds > heartbeat.lease_seconds / 2:
         raise AgentSilentError(
-            f"the agent of study {study!r} on {host} (process {heard.pid}) was last heard of"
-            f" {heard.seen_seconds:.0f} s ago"
+            f"the last heartbeat of agent {heartbeat.pid} of study {study!r} on {host} was"
+            f" {heartbeat.seen_seconds:.0f} s ago"
         )
-    return heard
+    return heartbeat
 
 
-def _last_heard(connection: Connection, study_id: int, host: str) -> Heard | None:
+def _latest_heartbeat(connection: Connection, study_id: int, host: str) -> AgentHeartbeat | None:
     silent = seconds(NOW - agents.c.seen_at)
     row = connection.execute(
         select(agents.c.pid, agents.c.slots, silent.label("silent"), lease_seconds().label("lease"))
@@ -54,4 +56,4 @@ def _last_heard(connection: Connection, study_id: int, host: str) -> Heard | Non
         .order_by(agents.c.seen_at.desc())
         .limit(1)
     ).one_or_none()
-    return Heard(row.pid, row.slots, row.silent, row.lease) if row is not None else None
+    return AgentHeartbeat(row.pid, row.slots, row.silent, row.lease) if row is not None else None

@@ -1,4 +1,4 @@
-"""All that the database knows of one study, read at once: trials, epochs, attempts, agents and retrains."""
+"""Complete history of a study, read in one snapshot: trials, epochs, attempts, agents and retrains."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One epoch of a trial, as it was first reported."""
+    """One epoch of a trial, as first reported."""
 
     number: int
     epoch: int
@@ -45,18 +45,18 @@ class AttemptRow:
     slot: int
     resumed_from: int | None
     epochs: int
-    """That it trained itself."""
+    """Epochs that this attempt trained."""
     outcome: str | None
     error: str | None
     started_at: datetime
     ended_at: datetime | None
     seconds: float
     pid: int | None
-    """Its trainer's; None where none began."""
+    """PID of the trainer; None if no trainer started."""
     process: str
-    """Its agent, for life: boot, pid namespace, pid and start time."""
+    """Identity of the agent: boot, PID namespace, PID and start time."""
     versions: Mapping[str, str]
-    """Of what trained it, as its agent said: packages, backend and precision."""
+    """Versions of packages, backend and precision, as the agent reported them."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class AgentLife:
 
 @dataclass(frozen=True)
 class StudyHistory:
-    """A study and everything that was recorded of it."""
+    """A study with all its records."""
 
     study: StudyRow
     status: StudyStatus
@@ -85,7 +85,7 @@ class StudyHistory:
 
     @cached_property
     def curves(self) -> dict[int, list[EpochRow]]:
-        """Each trial's epochs, in order, by its number."""
+        """Epochs of each trial in order, keyed by trial number."""
         found: dict[int, list[EpochRow]] = {}
         for row in self.epochs:
             found.setdefault(row.number, []).append(row)
@@ -93,7 +93,7 @@ class StudyHistory:
 
     @cached_property
     def complete(self) -> list[TrialRow]:
-        """Trials that ran to their end with a finite value, by number."""
+        """Complete trials with a finite value, ordered by number."""
         return [
             trial
             for trial in self.trials
@@ -102,43 +102,42 @@ class StudyHistory:
 
     @cached_property
     def best(self) -> TrialRow | None:
-        """The best of them, the earlier of equals."""
+        """Best complete trial; on a tie, the earlier one."""
         sign = -1 if self.study.maximize else 1
         return min(self.complete, key=lambda trial: sign * (trial.value or 0.0), default=None)
 
     @property
     def parameters(self) -> list[str]:
-        """Names of the search space, in its order."""
+        """Parameter names in the order of the search space."""
         return list(self.study.spec["space"])
 
     @property
     def finished_retrains(self) -> list[RetrainRow]:
-        """Those that ran to their end, oldest first."""
+        """Finished retrains, oldest first."""
         return [row for row in self.retrains if row.metrics is not None]
 
     @property
     def answer(self) -> RetrainRow | None:
-        """The retrain whose figures are the study's: the last one of what the search chose, whatever it showed; else
-        the last one."""
+        """Retrain that stands for the study: the last one of the search's own choice, otherwise the last one."""
         finished = self.finished_retrains
         own = [row for row in finished if row.source is Source.SEARCH]
         return next(reversed(own or finished), None)
 
     @property
     def test_openings(self) -> list[datetime]:
-        """When retrains of this study looked at the test set."""
+        """Times at which retrains of this study evaluated the test set."""
         return sorted(row.test_opened_at for row in self.retrains if row.test_opened_at is not None)
 
 
 def read_history(database: Database, name: str) -> StudyHistory:
-    """Everything of a study, as of one moment.
+    """Read the complete history of a study in one snapshot.
 
     Raises:
-        UnknownStudyError: there is none of that name.
+        UnknownStudyError: no study has that name.
     """
 
     def read(connection: Connection) -> StudyHistory:
-        # One snapshot for all queries: a study that runs goes on meanwhile.
+        # One snapshot for all queries, because a running study changes meanwhile.
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         study = read_study(connection, name, database)
         return StudyHistory(

@@ -1,4 +1,4 @@
-"""The base of what reading commands print: a value that turns into JSON."""
+"""Base class of the rows that commands print, convertible to JSON."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hpo import formatting
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Something a command prints."""
+class JsonRow:
+    """A row that a command prints as text or JSON."""
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict: times in ISO 8601, NaN and infinities as strings."""
+        """Return a JSON-serializable dict: times in ISO 8601, NaN and infinities as strings."""
         safe: dict[str, Any] = formatting.json_safe(_isoformat(asdict(self)))
         return safe
 

@@ -1,4 +1,4 @@
-"""`hpo logs`: what attempts printed, from the database, whichever host they ran on."""
+"""`hpo logs`: output of attempts, read from the database, whichever host they ran on."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from storage.engine import Database
 
 FOLLOW_SECONDS = 1.0
 
-LATE = timedelta(minutes=1)
-"""How long what was written may take to be committed: who looks meanwhile finds it in a later look."""
+COMMIT_DELAY = timedelta(minutes=1)
+"""Longest time between writing and committing a log: a poll in between finds it later."""
 
-_ABOUT = "a.attempt_id, t.number, a.host, a.slot, a.device, a.outcome, a.error"
+_ATTEMPT_COLUMNS = "a.attempt_id, t.number, a.host, a.slot, a.device, a.outcome, a.error"
 
 
 class UnknownTrialError(UsageError):
-    """The study has no trial of that number."""
+    """The study has no trial with that number."""
 
 
 @dataclass(frozen=True)
 class AttemptText:
-    """The last of what one attempt printed."""
+    """End of the output of one attempt."""
 
     attempt_id: int
     number: int | None
@@ -37,37 +37,37 @@ class AttemptText:
     slot: int
     device: str
     outcome: str | None
-    """None while it runs."""
+    """Outcome of the attempt; None while it runs."""
     error: str | None
     tail: str
     size: int
-    """Bytes printed in all; the tail may be shorter."""
+    """Bytes printed in total; the tail may be shorter."""
 
     @property
     def heading(self) -> str:
-        """Which attempt of which trial this is, on one line."""
+        """One line that names trial, attempt, host and outcome."""
         cut = " (only its end was kept)" if self.size > len(self.tail.encode()) else ""
-        how = self.outcome or "running"
+        outcome = self.outcome or "running"
         why = f": {self.error}" if self.error else ""
         return (
             f"== trial {self.number}, attempt {self.attempt_id} on {self.host}"
-            f" slot {self.slot} ({self.device}), {how}{why}{cut}"
+            f" slot {self.slot} ({self.device}), {outcome}{why}{cut}"
         )
 
 
 def read_logs(database: Database, study: str, number: int | None) -> list[AttemptText]:
-    """The logs of a trial's attempts, or of all, oldest first.
+    """Return the logs of the attempts of one trial, or of all trials, oldest first.
 
     Raises:
-        UnknownStudyError: there is no such study.
-        UnknownTrialError: it has no trial of that number.
+        UnknownStudyError: no study has that name.
+        UnknownTrialError: no trial has that number.
     """
     study_id = find_study(database, study).study_id
 
     def read(c: Connection) -> list[AttemptText]:
         rows = c.execute(
             text(
-                f"SELECT {_ABOUT}, coalesce(l.tail, '') AS tail, coalesce(l.bytes, 0) AS size"
+                f"SELECT {_ATTEMPT_COLUMNS}, coalesce(l.tail, '') AS tail, coalesce(l.bytes, 0) AS size"
                 " FROM hpo.attempts a JOIN hpo.trials t USING (token)"
                 " LEFT JOIN hpo.attempt_logs l USING (attempt_id)"
                 " WHERE t.study_id = :s AND (CAST(:n AS integer) IS NULL OR t.number = :n)"
@@ -79,53 +79,53 @@ def read_logs(database: Database, study: str, number: int | None) -> list[Attemp
 
     attempts = database.transaction(read)
     if number is not None and not attempts:
-        raise _unknown(study, number)
+        raise _unknown_trial(study, number)
     return attempts
 
 
 def follow_logs(database: Database, study: str, number: int | None) -> Iterator[str]:
-    """What attempts have printed, then what they print, piece by piece.
+    """Yield the output of attempts so far, then new output as it arrives.
 
-    Ends when the one trial asked for is decided, or the study's budget is spent.
+    Ends when the requested trial is decided, or when the budget of the study is spent.
 
     Raises:
-        UnknownStudyError: there is no such study, or none any more.
-        UnknownTrialError: it has no trial of that number.
+        UnknownStudyError: the study does not exist or was deleted.
+        UnknownTrialError: no trial has that number.
     """
     shown: dict[int, int] = {}
-    speaking: int | None = None
-    seen = _Seen()
-    while seen.goes_on:
-        if seen.since is not None:
+    current: int | None = None
+    poll = _Poll()
+    while poll.open:
+        if poll.since is not None:
             time.sleep(FOLLOW_SECONDS)
-        seen = database.transaction(partial(_look, database=database, study=study, number=number, last=seen))
-        for attempt in seen.changed:
+        poll = database.transaction(partial(_poll, database=database, study=study, number=number, last=poll))
+        for attempt in poll.changed:
             new = attempt.size - shown.get(attempt.attempt_id, 0)
             if new <= 0:
                 continue
             shown[attempt.attempt_id] = attempt.size
-            if speaking != attempt.attempt_id:
+            if current != attempt.attempt_id:
                 yield attempt.heading + "\n"
-                speaking = attempt.attempt_id
+                current = attempt.attempt_id
             yield attempt.tail.encode()[-new:].decode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What one look of somebody who follows has shown."""
+class _Poll:
+    """Result of one poll while following logs."""
 
-    goes_on: bool = True
-    """Whether anything may still be printed: an open trial, or a budget that is not spent."""
+    open: bool = True
+    """Whether more output may follow: the trial is open, or the budget is not spent."""
     since: datetime | None = None
-    """What was kept after this, by the database's clock, is looked at next; None: everything is."""
+    """Database time after which logs are read in the next poll; None reads all."""
     sizes: Mapping[int, int] = field(default_factory=dict)
-    """Bytes that attempts had printed, those at least whose logs were kept after this."""
+    """Bytes printed per attempt, at least of those whose logs changed after `since`."""
     changed: Sequence[AttemptText] = ()
-    """Those of them that had printed more than when they were seen before."""
+    """Attempts that have printed more since the previous poll."""
 
 
-def _look(connection: Connection, database: Database, study: str, number: int | None, last: _Seen) -> _Seen:
-    asked = {"s": read_study(connection, study, database).study_id, "n": number}
+def _poll(connection: Connection, database: Database, study: str, number: int | None, last: _Poll) -> _Poll:
+    parameters = {"s": read_study(connection, study, database).study_id, "n": number}
     if number is not None:
         query = "SELECT bool_or(outcome IS NULL) FROM hpo.trials WHERE study_id = :s AND number = :n"
     else:
@@ -133,14 +133,15 @@ def _look(connection: Connection, database: Database, study: str, number: int | 
             f"SELECT count(*) FILTER (WHERE t.outcome IN {SQL_FINISHED}) < s.budget"
             " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id) WHERE s.study_id = :s GROUP BY s.budget"
         )
-    # Asked before reading, so that what was printed last is not missed.
-    goes_on, now = connection.execute(text(f"SELECT ({query}), clock_timestamp()"), asked).one()
-    if goes_on is None:
-        raise _unknown(study, number)
-    # The tail, which may be long, only of what has grown.
+    # Checked before reading, so that the last output is not missed.
+    is_open, now = connection.execute(text(f"SELECT ({query}), clock_timestamp()"), parameters).one()
+    if is_open is None:
+        raise _unknown_trial(study, number)
+    # The tail may be long, so it is read only of logs that have grown.
     rows = connection.execute(
         text(
-            f"SELECT {_ABOUT}, CASE WHEN l.bytes > coalesce(k.bytes, 0) THEN l.tail END AS tail, l.bytes AS size"
+            f"SELECT {_ATTEMPT_COLUMNS},"
+            " CASE WHEN l.bytes > coalesce(k.bytes, 0) THEN l.tail END AS tail, l.bytes AS size"
             " FROM hpo.attempt_logs l JOIN hpo.attempts a USING (attempt_id) JOIN hpo.trials t USING (token)"
             " LEFT JOIN unnest(CAST(:ids AS bigint[]), CAST(:sizes AS bigint[])) AS k (attempt_id, bytes)"
             " USING (attempt_id)"
@@ -148,11 +149,11 @@ def _look(connection: Connection, database: Database, study: str, number: int | 
             " AND (CAST(:since AS timestamptz) IS NULL OR l.updated_at > :since)"
             " ORDER BY attempt_id"
         ),
-        {**asked, "since": last.since, "ids": list(last.sizes), "sizes": list(last.sizes.values())},
+        {**parameters, "since": last.since, "ids": list(last.sizes), "sizes": list(last.sizes.values())},
     ).all()
     changed = [AttemptText(*row) for row in rows if row.tail is not None]
-    return _Seen(goes_on, now - LATE, {row.attempt_id: row.size for row in rows}, changed)
+    return _Poll(is_open, now - COMMIT_DELAY, {row.attempt_id: row.size for row in rows}, changed)
 
 
-def _unknown(study: str, number: int | None) -> UnknownTrialError:
+def _unknown_trial(study: str, number: int | None) -> UnknownTrialError:
     return UnknownTrialError(f"study {study!r} has no trial {number}: hpo trials --study {study} lists them")

@@ -1,4 +1,4 @@
-"""Where a study stands, in a few aggregating queries however many trials it has."""
+"""Status of a study, from a constant number of aggregating queries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, func, select, text
 
 from hpo import formatting
 from hpo.study.catalog import StudyRow, condition_of, read_study
-from hpo.study.json_row import Shown
+from hpo.study.json_row import JsonRow
 from hpo.study.predicates import NOW, alive_agent, live_attempt, seconds
 from hpo.study.trials import best_query
 from storage.budget import FAILED, FINISHED
@@ -23,47 +23,47 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AgentRow(Shown):
+class AgentRow(JsonRow):
     """An agent that is alive."""
 
     host: str
     pid: int
     slots: int
     seen_seconds: float
-    """Since it was last seen, by the database's clock."""
+    """Seconds since its last heartbeat, by the database's clock."""
 
 
 @dataclass(frozen=True)
-class RunningRow(Shown):
-    """A trial that is being trained."""
+class RunningRow(JsonRow):
+    """A trial that is running."""
 
     number: int | None
     epoch: int
     """Epochs completed."""
     metric: float | None
-    """The objective's metric after the last of them."""
+    """The objective's metric after the last completed epoch."""
     slot: int
     device: str
     host: str
     seconds: float
-    """Since this attempt began."""
+    """Seconds since this attempt started."""
 
 
 @dataclass(frozen=True)
-class ExpiredRow(Shown):
-    """A trial whose lease has run out and that no agent has taken over yet."""
+class ExpiredRow(JsonRow):
+    """A trial with an expired lease that no agent has taken over yet."""
 
     number: int | None
     epoch: int
-    """Epochs completed: it goes on after them."""
+    """Epochs completed, after which the trial resumes."""
     slot: int
     host: str
     seconds: float
-    """Since its lease ran out."""
+    """Seconds since the lease expired."""
 
 
 @dataclass(frozen=True)
-class StudyStatus(Shown):
+class StudyStatus(JsonRow):
     """`hpo status`."""
 
     name: str
@@ -74,38 +74,38 @@ class StudyStatus(Shown):
     metric: str
     direction: str
     epochs_per_trial: int
-    """Of a trial that is not pruned."""
+    """Epochs of a trial that is not pruned."""
     budget: int
     finished: int
     outcomes: Mapping[str, int]
-    """Each outcome that occurred to its number of trials."""
+    """Number of trials per outcome that occurred."""
     failed: int
     running: int
     waiting: int
-    """Open trials that nobody trains just now: a next attempt continues them."""
+    """Open trials without a running attempt; the next attempt resumes them."""
     expired: tuple[ExpiredRow, ...]
-    """Of those: trials whose lease has run out and that no agent has taken over yet."""
+    """Waiting trials with an expired lease."""
     best_number: int | None
     best_value: float | None
     best_params: Mapping[str, Any] | None
     epochs_trained: int
-    """By all attempts, those repeated after a loss included."""
+    """Epochs trained by all attempts, including epochs repeated after a loss."""
     mean_epochs: float | None
-    """Completed epochs of a finished trial."""
+    """Mean number of completed epochs of finished trials."""
     elapsed_seconds: float
-    """While at least one agent was alive."""
+    """Seconds during which at least one agent was alive."""
     remaining_seconds: float | None
-    """At the pace so far; None when it is not running or nothing has finished."""
+    """Estimate at the pace so far; None if the study is not running or no trial has finished."""
     agents: tuple[AgentRow, ...]
     slots: tuple[RunningRow, ...]
     created_at: datetime
 
 
 def study_status(database: Database, name: str, retry: Retry | None = None) -> StudyStatus:
-    """Where a study stands.
+    """Return the status of a study.
 
     Raises:
-        UnknownStudyError: there is none of that name.
+        UnknownStudyError: no study has that name.
     """
     return database.transaction(
         lambda connection: read_status(connection, read_study(connection, name, database)), retry
@@ -113,7 +113,7 @@ def study_status(database: Database, name: str, retry: Retry | None = None) -> S
 
 
 def read_status(connection: Connection, study: StudyRow) -> StudyStatus:
-    """`study_status` inside a transaction."""
+    """Read the status inside a transaction."""
     # One query for all counts, so that they add up.
     live = attempts.c.attempt_id.is_not(None)
     counts = connection.execute(
@@ -264,6 +264,6 @@ _ELAPSED = text(
 
 
 def _elapsed(connection: Connection, study_id: int) -> float:
-    """Seconds during which any agent was alive: overlapping lives count once, nights off do not."""
+    """Return the seconds during which any agent was alive, counting overlaps once."""
     value = connection.scalar(_ELAPSED, {"study_id": study_id})
     return float(value or 0.0)

@@ -1,4 +1,4 @@
-"""The trials of a study as rows, and the best of them."""
+"""Trials of a study as rows, and the best trials."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Float, Select, cast, func, select
 
 from hpo.errors import NoResultError
 from hpo.study.catalog import StudyRow, read_study
-from hpo.study.json_row import Shown
+from hpo.study.json_row import JsonRow
 from hpo.study.predicates import live_attempt, may_be_best, seconds_of_attempt
 from storage.budget import NEXT
 from storage.tables import attempts, epochs, trials
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TrialRow(Shown):
+class TrialRow(JsonRow):
     """One line of `hpo trials`."""
 
     number: int | None
-    """Optuna's; None while the trial is being created."""
+    """Trial number in Optuna; None while the trial is being created."""
     state: str
-    """The outcome, or `running` or `waiting` while there is none."""
+    """Outcome; `running` or `waiting` while the trial is open."""
     why: str
-    """Why it ended, in words; empty while it is open."""
+    """Explanation of the outcome; empty while the trial is open."""
     value: float | None
     epochs: int
     seconds: float
-    """Spent in all its attempts."""
+    """Seconds spent in all attempts."""
     attempts: int
     params: Mapping[str, Any]
     created_at: datetime
 
 
 @dataclass(frozen=True)
-class BestTrial(Shown):
-    """`hpo best`: the complete trial with the best value; the earlier one of equals."""
+class BestTrial(JsonRow):
+    """`hpo best`: the complete trial with the best value; on a tie, the earlier trial."""
 
     study: str
     objective: str
@@ -54,14 +54,14 @@ class BestTrial(Shown):
     epochs: int
     seed: int
     metrics: Mapping[str, float]
-    """All that it reported after its last epoch."""
+    """Metrics reported after the last epoch."""
 
 
 def trial_rows(database: Database, name: str) -> list[TrialRow]:
-    """Every trial of a study, by number.
+    """Return all trials of a study, ordered by number.
 
     Raises:
-        UnknownStudyError: there is none of that name.
+        UnknownStudyError: no study has that name.
     """
     return database.transaction(
         lambda connection: trial_rows_of(connection, read_study(connection, name, database).study_id)
@@ -69,10 +69,10 @@ def trial_rows(database: Database, name: str) -> list[TrialRow]:
 
 
 def sorted_trials(database: Database, name: str, by: str) -> list[TrialRow]:
-    """Every trial of a study: the best `value` first, or the most `seconds`; what has none comes last.
+    """Return all trials of a study, the best `value` or the most `seconds` first; missing values come last.
 
     Raises:
-        UnknownStudyError: there is none of that name.
+        UnknownStudyError: no study has that name.
     """
 
     def read(connection: Connection) -> list[TrialRow]:
@@ -81,44 +81,44 @@ def sorted_trials(database: Database, name: str, by: str) -> list[TrialRow]:
         if by == "seconds":
             return sorted(rows, key=lambda row: -row.seconds)
         sign = -1 if study.maximize else 1
-        return sorted(rows, key=lambda row: _last_if_none(row.value, sign))
+        return sorted(rows, key=lambda row: _missing_last(row.value, sign))
 
     return database.transaction(read)
 
 
-def _last_if_none(value: float | None, sign: int) -> tuple[bool, float]:
+def _missing_last(value: float | None, sign: int) -> tuple[bool, float]:
     missing = value is None or not math.isfinite(value)
     return missing, 0.0 if value is None or missing else sign * value
 
 
 def best_trial(database: Database, name: str) -> BestTrial:
-    """The best complete trial.
+    """Return the best complete trial.
 
     Raises:
-        UnknownStudyError: there is no study of that name.
-        NoResultError: none of its trials is complete.
+        UnknownStudyError: no study has that name.
+        NoResultError: no trial is complete.
     """
     return best_trials(database, name, 1)[0]
 
 
-def best_trials(database: Database, name: str, most: int) -> list[BestTrial]:
-    """Up to `most` complete trials of different configurations, the best first.
+def best_trials(database: Database, name: str, limit: int) -> list[BestTrial]:
+    """Return up to `limit` complete trials with distinct parameters, the best first.
 
     Raises:
-        UnknownStudyError: there is no study of that name.
-        NoResultError: none of its trials is complete.
+        UnknownStudyError: no study has that name.
+        NoResultError: no trial is complete.
     """
     return database.transaction(
-        lambda connection: _best(connection, read_study(connection, name, database), most)
+        lambda connection: _best(connection, read_study(connection, name, database), limit)
     )
 
 
 def complete_trial(database: Database, name: str, number: int) -> BestTrial:
-    """One complete trial by its number.
+    """Return a complete trial by its number.
 
     Raises:
-        UnknownStudyError: there is no study of that name.
-        NoResultError: it has no such trial, or the trial is not complete.
+        UnknownStudyError: no study has that name.
+        NoResultError: the trial does not exist or is not complete.
     """
 
     def find(connection: Connection) -> BestTrial:
@@ -134,7 +134,7 @@ def complete_trial(database: Database, name: str, number: int) -> BestTrial:
 
 
 def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
-    """`trial_rows` inside a transaction."""
+    """Read the rows of `trial_rows` inside a transaction."""
     spent = (
         select(
             attempts.c.token,
@@ -182,9 +182,9 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
 
 
 def why_ended(outcome: str | None, completed: int, lost: int, error: str | None) -> str:
-    """A trial's outcome in words; empty while it is open."""
+    """Explain the outcome of a trial; empty while the trial is open."""
     after = f"after epoch {completed}" if completed else "in the first epoch"
-    words = {
+    explanation = {
         None: "",
         "complete": "trained to the end",
         "pruned": f"pruned {after}",
@@ -196,28 +196,28 @@ def why_ended(outcome: str | None, completed: int, lost: int, error: str | None)
     }.get(outcome, str(outcome))
     detail = " ".join((error or "").split())
     if not detail or outcome in (None, "complete", "pruned"):
-        return words
-    return detail if outcome in ("lost", "hung") else f"{words}: {detail}"
+        return explanation
+    return detail if outcome in ("lost", "hung") else f"{explanation}: {detail}"
 
 
-def best_query(study: StudyRow, most: int | None = 1) -> Select[Any]:
-    """The `most` best complete trials, best first; all of them when None."""
+def best_query(study: StudyRow, limit: int | None = 1) -> Select[Any]:
+    """Select the `limit` best complete trials, best first; all of them if None."""
     order = trials.c.value.desc() if study.maximize else trials.c.value.asc()
     return (
         select(trials)
         .where(trials.c.study_id == study.study_id, may_be_best(), trials.c.number.is_not(None))
         .order_by(order, trials.c.number)
-        .limit(most)
+        .limit(limit)
     )
 
 
-def _best(connection: Connection, study: StudyRow, most: int) -> list[BestTrial]:
-    # A configuration may have been tried more than once: all are looked at only where several are wanted.
+def _best(connection: Connection, study: StudyRow, limit: int) -> list[BestTrial]:
+    # Parameters may occur more than once, so several distinct ones require all rows.
     found: list[BestTrial] = []
-    for row in connection.execute(best_query(study, 1 if most == 1 else None)):
-        if len(found) == most:
+    for row in connection.execute(best_query(study, 1 if limit == 1 else None)):
+        if len(found) == limit:
             break
-        if all(one.params != (row.params or {}) for one in found):
+        if all(trial.params != (row.params or {}) for trial in found):
             found.append(_best_trial(connection, study, row))
     if not found:
         number = connection.scalar(
@@ -225,7 +225,7 @@ def _best(connection: Connection, study: StudyRow, most: int) -> list[BestTrial]
         )
         raise NoResultError(
             f"study {study.name!r} has no complete trial among its {number or 0} yet: "
-            f"hpo status --study {study.name} shows where it stands"
+            f"hpo status --study {study.name} shows its progress"
         )
     return found
 

@@ -35,7 +35,7 @@ def test_health(service: Service) -> None:
     assert service.hpo(*PREPARE, "--epochs", 200).code == 0
     nobody = service.hpo("health", "--study", "s")
     assert nobody.code == 1
-    assert "no agent of study 's' is at work on" in nobody.complaint
+    assert "no agent of study 's' runs on" in nobody.complaint
     agent = service.start("worker", "--study", "s", "--slots", 1)
     service.await_epoch(1)
     well = service.hpo("health", "--study", "s")
@@ -47,7 +47,7 @@ def test_health(service: Service) -> None:
     service.await_(lambda: service.value(silent))
     stuck = service.hpo("health", "--study", "s")
     assert stuck.code == 1
-    assert "was last heard of" in stuck.complaint
+    assert "the last heartbeat of agent" in stuck.complaint
     agent.send_signal(signal.SIGCONT)
     service.await_(lambda: not service.value(silent))
     assert service.hpo("health", "--study", "s").code == 0

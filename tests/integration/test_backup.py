@@ -80,7 +80,7 @@ def test_values_come_back(database: Database, file: Path) -> None:
 
 
 def test_a_name_that_is_taken(database: Database, file: Path) -> None:
-    with pytest.raises(StudyConflictError, match=r"there is a study 'demo' .* --as, or hpo delete"):
+    with pytest.raises(StudyConflictError, match=r"study 'demo' already exists in .* --as, or run hpo delete"):
         read_backup(database, file)
     database.optuna.create_new_study(database.optuna.get_study_directions(1), "plain")
     with pytest.raises(StudyConflictError, match="plain"):
@@ -131,13 +131,13 @@ def of_other_tables(lines: list[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (cut, "cut off"),
-        (without_a_row, "other rows"),
+        (cut, "truncated"),
+        (without_a_row, "row count in its last line is wrong"),
         (unknown_table, "unknown table, public.passwords"),
         (orphans, "refers to a row that is not there"),
-        (a_number, "no whole backup"),
+        (a_number, "not a complete backup"),
         (words_for_numbers, "not of its column's type"),
-        (headless, "does not begin as a backup"),
+        (headless, "does not begin like a backup"),
         (of_the_future, "format 2.*newer"),
         (of_other_tables, "was written from tables .*empty database"),
     ],
@@ -158,14 +158,14 @@ def test_what_is_no_sound_backup_changes_nothing(
 
 
 def test_files_that_are_no_backup(database: Database, tmp_path: Path, file: Path) -> None:
-    with pytest.raises(BackupFileError, match="there is no file"):
+    with pytest.raises(BackupFileError, match="file not found"):
         read_backup(database, tmp_path / "none")
     plain = tmp_path / "plain"
     plain.write_text("{}")
-    with pytest.raises(BackupFileError, match="no whole backup"):
+    with pytest.raises(BackupFileError, match="not a complete backup"):
         read_backup(database, plain)
     plain.write_bytes(file.read_bytes()[:-40])
-    with pytest.raises(BackupFileError, match="no whole backup"):
+    with pytest.raises(BackupFileError, match="not a complete backup"):
         read_backup(database, plain, "again")
 
 

@@ -115,7 +115,7 @@ def test_nothing_is_shown_twice_when_the_databases_clock_is_set_back(
         sql = "UPDATE hpo.attempt_logs SET updated_at = clock_timestamp()"
         printing.database.transaction(lambda c: c.execute(text(sql)))
 
-    monkeypatch.setattr(hpo.study.logs, "LATE", timedelta(0))
+    monkeypatch.setattr(hpo.study.logs, "COMMIT_DELAY", timedelta(0))
     printing.print(0, "once\n")
     looks = [printing.expect("once\n"), printing.expect(), set_back, printing.expect("once\n")]
     assert printing.follow(looks) == ["once\n"]
