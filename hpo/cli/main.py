@@ -15,22 +15,18 @@ import click
 
 from hpo.errors import HpoError, ObjectiveFailedError, UsageError
 
-SECTIONS: dict[str, dict[str, str]] = {
-    "Run": {
-        "launch": "launch",
-        "worker": "launch",
-        "pause": "control",
-        "resume": "control",
-        "stop": "control",
-        "retrain": "retrain",
-    },
-    "Look": dict.fromkeys(("ls", "status", "trials", "best", "logs", "objectives"), "look"),
-    "Results": dict.fromkeys(("report", "compare"), "results"),
-    "Serve": {"dashboard": "serve"},
-    "Use": dict.fromkeys(("export", "data", "doctor", "delete"), "use"),
-    "Operate": dict.fromkeys(("init", "health", "backup", "restore"), "operate"),
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "Run": ("launch", "worker", "pause", "resume", "stop", "retrain"),
+    "Look": ("ls", "status", "trials", "best", "logs", "objectives"),
+    "Results": ("report", "compare"),
+    "Serve": ("dashboard",),
+    "Use": ("export", "data", "doctor", "delete"),
+    "Operate": ("init", "health", "backup", "restore"),
 }
-"""Titles of the help's groups to their commands, each with the module of `hpo.cli` that holds it under its name."""
+"""Titles of the help's groups, each with its commands."""
+
+_SHARED_MODULES = dict.fromkeys(("pause", "resume", "stop"), "control") | {"restore": "backup"}
+"""Modules of `hpo.cli.commands` that hold several commands; every other command has one named after it."""
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 """The last: whoever read the output has gone; as a shell reports a program that SIGPIPE ended."""
@@ -42,13 +38,13 @@ class RootGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's signature
         return list(chain(*SECTIONS.values()))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        for commands in SECTIONS.values():
-            if cmd_name in commands:
-                command = getattr(importlib.import_module(f"hpo.cli.{commands[cmd_name]}"), cmd_name)
-                assert isinstance(command, click.Command)
-                return command
-        return None
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"hpo.cli.commands.{_SHARED_MODULES.get(cmd_name, cmd_name)}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

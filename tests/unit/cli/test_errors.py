@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
-from hpo.cli import control
 from hpo.cli import main as exported
+from hpo.cli.commands import control
 from hpo.cli.main import cli, run
 from hpo.errors import (
     HpoError,

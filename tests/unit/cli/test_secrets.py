@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from hpo.cli import control
+from hpo.cli.commands import control
 from hpo.cli.main import run
 from hpo.errors import HpoError, ObjectiveFailedError
 from storage.connection import EXAMPLE, parse_url

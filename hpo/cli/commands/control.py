@@ -1,4 +1,4 @@
-"""Commands that tell the agents of a study what to do: pause, resume, stop."""
+"""`hpo pause`, `hpo resume` and `hpo stop`: the state that a study should be in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that serve: dashboard."""
+"""`hpo dashboard`: studies in a browser."""
 
 from __future__ import annotations
 

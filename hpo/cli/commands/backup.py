@@ -1,4 +1,4 @@
-"""Commands for whoever runs the service: init, health, backup, restore."""
+"""`hpo backup` and `hpo restore`: a study as one file."""
 
 from __future__ import annotations
 
@@ -8,41 +8,6 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
-
-
-@click.command()
-@options.storage_option
-def init(storage: str | None) -> None:
-    """Create or upgrade the database's tables, and do nothing else.
-
-    Every command does so by itself; this one is for a job that runs before many of them start. Any
-    number may run at once.
-    """
-    from hpo.formatting import counted
-    from hpo.study.catalog import database_words, study_names
-
-    with options.opened(storage) as database:
-        studies = counted(len(study_names(database)), "study", "studies")
-        click.echo(f"the tables in {database_words(database)} are up to date, with {studies}")
-
-
-@click.command()
-@options.study_option
-@options.storage_option
-def health(study: str, storage: str | None) -> None:
-    """Ask the database whether this host's agent is at work.
-
-    Exit code 1 where it has been silent for half a lease, or the database is. For the health checks of
-    containers: an agent survives an outage, so do not restart it for one.
-    """
-    from hpo.process.identity import host_name
-    from hpo.study.health import check_agent
-    from storage.engine import open_database
-
-    found = options.settings(storage)
-    with open_database(found.storage, found.home, wait_seconds=2.0, migrate=False) as database:
-        heard = check_agent(database, study, host_name())
-    click.echo(f"process {heard.pid} with {heard.slots} slots was heard of {heard.seen_seconds:.0f} s ago")
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""The command that makes a result of the best configuration: retrain."""
+"""`hpo retrain`: train the best configuration again and test it."""
 
 from __future__ import annotations
 

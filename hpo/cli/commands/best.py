@@ -1,0 +1,46 @@
+"""`hpo best`: the best complete trial of a study."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hpo import formatting
+from hpo.cli import options, output
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@options.study_option
+@options.json_option
+@options.storage_option
+def best(study: str, as_json: bool, storage: str | None) -> None:
+    """Show the best complete trial: value, parameters, metrics."""
+    from hpo.study.trials import best_trial
+
+    with options.opened(storage) as database:
+        found = best_trial(database, study)
+    if as_json:
+        output.echo_json(found.to_json())
+        return
+    output.echo_facts(
+        [
+            ("study", f"{found.study} ({found.objective})"),
+            ("trial", str(found.number)),
+            (found.metric, f"{formatting.metric(found.value)} ({found.direction}d)"),
+            ("epochs", str(found.epochs)),
+            ("seed", str(found.seed)),
+            *((name, formatting.parameter(value)) for name, value in found.params.items()),
+        ]
+    )
+    others = " ".join(
+        f"{name}={formatting.parameter(value) if name == 'learning_rate' else formatting.metric(value)}"
+        for name, value in found.metrics.items()
+        if name != found.metric
+    )
+    if others:
+        click.echo(f"after its last epoch: {others}")
+    click.echo(f"next: hpo retrain --study {study}, or hpo export --study {study}")

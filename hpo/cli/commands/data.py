@@ -1,0 +1,110 @@
+"""`hpo data`: fetch, verify and explore data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hpo.cli import options, output
+from hpo.cli.options import DataName, option
+from hpo.cli.output import echo_table
+from hpo.errors import DataDamagedError
+
+
+@click.group()
+def data() -> None:
+    """Download, check or explore the data sets that objectives train on."""
+
+
+@data.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, type=DataName())
+@options.data_dir_option
+def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
+    """Download data sets (mnist, cifar10) to where studies look for them."""
+    from objectives.data.datasets import fetch as fetch_data
+
+    folder = options.settings(data_dir=data_dir).data_dir
+    for name in names:
+        path = fetch_data(name, folder)
+        click.echo(f"{name}: {path if path else 'bundled, nothing to download'}")
+
+
+@data.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, type=DataName())
+@options.data_dir_option
+@options.json_option
+def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None:
+    """Read data sets whole and say what they hold; an unsound one ends with exit code 1."""
+    from objectives.data.datasets import verify as verify_data
+
+    reports = [verify_data(name, options.settings(data_dir=data_dir).data_dir) for name in names]
+    if as_json:
+        output.echo_json(
+            [
+                {
+                    "name": report.name,
+                    "path": str(report.path) if report.path else None,
+                    "sha256": report.sha256,
+                    "arrays": dict(report.arrays),
+                    "class_counts": {split: list(counts) for split, counts in report.class_counts.items()},
+                    "problems": list(report.problems),
+                }
+                for report in reports
+            ]
+        )
+    else:
+        for report in reports:
+            click.echo(f"{report.name}: {report.path or 'bundled, or in the download cache'}")
+            output.echo_facts(
+                [
+                    *([("  sha256", report.sha256)] if report.sha256 else []),
+                    *((f"  {name}", shape) for name, shape in report.arrays.items()),
+                    *(
+                        (f"  images per class, {split}", " ".join(map(str, counts)))
+                        for split, counts in report.class_counts.items()
+                    ),
+                ]
+            )
+    unsound = [f"{report.name}: {problem}" for report in reports for problem in report.problems]
+    if unsound:
+        raise DataDamagedError("; ".join(unsound))
+
+
+@data.command()
+@click.argument("name", metavar="NAME", type=DataName())
+@options.data_dir_option
+@option(
+    "--output",
+    "-o",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    show_default="HPO_RESULTS_DIR/data-<name>",
+    help="Folder to write the page, the pictures and the data to.",
+)
+def explore(name: str, data_dir: Path | None, output: Path | None) -> None:
+    """Show what a data set holds, before training on it.
+
+    Classes and their balance, samples, pixels, what normalization and augmentation do to an image,
+    duplicates within and between the splits, labels to look at: as tables, as a page and as Markdown
+    with pictures. NAME is a data set, or an objective for the data that it trains on.
+    """
+    from hpo.document.document import Table
+    from hpo.explore.dataset import load_subject
+    from hpo.explore.exploration_document import terminal_blocks
+    from hpo.explore.explore import explore as explore_data
+
+    found = options.settings(data_dir=data_dir)
+    subject = load_subject(name, found.data_dir)
+    folder = output or found.results_dir / f"data-{subject.name}"
+    document, written = explore_data(subject, folder)
+    click.echo(f"{document.title}: {document.subtitle}")
+    for title, blocks in terminal_blocks(document):
+        click.echo(f"\n{click.style(title, bold=True)}")
+        for block in blocks:
+            if isinstance(block, Table):
+                echo_table(block.headers, block.rows, right=block.right, wrap=block.headers[-1:])
+            else:
+                click.echo(block.text)
+    pictures = sum(one.endswith(".png") for one in written)
+    click.echo(f"\nwrote {folder / written[0]}, explore.md with {pictures} pictures, and statistics.json")

@@ -1,0 +1,49 @@
+"""`hpo delete`: delete a study."""
+
+from __future__ import annotations
+
+import click
+
+from hpo.cli import options
+from hpo.cli.options import option
+
+
+@click.command()
+@options.study_option
+@option("--yes", "-y", is_flag=True, show_default="ask first", help="Do not ask.")
+@option(
+    "--force",
+    is_flag=True,
+    show_default="refuse",
+    help="Delete it even while trials are running; their agents then end.",
+)
+@options.storage_option
+def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
+    """Delete a study with its trials, checkpoints and logs.
+
+    Results of retraining, which are files, stay; the log of when its
+    retrains opened the test set goes.
+    """
+    from hpo.study.catalog import StudyBusyError, database_words, delete_study
+    from hpo.study.status import study_status
+
+    with options.opened(storage) as database:
+        found = study_status(database, study)
+        if found.running and not force:
+            # Before asking; `delete_study` looks again, for a trial may have begun since.
+            raise StudyBusyError(
+                f"study {study!r} has {found.running} trial{'s' if found.running > 1 else ''} running: "
+                f"hpo stop --study {study} first, or delete it all the same with --force"
+            )
+        total = sum(found.outcomes.values()) + found.running + found.waiting
+        where = database_words(database)
+        if not yes and not click.confirm(
+            f"Delete study {study} with {total} trials from {where}? This cannot be undone."
+        ):
+            click.echo("nothing was deleted")
+            return 1
+        found_settings = options.settings(storage)
+        folders = (found_settings.checkpoints, found_settings.home / "logs")
+        number = delete_study(database, study, folders=folders, force=force)
+    click.echo(f"deleted study {study} with {number} trials")
+    return 0

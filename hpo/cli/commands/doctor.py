@@ -1,0 +1,45 @@
+"""`hpo doctor`: checks of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hpo.cli import options, output
+from hpo.options import SlotOptions
+
+
+@click.command()
+@options.workers_option("Slots that are shown: what each would own.")
+@options.slot_options
+@options.data_dir_option
+@options.json_option
+@options.storage_option
+def doctor(
+    workers: int | None,
+    gpus: str | None,
+    device: str | None,
+    data_dir: Path | None,
+    as_json: bool,
+    storage: str | None,
+) -> int:
+    """Check this machine, and say what to do.
+
+    Storage, data, accelerators, versions, disk, cores, memory, and what each worker slot would own.
+    Exit code 1 when something that is needed fails.
+    """
+    from hpo.doctor import examine
+
+    checks = examine(options.settings(storage, data_dir), workers, SlotOptions(gpus, device))
+    if as_json:
+        output.echo_json([check.to_json() for check in checks])
+    else:
+        width = max(len(check.name) for check in checks)
+        colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+        for check in checks:
+            result = click.style(check.result.ljust(4), fg=colours[check.result])
+            click.echo(f"{result}  {check.name.ljust(width)}  {check.detail}")
+            if check.remedy:
+                click.echo(f"{' ' * (width + 6)}  -> {check.remedy}")
+    return 1 if any(check.result == "fail" for check in checks) else 0

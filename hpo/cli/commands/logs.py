@@ -1,0 +1,49 @@
+"""`hpo logs`: the output of trials."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hpo.cli import options
+from hpo.cli.options import option
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@options.study_option
+@option(
+    "--trial",
+    "number",
+    metavar="N",
+    type=click.IntRange(min=0),
+    show_default="all trials",
+    help="Only the attempts of this trial.",
+)
+@option(
+    "--follow",
+    "-f",
+    is_flag=True,
+    show_default="end",
+    help="Go on printing until the study or the trial ends.",
+)
+@options.storage_option
+def logs(study: str, number: int | None, follow: bool, storage: str | None) -> None:
+    """Show what trials printed, wherever they ran.
+
+    The last 64 KiB of each attempt are kept.
+    """
+    from hpo.study.logs import follow_logs, read_logs
+
+    with options.opened(storage) as database:
+        if follow:
+            for piece in follow_logs(database, study, number):
+                click.echo(piece, nl=False)
+            return
+        for attempt in read_logs(database, study, number):
+            click.echo(attempt.heading)
+            if attempt.tail:
+                click.echo(attempt.tail, nl=not attempt.tail.endswith("\n"))

@@ -1,0 +1,65 @@
+"""`hpo objectives`: the shipped objectives, or one of your own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hpo import formatting
+from hpo.cli import options, output
+from hpo.cli.options import ObjectiveName
+
+if TYPE_CHECKING:
+    from objectives.base import Description
+
+
+@click.command()
+@click.argument("reference", metavar="[NAME]", required=False, type=ObjectiveName())
+@options.json_option
+def objectives(reference: str | None, as_json: bool) -> None:
+    """Show what can be tuned: the shipped objectives, or one.
+
+    NAME may also be package.module:Class or path/to/file.py:Class.
+    """
+    from objectives.loader import describe, names
+
+    found = [describe(name) for name in ([reference] if reference else names())]
+    if as_json:
+        from hpo.search.spec import space_to_json
+
+        output.echo_json(
+            [
+                {
+                    "name": one.name,
+                    "summary": one.summary,
+                    "dataset": one.dataset,
+                    "epochs": one.epochs,
+                    "metric": one.metric,
+                    "direction": one.direction,
+                    "space": space_to_json(one.space),
+                    "first": list(one.first),
+                }
+                for one in found
+            ]
+        )
+        return
+    for index, one in enumerate(found):
+        if index:
+            click.echo()
+        _echo_objective(one)
+
+
+def _echo_objective(one: Description) -> None:
+    from hpo.search.space_format import in_words
+
+    click.echo(f"{click.style(one.name, bold=True)}: {one.summary or 'no summary'}")
+    click.echo(
+        f"  data {one.dataset or 'of its own'}; {one.epochs} epoch{'s' if one.epochs != 1 else ''}; "
+        f"{one.direction} {one.metric}"
+    )
+    width = max((len(name) for name in one.space), default=0)
+    for name, distribution in one.space.items():
+        click.echo(f"  {name.ljust(width)}  {in_words(distribution)}")
+    for params in one.first:
+        click.echo(f"  tried first: {formatting.parameters(params)}")

@@ -1,0 +1,37 @@
+"""`hpo report`: the report of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hpo.cli import options
+from hpo.cli.options import option
+
+
+@click.command()
+@options.study_option
+@option(
+    "--output",
+    "-o",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    show_default="HPO_RESULTS_DIR/<study>",
+    help="Folder to write to; files of the same names are replaced.",
+)
+@options.storage_option
+def report(study: str, output: Path | None, storage: str | None) -> None:
+    """Write a study's report: a page, Markdown with pictures, data.
+
+    The answer first, then what the test set showed, how the search went, what each hyperparameter
+    did, what it cost and how to reproduce it. Works while the study runs, and says so.
+    """
+    from hpo.report.study_report import report as write_report
+
+    folder = output or options.settings(storage).results_dir / study
+    with options.opened(storage) as database:
+        names = write_report(database, study, folder)
+    pictures = sum(name.endswith(".png") for name in names)
+    click.echo(f"wrote {folder / 'report.html'}, report.md with {pictures} pictures, and")
+    click.echo(f"  {', '.join(name for name in names if name.endswith(('.csv', '.json')))}")

@@ -1,0 +1,121 @@
+"""`hpo status`: the state of one study, once or until it is finished."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from hpo import formatting
+from hpo.cli import options, output
+from hpo.cli.options import Duration, option
+
+if TYPE_CHECKING:
+    from hpo.study.status import StudyStatus
+
+
+@click.command()
+@options.study_option
+@option("--watch", is_flag=True, show_default="off", help="Show it anew until the study is finished.")
+@option(
+    "--every",
+    metavar="TIME",
+    type=Duration(),
+    default="2s",
+    help="How often --watch looks.",
+)
+@options.json_option
+@options.storage_option
+def status(study: str, watch: bool, every: float, as_json: bool, storage: str | None) -> None:
+    """Show where a study stands.
+
+    Trials of the total, the best so far, agents that are alive, and what runs now.
+    With --watch and --json, one line of JSON each time.
+    """
+    from hpo.study.status import study_status
+
+    with options.opened(storage) as database:
+        if not watch:
+            found = study_status(database, study)
+            if as_json:
+                output.echo_json(found.to_json())
+            else:
+                click.echo(_status_text(found))
+            return
+        while True:
+            found = study_status(database, study)
+            if as_json:
+                output.echo_json(found.to_json(), indent=None)
+            else:
+                if output.on_terminal():
+                    click.clear()
+                click.echo(_status_text(found) + ("" if output.on_terminal() else "\n"))
+            if found.condition in ("finished", "stopped"):
+                return
+            time.sleep(every)
+
+
+def _status_text(found: StudyStatus) -> str:
+    outcomes = ", ".join(f"{number} {outcome}" for outcome, number in found.outcomes.items())
+    facts = [
+        ("study", f"{found.name}: {found.condition}{_next_step(found)}"),
+        ("objective", f"{found.objective}, {found.direction} {found.metric}"),
+        (
+            "trials",
+            f"{found.finished} of {found.budget} finished, {found.running} running, {found.waiting} waiting, "
+            f"{found.failed} failed" + (f" ({outcomes})" if outcomes else ""),
+        ),
+    ]
+    if found.best_number is not None:
+        best = f"{formatting.metric(found.best_value)} in trial {found.best_number}: "
+        facts.append(("best", best + formatting.parameters(found.best_params)))
+    mean = f", {found.mean_epochs:.1f} of {found.epochs_per_trial} a trial" if found.mean_epochs else ""
+    facts.append(("epochs", f"{found.epochs_trained} trained{mean}"))
+    left = f", about {formatting.duration(found.remaining_seconds)} left" if found.remaining_seconds else ""
+    facts.append(("elapsed", f"{formatting.duration(found.elapsed_seconds)}{left}"))
+    facts += [
+        (
+            "agent",
+            f"{agent.host} pid {agent.pid}: {agent.slots} slot{'s' if agent.slots > 1 else ''}, "
+            f"seen {formatting.duration(agent.seen_seconds)} ago",
+        )
+        for agent in found.agents
+    ]
+    facts += [
+        (
+            "expired",
+            f"trial {row.number} after {formatting.counted(row.epoch, 'epoch')}:"
+            f" the lease of {row.host} slot {row.slot} ran out {formatting.duration(row.seconds)} ago",
+        )
+        for row in found.expired
+    ]
+    if found.expired:
+        facts.append(("", f"any agent resumes these trials: hpo launch --study {found.name}"))
+    lines = [f"{name:<9}  {value}" for name, value in facts]
+    if found.slots:
+        rows = [
+            (
+                str(slot.number) if slot.number is not None else "",
+                f"{slot.epoch}/{found.epochs_per_trial}",
+                formatting.metric(slot.metric),
+                formatting.duration(slot.seconds),
+                str(slot.slot),
+                slot.device,
+                slot.host,
+            )
+            for slot in found.slots
+        ]
+        headers = ("running", "epoch", found.metric, "for", "slot", "device", "host")
+        lines += ["", *output.plain_table(headers, rows, ("running", "epoch", found.metric, "for", "slot"))]
+    return "\n".join(lines)
+
+
+def _next_step(found: StudyStatus) -> str:
+    steps = {
+        "finished": f" (next: hpo retrain --study {found.name}, or more --trials)",
+        "idle": f" (no agent is alive; continue it: hpo launch --study {found.name})",
+        "paused": f" (go on: hpo resume --study {found.name})",
+        "stopped": f" (continue it: hpo launch --study {found.name})",
+    }
+    return steps.get(found.condition, "")
