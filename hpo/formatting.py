@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def metric(value: float | None) -> str:
@@ -26,6 +28,11 @@ def parameter(value: object) -> str:
 def parameters(values: Mapping[str, object] | None) -> str:
     """`name=value` pairs on one line."""
     return " ".join(f"{name}={parameter(value)}" for name, value in (values or {}).items())
+
+
+def in_order(values: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
+    """Return the values in the order of the names, the ones without a name last."""
+    return {name: values[name] for name in dict.fromkeys([*names, *values]) if name in values}
 
 
 def duration(seconds: float | None) -> str:

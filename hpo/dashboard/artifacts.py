@@ -13,9 +13,10 @@ from sqlalchemy import Connection, text
 
 from hpo.analysis.confusion import pooled
 from hpo.dashboard.studies import read, read_confusions
-from hpo.document.charts import BLUE, GREY, Axis, Chart, Matrix, Series
+from hpo.document.charts import BLUE, GREY, Axis, Chart, Series
 from hpo.document.document import Figure
 from hpo.document.png_charts import draw_png
+from hpo.report.retraining_sections import confusion_panel
 from hpo.report.search_sections import epoch_axis
 from storage.leases import read_metrics
 
@@ -143,9 +144,6 @@ def _confusion(connection: Connection, trial_id: int) -> Figure | None:
         return None
     counts = pooled(found["matrices"])
     names = [str(name) for name in found["classes"] or range(len(counts))]
-    shades = [[cell / max(1, sum(row)) for cell in row] for row in counts]
-    texts = [[str(cell) if cell else "" for cell in row] for row in counts]
     seeds = len(found["matrices"])
     title = f"test images, trial {trial.number} retrained from {seeds} seed{'' if seeds == 1 else 's'}"
-    matrix = Matrix(title, names, names, shades, texts, Axis("predicted"), Axis("true"))
-    return Figure("confusion", "", [matrix], height=520)
+    return Figure("confusion", "", [confusion_panel(title, counts, names)], height=520)

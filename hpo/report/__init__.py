@@ -1,1 +1,1 @@
-"""Documents of tables and charts, written as one self-contained HTML page and as Markdown with pictures."""
+"""Reports of a study and comparisons of several, as HTML, Markdown, CSV and JSON."""

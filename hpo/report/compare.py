@@ -1,4 +1,4 @@
-"""`hpo compare`: the final figures of several studies, and whether they differ by more than the noise of seeds."""
+"""`hpo compare`: the final figures of several studies, and whether they differ by more than seed noise."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def compare(database: Database, names: Sequence[str], folder: Path) -> tuple[Document, list[str]]:
-    """Compare studies; write a page, Markdown with pictures and JSON into `folder`, and return their names.
+    """Compare studies; write HTML, Markdown with pictures and JSON into `folder`, and return the file names.
 
     Raises:
-        UnknownStudyError: there is no study of one of the names.
+        UnknownStudyError: one of the studies does not exist.
         ResultsNotWritableError, DiskFullError: the files cannot be written.
     """
     results = [StudyResult(read_history(database, name)) for name in names]

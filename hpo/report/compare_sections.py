@@ -19,7 +19,7 @@ from hpo.report.study_comparison import FIGURES, PairwiseDifference, StudyResult
 def build_document(
     results: Sequence[StudyResult], figure: str | None, pairs: Sequence[PairwiseDifference]
 ) -> Document:
-    """The comparison as a document."""
+    """Return the comparison as a document."""
     sections = [Section("Final figures", _final(results, figure, pairs))]
     curves = _curves(results, figure)
     if curves:
@@ -27,14 +27,13 @@ def build_document(
     sections.append(Section("Cost", [_cost(results)]))
     never = [result.name for result in results if not result.runs]
     status = [
-        f"{name} was never retrained, so there is no figure of the test set: hpo retrain --study {name}"
-        for name in never
+        f"{name} was never retrained, so it has no test figures: hpo retrain --study {name}" for name in never
     ]
     status += comparability_warnings(results)
     names = ", ".join(result.name for result in results)
     return Document(
         f"Comparison of {names}",
-        "Each study's latest retrain of what its search chose, or, where there is none, its latest.",
+        "For each study, its latest retrain of the configuration that its search chose, or else its latest retrain.",
         sections,
         "Written by hpo compare.",
         status,
@@ -42,14 +41,14 @@ def build_document(
 
 
 def verdict(pair: PairwiseDifference, metric: str) -> str:
-    """One pair in a sentence."""
+    """Return the difference of one pair as a sentence."""
     better, worse = (pair.first, pair.second) if pair.difference.mean >= 0 else (pair.second, pair.first)
     size = amount(abs(pair.difference.mean), metric)
     if pair.exceeds_noise is None:
-        return f"{better} is {size} above {worse}; there are too few seeds to tell whether that is noise."
+        return f"{better} is {size} above {worse}; there are too few seeds to estimate seed noise."
     if pair.exceeds_noise:
-        return f"{better} is {size} above {worse}: more than the noise of seeds."
-    return f"{better} is {size} above {worse}: within the noise of seeds."
+        return f"{better} is {size} above {worse}: more than seed noise."
+    return f"{better} is {size} above {worse}: within seed noise."
 
 
 def _final(
@@ -64,8 +63,8 @@ def _final(
         blocks.append(difference_table(pairs, figure))
         blocks.append(
             Paragraph(
-                "Intervals of differences are Welch's over seeds, p-values are corrected for the number of pairs "
-                "(Holm). They say nothing of another test set.",
+                "Intervals of differences are Welch intervals over seeds; p-values are corrected for the number of "
+                "pairs (Holm). Neither covers the choice of the test images.",
                 "note",
             )
         )
@@ -73,7 +72,7 @@ def _final(
 
 
 def final_table(results: Sequence[StudyResult], figure: str | None) -> Table:
-    """A row for each study."""
+    """Return a table with one row for each study."""
     flipped = any(result.values("test_accuracy_flip_averaged") for result in results)
     headers = ["study", "objective"]
     if figure is not None:
@@ -102,7 +101,7 @@ def final_table(results: Sequence[StudyResult], figure: str | None) -> Table:
 
 
 def difference_table(pairs: Sequence[PairwiseDifference], figure: str) -> Table:
-    """A row for each pair of studies."""
+    """Return a table with one row for each pair of studies."""
     rows = []
     for pair in pairs:
         bounds = pair.difference.interval95
@@ -112,10 +111,10 @@ def difference_table(pairs: Sequence[PairwiseDifference], figure: str) -> Table:
                 _signed(pair.difference.mean, figure),
                 "-" if bounds is None else f"{_signed(bounds[0], figure)} to {_signed(bounds[1], figure)}",
                 formatting.p_value(pair.p_value),
-                {None: "cannot be told", True: "yes", False: "no"}[pair.exceeds_noise],
+                {None: "unknown", True: "yes", False: "no"}[pair.exceeds_noise],
             )
         )
-    headers = ("difference", FIGURES.get(figure, figure), "95 % interval", "p", "more than noise")
+    headers = ("difference", FIGURES.get(figure, figure), "95 % interval", "p", "exceeds noise")
     return Table(headers, rows, frozenset(headers[1:4]))
 
 
@@ -124,7 +123,7 @@ def _signed(value: float, figure: str) -> str:
 
 
 def _interval_cells(found: Mapping[str, Any] | None) -> list[str]:
-    """Of a figure as metrics.json sums it up."""
+    """Return mean and deviation, interval and n of a figure as metrics.json holds it."""
     if found is None:
         return ["-", "-", "-"]
     spread, bounds = found["standard_deviation"], found["interval95"]
@@ -139,9 +138,7 @@ def _curves(results: Sequence[StudyResult], figure: str | None) -> list[Block]:
     blocks: list[Block] = []
     final = _final_curves(results)
     if final:
-        caption = (
-            "The final runs on their training images, mean over seeds; by epoch and by the time it took."
-        )
+        caption = "The final runs on their training images, mean over seeds, by epoch and by training time."
         blocks.append(Figure("final-curves", caption, final, 320))
     if figure is not None:
         blocks.append(_seeds(results, figure))
@@ -157,14 +154,12 @@ def _curves(results: Sequence[StudyResult], figure: str | None) -> list[Block]:
     metrics = {result.history.study.metric for result in results}
     if searched and len(metrics) == 1:
         chart = Chart("", Axis("trial"), Axis(metrics.pop()), searched)
-        blocks.append(
-            Figure("best-so-far", "The best complete trial so far, during the search.", [chart], 340)
-        )
+        blocks.append(Figure("best-so-far", "Best complete trial so far during the search.", [chart], 340))
     return blocks
 
 
 def _final_curves(results: Sequence[StudyResult]) -> list[Chart]:
-    """Two charts a metric that all final runs reported: by epoch, and by seconds."""
+    """Return the training accuracy, or else the loss, by epoch and by seconds, if all final runs reported it."""
     rows = {
         result.name: result.metrics.get("detail", {}).get("history", []) for result in results if result.runs
     }

@@ -1,4 +1,4 @@
-"""What a study cost, and what pruning saved of it."""
+"""The cost of a study in epochs and time, and the part that pruning saved."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from hpo.study.history import StudyHistory
 
 @dataclass(frozen=True)
 class Cost:
-    """Of the search and of the retrains."""
+    """Cost of the search and of the retrains."""
 
     trials: Mapping[str, int]
-    """Each outcome to its number of trials."""
+    """Number of trials of each outcome."""
     epochs: int
-    """Different epochs of trials."""
+    """Distinct epochs of trials."""
     repeated_epochs: int
-    """Trained more than once, after a process or a machine was lost."""
+    """Epochs trained again after a process or a machine was lost."""
     wall_seconds: float
-    """While at least one agent was alive."""
+    """Seconds during which at least one agent was alive."""
     training_seconds: float
-    """Of all attempts together: two that train at the same time count twice."""
+    """Seconds of all attempts, summed over slots."""
     pruned_epochs: int
-    """That pruned trials did not train."""
+    """Epochs that pruned trials did not train."""
     pruned_seconds: float
-    """What these would have taken, at the mean time of the epochs that were trained."""
+    """Estimated seconds of these epochs, from the mean time of the trained ones."""
     retrain_seconds: float
-    """Of final runs and of candidates, those at the same time counted each."""
+    """Seconds of all final runs and candidates, summed over runs."""
 
     @property
     def saved_share(self) -> float | None:
-        """Of all epochs that the finished trials would have had."""
+        """Share of the epochs that the finished trials would have had without pruning."""
         total = self.epochs + self.pruned_epochs
         return self.pruned_epochs / total if total else None
 
 
 def cost_of(history: StudyHistory) -> Cost:
-    """Summed over the whole study."""
+    """Return the cost of the whole study."""
     per_trial = int(history.study.spec["epochs"])
     pruned = sum(per_trial - trial.epochs for trial in history.trials if trial.state == "pruned")
     measured = [row.seconds for row in history.epochs]
@@ -65,9 +65,11 @@ def _retrain_seconds(metrics: Mapping[str, Any]) -> float:
 
 
 def cost_section(history: StudyHistory) -> Section:
-    """The costs as a table, and pruning in a sentence."""
+    """Return the costs as a table, and the effect of pruning as a sentence."""
     cost = cost_of(history)
-    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in cost.trials.items()) or "none finished"
+    outcomes = (
+        ", ".join(f"{count} {outcome}" for outcome, count in cost.trials.items()) or "no trial has finished"
+    )
     rows = [
         ("trials", f"{sum(cost.trials.values())} ({outcomes})"),
         (
@@ -81,12 +83,12 @@ def cost_section(history: StudyHistory) -> Section:
         rows.append(
             ("training time of retrains, summed over runs", formatting.duration(cost.retrain_seconds))
         )
-    blocks: list[Block] = [Table(("what", "how much"), rows)]
+    blocks: list[Block] = [Table(("item", "value"), rows)]
     if cost.pruned_epochs and cost.saved_share is not None:
         blocks.append(
             Paragraph(
                 f"Pruning saved {cost.pruned_epochs} of {cost.epochs + cost.pruned_epochs} epochs "
-                f"({100 * cost.saved_share:.0f} %), about {formatting.duration(cost.pruned_seconds)} of training."
+                f"({100 * cost.saved_share:.0f} %), about {formatting.duration(cost.pruned_seconds)} of training time."
             )
         )
     else:

@@ -1,4 +1,4 @@
-"""What each hyperparameter did, as sections: effects in words, importance, slices and the pairs that matter."""
+"""Effects of hyperparameters as a section: effect sizes, importance, slices and contours of important pairs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from hpo.report.search_sections import zoomed
 from hpo.search.space_scaling import from_unit, is_log, to_unit
 
 MOST_PAIRS = 3
-MATTERING = 3
-"""Parameters, the most important ones, whose pairs are drawn."""
+MOST_IMPORTANT = 3
+"""Number of the most important numeric parameters whose pairs are drawn."""
 _GRID = 40
 
 
 def parameter_section(
     comparison: Comparison, effects: Sequence[Effect], importance: dict[str, float] | None
 ) -> Section:
-    """Effects, importance, slices and contours; what the data does not support is said to be so."""
+    """Return effects, importance, slices and contours, each only where there are enough trials."""
     early = (
-        " What helps early need not help at the end."
+        " An early effect may not last until the end of training."
         if comparison.epoch < comparison.epochs_per_trial
         else ""
     )
@@ -39,9 +39,8 @@ def parameter_section(
         blocks.append(
             Figure(
                 "importance",
-                "Which parameters the best tenth of the trials (at least five) agree in. It sums to "
-                f"{total:.0f}, says nothing of the size of an effect, and is never zero: some importance falls on "
-                "parameters without any.",
+                "Importance by how much the best tenth of the trials (at least five) agree in a parameter. The sum is "
+                f"{total:.0f}; it does not measure effect size, and parameters without effect also get a share.",
                 [bars],
             )
         )
@@ -54,12 +53,12 @@ def parameter_section(
     if importance is None:
         blocks.append(
             Paragraph(
-                f"Importance and pairs of parameters are shown from {MIN_TRIALS} compared trials on:"
-                " with fewer they would show chance.",
+                f"Importance and pairs of parameters need at least {MIN_TRIALS} compared trials: fewer would mostly"
+                " show noise.",
                 "note",
             )
         )
-    return Section("What each hyperparameter did", blocks)
+    return Section("Effects of hyperparameters", blocks)
 
 
 def _slices(comparison: Comparison) -> Figure | None:
@@ -70,7 +69,7 @@ def _slices(comparison: Comparison) -> Figure | None:
     charts = []
     for name in names:
         series = []
-        for label, colour, pruned in (("ran to the end", BLUE, False), ("ended early", ORANGE, True)):
+        for label, colour, pruned in (("complete", BLUE, False), ("ended early", ORANGE, True)):
             members = [one for one in comparison.trials if (one.trial.state != "complete") == pruned]
             if members:
                 series.append(
@@ -94,8 +93,8 @@ def _slices(comparison: Comparison) -> Figure | None:
             Chart(name, _axis(comparison, name, ""), Axis(comparison.metric, bounds=bounds), series)
         )
     caption = (
-        f"{comparison.metric} after epoch {comparison.epoch} against each parameter. What is seen here may be "
-        "another parameter's doing: a sampler tries good values together."
+        f"{comparison.metric} after epoch {comparison.epoch} against each parameter. A visible trend may be due to "
+        "another parameter, because the sampler tries good values of several parameters together."
     )
     return Figure("slices", caption, charts, 280)
 
@@ -105,12 +104,12 @@ def _contours(comparison: Comparison, importance: dict[str, float] | None) -> Fi
         return None
     numeric = [
         name for name in list(importance) if not isinstance(comparison.space[name], CategoricalDistribution)
-    ][:MATTERING]
+    ][:MOST_IMPORTANT]
     panels = [_surface(comparison, first, second) for first, second in combinations(numeric, 2)]
     if not panels:
         return None
     caption = (
-        f"{comparison.metric} after epoch {comparison.epoch} over pairs of the most important numbers, "
+        f"{comparison.metric} after epoch {comparison.epoch} over pairs of the most important numeric parameters, "
         "interpolated linearly between the trials (points); other parameters vary too."
     )
     return Figure("contours", caption, panels[:MOST_PAIRS], 340, page_only=True)
@@ -123,7 +122,7 @@ def _surface(comparison: Comparison, first: str, second: str) -> Surface:
 
     spaces = comparison.space[first], comparison.space[second]
     values = np.array([one.value for one in comparison.trials])
-    # A trial that went wrong would leave a single colour for all others.
+    # One outlier would leave a single colour for all other trials.
     bounds, _ = zoomed(values.tolist(), comparison.maximize)
     if bounds is not None:
         values = np.clip(values, *bounds)
@@ -142,7 +141,7 @@ def _surface(comparison: Comparison, first: str, second: str) -> Surface:
         found = LinearNDInterpolator(points, values)(*np.meshgrid(places, places))
         grid = [[None if np.isnan(cell) else float(cell) for cell in row] for row in found]
     except QhullError:
-        pass  # All points lie on a line: they are drawn without anything between.
+        pass  # All points lie on a line: there is no area to interpolate.
     return Surface(
         "",
         _axis(comparison, first, first),

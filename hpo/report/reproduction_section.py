@@ -1,4 +1,4 @@
-"""How to get the same again: commands, spec, versions, commit, hardware and seeds."""
+"""How to reproduce a study: commands, spec, versions, commit, hardware and seeds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from storage.retrains import RetrainRow
 
 
 def reproduction_section(history: StudyHistory, retrain: RetrainRow | None) -> Section:
-    """Commands to type, and what they ran on."""
+    """Return the commands, the environment they ran in and the spec."""
     blocks: list[Block] = [Code("\n".join(commands(history, retrain)), "sh")]
-    blocks.append(Table(("what", "value"), _facts(history, retrain)))
+    blocks.append(Table(("item", "value"), _facts(history, retrain)))
     blocks.append(
         Code(
             formatting.json_text(history.study.spec),
@@ -23,54 +23,54 @@ def reproduction_section(history: StudyHistory, retrain: RetrainRow | None) -> S
             "The study's spec",
         )
     )
-    return Section("How to reproduce it", blocks)
+    return Section("How to reproduce this study", blocks)
 
 
 def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
-    """The command lines that search as this study did, and retrain."""
+    """Return the command lines that repeat the search, the retrain and the report."""
     study, spec = history.study, history.study.spec
     data = spec.get("data", {})
-    words = ["hpo", "launch", "--study", study.name, "--objective", study.objective]
-    words += ["--trials", str(study.budget), "--epochs", str(spec["epochs"])]
-    words += ["--sampler", spec["sampler"], "--pruner", spec["pruner"], "--seed", str(spec["seed"])]
+    arguments = ["hpo", "launch", "--study", study.name, "--objective", study.objective]
+    arguments += ["--trials", str(study.budget), "--epochs", str(spec["epochs"])]
+    arguments += ["--sampler", spec["sampler"], "--pruner", spec["pruner"], "--seed", str(spec["seed"])]
     if data.get("limit") is not None:
-        words += ["--limit", str(data["limit"])]
+        arguments += ["--limit", str(data["limit"])]
     for name, value in narrowed(spec).items():
-        words += ["--param", f"{name}={value}"]
+        arguments += ["--param", f"{name}={value}"]
     precisions = {agent.versions.get("precision") for agent in history.agents}
     if len(precisions) == 1 and (precision := precisions.pop()) is not None:
-        # What `auto` is depends on the processor.
-        words += ["--precision", precision]
+        # The meaning of `auto` depends on the processor.
+        arguments += ["--precision", precision]
     slots = max((agent.slots for agent in history.agents), default=0)
     if slots:
-        words += ["--workers", str(slots)]
-    lines = [shlex.join(words)]
+        arguments += ["--workers", str(slots)]
+    lines = [shlex.join(arguments)]
     if retrain is not None:
-        words = ["hpo", "retrain", "--study", study.name, "--seeds", str(len(retrain.seeds))]
+        arguments = ["hpo", "retrain", "--study", study.name, "--seeds", str(len(retrain.seeds))]
         selection = (retrain.metrics or {}).get("selection")
         if selection is not None:
-            words += ["--top", str(len(selection["candidates"]))]
+            arguments += ["--top", str(len(selection["candidates"]))]
         if retrain.config.get("epochs") != spec["epochs"]:
-            words += ["--epochs", str(retrain.config["epochs"])]
+            arguments += ["--epochs", str(retrain.config["epochs"])]
         limit = retrain.config.get("data", {}).get("limit")
         if limit != data.get("limit"):
-            words += ["--limit", "all" if limit is None else str(limit)]
+            arguments += ["--limit", "all" if limit is None else str(limit)]
         trial = retrain.config.get("trial")
         if trial is None or retrain.config.get("study") not in (None, study.name):
-            words += ["--config", "best_config.yaml"]
+            arguments += ["--config", "best_config.yaml"]
         elif selection is None:
-            # The best of today may not be the best of then.
-            words += ["--trial", str(trial)]
+            # The best trial may be another one by now.
+            arguments += ["--trial", str(trial)]
         computed = (retrain.metrics or {}).get("runs", [{}])[0].get("precision")
         if computed is not None:
-            words += ["--precision", computed]
-        lines.append(shlex.join(words))
+            arguments += ["--precision", computed]
+        lines.append(shlex.join(arguments))
     lines.append(shlex.join(["hpo", "report", "--study", study.name]))
     return lines
 
 
 def narrowed(spec: Mapping[str, Any]) -> dict[str, str]:
-    """What `--param` was told: parameters whose range is not the objective's own."""
+    """Return the values of `--param`: the parameters whose range differs from the objective's own."""
     own, found = spec.get("objective_space", {}), {}
     for name, distribution in spec["space"].items():
         if name in own and own[name] == distribution:
@@ -86,7 +86,7 @@ def narrowed(spec: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str, str]]:
-    facts = [("search seed", f"{history.study.spec['seed']}; trial n is seeded with it plus n")]
+    facts = [("search seed", f"{history.study.spec['seed']}; trial n uses this seed plus n")]
     hosts = sorted({agent.host for agent in history.agents})
     versions = {name: number for agent in history.agents for name, number in agent.versions.items()}
     facts.append(
@@ -96,12 +96,12 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
         )
     )
     if versions:
-        facts.append(("versions of the search", _pairs(versions)))
+        facts.append(("versions in the search", _pairs(versions)))
     mixed = {
         name for agent in history.agents for name in agent.versions if agent.versions[name] != versions[name]
     }
     if mixed:
-        facts.append(("differed between agents", ", ".join(sorted(mixed))))
+        facts.append(("different between agents", ", ".join(sorted(mixed))))
     if retrain is None:
         return facts
     metrics = retrain.metrics or {}
@@ -109,8 +109,8 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
     gpus = ", ".join(str(gpu) for gpu in hardware.get("gpus", [])) or "no GPU"
     facts += [
         ("final seeds", ", ".join(str(seed) for seed in retrain.seeds)),
-        ("versions of the retrain", _pairs(metrics.get("versions", {}))),
-        ("computed in", metrics.get("runs", [{}])[0].get("precision", "-")),
+        ("versions in the retrain", _pairs(metrics.get("versions", {}))),
+        ("precision", metrics.get("runs", [{}])[0].get("precision", "-")),
         (
             "hardware of the retrain",
             f"{hardware.get('processor')}, {formatting.counted(hardware.get('cores'), 'core')},"
@@ -127,7 +127,9 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
 def _wall_time(metrics: Mapping[str, Any]) -> str:
     shown, sessions = formatting.duration(metrics.get("wall_seconds")), metrics.get("sessions", 1)
     return (
-        shown if sessions == 1 else f"{shown} in {sessions} sessions; hardware and versions are of the last"
+        shown
+        if sessions == 1
+        else f"{shown} in {sessions} sessions; hardware and versions are those of the last one"
     )
 
 

@@ -1,4 +1,4 @@
-"""The retrained configuration, as sections: what the test set showed, mistakes, calibration and training."""
+"""The retrained configuration as sections: test set, mistakes, calibration and training."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow, Source
 
 MOST_CLASSES = 40
-"""Beyond which a confusion matrix is not drawn, for no cell of it could be read, and only the worst are listed."""
+"""Largest number of classes with a readable confusion matrix; beyond it only the worst classes are listed."""
 
 LEAST_IN_BIN = 10
-"""Images of all runs below which a bin of the calibration is not drawn."""
+"""Fewest images of all runs with which a calibration bin is drawn."""
 
 
 def retraining_sections(history: StudyHistory, retrain: RetrainRow) -> list[Section]:
-    """All that the latest finished retrain showed."""
+    """Return the sections of one finished retrain."""
     metrics = retrain.metrics or {}
     sections = [Section("Test set", _test(history, retrain))]
     confusions = [run["confusion"] for run in metrics["runs"] if run.get("confusion")]
@@ -41,7 +41,7 @@ def retraining_sections(history: StudyHistory, retrain: RetrainRow) -> list[Sect
 
 
 def format_interval(figure: Mapping[str, Any]) -> str:
-    """`0.9731 ± 0.0064 (95 % interval 0.9571 to 0.9891, n = 3 seeds)`."""
+    """Return `0.9731 ± 0.0064 (95 % interval 0.9571 to 0.9891, n = 3 seeds)`."""
     mean, spread, bounds = _figure(figure)
     n = figure["n"]
     shown = formatting.metric(mean) + (f" ± {spread:.4f}" if spread is not None else "")
@@ -54,7 +54,7 @@ def format_interval(figure: Mapping[str, Any]) -> str:
 
 
 def _figure(figure: Mapping[str, Any]) -> tuple[float | None, float | None, tuple[float | None, ...] | None]:
-    """Mean, standard deviation and interval of a figure; of one that is not finite they are none either."""
+    """Return mean, standard deviation and interval of a figure, which may not be finite."""
     bounds = figure["interval95"]
     return (
         formatting.json_number(figure["mean"]),
@@ -71,7 +71,7 @@ def _test(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
         key=lambda name: known.index(name) if name in known else len(known),
     )
     if not tested:
-        return [Paragraph("The final runs recorded no figure of a test set.")]
+        return [Paragraph("The final runs recorded no test figures.")]
     rows = []
     for name in tested:
         mean, spread, bounds = _figure(metrics["summary"][name])
@@ -96,26 +96,30 @@ def _test(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
         blocks.append(
             Paragraph(
                 f"{len(selection['candidates'])} candidates were trained from {len(selection['seeds'])} fresh seeds "
-                f"each and compared by {selection['metric']} on validation images; the test set played no part in it:"
+                f"each and compared by {selection['metric']} on validation images, without the test set:"
             )
         )
         blocks.append(Bullets(selection_lines(selection)))
-    short = {name: name.removeprefix("test_").replace("_", " ") for name in tested}
-    headers = ("seed", *short.values(), "training time")
-    runs = [
-        (
-            str(run["seed"]),
-            *(formatting.metric(formatting.json_number(run[name])) for name in tested),
-            formatting.duration(run["seconds"]),
-        )
-        for run in metrics["runs"]
-    ]
-    blocks.append(Table(headers, runs, frozenset(headers), "Each final run."))
+    blocks.append(_run_table(metrics["runs"], tested))
     return blocks
 
 
+def _run_table(runs: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> Table:
+    short = [name.removeprefix("test_").replace("_", " ") for name in figures]
+    headers = ("seed", *short, "training time")
+    rows = [
+        (
+            str(run["seed"]),
+            *(formatting.metric(formatting.json_number(run[name])) for name in figures),
+            formatting.duration(run["seconds"]),
+        )
+        for run in runs
+    ]
+    return Table(headers, rows, frozenset(headers), "Each final run.")
+
+
 def _limits(history: StudyHistory, retrain: RetrainRow) -> list[str]:
-    """What the figures above do not say by themselves."""
+    """Return the caveats of the test figures."""
     metrics, spec = retrain.metrics or {}, history.study.spec
     found = []
     if not matches_search(retrain, spec):
@@ -127,13 +131,13 @@ def _limits(history: StudyHistory, retrain: RetrainRow) -> list[str]:
     if openings:
         when = ", ".join(f"{time:%Y-%m-%d %H:%M} UTC" for time in openings)
         found.append(
-            f"The test set was opened {formatting.times(len(openings))} by retrains of this study: {when}."
+            f"Retrains of this study evaluated the test set {formatting.times(len(openings))}: {when}."
         )
         if len(openings) > 1:
             found.append(
-                "Whoever chooses among several looks at a test set gets a figure that flatters: of these"
-                f" {len(openings)} retrains this is the latest"
-                + (" of what the search chose" if retrain.source is Source.SEARCH else "")
+                "Choosing among several test-set evaluations gives an optimistic estimate: of these"
+                f" {len(openings)} retrains, this report shows the latest"
+                + (" of the configuration that the search chose" if retrain.source is Source.SEARCH else "")
                 + ", not the best."
             )
     images = run.get("n_test")
@@ -142,17 +146,17 @@ def _limits(history: StudyHistory, retrain: RetrainRow) -> list[str]:
     if images and mean is not None and 0.0 <= mean <= 1.0:
         low, high = wilson(mean, images)
         trained = f"Trained on {run['n_train']} images, tested on {images}." if "n_train" in run else ""
-        over_seeds = " The interval above is one over seeds." if accuracy.get("interval95") else ""
+        over_seeds = " The interval above is over seeds." if accuracy.get("interval95") else ""
         found.append(
-            f"{trained}{over_seeds} Of {images} test images alone, an accuracy of {formatting.metric(mean)} is good for"
-            f" {formatting.metric(low)} to {formatting.metric(high)} on others of their kind (95 %, Wilson).".strip()
+            f"{trained}{over_seeds} The sampling error of {images} test images alone gives an accuracy of"
+            f" {formatting.metric(low)} to {formatting.metric(high)} (95 %, Wilson).".strip()
         )
     return found
 
 
-def _describe_setup(terms: Mapping[str, Any]) -> str:
-    limit = (terms.get("data") or {}).get("limit")
-    return f"{terms.get('epochs')} epochs of " + (
+def _describe_setup(setup: Mapping[str, Any]) -> str:
+    limit = (setup.get("data") or {}).get("limit")
+    return f"{setup.get('epochs')} epochs of " + (
         "all training images" if limit is None else f"{limit} images"
     )
 
@@ -164,61 +168,67 @@ def _mistakes(
     seeds = len(metrics["runs"])
     together = "" if seeds == 1 else f", {seeds} seeds together"
     if len(names) <= MOST_CLASSES:
-        sums = [max(1, sum(row)) for row in confusion]
-        shades = [[cell / total for cell in row] for row, total in zip(confusion, sums, strict=True)]
-        texts = [[str(cell) if cell else "" for cell in row] for row in confusion]
-        matrix = Matrix("", names, names, shades, texts, Axis("predicted"), Axis("true"))
+        matrix = confusion_panel("", confusion, names)
         caption = f"Test images by true and predicted class{together}; shaded by the share of the true class."
         blocks.append(
             Figure("confusion", caption, [matrix], max(320, 90 + 34 * len(names)), 220 + 58 * len(names))
         )
-    scores, which = class_scores(confusion, names), "Each class"
-    if len(scores) > MOST_CLASSES:
-        scores = sorted(scores, key=lambda one: one.f1 or 0.0)[:MOST_CLASSES]
-        which = f"The {MOST_CLASSES} classes with the lowest F1 of {len(names)}"
-    blocks.append(
-        Table(
-            ("class", "precision", "recall", "F1", "images"),
-            [
-                (
-                    one.name,
-                    *(formatting.metric(value) for value in (one.precision, one.recall, one.f1)),
-                    str(one.images),
-                )
-                for one in scores
-            ],
-            frozenset({"precision", "recall", "F1", "images"}),
-            f"{which}{together}; metrics.json has them all.",
-        )
-    )
+    blocks.append(_class_table(confusion, names, together))
     pairs = confused_pairs(confusion, names)
     if pairs:
         blocks.append(
             Table(
-                ("true", "taken for", "images", "of the class"),
+                ("true", "predicted", "images", "of the true class"),
                 [(pair.true, pair.predicted, str(pair.count), f"{100 * pair.share:.1f} %") for pair in pairs],
-                frozenset({"images", "of the class"}),
-                f"Pairs of classes confused most{together}.",
+                frozenset({"images", "of the true class"}),
+                f"Most confused pairs of classes{together}.",
             )
         )
     else:
-        blocks.append(Paragraph("No test image was taken for another class."))
+        blocks.append(Paragraph("No test image was misclassified."))
     images, wrong = metrics.get("detail", {}).get("wrong_images"), metrics["runs"][0].get("wrong")
     if images and wrong:
         pictures = [
             Picture(
                 png,
-                f"{names[one['predicted']]}, {100 * one['confidence']:.0f} %, really {names[one['true']]}, "
+                f"{names[one['predicted']]}, {100 * one['confidence']:.0f} %, true {names[one['true']]}, "
                 f"#{one['index']}",
             )
             for png, one in zip(images, wrong, strict=False)
         ]
         caption = (
-            "Test images that the exported model is most confidently wrong about: what it says and how sure it is, "
-            "the label, and the number of the image in the test set."
+            "Test images that the exported model misclassifies with the highest confidence: predicted class, "
+            "confidence, true class and index in the test set."
         )
         blocks.append(Gallery("confidently-wrong", caption, pictures))
     return blocks
+
+
+def confusion_panel(title: str, confusion: Sequence[Sequence[int]], names: Sequence[str]) -> Matrix:
+    """Return a confusion matrix, each cell shaded by its share of the true class."""
+    shades = [[cell / max(1, sum(row)) for cell in row] for row in confusion]
+    texts = [[str(cell) if cell else "" for cell in row] for row in confusion]
+    return Matrix(title, names, names, shades, texts, Axis("predicted"), Axis("true"))
+
+
+def _class_table(confusion: Sequence[Sequence[int]], names: Sequence[str], together: str) -> Table:
+    scores, subset = class_scores(confusion, names), "Each class"
+    if len(scores) > MOST_CLASSES:
+        scores = sorted(scores, key=lambda one: one.f1 or 0.0)[:MOST_CLASSES]
+        subset = f"The {MOST_CLASSES} classes with the lowest F1 of {len(names)}"
+    return Table(
+        ("class", "precision", "recall", "F1", "images"),
+        [
+            (
+                one.name,
+                *(formatting.metric(value) for value in (one.precision, one.recall, one.f1)),
+                str(one.images),
+            )
+            for one in scores
+        ],
+        frozenset({"precision", "recall", "F1", "images"}),
+        f"{subset}{together}; metrics.json has all of them.",
+    )
 
 
 def _calibration(runs: Sequence[Mapping[str, Any]]) -> Figure | None:
@@ -235,20 +245,20 @@ def _calibration(runs: Sequence[Mapping[str, Any]]) -> Figure | None:
         right = sum(one["images"] * (one["accuracy"] or 0.0) for one in bins) / images
         confidence.append(mean)
         accuracy.append(right)
-        labels.append(f"{images} images: {100 * mean:.1f} % sure, {100 * right:.1f} % right")
+        labels.append(f"{images} images: confidence {100 * mean:.1f} %, accuracy {100 * right:.1f} %")
     errors = [one["expected_error"] for one in measured]
     chart = Chart(
         "",
         Axis("confidence", bounds=(0.0, 1.02)),
-        Axis("share that is right", bounds=(0.0, 1.02)),
+        Axis("accuracy", bounds=(0.0, 1.02)),
         [
             Series("perfectly calibrated", [0.0, 1.0], [0.0, 1.0], "dashed", GREY, 1.5),
             Series("this model", confidence, accuracy, "line and points", BLUE, labels=labels),
         ],
     )
     caption = (
-        "How often the model is right where it is so sure, over all final runs; below the dashed line it is "
-        f"too sure of itself. Expected calibration error {sum(errors) / len(errors):.4f}, mean over seeds."
+        "Accuracy against confidence over all final runs; below the dashed line the model is overconfident. "
+        f"Expected calibration error {sum(errors) / len(errors):.4f}, mean over seeds."
         + (f" {rare} images in bins of fewer than {LEAST_IN_BIN} are not drawn." if rare else "")
     )
     return Figure("calibration", caption, [chart], 400, 620)
@@ -287,6 +297,6 @@ def _training(metrics: Mapping[str, Any]) -> Figure | None:
         for name in names
     ]
     caption = (
-        "The final runs, on training and validation images together, so there is nothing to validate on."
+        "The final runs. They train on the training and validation images, so there is no validation metric."
     )
     return Figure("training", caption, charts, 280) if charts else None

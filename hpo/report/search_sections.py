@@ -1,4 +1,4 @@
-"""The search itself, as sections: how the best value rose, every trial's curve, and what ran with what."""
+"""The search as sections: optimization history, learning curves, parallel coordinates and the trial table."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from hpo.study.history import StudyHistory
 from hpo.study.trials import TrialRow
 
 MOST_CURVES = 200
-"""Trials whose curves are drawn: the best and the latest ones of a larger study."""
+"""Largest number of learning curves drawn; larger studies show the best and the latest trials."""
 MOST_ROWS = 15
-"""Trials in the table of a report; trials.csv has all."""
+"""Trials in the table of a report; trials.csv has all of them."""
 
 ZOOM_FROM = 20
-"""Values from which on a few that are far off may lie outside a chart."""
+"""Number of values from which outliers may lie outside a chart."""
 ZOOM_SHARE = 0.9
-"""Share of them that is shown at least."""
+"""Smallest share of the values that a chart shows."""
 
 # From worst to best.
 _RAMP = (GREY, OLIVE, ORANGE, CYAN, BLUE, GREEN)
 
 
 def search_sections(history: StudyHistory, comparison: Comparison) -> list[Section]:
-    """What a study without any trial has none of."""
+    """Return the charts of the search; empty for a study without trials."""
     if not history.curves:
         return []
     sections = [
@@ -44,7 +44,7 @@ def search_sections(history: StudyHistory, comparison: Comparison) -> list[Secti
 
 
 def trial_table(history: StudyHistory) -> Section:
-    """The best trials, or all of a small study."""
+    """Return a table of the best trials, or of all trials of a small study."""
     sign = -1 if history.study.maximize else 1
 
     def order(trial: TrialRow) -> tuple[bool, bool, float]:
@@ -53,7 +53,7 @@ def trial_table(history: StudyHistory) -> Section:
 
     names = history.parameters
     shown = sorted(history.trials, key=order)[:MOST_ROWS]
-    caption = "Best first; trials.csv has them all." if len(history.trials) > MOST_ROWS else "Best first."
+    caption = "Best first; trials.csv has all of them." if len(history.trials) > MOST_ROWS else "Best first."
     rows = [
         (
             "-" if trial.number is None else str(trial.number),
@@ -67,7 +67,9 @@ def trial_table(history: StudyHistory) -> Section:
     ]
     headers = ("trial", "state", history.study.metric, "epochs", "time", *names)
     right = frozenset({"trial", history.study.metric, "epochs", "time"})
-    return Section("Trials", [Table(headers, rows, right, caption)] if rows else [Paragraph("None yet.")])
+    return Section(
+        "Trials", [Table(headers, rows, right, caption)] if rows else [Paragraph("No trials yet.")]
+    )
 
 
 def _progress(history: StudyHistory) -> list[Block]:
@@ -94,18 +96,11 @@ def _progress(history: StudyHistory) -> list[Block]:
             labels=[_label(trial, trial.value) for trial in ended],
         ),
     ]
-    cut = [
-        (trial, rows[-1].metrics[metric])
-        for trial in history.trials
-        if trial.number is not None
-        and trial.state not in ("complete", "running", "waiting")
-        and (rows := history.curves.get(trial.number))
-        and math.isfinite(rows[-1].metrics.get(metric, math.nan))
-    ]
+    cut = _ended_early(history)
     if cut:
         series.append(
             Series(
-                "ended early, at its last epoch",
+                "ended early (at its last epoch)",
                 [float(trial.number or 0) for trial, _ in cut],
                 [value for _, value in cut],
                 "points",
@@ -117,13 +112,24 @@ def _progress(history: StudyHistory) -> list[Block]:
         )
     values = [trial.value or 0.0 for trial in ended] + [value for _, value in cut]
     bounds, outside = zoomed(values, history.study.maximize)
-    caption = (
-        f"{metric} of every trial, in the order in which they began."
-        " A trial that was pruned stands at its last epoch."
-        + (f" {outside} far from the rest lie outside the chart." if outside else "")
+    caption = f"{metric} of every trial in the order of their start; pruned trials at their last epoch." + (
+        f" {formatting.counted(outside, 'outlier')} outside the chart." if outside else ""
     )
     chart = Chart("", Axis("trial"), Axis(metric, bounds=bounds), series)
     return [Figure("history", caption, [chart])]
+
+
+def _ended_early(history: StudyHistory) -> list[tuple[TrialRow, float]]:
+    """Return the trials that ended without completing, and their metric after their last epoch."""
+    metric = history.study.metric
+    return [
+        (trial, rows[-1].metrics[metric])
+        for trial in history.trials
+        if trial.number is not None
+        and trial.state not in ("complete", "running", "waiting")
+        and (rows := history.curves.get(trial.number))
+        and math.isfinite(rows[-1].metrics.get(metric, math.nan))
+    ]
 
 
 def _curves(history: StudyHistory) -> Figure:
@@ -170,8 +176,8 @@ def _curves(history: StudyHistory) -> Figure:
     caption = (
         f"{metric} after each epoch of {len(shown)}"
         + (f" of {len(trials)}" if len(shown) < len(trials) else "")
-        + " trials. A cross marks where a trial was pruned."
-        + (" Values far from the rest lie outside the chart." if outside else "")
+        + " trials. A cross marks the pruning of a trial."
+        + (" Outliers are outside the chart." if outside else "")
     )
     axis = epoch_axis(int(history.study.spec["epochs"]))
     return Figure("learning-curves", caption, [Chart("", axis, Axis(metric, bounds=bounds), series)], 420)
@@ -187,7 +193,7 @@ def _joined(
     *,
     ends: bool,
 ) -> list[Series]:
-    """The curves of several trials as one series with gaps, and the place where each ends."""
+    """Return the curves of several trials as one series with gaps, and their ends as another if `ends`."""
     metric = history.study.metric
     x: list[float | None] = []
     y: list[float | None] = []
@@ -253,7 +259,7 @@ def _parallel(comparison: Comparison) -> Figure:
         )
     ranges = "; ".join(f"{name} {in_words(comparison.space[name])}" for name in names)
     caption = (
-        f"A line for each trial, coloured by rank. Each axis runs from low at the bottom to high on top: {ranges};"
+        f"One line for each trial, coloured by rank. Each axis runs from low (bottom) to high (top): {ranges};"
         f" {comparison.metric} {formatting.metric(lowest)} to {formatting.metric(highest)}. {comparison.describe()}"
     )
     ticks = list(zip(places, [*names, comparison.metric], strict=True))
@@ -263,13 +269,13 @@ def _parallel(comparison: Comparison) -> Figure:
 
 
 def epoch_axis(epochs: int) -> Axis:
-    """An axis of epochs, with a tick at each while there is room."""
+    """Return an axis of epochs, with a tick at each if there are at most twelve."""
     ticks = [(float(epoch), str(epoch)) for epoch in range(1, epochs + 1)] if epochs <= 12 else []
     return Axis("epoch", ticks=ticks)
 
 
 def zoomed(values: Sequence[float], maximize: bool) -> tuple[tuple[float, float] | None, int]:
-    """Bounds of an axis that leave out what is far on the worse side, and how many values that is."""
+    """Return axis bounds that leave out outliers on the worse side, and the number of values left out."""
     if len(values) < ZOOM_FROM:
         return None, 0
     best = max(values) if maximize else min(values)

@@ -1,4 +1,4 @@
-"""Studies result by result: their final figures, and whether these differ by more than the noise of seeds."""
+"""Final figures of several studies, and whether they differ by more than seed noise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class StudyResult:
-    """One study of a comparison."""
+    """One study of a comparison and its final runs."""
 
     history: StudyHistory
 
@@ -33,45 +33,45 @@ class StudyResult:
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        """What the retrain of its answer showed; empty where it was never retrained."""
+        """Metrics of the retrain that counts; empty if the study was never retrained."""
         retrain = self.history.answer
         return (retrain.metrics or {}) if retrain is not None else {}
 
     @property
     def runs(self) -> Sequence[Mapping[str, Any]]:
-        """Its final runs."""
+        """Final runs of that retrain."""
         runs: Sequence[Mapping[str, Any]] = self.metrics.get("runs", [])
         return runs
 
     def values(self, figure: str) -> list[float]:
-        """A figure of each final run; empty unless all have it."""
+        """Return a figure of each final run; empty unless all runs have it."""
         found = [run[figure] for run in self.runs if isinstance(run.get(figure), int | float)]
         return found if len(found) == len(self.runs) else []
 
     def summary(self, figure: str) -> Mapping[str, Any] | None:
-        """A figure over its final runs; None where it has none."""
+        """Return the summary of a figure over the final runs; None if there is no such figure."""
         found: Mapping[str, Any] | None = self.metrics.get("summary", {}).get(figure)
         return found
 
 
 @dataclass(frozen=True)
 class PairwiseDifference:
-    """Two studies."""
+    """Difference of a figure between two studies."""
 
     first: str
     second: str
     difference: Difference
     p_value: float | None
-    """Of Welch's test, corrected for the number of pairs (Holm); None where a result has fewer than two seeds."""
+    """P-value of Welch's test, corrected for the number of pairs (Holm); None if a study has fewer than two seeds."""
 
     @property
     def exceeds_noise(self) -> bool | None:
-        """Whether the two differ by more than seeds do; None where that cannot be told."""
+        """Whether the difference is larger than seed noise; None with fewer than two seeds."""
         return None if self.p_value is None else self.p_value < 1 - CONFIDENCE
 
 
 def common_figure(results: Sequence[StudyResult]) -> str | None:
-    """What the retrained studies are compared by: test accuracy, or the first test figure that all have."""
+    """Return the figure to compare by: test accuracy, or else the first test figure that all studies have."""
     retrained = [result for result in results if result.runs]
     if not retrained:
         return None
@@ -81,7 +81,7 @@ def common_figure(results: Sequence[StudyResult]) -> str | None:
 
 
 def compare_pairs(results: Sequence[StudyResult], figure: str) -> list[PairwiseDifference]:
-    """Every two studies that were retrained."""
+    """Compare every two retrained studies."""
     found = [
         (first.name, second.name, welch(first.values(figure), second.values(figure)))
         for first, second in combinations([result for result in results if result.values(figure)], 2)
@@ -96,10 +96,10 @@ def compare_pairs(results: Sequence[StudyResult], figure: str) -> list[PairwiseD
 
 
 def comparability_warnings(results: Sequence[StudyResult]) -> list[str]:
-    """What makes figures of different studies mean different things."""
+    """Return a warning for each setting in which the retrained studies differ."""
     found = []
     retrained = [result for result in results if result.runs]
-    for key, words in (
+    for key, setting in (
         ("n_test", "tested on different numbers of images"),
         ("classes", "tested on different classes"),
         ("n_train", "trained on different numbers of images"),
@@ -112,7 +112,9 @@ def comparability_warnings(results: Sequence[StudyResult]) -> list[str]:
                 f"{name} {', '.join(value[:3]) + ' …' if isinstance(value, list) else value}"
                 for name, value in values.items()
             )
-            found.append(f"The studies were {words} ({shown}): a difference need not come from the models.")
+            found.append(
+                f"The studies were {setting} ({shown}), so differences may not be due to the models."
+            )
     return found
 
 

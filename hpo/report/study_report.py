@@ -1,4 +1,4 @@
-"""`hpo report`: everything that is known of a study, for people and for machines."""
+"""`hpo report`: everything known about a study, as a document and as machine-readable files."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 def report(database: Database, name: str, folder: Path) -> list[str]:
-    """Write the report of a study into `folder`; returns the names of the files.
+    """Write the report of a study into `folder` and return the file names.
 
     Raises:
-        UnknownStudyError: there is no study of that name.
+        UnknownStudyError: the study does not exist.
         ResultsNotWritableError, DiskFullError: the files cannot be written.
     """
     files = report_files(read_history(database, name))
@@ -39,7 +39,7 @@ def report(database: Database, name: str, folder: Path) -> list[str]:
 
 
 def report_files(history: StudyHistory) -> dict[str, bytes]:
-    """All files of a report."""
+    """Return all files of a report by name."""
     comparison = compare_trials(history)
     effects = find_effects(comparison, seed_noise(history, comparison))
     importance = importances(comparison)
@@ -59,7 +59,7 @@ def build_report(
     effects: Sequence[Effect],
     importance: dict[str, float] | None,
 ) -> Document:
-    """The report as a document."""
+    """Return the report as a document."""
     study, retrain = history.study, history.answer
     sections: list[Section] = [summary_section(history, retrain, effects, comparison)]
     if retrain is not None:
@@ -77,30 +77,28 @@ def build_report(
         f"Study {study.name}",
         subtitle,
         sections,
-        "Written by hpo report. The same figures for machines: report.json, importance.json, trials.csv, epochs.csv.",
+        "Written by hpo report. Machine-readable: report.json, importance.json, trials.csv, epochs.csv.",
         state_of(history),
     )
 
 
 def state_of(history: StudyHistory) -> list[str]:
-    """What is not finished, and what to do about it."""
+    """Return what is unfinished and how to continue it."""
     name, status, lines = history.study.name, history.status, []
     if status.condition != "finished":
         lines.append(
-            f"The search is {status.condition}: {status.finished} of {status.budget} trials have finished, so all "
-            "below may change." + ("" if status.agents else f" hpo launch --study {name} continues it.")
+            f"The search is {status.condition}: {status.finished} of {status.budget} trials have finished, so these "
+            "results may change." + ("" if status.agents else f" hpo launch --study {name} continues it.")
         )
     retrain = history.answer
     if retrain is None:
-        begun = " One was begun and has not finished." if history.retrains else ""
+        begun = " A retrain has started but not finished." if history.retrains else ""
         how = (
             f" hpo retrain --study {name}" if history.complete else " There is no complete trial to retrain."
         )
-        lines.append(
-            f"No configuration was retrained yet, so nothing here was measured on the test set.{begun}{how}"
-        )
+        lines.append(f"No configuration has been retrained, so there are no test figures.{begun}{how}")
         return lines
-    # What ran while the configuration was chosen could not be chosen.
+    # A trial that was still running could not be chosen.
     later = [
         trial
         for trial in history.complete
@@ -108,14 +106,14 @@ def state_of(history: StudyHistory) -> list[str]:
     ]
     if later:
         lines.append(
-            f"{formatting.counted(len(later), 'trial')} completed after the retrain began: its configuration may not be"
-            " the best."
+            f"{formatting.counted(len(later), 'trial')} completed after the retrain started, so its configuration may"
+            " not be the best."
         )
     return lines
 
 
 def seed_noise(history: StudyHistory, comparison: Comparison) -> float | None:
-    """Standard deviation over seeds of the study's metric at the end of a trial, from candidates that competed."""
+    """Return the standard deviation of the final metric over seeds, pooled over candidates; None if unknown."""
     if comparison.epoch != comparison.epochs_per_trial:
         return None
     spreads = [

@@ -1,4 +1,4 @@
-"""The answer, which stands first: the best configuration, what it reached, and against what."""
+"""The summary, the first section of a report: the best configuration, its result and its gain over the default."""
 
 from __future__ import annotations
 
@@ -22,61 +22,66 @@ from storage.retrains import RetrainRow, Source
 def summary_section(
     history: StudyHistory, retrain: RetrainRow | None, effects: Sequence[Effect], comparison: Comparison
 ) -> Section:
-    """What a reader in a hurry reads."""
+    """Return the result, the comparison with the default, the clear effects and the configuration."""
     study, best = history.study, history.best
-    blocks: list[Block] = []
-    if retrain is not None:
-        blocks += _tested(study.name, retrain)
-    elif best is not None:
-        blocks.append(
-            Paragraph(
-                f"Best so far: {study.metric} {formatting.metric(best.value)} on validation images,"
-                f" trial {best.number}.",
-                "lead",
-            )
-        )
-        blocks.append(
-            Paragraph(
-                f"It is the best of many single runs and was chosen because of this value, so it flatters; "
-                f"{_looked(history)}. hpo retrain --study {study.name} gives a figure to trust.",
-                "note",
-            )
-        )
-    else:
-        yet = "" if history.status.condition == "finished" else " yet"
-        blocks.append(Paragraph(f"No trial has run to its end{yet}, so there is no result.", "lead"))
+    blocks = _tested(study.name, retrain) if retrain is not None else _best_so_far(history)
     blocks.append(Paragraph(against_default(history)))
-    mattered = [f"{effect.parameter}: {effect.finding}" for effect in effects if effect.stands_out]
-    if mattered:
+    clear = [f"{effect.parameter}: {effect.finding}" for effect in effects if effect.stands_out]
+    if clear:
         when = ""
         if comparison.epoch != comparison.epochs_per_trial:
             when = f", compared after epoch {comparison.epoch} of {comparison.epochs_per_trial}"
-        blocks += [Paragraph(f"What mattered, as far as the trials show{when}:"), Bullets(mattered)]
-    config = retrain.config if retrain is not None else {"params": best.params} if best is not None else None
-    if config is not None:
-        default = default_params(history)
-        shown = "retrained" if retrain is not None else "best"
-        headers = ("parameter", shown, *(("default",) if default is not None else ()))
-        rows = [
-            (
-                name,
-                formatting.parameter(value),
-                *((formatting.parameter(default.get(name, "-")),) if default is not None else ()),
-            )
-            for name, value in config["params"].items()
-        ]
-        blocks.append(Table(headers, rows, frozenset({shown, "default"})))
+        blocks += [Paragraph(f"Significant effects of hyperparameters{when}:"), Bullets(clear)]
+    params = retrain.config["params"] if retrain is not None else best.params if best is not None else None
+    if params is not None:
+        blocks.append(_params_table(history, params, "retrained" if retrain is not None else "best"))
     if retrain is not None and best is not None and best.params != retrain.config.get("params"):
         blocks.append(
             Paragraph(
-                f"What was retrained is not the configuration with the best single value, which is trial {best.number} "
+                f"The retrained configuration is not the one with the best single value, trial {best.number} "
                 f"({study.metric} {formatting.metric(best.value)}).",
                 "note",
             )
         )
     if len(history.finished_retrains) > 1:
         blocks += _also_retrained(history, retrain)
-    return Section("Answer", blocks)
+    return Section("Summary", blocks)
+
+
+def _best_so_far(history: StudyHistory) -> list[Block]:
+    study, best = history.study, history.best
+    if best is None:
+        yet = "" if history.status.condition == "finished" else " yet"
+        return [Paragraph(f"No trial has completed{yet}, so there is no result.", "lead")]
+    return [
+        Paragraph(
+            f"Best so far: {study.metric} {formatting.metric(best.value)} on validation images,"
+            f" trial {best.number}.",
+            "lead",
+        ),
+        Paragraph(
+            "This value is optimistic: it is the best of many single runs, chosen by this value. "
+            f"{_test_evaluations(history)} hpo retrain --study {study.name} gives an unbiased estimate.",
+            "note",
+        ),
+    ]
+
+
+def _params_table(history: StudyHistory, params: Mapping[str, Any], header: str) -> Table:
+    """Return the parameters, next to those of the default configuration if there is one."""
+    default = default_params(history)
+    rows = [
+        (name, formatting.parameter(value))
+        for name, value in formatting.in_order(params, history.parameters).items()
+    ]
+    if default is None:
+        return Table(("parameter", header), rows, frozenset({header}))
+    defaults = [formatting.parameter(default.get(name, "-")) for name, _ in rows]
+    return Table(
+        ("parameter", header, "default"),
+        [(*row, other) for row, other in zip(rows, defaults, strict=True)],
+        frozenset({header, "default"}),
+    )
 
 
 def _tested(study: str, retrain: RetrainRow) -> list[Block]:
@@ -84,9 +89,9 @@ def _tested(study: str, retrain: RetrainRow) -> list[Block]:
     summary, trial = metrics["summary"], retrain.config.get("trial")
     name = next((one for one in FIGURES if one in summary), next(iter(summary), None))
     if name is None:
-        return [Paragraph("The final runs recorded no figure.", "lead")]
+        return [Paragraph("The final runs recorded no figures.", "lead")]
     own = trial is not None and retrain.config.get("study") in (None, study)
-    source = f"trial {trial} retrained" if own else "the configuration of a file retrained"
+    source = f"trial {trial}, retrained" if own else "a configuration from a file, retrained"
     lead = f"{FIGURES.get(name, name)} {format_interval(summary[name])}: {source}."
     blocks: list[Block] = [Paragraph(lead[0].upper() + lead[1:], "lead")]
     flipped = summary.get("test_accuracy_flip_averaged")
@@ -98,22 +103,22 @@ def _tested(study: str, retrain: RetrainRow) -> list[Block]:
 
 
 def _also_retrained(history: StudyHistory, answer: RetrainRow | None) -> list[Block]:
-    """Every finished retrain but the one that is the answer."""
+    """Return a table of the other finished retrains."""
     rows = []
     for row in history.finished_retrains:
         if row is answer:
             continue
         summary = (row.metrics or {})["summary"]
         name = next((one for one in FIGURES if one in summary), next(iter(summary), None))
-        what = {
-            Source.SEARCH: f"the search's choice then, trial {row.config.get('trial')}",
+        source = {
+            Source.SEARCH: f"trial {row.config.get('trial')}, chosen by the search at that time",
             Source.TRIAL: f"trial {row.config.get('trial')}",
-            Source.FILE: "the configuration of a file",
+            Source.FILE: "a configuration from a file",
         }[row.source]
         limit = (row.config.get("data") or {}).get("limit")
         rows.append(
             (
-                what,
+                source,
                 f"{row.config.get('epochs')} of {'all' if limit is None else limit} images",
                 "-" if name is None else f"{FIGURES.get(name, name)} {format_interval(summary[name])}",
                 f"{row.ended_at:%Y-%m-%d %H:%M} UTC" if row.ended_at is not None else "-",
@@ -121,64 +126,63 @@ def _also_retrained(history: StudyHistory, answer: RetrainRow | None) -> list[Bl
         )
     headers = ("also retrained", "epochs", "result", "finished")
     rule = (
-        "The answer above is the last retrain of what the search chose, or, where there is none, the last one: never"
-        " the one with the best test figure."
+        "The result above is the last retrain of the configuration that the search chose, or else the last retrain;"
+        " it is never selected by its test figures."
     )
     return [Paragraph(rule, "note"), Table(headers, rows)]
 
 
-def _looked(history: StudyHistory) -> str:
+def _test_evaluations(history: StudyHistory) -> str:
     openings = len(history.test_openings)
     if openings:
-        return f"the test set was opened {formatting.times(openings)} by retrains that have not finished"
-    return "the test set has not been looked at"
+        return f"Unfinished retrains have evaluated the test set {formatting.times(openings)}."
+    return "The test set has not been used yet."
 
 
 def default_params(history: StudyHistory) -> Mapping[str, Any] | None:
-    """The objective's first known good configuration, where it lies in the study's space."""
+    """Return the objective's first known good configuration if the study's space contains it, else None."""
     spec = history.study.spec
     first = spec.get("first") or []
     return first[0] if first and len(first[0]) == len(spec["space"]) else None
 
 
 def default_trial(history: StudyHistory) -> TrialRow | None:
-    """The trial of that configuration, a complete one if there is."""
+    """Return the trial of the default configuration, preferably a complete one."""
     default = default_params(history)
     tried = [trial for trial in history.trials if default is not None and dict(trial.params) == dict(default)]
     return min(tried, key=lambda trial: (trial.state != "complete", trial.number or 0), default=None)
 
 
 def against_default(history: StudyHistory) -> str:
-    """How much better the best is than the configuration that one would have started from."""
+    """Return a sentence that compares the result with the objective's default configuration."""
     study, best, default = history.study, history.best, default_params(history)
     if default is None:
-        return "The objective names no default configuration within this study's space to compare with."
+        return "The objective has no default configuration within this study's space to compare with."
     measured = _measured_difference(history, default)
     if measured is not None:
         return measured
     trial = default_trial(history)
     if trial is None:
-        return "The objective's default configuration was not tried in this study, so nothing is compared with it."
-    words = f"the objective's default configuration (trial {trial.number})"
+        return "The objective's default configuration was not tried in this study, so there is no comparison with it."
+    reference = f"the objective's default configuration (trial {trial.number})"
     if trial.state != "complete" or trial.value is None:
         ended = trial.why or trial.state
-        return f"There is no final value of {words} to compare with: {ended}."
+        return f"There is no final value of {reference} to compare with: {ended}."
     if best is None or dict(best.params) == dict(default):
-        return f"No trial did better than {words}, {study.metric} {formatting.metric(trial.value)}."
+        return f"No trial was better than {reference}, {study.metric} {formatting.metric(trial.value)}."
     gain = (best.value or 0.0) - trial.value
     answer = history.answer
     competed = answer is not None and "selection" in (answer.metrics or {})
-    advice = f" hpo retrain --study {study.name} --top K compares leading configurations from fresh seeds."
+    advice = f" hpo retrain --study {study.name} --top K compares the best configurations from fresh seeds."
     return (
-        f"In the search trial {best.number} came to {study.metric} {formatting.metric(best.value)}, {words} to"
+        f"In the search, trial {best.number} reached {study.metric} {formatting.metric(best.value)} and {reference}"
         f" {formatting.metric(trial.value)}: {amount(abs(gain), study.metric)} better on validation images."
-        f" One run each, and the best of many: part of it is luck.{'' if competed else advice}"
+        f" With one run each, choosing the best trial makes the difference optimistic.{'' if competed else advice}"
     )
 
 
 def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> str | None:
-    """Against the default where both were trained from several seeds on the same terms, on the test set or, as
-    candidates, on validation images."""
+    """Return the comparison over seeds, if both were retrained with the same setup or were candidates; else None."""
     latest = history.answer
     if latest is None:
         return None
@@ -188,14 +192,14 @@ def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> s
     other = next((row for row in reversed(others) if setup_of(row) == setup_of(latest)), None)
     if other is not None:
         best, against = (other, latest) if is_default else (latest, other)
-        sides = [_accuracies(row) for row in (best, against)]
-        if all(len(side) > 1 for side in sides):
-            return _describe_difference(sides[0], sides[1], "test accuracy", maximize=True)
+        accuracies = [_accuracies(row) for row in (best, against)]
+        if all(len(values) > 1 for values in accuracies):
+            return _describe_difference(accuracies[0], accuracies[1], "test accuracy", maximize=True)
     candidates = (latest.metrics or {}).get("selection", {}).get("candidates", [])
     if is_default:
         rivals = len(candidates) - 1
-        beaten = f": it was the best of {rivals + 1} candidates from fresh seeds" if rivals > 0 else ""
-        return f"What was retrained is the objective's default configuration itself{beaten}."
+        beaten = f", the best of {rivals + 1} candidates from fresh seeds" if rivals > 0 else ""
+        return f"The retrained configuration is the objective's default configuration{beaten}."
     chosen = next((one for one in candidates if one["chosen"]), None)
     tried = next((one for one in candidates if one["params"] == default), None)
     if chosen is not None and tried is not None and min(len(chosen["values"]), len(tried["values"])) > 1:
@@ -205,11 +209,13 @@ def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> s
             f"{history.study.metric} on validation images",
             maximize=history.study.maximize,
         )
-        return f"{found} It was chosen for these very values, which flatters it a little."
+        return (
+            f"{found} The configuration was chosen by these values, so the difference is slightly optimistic."
+        )
     if other is None and others:
         return (
-            "The objective's default configuration was retrained on other terms (epochs, images or objective), so the"
-            " two are not compared."
+            "The objective's default configuration was retrained with a different setup (epochs, images or objective),"
+            " so the two are not compared."
         )
     return None
 
@@ -224,7 +230,7 @@ def _accuracies(row: RetrainRow) -> list[float]:
     return [value for value in found if value is not None and math.isfinite(value)]
 
 
-def _describe_difference(best: list[float], default: list[float], what: str, *, maximize: bool) -> str:
+def _describe_difference(best: list[float], default: list[float], figure: str, *, maximize: bool) -> str:
     found = welch(best, default)
     gain = found.mean if maximize else -found.mean
     direction = "better" if gain >= 0 else "worse"
@@ -233,15 +239,15 @@ def _describe_difference(best: list[float], default: list[float], what: str, *, 
     if bounds is not None:
         low, high = sorted(bounds if maximize else (-bounds[0], -bounds[1]))
         interval = (
-            f" (95 % interval {amount(low, what).removesuffix(' points')} to {amount(high, what)}, Welch)"
+            f" (95 % interval {amount(low, figure).removesuffix(' points')} to {amount(high, figure)}, Welch)"
         )
     noise = {
-        True: "the difference is larger than the noise of seeds",
-        False: "the difference is within the noise of seeds",
-        None: "how much seeds differ cannot be told from these",
+        True: "the difference exceeds seed noise",
+        False: "the difference is within seed noise",
+        None: "there are too few distinct values to estimate seed noise",
     }[found.exceeds_noise]
     return (
-        f"Against the objective's default configuration, from fresh seeds: {what} "
+        f"Compared with the objective's default configuration, from fresh seeds: {figure} "
         f"{formatting.metric(statistics.fmean(best))} instead of {formatting.metric(statistics.fmean(default))}, "
-        f"{amount(abs(gain), what)} {direction}{interval}; {noise}."
+        f"{amount(abs(gain), figure)} {direction}{interval}; {noise}."
     )

@@ -43,8 +43,8 @@ def studies(database: Database) -> dict[str, StudyRows]:
 def test_noise_and_what_is_more(hpo, tmp_path: Path) -> None:
     code, out, err = hpo("good", "alike", "poor")
     assert (code, err) == (0, "")
-    assert "good is 0.0 points above alike: within the noise of seeds." in out
-    assert "good is 33.0 points above poor: more than the noise of seeds." in out
+    assert "good is 0.0 points above alike: within seed noise." in out
+    assert "good is 33.0 points above poor: more than seed noise." in out
     assert "1,234" in out
     folder = tmp_path / "compare-good-alike-poor"
     found = json.loads((folder / "compare.json").read_text())
@@ -66,7 +66,7 @@ def test_one_that_was_never_retrained(hpo) -> None:
 def test_one_seed_each_says_nothing(hpo, studies) -> None:
     for name in ("good", "alike"):
         add_retrain(studies[name], [0.9])
-    assert "too few seeds to tell whether that is noise" in hpo("good", "alike")[1]
+    assert "too few seeds to estimate seed noise" in hpo("good", "alike")[1]
 
 
 def test_other_data_is_pointed_out(hpo, studies) -> None:

@@ -54,7 +54,7 @@ def text(found: dict[str, bytes]) -> str:
 def test_a_study_without_any_trial(rows: StudyRows) -> None:
     found = files(rows)
     said = text(found)
-    assert "No trial has run to its end yet" in said
+    assert "No trial has completed yet" in said
     assert "There is no complete trial to retrain" in said
     assert "0 of 10 trials have finished" in said
     assert not [name for name in found if name.endswith(".png")]
@@ -74,10 +74,10 @@ def test_a_study_that_runs_and_was_never_retrained(rows: StudyRows) -> None:
     said = text(found)
     assert "The search is running: 3 of 10 trials have finished" in said
     assert "Best so far: val_accuracy 0.9200 on validation images, trial 0." in said
-    assert "hpo retrain --study demo gives a figure to trust" in said
+    assert "hpo retrain --study demo gives an unbiased estimate" in said
     assert "too few trials to tell" in said
     assert "Pruning saved 3 of 12 epochs (25 %)" in said
-    assert "names no default configuration" in said
+    assert "has no default configuration" in said
     for key in ("history", "learning-curves", "slices"):
         assert found[f"pictures/{key}.png"].startswith(b"\x89PNG")
         assert f"pictures/{key}.png" in said
@@ -112,15 +112,18 @@ def test_a_retrained_study(rows: StudyRows) -> None:
     found = files(rows)
     said = text(found)
     assert (
-        "**Test accuracy 0.8500 ± 0.0500 (95 % interval 0.7258 to 0.9742, n = 3 seeds): trial 0 retrained.**"
+        "**Test accuracy 0.8500 ± 0.0500 (95 % interval 0.7258 to 0.9742, n = 3 seeds): trial 0, retrained.**"
         in said
     )
-    assert "The test set was opened 2 times by retrains of this study" in said
-    assert "this is the latest of what the search chose, not the best" in said
+    assert "Retrains of this study evaluated the test set 2 times" in said
+    assert "shows the latest of the configuration that the search chose, not the best" in said
     # 24 + 27 of 30 images in each class, three seeds together.
     assert "| cat | 0.8889 | 0.8000 | 0.8421 | 30 |" in said
     assert "| cat | dog | 6 | 20.0 % |" in said
-    assert "Of 20 test images alone, an accuracy of 0.8500 is good for 0.6396 to 0.9476 on others" in said
+    assert (
+        "The sampling error of 20 test images alone gives an accuracy of 0.6396 to 0.9476 (95 %, Wilson)."
+        in said
+    )
     assert "The search is" not in said
     assert {"pictures/confusion.png", "pictures/training.png"} <= found.keys()
     summary = json.loads(found["report.json"])
@@ -137,8 +140,10 @@ def test_against_the_default_configuration(rows: StudyRows) -> None:
     assert "default configuration was not tried" in text(files(rows))
     trained(rows, 0.7, 0.85, params=default)
     said = text(files(rows))
-    assert "In the search trial 0 came to val_accuracy 0.9000, the objective's default configuration" in said
-    assert "(trial 1) to 0.8500: 5.0 points better on validation images. One run each" in said
+    assert (
+        "In the search, trial 0 reached val_accuracy 0.9000 and the objective's default configuration" in said
+    )
+    assert "(trial 1) 0.8500: 5.0 points better on validation images. With one run each" in said
     assert "--top K" in said
     # Once both were retrained, seeds decide.
     add_retrain(rows, [0.80, 0.81, 0.82], params=default)
@@ -147,7 +152,7 @@ def test_against_the_default_configuration(rows: StudyRows) -> None:
     assert (
         "test accuracy 0.9100 instead of 0.8100, 10.0 points better (95 % interval 7.7 to 12.3 points" in said
     )
-    assert "larger than the noise of seeds" in said
+    assert "exceeds seed noise" in said
 
 
 @pytest.fixture
@@ -174,9 +179,12 @@ def test_the_answer_is_what_the_search_chose_whatever_else_was_retrained(with_de
     said = text(found)
     assert "**Test accuracy 0.9100 ± 0.0100 (95 % interval 0.8852 to 0.9348, n = 3 seeds): trial 0" in said
     assert "| learning_rate | 0.01 | 0.05 |" in said
-    assert "| the configuration of a file | 2 of all images | test accuracy 0.9800 ± 0.0100" in said
+    assert "| a configuration from a file | 2 of all images | test accuracy 0.9800 ± 0.0100" in said
     assert "| trial 1 | 2 of all images | test accuracy 0.8100 ± 0.0100" in said
-    assert "of these 3 retrains this is the latest of what the search chose, not the best" in said
+    assert (
+        "of these 3 retrains, this report shows the latest of the configuration that the search chose, not the best"
+        in said
+    )
     assert json.loads(found["report.json"])["retrained"]["trial"] == 0
 
 
@@ -190,10 +198,10 @@ def test_how_much_seeds_differ_is_not_told_where_none_did(with_default: StudyRow
     add_retrain(with_default, [0.8, 0.8, 0.8], params=DEFAULT, config={"trial": 1}, source="trial")
     add_retrain(with_default, [1.0, 1.0, 1.0])
     said = text(files(with_default))
-    assert "20.0 points better; how much seeds differ cannot be told from these." in said
-    assert "within the noise" not in said
-    assert "**Test accuracy 1.0000 ± 0.0000 (n = 3 seeds, all equal): trial 0 retrained.**" in said
-    assert "Of 20 test images alone, an accuracy of 1.0000 is good for 0.8389 to 1.0000" in said
+    assert "20.0 points better; there are too few distinct values to estimate seed noise." in said
+    assert "within seed noise" not in said
+    assert "**Test accuracy 1.0000 ± 0.0000 (n = 3 seeds, all equal): trial 0, retrained.**" in said
+    assert "test images alone gives an accuracy of 0.8389 to 1.0000" in said
 
 
 @pytest.mark.parametrize("other", [{"epochs": 3}, {"data": {"limit": 100}}, {"objective": "mine.py:Mine"}])
@@ -201,8 +209,8 @@ def test_retrains_on_other_terms_are_not_compared(with_default: StudyRows, other
     add_retrain(with_default, [0.50, 0.51, 0.52], params=DEFAULT, config=other)
     add_retrain(with_default, [0.90, 0.91, 0.92])
     said = text(files(with_default))
-    assert "retrained on other terms" in said
-    assert "noise of seeds" not in said
+    assert "retrained with a different setup" in said
+    assert "seed noise" not in said
 
 
 def candidates(*given: tuple[dict, list[float], bool]) -> dict:
@@ -233,7 +241,7 @@ def test_a_default_that_led_the_search_and_lost_to_fresh_seeds(with_default: Stu
     add_retrain(with_default, [0.90, 0.91, 0.92], selection=selection)
     said = text(files(with_default))
     assert "0.9100 instead of 0.8100, 10.0 points better" in said
-    assert "No trial did better" not in said
+    assert "No trial was better" not in said
 
 
 def test_a_default_that_fresh_seeds_preferred(with_default: StudyRows) -> None:
@@ -242,22 +250,22 @@ def test_a_default_that_fresh_seeds_preferred(with_default: StudyRows) -> None:
     )
     add_retrain(with_default, [0.90, 0.91, 0.92], params=DEFAULT, selection=selection)
     said = text(files(with_default))
-    assert "is the objective's default configuration itself: it was the best of 2 candidates" in said
-    assert "One run each" not in said
+    assert "is the objective's default configuration, the best of 2 candidates" in said
+    assert "With one run each" not in said
 
 
 def test_a_default_that_was_tried_twice_is_not_better_than_itself(with_default: StudyRows) -> None:
     trained(with_default, 0.9, 0.95, params=DEFAULT)
-    assert "No trial did better than the objective's default" in text(files(with_default))
+    assert "No trial was better than the objective's default" in text(files(with_default))
 
 
 def test_a_test_set_that_an_unfinished_retrain_has_opened(rows: StudyRows) -> None:
     trained(rows, 0.8, 0.9)
-    assert "the test set has not been looked at" in text(files(rows))
+    assert "The test set has not been used yet" in text(files(rows))
     add_retrain(rows, [0.9], finished=False)
     said = text(files(rows))
-    assert "the test set was opened once by retrains that have not finished" in said
-    assert "has not been looked at" not in said
+    assert "Unfinished retrains have evaluated the test set once." in said
+    assert "has not been used" not in said
 
 
 def test_a_retrain_on_other_terms_than_the_search_says_so(rows: StudyRows) -> None:
@@ -307,7 +315,7 @@ def test_what_the_search_was_computed_in(rows: StudyRows) -> None:
     rows.agent(versions={"keras": "3.15", "backend": "tensorflow", "precision": "float32"})
     said = text(files(rows))
     assert "--precision" not in said
-    assert "| differed between agents | precision |" in said
+    assert "| different between agents | precision |" in said
 
 
 def test_a_study_that_minimizes(database: Database) -> None:
