@@ -1,38 +1,87 @@
-"""What a user asks for, as values: the command line builds them, `hpo.agent.launch` and `hpo.retrain.retrain` obey.
+"""Requests of a user as values: the command line builds them, `hpo.agent` and `hpo.retrain` execute them.
 
-This module imports nothing heavy, so that help texts can be made of it.
+Each field carries its command-line option, from which `hpo.cli.options` builds the options of a command.
+This module imports nothing heavy, so that help texts stay fast.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from hpo.errors import UsageError
 
 SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
 PRUNERS = ("median", "asha", "hyperband", "none")
-"""Both as in `hpo.search.spec`, which imports Optuna; a test compares them."""
+"""Names that `hpo.search.samplers` and `hpo.search.pruners` build, which import Optuna; a test compares them."""
+ENGINES = ("local", "ray")
 SPACES = ("keep", "change")
+DEVICES = ("cpu", "gpu")
+Precision = Literal["auto", "float32", "bfloat16"]
+"""The same as `objectives.base.Precision`, whose module imports Optuna; a test compares them."""
+PRECISIONS = get_args(Precision)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number, included unless `low_open`: whole numbers if both bounds are whole."""
+
+    low: float
+    high: float
+    low_open: bool = False
+
+
+COUNT = Range(1, 1_000_000)
+NUMBER = Range(0, 2**31 - 1)
+"""Range of seeds and trial numbers, which the database stores in 32 bits."""
+SLOTS = Range(1, 1024)
+
+Kind = (
+    Range | tuple[str, ...] | Literal["text", "flag", "study", "objective", "time", "size", "images", "file"]
+)
+"""Type of an option's value; a tuple lists the choices."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionSpec:
+    """The command-line option of a field, without its default, which the field has."""
+
+    help: str
+    names: tuple[str, ...] = ()
+    """Spellings; empty: `--` and the field's name."""
+    hidden_names: tuple[str, ...] = ()
+    """Earlier spellings, which are accepted and not shown."""
+    kind: Kind = "text"
+    metavar: str | None = None
+    variable: str | None = None
+    """Environment variable that stands in for the option."""
+    default_text: str | None = None
+    """Default as the help shows it, where the field's own value would not explain itself."""
+    multiple: bool = False
+
+
+def _option(help_text: str, *names: str, **attributes: Any) -> dict[str, OptionSpec]:
+    return {"option": OptionSpec(help=help_text, names=names, **attributes)}
+
 
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class StudyNameError(UsageError):
-    """A study's name is also a folder's: letters, digits, `.`, `_` and `-`, at most 100."""
+    """The name of a study is also a folder's: at most 100 letters, digits, `.`, `_` and `-`."""
 
 
 def check_study_name(name: str) -> str:
-    """The name itself, when a study may be called so.
+    """Return the name if it is valid.
 
     Raises:
-        StudyNameError: it holds other characters, or too many.
+        StudyNameError: the name holds other characters, or too many.
     """
     if not _STUDY_NAME.fullmatch(name):
         raise StudyNameError(
-            f"a study cannot be called {name!r}: use letters, digits, '.', '_' and '-', "
+            f"invalid study name {name!r}: use letters, digits, '.', '_' and '-', "
             "a letter or digit first, at most 100"
         )
     return name
@@ -40,120 +89,367 @@ def check_study_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class LaunchDefaults:
-    """What holds for a new study where `hpo launch` is not told otherwise."""
+    """Defaults of `hpo launch` for a new study."""
 
     trials: int = 50
     sampler: str = "tpe"
     pruner: str = "median"
     pruner_of_many: str = "asha"
     many_trials: int = 100
-    """Trials from which on `pruner_of_many` is the better bargain: see docs/decisions.md."""
+    """Budget from which `pruner_of_many` is more efficient: see docs/decisions.md."""
     seed: int = 0
     max_failed: int = 10
     max_lost: int = 3
 
     def pruner_for(self, trials: int) -> str:
-        """The pruner of a study that begins with a budget of `trials`."""
+        """Return the default pruner for a budget of `trials`."""
         return self.pruner_of_many if trials >= self.many_trials else self.pruner
 
 
-DEVICES = ("cpu", "gpu")
-Precision = Literal["auto", "float32", "bfloat16"]
-"""As `objectives.base.Precision`, whose module imports Optuna; a test compares them."""
-PRECISIONS = get_args(Precision)
+def _for_new(value: object) -> str:
+    return f"{value} for a new study, else the study's own"
 
 
-@dataclass(frozen=True)
+_STUDY = _option("Name of the study.", kind="study", variable="HPO_STUDY")
+
+
+def _workers(help_text: str, hidden_names: tuple[str, ...] = ()) -> dict[str, OptionSpec]:
+    return _option(
+        help_text,
+        "--workers",
+        "-w",
+        hidden_names=hidden_names,
+        kind=SLOTS,
+        variable="HPO_WORKERS",
+        default_text="one per GPU, else one per usable core",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class SlotOptions:
-    """Which part of a host its slots share."""
+    """The part of a host that its worker slots share."""
 
-    gpus: str | None = None
-    """`none`, `all`, or indices and UUIDs separated by commas; None: all that are visible, if any."""
-    device: str | None = None
-    """`cpu`: no GPU; `gpu`: fail where there is none; None: what there is."""
-    gpu_share: float = 1.0
-    """Share of each GPU's memory that is ours; the rest is other agents'."""
-    cores: int | None = None
-    """Take so many cores, which no other agent of this host has taken so; None: all that are usable."""
-    precision: Precision = "auto"
-    """What trainers compute in: `auto` is bfloat16 where the device has instructions for it, else float32."""
+    gpus: str | None = field(
+        default=None,
+        metadata=_option(
+            "GPUs to use: none, all, or indices or UUIDs from nvidia-smi, e.g. 0,1. Worker slots are spread over "
+            "them; slots that share a GPU are each limited to their part of its memory.",
+            metavar="LIST",
+            variable="HPO_GPUS",
+            default_text="all",
+        ),
+    )
+    device: str | None = field(
+        default=None,
+        metadata=_option(
+            "cpu: use no GPU. gpu: fail if there is none.",
+            kind=DEVICES,
+            variable="HPO_DEVICE",
+            default_text="GPUs if there are any",
+        ),
+    )
+    precision: Precision = field(
+        default="auto",
+        metadata=_option(
+            "Compute precision of models; auto: bfloat16 where the device has instructions for it, else float32. "
+            "Weights are always float32.",
+            kind=PRECISIONS,
+            variable="HPO_PRECISION",
+        ),
+    )
+    gpu_share: float = field(
+        default=1.0,
+        metadata=_option(
+            "Fraction of each GPU's memory for this agent, e.g. 0.25, when others use the same GPUs.",
+            kind=Range(0.0, 1.0, low_open=True),
+            metavar="SHARE",
+            variable="HPO_GPU_SHARE",
+        ),
+    )
+    cores: int | None = field(
+        default=None,
+        metadata=_option(
+            "Cores that the worker slots share, when several agents run on one host: each takes cores that no "
+            "other agent has taken with this option.",
+            kind=COUNT,
+            variable="HPO_CORES",
+            default_text="all usable ones",
+        ),
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AgentOptions:
-    """What holds for the trainers of one host."""
+    """Options of the trainers of one host."""
 
-    hung_seconds: float = 1800.0
-    """Without any progress, after which a trainer is killed."""
-    memory_bytes: int | None = None
-    """Most memory that a trainer may take beyond what it shares with the others; None: no limit."""
     slots: SlotOptions = SlotOptions()
+    hung_seconds: float = field(
+        default=1800.0,
+        metadata=_option(
+            "Kill a trial or run without progress for this long; it resumes from its checkpoint like a lost one.",
+            "--hung-after",
+            kind="time",
+        ),
+    )
+    memory_bytes: int | None = field(
+        default=None,
+        metadata=_option(
+            "Memory limit per trial or run, beyond what all of them share, e.g. 4G. A trial that exceeds it ends "
+            "as out of memory.",
+            "--memory-per-worker",
+            kind="size",
+            variable="HPO_MEMORY_PER_WORKER",
+            default_text="no limit",
+        ),
+    )
 
 
-ENGINES = ("local", "ray")
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RayOptions:
-    """Where and with what share of a Ray cluster agents run."""
+    """Placement of agents in a Ray cluster; an agent is an actor, placed as a whole."""
 
-    address: str = "auto"
-    """`auto`, the cluster of this machine or of RAY_ADDRESS, or `host:port` of its head."""
-    cpus_per_worker: float = 1.0
-    gpus_per_worker: float = 0.0
-    workers_per_agent: int = 1
-    """Slots of one agent: an actor, placed as a whole."""
+    address: str = field(
+        default="auto",
+        metadata=_option(
+            "Ray: the cluster, as host:port of its head node.",
+            metavar="ADDRESS",
+            default_text="auto: this machine's cluster, or RAY_ADDRESS",
+        ),
+    )
+    cpus_per_worker: float = field(
+        default=1.0,
+        metadata=_option(
+            "Ray: processor cores that each worker slot reserves on its node.",
+            kind=Range(0.0, 1024.0),
+            metavar="N",
+        ),
+    )
+    gpus_per_worker: float = field(
+        default=0.0,
+        metadata=_option(
+            "Ray: GPUs per worker slot. With 0.25, four slots share a GPU, each limited to a quarter of its memory.",
+            kind=Range(0.0, 64.0),
+            metavar="N",
+            default_text="none",
+        ),
+    )
+    workers_per_agent: int = field(
+        default=1,
+        metadata=_option(
+            "Ray: worker slots placed together on one node, as one agent. They share a process that has loaded "
+            "Keras and the data, and database connections.",
+            kind=COUNT,
+        ),
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LaunchRequest:
-    """`hpo launch`; None means not given: the study's stored value holds, or the default."""
+    """Arguments of `hpo launch`; None means not given: the study's stored value applies, or the default."""
 
-    study: str
-    objective: str | None = None
-    workers: int | None = None
-    """Worker slots of this host; None: one for each GPU, or else for each usable core."""
-    trials: int | None = None
-    """Finished trials wanted in all, those of earlier launches included."""
-    timeout_seconds: float | None = None
-    epochs: int | None = None
-    limit: int | None = None
-    """Training images."""
-    sampler: str | None = None
-    pruner: str | None = None
-    seed: int | None = None
-    params: tuple[str, ...] = ()
-    """`NAME=VALUE[,VALUE…]` or `NAME=LOW..HIGH`, as typed."""
-    max_failed: int | None = None
-    max_lost: int | None = None
-    """Lost attempts after which a trial is failed."""
-    checkpoint_quota_bytes: int | None = None
-    """Most that the study's checkpoints may take."""
-    agent: AgentOptions = AgentOptions()
-    space: str | None = None
-    """`keep` or `change`: how to go on when the search space changed since the study began."""
-    engine: str = "local"
-    """Where agents run: one of `ENGINES`."""
+    study: str = field(metadata=_STUDY)
+    objective: str | None = field(
+        default=None,
+        metadata=_option(
+            "Objective to tune: a shipped name (see hpo objectives), package.module:Class or "
+            "path/to/file.py:Class.",
+            kind="objective",
+            default_text="the study's own, or the objective of the study's name",
+        ),
+    )
+    workers: int | None = field(
+        default=None,
+        metadata=_workers(
+            "Worker slots: trials that run at the same time, each on its part of the cores or GPUs."
+        ),
+    )
+    engine: str = field(
+        default="local",
+        metadata=_option(
+            "Where agents run: on this host, or as actors of a Ray cluster (pip install 'hpo-service[ray]').",
+            kind=ENGINES,
+        ),
+    )
     ray: RayOptions = RayOptions()
-    run: bool = True
-    """False: the study is only created or extended, for agents that join it as workers."""
-
-
-@dataclass(frozen=True)
-class RetrainRequest:
-    """`hpo retrain`."""
-
-    study: str
-    seeds: int = 3
-    epochs: int | None = None
-    """None: those of the configuration."""
-    limit: int | Literal["all"] | None = None
-    """Training images; None: those of the configuration."""
-    config: Path | None = None
-    """An exported configuration; None: the study's best trial, or `trial`."""
-    trial: int | None = None
-    """Number of a complete trial; None: the best one."""
-    workers: int | None = None
+    trials: int | None = field(
+        default=None,
+        metadata=_option(
+            "Finished trials in total, earlier launches included. The same command again continues to this total; "
+            "a larger number extends the study.",
+            "--trials",
+            "-n",
+            kind=COUNT,
+            default_text=_for_new(LaunchDefaults.trials),
+        ),
+    )
+    timeout_seconds: float | None = field(
+        default=None,
+        metadata=_option(
+            "Stop after this time, e.g. 90s, 15m or 2h. Running trials are checkpointed and continue at the next "
+            "launch.",
+            "--timeout",
+            kind="time",
+            default_text="none",
+        ),
+    )
+    epochs: int | None = field(
+        default=None,
+        metadata=_option("Epochs of a trial that is not pruned.", kind=COUNT, default_text="the objective's"),
+    )
+    limit: int | None = field(
+        default=None,
+        metadata=_option(
+            "Training images to use, stratified; validation images in proportion.",
+            kind=COUNT,
+            default_text="all",
+        ),
+    )
+    sampler: str | None = field(
+        default=None,
+        metadata=_option(
+            "Algorithm that proposes the next configuration.",
+            kind=SAMPLERS,
+            default_text=_for_new(LaunchDefaults.sampler),
+        ),
+    )
+    pruner: str | None = field(
+        default=None,
+        metadata=_option(
+            "Algorithm that ends unpromising trials early.",
+            kind=PRUNERS,
+            default_text=_for_new(
+                f"{LaunchDefaults.pruner}, or {LaunchDefaults.pruner_of_many} from "
+                f"{LaunchDefaults.many_trials} trials on,"
+            ),
+        ),
+    )
+    seed: int | None = field(
+        default=None,
+        metadata=_option(
+            "Seed of the sampler and of every trial.",
+            kind=NUMBER,
+            default_text=_for_new(LaunchDefaults.seed),
+        ),
+    )
+    params: tuple[str, ...] = field(
+        default=(),
+        metadata=_option(
+            "Fix or narrow a parameter, e.g. batch_size=64,128 or learning_rate=1e-4..1e-2. Repeatable.",
+            "--param",
+            "-p",
+            multiple=True,
+            metavar="NAME=VALUES",
+            default_text="the objective's whole space",
+        ),
+    )
+    max_failed: int | None = field(
+        default=None,
+        metadata=_option(
+            "Stop after this many failed trials (bugs, lost or hung ones); they do not count towards --trials.",
+            kind=COUNT,
+            default_text=_for_new(LaunchDefaults.max_failed),
+        ),
+    )
+    max_lost: int | None = field(
+        default=None,
+        metadata=_option(
+            "Fail a trial once it was lost this many times: its process killed or hung, or its machine gone.",
+            kind=COUNT,
+            default_text=_for_new(LaunchDefaults.max_lost),
+        ),
+    )
+    checkpoint_quota_bytes: int | None = field(
+        default=None,
+        metadata=_option(
+            "Limit for the study's checkpoints in total, e.g. 10G; spare ones and those of waiting trials are "
+            "deleted first.",
+            "--checkpoint-quota",
+            kind="size",
+            variable="HPO_CHECKPOINT_QUOTA",
+            default_text=_for_new("no limit"),
+        ),
+    )
+    space: str | None = field(
+        default=None,
+        metadata=_option(
+            "If the search space changed since the study began: keep the stored one, or change to the new one. "
+            "All trials stay in the history.",
+            kind=SPACES,
+            default_text="refuse, and list the changes",
+        ),
+    )
+    run: bool = field(
+        default=True,
+        metadata=_option(
+            "Only create or extend the study; agents join it with hpo worker. A paused or stopped study stays so.",
+            "--no-run",
+            kind="flag",
+            default_text="off",
+        ),
+    )
     agent: AgentOptions = AgentOptions()
-    top: int = 1
-    """Best trials that compete for being retrained, from fresh seeds, on validation data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkRequest:
+    """Arguments of `hpo worker`."""
+
+    study: str = field(metadata=_STUDY)
+    workers: int | None = field(
+        default=None,
+        metadata=_workers("Worker slots: trials that run here at the same time.", ("--slots",)),
+    )
+    agent: AgentOptions = AgentOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainRequest:
+    """Arguments of `hpo retrain`; None: those of the configuration."""
+
+    study: str = field(metadata=_STUDY)
+    seeds: int = field(
+        default=3,
+        metadata=_option(
+            "Runs with different seeds; their mean and interval are reported.", kind=COUNT, metavar="K"
+        ),
+    )
+    top: int = field(
+        default=1,
+        metadata=_option(
+            "Best trials that compete first: each is trained again with --seeds new seeds, and the best mean on "
+            "validation images wins, so that luck does not. The test set is not used.",
+            kind=COUNT,
+            metavar="K",
+        ),
+    )
+    epochs: int | None = field(
+        default=None,
+        metadata=_option("Epochs of each run.", kind=COUNT, default_text="those of the configuration"),
+    )
+    limit: int | Literal["all"] | None = field(
+        default=None,
+        metadata=_option(
+            "Training images, as for hpo launch; each run also trains on the validation images in proportion. all: "
+            "a search on part of the images ends with a model of all of them.",
+            kind="images",
+            default_text="those of the configuration",
+        ),
+    )
+    config: Path | None = field(
+        default=None,
+        metadata=_option(
+            "Train this exported configuration (YAML, JSON or TOML) instead.",
+            kind="file",
+            default_text="the study's best trial",
+        ),
+    )
+    trial: int | None = field(
+        default=None,
+        metadata=_option(
+            "Number of a complete trial, as shown by hpo trials.", kind=NUMBER, default_text="the best one"
+        ),
+    )
+    workers: int | None = field(
+        default=None, metadata=_workers("Worker slots: runs that train here at the same time.")
+    )
+    agent: AgentOptions = AgentOptions()

@@ -1,16 +1,18 @@
-"""Options that several commands share, and the kinds of value they take."""
+"""Options of commands: those of a request's fields, those that several commands share, and their types."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import click
 
-from hpo.options import DEVICES, PRECISIONS, AgentOptions
+from hpo.options import Kind, LaunchRequest, OptionSpec, Range, RetrainRequest, SlotOptions
 from hpo.settings import Settings
 from hpo.terminal import log
 from hpo.terminal.log import FORMATS
@@ -22,10 +24,20 @@ if TYPE_CHECKING:
     from storage.engine import Database
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Request = TypeVar("_Request")
 
 
 class Option(click.Option):
-    """An option whose `show_default` may be words, shown as they are."""
+    """An option whose `show_default` may be a text, and some of whose spellings may be hidden."""
+
+    def __init__(self, *args: Any, hidden_names: Sequence[str] = (), **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.hidden_names = hidden_names
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        shown = copy.copy(self)
+        shown.opts = [name for name in self.opts if name not in self.hidden_names]
+        return click.Option.get_help_record(shown, ctx)
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
         extra = super().get_help_extra(ctx)
@@ -34,19 +46,8 @@ class Option(click.Option):
         return extra
 
 
-MOST_COUNTED = 1_000_000
-"""Upper bound of options that count from 1, where `MOST` has none of its own."""
-MOST_NUMBER = 2**31 - 1
-"""Upper bound of options that number from 0: seeds and trials, which the database holds in 32 bits."""
-MOST = {"--workers": 1024, "--slots": 1024}
-
-
 def option(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
-    """`click.option` with `Option`, its environment variable shown; no whole number is without a bound."""
-    kind = attributes.get("type")
-    if isinstance(kind, click.IntRange) and kind.max is None:
-        usual = MOST_COUNTED if kind.min else MOST_NUMBER
-        attributes["type"] = click.IntRange(kind.min, MOST.get(names[0], usual))
+    """`click.option` with `Option`, its environment variable shown."""
     return click.option(*names, cls=Option, show_envvar=True, **attributes)
 
 
@@ -82,6 +83,12 @@ class Duration(click.ParamType[float]):
         if not 0 < seconds < float("inf"):
             self.fail(f"{value!r} is not a length of time: give 90, 90s, 15m, 2h or 1d", param, ctx)
         return seconds
+
+    @classmethod
+    def text(cls, seconds: float) -> str:
+        """Return whole seconds as a user would type them, e.g. `30m`."""
+        unit = next(unit for unit in reversed(cls._UNITS) if seconds % cls._UNITS[unit] == 0)
+        return f"{seconds / cls._UNITS[unit]:g}{unit}"
 
 
 class Size(click.ParamType[int]):
@@ -183,16 +190,103 @@ class DataName(click.ParamType[str]):
         return [CompletionItem(name) for name in SHIPPED if name.startswith(incomplete)]
 
 
-study_option = option(
-    "--study", required=True, metavar="NAME", envvar="HPO_STUDY", type=StudyName(), help="Name of the study."
-)
-trial_option = option(
-    "--trial",
-    metavar="N",
-    type=click.IntRange(min=0),
-    show_default="the best one",
-    help="Number of a complete trial, as hpo trials shows it.",
-)
+_TYPES: dict[str, tuple[Any, str | None]] = {
+    "text": (str, None),
+    "study": (StudyName(), "NAME"),
+    "objective": (ObjectiveName(), "REF"),
+    "time": (Duration(), "TIME"),
+    "size": (Size(), "SIZE"),
+    "images": (ImageCount(), "N|all"),
+    "file": (click.Path(path_type=Path, dir_okay=False), "FILE"),
+}
+"""Click's type and the placeholder of each named kind."""
+
+
+def click_type(kind: Kind) -> tuple[Any, str | None]:
+    """Return the type for Click, and the placeholder that the help shows; None: Click's own."""
+    match kind:
+        case Range(int(low), int(high)):
+            return click.IntRange(low, high), "N"
+        case Range(low, high, low_open):
+            return click.FloatRange(low, high, min_open=low_open), None
+        case tuple():
+            return NearestChoice(kind), None
+    return _TYPES[kind]
+
+
+def field_option(request: type, name: str, help_text: str | None = None) -> Callable[[_Command], _Command]:
+    """Return the option of a request's field, perhaps with another help text."""
+    field = next(field for field in dataclasses.fields(request) if field.name == name)
+    spec: OptionSpec = field.metadata["option"]
+    attributes: dict[str, Any] = {
+        "help": help_text or spec.help,
+        "hidden_names": spec.hidden_names,
+        "envvar": spec.variable,
+        "multiple": spec.multiple,
+    }
+    if field.default is dataclasses.MISSING:
+        attributes["required"] = True
+    else:
+        attributes |= {
+            "default": field.default,
+            "show_default": spec.default_text or _shown(spec, field.default),
+        }
+    if spec.kind == "flag":
+        attributes["flag_value"] = not field.default
+    else:
+        attributes["type"], metavar = click_type(spec.kind)
+        attributes["metavar"] = spec.metavar or metavar
+    names = spec.names or (f"--{name.replace('_', '-')}",)
+    return option(*names, *spec.hidden_names, name, **attributes)
+
+
+def _shown(spec: OptionSpec, default: Any) -> str:
+    if spec.kind == "time":
+        return Duration.text(default)
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def request_options(
+    request: type[_Request], omit: Sequence[str] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options of a request's fields but those of `omit`; it receives them as `request`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_request(**values: Any) -> Any:
+            made = _build(request, values)
+            return command(request=made, **values)
+
+        for owner, name in reversed(list(_flat_fields(request))):
+            if name not in omit:
+                with_request = field_option(owner, name)(with_request)
+        return with_request
+
+    return decorate
+
+
+def _flat_fields(request: type[Any]) -> Iterator[tuple[type[Any], str]]:
+    """Yield each field that has an option, those of nested dataclasses included, with its class."""
+    for field in dataclasses.fields(request):
+        if dataclasses.is_dataclass(field.default):
+            yield from _flat_fields(cast("type[Any]", type(field.default)))
+        else:
+            yield request, field.name
+
+
+def _build(request: type[_Request], values: dict[str, Any]) -> _Request:
+    """Take the values of a request's fields out of `values` and build it."""
+    given: dict[str, Any] = {}
+    for field in dataclasses.fields(cast("Any", request)):
+        if dataclasses.is_dataclass(field.default):
+            given[field.name] = _build(type(field.default), values)
+        elif field.name in values:
+            given[field.name] = values.pop(field.name)
+    return request(**given)
+
+
+study_option = field_option(LaunchRequest, "study")
+trial_option = field_option(RetrainRequest, "trial")
 storage_option = option(
     "--storage",
     metavar="URL",
@@ -232,36 +326,9 @@ def opened(storage: str | None) -> Iterator[Database]:
         yield database
 
 
-def workers_option(help_text: str) -> Callable[[_Command], _Command]:
-    """`--workers`: slots of this host."""
-    return option(
-        "--workers",
-        "-w",
-        metavar="N",
-        type=click.IntRange(min=1),
-        envvar="HPO_WORKERS",
-        show_default="one for each GPU, or else for each usable core",
-        help=help_text,
-    )
-
-
-def slot_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say what the slots of a host may use; they arrive as `gpus` and `device`."""
-    function = option(
-        "--device",
-        type=NearestChoice(DEVICES),
-        envvar="HPO_DEVICE",
-        show_default="GPUs where there are any",
-        help="cpu: use no GPU. gpu: fail where there is none.",
-    )(function)
-    return option(
-        "--gpus",
-        metavar="LIST",
-        envvar="HPO_GPUS",
-        show_default="all",
-        help="GPUs used: none, all, or indices or UUIDs as nvidia-smi shows them, as 0,1. Slots are spread over "
-        "them; those that share one are each limited to their part of its memory.",
-    )(function)
+def slot_options(function: _Command) -> _Command:
+    """Options that restrict the devices of a host's worker slots; they arrive as `gpus` and `device`."""
+    return field_option(SlotOptions, "gpus")(field_option(SlotOptions, "device")(function))
 
 
 def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -288,36 +355,4 @@ def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
         expose_value=False,
         callback=configure,
         help="Format of log lines: text, or json with one object a line and no live view.",
-    )(function)
-
-
-precision_option = option(
-    "--precision",
-    type=NearestChoice(PRECISIONS),
-    default="auto",
-    envvar="HPO_PRECISION",
-    help="What models compute in; auto: bfloat16 where the device has instructions for it, else float32. "
-    "Weights are float32 in either case.",
-)
-
-
-def agent_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of the commands that train on this host; they arrive as `hung_after` and `memory_per_worker`."""
-    function = option(
-        "--memory-per-worker",
-        metavar="SIZE",
-        type=Size(),
-        envvar="HPO_MEMORY_PER_WORKER",
-        show_default="no limit",
-        help="Most memory that each trial or run may take of its own, as 4G: beyond it, it ends as out of memory, "
-        "and the host lives on.",
-    )(function)
-    return option(
-        "--hung-after",
-        metavar="TIME",
-        type=Duration(),
-        default=AgentOptions.hung_seconds,
-        show_default="30m",
-        help="Kill a trial or run that shows no progress for so long; it goes on from its checkpoint, as a lost one "
-        "does.",
     )(function)

@@ -19,7 +19,7 @@ LAUNCH = ("launch", "--study", "s", "--objective", f"{OBJECTIVES}:Counted", "--t
         (("launch", "--study", "digits-cn"), "did you mean digits-cnn"),
         (("launch", "--study", "s", "--objective", "nowhere.py:Mine"), "there is no file"),
         (("launch", "--study", "s", "--objective", f"{OBJECTIVES}"), ":MyObjective"),
-        (("launch", "--study", "s/t"), "a study cannot be called"),
+        (("launch", "--study", "s/t"), "invalid study name 's/t'"),
         (("launch", "--study", "s", "--sampler", "tpee"), "did you mean tpe"),
         (("launch", "--study", "s", "--pruner", "medien"), "did you mean median"),
         (("launch", "--study", "s", "--trials", "0"), "--trials"),

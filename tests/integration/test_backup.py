@@ -80,7 +80,9 @@ def test_values_come_back(database: Database, file: Path) -> None:
 
 
 def test_a_name_that_is_taken(database: Database, file: Path) -> None:
-    with pytest.raises(StudyConflictError, match=r"study 'demo' already exists in .* --as, or run hpo delete"):
+    with pytest.raises(
+        StudyConflictError, match=r"study 'demo' already exists in .* --as, or run hpo delete"
+    ):
         read_backup(database, file)
     database.optuna.create_new_study(database.optuna.get_study_directions(1), "plain")
     with pytest.raises(StudyConflictError, match="plain"):

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from hpo.cli import options, output
-from hpo.options import SlotOptions
+from hpo.options import LaunchRequest, SlotOptions
 
 
 @click.command()
-@options.workers_option("Slots that are shown: what each would own.")
+@options.field_option(LaunchRequest, "workers", "Worker slots to show, with the devices of each.")
 @options.slot_options
 @options.data_dir_option
 @options.json_option
@@ -31,7 +31,7 @@ def doctor(
     """
     from hpo.doctor import examine
 
-    checks = examine(options.settings(storage, data_dir), workers, SlotOptions(gpus, device))
+    checks = examine(options.settings(storage, data_dir), workers, SlotOptions(gpus=gpus, device=device))
     if as_json:
         output.echo_json([check.to_json() for check in checks])
     else:

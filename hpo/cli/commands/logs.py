@@ -8,6 +8,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.options import NUMBER
 
 if TYPE_CHECKING:
     pass
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     "--trial",
     "number",
     metavar="N",
-    type=click.IntRange(min=0),
+    type=options.click_type(NUMBER)[0],
     show_default="all trials",
     help="Only the attempts of this trial.",
 )

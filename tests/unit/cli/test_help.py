@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import click
@@ -94,12 +94,13 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 def test_help_is_quick() -> None:
     def seconds() -> float:
-        began = time.perf_counter()
+        before = os.times()
         subprocess.run([sys.executable, "-m", "hpo.cli", "--help"], capture_output=True, check=True)
-        return time.perf_counter() - began
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
 
-    # The best of five: how long it takes, not how busy the machine is.
-    assert min(seconds() for _ in range(5)) < 0.5
+    # Processor time, and the best of five, because other tests share the machine; 0.12 s on an idle one.
+    assert min(seconds() for _ in range(5)) < 0.3
 
 
 def test_the_light_lists_are_those_of_the_spec() -> None:

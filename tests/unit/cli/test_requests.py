@@ -94,15 +94,15 @@ def test_where_agents_run(called, capsys) -> None:
     assert (request.engine, request.ray, request.agent.slots) == (
         "local",
         RayOptions(),
-        SlotOptions("0,1", "gpu"),
+        SlotOptions(gpus="0,1", device="gpu"),
     )
-    assert agent.slots == SlotOptions("none", None, 0.5, 2)
+    assert agent.slots == SlotOptions(gpus="none", gpu_share=0.5, cores=2)
     assert run(["launch", "--study", "s", *words]) == 2
     assert (
         "--address, --gpus-per-worker, --workers-per-agent: only with --engine ray" in capsys.readouterr().err
     )
     assert run(["launch", "--study", "s", "--engine", "ray", "--gpus", "0"]) == 2
-    assert "give --gpus-per-worker" in capsys.readouterr().err
+    assert "use --gpus-per-worker" in capsys.readouterr().err
 
 
 def test_what_the_ray_engine_is_asked_for(monkeypatch) -> None:
@@ -111,7 +111,10 @@ def test_what_the_ray_engine_is_asked_for(monkeypatch) -> None:
     words = ["--address", "head:6379", "--cpus-per-worker", "2", "--gpus-per-worker", "0.25", "-w", "32"]
     run(["launch", "--study", "s", "--engine", "ray", *words])
     request = asked[0][0]
-    assert (request.workers, request.ray) == (32, RayOptions("head:6379", 2.0, 0.25))
+    assert (request.workers, request.ray) == (
+        32,
+        RayOptions(address="head:6379", cpus_per_worker=2.0, gpus_per_worker=0.25),
+    )
 
 
 def test_retrain(called) -> None:
@@ -121,8 +124,8 @@ def test_retrain(called) -> None:
     run(["retrain", "--study", "s", "--limit", "500"])
     assert [call[0].limit for call in called] == [None, None, "all", 500]
     assert run(["retrain", "--study", "s", "--limit", "0"]) == 2
-    assert called[0][0] == RetrainRequest("s", seeds=3)
-    assert called[1][0] == RetrainRequest("s", seeds=5, epochs=2, config=Path("b.yaml"), workers=1)
+    assert called[0][0] == RetrainRequest(study="s", seeds=3)
+    assert called[1][0] == RetrainRequest(study="s", seeds=5, epochs=2, config=Path("b.yaml"), workers=1)
 
 
 @pytest.mark.parametrize(

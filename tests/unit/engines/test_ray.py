@@ -32,13 +32,13 @@ def test_every_engine_is_found() -> None:
 
 
 def test_an_agent_is_told_what_ray_gave_it() -> None:
-    command = agent_command(LaunchRequest("s"), 1)
+    command = agent_command(LaunchRequest(study="s"), 1)
     assert (command.cpus, command.gpus) == (1.0, 0.0)
     words = " ".join(command.arguments)
     assert words == "worker --study s --slots 1 --gpus none --cores 1 --hung-after 1800 --precision auto"
 
     options = RayOptions(cpus_per_worker=1.5, gpus_per_worker=0.25, workers_per_agent=2)
-    request = LaunchRequest("s", agent=AgentOptions(60, 2**30), ray=options)
+    request = LaunchRequest(study="s", agent=AgentOptions(hung_seconds=60, memory_bytes=2**30), ray=options)
     command = agent_command(request, 2)
     assert (command.cpus, command.gpus) == (3.0, 0.5)
     words = " ".join(command.arguments)
@@ -54,7 +54,7 @@ def test_an_agent_is_told_what_ray_gave_it() -> None:
 )
 def test_workers_are_divided_into_agents(workers: int | None, each: int, slots: list[str]) -> None:
     cluster = SimpleNamespace(available_resources=lambda: {"CPU": 7.0, "memory": 1e9})
-    request = LaunchRequest("s", workers=workers, ray=RayOptions(workers_per_agent=each))
+    request = LaunchRequest(study="s", workers=workers, ray=RayOptions(workers_per_agent=each))
     assert [command.arguments[4] for command in commands(cluster, request)] == slots
 
 
@@ -64,7 +64,7 @@ def test_workers_are_divided_into_agents(workers: int | None, each: int, slots: 
 )
 def test_by_default_as_many_as_there_is_room_for(cpus: float, gpus: float, workers: int) -> None:
     cluster = SimpleNamespace(available_resources=lambda: {"CPU": 16.0, "GPU": 2.0})
-    request = LaunchRequest("s", ray=RayOptions(cpus_per_worker=cpus, gpus_per_worker=gpus))
+    request = LaunchRequest(study="s", ray=RayOptions(cpus_per_worker=cpus, gpus_per_worker=gpus))
     assert len(commands(cluster, request)) == workers
 
 
@@ -129,10 +129,10 @@ def test_agents_get_the_environment_of_the_launch(monkeypatch: pytest.MonkeyPatc
 def test_the_embedded_server_is_refused() -> None:
     embedded = Settings(Path("/h"), None, Path("/d"), Path("/r"), Path("/c"))
     with pytest.raises(UsageError, match="a PostgreSQL server that every node reaches"):
-        RayEngine().launch(LaunchRequest("s", objective="digits-cnn"), embedded)
+        RayEngine().launch(LaunchRequest(study="s", objective="digits-cnn"), embedded)
 
 
 def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'hpo-service\[ray\]'"):
-        RayEngine().launch(LaunchRequest("s", objective="digits-cnn"), SETTINGS)
+        RayEngine().launch(LaunchRequest(study="s", objective="digits-cnn"), SETTINGS)
