@@ -1,4 +1,4 @@
-"""Objectives: the interface of what is tuned, its Keras base class, and the objectives shipped with the project."""
+"""Objectives: their interface, a base class for Keras models, and the objectives shipped with the project."""
 
 from __future__ import annotations
 

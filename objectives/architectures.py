@@ -2,7 +2,7 @@
 
 `cnn` is a plain stack of convolutions; `resnet` follows He et al., "Deep residual learning for image
 recognition" (2015), section 4.2, with projections where a stage changes shape; `pooled_resnet` is shallow and
-wide, after Page, "How to train your ResNet" (2018); why it was chosen is in `docs/decisions.md`, 34.
+wide, after Page, "How to train your ResNet" (2018).
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from keras import layers
 from objectives.data.splits import Data
 
 BATCH_NORM_MOMENTUM = 0.9
-"""Keras' 0.99 needs more steps than a short trial has before validation sees sound statistics."""
+"""Momentum of moving statistics; with Keras' 0.99 they take more steps to settle than a short trial has."""
 
 FEATURE_SCALE = 1 / 8
-"""Page's, of the features after global max pooling: they are large, and logits of theirs too sure too early."""
+"""Page's scale of the features after global max pooling, whose logits would otherwise be too confident early on."""
 
 
 def cnn(
     data: Data, widths: Sequence[int] = (32, 64), depth: int = 1, dense: int = 128, dropout: float = 0.0
 ) -> keras.Model:
-    """Stages that each halve the image: a strided 3×3 convolution, then `depth - 1` more of the same width.
+    """Return a CNN whose stages halve the image: a strided 3×3 convolution, then `depth - 1` more of the same width.
 
-    The stride does the work of a pooling layer, which would have four times the outputs to compute first.
+    The stride replaces a pooling layer, before which a convolution would compute four times the outputs.
     """
     inputs = _input(data)
     x = _normalized(inputs, data)
@@ -48,9 +48,9 @@ def resnet(
     depth: int = 3,
     dropout: float = 0.0,
 ) -> keras.Model:
-    """A convolution, then stages of `depth` residual blocks, each after the first halving the image.
+    """Return a ResNet: a convolution, then stages of `depth` residual blocks; each after the first halves the image.
 
-    As it stands this is ResNet-20 of the paper, which has 6 × depth + 2 layers.
+    The default is ResNet-20 of the paper, which has 6 × depth + 2 layers.
     """
     inputs = _input(data)
     x = _convolution(_normalized(inputs, data), widths[0])
@@ -69,11 +69,11 @@ def pooled_resnet(
     stem: int = 32,
     dropout: float = 0.0,
 ) -> keras.Model:
-    """A convolution of width `stem`, then stages that each widen, halve the image by max pooling, and refine.
+    """Return a convolution of width `stem`, then stages that halve the image by max pooling.
 
-    A stage has one convolution to its width before the pooling and its number of `depths` of residual blocks after
-    it, where the image is small. As it stands the network is Page's with half the channels and one block more, for
-    his second stage has none.
+    A stage has one convolution to its width before the pooling, and `depths` residual blocks after it, where the
+    image is small. The default is Page's network with half the channels and one block more, because his second
+    stage has no block.
     """
     inputs = _input(data)
     x = _convolution(_normalized(inputs, data), stem)
@@ -92,25 +92,25 @@ def _input(data: Data) -> Any:
 
 
 def _normalized(pixels: Any, data: Data) -> Any:
-    """To zero mean and unit variance in each channel, by the statistics of the training images."""
+    """Scale each channel to zero mean and unit variance by the statistics of the training images."""
     x = layers.Rescaling(1 / 255)(pixels)
     return layers.Normalization(mean=data.mean, variance=[std**2 for std in data.std])(x)
 
 
 def _convolution(x: Any, width: int, stride: int = 1, pool: bool = False, relu: bool = True) -> Any:
-    """3×3 convolution, max pooling if asked for, and batch normalization, which makes a bias redundant."""
+    """Apply a 3×3 convolution, optional max pooling, and batch normalization, which makes a bias redundant."""
     x = layers.Conv2D(
         width, 3, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal"
     )(x)
     if pool:
-        # Before the normalization, which then has a quarter of the pixels to go through.
+        # Before the normalization, which then processes a quarter of the pixels.
         x = layers.MaxPooling2D()(x)
     x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
     return layers.ReLU()(x) if relu else x
 
 
 def _residual(x: Any, width: int, stride: int) -> Any:
-    """Two convolutions beside a shortcut: the identity, or a 1×1 projection where the shape changes."""
+    """Apply two convolutions and a shortcut: the identity, or a 1×1 projection where the shape changes."""
     shortcut = x
     if stride != 1 or x.shape[-1] != width:
         shortcut = layers.Conv2D(width, 1, strides=stride, use_bias=False, kernel_initializer="he_normal")(x)

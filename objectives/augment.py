@@ -1,8 +1,8 @@
-"""Random changes to training images that keep their class: flip, rotation, shift and cutout, in NumPy.
+"""Augmentation of training images in NumPy: flip, rotation, shift and cutout.
 
-Keras' own layers do the same inside the model, but their random state then has to be part of every
-checkpoint and of the exported model. Here a batch's changes follow from the generator alone, so
-an interrupted epoch is repeated exactly, on any backend.
+Keras' layers do the same inside the model, but then every checkpoint and the exported model must hold their random
+state. Here the changes of a batch depend only on its generator, so that an interrupted epoch is repeated exactly, on
+any backend.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Which changes are made to each training image, each drawn anew every epoch."""
+    """Random changes to each training image, drawn again every epoch."""
 
     flip: bool = False
-    """Mirror half of the images left to right; not for digits or letters."""
+    """Whether half of the images are mirrored left to right; not for digits or letters."""
     shift: int = 0
-    """Move by up to so many pixels in each direction; what comes in from outside is `fill`."""
+    """Largest shift in pixels in each direction; pixels from outside the image are `fill`."""
     rotation_degrees: float = 0.0
-    """Turn about the centre by up to so many degrees either way."""
+    """Largest rotation about the centre in degrees, either way."""
     rotated_share: float = 1.0
-    """Share of the images that are turned at all. A turned image is interpolated and so less sharp than those that a
-    model is tested on, which it then should see too."""
+    """Share of the images that are rotated. Rotated images are interpolated and so less sharp than test images; a model
+    should see both."""
     cutout: int = 0
-    """Side in pixels of a square, anywhere in the image, that becomes `fill`: no one part of an object may be all
-    that a model knows it by. DeVries and Taylor, "Improved regularization of convolutional neural networks with
-    cutout" (2017), but never cut off at the image's edge."""
+    """Side in pixels of a square, anywhere in the image, that becomes `fill`, so that a model does not depend on one
+    part of an object. DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout"
+    (2017), but the square always lies inside the image."""
     fill: int = 0
-    """Pixel value outside the image and in what is cut out. Near the images' mean it is the least to stand out."""
+    """Pixel value outside the image and in the cut-out square; the images' mean stands out least."""
 
     def draw(self, count: int, rng: np.random.Generator) -> Changes:
-        """What is to be done to each of `count` images."""
+        """Draw the changes of `count` images."""
         return Changes(
             mirror=rng.random(count) < 0.5 if self.flip else None,
             angles=self._angles(count, rng) if self.rotation_degrees else None,
@@ -53,7 +53,7 @@ class Augmentation:
         return np.deg2rad(degrees).astype(np.float32)
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
-        """Changed copies of a uint8 batch (n, height, width, channels)."""
+        """Return changed copies of a uint8 batch (n, height, width, channels)."""
         changes = self.draw(len(images), rng)
         if changes.mirror is not None:
             images = flipped(images, changes.mirror)
@@ -67,30 +67,30 @@ class Augmentation:
 
 
 CIFAR10 = Augmentation(flip=True, shift=4, rotation_degrees=8, rotated_share=0.25, cutout=8, fill=121)
-"""What the shipped objectives do to its images, whose mean pixel is 121."""
+"""Augmentation of CIFAR-10 in the shipped objectives; its mean pixel is 121."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What is done to each image of a batch of n, in this order; None: nothing of the kind."""
+    """Changes of each image of a batch of n, in the order in which they are made; None: no such change."""
 
     mirror: NDArray[np.bool_] | None
-    """(n,): whether it is mirrored."""
+    """Whether each image is mirrored (n,)."""
     angles: Floats | None
-    """(n,): by how many radians it is turned."""
+    """Rotation of each image in radians (n,)."""
     offsets: NDArray[np.int64] | None
-    """(2, n): from how many pixels further down and right each pixel is taken."""
+    """Shift of each image (2, n): each pixel comes from so many pixels further down and right."""
     places: Floats | None
-    """(2, n): where what is cut out lies, from 0 (at the top, at the left) to 1 (at the bottom, at the right)."""
+    """Position of each cut-out square (2, n), from 0 (top, left) to 1 (bottom, right)."""
 
 
 def flipped(images: Images, mirror: NDArray[np.bool_]) -> Images:
-    """Images mirrored left to right where `mirror` (n,) says so."""
+    """Return the images, mirrored left to right where `mirror` (n,) is true."""
     return np.where(mirror[:, None, None, None], images[:, :, ::-1], images)
 
 
 def shifted(images: Images, offsets: NDArray[np.int64], fill: int) -> Images:
-    """Images moved by whole pixels: each pixel is what lay `offsets` (2, n) further down and right."""
+    """Return the images, shifted: each pixel comes from `offsets` (2, n) pixels further down and right."""
     count, height, width, _ = images.shape
     most = int(np.abs(offsets).max(initial=0))
     padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), constant_values=fill)
@@ -103,7 +103,7 @@ def shifted(images: Images, offsets: NDArray[np.int64], fill: int) -> Images:
 
 
 def cut_out(images: Images, places: Floats, side: int, fill: int) -> Images:
-    """Images in which a square of `side` pixels, or of as many as there are, is `fill`, at `places` (2, n) of 0..1."""
+    """Return the images with a square of `side` pixels, or all of it, set to `fill` at `places` (2, n) in 0..1."""
     height, width = images.shape[1:3]
     hidden = [
         (np.arange(size) >= first[:, None]) & (np.arange(size) < first[:, None] + side)
@@ -115,10 +115,10 @@ def cut_out(images: Images, places: Floats, side: int, fill: int) -> Images:
 
 
 def rotated(images: Images, angles: Floats, fill: int) -> Images:
-    """Each image turned about its centre by its angle (n,) in radians, interpolated bilinearly."""
+    """Return the images, rotated about their centres by `angles` (n,) in radians, interpolated bilinearly."""
     count, height, width, channels = images.shape
     rows, columns = _sources(angles, height, width)
-    # One pixel of margin stands for everything outside; coordinates are clipped into it.
+    # A margin of one pixel represents everything outside; coordinates are clipped into it.
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill)
     rows, columns = np.clip(rows + 1, 0, height + 1), np.clip(columns + 1, 0, width + 1)
     top = np.minimum(rows.astype(np.int32), height)
@@ -134,7 +134,7 @@ def rotated(images: Images, angles: Floats, fill: int) -> Images:
 
 
 def _sources(angles: Floats, height: int, width: int) -> tuple[Floats, Floats]:
-    """Where in the image each pixel of the turned one comes from: rows and columns (n, height, width)."""
+    """Return rows and columns (n, height, width) of the pixels that the pixels of the rotated image come from."""
     y = (np.arange(height, dtype=np.float32) - (height - 1) / 2)[None, :, None]
     x = (np.arange(width, dtype=np.float32) - (width - 1) / 2)[None, None, :]
     cos, sin = np.cos(angles)[:, None, None], np.sin(angles)[:, None, None]

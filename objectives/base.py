@@ -1,9 +1,18 @@
-"""The contract between an objective and whoever runs it.
+"""The interface of objectives: subclass `Objective`, and report to the `Run` that you are given.
 
-An objective says what is tuned (a flat search space), on what metric, and how one
-configuration is trained. It is told its parameters and a `Run` to report to, and knows
-nothing of agents, databases or the command line. This module imports neither Keras nor
-a database, so that a search space can be read anywhere in milliseconds.
+An objective declares a flat search space, the metric to optimize, and how to train one configuration:
+
+    class Quadratic(Objective):
+        metric, direction, epochs = "loss", "minimize", 5
+        space = {"x": FloatDistribution(-5.0, 5.0)}
+
+        def train(self, params, run):
+            for epoch in run.epochs():
+                run.report(loss=(params["x"] - 2) ** 2 + 1 / epoch)
+
+It knows nothing about agents, databases or the command line. For Keras image classifiers, subclass
+`objectives.keras_objective.KerasObjective` instead. This module imports neither Keras nor a database, so that
+any process can read a search space in milliseconds.
 """
 
 from __future__ import annotations
@@ -21,97 +30,102 @@ Params = dict[str, Any]
 """One configuration: a value for each name of the search space."""
 
 State = Mapping[str, Any]
-"""What `Run.save` keeps: names to NumPy arrays, numbers, strings or lists of numbers."""
+"""Content of a checkpoint: names to NumPy arrays, numbers, strings or lists of numbers."""
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which part of a data set a study trains on."""
+    """The part of a data set that a study trains on."""
 
     data_dir: str | None = None
     """Folder that holds `<name>.npz`; None: only bundled or downloaded data."""
     limit: int | None = None
-    """Training images kept (stratified), validation images in proportion; None: all."""
+    """Number of training images to use, stratified by class; validation images in proportion. None: all."""
     validation_fraction: float = 0.1
-    """Share of the training split held out to select models on."""
+    """Share of the training images that is held out to select models."""
     split_seed: int = 0
     """Seed of the stratified train/validation split; the same for every trial of a study."""
 
 
 Precision = Literal["auto", "float32", "bfloat16"]
+"""Type that layers compute in; "auto": bfloat16 where the device has instructions for it."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """What one worker slot owns, some processor cores or a GPU, and how it computes there."""
+    """The processor cores or the GPU of one slot, and the precision of its training."""
 
     name: str = "cpu"
-    """How it is shown to the user: `cpu:0-1` or `gpu:0`."""
+    """Short name for display: `cpu:0-1` or `gpu:0`."""
     cores: tuple[int, ...] = ()
-    """Processor cores the trainer is pinned to; empty: not pinned."""
+    """Processor cores that the trainer is pinned to; empty: not pinned."""
     gpu: str | None = None
     """Index or UUID of the GPU; None: no GPU is visible to the trainer."""
     gpu_memory_bytes: int | None = None
-    """Most of the GPU's memory that the trainer may take, where others use the same GPU; None: no limit."""
+    """GPU memory limit of the trainer where several slots share the GPU; None: no limit."""
     gpu_memory_fraction: float | None = None
-    """The same as a share of all of it; known even where the size of the whole is not."""
+    """The same limit as a share of the GPU's memory; known even where its size is not."""
     precision: Precision = "auto"
-    """What layers compute in; weights, logits and the loss are float32 always. "auto": bfloat16 where
-    the device has instructions for it (`objectives.backend.precision`), else float32."""
+    """Type that layers compute in; weights, logits and the loss are always float32. `objectives.backend.precision`
+    resolves "auto"."""
     owns: str = ""
-    """All of it in words: `gpu 0 (1/2, 68.9 GiB), cores 0-3`."""
+    """Full description for display: `gpu 0 (1/2, 68.9 GiB), cores 0-3`."""
 
     @property
     def threads(self) -> int:
-        """Threads a numeric library should use: one for each core, at least one."""
+        """Number of threads for numeric libraries: one per core, at least one."""
         return max(1, len(self.cores))
 
 
 class Run(ABC):
-    """One execution of one configuration, as its objective sees it."""
+    """One execution of one configuration, as its objective sees it.
+
+    Train in `for epoch in run.epochs()`, and end each epoch with `run.report(…)`.
+    """
 
     seed: int
-    """Seeds everything random: initial weights, order of the images, dropout, augmentation."""
+    """Seed of everything random: initial weights, order of the images, dropout, augmentation."""
     total_epochs: int
-    """Epochs the run has in all; a learning rate schedule spans them."""
+    """Total number of epochs of the run; a learning rate schedule spans them."""
     device: Device
+    """Cores or GPU to train on; the trainer is already pinned to them."""
     final: bool
-    """True when the configuration is being retrained: train on all training data, then open the
-    test set once and `record` what it shows."""
+    """True when the best configuration is retrained: train on all training images, then evaluate on the test set
+    once and `record` the results."""
     output: Path | None
-    """Where a final run may write files (`model.keras`); None otherwise."""
+    """Folder for the files of a final run (`model.keras`); None otherwise."""
 
     @property
     @abstractmethod
     def state(self) -> State | None:
-        """What was last saved, when the run continues an interrupted one; None at a fresh start."""
+        """State of the last checkpoint when the run resumes an interrupted one; None in a new run."""
 
     @abstractmethod
     def epochs(self) -> Iterator[int]:
-        """The epochs still to do, counted from 1; ends early when the run is pruned or told to stop."""
+        """Iterate over the remaining epochs, counted from 1; ends early when the run is pruned or stopped."""
 
     @abstractmethod
     def save(self, state: State) -> None:
-        """Keep `state` in the checkpoint that the next `report` writes."""
+        """Put `state` into the checkpoint that the next `report` writes."""
 
     @abstractmethod
     def report(self, **metrics: float) -> None:
-        """Close the current epoch with its metrics, the objective's own `metric` among them.
+        """Close the current epoch with its metrics, which must include the objective's `metric`.
 
-        Writes the checkpoint, reports, and waits a moment to hear whether to go on.
+        Writes the checkpoint, sends the metrics, and waits for the decision to continue, pause or prune.
 
         Raises:
-            MetricMissingError: the objective's metric is not among them.
-            DivergedError: it, or a loss, is not finite.
+            MetricMissingError: the objective's metric is missing; a final run needs none.
+            DivergedError: the metric or a loss is not finite.
         """
 
     @abstractmethod
     def tick(self, done: int, total: int, images: int = 0) -> None:
-        """Say that the epoch is `done / total` finished, `images` seen in it; cheap, call it each batch."""
+        """Report progress inside an epoch: `done` of `total` steps, `images` seen; cheap enough for every batch."""
 
     @abstractmethod
     def record(self, **results: Any) -> None:
-        """Keep a result of a final run: numbers, strings, nested lists (`confusion=[[…]]`)."""
+        """Store results of a final run: numbers, strings, nested lists (`confusion=[[…]]`)."""
 
     @abstractmethod
     def log(self, message: str) -> None:
@@ -119,15 +133,15 @@ class Run(ABC):
 
 
 class MetricMissingError(Exception):
-    """`Run.report` was called without the objective's metric: a bug in the objective, not bad data."""
+    """`Run.report` was called without the objective's metric: fix the objective."""
 
 
 class DivergedError(Exception):
-    """A loss is no longer finite; raise it, or report the value: both end the trial as diverged."""
+    """A loss is not finite. Raise this error or report the value: both end the trial as diverged."""
 
 
 def check_finite(metrics: Mapping[str, float], metric: str | None, epoch: int) -> None:
-    """Raise DivergedError where the objective's metric, `loss` or `val_loss` is not finite after an epoch."""
+    """Raise DivergedError if the objective's metric, `loss` or `val_loss` is not finite after an epoch."""
     watched = dict.fromkeys([metric, "loss", "val_loss"])
     bad = [name for name in watched if name is not None and not math.isfinite(metrics.get(name, 0.0))]
     if bad:
@@ -137,7 +151,7 @@ def check_finite(metrics: Mapping[str, float], metric: str | None, epoch: int) -
 
 @dataclass(frozen=True)
 class Description:
-    """What must be known of an objective to search over it, without running it."""
+    """An objective's declarations: enough to search over it without importing or running it."""
 
     name: str
     metric: str
@@ -150,33 +164,38 @@ class Description:
 
 
 class Objective(ABC):
-    """Something to tune: subclass it, set the class attributes, write `train`."""
+    """Base class of everything that can be tuned: set the class attributes and write `train`."""
 
     metric: ClassVar[str] = "loss"
-    """Name of the reported number that is optimized."""
+    """Name of the reported number to optimize."""
     direction: ClassVar[Literal["minimize", "maximize"]] = "minimize"
     epochs: ClassVar[int] = 1
-    """Epochs of a trial unless the user asks otherwise."""
+    """Number of epochs of a trial, unless `--epochs` sets another."""
     space: ClassVar[Mapping[str, BaseDistribution]] = {}
-    """Names to Optuna distributions; flat, so that it can be shown, narrowed, exported and checked."""
+    """Parameter names to Optuna distributions; flat, so that it can be shown, narrowed, exported and validated."""
     first: ClassVar[Sequence[Params]] = ()
-    """Known good configurations, tried before the sampler proposes any."""
+    """Known good configurations, tried before the sampler proposes any; each names every parameter."""
     dataset: ClassVar[str | None] = None
+    """Name of the data set, for display and `hpo explore`; optional."""
 
     def prepare(self, options: DataOptions, final: bool) -> None:  # noqa: B027 - optional hook
-        """Import and load once what all runs share; runs are forked afterwards and see it.
+        """Import packages and load data once for all runs, which are forked from this process afterwards.
 
-        With `final` the data must hold the test set, and validation images count as training images.
-        Must not start threads or initialise a GPU: neither survives a fork.
+        If `final`, load the test set too, and train on the validation images as well.
+        Do not start threads or initialize a GPU: neither survives a fork.
         """
 
     @abstractmethod
     def train(self, params: Params, run: Run) -> None:
-        """Train one configuration, reporting each epoch to `run`."""
+        """Train one configuration and report each epoch to `run`.
+
+        Raises:
+            DivergedError: training cannot recover. Any other exception fails the trial.
+        """
 
     @classmethod
     def describe(cls, name: str) -> Description:
-        """The class attributes as one value; `name` is what the user calls the objective."""
+        """Return the class attributes as one value; `name` is the reference by which the user names the objective."""
         return Description(
             name=name,
             metric=cls.metric,

@@ -1,6 +1,6 @@
-"""The base of objectives that tune a Keras image classifier: its user says what, not how.
+"""The base class of objectives that tune a Keras image classifier: write `build`, the rest is done for you.
 
-Importing this module imports no Keras: a search space is read by processes that never train.
+Importing this module does not import Keras, because processes that never train read search spaces.
 """
 
 from __future__ import annotations
@@ -18,32 +18,31 @@ if TYPE_CHECKING:
 
 
 class KerasObjective(Objective):
-    """Set `dataset`, `epochs`, `space`, `first`, and write `build`; all else is done here.
+    """Set `dataset`, `epochs`, `space` and `first`, and write `build`; this class trains, checkpoints and evaluates.
 
-    Parameters with a meaning of their own, each optional in the space: `batch_size` (128),
-    `optimizer` ("sgd" or "adam"), `learning_rate` (the peak), `weight_decay`. Every other one is
-    for `build` to use.
+    The training loop uses these parameters, each optional in the space: `batch_size` (128), `optimizer`
+    ("sgd" or "adam"), `learning_rate` (the peak, 0.001) and `weight_decay` (0). `build` uses all others.
     """
 
     metric: ClassVar[str] = "val_accuracy"
     direction: ClassVar[Literal["minimize", "maximize"]] = "maximize"
     dataset: ClassVar[str | Callable[[], Any] | None] = None  # type: ignore[assignment]
-    """A data set's name, or a function that returns `(x_train, y_train), (x_test, y_test)`."""
+    """Name of a data set, or a function that returns `(x_train, y_train), (x_test, y_test)`."""
     classes: ClassVar[Sequence[str] | None] = None
-    """What the labels mean, where `dataset` is not a shipped one; None: their numbers."""
+    """Names of the labels of a data set of your own; None: their numbers."""
     augmentation: ClassVar[Augmentation | None] = None
-    """Random changes to the training images; None: they are trained on as they are."""
+    """Random changes to the training images; None: no changes."""
     label_smoothing: ClassVar[float] = 0.0
-    """Share of each label that training spreads evenly over all classes; what is measured afterwards has none."""
+    """Share of each label that training spreads evenly over all classes; evaluation uses the plain labels."""
 
     _data: Data | None = None
 
     @abstractmethod
     def build(self, params: Params, data: Data) -> keras.Model:
-        """A model from raw uint8 pixels of `data.image_shape` to `data.class_count` logits, not compiled."""
+        """Return a model from raw uint8 pixels of `data.image_shape` to `data.class_count` logits, not compiled."""
 
     def optimizer(self, params: Params, steps: int) -> keras.optimizers.Optimizer:
-        """How the model is trained for `steps` batches in all; see `objectives.training.loop.optimizer`."""
+        """Return the optimizer for `steps` batches in total; see `objectives.training.loop.optimizer`."""
         from objectives.training import loop
 
         return loop.optimizer(params, steps)
@@ -53,7 +52,7 @@ class KerasObjective(Objective):
 
         Raises:
             DataMissingError: the data set is not on this machine.
-            DataDamagedError: it is, but unsound.
+            DataDamagedError: the data set is invalid.
         """
         from objectives import backend
 
@@ -64,7 +63,7 @@ class KerasObjective(Objective):
         self._data = loop.load(type(self).dataset, self.classes, options, final)
 
     def train(self, params: Params, run: Run) -> None:
-        """Build, train, report each epoch and, in a final run, open the test set once."""
+        """Build and train the model, report each epoch and, in a final run, evaluate on the test set once."""
         from objectives import backend
 
         if self._data is None:

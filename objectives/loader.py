@@ -1,7 +1,7 @@
-"""The one place that turns a reference to an objective into its class.
+"""Loads the class of an objective by its reference.
 
 A reference is a shipped name (`digits-cnn`), `package.module:Class` or `path/to/file.py:Class`.
-Loading imports the objective's module and nothing heavier: Keras comes with `Objective.prepare`.
+Loading imports only the objective's module; `Objective.prepare` imports Keras.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ SHIPPED = {
     "cifar-cnn": "objectives.shipped.cifar_cnn:CifarCNN",
     "cifar-resnet": "objectives.shipped.cifar_resnet:CifarResNet",
 }
-"""Names of the objectives that come with the project, and where their classes are."""
+"""Names of the shipped objectives to the references of their classes."""
 
 _FORMS = "a shipped name, package.module:Class or path/to/file.py:Class"
 _MODULE_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def names() -> tuple[str, ...]:
-    """Names of the shipped objectives, sorted."""
+    """Return the names of the shipped objectives, sorted."""
     return tuple(sorted(SHIPPED))
 
 
 def is_shipped(reference: str) -> bool:
-    """Whether `reference` names an objective that comes with the project."""
+    """Return whether `reference` names a shipped objective."""
     return reference in SHIPPED
 
 
 def resolve(reference: str) -> str:
-    """The reference as it may be stored and used on any host that has the same files: a file made absolute.
+    """Return the reference in the form in which studies store it, with an absolute path to a file.
 
     Raises:
-        UnknownObjectiveError: it has none of the three forms, or its file does not exist.
+        UnknownObjectiveError: the reference has another form, or its file does not exist.
     """
     if is_shipped(reference):
         return reference
@@ -63,19 +63,19 @@ def resolve(reference: str) -> str:
         return reference
     if reference.endswith(".py"):
         raise UnknownObjectiveError(
-            f"objective {reference!r}: name the class in it too, as {reference}:MyObjective"
+            f"objective {reference!r} names no class: append it, as in {reference}:MyObjective"
         )
     near = difflib.get_close_matches(reference, names(), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"shipped are {', '.join(names())}."
-    raise UnknownObjectiveError(f"there is no objective {reference!r}: {hint} An objective is {_FORMS}")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"shipped objectives are {', '.join(names())}."
+    raise UnknownObjectiveError(f"unknown objective {reference!r}: {hint} Give {_FORMS}")
 
 
 def load(reference: str) -> type[Objective]:
-    """Import the objective's class and check what it declares.
+    """Import the objective's class and validate its declarations.
 
     Raises:
         UnknownObjectiveError: there is no such objective, module or file.
-        ObjectiveBrokenError: its code raises on import, or the class is not a sound objective.
+        ObjectiveBrokenError: its code raises on import, or the class is not a valid objective.
     """
     resolved = resolve(reference)
     source, _, class_name = SHIPPED.get(resolved, resolved).rpartition(":")
@@ -95,7 +95,7 @@ def load(reference: str) -> type[Objective]:
 
 
 def describe(reference: str) -> Description:
-    """What `load(reference)` declares: its space, metric, epochs and first configurations."""
+    """Return the declarations of an objective: its space, metric, epochs and first configurations."""
     return load(reference).describe(reference)
 
 
@@ -106,8 +106,8 @@ def _import_module(name: str, reference: str) -> ModuleType:
         missing = exc.name or ""
         if name == missing or name.startswith(f"{missing}."):
             raise UnknownObjectiveError(
-                f"objective {reference!r}: no module {missing!r} can be imported; is it installed, "
-                f"or its folder on PYTHONPATH? A file is given as path/to/file.py:Class"
+                f"objective {reference!r}: there is no module {missing!r}: install it, put its folder on PYTHONPATH, "
+                f"or give a file as path/to/file.py:Class"
             ) from exc
         raise _broken(exc, name) from exc
     except (Exception, SystemExit) as exc:
@@ -115,7 +115,7 @@ def _import_module(name: str, reference: str) -> ModuleType:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """The module of a file, under a name that no other module has, with its folder importable."""
+    """Return the module of a file, under a unique name, with its folder on the import path."""
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
     name = f"_objective_{digest}_{path.stem}"
     if name in sys.modules:
@@ -124,8 +124,8 @@ def _import_file(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Registered before it runs, and its folder put on the path, so that the file's own
-    # dataclasses, pickles and sibling modules work as in a script.
+    # Registered before it runs, with its folder on the path, so that the file's dataclasses, pickles and
+    # sibling modules work as in a script.
     sys.modules[name] = module
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
@@ -138,7 +138,7 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _broken(exc: BaseException, source: str) -> ObjectiveBrokenError:
-    """One line: the file, the last line of that file the error came through, and the error."""
+    """Return an error of one line: the file, its last line in the traceback, and the cause."""
     frames = traceback.extract_tb(exc.__traceback__)
     if isinstance(exc, SyntaxError):
         file, line, text = exc.filename or source, exc.lineno, exc.msg
@@ -151,7 +151,7 @@ def _broken(exc: BaseException, source: str) -> ObjectiveBrokenError:
 
 
 def _offer(module: ModuleType) -> str:
-    """The objectives that a module defines, for an error message."""
+    """Return the list of objectives that a module defines, for an error message."""
     found = sorted(
         name
         for name, value in vars(module).items()

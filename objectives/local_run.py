@@ -1,4 +1,4 @@
-"""A run in memory: to try an objective by hand, in a notebook or in a test, without any service."""
+"""A run in memory, to try an objective by hand, in a notebook or in a test, without a database."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from objectives.base import Device, MetricMissingError, Run, State, check_finite
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a later run needs to continue an earlier one."""
+    """Everything that a later run needs to resume an earlier one."""
 
     epoch: int
-    """Epochs completed when it was taken."""
+    """Number of completed epochs."""
     state: State
 
 
 @dataclass
 class LocalRun(Run):
-    """Keeps everything an objective reports; `resume` continues another run's `checkpoint`.
+    """Keeps everything that an objective reports; `resume` continues from another run's `checkpoint`.
 
     run = LocalRun(total_epochs=2)
     objective.train(params, run)
@@ -31,20 +31,20 @@ class LocalRun(Run):
     total_epochs: int
     seed: int = 0
     device: Device = field(default_factory=Device)
-    """`Device("gpu:0", gpu="0")` for a GPU; without one none is used."""
+    """`Device("gpu:0", gpu="0")` trains on a GPU; the default uses no GPU."""
     final: bool = False
     output: Path | None = None
     metric: str | None = None
-    """A metric that each report must hold; None: any will do."""
+    """Metric that each report must contain; None: no requirement."""
     resume: Checkpoint | None = None
     stop_after: int | None = None
-    """Last epoch done before the run ends early, as a pruned or preempted one does."""
+    """Epoch after which the run ends early, as a pruned or preempted one does."""
     history: list[dict[str, float]] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     ticks: list[tuple[int, int, int]] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
-    """The last epoch closed by `report` after a `save`."""
+    """Checkpoint of the last epoch that was closed by `report` after a `save`."""
     _epoch: int = 0
     _saved: State | None = None
 

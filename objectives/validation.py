@@ -1,4 +1,4 @@
-"""What must hold of an objective's class before it is searched over."""
+"""Validation of an objective's declarations before it is searched over."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from objectives.keras_objective import KerasObjective
 
 
 def problem(objective: type[Objective]) -> str | None:
-    """What is wrong with the declaration, as the rest of a sentence; None when it is sound."""
+    """Return the declaration's first mistake as the end of a sentence; None if it is valid."""
     if inspect.isabstract(objective):
         missing = ", ".join(sorted(objective.__abstractmethods__))
         return f"does not define {missing}"
@@ -35,7 +35,7 @@ def _space_problem(space: object) -> str | None:
         return "space must be a dict of at least one parameter name to an Optuna distribution"
     for name, distribution in space.items():
         if not isinstance(name, str) or not name:
-            return f"space has {name!r} where the name of a parameter is wanted"
+            return f"space has {name!r} where the name of a parameter belongs"
         if not isinstance(distribution, BaseDistribution):
             return f"space[{name!r}] must be an Optuna distribution, not {distribution!r}"
     return None
@@ -59,7 +59,7 @@ def _first_problem(objective: type[Objective]) -> str | None:
 
 
 def _contains(distribution: BaseDistribution, value: object) -> bool:
-    """Whether Optuna would accept `value`; its own warning about odd types is not wanted here."""
+    """Return whether Optuna would accept `value`; its warning about unusual types is suppressed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

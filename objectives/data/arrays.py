@@ -1,4 +1,4 @@
-"""The arrays of an image data set, as read from a file or a function, and what must hold of them."""
+"""The arrays of an image data set: read from a file or a function, and validated."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
-"""The arrays in a file: the layout of `keras.datasets`."""
+"""Names of the arrays in a file: the layout of `keras.datasets`."""
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError)
 
 
-class _Unsound(Exception):
-    """What is wrong with the arrays, as the rest of a sentence."""
+class _Invalid(Exception):
+    """A mistake in the arrays, as the end of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -38,34 +38,34 @@ class Arrays:
 
 
 def read(path: Path, class_count: int | None, test: bool) -> Arrays:
-    """The arrays of an .npz file; the test arrays are read from the disk only if asked for.
+    """Read the arrays of an .npz file; reads the test arrays only if `test`.
 
     Raises:
-        DataDamagedError: the file cannot be read or does not hold what it must.
+        DataDamagedError: the file cannot be read or its arrays are invalid.
     """
     try:
-        # Opened here, because np.load leaves a file open that turns out to be no archive.
+        # Opened here, because np.load leaves a file open that is no archive.
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise _Unsound("it is not an .npz archive")
+                raise _Invalid("it is not an .npz archive")
             absent = [name for name in NAMES if name not in archive.files]
             if absent:
-                raise _Unsound(f"it has no array {', '.join(absent)}")
+                raise _Invalid(f"it has no array {', '.join(absent)}")
             return checked([archive[name] for name in (NAMES if test else NAMES[:2])], class_count)
-    except (_Unsound, *_UNREADABLE) as exc:
-        what = str(exc) if isinstance(exc, _Unsound) else f"it cannot be read ({_one_line(exc)})"
+    except (_Invalid, *_UNREADABLE) as exc:
+        reason = str(exc) if isinstance(exc, _Invalid) else f"it cannot be read ({_one_line(exc)})"
         raise DataDamagedError(
-            f"data file {path} is damaged: {what}; delete it and fetch it again "
-            f"(hpo data fetch {path.stem}), or put a sound copy with {', '.join(NAMES)} in its place"
+            f"data file {path} is damaged: {reason}; delete it and fetch it again "
+            f"(hpo data fetch {path.stem}), or replace it by a file with valid {', '.join(NAMES)}"
         ) from exc
 
 
 def call(function: Callable[[], Any], class_count: int | None, test: bool) -> Arrays:
-    """What a user's function returns: `(x_train, y_train), (x_test, y_test)`, or only the first pair.
+    """Return the arrays of a user's function: `(x_train, y_train), (x_test, y_test)`, or only the first pair.
 
     Raises:
-        DataDamagedError: it returns something else.
+        DataDamagedError: the function returns something else.
     """
     where = f"data function {getattr(function, '__name__', repr(function))}"
     returned = function()
@@ -75,21 +75,21 @@ def call(function: Callable[[], Any], class_count: int | None, test: bool) -> Ar
             f"{where} must return (x_train, y_train), (x_test, y_test) as NumPy arrays, or the first pair"
         )
     if test and len(pairs) < 2:
-        raise DataDamagedError(f"{where} returns no test set, which retraining needs: return a second pair")
+        raise DataDamagedError(f"{where} returns no test set, but retraining needs one: return a second pair")
     try:
         return checked([array for pair in pairs[: 1 + test] for array in pair], class_count)
-    except _Unsound as exc:
-        raise DataDamagedError(f"{where} returns unsound data: {exc}") from exc
+    except _Invalid as exc:
+        raise DataDamagedError(f"{where} returns invalid data: {exc}") from exc
 
 
 def checked(raw: Sequence[NDArray[Any]], class_count: int | None) -> Arrays:
-    """Training arrays, and test arrays where there are four, in one shape and type."""
+    """Return training arrays, and test arrays if `raw` has four, validated and in one shape and type."""
     x_train, y_train = _checked_pair("train", raw[0], raw[1], class_count)
     if len(raw) == 2:
         return Arrays(x_train, y_train)
     x_test, y_test = _checked_pair("test", raw[2], raw[3], class_count or int(y_train.max()) + 1)
     if x_test.shape[1:] != x_train.shape[1:]:
-        raise _Unsound(f"x_test holds images of {x_test.shape[1:]}, x_train of {x_train.shape[1:]}")
+        raise _Invalid(f"x_test holds images of {x_test.shape[1:]}, x_train of {x_train.shape[1:]}")
     return Arrays(x_train, y_train, x_test, y_test)
 
 
@@ -97,23 +97,23 @@ def _checked_pair(
     split: str, x: NDArray[Any], y: NDArray[Any], class_count: int | None
 ) -> tuple[Images, Labels]:
     if x.dtype != np.uint8:
-        raise _Unsound(f"x_{split} is {x.dtype}, not uint8 from 0 to 255")
+        raise _Invalid(f"x_{split} is {x.dtype}, not uint8 from 0 to 255")
     if x.ndim == 3:
         x = x[..., np.newaxis]
     if x.ndim != 4:
-        raise _Unsound(f"x_{split} is {x.shape}, not (n, height, width) or (n, height, width, channels)")
+        raise _Invalid(f"x_{split} is {x.shape}, not (n, height, width) or (n, height, width, channels)")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
-        raise _Unsound(f"y_{split} is {y.dtype} of {y.shape}, not whole numbers of (n,) or (n, 1)")
+        raise _Invalid(f"y_{split} is {y.dtype} of {y.shape}, not whole numbers of (n,) or (n, 1)")
     if len(x) != len(y):
-        raise _Unsound(f"x_{split} has {len(x)} images but y_{split} {len(y)} labels")
+        raise _Invalid(f"x_{split} has {len(x)} images but y_{split} {len(y)} labels")
     if x.size == 0:
-        raise _Unsound(f"x_{split} is empty")
+        raise _Invalid(f"x_{split} is empty")
     low, high = int(y.min()), int(y.max())
     if low < 0 or (class_count is not None and high >= class_count):
         allowed = f"0 to {class_count - 1}" if class_count is not None else "0 upwards"
-        raise _Unsound(f"y_{split} has labels from {low} to {high}, not {allowed}")
+        raise _Invalid(f"y_{split} has labels from {low} to {high}, not {allowed}")
     return x, y.astype(np.int64)
 
 

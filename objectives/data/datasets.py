@@ -1,8 +1,8 @@
-"""The data sets that are known by name, and how each comes onto this machine.
+"""Data sets by name: bundled, from a file, or downloaded.
 
-A name is looked for as `<data_dir>/<name>.npz`, in the layout of `keras.datasets`, then in what
-Keras has downloaded or can download; `digits` comes with scikit-learn. Sizes may differ from the
-official ones: nothing counts on them.
+A name is first looked up as `<data_dir>/<name>.npz`, in the layout of `keras.datasets`, then in Keras' download
+cache, then downloaded; `digits` comes with scikit-learn. A file may hold more or fewer images than the official
+data set.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _DIGITS_SEED = 0
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set known by name."""
+    """A data set that the project knows by name."""
 
     name: str
     title: str
     classes: tuple[str, ...]
     download: str | None
-    """Module of `keras.datasets` that downloads it; None: nothing to download."""
+    """Module of `keras.datasets` that downloads it; None: bundled."""
 
 
 _DIGIT_NAMES = tuple("0123456789")
@@ -59,25 +59,25 @@ SHIPPED: Mapping[str, Dataset] = {
 
 @dataclass(frozen=True)
 class FileReport:
-    """What `verify` found in a data set's file."""
+    """Result of `verify`."""
 
     name: str
     path: Path | None
-    """None: the data is bundled or in Keras' own cache."""
+    """Path of the file; None: the data is bundled or in Keras' own cache."""
     sha256: str | None
     arrays: Mapping[str, str]
-    """Name of each array to its type and shape."""
+    """Array names to type and shape."""
     class_counts: Mapping[str, tuple[int, ...]]
     """`train` and `test` to the number of images of each class."""
     problems: tuple[str, ...] = ()
 
 
 def load(name: str, data_dir: str | Path | None, test: bool = True) -> Arrays:
-    """The arrays of a data set by name; the test set is None unless asked for.
+    """Return the arrays of a data set by name; without test set unless `test`.
 
     Raises:
         DataMissingError: there is no such file and nothing to download, or no network.
-        DataDamagedError: the file is there but unsound.
+        DataDamagedError: the file is invalid.
     """
     dataset = SHIPPED.get(name)
     path = _file(name, data_dir)
@@ -85,27 +85,28 @@ def load(name: str, data_dir: str | Path | None, test: bool = True) -> Arrays:
         return arrays.read(path, len(dataset.classes) if dataset else None, test)
     if dataset is None:
         raise DataMissingError(
-            f"data set {name!r} is not one of {', '.join(SHIPPED)}, and there is no file "
-            f"{path or f'{name}.npz'}: put it there, or name its folder with HPO_DATA_DIR"
+            f"unknown data set {name!r} (shipped are {', '.join(SHIPPED)}), and there is no file "
+            f"{path or f'{name}.npz'}: put it there, or set HPO_DATA_DIR to its folder"
         )
     loaded = _digits() if dataset.download is None else _downloaded(dataset)
     return loaded if test else Arrays(loaded.x_train, loaded.y_train)
 
 
 def class_names(name: str) -> tuple[str, ...] | None:
-    """What the labels of a shipped data set mean; None for a file of the user's own."""
+    """Return the label names of a shipped data set; None for a user's own file."""
     return SHIPPED[name].classes if name in SHIPPED else None
 
 
 def fetch(name: str, data_dir: str | Path) -> Path | None:
-    """Download a shipped data set to `<data_dir>/<name>.npz`; None when it is bundled and needs no file.
+    """Download a shipped data set to `<data_dir>/<name>.npz` and return the path; None if it is bundled.
 
-    A sound file that is already there is left as it is.
+    Keeps a valid file that already exists.
 
     Raises:
         UsageError: no data set of that name is shipped.
         DataMissingError: it cannot be downloaded.
-        DataDamagedError: the file that is there is unsound.
+        DataDamagedError: the existing file is invalid.
+        FileNotWritableError: the file cannot be written.
     """
     dataset = _shipped(name)
     if dataset.download is None:
@@ -123,11 +124,11 @@ def fetch(name: str, data_dir: str | Path) -> Path | None:
 
 
 def verify(name: str, data_dir: str | Path | None) -> FileReport:
-    """Read a data set whole and say what it holds; an unsound file is a problem, not an exception.
+    """Read a whole data set and report its content; an invalid file is a problem in the report, not an exception.
 
     Raises:
-        UsageError: no data set of that name is shipped and there is no file.
-        DataMissingError: it is not on this machine and cannot be downloaded.
+        UsageError: no data set of that name is shipped, and there is no file.
+        DataMissingError: the data set is not on this machine and cannot be downloaded.
     """
     path = _file(name, data_dir)
     if path is None or not path.is_file():
@@ -156,7 +157,7 @@ def verify(name: str, data_dir: str | Path | None) -> FileReport:
 
 def _shipped(name: str) -> Dataset:
     if name not in SHIPPED:
-        raise UsageError(f"there is no data set {name!r}: known are {', '.join(SHIPPED)}")
+        raise UsageError(f"unknown data set {name!r} (shipped are {', '.join(SHIPPED)})")
     return SHIPPED[name]
 
 
@@ -165,7 +166,7 @@ def _file(name: str, data_dir: str | Path | None) -> Path | None:
 
 
 def _digits() -> Arrays:
-    """scikit-learn's digits, 0..16 stretched to 0..255, a fixed stratified fifth of them as test set."""
+    """Return scikit-learn's digits, 0..16 scaled to 0..255; a fixed stratified fifth is the test set."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -178,7 +179,7 @@ def _digits() -> Arrays:
 
 
 def _downloaded(dataset: Dataset) -> Arrays:
-    """From Keras' download cache, or the network."""
+    """Return a data set from Keras' download cache or the network."""
     import keras
 
     loader: Callable[[], Any] = getattr(keras.datasets, str(dataset.download)).load_data
@@ -187,16 +188,16 @@ def _downloaded(dataset: Dataset) -> Arrays:
             train, test = loader()
     except Exception as exc:  # Keras raises a bare Exception when a download fails
         raise DataMissingError(
-            f"the data set {dataset.name} is not on this machine and cannot be downloaded "
-            f"({' '.join(str(exc).split())}): put {dataset.name}.npz into a folder and name it with "
-            f"HPO_DATA_DIR, or run `hpo data fetch {dataset.name}` on a machine with network"
+            f"data set {dataset.name} is not on this machine and cannot be downloaded "
+            f"({' '.join(str(exc).split())}): put {dataset.name}.npz into a folder and set HPO_DATA_DIR to it, "
+            f"or run `hpo data fetch {dataset.name}` on a machine with network"
         ) from exc
     return arrays.checked([*train, *test], len(dataset.classes))
 
 
 @contextmanager
 def _connect_timeout(seconds: float) -> Iterator[None]:
-    """Keras downloads without a timeout of its own: a silent network would hang for ever."""
+    """Set a socket timeout, because Keras downloads without one and a silent network would hang forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -206,7 +207,7 @@ def _connect_timeout(seconds: float) -> Iterator[None]:
 
 
 def _write(path: Path, content: Mapping[str, np.ndarray]) -> None:
-    """Whole or not at all: a reader never sees half a file."""
+    """Write the file atomically: a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".npz")
     try:
@@ -214,7 +215,7 @@ def _write(path: Path, content: Mapping[str, np.ndarray]) -> None:
             np.savez_compressed(file, allow_pickle=False, **content)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes a file that only its owner may read; a data set is nobody's secret.
+        # mkstemp makes a file that only its owner can read, but a data set is not secret.
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:

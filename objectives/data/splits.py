@@ -1,4 +1,4 @@
-"""A data set as a trial sees it: training and validation images, and the test set only at the end."""
+"""Splits of a data set: training and validation images for trials, training and test images for final runs."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Data:
-    """Images as uint8 (n, height, width, channels) and labels as int64 (n,), split for one purpose."""
+    """Images as uint8 (n, height, width, channels) and labels as int64 (n,), split for trials or a final run."""
 
     x_train: Images
     y_train: Labels
     x_valid: Images
-    """Held out to select models on; empty in a final run."""
+    """Images held out to select models; empty in a final run."""
     y_valid: Labels
     x_test: Images | None
-    """None unless the run is final."""
+    """Test images; None unless the run is final."""
     y_test: Labels | None
     classes: tuple[str, ...]
-    """What each label means."""
+    """Names of the labels."""
     mean: tuple[float, ...]
-    """Of each channel over the training images, in pixel values scaled to 0..1."""
+    """Mean of each channel over the training images, pixels scaled to 0..1."""
     std: tuple[float, ...]
-    """As `mean`; never zero."""
+    """Standard deviation of each channel, likewise; never zero."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -48,18 +48,20 @@ class Data:
 def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str, ...] | None = None) -> Data:
     """Split the training images, stratified by class; every trial of a study gets the same split.
 
-    A final run trains on what trials train and validate on together, and holds the test set.
+    In a final run the validation images are training images, and the test set is included.
 
     Raises:
-        UsageError: the options do not make sense.
+        UsageError: an option is out of range.
         DataDamagedError: a class has too few images, or there is no test set for a final run.
     """
     if not 0 < options.validation_fraction < 1:
-        raise UsageError(f"the validation fraction must lie between 0 and 1: {options.validation_fraction}")
+        raise UsageError(
+            f"the validation fraction must lie between 0 and 1, not {options.validation_fraction}"
+        )
     if options.limit is not None and options.limit < 1:
-        raise UsageError(f"the limit on training images must be at least 1: {options.limit}")
+        raise UsageError(f"the limit on training images must be at least 1, not {options.limit}")
     if final and (arrays.x_test is None or arrays.y_test is None):
-        raise DataDamagedError("there is no test set, which a final run needs")
+        raise DataDamagedError("there is no test set, but a final run needs one")
     y = arrays.y_train
     if classes is None:
         classes = tuple(str(label) for label in range(int(y.max()) + 1))
@@ -82,9 +84,9 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
 
 
 def stratified(labels: Labels, count: int, rng: np.random.Generator, spare: int = 0) -> Indices:
-    """About `count` indices, sorted: of each class its share, at least one, leaving at least `spare` of it.
+    """Return about `count` sorted indices: each class in proportion, at least one, leaving at least `spare` of it.
 
-    The number returned differs from `count` only where these limits demand it.
+    The number of indices differs from `count` only where these limits require it.
     """
     present, sizes = np.unique(labels, return_counts=True)
     most = np.maximum(sizes - spare, 0)
@@ -102,7 +104,7 @@ def stratified(labels: Labels, count: int, rng: np.random.Generator, spare: int 
 
 
 def split_indices(y: Labels, options: DataOptions) -> tuple[Indices, Indices]:
-    """Where in the arrays the training and validation images of a study's trials lie, within the limit.
+    """Return the indices of the training and validation images of a study's trials, within the limit.
 
     Raises:
         DataDamagedError: a class has too few images.
@@ -110,7 +112,7 @@ def split_indices(y: Labels, options: DataOptions) -> tuple[Indices, Indices]:
     rng = np.random.default_rng(options.split_seed)
     valid = stratified(y, round(len(y) * options.validation_fraction), rng, spare=1)
     if len(valid) == 0:
-        raise DataDamagedError("no class has the two images that a training and a validation set need")
+        raise DataDamagedError("no class has two images, one to train on and one to validate on")
     train = np.setdiff1d(np.arange(len(y)), valid)
     if options.limit is not None and options.limit < len(train):
         proportion = options.limit / len(train)
@@ -120,7 +122,7 @@ def split_indices(y: Labels, options: DataOptions) -> tuple[Indices, Indices]:
 
 
 def _channel_statistics(x: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel in 0..1, exact: from counts of the 256 values."""
+    """Return mean and standard deviation of each channel in 0..1, exact, from counts of the 256 values."""
     values = np.arange(256) / 255
     means, deviations = [], []
     for channel in range(x.shape[-1]):

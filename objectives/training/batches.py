@@ -1,10 +1,9 @@
-"""How batches reach the model: made by NumPy on the host, or, on a GPU, gathered and changed on the device.
+"""Batches of training images: made by NumPy on the host, or, on a GPU, gathered and augmented on the device.
 
-On a processor the images are made beside the training in the same memory. A GPU would wait for them: NumPy
-flips, turns and shifts a few thousand CIFAR-10 images a second and core, of which a GPU trains tens of thousands.
-So there the images lie on the device once, as uint8, and what travels is what was drawn for each: its index, a bit,
-an angle, two offsets and a place to cut out. Both draw from the same generators, so that a batch is the same up to
-the rounding of a turned pixel.
+A GPU would have to wait for the host: NumPy augments a few thousand CIFAR-10 images per second and core, and a GPU
+trains on tens of thousands. So the images lie on the device as uint8, and only the random draws are transferred: for
+each image its index, a bit, an angle, two offsets and a position to cut out. Both ways draw from the same generators,
+so that a batch is the same up to the rounding of a rotated pixel.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ if TYPE_CHECKING:
     from objectives.data.splits import Data
 
 Advance = Callable[[NDArray[np.int64], Sequence[np.random.Generator]], dict[str, float]]
-"""Trains on k batches, the training images of the indices (k, batch), each changed as its generator says; returns the
-model's metrics as of its last `reset_metrics()`."""
+"""Function that trains on k batches, given the indices of their images (k, batch) and a generator for each batch's
+augmentation; returns the model's metrics since its last `reset_metrics()`."""
 
 
 def advancing(model: keras.Model, data: Data, augmentation: Augmentation | None, device: Device) -> Advance:
-    """How a compiled model is trained on this device."""
-    # A kind of augmentation that its user has written is only known as a call.
+    """Return the function that trains a compiled model on this device."""
+    # A user's own subclass of Augmentation can only be called, on the host.
     on_device = device.gpu is not None and type(augmentation) in (Augmentation, type(None))
     return resident(model, data, augmentation) if on_device else hosted(model, data, augmentation)
 
 
 def hosted(model: keras.Model, data: Data, augmentation: Augmentation | None) -> Advance:
-    """From images in the host's memory."""
+    """Train on batches that are made in the host's memory."""
     steps = backend.training_steps(model)
 
     def advance(chosen: NDArray[np.int64], generators: Sequence[np.random.Generator]) -> dict[str, float]:
@@ -51,7 +50,7 @@ def hosted(model: keras.Model, data: Data, augmentation: Augmentation | None) ->
 
 
 def resident(model: keras.Model, data: Data, augmentation: Augmentation | None) -> Advance:
-    """From images that are put on the device here and stay there."""
+    """Train on images that are copied to the device here and stay there."""
     on_device = [ops.convert_to_tensor(array) for array in (data.x_train, data.y_train)]
 
     def batch(pixels: Any, labels: Any, index: Any, *changes: Any) -> tuple[Any, Any]:
@@ -78,7 +77,7 @@ def resident(model: keras.Model, data: Data, augmentation: Augmentation | None) 
 
 
 def changed(images: Any, augmentation: Augmentation, given: Mapping[str, Any]) -> Any:
-    """What `augmentation` does to images (n, height, width, channels), in the backend's operations.
+    """Augment images (n, height, width, channels) in the backend's operations, as `Augmentation` does in NumPy.
 
     `given` are the fields of `Changes` that are not None.
     """
@@ -95,7 +94,7 @@ def changed(images: Any, augmentation: Augmentation, given: Mapping[str, Any]) -
 
 
 def _cut_out(images: Any, places: Any, side: int, fill: int) -> Any:
-    """As `objectives.augment.cut_out`."""
+    """Do the same as `objectives.augment.cut_out`."""
     hidden = []
     for size, place in zip(images.shape[1:3], (places[0], places[1]), strict=True):
         first = ops.cast(place * float(max(size - side, 0) + 1), "int32")[:, None]
@@ -116,12 +115,12 @@ def _shifted(images: Any, offsets: Any, fill: int) -> Any:
 
 
 def _rotated(images: Any, angles: Any, fill: int) -> Any:
-    """As `objectives.augment.rotated`."""
+    """Do the same as `objectives.augment.rotated`."""
     height, width = images.shape[1:3]
     y = (ops.arange(height, dtype="float32") - (height - 1) / 2)[None, :, None]
     x = (ops.arange(width, dtype="float32") - (width - 1) / 2)[None, None, :]
     cos, sin = ops.cos(angles)[:, None, None], ops.sin(angles)[:, None, None]
-    # One pixel of margin stands for everything outside; coordinates are clipped into it.
+    # A margin of one pixel represents everything outside; coordinates are clipped into it.
     rows = ops.clip(cos * y - sin * x + (height - 1) / 2 + 1, 0, height + 1)
     columns = ops.clip(sin * y + cos * x + (width - 1) / 2 + 1, 0, width + 1)
     padded = ops.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill)
@@ -140,7 +139,7 @@ def _rotated(images: Any, angles: Any, fill: int) -> Any:
 
 
 def _taken(images: Any, rows: Any, columns: Any) -> Any:
-    """The pixels of each image at its rows and columns, both (n, …) of whole numbers."""
+    """Return the pixels of each image at its integer rows and columns, both (n, …)."""
     count, height, width, channels = images.shape
     first = ops.arange(count, dtype="int32")[:, None, None] * height
     return ops.take(

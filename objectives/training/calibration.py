@@ -1,4 +1,4 @@
-"""What a classifier's probabilities say beyond accuracy: how far to trust them, and where they are most wrong."""
+"""Calibration of a classifier's probabilities, and its most confident mistakes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from objectives.data.arrays import Labels
 
 BINS = 15
-"""Of equal width, as in "On Calibration of Modern Neural Networks" (Guo et al., 2017)."""
+"""Number of bins of equal width, as in "On Calibration of Modern Neural Networks" (Guo et al., 2017)."""
 MOST_WRONG = 24
-"""Mistakes shown."""
+"""Number of recorded mistakes."""
 THUMBNAIL = 64
-"""Longest side in pixels of an image that is recorded."""
+"""Longest side in pixels of a recorded image."""
 
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """Images whose predicted class got a probability within (`low`, `high`]."""
+    """The images whose predicted class got a probability in (`low`, `high`]."""
 
     low: float
     high: float
@@ -34,39 +34,39 @@ class CalibrationBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well confidence agrees with accuracy."""
+    """Agreement of confidence with accuracy."""
 
     expected_error: float
-    """Mean distance of the two over images, by bins (the ECE of Guo et al., 2017)."""
+    """Expected calibration error: mean distance of the two over images, by bins (Guo et al., 2017)."""
     bins: tuple[CalibrationBin, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
+        """Return a JSON-ready dict."""
         return asdict(self) | {"bins": [asdict(one) for one in self.bins]}
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One image that was taken for another class."""
+    """A misclassified image."""
 
     index: int
-    """In the test set."""
+    """Index in the test set."""
     true: int
     predicted: int
     confidence: float
     """Probability of the predicted class."""
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
+        """Return a JSON-ready dict."""
         return asdict(self)
 
 
 def calibration(probabilities: NDArray[np.float64], labels: Labels, bins: int = BINS) -> Calibration:
-    """Confidence against accuracy, for probabilities (n, classes)."""
+    """Compare confidence with accuracy, given probabilities (n, classes) and labels (n,)."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     edges = np.linspace(0.0, 1.0, bins + 1)
-    # Bins are open below; rounding may take a probability a hair beyond 1.
+    # Bins are open at the lower edge; rounding can put a probability slightly above 1.
     which = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     found, error = [], 0.0
     for index in range(bins):
@@ -83,7 +83,7 @@ def calibration(probabilities: NDArray[np.float64], labels: Labels, bins: int = 
 def confidently_wrong(
     probabilities: NDArray[np.float64], labels: Labels, most: int = MOST_WRONG
 ) -> list[Mistake]:
-    """The mistakes whose wrong class got the highest probability, highest first."""
+    """Return the mistakes whose wrong class got the highest probability, highest first."""
     predictions, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predictions != labels)
     order = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
@@ -94,7 +94,7 @@ def confidently_wrong(
 
 
 def png(image: NDArray[np.uint8]) -> str:
-    """A uint8 image (height, width, channels) as a small PNG in base64; channels beyond three are left out."""
+    """Return a uint8 image (height, width, channels) as a small PNG in base64, without channels beyond three."""
     from PIL import Image
 
     pixels = image[..., 0] if image.shape[-1] in (1, 2) else image[..., :3]

@@ -1,4 +1,4 @@
-"""All that a Keras model and its optimizer have learnt, as NumPy arrays, and back."""
+"""The state of a Keras model and its optimizer as NumPy arrays, and back."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from objectives.base import State
 
 
 def capture(model: keras.Model, epoch: int) -> dict[str, Any]:
-    """Weights, states of normalizations and dropout, and the optimizer's moments and count of steps."""
+    """Return weights, states of normalizations and dropout, and the optimizer's moments and step count."""
     state: dict[str, Any] = {"epoch": epoch}
     for name, variable in _variables(model).items():
-        # A copy: the backend may go on to write into the memory that it lends here.
+        # A copy, because the backend may write to the memory that it returns.
         state[name] = np.array(keras.ops.convert_to_numpy(variable))
     return state
 
 
 def restore(model: keras.Model, state: State) -> int:
-    """Put a captured state into a freshly built and compiled model; returns the epochs it had completed.
+    """Load a captured state into a newly compiled model; return the number of epochs completed.
 
     Raises:
-        ObjectiveBrokenError: the model is another one than the state was taken from.
+        ObjectiveBrokenError: the state belongs to another model.
     """
     variables = _variables(model)
     expected = {name: tuple(variable.shape) for name, variable in variables.items()}
@@ -33,7 +33,7 @@ def restore(model: keras.Model, state: State) -> int:
         differing = sorted(key for key in found.keys() | expected if found.get(key) != expected.get(key))
         raise ObjectiveBrokenError(
             f"the checkpoint does not fit the model that build() returns ({', '.join(differing[:3])}): "
-            "the objective's code has changed since the study began"
+            "the objective's code has changed since the study began; restore it or start a new study"
         )
     for name, variable in variables.items():
         variable.assign(state[name])
@@ -41,8 +41,8 @@ def restore(model: keras.Model, state: State) -> int:
 
 
 def _variables(model: keras.Model) -> dict[str, Any]:
-    """By position: Keras numbers the names anew for every model in a process."""
-    # An optimizer has no variables for its moments before it knows the weights.
+    """Return variables by position, because Keras numbers the names differently for every model in a process."""
+    # An optimizer creates the variables of its moments when it is built.
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return {

@@ -1,4 +1,4 @@
-"""Measuring a Keras classifier: every image exactly once, in batches of one shape."""
+"""Evaluation of a Keras classifier: every image exactly once, in batches of one shape."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from objectives.data.splits import Data
 from objectives.training import calibration
 
 BATCH_SIZE = 512
-"""Most images at a time."""
+"""Largest number of images in a batch."""
 
 Forward = Callable[[Images], NDArray[Any]]
-"""A model's logits (n, classes) for images."""
+"""Function that returns a model's logits (n, classes) for images."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a model shows on a set of images."""
+    """Loss, accuracy and predictions of a model on a set of images."""
 
     loss: float
     """Mean cross-entropy in nats."""
     accuracy: float
     predictions: Labels
     probabilities: NDArray[np.float64]
-    """(n, classes), each row summing to one."""
+    """Probabilities (n, classes); each row sums to one."""
 
 
 def evaluate(forward: Forward, images: Images, labels: Labels) -> Measured:
-    """Loss and accuracy over all images, computed in float64 from the model's logits."""
+    """Return loss and accuracy over all images, computed in float64 from the model's logits."""
     return measure(logits(forward, images), labels)
 
 
 def measure(outputs: NDArray[Any], labels: Labels) -> Measured:
-    """Loss and accuracy of logits (n, classes), in float64."""
+    """Return loss and accuracy of logits (n, classes), computed in float64."""
     shifted = outputs.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     exponentials = np.exp(shifted)
@@ -59,7 +59,7 @@ def measure(outputs: NDArray[Any], labels: Labels) -> Measured:
 
 
 def logits(forward: Forward, images: Images) -> NDArray[Any]:
-    """The model's output (n, classes); the last batch is padded, for another shape is compiled anew."""
+    """Return the model's output (n, classes); pads the last batch, because another shape would be compiled again."""
     size = math.ceil(len(images) / math.ceil(len(images) / BATCH_SIZE))
     outputs = []
     for start in range(0, len(images), size):
@@ -70,14 +70,14 @@ def logits(forward: Forward, images: Images) -> NDArray[Any]:
 
 
 def confusion(labels: Labels, predictions: Labels, class_count: int) -> list[list[int]]:
-    """Counts of true class (rows) against predicted class (columns)."""
+    """Return the confusion matrix: true classes in rows, predicted classes in columns."""
     cells = np.bincount(labels * class_count + predictions, minlength=class_count**2)
     counts: list[list[int]] = cells.reshape(class_count, class_count).tolist()
     return counts
 
 
 def check(model: Any, data: Data) -> None:
-    """Find a model that cannot be trained on this data before it fails obscurely.
+    """Check that the model can be trained on this data.
 
     Raises:
         ObjectiveBrokenError: it is not a Keras model from raw pixels to one logit for each class.
@@ -88,7 +88,7 @@ def check(model: Any, data: Data) -> None:
         )
     if tuple(model.input_shape[1:]) != data.image_shape:
         raise ObjectiveBrokenError(
-            f"build() returned a model for images of {model.input_shape[1:]}, but they are {data.image_shape}"
+            f"build() returned a model for images of {model.input_shape[1:]}, but the data has {data.image_shape}"
         )
     if tuple(model.output_shape[1:]) != (data.class_count,):
         raise ObjectiveBrokenError(
@@ -99,14 +99,14 @@ def check(model: Any, data: Data) -> None:
     if isinstance(last, keras.layers.Softmax) or (
         getattr(last, "activation", None) is keras.activations.softmax
     ):
-        raise ObjectiveBrokenError("build() must return logits: leave the softmax out, it is added on export")
+        raise ObjectiveBrokenError("build() must return logits: remove the softmax, the export adds it")
 
 
 def finish(model: keras.Model, data: Data, run: Run, flip: bool = False) -> None:
-    """Open the test set, once, record what it shows, and save the model where the run wants it.
+    """Evaluate on the test set, once, record the results, and save the model if the run has an output folder.
 
-    With `flip`, loss and accuracy are also given for the mean of the logits of each image and of its
-    mirror image, as `test_…_flip_averaged` (test-time augmentation; Krizhevsky et al., 2012, did so with crops).
+    With `flip`, also record loss and accuracy of the mean of each image's logits and its mirror image's, as
+    `test_…_flip_averaged` (test-time augmentation; Krizhevsky et al., 2012, used crops).
     """
     assert data.x_test is not None
     assert data.y_test is not None
@@ -138,6 +138,6 @@ def finish(model: keras.Model, data: Data, run: Run, flip: bool = False) -> None
 
 
 def exported(model: keras.Model) -> keras.Model:
-    """The model as its users want it: raw uint8 pixels in, probabilities out, nothing left to compile."""
+    """Return the model for use: raw uint8 pixels in, probabilities out, no loss or optimizer."""
     probabilities = keras.layers.Softmax(name="probabilities")(model.outputs[0])
     return keras.Model(model.inputs, probabilities, name=model.name)

@@ -1,7 +1,7 @@
-"""Faster twins of three Keras layers, for training only: what is exported are Keras' own.
+"""Faster twins of three Keras layers, for training only; exported models have Keras' own layers.
 
-A twin has the variables, the configuration and the meaning of the layer it stands for; only the kernels
-differ, and only where `objectives.backend.kernels` has one. Everywhere else it is Keras' layer unchanged.
+A twin has the variables, configuration and semantics of its Keras layer. Only its kernels differ, and only where
+`objectives.backend.kernels` has one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from objectives.backend import kernels
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Batch normalization in one kernel; Keras 3 composes it of a dozen on TensorFlow."""
+    """Batch normalization in one kernel; Keras 3 uses a dozen on TensorFlow."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         fits = (
@@ -39,9 +39,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
 
 
 class FastDropout(keras.layers.Dropout):  # type: ignore[misc]
-    """Dropout that draws 16 random bits an element, of which Keras draws 32 and makes a float.
+    """Dropout that draws 16 random bits per element, where Keras draws 32 and converts them to a float.
 
-    So the rate is rounded to a multiple of 1 / 65,536; what is kept is scaled by the rate as rounded.
+    The rate is rounded to a multiple of 1 / 65,536, and the scale follows the rounded rate.
     """
 
     def call(self, inputs: Any, training: bool | None = False) -> Any:
@@ -51,7 +51,7 @@ class FastDropout(keras.layers.Dropout):  # type: ignore[misc]
 
 
 class PatchConvolution(keras.layers.Conv2D):  # type: ignore[misc]
-    """A convolution whose filter gradient is a product of matrices where the image is small."""
+    """A convolution whose filter gradient is one matrix product where the image is small."""
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         plain = (
@@ -74,15 +74,14 @@ _TWINS: dict[type[keras.layers.Layer], type[keras.layers.Layer]] = {
     keras.layers.Dropout: FastDropout,
 }
 _EXACT = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.InputLayer)
-"""Layers that stay in float32: what they do to the pixels costs little and would lose digits."""
+"""Layers that stay in float32, because scaling pixels is cheap and would lose digits."""
 
 
 def accelerated(model: keras.Model, precision: str) -> keras.Model:
-    """A copy to train: the layers' faster twins, computing in `precision` ("float32" or "bfloat16").
+    """Return a copy for training: faster twins of the layers that compute in `precision` ("float32" or "bfloat16").
 
-    Variables, the statistics of normalizations, the last layer's logits and so
-    the loss stay float32. A layer that was given a type of its own keeps it. The weights are copied.
-    A model with a layer that cannot be made anew from its configuration is returned as it is.
+    Variables, statistics of normalizations, the logits and the loss stay float32, and a layer with its own type
+    keeps it. The weights are copied. A model with a layer that has no usable `get_config` is returned unchanged.
     """
     last = model.layers[-1]
 
@@ -102,6 +101,6 @@ def accelerated(model: keras.Model, precision: str) -> keras.Model:
 
 
 def copy_variables(source: keras.Model, target: keras.Model) -> None:
-    """Weights, statistics and random states of one model into another of the same layers."""
+    """Copy weights, statistics and random states to a model with the same layers."""
     for old, new in zip(source.variables, target.variables, strict=True):
         new.assign(old)

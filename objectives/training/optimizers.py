@@ -1,9 +1,8 @@
 """Faster twins of two Keras optimizers: the same variables and the same steps, each in one kernel.
 
-Keras composes a step of Adam of a dozen operations, each of which passes over all weights, and makes anew for each
-variable what is the same for all, the learning rate and the corrections of the moments, which a trial pays
-for when its graph is traced. Where there is no such kernel, or it does not fit (`backend.kernels`), a twin steps as
-Keras does.
+Keras composes a step of Adam from a dozen operations over all weights, and computes the learning rate and the
+corrections of the moments again for each variable, which makes the tracing of a trial's graph slow. Where
+`backend.kernels` has no kernel for a variable, a twin steps as Keras does.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ T = TypeVar("T")
 
 
 class _OnceAStep(keras.optimizers.Optimizer):  # type: ignore[misc]
-    """Makes what all variables of a step share once."""
+    """Computes the values that all variables of a step share only once."""
 
     _shared: SimpleNamespace | None = None
-    """What was made in the step that is being taken; None between steps. Not a dictionary: Keras and TensorFlow would
-    track one, and what is in it, as state of the optimizer."""
+    """Shared values of the current step; None between steps. Not a dictionary, which Keras and TensorFlow would track
+    as state of the optimizer."""
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
-        # Of this step only: a tensor of one graph means nothing in another.
+        # For this step only, because a tensor of one graph is invalid in another.
         self._shared = SimpleNamespace()
         try:
             super().apply(grads, trainable_variables)
@@ -52,7 +51,7 @@ class _OnceAStep(keras.optimizers.Optimizer):  # type: ignore[misc]
 
 
 class FusedAdam(_OnceAStep, keras.optimizers.Adam):  # type: ignore[misc]
-    """Adam of Kingma and Ba (2015), as Keras has it."""
+    """Adam (Kingma and Ba, 2015), as in Keras."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         if self.amsgrad or not (kernels.available() and kernels.can_apply(gradient, variable)):
@@ -67,7 +66,7 @@ class FusedAdam(_OnceAStep, keras.optimizers.Adam):  # type: ignore[misc]
 
 
 class FusedSGD(_OnceAStep, keras.optimizers.SGD):  # type: ignore[misc]
-    """Stochastic gradient descent with momentum, Nesterov's if asked for, as Keras has it."""
+    """Stochastic gradient descent with momentum, optionally Nesterov's, as in Keras."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         if not self.momentum or not (kernels.available() and kernels.can_apply(gradient, variable)):

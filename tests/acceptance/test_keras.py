@@ -1,4 +1,4 @@
-"""A real model: searched, retrained, and opened elsewhere as the file it is."""
+"""A real model: searched, retrained, exported, and loaded without this project."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print(json.dumps({"accuracy": float(np.mean(predicted == data["labels"])), "dtyp
 """
 
 
-def test_digits_from_launch_to_the_exported_model(service: Service) -> None:
+def test_digits_are_searched_retrained_reported_and_exported(service: Service) -> None:
     searched = ("--trials", 3, "--epochs", 2, "--limit", 600)
     launched = service.hpo("launch", "--study", "digits-cnn", "--workers", 2, *searched, timeout=120)
     assert (launched.code, launched.err) == (0, "")
@@ -55,17 +55,17 @@ def test_digits_from_launch_to_the_exported_model(service: Service) -> None:
     reported = service.hpo("report", "--study", "digits-cnn")
     assert (reported.code, reported.err) == (0, "")
     page = (results / "report.html").read_text()
-    # Thumbnails of the model's mistakes, out of the database.
+    # Thumbnails of the model's mistakes from the database.
     assert page.count('<img src="data:image/png;base64,') == len(metrics["runs"][0]["wrong"]) > 0
-    said = (results / "report.md").read_text()
-    assert "Test accuracy" in said
+    report = (results / "report.md").read_text()
+    assert "Test accuracy" in report
     trial = service.study("digits-cnn").best_trial.number
-    assert f"hpo retrain --study digits-cnn --seeds 2 --limit all --trial {trial} --precision " in said
+    assert f"hpo retrain --study digits-cnn --seeds 2 --limit all --trial {trial} --precision " in report
     assert all(
         (results / "pictures" / f"{key}.png").is_file() for key in ("confusion", "calibration", "training")
     )
 
-    # Of a slot of one core, where there are two.
+    # Its trial had a slot of one core, where the machine has two.
     value = service.study("digits-cnn").best_trial.value
     assert _run_script(service).stdout.splitlines()[-1] == f"val_accuracy = {value!r}, as in the trial"
 
@@ -74,8 +74,8 @@ def test_digits_from_launch_to_the_exported_model(service: Service) -> None:
     assert found["accuracy"] == metrics["runs"][0]["test_accuracy"]
 
 
-def test_the_exported_script_gives_the_value_of_its_trial(service: Service) -> None:
-    # One slot of all cores: sums on several threads are added up in another order than on one.
+def test_exported_script_reproduces_the_value_of_its_trial(service: Service) -> None:
+    # One slot of all cores, because several threads add up sums in another order than one.
     arguments = ("--workers", 1, "--trials", 1, "--epochs", 3)
     assert service.hpo("launch", "--study", "digits-cnn", *arguments, timeout=120).code == 0
     stored = service.rows("SELECT metrics FROM hpo.epochs ORDER BY epoch")
@@ -103,16 +103,16 @@ def _run_script(service: Service) -> subprocess.CompletedProcess[str]:
 
 
 def _named(line: str, name: str) -> str:
-    """What a printed line of an epoch says of a metric."""
-    return next(word for word in line.split() if word.startswith(f"{name}=")).partition("=")[2]
+    """Return the value of a metric in a printed line of an epoch."""
+    return next(part for part in line.split() if part.startswith(f"{name}=")).partition("=")[2]
 
 
 def _predict(service: Service, model: Path) -> dict:
-    """What the saved model says of the test images, in a process that cannot import this project."""
+    """Evaluate the saved model on the test images in a process that cannot import this project."""
     images = datasets.load("digits", None)
     data = service.folder / "test.npz"
     np.savez(data, images=images.x_test, labels=images.y_test)
-    shown = subprocess.run(
+    predicted = subprocess.run(
         [sys.executable, "-c", PREDICT, str(model), str(data)],
         capture_output=True,
         text=True,
@@ -120,4 +120,4 @@ def _predict(service: Service, model: Path) -> dict:
         timeout=120,
         check=True,
     )
-    return json.loads(shown.stdout)
+    return json.loads(predicted.stdout)

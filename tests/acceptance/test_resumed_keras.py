@@ -1,4 +1,4 @@
-"""A real model that was interrupted ends exactly as one that was not, however it was interrupted."""
+"""A real model that was interrupted ends exactly like an uninterrupted one, after a kill and after a signal."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TIMINGS = {"images_per_second"}
 
 
 def launch(service: Service, study: str) -> Running:
-    """Two trials, one after the other: to import TensorFlow takes far longer than to train both."""
-    fixed = [word for param in PARAMS for word in ("--param", param)]
+    """Start two trials, one after the other, because importing TensorFlow takes far longer than training both."""
+    fixed = [argument for param in PARAMS for argument in ("--param", param)]
     return service.start(
         "launch", "--study", study, "--objective", "digits-cnn", "--trials", 2, "--workers", 1,
         "--epochs", EPOCHS, "--sampler", "random", "--pruner", "none", "--seed", 3, *fixed,
@@ -25,7 +25,7 @@ def launch(service: Service, study: str) -> Running:
 
 
 def metrics(service: Service, study: str, number: int) -> list[dict[str, float]]:
-    """Of each epoch of a trial, but how long it took."""
+    """Return the metrics of each epoch of a trial, without its speed."""
     rows = service.rows(
         "SELECT e.metrics FROM hpo.epochs e JOIN hpo.trials USING (token) JOIN hpo.studies USING (study_id)"
         " WHERE name = :s AND number = :n ORDER BY epoch",
@@ -36,7 +36,7 @@ def metrics(service: Service, study: str, number: int) -> list[dict[str, float]]
 
 
 def attempts(service: Service, study: str, number: int) -> list[Row[Any]]:
-    """Those at a trial that a trainer has begun."""
+    """Return the attempts of a trial that a trainer has begun."""
     return service.rows(
         "SELECT a.pid, a.outcome, a.resumed_from FROM hpo.attempts a JOIN hpo.trials USING (token)"
         " JOIN hpo.studies USING (study_id) WHERE name = :s AND number = :n AND a.pid IS NOT NULL"
@@ -46,10 +46,10 @@ def attempts(service: Service, study: str, number: int) -> list[Row[Any]]:
     )
 
 
-def test_digits_cnn_resumes_to_the_last_digit(service: Service) -> None:
+def test_interrupted_digits_cnn_equals_uninterrupted_one(service: Service) -> None:
     whole, broken = launch(service, "whole"), launch(service, "broken")
     service.await_(lambda: len(metrics(service, "broken", 0)) >= 2, timeout=90)
-    # Somewhere in one of the many epochs that are left.
+    # In one of the many epochs that are left.
     psutil.Process(attempts(service, "broken", 0)[0].pid).kill()
     service.await_(lambda: len(metrics(service, "broken", 1)) >= 2, timeout=90)
     broken.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Who takes part in which round of a comparison."""
+"""Contestants of each round of a comparison."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def names(words: str, round_number: int) -> list[str]:
     return [contestant.name for contestant in in_turn(takes_part(words), round_number)]
 
 
-def test_each_round_begins_with_another() -> None:
+def test_each_round_begins_with_another_contestant() -> None:
     assert names("hpo,kerastuner,ray", 0) == ["hpo launch", "KerasTuner", "Ray Tune"]
     assert names("hpo,kerastuner,ray", 1) == ["KerasTuner", "Ray Tune", "hpo launch"]
     assert names("hpo,kerastuner,ray", 3) == ["hpo launch", "KerasTuner", "Ray Tune"]
 
 
-def test_one_that_takes_long_may_sit_rounds_out() -> None:
+def test_contestant_can_be_limited_to_fewer_rounds() -> None:
     assert names("hpo,kerastuner:2,ray:1", 0) == ["hpo launch", "KerasTuner", "Ray Tune"]
     assert names("hpo,kerastuner:2,ray:1", 1) == ["KerasTuner", "hpo launch"]
     assert names("hpo,kerastuner:2,ray:1", 2) == ["hpo launch"]
@@ -27,6 +27,6 @@ def test_one_that_takes_long_may_sit_rounds_out() -> None:
 
 
 @pytest.mark.parametrize("words", ["", "hpo,", "raytune", "ray:", "ray:0", "ray:some"])
-def test_other_words_are_refused_with_the_names(words: str) -> None:
+def test_unknown_contestants_are_refused_with_the_known_names(words: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="kerastuner, ray"):
         takes_part(words)

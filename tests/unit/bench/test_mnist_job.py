@@ -12,7 +12,7 @@ from objectives.validation import problem
 
 
 @pytest.mark.parametrize("name", ["MnistPart", "MnistWhole", "MnistWholeKnown"])
-def test_the_objectives_are_sound(name: str) -> None:
+def test_objectives_are_valid(name: str) -> None:
     assert problem(getattr(mnist_job, name)) is None
 
 
@@ -26,7 +26,7 @@ def test_a_sixth_of_the_images_is_held_out(monkeypatch: pytest.MonkeyPatch) -> N
     assert np.array_equal(load("MnistPart")[0].x_train, data.x_train)
 
 
-def test_all_contestants_shift_the_images_of_the_whole_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_contestants_augment_the_images_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_SYNTHETIC", "1")
     monkeypatch.setenv("BENCH_IMAGES", "1200")
     data, augmentation = load("MnistWhole")

@@ -1,4 +1,4 @@
-"""How the share of busy slots is reckoned."""
+"""The share of busy slots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def test_slots_without_gaps_are_busy() -> None:
     assert busy_share(spans, 2) == pytest.approx(1.0)
 
 
-def test_a_gap_between_two_trials_counts() -> None:
+def test_gap_between_two_trials_counts_as_idle() -> None:
     # Each slot trains for 1 s and waits for 0.25 s.
     spans = [(1.25 * n, 1.25 * n + 1) for n in range(5) for _ in range(2)]
     assert busy_share(spans, 2) == pytest.approx(0.8)

@@ -1,4 +1,4 @@
-"""Tables of benchmarks: as Markdown and JSON, with what they were measured on."""
+"""Tables of benchmarks as Markdown and JSON, with hardware and versions."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from bench.report import Report, Table, cell, median, ratio, spread
         ("a|b", "a\\|b"),
     ],
 )
-def test_a_cell_is_short(value: object, shown: str) -> None:
+def test_cell_shows_three_digits(value: object, shown: str) -> None:
     assert cell(value) == shown
 
 
-def test_a_column_that_only_some_rows_have_is_shown_for_all() -> None:
+def test_column_of_some_rows_is_shown_for_all() -> None:
     table = Table("Title", [{"a": 1}, {"a": 2, "b": "x"}]).markdown()
     assert table.splitlines() == ["**Title**", "", "| a | b |", "| --- | --- |", "| 1 | – |", "| 2 | x |"]
 
 
-def test_medians_are_of_what_was_measured() -> None:
+def test_median_spread_and_ratio_of_measurements() -> None:
     assert median([]) is None
     assert median([3.0, 1.0, 2.0]) == 2.0
     assert spread([]) == "–"
@@ -41,15 +41,15 @@ def test_medians_are_of_what_was_measured() -> None:
     assert ratio(3.0, None) is None
 
 
-def test_a_report_says_on_what_it_was_measured(tmp_path: Path) -> None:
+def test_report_names_hardware_and_versions(tmp_path: Path) -> None:
     report = Report("name", "Title")
     report.table("Rows", [{"seconds": 1.5, "n": 3}])
     report.note("A note.")
     report.raw = {"seconds": [1.0, 1.5, 2.0]}
     path = report.write(tmp_path)
     assert path == tmp_path / "name.md"
-    for words in ("# Title", "| 1.5 | 3 |", "* A note.", "cores", "python", "optuna", "load average"):
-        assert words in path.read_text()
+    for text in ("# Title", "| 1.5 | 3 |", "* A note.", "cores", "python", "optuna", "load average"):
+        assert text in path.read_text()
     stored = json.loads((tmp_path / "name.json").read_text())
     assert stored["tables"] == [{"title": "Rows", "rows": [{"seconds": 1.5, "n": 3}]}]
     assert stored["raw"] == report.raw
@@ -57,7 +57,7 @@ def test_a_report_says_on_what_it_was_measured(tmp_path: Path) -> None:
     assert "optuna" in stored["versions"]
 
 
-def test_the_commit_is_the_one_that_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_names_the_commit_that_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = Report("name", "Title", commit="measured")
     monkeypatch.setattr("bench.report.git_commit", lambda: "checked out meanwhile")
     path = report.write(tmp_path)
@@ -65,7 +65,7 @@ def test_the_commit_is_the_one_that_measured(tmp_path: Path, monkeypatch: pytest
     assert json.loads(path.with_suffix(".json").read_text())["commit"] == "measured"
 
 
-def test_a_run_that_was_ended_leaves_what_it_had_measured(tmp_path: Path) -> None:
+def test_interrupted_run_leaves_its_measurements(tmp_path: Path) -> None:
     report = Report("name", "Title")
     report.table("Rows", [{"seconds": 1.5, "n": 1}])
     path = report.keep(tmp_path)
@@ -78,7 +78,7 @@ def test_a_run_that_was_ended_leaves_what_it_had_measured(tmp_path: Path) -> Non
     ]
 
 
-def test_a_smoke_run_does_not_replace_a_real_one(tmp_path: Path) -> None:
+def test_smoke_run_does_not_replace_a_real_one(tmp_path: Path) -> None:
     path = Report("name", "Title", quick=True).write(tmp_path)
     assert path.name == "name-quick.md"
     assert "say nothing" in path.read_text()

@@ -1,4 +1,4 @@
-"""What is made of contestants that did not get to the target in time."""
+"""Ratios of contestants that did not reach the target in time."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def reached(seconds: float) -> Outcome:
     [
         ([reached(50), reached(70)], [reached(120)], 2.0),
         ([reached(60)], [LATE], "over 10.0"),
-        # One lucky round of three says nothing of the middle one.
+        # One lucky round of three does not change the median.
         ([reached(60)], [LATE, reached(100), LATE], "over 10.0"),
         ([reached(60)], [LATE, reached(120), reached(90)], 2.0),
-        # Of the two in the middle one is only known to have taken longer than the limit.
+        # Of the two in the middle, one is only known to have exceeded the limit.
         ([reached(60)], [LATE, reached(120)], "over 6.0"),
         ([reached(60)], [BROKEN], None),
         ([reached(60)], [BROKEN, reached(90)], 1.5),
         ([LATE], [reached(90)], None),
     ],
 )
-def test_being_late_is_slower_than_any_and_failing_is_nothing(
+def test_timeout_counts_as_slower_than_all_and_failure_is_excluded(
     ours: list, theirs: list, ratio: object
 ) -> None:
     found = {(SERVICE.name, False): ours, ("peer", False): theirs}

@@ -1,4 +1,4 @@
-"""The networks are what their papers say: blocks, shortcuts, normalizations, first weights and sizes."""
+"""The networks follow their papers: blocks, shortcuts, normalizations, initial weights and sizes."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def of_kind(model: keras.Model, kind: type[keras.layers.Layer]) -> list[keras.la
 
 
 class Graph:
-    """Which layer made a tensor."""
+    """Finds the layer that made a tensor."""
 
     def __init__(self, model: keras.Model) -> None:
         self._makers = {id(layer.output): layer for layer in model.layers}
 
     def source(self, tensor, *kinds: type[keras.layers.Layer]):
-        """What went into the layers of these kinds, the last one first, that made the tensor; None: others did."""
+        """Return the input of the layers of these kinds, last one first, that made the tensor; None if others did."""
         for kind in kinds:
             maker = self._makers[id(tensor)]
             if not isinstance(maker, kind):
@@ -68,7 +68,7 @@ class Graph:
         return tensor
 
     def shortcut(self, add: keras.layers.Add) -> str:
-        """How what came into a residual block goes round its two convolutions."""
+        """Return the kind of shortcut around the two convolutions of a residual block."""
         convolution = (keras.layers.BatchNormalization, keras.layers.Conv2D)
         main = (*convolution, keras.layers.ReLU, *convolution)
         (around,) = (tensor for tensor in add.input if self.source(tensor, *main) is None)
@@ -121,7 +121,7 @@ IDENTITY, PROJECTION = "identity", "projection"
         "cifar-resnet",
     ],
 )
-def test_each_block_has_a_shortcut(data, build, shortcuts, shapes):
+def test_each_residual_block_has_a_shortcut(data, build, shortcuts, shapes):
     model = build(data)
     adds, graph = of_kind(model, keras.layers.Add), Graph(model)
     assert [graph.shortcut(add) for add in adds] == shortcuts
@@ -129,15 +129,15 @@ def test_each_block_has_a_shortcut(data, build, shortcuts, shapes):
 
 
 @pytest.mark.parametrize("name", ["cnn", "cifar-cnn", "mnist-cnn", "digits-cnn"])
-def test_a_plain_network_has_none(data, name):
+def test_plain_network_has_no_shortcut(data, name):
     assert of_kind(NETWORKS[name](data), keras.layers.Add) == []
 
 
-def test_the_residual_network_as_it_stands_is_resnet_20(data):
+def test_default_resnet_is_resnet_20(data):
     model = resnet(data)
     layers = [layer for layer in of_kind(model, keras.layers.Conv2D) if layer.kernel_size == (3, 3)]
     assert len(layers) + len(of_kind(model, keras.layers.Dense)) == 20
-    # The paper's table 6 says 0.27 million.
+    # 0.27 million in table 6 of the paper.
     assert model.count_params() == pytest.approx(0.27e6, rel=0.03)
 
 
@@ -154,20 +154,20 @@ def test_every_convolution_is_normalized(model):
     assert [layer.name for layer in convolutions if layer.use_bias] == []
 
 
-def test_first_weights_are_those_of_he(model):
-    """Their variance is 2 / fan-in: "Delving deep into rectifiers", He et al. (2015), equation 10."""
+def test_initial_weights_follow_he(model):
+    """Variance 2 / fan-in: "Delving deep into rectifiers", He et al. (2015), equation 10."""
     rectified = of_kind(model, keras.layers.Conv2D) + of_kind(model, keras.layers.Dense)[:-1]
     assert rectified
     for layer in rectified:
         kernel = keras.ops.convert_to_numpy(layer.kernel)
         expected = math.sqrt(2 / math.prod(kernel.shape[:-1]))
-        # Four standard errors of that of so many numbers.
+        # Four standard errors of the standard deviation of so many numbers.
         assert kernel.std() == pytest.approx(expected, rel=4 / math.sqrt(2 * kernel.size)), layer.name
         assert kernel.mean() == pytest.approx(0, abs=4 * expected / math.sqrt(kernel.size)), layer.name
 
 
 def convolution(channels: int, width: int, side: int = 3) -> int:
-    """Parameters of one without bias, with the scale, offset, mean and variance of its normalization."""
+    """Return the parameters of a convolution without bias, with the four vectors of its normalization."""
     return side**2 * channels * width + 4 * width
 
 
@@ -212,14 +212,14 @@ POOLED_RESNETS = [((4, 8), (1, 1), 4), ((4, 8), (0, 2), 4), ((8, 16), (1, 1), 4)
 
 @pytest.mark.parametrize(("widths", "depth", "units"), CNNS)
 @pytest.mark.parametrize("name", ["cnn", "cifar-cnn", "mnist-cnn"])
-def test_widths_and_depth_of_a_plain_network(data, name, widths, depth, units):
+def test_widths_and_depth_set_the_size_of_a_plain_network(data, name, widths, depth, units):
     model = _sized(data, name, widths=widths, depth=depth, dense=units)
     assert model.count_params() == size_of_cnn(widths, depth, units)
 
 
 @pytest.mark.parametrize(("widths", "depth"), RESNETS)
 @pytest.mark.parametrize("name", ["resnet", "mnist-resnet"])
-def test_widths_and_depth_of_a_residual_network(data, name, widths, depth):
+def test_widths_and_depth_set_the_size_of_a_residual_network(data, name, widths, depth):
     model = _sized(data, name, widths=widths, depth=depth)
     assert len(of_kind(model, keras.layers.Add)) == depth * len(widths)
     assert model.count_params() == size_of_resnet(widths, depth)
@@ -227,14 +227,14 @@ def test_widths_and_depth_of_a_residual_network(data, name, widths, depth):
 
 @pytest.mark.parametrize(("widths", "depths", "stem"), POOLED_RESNETS)
 @pytest.mark.parametrize("name", ["pooled_resnet", "cifar-resnet"])
-def test_widths_and_depths_of_a_pooled_residual_network(data, name, widths, depths, stem):
+def test_widths_and_depths_set_the_size_of_a_pooled_residual_network(data, name, widths, depths, stem):
     model = _sized(data, name, widths=widths, depths=depths, stem=stem)
     assert len(of_kind(model, keras.layers.Add)) == sum(depths)
     assert model.count_params() == size_of_pooled_resnet(widths, depths, stem)
 
 
 def _sized(data: Data, name: str, **sizes: object) -> keras.Model:
-    """The network with these arguments, or that of a subclass of the objective with these attributes."""
+    """Return the network with these arguments, or that of a subclass of the objective with these attributes."""
     if not loader.is_shipped(name):
         return NETWORKS[name](data, **sizes)
     shipped = loader.load(name)

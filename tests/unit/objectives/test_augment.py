@@ -1,4 +1,4 @@
-"""Each augmentation does what it says, and keeps shape and type."""
+"""Augmentations make the documented changes and keep shape and type."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ def images() -> np.ndarray:
         Augmentation(flip=True, shift=2, rotation_degrees=10, cutout=4, fill=255),
     ],
 )
-def test_shape_and_type_stay_and_the_input_is_untouched(augmentation, images):
+def test_augmentation_keeps_shape_type_and_input(augmentation, images):
     before = images.copy()
     changed = augmentation(images, np.random.default_rng(1))
     assert (changed.shape, changed.dtype) == (images.shape, np.uint8)
     np.testing.assert_array_equal(images, before)
 
 
-def test_the_generator_alone_decides(images):
+def test_augmentation_depends_only_on_the_generator(images):
     augmentation = Augmentation(flip=True, shift=2, rotation_degrees=10, cutout=3)
     first, again, other = (augmentation(images, np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
 
-def test_images_that_are_not_turned_stay_as_they_are(images):
+def test_rotated_share_leaves_the_other_images_unchanged(images):
     turned = Augmentation(rotation_degrees=20, rotated_share=0.5)(images, np.random.default_rng(0))
     unchanged = (turned == images).all(axis=(1, 2, 3))
     assert 16 < unchanged.sum() < 48
 
 
-def test_nothing_asked_changes_nothing(images):
+def test_default_augmentation_changes_nothing(images):
     np.testing.assert_array_equal(Augmentation()(images, np.random.default_rng(0)), images)
 
 
-def test_flipped_images_are_the_image_or_its_mirror(images):
+def test_flip_mirrors_half_of_the_images(images):
     changed = Augmentation(flip=True)(images, np.random.default_rng(0))
     same = (changed == images).all(axis=(1, 2, 3))
     mirrored = (changed == images[:, :, ::-1]).all(axis=(1, 2, 3))
@@ -56,7 +56,7 @@ def test_flipped_images_are_the_image_or_its_mirror(images):
     assert 16 < mirrored.sum() < 48
 
 
-def test_shifted_images_are_moved_by_whole_pixels_in_every_direction(images):
+def test_shift_moves_by_whole_pixels_in_every_direction(images):
     most, fill = 2, 0
     offsets = set()
     for image, moved in zip(
@@ -82,7 +82,7 @@ def _moved(image: np.ndarray, down: int, right: int, fill: int) -> np.ndarray:
     return result
 
 
-def test_a_whole_square_is_cut_out_and_anywhere(images):
+def test_cutout_hides_a_whole_square_at_any_position(images):
     side, fill = 4, 0
     cut = Augmentation(cutout=side, fill=fill)(images, np.random.default_rng(0))
     corners = set()
@@ -96,11 +96,11 @@ def test_a_whole_square_is_cut_out_and_anywhere(images):
     assert {column for _, column in corners} == set(range(7 - side + 1))
 
 
-def test_a_square_as_large_as_the_image_hides_all_of_it(images):
+def test_cutout_as_large_as_the_image_hides_all_of_it(images):
     assert (Augmentation(cutout=20, fill=5)(images, np.random.default_rng(0)) == 5).all()
 
 
-def test_rotation_by_nothing_changes_nothing(images):
+def test_rotation_by_a_tiny_angle_changes_nothing(images):
     np.testing.assert_array_equal(rotated(images, np.full(len(images), 1e-9, np.float32), 0), images)
 
 

@@ -1,4 +1,4 @@
-"""References to objectives: the three forms, and what is said of a wrong one."""
+"""References to objectives: the three forms, and messages about wrong ones."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_describing_every_objective_imports_no_keras():
     assert shown.stdout.strip() == "set()"
 
 
-def test_a_file_is_loaded_and_made_absolute(tmp_path, monkeypatch):
+def test_file_reference_is_loaded_and_made_absolute(tmp_path, monkeypatch):
     reference = write(tmp_path, SOUND)
     monkeypatch.chdir(tmp_path)
     assert loader.resolve("mine.py:Quadratic") == reference
@@ -66,13 +66,13 @@ def test_a_file_is_loaded_and_made_absolute(tmp_path, monkeypatch):
     assert loader.load(reference) is loader.load("mine.py:Quadratic")
 
 
-def test_a_file_may_import_its_neighbours(tmp_path):
+def test_file_can_import_its_neighbours(tmp_path):
     (tmp_path / "neighbour_of_mine.py").write_text("EPOCHS = 7")
     source = SOUND.replace('"minimize", 5', '"minimize", EPOCHS')
     assert loader.describe(write(tmp_path, "from neighbour_of_mine import EPOCHS\n" + source)).epochs == 7
 
 
-def test_a_class_in_an_installed_module():
+def test_class_in_an_installed_module_is_loaded():
     reference = "objectives.shipped.digits_cnn:DigitsCNN"
     assert loader.resolve(reference) == reference
     assert loader.load(reference) is loader.load("digits-cnn")
@@ -80,10 +80,10 @@ def test_a_class_in_an_installed_module():
 
 
 @pytest.mark.parametrize(
-    ("reference", "said"),
+    ("reference", "message"),
     [
         ("digit-cnn", "did you mean digits-cnn"),
-        ("zzz", "shipped are cifar-cnn"),
+        ("zzz", "shipped objectives are cifar-cnn"),
         ("", "package.module:Class"),
         ("a b:C", "path/to/file.py:Class"),
         ("missing.py:Class", "there is no file"),
@@ -93,15 +93,15 @@ def test_a_class_in_an_installed_module():
         ("objectives.no_such:Class", "no module 'objectives.no_such'"),
     ],
 )
-def test_a_wrong_reference(tmp_path, monkeypatch, reference, said):
+def test_wrong_reference_is_refused_with_a_hint(tmp_path, monkeypatch, reference, message):
     write(tmp_path, SOUND)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnknownObjectiveError, match=said):
+    with pytest.raises(UnknownObjectiveError, match=message):
         loader.load(reference)
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ("x = 1\ny = x / 0\n", "mine.py, line 2: ZeroDivisionError: division by zero"),
         ("x = 1\ndef f(:\n", "mine.py, line 2: SyntaxError: "),
@@ -113,41 +113,41 @@ def test_a_wrong_reference(tmp_path, monkeypatch, reference, said):
         ("def f():\n    raise RuntimeError('two\\nlines')\n\nf()\n", "line 2: RuntimeError: two lines"),
     ],
 )
-def test_a_file_that_raises_is_named_with_its_line(tmp_path, source, said):
+def test_error_in_a_file_names_its_line(tmp_path, source, message):
     with pytest.raises(ObjectiveBrokenError) as caught:
         loader.load(write(tmp_path, source))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is not None
 
 
-def test_a_file_that_raised_is_read_anew(tmp_path):
+def test_file_that_raised_is_read_again(tmp_path):
     with pytest.raises(ObjectiveBrokenError):
         loader.load(write(tmp_path, "1 / 0"))
     assert loader.load(write(tmp_path, SOUND)).epochs == 5
 
 
-def test_a_module_that_raises(tmp_path, monkeypatch):
+def test_error_in_a_module_names_its_line(tmp_path, monkeypatch):
     (tmp_path / "broken_objective_module.py").write_text("x = 1\n1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ObjectiveBrokenError, match=r"broken_objective_module\.py, line 2: ZeroDivisionError"):
         loader.load("broken_objective_module:Quadratic")
 
 
-def test_a_missing_class_names_those_that_are_there(tmp_path):
+def test_missing_class_lists_the_existing_ones(tmp_path):
     reference = write(tmp_path, SOUND).replace("Quadratic", "Cubic")
     with pytest.raises(ObjectiveBrokenError, match=r"no class Cubic; objectives in it: Quadratic"):
         loader.load(reference)
 
 
 @pytest.mark.parametrize("source", ["class Quadratic:\n    pass\n", "Quadratic = 3\n"])
-def test_a_class_that_is_no_objective(tmp_path, source):
+def test_class_that_is_no_objective_is_refused(tmp_path, source):
     with pytest.raises(ObjectiveBrokenError, match=r"not a subclass of objectives\.base\.Objective"):
         loader.load(write(tmp_path, source))
 
 
 @pytest.mark.parametrize(
-    ("attribute", "said"),
+    ("attribute", "message"),
     [
         ("direction = 'up'", "direction must be 'minimize' or 'maximize', not 'up'"),
         ("epochs = 0", "at least 1, not 0"),
@@ -168,14 +168,14 @@ def test_a_class_that_is_no_objective(tmp_path, source):
         ("train = Objective.train", "does not define train"),
     ],
 )
-def test_an_unsound_declaration(tmp_path, attribute, said):
+def test_invalid_declaration_is_refused(tmp_path, attribute, message):
     source = f"{SOUND}\nclass Wrong(Quadratic):\n    {attribute}\n"
-    with pytest.raises(ObjectiveBrokenError, match=said) as caught:
+    with pytest.raises(ObjectiveBrokenError, match=message) as caught:
         loader.load(write(tmp_path, source).replace("Quadratic", "Wrong"))
     assert "Wrong in" in str(caught.value)
 
 
-def test_a_keras_objective_without_data_set(tmp_path):
+def test_keras_objective_without_data_set_is_refused(tmp_path):
     source = """
     from optuna.distributions import FloatDistribution
     from objectives.keras_objective import KerasObjective
@@ -187,6 +187,6 @@ def test_a_keras_objective_without_data_set(tmp_path):
         loader.load(write(tmp_path, source))
 
 
-def test_the_base_classes_are_abstract():
+def test_base_classes_are_abstract():
     assert Objective.__abstractmethods__ == {"train"}
     assert KerasObjective.__abstractmethods__ == {"build"}

@@ -1,4 +1,4 @@
-"""The run in memory keeps the contract of `Run`."""
+"""The run in memory behaves as `Run` documents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_epochs_count_from_one():
     assert run.ticks == [(1, 1, 10)] * 3
 
 
-def test_a_run_continues_another():
+def test_run_resumes_another_runs_checkpoint():
     first = LocalRun(total_epochs=5, stop_after=2)
     assert (work(first), first.state) == ([1, 2], None)
     second = LocalRun(total_epochs=5, resume=first.checkpoint)
@@ -34,14 +34,14 @@ def test_a_run_continues_another():
     assert work(LocalRun(total_epochs=5, resume=second.checkpoint)) == []
 
 
-def test_an_epoch_without_saved_state_is_no_checkpoint():
+def test_epoch_without_saved_state_leaves_no_checkpoint():
     run = LocalRun(total_epochs=2)
     for _ in run.epochs():
         run.report(loss=0.0)
     assert run.checkpoint is None
 
 
-def test_a_missing_metric():
+def test_missing_metric_is_refused():
     run = LocalRun(total_epochs=1, metric="accuracy")
     with pytest.raises(MetricMissingError, match="'accuracy'"):
         work(run)

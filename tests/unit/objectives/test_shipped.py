@@ -1,4 +1,4 @@
-"""What every shipped objective declares, builds and trains, on a few made-up images of its data set's shape."""
+"""Declarations, networks and training of every shipped objective, on a few made-up images of its data set's shape."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ DIGITS = tuple(name for name in loader.names() if name not in CIFAR)
 
 BATCH = 16
 STEPS = 30
-"""Of the runs that only an optimizer is asked about; a tenth of them is the warm-up."""
+"""Number of steps in tests of optimizers; a tenth of them is the warm-up."""
 PEAK = 0.1
 
 
 def made_up(name: str, _data_dir: object, test: bool = True) -> Arrays:
-    """Sixty images, brighter and darker ones, each channel in a range of its own."""
+    """Return sixty images, brighter and darker ones, each channel in its own range."""
     rng = np.random.default_rng(0)
     shape = SHAPES[name]
     levels = 60.0 * (1 + np.arange(shape[-1])) + rng.uniform(-30, 30, (60, 1, 1, 1))
@@ -44,7 +44,7 @@ def made_up(name: str, _data_dir: object, test: bool = True) -> Arrays:
 
 @pytest.fixture(scope="module", params=loader.names())
 def objective(request) -> KerasObjective:
-    """With 48 images to train on and 12 to validate on."""
+    """Return an objective with 48 training and 12 validation images."""
     made = loader.load(request.param)()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets, "load", made_up)
@@ -68,7 +68,7 @@ def build(objective: KerasObjective, **params: object) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def network(objective) -> keras.Model:
-    """As it is built of what is tried first; no test changes it."""
+    """Return the network of the first configuration; no test changes it."""
     return build(objective)
 
 
@@ -76,7 +76,7 @@ def values(variables: list) -> list[np.ndarray]:
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
-def test_the_space_is_the_five_parameters(objective):
+def test_space_has_the_five_parameters(objective):
     assert objective.space.keys() == SPACE
     assert all(size >= 1 for size in objective.space["batch_size"].choices)
     assert set(objective.space["optimizer"].choices) == {"sgd", "adam"}
@@ -90,17 +90,17 @@ def test_the_space_is_the_five_parameters(objective):
     assert 0 <= decay.low < decay.high
 
 
-def test_what_is_tried_first_is_what_optuna_then_suggests(objective):
+def test_first_configurations_lie_in_the_space(objective):
     assert objective.first
     study = optuna.create_study()
     for params in objective.first:
         study.enqueue_trial(params)
-    # Optuna makes up what is missing, and warns of what lies outside, which is an error here.
+    # Optuna samples missing values and warns about values outside the space, which is an error here.
     assert [study.ask(dict(objective.space)).params for _ in objective.first] == list(objective.first)
 
 
 @pytest.mark.parametrize("which", ["first", "sampled"])
-def test_the_network_makes_logits_of_raw_pixels(objective, which):
+def test_network_maps_raw_pixels_to_logits(objective, which):
     params = objective.first[0] if which == "first" else sampled(objective)
     model, data = build(objective, **params), objective._data
     evaluation.check(model, data)
@@ -116,7 +116,7 @@ def test_the_network_makes_logits_of_raw_pixels(objective, which):
     assert len(np.unique(logits, axis=0)) == 5
 
 
-def test_the_copy_that_is_trained_computes_what_the_network_does(objective, network):
+def test_accelerated_copy_computes_the_same_as_the_network(objective, network):
     pixels = objective._data.x_valid[:4]
     np.testing.assert_allclose(
         layers.accelerated(network, "float32")(pixels, training=False),
@@ -129,18 +129,18 @@ def test_the_copy_that_is_trained_computes_what_the_network_does(objective, netw
 @pytest.mark.parametrize("copied", [False, True])
 def test_dropout_acts_in_training_and_not_at_inference(objective, copied):
     pixels = objective._data.x_valid[:4]
-    some, none = (build(objective, dropout=rate) for rate in (0.5, 0.0))
+    some, without = (build(objective, dropout=rate) for rate in (0.5, 0.0))
     if copied:
-        some, none = (layers.accelerated(model, "float32") for model in (some, none))
+        some, without = (layers.accelerated(model, "float32") for model in (some, without))
     trained = [values([some(pixels, training=True)])[0] for _ in range(2)]
     assert (trained[0] != trained[1]).mean() > 0.5
-    trained = [values([none(pixels, training=True)])[0] for _ in range(2)]
+    trained = [values([without(pixels, training=True)])[0] for _ in range(2)]
     np.testing.assert_allclose(*trained, rtol=1e-4, atol=1e-4)
 
     forward = backend.forward(some)
     first, second = (evaluation.logits(forward, pixels) for _ in range(2))
     np.testing.assert_array_equal(first, second)
-    # An image's logits depend on no other image of its batch.
+    # The logits of an image do not depend on the other images of its batch.
     alone = evaluation.logits(forward, pixels[::-1])[::-1]
     np.testing.assert_allclose(alone, first, rtol=1e-4, atol=1e-4)
 
@@ -161,13 +161,13 @@ def test_each_channel_is_normalized_by_the_training_images(objective, network):
     outputs = keras.ops.convert_to_numpy(normalized(data.x_train))
     np.testing.assert_allclose(outputs.mean(axis=channels), 0, atol=1e-3)
     np.testing.assert_allclose(outputs.std(axis=channels), 1, atol=1e-3)
-    # The validation images have other statistics, so that their part in them would have been seen.
+    # The validation images have other statistics, so that their influence would have been visible.
     others = keras.ops.convert_to_numpy(normalized(data.x_valid))
     assert np.abs(others.mean(axis=channels)).min() > 0.02
 
 
 class Trained:
-    """A run of one epoch, and all images that the model was given in it."""
+    """A run of one epoch, and all images that the model got in it."""
 
     def __init__(self, objective: KerasObjective) -> None:
         self.run = LocalRun(total_epochs=1, seed=1, metric="val_accuracy")
@@ -202,7 +202,7 @@ def trained(objective) -> Trained:
     return Trained(objective)
 
 
-def test_an_epoch_trains_all_there_is_to_train(trained):
+def test_epoch_trains_all_images_and_variables(trained):
     (metrics,) = trained.run.history
     assert metrics.keys() == METRICS
     assert all(math.isfinite(value) for value in metrics.values())
@@ -213,12 +213,12 @@ def test_an_epoch_trains_all_there_is_to_train(trained):
     state = trained.run.checkpoint.state
     (stock,) = trained.stock
     for index, variable in enumerate(stock.variables):
-        # The network that was built kept the weights that its copy began with.
+        # The stock network kept the weights with which its copy began.
         before, after = values([variable])[0], state[f"model/{index:04d}"]
-        assert (before != after).any(), f"{variable.path} is as it was"
+        assert (before != after).any(), f"{variable.path} did not change"
 
 
-def test_training_images_are_changed_where_the_objective_says_so_and_others_never(objective, trained):
+def test_only_training_images_are_augmented(objective, trained):
     data = objective._data
     assert len(trained.trained_on) == 48
     originals = {image.tobytes() for image in data.x_train}
@@ -231,7 +231,7 @@ def test_training_images_are_changed_where_the_objective_says_so_and_others_neve
 
 
 def changed(objective: KerasObjective, image: np.ndarray, count: int, monkeypatch) -> np.ndarray:
-    """What the model is trained on where all its images are this one, (count, height, width, channels)."""
+    """Return the augmented training images (count, height, width, channels) if all of them are this one."""
     seen: list[np.ndarray] = []
     monkeypatch.setattr(backend, "training_steps", lambda _: lambda given: seen.append(given[0]) or {})
     data = replace(
@@ -243,14 +243,14 @@ def changed(objective: KerasObjective, image: np.ndarray, count: int, monkeypatc
 
 
 @pytest.mark.parametrize("objective", CIFAR, indirect=True)
-def test_photographs_are_flipped_shifted_and_turned(objective, monkeypatch):
-    """Seen by a red mark left of the centre and a green one right of it."""
+def test_photographs_are_flipped_shifted_and_rotated(objective, monkeypatch):
+    """Measured by a red mark left of the centre and a green one right of it."""
     ground = objective.augmentation.fill
     image = np.full((32, 32, 3), ground, np.uint8)
     image[14:18, 6:10, 0] = image[14:18, 22:26, 1] = 255
     marks = changed(objective, image, 256, monkeypatch)[..., :2].astype(float) - ground
     mass = marks.sum(axis=(1, 2))
-    # Where a mark is cut out nobody can say where it was.
+    # The position of a mark that is cut out is unknown.
     marks = marks[(mass > 0.97 * 16 * (255 - ground)).all(axis=1)]
     assert len(marks) > 64
     pixels = np.arange(32) - 15.5
@@ -269,8 +269,8 @@ def test_photographs_are_flipped_shifted_and_turned(objective, monkeypatch):
 
 
 @pytest.mark.parametrize("objective", DIGITS, indirect=True)
-def test_digits_are_moved_at_most(objective, monkeypatch):
-    """Mirrored, or turned far, one would be another digit or none."""
+def test_digits_are_only_shifted(objective, monkeypatch):
+    """A mirrored or strongly rotated digit would be another digit or none."""
     most = 0 if objective.dataset == "digits" else 4
     height, width, _ = objective._data.image_shape
     image = np.random.default_rng(0).integers(1, 256, (height, width, 1), dtype=np.uint8)
@@ -286,7 +286,7 @@ def test_digits_are_moved_at_most(objective, monkeypatch):
 
 
 def rate(step: int) -> float:
-    """Of the step, counted from 0, of `STEPS`: a line up to the peak, then half a cosine down to zero."""
+    """Return the rate of a step, counted from 0: a line up to the peak, then half a cosine down to zero."""
     warmup = STEPS // 10
     if step < warmup:
         return PEAK * step / warmup
@@ -294,7 +294,7 @@ def rate(step: int) -> float:
 
 
 @each_optimizer
-def test_the_learning_rate_warms_up_to_its_peak_and_falls_to_zero(objective, kind):
+def test_learning_rate_warms_up_to_its_peak_and_falls_to_zero(objective, kind):
     made = objective.optimizer(objective.first[0] | {"optimizer": kind, "learning_rate": PEAK}, STEPS)
     found = []
     for step in range(STEPS + 1):
@@ -307,14 +307,14 @@ def test_the_learning_rate_warms_up_to_its_peak_and_falls_to_zero(objective, kin
 
 
 @pytest.mark.parametrize("objective", ["digits-cnn"], indirect=True)
-def test_a_run_of_one_step_has_no_time_to_warm_up(objective):
+def test_run_of_one_step_has_no_warm_up(objective):
     made = objective.optimizer({"optimizer": "sgd", "learning_rate": PEAK}, 1)
     assert float(keras.ops.convert_to_numpy(made.learning_rate)) == pytest.approx(PEAK)
 
 
 @each_optimizer
-def test_its_steps_are_those_of_keras_at_that_rate(objective, kind):
-    """With Nesterov's momentum where it is SGD, down a bowl as steep in each direction as its weight."""
+def test_optimizer_takes_the_steps_of_keras(objective, kind):
+    """On a quadratic bowl; SGD has Nesterov momentum."""
     tuned = {"optimizer": kind, "learning_rate": PEAK, "weight_decay": 0.0}
     mine = objective.optimizer(objective.first[0] | tuned, STEPS)
     theirs = (
@@ -334,12 +334,12 @@ def test_its_steps_are_those_of_keras_at_that_rate(objective, kind):
 
 
 @each_optimizer
-def test_kernels_decay_and_nothing_else_does(objective, network, kind):
+def test_weight_decay_applies_to_kernels_only(objective, network, kind):
     decay = 0.2
     tuned = {"optimizer": kind, "learning_rate": PEAK, "weight_decay": decay}
     variables = layers.accelerated(network, "float32").trainable_variables
     for variable in variables:
-        # A bias begins at zero, where no decay would show.
+        # A bias begins at zero, where decay would be invisible.
         variable.assign(variable + 1.0)
     before = values(variables)
     optimizer = objective.optimizer(objective.first[0] | tuned, STEPS)

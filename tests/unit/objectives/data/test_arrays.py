@@ -1,4 +1,4 @@
-"""Data files and functions: sound ones are read, unsound ones named in one line."""
+"""Data files and functions: valid ones are read, invalid ones reported in one line."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from objectives.data import arrays
 
 def content(**changes: object) -> dict[str, object]:
     rng = np.random.default_rng(0)
-    sound = {
+    valid = {
         "x_train": rng.integers(0, 256, (20, 4, 5), dtype=np.uint8),
         "y_train": np.arange(20, dtype=np.uint8) % 3,
         "x_test": rng.integers(0, 256, (6, 4, 5), dtype=np.uint8),
         "y_test": (np.arange(6) % 3).reshape(6, 1),
     }
-    return {name: value for name, value in (sound | changes).items() if value is not None}
+    return {name: value for name, value in (valid | changes).items() if value is not None}
 
 
 def write(path: Path, **changes: object) -> Path:
@@ -33,7 +33,7 @@ def test_images_get_a_channel_and_labels_one_axis(tmp_path):
     assert (read.y_test.shape, read.y_test.dtype) == ((6,), np.int64)
 
 
-def test_the_test_set_is_not_read_unless_asked_for(tmp_path):
+def test_test_set_is_read_only_on_request(tmp_path):
     path = write(tmp_path / "tiny.npz", x_test=np.zeros(3), y_test=np.zeros((2, 2)))
     read = arrays.read(path, 3, test=False)
     assert read.x_test is None
@@ -42,7 +42,7 @@ def test_the_test_set_is_not_read_unless_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"y_train": None}, "no array y_train"),
         ({"x_train": np.zeros((20, 4, 5), np.float32)}, "x_train is float32, not uint8"),
@@ -57,9 +57,9 @@ def test_the_test_set_is_not_read_unless_asked_for(tmp_path):
         ({"x_test": np.zeros((6, 5, 5), np.uint8)}, "x_test holds images of"),
     ],
 )
-def test_an_unsound_file_is_named_with_what_is_wrong_and_what_to_do(tmp_path, changes, said):
+def test_invalid_file_is_reported_with_cause_and_remedy(tmp_path, changes, message):
     path = write(tmp_path / "tiny.npz", **changes)
-    with pytest.raises(DataDamagedError, match=said) as caught:
+    with pytest.raises(DataDamagedError, match=message) as caught:
         arrays.read(path, 3, test=True)
     assert str(path) in str(caught.value)
     assert "fetch" in str(caught.value)
@@ -67,7 +67,7 @@ def test_an_unsound_file_is_named_with_what_is_wrong_and_what_to_do(tmp_path, ch
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "truncated", "flipped", "npy"])
-def test_a_file_that_is_no_archive(tmp_path, damage):
+def test_file_that_is_no_archive_is_refused(tmp_path, damage):
     path = write(tmp_path / "tiny.npz")
     whole = path.read_bytes()
     if damage == "npy":
@@ -86,12 +86,12 @@ def test_a_file_that_is_no_archive(tmp_path, damage):
         arrays.read(path, 3, test=True)
 
 
-def test_a_folder_in_place_of_the_file(tmp_path):
+def test_folder_instead_of_the_file_is_refused(tmp_path):
     with pytest.raises(DataDamagedError, match="cannot be read"):
         arrays.read(tmp_path, 3, test=False)
 
 
-def test_a_function_may_leave_the_test_set_out_until_it_is_needed():
+def test_data_function_can_omit_the_test_set_until_it_is_needed():
     data = content()
     train = (data["x_train"], data["y_train"])
     for returned in (train, [train], (train, (data["x_test"], data["y_test"]))):
@@ -106,7 +106,7 @@ def test_a_function_may_leave_the_test_set_out_until_it_is_needed():
 
 
 @pytest.mark.parametrize("returned", [None, 3, (), (1, 2), {"x": 1}, [(np.zeros(1), [0])]])
-def test_a_function_that_returns_something_else(returned):
+def test_data_function_that_returns_something_else_is_refused(returned):
     def load_pets():
         return returned
 
@@ -114,9 +114,9 @@ def test_a_function_that_returns_something_else(returned):
         arrays.call(load_pets, None, test=False)
 
 
-def test_a_function_that_returns_unsound_arrays():
+def test_data_function_that_returns_invalid_arrays_is_refused():
     def load_pets():
         return np.zeros((2, 4, 4)), np.zeros(2, int)
 
-    with pytest.raises(DataDamagedError, match="load_pets returns unsound data: x_train is float64"):
+    with pytest.raises(DataDamagedError, match="load_pets returns invalid data: x_train is float64"):
         arrays.call(load_pets, None, test=False)

@@ -12,18 +12,18 @@ from objectives.data.arrays import NAMES, Arrays
 
 def write(folder, name="mnist", **changes):
     rng = np.random.default_rng(0)
-    sound = {
+    valid = {
         "x_train": rng.integers(0, 256, (30, 4, 4), dtype=np.uint8),
         "y_train": (np.arange(30) % 10).reshape(30, 1),
         "x_test": rng.integers(0, 256, (10, 4, 4), dtype=np.uint8),
         "y_test": np.arange(10),
     }
-    np.savez(folder / f"{name}.npz", **(sound | changes))
+    np.savez(folder / f"{name}.npz", **(valid | changes))
 
 
 @pytest.fixture
 def offline(monkeypatch):
-    """No download: every attempt fails as Keras' does without a network."""
+    """Make every download fail, as Keras' does without a network."""
 
     def fail(dataset):
         raise DataMissingError(f"{dataset.name} cannot be downloaded")
@@ -39,12 +39,12 @@ def test_digits_are_bundled():
     np.testing.assert_array_equal(digits.x_test, datasets.load("digits", None).x_test)
 
 
-def test_a_file_goes_first(tmp_path):
+def test_file_takes_precedence_over_bundled_data(tmp_path):
     write(tmp_path, "digits")
     assert datasets.load("digits", tmp_path).x_train.shape == (30, 4, 4, 1)
 
 
-def test_a_file_of_any_name_is_a_data_set(tmp_path):
+def test_file_of_any_name_is_a_data_set(tmp_path):
     write(tmp_path, "pets", y_train=np.arange(30))
     loaded = datasets.load("pets", tmp_path, test=False)
     assert loaded.y_train.max() == 29
@@ -53,20 +53,23 @@ def test_a_file_of_any_name_is_a_data_set(tmp_path):
     assert len(datasets.class_names("cifar10")) == 10
 
 
-def test_labels_beyond_the_classes(tmp_path):
+def test_labels_beyond_the_classes_are_refused(tmp_path):
     write(tmp_path, y_train=np.arange(30))
     with pytest.raises(DataDamagedError, match=r"mnist\.npz.*labels from 0 to 29, not 0 to 9"):
         datasets.load("mnist", tmp_path)
 
 
 @pytest.mark.parametrize("data_dir", [None, "/nowhere"])
-def test_an_unknown_name_without_file(data_dir):
-    with pytest.raises(DataMissingError, match=r"'pets' is not one of digits, mnist, cifar10.*HPO_DATA_DIR"):
+def test_unknown_name_without_file_is_refused(data_dir):
+    with pytest.raises(
+        DataMissingError,
+        match=r"unknown data set 'pets' \(shipped are digits, mnist, cifar10\).*HPO_DATA_DIR",
+    ):
         datasets.load("pets", data_dir)
 
 
 @pytest.mark.usefixtures("offline")
-def test_no_file_and_no_network(tmp_path):
+def test_missing_file_without_network_is_reported(tmp_path):
     with pytest.raises(DataMissingError, match="cannot be downloaded"):
         datasets.load("mnist", tmp_path)
 
@@ -85,20 +88,20 @@ def test_fetch_writes_a_file_that_loads(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("offline")
-def test_fetch_leaves_a_sound_file_alone(tmp_path):
+def test_fetch_keeps_a_valid_file(tmp_path):
     write(tmp_path)
     before = (tmp_path / "mnist.npz").stat().st_mtime_ns
     datasets.fetch("mnist", tmp_path)
     assert (tmp_path / "mnist.npz").stat().st_mtime_ns == before
 
 
-def test_fetch_of_what_is_bundled_or_unknown(tmp_path):
+def test_fetch_skips_bundled_and_refuses_unknown_data(tmp_path):
     assert datasets.fetch("digits", tmp_path) is None
-    with pytest.raises(UsageError, match="known are digits, mnist, cifar10"):
+    with pytest.raises(UsageError, match=r"shipped are digits, mnist, cifar10"):
         datasets.fetch("pets", tmp_path)
 
 
-def test_an_interrupted_fetch_leaves_nothing(monkeypatch, tmp_path):
+def test_interrupted_fetch_leaves_no_file(monkeypatch, tmp_path):
     zeros = np.zeros((3, 2, 2, 1), np.uint8)
     monkeypatch.setattr(datasets, "_downloaded", lambda _: Arrays(zeros, zeros, zeros, zeros))
     monkeypatch.setattr(np, "savez_compressed", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -107,7 +110,7 @@ def test_an_interrupted_fetch_leaves_nothing(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_verify_reports_what_a_file_holds(tmp_path):
+def test_verify_reports_the_content_of_a_file(tmp_path):
     write(tmp_path)
     report = datasets.verify("mnist", tmp_path)
     assert report.problems == ()
@@ -124,8 +127,8 @@ def test_verify_reports_problems_instead_of_raising(tmp_path):
     assert "cannot be read" in problem
 
 
-def test_verify_of_bundled_and_unknown_data():
+def test_verify_reports_bundled_and_refuses_unknown_data():
     report = datasets.verify("digits", None)
     assert (report.path, report.sha256, report.problems) == (None, None, ())
-    with pytest.raises(UsageError, match="no data set 'pets'"):
+    with pytest.raises(UsageError, match="unknown data set 'pets'"):
         datasets.verify("pets", None)

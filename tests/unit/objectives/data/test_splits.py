@@ -19,7 +19,7 @@ COUNTS = (100, 60, 30, 10)
 
 @pytest.fixture
 def whole() -> Arrays:
-    """Images whose two first pixels number them, so that a split can be traced."""
+    """Return images whose first two pixels number them, so that a split can be traced."""
     y = np.random.default_rng(0).permutation(np.repeat(np.arange(len(COUNTS)), COUNTS))
     x = np.zeros((len(y), 3, 3, 2), np.uint8)
     x[:, 0, 0, 0], x[:, 0, 0, 1] = np.arange(len(y)) % 256, np.arange(len(y)) // 256
@@ -43,23 +43,23 @@ def test_labels_stay_with_their_images(whole):
         np.testing.assert_array_equal(whole.y_train[sorted(numbers(x))], y)
 
 
-def test_the_seed_alone_decides(whole):
+def test_split_depends_only_on_the_seed(whole):
     first, again, other = (split(whole, DataOptions(split_seed=seed), False) for seed in (1, 1, 2))
     assert numbers(first.x_valid) == numbers(again.x_valid) != numbers(other.x_valid)
 
 
-def test_a_limit_keeps_the_proportions(whole):
+def test_limit_keeps_the_class_proportions(whole):
     data = split(whole, DataOptions(limit=90, validation_fraction=0.1), final=False)
     assert np.bincount(data.y_train).tolist() == [45, 27, 14, 4]
     assert np.bincount(data.y_valid).tolist() == [5, 3, 1, 1]
 
 
-def test_a_small_limit_keeps_one_of_each_class(whole):
+def test_small_limit_keeps_one_image_per_class(whole):
     data = split(whole, DataOptions(limit=1), final=False)
     assert np.bincount(data.y_train).tolist() == np.bincount(data.y_valid).tolist() == [1, 1, 1, 1]
 
 
-def test_a_final_run_trains_on_both_and_holds_the_test_set(whole):
+def test_final_run_trains_on_both_and_has_the_test_set(whole):
     options = DataOptions(limit=90)
     trial, final = split(whole, options, final=False), split(whole, options, final=True)
     assert trial.x_test is None
@@ -69,35 +69,35 @@ def test_a_final_run_trains_on_both_and_holds_the_test_set(whole):
     assert final.x_test is whole.x_test
 
 
-def test_mean_and_deviation_come_from_the_training_images_alone(whole):
+def test_mean_and_deviation_come_from_training_images_only(whole):
     data = split(whole, DataOptions(), final=False)
     scaled = data.x_train.astype(np.float64) / 255
     np.testing.assert_allclose(data.mean, scaled.mean(axis=(0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(data.std, np.maximum(scaled.std(axis=(0, 1, 2)), 1e-3), rtol=1e-9)
 
 
-def test_classes_are_named_by_number_unless_told(whole):
+def test_classes_are_numbered_unless_named(whole):
     assert split(whole, DataOptions(), False).classes == ("0", "1", "2", "3")
     assert split(whole, DataOptions(), False, tuple("abcd")).class_count == 4
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 2.0])
-def test_a_validation_fraction_outside_0_to_1(whole, fraction):
+def test_validation_fraction_outside_0_to_1_is_refused(whole, fraction):
     with pytest.raises(UsageError, match="validation fraction"):
         split(whole, DataOptions(validation_fraction=fraction), final=False)
 
 
-def test_a_limit_below_one(whole):
+def test_limit_below_one_is_refused(whole):
     with pytest.raises(UsageError, match="at least 1"):
         split(whole, DataOptions(limit=0), final=False)
 
 
-def test_a_final_run_without_test_set(whole):
+def test_final_split_without_test_set_is_refused(whole):
     with pytest.raises(DataDamagedError, match="no test set"):
         split(replace(whole, x_test=None, y_test=None), DataOptions(), final=True)
 
 
-def test_no_class_has_two_images():
+def test_classes_of_one_image_are_refused():
     with pytest.raises(DataDamagedError, match="two images"):
         split(Arrays(np.zeros((3, 2, 2, 1), np.uint8), np.arange(3)), DataOptions(), final=False)
 
@@ -107,7 +107,7 @@ def test_no_class_has_two_images():
     share=st.floats(0.0, 1.0),
     spare=st.integers(0, 1),
 )
-def test_stratified_takes_each_class_its_share(sizes, share, spare):
+def test_stratified_takes_each_class_in_proportion(sizes, share, spare):
     labels = np.repeat(np.arange(len(sizes)), sizes)
     count = round(share * len(labels))
     chosen = stratified(labels, count, np.random.default_rng(0), spare)

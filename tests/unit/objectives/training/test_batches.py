@@ -1,4 +1,4 @@
-"""Batches made on the device are those made on the host."""
+"""Batches made on the device equal those made on the host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AUGMENTATIONS = (
 
 
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS)
-def test_a_batch_changed_on_the_device_is_the_one_changed_on_the_host(augmentation):
+def test_augmentation_on_the_device_equals_the_host(augmentation):
     images = np.random.default_rng(0).integers(0, 256, (32, 9, 7, 3), dtype=np.uint8)
     drawn = vars(augmentation.draw(32, np.random.default_rng(1)))
     given = {kind: keras.ops.convert_to_tensor(value) for kind, value in drawn.items() if value is not None}
@@ -36,7 +36,7 @@ def test_a_batch_changed_on_the_device_is_the_one_changed_on_the_host(augmentati
     expected = augmentation(images, np.random.default_rng(1))
     assert keras.backend.standardize_dtype(on_device.dtype) == "uint8"
     difference = keras.ops.convert_to_numpy(on_device).astype(int) - expected
-    # A turned pixel may lie half way between two values.
+    # A rotated pixel can lie half way between two values.
     assert np.abs(difference).max() <= (1 if augmentation.rotation_degrees else 0)
     assert (difference != 0).mean() < 0.01
 
@@ -63,7 +63,7 @@ def data() -> Data:
 def _trained(
     make, data: Data, augmentation: Augmentation | None
 ) -> tuple[dict[str, float], list[np.ndarray]]:
-    """Metrics and weights after three batches, two of them in one call."""
+    """Return metrics and weights after three batches, two of them in one call."""
     backend.configure(Device(), seed=5)
     model = DigitsCNN().build({"dropout": 0.0}, data)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
@@ -75,7 +75,7 @@ def _trained(
 
 
 @pytest.mark.parametrize("augmentation", [None, Augmentation(flip=True, shift=1, cutout=2)])
-def test_training_from_the_device_is_training_from_the_host(data, augmentation):
+def test_training_from_the_device_equals_the_host(data, augmentation):
     (metrics, weights), (expected, expected_weights) = (
         _trained(make, data, augmentation) for make in (resident, hosted)
     )
@@ -86,7 +86,7 @@ def test_training_from_the_device_is_training_from_the_host(data, augmentation):
 
 
 class Brighter(Augmentation):
-    """Of a user's own."""
+    """A user's own augmentation."""
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ class Brighter(Augmentation):
         (Augmentation(flip=True), None, "hosted"),
     ],
 )
-def test_only_gpus_hold_the_images_and_only_for_what_they_can_do(monkeypatch, augmentation, gpu, where):
+def test_images_lie_on_the_device_only_on_gpus_with_known_augmentation(monkeypatch, augmentation, gpu, where):
     for name in ("resident", "hosted"):
         monkeypatch.setattr(f"objectives.training.batches.{name}", lambda *_, name=name: name)
     assert advancing(None, None, augmentation, Device(gpu=gpu)) == where

@@ -16,7 +16,7 @@ PROBABILITIES = np.array([[p, 1 - p] for p in (0.95, 0.95, 0.05, 0.3)])
 LABELS = np.zeros(4, dtype=np.int64)
 
 
-def test_calibration() -> None:
+def test_calibration_bins_confidence_against_accuracy() -> None:
     found = calibration(PROBABILITIES, LABELS, bins=10)
     filled = {round(one.low, 1): one for one in found.bins if one.images}
     assert {low: one.images for low, one in filled.items()} == {0.9: 3, 0.6: 1}
@@ -26,13 +26,13 @@ def test_calibration() -> None:
     assert sum(one["images"] for one in found.to_json()["bins"]) == 4
 
 
-def test_certainty_that_is_right_is_perfectly_calibrated() -> None:
+def test_certain_and_correct_predictions_have_no_calibration_error() -> None:
     assert calibration(np.array([[1.0, 0.0]] * 3), LABELS[:3]).expected_error == 0
     # Rounding may take a probability beyond one.
     assert calibration(np.array([[1.0 + 1e-12, 0.0]]), LABELS[:1]).bins[-1].images == 1
 
 
-def test_the_most_confident_mistakes_come_first() -> None:
+def test_most_confident_mistakes_come_first() -> None:
     found = confidently_wrong(PROBABILITIES, LABELS)
     assert [(one.index, one.true, one.predicted) for one in found] == [(2, 0, 1), (3, 0, 1)]
     assert found[0].confidence == pytest.approx(0.95)
@@ -40,12 +40,12 @@ def test_the_most_confident_mistakes_come_first() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_a_thumbnail_shows_the_image(channels: int) -> None:
+def test_thumbnail_has_the_pixels_of_the_image(channels: int) -> None:
     image = np.arange(8 * 8 * channels, dtype=np.uint8).reshape(8, 8, channels)
     read = np.asarray(Image.open(io.BytesIO(base64.b64decode(png(image)))))
     np.testing.assert_array_equal(read, image[..., 0] if channels < 3 else image[..., :3])
 
 
-def test_a_large_image_becomes_a_small_one() -> None:
+def test_thumbnail_of_a_large_image_is_small() -> None:
     read = Image.open(io.BytesIO(base64.b64decode(png(np.zeros((300, 200, 3), np.uint8)))))
     assert max(read.size) == THUMBNAIL

@@ -1,4 +1,4 @@
-"""The faster twins compute what Keras' own layers do."""
+"""The faster twins compute the same as Keras' layers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _pair(**config) -> tuple[keras.layers.Layer, keras.layers.Layer]:
 @pytest.mark.parametrize(
     "config", [{}, {"momentum": 0.5, "epsilon": 0.1}, {"scale": False}, {"trainable": False}]
 )
-def test_fused_normalization_is_keras_own(images, config, training):
+def test_fused_normalization_equals_keras(images, config, training):
     stock, fused = _pair(**config)
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(fused(images, training=training)),
@@ -48,7 +48,7 @@ def test_fused_normalization_is_keras_own(images, config, training):
         np.testing.assert_allclose(mine.numpy(), keras_own.numpy(), rtol=1e-5, err_msg=mine.name)
 
 
-def test_gradients_of_fused_normalization_are_keras_own(images):
+def test_gradients_of_fused_normalization_equal_keras(images):
     import tensorflow as tf
 
     weights = np.random.default_rng(2).normal(size=images.shape).astype(np.float32)
@@ -70,7 +70,7 @@ def test_normalization_of_other_shapes_falls_back():
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.75])
-def test_dropout_keeps_the_share_and_the_mean(rate):
+def test_dropout_drops_its_rate_and_keeps_the_mean(rate):
     ones = np.ones((301, 333), np.float32)
     layer = FastDropout(rate, seed=1)
     first, second = (keras.ops.convert_to_numpy(layer(ones, training=True)) for _ in range(2))
@@ -95,7 +95,7 @@ def _model() -> keras.Model:
     )
 
 
-def test_the_accelerated_model_computes_in_the_precision_and_keeps_what_must_be_exact():
+def test_accelerated_model_computes_in_bfloat16_except_exact_layers():
     stock = _model()
     fast = accelerated(stock, "bfloat16")
     kinds = [type(layer) for layer in fast.layers]
@@ -113,7 +113,7 @@ def test_the_accelerated_model_computes_in_the_precision_and_keeps_what_must_be_
 
 
 class Opaque(keras.layers.Layer):
-    """A user's layer that cannot say how it was made."""
+    """A user's layer without configuration."""
 
     def __init__(self, function):
         super().__init__()
@@ -123,14 +123,14 @@ class Opaque(keras.layers.Layer):
         return self.function(inputs)
 
 
-def test_a_model_that_cannot_be_copied_is_trained_as_it_is():
+def test_model_without_config_is_returned_unchanged():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(2)(Opaque(lambda x: x * 2)(inputs)))
     assert accelerated(model, "bfloat16") is model
 
 
 @pytest.mark.parametrize(("size", "stride"), [((4, 4), 1), ((8, 8), 2), ((3, 2), 1), ((6, 4), 2)])
-def test_filter_gradients_from_patches_are_keras_own(size, stride):
+def test_filter_gradients_from_patches_equal_keras(size, stride):
     import tensorflow as tf
 
     rng = np.random.default_rng(3)
@@ -167,7 +167,7 @@ def test_filter_gradients_from_patches_are_keras_own(size, stride):
         ((5, 4, 4, 6), "bfloat16", (3, 3, 6, 4), 3),
     ],
 )
-def test_other_convolutions_are_keras_own(shape, dtype, kernel, stride):
+def test_other_convolutions_use_keras_kernels(shape, dtype, kernel, stride):
     import tensorflow as tf
 
     assert not kernels.takes_patches(tf.zeros(shape, dtype), tf.zeros(kernel, dtype), stride)

@@ -1,4 +1,4 @@
-"""Training of Keras objectives, on scikit-learn's digits: exact when resumed, loud when it goes wrong."""
+"""Training of Keras objectives on scikit-learn's digits: exact when resumed, with clear errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from objectives.shipped.digits_cnn import DigitsCNN
 from objectives.training import loop
 
 pytestmark = pytest.mark.filterwarnings(
-    # Keras 3.15 under NumPy 2: its variables do not know the argument yet, NumPy goes on without it.
+    # Keras 3.15 under NumPy 2: its variables do not accept the argument; NumPy continues without it.
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
 
@@ -48,11 +48,11 @@ def whole_run(digits) -> LocalRun:
 
 
 def exact(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Everything that must repeat to the last digit: all but the speed."""
+    """Return all metrics that must repeat exactly: all but the speed."""
     return [{name: value for name, value in m.items() if name != "images_per_second"} for m in history]
 
 
-def test_each_epoch_reports_what_it_should(whole_run):
+def test_each_epoch_reports_all_metrics(whole_run):
     assert [set(metrics) for metrics in whole_run.history] == [
         {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"}
     ] * EPOCHS
@@ -60,21 +60,19 @@ def test_each_epoch_reports_what_it_should(whole_run):
     assert whole_run.ticks[-1] == (25, 25, 800)
 
 
-def test_it_learns(whole_run):
+def test_training_improves_loss_and_accuracy(whole_run):
     assert whole_run.history[-1]["val_accuracy"] > 0.4
     assert whole_run.history[-1]["loss"] < whole_run.history[0]["loss"]
 
 
-def test_the_learning_rate_rises_and_falls_to_zero(whole_run):
+def test_learning_rate_falls_to_zero(whole_run):
     rates = [metrics["learning_rate"] for metrics in whole_run.history]
     assert rates[0] > rates[1] > rates[2] > rates[3] == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize(("optimizer", "device"), [("adam", BFLOAT16), ("sgd", FLOAT32)])
 @pytest.mark.parametrize("interrupted_after", [1, 3])
-def test_a_resumed_run_gives_the_very_numbers_of_an_uninterrupted_one(
-    digits, whole_run, interrupted_after, optimizer, device
-):
+def test_resumed_run_equals_uninterrupted_run(digits, whole_run, interrupted_after, optimizer, device):
     params = PARAMS | {"optimizer": optimizer}
     whole = whole_run
     if optimizer == "sgd":
@@ -89,7 +87,7 @@ def test_a_resumed_run_gives_the_very_numbers_of_an_uninterrupted_one(
         np.testing.assert_array_equal(second.checkpoint.state[name], value, err_msg=name)
 
 
-def test_how_many_batches_are_handed_over_at_a_time_changes_no_number(digits, whole_run, monkeypatch):
+def test_chunk_size_does_not_change_results(digits, whole_run, monkeypatch):
     monkeypatch.setattr(loop, "CHUNK_STEPS", 1)
     run = LocalRun(total_epochs=EPOCHS, seed=3, device=BFLOAT16, stop_after=1)
     digits.train(PARAMS, run)
@@ -97,13 +95,13 @@ def test_how_many_batches_are_handed_over_at_a_time_changes_no_number(digits, wh
     assert exact(run.history) == exact(whole_run.history[:1])
 
 
-def test_another_seed_gives_other_numbers(digits, whole_run):
+def test_another_seed_gives_other_results(digits, whole_run):
     run = LocalRun(total_epochs=EPOCHS, seed=4, device=BFLOAT16, stop_after=1)
     digits.train(PARAMS, run)
     assert exact(run.history) != exact(whole_run.history[:1])
 
 
-def test_a_checkpoint_of_another_model_is_refused(whole_run, digits):
+def test_checkpoint_of_another_model_is_refused(whole_run, digits):
     class Wider(AugmentedDigits):
         def build(self, params, data):
             from objectives.architectures import cnn
@@ -117,17 +115,17 @@ def test_a_checkpoint_of_another_model_is_refused(whole_run, digits):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_a_smoothed_label_is_shared_by_all_classes(smoothing):
+def test_smoothed_label_is_shared_by_all_classes(smoothing):
     logits, labels = np.array([[2.0, 0.5, -1.0, 0.0], [0.0, 1.0, 0.0, 3.0]], np.float32), np.array([0, 1])
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     targets = np.full((2, 4), smoothing / 4) + (1 - smoothing) * np.eye(4)[labels]
-    # Keras hands them over as floats.
+    # Keras passes labels as floats.
     for given in (labels, labels[:, None], labels.astype(np.float32)):
         losses = np.array(loop.cross_entropy(smoothing)(given, logits))
         np.testing.assert_allclose(losses, -(targets * log_p).sum(axis=1), rtol=1e-6)
 
 
-def test_label_smoothing_is_in_what_is_trained_and_not_in_what_is_measured(digits):
+def test_label_smoothing_affects_training_but_not_validation(digits):
     class Smoothed(AugmentedDigits):
         label_smoothing = 0.4
 
@@ -135,7 +133,7 @@ def test_label_smoothing_is_in_what_is_trained_and_not_in_what_is_measured(digit
     smoothed._data = digits._data
     run = LocalRun(total_epochs=EPOCHS, seed=3, device=BFLOAT16)
     smoothed.train(PARAMS, run)
-    # Of labels that are 0.64 of their class and 0.04 of nine others no loss is lower than their entropy, 1.44 nats.
+    # Labels of 0.64 for their class and 0.04 for nine others have an entropy of 1.44 nats, the lowest possible loss.
     assert run.history[-1]["loss"] > 1.4
     assert run.history[-1]["val_loss"] < 1.4
 
@@ -147,7 +145,7 @@ def test_divergence_ends_the_run_within_the_epoch(digits):
     assert run.history == []
 
 
-def test_a_final_run_opens_the_test_set_once_and_exports_stock_layers(tmp_path):
+def test_final_run_evaluates_once_and_exports_stock_layers(tmp_path):
     import keras
 
     objective = DigitsCNN()
@@ -184,7 +182,7 @@ def test_a_final_run_opens_the_test_set_once_and_exports_stock_layers(tmp_path):
     assert (again.history, again.results["test_loss"]) == ([], results["test_loss"])
 
 
-def test_mirror_images_count_where_they_were_trained_on():
+def test_flip_average_is_recorded_only_with_flip_augmentation():
     class Flipped(DigitsCNN):
         augmentation = Augmentation(flip=True)
 
@@ -199,7 +197,7 @@ def test_mirror_images_count_where_they_were_trained_on():
     assert not any("flip" in name for name in runs[1].results)
 
 
-def test_a_final_run_needs_the_test_set(digits):
+def test_final_run_without_test_set_is_refused(digits):
     with pytest.raises(ValueError, match="final=True"):
         digits.train(PARAMS, LocalRun(total_epochs=1, final=True))
 
@@ -210,7 +208,7 @@ def colours():
 
 
 class Colours(KerasObjective):
-    """A data set of one's own, smaller than a batch, and an optimizer of one's own."""
+    """A custom data set, smaller than a batch, and a custom optimizer."""
 
     dataset = colours
     classes = ("dark", "light")
@@ -229,7 +227,7 @@ class Colours(KerasObjective):
         return keras.optimizers.SGD(1e-5, momentum=params["momentum"])
 
 
-def test_a_function_as_data_set_and_an_optimizer_of_ones_own():
+def test_data_function_and_custom_optimizer_are_used():
     run = LocalRun(total_epochs=2)
     objective = Colours()
     objective.train({"momentum": 0.5}, run)
@@ -245,34 +243,34 @@ def _layers(*layers):
 
 
 @pytest.mark.parametrize(
-    ("build", "said"),
+    ("build", "message"),
     [
         (lambda _: None, "must return a functional or sequential"),
         (lambda keras: keras.Sequential([keras.layers.Dense(2)]), "with an Input"),
         (lambda keras: _layers(keras.layers.Dense(3)), "not a logit for each of 2 classes"),
         (lambda keras: _layers(keras.layers.Dense(2, activation="softmax")), "must return logits"),
-        (lambda keras: keras.Sequential([keras.Input((6, 6)), keras.layers.Dense(2)]), "but they are"),
+        (lambda keras: keras.Sequential([keras.Input((6, 6)), keras.layers.Dense(2)]), "but the data has"),
     ],
 )
-def test_a_model_that_does_not_fit_is_refused(build, said):
+def test_model_that_does_not_fit_the_data_is_refused(build, message):
     class Wrong(Colours):
         def build(self, *_):
             import keras
 
             return build(keras)
 
-    with pytest.raises(ObjectiveBrokenError, match=said):
+    with pytest.raises(ObjectiveBrokenError, match=message):
         Wrong().train({"momentum": 0.5}, LocalRun(total_epochs=1))
 
 
-def test_an_optimizer_of_another_name(digits):
-    with pytest.raises(ObjectiveBrokenError, match="'lion' is neither"):
+def test_unknown_optimizer_is_refused(digits):
+    with pytest.raises(ObjectiveBrokenError, match="unknown optimizer 'lion'"):
         digits.train(PARAMS | {"optimizer": "lion"}, LocalRun(total_epochs=1))
 
 
 @pytest.mark.skipif(backend.name() != "tensorflow", reason="other backends have no graph to trace")
-def test_a_trial_traces_its_steps_once(monkeypatch):
-    """Each costs a second of every trial."""
+def test_trial_traces_its_steps_once(monkeypatch):
+    """Each trace costs a second of every trial."""
     traced = []
     train_step = keras.Model.train_step
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""The faster twins of optimizers take Keras' own steps."""
+"""The faster twins of optimizers take the same steps as Keras."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def _trained(optimizer: keras.optimizers.Optimizer, steps: int = 7) -> list[np.ndarray]:
-    """Weights and the optimizer's own variables after a few steps on the same made-up gradients."""
+    """Return weights and the optimizer's variables after a few steps on the same made-up gradients."""
     rng = np.random.default_rng(0)
     kernel, bias = (keras.Variable(rng.normal(size=shape).astype(np.float32)) for shape in ((5, 3), (3,)))
     optimizer.build([kernel, bias])
@@ -38,7 +38,7 @@ def _trained(optimizer: keras.optimizers.Optimizer, steps: int = 7) -> list[np.n
         (FusedSGD, keras.optimizers.SGD, {}),
     ],
 )
-def test_a_twin_takes_the_steps_of_keras(twin, own, config):
+def test_twin_optimizer_takes_the_steps_of_keras(twin, own, config):
     def schedule() -> keras.optimizers.schedules.LearningRateSchedule:
         return keras.optimizers.schedules.CosineDecay(0.0, 6, warmup_target=0.1, warmup_steps=2)
 
@@ -49,12 +49,12 @@ def test_a_twin_takes_the_steps_of_keras(twin, own, config):
 
 
 @pytest.mark.parametrize("twin", [FusedAdam, FusedSGD])
-def test_what_all_variables_share_is_made_once_a_step(twin):
-    asked = []
+def test_shared_values_are_computed_once_per_step(twin):
+    computed_at = []
 
     class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         def __call__(self, step):
-            asked.append(int(step))
+            computed_at.append(int(step))
             return keras.ops.cast(0.1, "float32")
 
         def get_config(self):
@@ -62,11 +62,11 @@ def test_what_all_variables_share_is_made_once_a_step(twin):
 
     optimizer = twin(Schedule(), weight_decay=0.1)
     _trained(optimizer, steps=3)
-    assert asked == [0, 1, 2]
+    assert computed_at == [0, 1, 2]
     assert float(optimizer.learning_rate) == pytest.approx(0.1)
 
 
-def test_the_corrections_of_adam_are_made_once_a_step_in_a_graph_too(monkeypatch):
+def test_corrections_of_adam_are_computed_once_per_step_in_a_graph(monkeypatch):
     import tensorflow as tf
 
     made = []
@@ -80,20 +80,20 @@ def test_the_corrections_of_adam_are_made_once_a_step_in_a_graph_too(monkeypatch
     for _ in range(3):
         step()
     assert len(made) == 1
-    # The corrections make up for moments that begin at zero: equal gradients, equal steps of the learning rate.
+    # The corrections compensate moments that begin at zero: equal gradients give equal steps of the learning rate.
     for variable in variables:
         np.testing.assert_allclose(np.array(variable), 0.7, rtol=1e-5)
     assert len(optimizer.variables) == of_the_optimizer
     assert type(optimizer).from_config(optimizer.get_config()).get_config() == optimizer.get_config()
 
 
-def test_the_learning_rate_of_a_twin_can_be_set():
+def test_learning_rate_of_twin_optimizer_can_be_set():
     optimizer = FusedAdam(0.1)
     optimizer.learning_rate = 0.5
     assert float(optimizer.learning_rate) == pytest.approx(0.5)
 
 
-def test_a_kernel_is_used_where_it_fits(monkeypatch):
+def test_kernel_is_used_where_it_applies(monkeypatch):
     used = []
     monkeypatch.setattr("objectives.backend.kernels.apply_adam", lambda *_: used.append("adam"))
     monkeypatch.setattr("objectives.backend.kernels.apply_momentum", lambda *_: used.append("momentum"))
