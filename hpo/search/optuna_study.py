@@ -17,9 +17,10 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import Connection, text
 
-from hpo.search.samplers import build_pruner, build_sampler
+from hpo.search.pruners import PRUNERS, build_pruner
+from hpo.search.samplers import SAMPLERS, build_sampler
 from hpo.search.spec import StudySpec
-from hpo.search.subsampled_storage import ThinnedStorage
+from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
 from storage.budget import Claim
 
@@ -50,12 +51,11 @@ class Search:
             sampler=build_sampler(spec, agent),
             pruner=build_pruner(spec),
         )
-        # What proposes trials need not see all of thousands.
         self._proposing = self._study
-        if spec.sampler == "tpe":
+        if SAMPLERS[spec.sampler].subsamples:
             self._proposing = optuna.load_study(
                 study_name=name,
-                storage=ThinnedStorage(storage, self._study.direction),
+                storage=SubsampledStorage(storage, self._study.direction),
                 sampler=self._study.sampler,
                 pruner=self._study.pruner,
             )
@@ -92,17 +92,16 @@ class Search:
             self._judged[trial_id].intermediate_values[epoch] = value
 
     def should_prune(self, trial_id: int) -> bool:
-        """Whether the pruner gives this trial up."""
-        match self._spec.pruner:
-            case "none":
+        """Return whether the pruner ends this trial."""
+        match PRUNERS[self._spec.pruner].reads:
+            case "nothing":
                 return False
-            case "median":
-                # All that it looks at are the reports, and they are ours: the database need not be asked for them.
+            case "reports":
+                # This agent has made them, so the database need not be asked for them.
                 if trial_id not in self._judged:
                     self._judged[trial_id] = self._storage.get_trial(trial_id)
                 trial = self._judged[trial_id]
-            case _:
-                # The others keep what they have decided in the trial's attributes.
+            case "attributes":
                 trial = self._storage.get_trial(trial_id)
         return self._study.pruner.prune(self._study, trial)
 

@@ -9,10 +9,8 @@ from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 
+from hpo.options import LaunchDefaults
 from objectives.base import DataOptions, Description, Params
-
-SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
-PRUNERS = ("median", "asha", "hyperband", "none")
 
 
 @dataclass(frozen=True)
@@ -31,15 +29,15 @@ class StudySpec:
     """The objective's own space when the study began, to see whether its code changed since."""
     first: tuple[Params, ...] = ()
     """Known good configurations, tried first, as far as they lie in `space`."""
-    sampler: str = "tpe"
-    pruner: str = "median"
-    seed: int = 0
+    sampler: str = LaunchDefaults.sampler
+    pruner: str = LaunchDefaults.pruner
+    seed: int = LaunchDefaults.seed
     data: DataOptions = field(default_factory=DataOptions)
     startup: int = 10
     """Trials before the sampler models anything, and, up to 5, complete ones before the pruner compares."""
-    max_lost: int = 3
+    max_lost: int = LaunchDefaults.max_lost
     """Lost attempts after which a trial is failed."""
-    max_failed: int = 10
+    max_failed: int = LaunchDefaults.max_failed
     """Failed trials after which the study stops: they do not count towards the budget."""
     checkpoint_quota_bytes: int | None = None
     """Most that the study's checkpoints may take in one checkpoints folder; None: no bound."""

@@ -28,7 +28,7 @@ BEST = 25
 Rank = tuple[int, float, float]
 
 
-class ThinnedStorage(ForwardingStorage):
+class SubsampledStorage(ForwardingStorage):
     """Another storage, of one study, whose finished trials beyond `MOST` are seen only in part.
 
     Which ones is decided by a trial's number alone, so that all agents see the same.

@@ -9,7 +9,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo.search.subsampled_storage import BEST, MOST, ThinnedStorage
+from hpo.search.subsampled_storage import BEST, MOST, SubsampledStorage
 
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
 
@@ -43,8 +43,8 @@ def study() -> optuna.Study:
     return optuna.create_study(storage=InMemoryStorage())
 
 
-def seen(study: optuna.Study, storage: ThinnedStorage | None = None) -> list[FrozenTrial]:
-    storage = storage or ThinnedStorage(study._storage, study.direction)
+def seen(study: optuna.Study, storage: SubsampledStorage | None = None) -> list[FrozenTrial]:
+    storage = storage or SubsampledStorage(study._storage, study.direction)
     return storage.get_all_trials(study._study_id, deepcopy=False)
 
 
@@ -77,7 +77,7 @@ def test_of_a_large_one_the_best_the_open_and_an_even_sample(study: optuna.Study
 
 
 def test_all_agents_see_the_same_whenever_they_came(study: optuna.Study) -> None:
-    early = ThinnedStorage(study._storage, study.direction)
+    early = SubsampledStorage(study._storage, study.direction)
     for _ in range(4):
         add(study, 600)
         seen(study, early)
@@ -103,14 +103,14 @@ def test_where_few_are_complete_the_best_pruned_ones_are_seen(study: optuna.Stud
 
 def test_maximizing_keeps_the_largest(study: optuna.Study) -> None:
     add(study, 2 * MOST)
-    found = seen(study, ThinnedStorage(study._storage, StudyDirection.MAXIMIZE))
+    found = seen(study, SubsampledStorage(study._storage, StudyDirection.MAXIMIZE))
     largest = max(trial.value for trial in study.trials if trial.state == TrialState.COMPLETE)
     assert max(trial.value for trial in found if trial.state == TrialState.COMPLETE) == largest
 
 
 def test_states_are_chosen_among_what_is_seen(study: optuna.Study) -> None:
     add(study, 2 * MOST)
-    storage = ThinnedStorage(study._storage, study.direction)
+    storage = SubsampledStorage(study._storage, study.direction)
     complete = storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.COMPLETE,))
     assert numbers(complete) == [t.number for t in seen(study) if t.state == TrialState.COMPLETE]
 
@@ -119,7 +119,7 @@ def test_tpe_still_proposes_what_was_good(study: optuna.Study) -> None:
     add(study, 4 * MOST)
     thinned = optuna.load_study(
         study_name=study.study_name,
-        storage=ThinnedStorage(study._storage, study.direction),
+        storage=SubsampledStorage(study._storage, study.direction),
         sampler=optuna.samplers.TPESampler(seed=1),
     )
     proposed = [thinned.ask(SPACE).params["x"] for _ in range(10)]

@@ -1,0 +1,58 @@
+"""Pruners that a study may choose; their steps are completed epochs, counted from 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+
+from hpo.search.samplers import without_experimental_warnings
+from hpo.search.spec import StudySpec
+
+REDUCTION = 3
+"""Trials of which ASHA and Hyperband let one continue at each rung."""
+
+
+@dataclass(frozen=True)
+class Pruner:
+    """An entry of `PRUNERS`."""
+
+    build: Callable[[StudySpec], BasePruner]
+    reads: Literal["nothing", "reports", "attributes"]
+    """Data of a trial that it decides by: the reported values, or also attributes in which it keeps its state."""
+
+
+def _median(spec: StudySpec) -> BasePruner:
+    # The first configuration is a known good one: with fewer to compare with, it alone would set the bar.
+    return MedianPruner(
+        n_startup_trials=min(5, spec.startup), n_warmup_steps=max(1, math.ceil(spec.epochs / 3))
+    )
+
+
+def _first_rung(spec: StudySpec) -> int:
+    return max(1, spec.epochs // REDUCTION**2)
+
+
+PRUNERS = {
+    "median": Pruner(_median, "reports"),
+    "asha": Pruner(
+        lambda spec: SuccessiveHalvingPruner(min_resource=_first_rung(spec), reduction_factor=REDUCTION),
+        "attributes",
+    ),
+    "hyperband": Pruner(
+        lambda spec: HyperbandPruner(
+            min_resource=_first_rung(spec), max_resource=spec.epochs, reduction_factor=REDUCTION
+        ),
+        "attributes",
+    ),
+    "none": Pruner(lambda _: NopPruner(), "nothing"),
+}
+
+
+@without_experimental_warnings
+def build_pruner(spec: StudySpec) -> BasePruner:
+    """Return the study's pruner."""
+    return PRUNERS[spec.pruner].build(spec)
