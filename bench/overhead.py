@@ -34,6 +34,7 @@ from bench.report import Report, Row, ratio, spread
 from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
 from hpo.options import LaunchRequest
+from hpo.outcomes import Outcome
 from hpo.study.create import Enrolled, enroll
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
@@ -176,7 +177,7 @@ def cycle(store: TrialStore, timer: Timer) -> None:
         timer("record", partial(store.record, claim.attempt_id, trial_id, [record]))
         if epoch < EPOCHS:
             timer("should_prune", partial(store.should_prune, claim.attempt_id, trial_id))
-    timer("settle", lambda: store.settle(claim.attempt_id, "complete", metrics["loss"]))
+    timer("settle", lambda: store.settle(claim.attempt_id, Outcome.COMPLETE, metrics["loss"]))
     timer("standing", store.snapshot)
 
 

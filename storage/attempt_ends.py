@@ -6,8 +6,12 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, text
 
+from hpo.outcomes import Outcome
 
-def end(connection: Connection, attempt_ids: Collection[int], outcome: str, error: str | None = None) -> None:
+
+def end(
+    connection: Connection, attempt_ids: Collection[int], outcome: Outcome, error: str | None = None
+) -> None:
     """End attempts; those that have ended stay as they are."""
     connection.execute(
         text(

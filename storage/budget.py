@@ -17,16 +17,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from hpo.outcomes import CUT_SHORT, FAILURES, Outcome
 from storage import attempt_ends
-
-FINISHED = ("complete", "pruned", "diverged", "oom")
-"""Outcomes that count towards the budget."""
-
-FAILED = ("bug", "lost", "hung")
-"""Outcomes that do not, and are bounded by themselves."""
-
-SQL_FINISHED, SQL_FAILED = (f"({', '.join(map(repr, outcomes))})" for outcomes in (FINISHED, FAILED))
-"""Both as SQL lists."""
 
 NEXT = "next"
 """The device of an attempt that was asked ahead and has no slot yet: nothing trains it."""
@@ -90,7 +82,7 @@ class Counts:
 class Failure:
     """A trial that failed."""
 
-    outcome: str
+    outcome: Outcome
     error: str
     traceback: str
 
@@ -102,7 +94,7 @@ class PendingTell:
     token: int
     trial_id: int
     number: int
-    outcome: str
+    outcome: Outcome
     value: float | None
 
 
@@ -193,7 +185,7 @@ def _taken(connection: Connection, study_id: int, agent_id: int) -> int | None:
     ).one_or_none()
     if row is None:
         return None
-    attempt_ends.end(connection, [row.attempt_id], "released", "trained by an agent that was idle")
+    attempt_ends.end(connection, [row.attempt_id], Outcome.RELEASED, "trained by an agent that was idle")
     token: int = row.token
     return token
 
@@ -239,10 +231,10 @@ def count(connection: Connection, study_id: int) -> Counts:
     row = connection.execute(
         text(
             "SELECT s.budget,"
-            " count(t.token) FILTER (WHERE t.outcome = 'complete') AS complete,"
-            " count(t.token) FILTER (WHERE t.outcome IN ('pruned', 'diverged', 'oom')) AS pruned,"
-            f" count(t.token) FILTER (WHERE t.outcome IN {SQL_FAILED}) AS failed,"
-            f" count(t.token) FILTER (WHERE t.outcome IN {SQL_FAILED}"
+            " count(t.token) FILTER (WHERE t.outcome = :complete) AS complete,"
+            " count(t.token) FILTER (WHERE t.outcome = ANY(:cut_short)) AS pruned,"
+            " count(t.token) FILTER (WHERE t.outcome = ANY(:failures)) AS failed,"
+            " count(t.token) FILTER (WHERE t.outcome = ANY(:failures)"
             "   AND t.decided_at >= s.failures_since) AS failing,"
             " count(t.token) FILTER (WHERE t.outcome IS NULL AND a.token IS NOT NULL) AS running,"
             " count(t.token) FILTER (WHERE t.outcome IS NULL AND a.token IS NULL) AS waiting"
@@ -250,7 +242,12 @@ def count(connection: Connection, study_id: int) -> Counts:
             " LEFT JOIN hpo.attempts a ON a.token = t.token AND a.ended_at IS NULL"
             " WHERE s.study_id = :s GROUP BY s.study_id"
         ),
-        {"s": study_id},
+        {
+            "s": study_id,
+            "complete": Outcome.COMPLETE,
+            "cut_short": list(CUT_SHORT),
+            "failures": list(FAILURES),
+        },
     ).one_or_none()
     if row is None:
         return Counts(0, 0, 0, 0, 0, 0)
@@ -260,7 +257,7 @@ def count(connection: Connection, study_id: int) -> Counts:
 def decide(
     connection: Connection,
     token: int,
-    outcome: str,
+    outcome: Outcome,
     value: float | None,
     error: str | None,
     traceback: str | None,
@@ -293,7 +290,7 @@ def untold(connection: Connection, study_id: int, after_seconds: float = 0.0) ->
         ),
         {"s": study_id, "after": after_seconds},
     )
-    return [PendingTell(row.token, row.trial_id, row.number, row.outcome, row.value) for row in rows]
+    return [PendingTell(row.token, row.trial_id, row.number, Outcome(row.outcome), row.value) for row in rows]
 
 
 def untold_of_attempt(connection: Connection, attempt_id: int) -> list[PendingTell]:
@@ -306,7 +303,7 @@ def untold_of_attempt(connection: Connection, attempt_id: int) -> list[PendingTe
         ),
         {"a": attempt_id},
     )
-    return [PendingTell(row.token, row.trial_id, row.number, row.outcome, row.value) for row in rows]
+    return [PendingTell(row.token, row.trial_id, row.number, Outcome(row.outcome), row.value) for row in rows]
 
 
 def told(connection: Connection, token: int) -> None:
@@ -361,9 +358,9 @@ def failures(connection: Connection, study_id: int, most: int) -> list[Failure]:
         text(
             "SELECT outcome, coalesce(error, '') AS error, coalesce(traceback, '') AS traceback"
             " FROM hpo.trials JOIN hpo.studies USING (study_id)"
-            f" WHERE study_id = :s AND outcome IN {SQL_FAILED} AND decided_at >= failures_since"
+            " WHERE study_id = :s AND outcome = ANY(:failures) AND decided_at >= failures_since"
             " ORDER BY decided_at DESC, token DESC LIMIT :most"
         ),
-        {"s": study_id, "most": most},
+        {"s": study_id, "failures": list(FAILURES), "most": most},
     )
-    return [Failure(*row) for row in rows]
+    return [Failure(Outcome(row.outcome), row.error, row.traceback) for row in rows]

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from hpo.outcomes import Outcome
 from storage import attempt_ends, budget
 
 
@@ -307,7 +308,7 @@ def record(
 def settle(
     connection: Connection,
     attempt_id: int,
-    outcome: str,
+    outcome: Outcome,
     value: float | None,
     error: str | None = None,
     traceback: str | None = None,
@@ -331,10 +332,12 @@ def settle(
 
 def release(connection: Connection, *attempt_ids: int) -> None:
     """Give trials back: any agent may go on with them from their last checkpoints."""
-    attempt_ends.end(connection, attempt_ids, "released")
+    attempt_ends.end(connection, attempt_ids, Outcome.RELEASED)
 
 
-def lose(connection: Connection, attempt_id: int, reason: str, max_lost: int, kind: str = "lost") -> None:
+def lose(
+    connection: Connection, attempt_id: int, reason: str, max_lost: int, kind: Outcome = Outcome.LOST
+) -> None:
     """End an attempt that died; its trial is resumed, or failed after `max_lost` such attempts."""
     row = connection.execute(
         text("SELECT token, device FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL FOR UPDATE"),
@@ -344,7 +347,7 @@ def lose(connection: Connection, attempt_id: int, reason: str, max_lost: int, ki
         return
     if row.device == budget.NEXT:
         # Its trial has not begun, so it cannot be what its agent died of.
-        attempt_ends.end(connection, [attempt_id], "released", reason)
+        attempt_ends.end(connection, [attempt_id], Outcome.RELEASED, reason)
         return
     attempt_ends.end(connection, [attempt_id], kind, reason)
     lost: int = connection.execute(
@@ -352,7 +355,7 @@ def lose(connection: Connection, attempt_id: int, reason: str, max_lost: int, ki
     ).scalar_one()
     if lost >= max_lost:
         # What it is to blame for was seen each time: two machines that went away and one crash are no proof.
-        outcome = kind if _ends(connection, row.token) == {kind} else "lost"
+        outcome = kind if _ends(connection, row.token) == {kind} else Outcome.LOST
         budget.decide(
             connection, row.token, outcome, None, f"lost {lost} times, the last time: {reason}", None
         )
@@ -363,9 +366,9 @@ def _ends(connection: Connection, token: int) -> set[str]:
     rows = connection.execute(
         text(
             "SELECT DISTINCT outcome FROM hpo.attempts WHERE token = :t AND ended_at IS NOT NULL"
-            " AND outcome <> 'released'"
+            " AND outcome <> :released"
         ),
-        {"t": token},
+        {"t": token, "released": Outcome.RELEASED},
     )
     return set(rows.scalars())
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from hpo.outcomes import Outcome
+
 _BATCH = 1000
 
 
@@ -167,7 +169,9 @@ class _Restored:
         return row | {"ended_at": row["ended_at"] or self.now}
 
     def _released(self, row: Row) -> Row:
-        return row if row["ended_at"] is not None else row | {"ended_at": self.now, "outcome": "released"}
+        return (
+            row if row["ended_at"] is not None else row | {"ended_at": self.now, "outcome": Outcome.RELEASED}
+        )
 
     def _share(self, row: Row) -> Row:
         # Under another token lies another trial's checkpoint, or an old one's. Without params an agent takes it

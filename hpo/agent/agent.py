@@ -20,6 +20,7 @@ from hpo.agent.cleanup import Cleanup
 from hpo.agent.lease_renewal import LeaseRenewal
 from hpo.agent.trial_store import StudySnapshot, TrialStore
 from hpo.errors import DiskFullError, ObjectiveBrokenError, StorageUnreachableError
+from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
 from hpo.search.spec import StudySpec
@@ -27,7 +28,6 @@ from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
 from hpo.trainer.exits import SPAWN_RETRY_SECONDS, Event, SpawnFailed, TrainerExited
 from hpo.trainer.messages import Continue, Epoch, EpochRecord, Finished, Prune, Started, Tick
 from hpo.trainer.pool import TrainerPool
-from storage.budget import FINISHED
 from storage.leases import LeaseLostError
 
 log = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ class Agent:
         filled = [
             slot
             for slot, _, event in heard
-            if isinstance(event, Finished) and event.outcome in FINISHED and slot not in self._pool.busy
+            if isinstance(event, Finished) and event.outcome.counts and slot not in self._pool.busy
             if self._attempts.train_spare(slot)
         ]
         for slot in filled:
@@ -273,20 +273,22 @@ class Agent:
 
     def _finished(self, slot: int, attempt: RunningAttempt, finished: Finished) -> None:
         match finished.outcome:
-            case "yielded":
+            case Outcome.PREEMPTED:
                 self._attempts.give_back(slot, attempt)
                 return
-            case "disk":
+            case Outcome.DISK_FULL:
                 # Whoever finished the trial in our place removed its folder: no disk of ours is to blame for that.
                 self._store.check_held(attempt.claim.attempt_id)
                 self._attempts.give_back(slot, attempt)
                 self._shutdown.stop(DiskFullError(finished.error))
                 return
-        if finished.outcome == "complete" and (attempt.value is None or not math.isfinite(attempt.value)):
+        if finished.outcome is Outcome.COMPLETE and (
+            attempt.value is None or not math.isfinite(attempt.value)
+        ):
             # What stands for its last epoch was reported by an earlier attempt, on another machine perhaps.
-            finished = replace(finished, outcome="diverged", error=f"{self._spec.metric} is not finite")
-        value = attempt.value if finished.outcome in ("complete", "pruned") else None
-        if finished.outcome in FINISHED:
+            finished = replace(finished, outcome=Outcome.DIVERGED, error=f"{self._spec.metric} is not finite")
+        value = attempt.value if finished.outcome in (Outcome.COMPLETE, Outcome.PRUNED) else None
+        if finished.outcome.counts:
             self._attempts.ahead.trained(time.monotonic() - attempt.began)
         self._store.settle(
             attempt.claim.attempt_id, finished.outcome, value, finished.error, finished.traceback
@@ -295,7 +297,7 @@ class Agent:
         self._files.checkpoints_of(attempt.claim.token).delete()
         self._polled = 0.0
         self._tell_user(attempt, finished.outcome, value, finished.error)
-        if finished.outcome == "bug":
+        if finished.outcome is Outcome.BUG:
             self._consider_bugs()
 
     def _died(self, slot: int, attempt: RunningAttempt, death: TrainerExited) -> None:
@@ -307,7 +309,8 @@ class Agent:
             return
         # Keras's backend crashes where it is refused memory; under a limit that is the likely cause.
         refused = death.crashed and self._attempts.memory_bytes is not None
-        self._lose(slot, attempt, death.reason, "oom" if refused or death.out_of_memory else "lost")
+        outcome = Outcome.OUT_OF_MEMORY if refused or death.out_of_memory else Outcome.LOST
+        self._lose(slot, attempt, death.reason, outcome)
 
     def _unborn(self, slot: int, attempt: RunningAttempt, reason: str) -> None:
         """Nothing that the trial is to blame for: it is given back, and asked for again a little later."""
@@ -315,18 +318,18 @@ class Agent:
         self._attempts.rest(SPAWN_RETRY_SECONDS)
         log.info(f"no process was to be had for trial {attempt.number} ({reason}): it is tried again")
 
-    def _lose(self, slot: int, attempt: RunningAttempt, reason: str, kind: str) -> None:
-        self._store.lose(attempt.claim.attempt_id, reason, kind)
+    def _lose(self, slot: int, attempt: RunningAttempt, reason: str, outcome: Outcome) -> None:
+        self._store.lose(attempt.claim.attempt_id, reason, outcome)
         self._attempts.drop(slot, attempt)
         log.info(f"trial {attempt.number} lost after {attempt.epoch} epochs: {reason}")
         self._polled = 0.0
         self._consider_bugs()
 
-    def _tell_user(self, attempt: RunningAttempt, outcome: str, value: float | None, error: str) -> None:
+    def _tell_user(self, attempt: RunningAttempt, outcome: Outcome, value: float | None, error: str) -> None:
         seconds = time.monotonic() - attempt.began
         counts = self._snapshot.counts if self._snapshot is not None else None
-        if counts is not None and outcome not in ("bug", "hung"):
-            pruned = int(outcome != "complete")
+        if counts is not None and not outcome.is_failure:
+            pruned = int(outcome is not Outcome.COMPLETE)
             counts = replace(counts, complete=counts.complete + 1 - pruned, pruned=counts.pruned + pruned)
             assert self._snapshot is not None
             self._snapshot = replace(self._snapshot, counts=counts)
@@ -387,7 +390,7 @@ class Agent:
                 log.info(f"no trainer was started for {limit:.0f} s: its template is replaced")
                 continue
             self._pool.kill(slot)
-            self._lose(slot, attempt, f"no progress for {limit:.0f} s", "hung")
+            self._lose(slot, attempt, f"no progress for {limit:.0f} s", Outcome.HUNG)
 
     # What is shown.
 

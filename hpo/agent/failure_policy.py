@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from hpo import formatting
 from hpo.agent.trial_store import TrialStore
 from hpo.errors import ObjectiveFailedError
+from hpo.outcomes import Outcome
 from storage.budget import Failure
 
 SAME_BUG = 3
@@ -65,6 +66,6 @@ def _bug(failure: Failure) -> tuple[str, str]:
 
 
 def _remedy(failure: Failure, study: str) -> str:
-    if failure.outcome == "bug":
+    if failure.outcome is Outcome.BUG:
         return f"mend the objective (hpo trials --study {study} lists them)"
     return f"see what they printed last (hpo logs --study {study}) and mend what ends them"

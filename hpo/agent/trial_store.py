@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 
 from hpo.agent.lease_expiry import LeaseMonitor
 from hpo.devices.provenance import training_environment
+from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead, process_identity
 from hpo.search.optuna_study import Search, find_created, stray_trials
 from hpo.search.spec import StudySpec
@@ -152,7 +153,7 @@ class TrialStore:
             self._closed(attempt_id)
 
     def settle(
-        self, attempt_id: int, outcome: str, value: float | None, error: str = "", traceback: str = ""
+        self, attempt_id: int, outcome: Outcome, value: float | None, error: str = "", traceback: str = ""
     ) -> None:
         """Decide a trial for good and tell Optuna.
 
@@ -166,7 +167,7 @@ class TrialStore:
         """Give trials back, to be resumed by any agent."""
         self._write(lambda c: leases.release(c, *attempt_ids))
 
-    def lose(self, attempt_id: int, reason: str, kind: str = "lost") -> None:
+    def lose(self, attempt_id: int, reason: str, kind: Outcome = Outcome.LOST) -> None:
         """End an attempt whose trainer died; after too many of them its trial is failed."""
         self._write(lambda c: leases.lose(c, attempt_id, reason, self._spec.max_lost, kind))
         self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
@@ -193,7 +194,7 @@ class TrialStore:
                 self._write(lambda c, a=agent_id: leases.reap_agent(c, a, self._spec.max_lost))  # type: ignore[misc]
         self._tell(self._write(lambda c: budget.untold(c, self._study_id, stale_seconds)))
         for trial_id, number in self._write(lambda c: stray_trials(c, self._study_id)):
-            self._finish(trial_id, number, "lost", None)
+            self._finish(trial_id, number, Outcome.LOST, None)
 
     def left_logs(self, attempts: Sequence[int], seconds: float) -> dict[tuple[int, int], bool]:
         """Of each of these attempts that is the study's, by trial number and id: whether its agent is done with it."""
@@ -262,7 +263,7 @@ class TrialStore:
         """
         self.check_held(attempt_id)
         # The share is failed, for nothing that it trains can be told any more.
-        self._write(lambda c: leases.settle(c, attempt_id, "lost", None, CLOSED_OUTSIDE))
+        self._write(lambda c: leases.settle(c, attempt_id, Outcome.LOST, None, CLOSED_OUTSIDE))
         self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
         raise TrialClosedError(CLOSED_OUTSIDE)
 
@@ -271,7 +272,7 @@ class TrialStore:
             self._finish(trial.trial_id, trial.number, trial.outcome, trial.value)
             self._write(lambda c, token=trial.token: budget.told(c, token))  # type: ignore[misc]
 
-    def _finish(self, trial_id: int, number: int, outcome: str, value: float | None) -> None:
+    def _finish(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
         try:
             self._call(lambda: self._search.tell(trial_id, number, outcome, value))
         except UpdateFinishedTrialError:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpo.outcomes import Outcome
 from hpo.search.space_validation import is_within
 from hpo.study.history import StudyHistory
 from hpo.study.trials import TrialRow
@@ -69,7 +70,7 @@ def compare_trials(history: StudyHistory) -> Comparison:
     metric = history.study.metric
     space = space_from_json(history.study.spec["space"])
     # One that runs has yet to get there, and one that diverged has no value to compare: neither decides.
-    judged = [trial.epochs for trial in history.trials if trial.state in ("complete", "pruned")]
+    judged = [trial.epochs for trial in history.trials if trial.state in (Outcome.COMPLETE, Outcome.PRUNED)]
     reached = sorted((epochs for epochs in judged if epochs), reverse=True)
     epoch = reached[max(0, math.ceil(REACHED_BY * len(reached)) - 1)] if reached else 0
     found = []

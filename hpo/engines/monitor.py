@@ -20,10 +20,11 @@ from typing import Protocol
 
 from hpo.engines.progress_feed import Feed, News
 from hpo.errors import HpoError
+from hpo.outcomes import Outcome
 from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, ExitCode
 from hpo.study.create import Enrolled
 from hpo.terminal.progress import Progress, TrialEnd, View
-from storage.budget import FINISHED, Counts
+from storage.budget import Counts
 
 log = logging.getLogger(__name__)
 
@@ -250,9 +251,9 @@ def _one_by_one(ended: Sequence[TrialEnd], counts: Counts) -> list[tuple[TrialEn
     steps = []
     for end in reversed(ended):
         steps.append((end, counts))
-        if end.outcome == "complete":
+        if end.outcome is Outcome.COMPLETE:
             counts = replace(counts, complete=counts.complete - 1)
-        elif end.outcome in FINISHED:
+        elif end.outcome.counts:
             counts = replace(counts, pruned=counts.pruned - 1)
     return steps[::-1]
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from hpo.agent.trial_store import StudySnapshot
+from hpo.outcomes import Outcome
 from hpo.study.status import StudyStatus, study_status
 from hpo.terminal.progress import SlotView, TrialEnd
 from storage import budget
@@ -99,7 +100,7 @@ class Feed:
                 row.decided_at,
                 TrialEnd(
                     row.number,
-                    row.outcome,
+                    Outcome(row.outcome),
                     row.value,
                     row.epochs,
                     row.seconds or 0.0,

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, or_, select
 
 from hpo.devices.slots import owned
 from hpo.export.config import Config
+from hpo.outcomes import Outcome
 from storage.tables import agents, attempts, trials
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _trained(connection: Connection, study_id: int, numbers: Sequence[int]) -> d
         .where(
             trials.c.study_id == study_id,
             trials.c.number.in_(numbers),
-            or_(attempts.c.outcome == "complete", attempts.c.epochs > 0),
+            or_(attempts.c.outcome == Outcome.COMPLETE, attempts.c.epochs > 0),
         )
         # One that found the last epoch in the checkpoint of another has only told of it.
         .order_by(attempts.c.epochs > 0, attempts.c.attempt_id)

@@ -8,6 +8,7 @@ from typing import Any
 
 from hpo import formatting
 from hpo.document.document import Block, Paragraph, Section, Table
+from hpo.outcomes import Outcome
 from hpo.study.history import StudyHistory
 
 
@@ -42,7 +43,7 @@ class Cost:
 def cost_of(history: StudyHistory) -> Cost:
     """Return the cost of the whole study."""
     per_trial = int(history.study.spec["epochs"])
-    pruned = sum(per_trial - trial.epochs for trial in history.trials if trial.state == "pruned")
+    pruned = sum(per_trial - trial.epochs for trial in history.trials if trial.state == Outcome.PRUNED)
     measured = [row.seconds for row in history.epochs]
     mean = sum(measured) / len(measured) if measured else 0.0
     retrains = sum(_retrain_seconds(row.metrics or {}) for row in history.finished_retrains)

@@ -12,6 +12,7 @@ from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.effects import MIN_TRIALS, Effect
 from hpo.document.charts import BLUE, ORANGE, Axis, Bars, Chart, Series, Surface
 from hpo.document.document import Block, Figure, Paragraph, Section, Table
+from hpo.outcomes import Outcome
 from hpo.report.search_sections import zoomed
 from hpo.search.space_scaling import from_unit, is_log, to_unit
 
@@ -70,7 +71,7 @@ def _slices(comparison: Comparison) -> Figure | None:
     for name in names:
         series = []
         for label, colour, pruned in (("complete", BLUE, False), ("ended early", ORANGE, True)):
-            members = [one for one in comparison.trials if (one.trial.state != "complete") == pruned]
+            members = [one for one in comparison.trials if (one.trial.state != Outcome.COMPLETE) == pruned]
             if members:
                 series.append(
                     Series(

@@ -11,6 +11,7 @@ from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
 from hpo.document.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Series, Style
 from hpo.document.document import Block, Figure, Paragraph, Section, Table
+from hpo.outcomes import Outcome
 from hpo.search.space_format import in_words
 from hpo.search.space_scaling import to_unit
 from hpo.study.history import StudyHistory
@@ -49,7 +50,7 @@ def trial_table(history: StudyHistory) -> Section:
 
     def order(trial: TrialRow) -> tuple[bool, bool, float]:
         value = trial.value if trial.value is not None and math.isfinite(trial.value) else None
-        return trial.state != "complete", value is None, sign * (value or 0.0)
+        return trial.state != Outcome.COMPLETE, value is None, sign * (value or 0.0)
 
     names = history.parameters
     shown = sorted(history.trials, key=order)[:MOST_ROWS]
@@ -126,7 +127,7 @@ def _ended_early(history: StudyHistory) -> list[tuple[TrialRow, float]]:
         (trial, rows[-1].metrics[metric])
         for trial in history.trials
         if trial.number is not None
-        and trial.state not in ("complete", "running", "waiting")
+        and trial.state not in (Outcome.COMPLETE, "running", "waiting")
         and (rows := history.curves.get(trial.number))
         and math.isfinite(rows[-1].metrics.get(metric, math.nan))
     ]
@@ -143,8 +144,8 @@ def _curves(history: StudyHistory) -> Figure:
         kept = leaders | {trial.number for trial in rest[-(MOST_CURVES - len(leaders)) :]}
         shown = [trial for trial in trials if trial.number in kept]
     groups: list[tuple[str, str, float, float, list[TrialRow]]] = [
-        ("complete", BLUE, 1.4, 0.55, [t for t in shown if t.state == "complete" and t is not best]),
-        ("pruned", ORANGE, 1.4, 0.75, [t for t in shown if t.state == "pruned"]),
+        ("complete", BLUE, 1.4, 0.55, [t for t in shown if t.state == Outcome.COMPLETE and t is not best]),
+        ("pruned", ORANGE, 1.4, 0.75, [t for t in shown if t.state == Outcome.PRUNED]),
         (
             "still open",
             GREY,
@@ -157,7 +158,7 @@ def _curves(history: StudyHistory) -> Figure:
             RED,
             1.4,
             0.8,
-            [t for t in shown if t.state not in ("complete", "pruned", "running", "waiting")],
+            [t for t in shown if t.state not in (Outcome.COMPLETE, Outcome.PRUNED, "running", "waiting")],
         ),
         ("best", GREEN, 3.0, 1.0, [best] if best is not None and best.number in history.curves else []),
     ]

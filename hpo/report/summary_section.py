@@ -12,6 +12,7 @@ from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.effects import Effect, amount
 from hpo.analysis.statistics import welch
 from hpo.document.document import Block, Bullets, Paragraph, Section, Table
+from hpo.outcomes import Outcome
 from hpo.report.retraining_sections import format_interval
 from hpo.report.study_comparison import FIGURES, setup_of
 from hpo.study.history import StudyHistory
@@ -150,7 +151,7 @@ def default_trial(history: StudyHistory) -> TrialRow | None:
     """Return the trial of the default configuration, preferably a complete one."""
     default = default_params(history)
     tried = [trial for trial in history.trials if default is not None and dict(trial.params) == dict(default)]
-    return min(tried, key=lambda trial: (trial.state != "complete", trial.number or 0), default=None)
+    return min(tried, key=lambda trial: (trial.state != Outcome.COMPLETE, trial.number or 0), default=None)
 
 
 def against_default(history: StudyHistory) -> str:
@@ -165,7 +166,7 @@ def against_default(history: StudyHistory) -> str:
     if trial is None:
         return "The objective's default configuration was not tried in this study, so there is no comparison with it."
     reference = f"the objective's default configuration (trial {trial.number})"
-    if trial.state != "complete" or trial.value is None:
+    if trial.state != Outcome.COMPLETE or trial.value is None:
         ended = trial.why or trial.state
         return f"There is no final value of {reference} to compare with: {ended}."
     if best is None or dict(best.params) == dict(default):

@@ -13,6 +13,7 @@ from hpo.errors import DiskFullError, HpoError, ObjectiveBrokenError, StorageUnr
 from hpo.export.config import Config
 from hpo.files.bounded_log import BoundedLog
 from hpo.options import AgentOptions
+from hpo.outcomes import Outcome
 from hpo.process.shutdown import Shutdown
 from hpo.process.signals import SignalHandler
 from hpo.retrain.results import SeedResult
@@ -239,15 +240,15 @@ class SeedRunner:
 
     def _finished(self, run: SeedRun, finished: Finished) -> None:
         match finished.outcome:
-            case "complete":
+            case Outcome.COMPLETE:
                 seconds = sum(record.seconds for record in run.history)
                 run.result = SeedResult(run.seed, tuple(run.history), finished.results, seconds)
                 log.info(f"{run.name} finished {len(run.history)} epochs {_shown(run, finished)}".rstrip())
-            case "yielded":
+            case Outcome.PREEMPTED:
                 return
-            case "disk":
+            case Outcome.DISK_FULL:
                 raise DiskFullError(finished.error)
-            case "diverged" | "oom" if not self._final:
+            case Outcome.DIVERGED | Outcome.OUT_OF_MEMORY if not self._final:
                 run.failure = f"{finished.outcome} after epoch {run.epoch}"
                 log.info(f"{run.name} {run.failure}: {finished.error}")
             case outcome:

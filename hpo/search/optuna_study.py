@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import Connection, text
 
+from hpo.outcomes import Outcome
 from hpo.search.pruners import PRUNERS, build_pruner
 from hpo.search.samplers import SAMPLERS, build_sampler
 from hpo.search.spec import StudySpec
@@ -26,17 +27,6 @@ from storage.budget import Claim
 
 TOKEN = "hpo_token"
 """User attribute of a trial: the share of the budget it was created for."""
-
-_STATES = {
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "diverged": TrialState.PRUNED,
-    "oom": TrialState.PRUNED,
-}
-"""What Optuna is told; every other outcome is FAIL, from which samplers learn nothing."""
-
-INFEASIBLE = ("diverged", "oom")
-"""Outcomes that the sampler should stay away from, whatever the trial reported before."""
 
 
 class Search:
@@ -105,13 +95,13 @@ class Search:
                 trial = self._storage.get_trial(trial_id)
         return self._study.pruner.prune(self._study, trial)
 
-    def tell(self, trial_id: int, number: int, outcome: str, value: float | None) -> None:
+    def tell(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
         """Close a trial; one that is closed already stays as it is."""
-        if outcome in INFEASIBLE and not self._storage.get_trial(trial_id).state.is_finished():
+        if outcome.is_infeasible and not self._storage.get_trial(trial_id).state.is_finished():
             key = f"constraints:{outcome}"
             if key not in self._storage.get_trial_system_attrs(trial_id):
                 optuna.Trial(self._study, trial_id).set_constraint(outcome, 1.0)
-        state = _STATES.get(outcome, TrialState.FAIL)
+        state = TrialState[outcome.optuna_state]
         values = value if state is TrialState.COMPLETE else None
         self._study.tell(number, values, state=state, skip_if_finished=True)
         self._judged.pop(trial_id, None)

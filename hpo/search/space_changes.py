@@ -11,12 +11,12 @@ from sqlalchemy import Connection, text
 
 from hpo.errors import StudyConflictError
 from hpo.options import LaunchRequest
+from hpo.outcomes import COUNTED
 from hpo.search.optuna_study import known_good_parts, lies_within
 from hpo.search.space_format import in_words
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec, space_from_json, space_to_json
 from objectives.base import Description
-from storage import budget
 from storage.engine import Database
 
 
@@ -102,9 +102,9 @@ def _count_inside(
         rows = c.execute(
             text(
                 "SELECT params FROM hpo.trials WHERE study_id = :s AND params IS NOT NULL"
-                f" AND outcome IN {budget.SQL_FINISHED}"
+                " AND outcome = ANY(:counted)"
             ),
-            {"s": study_id},
+            {"s": study_id, "counted": list(COUNTED)},
         )
         return list(rows.scalars())
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Select, case, delete, distinct, func, select
 
 from hpo.errors import HpoError, UnknownStudyError
+from hpo.outcomes import COUNTED, FAILURES
 from hpo.study.json_row import JsonRow
 from hpo.study.predicates import alive_agent, live_attempt, may_be_best
 from hpo.suggestions import did_you_mean, folder_name
 from storage import control
-from storage.budget import FAILED, FINISHED
 from storage.tables import agents, attempts, studies, trials
 
 if TYPE_CHECKING:
@@ -178,8 +178,8 @@ def _summaries(connection: Connection) -> list[StudySummary]:
     counts = (
         select(
             trials.c.study_id,
-            func.count().filter(trials.c.outcome.in_(FINISHED)).label("finished"),
-            func.count().filter(trials.c.outcome.in_(FAILED)).label("failed"),
+            func.count().filter(trials.c.outcome.in_(COUNTED)).label("finished"),
+            func.count().filter(trials.c.outcome.in_(FAILURES)).label("failed"),
             func.min(best).label("lowest"),
             func.max(best).label("highest"),
         )

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from hpo.errors import StudyConflictError
 from hpo.options import LaunchDefaults, LaunchRequest
+from hpo.outcomes import COUNTED
 from hpo.search.optuna_study import known_good_parts
 from hpo.search.samplers import startup_trials
 from hpo.search.space_changes import with_space
@@ -55,13 +56,13 @@ def find(database: Database, name: str) -> Enrolled | None:
             text(
                 "SELECT s.study_id, s.name, s.mark, s.spec, s.budget, s.control, count(t.token) AS trials,"
                 " count(t.token) FILTER (WHERE t.outcome IS NULL) AS open,"
-                f" count(t.token) FILTER (WHERE t.outcome IN {budget.SQL_FINISHED}) AS finished"
+                " count(t.token) FILTER (WHERE t.outcome = ANY(:counted)) AS finished"
                 ", EXISTS (SELECT 1 FROM hpo.agents a WHERE a.study_id = s.study_id AND a.ended_at IS NULL"
                 "   AND a.seen_at > clock_timestamp() - coalesce(a.lease_seconds, 120) * interval '1 second')"
                 " AS agents"
                 " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id) WHERE s.name = :n GROUP BY s.study_id"
             ),
-            {"n": name},
+            {"n": name, "counted": list(COUNTED)},
         ).one_or_none()
         if row is None:
             return None

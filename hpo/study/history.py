@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, select
 
+from hpo.outcomes import Outcome
 from hpo.study.catalog import StudyRow, read_study
 from hpo.study.predicates import seconds_of_attempt
 from hpo.study.status import StudyStatus, read_status
@@ -97,7 +98,7 @@ class StudyHistory:
         return [
             trial
             for trial in self.trials
-            if trial.state == "complete" and trial.value is not None and math.isfinite(trial.value)
+            if trial.state == Outcome.COMPLETE and trial.value is not None and math.isfinite(trial.value)
         ]
 
     @cached_property

@@ -11,8 +11,8 @@ from functools import partial
 from sqlalchemy import Connection, text
 
 from hpo.errors import UsageError
+from hpo.outcomes import COUNTED
 from hpo.study.catalog import find_study, read_study
-from storage.budget import SQL_FINISHED
 from storage.engine import Database
 
 FOLLOW_SECONDS = 1.0
@@ -125,12 +125,16 @@ class _Poll:
 
 
 def _poll(connection: Connection, database: Database, study: str, number: int | None, last: _Poll) -> _Poll:
-    parameters = {"s": read_study(connection, study, database).study_id, "n": number}
+    parameters = {
+        "s": read_study(connection, study, database).study_id,
+        "n": number,
+        "counted": list(COUNTED),
+    }
     if number is not None:
         query = "SELECT bool_or(outcome IS NULL) FROM hpo.trials WHERE study_id = :s AND number = :n"
     else:
         query = (
-            f"SELECT count(*) FILTER (WHERE t.outcome IN {SQL_FINISHED}) < s.budget"
+            "SELECT count(*) FILTER (WHERE t.outcome = ANY(:counted)) < s.budget"
             " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id) WHERE s.study_id = :s GROUP BY s.budget"
         )
     # Checked before reading, so that the last output is not missed.

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Double, and_, case, cast, extract, func
 
+from hpo.outcomes import Outcome
 from storage.budget import NEXT
 from storage.leases import LeaseTimes
 from storage.tables import agents, attempts, trials
@@ -46,7 +47,7 @@ def seconds(duration: ColumnElement[Any]) -> ColumnElement[float]:
 def may_be_best() -> ColumnElement[bool]:
     """Trials that may be the best one."""
     return and_(
-        trials.c.outcome == "complete",
+        trials.c.outcome == Outcome.COMPLETE,
         trials.c.value.is_not(None),
         trials.c.value.not_in([cast(value, Double) for value in _NOT_FINITE]),
     )

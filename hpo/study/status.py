@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, and_, func, select, text
 
 from hpo import formatting
+from hpo.outcomes import COUNTED, FAILURES
 from hpo.study.catalog import StudyRow, condition_of, read_study
 from hpo.study.json_row import JsonRow
 from hpo.study.predicates import NOW, alive_agent, live_attempt, seconds
 from hpo.study.trials import best_query
-from storage.budget import FAILED, FINISHED
 from storage.tables import agents, attempts, epochs, trials
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ def read_status(connection: Connection, study: StudyRow) -> StudyStatus:
             outcomes[row.outcome] = outcomes.get(row.outcome, 0) + row.number
     running = sum(row.number for row in counts if row.outcome is None and row.live)
     waiting = sum(row.number for row in counts if row.outcome is None and not row.live)
-    finished = sum(outcomes.get(name, 0) for name in FINISHED)
-    completed = sum(row.completed or 0 for row in counts if row.outcome in FINISHED)
+    finished = sum(outcomes.get(name, 0) for name in COUNTED)
+    completed = sum(row.completed or 0 for row in counts if row.outcome in COUNTED)
     trained = connection.scalar(
         select(func.sum(attempts.c.epochs))
         .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
@@ -154,8 +154,8 @@ def read_status(connection: Connection, study: StudyRow) -> StudyStatus:
         epochs_per_trial=int(study.spec["epochs"]),
         budget=study.budget,
         finished=finished,
-        outcomes={name: outcomes[name] for name in (*FINISHED, *FAILED) if name in outcomes},
-        failed=sum(outcomes.get(name, 0) for name in FAILED),
+        outcomes={name: outcomes[name] for name in (*COUNTED, *FAILURES) if name in outcomes},
+        failed=sum(outcomes.get(name, 0) for name in FAILURES),
         running=running,
         waiting=waiting,
         expired=_expired(connection, study.study_id),

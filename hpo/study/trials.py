@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Float, Select, cast, func, select
 
 from hpo.errors import NoResultError
+from hpo.outcomes import Outcome
 from hpo.study.catalog import StudyRow, read_study
 from hpo.study.json_row import JsonRow
 from hpo.study.predicates import live_attempt, may_be_best, seconds_of_attempt
@@ -181,23 +182,23 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
     ]
 
 
-def why_ended(outcome: str | None, completed: int, lost: int, error: str | None) -> str:
+def why_ended(outcome: Outcome | None, completed: int, lost: int, error: str | None) -> str:
     """Explain the outcome of a trial; empty while the trial is open."""
     after = f"after epoch {completed}" if completed else "in the first epoch"
     explanation = {
         None: "",
-        "complete": "trained to the end",
-        "pruned": f"pruned {after}",
-        "diverged": f"diverged {after}",
-        "oom": f"out of memory {after}",
-        "bug": f"error {after}",
-        "lost": f"lost {lost} times",
-        "hung": f"made no progress {after}",
+        Outcome.COMPLETE: "trained to the end",
+        Outcome.PRUNED: f"pruned {after}",
+        Outcome.DIVERGED: f"diverged {after}",
+        Outcome.OUT_OF_MEMORY: f"out of memory {after}",
+        Outcome.BUG: f"error {after}",
+        Outcome.LOST: f"lost {lost} times",
+        Outcome.HUNG: f"made no progress {after}",
     }.get(outcome, str(outcome))
     detail = " ".join((error or "").split())
-    if not detail or outcome in (None, "complete", "pruned"):
+    if not detail or outcome in (None, Outcome.COMPLETE, Outcome.PRUNED):
         return explanation
-    return detail if outcome in ("lost", "hung") else f"{explanation}: {detail}"
+    return detail if outcome in (Outcome.LOST, Outcome.HUNG) else f"{explanation}: {detail}"
 
 
 def best_query(study: StudyRow, limit: int | None = 1) -> Select[Any]:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Protocol, TextIO, cast
 
 from hpo import formatting
+from hpo.outcomes import Outcome
 from hpo.terminal import log
 from hpo.terminal.stream import TerminalStream
 from storage.budget import Counts
@@ -53,7 +54,7 @@ class TrialEnd:
     """A trial that ended on this host."""
 
     number: int
-    outcome: str
+    outcome: Outcome
     value: float | None
     epochs: int
     seconds: float
@@ -124,13 +125,13 @@ class LiveProgress:
     def trial_ended(self, trial: TrialEnd, counts: Counts | None) -> None:  # noqa: ARG002 - the view counts
         from rich.text import Text
 
-        style = {"complete": "green", "pruned": "yellow"}.get(trial.outcome, "red")
+        style = {Outcome.COMPLETE: "green", Outcome.PRUNED: "yellow"}.get(trial.outcome, "red")
         value = "" if trial.value is None else f" {trial.value:.4f}"
         error = f" ({trial.error})" if trial.error else ""
         # Not as markup: parameters and errors may contain brackets.
         line = Text.assemble(
             f"trial {trial.number} ",
-            (trial.outcome, style),
+            (str(trial.outcome), style),
             f"{value} after {trial.epochs} epochs, {trial.seconds:.1f} s: "
             f"{formatting.parameters(trial.params)}{error}",
         )

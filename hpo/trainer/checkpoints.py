@@ -28,6 +28,7 @@ import numpy as np
 
 from hpo.errors import DiskFullError, HpoError
 from hpo.files.atomic import PARTIAL, atomic_write
+from hpo.outcomes import Outcome
 from hpo.trainer.messages import EpochRecord
 
 KEPT = 2
@@ -77,7 +78,7 @@ class Checkpoint:
 class Ended:
     """How a trial ended, of which the database may not know yet."""
 
-    outcome: str
+    outcome: Outcome
     error: str
     traceback: str
     history: tuple[EpochRecord, ...]
@@ -133,7 +134,7 @@ class CheckpointFolder:
         try:
             values = json.loads(self._ended.read_bytes())
             history = tuple(EpochRecord(**record) for record in values.pop("history"))
-            ended = Ended(**values, history=history)
+            ended = Ended(Outcome(values.pop("outcome")), **values, history=history)
         # Not there, not whole, or not ours: the trial goes on from its checkpoint, and ends once more.
         except (OSError, ValueError, KeyError, TypeError):
             return None

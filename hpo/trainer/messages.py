@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpo.outcomes import Outcome
 from objectives.base import DataOptions, Description, Device, Params
 
 
@@ -144,13 +145,9 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Finished:
-    """The attempt ended by itself.
+    """The attempt ended by itself."""
 
-    Outcomes: `complete`, `pruned` (it was told to), `yielded` (it was told to stop; its checkpoint
-    continues), `diverged`, `oom`, `disk` (no space left), `bug`.
-    """
-
-    outcome: str
+    outcome: Outcome
     error: str = ""
     traceback: str = ""
     results: Mapping[str, Any] = field(default_factory=dict)

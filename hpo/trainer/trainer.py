@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import DiskFullError
+from hpo.outcomes import CUT_SHORT, Outcome
 from hpo.process.process_groups import kill_group
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, Ended
 from hpo.trainer.messages import (
@@ -41,9 +42,6 @@ TICK_SECONDS = 1.0
 ORPHANED = 3
 """Exit code of a trainer whose agent is gone."""
 
-KEPT = ("pruned", "diverged", "oom")
-"""Ends that a later attempt could not tell from the last checkpoint: kept beside it. One that failed is tried again."""
-
 
 class TrainerRun(Run):
     """A `Run` whose reports go to the agent and whose checkpoints go to disk."""
@@ -55,7 +53,7 @@ class TrainerRun(Run):
         self.final = start.final
         self.output = Path(start.output) if start.output else None
         self.results: dict[str, Any] = {}
-        self.ending: str | None = None
+        self.ending: Outcome | None = None
         self._metric = start.metric
         self._reply_seconds = start.reply_seconds
         self._connection = connection
@@ -134,7 +132,8 @@ class TrainerRun(Run):
 
     def keep(self, finished: Finished) -> None:
         """Have a later attempt know how the trial ended, should the agent die before the database does."""
-        if finished.outcome in KEPT and self._keeps_end:
+        # A later attempt could not tell these from the last checkpoint; one that failed is tried again.
+        if finished.outcome in CUT_SHORT and self._keeps_end:
             # The agent hears of it all the same.
             with suppress(CheckpointsError, DiskFullError):
                 self._folder.end(
@@ -158,9 +157,9 @@ class TrainerRun(Run):
                     case Continue(epoch):
                         self._answered = epoch
                     case Prune():
-                        self.ending = "pruned"
+                        self.ending = Outcome.PRUNED
                     case Preempt():
-                        self.ending = self.ending or "yielded"
+                        self.ending = self.ending or Outcome.PREEMPTED
                     case Pause():
                         self._held = True
                     case Resume():
@@ -189,7 +188,9 @@ def train(connection: Connection, objective: Objective) -> None:
     except OSError as exc:
         full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = f"no space left for the log {start.log}" if full else f"the log cannot be written: {exc}"
-        connection.send(Finished("disk", f"{reason}: free some space and run the same command again"))
+        connection.send(
+            Finished(Outcome.DISK_FULL, f"{reason}: free some space and run the same command again")
+        )
         os._exit(0)
     if start.device.cores and hasattr(os, "sched_setaffinity"):
         with suppress(OSError):
@@ -199,9 +200,9 @@ def train(connection: Connection, objective: Objective) -> None:
     try:
         finished = _train(connection, objective, start)
     except CheckpointsError as exc:
-        finished = Finished("disk", str(exc))
+        finished = Finished(Outcome.DISK_FULL, str(exc))
     except MemoryError as exc:
-        finished = Finished("oom", f"there is no memory for the checkpoint: {exc}")
+        finished = Finished(Outcome.OUT_OF_MEMORY, f"there is no memory for the checkpoint: {exc}")
     with suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -235,21 +236,21 @@ def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
                 f"train() returned after {len(run.history)} of {start.epochs} epochs; loop over run.epochs()"
             )
     except DivergedError as exc:
-        return Finished("diverged", str(exc))
+        return Finished(Outcome.DIVERGED, str(exc))
     except (DiskFullError, CheckpointsError) as exc:
-        return Finished("disk", str(exc))
+        return Finished(Outcome.DISK_FULL, str(exc))
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - the user's code: whatever it raises is told
         text = traceback.format_exc()
         # The log's disk may be the one that is full.
         with suppress(OSError):
             print(text, file=sys.stderr, flush=True)
         if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            return Finished("disk", f"no space left: {exc}")
-        kind = "oom" if is_out_of_memory(exc) else "bug"
+            return Finished(Outcome.DISK_FULL, f"no space left: {exc}")
+        kind = Outcome.OUT_OF_MEMORY if is_out_of_memory(exc) else Outcome.BUG
         return Finished(kind, _one_line(exc), text)
     if run.ending and len(run.history) < start.epochs:
         return Finished(run.ending)
-    return Finished("complete", results=run.results)
+    return Finished(Outcome.COMPLETE, results=run.results)
 
 
 def _one_line(exc: BaseException) -> str:

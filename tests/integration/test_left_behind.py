@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.trial_store import TrialClosedError, TrialStore
+from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
@@ -99,7 +100,7 @@ def train(store: TrialStore, claim: Claim) -> None:
     store.begin(claim.attempt_id, 1, 0)
     for epoch in (1, 2):
         store.record(claim.attempt_id, trial_id, [EpochRecord(epoch, {"loss": 0.5}, 0.1)])
-    store.settle(claim.attempt_id, "complete", 0.5)
+    store.settle(claim.attempt_id, Outcome.COMPLETE, 0.5)
 
 
 def test_killed_between_settle_and_tell(
@@ -236,7 +237,7 @@ def test_fenced_everywhere(database: Database, study: optuna.Study) -> None:
     for attempt in (
         lambda: first.begin(claim.attempt_id, 1, 0),
         lambda: first.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 9.0}, 0.1)]),
-        lambda: first.settle(claim.attempt_id, "complete", 9.0),
+        lambda: first.settle(claim.attempt_id, Outcome.COMPLETE, 9.0),
         lambda: first.check_held(claim.attempt_id),
         lambda: first._closed(claim.attempt_id),
     ):

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from hpo.outcomes import COUNTED
 from storage import budget, leases
-from storage.budget import FINISHED, Claim, NoWork
+from storage.budget import Claim, NoWork
 from storage.leases import LeaseLostError
 from tests.integration.storage.ledger import reap_all
 
@@ -52,7 +53,7 @@ class LedgerModel:
 
     @property
     def finished(self) -> int:
-        return sum(outcome in FINISHED for outcome in self.settled.values())
+        return sum(outcome in COUNTED for outcome in self.settled.values())
 
     @property
     def begun(self) -> int:

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import create_engine, text
 
+from hpo.outcomes import COUNTED, FAILURES, Outcome
 from storage import budget, control, leases
-from storage.budget import FAILED, FINISHED, Claim, NoWork
+from storage.budget import Claim, NoWork
 from storage.engine import Database
 from storage.leases import LeaseLostError
 from tests.integration.storage.ledger import Ledger
@@ -44,7 +45,7 @@ def test_many_agents_never_exceed_the_budget(database: Database, storage_url: st
                 return settled
             if isinstance(claim, NoWork):
                 continue
-            ending = draw.choice([*FINISHED, *FINISHED, "bug", "release", "lose"])
+            ending = draw.choice([*COUNTED, *COUNTED, "bug", "release", "lose"])
             with engine.begin() as c:
                 if ending == "release":
                     leases.release(c, claim.attempt_id)
@@ -52,7 +53,7 @@ def test_many_agents_never_exceed_the_budget(database: Database, storage_url: st
                     leases.lose(c, claim.attempt_id, "killed", 3)
                 else:
                     leases.settle(c, claim.attempt_id, ending, 0.5)
-                    settled += ending in FINISHED
+                    settled += ending in COUNTED
 
     with ThreadPoolExecutor(agents) as threads:
         settled = list(threads.map(work, range(agents)))
@@ -90,18 +91,18 @@ def test_why_there_is_no_work(ledger: Ledger) -> None:
     assert ledger.claim(slot=3) is NoWork.STOPPED
     ledger.do(control.resume, ledger.study_id)
     for claim in claims:
-        ledger.do(leases.settle, claim.attempt_id, "complete", 0.5)
+        ledger.do(leases.settle, claim.attempt_id, Outcome.COMPLETE, 0.5)
     assert ledger.claim(slot=3) is NoWork.DONE
     ledger.do(budget.set_budget, ledger.study_id, 4)
     assert ledger.claimed(slot=3).ordinal == 3
     assert ledger.do(budget.claim, 999, ledger.agent_id, "here", 0, "cpu:0", 60.0) is NoWork.STOPPED
 
 
-@pytest.mark.parametrize("outcome", [*FINISHED, *FAILED])
+@pytest.mark.parametrize("outcome", [*COUNTED, *FAILURES])
 def test_only_finished_trials_count(ledger: Ledger, outcome: str) -> None:
     ledger.do(leases.settle, ledger.claimed().attempt_id, outcome, None)
     counts = ledger.count()
-    assert (counts.finished, counts.failed) == ((1, 0) if outcome in FINISHED else (0, 1))
+    assert (counts.finished, counts.failed) == ((1, 0) if outcome in COUNTED else (0, 1))
     assert counts.left == 3 - counts.finished
 
 
@@ -177,8 +178,8 @@ def test_nothing_is_taken_while_there_is_something_new_to_begin(ledger: Ledger) 
 
 def test_a_decision_is_made_once(ledger: Ledger) -> None:
     claim = ledger.claimed()
-    assert ledger.do(budget.decide, claim.token, "complete", 0.5, None, None)
-    assert not ledger.do(budget.decide, claim.token, "bug", None, "broken", "Traceback")
+    assert ledger.do(budget.decide, claim.token, Outcome.COMPLETE, 0.5, None, None)
+    assert not ledger.do(budget.decide, claim.token, Outcome.BUG, None, "broken", "Traceback")
     trial = ledger.trial(claim)
     assert (trial.outcome, trial.value, trial.error) == ("complete", 0.5, None)
 
@@ -186,7 +187,7 @@ def test_a_decision_is_made_once(ledger: Ledger) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, None])
 def test_a_value_that_is_no_number_is_none(ledger: Ledger, value: float | None) -> None:
     claim = ledger.claimed()
-    ledger.do(budget.decide, claim.token, "diverged", value, None, None)
+    ledger.do(budget.decide, claim.token, Outcome.DIVERGED, value, None, None)
     assert ledger.trial(claim).value is None
 
 
@@ -195,7 +196,7 @@ def test_what_optuna_has_not_been_told(ledger: Ledger) -> None:
     for index, claim in enumerate(claims[:2]):
         ledger.do(leases.attach, claim.attempt_id, 100 + index, index, {})
     for claim in claims:
-        ledger.do(leases.settle, claim.attempt_id, "complete", 0.25)
+        ledger.do(leases.settle, claim.attempt_id, Outcome.COMPLETE, 0.25)
     # The third was never created in Optuna: there is nothing to tell.
     untold = ledger.do(budget.untold, ledger.study_id)
     assert [(u.trial_id, u.number, u.outcome, u.value) for u in untold] == [
@@ -213,11 +214,13 @@ def test_failures_are_those_of_the_study_until_somebody_has_it_run(ledger: Ledge
         return ledger.do(budget.failures, ledger.study_id, most)
 
     for error in ("one", "two", "three"):
-        ledger.do(leases.settle, ledger.claimed().attempt_id, "bug", None, error, f"Traceback of {error}")
+        ledger.do(
+            leases.settle, ledger.claimed().attempt_id, Outcome.BUG, None, error, f"Traceback of {error}"
+        )
     # An agent that joins changes nothing: supervisors start agents again and again.
     ledger.join()
     assert [failure.error for failure in failures()] == ["three", "two", "one"]
-    assert failures(1) == [budget.Failure("bug", "three", "Traceback of three")]
+    assert failures(1) == [budget.Failure(Outcome.BUG, "three", "Traceback of three")]
     assert ledger.do(budget.count, ledger.study_id).failing == 3
     # Who has the study run has mended the objective, as far as is known.
     ledger.do(control.resume, ledger.study_id)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import create_engine, text
 
+from hpo.outcomes import Outcome
 from storage import attempt_logs, budget, leases
 from storage.budget import Claim, NoWork
 from storage.engine import Database
@@ -40,19 +41,19 @@ def test_agents_are_numbered(ledger: Ledger) -> None:
 def test_settling_is_repeatable(ledger: Ledger) -> None:
     claim = ledger.claimed()
     for _ in range(2):
-        ledger.do(leases.settle, claim.attempt_id, "complete", 0.5)
+        ledger.do(leases.settle, claim.attempt_id, Outcome.COMPLETE, 0.5)
     assert ledger.count().finished == 1
     first = ledger.attempt(claim)
-    ledger.do(leases.settle, claim.attempt_id, "complete", 0.7)
+    ledger.do(leases.settle, claim.attempt_id, Outcome.COMPLETE, 0.7)
     assert ledger.attempt(claim) == first
     assert ledger.trial(claim).value == 0.5
 
 
 def test_another_outcome_than_the_settled_one_is_refused(ledger: Ledger) -> None:
     claim = ledger.claimed()
-    ledger.do(leases.settle, claim.attempt_id, "pruned", 0.5)
+    ledger.do(leases.settle, claim.attempt_id, Outcome.PRUNED, 0.5)
     with pytest.raises(LeaseLostError):
-        ledger.do(leases.settle, claim.attempt_id, "complete", 0.5)
+        ledger.do(leases.settle, claim.attempt_id, Outcome.COMPLETE, 0.5)
 
 
 def test_an_attempt_that_lost_its_lease_is_fenced(ledger: Ledger) -> None:
@@ -63,7 +64,7 @@ def test_an_attempt_that_lost_its_lease_is_fenced(ledger: Ledger) -> None:
     resumed = ledger.claimed(agent=ledger.join())
     assert resumed.token == lost.token
     for call in (
-        lambda: ledger.do(leases.settle, lost.attempt_id, "complete", 0.1),
+        lambda: ledger.do(leases.settle, lost.attempt_id, Outcome.COMPLETE, 0.1),
         lambda: ledger.record(lost, (2, 0.1)),
         lambda: ledger.do(leases.begin, lost.attempt_id, 1, 0),
         lambda: ledger.do(leases.attach, lost.attempt_id, 1, 1, {}),
@@ -72,7 +73,7 @@ def test_an_attempt_that_lost_its_lease_is_fenced(ledger: Ledger) -> None:
         with pytest.raises(LeaseLostError):
             call()
     assert ledger.trial(lost).epochs == 1
-    ledger.do(leases.settle, resumed.attempt_id, "complete", 0.2)
+    ledger.do(leases.settle, resumed.attempt_id, Outcome.COMPLETE, 0.2)
     assert ledger.trial(lost).value == 0.2
 
 

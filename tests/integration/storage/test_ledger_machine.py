@@ -24,8 +24,9 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Connection, text
 
+from hpo.outcomes import FAILURES, Outcome
 from storage import budget, leases
-from storage.budget import FAILED, Claim, NoWork
+from storage.budget import Claim, NoWork
 from storage.engine import Database, open_database
 from storage.leases import LeaseLostError
 from tests.integration.storage.ledger_model import ENDINGS, LEASE, OF_ALL, LedgerModel, Work
@@ -406,7 +407,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         assert counts.waiting == len(self.ordinals.keys() - self.settled.keys()) - len(self.live)
         assert counts.finished == self.finished
         assert counts.finished + counts.running <= self.trials, "the budget is overdrawn"
-        assert counts.failed == sum(outcome in FAILED for outcome in self.settled.values())
+        assert counts.failed == sum(outcome in FAILURES for outcome in self.settled.values())
 
     @invariant()
     def rows_agree(self) -> None:
@@ -434,7 +435,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         while isinstance(
             got := self.do(lambda c: budget.claim(c, 1, agent, "host", 0, "cpu:0", LEASE)), Claim
         ):
-            self.do(lambda c, a=got.attempt_id: leases.settle(c, a, "complete", 0.5))  # type: ignore[misc]
+            self.do(lambda c, a=got.attempt_id: leases.settle(c, a, Outcome.COMPLETE, 0.5))  # type: ignore[misc]
         assert got is NoWork.DONE
         counts = self.do(lambda c: budget.count(c, 1))
         assert (counts.finished, counts.running, counts.waiting) == (self.trials, 0, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpo.agent import failure_policy
+from hpo.outcomes import Outcome
 from storage.budget import Failure
 
 
@@ -13,10 +14,10 @@ def bug(error: str, line: int = 12) -> Failure:
         'Traceback (most recent call last):\n  File "/hpo/trainer.py", line 5, in _outcome\n    objective.train()\n'
         f'  File "/mine.py", line {line}, in train\n    raise\n{error}\n'
     )
-    return Failure("bug", error, traceback)
+    return Failure(Outcome.BUG, error, traceback)
 
 
-LOST = Failure("lost", "lost 3 times, the last time: its process was ended by SIGKILL", "")
+LOST = Failure(Outcome.LOST, "lost 3 times, the last time: its process was ended by SIGKILL", "")
 
 
 @pytest.mark.parametrize(

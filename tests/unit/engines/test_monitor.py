@@ -15,6 +15,7 @@ import pytest
 from hpo.agent.trial_store import StudySnapshot
 from hpo.engines.monitor import AgentsFailedError, Placed, Watch, WatchTimes
 from hpo.engines.progress_feed import News
+from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.terminal.progress import PlainProgress, SlotView, TrialEnd
 from storage.budget import Counts
@@ -73,7 +74,7 @@ class Study:
         self.looks += 1
         ended = []
         if self.moving and self.control == "run" and self.finished < self.budget and self.looks > 1:
-            ended = [TrialEnd(self.finished, "complete", 0.5, 4, 1.0, {"x": 1})]
+            ended = [TrialEnd(self.finished, Outcome.COMPLETE, 0.5, 4, 1.0, {"x": 1})]
             self.finished += 1
         counts = Counts(self.budget, self.finished, 0, 0, 1, 0)
         return News(StudySnapshot(self.control, counts, None), self.slots, ended, self.hosts)
@@ -168,7 +169,10 @@ def test_every_agent_has_failed() -> None:
 
 def test_trials_that_ended_since_the_last_look_are_counted_one_by_one() -> None:
     study, agents, said = Study(), Agents(), io.StringIO()
-    ends = [TrialEnd(n, outcome, None, 1, 1.0, {}) for n, outcome in enumerate(("complete", "bug", "pruned"))]
+    ends = [
+        TrialEnd(n, outcome, None, 1, 1.0, {})
+        for n, outcome in enumerate((Outcome.COMPLETE, Outcome.BUG, Outcome.PRUNED))
+    ]
     news = News(StudySnapshot("run", Counts(2, 1, 1, 1, 0, 0), None), [], ends, ["n1"])
     study.news = lambda: news  # type: ignore[method-assign]
     agents.stop()

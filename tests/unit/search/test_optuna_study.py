@@ -9,6 +9,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import InMemoryStorage
 
+from hpo.outcomes import Outcome
 from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
 from storage.budget import Claim
@@ -55,7 +56,7 @@ def test_tpe_learns_from_the_trials_of_a_study_that_it_has_begun(
         params = agent.suggest(trial_id)
         distance = abs(params["x"] - 0.3) + abs(params["y"] - 0.8)
         agent.report(trial_id, 4, distance)
-        agent.tell(trial_id, trial_number, "complete", distance)
+        agent.tell(trial_id, trial_number, Outcome.COMPLETE, distance)
         proposed.append(distance)
     # At random the mean is about 0.6.
     assert sum(proposed[-15:]) / 15 < 0.35
@@ -71,7 +72,7 @@ def test_a_bad_trial_is_given_up_and_a_good_one_is_not(storage: InMemoryStorage,
             agent.report(trial_id, epoch, float(number % 6))
         # Notes rungs, where the pruner has any.
         agent.should_prune(trial_id)
-        agent.tell(trial_id, trial_number, "complete", float(number % 6))
+        agent.tell(trial_id, trial_number, Outcome.COMPLETE, float(number % 6))
     verdicts = []
     for number, loss in ((12, 99.0), (13, -1.0)):
         trial_id, _ = agent.create(claim(number))
@@ -91,7 +92,7 @@ def test_a_trial_that_another_agent_went_on_with_is_judged_by_all_its_reports(
         first.suggest(trial_id)
         for epoch in range(1, 5):
             first.report(trial_id, epoch, 1.0)
-        first.tell(trial_id, trial_number, "complete", 1.0)
+        first.tell(trial_id, trial_number, Outcome.COMPLETE, 1.0)
     trial_id, _ = first.create(claim(6))
     first.suggest(trial_id)
     first.report(trial_id, 1, 5.0)
@@ -126,7 +127,7 @@ def test_cmaes_says_nothing_of_the_choices_that_it_leaves_to_chance(
         for number in range(14):
             trial_id, trial_number = agent.create(claim(number))
             agent.suggest(trial_id)
-            agent.tell(trial_id, trial_number, "complete", 1.0 + number)
+            agent.tell(trial_id, trial_number, Outcome.COMPLETE, 1.0 + number)
     finally:
         optuna.logging.disable_propagation()
     assert caplog.text == ""

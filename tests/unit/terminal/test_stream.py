@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from hpo.outcomes import Outcome
 from hpo.terminal.log import configure
 from hpo.terminal.progress import LiveProgress, SlotView, TrialEnd, View
 from hpo.terminal.stream import TerminalStream
@@ -36,7 +37,7 @@ def test_writes_to_a_terminal_that_is_gone_are_discarded() -> None:
             os.write(theirs, b"x")
         log.warning("after")
         progress.update(VIEW)
-        progress.trial_ended(TrialEnd(1, "complete", 0.5, 3, 1.0, {"x": 1}), COUNTS)
+        progress.trial_ended(TrialEnd(1, Outcome.COMPLETE, 0.5, 3, 1.0, {"x": 1}), COUNTS)
         progress.close()
         # The rest of the process may write, and flush at its end.
         print("last words", file=stream, flush=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hpo.errors import DiskFullError
+from hpo.outcomes import Outcome
 from hpo.trainer import checkpoints
 from hpo.trainer.checkpoints import (
     CheckpointFolder,
@@ -267,7 +268,7 @@ def test_damage_is_told(folder: CheckpointFolder) -> None:
 
 def test_how_a_trial_ended_is_kept_until_more_is_trained(folder: CheckpointFolder) -> None:
     assert folder.ended() is None
-    ended = Ended("diverged", "loss is nan after epoch 3", "", tuple(history(3)))
+    ended = Ended(Outcome.DIVERGED, "loss is nan after epoch 3", "", tuple(history(3)))
     folder.write(history(2), {})
     folder.end(ended)
     assert folder.ended() == ended

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpo.outcomes import Outcome
 from hpo.trainer import trainer
 from hpo.trainer.messages import (
     Continue,
@@ -184,7 +185,7 @@ def test_pruning_outweighs_yielding(agent: Agent) -> None:
     for _ in run.epochs():
         run.report(loss=1.0)
     agent.leave()
-    assert run.ending == "pruned"
+    assert run.ending == Outcome.PRUNED
 
 
 def test_does_not_wait_for_ever_for_an_answer(agent: Agent) -> None:
@@ -318,7 +319,7 @@ def test_a_bug_is_tried_again_and_what_is_retrained_always(agent: Agent) -> None
     start = Start({"error": ValueError("a bug")}, 1, 3, "loss", Device(), "", "")
     run.keep(trainer._outcome(Ill(), start, run))
     assert agent.run(epochs=3).ended is None
-    run.keep(Finished("pruned"))
+    run.keep(Finished(Outcome.PRUNED))
     assert agent.run(epochs=3).ended is not None
     assert agent.run(epochs=3, keeps_end=False).ended is None
 
@@ -332,4 +333,4 @@ def test_a_full_disk_is_told_though_its_log_is_on_it(agent: Agent, monkeypatch: 
     agent.say(Continue(1))
     monkeypatch.setattr(sys, "stderr", Full())
     start = Start({"error": OSError(errno.ENOSPC, "No space left on device")}, 1, 3, "loss", Device(), "", "")
-    assert trainer._outcome(Ill(), start, run).outcome == "disk"
+    assert trainer._outcome(Ill(), start, run).outcome == Outcome.DISK_FULL

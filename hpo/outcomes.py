@@ -1,0 +1,57 @@
+"""How trials and attempts end: the one list of outcomes, and the consequences of each."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """The end of a trial or of one of its attempts, as the database stores it."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "oom"
+    BUG = "bug"
+    LOST = "lost"
+    """The trainer, or its agent, died too often."""
+    HUNG = "hung"
+
+    RELEASED = "released"
+    """An attempt only: any agent resumes its trial."""
+    PREEMPTED = "yielded"
+    """A trainer's message only: it ended at a checkpoint because it was asked to."""
+    DISK_FULL = "disk"
+    """A trainer's message only: the host has no space left; the trial is not at fault."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether a trial that ends so counts towards the budget, because samplers learn from it."""
+        return self in COUNTED
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether a trial that ends so is failed: it does not count, and `max_failed` limits how many."""
+        return self in FAILURES
+
+    @property
+    def is_infeasible(self) -> bool:
+        """Whether the sampler should avoid such configurations, whatever the trial reported before."""
+        return self in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY)
+
+    @property
+    def optuna_state(self) -> str:
+        """Name of the `optuna.trial.TrialState` that Optuna gets; samplers learn nothing from `FAIL`."""
+        if self is Outcome.COMPLETE:
+            return "COMPLETE"
+        return "PRUNED" if self.counts else "FAIL"
+
+
+COUNTED = (Outcome.COMPLETE, Outcome.PRUNED, Outcome.DIVERGED, Outcome.OUT_OF_MEMORY)
+"""Outcomes that count towards the budget, in the order in which they are shown."""
+
+CUT_SHORT = COUNTED[1:]
+"""Counted outcomes of trials that did not train to the end."""
+
+FAILURES = (Outcome.BUG, Outcome.LOST, Outcome.HUNG)
+"""Outcomes that do not count, limited by `max_failed`."""

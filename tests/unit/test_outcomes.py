@@ -1,0 +1,21 @@
+"""Every outcome has one consequence for the budget and one for Optuna."""
+
+from __future__ import annotations
+
+from optuna.trial import TrialState
+
+from hpo.outcomes import COUNTED, FAILURES, Outcome
+
+
+def test_outcome_counts_or_fails_or_ends_only_an_attempt() -> None:
+    attempt_only = {Outcome.RELEASED, Outcome.PREEMPTED, Outcome.DISK_FULL}
+    assert set(COUNTED) | set(FAILURES) | attempt_only == set(Outcome)
+    assert not any(outcome.counts and outcome.is_failure for outcome in Outcome)
+
+
+def test_optuna_completes_only_complete_trials_and_prunes_the_rest_that_counts() -> None:
+    states = {outcome: TrialState[outcome.optuna_state] for outcome in Outcome}
+    assert [outcome for outcome, state in states.items() if state is TrialState.COMPLETE] == ["complete"]
+    assert [outcome for outcome, state in states.items() if state is TrialState.PRUNED] == [
+        "pruned", "diverged", "oom"
+    ]  # fmt: skip
