@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, create_engine, make_url, text
@@ -19,28 +23,74 @@ from storage.engine import Database, open_database
 
 TEMPLATE = "hpo_template"
 
-# How long an example takes is this machine's affair, and what failed before is kept in no folder of the project's.
+FOLDER = "SUITE_FOLDER"
+"""Environment variable with the folder of a run, which all its workers and their child processes share."""
+
+# An example may take as long as the machine needs, and earlier failures are not kept in a folder of the project.
 settings.register_profile("suite", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
 
-# A job in the background of a script ignores Ctrl-C, and so would every process that a test starts and interrupts.
+# `nohup` and shells that run a job in the background have it ignore these signals, and child processes inherit
+# that. They do not inherit a handler, so the commands that a test starts react to signals as in a terminal.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder of a run, in the process that starts the workers."""
+    if hasattr(config, "workerinput"):
+        return
+    # pytest keeps its own folders, for you to look into after a failure.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    folder = Path(tempfile.mkdtemp(prefix="hpo-tests-"))
+    # Open to all, unlike pytest's folders: root's server runs as another user.
+    folder.chmod(0o755)
+    os.environ[FOLDER] = str(folder)
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    temporary.chmod(0o1777)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Fail a run that leaves processes or temporary files behind."""
+    yield
+    if hasattr(session.config, "workerinput"):
+        return
+    folder = Path(os.environ.pop(FOLDER))
+    # TensorFlow removes its own when the process ends.
+    files = [path.name for path in (folder / "tmp").iterdir() if not path.name.startswith("__")]
+    left = [*_processes_of(folder), *files]
+    shutil.rmtree(folder)
+    if left:
+        print("\nThe tests left behind:", *left, sep="\n  ")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _processes_of(folder: Path) -> list[str]:
+    """Command lines of the living processes of this run; this process itself is not one of them."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            of_run = process.pid != os.getpid() and process.environ().get(FOLDER) == str(folder)
+            if of_run and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(f"{process.pid} {' '.join(process.cmdline())}")
+    return found
 
 
 @pytest.fixture(scope="session")
-def server_folder() -> Iterator[Path]:
-    """A folder open to all: root's server runs as another user, whom pytest's own 0700 folders keep out."""
-    folder = Path(tempfile.mkdtemp(prefix="hpo-tests-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+def server_folder() -> Path:
+    """The folder of the run's PostgreSQL, shared by all workers and removed at the end."""
+    return Path(os.environ[FOLDER])
 
 
 @pytest.fixture
 def open_folder(server_folder: Path) -> Iterator[Path]:
-    """An empty folder of one test's own, open to all as `server_folder` is."""
+    """An empty folder for one test, open to all as `server_folder` is."""
     folder = Path(tempfile.mkdtemp(dir=server_folder))
     folder.chmod(0o755)
     yield folder
@@ -49,25 +99,33 @@ def open_folder(server_folder: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres_server(server_folder: Path) -> Iterator[EmbeddedServer]:
-    """The suite's PostgreSQL."""
+    """The run's PostgreSQL: the first worker starts it, and the last one stops it."""
     with EmbeddedServer.start(server_folder / "home", root_base=server_folder / "root") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgres_admin(postgres_server: EmbeddedServer) -> Iterator[Engine]:
-    """For CREATE and DROP DATABASE, which no transaction may hold."""
+    """An engine for CREATE and DROP DATABASE, which cannot run in a transaction."""
     engine = create_engine(postgres_server.url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     yield engine
     engine.dispose()
 
 
 @pytest.fixture(scope="session")
-def migrated_template(postgres_admin: Engine) -> str:
+def migrated_template(postgres_admin: Engine, server_folder: Path) -> str:
     """The name of a database with all tables, migrated once and copied for each test."""
-    with postgres_admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {TEMPLATE}"))
-    open_database(_url(postgres_admin, TEMPLATE), Path("unused")).close()
+    with (server_folder / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with postgres_admin.connect() as connection:
+            if connection.scalar(text("SELECT 1 FROM pg_database WHERE datname = :n"), {"n": TEMPLATE}):
+                return TEMPLATE
+            # No test needs its data after a crash of the machine.
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+            connection.execute(text(f"CREATE DATABASE {TEMPLATE}"))
+        open_database(_url(postgres_admin, TEMPLATE), Path("unused")).close()
     return TEMPLATE
 
 
