@@ -1,6 +1,6 @@
 """Chaos: a study on three agents while a seeded schedule kills, stops and cuts off whatever it is made of.
 
-`make chaos` runs it for as long as asked; `test_chaos.py` runs a short form. Which fault comes when is drawn
+`make soak` runs it for as long as asked; `test_chaos.py` runs a short form. Which fault comes when is drawn
 from the seed; what exactly it hits depends on the machine's timing. A cut of the network goes on while other
 faults are injected, so that agents and trainers die, and new ones begin, while the database is away.
 """

@@ -1,4 +1,4 @@
-"""The short form of the chaos suite; `make chaos` runs it for as long as asked."""
+"""The short form of the chaos suite; `make soak` runs it for as long as asked."""
 
 from __future__ import annotations
 

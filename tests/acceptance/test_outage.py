@@ -82,19 +82,28 @@ def outcomes(service: Service) -> list[str]:
     return [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts WHERE device <> 'next'")]
 
 
-def test_a_minute_without_the_database_costs_no_lease(service: Service, proxy: Proxy) -> None:
-    """As leases are by default, though another agent, which reaches the database, looks for any that ran out."""
-    agent = begin(service, through(proxy, service), trials=2, epochs=60)
+@pytest.mark.parametrize(
+    ("lease", "seconds"),
+    [(9, 5.0), pytest.param(None, 61.0, marks=pytest.mark.soak, id="a minute by default")],
+)
+def test_outage_shorter_than_lease_loses_no_attempt(
+    service: Service, proxy: Proxy, lease: int | None, seconds: float
+) -> None:
+    """Another agent, which reaches the database, looks for expired leases meanwhile."""
+    if lease:
+        service.set(HPO_LEASE_SECONDS=lease)
+    epochs = 60 if lease is None else 16
+    agent = begin(service, through(proxy, service), trials=2, epochs=epochs)
     service.set(TEST_EPOCH_SECONDS=0.5)
     other = service.start("worker", "--study", "s", "--slots", 1)
     service.await_epoch(1, trials=2)
     proxy.cut()
     began = time.monotonic()
     await_training_goes_on(service)
-    service.await_(lambda: time.monotonic() - began > 61.0, timeout=90.0)
+    service.await_(lambda: time.monotonic() - began > seconds, timeout=90.0)
     proxy.heal()
     assert [agent.wait().code, other.wait().code] == [0, 0]
-    service.check_books(2, epochs=60)
+    service.check_books(2, epochs=epochs)
     assert outcomes(service) == ["complete"] * 2
 
 
