@@ -134,7 +134,8 @@ class Service:
             "HPO_STORAGE": url,
             MARK: uuid.uuid4().hex,
         }
-        self._engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        # Its connections are kept: a wait asks many times a second.
+        self._engine = create_engine(url, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
         self._started: list[Running] = []
         self.before: Sequence[str] = ()
         """What runs the commands that follow, on another host for instance; it must become them (`exec`)."""
