@@ -88,7 +88,7 @@ def test_a_study_goes_on_at_another_server(
     )
     # Checkpoints are found by the tokens, which only an empty server has free.
     assert resumed == (0 if used else interrupted)
-    assert elsewhere.hpo("restore", file).complaint.startswith("hpo: there is a study 's'")
+    assert elsewhere.hpo("restore", file).complaint.startswith("hpo: study 's' already exists")
 
 
 def test_a_running_study_is_written_as_of_one_moment(service: Service, tmp_path: Path) -> None:
