@@ -1,8 +1,7 @@
-"""Which trials of a study may be compared with each other, and at which epoch: pruned ones are not left out.
+"""The comparison of complete and pruned trials at one epoch that nearly all of them reached.
 
-The trials that ran to their end are those that the pruner liked. Looking at them alone hides what made the others
-bad, and the last value of a pruned trial is one of an earlier epoch. So all trials are
-compared at one epoch: the last that nearly all of them reached.
+Complete trials are a selection by the pruner, so they alone would hide the cause of bad values; and the last value of
+a pruned trial belongs to an earlier epoch than that of a complete one.
 """
 
 from __future__ import annotations
@@ -26,37 +25,37 @@ REACHED_BY = 0.9
 
 @dataclass(frozen=True)
 class Compared:
-    """One trial as it stood at the common epoch."""
+    """A trial and its value at the common epoch."""
 
     trial: TrialRow
     value: float
-    """The study's metric after that epoch."""
+    """Value of the study's metric after that epoch."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Trials at one epoch."""
+    """Trials compared at one epoch."""
 
     epoch: int
     epochs_per_trial: int
     trials: tuple[Compared, ...]
     left_out: int
-    """Trials with epochs that ended before that one, have no finite value there, or lie outside the space."""
+    """Trials that ended earlier, have no finite value at this epoch or lie outside the space."""
     space: Mapping[str, BaseDistribution]
     maximize: bool
     metric: str
 
     @property
     def varied(self) -> list[str]:
-        """Parameters that more than one value of was compared."""
+        """Parameters with more than one value among the compared trials."""
         return [name for name in self.space if len({repr(one.trial.params[name]) for one in self.trials}) > 1]
 
     def describe(self) -> str:
-        """How the trials were compared, in a sentence."""
+        """Return a sentence on how the trials were compared."""
         when = (
-            "at their end"
+            "at their last epoch"
             if self.epoch == self.epochs_per_trial
-            else f"after epoch {self.epoch} of {self.epochs_per_trial}, where pruned trials still count"
+            else f"after epoch {self.epoch} of {self.epochs_per_trial}, which nearly all trials reached"
         )
         left = f"; {self.left_out} could not be compared" if self.left_out else ""
         count = len(self.trials)
@@ -64,12 +63,12 @@ class Comparison:
 
 
 def compare_trials(history: StudyHistory) -> Comparison:
-    """The trials of a study at the last epoch that nearly all of them reached."""
+    """Compare the trials of a study at the last epoch that nearly all of them reached."""
     from hpo.search.spec import space_from_json
 
     metric = history.study.metric
     space = space_from_json(history.study.spec["space"])
-    # One that runs has yet to get there, and one that diverged has no value to compare: neither decides.
+    # Running trials may still reach it, and diverged trials have no value to compare.
     judged = [trial.epochs for trial in history.trials if trial.state in (Outcome.COMPLETE, Outcome.PRUNED)]
     reached = sorted((epochs for epochs in judged if epochs), reverse=True)
     epoch = reached[max(0, math.ceil(REACHED_BY * len(reached)) - 1)] if reached else 0

@@ -1,4 +1,4 @@
-"""What a confusion matrix says of each class, and which classes are taken for which."""
+"""Scores of each class and the most confused pairs of classes, from a confusion matrix."""
 
 from __future__ import annotations
 
@@ -6,53 +6,53 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Confusion = Sequence[Sequence[int]]
-"""Counts: a row for each true class, a column for each predicted one."""
+"""Counts with one row for each true class and one column for each predicted class."""
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class."""
+    """Precision, recall and F1 of one class."""
 
     name: str
     precision: float | None
-    """Of the images called so, the share that are; None when none was called so."""
+    """TP / (TP + FP); None if the class was never predicted."""
     recall: float | None
-    """Of the images that are so, the share that were called so; None when there is none."""
+    """TP / (TP + FN); None if the class has no images."""
     f1: float | None
-    """Harmonic mean of the two."""
+    """Harmonic mean of precision and recall."""
     images: int
-    """True images of the class."""
+    """Number of images of the class."""
 
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Images of one class that were taken for another."""
+    """Images of one class that were predicted as another."""
 
     true: str
     predicted: str
     count: int
     share: float
-    """Of the true class's images."""
+    """Share of the images of the true class."""
 
 
 def pooled(matrices: Iterable[Confusion]) -> list[list[int]]:
-    """The sum of several matrices of one shape: all seeds together."""
+    """Return the sum of several matrices of one shape."""
     rows = zip(*matrices, strict=True)
     return [[sum(cell) for cell in zip(*same, strict=True)] for same in rows]
 
 
 def class_scores(confusion: Confusion, names: Sequence[str]) -> list[ClassScore]:
-    """Precision, recall and F1 of each class."""
+    """Return precision, recall and F1 of each class."""
     scores = []
     for index, name in enumerate(names):
         right = confusion[index][index]
-        images, called = sum(confusion[index]), sum(row[index] for row in confusion)
+        images, predicted = sum(confusion[index]), sum(row[index] for row in confusion)
         scores.append(
             ClassScore(
                 name,
-                right / called if called else None,
+                right / predicted if predicted else None,
                 right / images if images else None,
-                2 * right / (images + called) if images + called else None,
+                2 * right / (images + predicted) if images + predicted else None,
                 images,
             )
         )
@@ -60,7 +60,7 @@ def class_scores(confusion: Confusion, names: Sequence[str]) -> list[ClassScore]
 
 
 def confused_pairs(confusion: Confusion, names: Sequence[str], most: int = 10) -> list[ConfusedPair]:
-    """The pairs of classes with the most mistakes, most first; equals in the order of the classes."""
+    """Return the pairs of classes with the most errors, in descending order; ties in the order of the classes."""
     pairs = [
         ConfusedPair(names[true], names[predicted], count, count / sum(row))
         for true, row in enumerate(confusion)

@@ -1,14 +1,13 @@
-"""What each hyperparameter did, in words, and only where the trials show it.
+"""Effects of hyperparameters, each with a test, a size and an interval.
 
-The rule. A sampler tries what looked good, so parameters are entangled: a dropout may look good only because it
-was tried together with a good learning rate. So every parameter is judged in one additive model of all of them
-(a curve of second degree for a number, on its own scale; a level for each choice), fitted to the ranks of the
-values, so that a trial that went wrong counts no more than any other. Whether a parameter belongs in the model
-is tested by permuting the residuals of the model without it (Freedman and Lane, 1983), and the p-values of all
-parameters are corrected for their number (Holm, 1979). Size and interval of an effect come from the
-same model on the values themselves, over bootstrap samples of the trials. With fewer than `MIN_TRIALS` trials, or fewer
-than `TRIALS_PER_COEFFICIENT` for each coefficient, nothing is said. Interactions are not modelled, but for one that is
-known beforehand (`NESTED`): an effect is one on average over the others.
+A sampler tries good values of several parameters together, so parameters are correlated: a dropout may look good only
+because it was tried together with a good learning rate. One additive model therefore contains all parameters
+(a quadratic curve for a number, on its search scale; a level for each choice). It is fitted to the ranks of the values,
+so that an outlier counts no more than any other trial. A permutation test of the residuals of the model without
+a parameter gives its p-value (Freedman and Lane, 1983), corrected for the number of parameters (Holm, 1979). Size and
+interval come from the same model on the values themselves, over bootstrap samples of the trials. No effect is reported
+with fewer than `MIN_TRIALS` trials or `TRIALS_PER_COEFFICIENT` trials per coefficient. Apart from the known interaction
+in `NESTED`, effects are averages over the other parameters.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ from hpo.search.space_scaling import from_unit, to_unit
 Floats = NDArray[np.float64]
 
 MIN_TRIALS = 20
-"""Below which nothing is said of any parameter."""
+"""Fewest trials for which effects are reported."""
 TRIALS_PER_COEFFICIENT = 2.5
 NESTED = {"learning_rate": "optimizer"}
-"""Numbers that mean something else with each choice of another parameter: Adam's learning rates are not SGD's, so one
-curve for both would show neither."""
+"""Numeric parameters that get one curve for each choice of another parameter: the best learning rates of Adam and SGD
+differ by orders of magnitude."""
 PERMUTATIONS = 1999
 MOST_CELLS = 4_000_000
-"""Trials times permutations; of a study with thousands of trials fewer orders are tried, for the sake of memory."""
+"""Limit of trials times permutations, which bounds memory: studies with thousands of trials use fewer permutations."""
 BOOTSTRAPS = 1000
 TOP_TRIALS = 5
 """Trials that PED-ANOVA needs above its quantile, as its own documentation recommends."""
@@ -45,22 +44,22 @@ TOP_TRIALS = 5
 
 @dataclass(frozen=True)
 class Effect:
-    """One parameter."""
+    """Effect of one parameter."""
 
     parameter: str
     finding: str
-    """What is known of it, as a sentence."""
+    """Sentence that states the effect or its absence."""
     p_value: float | None = None
-    """Corrected for the number of parameters; None where too few trials were compared."""
+    """P-value corrected for the number of parameters; None with too few trials."""
     worst: str | None = None
-    """Value that did worst, as the model has it, within the middle 80 % of those tried."""
+    """Worst value according to the model, within the middle 80 % of the tried values."""
     best: str | None = None
     cost: float | None = None
-    """Of the worst against the best value, in the metric's units, positive."""
+    """Cost of the worst against the best value, positive, in the metric's units."""
     interval95: tuple[float, float] | None = None
-    """Of the cost."""
+    """Bootstrap interval of the cost."""
     stands_out: bool = False
-    """Whether the trials show that it had an effect."""
+    """Whether the effect is significant."""
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
@@ -70,18 +69,18 @@ class Effect:
 
 @dataclass(frozen=True)
 class Column:
-    """One parameter in the model, or one of a parameter that is judged for each choice of another."""
+    """One parameter in the model, or one choice of a nested parameter."""
 
     name: str
     distribution: BaseDistribution
     values: Sequence[Any]
-    """Of the trials that it is judged by."""
+    """Values in the trials that this column covers."""
     rows: NDArray[np.bool_]
-    """Which of all trials compared these are."""
+    """Mask of these trials among all compared trials."""
 
     @property
     def choices(self) -> list[Any]:
-        """Values that were tried, in the order of the space."""
+        """Tried choices in the order of the space."""
         assert isinstance(self.distribution, CategoricalDistribution)
         return [choice for choice in self.distribution.choices if choice in self.values]
 
@@ -90,7 +89,7 @@ class Column:
         return isinstance(self.distribution, CategoricalDistribution)
 
     def features(self, values: Sequence[Any]) -> Floats:
-        """(n, k): for a number its place in 0..1 on its own scale and the square; else a level each."""
+        """Return (n, k): for a number its position in 0..1 on its search scale and the square; else a level each."""
         if self.is_choice:
             return np.array([[float(value == choice) for choice in self.choices[1:]] for value in values])
         place = np.array([to_unit(value, self.distribution) for value in values])
@@ -98,11 +97,10 @@ class Column:
         return np.column_stack([place, place**2] if distinct > 2 else [place])
 
     def block(self) -> Floats:
-        """(trials, k): its part of the model, zero in the rows of trials that it says nothing of.
+        """Return (trials, k): the design columns, zero for other trials; k is 0 with too few trials for a curve.
 
-        k is 0 where those that it is judged by are too few to draw a curve through.
-
-        About its mean, so that what it is nested in is judged at the values tried with each choice, not at their end.
+        They are centred, so that the outer parameter is compared at the mean of the nested values tried with each
+        choice and not at their low end.
         """
         if not self.is_judged:
             return np.zeros((len(self.rows), 0))
@@ -117,11 +115,11 @@ class Column:
 
     @property
     def is_judged(self) -> bool:
-        """Whether there are trials enough for its own coefficients."""
+        """Whether there are enough trials for its coefficients."""
         return len(self.values) >= TRIALS_PER_COEFFICIENT * (1 + self.coefficients)
 
     def tried(self) -> list[Any]:
-        """Values at which the effect is looked at: every choice, or a number's middle 80 %, in 21 steps."""
+        """Return the values at which to evaluate the effect: every choice, or 21 steps over the middle 80 %."""
         if self.is_choice:
             return self.choices
         ordered = sorted(self.values, key=lambda value: to_unit(value, self.distribution))
@@ -131,7 +129,7 @@ class Column:
 
 
 def columns_of(comparison: Comparison) -> list[Column]:
-    """The parameters that varied; one of `NESTED` once for each choice of the other, where that varied, too."""
+    """Return the varied parameters, those in `NESTED` once for each choice of a varied outer parameter."""
     found = []
     everywhere = np.ones(len(comparison.trials), dtype=np.bool_)
     for name in comparison.varied:
@@ -150,19 +148,19 @@ def columns_of(comparison: Comparison) -> list[Column]:
 
 
 def find_effects(comparison: Comparison, seed_noise: float | None = None) -> list[Effect]:
-    """What can be said of each parameter that varied.
+    """Return the effect of each varied parameter.
 
-    `seed_noise` is the standard deviation of the metric over seeds of one configuration, where it is known.
+    `seed_noise` is the standard deviation of the metric over seeds of one configuration, if known.
     """
     columns = columns_of(comparison)
     needed = trials_needed(comparison)
     n = len(comparison.trials)
     if n < needed:
-        words = f"too few trials to tell ({n} compared, {needed} are needed)"
-        return [Effect(column.name, words) for column in columns]
+        finding = f"too few trials ({n} compared, {needed} needed)"
+        return [Effect(column.name, finding) for column in columns]
     values = np.array([one.value for one in comparison.trials], dtype=np.float64)
     if np.ptp(values) == 0:
-        return [Effect(column.name, "every trial had the same value") for column in columns]
+        return [Effect(column.name, "all trials have the same value") for column in columns]
     rng = np.random.default_rng(0)
     blocks = [column.block() for column in columns]
     judged = [index for index, column in enumerate(columns) if column.is_judged]
@@ -183,14 +181,14 @@ def find_effects(comparison: Comparison, seed_noise: float | None = None) -> lis
             comparison.varied,
         )
         if index in p_values
-        else Effect(column.name, f"too few trials to tell ({len(column.values)})")
+        else Effect(column.name, f"too few trials ({len(column.values)})")
         for index, column in enumerate(columns)
     ]
 
 
 def trials_needed(comparison: Comparison) -> int:
-    """Trials without which nothing is said of this study's parameters."""
-    # Of a parameter that all trials judge every coefficient counts, however few they are so far.
+    """Return the number of trials needed to report effects of this study's parameters."""
+    # A parameter of all trials counts even while there are too few trials for its coefficients.
     counted = [
         column.coefficients
         for column in columns_of(comparison)
@@ -201,10 +199,10 @@ def trials_needed(comparison: Comparison) -> int:
 
 
 def importances(comparison: Comparison) -> dict[str, float] | None:
-    """PED-ANOVA's importance of each parameter, the largest first; None with too few trials.
+    """Return PED-ANOVA's importance of each parameter, the largest first; None with too few trials.
 
-    It asks which parameters the best trials (a tenth, and at least five) agree in
-    (Watanabe et al., 2023); it says nothing of the size of an effect.
+    It measures how much the best trials (a tenth, at least five) agree in a parameter (Watanabe et al., 2023), not
+    the size of its effect.
     """
     n = len(comparison.trials)
     varied = comparison.varied
@@ -233,12 +231,12 @@ def importances(comparison: Comparison) -> dict[str, float] | None:
 
 
 def amount(value: float, metric: str) -> str:
-    """A difference of a metric: a share in points of a hundred, anything else in its own units."""
+    """Return a difference of a metric as text: percentage points for a share, else in its own units."""
     return f"{100 * value:.1f} points" if is_share(metric) else formatting.metric(value)
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric is a share, whose hundredths are called points."""
+    """Whether a metric is a share, whose hundredths are points."""
     return "accuracy" in metric
 
 
@@ -253,7 +251,7 @@ def _effect(
     seed_noise: float | None,
     varied: Sequence[str],
 ) -> Effect:
-    """`values` are oriented so that larger is better."""
+    """Estimate one effect; `values` are oriented so that larger is better."""
     tried = column.tried()
     features = column.features(tried)
     first = 1 + sum(block.shape[1] for block in blocks[:index])
@@ -270,30 +268,28 @@ def _effect(
     tail = 100 * (1 - CONFIDENCE) / 2
     costs = resampled[:, best] - resampled[:, worst]
     low, high = (float(edge) for edge in np.percentile(costs, [tail, 100 - tail]))
-    # Between any two of the values: what may still hide behind "no effect".
+    # Largest difference between any two of the values that the data do not exclude.
     most = float(np.percentile(np.ptp(resampled, axis=1), 100 * CONFIDENCE))
     cost = float(fitted[best] - fitted[worst])
     shown = [formatting.parameter(_plain(tried[place])) for place in (worst, best)]
     if p_value < 1 - CONFIDENCE and low > 0:
         interval = f"95 % interval {amount(low, metric).removesuffix(' points')} to {amount(high, metric)}"
         nested = [name for name, other in NESTED.items() if other == column.name and name in varied]
-        on_terms = f", each with the {' and '.join(nested)} tried with it" if nested else ""
-        words = f"{shown[0]} cost {amount(cost, metric)} against {shown[1]}{on_terms} ({interval})"
-        return Effect(column.name, words, p_value, shown[0], shown[1], cost, (low, high), True)
+        averaged = f", each with the {' and '.join(nested)} tried with it" if nested else ""
+        finding = f"{shown[0]} is {amount(cost, metric)} worse than {shown[1]}{averaged} ({interval})"
+        return Effect(column.name, finding, p_value, shown[0], shown[1], cost, (low, high), True)
     if seed_noise is not None and most < seed_noise:
-        words = (
-            f"did not matter: its values differ by less than {amount(seed_noise, metric)}, as seeds alone do"
-        )
+        finding = f"negligible: its values differ by less than seed noise ({amount(seed_noise, metric)})"
     else:
-        words = (
-            f"no effect that stands out from chance (p = {p_value:.2f}); one of up to {amount(most, metric)} "
+        finding = (
+            f"no significant effect (p = {p_value:.2f}); an effect of up to {amount(most, metric)} "
             "cannot be excluded"
         )
-    return Effect(column.name, words, p_value, shown[0], shown[1], cost, (low, high))
+    return Effect(column.name, finding, p_value, shown[0], shown[1], cost, (low, high))
 
 
 def _p_value(blocks: Sequence[Floats], index: int, values: Floats, rng: np.random.Generator) -> float:
-    """Freedman and Lane's test of one block of columns, all others being in the model."""
+    """Return the p-value of Freedman and Lane's test of one block of columns, given all others."""
     without = _projector(
         _design(len(values), [block for place, block in enumerate(blocks) if place != index])
     )
@@ -305,7 +301,7 @@ def _p_value(blocks: Sequence[Floats], index: int, values: Floats, rng: np.rando
     permuted = fitted + residuals[:, 0][orders]
 
     def gain(columns: Floats) -> Floats:
-        """What the block explains, as a share of what the whole model leaves: the F statistic, but for a factor."""
+        """Return the F statistic of the block up to a constant factor."""
         left = ((columns - whole(columns)) ** 2).sum(axis=0)
         before = ((columns - without(columns)) ** 2).sum(axis=0)
         ratio: Floats = (before - left) / np.maximum(left, 1e-12)
@@ -316,12 +312,12 @@ def _p_value(blocks: Sequence[Floats], index: int, values: Floats, rng: np.rando
 
 
 def _design(rows: int, blocks: Sequence[Floats]) -> Floats:
-    """Columns of the model: the constant, and those of each block."""
+    """Return the columns of the model: the constant and those of each block."""
     return np.column_stack([np.ones(rows), *blocks])
 
 
 def _projector(design: Floats) -> Callable[[Floats], Floats]:
-    """The function that projects columns onto the space that a model spans."""
+    """Return the function that projects columns onto the space spanned by a model."""
     left, sizes, _ = np.linalg.svd(design, full_matrices=False)
     basis = left[:, sizes > 1e-10 * sizes.max()]
 
@@ -339,7 +335,7 @@ def _ranks(values: Floats) -> Floats:
 
 
 def _without_extremes(values: Floats) -> Floats:
-    """Values far below the rest, of trials that went wrong, brought nearer: a mean must not hang on them."""
+    """Clip values far below the rest, so that outliers do not dominate means."""
     quarter, half = np.percentile(values, [25, 50])
     floor = quarter - 3 * max(half - quarter, 1e-12)
     return np.asarray(np.maximum(values, floor), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What can be said of a figure measured over a few seeds: its interval, and whether two of them differ."""
+"""Confidence intervals and tests for figures measured over a few seeds."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure over seeds."""
+    """Mean of a figure over seeds and its confidence interval."""
 
     mean: float
     standard_deviation: float | None
-    """With n - 1; None for one seed."""
+    """Sample standard deviation (n - 1); None for one seed."""
     interval95: tuple[float, float] | None
-    """Student's t interval of the mean; None for one seed, and where all are equal, as few seeds on few images may
-    come out: that says nothing of how they spread."""
+    """Student's t interval of the mean; None for one seed, and for equal values, which few test images may give
+    and which do not allow an estimate of the spread."""
     n: int
 
     @property
     def all_equal(self) -> bool:
-        """Whether several seeds came to the very same figure."""
+        """Whether several seeds gave the same value."""
         return self.n > 1 and self.standard_deviation == 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """As metrics.json holds it."""
+        """Return the JSON form in metrics.json."""
         return {
             "mean": self.mean,
             "standard_deviation": self.standard_deviation,
@@ -40,32 +40,32 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure's mean minus another's, each measured over seeds of its own."""
+    """Difference of two means, each over its own seeds."""
 
     mean: float
     interval95: tuple[float, float] | None
-    """Welch's t interval; None where a side has fewer than two values."""
+    """Welch's t interval; None if either sample has fewer than two values or both are constant."""
     p_value: float | None
-    """Of Welch's test, two-sided; None as above."""
+    """P-value of Welch's two-sided test; None as above."""
 
     @property
     def exceeds_noise(self) -> bool | None:
-        """Whether the interval excludes zero; None where there is none."""
+        """Whether the interval excludes zero; None without an interval."""
         if self.interval95 is None:
             return None
         return self.interval95[0] > 0 or self.interval95[1] < 0
 
 
 def summarize(values: Sequence[float]) -> Interval:
-    """Mean, standard deviation and 95 % interval (Student's t, n - 1 degrees of freedom).
+    """Return mean, standard deviation and 95 % interval (Student's t, n - 1 degrees of freedom).
 
-    Of values that are not all finite only the mean, which is not finite either.
+    If a value is not finite, only the mean is set, which is not finite either.
     """
     mean, n = statistics.fmean(values), len(values)
     if n < 2 or not all(map(math.isfinite, values)):
         return Interval(mean, None, None, n)
     deviation = statistics.stdev(values)
-    # Equal figures may have a mean that rounding puts beside them, and so a deviation that is not quite zero.
+    # The mean of equal values may be rounded, which would give a deviation slightly above zero.
     if len(set(values)) == 1:
         return Interval(values[0], 0.0, None, n)
     from scipy.stats import t
@@ -75,12 +75,12 @@ def summarize(values: Sequence[float]) -> Interval:
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """`first` minus `second` by Welch's t test, which lets the two spread differently (Welch, 1947)."""
+    """Return `first` minus `second` by Welch's t test, which allows unequal variances (Welch, 1947)."""
     mean = statistics.fmean(first) - statistics.fmean(second)
     if len(first) < 2 or len(second) < 2:
         return Difference(mean, None, None)
     if len(set(first)) == len(set(second)) == 1:
-        # Equal figures on few images say nothing of how seeds spread.
+        # Equal values on few images do not allow an estimate of the spread.
         return Difference(mean, None, None)
     from scipy.stats import ttest_ind
 
@@ -90,7 +90,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
-    """95 % interval of a share of `count` images (Wilson, 1927), which holds up where all or none of them count."""
+    """Return the 95 % score interval of a share of `count` images (Wilson, 1927), valid also near 0 and 1."""
     z2 = statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2) ** 2
     centre = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = math.sqrt(z2 * (share * (1 - share) / count + z2 / (4 * count**2))) / (1 + z2 / count)
@@ -98,7 +98,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number by Holm's step-down procedure."""
+    """Return p-values corrected for their number by Holm's step-down procedure (1979)."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):

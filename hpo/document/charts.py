@@ -1,4 +1,4 @@
-"""Charts as plain values, so that a page and a picture of the same chart cannot differ in what they show."""
+"""Charts as plain values, from which HTML pages and PNG pictures are drawn alike."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-# Of middling lightness, so that they stand out from a light page and from a dark one.
+# Medium lightness stands out from light and dark pages.
 BLUE, ORANGE, GREEN, PURPLE, RED, GREY = "#3b82c4", "#dd7a33", "#3a9d6e", "#8f6cc2", "#cf4b4b", "#8a8f98"
 CYAN, OLIVE = "#2fa3b0", "#a08a1f"
 SERIES_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, CYAN, OLIVE, GREY)
-"""For series that only need to be told apart."""
+"""Colours to distinguish series."""
 
 Style = Literal["line", "dashed", "points", "line and points"]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis."""
+    """An axis of a chart."""
 
     title: str = ""
     log: bool = False
     ticks: Sequence[tuple[float, str]] = ()
-    """Places and their labels, where the numbers themselves say nothing; empty: chosen by the drawing."""
+    """Positions and labels of the ticks; empty: chosen when drawing."""
     bounds: tuple[float, float] | None = None
-    """Lowest and highest shown; None: what the data needs."""
+    """Lowest and highest value shown; None: the range of the data."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points that belong together. A None in `y`, or what is not finite, interrupts the line."""
+    """Points drawn as one line or group. A None or a value that is not finite interrupts the line."""
 
     name: str
     x: Sequence[float | None]
@@ -38,15 +38,15 @@ class Series:
     style: Style = "line"
     colour: str = BLUE
     width: float = 2.0
-    """Of the line, in pixels; three times it is the size of a point."""
+    """Line width in pixels; points are three times as large."""
     opacity: float = 1.0
     labels: Sequence[str] = ()
-    """What is shown when a point is pointed at, one each; empty: its numbers."""
+    """Hover text of each point; empty: its coordinates."""
     legend: bool = True
     marker: Literal["circle", "star", "cross"] = "circle"
 
     def points(self) -> tuple[list[float | None], list[float | None]]:
-        """`x` and `y` with None for whatever cannot be drawn."""
+        """Return `x` and `y`, with None for values that are not finite."""
         return [_finite(value) for value in self.x], [_finite(value) for value in self.y]
 
 
@@ -62,7 +62,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Bars:
-    """A horizontal bar for each name, the first on top."""
+    """Horizontal bars, the first name on top."""
 
     title: str
     names: Sequence[str]
@@ -79,7 +79,7 @@ class Matrix:
     rows: Sequence[str]
     columns: Sequence[str]
     shades: Sequence[Sequence[float]]
-    """0 to 1."""
+    """Shade of each cell, 0 to 1."""
     texts: Sequence[Sequence[str]]
     x: Axis = field(default_factory=Axis)
     y: Axis = field(default_factory=Axis)
@@ -87,19 +87,19 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Surface:
-    """Values known at some points of a plane, and interpolated between them."""
+    """Values at points of a plane, interpolated on a grid."""
 
     title: str
     x: Axis
     y: Axis
     points: Series
     values: Sequence[float]
-    """At the points."""
+    """Value at each point."""
     value_title: str
     grid_x: Sequence[float]
     grid_y: Sequence[float]
     grid: Sequence[Sequence[float | None]]
-    """A row for each of `grid_y`; None where nothing is known."""
+    """One row for each of `grid_y`; None outside the points."""
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""What a report says, as values; `page` makes it a web page, `markdown` a text with pictures."""
+"""A report as plain values, which `html` and `markdown` render."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ class Paragraph:
 
     text: str
     kind: str = "plain"
-    """`lead` for the answer itself, `note` for what limits it, else `plain`."""
+    """`lead` for the main result, `note` for its limitations, else `plain`."""
 
 
 @dataclass(frozen=True)
 class Bullets:
-    """Sentences that stand beside each other."""
+    """A bulleted list of sentences."""
 
     items: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text."""
+    """A table of text cells."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     right: frozenset[str] = frozenset()
-    """Headers of columns of numbers."""
+    """Headers of right-aligned columns."""
     caption: str = ""
 
 
 @dataclass(frozen=True)
 class Code:
-    """Lines to be typed, or copied."""
+    """Commands or code to copy."""
 
     text: str
     language: str = ""
     summary: str = ""
-    """What stands for it until it is asked for; empty: it is shown at once."""
+    """Title of the collapsed block; empty: the code is always visible."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One or several charts side by side; also the name of a picture."""
+    """One or several charts side by side, stored as one picture."""
 
     key: str
-    """Name of the file without suffix, and of the place on the page: letters, digits and dashes."""
+    """File name without suffix and anchor on the page: letters, digits and dashes."""
     caption: str
     panels: Sequence[Panel]
     height: int = 380
-    """Of each panel on a page, in pixels."""
+    """Height of each panel on a page, in pixels."""
     width: int | None = None
     """Largest width of all panels together, in pixels; None: the whole page."""
     page_only: bool = False
@@ -63,10 +63,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Picture:
-    """A small image and what is said of it."""
+    """A small image with a caption."""
 
     png: str
-    """In base64."""
+    """PNG file in base64."""
     caption: str
 
 
@@ -91,26 +91,26 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """The heading as the end of a link."""
+        """Heading as the fragment of a link."""
         words = "".join(letter if letter.isalnum() else " " for letter in self.title.lower()).split()
         return "-".join(words)
 
 
 @dataclass(frozen=True)
 class Document:
-    """A whole report."""
+    """A report: title, sections and status."""
 
     title: str
     subtitle: str
     sections: Sequence[Section]
     footer: str = ""
     status: Sequence[str] = field(default_factory=tuple)
-    """What a reader must know first: that it is not finished, for instance."""
+    """Notices above the sections, for example that the study is unfinished."""
 
     def figures(self) -> list[Figure]:
-        """All figures, in order."""
+        """Return all figures in order."""
         return [block for section in self.sections for block in section.blocks if isinstance(block, Figure)]
 
     def galleries(self) -> list[Gallery]:
-        """All galleries, in order."""
+        """Return all galleries in order."""
         return [block for section in self.sections for block in section.blocks if isinstance(block, Gallery)]

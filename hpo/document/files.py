@@ -1,4 +1,4 @@
-"""Writes a document and what goes with it into a folder, each file whole or not at all."""
+"""Files of a document, written into a folder atomically."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from hpo.errors import DiskFullError, ResultsNotWritableError
 from hpo.files.atomic import atomic_write
 
 PICTURES = "pictures"
-"""Folder of the figures, beside the Markdown."""
+"""Folder of the pictures, next to the Markdown file."""
 
 
 def document_files(document: Document, name: str) -> dict[str, bytes]:
-    """A document as files: `<name>.html`, `<name>.md`, and its figures as PNG under `pictures`."""
+    """Return a document as files: `<name>.html`, `<name>.md` and PNG files under `pictures`."""
     return {
         f"{name}.html": render_page(document).encode(),
         f"{name}.md": render_markdown(document, PICTURES).encode(),
@@ -36,7 +36,7 @@ def document_files(document: Document, name: str) -> dict[str, bytes]:
 
 
 def csv_file(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """A table for machines: None is empty, numbers in full precision."""
+    """Return a CSV table with empty cells for None and numbers in full precision."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(headers)
@@ -50,15 +50,14 @@ def json_file(value: Mapping[str, Any]) -> bytes:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files, named by their place in `folder`.
+    """Write files, named by their path in `folder`, and delete pictures of an earlier document.
 
     Raises:
         ResultsNotWritableError: the folder or a file in it cannot be written.
-        DiskFullError: there is no space.
+        DiskFullError: the disk is full.
     """
     try:
         for picture in (folder / PICTURES).glob("*.png"):
-            # Of an earlier document, with figures that this one does not have.
             if f"{PICTURES}/{picture.name}" not in files:
                 picture.unlink(missing_ok=True)
         for name, content in files.items():
@@ -68,7 +67,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
                 partial.write_bytes(content)
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(f"no space left for results in {folder}: free some") from exc
+            raise DiskFullError(f"no space left for results in {folder}: free some space") from exc
         raise ResultsNotWritableError(
             f"results cannot be written to {folder} ({exc.strerror or exc}):"
             " choose another folder with HPO_RESULTS_DIR"

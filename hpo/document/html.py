@@ -1,4 +1,4 @@
-"""A document as one HTML file that needs nothing else: no network, light and dark, wide and narrow."""
+"""A document as one self-contained HTML file, for light and dark themes and all screen widths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpo.document.plotly_charts import figure_json, script_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Nothing is loaded from anywhere: the browser is told to refuse it.
+# The page is self-contained, so the browser may refuse all external resources.
 _POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
     " base-uri 'none'; form-action 'none'"
@@ -21,7 +21,7 @@ _POLICY = (
 
 
 def render_page(document: Document) -> str:
-    """The whole file."""
+    """Return the text of the HTML file."""
     numbers = count()
     body = "\n".join(_section(section, numbers) for section in document.sections)
     has_figures = bool(document.figures())
@@ -112,7 +112,7 @@ def _figure(figure: Figure, numbers: Iterator[int]) -> str:
     return (
         f'<figure id="{escape(figure.key)}"><div class="panels{many}"{width}>{"".join(panels)}</div>'
         f"<figcaption>{escape(figure.caption)}</figcaption>"
-        "<noscript><p>Charts need JavaScript; the Markdown file beside this page shows them as pictures.</p></noscript>"
+        "<noscript><p>Charts need JavaScript; the Markdown file next to this page has pictures of them.</p></noscript>"
         "</figure>"
     )
 

@@ -1,4 +1,4 @@
-"""A document as Markdown that reads well on a code host, with its figures as PNG files beside it."""
+"""A document as Markdown for code hosts, with its figures as PNG files next to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")
 
 
 def render_markdown(document: Document, pictures: str) -> str:
-    """The whole text; the figures are looked for in the folder `pictures`, as `<key>.png`."""
+    """Return the text, which refers to figures as `<key>.png` in the folder `pictures`."""
     parts = [f"# {_escape(document.title)}", _escape(document.subtitle)]
     parts += [f"> {_escape(line)}" for line in document.status]
     for section in document.sections:
@@ -35,7 +35,7 @@ def _block(block: Block, pictures: str) -> str:
         case Bullets(items):
             return "\n".join(f"- {_escape(item)}" for item in items)
         case Code(text, language, summary):
-            # A fence longer than any inside.
+            # The fence must be longer than any run of backquotes inside.
             fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
             code = f"{fence}{language}\n{text.rstrip()}\n{fence}"
             if not summary:
@@ -61,5 +61,5 @@ def _table(table: Table) -> str:
 
 
 def _escape(text: str) -> str:
-    """The text as it is: none of it is Markdown or HTML, and a line stays a line."""
+    """Escape Markdown and HTML, and join lines."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

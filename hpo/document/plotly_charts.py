@@ -1,7 +1,7 @@
-"""Charts as Plotly describes them: plain JSON, drawn by the reader's browser.
+"""Charts as Plotly JSON, drawn by the browser.
 
-Colours of text, grid and background are left to the page, which knows whether it is light or dark.
-Parallel coordinates are drawn as lines of an ordinary chart, for Plotly's own kind needs WebGL.
+The page sets the colours of text, grid and background, because it knows the theme. Parallel coordinates are
+lines of an ordinary chart, because Plotly's own type needs WebGL.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SYMBOLS = {"circle": "circle", "star": "star", "cross": "x"}
 
 
 def figure_json(panel: Panel, height: int) -> dict[str, Any]:
-    """`data` and `layout` of one panel."""
+    """Return `data` and `layout` of one panel."""
     match panel:
         case Chart():
             data, layout = _chart(panel)
@@ -33,7 +33,7 @@ def figure_json(panel: Panel, height: int) -> dict[str, Any]:
     layout |= {
         "height": height,
         "margin": {"l": 8, "r": 8, "t": 12, "b": 8},
-        # Above the plot: below it, it would lie on the title of the axis.
+        # Below the plot it would cover the axis title.
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "hovermode": "closest",
     }
@@ -41,7 +41,7 @@ def figure_json(panel: Panel, height: int) -> dict[str, Any]:
 
 
 def script_json(value: Any) -> str:
-    """JSON that may stand inside a `script` element: nothing in it can end the element."""
+    """Return JSON that cannot end the `script` element that contains it."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
@@ -158,7 +158,7 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
     found: dict[str, Any] = {"title": {"text": _plain(axis.title)}, "automargin": True}
     if axis.log:
-        # Powers of ten alone: nine labels to a decade run into each other.
+        # Labels at powers of ten only, because nine per decade overlap.
         found |= {"type": "log", "dtick": 1, "tickformat": ".0e"}
     if axis.ticks:
         found |= {
@@ -173,5 +173,5 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _plain(text: str) -> str:
-    """Plotly reads a few HTML tags in texts: names of the user's own must not be taken for such."""
+    """Escape text, because Plotly interprets a few HTML tags."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

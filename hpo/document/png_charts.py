@@ -1,4 +1,4 @@
-"""Charts as PNG files, drawn by matplotlib: on a white ground, for places that show no page."""
+"""Charts as PNG files on a white background, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = 3
 _COLOURS = 128
 """Colours of a picture: a third of the bytes of a picture in full colour, and no visible difference."""
 _SETTINGS: dict[Any, Any] = {
-    # A study's own names may hold a dollar sign: nothing of theirs is a formula.
+    # Names from a study may contain a dollar sign, which would start a formula.
     "text.parse_math": False,
     "font.size": 9,
     "axes.spines.top": False,
@@ -34,8 +34,8 @@ _SETTINGS: dict[Any, Any] = {
 
 
 def draw_png(figure: Figure) -> bytes:
-    """A figure with all its panels."""
-    # matplotlib's own object, not pyplot's: nothing global is left behind, and no display is needed.
+    """Draw a figure with all its panels."""
+    # Without pyplot there is no global state, and no display is needed.
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
@@ -85,7 +85,7 @@ def _png(canvas: Any) -> bytes:
 
 
 def _legend(canvas: Any, axes: Axes) -> None:
-    """One for all panels, below them: their series bear the same names."""
+    """Add one legend for all panels, whose series have the same names."""
     handles, labels = axes.get_legend_handles_labels()
     if len(handles) > 1:
         canvas.legend(
@@ -94,7 +94,7 @@ def _legend(canvas: Any, axes: Axes) -> None:
 
 
 def _height(figure: Figure) -> float:
-    """Of a row of panels, in inches."""
+    """Return the height of a row of panels in inches."""
     if isinstance(figure.panels[0], Bars):
         return max(1.6, 0.8 + 0.32 * max(len(panel.names) for panel in _bars_of(figure.panels)))
     return figure.height / 100 if len(figure.panels) == 1 else 3.1
@@ -204,7 +204,7 @@ def _axis(axes: Axes, axis: Axis, which: str) -> None:
     if axis.log:
         from matplotlib.ticker import FuncFormatter, NullFormatter
 
-        # The usual labels are formulas, which are switched off.
+        # The default labels are formulas, which are disabled.
         side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         side.set_minor_formatter(NullFormatter())
     if axis.ticks:

@@ -119,7 +119,7 @@ def comparability_warnings(results: Sequence[StudyResult]) -> list[str]:
 
 
 def setup_of(row: RetrainRow) -> tuple[Any, ...]:
-    """Return what two retrains must share for their figures to be comparable: objective, epochs and data."""
+    """Return the objective, epochs and data, which two retrains must share for their figures to be comparable."""
     config = row.config
     return config.get("objective"), config.get("epochs"), _data(config.get("data") or {})
 

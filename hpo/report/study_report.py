@@ -83,7 +83,7 @@ def build_report(
 
 
 def state_of(history: StudyHistory) -> list[str]:
-    """Return what is unfinished and how to continue it."""
+    """Return a sentence for each unfinished part of the study and how to continue it."""
     name, status, lines = history.study.name, history.status, []
     if status.condition != "finished":
         lines.append(

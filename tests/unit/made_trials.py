@@ -1,4 +1,4 @@
-"""Trials of an imaginary study, whose values follow from a formula and noise of a known size."""
+"""Trials of an artificial study: a formula plus noise of known size."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def compared(
     metric: str = "val_accuracy",
     space: Mapping[str, BaseDistribution] = SPACE,
 ) -> Comparison:
-    """`n` trials; with `entangled`, weight decay follows dropout, as when a sampler raises both."""
+    """Return `n` trials; with `entangled`, weight decay is correlated with dropout."""
     rng = np.random.default_rng(seed)
     found = []
     for number in range(n):

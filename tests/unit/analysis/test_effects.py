@@ -1,4 +1,4 @@
-"""What is said of a parameter: what was planted is found, and chance is not taken for an effect."""
+"""Effects of parameters: planted effects are found, and noise is not reported as an effect."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def dropped(params) -> float:
 
 def claimed(effects) -> set[str]:
     found = {effect.parameter for effect in effects if effect.stands_out}
-    assert found == {effect.parameter for effect in effects if " cost " in effect.finding}
+    assert found == {effect.parameter for effect in effects if " worse than " in effect.finding}
     return found
 
 
-def test_chance_is_not_an_effect() -> None:
+def test_noise_is_not_an_effect() -> None:
     # Of 40 studies without any effect, 2 would have one claimed at 5 %; 6 or more have a probability of 1.4 %.
     wrong = sum(bool(claimed(find_effects(compared(30, seed, flat)))) for seed in range(40))
     assert wrong < 6
 
 
-def test_a_planted_effect_is_found_and_its_companion_is_not_blamed() -> None:
+def test_planted_effect_is_found_but_not_in_correlated_parameter() -> None:
     found = Counter(
         name
         for seed in range(10)
@@ -45,8 +45,8 @@ def test_a_planted_effect_is_found_and_its_companion_is_not_blamed() -> None:
     assert all(found[name] <= 2 for name in SPACE if name != "dropout")
 
 
-def test_each_optimizer_has_its_own_learning_rate() -> None:
-    """Where SGD is best at 0.1 and Adam at 0.001, one curve for both would see nothing."""
+def test_learning_rate_has_one_effect_for_each_optimizer() -> None:
+    """SGD is best at 0.1 and Adam at 0.001, so one curve for both would show no effect."""
     space = {
         "optimizer": CategoricalDistribution(["sgd", "adam"]),
         "learning_rate": FloatDistribution(1e-4, 1.0, log=True),
@@ -62,9 +62,9 @@ def test_each_optimizer_has_its_own_learning_rate() -> None:
     }
     assert claimed(effects.values()) >= {"learning_rate with adam", "learning_rate with sgd"}
     assert not effects["dropout"].stands_out
-    # Adam was tried with learning rates that are further from its best than SGD's: that is what is said, no more.
+    # Adam was tried with learning rates further from its best than those of SGD, as the sentence states.
     assert effects["optimizer"].finding.startswith(
-        "adam cost 3.5 points against sgd, each with the learning_rate tried"
+        "adam is 3.5 points worse than sgd, each with the learning_rate tried"
     )
     for optimizer, best in (("sgd", 0.1), ("adam", 0.001)):
         found = float(effects[f"learning_rate with {optimizer}"].best or 0)
@@ -77,50 +77,50 @@ def test_each_optimizer_has_its_own_learning_rate() -> None:
     few = [one for one in rare.trials if one.trial.params["optimizer"] == "adam"][:4]
     many = [one for one in rare.trials if one.trial.params["optimizer"] == "sgd"]
     effects = {effect.parameter: effect for effect in find_effects(replace(rare, trials=(*many, *few)))}
-    assert effects["learning_rate with adam"].finding == "too few trials to tell (4)"
+    assert effects["learning_rate with adam"].finding == "too few trials (4)"
 
 
-def test_chance_is_not_an_effect_with_as_few_trials_as_shipped_objectives_need() -> None:
+def test_noise_is_not_an_effect_with_the_fewest_trials_of_shipped_objectives() -> None:
     space = CifarResNet.space
     assert trials_needed(compared(40, 0, flat, space=space)) == 30
     wrong = sum(bool(claimed(find_effects(compared(30, seed, flat, space=space)))) for seed in range(40))
     assert wrong < 6
 
 
-def test_its_size_and_direction() -> None:
+def test_effect_has_size_and_direction() -> None:
     effects = {effect.parameter: effect for effect in find_effects(compared(60, 1, dropped, noise=0.01))}
     dropout = effects["dropout"]
     assert dropout.interval95 is not None
     low, high = dropout.interval95
-    # A curve of second degree is no bend, so it misses the truth by a little.
+    # A quadratic curve only approximates the kink.
     truth = 0.5 * (float(dropout.worst or 0) - 0.2)
     assert 0.1 < low < truth + 0.01
     assert truth - 0.03 < high < 0.25
     assert dropout.cost == pytest.approx(truth, abs=0.03)
     assert float(dropout.worst or 0) > 0.45
     assert float(dropout.best or 1) < 0.3
-    assert f"{dropout.worst} cost {100 * dropout.cost:.1f} points against {dropout.best}" in dropout.finding
-    assert "no effect that stands out from chance" in effects["optimizer"].finding
+    assert f"{dropout.worst} is {100 * dropout.cost:.1f} points worse than {dropout.best}" in dropout.finding
+    assert "no significant effect" in effects["optimizer"].finding
 
 
-def test_where_less_is_better() -> None:
+def test_effect_when_metric_is_minimized() -> None:
     comparison = compared(
         50, 3, lambda p: 1.0 + (p["optimizer"] == "sgd"), noise=0.1, maximize=False, metric="loss"
     )
     effects = {effect.parameter: effect for effect in find_effects(comparison)}
-    assert effects["optimizer"].finding.startswith("sgd cost ")
+    assert effects["optimizer"].finding.startswith("sgd is ")
     assert effects["optimizer"].cost == pytest.approx(1.0, abs=0.15)
     assert "points" not in effects["optimizer"].finding
 
 
-def test_what_lies_below_the_noise_of_seeds_did_not_matter() -> None:
+def test_effect_below_seed_noise_is_negligible() -> None:
     effects = find_effects(compared(60, 5, flat, noise=0.002), seed_noise=0.01)
     assert {effect.finding for effect in effects} == {
-        "did not matter: its values differ by less than 1.0 points, as seeds alone do"
+        "negligible: its values differ by less than seed noise (1.0 points)"
     }
 
 
-def test_a_trial_that_went_wrong_does_not_decide() -> None:
+def test_outlier_does_not_decide_the_effect() -> None:
     def broken(params) -> float:
         return 0.1 if params["layers"] == 8 and params["dropout"] < 0.3 else dropped(params)
 
@@ -129,38 +129,36 @@ def test_a_trial_that_went_wrong_does_not_decide() -> None:
     assert float(effects["dropout"].worst) > 0.4
 
 
-def test_a_single_parameter() -> None:
+def test_effect_of_a_single_parameter() -> None:
     whole = compared(40, 4, dropped)
     alone = replace(whole, space={"dropout": SPACE["dropout"]})
     (effect,) = find_effects(alone)
-    assert " cost " in effect.finding
+    assert " worse than " in effect.finding
     assert importances(alone) == {"dropout": pytest.approx(1)}
 
 
-def test_too_few_trials_say_nothing() -> None:
+def test_too_few_trials_report_no_effect() -> None:
     comparison = compared(12, 1, dropped)
     needed = trials_needed(comparison)
     assert needed == max(MIN_TRIALS, math.ceil(2.5 * 8))
     effects = find_effects(comparison)
-    assert {effect.finding for effect in effects} == {
-        f"too few trials to tell (12 compared, {needed} are needed)"
-    }
+    assert {effect.finding for effect in effects} == {f"too few trials (12 compared, {needed} needed)"}
     assert all(effect.p_value is None for effect in effects)
     assert importances(comparison) is None
 
 
-def test_trials_that_are_all_alike() -> None:
+def test_equal_values_report_no_effect() -> None:
     comparison = compared(30, 1, flat, noise=0.0)
-    assert {effect.finding for effect in find_effects(comparison)} == {"every trial had the same value"}
+    assert {effect.finding for effect in find_effects(comparison)} == {"all trials have the same value"}
 
 
-def test_the_same_trials_give_the_same_words() -> None:
+def test_same_trials_give_the_same_findings() -> None:
     comparison = compared(30, 9, dropped)
     assert find_effects(comparison) == find_effects(comparison)
 
 
 @pytest.mark.parametrize("maximize", [True, False])
-def test_importance(maximize: bool) -> None:
+def test_importance_finds_the_planted_parameter(maximize: bool) -> None:
     sign = 1 if maximize else -1
     found = importances(compared(60, 1, lambda p: sign * dropped(p), maximize=maximize))
     assert found is not None
@@ -168,6 +166,6 @@ def test_importance(maximize: bool) -> None:
     assert sum(found.values()) == pytest.approx(1)
 
 
-def test_amounts() -> None:
+def test_amount_of_a_share_is_in_points() -> None:
     assert amount(0.0123, "val_accuracy") == "1.2 points"
     assert amount(0.0123, "loss") == "0.0123"

@@ -1,4 +1,4 @@
-"""Intervals over seeds, and whether two figures differ by more than noise."""
+"""Confidence intervals and tests over seeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.stats import binomtest, t
 from hpo.analysis.statistics import holm, summarize, welch, wilson
 
 
-def test_student_interval() -> None:
+def test_interval_is_students() -> None:
     found = summarize([0.9, 0.92, 0.94])
     half = t.ppf(0.975, 2) * 0.02 / math.sqrt(3)
     assert found.interval95 == pytest.approx((0.92 - half, 0.92 + half))
@@ -24,7 +24,7 @@ def test_one_seed_has_no_interval() -> None:
     assert (found.interval95, found.p_value, found.exceeds_noise) == (None, None, None)
 
 
-def test_welch_by_hand() -> None:
+def test_welch_matches_its_formula() -> None:
     first, second = [0.93, 0.94, 0.95], [0.90, 0.91, 0.95]
     found = welch(first, second)
     a, b = 0.0001 / 3, 0.0007 / 3
@@ -35,8 +35,8 @@ def test_welch_by_hand() -> None:
     assert welch([0.93, 0.94, 0.95], [0.80, 0.81, 0.82]).exceeds_noise is True
 
 
-def test_seeds_that_all_came_to_the_same_say_nothing_of_their_spread() -> None:
-    # 2/3 thrice has a mean that is not quite 2/3.
+def test_equal_seeds_have_no_interval() -> None:
+    # The floating-point mean of three times 2/3 is not exactly 2/3.
     found = summarize([2 / 3] * 3)
     assert (found.mean, found.standard_deviation, found.interval95, found.all_equal) == (
         2 / 3,
@@ -49,17 +49,17 @@ def test_seeds_that_all_came_to_the_same_say_nothing_of_their_spread() -> None:
 
 
 @pytest.mark.parametrize(("right", "count"), [(100, 100), (0, 100), (7, 20), (5560, 6000)])
-def test_the_interval_of_a_share_is_wilsons(right: int, count: int) -> None:
+def test_interval_of_a_share_is_wilsons(right: int, count: int) -> None:
     expected = binomtest(right, count).proportion_ci(0.95, method="wilson")
     assert wilson(right / count, count) == pytest.approx((expected.low, expected.high))
 
 
-def test_values_that_do_not_vary() -> None:
+def test_constant_samples_are_not_compared() -> None:
     assert welch([0.5, 0.5], [0.5, 0.5]).exceeds_noise is None
     assert welch([0.6, 0.6], [0.5, 0.5]).exceeds_noise is None
 
 
-def test_holm() -> None:
+def test_holm_corrects_step_down() -> None:
     # Sorted: 0.01 x 3, 0.02 x 2, 0.03 x 1 is below the one before it.
     assert holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
@@ -67,7 +67,7 @@ def test_holm() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_what_is_not_finite_has_no_interval(value: float) -> None:
+def test_values_that_are_not_finite_have_no_interval(value: float) -> None:
     found = summarize([value, 0.5])
     assert not math.isfinite(found.mean)
     assert (found.standard_deviation, found.interval95, found.n) == (None, None, 2)

@@ -1,4 +1,4 @@
-"""Charts on a page and as pictures: valid for Plotly, drawable by matplotlib, whatever they are called."""
+"""Charts are valid for Plotly and drawable by matplotlib, whatever their names."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PANELS: dict[str, Panel] = {
         [0.1, 0.2],
         [[0.3, None, 0.4], [0.3, 0.35, 0.4]],
     ),
-    "nothing between": Surface(
+    "empty grid": Surface(
         "",
         Axis(),
         Axis(),
@@ -56,37 +56,37 @@ PANELS: dict[str, Panel] = {
 
 
 @pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
-def test_plotly_knows_every_attribute(panel: Panel) -> None:
+def test_plotly_accepts_every_attribute(panel: Panel) -> None:
     drawn = go.Figure(figure_json(panel, 300))
     assert drawn.layout.height is not None
     assert len(drawn.data) > 0
 
 
 @pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
-def test_a_picture_of_each(panel: Panel) -> None:
+def test_png_of_each_panel(panel: Panel) -> None:
     content = draw_png(Figure("key", "caption", [panel]))
     picture = Image.open(io.BytesIO(content))
     assert picture.size[0] > 500
     assert picture.mode == "P", "a palette makes the file small"
-    # Something is drawn: more than the white ground.
+    # More colours than the white background.
     colours = picture.convert("RGB").getcolors(1 << 24)
     assert colours is not None
     assert len(colours) > 5
     assert content == draw_png(Figure("key", "caption", [panel]))
 
 
-def test_panels_side_by_side() -> None:
+def test_panels_are_drawn_side_by_side() -> None:
     panels = [PANELS["chart"], PANELS["bars"], PANELS["matrix"], PANELS["ticks"]]
     wide, one = (Image.open(io.BytesIO(draw_png(Figure("k", "c", some)))) for some in (panels, panels[:1]))
     assert wide.size[0] > one.size[0]
 
 
-def test_json_cannot_end_its_script() -> None:
+def test_json_cannot_end_its_script_element() -> None:
     assert "<" not in script_json({"name": "</script><!--"})
     with pytest.raises(ValueError, match="not JSON compliant"):
         script_json(float("nan"))
 
 
-def test_names_are_no_markup_for_plotly() -> None:
+def test_names_are_escaped_for_plotly() -> None:
     shown = figure_json(PANELS["bars"], 300)
     assert shown["data"][0]["y"][0] == "$x_1$ &lt;b&gt;&amp;"

@@ -1,4 +1,4 @@
-"""A document as a page and as Markdown: both say the same, and names of the user's own stay names."""
+"""A document as HTML and Markdown: same content, and names from the user are escaped."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ DOCUMENT = Document(
     "subtitle",
     [
         Section(
-            "What & where",
+            "Results & limits",
             [
-                Paragraph("The answer.", "lead"),
+                Paragraph("The result.", "lead"),
                 Bullets(["one", BAD]),
                 Table(("name", "value"), [(BAD, "1")], frozenset({"value"}), "a caption"),
                 Code("x = '```'", "python"),
@@ -51,7 +51,7 @@ DOCUMENT = Document(
 
 
 class _Outline(HTMLParser):
-    """Which elements a page opens and closes."""
+    """Parser that checks that elements are closed in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,35 +68,35 @@ class _Outline(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_well_formed() -> None:
+def test_page_is_well_formed() -> None:
     page = render_page(DOCUMENT)
     outline = _Outline()
     outline.feed(page)
     assert outline.open == []
     assert outline.images == [f"data:image/png;base64,{THUMBNAIL}"]
-    assert 'href="#what-where"' in page
-    assert 'id="what-where"' in page
+    assert 'href="#results-limits"' in page
+    assert 'id="results-limits"' in page
     assert 'id="lines"' in page
     assert '<p class="status">not finished</p>' in page
     assert '<td class="number">1</td>' in page
 
 
-def test_markdown() -> None:
-    said = render_markdown(DOCUMENT, "pictures")
-    assert "**The answer.**" in said
-    assert "> not finished" in said
-    assert "|---|---:|" in said
-    assert "````python\nx = '```'\n````" in said
-    assert "![a figure](pictures/bars.png)" in said
-    assert "On the HTML page only: a chart to point at" in said
-    assert "lines.png" not in said
-    row = next(line for line in said.splitlines() if line.startswith("| \\<img"))
-    # The bar inside a cell does not end it.
+def test_markdown_has_the_same_content() -> None:
+    text = render_markdown(DOCUMENT, "pictures")
+    assert "**The result.**" in text
+    assert "> not finished" in text
+    assert "|---|---:|" in text
+    assert "````python\nx = '```'\n````" in text
+    assert "![a figure](pictures/bars.png)" in text
+    assert "On the HTML page only: a chart to point at" in text
+    assert "lines.png" not in text
+    row = next(line for line in text.splitlines() if line.startswith("| \\<img"))
+    # A bar inside a cell does not end the cell.
     assert row.replace("\\|", "").count("|") == 3
-    assert "<img" not in said.replace("\\<img", "")
+    assert "<img" not in text.replace("\\<img", "")
 
 
-def test_files() -> None:
+def test_document_files_include_pictures() -> None:
     found = document_files(DOCUMENT, "report")
     assert set(found) == {"report.html", "report.md", "pictures/bars.png", "pictures/small.png"}
     for name in ("bars", "small"):
