@@ -1,4 +1,4 @@
-"""Where the agents of `hpo launch` run: an engine makes or continues the study and places its agents."""
+"""Engines: an engine creates or continues a study and places the agents of `hpo launch`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from hpo.settings import Settings
 
 
 class Engine(Protocol):
-    """A place for agents; the study, its leases and its books are the same in every one."""
+    """A way to place agents; the study and its leases in the database are the same for all engines."""
 
     def launch(self, request: LaunchRequest, settings: Settings) -> int:
-        """Run the study until its budget is spent or it is told to stop; returns the exit code.
+        """Run the study until its budget is spent or it is stopped; return the exit code.
 
         Raises:
-            HpoError: whatever is wrong with the request, the objective, the database or the place.
+            HpoError: an error of the request, the objective, the database or the engine.
         """
 
 
-def engine_called(name: str) -> Engine:
-    """The engine of one of `hpo.options.ENGINES`."""
+def get_engine(name: str) -> Engine:
+    """Return the engine with a name of `hpo.options.ENGINES`."""
     if name == "ray":
         from hpo.engines.ray import RayEngine
 

@@ -1,4 +1,4 @@
-"""The engine of one host: the process that the user started is the agent."""
+"""The local engine: the process that you start is the agent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hpo.settings import Settings
 
 
 class LocalEngine:
-    """Runs one agent, here, with all the slots; `hpo worker` adds others by hand."""
+    """Runs one agent with all slots in this process; `hpo worker` adds more agents."""
 
     def launch(self, request: LaunchRequest, settings: Settings) -> int:
         from hpo.agent.launch import launch

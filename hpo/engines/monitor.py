@@ -1,7 +1,7 @@
-"""The process that the user started where agents run elsewhere: it trains nothing, watches and tells.
+"""Monitor of a study whose agents run elsewhere: it shows progress and stops the agents.
 
-It shows the study as a local launch does, from the database; pause and stop reach the agents through the
-database too. What it adds is Ctrl-C, `--timeout` and the end of the agents when the budget is spent.
+The progress of the study comes from the database, through which pause and stop reach the agents too. The
+monitor adds Ctrl-C, `--timeout` and the end of the agents once the budget is spent.
 """
 
 from __future__ import annotations
@@ -18,51 +18,52 @@ from enum import Enum
 from types import FrameType
 from typing import Protocol
 
-from hpo.engines.progress_feed import Feed, News
+from hpo.engines.progress_feed import ProgressFeed, Update
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, ExitCode
 from hpo.study.create import Enrolled
-from hpo.terminal.progress import Progress, TrialEnd, View
+from hpo.study.status import StudyStatus
+from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
 from storage.budget import Counts
 
 log = logging.getLogger(__name__)
 
 
 class AgentsFailedError(HpoError):
-    """No agent is left, and the study is not done; the message holds what the last one complained of."""
+    """All agents have ended before the study is finished; the message is the error of the last one."""
 
 
 @dataclass(frozen=True)
-class Placed:
-    """What has become of the agents that were asked for."""
+class AgentStates:
+    """States of the requested agents."""
 
     wanted: int
     placed: int
-    """That have a place and run; those that wait for one, or for another, are not among them."""
+    """Agents that run; agents waiting for a node are not included."""
     ended: int
-    """That will not run again."""
-    complaints: Sequence[str] = field(default_factory=tuple)
-    """New ones, a line each."""
+    """Agents that will not run again."""
+    errors: Sequence[str] = field(default_factory=tuple)
+    """New errors of agents, one line each."""
     nodes: Sequence[str] = field(default_factory=tuple)
-    """Where those are that have a place, one for each."""
+    """Node of each placed agent."""
 
 
 class Placement(Protocol):
-    """Agents that an engine has placed."""
+    """The agents that an engine has placed."""
 
-    def look(self) -> Placed:
-        """What has become of them since the last look."""
+    def poll(self) -> AgentStates:
+        """Return the states of the agents, with the errors since the last call."""
 
     def interrupt(self) -> None:
-        """Have them end after their running epochs; does not wait."""
+        """Request that they end after their running epochs, without waiting."""
 
     def stop(self) -> None:
-        """Have them end within 10 s; does not wait."""
+        """Request that they end within 10 s, without waiting."""
 
 
-class Why(Enum):
-    """Why the agents are being ended."""
+class EndReason(Enum):
+    """Reason to end the agents."""
 
     SPENT = "the budget is spent"
     STOPPED = "the study is stopped"
@@ -71,111 +72,111 @@ class Why(Enum):
 
 
 @dataclass(frozen=True)
-class WatchTimes:
-    """How patient the watcher is."""
+class MonitorTimes:
+    """Intervals and grace periods of a monitor."""
 
     poll_seconds: float = 1.0
     idle_seconds: float = 30.0
-    """While no placed agent trains, before that is told of; twice as long before it is told of again."""
+    """Time without a running trial before that is reported; doubled for each further report."""
     settle_seconds: float = 15.0
-    """For agents to end by themselves once the budget is spent or the study stopped."""
+    """Grace period for agents to end by themselves once the budget is spent or the study is stopped."""
     stop_seconds: float = 20.0
-    """For agents to end that were told to at once."""
+    """Grace period for agents to end after a stop request."""
 
 
-class Watch:
-    """One study's agents, watched until they are done."""
+class Monitor:
+    """Monitors the agents of one study until they have ended."""
 
     def __init__(
         self,
         study: Enrolled,
-        feed: Feed,
+        feed: ProgressFeed,
         placement: Placement,
         progress: Progress,
         interrupted: threading.Event,
         timeout_seconds: float | None = None,
-        times: WatchTimes | None = None,
+        times: MonitorTimes | None = None,
     ) -> None:
         self._study = study
         self._feed = feed
         self._placement = placement
         self._progress = progress
         self._interrupted = interrupted
-        self._times = times or WatchTimes()
-        self._began = time.monotonic()
-        self._timeout_at = None if timeout_seconds is None else self._began + timeout_seconds
+        self._times = times or MonitorTimes()
+        self._began_at = time.monotonic()
+        self._timeout_at = None if timeout_seconds is None else self._began_at + timeout_seconds
         self._finished_before: int | None = None
         self._wake = threading.Event()
         self._signals: list[int] = []
-        self._heeded = 0
-        self._why: Why | None = None
+        self._handled = 0
+        self._reason: EndReason | None = None
         self._stop_at = self._leave_at = float("inf")
         self._waiting: int | None = None
         self._idle_since: float | None = None
-        self._tell_idle_after = self._times.idle_seconds
-        self._complaint = ""
-        self._said: set[str] = set()
+        self._report_idle_after = self._times.idle_seconds
+        self._last_error = ""
+        self._reported: set[str] = set()
 
     def handle_signal(self, number: int, _frame: FrameType | None = None) -> None:
-        """Ctrl-C once: agents end after their epochs; twice, or SIGTERM: within 10 s."""
+        """Ctrl-C once ends the agents after their epochs; twice, or SIGTERM, within 10 s."""
         self._signals.append(number)
         self._interrupted.set()
         self._wake.set()
 
-    def run(self) -> tuple[ExitCode, News]:
-        """Watch until the agents have ended.
+    def run(self) -> tuple[ExitCode, StudyStatus]:
+        """Monitor until the agents have ended; return the exit code and the last status.
 
         Raises:
-            AgentsFailedError: all of them have, and there is work left.
-            HpoError: the database stays away.
+            AgentsFailedError: all agents have ended before the study is finished.
+            HpoError: the database stays unreachable.
         """
         while True:
-            self._heed_signals()
-            # Agents first: whatever they did before they ended is in the books by then.
-            placed = self._placement.look()
-            news = self._feed.news()
-            self._tell(news, placed)
-            self._consider(news, placed)
-            # Those that wait for a place have nothing to end.
-            over = self._why is not None and placed.placed == 0
-            if over or time.monotonic() >= self._leave_at:
-                return self._conclude(), news
+            self._handle_signals()
+            # Agents first: all that they recorded before they ended is in the database by then.
+            agents = self._placement.poll()
+            update = self._feed.poll()
+            self._report(update, agents)
+            self._check_end(update.status, agents)
+            # Agents that wait for a node have nothing to end.
+            ended = self._reason is not None and agents.placed == 0
+            if ended or time.monotonic() >= self._leave_at:
+                return self._exit_code(), update.status
             if time.monotonic() >= self._stop_at:
                 self._stop()
             self._wake.wait(self._times.poll_seconds)
             self._wake.clear()
 
-    def _heed_signals(self) -> None:
-        told, self._heeded = self._signals[self._heeded :], len(self._signals)
-        if not told:
+    def _handle_signals(self) -> None:
+        received, self._handled = self._signals[self._handled :], len(self._signals)
+        if not received:
             return
-        if signal.SIGTERM in told or len(self._signals) > 1:
-            self._end(Why.INTERRUPTED, 0.0)
+        if signal.SIGTERM in received or len(self._signals) > 1:
+            self._end(EndReason.INTERRUPTED, 0.0)
             return
         self._placement.interrupt()
-        self._end(Why.INTERRUPTED, INTERRUPT_GRACE_SECONDS)
-        # Whoever reads our output may have ended of the same Ctrl-C.
+        self._end(EndReason.INTERRUPTED, INTERRUPT_GRACE_SECONDS)
+        # The reader of our output may have been ended by the same Ctrl-C.
         with suppress(BrokenPipeError):
             log.info(INTERRUPTED_MESSAGE)
 
-    def _consider(self, news: News, placed: Placed) -> None:
-        """Whether it is time for the agents to end, or all have without having been told."""
+    def _check_end(self, status: StudyStatus, agents: AgentStates) -> None:
+        """End the agents if it is time, or fail if all have ended on their own."""
         settle = self._times.settle_seconds
-        if self._why is not None:
+        if self._reason is not None:
             return
-        if news.snapshot.counts.left == 0:
-            self._end(Why.SPENT, settle)
-        elif news.snapshot.control == "stop":
+        if status.counts.left == 0:
+            self._end(EndReason.SPENT, settle)
+        elif status.control == "stop":
             log.info("the study was stopped: hpo launch continues it")
-            self._end(Why.STOPPED, settle)
+            self._end(EndReason.STOPPED, settle)
         elif self._timeout_at is not None and time.monotonic() >= self._timeout_at:
             log.info("the time is up: the same command continues")
-            self._end(Why.TIMEOUT, 0.0)
-        elif placed.ended == placed.wanted:
-            raise AgentsFailedError(self._complaint or "every agent has ended, and the study is not done")
+            self._end(EndReason.TIMEOUT, 0.0)
+        elif agents.ended == agents.wanted:
+            raise AgentsFailedError(self._last_error or "all agents have ended before the study is finished")
 
-    def _end(self, why: Why, grace_seconds: float) -> None:
-        self._why = why
+    def _end(self, reason: EndReason, grace_seconds: float) -> None:
+        self._reason = reason
         self._stop_at = min(self._stop_at, time.monotonic() + grace_seconds)
         if grace_seconds == 0.0:
             self._stop()
@@ -185,29 +186,29 @@ class Watch:
             self._leave_at = time.monotonic() + self._times.stop_seconds
             self._placement.stop()
 
-    def _conclude(self) -> ExitCode:
-        return ExitCode.INTERRUPTED if self._why is Why.INTERRUPTED else ExitCode.DONE
+    def _exit_code(self) -> ExitCode:
+        return ExitCode.INTERRUPTED if self._reason is EndReason.INTERRUPTED else ExitCode.DONE
 
-    # What is shown.
+    # Display.
 
-    def _tell(self, news: News, placed: Placed) -> None:
-        counts = news.snapshot.counts
-        for end, then in _one_by_one(news.ended, counts):
-            self._progress.trial_ended(end, then)
-        for complaint in placed.complaints:
-            self._complaint = complaint
-            # The last agent's is what this process fails with.
-            if placed.ended < placed.wanted and complaint not in self._said:
-                self._said.add(complaint)
-                log.info(complaint)
-        waiting = placed.wanted - placed.placed - placed.ended
-        if waiting != self._waiting and self._why is None:
+    def _report(self, update: Update, agents: AgentStates) -> None:
+        status, counts = update.status, update.status.counts
+        for end, counts_then in _with_counts(update.ended, counts):
+            self._progress.trial_ended(end, counts_then)
+        for error in agents.errors:
+            self._last_error = error
+            # The error of the last agent is raised instead.
+            if agents.ended < agents.wanted and error not in self._reported:
+                self._reported.add(error)
+                log.warning(error)
+        waiting = agents.wanted - agents.placed - agents.ended
+        if waiting != self._waiting and self._reason is None:
             self._waiting = waiting
-            log.info(f"agents: {placed.placed} of {placed.wanted} are placed{_waiting(waiting)}")
-        self._tell_idle(news, placed)
+            log.info(f"agents: {agents.placed} of {agents.wanted} are placed{_waiting(waiting)}")
+        self._report_idle(status, agents)
         if self._finished_before is None:
             self._finished_before = counts.finished
-        elapsed = time.monotonic() - self._began
+        elapsed = time.monotonic() - self._began_at
         done = counts.finished - self._finished_before
         eta = elapsed / done * counts.left if done > 0 else None
         self._progress.update(
@@ -215,39 +216,48 @@ class Watch:
                 self._study.name,
                 self._study.spec.metric,
                 counts,
-                news.snapshot.best,
-                news.slots,
+                status.best,
+                _slot_views(status),
                 elapsed,
                 eta,
-                self._note(news, waiting),
+                self._note(status, waiting),
             )
         )
 
-    def _tell_idle(self, news: News, placed: Placed) -> None:
-        """Agents that have a place and train nothing look like ones that train: say how far they have come."""
+    def _report_idle(self, status: StudyStatus, agents: AgentStates) -> None:
+        """Report placed agents that do not train, which otherwise look like agents that do."""
         now = time.monotonic()
-        has_work = self._why is None and news.snapshot.control == "run" and news.snapshot.counts.left > 0
-        if not has_work or not placed.placed or news.slots:
-            self._idle_since, self._tell_idle_after = None, self._times.idle_seconds
+        has_work = self._reason is None and status.control == "run" and status.counts.left > 0
+        if not has_work or not agents.placed or status.slots:
+            self._idle_since, self._report_idle_after = None, self._times.idle_seconds
             return
         if self._idle_since is None:
             self._idle_since = now
-        if (seconds := now - self._idle_since) < self._tell_idle_after:
+        if (seconds := now - self._idle_since) < self._report_idle_after:
             return
-        self._tell_idle_after = 2 * max(seconds, self._tell_idle_after)
-        log.info(f"no trial is being trained, for {seconds:.0f} s: {_how_far(news, placed)}")
+        self._report_idle_after = 2 * max(seconds, self._report_idle_after)
+        log.info(f"no trial has been running for {seconds:.0f} s: {_startup_state(status, agents)}")
 
-    def _note(self, news: News, waiting: int) -> str:
-        if self._why is not None:
+    def _note(self, status: StudyStatus, waiting: int) -> str:
+        if self._reason is not None:
             return "ending the agents"
-        if news.snapshot.control == "pause":
-            return "paused: hpo resume goes on"
-        agents = len(news.hosts)
+        if status.control == "pause":
+            return "paused: hpo resume continues it"
+        agents = len(status.agents)
         return f"{agents} agent{'' if agents == 1 else 's'}{_waiting(waiting)}"
 
 
-def _one_by_one(ended: Sequence[TrialEnd], counts: Counts) -> list[tuple[TrialEnd, Counts]]:
-    """Each trial with the study's counts when it ended, of which the last are known."""
+def _slot_views(status: StudyStatus) -> list[SlotView]:
+    return [
+        SlotView(
+            f"{slot.host} {slot.device}", slot.number, slot.epoch, status.epochs_per_trial, value=slot.metric
+        )
+        for slot in status.slots
+    ]
+
+
+def _with_counts(ended: Sequence[TrialEnd], counts: Counts) -> list[tuple[TrialEnd, Counts]]:
+    """Return each trial with the study's counts at its end, computed back from the current counts."""
     steps = []
     for end in reversed(ended):
         steps.append((end, counts))
@@ -258,15 +268,15 @@ def _one_by_one(ended: Sequence[TrialEnd], counts: Counts) -> list[tuple[TrialEn
     return steps[::-1]
 
 
-def _how_far(news: News, placed: Placed) -> str:
-    """What keeps placed agents from training, as far as the database shows it."""
-    missing = Counter(placed.nodes) - Counter(news.hosts)
+def _startup_state(status: StudyStatus, agents: AgentStates) -> str:
+    """Explain why placed agents do not train yet, as far as the database shows it."""
+    missing = Counter(agents.nodes) - Counter(agent.host for agent in status.agents)
     if not missing:
-        return f"of {placed.placed} placed agents all have joined the study: they load its data"
+        return f"all {agents.placed} placed agents have joined the study and load its data"
     where = ", ".join(f"{node} ({number})" for node, number in sorted(missing.items()))
     return (
-        f"{missing.total()} of {placed.placed} placed agents have not joined the study yet: {where}; they start"
-        " or load the objective, and nodes that are busy keep them from it"
+        f"{missing.total()} of {agents.placed} placed agents have not joined the study yet: {where}; they are"
+        " starting or loading the objective, which takes longer on busy nodes"
     )
 
 
@@ -275,10 +285,10 @@ def _waiting(number: int) -> str:
 
 
 @contextmanager
-def signals(watch: Watch) -> Iterator[None]:
-    """Hand Ctrl-C and SIGTERM to the watcher within this block."""
+def signals(monitor: Monitor) -> Iterator[None]:
+    """Pass Ctrl-C and SIGTERM to the monitor within this block."""
     before = {
-        number: signal.signal(number, watch.handle_signal) for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, monitor.handle_signal) for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         yield

@@ -1,4 +1,4 @@
-"""What happens in a study, read from its database by whoever trains nothing of it."""
+"""Progress of a study whose agents run elsewhere, polled from its database."""
 
 from __future__ import annotations
 
@@ -8,32 +8,28 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from hpo.agent.trial_store import StudySnapshot
 from hpo.outcomes import Outcome
-from hpo.study.status import StudyStatus, study_status
-from hpo.terminal.progress import SlotView, TrialEnd
-from storage import budget
+from hpo.study.catalog import read_study
+from hpo.study.status import StudyStatus, read_status
+from hpo.terminal.progress import TrialEnd
 from storage.engine import Database
 from storage.retry import Retry
 
 OVERLAP_SECONDS = 60.0
-"""Decisions are committed in another order than their times say, but not by more than this."""
+"""Longest time by which decisions are committed in another order than their time stamps."""
 
 
 @dataclass(frozen=True)
-class News:
-    """What was found at one look."""
+class Update:
+    """Result of one poll."""
 
-    snapshot: StudySnapshot
-    slots: Sequence[SlotView]
+    status: StudyStatus
     ended: Sequence[TrialEnd]
-    """Trials decided since the last look, the earliest first."""
-    hosts: Sequence[str]
-    """Of each agent that has joined the study and is alive, whoever has placed it."""
+    """Trials decided since the last poll, the earliest first."""
 
 
-class Feed:
-    """Reads one study again and again."""
+class ProgressFeed:
+    """Polls one study."""
 
     def __init__(self, database: Database, study_id: int, name: str, retry: Retry) -> None:
         self._database = database
@@ -45,35 +41,21 @@ class Feed:
         )
         self._known: set[int] = self._database.transaction(self._decided_before, retry)
 
-    def news(self) -> News:
-        """The study now, and what has ended since the last call.
+    def poll(self) -> Update:
+        """Return the status of the study and the trials that ended since the last call.
 
         Raises:
-            UnknownStudyError: it was deleted.
-            StorageUnreachableError: the database stays away.
+            UnknownStudyError: the study was deleted.
+            StorageUnreachableError: the database stays unreachable.
         """
-        status = study_status(self._database, self._name, self._retry)
-        counts, ended = self._database.transaction(
-            lambda c: (budget.count(c, self._study_id), self._decided(c)), self._retry
+        status, ended = self._database.transaction(
+            lambda c: (read_status(c, read_study(c, self._name, self._database)), self._decided(c)),
+            self._retry,
         )
         for token, decided_at, _ in ended:
             self._known.add(token)
             self._since = max(self._since, decided_at)
-        return News(
-            StudySnapshot(status.control, counts, _best(status)),
-            [
-                SlotView(
-                    f"{slot.host} {slot.device}",
-                    slot.number,
-                    slot.epoch,
-                    status.epochs_per_trial,
-                    value=slot.metric,
-                )
-                for slot in status.slots
-            ],
-            [end for _, _, end in ended],
-            [agent.host for agent in status.agents],
-        )
+        return Update(status, [end for _, _, end in ended])
 
     def _decided_before(self, connection: Connection) -> set[int]:
         rows = connection.execute(
@@ -111,9 +93,3 @@ class Feed:
             for row in rows
             if row.token not in self._known
         ]
-
-
-def _best(status: StudyStatus) -> tuple[int, float, dict[str, object]] | None:
-    if status.best_number is None or status.best_value is None:
-        return None
-    return status.best_number, status.best_value, dict(status.best_params or {})

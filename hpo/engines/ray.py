@@ -1,7 +1,7 @@
-"""The engine of a Ray cluster: Ray decides where agents run, and starts them again when a node dies.
+"""The Ray engine: Ray decides where agents run and restarts them when a node dies.
 
-Its scheduler, restarts and autoscaler are used as they are: an agent is an actor that asks for so many
-CPUs and GPUs. What makes a lost node harmless is the study itself: leases run out, trials go on elsewhere.
+Ray's scheduler, restarts and autoscaler are used as they are: an agent is an actor that requests CPUs and
+GPUs. The study itself makes a lost node harmless: leases expire, and trials resume elsewhere.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 
 from hpo.agent.launch import enroll_only, log_next_steps
 from hpo.agent.outages import training_retry
-from hpo.engines.monitor import Watch, signals
-from hpo.engines.progress_feed import Feed
+from hpo.agent.trial_store import StudySnapshot
+from hpo.engines.monitor import Monitor, signals
+from hpo.engines.progress_feed import ProgressFeed
 from hpo.engines.ray_agents import AgentCommand, RayAgents, one_line
 from hpo.errors import HpoError, MissingDependencyError, UsageError
 from hpo.options import LaunchRequest, RayOptions, check_study_name
@@ -30,29 +31,29 @@ from objectives import loader
 from storage.engine import Database, open_database
 
 CONNECT_SECONDS = 5.0
-"""Asked before Ray is, which tries an address where nobody listens for minutes."""
+"""Timeout of our own connection check: Ray itself tries an unreachable address for minutes."""
 
 _PASSED = ("HPO_", "KERAS_", "TF_", "XLA_", "JAX_", "PG")
-"""The last are libpq's own, which may hold the password."""
+"""Prefixes of variables that agents receive; `PG` are those of libpq, which may hold the password."""
 _OF_THIS_HOST = ("HPO_STUDY", "HPO_WORKERS", "HPO_GPUS", "HPO_DEVICE", "HPO_GPU_SHARE", "HPO_CORES")
 _OF_THE_DASHBOARD = "HPO_DASHBOARD_"
-"""What the command line has read already, or the engine decides."""
+"""Variables that the command line has already read, or that the engine decides."""
 
 
 class RayUnreachableError(HpoError):
-    """There is no Ray cluster at the address, or it is of another version."""
+    """No Ray cluster answers at the address, or its version differs."""
 
 
 class RayEngine:
-    """Places one actor for every `workers_per_agent` slots."""
+    """Places one actor per `workers_per_agent` slots."""
 
     def launch(self, request: LaunchRequest, settings: Settings) -> int:
-        """Run the study on the cluster; this process watches it.
+        """Run the study on the cluster; this process monitors it.
 
         Raises:
             MissingDependencyError: Ray is not installed.
             RayUnreachableError: the cluster does not answer.
-            UsageError: the storage is this machine's own, or a worker asks for what Ray cannot give.
+            UsageError: the storage is the embedded server, or a worker requests resources that Ray cannot allot.
         """
         check_study_name(request.study)
         set_study(request.study)
@@ -60,8 +61,8 @@ class RayEngine:
             loader.resolve(request.objective)
         if settings.storage is None:
             raise UsageError(
-                "--engine ray needs a PostgreSQL server that every node reaches, and the embedded one serves"
-                " this machine alone: give --storage postgresql://user:password@host/name, or HPO_STORAGE"
+                "--engine ray needs a PostgreSQL server that every node can reach, and the embedded server serves"
+                " only this machine: set --storage postgresql://user:password@host/name, or HPO_STORAGE"
             )
         check_shares(request.ray, request.workers)
         ray = _ray()
@@ -71,28 +72,28 @@ class RayEngine:
             with _connected(ray, request.ray.address):
                 agents = RayAgents(ray, commands(ray, request), environment(settings))
                 try:
-                    return _watch(database, study, agents, request.timeout_seconds)
+                    return _monitor(database, study, agents, request.timeout_seconds)
                 finally:
                     agents.close()
 
 
-def _watch(database: Database, study: Enrolled, agents: RayAgents, timeout_seconds: float | None) -> int:
+def _monitor(database: Database, study: Enrolled, agents: RayAgents, timeout_seconds: float | None) -> int:
     interrupted = threading.Event()
     progress = open_progress()
     try:
-        feed = Feed(database, study.study_id, study.name, training_retry(interrupted))
-        watch = Watch(study, feed, agents, progress, interrupted, timeout_seconds)
-        with signals(watch):
-            ending, news = watch.run()
+        feed = ProgressFeed(database, study.study_id, study.name, training_retry(interrupted))
+        monitor = Monitor(study, feed, agents, progress, interrupted, timeout_seconds)
+        with signals(monitor):
+            ending, status = monitor.run()
     finally:
         progress.close()
     if ending is ExitCode.DONE:
-        log_next_steps(news.snapshot, study)
+        log_next_steps(StudySnapshot(status.control, status.counts, status.best), study)
     return int(ending)
 
 
 def commands(ray: Any, request: LaunchRequest) -> list[AgentCommand]:
-    """One for each agent; without `--workers` as many workers as the cluster has room for now."""
+    """Return one command per agent; without `--workers`, as many workers as the cluster has room for now."""
     workers = request.workers or _room(ray.available_resources(), request.ray)
     check_shares(request.ray, workers)
     return [
@@ -101,17 +102,17 @@ def commands(ray: Any, request: LaunchRequest) -> list[AgentCommand]:
 
 
 def agent_command(request: LaunchRequest, slots: int) -> AgentCommand:
-    """An agent of so many slots. The resources are Ray's to allot; the agent divides what it was given."""
+    """Return the command of an agent with `slots` slots. Ray allots the resources; the agent divides them."""
     cpus, gpus = slots * request.ray.cpus_per_worker, slots * request.ray.gpus_per_worker
     if gpus > 1:
-        # Thirds of a GPU do not add up to a whole one by themselves.
+        # Thirds of a GPU do not add up to exactly 1.
         gpus = float(round(gpus))
     arguments = ["worker", "--study", request.study, "--slots", str(slots)]
     arguments += ["--gpus", "all", "--device", "gpu"] if gpus else ["--gpus", "none"]
     if 0 < gpus < 1:
-        # Ray shows the GPU to each who has a part of it, and limits nobody.
+        # Ray shows the whole GPU to each of its users and limits none of them.
         arguments += ["--gpu-share", f"{gpus:g}"]
-    # Ray counts cores, but leaves everybody on all of them.
+    # Ray counts cores, but does not pin processes to them.
     arguments += ["--cores", str(max(1, math.floor(cpus)))]
     arguments += ["--hung-after", f"{request.agent.hung_seconds:g}"]
     arguments += ["--precision", request.agent.slots.precision]
@@ -121,39 +122,39 @@ def agent_command(request: LaunchRequest, slots: int) -> AgentCommand:
 
 
 def check_shares(options: RayOptions, workers: int | None) -> None:
-    """Refuse what Ray would.
+    """Refuse GPU fractions that Ray cannot allot.
 
     Raises:
-        UsageError: an agent asks for more than one GPU, and not for a whole number.
+        UsageError: an agent requests more than one GPU and not a whole number.
     """
     for slots in set(slots_of_agents(workers or options.workers_per_agent, options.workers_per_agent)):
         gpus = options.gpus_per_worker * slots
         if gpus > 1 and not math.isclose(gpus, round(gpus)):
             raise UsageError(
                 f"an agent of {slots} workers with --gpus-per-worker {options.gpus_per_worker:g}"
-                f" asks for {gpus:g} GPUs, and Ray gives one, a part of one, or a whole number: change"
+                f" requests {gpus:g} GPUs, but Ray allots a whole number or a fraction of one GPU: change"
                 " --workers-per-agent or --workers"
             )
 
 
 def slots_of_agents(workers: int, each: int) -> list[int]:
-    """How many slots each agent has; the last one has what is left."""
+    """Return the number of slots of each agent; the last one gets the remainder."""
     return [each] * (workers // each) + ([workers % each] if workers % each else [])
 
 
 def check_address(address: str) -> None:
-    """Find out in seconds whether anybody listens there.
+    """Check within seconds that the address is reachable.
 
     Raises:
-        UsageError: it is no address.
-        RayUnreachableError: nobody does.
+        UsageError: the address is malformed.
+        RayUnreachableError: no connection is possible.
     """
     wanted = (os.environ.get("RAY_ADDRESS") or "auto") if address == "auto" else address
     if wanted == "auto":
         return
     host, separator, port = wanted.removeprefix("ray://").rpartition(":")
     if not separator or not port.isdecimal() or not host:
-        raise UsageError(f"--address {wanted}: give auto, or host:port of the head of a Ray cluster")
+        raise UsageError(f"--address {wanted}: use auto, or host:port of the head of a Ray cluster")
     try:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as exc:
@@ -164,9 +165,9 @@ def check_address(address: str) -> None:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What agents must be told of this process's environment and options.
+    """Return the environment variables that agents need from this process and its options.
 
-    Not as a runtime environment of Ray's, which its dashboard shows: the URL may hold a password.
+    Not passed as Ray's runtime environment, which its dashboard shows: the URL may hold a password.
     """
     passed = {
         name: value
@@ -180,7 +181,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "HPO_CHECKPOINTS": settings.checkpoints,
         "HPO_RESULTS_DIR": settings.results_dir,
     }
-    # Defaults are each node's own; what was given here holds there, wherever Ray stands.
+    # Defaults are each node's own; explicit settings apply on every node.
     passed |= {name: str(path) for name, path in paths.items() if name in passed}
     if settings.data_dir != here.data_dir:
         passed["HPO_DATA_DIR"] = str(settings.data_dir)
@@ -203,12 +204,11 @@ def _ray() -> Any:
 @contextmanager
 def _connected(ray: Any, address: str) -> Iterator[None]:
     try:
-        # What agents print stays in Ray's logs; their trials are told of from the database.
+        # Output of agents stays in Ray's logs; their trials are reported from the database.
         ray.init(address=address, namespace="hpo", log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as exc:
         raise RayUnreachableError(
-            f"there is no Ray cluster to join ({one_line(exc)}): start one (ray start --head),"
-            " or give its --address"
+            f"no Ray cluster to join ({one_line(exc)}): start one (ray start --head), or set --address"
         ) from exc
     try:
         yield
@@ -217,7 +217,7 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
 
 
 def _room(resources: Mapping[str, float], options: RayOptions) -> int:
-    """Workers that these resources suffice for, at least one; Ray does not name those that are all in use."""
+    """Return the number of workers that fit, at least one; Ray leaves out resources that are fully used."""
     room = [
         resources.get(name, 0.0) / share
         for name, share in (("CPU", options.cpus_per_worker), ("GPU", options.gpus_per_worker))

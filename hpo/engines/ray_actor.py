@@ -1,7 +1,7 @@
-"""The Ray actor that holds one agent: `hpo worker` in a process of its own, on the node where Ray puts it.
+"""The Ray actor of one agent: it runs `hpo worker` in a separate process on the node that Ray chooses.
 
-Not inside Ray's process, which has threads and signal handlers of its own: the agent, its template and
-its trainers are the same processes as anywhere else. This module imports nothing of Ray.
+Ray's own process has threads and signal handlers, so the agent, its template and its trainers run as the
+same processes as anywhere else. This module does not import Ray.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from dataclasses import dataclass
 
 from hpo.engines.subprocess_guard import INTERRUPT
 
-_COMPLAINT_BYTES = 4000
+_ERROR_BYTES = 4000
 
 
 @dataclass(frozen=True)
 class AgentEnd:
-    """How an agent ended."""
+    """End of an agent."""
 
     code: int
-    """Its exit code; 128 + the signal's number when a signal ended it."""
-    complaint: str
-    """The last that it wrote to stderr."""
+    """Exit code; 128 + signal number if a signal ended it."""
+    error: str
+    """End of its stderr."""
     node: str
 
 
 class AgentActor:
-    """Made by Ray with the slot's resources; CUDA_VISIBLE_DEVICES is then what Ray has allotted."""
+    """Created by Ray with the resources of the agent; CUDA_VISIBLE_DEVICES lists the allotted GPUs."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self._arguments = list(arguments)
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
-        self._leash = threading.Lock()
-        """Held to write to or close the agent's leash, which several of Ray's threads may do."""
+        self._guard_lock = threading.Lock()
+        """Held to write to or close the guard pipe, which several of Ray's threads may do."""
 
     def node(self) -> str:
-        """Where Ray has placed this actor."""
+        """Return the node of this actor."""
         return socket.gethostname()
 
     def run(self) -> AgentEnd:
-        """Run the agent until it ends. Ray calls this again when it has restarted the actor elsewhere."""
+        """Run the agent until it ends. Ray calls this again after it restarts the actor elsewhere."""
         command = [sys.executable, "-P", "-m"]
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
-                # -P: a folder named `hpo` where Ray happens to stand must not be taken for ours.
+                # -P: a folder named `hpo` in Ray's working directory must not shadow this package.
                 [*command, "hpo.engines.subprocess_guard", *command, "hpo.cli", *self._arguments],
                 stdin=subprocess.PIPE,
                 stderr=errors,
@@ -59,22 +59,22 @@ class AgentActor:
             )
             self._process = process
             code = process.wait()
-            with self._leash:
+            with self._guard_lock:
                 assert process.stdin is not None
                 process.stdin.close()
-            errors.seek(max(0, errors.seek(0, os.SEEK_END) - _COMPLAINT_BYTES))
-            said = errors.read().decode(errors="replace").strip()
-        return AgentEnd(code, said, self.node())
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - _ERROR_BYTES))
+            error = errors.read().decode(errors="replace").strip()
+        return AgentEnd(code, error, self.node())
 
     def interrupt(self) -> None:
-        """Let running epochs end, then end the agent."""
-        with self._leash, suppress(OSError, ValueError):
+        """End the agent after its running epochs."""
+        with self._guard_lock, suppress(OSError, ValueError):
             if self._process is not None and self._process.stdin is not None:
                 self._process.stdin.write(INTERRUPT)
                 self._process.stdin.flush()
 
     def stop(self) -> None:
-        """End the agent within 10 s; its trials go back to the study."""
-        with self._leash, suppress(OSError):
+        """End the agent within 10 s; its trials are released."""
+        with self._guard_lock, suppress(OSError):
             if self._process is not None and self._process.stdin is not None:
                 self._process.stdin.close()

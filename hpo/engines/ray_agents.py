@@ -1,4 +1,4 @@
-"""Agents in actors of a Ray cluster: started, looked after, told to end. Ray itself is handed in."""
+"""Agents as actors of a Ray cluster: start, monitoring and stop. The `ray` module is injected."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpo.engines.monitor import Placed
+from hpo.engines.monitor import AgentStates
 from hpo.engines.ray_actor import AgentActor, AgentEnd
 
 PROBE_SECONDS = 5.0
-"""Between two questions to an agent where it runs."""
-SOON_SECONDS = 60.0
-MOST_SOON = 3
-"""An agent that a signal ends within so long of its start is started again at most so many times."""
+"""Seconds between two queries for the node of an agent."""
+EARLY_END_SECONDS = 60.0
+MAX_EARLY_RESTARTS = 3
+"""Maximum restarts of an agent that signals end within `EARLY_END_SECONDS` of its start."""
 
 
 @dataclass(frozen=True)
 class AgentCommand:
-    """One actor: what it asks Ray for, and its agent's command line."""
+    """Resources of one actor, and the command line of its agent."""
 
     cpus: float
     gpus: float
@@ -29,26 +29,26 @@ class AgentCommand:
 
 @dataclass
 class _Agent:
-    """An actor, and what is known of its agent."""
+    """An actor and the state of its agent."""
 
     actor: Any
     run: Any
-    """The reference of its `run`, which Ray repeats when the actor is started again elsewhere."""
+    """Object reference of its `run`, which Ray repeats when it restarts the actor elsewhere."""
     probe: Any = None
-    probed: float = 0.0
+    probed_at: float = 0.0
     node: str | None = None
-    """Where Ray has placed it; None while it has no place."""
-    began: float = field(default_factory=time.monotonic)
-    soon: int = 0
+    """Node of the actor; None while Ray looks for one."""
+    began_at: float = field(default_factory=time.monotonic)
+    early_ends: int = 0
     ended: bool = False
 
 
 class RayAgents:
-    """Agents in actors of a cluster: the `Placement` of this engine."""
+    """The `Placement` of the Ray engine."""
 
     def __init__(self, ray: Any, commands: Sequence[AgentCommand], passed: Mapping[str, str]) -> None:
         self._ray = ray
-        self._told = False
+        self._ending = False
         self._agents: list[_Agent] = []
         remote = ray.remote(AgentActor)
         for command in commands:
@@ -56,48 +56,48 @@ class RayAgents:
                 num_cpus=command.cpus,
                 num_gpus=command.gpus,
                 max_restarts=-1,
-                # `run` waits as long as its agent lives; the others must be heard meanwhile.
+                # `run` blocks while its agent lives; the other methods run meanwhile.
                 max_concurrency=4,
             ).remote(command.arguments, passed)
             self._agents.append(_Agent(actor, self._run(actor)))
 
-    def look(self) -> Placed:
-        """What has become of the agents."""
-        complaints = []
+    def poll(self) -> AgentStates:
+        """Return the states of the agents."""
+        errors = []
         open_agents = [agent for agent in self._agents if not agent.ended]
         runs = {agent.run: agent for agent in open_agents}
         for done in self._done(list(runs)):
-            if (complaint := self._ended(runs[done], done)) is not None:
-                complaints.append(complaint)
+            if (error := self._ended(runs[done], done)) is not None:
+                errors.append(error)
         for agent in open_agents:
             self._probe(agent)
         nodes = [agent.node for agent in self._agents if agent.node is not None and not agent.ended]
-        return Placed(
+        return AgentStates(
             wanted=len(self._agents),
             placed=len(nodes),
             ended=sum(agent.ended for agent in self._agents),
-            complaints=complaints,
+            errors=errors,
             nodes=nodes,
         )
 
     def interrupt(self) -> None:
-        self._told = True
+        self._ending = True
         for agent in self._agents:
             agent.actor.interrupt.remote()
 
     def stop(self) -> None:
-        self._told = True
+        self._ending = True
         for agent in self._agents:
             agent.actor.stop.remote()
 
     def close(self) -> None:
-        """Give all resources back; an agent that still runs sees its leash end, and goes."""
+        """Release all resources; a running agent notices that its guard pipe closed, and ends."""
         for agent in self._agents:
             with suppress(Exception):
                 self._ray.kill(agent.actor, no_restart=True)
 
     def _run(self, actor: Any) -> Any:
-        # Again and again: a cluster may lose any number of nodes while a study runs.
+        # Without limit: a cluster may lose any number of nodes while a study runs.
         return actor.run.options(max_task_retries=-1).remote()
 
     def _done(self, references: list[Any]) -> list[Any]:
@@ -107,38 +107,34 @@ class RayAgents:
         return list(done)
 
     def _ended(self, agent: _Agent, run: Any) -> str | None:
-        """Note that a run has ended; returns what there is to say of it."""
+        """Handle the end of a run; return its error, if any."""
         try:
             end: AgentEnd = self._ray.get(run)
         except self._ray.exceptions.RayError as exc:
-            self._forget(agent)
+            self._release(agent)
             return f"an agent cannot run: {one_line(exc)} (is hpo-service installed on every node?)"
-        if end.code >= 128 and not self._told and self._may_start_again(agent):
-            agent.run, agent.began = self._run(agent.actor), time.monotonic()
-            return (
-                f"the agent on {end.node} was ended by a signal (exit code {end.code}): it is started again"
-            )
-        self._forget(agent)
-        if end.code == 0 or self._told:
+        if end.code >= 128 and not self._ending and self._may_restart(agent):
+            agent.run, agent.began_at = self._run(agent.actor), time.monotonic()
+            return f"the agent on {end.node} was ended by a signal (exit code {end.code}): restarting it"
+        self._release(agent)
+        if end.code == 0 or self._ending:
             return None
-        last = (
-            end.complaint.splitlines()[-1].removeprefix("hpo: ") if end.complaint else f"exit code {end.code}"
-        )
+        last = end.error.splitlines()[-1].removeprefix("hpo: ") if end.error else f"exit code {end.code}"
         return f"the agent on {end.node} has ended: {last}"
 
-    def _may_start_again(self, agent: _Agent) -> bool:
-        lasted = time.monotonic() - agent.began
-        agent.soon = agent.soon + 1 if lasted < SOON_SECONDS else 0
-        return agent.soon <= MOST_SOON
+    def _may_restart(self, agent: _Agent) -> bool:
+        lasted = time.monotonic() - agent.began_at
+        agent.early_ends = agent.early_ends + 1 if lasted < EARLY_END_SECONDS else 0
+        return agent.early_ends <= MAX_EARLY_RESTARTS
 
-    def _forget(self, agent: _Agent) -> None:
+    def _release(self, agent: _Agent) -> None:
         agent.ended = True
-        # Its resources are another's now.
+        # Its resources become available to others.
         with suppress(Exception):
             self._ray.kill(agent.actor, no_restart=True)
 
     def _probe(self, agent: _Agent) -> None:
-        """Keep up where the agent is: nowhere, while Ray looks for a place."""
+        """Update the node of the agent; None while Ray looks for one."""
         now = time.monotonic()
         if agent.probe is not None and self._done([agent.probe]):
             try:
@@ -146,11 +142,11 @@ class RayAgents:
             except self._ray.exceptions.RayError:
                 agent.node = None
             agent.probe = None
-        if agent.probe is None and (now - agent.probed >= PROBE_SECONDS or agent.node is None):
-            agent.probe, agent.probed = agent.actor.node.remote(), now
+        if agent.probe is None and (now - agent.probed_at >= PROBE_SECONDS or agent.node is None):
+            agent.probe, agent.probed_at = agent.actor.node.remote(), now
 
 
 def one_line(exc: BaseException) -> str:
-    """The first line of what Ray says, which may be a page."""
+    """Return the first line of an error of Ray, which may be a page long."""
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(exc).__name__

@@ -15,6 +15,7 @@ from hpo.study.catalog import StudyRow, condition_of, read_study
 from hpo.study.json_row import JsonRow
 from hpo.study.predicates import NOW, alive_agent, live_attempt, seconds
 from hpo.study.trials import best_query
+from storage.budget import Counts
 from storage.tables import agents, attempts, epochs, trials
 
 if TYPE_CHECKING:
@@ -99,6 +100,21 @@ class StudyStatus(JsonRow):
     agents: tuple[AgentRow, ...]
     slots: tuple[RunningRow, ...]
     created_at: datetime
+
+    @property
+    def counts(self) -> Counts:
+        """Trials of the study by state."""
+        complete = self.outcomes.get("complete", 0)
+        return Counts(
+            self.budget, complete, self.finished - complete, self.failed, self.running, self.waiting
+        )
+
+    @property
+    def best(self) -> tuple[int, float, Mapping[str, Any]] | None:
+        """Number, value and parameters of the best complete trial."""
+        if self.best_number is None or self.best_value is None:
+            return None
+        return self.best_number, self.best_value, self.best_params or {}
 
 
 def study_status(database: Database, name: str, retry: Retry | None = None) -> StudyStatus:

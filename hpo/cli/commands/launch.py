@@ -29,10 +29,10 @@ def launch(request: LaunchRequest, data_dir: Path | None, storage: str | None) -
     hpo launch --study mine --objective my_objective.py:PetsCNN --param batch_size=64,128
     """
     _check_engine(request)
-    from hpo.engines.base import engine_called
+    from hpo.engines.base import get_engine
 
     # Without a run it does not matter where agents would be.
-    engine = engine_called(request.engine if request.run else "local")
+    engine = get_engine(request.engine if request.run else "local")
     return engine.launch(request, options.settings(storage, data_dir))
 
 

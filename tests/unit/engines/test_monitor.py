@@ -1,4 +1,4 @@
-"""When the one who watches ends the agents, and how it ends itself; agents and database are made up here."""
+"""The monitor of agents that run elsewhere, with fake agents and a fake study."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from hpo.agent.trial_store import StudySnapshot
-from hpo.engines.monitor import AgentsFailedError, Placed, Watch, WatchTimes
-from hpo.engines.progress_feed import News
+from hpo.engines.monitor import AgentsFailedError, AgentStates, Monitor, MonitorTimes
+from hpo.engines.progress_feed import Update
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
-from hpo.terminal.progress import PlainProgress, SlotView, TrialEnd
+from hpo.terminal.progress import PlainProgress, TrialEnd
 from storage.budget import Counts
 
 STUDY: Any = SimpleNamespace(name="s", spec=SimpleNamespace(metric="loss"))
@@ -33,24 +32,24 @@ def _log_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Agents:
-    """A `Placement` that does at once what it is told."""
+    """A `Placement` that obeys at once."""
 
     def __init__(self, wanted: int = 2, placed: int = 2, obedient: bool = True) -> None:
         self.wanted, self.placed, self.ended = wanted, placed, 0
         self.obedient = obedient
-        self.told: list[str] = []
-        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.errors: list[str] = []
         self.nodes: list[str] = []
 
-    def look(self) -> Placed:
-        complaints, self.complaints = self.complaints, []
-        return Placed(self.wanted, self.placed, self.ended, complaints, self.nodes)
+    def poll(self) -> AgentStates:
+        errors, self.errors = self.errors, []
+        return AgentStates(self.wanted, self.placed, self.ended, errors, self.nodes)
 
     def interrupt(self) -> None:
-        self.told.append("interrupt")
+        self.requests.append("interrupt")
 
     def stop(self) -> None:
-        self.told.append("stop")
+        self.requests.append("stop")
         if self.obedient:
             self.end()
 
@@ -59,82 +58,95 @@ class Agents:
 
 
 class Study:
-    """A `Feed` of a study whose trials end one a look, until a step changes its course."""
+    """A `ProgressFeed` of a study in which one trial ends per poll, until a step changes it."""
 
     def __init__(self, budget: int = 3) -> None:
         self.budget, self.finished, self.control = budget, 0, "run"
         self.steps: dict[int, Callable[[], object]] = {}
-        self.looks = 0
+        self.polls = 0
         self.moving = True
         self.hosts: list[str] = []
-        self.slots: list[SlotView] = []
+        self.slots: list[Any] = []
 
-    def news(self) -> News:
-        self.steps.get(self.looks, lambda: None)()
-        self.looks += 1
+    def poll(self) -> Update:
+        self.steps.get(self.polls, lambda: None)()
+        self.polls += 1
         ended = []
-        if self.moving and self.control == "run" and self.finished < self.budget and self.looks > 1:
+        if self.moving and self.control == "run" and self.finished < self.budget and self.polls > 1:
             ended = [TrialEnd(self.finished, Outcome.COMPLETE, 0.5, 4, 1.0, {"x": 1})]
             self.finished += 1
         counts = Counts(self.budget, self.finished, 0, 0, 1, 0)
-        return News(StudySnapshot(self.control, counts, None), self.slots, ended, self.hosts)
+        return Update(self.status(counts), ended)
+
+    def status(self, counts: Counts) -> Any:
+        agents = [SimpleNamespace(host=host) for host in self.hosts]
+        return SimpleNamespace(
+            control=self.control,
+            counts=counts,
+            best=None,
+            slots=self.slots,
+            agents=agents,
+            epochs_per_trial=4,
+        )
 
 
-def watch(
+def monitor(
     study: Study, agents: Agents, stream: io.StringIO, timeout: float | None = None, **times: float
-) -> Watch:
-    patience = {"poll_seconds": 0.001, "settle_seconds": 0.02, "stop_seconds": 0.05, **times}
+) -> Monitor:
+    intervals = {"poll_seconds": 0.001, "settle_seconds": 0.02, "stop_seconds": 0.05, **times}
     feed: Any = study
     logging.getLogger("hpo").addHandler(logging.StreamHandler(stream))
-    return Watch(STUDY, feed, agents, PlainProgress(), threading.Event(), timeout, WatchTimes(**patience))
+    return Monitor(
+        STUDY, feed, agents, PlainProgress(), threading.Event(), timeout, MonitorTimes(**intervals)
+    )
 
 
-def test_the_budget_is_spent_and_the_agents_end_by_themselves() -> None:
-    study, agents, said = Study(), Agents(), io.StringIO()
+def test_agents_end_by_themselves_once_the_budget_is_spent() -> None:
+    study, agents, output = Study(), Agents(), io.StringIO()
     study.steps[6] = agents.end
-    ending, news = watch(study, agents, said, settle_seconds=60.0).run()
-    assert (ending, news.snapshot.counts.finished, agents.told) == (ExitCode.DONE, 3, [])
-    assert [line.split()[1] for line in said.getvalue().splitlines() if line.startswith("trial")] == list(
+    ending, status = monitor(study, agents, output, settle_seconds=60.0).run()
+    assert (ending, status.counts.finished, agents.requests) == (ExitCode.DONE, 3, [])
+    assert [line.split()[1] for line in output.getvalue().splitlines() if line.startswith("trial")] == list(
         "012"
     )
 
 
-def test_agents_that_never_found_a_place_are_not_waited_for() -> None:
-    study, agents, said = Study(), Agents(wanted=3, placed=2), io.StringIO()
+def test_agents_without_a_node_are_not_waited_for() -> None:
+    study, agents, output = Study(), Agents(wanted=3, placed=2), io.StringIO()
 
     def end_both() -> None:
         agents.placed, agents.ended = 0, 2
 
     study.steps[6] = end_both
-    ending, _ = watch(study, agents, said, settle_seconds=60.0).run()
-    assert (ending, agents.told) == (ExitCode.DONE, [])
-    assert "agents: 2 of 3 are placed, 1 waits for a place" in said.getvalue()
+    ending, _ = monitor(study, agents, output, settle_seconds=60.0).run()
+    assert (ending, agents.requests) == (ExitCode.DONE, [])
+    assert "agents: 2 of 3 are placed, 1 waits for a place" in output.getvalue()
 
 
-def test_agents_that_do_not_obey_are_left() -> None:
+def test_unresponsive_agents_are_abandoned() -> None:
     study, agents = Study(), Agents(obedient=False)
-    ending, _ = watch(study, agents, io.StringIO()).run()
-    assert (ending, agents.told) == (ExitCode.DONE, ["stop"])
+    ending, _ = monitor(study, agents, io.StringIO()).run()
+    assert (ending, agents.requests) == (ExitCode.DONE, ["stop"])
 
 
-def test_a_stopped_study() -> None:
-    study, agents, said = Study(budget=100), Agents(), io.StringIO()
+def test_stopped_study_ends() -> None:
+    study, agents, output = Study(budget=100), Agents(), io.StringIO()
     study.steps[2] = lambda: setattr(study, "control", "stop")
     study.steps[4] = agents.end
-    ending, _ = watch(study, agents, said, settle_seconds=60.0).run()
-    assert (ending, agents.told) == (ExitCode.DONE, [])
-    assert "the study was stopped: hpo launch continues it" in said.getvalue()
+    ending, _ = monitor(study, agents, output, settle_seconds=60.0).run()
+    assert (ending, agents.requests) == (ExitCode.DONE, [])
+    assert "the study was stopped: hpo launch continues it" in output.getvalue()
 
 
-def test_the_time_is_up() -> None:
-    agents, said = Agents(), io.StringIO()
-    ending, _ = watch(Study(budget=10**9), agents, said, timeout=0.01).run()
-    assert (ending, agents.told) == (ExitCode.DONE, ["stop"])
-    assert "the time is up" in said.getvalue()
+def test_timeout_stops_the_agents() -> None:
+    agents, output = Agents(), io.StringIO()
+    ending, _ = monitor(Study(budget=10**9), agents, output, timeout=0.01).run()
+    assert (ending, agents.requests) == (ExitCode.DONE, ["stop"])
+    assert "the time is up" in output.getvalue()
 
 
 @pytest.mark.parametrize(
-    ("signals", "told"),
+    ("signals", "requests"),
     [
         ([signal.SIGINT], ["interrupt"]),
         ([signal.SIGTERM], ["stop"]),
@@ -142,54 +154,56 @@ def test_the_time_is_up() -> None:
         ([signal.SIGINT, signal.SIGTERM], ["interrupt", "stop"]),
     ],
 )
-def test_signals(signals: list[int], told: list[str]) -> None:
+def test_signals_become_requests(signals: list[int], requests: list[str]) -> None:
     study, agents = Study(budget=10**9), Agents()
-    watcher = watch(study, agents, io.StringIO())
-    for look, number in enumerate(signals):
-        study.steps[2 + look] = lambda number=number: watcher.handle_signal(number)
+    running = monitor(study, agents, io.StringIO())
+    for poll, number in enumerate(signals):
+        study.steps[2 + poll] = lambda number=number: running.handle_signal(number)
     study.steps[10] = agents.end
-    ending, _ = watcher.run()
-    assert (ending, agents.told) == (ExitCode.INTERRUPTED, told)
+    ending, _ = running.run()
+    assert (ending, agents.requests) == (ExitCode.INTERRUPTED, requests)
 
 
-def test_every_agent_has_failed() -> None:
-    study, agents, said = Study(), Agents(), io.StringIO()
+def test_last_error_is_raised_when_all_agents_fail() -> None:
+    study, agents, output = Study(), Agents(), io.StringIO()
     study.moving = False
 
     def fail() -> None:
-        agents.complaints = ["the agent on n1 has ended: mnist is missing: hpo data fetch mnist"]
+        agents.errors = ["the agent on n1 has ended: mnist is missing: hpo data fetch mnist"]
         agents.end()
 
     study.steps[2] = fail
     with pytest.raises(AgentsFailedError, match="mnist is missing"):
-        watch(study, agents, said).run()
-    # As the error, and not before it too.
-    assert "mnist is missing" not in said.getvalue()
+        monitor(study, agents, output).run()
+    # Reported as the error only.
+    assert "mnist is missing" not in output.getvalue()
 
 
-def test_trials_that_ended_since_the_last_look_are_counted_one_by_one() -> None:
-    study, agents, said = Study(), Agents(), io.StringIO()
+def test_trials_ended_since_the_last_poll_are_counted_one_by_one() -> None:
+    study, agents, output = Study(), Agents(), io.StringIO()
     ends = [
         TrialEnd(n, outcome, None, 1, 1.0, {})
         for n, outcome in enumerate((Outcome.COMPLETE, Outcome.BUG, Outcome.PRUNED))
     ]
-    news = News(StudySnapshot("run", Counts(2, 1, 1, 1, 0, 0), None), [], ends, ["n1"])
-    study.news = lambda: news  # type: ignore[method-assign]
+    update = Update(study.status(Counts(2, 1, 1, 1, 0, 0)), ends)
+    study.poll = lambda: update  # type: ignore[method-assign]
     agents.stop()
-    watch(study, agents, said).run()
-    assert [line.rpartition(" ")[2] for line in said.getvalue().splitlines() if line.startswith("trial")] == [
+    monitor(study, agents, output).run()
+    assert [
+        line.rpartition(" ")[2] for line in output.getvalue().splitlines() if line.startswith("trial")
+    ] == [
         "[1/2]",
         "[1/2]",
         "[2/2]",
     ]
 
 
-def test_a_node_that_dies_is_told_of() -> None:
-    study, agents, said = Study(budget=30), Agents(), io.StringIO()
+def test_lost_node_is_reported() -> None:
+    study, agents, output = Study(budget=30), Agents(), io.StringIO()
     study.steps[5] = lambda: setattr(agents, "placed", 1)
     study.steps[9] = lambda: setattr(agents, "placed", 2)
-    watch(study, agents, said).run()
-    lines = [line for line in said.getvalue().splitlines() if line.startswith("agents:")]
+    monitor(study, agents, output).run()
+    lines = [line for line in output.getvalue().splitlines() if line.startswith("agents:")]
     assert lines == [
         "agents: 2 of 2 are placed",
         "agents: 1 of 2 are placed, 1 waits for a place",
@@ -197,71 +211,71 @@ def test_a_node_that_dies_is_told_of() -> None:
     ]
 
 
-def test_placed_agents_that_do_not_train_are_told_of() -> None:
-    study, agents, said = Study(), Agents(wanted=3, placed=3), io.StringIO()
+def test_idle_placed_agents_are_reported() -> None:
+    study, agents, output = Study(), Agents(wanted=3, placed=3), io.StringIO()
     study.moving = False
     agents.nodes = ["n1", "n2", "n2"]
-    # Somebody's own `hpo worker` stands for none of them.
+    # A separate `hpo worker` does not count as one of them.
     study.hosts = ["n1", "n1", "elsewhere"]
-    watcher = watch(study, agents, said, idle_seconds=0.01)
+    running = monitor(study, agents, output, idle_seconds=0.01)
 
-    def told(what: str) -> bool:
-        return what in said.getvalue()
+    def logged(text: str) -> bool:
+        return text in output.getvalue()
 
     def step() -> None:
-        if told("n2 (2)") and study.hosts[-1] == "elsewhere":
+        if logged("n2 (2)") and study.hosts[-1] == "elsewhere":
             study.hosts = ["n1", "n2", "n2"]
-        elif told("all have joined"):
+        elif logged("have joined the study and"):
             study.control = "stop"
             agents.end()
 
-    for look in range(10_000):
-        study.steps[look] = step
-    watcher.run()
-    lines = [line for line in said.getvalue().splitlines() if "being trained" in line]
+    for poll in range(10_000):
+        study.steps[poll] = step
+    running.run()
+    lines = [line for line in output.getvalue().splitlines() if "no trial has been running" in line]
     assert lines[0].endswith(
-        "2 of 3 placed agents have not joined the study yet: n2 (2); they start or load the objective, and"
-        " nodes that are busy keep them from it"
+        "2 of 3 placed agents have not joined the study yet: n2 (2); they are starting or loading the"
+        " objective, which takes longer on busy nodes"
     )
-    assert lines[-1].endswith("of 3 placed agents all have joined the study: they load its data")
-    # Ever more rarely.
+    assert lines[-1].endswith("all 3 placed agents have joined the study and load its data")
+    # With doubled intervals.
     assert len(lines) < 12
 
 
-def test_agents_that_train_or_wait_for_a_user_are_not_told_of() -> None:
-    study, agents, said = Study(), Agents(), io.StringIO()
+def test_running_or_paused_agents_are_not_reported_as_idle() -> None:
+    study, agents, output = Study(), Agents(), io.StringIO()
     study.moving = False
-    study.slots = [SlotView("n1 cpu", 0)]
+    study.slots = [SimpleNamespace(host="n1", device="cpu", number=0, epoch=0, metric=None)]
     study.steps[20] = lambda: (study.slots.clear(), setattr(study, "control", "pause"))
     study.steps[40] = lambda: setattr(study, "control", "stop")
     study.steps[41] = agents.end
-    watch(study, agents, said, idle_seconds=0.0).run()
-    assert "being trained" not in said.getvalue()
+    monitor(study, agents, output, idle_seconds=0.0).run()
+    assert "no trial has been running" not in output.getvalue()
 
 
-def test_agents_that_finish_the_study_and_end_between_two_questions() -> None:
-    """All that happens between the two is the end: whichever is asked first must not make it a failure."""
-    study, agents, said = Study(), Agents(), io.StringIO()
+def test_study_that_ends_between_two_polls_is_done() -> None:
+    """The study ends between the two polls: the order of the polls must not make that a failure."""
+    study, agents, output = Study(), Agents(), io.StringIO()
     study.moving = False
-    look, news = agents.look, study.news
-    asked: list[str] = []
+    poll_agents, poll_study = agents.poll, study.poll
+    polled: list[str] = []
 
     def end_after_the_first(name: str) -> None:
-        asked.append(name)
-        if len(asked) == 4 + 1:
+        polled.append(name)
+        if len(polled) == 4 + 1:
             study.finished = study.budget
             agents.end()
 
-    def looked() -> Placed:
-        found = look()
+    def agents_polled() -> AgentStates:
+        found = poll_agents()
         end_after_the_first("agents")
         return found
 
-    def read() -> News:
-        found = news()
-        end_after_the_first("books")
+    def study_polled() -> Update:
+        found = poll_study()
+        end_after_the_first("study")
         return found
 
-    agents.look, study.news = looked, read  # type: ignore[method-assign]
-    ending, last = watch(study, agents, said, settle_seconds=60.0).run()
-    assert (ending, last.snapshot.counts.finished) == (ExitCode.DONE, 3)
+    agents.poll, study.poll = agents_polled, study_polled  # type: ignore[method-assign]
+    ending, last = monitor(study, agents, output, settle_seconds=60.0).run()
+    assert (ending, last.counts.finished) == (ExitCode.DONE, 3)

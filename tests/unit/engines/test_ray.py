@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from hpo.engines import ray as engine
-from hpo.engines.base import engine_called
+from hpo.engines.base import get_engine
 from hpo.engines.local import LocalEngine
 from hpo.engines.ray import (
     RayEngine,
@@ -28,10 +28,10 @@ SETTINGS = Settings(Path("/h"), "postgresql://u:secret@server/d", Path("/d"), Pa
 
 
 def test_every_engine_is_found() -> None:
-    assert [type(engine_called(name)) for name in ENGINES] == [LocalEngine, RayEngine]
+    assert [type(get_engine(name)) for name in ENGINES] == [LocalEngine, RayEngine]
 
 
-def test_an_agent_is_told_what_ray_gave_it() -> None:
+def test_agent_command_passes_allotted_resources() -> None:
     command = agent_command(LaunchRequest(study="s"), 1)
     assert (command.cpus, command.gpus) == (1.0, 0.0)
     words = " ".join(command.arguments)
@@ -72,7 +72,7 @@ def test_shares_that_ray_does_not_give() -> None:
     check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=4), None)
     check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=4), 6)
     check_shares(RayOptions(gpus_per_worker=0.1, workers_per_agent=10), None)
-    with pytest.raises(UsageError, match=r"asks for 1\.5 GPUs"):
+    with pytest.raises(UsageError, match=r"requests 1\.5 GPUs"):
         check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=3), None)
     with pytest.raises(UsageError, match="an agent of 3 workers"):
         # What is left for the last one.
@@ -81,7 +81,7 @@ def test_shares_that_ray_does_not_give() -> None:
 
 @pytest.mark.parametrize("address", ["here", "host:", ":6379", "host:port", "local"])
 def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(UsageError, match=f"--address {address}: give auto, or host:port"):
+    with pytest.raises(UsageError, match=f"--address {address}: use auto, or host:port"):
         check_address(address)
 
 
@@ -128,7 +128,7 @@ def test_agents_get_the_environment_of_the_launch(monkeypatch: pytest.MonkeyPatc
 
 def test_the_embedded_server_is_refused() -> None:
     embedded = Settings(Path("/h"), None, Path("/d"), Path("/r"), Path("/c"))
-    with pytest.raises(UsageError, match="a PostgreSQL server that every node reaches"):
+    with pytest.raises(UsageError, match="a PostgreSQL server that every node can reach"):
         RayEngine().launch(LaunchRequest(study="s", objective="digits-cnn"), embedded)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hpo.engines.ray_actor import AgentEnd
-from hpo.engines.ray_agents import MOST_SOON, AgentCommand, RayAgents
+from hpo.engines.ray_agents import MAX_EARLY_RESTARTS, AgentCommand, RayAgents
 
 
 class RayError(Exception):
@@ -19,13 +19,13 @@ class RayError(Exception):
 
 @dataclass(eq=False)
 class Reference:
-    """What a call returns at once; no two are equal."""
+    """Object reference of a call; all are distinct."""
 
     value: object
 
 
 class Method:
-    """A method of an actor: each call returns a reference, which is what it will give."""
+    """A method of an actor; each call returns a reference to its result."""
 
     def __init__(self, answers: Iterable[object]) -> None:
         self.answers = iter(answers)
@@ -40,7 +40,7 @@ class Method:
 
 
 class Cluster:
-    """As much of Ray as is used: every actor runs once for each end in `ends`, the last time for ever."""
+    """Fake of the used part of Ray: every actor runs once per end in `ends`, the last time without end."""
 
     exceptions = SimpleNamespace(RayError=RayError)
 
@@ -84,47 +84,45 @@ def test_an_actor_asks_for_its_share_and_is_restarted_for_ever() -> None:
 
 def test_one_that_is_done_gives_its_resources_back() -> None:
     cluster = Cluster(AgentEnd(0, "", "n1"))
-    placed = agents(cluster).look()
-    assert (placed.ended, placed.complaints, len(cluster.killed)) == (1, [], 1)
+    placed = agents(cluster).poll()
+    assert (placed.ended, placed.errors, len(cluster.killed)) == (1, [], 1)
 
 
 def test_what_an_agent_complained_of_last() -> None:
     cluster = Cluster(AgentEnd(1, "Traceback …\nhpo: no space left", "n1"))
-    assert agents(cluster).look().complaints == ["the agent on n1 has ended: no space left"]
+    assert agents(cluster).poll().errors == ["the agent on n1 has ended: no space left"]
 
 
 @pytest.mark.parametrize("code", [130, 137, 143])
 def test_one_that_a_signal_ends_is_started_again_but_not_for_ever(code: int) -> None:
     cluster = Cluster(*[AgentEnd(code, "", "n1")] * 99)
     placement = agents(cluster)
-    for number in range(MOST_SOON):
-        placed = placement.look()
+    for number in range(MAX_EARLY_RESTARTS):
+        placed = placement.poll()
         assert (placed.ended, cluster.run.calls) == (0, number + 2)
-        assert f"exit code {code}): it is started again" in placed.complaints[0]
-    assert (placement.look().ended, cluster.run.calls) == (1, MOST_SOON + 1)
+        assert f"exit code {code}): restarting it" in placed.errors[0]
+    assert (placement.poll().ended, cluster.run.calls) == (1, MAX_EARLY_RESTARTS + 1)
 
 
-def test_one_that_was_told_to_end_is_not() -> None:
+def test_stopped_agent_is_not_restarted() -> None:
     cluster = Cluster(AgentEnd(130, "", "n1"))
     placement = agents(cluster)
     placement.stop()
     assert cluster.stop.calls == 1
-    placed = placement.look()
-    assert (placed.ended, placed.complaints, cluster.run.calls) == (1, [], 1)
+    placed = placement.poll()
+    assert (placed.ended, placed.errors, cluster.run.calls) == (1, [], 1)
 
 
 def test_an_actor_that_ray_cannot_make() -> None:
     cluster = Cluster(RayError("The actor died because of an error.\n\tModuleNotFoundError: hpo"))
-    placed = agents(cluster).look()
+    placed = agents(cluster).poll()
     assert placed.ended == 1
-    assert (
-        "The actor died because of an error (is hpo-service installed on every node?)" in placed.complaints[0]
-    )
+    assert "The actor died because of an error (is hpo-service installed on every node?)" in placed.errors[0]
 
 
 def test_a_place_is_found_lost_and_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.engines.ray_agents.PROBE_SECONDS", 0.0)
     cluster = Cluster(None, nodes=("n1", RayError("its node died"), "n2", "n2"))
     placement = agents(cluster)
-    looks = [placement.look() for _ in range(4)]
+    looks = [placement.poll() for _ in range(4)]
     assert [(look.placed, look.nodes) for look in looks] == [(0, []), (1, ["n1"]), (0, []), (1, ["n2"])]

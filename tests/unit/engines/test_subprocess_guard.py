@@ -1,4 +1,4 @@
-"""A command that ends with whoever holds its standard input."""
+"""A command that ends when its standard input closes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 CHILD = """
 import signal, sys, time
 def end(number, frame):
-    print(f"heard {number}", flush=True)
+    print(f"received {number}", flush=True)
     sys.exit(7)
 for number in (signal.SIGINT, signal.SIGTERM):
     # As an agent does, which leaves ignored what it finds ignored.
@@ -25,8 +25,8 @@ time.sleep(60)
 
 
 @pytest.fixture(params=["heard", "ignored"])
-def leash(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
-    """Started where SIGINT is heard, and where it is ignored, as in what a script starts in the background."""
+def guard(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """A guarded command, started with SIGINT handled and with SIGINT ignored, as in background scripts."""
     before = signal.getsignal(signal.SIGINT)
     if request.param == "ignored":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -52,26 +52,26 @@ def _start(code: str) -> subprocess.Popen[str]:
     )
 
 
-def test_it_ends_when_the_leash_does(leash: subprocess.Popen[str]) -> None:
-    said, _ = leash.communicate(timeout=20)
-    assert (said, leash.returncode) == (f"heard {signal.SIGTERM.value}\n", 7)
+def test_command_ends_when_the_pipe_closes(guard: subprocess.Popen[str]) -> None:
+    output, _ = guard.communicate(timeout=20)
+    assert (output, guard.returncode) == (f"received {signal.SIGTERM.value}\n", 7)
 
 
-def test_an_interrupt_is_passed_on(leash: subprocess.Popen[str]) -> None:
-    assert leash.stdin is not None
-    leash.stdin.write("i")
-    leash.stdin.flush()
-    assert leash.wait(20) == 7
-    assert leash.stdout is not None
-    assert leash.stdout.read() == f"heard {signal.SIGINT.value}\n"
+def test_interrupt_is_forwarded(guard: subprocess.Popen[str]) -> None:
+    assert guard.stdin is not None
+    guard.stdin.write("i")
+    guard.stdin.flush()
+    assert guard.wait(20) == 7
+    assert guard.stdout is not None
+    assert guard.stdout.read() == f"received {signal.SIGINT.value}\n"
 
 
-def test_it_is_ended_in_order_though_its_starter_s_children_are_killed(leash: subprocess.Popen[str]) -> None:
-    """As Ray does to the children of a worker that ends."""
-    leash.kill()
-    assert leash.stdout is not None
-    said, _ = leash.communicate(timeout=20)
-    assert said == f"heard {signal.SIGTERM.value}\n"
+def test_command_ends_gracefully_when_the_guard_is_killed(guard: subprocess.Popen[str]) -> None:
+    """Ray kills the child processes of a worker that ends."""
+    guard.kill()
+    assert guard.stdout is not None
+    output, _ = guard.communicate(timeout=20)
+    assert output == f"received {signal.SIGTERM.value}\n"
 
 
 @pytest.mark.parametrize(
