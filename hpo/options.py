@@ -38,9 +38,7 @@ NUMBER = Range(0, 2**31 - 1)
 """Range of seeds and trial numbers, which the database stores in 32 bits."""
 SLOTS = Range(1, 1024)
 
-Kind = (
-    Range | tuple[str, ...] | Literal["text", "flag", "study", "objective", "time", "size", "images", "file"]
-)
+Kind = Range | tuple[str, ...] | Literal["text", "flag", "objective", "time", "size", "images", "file"]
 """Type of an option's value; a tuple lists the choices."""
 
 
@@ -110,7 +108,7 @@ def _for_new(value: object) -> str:
     return f"{value} for a new study, else the study's own"
 
 
-_STUDY = _option("Name of the study.", kind="study", variable="HPO_STUDY")
+_STUDY = _option("Name of the study.", metavar="NAME", variable="HPO_STUDY")
 
 
 def _workers(help_text: str, hidden_names: tuple[str, ...] = ()) -> dict[str, OptionSpec]:

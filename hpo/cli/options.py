@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
@@ -67,48 +67,43 @@ class NearestChoice(click.Choice[str]):
         self.fail(f"{value!r} is not one of {', '.join(self.choices)}{hint}", param, ctx)
 
 
-class Duration(click.ParamType[float]):
-    """`90`, `90s`, `15m`, `2h`, `1.5h`, `1d`: seconds."""
+class Quantity(click.ParamType[Any]):
+    """A positive number with a unit, the first of `units` if it has none."""
 
-    name = "duration"
-    _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    def __init__(self, name: str, units: dict[str, int], examples: str, *, whole: bool = False) -> None:
+        self.name, self.units, self.examples, self.whole = name, units, examples, whole
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         text = str(value).strip().lower()
-        number, unit = (text[:-1], text[-1]) if text[-1:] in self._UNITS else (text, "s")
+        unit = next((unit for unit in sorted(self.units, key=len, reverse=True) if text.endswith(unit)), "")
         try:
-            seconds = float(number) * self._UNITS[unit]
+            number = float(text.removesuffix(unit)) * (self.units[unit] if unit else 1)
         except ValueError:
-            seconds = 0.0
-        if not 0 < seconds < float("inf"):
-            self.fail(f"{value!r} is not a length of time: give 90, 90s, 15m, 2h or 1d", param, ctx)
-        return seconds
+            number = 0.0
+        if not 0 < number < float("inf") or (self.whole and number < 1):
+            self.fail(f"{value!r} is not a {self.name}: use e.g. {self.examples}", param, ctx)
+        return int(number) if self.whole else number
 
-    @classmethod
-    def text(cls, seconds: float) -> str:
-        """Return whole seconds as a user would type them, e.g. `30m`."""
-        unit = next(unit for unit in reversed(cls._UNITS) if seconds % cls._UNITS[unit] == 0)
-        return f"{seconds / cls._UNITS[unit]:g}{unit}"
+    def text(self, number: float) -> str:
+        """Return a number as a user would type it, e.g. `30m`."""
+        unit = max(
+            (unit for unit, factor in self.units.items() if number % factor == 0), key=self.units.__getitem__
+        )
+        return f"{number / self.units[unit]:g}{unit}"
 
 
-class Size(click.ParamType[int]):
-    """`500M`, `4G`, `1.5GiB`: bytes; units are binary, as memory and quotas are counted."""
-
-    name = "size"
-    _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        text = str(value).strip().upper().removesuffix("IB").removesuffix("B")
-        number, unit = (text[:-1], text[-1]) if text[-1:] in self._POWERS else (text, "")
-        try:
-            size = float(number) * 1024.0 ** self._POWERS[unit]
-        except ValueError:
-            size = 0.0
-        if not 1 <= size < float("inf"):
-            self.fail(f"{value!r} is not a size: give 500M, 4G or 1.5GiB", param, ctx)
-        return int(size)
+DURATION = Quantity("duration", {"s": 1, "m": 60, "h": 3600, "d": 86400}, "90, 90s, 15m, 2h or 1d")
+SIZE = Quantity(
+    "size",
+    {
+        f"{letter}{suffix}".strip(): 1024**power
+        for power, letter in enumerate(" kmgt")
+        for suffix in ("", "b", "ib")
+    },
+    "500M, 4G or 1.5GiB",
+    whole=True,
+)
+"""Binary units, in which memory and quotas are counted."""
 
 
 class ImageCount(click.ParamType[Any]):
@@ -125,35 +120,11 @@ class ImageCount(click.ParamType[Any]):
         return int(text)
 
 
-class StudyName(click.ParamType[str]):
-    """The name of a study; a shell completes it."""
+class ShippedName(click.ParamType[str]):
+    """A name or reference; a shell completes the shipped names, or else files."""
 
-    name = "name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
-        return str(value)
-
-    def shell_complete(
-        self,
-        ctx: click.Context,
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        from hpo.study.completion import study_names_if_near
-
-        names = study_names_if_near(settings(ctx.params.get("storage")))
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
-
-
-class ObjectiveName(click.ParamType[str]):
-    """A reference to an objective; a shell completes the shipped ones."""
-
-    name = "ref"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
-        return str(value)
+    def __init__(self, name: str, shipped: Callable[[], Iterable[str]]) -> None:
+        self.name, self._shipped = name, shipped
 
     def shell_complete(
         self,
@@ -163,39 +134,30 @@ class ObjectiveName(click.ParamType[str]):
     ) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        from objectives.loader import names
-
-        shipped = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
-        return shipped or [CompletionItem(incomplete, type="file")]
+        names = [CompletionItem(name) for name in self._shipped() if name.startswith(incomplete)]
+        return names or [CompletionItem(incomplete, type="file")]
 
 
-class DataName(click.ParamType[str]):
-    """The name of a data set; a shell completes the shipped ones."""
+def _shipped_objectives() -> Iterable[str]:
+    from objectives.loader import names
 
-    name = "name"
+    return names()
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
-        return str(value)
 
-    def shell_complete(
-        self,
-        ctx: click.Context,  # noqa: ARG002
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
+def _shipped_data() -> Iterable[str]:
+    from objectives.data.datasets import SHIPPED
 
-        from objectives.data.datasets import SHIPPED
+    return SHIPPED
 
-        return [CompletionItem(name) for name in SHIPPED if name.startswith(incomplete)]
 
+OBJECTIVE = ShippedName("ref", _shipped_objectives)
+DATA = ShippedName("name", _shipped_data)
 
 _TYPES: dict[str, tuple[Any, str | None]] = {
     "text": (str, None),
-    "study": (StudyName(), "NAME"),
-    "objective": (ObjectiveName(), "REF"),
-    "time": (Duration(), "TIME"),
-    "size": (Size(), "SIZE"),
+    "objective": (OBJECTIVE, "REF"),
+    "time": (DURATION, "TIME"),
+    "size": (SIZE, "SIZE"),
     "images": (ImageCount(), "N|all"),
     "file": (click.Path(path_type=Path, dir_okay=False), "FILE"),
 }
@@ -242,7 +204,7 @@ def field_option(request: type, name: str, help_text: str | None = None) -> Call
 
 def _shown(spec: OptionSpec, default: Any) -> str:
     if spec.kind == "time":
-        return Duration.text(default)
+        return DURATION.text(default)
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 

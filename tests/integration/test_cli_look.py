@@ -213,17 +213,7 @@ def test_doctor_says_that_the_storage_is_away(hpo, monkeypatch) -> None:
     assert "s3cret" not in out + err
 
 
-@pytest.mark.usefixtures("rows")
-def test_completion(hpo, monkeypatch) -> None:
-    monkeypatch.setenv("_HPO_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "hpo status --study d")
-    monkeypatch.setenv("COMP_CWORD", "3")
-    assert hpo("")[:2] == (0, "plain,demo\n")
-    monkeypatch.setenv("HPO_STORAGE", "postgresql://127.0.0.1:9/none")
-    assert hpo("")[1].strip() == ""
-
-
-def test_an_embedded_database_is_not_started_to_complete(hpo, monkeypatch, tmp_path: Path) -> None:
+def test_completion_starts_no_embedded_database(hpo, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HPO_STORAGE")
     monkeypatch.setenv("_HPO_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", "hpo status --study d")

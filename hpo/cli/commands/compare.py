@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpo.cli import options
-from hpo.cli.options import StudyName, option
+from hpo.cli.options import option
 from hpo.cli.output import echo_table
 
 
@@ -18,7 +18,6 @@ from hpo.cli.output import echo_table
     required=True,
     multiple=True,
     metavar="NAME",
-    type=StudyName(),
     help="Name of a study; give it two times or more.",
 )
 @option(

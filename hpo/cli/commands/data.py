@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpo.cli import options, output
-from hpo.cli.options import DataName, option
+from hpo.cli.options import DATA, option
 from hpo.cli.output import echo_table
 from hpo.errors import DataDamagedError
 
@@ -18,7 +18,7 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True, type=DataName())
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, type=DATA)
 @options.data_dir_option
 def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
     """Download data sets (mnist, cifar10) to where studies look for them."""
@@ -31,7 +31,7 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
 
 
 @data.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True, type=DataName())
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, type=DATA)
 @options.data_dir_option
 @options.json_option
 def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None:
@@ -72,7 +72,7 @@ def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
 
 
 @data.command()
-@click.argument("name", metavar="NAME", type=DataName())
+@click.argument("name", metavar="NAME", type=DATA)
 @options.data_dir_option
 @option(
     "--output",

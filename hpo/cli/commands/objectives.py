@@ -8,14 +8,14 @@ import click
 
 from hpo import formatting
 from hpo.cli import options, output
-from hpo.cli.options import ObjectiveName
+from hpo.cli.options import OBJECTIVE
 
 if TYPE_CHECKING:
     from objectives.base import Description
 
 
 @click.command()
-@click.argument("reference", metavar="[NAME]", required=False, type=ObjectiveName())
+@click.argument("reference", metavar="[NAME]", required=False, type=OBJECTIVE)
 @options.json_option
 def objectives(reference: str | None, as_json: bool) -> None:
     """Show what can be tuned: the shipped objectives, or one.

@@ -9,7 +9,7 @@ import click
 
 from hpo import formatting
 from hpo.cli import options, output
-from hpo.cli.options import Duration, option
+from hpo.cli.options import DURATION, option
 
 if TYPE_CHECKING:
     from hpo.study.status import StudyStatus
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @option(
     "--every",
     metavar="TIME",
-    type=Duration(),
+    type=DURATION,
     default="2s",
     help="How often --watch looks.",
 )

@@ -11,7 +11,7 @@ import pytest
 from hpo.cli.commands.launch import launch
 from hpo.cli.commands.retrain import retrain
 from hpo.cli.commands.worker import worker
-from hpo.cli.options import Duration
+from hpo.cli.options import DURATION
 from hpo.options import LaunchRequest, RetrainRequest, WorkRequest
 from tests.unit.cli.test_help import ALL, OPTIONS
 
@@ -91,5 +91,5 @@ def test_option_has_default_of_its_field(command: click.Command, request_type: t
 
 @pytest.mark.parametrize(("seconds", "text"), [(1800, "30m"), (90, "90s"), (7200, "2h"), (86400, "1d")])
 def test_duration_is_written_as_it_is_typed(seconds: float, text: str) -> None:
-    assert Duration.text(seconds) == text
-    assert Duration().convert(text, None, None) == seconds
+    assert DURATION.text(seconds) == text
+    assert DURATION.convert(text, None, None) == seconds

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from hpo.cli.main import run
-from hpo.cli.options import Duration
+from hpo.cli.options import DURATION, SIZE
 from hpo.options import LaunchRequest, RayOptions, RetrainRequest, SlotOptions
 
 
@@ -131,11 +131,26 @@ def test_retrain(called) -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("1.5H", 5400), ("1d", 86400)]
 )
-def test_a_duration_has_a_unit(text: str, seconds: float) -> None:
-    assert Duration().convert(text, None, None) == seconds
+def test_duration_has_a_unit(text: str, seconds: float) -> None:
+    assert DURATION.convert(text, None, None) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "m", "-5", "0", "nan", "inf", "5w", "ten"])
-def test_a_wrong_duration_is_refused(text: str) -> None:
+def test_wrong_duration_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="90s"):
-        Duration().convert(text, None, None)
+        DURATION.convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4G", 4 << 30), ("500M", 500 << 20), ("1.5GiB", 3 << 29), ("2kb", 2048), ("7", 7), ("9b", 9)],
+)
+def test_size_has_binary_units(text: str, size: int) -> None:
+    assert SIZE.convert(text, None, None) == size
+    assert SIZE.convert(size, None, None) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "-5G", "0.5", "nan", "inf", "5x", "5ki", "infG"])
+def test_wrong_size_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="500M"):
+        SIZE.convert(text, None, None)
