@@ -1,11 +1,15 @@
-"""Links, anchors and paths in the documentation lead somewhere."""
+"""Links, anchors, paths and commands in the documentation exist."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
+
+from tests.unit.deployment.files import check_command
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -57,3 +61,25 @@ def test_every_page_is_reachable_from_the_readme() -> None:
             waiting.append((page.parent / target).resolve())
     written = [page for page in PAGES if page.parent.parent.name != "results"]
     assert [name_of(page) for page in written if page not in reached] == []
+
+
+def commands(page: Path) -> list[str]:
+    """Commands of `hpo` in a page's blocks of shell, without variables, comments and pipes."""
+    blocks = re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    found = [re.match(r"(?:\$ |uv run |[A-Z_]+=\S+ )*hpo (\S.*)", line) for line in lines]
+    return [match[1] for match in found if match]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name_of)
+def test_shown_commands_are_valid(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command and its options exist, and its values have the right type; nothing runs."""
+    monkeypatch.setenv("HPO_STUDY", "s")
+    monkeypatch.chdir(tmp_path)
+    for name in ("seven.yaml", "mnist-cnn.hpo.gz"):
+        (tmp_path / name).touch()
+    for line in commands(page):
+        try:
+            check_command(shlex.split(line))
+        except click.ClickException as exc:
+            pytest.fail(f"hpo {line}: {exc.format_message()}")
