@@ -58,10 +58,10 @@ ENV PATH=/opt/hpo/bin:$PATH \
     KERAS_HOME=/var/lib/hpo/data/keras \
     HPO_RESULTS_DIR=/var/lib/hpo/results \
     HPO_EMBEDDED=off
-# Where an objective of one's own is mounted: --objective my_objective.py:PetsCNN
+# Mount your own objective here: --objective my_objective.py:PetsCNN
 WORKDIR /code
 USER 10001:10001
-# Healthy while the database hears of this container's agent. Its first word comes after its imports.
+# Healthy while this container's agent renews its leases, which begins after its imports.
 HEALTHCHECK --interval=30s --timeout=15s --start-period=2m --retries=4 CMD ["hpo", "health"]
 ENTRYPOINT ["tini", "--", "hpo"]
 CMD ["--help"]

@@ -1,4 +1,4 @@
-"""The smallest objective: where is (x - 2)² least? Copy it, or see docs/reference/objectives.md for a Keras model."""
+"""The smallest objective, the minimum of (x - 2)²; for a Keras model see docs/tutorial/your-own-model.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from objectives.base import Objective, Params, Run
 
 
 class Quadratic(Objective):
-    """Trains nothing, and takes a moment: for looking at how a study runs."""
+    """A parabola that takes a moment, to watch how a study runs."""
 
     metric, direction, epochs = "loss", "minimize", 5
     space = {"x": FloatDistribution(-5.0, 5.0)}
