@@ -11,13 +11,13 @@ __all__ = ["load_study"]
 
 
 def load_study(name: str, storage: str | None = None) -> LoadedStudy:
-    """A study to look at from Python: `hpo.load_study("mnist-cnn").results().trials`.
+    """Return a study for analysis in Python: `hpo.load_study("mnist-cnn").results().trials`.
 
-    `storage` is a PostgreSQL URL; without one, HPO_STORAGE or the embedded database of HPO_HOME is read, as by
-    the command line.
+    `storage` is a PostgreSQL URL; by default HPO_STORAGE or the embedded database of HPO_HOME, as for the
+    command line.
 
     Raises:
-        UnknownStudyError: there is no study of that name.
+        UnknownStudyError: no study has that name.
         StorageUnreachableError: the database does not answer.
     """
     from dataclasses import replace
@@ -25,7 +25,7 @@ def load_study(name: str, storage: str | None = None) -> LoadedStudy:
     from hpo.settings import Settings
     from hpo.study.catalog import find_study
 
-    # Imported here: `import hpo` stays light, for every command imports it.
+    # Imported here because every command imports `hpo`, which must stay light.
     from hpo.study.dataframes import LoadedStudy
     from storage.engine import open_database
 

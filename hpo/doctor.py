@@ -1,4 +1,4 @@
-"""What `hpo doctor` checks: whether this machine has what a study needs, and how to get what is missing."""
+"""Checks of `hpo doctor`: whether this machine meets the requirements of a study, with a remedy if not."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _PACKAGES = ("hpo-service", "optuna", "keras", "tensorflow", "numpy", "sqlalchem
 _BACKENDS = ("tensorflow", "jax", "torch")
 
 _CACHED = {"cifar10": "cifar-10-batches-py*"}
-"""What Keras calls its download, where that is not `<name>.npz`."""
+"""Names of Keras's downloads that are not `<name>.npz`."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     result: Result
@@ -45,7 +45,7 @@ class Check:
 
 
 def examine(settings: Settings, workers: int | None = None, slots: SlotOptions | None = None) -> list[Check]:
-    """All checks, in the order in which a study would fail for them; `workers` slots are planned here."""
+    """Run all checks, in the order in which a study would fail; plan `workers` slots."""
     return [
         _versions(),
         _backend(),
@@ -66,7 +66,7 @@ def _versions() -> Check:
     missing = [package for package in _PACKAGES if package not in installed]
     if not missing:
         return Check("versions", "ok", ", ".join(found))
-    # Without its own metadata the project still runs from its sources.
+    # Without package metadata the project still runs from its sources.
     result: Result = "warn" if missing == ["hpo-service"] else "fail"
     detail = f"{', '.join(found)}; not installed: {', '.join(missing)}"
     return Check("versions", result, detail, "pip install hpo-service")
@@ -76,7 +76,7 @@ def _backend() -> Check:
     name = provenance.backend()
     if name in _BACKENDS:
         return Check("backend", "ok", name)
-    detail = f"KERAS_BACKEND={name} is none: it may be {', '.join(_BACKENDS)}"
+    detail = f"unknown KERAS_BACKEND {name!r} (use {', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]})"
     return Check("backend", "fail", detail, "unset KERAS_BACKEND, or set it to one of these")
 
 
@@ -107,12 +107,12 @@ def _data(settings: Settings) -> list[Check]:
 
 
 def _data_set(name: str, download: str | None, data_dir: Path) -> Check:
-    """Whether it is there, not whether it is sound: `hpo data verify` reads it whole."""
+    """Check that a data set exists; `hpo data verify` checks its contents."""
     label = f"data {name}"
     file = data_dir / f"{name}.npz"
     if file.is_file():
         if not os.access(file, os.R_OK):
-            return Check(label, "fail", f"{file} may not be read", f"chmod a+r {file}")
+            return Check(label, "fail", f"{file} is not readable", f"chmod a+r {file}")
         return Check(label, "ok", f"{file}, {formatting.size(file.stat().st_size)}")
     if download is None:
         return Check(label, "ok", "bundled with scikit-learn")
@@ -122,13 +122,13 @@ def _data_set(name: str, download: str | None, data_dir: Path) -> Check:
     return Check(
         label,
         "warn",
-        f"not on this machine (no {file}); it is downloaded when it is first needed",
+        f"not on this machine (no {file}); it is downloaded on first use",
         f"hpo data fetch {name}, or put {name}.npz into HPO_DATA_DIR",
     )
 
 
 def _accelerators() -> Check:
-    """The GPUs that are visible, and how many are not."""
+    """Check the visible GPUs against the installed ones."""
     try:
         installed = installed_gpus()
     except DriverFailedError as error:
@@ -138,9 +138,9 @@ def _accelerators() -> Check:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     within = "" if chosen is None else f" (CUDA_VISIBLE_DEVICES={chosen}; the driver lists {len(installed)})"
     if any(gpu.memory_bytes is None for gpu in visible):
-        detail = f"{shown}{within}, of unknown memory: slots that share one are not limited on TensorFlow"
-        return Check("accelerators", "warn", detail, "make nvidia-smi available here")
-    return Check("accelerators", "ok", (shown or "no GPU: trials train on the processor") + within)
+        detail = f"{shown}{within}, memory unknown: with TensorFlow, slots that share a GPU are not limited"
+        return Check("accelerators", "warn", detail, "install nvidia-smi")
+    return Check("accelerators", "ok", (shown or "no GPU: trials train on the CPU") + within)
 
 
 def _gpu(gpu: Gpu) -> str:
@@ -157,8 +157,8 @@ def _slots(workers: int | None, options: SlotOptions) -> Check:
 
 
 def _cores() -> Check:
-    usable, there = len(usable_cores()), os.cpu_count() or 1
-    confined = f" of {there}" if usable < there else ""
+    usable, total = len(usable_cores()), os.cpu_count() or 1
+    confined = f" of {total}" if usable < total else ""
     return Check("cores", "ok", f"{usable}{confined} usable")
 
 
@@ -175,7 +175,7 @@ def _memory() -> Check:
 
 
 def _memory_limit() -> int | None:
-    """That of the container, where there is one."""
+    """Return the memory limit of the container in bytes, if it has one."""
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             return int(Path(file).read_text())
@@ -194,26 +194,26 @@ def _disks(settings: Settings) -> list[Check]:
 
 def _disk(name: str, folder: Path, variable: str) -> Check:
     remedy = f"choose another folder with {variable}"
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
     try:
-        # Tried, for the permissions tell neither root nor of a file system that takes no files.
-        with tempfile.TemporaryFile(dir=there):
+        # Tried, because permissions do not show that root may write, or that a file system is read-only.
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        detail = f"{there} cannot be written: {error.strerror or error}"
+        detail = f"{existing} cannot be written: {error.strerror or error}"
         return Check(name, "fail", detail, remedy)
-    free = shutil.disk_usage(there).free
+    free = shutil.disk_usage(existing).free
     detail = f"{formatting.size(free)} free for {folder}"
     if free < _LEAST_DISK:
         return Check(name, "fail", detail, f"free some space, or {remedy}")
     if free < _GOOD_DISK:
-        return Check(name, "warn", detail, "checkpoints of large models may fill it")
+        return Check(name, "warn", detail, "checkpoints of large models may fill the disk")
     return Check(name, "ok", detail)
 
 
 def _fork() -> Check:
     if "fork" in multiprocessing.get_all_start_methods():
-        return Check("fork", "ok", "trials start in milliseconds, forked from a warm process")
-    return Check("fork", "warn", "not available here: each trial imports Keras anew", "use Linux or macOS")
+        return Check("fork", "ok", "available: trials start in milliseconds")
+    return Check("fork", "warn", "not available: each trial imports Keras again", "use Linux or macOS")

@@ -1,17 +1,17 @@
-"""Every mistake a user can make, as a class whose message says what to do next.
+"""Errors of users, each a class whose message names the next step.
 
-This module imports nothing, so that `storage` and `objectives` may raise these too.
+This module imports nothing, so that `storage` and `objectives` may raise them too.
 """
 
 from __future__ import annotations
 
 
 class HpoError(Exception):
-    """Base of all errors that are shown to the user as one line, with exit code 1."""
+    """Base of all errors that are printed as one line, with exit code 1."""
 
 
 class UsageError(HpoError):
-    """A wrong name or value given by the user; shown as one line, with exit code 2."""
+    """The command line holds a wrong name or value; exit code 2."""
 
 
 class UnknownObjectiveError(UsageError):
@@ -23,7 +23,7 @@ class ObjectiveBrokenError(HpoError):
 
 
 class ObjectiveFailedError(HpoError):
-    """The first trials all failed of the same error; `traceback` is shown once, above the message."""
+    """The first trials all failed with the same error; `traceback` is printed once, above the message."""
 
     def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__(message)
@@ -39,11 +39,11 @@ class InvalidParameterError(UsageError):
 
 
 class UnknownStudyError(UsageError):
-    """There is no study of that name in this storage."""
+    """The storage has no study of that name."""
 
 
 class StudyConflictError(HpoError):
-    """The study exists with other options (or another search space) than those asked for."""
+    """The study exists with other options or another search space than requested."""
 
 
 class NoResultError(HpoError):
@@ -51,15 +51,15 @@ class NoResultError(HpoError):
 
 
 class DataMissingError(HpoError):
-    """The data set is neither in the data directory nor can it be downloaded."""
+    """The data set is not in the data directory and cannot be downloaded."""
 
 
 class DataDamagedError(HpoError):
-    """A data file is there but cannot be read or does not hold what it must."""
+    """A data file cannot be read, or its contents are not as expected."""
 
 
 class StorageUrlError(UsageError):
-    """The storage URL is not one of a PostgreSQL database."""
+    """The storage URL does not name a PostgreSQL database."""
 
 
 class StorageUnreachableError(HpoError):
@@ -71,11 +71,11 @@ class SchemaTooNewError(HpoError):
 
 
 class AgentSilentError(HpoError):
-    """The database has not heard of an agent of this host."""
+    """The database has no recent heartbeat of an agent of this host."""
 
 
 class BackupFileError(HpoError):
-    """A file given to `hpo restore` is not a whole backup of a study."""
+    """A file given to `hpo restore` is not a complete backup of a study."""
 
 
 class EmbeddedServerError(HpoError):
@@ -83,7 +83,7 @@ class EmbeddedServerError(HpoError):
 
 
 class DiskFullError(HpoError):
-    """No space is left where checkpoints or results are written."""
+    """The disk of checkpoints or results is full."""
 
 
 class FileNotWritableError(HpoError):
@@ -91,19 +91,19 @@ class FileNotWritableError(HpoError):
 
 
 class ResultsNotWritableError(FileNotWritableError):
-    """The folder of results, or a file in it, cannot be written."""
+    """The results folder, or a file in it, cannot be written."""
 
 
 class RetrainRunningError(HpoError):
-    """Another `hpo retrain` trains the same configuration of the same study on these checkpoints."""
+    """Another `hpo retrain` is training the same configuration of the study with these checkpoints."""
 
 
 class ConfigFileError(HpoError):
-    """A file given with `--config` is missing or is not an exported config."""
+    """A file given with `--config` is missing or is not an exported configuration."""
 
 
 class GpuMissingError(HpoError):
-    """A GPU is asked for on a host that shows none."""
+    """A GPU was requested on a host without one."""
 
 
 class MissingDependencyError(HpoError):

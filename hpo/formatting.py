@@ -1,4 +1,4 @@
-"""How numbers are written for people and for machines, the same in every command and file."""
+"""Formatting of numbers for people and for machines, the same in every command and file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def metric(value: float | None) -> str:
-    """A metric with 4 decimals; very small ones with 4 significant digits, large ones without decimals."""
+    """Return a metric with 4 decimals; very small ones have 4 significant digits, large ones no decimals."""
     if value is None:
         return "-"
     if value == 0 or 1e-3 <= abs(value) < 1e4:
@@ -21,12 +21,12 @@ def metric(value: float | None) -> str:
 
 
 def parameter(value: object) -> str:
-    """A parameter: floats with 3 significant digits, everything else as it is."""
+    """Return a parameter; floats have 3 significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def parameters(values: Mapping[str, object] | None) -> str:
-    """`name=value` pairs on one line."""
+    """Return `name=value` pairs on one line."""
     return " ".join(f"{name}={parameter(value)}" for name, value in (values or {}).items())
 
 
@@ -36,7 +36,7 @@ def in_order(values: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
 
 
 def duration(seconds: float | None) -> str:
-    """`8.2s`, `3m05s`, `2h07m`, `3d04h`."""
+    """Return e.g. `8.2s`, `3m05s`, `2h07m`, `3d04h`."""
     if seconds is None or not math.isfinite(seconds):
         return "-"
     if seconds < 59.95:
@@ -50,24 +50,24 @@ def duration(seconds: float | None) -> str:
 
 
 def times(count: int) -> str:
-    """`never`, `once`, `2 times`."""
+    """Return `never`, `once`, `2 times`."""
     return {0: "never", 1: "once"}.get(count, f"{count} times")
 
 
-def counted(number: object, what: str, many: str | None = None) -> str:
-    """`1 core`, `2 cores`, `? cores` where the number is not known; `many` where it is not formed with an s."""
-    return f"{'?' if number is None else number} {what if number == 1 else many or what + 's'}"
+def counted(number: object, noun: str, plural: str | None = None) -> str:
+    """Return `1 core`, `2 cores`, or `? cores` if the number is unknown; `plural` if it is not formed with an s."""
+    return f"{'?' if number is None else number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def p_value(value: float | None) -> str:
-    """A p-value with 3 decimals: `0.031`, `< 0.001`."""
+    """Return a p-value with 3 decimals, e.g. `0.031` or `< 0.001`."""
     if value is None:
         return "-"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def size(count: float) -> str:
-    """Bytes in binary units: `3.2 GiB`."""
+    """Return bytes in binary units, e.g. `3.2 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -76,7 +76,7 @@ def size(count: float) -> str:
 
 
 def json_safe(value: Any) -> Any:
-    """The value with NaN and infinities as the strings that the database holds: JSON has none of its own."""
+    """Return the value with NaN and infinities as strings, as in the database, because JSON lacks them."""
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     if isinstance(value, Mapping):
@@ -96,5 +96,5 @@ def json_text(value: Any) -> str:
 
 
 def json_number(value: float | str | None) -> float | None:
-    """The inverse of `json_safe` for one number."""
+    """Invert `json_safe` for one number."""
     return None if value is None else float(value)

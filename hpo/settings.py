@@ -1,4 +1,4 @@
-"""Where this machine keeps things and which database it uses, read from the environment once."""
+"""Settings of this machine, read from the environment once: folders, database, lease duration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from hpo.errors import UsageError
 
 ROOT_HOME = Path("/var/lib/hpo")
-"""Home of root: the embedded PostgreSQL widens the modes of the folders above its own, `/root` included."""
+"""Home for root: the embedded PostgreSQL opens the modes of its parent folders, which `/root` must not have."""
 
 
 @dataclass(frozen=True)
@@ -18,21 +18,21 @@ class Settings:
     """The paths and the storage of one process; every path is absolute."""
 
     home: Path
-    """What must survive on this machine: the embedded database, checkpoints, logs (`HPO_HOME`)."""
+    """Folder of the data that must persist: embedded database, checkpoints, logs (`HPO_HOME`)."""
     storage: str | None = field(repr=False)
     """URL of a PostgreSQL server (`HPO_STORAGE`), perhaps with a password; None: the embedded one in `home`."""
     data_dir: Path
     """Folder that holds `<name>.npz` (`HPO_DATA_DIR`, `data` in `home` by default)."""
     results_dir: Path
-    """Where retraining writes its results (`HPO_RESULTS_DIR`)."""
+    """Folder of results of retraining (`HPO_RESULTS_DIR`)."""
     checkpoints: Path
-    """Checkpoints of interrupted trials, a folder a study (`HPO_CHECKPOINTS`)."""
+    """Folder of checkpoints, with a subfolder per study (`HPO_CHECKPOINTS`)."""
     lease_seconds: float = 120.0
-    """How long an agent may be silent before others take its trials (`HPO_LEASE_SECONDS`)."""
+    """Seconds without a heartbeat after which other agents take an agent's trials (`HPO_LEASE_SECONDS`)."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Settings from environment variables; one that is set but empty counts as not set."""
+        """Return the settings of environment variables; an empty variable counts as unset."""
         env = os.environ if environment is None else environment
         home = _path(env.get("HPO_HOME")) or _default_home(env)
         return cls(
@@ -49,7 +49,7 @@ def _default_home(env: Mapping[str, str]) -> Path:
     if os.name == "posix" and os.geteuid() == 0:
         return ROOT_HOME
     shared = env.get("XDG_DATA_HOME", "")
-    # The XDG specification has relative paths ignored.
+    # By the XDG specification, relative paths are ignored.
     base = Path(shared) if Path(shared).is_absolute() else Path.home() / ".local" / "share"
     return base / "hpo"
 
@@ -62,7 +62,7 @@ def _seconds(name: str, value: str | None, default: float) -> float:
     except ValueError:
         seconds = 0.0
     if not 1.0 <= seconds < 1e6:
-        raise UsageError(f"{name}={value}: give a number of seconds, at least 1")
+        raise UsageError(f"{name}={value} is invalid: use a number of seconds, at least 1")
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""`python -m hpo.cli`: the command `hpo` where the console script is not on the path."""
+"""`python -m hpo.cli`: the command `hpo`, if the console script is not on the path."""
 
 from hpo.cli.main import main
 

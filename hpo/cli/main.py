@@ -1,4 +1,4 @@
-"""The root command: the groups of `hpo --help`, and where an error becomes a line."""
+"""The root command: groups of `hpo --help`, and the one place that turns errors into a line."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _SHARED_MODULES = dict.fromkeys(("pause", "resume", "stop"), "control") | {"rest
 """Modules of `hpo.cli.commands` that hold several commands; every other command has one named after it."""
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
-"""The last: whoever read the output has gone; as a shell reports a program that SIGPIPE ended."""
+"""The last is a closed pipe, reported as a shell reports a program that SIGPIPE ended."""
 
 
 class RootGroup(click.Group):
-    """Loads a command's module when it is asked for, and lists commands in groups."""
+    """Imports the module of a command on its first use, and lists commands in groups."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's signature
         return list(chain(*SECTIONS.values()))
@@ -54,7 +54,7 @@ class RootGroup(click.Group):
             from hpo.suggestions import did_you_mean
 
             raise click.UsageError(
-                f"there is no command {name!r}{did_you_mean(name, self.list_commands(ctx))}", ctx
+                f"unknown command {name!r}{did_you_mean(name, self.list_commands(ctx))}", ctx
             )
         return super().resolve_command(ctx, args)
 
@@ -77,7 +77,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
         try:
             click.echo(f"hpo {version('hpo-service')}")
         except PackageNotFoundError:
-            click.echo("hpo (not installed: run from its sources)")
+            click.echo("hpo (not installed, run from sources)")
         ctx.exit()
 
 
@@ -86,7 +86,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
     context_settings={"show_default": True, "help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Start here:   hpo launch --study digits-cnn --workers 2 --trials 12
-Every command explains itself: hpo COMMAND --help
+Help of a command: hpo COMMAND --help
 """,
 )
 @click.option(
@@ -101,21 +101,21 @@ def cli() -> None:
     """Hyperparameter optimization for Keras image models.
 
     A study searches an objective's hyperparameters in many trials, on this machine and on any
-    other that reaches the same PostgreSQL; it can be stopped and continued at any time.
+    other that reaches the same PostgreSQL. You can stop and continue it at any time.
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run `hpo` and end the process: 0 done, 1 error, 2 usage, 130 interrupted, 141 reader gone."""
+    """Run `hpo` and exit: 0 done, 1 error, 2 usage, 130 interrupted, 141 closed pipe."""
     code = EXIT_INTERRUPTED
     try:
-        # As Ctrl-C, so that whatever was started is ended, where no command has a better answer.
+        # SIGTERM acts as Ctrl-C unless a command handles it, so that child processes are ended.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         code = run(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
     except BrokenPipeError:
-        # Also where the reader of stderr has gone, and a complaint could not be made.
-        _silence()
+        # Also if stderr is closed and the error could not be printed.
+        _discard_output()
         code = EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
@@ -123,38 +123,38 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; what went wrong is one line on stderr."""
+    """Run one command line and return its exit code; print an error as one line on stderr."""
     streams = sys.stdout, sys.stderr
     try:
         result = cli.main(list(arguments), prog_name="hpo", standalone_mode=False)
     except HpoError as error:
         if isinstance(error, ObjectiveFailedError) and error.traceback:
-            _say(error.traceback.rstrip(), arguments)
-        # Tracebacks of the user's own code, from a process that is gone.
+            _print(error.traceback.rstrip(), arguments)
+        # Tracebacks of the user's code, from a process that has ended.
         for note in getattr(error, "__notes__", ()):
-            _say(note.rstrip(), arguments)
-        _complain(_message(error), arguments)
+            _print(note.rstrip(), arguments)
+        _print_error(_message(error), arguments)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "hpo"
-        _complain(f"{_one_line(error.format_message()).rstrip('.')} (see {where} --help)", arguments)
+        _print_error(f"{_one_line(error.format_message()).rstrip('.')} (see {where} --help)", arguments)
         return EXIT_USAGE
     except click.ClickException as error:
-        _complain(_one_line(error.format_message()), arguments)
+        _print_error(_one_line(error.format_message()), arguments)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):
             return EXIT_INTERRUPTED
-        _complain("aborted: an answer was needed and standard input has ended (see --yes)", arguments)
+        _print_error("aborted: standard input ended before an answer; use --yes", arguments)
         return EXIT_ERROR
     except BrokenPipeError:
-        _silence()
+        _discard_output()
         return EXIT_BROKEN_PIPE
     except SystemExit as stop:
-        # Click itself exits after shell completion, and when a pipe broke, having wrapped both streams.
+        # Click exits after shell completion, and on a broken pipe, after it has wrapped both streams.
         if (sys.stdout, sys.stderr) != streams:
             sys.stdout, sys.stderr = streams
-            _silence()
+            _discard_output()
             return EXIT_BROKEN_PIPE
         return stop.code if isinstance(stop.code, int) else EXIT_ERROR
     except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a line
@@ -171,34 +171,34 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _complain(message: str, arguments: Sequence[str]) -> None:
-    _say(f"hpo: {message}", arguments)
+def _print_error(message: str, arguments: Sequence[str]) -> None:
+    _print(f"hpo: {message}", arguments)
 
 
-def _say(text: str, arguments: Sequence[str]) -> None:
+def _print(text: str, arguments: Sequence[str]) -> None:
     click.echo(_redacted(text, arguments), err=True)
 
 
 def _redacted(text: str, arguments: Sequence[str]) -> str:
-    """The text without the passwords that this process was given, and without what looks like one."""
+    """Remove the passwords given to this process from a text, and other texts that look like one."""
     from storage.redaction import passwords_given, redacted
 
     return redacted(text, passwords_given(arguments, os.environ))
 
 
 def _bug(error: Exception, arguments: Sequence[str]) -> int:
-    what = _one_line(f"{type(error).__name__}: {error}")
+    summary = _one_line(f"{type(error).__name__}: {error}")
     if os.environ.get("HPO_DEBUG") == "1":
-        _say("".join(traceback.format_exception(error)).rstrip(), arguments)
-        _complain(f"{what} — this is a bug", arguments)
+        _print("".join(traceback.format_exception(error)).rstrip(), arguments)
+        _print_error(f"{summary} — this is a bug", arguments)
     else:
         where = _write_crash(error, arguments)
-        _complain(f"{what} — this is a bug; its traceback is in {where}", arguments)
+        _print_error(f"{summary} — this is a bug; its traceback is in {where}", arguments)
     return EXIT_ERROR
 
 
 def _write_crash(error: Exception, arguments: Sequence[str]) -> str:
-    """Keep the traceback in the home, or in the folder for temporary files where that is not writable."""
+    """Write the traceback to the home, or to the temporary folder if that is not writable, and return the path."""
     import tempfile
     import time
     from pathlib import Path
@@ -216,11 +216,11 @@ def _write_crash(error: Exception, arguments: Sequence[str]) -> str:
         except OSError:
             continue
         return str(folder / name)
-    return "no file: neither the home nor the temporary folder is writable (HPO_DEBUG=1 shows it)"
+    return "no file: neither the home nor the temporary folder is writable (set HPO_DEBUG=1 to print it)"
 
 
-def _silence() -> None:
-    """Whoever read our output has gone; let the interpreter's last flush go nowhere."""
+def _discard_output() -> None:
+    """Redirect closed streams to the null device, so that the interpreter's last flush succeeds."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:

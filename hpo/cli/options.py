@@ -52,7 +52,7 @@ def option(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
 
 
 class NearestChoice(click.Choice[str]):
-    """A choice whose complaint names the nearest value."""
+    """A choice whose error names the nearest value."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value in self.choices:
@@ -116,7 +116,7 @@ class ImageCount(click.ParamType[Any]):
         if text == "all":
             return text
         if not text.isdecimal() or int(text) < 1:
-            self.fail(f"{value!r} is not a number of images: give a whole number, or all", param, ctx)
+            self.fail(f"{value!r} is not a number of images: use a whole number, or all", param, ctx)
         return int(text)
 
 
@@ -254,8 +254,8 @@ storage_option = option(
     metavar="URL",
     envvar="HPO_STORAGE",
     show_default="an embedded PostgreSQL in HPO_HOME",
-    help="URL of a PostgreSQL database: postgresql://user:password@host:5432/name. A password is safer in "
-    "the variable than on the command line.",
+    help="URL of a PostgreSQL database: postgresql://user:password@host:5432/name. Put a password into the "
+    "variable rather than on the command line.",
 )
 data_dir_option = option(
     "--data-dir",
@@ -263,13 +263,13 @@ data_dir_option = option(
     envvar="HPO_DATA_DIR",
     type=click.Path(path_type=Path, file_okay=False),
     show_default="HPO_HOME/data",
-    help="Folder that holds the data sets as <name>.npz; one that is not there is downloaded.",
+    help="Folder with the data sets as <name>.npz; a missing one is downloaded.",
 )
 json_option = option("--json", "as_json", is_flag=True, show_default="off", help="Print JSON.")
 
 
 def settings(storage: str | None = None, data_dir: Path | None = None) -> Settings:
-    """The environment's settings with what was given on the command line over them."""
+    """Return the settings of the environment, overridden by those of the command line."""
     found = Settings.from_environment()
     if storage:
         found = dataclasses.replace(found, storage=storage)
@@ -280,7 +280,7 @@ def settings(storage: str | None = None, data_dir: Path | None = None) -> Settin
 
 @contextmanager
 def opened(storage: str | None) -> Iterator[Database]:
-    """The database that the command's `--storage` names; nothing is imported or started before."""
+    """Open the database of `--storage`; nothing is imported or started before."""
     from storage.engine import open_database
 
     found = settings(storage)
@@ -294,7 +294,7 @@ def slot_options(function: _Command) -> _Command:
 
 
 def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of the commands that log; they take effect at once and are not passed on."""
+    """Options of commands that log; they take effect at once and are not passed on."""
 
     def configure(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         if not ctx.resilient_parsing:

@@ -1,4 +1,4 @@
-"""How commands print: rich tables on a terminal, aligned plain text that greps well everywhere else."""
+"""Output of commands: rich tables on a terminal, aligned plain text for grep everywhere else."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from hpo.formatting import json_safe
 _GAP = 2
 """Characters between two columns on a terminal."""
 _LEAST, _MOST = 10, 32
-"""What a column that may wrap is left with before others are dropped: its longest word, within these."""
+"""Bounds of the width that a wrapping column keeps before other columns are dropped: its longest word."""
 
 
 def on_terminal() -> bool:
-    """Whether someone looks at what is printed."""
+    """Return whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
 def echo_json(value: Any, indent: int | None = 2) -> None:
-    """Print JSON as every parser reads it: NaN and infinities are strings."""
+    """Print JSON that every parser reads: NaN and infinities are strings."""
     click.echo(json.dumps(json_safe(value), indent=indent, allow_nan=False, ensure_ascii=False))
 
 
@@ -38,8 +38,8 @@ def echo_table(
 ) -> None:
     """Print a table; columns named in `right` are aligned right. Plain cells are two spaces apart.
 
-    On a terminal too narrow for it, the columns of `drop` are left out, the first of them first, and
-    those of `wrap` take several lines; no word is broken, what is too long ends in an ellipsis.
+    On a narrow terminal, columns of `drop` are left out, in this order, and those of `wrap` take several
+    lines; no word is broken, and text that is still too long ends in an ellipsis.
     """
     body = [list(row) for row in rows]
     aligned = set(right)
@@ -78,7 +78,7 @@ def echo_table(
 
 
 def fits(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether a table is printed on one line a row: always where nobody looks, else if it is not too wide."""
+    """Return whether each row fits on one line; without a terminal it always does."""
     if not on_terminal():
         return True
     from rich.console import Console
@@ -93,7 +93,7 @@ def _that_fit(
     drop: Iterable[str],
     width: int,
 ) -> dict[int, int | None]:
-    """Indices of the columns that are shown in so many characters, and the width of each; None: rich's choice."""
+    """Return the indices of the columns to show in `width` characters, each with its width; None: rich decides."""
     natural = _widths(headers, rows)
     words = _widths(headers, [[max(cell.split(), key=len, default="") for cell in row] for row in rows])
     chosen = {
@@ -107,7 +107,7 @@ def _that_fit(
         if spare >= 0:
             break
         if name is None:
-            # rich cuts where it must.
+            # rich shortens texts.
             return dict.fromkeys(chosen)
         chosen.pop(headers.index(name))
     for column in reversed(chosen):
@@ -129,7 +129,7 @@ def _widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 def plain_table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[str] = ()
 ) -> list[str]:
-    """Aligned lines; an empty cell is `-`, so that columns can be counted."""
+    """Return aligned lines; an empty cell is `-`, so that columns can be counted."""
     aligned = set(right)
     cells = [list(headers), *([cell or "-" for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
@@ -151,7 +151,7 @@ def echo_facts(facts: Iterable[tuple[str, str]]) -> None:
 
 
 def echo_csv(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print CSV: None is empty, numbers are as precise as they were stored."""
+    """Print CSV: None is empty, numbers have full precision."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(headers)
     writer.writerows(rows)

@@ -14,7 +14,7 @@ def test_a_study_is_prepared_and_then_run_by_workers(fresh_service: Service) -> 
     service = fresh_service
     said = service.hpo("init")
     assert (said.code, said.err) == (0, "")
-    assert "up to date, with 0 studies" in said.out
+    assert "up to date; 0 studies" in said.out
     for trials in (1, 2):
         said = service.hpo(*PREPARE, "--trials", trials)
         assert (said.code, said.err) == (0, "")
@@ -40,7 +40,7 @@ def test_health(service: Service) -> None:
     service.await_epoch(1)
     well = service.hpo("health", "--study", "s")
     assert (well.code, well.err) == (0, "")
-    assert f"process {agent.pid} with 1 slots" in well.out
+    assert f"agent {agent.pid} (1 slot): last heartbeat " in well.out
     # Alive, but stuck: it renews nothing any more.
     agent.send_signal(signal.SIGSTOP)
     silent = "SELECT clock_timestamp() - seen_at > interval '2.1 s' FROM hpo.agents"

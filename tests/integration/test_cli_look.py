@@ -43,7 +43,7 @@ def rows(database: Database) -> StudyRows:
 
 
 def test_nothing_yet(hpo) -> None:
-    assert hpo("ls")[:2] == (0, "no study yet; begin one: hpo launch --study digits-cnn --trials 12\n")
+    assert hpo("ls")[:2] == (0, "no study yet; create one: hpo launch --study digits-cnn --trials 12\n")
     assert json.loads(hpo("ls --json")[1]) == []
 
 
@@ -169,11 +169,14 @@ def test_export_says_what_trained_the_trial(hpo, database: Database, tmp_path: P
 
 @pytest.mark.usefixtures("rows")
 def test_pause_resume_stop(hpo) -> None:
-    assert "demo is told to pause" in hpo("pause --study demo")[1]
-    assert "demo is already told to pause" in hpo("pause --study demo")[1]
+    assert (
+        "demo is paused. Its agents hold their trials. `hpo resume` continues it."
+        in hpo("pause --study demo")[1]
+    )
+    assert "demo is already paused. `hpo resume` continues it." in hpo("pause --study demo")[1]
     assert "demo: pausing" in hpo("status --study demo")[1]
-    assert "demo is told to run" in hpo("resume --study demo")[1]
-    assert "demo is told to stop" in hpo("stop --study demo")[1]
+    assert "demo is set to run. Its agents continue." in hpo("resume --study demo")[1]
+    assert "demo is stopped. Its agents checkpoint their trials and end." in hpo("stop --study demo")[1]
 
 
 @pytest.mark.usefixtures("rows")

@@ -110,7 +110,7 @@ def test_the_backend(check, monkeypatch, name: str, result: str) -> None:
     monkeypatch.setenv("KERAS_BACKEND", name)
     assert check("backend").result == result
     if result == "fail":
-        assert "tensorflow, jax, torch" in check("backend").detail
+        assert "unknown KERAS_BACKEND 'tensorflwo' (use tensorflow, jax or torch)" in check("backend").detail
 
 
 def test_data(check, settings: Settings, monkeypatch, tmp_path) -> None:

@@ -18,14 +18,15 @@ from hpo.cli.options import option
     metavar="FILE",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where to write it, compressed; a file that is there is replaced when the new one is whole.",
+    help="File to write, compressed. An existing file is replaced only by a complete one.",
 )
 @options.storage_option
 def backup(study: str, output: Path, storage: str | None) -> None:
-    """Write a study to a file that hpo restore takes.
+    """Write a study to a file for hpo restore.
 
-    Its spec, trials, epochs, attempts, logs and retrains, Optuna's rows included, as of one moment, even
-    while it runs. Not in it: checkpoints and results, which are files already.
+    The file holds spec, trials, epochs, attempts, logs and retrains, Optuna's rows included, as one
+    consistent snapshot, even while the study runs. Checkpoints and results are not included: they are
+    files already.
     """
     from hpo.study.backup import write_backup
 
@@ -41,15 +42,15 @@ def backup(study: str, output: Path, storage: str | None) -> None:
     "name",
     metavar="NAME",
     show_default="its own",
-    help="Another name for the study, where its own is taken.",
+    help="Another name for the study, if its own is taken.",
 )
 @options.storage_option
 def restore(file: Path, name: str | None, storage: str | None) -> None:
-    """Bring back a study from a file that hpo backup wrote.
+    """Restore a study from a file written by hpo backup.
 
-    To this database or any other, whole or not at all. It is told what it was told: unless it was paused or
-    stopped, workers that join go on with it. Trials that were running go on where their checkpoints are, else
-    begin again. Two copies of one study must not share a checkpoint folder.
+    Restores into this database or any other, completely or not at all. The study keeps its state: unless it
+    was paused or stopped, agents that join continue it. Trials that were running resume from their
+    checkpoints, or begin again if these are gone. Two copies of a study must not share a checkpoint folder.
     """
     from hpo.study.backup import read_backup
     from hpo.study.catalog import find_study
@@ -61,4 +62,4 @@ def restore(file: Path, name: str | None, storage: str | None) -> None:
     click.echo(
         f"restored study {made.study} with {made.trials} trials; continue it: hpo launch --study {made.study}"
     )
-    click.echo(f"its checkpoints, where they were copied along, belong in {found.checkpoints / folder}")
+    click.echo(f"if you copied its checkpoints, put them into {found.checkpoints / folder}")

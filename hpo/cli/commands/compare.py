@@ -18,7 +18,7 @@ from hpo.cli.output import echo_table
     required=True,
     multiple=True,
     metavar="NAME",
-    help="Name of a study; give it two times or more.",
+    help="Name of a study. Repeat it for each study.",
 )
 @option(
     "--output",
@@ -26,25 +26,25 @@ from hpo.cli.output import echo_table
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
     show_default="HPO_RESULTS_DIR/compare-<studies>",
-    help="Folder to write the page, the pictures and the data to.",
+    help="Folder for the page, the pictures and the data.",
 )
 @options.storage_option
 def compare(studies: tuple[str, ...], output: Path | None, storage: str | None) -> None:
-    """Compare retrained studies, and say what is noise.
+    """Compare retrained studies, with intervals and tests.
 
-    Final figures with intervals, whether they differ by more than seeds do (Welch's test),
+    Shows final metrics with intervals, whether they differ by more than seeds do (Welch's test),
     parameters, learning curves and cost.
 
     \b
     hpo compare --study cifar-cnn --study cifar-resnet
     """
     if len(set(studies)) < 2:
-        raise click.UsageError("give two studies or more, each once", click.get_current_context())
+        raise click.UsageError("--study: name at least two different studies", click.get_current_context())
     from hpo.document.document import Bullets, Paragraph, Table
     from hpo.report.compare import compare as compare_studies
 
     names = list(dict.fromkeys(studies))
-    # A folder's name has an end: of many studies the first ones stand for all.
+    # The length of a folder name is limited, so the first of many studies stand for all.
     folder = output or options.settings(storage).results_dir / f"compare-{'-'.join(names)}"[:120]
     with options.opened(storage) as database:
         document, written = compare_studies(database, names, folder)

@@ -2,50 +2,55 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from hpo.cli import options
 
-
-def _tell(study: str, storage: str | None, told: str) -> None:
-    from typing import cast
-
-    from hpo.study.catalog import set_control
+if TYPE_CHECKING:
     from storage.control import Control
 
-    after = {
-        "run": "its agents go on",
-        "pause": "its agents hold their trials; hpo resume lets them go on",
-        "stop": "its agents checkpoint their trials and end; hpo launch continues them",
-    }
+_MESSAGES = {
+    "run": ("set to run", "Its agents continue.", "`hpo launch` adds an agent."),
+    "pause": ("paused", "Its agents hold their trials.", "`hpo resume` continues it."),
+    "stop": ("stopped", "Its agents checkpoint their trials and end.", "`hpo launch` continues it."),
+}
+"""Messages of each state: its name, the effect of setting it, the next step."""
+
+
+def _set_state(study: str, storage: str | None, state: Control) -> None:
+    from hpo.study.catalog import set_control
+
     with options.opened(storage) as database:
-        before = set_control(database, study, cast(Control, told))
-    same = " already" if before == told else ""
-    click.echo(f"{study} is{same} told to {told}: {after[told]}")
+        before = set_control(database, study, state)
+    name, effect, next_step = _MESSAGES[state]
+    changed = f"{name}. {effect}" if before != state else f"already {name}."
+    click.echo(f"{study} is {changed} {next_step}")
 
 
 @click.command()
 @options.study_option
 @options.storage_option
 def pause(study: str, storage: str | None) -> None:
-    """Have every agent hold its trials and wait."""
-    _tell(study, storage, "pause")
+    """Pause a study: its agents hold their trials and wait."""
+    _set_state(study, storage, "pause")
 
 
 @click.command()
 @options.study_option
 @options.storage_option
 def resume(study: str, storage: str | None) -> None:
-    """Let a paused study go on, and a stopped one be joined."""
-    _tell(study, storage, "run")
+    """Resume a paused study, or let agents join a stopped one."""
+    _set_state(study, storage, "run")
 
 
 @click.command()
 @options.study_option
 @options.storage_option
 def stop(study: str, storage: str | None) -> None:
-    """Have every agent checkpoint its trials and end.
+    """Stop a study: its agents checkpoint their trials and end.
 
-    hpo launch, or hpo resume and hpo worker, continue the study.
+    hpo launch continues the study, and so do hpo resume and hpo worker.
     """
-    _tell(study, storage, "stop")
+    _set_state(study, storage, "stop")

@@ -9,27 +9,27 @@ from hpo.cli.options import option
 
 
 @click.command()
-@option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8080,
     show_default=True,
-    help="Port to listen at; 0 for any that is free.",
+    help="Port to listen on; 0: any free one.",
 )
 @option(
     "--allow-changes",
     is_flag=True,
     show_default="read-only",
-    help="Let notes be written and studies be deleted.",
+    help="Allow writing notes and deleting studies.",
 )
 @options.storage_option
 def dashboard(host: str, port: int, allow_changes: bool, storage: str | None) -> None:
     """Show studies in a browser, with curves, confusion matrices and reports.
 
-    Only this machine can reach it, and it changes nothing, unless asked for. At another address it needs a
-    password, from HPO_DASHBOARD_PASSWORD or from the file that HPO_DASHBOARD_PASSWORD_FILE names; the user
-    is `hpo`. Passwords travel readable over plain HTTP: put a proxy with TLS before it.
+    By default it is read-only and reachable only from this machine. On another address it needs a password,
+    from HPO_DASHBOARD_PASSWORD or from the file named by HPO_DASHBOARD_PASSWORD_FILE; the user is `hpo`.
+    Plain HTTP does not encrypt passwords: put a proxy with TLS in front of it.
     """
     from hpo.dashboard.server import DashboardRequest, DashboardServer
 

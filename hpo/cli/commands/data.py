@@ -21,7 +21,7 @@ def data() -> None:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, type=DATA)
 @options.data_dir_option
 def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
-    """Download data sets (mnist, cifar10) to where studies look for them."""
+    """Download data sets (mnist, cifar10) to the data folder."""
     from objectives.data.datasets import fetch as fetch_data
 
     folder = options.settings(data_dir=data_dir).data_dir
@@ -35,7 +35,7 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
 @options.data_dir_option
 @options.json_option
 def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None:
-    """Read data sets whole and say what they hold; an unsound one ends with exit code 1."""
+    """Read data sets completely and check them; exit code 1 if one is damaged."""
     from objectives.data.datasets import verify as verify_data
 
     reports = [verify_data(name, options.settings(data_dir=data_dir).data_dir) for name in names]
@@ -66,9 +66,9 @@ def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
                     ),
                 ]
             )
-    unsound = [f"{report.name}: {problem}" for report in reports for problem in report.problems]
-    if unsound:
-        raise DataDamagedError("; ".join(unsound))
+    damaged = [f"{report.name}: {problem}" for report in reports for problem in report.problems]
+    if damaged:
+        raise DataDamagedError("; ".join(damaged))
 
 
 @data.command()
@@ -80,14 +80,14 @@ def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
     show_default="HPO_RESULTS_DIR/data-<name>",
-    help="Folder to write the page, the pictures and the data to.",
+    help="Folder for the page, the pictures and the data.",
 )
 def explore(name: str, data_dir: Path | None, output: Path | None) -> None:
-    """Show what a data set holds, before training on it.
+    """Explore a data set before training on it.
 
-    Classes and their balance, samples, pixels, what normalization and augmentation do to an image,
-    duplicates within and between the splits, labels to look at: as tables, as a page and as Markdown
-    with pictures. NAME is a data set, or an objective for the data that it trains on.
+    Shows classes and their balance, samples, pixels, the effect of normalization and augmentation,
+    duplicates within and between the splits, and suspicious labels: as tables, as a page and as
+    Markdown with pictures. NAME is a data set, or an objective whose data to explore.
     """
     from hpo.document.document import Table
     from hpo.explore.dataset import load_subject

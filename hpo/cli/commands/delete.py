@@ -15,14 +15,13 @@ from hpo.cli.options import option
     "--force",
     is_flag=True,
     show_default="refuse",
-    help="Delete it even while trials are running; their agents then end.",
+    help="Delete it even while trials run; their agents then end.",
 )
 @options.storage_option
 def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
     """Delete a study with its trials, checkpoints and logs.
 
-    Results of retraining, which are files, stay; the log of when its
-    retrains opened the test set goes.
+    Files of results stay. The record of when its retrains opened the test set is deleted.
     """
     from hpo.study.catalog import StudyBusyError, database_words, delete_study
     from hpo.study.status import study_status
@@ -30,10 +29,10 @@ def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
     with options.opened(storage) as database:
         found = study_status(database, study)
         if found.running and not force:
-            # Before asking; `delete_study` looks again, for a trial may have begun since.
+            # Before asking; `delete_study` checks again, because a trial may have begun since.
             raise StudyBusyError(
                 f"study {study!r} has {found.running} trial{'s' if found.running > 1 else ''} running: "
-                f"hpo stop --study {study} first, or delete it all the same with --force"
+                f"run hpo stop --study {study} first, or add --force"
             )
         total = sum(found.outcomes.values()) + found.running + found.waiting
         where = database_words(database)

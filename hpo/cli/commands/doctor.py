@@ -24,10 +24,10 @@ def doctor(
     as_json: bool,
     storage: str | None,
 ) -> int:
-    """Check this machine, and say what to do.
+    """Check this machine, with a remedy for each problem.
 
-    Storage, data, accelerators, versions, disk, cores, memory, and what each worker slot would own.
-    Exit code 1 when something that is needed fails.
+    Checks storage, data, accelerators, versions, disk, cores and memory, and shows the devices of each
+    worker slot. Exit code 1 if a required check fails.
     """
     from hpo.doctor import examine
 

@@ -17,8 +17,8 @@ from hpo.errors import FileNotWritableError
     "--format",
     "form",
     type=NearestChoice(("yaml", "json", "toml", "python")),
-    show_default="by the suffix of --output, else yaml",
-    help="Kind of file; the Python one is a script that trains it as its trial was trained.",
+    show_default="from the suffix of --output, else yaml",
+    help="File format; python: a script that trains the configuration as its trial was trained.",
 )
 @option(
     "--output",
@@ -26,7 +26,7 @@ from hpo.errors import FileNotWritableError
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
     show_default="standard output",
-    help="Where to write it.",
+    help="File to write.",
 )
 @options.trial_option
 @options.storage_option
@@ -37,12 +37,12 @@ def export(study: str, form: str | None, output: Path | None, trial: int | None,
 
     context = click.get_current_context()
     if output is not None and not output.name:
-        raise click.UsageError("--output needs the name of a file", context)
+        raise click.UsageError("--output is empty: name a file", context)
     by_suffix = SUFFIXES.get(output.suffix.lower()) if output else None
     if output is not None and form and by_suffix and form != by_suffix:
         raise click.UsageError(
-            f"--format {form} contradicts --output {output}, whose suffix names {by_suffix}: "
-            "give one of the two",
+            f"--format {form} contradicts --output {output}, whose suffix means {by_suffix}: "
+            "use one of the two",
             context,
         )
     wanted = next((known for known in FORMATS if known == form), by_suffix or "yaml")

@@ -11,16 +11,19 @@ from hpo.cli import options
 @options.study_option
 @options.storage_option
 def health(study: str, storage: str | None) -> None:
-    """Ask the database whether this host's agent is at work.
+    """Check the heartbeat of this host's agent.
 
-    Exit code 1 where it has been silent for half a lease, or the database is. For the health checks of
-    containers: an agent survives an outage, so do not restart it for one.
+    Exit code 1 if its last heartbeat is older than half a lease, or the database does not answer. For the
+    health checks of containers. An agent survives a database outage, so do not restart it because of one.
     """
+    from hpo.formatting import counted
     from hpo.process.identity import host_name
     from hpo.study.health import check_agent
     from storage.engine import open_database
 
     found = options.settings(storage)
     with open_database(found.storage, found.home, wait_seconds=2.0, migrate=False) as database:
-        heard = check_agent(database, study, host_name())
-    click.echo(f"process {heard.pid} with {heard.slots} slots was heard of {heard.seen_seconds:.0f} s ago")
+        agent = check_agent(database, study, host_name())
+    click.echo(
+        f"agent {agent.pid} ({counted(agent.slots, 'slot')}): last heartbeat {agent.seen_seconds:.0f} s ago"
+    )

@@ -10,14 +10,14 @@ from hpo.cli import options
 @click.command()
 @options.storage_option
 def init(storage: str | None) -> None:
-    """Create or upgrade the database's tables, and do nothing else.
+    """Create or upgrade the database's tables.
 
-    Every command does so by itself; this one is for a job that runs before many of them start. Any
-    number may run at once.
+    Every command does so when it starts; use this one as a job that runs before many of them. It may run
+    several times at once.
     """
     from hpo.formatting import counted
     from hpo.study.catalog import database_words, study_names
 
     with options.opened(storage) as database:
         studies = counted(len(study_names(database)), "study", "studies")
-        click.echo(f"the tables in {database_words(database)} are up to date, with {studies}")
+        click.echo(f"the tables in {database_words(database)} are up to date; {studies}")

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     "-f",
     is_flag=True,
     show_default="end",
-    help="Go on printing until the study or the trial ends.",
+    help="Keep printing until the study or the trial ends.",
 )
 @options.storage_option
 def logs(study: str, number: int | None, follow: bool, storage: str | None) -> None:
-    """Show what trials printed, wherever they ran.
+    """Show the output of trials, wherever they ran.
 
-    The last 64 KiB of each attempt are kept.
+    The last 64 KiB of each attempt are stored.
     """
     from hpo.study.logs import follow_logs, read_logs
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @options.json_option
 @options.storage_option
 def ls(as_json: bool, storage: str | None) -> None:
-    """List all studies, the newest first."""
+    """List all studies, newest first."""
     from hpo.study.catalog import list_studies
 
     with options.opened(storage) as database:
@@ -26,7 +26,7 @@ def ls(as_json: bool, storage: str | None) -> None:
         output.echo_json([study.to_json() for study in found])
         return
     if not found:
-        click.echo("no study yet; begin one: hpo launch --study digits-cnn --trials 12")
+        click.echo("no study yet; create one: hpo launch --study digits-cnn --trials 12")
         return
     output.echo_table(
         ("study", "condition", "finished", "failed", "running", "best", "metric", "objective", "created"),
@@ -51,5 +51,5 @@ def ls(as_json: bool, storage: str | None) -> None:
 
 
 def _short_objective(reference: str) -> str:
-    """A reference without the folders of its file."""
+    """Return a reference without the folders of its file."""
     return reference.rpartition("/")[2]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("reference", metavar="[NAME]", required=False, type=OBJECTIVE)
 @options.json_option
 def objectives(reference: str | None, as_json: bool) -> None:
-    """Show what can be tuned: the shipped objectives, or one.
+    """Show the shipped objectives, or one objective.
 
     NAME may also be package.module:Class or path/to/file.py:Class.
     """
@@ -55,7 +55,7 @@ def _echo_objective(one: Description) -> None:
 
     click.echo(f"{click.style(one.name, bold=True)}: {one.summary or 'no summary'}")
     click.echo(
-        f"  data {one.dataset or 'of its own'}; {one.epochs} epoch{'s' if one.epochs != 1 else ''}; "
+        f"  data {one.dataset or 'its own'}; {one.epochs} epoch{'s' if one.epochs != 1 else ''}; "
         f"{one.direction} {one.metric}"
     )
     width = max((len(name) for name in one.space), default=0)

@@ -18,14 +18,14 @@ from hpo.cli.options import option
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
     show_default="HPO_RESULTS_DIR/<study>",
-    help="Folder to write to; files of the same names are replaced.",
+    help="Folder to write to; existing files of the same names are replaced.",
 )
 @options.storage_option
 def report(study: str, output: Path | None, storage: str | None) -> None:
     """Write a study's report: a page, Markdown with pictures, data.
 
-    The answer first, then what the test set showed, how the search went, what each hyperparameter
-    did, what it cost and how to reproduce it. Works while the study runs, and says so.
+    Begins with the result, followed by the test set, the search, the effect of each hyperparameter, the
+    cost, and how to reproduce it. Works while the study runs, and marks the report as unfinished.
     """
     from hpo.report.study_report import report as write_report
 

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.study_option
-@option("--watch", is_flag=True, show_default="off", help="Show it anew until the study is finished.")
+@option("--watch", is_flag=True, show_default="off", help="Refresh until the study is finished.")
 @option(
     "--every",
     metavar="TIME",
     type=DURATION,
     default="2s",
-    help="How often --watch looks.",
+    help="Interval of --watch.",
 )
 @options.json_option
 @options.storage_option
 def status(study: str, watch: bool, every: float, as_json: bool, storage: str | None) -> None:
-    """Show where a study stands.
+    """Show the state of a study.
 
-    Trials of the total, the best so far, agents that are alive, and what runs now.
-    With --watch and --json, one line of JSON each time.
+    Shows progress, the best trial so far, live agents and running trials. With --watch and --json, prints
+    one line of JSON per interval.
     """
     from hpo.study.status import study_status
 
@@ -115,7 +115,7 @@ def _next_step(found: StudyStatus) -> str:
     steps = {
         "finished": f" (next: hpo retrain --study {found.name}, or more --trials)",
         "idle": f" (no agent is alive; continue it: hpo launch --study {found.name})",
-        "paused": f" (go on: hpo resume --study {found.name})",
+        "paused": f" (continue it: hpo resume --study {found.name})",
         "stopped": f" (continue it: hpo launch --study {found.name})",
     }
     return steps.get(found.condition, "")

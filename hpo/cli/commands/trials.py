@@ -22,7 +22,7 @@ _TRIAL_FACTS = ("number", "state", "value", "epochs", "seconds", "attempts")
     "--sort",
     type=options.NearestChoice(("number", "value", "seconds")),
     default="number",
-    help="Order: by number, the best value first, or the longest first.",
+    help="Order: by number, best value first, or longest first.",
 )
 @option("--csv", "as_csv", is_flag=True, show_default="off", help="Print CSV with numbers in full precision.")
 @options.json_option

@@ -219,8 +219,8 @@ def test_a_number_out_of_bounds_is_one_line(capsys, arguments: list[str]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["-o", "x.json", "--format", "yaml"], "whose suffix names json"),
-        (["-o", ""], "--output needs the name of a file"),
+        (["-o", "x.json", "--format", "yaml"], "whose suffix means json"),
+        (["-o", ""], "--output is empty: name a file"),
     ],
 )
 def test_export_refuses_before_it_opens_a_database(

@@ -36,7 +36,7 @@ def test_one_of_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     (tmp_path / "mine.py").write_text(MINE)
     assert run(["objectives", f"{tmp_path}/mine.py:Mine"]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
-        "  data of its own; 3 epochs; minimize loss",
+        "  data its own; 3 epochs; minimize loss",
         "  depth  1 to 4, whole numbers",
         "  tried first: depth=2",
     ]
