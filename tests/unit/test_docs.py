@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
@@ -47,6 +48,31 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 def test_named_paths_exist(page: Path) -> None:
     named = OUR_PATH.findall(prose(page))
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_named_functions_exist(page: Path) -> None:
+    """A page names the functions and classes of a module as `path/to/module.py: name, name`."""
+    missing = []
+    for module, names in re.findall(r"`([\w/]+\.py): ([\w, ]+)`", prose(page)):
+        code = (ROOT / module).read_text(encoding="utf-8")
+        missing += [
+            f"{module}: {name}"
+            for name in names.split(", ")
+            if not re.search(rf"^ *(def|class) {name}\b", code, re.MULTILINE)
+        ]
+    assert missing == []
+
+
+def test_the_drawn_packages_are_those_of_the_import_contract() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    layers = [layer for contract in contracts for layer in contract.get("layers", ())]
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = page.partition("## Packages")[2].partition("## ")[0]
+    assert [
+        layer for layer in layers if not re.search(rf"^.{{8}}{re.escape(layer)} ", drawn, re.MULTILINE)
+    ] == []
 
 
 def test_every_page_is_reachable_from_the_readme() -> None:
