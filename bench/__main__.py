@@ -1,8 +1,7 @@
-"""Runs every benchmark, one after another, each in a process of its own: `python -m bench [--rounds N] [--quick]`.
+"""Run all benchmarks, each in its own process: `python -m bench [--rounds N] [--only NAMES] [--quick]`.
 
-Without `--rounds` each has as many as it takes by itself.
-
-A round takes hours on two cores, most of them the peers'; the machine should have nothing else to do.
+Without `--rounds`, each benchmark uses its own default. A round takes hours on two cores, most of them for the
+peers; run nothing else on the machine.
 """
 
 from __future__ import annotations
@@ -14,10 +13,7 @@ from importlib.util import find_spec
 from bench import mnist_job
 from bench.options import parser
 
-SUITE = (
-    *("overhead", "scale", "memory", "training"),
-    *("whole_job", "time_to_target"),
-)
+SUITE = ("overhead", "scale", "memory", "training", "whole_job", "time_to_target")
 
 
 def main() -> None:
@@ -26,7 +22,9 @@ def main() -> None:
     options = arguments.parse_args()
     missing = [name for name in ("keras_tuner", "ray") if find_spec(name) is None]
     if missing:
-        print(f"without {', '.join(missing)}: pip install 'hpo-service[bench]' to compare with them")
+        print(
+            f"{', '.join(missing)} not installed: run pip install 'hpo-service[bench]' to compare with them"
+        )
     failed = []
     if not options.quick:
         mnist_job.fetch()

@@ -1,7 +1,7 @@
-"""Those that do the same job: the service, plain Optuna, KerasTuner and Ray Tune, each started cold.
+"""Contestants that do the same job: the service, plain Optuna, KerasTuner and Ray Tune, each started cold.
 
-All are judged alike, by when each epoch of each trial ended and how good it was: the service notes that
-in its own tables, the peers' scripts in a file. Clocks start with the command.
+All are measured by the time and validation accuracy of each epoch of each trial, which the service keeps in its
+tables and the peers' scripts in a file. Clocks start with the command.
 """
 
 from __future__ import annotations
@@ -30,77 +30,84 @@ ONE_THREAD = {"OMP_NUM_THREADS": 1, "TF_NUM_INTRAOP_THREADS": 1, "TF_NUM_INTEROP
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done, two trials at a time."""
+    """A search to run, two trials at a time."""
 
     objective: str
-    """A class of `bench.mnist_job`."""
+    """Name of a class of `bench.mnist_job`."""
     trials: int
     epochs: int
     seed: int = 0
     known_good: bool = False
     target: float | None = None
-    """Validation accuracy at which the clock stops; None: when all trials are done."""
+    """Validation accuracy at which the clock stops; None: at the end of all trials."""
     limit_seconds: float = 3600.0
     variables: dict[str, object] = field(default_factory=dict)
-    """Environment, of quick runs."""
+    """Environment variables."""
 
 
 @dataclass(frozen=True)
 class EpochSeen:
-    """One epoch of one trial, as it ended."""
+    """One finished epoch of one trial."""
 
     at: float
-    """Seconds since 1970."""
+    """Time of its end in seconds since 1970."""
     trial: str
     value: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a contestant did."""
+    """Result of a contestant."""
 
     seconds: float | None
-    """From the command to the end of the job, or to the target; None where it did not get there."""
+    """Seconds from the command to the end of the job or to the target; None if it was not reached."""
     best: float | None
     """Highest validation accuracy after any epoch."""
     trials: int
     epochs: int
     cpu_seconds: float
-    """Processor time of the whole machine meanwhile: what else ran shows here."""
+    """Processor time of the whole machine, other processes included."""
     problem: str = ""
     out_of_time: bool = False
-    """Whether it was ended because its time was up."""
+    """Whether it was stopped at the time limit."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """How the job is started, and where what it found is read."""
+    """Functions that start the job and read its results."""
 
     name: str
     start: Callable[[Sandbox, Job], list[subprocess.Popen[bytes]]]
     seen: Callable[[Sandbox], list[EpochSeen]]
     prepare: Callable[[Sandbox], object] | None = None
-    """Before the clock starts."""
+    """Preparation before the clock starts."""
     package: str = "optuna"
-    """Without which it cannot take part."""
+    """Package that the contestant needs."""
     variables: Mapping[str, object] = field(default_factory=dict)
-    """Environment."""
+    """Environment variables."""
     takes_known_good: bool = True
-    """Whether it can be told a configuration to begin with."""
+    """Whether it can begin with a given configuration."""
 
     @property
     def missing(self) -> bool:
         return find_spec(self.package) is None
 
     def run(self, job: Job) -> Outcome:
-        """Do the job once, in an empty sandbox."""
+        """Run the job once, in a new sandbox."""
         if self.missing:
-            return Outcome(None, None, 0, 0, 0.0, f"{self.package} is not installed: the bench extra has it")
+            return Outcome(
+                None,
+                None,
+                0,
+                0,
+                0.0,
+                f"{self.package} is not installed: run make bench, or pip install 'hpo-service[bench]'",
+            )
         job = replace(job, variables={**self.variables, **job.variables})
         with Sandbox() as sandbox:
             if self.prepare is not None:
                 self.prepare(sandbox)
-            began, cpu = time.time(), _cpu_seconds()
+            began_at, cpu = time.time(), _cpu_seconds()
             processes = self.start(sandbox, job)
             done, problem, out_of_time = None, "", False
             while done is None and not problem:
@@ -111,16 +118,16 @@ class Contestant:
                 if reached:
                     done = min(reached)
                 elif any(codes):
-                    problem = f"ended with {codes}: {sandbox.last_words()}"
+                    problem = f"ended with {codes}: {sandbox.log_tail()}"
                 elif all(code == 0 for code in codes):
                     done = time.time()
                     problem = "all trials done below the target" if job.target is not None else ""
-                elif time.time() - began > job.limit_seconds:
+                elif time.time() - began_at > job.limit_seconds:
                     problem, out_of_time = f"not done after {job.limit_seconds:.0f} s", True
             cpu = _cpu_seconds() - cpu
             seen = self.seen(sandbox)
         return Outcome(
-            None if problem or done is None else done - began,
+            None if problem or done is None else done - began_at,
             max((epoch.value for epoch in seen), default=None),
             len({epoch.trial for epoch in seen}),
             len(seen),
@@ -132,7 +139,7 @@ class Contestant:
 
 def _cpu_seconds() -> float:
     times = psutil.cpu_times()
-    # Ray's workers run niced.
+    # Ray starts its workers with `nice`.
     return float(times.user + times.nice + times.system)
 
 
@@ -143,13 +150,13 @@ def _start_service(sandbox: Sandbox, job: Job) -> list[subprocess.Popen[bytes]]:
     name = "MnistWholeKnown" if job.known_good else job.objective
     arguments = ["launch", "--study", "bench", "--objective", f"{mnist_job.__file__}:{name}", "--workers", 2]
     arguments += ["--trials", job.trials, "--epochs", job.epochs, "--seed", job.seed]
-    # As plain Optuna's, whatever the budget: one that only has to last until the target is no search of many trials.
+    # The pruner of plain Optuna, whatever the budget, whose size means nothing if the target ends the search.
     arguments += ["--pruner", "median"]
     return [sandbox.start(["-m", "hpo.cli", *arguments], sandbox.environment(**job.variables))]
 
 
 def _seen_by_service(sandbox: Sandbox) -> list[EpochSeen]:
-    # Not before the service has started its database itself: that is part of its time.
+    # The service starts its database itself, as part of its time.
     if not (sandbox.home / "logs").exists():
         return []
     engine = create_engine(sandbox.url, poolclass=NullPool)
@@ -215,7 +222,7 @@ def _start_kerastuner(sandbox: Sandbox, job: Job) -> list[subprocess.Popen[bytes
         )
         for tuner in ("chief", "tuner0", "tuner1")
     ]
-    # The chief looks only every 20 s whether its workers have ended: that wait is not counted.
+    # The chief checks only every 20 s whether its workers have ended, which is not counted.
     return started[1:]
 
 
@@ -233,64 +240,63 @@ PEERS = (
     Contestant("Ray Tune", _start_ray, _seen_in_files, package="ray"),
 )
 KEYS = dict(zip(("hpo", "optuna", "kerastuner", "ray"), (SERVICE, *PEERS), strict=True))
-"""What each is called on the command line."""
+"""Contestants by their names on the command line."""
 TUNED = {
     "optuna-1-thread": replace(KEYS["optuna"], name="Optuna + model.fit, 1 thread", variables=ONE_THREAD),
     "kerastuner-1-thread": replace(KEYS["kerastuner"], name="KerasTuner, 1 thread", variables=ONE_THREAD),
     "ray-reused": replace(KEYS["ray"], name="Ray Tune, actors reused", variables={"BENCH_REUSE_ACTORS": 1}),
 }
-"""Peers with a setting that their users may find."""
+"""Peers with a documented setting that makes them faster."""
 
 NOTES = (
-    "All contestants have the same images and split, network (`objectives.architectures.cnn`, 32-64-128), space "
-    "and machine, and train two trials at a time. Each is started cold by one command and its clock starts with "
-    "it. Validation accuracy is the highest after any epoch of any trial.",
-    "`hpo launch`: as it comes, its learning rate schedule (warm-up, cosine) and its embedded PostgreSQL, made "
-    "within its time, included; in bfloat16 where the processor has it. The peers train in float32 at a constant "
-    "learning rate with `model.compile` and `model.fit`, as their guides show. What is searched as `learning_rate` is "
-    "the peak of the one and the constant of the others.",
+    "All contestants use the same images, split, network (`objectives.architectures.cnn`, 32-64-128), space and "
+    "machine, and train two trials at a time. Each is started cold by one command, which starts its clock. "
+    "Validation accuracy is the highest after any epoch of any trial.",
+    "`hpo launch`: default settings, with its learning rate schedule (warm-up, cosine), in bfloat16 where the "
+    "processor has it; its time includes the creation of its embedded PostgreSQL. The peers train in float32 at a "
+    "constant learning rate with `model.compile` and `model.fit`, as their guides show. `learning_rate` is the peak "
+    "of the service's schedule and the constant rate of the peers.",
     "Optuna: two processes of `study.optimize`, TPE and MedianPruner, half of the trials each, on a private "
-    "PostgreSQL of the same kind that is running, with the study made, before the clock starts.",
-    "KerasTuner: BayesianOptimization, which ends no trial early, a chief and two workers through its environment "
-    "variables; the clock stops when both workers have ended, not when the chief has noticed.",
+    "PostgreSQL of the same kind; server and study exist before the clock starts.",
+    "KerasTuner: BayesianOptimization, which prunes no trials, with a chief and two workers set up by its environment "
+    "variables; the clock stops when both workers have ended, not when the chief notices.",
     "Ray Tune: OptunaSearch and ASHA (grace period 1 epoch), two trials at once of one core each; the images "
-    "lie in its object store. Actors are not reused, which is its default, unless the row says so.",
-    "Threads: each as by default (TensorFlow: one for each core in every process; `hpo launch`: one core for each "
-    "slot), or, where the row says so, with OMP_NUM_THREADS, TF_NUM_INTRAOP_THREADS and TF_NUM_INTEROP_THREADS set "
-    "to 1.",
+    "lie in its object store. Actors are not reused (the default) unless the row mentions it.",
+    "Threads: defaults (TensorFlow: one for each core in every process; `hpo launch`: one core for each slot), or, "
+    "where the row mentions it, OMP_NUM_THREADS, TF_NUM_INTRAOP_THREADS and TF_NUM_INTEROP_THREADS set to 1.",
 )
 
 
 def quick_variables() -> dict[str, object]:
-    """For smoke runs: 1,200 images, made up where MNIST is not at hand."""
+    """Return the variables of smoke runs: 1,200 images, synthetic ones without MNIST."""
     found = (Path(os.environ.get("HPO_DATA_DIR", "")) / "mnist.npz").is_file()
     variables: dict[str, object] = {"BENCH_IMAGES": 1200}
     return variables if found else variables | {"BENCH_SYNTHETIC": 1}
 
 
-WHO = f"short names separated by commas, of {', '.join(KEYS | TUNED)}; NAME:ROUNDS for one that takes long"
+CHOICES = f"names from {', '.join(KEYS | TUNED)}, separated by commas; NAME:ROUNDS limits the rounds of one"
 """Help of `--contestants`."""
 
 
-def takes_part(words: str) -> list[tuple[Contestant, int | None]]:
-    """Contestants, each with the number of rounds it is limited to.
+def parse_contestants(value: str) -> list[tuple[Contestant, int | None]]:
+    """Return contestants, each with the number of its rounds; None: all rounds.
 
     Raises:
-        argparse.ArgumentTypeError: The words are not as `WHO` says.
+        argparse.ArgumentTypeError: a name is unknown or a number of rounds is invalid.
     """
     found = []
-    for word in words.split(","):
-        name, colon, rounds = word.partition(":")
+    for item in value.split(","):
+        name, colon, rounds = item.partition(":")
         if name not in KEYS | TUNED or (colon and not (rounds.isdecimal() and int(rounds))):
-            raise argparse.ArgumentTypeError(f"{word!r}: give {WHO}")
+            raise argparse.ArgumentTypeError(f"{item!r} is invalid: give {CHOICES}")
         found.append(((KEYS | TUNED)[name], int(rounds) if colon else None))
     return found
 
 
 def in_turn(
-    those: Sequence[tuple[Contestant, int | None]], round_number: int, rounds_before: int = 0
+    contestants: Sequence[tuple[Contestant, int | None]], round_number: int, rounds_before: int = 0
 ) -> list[Contestant]:
-    """Who of `those` takes part in a round; each round begins with another, also after earlier ones."""
-    now = [contestant for contestant, rounds in those if rounds is None or round_number < rounds]
+    """Return the contestants of a round; each round begins with another one, counting earlier rounds too."""
+    now = [contestant for contestant, rounds in contestants if rounds is None or round_number < rounds]
     turn = (rounds_before + round_number) % max(1, len(now))
     return [*now[turn:], *now[:turn]]

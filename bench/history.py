@@ -1,6 +1,6 @@
-"""Fills a study with finished trials, in our tables and Optuna's, as if the service had run them.
+"""Fills a study with finished trials in the service's and Optuna's tables, as if the service had run them.
 
-By plain SQL, so that 10,000 take seconds; each has three epochs, and one in three was pruned after the first.
+It uses plain SQL, so that 10,000 trials take seconds. Each has three epochs; one in three was pruned after the first.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ WHERE study_id = :s AND epoch <= trials.epochs;
 
 
 def fill(connection: Connection, study: Enrolled, trials: int) -> None:
-    """Give an empty study of the space of `bench.idle.Nothing` that many finished trials."""
+    """Insert finished trials into an empty study with the space of `bench.idle.Nothing`."""
     agent = new_agent_id(connection)
     join(connection, agent, study.study_id, "bench", 0, "boot/pid:0:0", 1, {})
     connection.execute(text("UPDATE hpo.agents SET ended_at = now() WHERE agent_id = :a"), {"a": agent})

@@ -1,4 +1,4 @@
-"""Objectives that train nothing, so that what remains is the service's own cost."""
+"""Objectives that do not train, so that a measurement shows the service's own cost."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ class Nothing(Objective):
 
 
 class Waiting(Objective):
-    """Waits for BENCH_SECONDS and notes in BENCH_FOLDER from when to when."""
+    """Waits for BENCH_SECONDS and writes begin and end to BENCH_FOLDER."""
 
     metric, direction = "loss", "minimize"
     epochs = 5
     space = {"x": FloatDistribution(0.0, 1.0)}
 
     def train(self, params: Params, run: Run) -> None:
-        began = time.time()
+        began_at = time.time()
         seconds = float(os.environ["BENCH_SECONDS"])
         for epoch in run.epochs():
-            # Until a fixed moment: waiting for the agent's answer is part of the trial, not added to it.
-            time.sleep(max(0.0, began + seconds * epoch / run.total_epochs - time.time()))
+            # Until a fixed moment, so that waiting for the agent's reply is part of the trial, not added to it.
+            time.sleep(max(0.0, began_at + seconds * epoch / run.total_epochs - time.time()))
             run.report(loss=params["x"])
         name = f"span-{os.getpid()}-{time.time_ns()}"
-        (Path(os.environ["BENCH_FOLDER"]) / name).write_text(f"{began} {time.time()}")
+        (Path(os.environ["BENCH_FOLDER"]) / name).write_text(f"{began_at} {time.time()}")
 
 
 def choices(distribution: BaseDistribution) -> list[str | int]:
-    """What a parameter may be that is one of several values."""
+    """Return the choices of a categorical parameter."""
     assert isinstance(distribution, CategoricalDistribution)
     return list(distribution.choices)  # type: ignore[arg-type]
 
 
 def value(params: Params) -> float:
-    """Something to optimize."""
+    """Return a loss to optimize."""
     return float((params["dropout"] - 0.3) ** 2 + abs(params["learning_rate"] - 1e-2))

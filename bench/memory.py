@@ -1,15 +1,14 @@
-"""Memory of four trials at once on data of MNIST's size, and whether the data is held once.
+"""Memory of four concurrent trials on data of MNIST's size, and the number of copies of the data.
 
     HPO_DATA_DIR=data python -m bench.memory [--rounds 1]
 
-Proportional set sizes (a page that k processes share counts 1/k in each, so that sums are what the machine
-gives) of the agent, the template and the trainers of `hpo launch`, and of four plain processes of Optuna with
-`model.fit`, sampled every second while all of them train; the sample of the highest sum counts, and for growth
-the median.
+It samples the proportional set sizes (a page that k processes share counts 1/k in each, so that sums are correct) of
+the agent, the template and the trainers of `hpo launch`, and of four processes of plain Optuna with `model.fit`, every
+second while all of them train. The highest sum counts; for growth, the median.
 
-The budget for four slots is 1.5 × what one trainer takes alone (with its template, all that it maps) + 4 × its
-working memory (the private pages of a trainer). And everything again with the images eight times over: by how many
-bytes all processes grow for a byte of data is how often the data is held.
+The budget for four slots is 1.5 × the memory of a single trainer (with agent and template) + 4 × its working memory
+(the private pages of a trainer). A second run has eight times the images: the growth of all processes, divided by the
+growth of the data, is the number of copies.
 """
 
 from __future__ import annotations
@@ -34,8 +33,9 @@ MIB = 2**20
 SLOTS = 4
 REPEAT = 8
 EPOCHS = 50
-"""More than anyone waits for."""
+"""Number of epochs that never end during the measurement."""
 BUILT_CPU_SECONDS = 3.0
+"""Processor time after which a forked trainer has built and traced its model."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Sample:
     roles: dict[str, float]
     """Proportional set size by role."""
     working: float
-    """Private pages of one trainer, the mean over them."""
+    """Private pages of one trainer, averaged over trainers."""
     trainers: int
     median: float = 0.0
-    """Of the totals of all samples that this one is the highest of."""
+    """Median of all totals, if this is the highest of several samples."""
 
 
 def sample(roots: Sequence[psutil.Process]) -> Sample:
-    """All processes that have come of `roots` now, except PostgreSQL's."""
+    """Measure `roots` and their descendants, except PostgreSQL's processes."""
     sizes: defaultdict[str, float] = defaultdict(float)
     private: list[float] = []
     for root in roots:
@@ -70,7 +70,7 @@ def sample(roots: Sequence[psutil.Process]) -> Sample:
 
 
 def _role(root: psutil.Process, process: psutil.Process) -> str:
-    """The agent forks nothing, and its template is the only process whose children train."""
+    """Return a process' role: the agent's only child is the template, whose children train."""
     if "postgres" in process.name():
         return "database"
     if "plain_optuna" in " ".join(root.cmdline()):
@@ -81,14 +81,14 @@ def _role(root: psutil.Process, process: psutil.Process) -> str:
 
 
 def measure(sandbox: Sandbox, roots: Sequence[psutil.Process], trainers: int, seconds: float) -> Sample:
-    """The largest sample over `seconds` from when all trainers train."""
+    """Return the largest sample over `seconds`, beginning when all trainers train."""
     deadline = time.monotonic() + 600
     samples: list[Sample] = []
     until = None
     while until is None or time.monotonic() < until:
         time.sleep(1.0)
         if not all(root.is_running() for root in roots) or time.monotonic() > deadline:
-            raise RuntimeError(f"the trainers did not come to train: {sandbox.last_words()}")
+            raise RuntimeError(f"the trainers did not start to train: {sandbox.log_tail()}")
         now = sample(roots)
         if now.trainers == trainers and _begun(sandbox, roots) >= trainers:
             until = until or time.monotonic() + seconds
@@ -98,7 +98,7 @@ def measure(sandbox: Sandbox, roots: Sequence[psutil.Process], trainers: int, se
 
 
 def _begun(sandbox: Sandbox, roots: Sequence[psutil.Process]) -> int:
-    """Trainers that train: plain ones say so, and forked ones have used time enough to build and trace."""
+    """Count training trainers: plain ones leave a file, forked ones have used enough processor time."""
     begun = len(list(sandbox.folder.glob("training-*")))
     for root in roots:
         for process in root.children(recursive=True):
@@ -135,7 +135,7 @@ def run(start: Start, slots: int, job: Job, repeat: int, seconds: float) -> Samp
 
 def main() -> None:
     arguments = parser(__doc__, rounds=1)
-    arguments.add_argument("--seconds", type=float, default=30.0, help="of sampling")
+    arguments.add_argument("--seconds", type=float, default=30.0, help="seconds of sampling")
     options = arguments.parse_args()
     job = Job("MnistWhole", trials=100, epochs=EPOCHS)
     images = 60_000
@@ -145,11 +145,11 @@ def main() -> None:
         options.seconds = 3.0
     if not options.quick:
         mnist_job.fetch()
-    report = Report("memory", f"Memory of {SLOTS} trials at once", options.quick)
+    report = Report("memory", f"Memory of {SLOTS} concurrent trials", options.quick)
     rows: dict[str, list[Row]] = {}
     ones: list[Sample] = []
     raw: list[dict[str, Any]] = []
-    # Training images only: what is split off to validate on is copied as well, but all of it together once.
+    # Without validation images, which are copied only once.
     added = (REPEAT - 1) * images * 28 * 28 / MIB
     for _ in range(options.rounds):
         one = run(service, 1, job, 1, options.seconds)
@@ -160,11 +160,11 @@ def main() -> None:
             more = run(start, SLOTS, job, REPEAT, options.seconds)
             rows.setdefault(name, []).append(
                 {
-                    "MiB in all": four.total,
+                    "MiB in total": four.total,
                     **{f"MiB, {role}": four.roles.get(role) for role in ("agent", "template", "trainers")},
-                    "working MiB of a trainer": four.working,
+                    "working MiB per trainer": four.working,
                     "budget, MiB": budget,
-                    "times the data is held": (more.median - four.median) / added,
+                    "copies of the data": (more.median - four.median) / added,
                 }
             )
             raw += [{"contestant": name, "slots": SLOTS, "repeat": 1} | asdict(four)]
@@ -172,9 +172,9 @@ def main() -> None:
         raw.append({"contestant": "hpo launch", "slots": 1, "repeat": 1} | asdict(one))
     medians = {name: _medians(of_rounds) for name, of_rounds in rows.items()}
     report.table(
-        f"{SLOTS} trials at once, proportional set sizes",
+        f"{SLOTS} concurrent trials, proportional set sizes",
         [
-            {"contestant": name, **row, "within": row["MiB in all"] <= row["budget, MiB"]}
+            {"contestant": name, **row, "within": row["MiB in total"] <= row["budget, MiB"]}
             for name, row in medians.items()
         ],
     )
@@ -182,8 +182,8 @@ def main() -> None:
     report.note(
         f"One slot alone: {alone:.0f} MiB with agent and template, of which the trainer's private pages are"
         f" {working:.0f} MiB. Budget: 1.5 × the first + {SLOTS} × the second.",
-        f"Times the data is held: growth of the sum over all processes, median of the samples, for {added:.0f} MiB"
-        f" more of training images, divided by that. Each run lasts {options.seconds:.0f} s; medians of"
+        f"Copies of the data: growth of the sum over all processes (median of the samples) with {added:.0f} MiB more"
+        f" of training images, divided by that size. Each run lasts {options.seconds:.0f} s; medians of"
         f" n = {options.rounds}.",
     )
     report.raw = {"samples": raw}
@@ -191,7 +191,7 @@ def main() -> None:
 
 
 def _medians(rows: Sequence[Row]) -> Row:
-    """Of each column; None where nobody has a value."""
+    """Return the median of each column; None where no row has a value."""
     return {name: median([row[name] for row in rows if row[name] is not None]) for name in rows[0]}
 
 

@@ -1,8 +1,8 @@
-"""The job that all contestants do: a CNN on MNIST, written as a user of the service would write it.
+"""The job of all contestants: a CNN on MNIST, written as a user of the service would write it.
 
 `MnistPart` trains on 10,000 images and validates on 2,000, `MnistWhole` on 54,000 (shifted at random) and 6,000, of
-the training set that `HPO_DATA_DIR` holds as `mnist.npz`. For smoke runs BENCH_IMAGES takes fewer,
-and BENCH_SYNTHETIC makes them up.
+the training images in `mnist.npz` of `HPO_DATA_DIR`. In smoke runs, BENCH_IMAGES limits their number and
+BENCH_SYNTHETIC makes synthetic ones.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 
 PART = 12_000
 KNOWN_GOOD = {"batch_size": 128, "optimizer": "adam", "learning_rate": 1e-3, "dropout": 0.2}
-"""Adam's own learning rate, which peers keep to from the first batch to the last."""
+"""Configuration for the peers, with Adam's default learning rate, which stays constant."""
 KNOWN_GOOD_PEAK = KNOWN_GOOD | {"learning_rate": 3e-3}
-"""The same for the service, whose learning rate rises to a peak and falls to zero."""
+"""Configuration for the service, whose learning rate rises to a peak and falls to zero."""
 
 
 def fetch() -> None:
-    """Have MNIST on this machine before any clock starts, and every contestant find it."""
+    """Download MNIST before any clock starts, and point every contestant to it."""
     folder = Settings.from_environment().data_dir
     datasets.fetch("mnist", folder)
     os.environ["HPO_DATA_DIR"] = str(folder)
 
 
 def part() -> tuple[np.ndarray, np.ndarray]:
-    """A fixed stratified part of MNIST's training images."""
+    """Return a fixed stratified part of MNIST's training images."""
     return _images(PART)
 
 
 def whole() -> tuple[np.ndarray, np.ndarray]:
-    """All of MNIST's training images, BENCH_REPEAT times over."""
+    """Return all of MNIST's training images, repeated BENCH_REPEAT times."""
     x, y = _images(None)
     times = int(os.environ.get("BENCH_REPEAT", "1"))
     return np.tile(x, (times, 1, 1, 1)), np.tile(y, times)
@@ -61,7 +61,7 @@ def _images(count: int | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def synthetic(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noise with a bright stripe whose row is the class."""
+    """Return noise with a bright stripe whose row is the class."""
     rng = np.random.default_rng(0)
     y = np.arange(count) % 10
     x = rng.integers(0, 60, (count, 28, 28, 1), dtype=np.uint8)
@@ -94,7 +94,7 @@ class MnistPart(KerasObjective):
 
 
 class MnistWhole(MnistPart):
-    """The same on all of MNIST, with the augmentation of `mnist-cnn`: without, the network stays below 99.0 %."""
+    """The same on all of MNIST, with the augmentation of `mnist-cnn`, without which it stays below 99.0 %."""
 
     dataset = whole
     augmentation = Augmentation(shift=2)
@@ -102,6 +102,6 @@ class MnistWhole(MnistPart):
 
 
 class MnistWholeKnown(MnistWhole):
-    """The same, beginning with a configuration that is known to be good."""
+    """The same, beginning with a known good configuration."""
 
     first = [KNOWN_GOOD_PEAK]

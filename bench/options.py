@@ -1,4 +1,4 @@
-"""The options that every benchmark takes."""
+"""Options of every benchmark."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 
 
 def parser(doc: str | None, rounds: int | None = 3) -> argparse.ArgumentParser:
-    """`--rounds` and `--quick`; the module's docstring is the help."""
+    """Return a parser with `--rounds` and `--quick`; `doc`, the module's docstring, is the help."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--rounds", type=int, default=rounds, help="repetitions, of which medians are shown")
-    made.add_argument("--quick", action="store_true", help="toy sizes, to see that it runs")
+    made.add_argument("--rounds", type=int, default=rounds, help="number of repetitions; results are medians")
+    made.add_argument("--quick", action="store_true", help="smoke run with toy sizes")
     return made

@@ -1,13 +1,13 @@
-"""What the service costs beside training: idle slots, calls for each trial, trials a second, commands.
+"""Overhead of the service: idle slots, calls for each trial, trials per second, commands.
 
     python -m bench.overhead [--rounds 3] [--parts busy,calls,rate,commands]
 
-- *busy*: trials that only wait 5 s, reporting five times, in 8 slots. Busy is the time inside `train`, summed
-  over all trials, divided by 8 × the window from the moment when the eighth trial has begun (before, the service
-  starts up) to the moment when the last one begins (after it, slots are idle for want of trials).
-- *calls*: the agent's own calls on its books, in studies with 100 and with 10,000 finished trials.
-- *rate*: `hpo launch` with an objective that does nothing, against plain `study.optimize`, same PostgreSQL; from
-  the first trial's begin to the last one's end, so that nobody's imports count.
+- *busy*: trials that only wait 5 s and report five times, in 8 slots. The share is the time inside `train`, summed
+  over all trials, divided by 8 × the window from the start of the eighth trial (before it, the service starts up) to
+  the start of the last one (after it, no trials are left for the slots).
+- *calls*: the agent's calls of its trial store, in studies with 100 and with 10,000 finished trials.
+- *rate*: `hpo launch` with an objective that does nothing, against plain `study.optimize` on the same PostgreSQL,
+  from the start of the first trial to the end of the last one, so that imports do not count.
 - *commands*: `hpo --help` and `hpo status` on the larger study, whole processes.
 """
 
@@ -53,16 +53,16 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """Sizes of the measurements."""
 
     slots: int = 8
     wait_seconds: float = 5.0
     waits_each: int = 8
-    """Trials for each slot."""
+    """Number of trials for each slot."""
     few: int = 100
     many: int = 10_000
     cycles: int = 30
-    """Trials whose calls are timed."""
+    """Number of trials whose calls are timed."""
     rate_trials: int = 200
     commands: int = 10
 
@@ -74,10 +74,7 @@ QUICK = Sizes(slots=2, wait_seconds=0.5, waits_each=3, few=20, many=200, cycles=
 
 
 def busy_share(spans: Sequence[Span], slots: int) -> float:
-    """Share of the slots' time that was spent in trials, between ramp-up and tail.
-
-    From the begin of trial number `slots` to the begin of the last one.
-    """
+    """Return the share of the slots' time spent in trials, from the start of trial `slots` to that of the last one."""
     begins = sorted(begin for begin, _ in spans)
     opened, closed = begins[slots - 1], begins[-1]
     inside = sum(max(0.0, min(end, closed) - max(begin, opened)) for begin, end in spans)
@@ -99,7 +96,7 @@ def busy(sizes: Sizes, rounds: int) -> tuple[list[Row], Any]:
             gaps.append(sizes.wait_seconds * (1 / shares[-1] - 1))
     row = {
         "slots": sizes.slots,
-        "seconds a trial": sizes.wait_seconds,
+        "seconds per trial": sizes.wait_seconds,
         "busy, %": spread([100 * share for share in shares], 2),
         "idle between two trials, ms": spread([1000 * gap for gap in gaps], 0),
         "target": "≥ 99 %",
@@ -114,8 +111,16 @@ def _span(path: Path) -> Span:
 
 
 def _launch(study: str, objective: str, trials: int, workers: int) -> list[object]:
-    words: list[object] = ["-m", "hpo.cli", "launch", "--study", study, "--pruner", "none"]
-    return [*words, "--objective", f"{idle.__file__}:{objective}", "--trials", trials, "--workers", workers]
+    arguments: list[object] = ["-m", "hpo.cli", "launch", "--study", study, "--pruner", "none"]
+    return [
+        *arguments,
+        "--objective",
+        f"{idle.__file__}:{objective}",
+        "--trials",
+        trials,
+        "--workers",
+        workers,
+    ]
 
 
 # Calls.
@@ -123,7 +128,7 @@ def _launch(study: str, objective: str, trials: int, workers: int) -> list[objec
 
 @dataclass
 class Timer:
-    """Milliseconds, by wall and by this process' own processor time, and SQL statements of calls, by name."""
+    """Records milliseconds of wall and processor time, and the number of SQL statements, of calls by name."""
 
     milliseconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     cpu: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -131,9 +136,9 @@ class Timer:
 
     def __call__(self, name: str, call: Callable[[], T]) -> T:
         with statements() as count:
-            began, cpu = time.perf_counter(), time.process_time()
+            began_at, cpu = time.perf_counter(), time.process_time()
             result = call()
-            self.milliseconds[name].append(1000 * (time.perf_counter() - began))
+            self.milliseconds[name].append(1000 * (time.perf_counter() - began_at))
             self.cpu[name].append(1000 * (time.process_time() - cpu))
         self.statements[name].append(len(count))
         return result
@@ -141,7 +146,7 @@ class Timer:
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """The SQL of this process while it lasts; pings, BEGIN and COMMIT are not seen."""
+    """Collect the SQL statements of this process inside the block, without pings, BEGIN and COMMIT."""
     seen: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -155,7 +160,7 @@ def statements() -> Iterator[list[str]]:
 
 
 def new_study(database: Database, name: str, finished: int) -> Enrolled:
-    """A study of `Nothing` with a history."""
+    """Create a study of `Nothing` with finished trials."""
     reference = f"{idle.__file__}:Nothing"
     request = LaunchRequest(
         study=name, objective=reference, trials=finished + 10_000, epochs=EPOCHS, pruner="median"
@@ -166,7 +171,7 @@ def new_study(database: Database, name: str, finished: int) -> Enrolled:
 
 
 def cycle(store: TrialStore, timer: Timer) -> None:
-    """All that an agent asks of the database for one trial of three epochs."""
+    """Make all database calls of an agent for one trial of three epochs."""
     claim = timer("claim", lambda: store.claim(0, "cpu:0"))
     assert isinstance(claim, Claim)
     trial_id, _, params = timer("sample", lambda: store.sample(claim))
@@ -178,11 +183,11 @@ def cycle(store: TrialStore, timer: Timer) -> None:
         if epoch < EPOCHS:
             timer("should_prune", partial(store.should_prune, claim.attempt_id, trial_id))
     timer("settle", lambda: store.settle(claim.attempt_id, Outcome.COMPLETE, metrics["loss"]))
-    timer("standing", store.snapshot)
+    timer("snapshot", store.snapshot)
 
 
 def plain_cycle(study: optuna.Study, timer: Timer) -> None:
-    """The same trial with plain Optuna."""
+    """Run the same trial with plain Optuna."""
     trial = timer("ask", lambda: study.ask(dict(idle.Nothing.space)))
     for epoch in range(1, EPOCHS + 1):
         value = idle.value(trial.params) + 1 / epoch
@@ -193,7 +198,7 @@ def plain_cycle(study: optuna.Study, timer: Timer) -> None:
 
 
 TIMES = {"record": EPOCHS, "should_prune": EPOCHS - 1, "report": EPOCHS}
-"""Calls that a trial makes more than once."""
+"""Number of calls per trial, where there are several."""
 
 
 def _measure(run: Callable[[Timer], None], cycles: int) -> Timer:
@@ -205,7 +210,7 @@ def _measure(run: Callable[[Timer], None], cycles: int) -> Timer:
 
 
 def calls(sizes: Sizes) -> tuple[list[Row], list[Row], Any]:
-    """Milliseconds of each call at both sizes; ours, then plain Optuna's."""
+    """Return milliseconds of each call at both sizes: the service's, plain Optuna's, and raw values."""
     ours: dict[int, Timer] = {}
     plain: dict[int, Timer] = {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -218,7 +223,7 @@ def calls(sizes: Sizes) -> tuple[list[Row], list[Row], Any]:
                 )
                 ours[finished] = _measure(partial(cycle, store), sizes.cycles)
                 store.leave()
-            # Not the same study: what the one has added must not be in the other's history.
+            # Another study, so that it does not contain the trials that were added above.
             with sandbox.database() as database:
                 study = new_study(database, f"plain-{finished}", finished)
                 opened = optuna.load_study(
@@ -228,9 +233,9 @@ def calls(sizes: Sizes) -> tuple[list[Row], list[Row], Any]:
                 )
                 plain[finished] = _measure(partial(plain_cycle, opened), sizes.cycles)
     raw = {
-        f"{who} {n}": t.milliseconds
-        for who, all_ in (("hpo", ours), ("plain", plain))
-        for n, t in all_.items()
+        f"{contestant} {finished}": timer.milliseconds
+        for contestant, timers in (("hpo", ours), ("plain", plain))
+        for finished, timer in timers.items()
     }
     return _call_rows(ours, sizes), _call_rows(plain, sizes), raw
 
@@ -240,7 +245,7 @@ def _call_rows(timers: dict[int, Timer], sizes: Sizes) -> list[Row]:
     rows: list[Row] = [
         {
             "call": name,
-            "times a trial": TIMES.get(name, 1),
+            "per trial": TIMES.get(name, 1),
             "statements": statistics.median(many.statements[name]),
             f"ms at {sizes.few:,}": statistics.median(few.milliseconds[name]),
             f"ms at {sizes.many:,}": statistics.median(many.milliseconds[name]),
@@ -249,17 +254,17 @@ def _call_rows(timers: dict[int, Timer], sizes: Sizes) -> list[Row]:
         }
         for name in many.milliseconds
     ]
-    total: Row = {"call": "a trial in all", "times a trial": 1}
+    total: Row = {"call": "whole trial", "per trial": 1}
     for column in list(rows[0])[2:]:
-        total[column] = sum(row[column] * row["times a trial"] for row in rows)
+        total[column] = sum(row[column] * row["per trial"] for row in rows)
     for row in [*rows, total]:
         row["ratio"] = ratio(row[f"ms at {sizes.many:,}"], row[f"ms at {sizes.few:,}"])
         row["CPU ratio"] = ratio(row[f"CPU ms at {sizes.many:,}"], row[f"CPU ms at {sizes.few:,}"])
-        row["n"] = sizes.cycles * row["times a trial"]
+        row["n"] = sizes.cycles * row["per trial"]
     return [*rows, total]
 
 
-# Trials a second.
+# Trials per second.
 
 _OURS = (
     "SELECT count(*) / extract(epoch FROM max(ended_at) - min(started_at))::float8 AS rate FROM hpo.attempts"
@@ -275,7 +280,7 @@ def rate(sizes: Sizes, rounds: int) -> tuple[list[Row], Any]:
     found: dict[str, list[float]] = defaultdict(list)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with Sandbox() as sandbox:
-        # Our tables and Optuna's are made before anything is timed.
+        # All tables are created before anything is timed.
         sandbox.database().close()
         for number in range(rounds):
             for parallel in (1, 2):
@@ -288,11 +293,16 @@ def rate(sizes: Sizes, rounds: int) -> tuple[list[Row], Any]:
                 environment = sandbox.environment(BENCH_STORAGE=sandbox.url)
                 for process in [sandbox.start(arguments, environment) for _ in range(parallel)]:
                     if process.wait():
-                        raise RuntimeError(sandbox.last_words())
+                        raise RuntimeError(sandbox.log_tail())
                 name = f"study.optimize, {parallel} process{'es' if parallel > 1 else ''}"
                 found[name].append(sandbox.rows(_PLAIN, study=study)[0].rate)
     rows = [
-        {"what": name, "trials": sizes.rate_trials, "trials a second": spread(values), "n": len(values)}
+        {
+            "contestant": name,
+            "trials": sizes.rate_trials,
+            "trials per second": spread(values),
+            "n": len(values),
+        }
         for name, values in sorted(found.items())
     ]
     return rows, found
@@ -326,28 +336,28 @@ def main() -> None:
     arguments.add_argument("--parts", default="busy,calls,rate,commands")
     options = arguments.parse_args()
     sizes = QUICK if options.quick else Sizes()
-    report = Report("overhead", "What the service costs beside training", options.quick)
+    report = Report("overhead", "Overhead of the service", options.quick)
     parts = options.parts.split(",")
     if "busy" in parts:
         rows, report.raw["busy"] = busy(sizes, options.rounds)
-        report.table("Slots that wait for the service", rows)
+        report.table("Busy slots", rows)
         report.note(
-            "Busy: from the begin of the trial that fills the last slot to the begin of the last trial."
+            "Busy: from the start of the trial that fills the last slot to the start of the last trial."
         )
     if "calls" in parts:
         ours, plain, report.raw["calls"] = calls(sizes)
-        report.table("The agent's calls, by how many trials have finished (target: ratio ≤ 1.5)", ours)
+        report.table("The agent's calls, by number of finished trials (target: ratio ≤ 1.5)", ours)
         report.table("The same trial with plain Optuna, TPE and MedianPruner", plain)
         report.note(
-            "Statements: without BEGIN, COMMIT and pings. Calls: medians, after one trial to warm up. CPU: of the"
-            " calling process, without PostgreSQL's."
+            "Statements: without BEGIN, COMMIT and pings. Calls: medians, after one warm-up trial. CPU: of the calling"
+            " process, without PostgreSQL's."
         )
     if "rate" in parts:
         rows, report.raw["rate"] = rate(sizes, options.rounds)
-        report.table("Trials that do nothing", rows)
+        report.table("No-op trials", rows)
     if "commands" in parts:
         rows, report.raw["commands"] = commands(sizes)
-        report.table("Commands, whole processes, with the database's server running", rows)
+        report.table("Commands, whole processes, with the database server running", rows)
     report.write()
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark found, as tables with hardware, versions and n: `bench/results/NAME.{json,md}`."""
+"""Reports of benchmarks, as tables with hardware, versions and n: `bench/results/NAME.{json,md}`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of the same columns."""
+    """A table; rows can lack columns."""
 
     title: str
     rows: Sequence[Row]
@@ -37,32 +37,32 @@ class Table:
 
 @dataclass
 class Report:
-    """Fill it while measuring; `keep` leaves on disk what there is so far, `write` all of it, and prints it."""
+    """Fill it while measuring; `keep` writes the results so far, `write` writes and prints the final ones."""
 
     name: str
     title: str
     quick: bool = False
-    """A smoke run: its figures say nothing, and it does not replace those of a real one."""
+    """Whether this is a smoke run, whose figures are meaningless and do not replace those of a real run."""
     done: bool = False
-    """Whether all has been measured."""
+    """Whether the measurements are complete."""
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     raw: Row = field(default_factory=dict)
-    """Every single measurement."""
+    """All single measurements."""
     began: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     commit: str | None = field(default_factory=git_commit)
-    """Of the code that measures: that of the working directory may be another at the end."""
+    """Commit of the code that measures; at the end, the working directory may have another."""
     load_before: float = field(default_factory=lambda: os.getloadavg()[0])
 
     def table(self, title: str, rows: Sequence[Row]) -> None:
-        """Add a table, or replace the one of that title."""
+        """Add a table, or replace the one with that title."""
         self.tables = [*(table for table in self.tables if table.title != title), Table(title, rows)]
 
-    def note(self, *words: str) -> None:
-        self.notes.extend(words)
+    def note(self, *notes: str) -> None:
+        self.notes.extend(notes)
 
     def markdown(self) -> str:
-        """The tables, then how they came about."""
+        """Return the tables, then notes about the measurement."""
         machine = hardware()
         found = ", ".join(f"{name} {version}" for name, version in _versions().items())
         facts = [
@@ -72,9 +72,9 @@ class Report:
         ]
         head = [f"# {self.title}", ""]
         if self.quick:
-            head += ["**A smoke run with toy sizes: these figures say nothing.**", ""]
+            head += ["**Smoke run with toy sizes: these figures are meaningless.**", ""]
         if not self.done:
-            head += ["**Written while it was being measured: not all of it is here.**", ""]
+            head += ["**Incomplete: written during the measurement.**", ""]
         return "\n".join(
             [
                 *head,
@@ -85,14 +85,14 @@ class Report:
         )
 
     def write(self, folder: Path = RESULTS) -> Path:
-        """Write `NAME.json` and `NAME.md` (of a smoke run `NAME-quick`); returns the latter's path."""
+        """Write `NAME.json` and `NAME.md` (`NAME-quick` for a smoke run), print the latter and return its path."""
         self.done = True
         path = self.keep(folder)
         print(path.read_text(), flush=True)
         return path
 
     def keep(self, folder: Path = RESULTS) -> Path:
-        """As `write`, while there is more to measure: a run takes hours, and may be ended."""
+        """Write the results so far, because a run takes hours and may be interrupted."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}{'-quick' if self.quick else ''}.md"
         path.write_text(self.markdown())
@@ -103,7 +103,7 @@ class Report:
 
 
 def cell(value: Any) -> str:
-    """A value as it stands in a table: numbers to three digits."""
+    """Format a value for a table: numbers with three digits."""
     match value:
         case None:
             return "–"
@@ -117,12 +117,12 @@ def cell(value: Any) -> str:
 
 
 def median(values: Sequence[float]) -> float | None:
-    """None of nothing."""
+    """Return the median; None if there are no values."""
     return statistics.median(values) if values else None
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Median, with lowest and highest where there are several."""
+    """Format the median, with minimum and maximum if there are several values."""
     if not values:
         return "–"
     middle = f"{statistics.median(values):.{digits}f}"
@@ -130,7 +130,7 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
 
 
 def ratio(value: float | None, base: float | None) -> float | None:
-    """How many times `base` a value is."""
+    """Return `value / base`; None without one of them."""
     return value / base if value is not None and base else None
 
 

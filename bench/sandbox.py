@@ -1,4 +1,4 @@
-"""A sandbox of a benchmark's own: an empty HPO_HOME with its private PostgreSQL, and processes ended with it."""
+"""A benchmark's sandbox: an empty HPO_HOME with a private PostgreSQL, and processes that end with it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ROOT = Path(__file__).parent.parent
 
 
 class Sandbox:
-    """Made empty, removed at the end; `with Sandbox() as sandbox`."""
+    """A temporary folder, removed at the end: `with Sandbox() as sandbox`."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hpo-bench-"))
-        # Root's PostgreSQL runs as a user of its own, who must get in.
+        # Started by root, PostgreSQL runs as another user, which needs access.
         self.folder.chmod(0o755)
         self.home = self.folder / "home"
         self._server: EmbeddedServer | None = None
@@ -38,13 +38,13 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Of the private server; it is started here unless a command has."""
+        """URL of the private server, which is started here unless a command has started it."""
         if self._server is None:
             self._server = EmbeddedServer.start(self.home)
         return self._server.url
 
     def environment(self, **variables: object) -> dict[str, str]:
-        """Nothing of the caller's own settings but where the data lies."""
+        """Return the environment for processes, without the caller's settings except the data folder."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
         if "HPO_DATA_DIR" in os.environ:
             kept["HPO_DATA_DIR"] = str(Path(os.environ["HPO_DATA_DIR"]).absolute())
@@ -52,11 +52,11 @@ class Sandbox:
         return kept | {name: str(value) for name, value in (ours | variables).items()}
 
     def database(self) -> Database:
-        """The private server's, with all tables."""
+        """Open the private server's database, with all tables."""
         return open_database(self.url, self.home)
 
     def rows(self, sql: str, **parameters: Any) -> list[Row[Any]]:
-        """What a statement returns."""
+        """Return the rows of a statement."""
         engine = create_engine(self.url, poolclass=NullPool)
         with engine.begin() as connection:
             result = connection.execute(text(sql), parameters)
@@ -65,7 +65,7 @@ class Sandbox:
     def start(
         self, arguments: Sequence[object], environment: Mapping[str, str], log: str = "log"
     ) -> subprocess.Popen[bytes]:
-        """`python …` in a session of its own; what it prints is appended to a file of the folder."""
+        """Start `python …` in its own session; its output is appended to a file in the folder."""
         with (self.folder / log).open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, *map(str, arguments)],
@@ -80,25 +80,25 @@ class Sandbox:
         return process
 
     def run(self, *arguments: object, **variables: object) -> float:
-        """`python …`, run to its end; returns its wall time in seconds.
+        """Run `python …` to its end; return its wall time in seconds.
 
         Raises:
-            RuntimeError: it failed; the message holds the last of what it printed.
+            RuntimeError: it failed; the message contains the end of its output.
         """
-        began = time.perf_counter()
+        began_at = time.perf_counter()
         process = self.start(arguments, self.environment(**variables))
         code = process.wait()
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began_at
         if code:
-            raise RuntimeError(f"{' '.join(map(str, arguments))} ended with {code}: {self.last_words()}")
+            raise RuntimeError(f"{' '.join(map(str, arguments))} ended with {code}: {self.log_tail()}")
         return seconds
 
-    def last_words(self, log: str = "log") -> str:
+    def log_tail(self, log: str = "log") -> str:
         lines = (self.folder / log).read_text(errors="replace").strip().splitlines()
         return " / ".join(line.strip() for line in lines[-4:])[-400:]
 
     def end_processes(self) -> None:
-        """End what was started here, and whatever that has started."""
+        """End all processes started here, with their descendants."""
         for process in self._processes:
             family: list[subprocess.Popen[bytes] | psutil.Process] = [process]
             with suppress(psutil.NoSuchProcess):
@@ -114,7 +114,7 @@ class Sandbox:
         self._processes.clear()
 
     def __enter__(self) -> Sandbox:
-        # A benchmark that is told to end must not leave what it has started.
+        # A terminated benchmark must end the processes that it has started.
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
         return self
 
@@ -123,7 +123,7 @@ class Sandbox:
     ) -> None:
         self.end_processes()
         if (self.home / "postgres").exists():
-            # A command that was killed has not stopped the server: join it, and leave as the last one.
+            # A killed command has not stopped the server: join it and leave as its last user.
             EmbeddedServer.start(self.home).close()
         if self._server is not None:
             self._server.close()

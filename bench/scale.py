@@ -1,12 +1,12 @@
-"""What one PostgreSQL has to do for a trial and for an agent, and how it grows with the trials that run at once.
+"""Load of one PostgreSQL per trial and per agent, and its growth with the number of concurrent trials.
 
     python -m bench.scale [--quick] [--parts calls,agents,proxy]
 
-- *calls*: all that an agent asks of the database for a trial of three epochs, while that many other trials are
-  running; beside the statements and the agent's time, the processor time of the server's own processes.
-- *agents*: transactions and connections of a whole `hpo launch`, of trials that only wait: while it trains, and
-  while it is paused, so that nothing but its looks at the study and its leases remains.
-- *proxy*: whose processor time it takes to judge an epoch, directly and through Optuna's gRPC storage proxy.
+- *calls*: an agent's database calls for a trial of three epochs while other trials are running: statements, the
+  agent's time, and the processor time of the server's processes.
+- *agents*: transactions and connections of a whole `hpo launch` with trials that only wait: while it trains, and while
+  it is paused, when only its polling of the study and its leases remain.
+- *proxy*: processor time of a pruning decision, directly and through Optuna's gRPC storage proxy.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ WHERE study_id = :s AND outcome IS NULL
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """Sizes of the measurements."""
 
     finished: int = 1000
     running: Sequence[int] = (0, 10, 100, 1000)
@@ -78,7 +78,7 @@ QUICK = Sizes(finished=20, running=(0, 5), cycles=2, slots=(1,), epoch_seconds=0
 
 
 def run_beside(connection: Connection, study: Enrolled, trials: int) -> None:
-    """Give a study that many running trials of another agent, ten epochs each."""
+    """Insert running trials of another agent into a study, ten epochs each."""
     agent = new_agent_id(connection)
     join(connection, agent, study.study_id, "bench", 0, "boot/pid:0:0", trials, {})
     values = {"s": study.study_id, "n": trials, "agent": agent, "attribute": TOKEN}
@@ -89,11 +89,12 @@ def run_beside(connection: Connection, study: Enrolled, trials: int) -> None:
 
 
 def server_cpu(sandbox: Sandbox) -> float:
-    """Processor seconds of all the server's processes, those that have ended included."""
+    """Return the processor seconds of all processes of the server, including those that have ended."""
     (postmaster,) = {
         process
         for process in psutil.process_iter(["name", "ppid"])
-        if process.info["name"] == "postgres" and any(str(sandbox.home) in word for word in _words(process))
+        if process.info["name"] == "postgres"
+        and any(str(sandbox.home) in argument for argument in _arguments(process))
     }
     times = postmaster.cpu_times()
     total = times.user + times.system + times.children_user + times.children_system
@@ -104,7 +105,7 @@ def server_cpu(sandbox: Sandbox) -> float:
     return total
 
 
-def _words(process: psutil.Process) -> list[str]:
+def _arguments(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline() if process.ppid() and "-D" in process.cmdline() else []
     except psutil.Error:
@@ -135,14 +136,14 @@ def calls(sizes: Sizes) -> list[Row]:
 
             rows.append(
                 {
-                    "trials running beside it": running,
-                    "statements a trial": total(timer.statements),  # type: ignore[arg-type]
-                    "agent, ms a trial": total(timer.milliseconds),
-                    "agent, CPU ms a trial": total(timer.cpu),
-                    "server, CPU ms a trial": 1000 * server / sizes.cycles,
+                    "other running trials": running,
+                    "statements per trial": total(timer.statements),  # type: ignore[arg-type]
+                    "agent, ms per trial": total(timer.milliseconds),
+                    "agent, CPU ms per trial": total(timer.cpu),
+                    "server, CPU ms per trial": 1000 * server / sizes.cycles,
                     "sample, ms": statistics.median(timer.milliseconds["sample"]),
                     "should_prune, ms": statistics.median(timer.milliseconds["should_prune"]),
-                    "standing, ms": statistics.median(timer.milliseconds["standing"]),
+                    "snapshot, ms": statistics.median(timer.milliseconds["snapshot"]),
                     "claim, ms": statistics.median(timer.milliseconds["claim"]),
                     "n": sizes.cycles,
                 }
@@ -157,10 +158,10 @@ _EPOCHS = "SELECT count(*) FROM hpo.epochs"
 
 
 class Watch:
-    """Samples what a running agent costs its server, by a connection that stays open."""
+    """Samples the load of a running agent on its server, through a connection that stays open."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        self._place = sandbox
+        self._sandbox = sandbox
         engine = create_engine(sandbox.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         self._connection = engine.connect()
         self._own = 0
@@ -170,21 +171,21 @@ class Watch:
         return int(self._connection.execute(text(sql)).scalar_one())
 
     def during(self, seconds: float) -> Row:
-        """Rates over that many seconds; the watch's own transactions are taken off."""
+        """Return rates over a number of seconds, without the transactions of this object."""
         connections = []
-        began, own, cpu = time.monotonic(), self._own, server_cpu(self._place)
+        began_at, own, cpu = time.monotonic(), self._own, server_cpu(self._sandbox)
         transactions, epochs = self.value(_TRANSACTIONS), self.value(_EPOCHS)
-        while (passed := time.monotonic() - began) < seconds:
+        while (passed := time.monotonic() - began_at) < seconds:
             connections.append(self.value(_CONNECTIONS))
             time.sleep(0.25)
         epochs = self.value(_EPOCHS) - epochs
         transactions = self.value(_TRANSACTIONS) - transactions - (self._own - own - 1)
         return {
-            "transactions a second": transactions / passed,
-            "epochs a second": epochs / passed,
-            "server, CPU ms a second": 1000 * (server_cpu(self._place) - cpu) / passed,
+            "transactions per second": transactions / passed,
+            "epochs per second": epochs / passed,
+            "server, CPU ms per second": 1000 * (server_cpu(self._sandbox) - cpu) / passed,
             "connections, median": statistics.median(connections),
-            "connections, most": max(connections),
+            "connections, maximum": max(connections),
             "seconds": passed,
         }
 
@@ -197,15 +198,14 @@ def agents(sizes: Sizes) -> list[Row]:
     for slots in sizes.slots:
         with Sandbox() as sandbox:
             sandbox.database().close()
-            words = [
+            arguments = [
                 "-m", "hpo.cli", "launch", "--study", "s", "--objective", f"{idle.__file__}:Waiting",
                 "--workers", slots, "--trials", 100_000, "--epochs", 5, "--pruner", "median",
             ]  # fmt: skip
             environment = sandbox.environment(
                 HPO_STORAGE=sandbox.url, BENCH_SECONDS=5 * sizes.epoch_seconds, BENCH_FOLDER=sandbox.folder
             )
-            sandbox.start(words, environment)
-
+            sandbox.start(arguments, environment)
             watch = Watch(sandbox)
             try:
                 while watch.value(_EPOCHS) < 2 * slots:
@@ -213,9 +213,9 @@ def agents(sizes: Sizes) -> list[Row]:
                 for state in ("training", "paused"):
                     if state == "paused":
                         sandbox.run("-m", "hpo.cli", "pause", "--study", "s", HPO_STORAGE=sandbox.url)
-                        # Until every slot is held.
+                        # Until every slot is paused.
                         time.sleep(2 * sizes.epoch_seconds)
-                    rows.append({"slots": slots, "agent is": state, **watch.during(sizes.seconds)})
+                    rows.append({"slots": slots, "agent": state, **watch.during(sizes.seconds)})
                     print(rows[-1], flush=True)
             finally:
                 watch.close()
@@ -248,7 +248,7 @@ def proxy(sizes: Sizes) -> list[Row]:
                     study_name=study.name, storage=storage, pruner=optuna.pruners.MedianPruner()
                 ).ask(dict(idle.Nothing.space))
                 rows.append(
-                    {"trials running": running, "judged": path, **_judge(trial, process, sandbox, sizes)}
+                    {"running trials": running, "access": path, **_judge(trial, process, sandbox, sizes)}
                 )
                 print(rows[-1], flush=True)
             through.close()
@@ -257,16 +257,16 @@ def proxy(sizes: Sizes) -> list[Row]:
 
 
 def _judge(trial: optuna.Trial, proxy: psutil.Process, sandbox: Sandbox, sizes: Sizes) -> Row:
-    """What one `should_prune` costs whom, after one to warm up."""
+    """Return the cost of one `should_prune` for each process, after a warm-up."""
     trial.report(1.0, 1)
     trial.should_prune()
     wall = []
     own, server, others = time.process_time(), server_cpu(sandbox), sum(proxy.cpu_times()[:2])
     for step in range(sizes.cycles):
         trial.report(1.0, step + 2)
-        began = time.perf_counter()
+        began_at = time.perf_counter()
         trial.should_prune()
-        wall.append(1000 * (time.perf_counter() - began))
+        wall.append(1000 * (time.perf_counter() - began_at))
     each = 1000 / sizes.cycles
     return {
         "ms": statistics.median(wall),
@@ -282,14 +282,16 @@ def main() -> None:
     arguments.add_argument("--parts", default="calls,agents,proxy")
     options = arguments.parse_args()
     sizes = QUICK if options.quick else Sizes()
-    report = Report("scale", "What one PostgreSQL has to do", options.quick)
+    report = Report("scale", "Load of one PostgreSQL", options.quick)
     parts = options.parts.split(",")
     if "calls" in parts:
-        report.table(f"A trial of {EPOCHS} epochs, {sizes.finished:,} finished before it", calls(sizes))
+        report.table(f"A trial of {EPOCHS} epochs after {sizes.finished:,} finished ones", calls(sizes))
     if "agents" in parts:
-        report.table(f"An agent whose epochs take {sizes.epoch_seconds:g} s", agents(sizes))
+        report.table(f"An agent with epochs of {sizes.epoch_seconds:g} s", agents(sizes))
     if "proxy" in parts:
-        report.table(f"To report and judge an epoch, {sizes.finished:,} trials finished", proxy(sizes))
+        report.table(
+            f"Report and pruning decision of an epoch, {sizes.finished:,} finished trials", proxy(sizes)
+        )
     report.write()
 
 

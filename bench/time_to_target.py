@@ -2,12 +2,12 @@
 
     HPO_DATA_DIR=data python -m bench.time_to_target [--rounds 3] [--limit-seconds 900] [--add]
 
-The contestants, space and network of `bench.whole_job`, on 54,000 training and 6,000 validation images. The
-clock stops at the end of the first epoch of any trial that reaches the target, read afterwards from what
-the contestant noted itself. Once with nothing known, once beginning with a configuration known to be good.
+The contestants, space and network are those of `bench.whole_job`, with 54,000 training and 6,000 validation images.
+The clock stops at the end of the first epoch of any trial that reaches the target, as the contestant's records show.
+Each contestant runs without prior knowledge, and beginning with a known good configuration.
 
-Luck in the first few configurations decides, so one round says little, and those that are slow take hours for many:
-`--add` runs more rounds, of some contestants perhaps, beside those that were kept.
+Results depend on the luck of the first few configurations, so one round means little, and many rounds of slow
+contestants take hours: `--add` adds rounds, of some contestants if you like, to the stored ones.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from itertools import product
 
 from bench import mnist_job
 from bench.contestants import (
+    CHOICES,
     KEYS,
     NOTES,
     SERVICE,
     TUNED,
-    WHO,
     Job,
     Outcome,
     in_turn,
+    parse_contestants,
     quick_variables,
-    takes_part,
 )
 from bench.options import parser
 from bench.report import RESULTS, Report, Row, median, ratio, spread
@@ -43,40 +43,42 @@ def main() -> None:
     arguments.add_argument("--target", type=float, default=0.99)
     arguments.add_argument("--limit-seconds", type=float, default=900.0)
     arguments.add_argument("--epochs", type=int, default=8)
-    arguments.add_argument("--add", action="store_true", help="rounds to those of bench/results")
-    arguments.add_argument("--contestants", default=",".join(KEYS), type=takes_part, help=WHO)
+    arguments.add_argument("--add", action="store_true", help="add rounds to those of bench/results")
+    arguments.add_argument("--contestants", default=",".join(KEYS), type=parse_contestants, help=CHOICES)
     options = arguments.parse_args()
     job = Job("MnistWhole", 200, options.epochs, target=options.target, limit_seconds=options.limit_seconds)
     if options.quick:
         job = replace(job, trials=4, target=0.3, variables=quick_variables(), limit_seconds=120.0)
     if options.quick and options.add:
-        arguments.error("--quick is for toy sizes, which are not added to others")
+        arguments.error("--quick and --add exclude each other: leave one out")
     if not options.quick:
         mnist_job.fetch()
     about = {"target": job.target, "epochs": job.epochs, "limit_seconds": job.limit_seconds}
     report = Report("time_to_target", f"Time to {job.target:.1%} on MNIST's validation images", options.quick)
     report.note(
         *NOTES,
-        f"Trials of up to {job.epochs} epochs; each contestant may take {job.limit_seconds:.0f} s. Seconds are"
-        " of those that got there, and n says how many did; in the ratio of medians others took the limit, or more.",
-        "Images are shifted by up to two pixels, as `mnist-cnn` does, for without that the network stays below 99.0 %:"
-        " by the same function everywhere, which the peers call from a `keras.utils.PyDataset`.",
-        "Known to be good: Optuna's `enqueue_trial`, Ray's `points_to_evaluate`, the service's `first`; KerasTuner's"
-        f" BayesianOptimization has no such thing. Peers: {mnist_job.KNOWN_GOOD}; the service, whose learning rate"
-        f" falls to zero, has a peak of {mnist_job.KNOWN_GOOD_PEAK['learning_rate']}. That and the number of epochs"
-        " were chosen by a few runs of the service's loop; for the peers nothing was tuned.",
+        f"Trials of up to {job.epochs} epochs; limit {job.limit_seconds:.0f} s. Seconds are those of the n rounds"
+        " that reached the target; the ratio of medians counts the limit or more for the others.",
+        "Images are shifted by up to two pixels, as in `mnist-cnn`, because without it the network stays below 99.0 %."
+        " All use the same function, which the peers call from a `keras.utils.PyDataset`.",
+        "Known good configuration: Optuna's `enqueue_trial`, Ray's `points_to_evaluate`, the service's `first`;"
+        f" KerasTuner's BayesianOptimization has no equivalent. Peers: {mnist_job.KNOWN_GOOD}; the service, whose"
+        f" learning rate falls to zero, has a peak of {mnist_job.KNOWN_GOOD_PEAK['learning_rate']}. That and the number"
+        " of epochs were chosen in a few runs of the service's loop; nothing was tuned for the peers.",
     )
     found: dict[tuple[str, bool], list[Outcome]] = {}
     if options.add:
         earlier = json.loads((RESULTS / "time_to_target.json").read_text())
         if earlier["hardware"] != hardware():
-            arguments.error("the rounds that were kept are of another machine")
+            arguments.error("the stored rounds are from another machine: run without --add")
         if earlier["raw"].get("job") != about:
-            arguments.error(f"the rounds that were kept are of {earlier['raw'].get('job')}, not of {about}")
+            arguments.error(
+                f"the stored rounds are of {earlier['raw'].get('job')}, not of {about}: run without --add"
+            )
         report.raw = earlier["raw"]
         for known_good, one in product(FIRST, (KEYS | TUNED).values()):
-            if kept := report.raw.get(_named(one.name, known_good)):
-                found[one.name, known_good] = [Outcome(**outcome) for outcome in kept]
+            if stored := report.raw.get(_key(one.name, known_good)):
+                found[one.name, known_good] = [Outcome(**outcome) for outcome in stored]
         report.note(*(note for note in earlier["notes"] if note.startswith(EARLIER)))
         report.note(f"{EARLIER} commit {earlier['commit']}, {earlier['began']}.")
     report.raw["job"] = about
@@ -93,19 +95,19 @@ def main() -> None:
                 outcomes.append(outcome)
                 print(contestant.name, FIRST[known_good], outcome, flush=True)
                 report.table(title, _rows(found, job.limit_seconds))
-                report.raw[_named(contestant.name, known_good)] = [asdict(one) for one in outcomes]
+                report.raw[_key(contestant.name, known_good)] = [asdict(one) for one in outcomes]
                 report.keep()
     report.write()
 
 
-def _named(contestant: str, known_good: bool) -> str:
-    """In the results."""
+def _key(contestant: str, known_good: bool) -> str:
+    """Return the key in the raw results."""
     return f"{contestant}, {FIRST[known_good]}"
 
 
 def _rows(found: dict[tuple[str, bool], list[Outcome]], limit_seconds: float) -> list[Row]:
     def middle(name: str, known: bool, late: float) -> float | None:
-        """Median, one that ran out of time having taken `late`; others that failed are left out."""
+        """Return the median, with `late` for timeouts and without other failures."""
         all_ = found.get((name, known), [])
         taken = [late if one.out_of_time else one.seconds for one in all_]
         return median([seconds for seconds in taken if seconds])

@@ -1,4 +1,4 @@
-"""Training throughput: the service's own loop against stock Keras `model.fit`, on the same models.
+"""Training throughput: the service's loop against stock Keras `model.fit`, on the same models.
 
     HPO_DATA_DIR=data python -m bench.training [--rounds 5] [--cases mnist-cnn,cifar-resnet20] [--quick]
 
@@ -9,12 +9,10 @@ batch size and validation images, and without augmentation:
 - *service*: the path of a trial: `prepare` once in a template's environment, a fork, `train` with a `Run`, one
   core each.
 
-Rounds alternate between the sides, because other work on the machine slows whatever runs beside it. Each
-process of each round has a seed of its own, the same on all sides.
-Images per second are training images divided by the wall time from the end of the first epoch (before
-it, TensorFlow compiles) to the end of the last, validation included; the service also gathers, but does not write, what
-a checkpoint holds. Beside the wall
-time stands each process' own processor time, which other work on the machine changes less.
+Rounds alternate between the sides, because other work on the machine slows down processes. Each process of each round
+has its own seed, the same on all sides. Images per second are training images divided by the wall time from the end of
+the first epoch (TensorFlow compiles during it) to the end of the last, validation included; the service also gathers,
+but does not write, the state for a checkpoint. The processor time of each process is less sensitive to other work.
 """
 
 from __future__ import annotations
@@ -52,7 +50,7 @@ T = TypeVar("T")
 
 
 class ResNet20(CifarResNet):
-    """`cifar-resnet` with ResNet-20 for its model."""
+    """`cifar-resnet` with ResNet-20 as its model."""
 
     label_smoothing = 0.0
 
@@ -68,7 +66,7 @@ class Case:
 
     objective: type[KerasObjective]
     limit: int
-    """Training images."""
+    """Number of training images."""
     epochs: int
     params: Params
 
@@ -83,23 +81,23 @@ CASES = {
 
 @dataclass(frozen=True)
 class Measured:
-    """What the processes of one side did in one round."""
+    """Results of the processes of one side in one round."""
 
     images_per_second: float
-    """Of all processes together, by wall time."""
+    """Images per second of wall time, all processes together."""
     images_per_cpu_second: float
-    """Of one process, by its own processor time: what noise on the machine leaves alone."""
+    """Images per second of processor time, per process; less sensitive to other work."""
     val_accuracy: list[float]
-    """Of each process, after the last epoch."""
+    """Validation accuracy of each process after the last epoch."""
 
 
 Moment = tuple[float, float]
-"""Wall clock and the process' own processor time, both in seconds."""
+"""Wall time and processor time of the process, in seconds."""
 
 
 @dataclass
 class TimedRun(LocalRun):
-    """Notes when each epoch ended."""
+    """Records the end of each epoch."""
 
     ends: list[Moment] = field(default_factory=list)
 
@@ -116,7 +114,7 @@ def _now() -> Moment:
 def trial(
     objective: KerasObjective, case: Case, seed: int, core: int, precision: Precision
 ) -> tuple[list[Moment], float]:
-    """As a trainer pinned to `core` trains it: when each epoch ended, and the last one's validation accuracy."""
+    """Train as a trainer pinned to `core`; return the end of each epoch and the last validation accuracy."""
     os.sched_setaffinity(0, {core})
     device = Device(f"cpu:{core}", cores=(core,), precision=precision)
     run = TimedRun(total_epochs=case.epochs, seed=seed, device=device)
@@ -130,13 +128,13 @@ def service(
     seed: int,
     precision: Precision = "auto",
 ) -> tuple[list[Moment], float]:
-    """One trial in a slot of one core."""
+    """Train one trial in a slot of one core."""
     cores = sorted(os.sched_getaffinity(0))
     return trial(objective, case, seed, cores[seed % len(cores)], precision)
 
 
 def stock(objective: KerasObjective, case: Case, seed: int) -> tuple[list[Moment], float]:
-    """What a script around `model.fit` does, with nothing set."""
+    """Train with `model.fit` and default settings."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     import keras
 
@@ -147,7 +145,7 @@ def stock(objective: KerasObjective, case: Case, seed: int) -> tuple[list[Moment
     assert data is not None
     batch = case.params["batch_size"]
     model = objective.build(case.params, data)
-    # Keras' own optimizer, of which the service's is a faster twin, with the same schedule and settings.
+    # Keras' optimizer with the same schedule and settings as the service's faster twin.
     twin = objective.optimizer(case.params, len(data.x_train) // batch * case.epochs)
     own = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[case.params["optimizer"]]
     optimizer = own.from_config(twin.get_config())
@@ -172,7 +170,7 @@ def stock(objective: KerasObjective, case: Case, seed: int) -> tuple[list[Moment
 
 
 def service_float32(objective: KerasObjective, case: Case, seed: int) -> tuple[list[Moment], float]:
-    """As `service`, without bfloat16."""
+    """Train as `service` does, without bfloat16."""
     return service(objective, case, seed, "float32")
 
 
@@ -181,9 +179,9 @@ SIDES: dict[str, Side] = {"stock": stock, "service float32": service_float32, "s
 
 
 class Host:
-    """A process that has loaded a case's data once, in which one side's rounds are forked off.
+    """A process that has loaded a case's data once, and from which the rounds of a side are forked.
 
-    The service's has the environment of a template, which its memory allocator reads only when a process starts.
+    The service's host has a template's environment, which its memory allocator reads only when a process starts.
     """
 
     def __init__(self, case: Case, environment: Mapping[str, str]) -> None:
@@ -192,16 +190,16 @@ class Host:
         self._executor: ProcessPoolExecutor | None = None
 
     def call(self, work: Callable[..., T], *arguments: Any) -> T:
-        """`work(objective, case, …)` there; not in a fork of its own unless it makes one."""
+        """Call `work(objective, case, …)` in the host, which forks only if `work` does."""
         if self._executor is None:
             self._executor = ProcessPoolExecutor(1, SPAWN, _prepare, (self._case,))
-            kept = dict(os.environ)
+            caller = dict(os.environ)
             os.environ.update(self._environment)
             try:
                 return self._executor.submit(_there, work, *arguments).result()
             finally:
                 os.environ.clear()
-                os.environ.update(kept)
+                os.environ.update(caller)
         return self._executor.submit(_there, work, *arguments).result()
 
     def close(self) -> None:
@@ -210,7 +208,7 @@ class Host:
 
 
 _prepared: list[tuple[KerasObjective, Case]] = []
-"""In a host: what it has loaded."""
+"""Objective and case that a host has loaded."""
 
 
 def _prepare(case: Case) -> None:
@@ -226,7 +224,7 @@ def _there(work: Callable[..., T], *arguments: Any) -> T:
 
 
 def measure(objective: KerasObjective, case: Case, name: str, round_number: int) -> Measured:
-    """Train in all processes at once and add their rates up."""
+    """Train in all processes at once and add up their rates."""
     seeds = [round_number * PROCESSES + index for index in range(PROCESSES)]
     found = [answer() for answer in [forked(SIDES[name], objective, case, seed) for seed in seeds]]
     assert objective._data is not None
@@ -241,17 +239,17 @@ def measure(objective: KerasObjective, case: Case, name: str, round_number: int)
 
 
 def peaks(*_: object) -> dict[str, float]:
-    """Of one thread, by the type of number."""
+    """Return the peak operations per second of one thread, by type."""
     return {dtype: forked(peak, dtype)() for dtype in ("float32", "bfloat16")}
 
 
 def operations(objective: KerasObjective, case: Case) -> float:
-    """Of training on one image, counted in a process of its own."""
+    """Return the number of operations of training on one image, counted in another process."""
     return float(forked(_operations, objective, case.params)())
 
 
 def peak(dtype: str) -> float:
-    """Operations per second of processor time in a large matrix product, by one thread."""
+    """Measure operations per second of processor time of a large matrix product, on one thread."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -260,14 +258,14 @@ def peak(dtype: str) -> float:
     matrix = tf.cast(tf.random.normal([size, size]), dtype)
     seconds = []
     for _ in range(30):
-        began = _now()[1]
+        began_at = _now()[1]
         tf.matmul(matrix, matrix)
-        seconds.append(_now()[1] - began)
+        seconds.append(_now()[1] - began_at)
     return 2 * size**3 / statistics.median(seconds)
 
 
 def _operations(objective: KerasObjective, params: Params) -> float:
-    """Of training on one image: two for each multiplication of a convolution or dense layer, three passes."""
+    """Count two operations for each multiplication of a convolution or dense layer, in three passes."""
     import keras
 
     assert objective._data is not None
@@ -279,7 +277,7 @@ def _operations(objective: KerasObjective, params: Params) -> float:
 
 
 def forked(work: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    """Start `work` in a process of its own; the function returned waits for what it returns."""
+    """Start `work` in a forked process; return a function that waits for its result."""
     receiver, sender = FORK.Pipe(duplex=False)
 
     def run() -> None:
@@ -325,7 +323,7 @@ def main() -> None:
         report.raw[name] = {side: [asdict(one) for one in measured] for side, measured in found.items()}
     report.table("Two processes each, validation included, after the first epoch", rows)
     report.note(
-        "Times stock: the median of the rounds' own ratios, with the lowest and the highest.",
+        "Times stock: median ratio of the rounds, with minimum and maximum.",
         "Validation accuracy: mean ± standard deviation over the processes of all rounds, each with its own seed.",
         *(
             f"Peak of one core, matrix product, {dtype}: {value / 1e9:.0f} GFLOP/s."

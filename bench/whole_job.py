@@ -3,9 +3,9 @@
     HPO_DATA_DIR=data python -m bench.whole_job [--rounds 3] [--contestants hpo,optuna,kerastuner,ray]
 
 The service against two processes of plain Optuna with `model.fit`, KerasTuner and Ray Tune (from the
-`bench` extra: one that is missing is left out). Contestants alternate in rounds, so that a slow minute of the
-machine hits all. Who takes longest may be given fewer (`--contestants hpo,optuna,kerastuner:2,ray:2`). The peers
-run as they come, or with a setting that their users may find: `--contestants hpo,optuna-1-thread,ray-reused --tuned`.
+`bench` extra; missing ones are skipped). Contestants alternate in rounds, so that a slow minute of the
+machine affects all. Slow ones can have fewer rounds (`--contestants hpo,optuna,kerastuner:2,ray:2`). The peers run with
+default settings, or with a documented setting: `--contestants hpo,optuna-1-thread,ray-reused --tuned`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,17 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 from bench import mnist_job
-from bench.contestants import KEYS, NOTES, SERVICE, WHO, Job, Outcome, in_turn, quick_variables, takes_part
+from bench.contestants import (
+    CHOICES,
+    KEYS,
+    NOTES,
+    SERVICE,
+    Job,
+    Outcome,
+    in_turn,
+    parse_contestants,
+    quick_variables,
+)
 from bench.options import parser
 from bench.report import Report, Row, median, spread
 
@@ -21,8 +31,8 @@ from bench.report import Report, Row, median, spread
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--trials", type=int, default=48)
-    arguments.add_argument("--contestants", default=",".join(KEYS), type=takes_part, help=WHO)
-    arguments.add_argument("--tuned", action="store_true", help="results go to a file of their own")
+    arguments.add_argument("--contestants", default=",".join(KEYS), type=parse_contestants, help=CHOICES)
+    arguments.add_argument("--tuned", action="store_true", help="write results to a separate file")
     options = arguments.parse_args()
     job = Job("MnistPart", options.trials, epochs=3)
     if options.quick:
@@ -32,7 +42,8 @@ def main() -> None:
     name = "whole_job-tuned" if options.tuned else "whole_job"
     report = Report(name, f"The whole job: {job.trials} trials, two at a time", options.quick)
     report.note(
-        *NOTES, "Faster: time of the row over that of `hpo launch` in the same round, median of the rounds."
+        *NOTES,
+        "Faster: time of the row divided by that of `hpo launch` in the same round, median of the rounds.",
     )
     found: dict[str, list[Outcome]] = {}
     for round_number in range(options.rounds):

@@ -1,1 +1,1 @@
-"""The job as a user of plain Optuna, KerasTuner or Ray Tune would write it."""
+"""The job, written as a user of plain Optuna, KerasTuner or Ray Tune would write it."""

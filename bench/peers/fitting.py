@@ -1,6 +1,6 @@
-"""What the peers' scripts share: the service's network, with stock `compile` and `fit`.
+"""Shared code of the peers' scripts: the service's network with stock `compile` and `fit`.
 
-Every epoch of every trial is noted with the time in `epochs-PID.jsonl`, from which all peers are judged alike.
+Every epoch of every trial is appended with its time to `epochs-PID.jsonl`, from which all peers are measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOMENTUM = 0.9
 
 
 def compiled(params: Params, data: Data) -> keras.Model:
-    """The service's network, with Keras' own optimizers and a constant learning rate."""
+    """Return the service's network with Keras' own optimizers and a constant learning rate."""
     model = mnist_job.MnistPart().build(params, data)
     rate = params["learning_rate"]
     if params["optimizer"] == "sgd":
@@ -36,7 +36,7 @@ def compiled(params: Params, data: Data) -> keras.Model:
 
 
 class Augmented(keras.utils.PyDataset):
-    """Shuffled batches of the training images, changed at random as the service's objective changes them."""
+    """Shuffled batches of the training images, augmented as in the service's objective."""
 
     def __init__(self, data: Data, batch_size: int, augmentation: Augmentation) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Augmented(keras.utils.PyDataset):
 
 
 def fed(params: Params, data: Data, augmentation: Augmentation | None) -> dict[str, Any]:
-    """What `model.fit` is given to train on: arrays as they are, or, augmented, a `PyDataset`."""
+    """Return the data arguments of `model.fit`: plain arrays, or a `PyDataset` that augments them."""
     validation = {
         "validation_data": (data.x_valid, data.y_valid),
         "validation_batch_size": params["batch_size"],
@@ -73,8 +73,8 @@ def fit(
     epochs: int,
     callbacks: list[keras.callbacks.Callback],
 ) -> float:
-    """Train one configuration with `model.fit`; returns its validation accuracy after the last epoch."""
-    # Or Keras' global state grows from trial to trial.
+    """Train one configuration with `model.fit`; return its validation accuracy after the last epoch."""
+    # Without it, Keras' global state grows from trial to trial.
     keras.utils.clear_session()
     model = compiled(params, data)
     history = model.fit(**fed(params, data, augmentation), epochs=epochs, callbacks=callbacks, verbose=0)
@@ -82,7 +82,7 @@ def fit(
 
 
 class EpochLog(keras.callbacks.Callback):
-    """Notes when each epoch of a trial was finished, and how good it was."""
+    """Writes time and validation accuracy of each epoch of a trial."""
 
     def __init__(self, folder: Path, trial: object = None) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class EpochLog(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - Keras' signature
         (Path(self._folder) / f"training-{os.getpid()}").touch()
-        # KerasTuner has one callback for all trials.
+        # KerasTuner uses one callback for all trials.
         self._name = self._trial if self._trial is not None else f"{os.getpid()}-{time.time()}"
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""What a peer's script is told, and the data that it trains on: those of the service's objective."""
+"""Arguments of a peer's script, and its data, which is that of the service's objective."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from objectives.data.splits import Data, split
 
 
 def options() -> argparse.Namespace:
-    """What a contestant is told."""
+    """Parse the arguments of a contestant."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--objective", default="MnistPart")
     parser.add_argument("--folder", type=Path, required=True)
@@ -25,7 +25,7 @@ def options() -> argparse.Namespace:
 
 
 def load(objective: str) -> tuple[Data, Augmentation | None]:
-    """The very images, split and augmentation that the service's objective has."""
+    """Return the split images and the augmentation of the service's objective."""
     cls: type[mnist_job.MnistPart] = getattr(mnist_job, objective)
     loaded = arrays.call(cls.dataset, None, test=False)
     data = split(loaded, DataOptions(validation_fraction=cls.validation_fraction), final=False)

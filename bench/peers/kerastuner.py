@@ -1,4 +1,4 @@
-"""One process of KerasTuner: chief or worker, as its documented environment variables say."""
+"""One process of KerasTuner: chief or worker, depending on its documented environment variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.peers import fitting, job
 
 
 class MnistModel(keras_tuner.HyperModel):
-    """The space in KerasTuner's words; the batch size is a hyperparameter of `fit`, as its guide has it."""
+    """The space in KerasTuner's API; the batch size is a hyperparameter of `fit`, as in its guide."""
 
     def __init__(self, data: Any, augmentation: Any) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ def main() -> None:
         MnistModel(*job.load(options.objective)),
         objective=keras_tuner.Objective("val_accuracy", "max"),
         max_trials=options.trials,
-        # It takes 0 for none.
+        # KerasTuner treats 0 as no seed.
         seed=options.seed + 1,
         directory=str(options.folder / "tuner"),
         project_name="bench",

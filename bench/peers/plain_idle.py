@@ -1,4 +1,4 @@
-"""One process of plain Optuna with an objective that trains nothing: the same space, one report, no pruner."""
+"""One process of plain Optuna with an objective that does not train: the same space, one report, no pruner."""
 
 from __future__ import annotations
 

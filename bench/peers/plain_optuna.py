@@ -14,7 +14,7 @@ from bench.peers import fitting, job
 
 
 class Pruning(keras.callbacks.Callback):
-    """What optuna-integration's KerasPruningCallback does."""
+    """A callback that does the same as optuna-integration's KerasPruningCallback."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from bench.peers import job
 
 
 def trial(params: dict[str, Any], data: Any, augmentation: Any, epochs: int, folder: Any) -> None:
-    """One configuration, in a process of its own."""
+    """Train one configuration in its own process."""
     import keras
 
     from bench.peers import fitting

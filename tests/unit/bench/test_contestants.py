@@ -6,11 +6,11 @@ import argparse
 
 import pytest
 
-from bench.contestants import in_turn, takes_part
+from bench.contestants import in_turn, parse_contestants
 
 
-def names(words: str, round_number: int) -> list[str]:
-    return [contestant.name for contestant in in_turn(takes_part(words), round_number)]
+def names(value: str, round_number: int) -> list[str]:
+    return [contestant.name for contestant in in_turn(parse_contestants(value), round_number)]
 
 
 def test_each_round_begins_with_another_contestant() -> None:
@@ -26,7 +26,7 @@ def test_contestant_can_be_limited_to_fewer_rounds() -> None:
     assert names("ray:1", 1) == []
 
 
-@pytest.mark.parametrize("words", ["", "hpo,", "raytune", "ray:", "ray:0", "ray:some"])
-def test_unknown_contestants_are_refused_with_the_known_names(words: str) -> None:
+@pytest.mark.parametrize("value", ["", "hpo,", "raytune", "ray:", "ray:0", "ray:some"])
+def test_unknown_contestants_are_refused_with_the_known_names(value: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="kerastuner, ray"):
-        takes_part(words)
+        parse_contestants(value)
