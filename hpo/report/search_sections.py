@@ -12,7 +12,7 @@ from hpo.analysis.common_epoch import Comparison
 from hpo.document.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Series, Style
 from hpo.document.document import Block, Figure, Paragraph, Section, Table
 from hpo.outcomes import Outcome
-from hpo.search.space_format import in_words
+from hpo.search.space_format import describe_distribution
 from hpo.search.space_scaling import to_unit
 from hpo.study.history import StudyHistory
 from hpo.study.trials import TrialRow
@@ -258,7 +258,7 @@ def _parallel(comparison: Comparison) -> Figure:
                 bool(share),
             )
         )
-    ranges = "; ".join(f"{name} {in_words(comparison.space[name])}" for name in names)
+    ranges = "; ".join(f"{name} {describe_distribution(comparison.space[name])}" for name in names)
     caption = (
         f"One line for each trial, coloured by rank. Each axis runs from low (bottom) to high (top): {ranges};"
         f" {comparison.metric} {formatting.metric(lowest)} to {formatting.metric(highest)}. {comparison.describe()}"

@@ -1,8 +1,7 @@
-"""What Optuna does for a study: propose, judge and remember trials.
+"""A study in Optuna: proposes, prunes and stores trials.
 
-Optuna's own calls do not survive a database that goes away, so each is made here as one that can
-be repeated: a trial is created with the token of its share of the budget as an attribute, by which
-it is found again when the answer to its creation was lost.
+Optuna's calls do not survive a database outage, so each is made repeatable here: a trial is created with
+the id of its reservation as an attribute, by which it is found again if the answer to its creation was lost.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from objectives.base import Params
 from storage.budget import Claim
 
 TOKEN = "hpo_token"
-"""User attribute of a trial: the share of the budget it was created for."""
+"""User attribute of a trial: the id of the reservation that it was created for."""
 
 
 class Search:
-    """One agent's view of an Optuna study."""
+    """An agent's view of an Optuna study."""
 
     def __init__(self, name: str, spec: StudySpec, storage: optuna.storages.BaseStorage, agent: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -54,7 +53,7 @@ class Search:
         self._study_id = storage.get_study_id_from_name(name)
 
     def create(self, claim: Claim) -> tuple[int, int]:
-        """A new running trial for a share of the budget; returns Optuna's trial_id and number."""
+        """Create a running trial for a reservation and return Optuna's trial_id and number."""
         first = self._spec.first
         known_good = {"fixed_params": dict(first[claim.ordinal])} if claim.ordinal < len(first) else {}
         template = create_trial(
@@ -64,19 +63,19 @@ class Search:
         return trial_id, self._storage.get_trial_number_from_id(trial_id)
 
     def suggest(self, trial_id: int) -> Params:
-        """A value for every parameter of the space; those a trial has already stay as they are."""
-        # A copy: a study that is not asked for its trials keeps those that it read first.
+        """Return a value for every parameter of the space; values that the trial has already are kept."""
+        # A copy, because a study caches the trials that it read first.
         trial = optuna.Trial(copy.copy(self._proposing), trial_id)
         return {name: _suggest(trial, name, dist) for name, dist in self._spec.space.items()}
 
     def take_over(self, trial_id: int) -> None:
-        """Another process may have created this one, or trained it since we last saw it."""
+        """Refresh a trial that another process may have created or trained since this one read it."""
         self._judged.pop(trial_id, None)
-        # Optuna's cache changes no trial that it has not read.
+        # Optuna's cache writes only to trials that it has read.
         self._storage.get_all_trials(self._study_id, deepcopy=False)
 
     def report(self, trial_id: int, epoch: int, value: float) -> None:
-        """Tell Optuna the objective's metric after `epoch` epochs."""
+        """Report the objective's metric after `epoch` epochs to Optuna."""
         self._storage.set_trial_intermediate_value(trial_id, epoch, value)
         if trial_id in self._judged:
             self._judged[trial_id].intermediate_values[epoch] = value
@@ -87,7 +86,7 @@ class Search:
             case "nothing":
                 return False
             case "reports":
-                # This agent has made them, so the database need not be asked for them.
+                # This agent made the reports, so it need not read them from the database.
                 if trial_id not in self._judged:
                     self._judged[trial_id] = self._storage.get_trial(trial_id)
                 trial = self._judged[trial_id]
@@ -96,7 +95,7 @@ class Search:
         return self._study.pruner.prune(self._study, trial)
 
     def tell(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
-        """Close a trial; one that is closed already stays as it is."""
+        """Close a trial in Optuna, if it is still open."""
         if outcome.is_infeasible and not self._storage.get_trial(trial_id).state.is_finished():
             key = f"constraints:{outcome}"
             if key not in self._storage.get_trial_system_attrs(trial_id):
@@ -108,9 +107,9 @@ class Search:
 
 
 def find_created(connection: Connection, study_id: int, token: int) -> tuple[int, int] | None:
-    """The open Optuna trial created for a share of the budget, when there is one: its id and number.
+    """Return id and number of the open Optuna trial created for a reservation, if there is one.
 
-    One of two may have been closed as a stray.
+    Of two such trials, one may have been closed as a stray.
     """
     row = connection.execute(
         text(
@@ -124,10 +123,10 @@ def find_created(connection: Connection, study_id: int, token: int) -> tuple[int
 
 
 def stray_trials(connection: Connection, study_id: int) -> list[tuple[int, int]]:
-    """Running Optuna trials of ours that no share of the budget holds or will hold.
+    """Return id and number of running Optuna trials that belong to no reservation.
 
-    They come from a creation whose answer was lost and that was made twice. A trial without our
-    attribute is somebody else's, who uses the study with plain Optuna: it is left alone.
+    They result from a creation that was repeated because its answer was lost. Trials without our
+    attribute come from plain Optuna and are left alone.
     """
     rows = connection.execute(
         text(
@@ -154,16 +153,16 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
             )
         case optuna.distributions.CategoricalDistribution():
             return trial.suggest_categorical(name, distribution.choices)
-    raise TypeError(f"{name}: {type(distribution).__name__} is not a distribution of Optuna's")
+    raise TypeError(f"{name}: {type(distribution).__name__} is not one of Optuna's distributions")
 
 
 def lies_within(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> bool:
-    """Whether it is a configuration of the space."""
+    """Return whether the parameters are a configuration of the space."""
     return params.keys() == space.keys() and all(_holds(dist, params[name]) for name, dist in space.items())
 
 
 def known_good_parts(first: Sequence[Params], space: Mapping[str, BaseDistribution]) -> tuple[Params, ...]:
-    """Of each known good configuration what lies inside a (narrowed) space; the sampler proposes the rest of it."""
+    """Return the part of each known good configuration inside a (narrowed) space; the sampler fills the rest."""
     parts = (
         {name: params[name] for name, dist in space.items() if name in params and _holds(dist, params[name])}
         for params in first
@@ -175,5 +174,5 @@ def _holds(distribution: BaseDistribution, value: Any) -> bool:
     try:
         return bool(distribution._contains(distribution.to_internal_repr(value)))
     except ValueError:
-        # How a categorical distribution says that the value is none of its choices.
+        # A categorical distribution raises it if the value is not among its choices.
         return False

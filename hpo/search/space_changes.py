@@ -1,4 +1,4 @@
-"""What becomes of a study's search space when its objective's is another than when the study began, or `--param` is."""
+"""Changes of a study's search space, because its objective or `--param` changed since the study began."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpo.errors import StudyConflictError
 from hpo.options import LaunchRequest
 from hpo.outcomes import COUNTED
 from hpo.search.optuna_study import known_good_parts, lies_within
-from hpo.search.space_format import in_words
+from hpo.search.space_format import describe_distribution
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec, space_from_json, space_to_json
 from objectives.base import Description
@@ -23,10 +23,10 @@ from storage.engine import Database
 def with_space(
     database: Database, study_id: int, spec: StudySpec, request: LaunchRequest, description: Description
 ) -> StudySpec:
-    """The spec to go on with, when the objective's space is not what it was or is narrowed otherwise.
+    """Return the spec to continue with, if the objective's space or its narrowing changed.
 
     Raises:
-        StudyConflictError: it is, and the request does not say how to go on, or Optuna allows no such change.
+        StudyConflictError: the request does not choose a space, or Optuna does not allow the change.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
     """
     now = _normal(description.space)
@@ -41,44 +41,46 @@ def with_space(
     if not differences:
         return replace(spec, objective_space=now)
     finished, inside = _count_inside(database, study_id, target)
-    what = (
-        f"--param asks for another space than study {request.study!r} began with"
+    cause = (
+        f"--param gives another space than study {request.study!r} began with"
         if same_code
         else f"the objective's search space has changed since study {request.study!r} began"
     )
-    told = f"{what} ({'; '.join(differences)}); {inside} of its {finished} finished trials lie in the new one"
+    change = (
+        f"{cause} ({'; '.join(differences)}); {inside} of its {finished} finished trials lie in the new one"
+    )
     fixed = _unchangeable(spec.space, target)
     if fixed:
         raise StudyConflictError(
-            f"{told}. Choices and names ({', '.join(fixed)}) cannot change within a study:"
-            " go on with the old space (--space keep), or start another with --study"
+            f"{change}. Choices and names ({', '.join(fixed)}) cannot change within a study:"
+            " keep the old space (--space keep), or start another study with --study"
         )
     if request.space != "change":
         raise StudyConflictError(
-            f"{told}. Go on with the new space (--space change: all trials stay in the history),"
-            " with the old one (--space keep), or start another with --study"
+            f"{change}. Use the new space (--space change: all trials stay in the history),"
+            " keep the old one (--space keep), or start another study with --study"
         )
     return replace(spec, space=target, objective_space=now, first=known_good_parts(description.first, target))
 
 
 def _normal(space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-    """As it reads back from the database, so that equal spaces compare equal."""
+    """Return the space as the database would return it, so that equal spaces compare equal."""
     return space_from_json(space_to_json(space))
 
 
 def _differences(old: Mapping[str, BaseDistribution], new: Mapping[str, BaseDistribution]) -> list[str]:
-    def words(space: Mapping[str, BaseDistribution], name: str) -> str:
-        return in_words(space[name]) if name in space else "absent"
+    def text_of(space: Mapping[str, BaseDistribution], name: str) -> str:
+        return describe_distribution(space[name]) if name in space else "absent"
 
     return [
-        f"{name}: was {words(old, name)}, is {words(new, name)}"
+        f"{name}: was {text_of(old, name)}, is {text_of(new, name)}"
         for name in dict.fromkeys([*old, *new])
         if old.get(name) != new.get(name)
     ]
 
 
 def _unchangeable(old: Mapping[str, BaseDistribution], new: Mapping[str, BaseDistribution]) -> list[str]:
-    """Parameters that Optuna does not allow to change within a study: choices, kinds and names."""
+    """Return the changed parameters that Optuna does not allow to change: choices, types and names."""
     return [
         name
         for name in dict.fromkeys([*old, *new])
@@ -96,7 +98,7 @@ def _unchangeable(old: Mapping[str, BaseDistribution], new: Mapping[str, BaseDis
 def _count_inside(
     database: Database, study_id: int, space: Mapping[str, BaseDistribution]
 ) -> tuple[int, int]:
-    """How many trials have finished, and how many of them lie inside a space."""
+    """Return the number of finished trials, and of those that lie inside a space."""
 
     def read(c: Connection) -> list[Mapping[str, Any]]:
         rows = c.execute(

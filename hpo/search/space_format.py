@@ -1,4 +1,4 @@
-"""A search space for people: each of Optuna's distributions in a few words."""
+"""Descriptions of a search space: each of Optuna's distributions as a short text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from optuna.distributions import (
 from hpo import formatting
 
 
-def in_words(distribution: BaseDistribution) -> str:
-    """`0.0001 to 0.1, log`, `1 to 8, step 2`, `one of 64, 128`."""
+def describe_distribution(distribution: BaseDistribution) -> str:
+    """Return e.g. `0.0001 to 0.1, log`, `1 to 8, step 2` or `one of 64, 128`."""
     if isinstance(distribution, CategoricalDistribution):
         choices = [formatting.parameter(choice) for choice in distribution.choices]
         return f"one of {', '.join(choices)}" if len(choices) > 1 else f"fixed at {choices[0]}"

@@ -1,4 +1,4 @@
-"""Where a value lies in its parameter's range, on the scale that it is searched on."""
+"""Positions of values in the range of their parameter, on the scale of the search."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from optuna.distributions import (
 
 
 def is_log(distribution: BaseDistribution) -> bool:
-    """Whether a parameter is searched on a logarithmic scale."""
+    """Return whether a parameter is searched on a logarithmic scale."""
     return isinstance(distribution, FloatDistribution | IntDistribution) and distribution.log
 
 
 def to_unit(value: Any, distribution: BaseDistribution) -> float:
-    """0 at the low end, 1 at the high one; choices stand at equal distances."""
+    """Return the position of a value: 0 at the low end, 1 at the high end; choices are equally spaced."""
     if isinstance(distribution, CategoricalDistribution):
         last = max(1, len(distribution.choices) - 1)
         return distribution.choices.index(value) / last
@@ -32,9 +32,9 @@ def to_unit(value: Any, distribution: BaseDistribution) -> float:
     return (float(value) - low) / (high - low)
 
 
-def from_unit(place: float, distribution: BaseDistribution) -> float | int:
-    """The inverse of `to_unit` for a number."""
+def from_unit(position: float, distribution: BaseDistribution) -> float | int:
+    """Invert `to_unit` for a number."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = float(distribution.low), float(distribution.high)
-    value = low * (high / low) ** place if distribution.log else low + place * (high - low)
+    value = low * (high / low) ** position if distribution.log else low + position * (high - low)
     return round(value) if isinstance(distribution, IntDistribution) else float(value)

@@ -1,4 +1,4 @@
-"""Whether parameters are a configuration of a search space."""
+"""Checks that parameters are a configuration of a search space."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def check_params(params: Mapping[str, Any], space: Mapping[str, BaseDistribution], source: Path) -> None:
-    """See that the parameters of the file `source` are a configuration of the objective's space.
+    """Check that the parameters of the file `source` are a configuration of the objective's space.
 
     Raises:
-        ConfigFileError: one is missing, unknown, of the wrong kind or out of its range; says which.
+        ConfigFileError: a parameter is missing, unknown, of the wrong type or out of range.
     """
-    from hpo.search.space_format import in_words
+    from hpo.search.space_format import describe_distribution
     from hpo.suggestions import did_you_mean
 
     for name in params:
@@ -30,19 +30,21 @@ def check_params(params: Mapping[str, Any], space: Mapping[str, BaseDistribution
             )
     for name, distribution in space.items():
         if name not in params:
-            raise ConfigFileError(f"{source}: its 'params' lack {name!r} ({in_words(distribution)})")
+            raise ConfigFileError(
+                f"{source}: its 'params' lack {name!r} ({describe_distribution(distribution)})"
+            )
         if not is_within(params[name], distribution):
             raise ConfigFileError(
-                f"{source}: parameter {name!r} is {params[name]!r}, but must be {in_words(distribution)}"
+                f"{source}: parameter {name!r} is {params[name]!r}, but must be {describe_distribution(distribution)}"
             )
 
 
 def is_within(value: Any, distribution: BaseDistribution) -> bool:
-    """Whether a parameter may have this value."""
+    """Return whether a parameter may have this value."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
-        # For Python, though not for an objective, True is 1.
+        # Python treats True as 1; an objective may not.
         return any(
             value == choice and isinstance(value, bool) == isinstance(choice, bool)
             for choice in distribution.choices
@@ -51,6 +53,6 @@ def is_within(value: Any, distribution: BaseDistribution) -> bool:
         kind = int if isinstance(distribution, IntDistribution) else (int, float)
         if isinstance(value, bool) or not isinstance(value, kind):
             return False
-        # Its steps too, where it has any.
+        # Includes the steps of the distribution, if it has any.
         return bool(distribution.low <= value <= distribution.high and distribution._contains(value))
     return True

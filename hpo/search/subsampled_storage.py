@@ -1,7 +1,7 @@
-"""A study of very many trials as its sampler sees it: so many that one more makes no difference are left out.
+"""A view of a study with very many trials for its sampler, which leaves out some of the trials.
 
-TPE models the best 25 trials, and all others, each by a density with one kernel for every trial; to propose a trial it
-passes over all of them several times. From thousands of others, an even sample says the same of their density.
+TPE models the best 25 trials and all others by two densities with one kernel per trial, and passes over all trials
+several times for each proposal. An even sample of thousands of others gives nearly the same density.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 MOST = 1000
-"""Trials that are all seen; of more, at most so many beside the best and the open ones."""
+"""Number of trials that are all visible; of more, at most this many plus the best and the open ones."""
 BEST = 25
-"""Of the best, that are always seen: as many as TPE ever counts among the good ones (Optuna's `default_gamma`)."""
+"""Number of best trials that are always visible: the most that TPE counts as good (Optuna's `default_gamma`)."""
 
 Rank = tuple[int, float, float]
 
 
 class SubsampledStorage(ForwardingStorage):
-    """Another storage, of one study, whose finished trials beyond `MOST` are seen only in part.
+    """A storage of one study that shows only a part of its finished trials beyond `MOST`.
 
-    Which ones is decided by a trial's number alone, so that all agents see the same.
+    A trial's number decides whether it is shown, so that all agents see the same trials.
     """
 
     def __init__(self, storage: BaseStorage, direction: StudyDirection) -> None:
@@ -44,15 +44,15 @@ class SubsampledStorage(ForwardingStorage):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         if deepcopy:
-            # Not for a sampler.
+            # Samplers never ask for a copy.
             return super().get_all_trials(study_id, deepcopy, states)
         trials = self._storage.get_all_trials(study_id, deepcopy=False)
         if len(trials) > MOST:
-            trials = self._thinned(trials)
+            trials = self._subsampled(trials)
         return trials if states is None else [trial for trial in trials if trial.state in states]
 
-    def _thinned(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        self._look_at([trial for trial in trials if trial.number not in self._finished])
+    def _subsampled(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        self._update([trial for trial in trials if trial.number not in self._finished])
         every = 2 ** math.ceil(math.log2(len(trials) / MOST))
         best = {number for _, number in self._best}
         return [
@@ -61,7 +61,7 @@ class SubsampledStorage(ForwardingStorage):
             if (number := trial.number) % every == 0 or number in best or number not in self._finished
         ]
 
-    def _look_at(self, trials: list[FrozenTrial]) -> None:
+    def _update(self, trials: list[FrozenTrial]) -> None:
         finished = [trial for trial in trials if trial.state.is_finished()]
         self._finished.update(trial.number for trial in finished)
         ranked = [
@@ -71,7 +71,7 @@ class SubsampledStorage(ForwardingStorage):
 
 
 def _rank(trial: FrozenTrial, sign: float) -> Rank:
-    """As TPE ranks: by value if complete, then the pruned by how far they came and how good they were there."""
+    """Rank as TPE does: complete trials by value, then pruned ones by their last step and its value."""
     infeasible = sum(value for value in trial.constraints.values() if value > 0)
     if infeasible > 0:
         return 2, infeasible, 0.0

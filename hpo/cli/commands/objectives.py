@@ -51,7 +51,7 @@ def objectives(reference: str | None, as_json: bool) -> None:
 
 
 def _echo_objective(one: Description) -> None:
-    from hpo.search.space_format import in_words
+    from hpo.search.space_format import describe_distribution
 
     click.echo(f"{click.style(one.name, bold=True)}: {one.summary or 'no summary'}")
     click.echo(
@@ -60,6 +60,6 @@ def _echo_objective(one: Description) -> None:
     )
     width = max((len(name) for name in one.space), default=0)
     for name, distribution in one.space.items():
-        click.echo(f"  {name.ljust(width)}  {in_words(distribution)}")
+        click.echo(f"  {name.ljust(width)}  {describe_distribution(distribution)}")
     for params in one.first:
         click.echo(f"  tried first: {formatting.parameters(params)}")

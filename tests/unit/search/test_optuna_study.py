@@ -1,4 +1,4 @@
-"""What is asked of Optuna, and that its samplers and pruners learn from what it is told."""
+"""A study in Optuna: its samplers and pruners learn from reported trials."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ def claim(number: int) -> Claim:
 
 
 @pytest.mark.parametrize("pruner", ["none", "median", "asha", "hyperband"])
-def test_tpe_learns_from_the_trials_of_a_study_that_it_has_begun(
-    storage: InMemoryStorage, pruner: str
-) -> None:
+def test_tpe_learns_from_completed_trials(storage: InMemoryStorage, pruner: str) -> None:
     agent = search("tpe", pruner, storage)
     proposed = []
     for number in range(40):
@@ -63,14 +61,14 @@ def test_tpe_learns_from_the_trials_of_a_study_that_it_has_begun(
 
 
 @pytest.mark.parametrize("pruner", ["median", "asha"])
-def test_a_bad_trial_is_given_up_and_a_good_one_is_not(storage: InMemoryStorage, pruner: str) -> None:
+def test_bad_trial_is_pruned_and_good_one_is_not(storage: InMemoryStorage, pruner: str) -> None:
     agent = search("random", pruner, storage)
     for number in range(12):
         trial_id, trial_number = agent.create(claim(number))
         agent.suggest(trial_id)
         for epoch in range(1, 5):
             agent.report(trial_id, epoch, float(number % 6))
-        # Notes rungs, where the pruner has any.
+        # Stores the rung, if the pruner has rungs.
         agent.should_prune(trial_id)
         agent.tell(trial_id, trial_number, Outcome.COMPLETE, float(number % 6))
     verdicts = []
@@ -83,7 +81,7 @@ def test_a_bad_trial_is_given_up_and_a_good_one_is_not(storage: InMemoryStorage,
     assert verdicts == [True, False]
 
 
-def test_a_trial_that_another_agent_went_on_with_is_judged_by_all_its_reports(
+def test_pruner_sees_reports_of_other_agents_after_take_over(
     storage: InMemoryStorage,
 ) -> None:
     first, second = (search("random", "median", storage) for _ in range(2))
@@ -97,14 +95,14 @@ def test_a_trial_that_another_agent_went_on_with_is_judged_by_all_its_reports(
     first.suggest(trial_id)
     first.report(trial_id, 1, 5.0)
     first.should_prune(trial_id)
-    # So good at its second epoch that it is not given up at its third.
+    # Too good at its second epoch to be pruned at its third.
     second.report(trial_id, 2, 0.5)
     first.take_over(trial_id)
     first.report(trial_id, 3, 5.0)
     assert not first.should_prune(trial_id)
 
 
-def test_of_a_known_good_configuration_that_was_narrowed_the_rest_is_proposed(
+def test_sampler_fills_parameters_missing_from_first(
     storage: InMemoryStorage,
 ) -> None:
     agent = search("random", "none", storage)
@@ -115,7 +113,7 @@ def test_of_a_known_good_configuration_that_was_narrowed_the_rest_is_proposed(
     assert params.keys() == agent._spec.space.keys()
 
 
-def test_cmaes_says_nothing_of_the_choices_that_it_leaves_to_chance(
+def test_cmaes_does_not_warn_of_categorical_parameters(
     storage: InMemoryStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = search("cmaes", "none", storage)

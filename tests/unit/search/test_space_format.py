@@ -1,15 +1,15 @@
-"""Distributions in words."""
+"""Descriptions of distributions."""
 
 from __future__ import annotations
 
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hpo.search.space_format import in_words
+from hpo.search.space_format import describe_distribution
 
 
 @pytest.mark.parametrize(
-    ("distribution", "words"),
+    ("distribution", "text"),
     [
         (FloatDistribution(1e-4, 1e-1, log=True), "0.0001 to 0.1, log"),
         (FloatDistribution(0.0, 0.6), "0 to 0.6"),
@@ -21,5 +21,5 @@ from hpo.search.space_format import in_words
         (CategoricalDistribution(["sgd"]), "fixed at sgd"),
     ],
 )
-def test_in_words(distribution: BaseDistribution, words: str) -> None:
-    assert in_words(distribution) == words
+def test_distribution_is_described_in_short(distribution: BaseDistribution, text: str) -> None:
+    assert describe_distribution(distribution) == text

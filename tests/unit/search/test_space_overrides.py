@@ -1,3 +1,5 @@
+"""`--param` narrows a search space."""
+
 from __future__ import annotations
 
 import pytest
@@ -19,7 +21,7 @@ SPACE: dict[str, BaseDistribution] = {
 
 
 @pytest.mark.parametrize(
-    ("wish", "narrowed"),
+    ("override", "narrowed"),
     [
         ("batch_size=64,128", CategoricalDistribution([64, 128])),
         ("batch_size=128", CategoricalDistribution([128])),
@@ -35,28 +37,28 @@ SPACE: dict[str, BaseDistribution] = {
         ("width=8..16", IntDistribution(8, 16, log=True)),
     ],
 )
-def test_narrows_one_parameter(wish: str, narrowed: BaseDistribution) -> None:
-    name = wish.partition("=")[0].strip()
-    space = narrow_space(SPACE, [wish])
+def test_override_narrows_one_parameter(override: str, narrowed: BaseDistribution) -> None:
+    name = override.partition("=")[0].strip()
+    space = narrow_space(SPACE, [override])
     assert space == {**SPACE, name: narrowed}
     assert list(space) == list(SPACE)
 
 
-def test_a_choice_keeps_its_type() -> None:
+def test_choice_keeps_its_type() -> None:
     (size,) = narrow_space(SPACE, ["batch_size=64"])["batch_size"].choices  # type: ignore[attr-defined]
     assert isinstance(size, int)
     (flag,) = narrow_space(SPACE, ["augment=True"])["augment"].choices  # type: ignore[attr-defined]
     assert flag is True
 
 
-def test_wishes_add_up() -> None:
+def test_overrides_add_up() -> None:
     space = narrow_space(SPACE, ["batch_size=64", "dropout=0.1..0.2"])
     assert space["batch_size"] == CategoricalDistribution([64])
     assert space["dropout"] == FloatDistribution(0.1, 0.2, step=0.1)
 
 
 @pytest.mark.parametrize(
-    ("wish", "told"),
+    ("override", "message"),
     [
         ("batch_size", "write NAME=VALUE"),
         ("batch_size=", "write NAME=VALUE"),
@@ -74,26 +76,26 @@ def test_wishes_add_up() -> None:
         ("batch_size=64, 64", "64 is given twice"),
         ("learning_rate=0.01,1e-2", "0.01 is given twice"),
         ("layers=4,6,4", "4 is given twice"),
-        ("layers=3", "3 is none of 2, 4, … 10"),
-        ("layers=4..7", "7 is none of 2, 4, … 10"),
-        ("dropout=0.05..0.3", "0.05 is none of 0, 0.1, … 0.6"),
+        ("layers=3", "3 is not one of 2, 4, … 10"),
+        ("layers=4..7", "7 is not one of 2, 4, … 10"),
+        ("dropout=0.05..0.3", "0.05 is not one of 0, 0.1, … 0.6"),
     ],
 )
-def test_refuses_what_the_space_does_not_hold(wish: str, told: str) -> None:
+def test_value_outside_space_is_refused(override: str, message: str) -> None:
     with pytest.raises(InvalidParameterError, match=r"^--param") as caught:
-        narrow_space(SPACE, [wish])
-    assert told in str(caught.value)
+        narrow_space(SPACE, [override])
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["optimizer", "learning_rate", "layers", "x" * 5000])
 @pytest.mark.parametrize("value", ["9" * 5000, "a" * 5000, "9" * 3000 + ".." + "1" * 3000])
-def test_a_message_repeats_no_long_value(name: str, value: str) -> None:
+def test_message_shortens_long_values(name: str, value: str) -> None:
     with pytest.raises((InvalidParameterError, UnknownParameterError)) as caught:
         narrow_space(SPACE, [f"{name}={value}"])
     assert len(str(caught.value)) < 250
 
 
-def test_names_the_nearest_parameter() -> None:
+def test_unknown_parameter_names_nearest_one() -> None:
     with pytest.raises(UnknownParameterError, match="did you mean learning_rate"):
         narrow_space(SPACE, ["learningrate=0.1"])
 
@@ -103,7 +105,7 @@ KNOWN |= {"dropout": 0.3, "layers": 4, "width": 16}
 
 
 @pytest.mark.parametrize(
-    ("wish", "whole"),
+    ("override", "whole"),
     [
         ("batch_size=64,128", True),
         ("batch_size=64,256", False),
@@ -115,19 +117,19 @@ KNOWN |= {"dropout": 0.3, "layers": 4, "width": 16}
         ("layers=6..8", False),
     ],
 )
-def test_of_known_good_ones_what_lies_inside_is_tried(wish: str, whole: bool) -> None:
-    space = narrow_space(SPACE, [wish])
+def test_known_good_configuration_keeps_parts_inside_space(override: str, whole: bool) -> None:
+    space = narrow_space(SPACE, [override])
     assert lies_within(KNOWN, space) == whole
-    left_out = set() if whole else {wish.partition("=")[0]}
+    left_out = set() if whole else {override.partition("=")[0]}
     assert known_good_parts([KNOWN], space) == (
         {name: value for name, value in KNOWN.items() if name not in left_out},
     )
 
 
-def test_a_known_good_one_of_which_nothing_lies_inside_is_none() -> None:
+def test_known_good_configuration_outside_space_is_dropped() -> None:
     assert known_good_parts([{"batch_size": 512}, {"depth": 3}], SPACE) == ()
 
 
-def test_a_parameter_is_narrowed_once() -> None:
+def test_parameter_given_twice_is_refused() -> None:
     with pytest.raises(InvalidParameterError, match=r"learning_rate is given twice"):
         narrow_space(SPACE, ["learning_rate=1e-3", "learning_rate=1e-2"])

@@ -1,4 +1,4 @@
-"""What a sampler sees of a study of very many trials."""
+"""The view of a sampler on a study with very many trials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPACE = {"x": FloatDistribution(0.0, 1.0)}
 
 
 def add(study: optuna.Study, count: int) -> None:
-    """Trials that are the better the nearer they are to 0.3; one in three was pruned, one in seven failed."""
+    """Add trials that are better the nearer they are to 0.3; one in three was pruned, one in seven failed."""
     for number in range(len(study.trials), len(study.trials) + count):
         x = (number * 0.618034) % 1.0
         value = abs(x - 0.3)
@@ -52,12 +52,12 @@ def numbers(trials: list[FrozenTrial]) -> list[int]:
     return [trial.number for trial in trials]
 
 
-def test_a_study_of_ordinary_size_is_seen_whole(study: optuna.Study) -> None:
+def test_ordinary_study_is_shown_completely(study: optuna.Study) -> None:
     add(study, MOST)
     assert numbers(seen(study)) == numbers(study.trials)
 
 
-def test_of_a_large_one_the_best_the_open_and_an_even_sample(study: optuna.Study) -> None:
+def test_large_study_shows_best_open_and_even_sample(study: optuna.Study) -> None:
     add(study, 3 * MOST)
     running = study.ask(SPACE).number
     found = seen(study)
@@ -66,7 +66,7 @@ def test_of_a_large_one_the_best_the_open_and_an_even_sample(study: optuna.Study
     best = sorted(complete, key=lambda trial: trial.value or 0.0)[:BEST]
     assert {running, *numbers(best)} < set(numbers(found))
     assert numbers(found) == sorted(numbers(found))
-    # The others are as the whole is: as many of them pruned, failed and beyond any value.
+    # The sample has the same shares as the whole: pruned, failed, and above a value.
     for share in (
         lambda t: t.state == TrialState.PRUNED,
         lambda t: t.state == TrialState.FAIL,
@@ -76,7 +76,7 @@ def test_of_a_large_one_the_best_the_open_and_an_even_sample(study: optuna.Study
         assert sum(map(share, found)) / len(found) == pytest.approx(whole, abs=0.05)
 
 
-def test_all_agents_see_the_same_whenever_they_came(study: optuna.Study) -> None:
+def test_all_agents_see_the_same_trials(study: optuna.Study) -> None:
     early = SubsampledStorage(study._storage, study.direction)
     for _ in range(4):
         add(study, 600)
@@ -84,7 +84,7 @@ def test_all_agents_see_the_same_whenever_they_came(study: optuna.Study) -> None
     assert numbers(seen(study, early)) == numbers(seen(study))
 
 
-def test_where_few_are_complete_the_best_pruned_ones_are_seen(study: optuna.Study) -> None:
+def test_best_pruned_trials_are_shown_if_few_are_complete(study: optuna.Study) -> None:
     for number in range(2 * MOST):
         # The larger the number, the further it came; all the best ones have odd numbers.
         step = 1 + number // 500
@@ -108,14 +108,14 @@ def test_maximizing_keeps_the_largest(study: optuna.Study) -> None:
     assert max(trial.value for trial in found if trial.state == TrialState.COMPLETE) == largest
 
 
-def test_states_are_chosen_among_what_is_seen(study: optuna.Study) -> None:
+def test_states_filter_shown_trials(study: optuna.Study) -> None:
     add(study, 2 * MOST)
     storage = SubsampledStorage(study._storage, study.direction)
     complete = storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.COMPLETE,))
     assert numbers(complete) == [t.number for t in seen(study) if t.state == TrialState.COMPLETE]
 
 
-def test_tpe_still_proposes_what_was_good(study: optuna.Study) -> None:
+def test_tpe_proposes_good_values_from_a_subsample(study: optuna.Study) -> None:
     add(study, 4 * MOST)
     thinned = optuna.load_study(
         study_name=study.study_name,
