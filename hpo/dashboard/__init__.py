@@ -1,1 +1,1 @@
-"""optuna-dashboard over the service's database, with what it lacks: pictures, reports, a password, a lock."""
+"""optuna-dashboard over the service's database, with pictures, reports, a password and read-only mode."""

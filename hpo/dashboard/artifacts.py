@@ -1,4 +1,4 @@
-"""Pictures of trials, drawn when somebody looks: learning curves, and a retrained trial's confusion matrix."""
+"""Pictures of trials, drawn on request: learning curves, and confusion matrices of retrained trials."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ if TYPE_CHECKING:
     from storage.engine import Database
 
 MOST_PANELS = 6
-"""Metrics whose curves are drawn, the objective's own first."""
+"""Largest number of metrics whose curves are drawn, the study's metric first."""
 
 
 class Picture(Enum):
-    """A kind of picture; its value ends the artifact's id."""
+    """A kind of picture; its value is the last part of the artifact id."""
 
     CURVES = 1
     CONFUSION = 2
 
     @property
     def file_name(self) -> str:
-        """What the dashboard calls it."""
+        """File name that the dashboard shows."""
         return {Picture.CURVES: "curves.png", Picture.CONFUSION: "confusion.png"}[self]
 
 
 def artifact_id(trial_id: int, picture: Picture) -> str:
-    """The id of a picture: the dashboard allows hexadecimal digits and dashes."""
+    """Return the id of a picture; the dashboard allows hexadecimal digits and dashes."""
     return f"{trial_id:x}-{picture.value:x}"
 
 
 class PictureStore:
-    """An artifact store of Optuna's protocol that draws what it is asked for and keeps nothing."""
+    """An Optuna artifact store that draws pictures on request and stores nothing."""
 
     def __init__(self, database: Database, drawing: threading.Lock) -> None:
-        """`drawing` is held while a picture is drawn: matplotlib's settings belong to the whole process."""
+        """`drawing` is held while drawing, because matplotlib's settings are global."""
         self._database = database
         self._drawing = drawing
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """The picture as a PNG file.
+        """Return the picture as a PNG file.
 
         Raises:
-            HTTPError: there is none of that id; Optuna's `ArtifactNotFound` would count as a bug there.
+            HTTPError: there is no such picture; the dashboard treats Optuna's `ArtifactNotFound` as a bug.
         """
         trial, _, kind = artifact_id.partition("-")
         try:
@@ -71,11 +71,11 @@ class PictureStore:
             return io.BytesIO(draw_png(figure))
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> NoReturn:
-        """Part of the protocol; files cannot be added."""
-        raise NotImplementedError("the dashboard of hpo keeps no files")
+        """Refuse to add files, as the protocol requires this method."""
+        raise NotImplementedError("the dashboard stores no files")
 
     def remove(self, artifact_id: str) -> None:
-        """Nothing to do: the pictures of a study go with it."""
+        """Do nothing: no picture is stored."""
 
 
 def _not_found(artifact_id: str) -> NoReturn:
@@ -83,7 +83,7 @@ def _not_found(artifact_id: str) -> NoReturn:
 
 
 def _curves(connection: Connection, trial_id: int) -> Figure | None:
-    """Every metric of a trial over its epochs, beside those of the best trial."""
+    """Return every metric of a trial by epoch, next to those of the best trial."""
     trial = connection.execute(
         text(
             "SELECT t.token, t.number, t.study_id, s.spec FROM hpo.trials t JOIN hpo.studies s USING (study_id)"
@@ -133,7 +133,7 @@ def _epochs(connection: Connection, token: int) -> dict[int, dict[str, float]]:
 
 
 def _confusion(connection: Connection, trial_id: int) -> Figure | None:
-    """Test images by true and predicted class, all seeds of the trial's latest retrain together."""
+    """Return the confusion matrix over all seeds of the trial's latest retrain."""
     trial = connection.execute(
         text("SELECT number, study_id FROM hpo.trials WHERE trial_id = :t"), {"t": trial_id}
     ).one_or_none()

@@ -1,4 +1,4 @@
-"""The report of each study under `/reports/NAME/`, made when somebody asks for it."""
+"""The report of each study under `/reports/NAME/`, created on request."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 PREFIX = "/reports/"
 KEPT_SECONDS = 30.0
-"""A report is made again when it is older than this, or than ten times as long as it took to make."""
+"""Age at which a report is created again, or ten times the time it took, if longer."""
 MOST_KEPT = 8
-"""Reports in memory."""
+"""Largest number of reports kept in memory."""
 
 _POLICY = (
     "default-src 'none'; img-src data: 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
@@ -30,17 +30,17 @@ _POLICY = (
 
 
 class Reports:
-    """WSGI middleware: answers for reports, hands everything else on."""
+    """WSGI middleware that serves reports and passes on all other requests."""
 
     def __init__(self, inner: WSGIApplication, database: Database, drawing: threading.Lock) -> None:
-        """`drawing` is held while a report is made: matplotlib's settings belong to the whole process."""
+        """`drawing` is held while creating a report, because matplotlib's settings are global."""
         self._inner = inner
         self._database = database
         self._made: dict[str, tuple[float, Mapping[str, bytes]]] = {}
         self._drawing = drawing
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        # As WSGI hands paths on: UTF-8 bytes in the guise of Latin-1.
+        # WSGI passes paths as UTF-8 bytes decoded as Latin-1.
         path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
         if not path.startswith(PREFIX):
             return self._inner(environ, start_response)
@@ -61,12 +61,12 @@ class Reports:
     def _files(self, study: str) -> Mapping[str, bytes]:
         with self._drawing:
             until, files = self._made.get(study, (0.0, {}))
-            begun = time.monotonic()
-            if begun < until:
+            started_at = time.monotonic()
+            if started_at < until:
                 return files
             files = report_files(read_history(self._database, study))
-            ended = time.monotonic()
-            self._made[study] = (ended + max(KEPT_SECONDS, 10 * (ended - begun)), files)
+            ended_at = time.monotonic()
+            self._made[study] = (ended_at + max(KEPT_SECONDS, 10 * (ended_at - started_at)), files)
             if len(self._made) > MOST_KEPT:
                 del self._made[min(self._made, key=lambda name: self._made[name][0])]
             return files

@@ -1,6 +1,6 @@
-"""Who may do what with the dashboard: its own API asks nobody for a password, and can delete studies.
+"""Access control of the dashboard, whose own API needs no password and can delete studies.
 
-Each class is WSGI middleware: it answers by itself, or hands the request on.
+Each class is WSGI middleware that answers a request or passes it on.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 HEALTH = "/healthz"
-"""Answers without a password, and says nothing of any study: for health checks."""
+"""Path for health checks, which needs no password and reveals nothing about studies."""
 USER = "hpo"
 
 CHANGES = (("PUT", re.compile(r"/api/studies/\d+(/\d+)?/note")), ("DELETE", re.compile(r"/api/studies/\d+")))
-"""What can be changed where changes are allowed: notes are written, studies are deleted.
+"""Changes that `--allow-changes` permits: writing notes and deleting studies.
 
-Of the rest, renaming makes a copy that the service does not know and deletes the study, and telling a
-trial or creating one takes it from the agents. Files have no place to be kept.
+Renaming would copy the study under a name unknown to the service and delete the original; creating or finishing
+trials would interfere with the agents; files are not stored.
 """
 
 _HEADERS = (
@@ -39,12 +39,12 @@ _HEADERS = (
     ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
 )
 _POLICY = ("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'self'")
-# The dashboard lets every page on the web read artifacts.
+# The dashboard would let every web page read artifacts.
 _DROPPED = frozenset({"access-control-allow-origin"})
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only processes of this machine can reach what listens there."""
+    """Whether only this machine can reach a server at that address."""
     if host == "localhost":
         return True
     try:
@@ -54,7 +54,7 @@ def is_loopback(host: str) -> bool:
 
 
 class SecurityHeaders:
-    """Tells browsers to be strict, and answers health checks; outermost, so that refusals carry them too."""
+    """Adds security headers and answers health checks; the outermost layer, so that refusals have the headers too."""
 
     def __init__(self, inner: WSGIApplication) -> None:
         self._inner = inner
@@ -66,7 +66,7 @@ class SecurityHeaders:
             added = [pair for pair in (*_HEADERS, _POLICY) if pair[0].lower() not in given]
             return start_response(status, kept + added, *rest)
 
-        # The dashboard fails without it.
+        # The dashboard fails without this variable.
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")
         if environ.get("PATH_INFO") == HEALTH:
             return _answer(environ, start, "200 OK", "text/plain; charset=utf-8", b"ok\n")
@@ -74,11 +74,11 @@ class SecurityHeaders:
 
 
 class Password:
-    """Asks for a password (HTTP Basic, the user is `hpo`)."""
+    """Requires a password (HTTP Basic, user `hpo`)."""
 
     def __init__(self, inner: WSGIApplication, password: str) -> None:
         self._inner = inner
-        # Bytes that are no UTF-8 come from the environment in the guise of surrogates.
+        # Environment variables hold bytes that are not UTF-8 as surrogates.
         self._wanted = f"{USER}:{password}".encode(errors="surrogateescape")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -94,16 +94,16 @@ class Password:
             start_response,
             "401 Unauthorized",
             "text/plain; charset=utf-8",
-            f"the user is {USER}; the password was chosen by who started the dashboard\n".encode(),
+            f"password required: log in as {USER} with the password that HPO_DASHBOARD_PASSWORD sets\n".encode(),
             ("WWW-Authenticate", 'Basic realm="hpo dashboard", charset="UTF-8"'),
         )
 
 
 class KnownHosts:
-    """Refuses requests for other names than this machine's own.
+    """Refuses requests whose Host header is not a loopback name.
 
-    Without it a web page could have its own name resolve to 127.0.0.1 and read the dashboard from the
-    browser of whoever looks at that page.
+    It prevents DNS rebinding: a web page whose name resolves to 127.0.0.1 could otherwise read the dashboard through
+    the browser of its visitor.
     """
 
     def __init__(self, inner: WSGIApplication) -> None:
@@ -112,11 +112,15 @@ class KnownHosts:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if is_loopback(_split(f"//{environ.get('HTTP_HOST', '')}").hostname or ""):
             return self._inner(environ, start_response)
-        return _refused(environ, start_response, "this dashboard is for its own machine: ask for 127.0.0.1")
+        return _refused(
+            environ,
+            start_response,
+            "the dashboard serves this machine only: use http://127.0.0.1",
+        )
 
 
 def _split(url: str) -> SplitResult:
-    """A URL as its parts; of one that is none they are empty."""
+    """Return the parts of a URL; empty parts for an invalid one."""
     try:
         return urlsplit(url)
     except ValueError:
@@ -124,7 +128,7 @@ def _split(url: str) -> SplitResult:
 
 
 class ReadOnly:
-    """Hands on only what changes nothing."""
+    """Passes on requests that only read."""
 
     def __init__(self, inner: WSGIApplication) -> None:
         self._inner = inner
@@ -132,13 +136,15 @@ class ReadOnly:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] in READING:
             return self._inner(environ, start_response)
-        return _refused(environ, start_response, "the dashboard is read-only: start it with --allow-changes")
+        return _refused(
+            environ, start_response, "the dashboard is read-only: restart it with --allow-changes"
+        )
 
 
 class FewChanges:
-    """Hands on what changes nothing, and the few changes that leave a study whole.
+    """Passes on requests that read, and the changes in `CHANGES`.
 
-    None from pages of others, with whose requests browsers send the password too.
+    Changes from other origins are refused, because browsers send the password with their requests too.
     """
 
     def __init__(self, inner: WSGIApplication) -> None:
@@ -153,16 +159,20 @@ class FewChanges:
         if method in READING:
             return self._inner(environ, start_response)
         if origin is not None and _split(origin).netloc != environ.get("HTTP_HOST"):
-            return _refused(environ, start_response, "changes are made from the dashboard's own pages")
+            return _refused(
+                environ, start_response, "changes are accepted only from the dashboard's own pages"
+            )
         if not any(method == verb and place.fullmatch(path) for verb, place in CHANGES):
             return _refused(
-                environ, start_response, "the dashboard writes notes and deletes studies; all else is for hpo"
+                environ,
+                start_response,
+                "the dashboard only writes notes and deletes studies: use hpo otherwise",
             )
         return self._inner(environ, start_response)
 
 
 def _refused(environ: WSGIEnvironment, start_response: StartResponse, reason: str) -> Iterable[bytes]:
-    # As the dashboard's own refusals, whose reason its pages show.
+    # The pages of the dashboard show the reason of an error in this form.
     body = json.dumps({"reason": reason}).encode()
     return _answer(environ, start_response, "403 Forbidden", "application/json", body)
 

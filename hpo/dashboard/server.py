@@ -1,4 +1,4 @@
-"""`hpo dashboard`: optuna-dashboard behind waitress, reachable and changeable only as far as was asked for."""
+"""`hpo dashboard`: optuna-dashboard behind waitress, with access control."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ if TYPE_CHECKING:
     from storage.engine import Database
 
 THREADS = 8
-"""Requests answered at the same time."""
+"""Number of requests answered at the same time."""
 CLOSING_SECONDS = 1
-"""How long answers that are being made are waited for in the end."""
+"""Seconds to wait for unfinished answers at shutdown."""
 
 PASSWORD, PASSWORD_FILE = "HPO_DASHBOARD_PASSWORD", "HPO_DASHBOARD_PASSWORD_FILE"
 
 
 class PasswordNeededError(UsageError):
-    """The dashboard would be open to others without a password."""
+    """Other machines could reach the dashboard without a password."""
 
 
 class PortTakenError(HpoError):
-    """Nothing can listen at that address."""
+    """The server cannot listen at the address."""
 
 
 @dataclass(frozen=True)
 class DashboardRequest:
-    """What `hpo dashboard` was asked for."""
+    """The options of `hpo dashboard`."""
 
     host: str = "127.0.0.1"
     port: int = 8080
-    """0: any that is free."""
+    """TCP port; 0 chooses a free one."""
     allow_changes: bool = False
     study_folders: Sequence[Path] = ()
-    """Hold a folder for each study, which goes when the study is deleted."""
+    """Folders with one folder for each study, which is deleted with the study."""
 
 
 def read_password(environment: Mapping[str, str]) -> str | None:
-    """The password that the environment gives or whose file it names; None where there is none.
+    """Return the password from the environment or from the file that it names; None if neither is set.
 
     Raises:
-        UsageError: the file cannot be read, or is empty.
+        UsageError: the file cannot be read or is empty.
     """
     if (given := environment.get(PASSWORD)) and not given.isspace():
         return given
@@ -74,7 +74,7 @@ def read_password(environment: Mapping[str, str]) -> str | None:
 
 
 def build_app(database: Database, request: DashboardRequest, password: str | None) -> WSGIApplication:
-    """The dashboard with all that guards it, the outermost last."""
+    """Return the dashboard with all middleware, the outermost last."""
     from optuna_dashboard import wsgi
 
     drawing = threading.Lock()
@@ -89,78 +89,64 @@ def build_app(database: Database, request: DashboardRequest, password: str | Non
 
 
 class DashboardServer:
-    """A server that listens from when it is made, and answers while it `run`s."""
+    """A server that listens from its creation on and answers while `run` is executing."""
 
     def __init__(self, database: Database, request: DashboardRequest) -> None:
-        """Listen.
+        """Listen at the address.
 
         Raises:
-            PasswordNeededError: others could reach it, and there is no password.
-            PortTakenError: the address is taken, or is none of this machine's.
+            PasswordNeededError: other machines could reach it and there is no password.
+            PortTakenError: the address is in use or does not belong to this machine.
         """
         password = read_password(os.environ)
         if password is None and not is_loopback(request.host):
             raise PasswordNeededError(
-                f"at {request.host} others can reach the dashboard: set {PASSWORD}, or {PASSWORD_FILE} to the"
-                " name of a file that holds the password"
+                f"other machines could reach the dashboard at {request.host} without a password: set {PASSWORD}, or"
+                f" {PASSWORD_FILE} to the name of a file that contains it"
             )
         app = build_app(database, request, password)
         try:
             listening = _listen(request.host, request.port)
         except OSError as exc:
+            reason = str(exc.strerror).partition(" (while")[0]
             raise PortTakenError(
-                f"nothing can listen at {request.host}, port {request.port} ({exc.strerror}): choose another --port"
-                " or --host"
+                f"cannot listen at {request.host}, port {request.port} ({reason}): choose another --port or --host"
             ) from exc
         self._server = _serve(app, listening)
         shown = f"[{request.host}]" if ":" in request.host else request.host
         self.url = f"http://{shown}:{listening[0].getsockname()[1]}/"
 
     def run(self) -> None:
-        """Answer until interrupted, which is how it is meant to end; then listen no more."""
+        """Answer requests until interrupted, then close."""
         self._server.run()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._server.close()
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
-    """Sockets for all addresses of a name, at the same port; waitress itself leaves some open when it fails."""
+    """Return sockets for all addresses of a name, at one port.
+
+    Waitress's own `listen` chooses a port for each address if `port` is 0, fails if one of the addresses is
+    unavailable, and leaves sockets open when it fails.
+    """
     listening: list[socket.socket] = []
-    absent: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        # The first one chooses where any port will do.
+    unavailable: OSError | None = None
+    for family, *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         chosen = listening[0].getsockname()[1] if listening else port
         try:
-            listening.append(_bound(family, kind, protocol, (address[0], chosen, *address[2:])))
+            listening.append(socket.create_server((address[0], chosen, *address[2:]), family=family))
         except OSError as exc:
             if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                _close(listening)
+                for one in listening:
+                    one.close()
                 raise
-            # localhost has an address of version 6 in many a container that has no such network.
-            absent = exc
-    if absent is not None and not listening:
-        raise absent
+            # In containers without an IPv6 network, localhost may still have an IPv6 address.
+            unavailable = exc
+    if unavailable is not None and not listening:
+        raise unavailable
     return listening
-
-
-def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...]) -> socket.socket:
-    one = socket.socket(family, kind, protocol)
-    try:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        one.bind(address)
-    except OSError:
-        one.close()
-        raise
-    return one
-
-
-def _close(sockets: Sequence[socket.socket]) -> None:
-    for one in sockets:
-        one.close()
 
 
 def _serve(app: WSGIApplication, listening: list[socket.socket]) -> Any:
@@ -171,7 +157,7 @@ def _serve(app: WSGIApplication, listening: list[socket.socket]) -> Any:
         def shutdown(self, cancel_pending: bool = True, timeout: int = CLOSING_SECONDS) -> bool:
             return bool(super().shutdown(cancel_pending, timeout))
 
-    # Neither a page that asks for much at once nor an end in the midst of an answer is news.
+    # Waitress warns of queued requests and of shutdowns during an answer, which are normal here.
     logging.getLogger("waitress").setLevel(logging.ERROR)
     dispatcher = Dispatcher()
     dispatcher.set_thread_count(THREADS)

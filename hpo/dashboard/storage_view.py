@@ -1,7 +1,6 @@
-"""The studies as the dashboard sees them: Optuna's, with pictures of each trial and a note that links the report.
+"""The storage as the dashboard sees it: Optuna's studies with pictures of trials and a link to the report.
 
-Nothing of this is stored. A picture is drawn from the database when somebody looks at it, so it exists on
-every host and is never older than the study.
+None of this is stored: pictures are drawn from the database on request, so every host shows the current state.
 """
 
 from __future__ import annotations
@@ -23,24 +22,24 @@ if TYPE_CHECKING:
 
     from hpo.dashboard.studies import OwnStudies
 
-# How optuna-dashboard keeps what it shows, in the system attributes of trials and studies.
+# Keys of optuna-dashboard in the system attributes of trials and studies.
 _ARTIFACT = "artifacts:"
 _NOTE_VERSION, _NOTE_TEXT = "dashboard:note_ver", "dashboard:note_str:0"
 
 
 class ReadOnlyError(HpoError):
-    """Something would have changed a study that is only to be looked at."""
+    """The dashboard is read-only and was asked to change a study."""
 
 
 class ShownStorage(ForwardingStorage):
-    """Reads from another storage and adds to it; writes to it only where that is allowed."""
+    """Reads from another storage and adds pictures and notes; writes only if allowed."""
 
     def __init__(self, storage: BaseStorage, own: OwnStudies, writable: bool) -> None:
         super().__init__(storage)
         self._own = own
         self._writable = writable
 
-    # What is read.
+    # Reading.
 
     def get_all_studies(self) -> list[FrozenStudy]:
         names = self._own.names()
@@ -56,7 +55,7 @@ class ShownStorage(ForwardingStorage):
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         trial = self._storage.get_trial(trial_id)
-        # Any trial may be asked for by its id alone, and a picture that is not there answers so by itself.
+        # The study is unknown here; requests for a missing picture get 404.
         return _illustrated(trial, (Picture.CURVES, Picture.CONFUSION))
 
     def get_all_trials(
@@ -78,7 +77,7 @@ class ShownStorage(ForwardingStorage):
             for trial in trials
         ]
 
-    # What is written.
+    # Writing.
 
     def delete_study(self, study_id: int) -> None:
         self._to_write()
@@ -91,7 +90,7 @@ class ShownStorage(ForwardingStorage):
 
 
 def _refuse() -> NoReturn:
-    raise ReadOnlyError("the dashboard is read-only: start it with --allow-changes")
+    raise ReadOnlyError("the dashboard is read-only: restart it with --allow-changes")
 
 
 def _illustrated(trial: FrozenTrial, pictures: Sequence[Picture]) -> FrozenTrial:
@@ -104,7 +103,7 @@ def _illustrated(trial: FrozenTrial, pictures: Sequence[Picture]) -> FrozenTrial
         for picture in pictures
         for name in [artifact_id(trial._trial_id, picture)]
     }
-    # A copy: the storage keeps and hands out the same objects again.
+    # The storage caches its objects, so they must not be changed.
     shown = copy.copy(trial)
     shown._system_attrs = {**trial._system_attrs, **artifacts}
     return shown
@@ -117,7 +116,7 @@ def _noted(study: FrozenStudy, name: str) -> FrozenStudy:
 
 
 def _with_note(attributes: dict[str, Any], study: str) -> dict[str, Any]:
-    """With a note of ours, unless somebody has written one."""
+    """Add a note with a link to the report, unless the study has a note."""
     if _NOTE_VERSION in attributes:
         return attributes
     text = f"[Report of this study](/reports/{quote(study, safe='')}/report.html)"

@@ -1,4 +1,4 @@
-"""The service's own studies among those that the dashboard shows: it also shows studies of plain Optuna."""
+"""The service's own studies in the dashboard, which also shows studies of plain Optuna."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ PATIENCE = Retry(patience_seconds=5.0)
 
 
 class OwnStudies:
-    """What the service knows of studies that Optuna knows by their ids; a study of others has nothing of it."""
+    """Data of the service about studies, by Optuna's id; empty for studies of plain Optuna."""
 
     def __init__(self, database: Database, folders: Sequence[Path] = ()) -> None:
-        """`folders` hold a folder for each study, which goes when the study is deleted."""
+        """`folders` contain one folder for each study, which is deleted with the study."""
         self._database = database
         self._folders = folders
 
     def names(self) -> dict[int, str]:
-        """Ids of the service's studies to their names."""
+        """Return the names of the service's studies by id."""
         return read(
             self._database,
             lambda c: {
@@ -42,14 +42,14 @@ class OwnStudies:
         )
 
     def retrained(self, study_id: int) -> list[int]:
-        """Numbers of the trials whose confusion matrix can be drawn."""
+        """Return the numbers of the trials with a confusion matrix."""
         return list(read(self._database, lambda c: read_confusions(c, study_id)))
 
     def delete(self, study_id: int) -> None:
-        """Delete a study as `hpo delete` does.
+        """Delete a study like `hpo delete`.
 
         Raises:
-            HTTPError: trials of it are running.
+            HTTPError: some of its trials are running.
         """
         name = self.names().get(study_id)
         if name is None:
@@ -58,15 +58,15 @@ class OwnStudies:
         try:
             delete_study(self._database, name, folders=self._folders)
         except StudyBusyError as error:
-            # The one kind of error whose text the dashboard shows.
+            # The dashboard shows the text of this kind of error only.
             raise HTTPError(409, str(error)) from error
 
 
 def read(database: Database, work: Callable[[Connection], T]) -> T:
-    """What `work` reads in a transaction, tried again for a few seconds: somebody waits for the page.
+    """Return the result of `work` in a transaction, retried for a few seconds only because a user is waiting.
 
     Raises:
-        HTTPError: the database does not answer.
+        HTTPError: the database does not respond.
     """
     try:
         return database.transaction(work, PATIENCE)
@@ -75,17 +75,17 @@ def read(database: Database, work: Callable[[Connection], T]) -> T:
 
 
 def read_confusions(connection: Connection, study_id: int) -> dict[int, Mapping[str, Any]]:
-    """The confusion matrices of each trial that was retrained, by its number: the latest retrain's.
+    """Return the confusion matrices of the latest retrain of each retrained trial, by number.
 
-    `matrices` holds one for each final run, `classes` the classes' names or None.
+    `matrices` has one for each final run, `classes` the class names or None.
     """
-    # No more of the metrics than is needed: they hold images too.
+    # The metrics also contain images, so only the needed parts are read.
     rows = connection.execute(
         text(
             "SELECT config->>'trial' AS number, jsonb_path_query_array(metrics, '$.runs[*].confusion') AS matrices,"
             " metrics #> '{runs,0,classes}' AS classes FROM hpo.retrains JOIN hpo.studies USING (study_id)"
             " WHERE study_id = :s AND metrics IS NOT NULL"
-            # A configuration of a file may be a trial of another study.
+            # The configuration of a file may be a trial of another study.
             " AND coalesce(config->>'study', name) = name ORDER BY retrain_id"
         ),
         {"s": study_id},

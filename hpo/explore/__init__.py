@@ -1,1 +1,1 @@
-"""`hpo data explore`: what a data set holds, before anything is trained on it."""
+"""`hpo data explore`: the content of a data set and common problems in it."""

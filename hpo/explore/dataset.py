@@ -1,4 +1,4 @@
-"""The data set that is looked at, split as trials see it, and what is done to its training images."""
+"""The explored data set, split as for trials, with the augmentations of its objectives."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from objectives.data.arrays import Arrays, Images, Labels
 from objectives.data.splits import Data, Indices, split, split_indices
 
 EXAMPLE = Augmentation(flip=True, shift=2, rotation_degrees=8)
-"""Shown where no objective changes the images."""
+"""Augmentation shown if no objective uses one."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A data set as trials see it, and its test set beside it."""
+class Dataset:
+    """A data set as trials use it, and its test set."""
 
     name: str
     title: str
-    """Of a shipped data set; else empty."""
+    """Title of a shipped data set; else empty."""
     data: Data
-    """Split by default into training and validation images."""
+    """Training and validation images of the default split."""
     x_test: Images | None
     y_test: Labels | None
     indices: Mapping[str, Indices]
-    """Where each training and validation image lies in the arrays of the data set."""
+    """Index of each training and validation image in the arrays of the data set."""
     augmentations: Mapping[str, Augmentation]
-    """What objectives do to its training images, by their names; empty: none does."""
+    """Augmentation of each objective that uses one, by name."""
 
     @property
     def splits(self) -> dict[str, tuple[Images, Labels]]:
-        """Images and labels of each split there is, by its name."""
+        """Images and labels of each available split, by name."""
         found = {
             "training": (self.data.x_train, self.data.y_train),
             "validation": (self.data.x_valid, self.data.y_valid),
@@ -46,25 +46,25 @@ class Subject:
         return found
 
     def number(self, split: str, position: int) -> int:
-        """Where an image of a split lies in the data set's own array, so that whoever looks for it finds it."""
+        """Return the index of an image of a split in the array of the data set."""
         return int(self.indices[split][position]) if split in self.indices else position
 
 
-def load_subject(name: str, data_dir: Path) -> Subject:
-    """The data set of that name, a file `<data_dir>/<name>.npz`, or the one that an objective trains on.
+def load_dataset(name: str, data_dir: Path) -> Dataset:
+    """Load a data set: a shipped one, a file `<data_dir>/<name>.npz`, or that of an objective.
 
     Raises:
-        UsageError: the name is none of these, or the objective has no data set of images.
-        DataMissingError, DataDamagedError: it cannot be read.
+        UsageError: the name is unknown, or the objective has no data set of images.
+        DataMissingError, DataDamagedError: the data set cannot be read.
     """
     if name in datasets.SHIPPED or (data_dir / f"{name}.npz").is_file():
-        return _subject(name, datasets.load(name, data_dir), datasets.class_names(name), _augmentations(name))
+        return _dataset(name, datasets.load(name, data_dir), datasets.class_names(name), _augmentations(name))
     try:
         objective = loader.load(name)
     except UnknownObjectiveError as exc:
         raise UsageError(
-            f"{name!r} is no data set: give one of {', '.join(datasets.SHIPPED)}, a file {data_dir}/<name>.npz"
-            " by its name, or an objective"
+            f"unknown data set {name!r}: use one of {', '.join(datasets.SHIPPED)}, the name of a file"
+            f" {data_dir}/<name>.npz, or an objective"
         ) from exc
     source = vars(objective).get("dataset", objective.dataset)
     classes = getattr(objective, "classes", None)
@@ -72,13 +72,13 @@ def load_subject(name: str, data_dir: Path) -> Subject:
     if isinstance(source, staticmethod):
         source = source.__func__
     if source is None:
-        raise UsageError(f"objective {name!r} names no data set, so there is nothing to look at")
-    # Of a file's or module's class the name is enough, also as a folder's.
+        raise UsageError(f"objective {name!r} has no data set: set its `dataset` to explore it")
+    # The class name alone also serves as the folder name.
     name = name.rpartition(":")[2]
     used = {name: augmentation} if augmentation is not None else {}
     if callable(source):
-        return _subject(name, _called(source, len(classes) if classes else None), classes, used)
-    return _subject(source, datasets.load(source, data_dir), classes or datasets.class_names(source), used)
+        return _dataset(name, _called(source, len(classes) if classes else None), classes, used)
+    return _dataset(source, datasets.load(source, data_dir), classes or datasets.class_names(source), used)
 
 
 def _called(function: object, class_count: int | None) -> Arrays:
@@ -86,7 +86,7 @@ def _called(function: object, class_count: int | None) -> Arrays:
     try:
         return arrays.call(function, class_count, test=True)
     except DataDamagedError:
-        # It may have no test set, which only retraining needs; if it is unsound, this says so again.
+        # There may be no test set, which only retraining needs; invalid data raises the error again.
         return arrays.call(function, class_count, test=False)
 
 
@@ -100,11 +100,11 @@ def _augmentations(dataset: str) -> dict[str, Augmentation]:
     return {name: augmentation for name, augmentation in found.items() if augmentation is not None}
 
 
-def _subject(
+def _dataset(
     name: str, loaded: Arrays, classes: tuple[str, ...] | None, augmentations: Mapping[str, Augmentation]
-) -> Subject:
+) -> Dataset:
     title = datasets.SHIPPED[name].title if name in datasets.SHIPPED else ""
     data = split(Arrays(loaded.x_train, loaded.y_train), DataOptions(), final=False, classes=classes)
     train, valid = split_indices(loaded.y_train, DataOptions())
     indices = {"training": train, "validation": valid}
-    return Subject(name, title, data, loaded.x_test, loaded.y_test, indices, augmentations)
+    return Dataset(name, title, data, loaded.x_test, loaded.y_test, indices, augmentations)

@@ -1,4 +1,4 @@
-"""Images that occur more than once: the same bytes, and pictures that look the same."""
+"""Duplicate images: identical bytes, and near-duplicates by correlation."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 from objectives.data.arrays import Images, Labels
 
 SIMILAR = 0.95
-"""Correlation of the pixels of two images from which they count as near-duplicates."""
+"""Smallest pixel correlation of near-duplicates."""
 SIMILAR_THUMBNAILS = 0.98
-"""The same of their thumbnails, which is looked at first."""
+"""Smallest correlation of their thumbnails, which is tested first."""
 THUMBNAIL = 8
-"""Pixels along each side."""
+"""Blocks along each side of a thumbnail."""
 MOST_IMAGES = 150_000
-"""Beyond which near-duplicates are not looked for: it would take minutes."""
+"""Largest number of images for the search of near-duplicates, which would otherwise take minutes."""
 NEIGHBOURS = 3
-"""Others that each image is compared with, by their thumbnails the nearest."""
+"""Number of nearest thumbnails that each image is compared with."""
 _DIMENSIONS = 12
 _PAIRS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
 class Place:
-    """One image."""
+    """Position of one image in its split."""
 
     split: str
     index: int
@@ -38,7 +38,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that look the same, and the correlation of their pixels."""
+    """Two near-duplicates and their pixel correlation."""
 
     first: Place
     second: Place
@@ -47,24 +47,24 @@ class Pair:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What was found."""
+    """Identical images and near-duplicates of a data set."""
 
     groups: Sequence[Sequence[Place]]
-    """Images of the same bytes, each two or more."""
+    """Groups of two or more identical images."""
     pairs: Sequence[Pair] | None
-    """Others that look alike, the most alike first; None: not looked for."""
+    """Near-duplicates, by descending correlation; None: not searched."""
 
     @property
     def contradictions(self) -> list[Sequence[Place]]:
-        """Groups whose labels differ."""
+        """Identical images with different labels."""
         return [group for group in self.groups if len({place.label for place in group}) > 1]
 
     def groups_by_splits(self) -> Counter[tuple[str, ...]]:
-        """How many groups lie in which splits."""
+        """Return the number of groups for each combination of splits."""
         return Counter(tuple(dict.fromkeys(place.split for place in group)) for group in self.groups)
 
     def pairs_by_splits(self) -> Counter[tuple[str, ...]]:
-        """How many pairs lie in which splits."""
+        """Return the number of pairs for each combination of splits."""
         return Counter(
             tuple(dict.fromkeys((pair.first.split, pair.second.split))) for pair in self.pairs or ()
         )
@@ -73,8 +73,8 @@ class Duplicates:
 def find_duplicates(splits: Mapping[str, tuple[Images, Labels]]) -> Duplicates:
     """Search all splits together.
 
-    Near-duplicates are found by their thumbnails: whatever is close in the main directions of those is
-    compared pixel by pixel. Brightness and contrast do not matter, a shift by more than a pixel or two does.
+    Images whose thumbnails are close in their principal components are compared pixel by pixel. The comparison
+    ignores brightness and contrast, but not a shift by more than a pixel or two.
     """
     places = [
         Place(name, index, int(label)) for name, (_, y) in splits.items() for index, label in enumerate(y)
@@ -100,18 +100,18 @@ def _images(splits: Mapping[str, tuple[Images, Labels]]) -> Iterator[Images]:
 
 
 def _near(x: Images) -> list[tuple[int, int, float]]:
-    """Indices of pairs that look alike, and their correlation."""
+    """Return the indices of near-duplicates and their correlation."""
     from scipy.spatial import cKDTree
 
     thumbnails = _standardized(_thumbnails(x))
-    kept = np.flatnonzero(np.linalg.norm(thumbnails, axis=1) > 0.5)  # an even picture is like no other
+    kept = np.flatnonzero(np.linalg.norm(thumbnails, axis=1) > 0.5)  # uniform images have no correlation
     if len(kept) < 2:
         return []
     thumbnails = thumbnails[kept]
     centred = thumbnails - thumbnails.mean(axis=0)
     _, directions = np.linalg.eigh(centred.T @ centred)
     main = np.ascontiguousarray(centred @ directions[:, ::-1][:, :_DIMENSIONS])
-    # Of vectors of length one, the correlation gives the distance; projected, none lie further apart.
+    # For unit vectors the correlation determines the distance, and projection never increases it.
     radius = (2 * (1 - SIMILAR_THUMBNAILS)) ** 0.5
     _, found = cKDTree(main).query(main, k=NEIGHBOURS + 1, distance_upper_bound=radius, workers=-1)
     own = np.repeat(np.arange(len(kept)), found.shape[1])
@@ -130,7 +130,7 @@ def _near(x: Images) -> list[tuple[int, int, float]]:
 
 
 def _thumbnails(x: Images) -> NDArray[np.float32]:
-    """Means over blocks; what does not fill a block at the lower and right edge is left out."""
+    """Return means over blocks, without incomplete blocks at the lower and right edge."""
     count, height, width, channels = x.shape
     down, right = max(1, height // THUMBNAIL), max(1, width // THUMBNAIL)
     rows, columns = height // down, width // right
@@ -140,8 +140,8 @@ def _thumbnails(x: Images) -> NDArray[np.float32]:
 
 
 def _standardized(x: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each image as a vector of mean zero and length one; an even picture is zero."""
-    # Its length is not inferred, for there may be no image.
+    """Return each image as a vector of mean 0 and length 1; uniform images are zero."""
+    # The length is given because it cannot be inferred from zero images.
     flat = x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(flat, axis=1, keepdims=True)

@@ -1,113 +1,55 @@
-"""`hpo data explore` as a document: what the data set holds, and what training does to it."""
+"""The exploration of a data set as a document."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from hpo import formatting
 from hpo.document.charts import BLUE, GREEN, GREY, RED, Axis, Chart, Series
 from hpo.document.document import Block, Document, Figure, Gallery, Paragraph, Section, Table
 from hpo.explore import galleries
-from hpo.explore.dataset import Subject
+from hpo.explore.dataset import Dataset
 from hpo.explore.duplicates import MOST_IMAGES, NEIGHBOURS, SIMILAR, Duplicates, Place
 from hpo.explore.label_errors import ClassMeans
 from hpo.explore.statistics import Balance, Channel
 
 _MOST_GROUPS = 12
-"""Groups of duplicates that are listed and shown."""
+"""Largest number of groups of duplicates shown."""
 _COLOURS = {"red": RED, "green": GREEN, "blue": BLUE, "grey": GREY}
 
 
 def build_exploration(
-    subject: Subject,
+    dataset: Dataset,
     balance: Balance,
     channels: Sequence[Channel],
     duplicates: Duplicates,
     means: ClassMeans,
 ) -> Document:
-    """The whole document."""
-    x, splits = subject.data.x_train, subject.splits
+    """Return the document."""
+    x, splits = dataset.data.x_train, dataset.splits
     sizes = ", ".join(f"{len(y):,} {name}" for name, (_, y) in splits.items())
     height, width, depth = x.shape[1:]
-    title = f"{subject.title}. " if subject.title else ""
+    title = f"{dataset.title}. " if dataset.title else ""
     sections = [
-        Section("Classes", _classes(subject, balance)),
-        Section("Samples", list(galleries.samples(subject))),
+        Section("Classes", _classes(dataset, balance)),
+        Section("Samples", list(galleries.samples(dataset))),
         Section("Pixels", _pixels(channels)),
-        Section("Normalization", _normalization(subject, channels)),
-        Section("Augmentation", _augmentation(subject)),
-        Section("Duplicates", _duplicates(subject, duplicates)),
-        Section("Labels", _labels(subject, balance, duplicates, means)),
-        Section("Mean images", [galleries.mean_images(subject, means)]),
+        Section("Normalization", _normalization(dataset, channels)),
+        Section("Augmentation", _augmentation(dataset)),
+        Section("Duplicates", _duplicates(dataset, duplicates)),
+        Section("Labels", _labels(dataset, balance, duplicates, means)),
+        Section("Mean images", [galleries.mean_images(dataset, means)]),
     ]
     return Document(
-        f"Data set {subject.name}",
+        f"Data set {dataset.name}",
         f"{title}{sizes} images of {height}×{width}, {depth} channel{'' if depth == 1 else 's'}.",
         sections,
-        "Written by hpo data explore. The same figures for machines: statistics.json.",
+        "Written by hpo data explore. Machine-readable: statistics.json.",
     )
 
 
-def statistics(
-    subject: Subject,
-    balance: Balance,
-    channels: Sequence[Channel],
-    duplicates: Duplicates,
-    means: ClassMeans,
-) -> dict[str, Any]:
-    """The same for machines."""
-    return {
-        "name": subject.name,
-        "image_shape": list(subject.data.image_shape),
-        "images": {name: len(y) for name, (_, y) in subject.splits.items()},
-        "classes": list(subject.data.classes),
-        "class_counts": {name: list(counts) for name, counts in balance.counts.items()},
-        "balance": {
-            "largest_over_smallest": balance.ratio,
-            "p_uniform": balance.p_uniform,
-            "p_same_in_splits": balance.p_same,
-        },
-        "normalization": {"mean": list(subject.data.mean), "std": list(subject.data.std)},
-        "channels": [
-            {
-                "split": one.split,
-                "channel": one.channel,
-                "mean": one.mean,
-                "std": one.std,
-                "min": one.least,
-                "max": one.most,
-                "share_zero": one.share_zero,
-                "share_255": one.share_full,
-            }
-            for one in channels
-        ],
-        "identical": [[_place_json(subject, place) for place in group] for group in duplicates.groups],
-        "contradictory_labels": len(duplicates.contradictions),
-        "near_duplicates": None
-        if duplicates.pairs is None
-        else [
-            {
-                "first": _place_json(subject, pair.first),
-                "second": _place_json(subject, pair.second),
-                "correlation": round(pair.correlation, 4),
-            }
-            for pair in duplicates.pairs
-        ],
-        "nearest_class_mean_accuracy": means.accuracy,
-        "suspects": [
-            {**vars(suspect), "index": subject.number("training", suspect.index)}
-            for suspect in means.suspects
-        ],
-    }
-
-
-def _place_json(subject: Subject, place: Place) -> dict[str, Any]:
-    return {**vars(place), "index": subject.number(place.split, place.index)}
-
-
-def _classes(subject: Subject, balance: Balance) -> list[Block]:
+def _classes(dataset: Dataset, balance: Balance) -> list[Block]:
     names = list(balance.counts)
     totals = {name: max(1, sum(balance.counts[name])) for name in names}
     rows = [
@@ -117,7 +59,7 @@ def _classes(subject: Subject, balance: Balance) -> list[Block]:
             *(str(balance.counts[name][label]) for name in names),
             f"{100 * balance.counts['training'][label] / totals['training']:.2f} %",
         )
-        for label, class_name in enumerate(subject.data.classes)
+        for label, class_name in enumerate(dataset.data.classes)
     ]
     rows.append(("", "all", *(str(sum(balance.counts[name])) for name in names), "100.00 %"))
     return [
@@ -127,9 +69,9 @@ def _classes(subject: Subject, balance: Balance) -> list[Block]:
         Paragraph(balance.describe_classes()),
         Paragraph(balance.describe_splits()),
         Paragraph(
-            "Validation images are the tenth of the training split that studies hold out by default, stratified. Of the"
-            " test set, labels are counted and duplicates looked for, nothing else: no choice may rest on it. Numbers"
-            " of images (#) are indices of the data set's arrays, x_train for training and validation.",
+            "Validation images are the stratified tenth of the training split that studies hold out by default. The"
+            " test set is only checked for label counts and duplicates, because no choice may depend on it. Image"
+            " numbers (#) are indices of the data set's arrays, x_train for training and validation.",
             "note",
         ),
     ]
@@ -162,39 +104,41 @@ def _pixels(channels: Sequence[Channel]) -> list[Block]:
         for one in channels
         if one.split == "training"
     ]
-    chart = Chart("", Axis("value of the pixel"), Axis("% of the training pixels", log=True), series)
+    chart = Chart("", Axis("pixel value"), Axis("% of the training pixels", log=True), series)
     return [
-        Table(headers, rows, frozenset(headers[2:]), "Values from 0 to 255."),
-        Figure("pixels", "How often each value occurs in the training images.", [chart], 320),
+        Table(headers, rows, frozenset(headers[2:]), "Pixel values from 0 to 255."),
+        Figure("pixels", "Frequency of each pixel value in the training images.", [chart], 320),
     ]
 
 
-def _normalization(subject: Subject, channels: Sequence[Channel]) -> list[Block]:
+def _normalization(dataset: Dataset, channels: Sequence[Channel]) -> list[Block]:
     rows = []
     trained = [one for one in channels if one.split == "training"]
-    for one, mean, std in zip(trained, subject.data.mean, subject.data.std, strict=True):
+    for one, mean, std in zip(trained, dataset.data.mean, dataset.data.std, strict=True):
         low, high = ((value / 255 - mean) / std for value in (one.least, one.most))
         rows.append((one.channel, f"{mean:.4f}", f"{std:.4f}", f"{low:.2f}", f"{high:.2f}"))
     headers = ("channel", "mean, 0 to 1", "std, 0 to 1", "lowest after", "highest after")
-    caption = "What the first layers of every shipped model do, with the figures of the training images of the study."
-    return [Table(headers, rows, frozenset(headers[1:]), caption), galleries.normalization(subject)]
+    caption = (
+        "The first layers of every shipped model normalize with these statistics of the training images."
+    )
+    return [Table(headers, rows, frozenset(headers[1:]), caption), galleries.normalization(dataset)]
 
 
-def _augmentation(subject: Subject) -> list[Block]:
-    if subject.augmentations:
+def _augmentation(dataset: Dataset) -> list[Block]:
+    if dataset.augmentations:
         text = (
-            "Training changes each image anew every epoch, by the very functions that made these pictures. Each change"
-            " is shown by itself, then all together; a changed image must still be of its class to your eyes."
+            "Training augments each image in every epoch with the same functions as shown here: each change alone, then"
+            " all together. Check that you still recognize the class of each changed image."
         )
     else:
         text = (
-            "No objective changes the images of this data set. What the usual changes would do: a changed image must"
-            " still be of its class to your eyes, and a mirrored digit, for one, is not."
+            "No objective augments the images of this data set. These are common augmentations: use one only if you"
+            " still recognize the class of each changed image, which does not hold for a mirrored digit, for example."
         )
-    return [Paragraph(text), *galleries.augmentations(subject)]
+    return [Paragraph(text), *galleries.augmentations(dataset)]
 
 
-def _duplicates(subject: Subject, duplicates: Duplicates) -> list[Block]:
+def _duplicates(dataset: Dataset, duplicates: Duplicates) -> list[Block]:
     identical, near = duplicates.groups_by_splits(), duplicates.pairs_by_splits()
     pairs, rows = duplicates.pairs, []
     places: list[tuple[str, ...]] = list(dict.fromkeys([*identical, *near]))
@@ -210,31 +154,30 @@ def _duplicates(subject: Subject, duplicates: Duplicates) -> list[Block]:
     if duplicates.groups:
         blocks.append(
             galleries.at_places(
-                subject,
+                dataset,
                 [(group, "") for group in _leaks_first(duplicates.groups)[:_MOST_GROUPS]],
                 "identical",
-                "Identical images, those across splits first.",
+                "Identical images, first those in several splits.",
             )
         )
     if pairs:
         first = sorted(pairs, key=lambda pair: (pair.first.split == pair.second.split, -pair.correlation))
         blocks.append(
             galleries.at_places(
-                subject,
+                dataset,
                 [((pair.first, pair.second), f", {pair.correlation:.3f}") for pair in first[:_MOST_GROUPS]],
                 "near-duplicates",
-                "Pairs that look alike, with the correlation: those across splits first, the most alike first.",
+                "Near-duplicates with their correlation, first those in several splits, in descending order.",
             )
         )
-    what = (
-        f"More than {MOST_IMAGES:,} images: near-duplicates were not looked for."
+    method = (
+        f"Near-duplicates are not searched in more than {MOST_IMAGES:,} images."
         if pairs is None
-        else f"Near-duplicates are images whose pixels correlate by {SIMILAR} or more, whatever their brightness and"
-        f" contrast, and of each image only the {NEIGHBOURS} nearest are compared; copies that were"
-        " shifted, cropped or mirrored are not found. Where images are simple, as digits are,"
-        " different ones may look so alike."
+        else f"Near-duplicates are images with a pixel correlation of at least {SIMILAR}, regardless of brightness and"
+        f" contrast. Each image is compared with its {NEIGHBOURS} nearest images only; shifted, cropped or mirrored"
+        " copies are not found. Simple images such as digits may correlate this much without being copies."
     )
-    return [*blocks, Paragraph(what, "note")]
+    return [*blocks, Paragraph(method, "note")]
 
 
 def _describe_leaks(identical: Counter[tuple[str, ...]], near: Counter[tuple[str, ...]] | None) -> str:
@@ -242,16 +185,16 @@ def _describe_leaks(identical: Counter[tuple[str, ...]], near: Counter[tuple[str
     if leaks:
         return (
             f"{formatting.counted(leaks, 'different image')} {'occurs' if leaks == 1 else 'occur'} in more than one"
-            " split: what is measured on copies was seen in training, so figures are a little too good."
+            " split, so metrics on these copies are optimistic."
         )
     apart = "No image occurs in more than one split"
     if near is None:
         return f"{apart}."
     alike = sum(count for splits, count in near.items() if len(splits) > 1)
     return (
-        f"{apart}; {alike} pairs across splits look alike."
+        f"{apart}; {alike} near-duplicate pairs span two splits."
         if alike
-        else f"{apart}, and none looks like one of another split."
+        else f"{apart}, and no near-duplicates span two splits."
     )
 
 
@@ -259,9 +202,9 @@ def _leaks_first(groups: Sequence[Sequence[Place]]) -> list[Sequence[Place]]:
     return sorted(groups, key=lambda group: len({place.split for place in group}) == 1)
 
 
-def _labels(subject: Subject, balance: Balance, duplicates: Duplicates, means: ClassMeans) -> list[Block]:
+def _labels(dataset: Dataset, balance: Balance, duplicates: Duplicates, means: ClassMeans) -> list[Block]:
     missing = [
-        f"{split} has no {subject.data.classes[label]}"
+        f"{split} has no {dataset.data.classes[label]}"
         for split, counts in balance.counts.items()
         for label, count in enumerate(counts)
         if count == 0
@@ -269,35 +212,35 @@ def _labels(subject: Subject, balance: Balance, duplicates: Duplicates, means: C
     contradictions = duplicates.contradictions
     checks = [
         ("whole numbers, one for each image", "yes"),
-        (f"from 0 to {subject.data.class_count - 1}", "yes"),
+        (f"from 0 to {dataset.data.class_count - 1}", "yes"),
         ("every class in every split", "; ".join(missing) or "yes"),
-        ("identical images have the same label", _describe_contradictions(subject, contradictions)),
+        ("identical images have the same label", _describe_contradictions(dataset, contradictions)),
     ]
     blocks: list[Block] = [Table(("check", "outcome"), checks)]
     if means.suspects:
         pictures = [
             galleries.picture(
-                subject.data.x_train[one.index],
-                f"{subject.data.classes[one.label]}, like {subject.data.classes[one.nearest]},"
-                f" #{subject.number('training', one.index)}",
+                dataset.data.x_train[one.index],
+                f"{dataset.data.classes[one.label]}, resembles {dataset.data.classes[one.nearest]},"
+                f" #{dataset.number('training', one.index)}",
             )
             for one in means.suspects
         ]
         caption = (
-            "Training images that are nearer to the mean image of another class than to that of their own by most."
-            " Often merely unusual, sometimes mislabelled; where the nearest mean is seldom right"
-            f" (here: for {100 * means.accuracy:.1f} % of the images), it says little."
+            "Training images much closer to the mean image of another class than to that of their own: often just"
+            " unusual, sometimes mislabelled. The check is informative only if the nearest mean is usually right"
+            f" (here for {100 * means.accuracy:.1f} % of the images)."
         )
         blocks.append(Gallery("suspects", caption, pictures))
     return blocks
 
 
-def _describe_contradictions(subject: Subject, groups: Sequence[Sequence[Place]]) -> str:
+def _describe_contradictions(dataset: Dataset, groups: Sequence[Sequence[Place]]) -> str:
     if not groups:
         return "yes"
     shown = "; ".join(
         ", ".join(
-            f"{place.split} #{subject.number(place.split, place.index)} {subject.data.classes[place.label]}"
+            f"{place.split} #{dataset.number(place.split, place.index)} {dataset.data.classes[place.label]}"
             for place in group
         )
         for group in groups[:_MOST_GROUPS]
@@ -306,7 +249,7 @@ def _describe_contradictions(subject: Subject, groups: Sequence[Sequence[Place]]
 
 
 def terminal_blocks(document: Document) -> list[tuple[str, Sequence[Table | Paragraph]]]:
-    """The tables and sentences of each section that has any, without pictures."""
+    """Return the tables and paragraphs of each section with a table."""
     found: list[tuple[str, Sequence[Table | Paragraph]]] = []
     for section in document.sections:
         blocks = [block for block in section.blocks if isinstance(block, Table | Paragraph)]

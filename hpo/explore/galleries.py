@@ -1,4 +1,4 @@
-"""Images of a data set as galleries: samples, means, and what training does to an image."""
+"""Galleries of a data set: samples, mean images, normalization, augmentation and duplicates."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.document.document import Gallery, Picture
-from hpo.explore.dataset import EXAMPLE, Subject
+from hpo.explore.dataset import EXAMPLE, Dataset
 from hpo.explore.duplicates import Place
 from hpo.explore.label_errors import ClassMeans
 from objectives.augment import Augmentation
 
 SAMPLES = 8
-"""Images shown of each class."""
+"""Number of sample images of each class."""
 MOST_CLASSES = 40
-"""Classes of which samples are shown."""
+"""Largest number of classes with samples."""
 _SEED = 0
 _DEVIATIONS = 2.5
-"""From the mean, at which a normalized pixel is shown black or white."""
+"""Standard deviations from the mean at which a normalized pixel is black or white."""
 
 
 def picture(image: NDArray[np.uint8], caption: str) -> Picture:
-    """An image (height, width, channels) as a picture; of other than three channels the first is shown."""
+    """Return an image (height, width, channels) as a picture; unless there are three channels, only the first."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -35,9 +35,9 @@ def picture(image: NDArray[np.uint8], caption: str) -> Picture:
     return Picture(base64.b64encode(file.getvalue()).decode(), caption)
 
 
-def samples(subject: Subject) -> list[Gallery]:
-    """Some training images of each class, the same at each call."""
-    data, rng, found = subject.data, np.random.default_rng(_SEED), []
+def samples(dataset: Dataset) -> list[Gallery]:
+    """Return some training images of each class, the same at each call."""
+    data, rng, found = dataset.data, np.random.default_rng(_SEED), []
     for label, name in enumerate(data.classes[:MOST_CLASSES]):
         of_class = np.flatnonzero(data.y_train == label)
         chosen = np.sort(rng.choice(of_class, min(SAMPLES, len(of_class)), replace=False))
@@ -46,79 +46,81 @@ def samples(subject: Subject) -> list[Gallery]:
                 f"{name}: {len(chosen)} of {len(of_class):,} training images, with their indices in x_train"
             )
             pictures = [
-                picture(data.x_train[index], f"#{subject.number('training', index)}") for index in chosen
+                picture(data.x_train[index], f"#{dataset.number('training', index)}") for index in chosen
             ]
             found.append(Gallery(f"class-{label}", caption, pictures))
     return found
 
 
-def mean_images(subject: Subject, means: ClassMeans) -> Gallery:
-    """The mean image of each class."""
+def mean_images(dataset: Dataset, means: ClassMeans) -> Gallery:
+    """Return the mean image of each class."""
     shown = np.clip(np.rint(means.means), 0, 255).astype(np.uint8)
     pictures = [
-        picture(image, name) for image, name in zip(shown, subject.data.classes[:MOST_CLASSES], strict=False)
+        picture(image, name) for image, name in zip(shown, dataset.data.classes[:MOST_CLASSES], strict=False)
     ]
     caption = (
-        f"Mean training image of each class. The nearest of them is the right one for {100 * means.accuracy:.1f} % of"
-        " the training images, which is what a model must beat."
+        "Mean training image of each class. Classification by the nearest mean image has an accuracy of"
+        f" {100 * means.accuracy:.1f} % on the training images, a baseline for any model."
     )
     return Gallery("means", caption, pictures)
 
 
-def normalization(subject: Subject) -> Gallery:
-    """A few training images before and after normalization."""
-    data, pictures = subject.data, []
-    for index in _examples(subject):
+def normalization(dataset: Dataset) -> Gallery:
+    """Return a few training images before and after normalization."""
+    data, pictures = dataset.data, []
+    for index in _examples(dataset):
         image = data.x_train[index]
         normalized = (image / 255 - np.array(data.mean)) / np.array(data.std)
         shown = np.clip(127.5 * (1 + normalized / _DEVIATIONS), 0, 255).astype(np.uint8)
         name = data.classes[data.y_train[index]]
         pictures += [picture(image, f"{name}, before"), picture(shown, f"{name}, after")]
     caption = (
-        "Normalization subtracts the mean of each channel and divides by its standard deviation. Shown with middle grey"
-        f" as the mean, and black and white {_DEVIATIONS} standard deviations from it."
+        "Normalization subtracts the mean of each channel and divides by its standard deviation. Here middle grey is"
+        f" the mean, and black and white are {_DEVIATIONS} standard deviations from it."
     )
     return Gallery("normalization", caption, pictures)
 
 
-def augmentations(subject: Subject) -> list[Gallery]:
-    """Each change by itself and all together, as training makes them, with the image before it."""
-    used = subject.augmentations or {"": EXAMPLE}
+def augmentations(dataset: Dataset) -> list[Gallery]:
+    """Return each change alone and all together, as in training, next to the original image."""
+    used = dataset.augmentations or {"": EXAMPLE}
     by_change: dict[Augmentation, dict[str, None]] = {}
     for name, whole in used.items():
         for change in (*_single(whole), whole):
             by_change.setdefault(change, {})[name] = None
     found = []
     for number, (change, names) in enumerate(by_change.items()):
-        who = f"as in {' and '.join(names)}" if "" not in names else "an example: no objective does this here"
-        image = subject.data.x_train[_examples(subject)[0]]
+        source = (
+            f"as in {' and '.join(names)}" if "" not in names else "an example that no objective uses here"
+        )
+        image = dataset.data.x_train[_examples(dataset)[0]]
         rng = np.random.default_rng([_SEED, number])
-        # By itself a change is shown wherever it can be; the caption says how often it is made.
+        # A single change is shown on every image; the caption states its frequency.
         shown = change if change in used.values() else dataclasses.replace(change, rotated_share=1.0)
         changed = shown(np.repeat(image[None], SAMPLES - 1, axis=0), rng)
         pictures = [picture(image, "before"), *(picture(one, "after") for one in changed)]
-        found.append(Gallery(f"augmentation-{number}", f"{_words(change)}, {who}.", pictures))
+        found.append(Gallery(f"augmentation-{number}", f"{_describe(change)}, {source}.", pictures))
     return found
 
 
 def at_places(
-    subject: Subject, groups: Sequence[tuple[Sequence[Place], str]], key: str, caption: str
+    dataset: Dataset, groups: Sequence[tuple[Sequence[Place], str]], key: str, caption: str
 ) -> Gallery:
-    """The images of groups side by side, numbered by their group; a word or two goes with each."""
+    """Return the images of groups, numbered by their group, with a short text for each."""
     pictures = []
     for number, (places, more) in enumerate(groups, 1):
         for place in places:
-            image = subject.splits[place.split][0][place.index]
-            name = subject.data.classes[place.label]
-            where = f"{place.split} #{subject.number(place.split, place.index)}"
+            image = dataset.splits[place.split][0][place.index]
+            name = dataset.data.classes[place.label]
+            where = f"{place.split} #{dataset.number(place.split, place.index)}"
             pictures.append(picture(image, f"{number}: {where}, {name}{more}"))
     return Gallery(key, caption, pictures)
 
 
-def _examples(subject: Subject) -> list[int]:
-    """The first training image of each of up to four classes."""
-    present = [label for label in range(subject.data.class_count) if (subject.data.y_train == label).any()]
-    return [int(np.argmax(subject.data.y_train == label)) for label in present[:4]]
+def _examples(dataset: Dataset) -> list[int]:
+    """Return the index of the first training image of up to four classes."""
+    present = [label for label in range(dataset.data.class_count) if (dataset.data.y_train == label).any()]
+    return [int(np.argmax(dataset.data.y_train == label)) for label in present[:4]]
 
 
 def _single(augmentation: Augmentation) -> list[Augmentation]:
@@ -130,17 +132,17 @@ def _single(augmentation: Augmentation) -> list[Augmentation]:
     ]
 
 
-def _words(change: Augmentation) -> str:
+def _describe(change: Augmentation) -> str:
     share = f" ({change.rotated_share:.0%} of the images)" if change.rotated_share < 1.0 else ""
     parts = [
-        *(["mirrored with probability one half"] if change.flip else []),
+        *(["mirrored with probability 1/2"] if change.flip else []),
         *(
-            [f"turned{share} by up to {change.rotation_degrees:g} degrees either way"]
+            [f"rotated{share} by up to {change.rotation_degrees:g} degrees in either direction"]
             if change.rotation_degrees
             else []
         ),
-        *([f"moved by up to {change.shift} pixels in each direction"] if change.shift else []),
-        *([f"a square of {change.cutout} pixels a side cut out"] if change.cutout else []),
+        *([f"shifted by up to {change.shift} pixels in each direction"] if change.shift else []),
+        *([f"a square of {change.cutout}×{change.cutout} pixels cut out"] if change.cutout else []),
     ]
     text = ", ".join(parts) if len(parts) < 2 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     return text[:1].upper() + text[1:]

@@ -1,4 +1,4 @@
-"""Labels to look at: training images that are much less like their own class than like another."""
+"""Possible label errors: training images much closer to the mean of another class than to that of their own."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ MOST_SHOWN = 16
 
 @dataclass(frozen=True)
 class Suspect:
-    """One training image."""
+    """A training image whose label may be wrong."""
 
     index: int
     label: int
     nearest: int
-    """The class whose mean image it is nearest to."""
+    """Class with the nearest mean image."""
 
 
 @dataclass(frozen=True)
 class ClassMeans:
-    """What the mean image of each class says of the images."""
+    """Mean image of each class and its distances to the images."""
 
     means: NDArray[np.float32]
-    """(classes, height, width, channels), of training images; zero where a class has none."""
+    """Mean training images (classes, height, width, channels); zero for a class without images."""
     accuracy: float
-    """Share of the training images that are nearest to the mean of their own class: what a glance gives."""
+    """Accuracy of classifying the training images by the nearest mean."""
     suspects: Sequence[Suspect]
-    """Those that are nearer to another by most."""
+    """Images with the largest difference between the distances to their own and the nearest mean."""
 
 
 def class_means(x: Images, y: Labels, classes: int) -> ClassMeans:

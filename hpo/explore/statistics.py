@@ -1,4 +1,4 @@
-"""Figures of a data set: how many images each class has, and what their pixels are like."""
+"""Statistics of a data set: class balance and pixel values."""
 
 from __future__ import annotations
 
@@ -10,62 +10,53 @@ import numpy as np
 from objectives.data.arrays import Images, Labels
 
 SKEWED = 1.5
-"""Largest class over smallest from which a data set counts as unbalanced."""
-
+"""Smallest ratio of the largest to the smallest class of an unbalanced data set."""
 
 LEAST_EXPECTED = 5
-"""Images of a class below which the chi-square distribution is no fair approximation (Cochran, 1954)."""
+"""Smallest expected count for the chi-square approximation (Cochran, 1954)."""
 
 
 @dataclass(frozen=True)
 class Balance:
-    """Images of each class in each split."""
+    """Number of images of each class in each split, and tests of their balance."""
 
     counts: Mapping[str, Sequence[int]]
-    """By split, in the order of the labels."""
+    """Counts by split, in the order of the labels."""
     p_uniform: float | None
-    """Of a chi-square test that all classes are equally frequent in the training images; None where it cannot be
-    tested: fewer than two classes, or fewer than five images of each to be expected."""
+    """P-value of a chi-square test for equal class frequencies in the training images; None with fewer than two
+    classes or fewer than five expected images of each."""
     p_same: float | None
-    """Of a chi-square test that all splits have the same shares; None as above."""
+    """P-value of a chi-square test for equal class shares in all splits; None as above."""
     ratio: float | None
-    """Largest class over smallest in the training images; None where a class has none."""
+    """Ratio of the largest to the smallest class in the training images; None if a class has no images."""
 
     def describe_classes(self) -> str:
-        """What the figures mean."""
+        """Return a sentence on the balance of the classes."""
         if self.ratio is None:
-            return "A class has no training image at all: accuracy on it cannot be learned."
+            return "A class has no training images, so it cannot be learned."
         size = f"The largest class has {self.ratio:.2f} times the training images of the smallest"
         if self.ratio >= SKEWED:
-            return (
-                f"{size}: accuracy alone hides how small classes fare; look at recall and F1 of each class."
-            )
+            return f"{size}: accuracy alone hides errors in small classes; check recall and F1 of each class."
         if self.p_uniform is None:
-            return f"{size}; there are too few images or classes to tell whether that is chance."
-        chance = (
-            "no more unevenly than chance alone would have it"
-            if self.p_uniform > 0.05
-            else "more unevenly than chance would have it, which at this ratio matters little"
-        )
-        return f"{size}: {chance} (chi-square test against equal classes, p = {self.p_uniform:.2g})."
+            return f"{size}; there are too few images or classes for a test of equal frequencies."
+        chance = "no significant imbalance" if self.p_uniform > 0.05 else "a significant but small imbalance"
+        return f"{size}: {chance} (chi-square test for equal classes, p = {self.p_uniform:.2g})."
 
     def describe_splits(self) -> str:
-        """Whether the splits are alike."""
+        """Return a sentence on the class shares of the splits."""
         if self.p_same is None:
-            return (
-                "There are too few images or classes to compare the shares of the classes between the splits."
-            )
+            return "There are too few images or classes for a test of the class shares of the splits."
         found = (
-            "No difference was found between the splits' shares of the classes"
+            "The class shares of the splits do not differ significantly"
             if self.p_same > 0.01
-            else "The shares of the classes differ between the splits"
+            else "The class shares of the splits differ significantly"
         )
         return f"{found} (chi-square test, p = {self.p_same:.2g})."
 
 
 @dataclass(frozen=True)
 class Channel:
-    """The pixels of one channel over all images of a split; values from 0 to 255."""
+    """Pixel values (0 to 255) of one channel over all images of a split."""
 
     split: str
     channel: str
@@ -75,13 +66,13 @@ class Channel:
     most: int
     share_zero: float
     share_full: float
-    """Of pixels at 255."""
+    """Share of pixels with value 255."""
     histogram: Sequence[int]
-    """Pixels of each of the 256 values."""
+    """Number of pixels of each of the 256 values."""
 
 
 def balance(splits: Mapping[str, tuple[Images, Labels]], classes: int) -> Balance:
-    """Count each class."""
+    """Count the images of each class and test their balance."""
     from scipy import stats
 
     counts = {name: np.bincount(y, minlength=classes) for name, (_, y) in splits.items()}
@@ -100,7 +91,7 @@ def balance(splits: Mapping[str, tuple[Images, Labels]], classes: int) -> Balanc
 
 
 def channels(split: str, x: Images) -> list[Channel]:
-    """Figures of each channel, exact: from counts of the 256 values."""
+    """Return exact statistics of each channel, from counts of the 256 values."""
     values, found = np.arange(256), []
     names = {1: ("grey",), 3: ("red", "green", "blue")}.get(x.shape[-1])
     for index in range(x.shape[-1]):

@@ -1,4 +1,4 @@
-"""The best trials of a study, or any complete one, as configurations to train again."""
+"""The best trials of a study, or any complete trial, as configurations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, or_, select
 
+from hpo import formatting
 from hpo.devices.slots import owned
 from hpo.export.config import Config
 from hpo.outcomes import Outcome
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def build_config(database: Database, name: str, trial: int | None = None) -> Config:
-    """The study's best trial, or the one of that number, as a configuration.
+    """Return the study's best trial, or the given one, as a configuration.
 
     Raises:
-        UnknownStudyError: there is no study of that name.
-        NoResultError: none of its trials is complete, or that one is not.
+        UnknownStudyError: the study does not exist.
+        NoResultError: there is no complete trial, or the given one is not complete.
     """
     if trial is None:
         return best_configs(database, name, 1)[0]
@@ -33,11 +34,11 @@ def build_config(database: Database, name: str, trial: int | None = None) -> Con
 
 
 def best_configs(database: Database, name: str, most: int) -> list[Config]:
-    """Up to `most` different configurations of the study, the best first.
+    """Return up to `most` different configurations of the study, the best first.
 
     Raises:
-        UnknownStudyError: there is no study of that name.
-        NoResultError: none of its trials is complete.
+        UnknownStudyError: the study does not exist.
+        NoResultError: no trial is complete.
     """
     from hpo.study.trials import best_trials
 
@@ -55,7 +56,7 @@ def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list
     return [
         Config(
             objective=study.objective,
-            params=dict(best.params),
+            params=formatting.in_order(best.params, study.spec["space"]),
             epochs=int(study.spec["epochs"]),
             seed=best.seed,
             metric=study.metric,
@@ -72,7 +73,7 @@ def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list
 
 
 def _trained(connection: Connection, study_id: int, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """What trained each trial, at its last epoch where it was continued elsewhere: fields of a `Config`."""
+    """Return the fields of a `Config` on the process that trained each trial's last epoch."""
     query = (
         select(trials.c.number, attempts.c.device, agents.c.versions)
         .select_from(
@@ -85,7 +86,7 @@ def _trained(connection: Connection, study_id: int, numbers: Sequence[int]) -> d
             trials.c.number.in_(numbers),
             or_(attempts.c.outcome == Outcome.COMPLETE, attempts.c.epochs > 0),
         )
-        # One that found the last epoch in the checkpoint of another has only told of it.
+        # An attempt that found the last epoch in a checkpoint has trained none itself.
         .order_by(attempts.c.epochs > 0, attempts.c.attempt_id)
     )
     found = {}

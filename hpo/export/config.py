@@ -1,93 +1,115 @@
-"""A configuration: a point of an objective's space, and all else that is needed to train it again."""
+"""A configuration: parameters of an objective and everything else needed to train it again."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from types import NoneType
 from typing import Any
 
 from hpo import formatting
 from hpo.options import PRECISIONS
 
 FILE_VERSION = 1
-"""Of `to_json`; a reader refuses later ones."""
+"""Version of the form that `to_json` writes; later versions are refused."""
+
+
+Check = Callable[[Any], bool]
+
+
+def _is(*kinds: type) -> Check:
+    return lambda value: isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _whole(least: float = -math.inf, below: float = math.inf) -> Check:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value < below
+
+
+def _is_metric(value: Any) -> bool:
+    return _is(int, float)(value) or value in ("nan", "inf", "-inf")
+
+
+_FIELDS: Mapping[str, Check] = {
+    "objective": _is(str),
+    "params": _is(Mapping),
+    "epochs": _whole(1),
+    "seed": _whole(),
+    "metric": _is(str),
+    "direction": ("minimize", "maximize").__contains__,
+    "study": _is(str),
+    "trial": _whole(),
+    "value": _is_metric,
+    "data": _is(Mapping),
+    "backend": _is(str),
+    "precision": PRECISIONS.__contains__,
+    "device": _is(Mapping),
+    "versions": _is(Mapping),
+    "created": _is(str),
+}
+"""Check of each field of `Config`; None is allowed where the field has a default."""
+_DATA: Mapping[str, Check] = {
+    "limit": lambda value: value is None or _whole(1)(value),
+    "validation_fraction": lambda value: isinstance(value, float) and 0 < value < 1,
+    "split_seed": _whole(0, 2**32),
+}
+"""Check of each field of `objectives.base.DataOptions` except `data_dir`, which belongs to one machine."""
+_DEVICE: Mapping[str, Check] = {"cores": _whole(1), "gpu": _is(str, NoneType)}
 
 
 @dataclass(frozen=True)
 class Config:
-    """One configuration and what it showed; the folder of the data is left out, for it is one machine's."""
+    """A configuration and its result, without the data folder, which belongs to one machine."""
 
     objective: str
     params: Mapping[str, Any]
     epochs: int
-    """Epochs that its learning rate schedule spans."""
+    """Epochs of the learning rate schedule."""
     seed: int
     metric: str
     direction: str
     study: str | None = None
     trial: int | None = None
     value: float | None = None
-    """What the metric was at the end of the trial, on validation data."""
+    """Metric at the end of the trial, on validation data."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """`objectives.base.DataOptions` without `data_dir`."""
     backend: str | None = None
-    """Of Keras; this and what follows: as far as is known, what trained the trial."""
+    """Keras backend that trained the trial; None if unknown, as for the following fields."""
     precision: str | None = None
-    """What its layers computed in: one of `hpo.options.PRECISIONS`."""
+    """Precision of its layers: one of `hpo.options.PRECISIONS`."""
     device: Mapping[str, Any] = field(default_factory=dict)
-    """`cores`: how many its slot had; `gpu`: which one, in words, if any. Empty: not known."""
+    """`cores`: number of cores of its slot; `gpu`: label of its GPU, if any. Empty: unknown."""
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str | None = None
-    """When it was exported, ISO 8601."""
+    """Time of the export, ISO 8601."""
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict that `from_json` reads back."""
+        """Return a JSON-ready dict that `from_json` reads back."""
         safe: dict[str, Any] = formatting.json_safe({"hpo_config": FILE_VERSION, **asdict(self)})
         return safe
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Config:
-        """The inverse of `to_json`; unknown keys are ignored.
+        """Invert `to_json`; unknown keys are ignored.
 
         Raises:
-            ValueError: a key is missing or its value is of another kind than it must be; says which.
+            ValueError: a key is missing or its value is invalid; the message names it.
         """
-        wanted: dict[str, type | tuple[type, ...]] = {
-            "objective": str,
-            "params": Mapping,
-            "epochs": int,
-            "seed": int,
-            "metric": str,
-            "direction": str,
-        }
-        optional: dict[str, type | tuple[type, ...]] = {
-            "study": str,
-            "trial": int,
-            "value": (int, float, str),
-            "data": Mapping,
-            "backend": str,
-            "precision": str,
-            "device": Mapping,
-            "versions": Mapping,
-            "created": str,
-        }
-        for name, kind in {**wanted, **optional}.items():
-            given = values.get(name)
-            if given is None and name in optional:
-                continue
-            if given is None:
-                raise ValueError(f"it has no {name!r}")
-            if not isinstance(given, kind) or isinstance(given, bool):
-                raise ValueError(f"its {name!r} cannot be {given!r}")
-        if values["epochs"] < 1:
-            raise ValueError(f"its 'epochs' cannot be {values['epochs']}")
-        if values["direction"] not in ("minimize", "maximize"):
-            raise ValueError(f"its 'direction' cannot be {values['direction']!r}")
-        if values.get("precision") not in (None, *PRECISIONS):
-            raise ValueError(f"its 'precision' cannot be {values['precision']!r}")
-        _check_data(values.get("data") or {})
-        _check_device(values.get("device") or {})
+        for one in fields(cls):
+            value = values.get(one.name)
+            if value is None and one.default is one.default_factory is MISSING:
+                raise ValueError(f"it has no {one.name!r}")
+            if value is not None and not _FIELDS[one.name](value):
+                raise ValueError(f"its {one.name!r} cannot be {value!r}")
+        if "data_dir" in (values.get("data") or {}):
+            raise ValueError("its 'data' cannot name a folder: give 'data_dir' as --data-dir or HPO_DATA_DIR")
+        for part, checks in (("data", _DATA), ("device", _DEVICE)):
+            for name, value in (values.get(part) or {}).items():
+                if name not in checks:
+                    raise ValueError(f"its {part!r} has an unknown {name!r}; known are {', '.join(checks)}")
+                if not checks[name](value):
+                    raise ValueError(f"its {part!r} cannot have {name!r} {value!r}")
         known = {f.name: values[f.name] for f in fields(cls) if values.get(f.name) is not None}
         if "value" in known:
             known["value"] = float(known["value"])
@@ -95,46 +117,7 @@ class Config:
 
     @property
     def about(self) -> str:
-        """What it is and how good it was, in a line."""
+        """Objective, trial and value in one line."""
         where = f"trial {self.trial} of study {self.study}: " if self.trial is not None else ""
         value = f" {self.metric} {formatting.metric(self.value)}" if self.value is not None else ""
         return f"{where}{self.objective}{value}"
-
-
-def _check_data(data: Mapping[str, Any]) -> None:
-    """See that `data` holds `objectives.base.DataOptions`, except for the folder, which is this machine's.
-
-    Raises:
-        ValueError: a name is unknown or a value cannot be; says which.
-    """
-    from objectives.base import DataOptions
-
-    known = [option.name for option in fields(DataOptions) if option.name != "data_dir"]
-    for name, value in data.items():
-        if name == "data_dir":
-            raise ValueError("its 'data' cannot name a folder: give 'data_dir' as --data-dir or HPO_DATA_DIR")
-        if name not in known:
-            raise ValueError(f"its 'data' has an unknown {name!r}; known are {', '.join(known)}")
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        fits = {
-            "limit": value is None or (is_whole and value >= 1),
-            "validation_fraction": isinstance(value, float) and math.isfinite(value) and 0 < value < 1,
-            "split_seed": is_whole and 0 <= value < 2**32,
-        }
-        if not fits.get(name, True):
-            raise ValueError(f"its 'data' cannot have {name!r} {value!r}")
-
-
-def _check_device(device: Mapping[str, Any]) -> None:
-    """See that `device` is what a slot had.
-
-    Raises:
-        ValueError: a name is unknown or a value cannot be; says which.
-    """
-    for name, value in device.items():
-        is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        fits = {"cores": is_count, "gpu": value is None or isinstance(value, str)}
-        if name not in fits:
-            raise ValueError(f"its 'device' has an unknown {name!r}; known are {', '.join(fits)}")
-        if not fits[name]:
-            raise ValueError(f"its 'device' cannot have {name!r} {value!r}")

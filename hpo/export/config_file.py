@@ -1,4 +1,4 @@
-"""Configurations as files that people read and write: YAML, JSON, TOML, or a script that trains one."""
+"""Configuration files: YAML, JSON, TOML, or a Python script that trains a configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ SUFFIXES: Mapping[str, Format] = {
 
 
 def render(config: Config, form: Format) -> str:
-    """The configuration as the text of a file."""
+    """Return the text of a file with the configuration.
+
+    Raises:
+        UsageError: a parameter is None and the format is TOML.
+    """
     if form == "json":
         return json.dumps(config.to_json(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     if form == "yaml":
@@ -36,16 +40,18 @@ def render(config: Config, form: Format) -> str:
 
         missing = [name for name, value in config.params.items() if value is None]
         if missing:
-            raise UsageError(f"parameter {missing[0]} is None, which TOML cannot say: choose yaml or json")
+            raise UsageError(
+                f"parameter {missing[0]} is None, which TOML cannot represent: choose yaml or json"
+            )
         return f"# {config.about}\n{tomli_w.dumps(_without_none(config.to_json()))}"
     return script(config)
 
 
 def read_config(path: Path) -> Config:
-    """The configuration of an exported file: YAML, JSON or TOML, told by its suffix.
+    """Read an exported configuration; the suffix decides between YAML, JSON and TOML.
 
     Raises:
-        ConfigFileError: there is no such file, it cannot be read, or it is not a configuration.
+        ConfigFileError: the file does not exist, cannot be read or is not a configuration.
     """
     form = SUFFIXES.get(path.suffix.lower())
     if form is None or form == "python":
@@ -61,7 +67,7 @@ def read_config(path: Path) -> Config:
     except _parse_errors() as exc:
         raise ConfigFileError(f"{path} is not valid {form.upper()}: {_first_line(exc)}") from exc
     if not isinstance(values, Mapping):
-        raise ConfigFileError(f"{path} is not a configuration: it holds no names and values")
+        raise ConfigFileError(f"{path} is not a configuration: it has no keys and values")
     try:
         if _file_version(values) > FILE_VERSION:
             raise ConfigFileError(f"{path} was written by a newer hpo-service: upgrade this one")
@@ -92,7 +98,7 @@ def _parse(text: str, form: Format) -> Any:
 def _parse_errors() -> tuple[type[Exception], ...]:
     import yaml
 
-    # JSON's and TOML's are ValueErrors; deep nesting ends in the last.
+    # Errors of JSON and TOML are ValueErrors; deep nesting ends in a RecursionError.
     return (yaml.YAMLError, ValueError, RecursionError)
 
 
@@ -101,7 +107,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _without_none(value: Any) -> Any:
-    """TOML has no null."""
+    """Drop values that are None, because TOML has no null."""
     if isinstance(value, Mapping):
         return {key: _without_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):

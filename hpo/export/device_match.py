@@ -1,4 +1,4 @@
-"""Training an exported configuration again: as its trial was trained, as far as this host can."""
+"""The device of this host that best matches the one that trained an exported configuration."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from objectives.backend import bind
 from objectives.base import Device, Precision
 
 PACKAGES = ("hpo-service", "keras", "numpy")
-"""That training depends on, beside its backend."""
+"""Packages that training depends on, apart from its backend."""
 
 
 def match_device(
     device: Mapping[str, Any], precision: str | None, backend: str | None, versions: Mapping[str, str]
 ) -> Device:
-    """What of this host is most like that which trained a trial: all of it as `hpo.export.config.Config` has it.
+    """Bind this process to the device that best matches that of a trial, given fields of `hpo.export.config.Config`.
 
-    This process is bound to it, as a trainer is, and uses the backend unless KERAS_BACKEND names another: call it
-    before Keras is imported. A line on stderr says what differs, for then the figures may too.
+    Call it before importing Keras: it selects the backend unless KERAS_BACKEND names another. A line on stderr lists
+    differences, because they may change the results.
     """
     if backend and not os.environ.get("KERAS_BACKEND") and importlib.util.find_spec(backend):
         os.environ["KERAS_BACKEND"] = backend
@@ -35,7 +35,7 @@ def match_device(
     cores = usable_cores()[: device.get("cores", 1)]
     found = differences(device, backend, versions, cores, gpus)
     if found:
-        print(f"trained with {', '.join(found)}: figures may differ", file=sys.stderr)
+        print(f"trained with {', '.join(found)}: results may differ", file=sys.stderr)
     if hasattr(os, "sched_setaffinity"):
         with suppress(OSError):
             os.sched_setaffinity(0, cores)
@@ -51,15 +51,17 @@ def differences(
     cores: Sequence[int],
     gpus: Sequence[Gpu],
 ) -> list[str]:
-    """What trained a trial and is otherwise here, as `2 cores (here 1)`."""
+    """Return the differences between the trial's environment and this one, such as `2 cores (here 1)`."""
     found = []
     if device.get("cores") != len(cores):
         found.append(f"{formatting.counted(device.get('cores'), 'core')} (here {len(cores)})")
     if device.get("gpu") and not gpus:
         found.append(f"gpu {device['gpu']} (here none)")
     here = provenance.versions() | {"backend": provenance.backend()}
-    then = {name: versions[name] for name in (*PACKAGES, backend or "") if name in versions}
-    then |= {"backend": backend} if backend else {}
+    trained = {name: versions[name] for name in (*PACKAGES, backend or "") if name in versions}
+    trained |= {"backend": backend} if backend else {}
     return found + [
-        f"{name} {was} (here {here.get(name, 'none')})" for name, was in then.items() if here.get(name) != was
+        f"{name} {version} (here {here.get(name, 'none')})"
+        for name, version in trained.items()
+        if here.get(name) != version
     ]

@@ -1,4 +1,4 @@
-"""The Python script that trains a configuration again, without a study or a database."""
+"""A Python script that trains a configuration without a study or a database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hpo.export.config import Config
 
 
 def script(config: Config) -> str:
-    """Its text; it prints a line an epoch."""
+    """Return the text of the script, which prints one line per epoch."""
     known = config.value is not None and math.isfinite(config.value)
     values = {
         "METRIC": config.metric,
@@ -25,17 +25,17 @@ def script(config: Config) -> str:
         "VERSIONS": dict(config.versions),
     }
     constants = "\n".join(f"{name} = {value!r}" for name, value in values.items())
-    about = json.dumps(f"{config.about}. Trains it again, one line an epoch.", ensure_ascii=False)
+    about = json.dumps(f"{config.about}. This script trains it again.", ensure_ascii=False)
     return _SCRIPT.format(about=about, created=config.created, constants=constants)
 
 
 _SCRIPT = '''\
 """Written by `hpo export`; needs hpo-service installed.
 
-Data that is not bundled is looked for where `hpo data fetch` puts it, or in HPO_DATA_DIR.
+Data sets are read from the folder of `hpo data fetch` or from HPO_DATA_DIR.
 
-DEVICE, PRECISION, BACKEND and VERSIONS are what trained the trial: they are used again where this machine has
-them, and what differs is said. Exported {created}.
+DEVICE, PRECISION, BACKEND and VERSIONS describe the training of the trial. They are used again where this machine
+has them; differences are printed. Exported {created}.
 """
 
 import math
@@ -56,7 +56,7 @@ ABOUT = {about}
 
 
 class PrintingRun(LocalRun):
-    """Prints what is reported."""
+    """Prints the reported metrics."""
 
     def report(self, **metrics):
         super().report(**metrics)

@@ -1,4 +1,4 @@
-"""The dashboard over real HTTP, on studies made by hand."""
+"""The dashboard over HTTP, on studies inserted by hand."""
 
 import base64
 import io
@@ -36,7 +36,7 @@ class Client:
         self.url = urlsplit(url)
 
     def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> Any:
-        """The answer, read whole: its `status`, `headers` and `content`."""
+        """Return the complete answer: `status`, `headers` and `content`."""
         assert self.url.hostname
         connection = HTTPConnection(self.url.hostname, self.url.port, timeout=30)
         try:
@@ -59,11 +59,11 @@ def served(database: Database, **request: Any) -> Iterator[Client]:
     server = DashboardServer(database, DashboardRequest(port=0, **request))
 
     def answer() -> None:
-        # Its sockets are closed while it waits for them; a command is interrupted instead.
+        # The test closes the sockets while the server waits on them; a command is interrupted instead.
         with suppress(OSError, ValueError):
             server.run()
 
-    # It ends within a second of being closed, for which no test waits.
+    # It ends within a second of being closed; tests do not wait.
     threading.Thread(target=answer, daemon=True).start()
     try:
         yield Client(server.url)
@@ -87,7 +87,7 @@ def trial_id(rows: StudyRows, number: int) -> int:
     return found
 
 
-def test_a_trial_carries_its_pictures_and_the_study_links_its_report(rows: StudyRows) -> None:
+def test_trial_has_pictures_and_study_links_its_report(rows: StudyRows) -> None:
     with served(rows.database) as client:
         study = client.json(f"/api/studies/{rows.study_id}")
         names = [[one["filename"] for one in trial["artifacts"]] for trial in study["trials"]]
@@ -107,7 +107,7 @@ def test_a_trial_carries_its_pictures_and_the_study_links_its_report(rows: Study
         assert (head.status, head.content) == (200, b"")
 
 
-def test_nothing_of_it_is_stored(rows: StudyRows) -> None:
+def test_pictures_and_notes_are_not_stored(rows: StudyRows) -> None:
     with served(rows.database) as client:
         client.json(f"/api/studies/{rows.study_id}")
     trials = rows.database.optuna.get_all_trials(rows.study_id, deepcopy=False)
@@ -115,7 +115,7 @@ def test_nothing_of_it_is_stored(rows: StudyRows) -> None:
     assert rows.database.optuna.get_study_system_attrs(rows.study_id) == {}
 
 
-def test_what_is_not_there_is_not_found(rows: StudyRows) -> None:
+def test_missing_resources_are_not_found(rows: StudyRows) -> None:
     other = trial_id(rows, 1)
     paths = [
         f"/artifacts/{rows.study_id}/{other}/{other:x}-2",
@@ -130,7 +130,7 @@ def test_what_is_not_there_is_not_found(rows: StudyRows) -> None:
         assert [client.ask(path).status for path in paths] == [404] * len(paths)
 
 
-def test_a_study_of_plain_optuna_is_shown_as_it_is(database: Database) -> None:
+def test_study_of_plain_optuna_is_shown_unchanged(database: Database) -> None:
     study = optuna.create_study(study_name="a/b «c» 'd'", storage=database.optuna)
     study.add_trial(create_trial(value=1.0, intermediate_values={1: 1.0}))
     with served(database, allow_changes=True) as client:
@@ -151,7 +151,7 @@ def test_writes_are_refused(rows: StudyRows) -> None:
     assert len(rows.study.get_trials()) == 2
 
 
-def test_with_changes_a_note_is_written_and_stays(rows: StudyRows) -> None:
+def test_note_is_stored_with_allow_changes(rows: StudyRows) -> None:
     with served(rows.database, allow_changes=True) as client:
         path = f"/api/studies/{rows.study_id}"
         assert client.ask(f"{path}/note", "PUT", {"version": 1, "body": "mine"}).status == 204
@@ -159,7 +159,7 @@ def test_with_changes_a_note_is_written_and_stays(rows: StudyRows) -> None:
         assert client.ask(f"{path}/rename", "POST", {"study_name": "other"}).status == 403
 
 
-def test_a_study_is_deleted_whole_with_its_folders(rows: StudyRows, tmp_path: Path) -> None:
+def test_study_is_deleted_with_its_folders(rows: StudyRows, tmp_path: Path) -> None:
     (tmp_path / find_study(rows.database, rows.name).folder).mkdir()
     with served(rows.database, allow_changes=True, study_folders=[tmp_path]) as client:
         assert client.ask(f"/api/studies/{rows.study_id}", "DELETE", {}).status == 204
@@ -168,7 +168,7 @@ def test_a_study_is_deleted_whole_with_its_folders(rows: StudyRows, tmp_path: Pa
     assert StudyRows(rows.database).study_id != rows.study_id, "its name is free again"
 
 
-def test_a_study_whose_trials_run_is_not_deleted(rows: StudyRows) -> None:
+def test_study_with_running_trials_is_not_deleted(rows: StudyRows) -> None:
     rows.study.add_trial(create_trial(state=TrialState.RUNNING))
     token = rows.trial(trial_id=trial_id(rows, 2))
     rows.attempt(token, rows.agent(), lease=60.0)
@@ -179,7 +179,7 @@ def test_a_study_whose_trials_run_is_not_deleted(rows: StudyRows) -> None:
         assert len(client.json(f"/api/studies/{rows.study_id}")["trials"]) == 3
 
 
-def test_a_password_guards_all_but_the_health_check(
+def test_password_protects_everything_except_the_health_check(
     database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "password"
@@ -193,14 +193,14 @@ def test_a_password_guards_all_but_the_health_check(
         assert client.ask("/healthz").status == 200
 
 
-def test_without_a_password_other_names_are_refused(database: Database) -> None:
+def test_other_host_names_are_refused_without_a_password(database: Database) -> None:
     with served(database) as client:
         assert client.ask("/api/studies", Host="example.com").status == 403
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "nowhere.invalid", ""])
 @pytest.mark.parametrize("password", [None, "", " "])
-def test_other_addresses_need_a_password(
+def test_other_addresses_require_a_password(
     database: Database, monkeypatch: pytest.MonkeyPatch, host: str, password: str | None
 ) -> None:
     if password is not None:
@@ -209,19 +209,22 @@ def test_other_addresses_need_a_password(
         DashboardServer(database, DashboardRequest(host, 0))
 
 
-def test_a_port_that_is_taken(database: Database) -> None:
-    with served(database) as client, pytest.raises(PortTakenError, match="in use"):
+def test_port_in_use_is_reported(database: Database) -> None:
+    with (
+        served(database) as client,
+        pytest.raises(PortTakenError, match=r"\(Address already in use\): choose another --port"),
+    ):
         DashboardServer(database, DashboardRequest(port=client.url.port or 0))
 
 
-def test_an_unknown_host(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_host_is_reported(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PASSWORD, "x")
     with pytest.raises(PortTakenError, match=r"nowhere\.invalid"):
         DashboardServer(database, DashboardRequest("nowhere.invalid", 0))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b" \n", b"\xff\xfe\xff"])
-def test_a_password_file_that_holds_none(
+def test_empty_or_unreadable_password_file_is_reported(
     database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
 ) -> None:
     path = tmp_path / "password"
@@ -232,7 +235,7 @@ def test_a_password_file_that_holds_none(
         DashboardServer(database, DashboardRequest(port=0))
 
 
-def test_a_name_of_several_addresses_has_one_port(database: Database) -> None:
+def test_name_with_several_addresses_has_one_port(database: Database) -> None:
     with served(database, host="localhost") as client:
         assert client.url.hostname == "localhost"
         assert client.ask("/api/studies").status == 200

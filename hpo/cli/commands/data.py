@@ -90,12 +90,12 @@ def explore(name: str, data_dir: Path | None, output: Path | None) -> None:
     Markdown with pictures. NAME is a data set, or an objective whose data to explore.
     """
     from hpo.document.document import Table
-    from hpo.explore.dataset import load_subject
+    from hpo.explore.dataset import load_dataset
     from hpo.explore.exploration_document import terminal_blocks
     from hpo.explore.explore import explore as explore_data
 
     found = options.settings(data_dir=data_dir)
-    subject = load_subject(name, found.data_dir)
+    subject = load_dataset(name, found.data_dir)
     folder = output or found.results_dir / f"data-{subject.name}"
     document, written = explore_data(subject, folder)
     click.echo(f"{document.title}: {document.subtitle}")

@@ -32,18 +32,18 @@ def basic(text: str, encoding: str = "utf-8") -> str:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_read_only_hands_on_what_reads(method: str) -> None:
+def test_read_only_passes_reading_requests(method: str) -> None:
     assert Answer(security.ReadOnly(inner), method).status == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "get", "INVENTED"])
-def test_read_only_refuses_all_else_and_says_why(method: str) -> None:
+def test_read_only_refuses_other_requests_with_a_reason(method: str) -> None:
     answer = Answer(security.ReadOnly(inner), method, "/api/studies/1")
     assert answer.status == 403
     assert "--allow-changes" in json.loads(answer.body)["reason"]
 
 
-def test_a_refusal_of_a_head_request_has_no_body() -> None:
+def test_refused_head_request_has_no_body() -> None:
     answer = Answer(security.Password(inner, "x"), "HEAD")
     assert (answer.status, answer.body) == (401, b"")
 
@@ -63,7 +63,7 @@ def test_a_refusal_of_a_head_request_has_no_body() -> None:
         basic("secret"),
     ],
 )
-def test_a_wrong_password_is_refused(given: str) -> None:
+def test_wrong_password_is_refused(given: str) -> None:
     answer = Answer(security.Password(inner, "secret"), HTTP_AUTHORIZATION=given)
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
@@ -71,19 +71,19 @@ def test_a_wrong_password_is_refused(given: str) -> None:
 
 
 @pytest.mark.parametrize("password", ["secret", "с паролем ☂", "a:b"])
-def test_the_right_password_is_let_in(password: str) -> None:
+def test_right_password_is_accepted(password: str) -> None:
     answer = Answer(security.Password(inner, password), HTTP_AUTHORIZATION=basic(f"hpo:{password}"))
     assert (answer.status, answer.body) == (200, OK)
 
 
-def test_a_password_of_bytes_that_are_no_text_can_be_given() -> None:
-    # As os.environ hands on the bytes p, 0xff.
+def test_password_that_is_not_utf8_is_accepted() -> None:
+    # os.environ decodes the bytes p, 0xff like this.
     app = security.Password(inner, "p\udcff")
     assert Answer(app, HTTP_AUTHORIZATION=basic("hpo:p\xff", "latin-1")).status == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "localhost:1", "[::1]:8080", "127.0.0.2"])
-def test_names_of_this_machine_are_known(host: str) -> None:
+def test_loopback_names_are_accepted(host: str) -> None:
     assert Answer(security.KnownHosts(inner), HTTP_HOST=host).status == 200
 
 
@@ -102,7 +102,7 @@ def test_other_names_are_refused(host: str) -> None:
         ("DELETE", "/api/studies/12"),
     ],
 )
-def test_few_changes_are_handed_on(method: str, path: str) -> None:
+def test_allowed_changes_are_passed_on(method: str, path: str) -> None:
     assert Answer(security.FewChanges(inner), method, path).status == 200
 
 
@@ -129,12 +129,12 @@ def test_changes_that_break_a_study_are_refused(method: str, path: str) -> None:
     ("origin", "status"),
     [("http://127.0.0.1", 200), ("https://example.com", 403), ("http://127.0.0.1:1", 403), ("null", 403)],
 )
-def test_changes_come_from_own_pages(origin: str, status: int) -> None:
+def test_changes_from_other_origins_are_refused(origin: str, status: int) -> None:
     app = security.FewChanges(inner)
     assert Answer(app, "DELETE", "/api/studies/1", HTTP_HOST="127.0.0.1", HTTP_ORIGIN=origin).status == status
 
 
-def test_every_answer_carries_the_headers_and_lets_no_other_page_read_it() -> None:
+def test_every_answer_has_security_headers() -> None:
     for app in (inner, security.ReadOnly(inner), security.Password(inner, "x")):
         answer = Answer(security.SecurityHeaders(app), "POST")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -143,7 +143,7 @@ def test_every_answer_carries_the_headers_and_lets_no_other_page_read_it() -> No
         assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-def test_a_policy_of_the_answer_itself_stands() -> None:
+def test_policy_of_the_answer_is_kept() -> None:
     def strict(_environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response("200 OK", [("content-security-policy", "default-src 'none'")])
         return []
@@ -154,7 +154,7 @@ def test_a_policy_of_the_answer_itself_stands() -> None:
     ]
 
 
-def test_health_needs_no_password() -> None:
+def test_health_check_needs_no_password() -> None:
     app = security.SecurityHeaders(security.Password(inner, "x"))
     assert Answer(app, path=security.HEALTH).body == b"ok\n"
     assert Answer(app, path=security.HEALTH + "/").status == 401
@@ -164,5 +164,5 @@ def test_health_needs_no_password() -> None:
     ("host", "loopback"),
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("", False)],
 )
-def test_what_only_this_machine_reaches(host: str, loopback: bool) -> None:
+def test_loopback_addresses(host: str, loopback: bool) -> None:
     assert security.is_loopback(host) is loopback

@@ -11,13 +11,13 @@ from hpo.errors import StorageUnreachableError
 
 
 class AbsentDatabase:
-    """A database that does not answer."""
+    """A database that does not respond."""
 
     def transaction(self, *_: Any) -> Any:
         raise StorageUnreachableError("nobody answers")
 
 
-def test_a_database_that_does_not_answer_is_said_in_a_line() -> None:
+def test_unreachable_database_gives_503_with_its_message() -> None:
     database: Any = AbsentDatabase()
     for ask in (
         OwnStudies(database).names,
@@ -28,7 +28,7 @@ def test_a_database_that_does_not_answer_is_said_in_a_line() -> None:
         assert (caught.value.status_code, caught.value.body) == (503, "nobody answers")
 
 
-def test_so_it_is_by_reports_which_are_made_again_then() -> None:
+def test_unreachable_database_gives_503_for_reports_each_time() -> None:
     database: Any = AbsentDatabase()
     answers: list[str] = []
 
@@ -44,7 +44,7 @@ def test_so_it_is_by_reports_which_are_made_again_then() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "1", "1-", "1-9", "-1", "x-1", "1-1-1", "../../etc/passwd"])
-def test_an_id_that_names_no_picture_is_not_found(name: str) -> None:
+def test_invalid_picture_id_is_not_found(name: str) -> None:
     with pytest.raises(HTTPError) as caught:
         PictureStore(AbsentDatabase(), threading.Lock()).open_reader(name)  # type: ignore[arg-type]
     assert caught.value.status_code == 404

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hpo.errors import UsageError
-from hpo.explore.dataset import load_subject
+from hpo.explore.dataset import load_dataset
 from hpo.explore.duplicates import find_duplicates
 from hpo.explore.explore import explore
 from hpo.explore.galleries import augmentations
@@ -24,34 +24,34 @@ def labels(*values: int) -> Labels:
     return np.array(values, dtype=np.int64)
 
 
-def test_balance_is_judged_by_size_and_chance() -> None:
+def test_balance_reports_size_and_significance() -> None:
     even = {"training": (images(100), np.arange(100) % 2)}
     found = balance(even, 2)
     assert found.counts == {"training": [50, 50]}
     assert found.p_uniform == pytest.approx(1.0)
-    assert "no more unevenly than chance" in found.describe_classes()
+    assert "no significant imbalance" in found.describe_classes()
     skewed = balance({"training": (images(100), (np.arange(100) % 10 == 0).astype(np.int64))}, 2)
     assert skewed.ratio == pytest.approx(9.0)
     assert "recall" in skewed.describe_classes()
 
 
-def test_a_class_without_images_is_named() -> None:
+def test_class_without_images_is_reported() -> None:
     found = balance({"training": (images(4), labels(0, 0, 1, 1))}, 3)
     assert found.ratio is None
-    assert "no training image" in found.describe_classes()
+    assert "no training images" in found.describe_classes()
 
 
-def test_shares_that_differ_between_splits_are_seen() -> None:
+def test_different_class_shares_of_splits_are_reported() -> None:
     ones, zeros = np.ones(200, dtype=np.int64), np.zeros(200, dtype=np.int64)
     mixed = np.arange(200) % 2
     differ = balance({"training": (images(200), ones), "test": (images(200), zeros)}, 2)
     alike = balance({"training": (images(200), mixed), "test": (images(200), mixed)}, 2)
-    assert "No difference was found" in alike.describe_splits()
-    assert " differ " in differ.describe_splits()
+    assert "do not differ significantly" in alike.describe_splits()
+    assert "differ significantly" in differ.describe_splits()
     assert "do not" not in differ.describe_splits()
 
 
-def test_pixel_figures_are_numpy_s() -> None:
+def test_pixel_statistics_match_numpy() -> None:
     x = images(20, channels=3)
     x[0, 0, 0] = (0, 255, 7)
     for index, one in enumerate(channels("training", x)):
@@ -63,7 +63,7 @@ def test_pixel_figures_are_numpy_s() -> None:
         assert one.share_full == pytest.approx((values == 255).mean())
 
 
-def test_identical_images_and_their_contradictory_labels_are_found() -> None:
+def test_identical_images_and_contradictory_labels_are_found() -> None:
     x = images(10)
     test = images(5)
     x[7], test[2] = x[3], x[3]
@@ -78,7 +78,7 @@ def test_identical_images_and_their_contradictory_labels_are_found() -> None:
     assert found.pairs == []
 
 
-def test_a_noisy_darker_copy_is_a_near_duplicate_and_others_are_not() -> None:
+def test_noisy_darker_copy_is_a_near_duplicate() -> None:
     x = np.kron(images(30, 8), np.ones((1, 4, 4, 1), dtype=np.uint8))
     copy = np.clip(x[4] * 0.7 + RNG.normal(0, 6, x[4].shape) + 20, 0, 255).astype(np.uint8)
     found = find_duplicates({"training": (x, np.zeros(30, dtype=np.int64)), "test": (copy[None], labels(0))})
@@ -88,19 +88,19 @@ def test_a_noisy_darker_copy_is_a_near_duplicate_and_others_are_not() -> None:
     assert 0.95 <= found.pairs[0].correlation < 1
 
 
-def test_noise_whose_thumbnails_are_alike_by_chance_is_no_near_duplicate() -> None:
+def test_noise_with_similar_thumbnails_is_no_near_duplicate() -> None:
     x = np.random.default_rng(0).integers(0, 256, (3000, 20, 30, 4), dtype=np.uint8)
     found = find_duplicates({"training": (x, np.zeros(3000, dtype=np.int64))})
     assert (found.groups, found.pairs) == ([], [])
 
 
-def test_even_images_are_no_near_duplicates() -> None:
+def test_uniform_images_are_no_near_duplicates() -> None:
     x = np.stack([np.full((16, 16, 1), value, dtype=np.uint8) for value in range(20)])
     found = find_duplicates({"training": (x, np.zeros(20, dtype=np.int64))})
     assert (found.groups, found.pairs) == ([], [])
 
 
-def test_a_swapped_label_is_suspected() -> None:
+def test_swapped_label_is_suspected() -> None:
     y = np.repeat([0, 1], 50)
     x = np.where(y[:, None, None, None] == 0, 40, 200) + RNG.integers(0, 30, (100, 8, 8, 1))
     y[10] = 1
@@ -110,11 +110,11 @@ def test_a_swapped_label_is_suspected() -> None:
     assert not found.means[2].any()
 
 
-def test_images_are_numbered_as_in_the_users_file(tmp_path: Path) -> None:
+def test_images_have_their_indices_in_the_file(tmp_path: Path) -> None:
     x, y = images(100, 28), np.arange(100) % 10
     x[57] = x[31]
     np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=x[57][None], y_test=y[:1])
-    document, _ = explore(load_subject("own", tmp_path), tmp_path / "found")
+    document, _ = explore(load_dataset("own", tmp_path), tmp_path / "found")
     found = json.loads((tmp_path / "found" / "statistics.json").read_text())
     (group,) = found["identical"]
     assert sorted(place["index"] for place in group if place["split"] != "test") == [31, 57]
@@ -125,40 +125,42 @@ def test_images_are_numbered_as_in_the_users_file(tmp_path: Path) -> None:
         for gallery in section.blocks for picture in gallery.pictures
     ]  # fmt: skip
     assert shown
-    subject = load_subject("own", tmp_path)
-    for name, (pixels, labels_) in subject.splits.items():
+    dataset = load_dataset("own", tmp_path)
+    for name, (pixels, labels_) in dataset.splits.items():
         source = x[57][None] if name == "test" else x
         for position in range(len(labels_)):
-            np.testing.assert_array_equal(source[subject.number(name, position)], pixels[position])
+            np.testing.assert_array_equal(source[dataset.number(name, position)], pixels[position])
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_too_few_images_are_not_tested_for_chance(classes: int) -> None:
+def test_too_few_images_are_not_tested(classes: int) -> None:
     y = np.arange(8) % classes
     found = balance({"training": (images(8), y), "test": (images(4), y[:4])}, classes)
     assert (found.p_uniform, found.p_same) == (None, None)
-    assert "too few images or classes" in found.describe_classes()
-    assert "too few images or classes" in found.describe_splits()
+    assert "too few images or classes for a test" in found.describe_classes()
+    assert "too few images or classes for a test" in found.describe_splits()
 
 
-def test_the_changes_shown_are_those_of_the_objectives(tmp_path: Path) -> None:
+def test_augmentations_shown_are_those_of_the_objectives(tmp_path: Path) -> None:
     x, y = images(100, 28), np.arange(100) % 10
     np.savez(tmp_path / "mnist.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
-    subject = load_subject("mnist", tmp_path)
-    assert {name: one.shift for name, one in subject.augmentations.items()} == {
+    dataset = load_dataset("mnist", tmp_path)
+    assert {name: one.shift for name, one in dataset.augmentations.items()} == {
         "mnist-cnn": 2,
         "mnist-resnet": 2,
     }
-    (gallery,) = augmentations(subject)
-    assert gallery.caption == ("Moved by up to 2 pixels in each direction, as in mnist-cnn and mnist-resnet.")
+    (gallery,) = augmentations(dataset)
+    assert gallery.caption == (
+        "Shifted by up to 2 pixels in each direction, as in mnist-cnn and mnist-resnet."
+    )
 
 
-def test_the_whole_of_a_file_of_one_s_own(tmp_path: Path) -> None:
+def test_exploration_of_a_users_file(tmp_path: Path) -> None:
     x, y = images(60, 12, 3), np.arange(60) % 3
     x[30] = x[0]
     np.savez(tmp_path / "mine.npz", x_train=x[:50], y_train=y[:50], x_test=x[50:], y_test=y[50:])
-    subject = load_subject("mine", tmp_path)
-    document, names = explore(subject, tmp_path / "out")
+    dataset = load_dataset("mine", tmp_path)
+    document, names = explore(dataset, tmp_path / "out")
     assert [section.title for section in document.sections] == [
         "Classes",
         "Samples",
@@ -180,10 +182,10 @@ def test_the_whole_of_a_file_of_one_s_own(tmp_path: Path) -> None:
     assert len(statistics["identical"]) == 1
     page = (tmp_path / "out" / "explore.html").read_text()
     assert "http-equiv" in page
-    assert "no objective does this here" in page
+    assert "an example that no objective uses here" in page
 
 
-def test_an_objective_s_own_data(tmp_path: Path) -> None:
+def test_data_set_of_an_objective_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
         "import numpy as np\n"
@@ -200,12 +202,12 @@ def test_an_objective_s_own_data(tmp_path: Path) -> None:
         "    augmentation = Augmentation(flip=True)\n"
         "    def build(self, params, data): ...\n"
     )
-    subject = load_subject(f"{path}:Mine", tmp_path)
-    assert (subject.name, subject.data.classes) == ("Mine", ("round", "square"))
-    assert list(subject.splits) == ["training", "validation"]
-    assert [one.flip for one in subject.augmentations.values()] == [True]
+    dataset = load_dataset(f"{path}:Mine", tmp_path)
+    assert (dataset.name, dataset.data.classes) == ("Mine", ("round", "square"))
+    assert list(dataset.splits) == ["training", "validation"]
+    assert [one.flip for one in dataset.augmentations.values()] == [True]
 
 
-def test_an_unknown_name_says_what_there_is(tmp_path: Path) -> None:
+def test_unknown_name_lists_the_available_data_sets(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="digits, mnist, cifar10"):
-        load_subject("nothing", tmp_path)
+        load_dataset("nothing", tmp_path)

@@ -1,4 +1,4 @@
-"""Exported configurations: written, read back, and run."""
+"""Exported configurations are written, read back and run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpo.errors import ConfigFileError, UsageError
-from hpo.export.config import Config
+from hpo.export.config import _DATA, _FIELDS, Config
 from hpo.export.config_file import FORMATS, Format, read_config, render
 from hpo.search.space_validation import check_params
+from objectives.base import DataOptions
 
 CONFIG = Config(
     objective="digits-cnn",
@@ -47,10 +48,10 @@ def write(folder: Path, config: Config, form: Format) -> Path:
 
 
 @pytest.mark.parametrize("form", list(SUFFIX))
-def test_what_is_written_is_read_back(tmp_path: Path, form: Format) -> None:
+def test_written_config_is_read_back(tmp_path: Path, form: Format) -> None:
     read = read_config(write(tmp_path, CONFIG, form))
     if form == "toml":
-        # TOML has no null: what is None is left out, and is None again when it is used.
+        # TOML has no null: values that are None are left out and read as None again.
         assert read == replace(
             CONFIG, data={"validation_fraction": 0.1, "split_seed": 0}, device={"cores": 2}
         )
@@ -58,15 +59,15 @@ def test_what_is_written_is_read_back(tmp_path: Path, form: Format) -> None:
         assert read == CONFIG
 
 
-def test_a_parameter_that_is_none_is_not_written_as_toml(tmp_path: Path) -> None:
+def test_parameter_that_is_none_cannot_be_written_as_toml(tmp_path: Path) -> None:
     config = replace(CONFIG, params={**CONFIG.params, "kind": None})
-    with pytest.raises(UsageError, match="kind is None, which TOML cannot say: choose yaml or json"):
+    with pytest.raises(UsageError, match="kind is None, which TOML cannot represent: choose yaml or json"):
         render(config, "toml")
     assert read_config(write(tmp_path, config, "yaml")).params["kind"] is None
 
 
 @pytest.mark.parametrize("form", list(SUFFIX))
-def test_a_file_of_before_says_nothing_of_what_trained_it(tmp_path: Path, form: Format) -> None:
+def test_file_of_an_earlier_version_lacks_the_environment(tmp_path: Path, form: Format) -> None:
     unknown = replace(CONFIG, backend=None, precision=None, device={}, data={})
     path = write(tmp_path, unknown, form)
     lines = path.read_text().splitlines()
@@ -78,7 +79,7 @@ def test_a_file_of_before_says_nothing_of_what_trained_it(tmp_path: Path, form: 
 
 
 @pytest.mark.parametrize("form", list(SUFFIX))
-def test_a_value_that_is_not_finite_survives(tmp_path: Path, form: Format) -> None:
+def test_value_that_is_not_finite_is_read_back(tmp_path: Path, form: Format) -> None:
     read = read_config(write(tmp_path, replace(CONFIG, value=math.nan, trial=None), form))
     assert read.value is not None
     assert math.isnan(read.value)
@@ -97,7 +98,9 @@ values = st.one_of(
 
 @pytest.mark.parametrize("form", list(SUFFIX))
 @given(params=st.dictionaries(st.from_regex(r"[a-z_]{1,9}", fullmatch=True), values, max_size=4))
-def test_any_parameters_survive(tmp_path_factory: pytest.TempPathFactory, form: Format, params: dict) -> None:
+def test_any_parameters_are_read_back(
+    tmp_path_factory: pytest.TempPathFactory, form: Format, params: dict
+) -> None:
     path = write(tmp_path_factory.mktemp("c"), replace(CONFIG, params=params, data={}), form)
     read = read_config(path)
     assert read.params == params
@@ -105,7 +108,7 @@ def test_any_parameters_survive(tmp_path_factory: pytest.TempPathFactory, form: 
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "message"),
     [
         ("none.yaml", None, "there is no file"),
         ("a.txt", "x", "must end in"),
@@ -114,22 +117,22 @@ def test_any_parameters_survive(tmp_path_factory: pytest.TempPathFactory, form: 
         ("a.json", "[" * 100_000, "not valid JSON"),
         ("a.toml", "a = ", "not valid TOML"),
         ("a.yaml", "a: [1", "not valid YAML"),
-        ("a.yaml", "", "holds no names"),
-        ("a.json", "[1]", "holds no names"),
+        ("a.yaml", "", "no keys and values"),
+        ("a.json", "[1]", "no keys and values"),
         ("a.yaml", "a: 1", "no 'objective'"),
         ("a.yaml", "objective: 3", "'objective' cannot be 3"),
     ],
 )
-def test_a_file_that_is_none_is_refused(tmp_path: Path, name: str, content: str | None, says: str) -> None:
+def test_invalid_file_is_refused(tmp_path: Path, name: str, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
-    with pytest.raises(ConfigFileError, match=says) as raised:
+    with pytest.raises(ConfigFileError, match=message) as raised:
         read_config(tmp_path / name)
     assert str(tmp_path / name) in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_a_binary_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+def test_binary_file_and_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "b.yaml").mkdir()
     for name in ("a.yaml", "b.yaml"):
@@ -158,10 +161,10 @@ def test_a_binary_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         ("device", {"tpu": "0"}),
     ],
 )
-def test_a_wrong_value_is_named(tmp_path: Path, key: str, value: object) -> None:
+def test_error_names_the_invalid_value(tmp_path: Path, key: str, value: object) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps({**CONFIG.to_json(), key: value}))
-    with pytest.raises(ConfigFileError, match=key):
+    with pytest.raises(ConfigFileError, match=f"'{key}' cannot|'{key}' has an unknown"):
         read_config(path)
 
 
@@ -176,10 +179,11 @@ def test_a_wrong_value_is_named(tmp_path: Path, key: str, value: object) -> None
         {"validation_fraction": math.nan},
         {"validation_fraction": "0.1"},
         {"split_seed": 1.5},
+        {"split_seed": None},
         {"data_dir": "/data"},
     ],
 )
-def test_data_options_that_cannot_be(tmp_path: Path, data: dict) -> None:
+def test_invalid_data_options_are_refused(tmp_path: Path, data: dict) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(render(replace(CONFIG, data=data), "yaml"))
     with pytest.raises(ConfigFileError, match="'data'") as raised:
@@ -188,13 +192,18 @@ def test_data_options_that_cannot_be(tmp_path: Path, data: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "says"), [(99, "newer hpo-service: upgrade"), ("x", "'hpo_config'"), (0, "'hpo_config'")]
+    ("version", "message"), [(99, "newer hpo-service: upgrade"), ("x", "'hpo_config'"), (0, "'hpo_config'")]
 )
-def test_a_file_of_another_version(tmp_path: Path, version: object, says: str) -> None:
+def test_file_of_another_version_is_refused(tmp_path: Path, version: object, message: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps({**CONFIG.to_json(), "hpo_config": version}))
-    with pytest.raises(ConfigFileError, match=says):
+    with pytest.raises(ConfigFileError, match=message):
         read_config(path)
+
+
+def test_every_data_option_has_a_check() -> None:
+    assert set(_DATA) == {option.name for option in fields(DataOptions)} - {"data_dir"}
+    assert set(_FIELDS) == {field.name for field in fields(Config)}
 
 
 SPACE = {
@@ -207,13 +216,13 @@ SPACE = {
 PARAMS = {"batch_size": 64, "dropout": 0.5, "optimizer": "sgd", "width": 1, "depth": 4}
 
 
-def test_params_of_the_space() -> None:
+def test_params_in_the_space_are_accepted() -> None:
     check_params(PARAMS, SPACE, Path("a.yaml"))
     check_params({**PARAMS, "dropout": 0}, SPACE, Path("a.yaml"))
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
         ({"dropout": 5}, "'dropout' is 5, but must be 0 to 0.5"),
         ({"dropout": math.nan}, "'dropout' is nan"),
@@ -228,24 +237,24 @@ def test_params_of_the_space() -> None:
         ({"droput": 0.1}, "no parameter 'droput'"),
     ],
 )
-def test_params_that_are_not_of_the_space(changed: dict, says: str) -> None:
+def test_params_outside_the_space_are_refused(changed: dict, message: str) -> None:
     with pytest.raises(ConfigFileError) as raised:
         check_params({**PARAMS, **changed}, SPACE, Path("a.yaml"))
-    assert says in str(raised.value)
+    assert message in str(raised.value)
     assert "a.yaml" in str(raised.value)
 
 
-def test_params_that_lack_one() -> None:
+def test_missing_parameter_is_refused() -> None:
     with pytest.raises(ConfigFileError, match="lack 'batch_size'"):
         check_params({}, SPACE, Path("a.yaml"))
 
 
-def test_a_data_folder_is_of_one_machine() -> None:
+def test_data_folder_is_not_exported() -> None:
     for form in FORMATS:
         assert "data_dir:" not in render(CONFIG, form)
 
 
-def test_the_script_trains(tmp_path: Path) -> None:
+def test_script_trains(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from objectives.base import Objective\n"
         "from optuna.distributions import FloatDistribution\n\n"
@@ -283,7 +292,7 @@ def test_the_script_trains(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_the_script_looks_for_data_where_hpo_does(tmp_path: Path) -> None:
+def test_script_reads_data_from_the_folder_of_hpo(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import os\n"
         "from hpo.errors import DataMissingError\n"
@@ -314,6 +323,6 @@ def test_the_script_looks_for_data_where_hpo_does(tmp_path: Path) -> None:
     )
 
 
-def test_a_script_of_any_config_compiles() -> None:
+def test_script_of_any_config_compiles() -> None:
     for config in (CONFIG, replace(CONFIG, study=None, trial=None, value=math.nan, versions={}, device={})):
         compile(render(config, "python"), "best.py", "exec")

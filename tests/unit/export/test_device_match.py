@@ -1,4 +1,4 @@
-"""What of this host is used to train a configuration again, and what is said to differ."""
+"""The device chosen to train a configuration again, and the differences reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Host = Callable[..., list[tuple[int, ...]]]
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Host:
-    """Makes a host up; returns the cores that processes are pinned to."""
+    """Return a function that fakes a host and returns the cores that processes are pinned to."""
     monkeypatch.setenv("KERAS_BACKEND", "")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
@@ -37,7 +37,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 @pytest.mark.parametrize(("cores", "used"), [(1, (4,)), (2, (4, 5))])
-def test_as_many_cores_as_the_trial_had(
+def test_device_has_as_many_cores_as_the_trial(
     host: Host, cores: int, used: tuple[int, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     pinned = host(cores=(4, 5), gpus=(GPU,))
@@ -48,7 +48,7 @@ def test_as_many_cores_as_the_trial_had(
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_gpu_where_the_trial_had_one(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_device_has_a_gpu_if_the_trial_had_one(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host(gpus=(GPU,))
     trained = {"cores": 2, "gpu": "3 (1/2, 68.9 GiB)"}
     device = device_match.match_device(trained, "bfloat16", "tensorflow", HERE)
@@ -57,38 +57,38 @@ def test_a_gpu_where_the_trial_had_one(host: Host, capsys: pytest.CaptureFixture
     assert capsys.readouterr() == ("", "")
     host()
     assert device_match.match_device(trained, "bfloat16", "tensorflow", HERE).gpu is None
-    assert capsys.readouterr().err == "trained with gpu 3 (1/2, 68.9 GiB) (here none): figures may differ\n"
+    assert capsys.readouterr().err == "trained with gpu 3 (1/2, 68.9 GiB) (here none): results may differ\n"
 
 
-def test_what_differs_is_said_in_one_line(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_differences_are_printed_in_one_line(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host(cores=(0,))
     trained = {**HERE, "keras": "3.10.0", "no-such-backend": "1.0", "optuna": "4", "jax": "0.9"}
     device_match.match_device({"cores": 2, "gpu": None}, "float32", "no-such-backend", trained)
     assert capsys.readouterr().err == (
         "trained with 2 cores (here 1), keras 3.10.0 (here 3.15.1), no-such-backend 1.0 (here none),"
-        " backend no-such-backend (here tensorflow): figures may differ\n"
+        " backend no-such-backend (here tensorflow): results may differ\n"
     )
     assert os.environ["KERAS_BACKEND"] == ""
 
 
-def test_the_backend_is_the_users_where_he_names_one(
+def test_backend_of_the_environment_wins(
     host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host()
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     device_match.match_device({"cores": 2}, "float32", "tensorflow", HERE)
     assert os.environ["KERAS_BACKEND"] == "jax"
-    assert capsys.readouterr().err == "trained with backend tensorflow (here jax): figures may differ\n"
+    assert capsys.readouterr().err == "trained with backend tensorflow (here jax): results may differ\n"
 
 
-def test_a_trial_of_which_nothing_is_known(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_environment_uses_defaults(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host()
     device = device_match.match_device({}, None, None, {})
     assert (device.threads, device.precision) == (1, Device().precision)
-    assert capsys.readouterr().err == "trained with ? cores (here 1): figures may differ\n"
+    assert capsys.readouterr().err == "trained with ? cores (here 1): results may differ\n"
 
 
-def test_scripts_of_earlier_versions_find_the_old_name() -> None:
+def test_old_module_name_still_imports() -> None:
     from hpo.rerun import device_like
 
     assert device_like is device_match.match_device
