@@ -183,7 +183,7 @@ def cycle(store: TrialStore, timer: Timer) -> None:
         if epoch < EPOCHS:
             timer("should_prune", partial(store.should_prune, claim.attempt_id, trial_id))
     timer("settle", lambda: store.settle(claim.attempt_id, Outcome.COMPLETE, metrics["loss"]))
-    timer("snapshot", store.snapshot)
+    timer("refresh", store.refresh)
 
 
 def plain_cycle(study: optuna.Study, timer: Timer) -> None:

@@ -1,4 +1,4 @@
-"""What attempts print: a file on the agent's host while they run, its last part in the database for all."""
+"""Output of attempts: a file on the agent's host while they run, its last part in the database."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES, BoundedLog
 
 
 class AttemptLog(BoundedLog):
-    """The log of one attempt: of one that runs, or of one whose agent could not close it."""
+    """The log of an attempt that runs, or whose agent could not close it."""
 
-    def __init__(self, path: Path, kept: Callable[[str, int], None]) -> None:
-        """`kept` takes the tail and the number of bytes printed in all."""
+    def __init__(self, path: Path, upload: Callable[[str, int], None]) -> None:
+        """`upload` takes the tail and the total number of bytes printed."""
         super().__init__(path)
-        self._kept = kept
-        self._shipped = 0
+        self._upload = upload
+        self._uploaded = 0
 
-    def ship(self) -> None:
-        """Keep the tail, when something was printed since."""
+    def upload(self) -> None:
+        """Upload the tail, if something was printed since the last call."""
         # Another agent of the host may have closed it.
         with suppress(FileNotFoundError):
             size = self.path.stat().st_size
             printed = self._cut + size
-            if printed == self._shipped:
+            if printed == self._uploaded:
                 return
             tail = self._tail(size)
-            self._kept(_as_text(tail), printed)
-            self._shipped = printed
+            self._upload(_as_text(tail), printed)
+            self._uploaded = printed
             if size > FILE_BYTES:
                 self._shorten()
 
@@ -39,14 +39,14 @@ class AttemptLog(BoundedLog):
             return file.read(KEPT_BYTES)
 
     def close(self) -> None:
-        """Keep the tail a last time; the file goes."""
-        self.ship()
+        """Upload the tail a last time and remove the file."""
+        self.upload()
         self.path.unlink(missing_ok=True)
 
 
 def _as_text(printed: bytes) -> str:
-    """As many bytes in UTF-8 as were printed, so that whoever follows knows where the new ones begin.
+    """Return text with as many bytes in UTF-8 as were printed, so that a follower finds the new ones.
 
-    A NUL, which PostgreSQL's text cannot hold, and every byte that is not UTF-8 becomes a `?`.
+    A NUL, which PostgreSQL's text cannot hold, and every byte that is not UTF-8 become a `?`.
     """
     return re.sub("[\0\udc80-\udcff]", "?", printed.decode("utf-8", "surrogateescape"))

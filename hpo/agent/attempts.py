@@ -1,212 +1,213 @@
-"""All attempts that an agent holds: those being trained in its slots, and those asked ahead for them."""
+"""Attempts that an agent holds: those in its slots, and those prefetched for them."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
-from hpo.agent.attempt import RunningAttempt
+from hpo.agent.attempt_log import AttemptLog
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.prefetch import PrefetchedTrial, Prefetcher
 from hpo.agent.trial_store import TrialStore
 from hpo.errors import HpoError
 from hpo.search.spec import StudySpec
-from hpo.trainer.messages import Pause, Preempt, Resume, Start
-from hpo.trainer.pool import TrainerPool
+from hpo.terminal.progress import SlotView
+from hpo.trainer.messages import Start
+from hpo.trainer.supervisor import SupervisedRun, Supervisor
+from objectives.base import Params
 from storage.budget import NEXT, Claim, Counts, NoWork
 from storage.leases import LeaseLostError
 
-CLAIM_AGAIN_SECONDS = 1.0
-"""Before the budget is asked for more work, when it had none."""
+CLAIM_RETRY_SECONDS = 1.0
+"""Time before the budget is asked for work again when it had none."""
+
+
+@dataclass(kw_only=True)
+class RunningAttempt(SupervisedRun):
+    """An attempt in a slot."""
+
+    claim: Claim
+    trial_id: int
+    number: int
+    params: Params
+    log: AttemptLog
+    began_at: float = field(default_factory=time.monotonic)
+    value: float | None = None
+    """Value of the objective's metric after the last epoch."""
+
+    @property
+    def attempt_id(self) -> int:
+        return self.claim.attempt_id
+
+    @property
+    def context(self) -> Mapping[str, object]:
+        return {"trial": self.number, "attempt": self.attempt_id}
+
+    def view(self, device: str, epochs: int) -> SlotView:
+        """Return its slot in the live view."""
+        return SlotView(
+            device, self.number, self.epoch, epochs, self.fraction, self.value, self.images_per_second
+        )
 
 
 class AttemptTable:
-    """Claims shares of the budget and trains them in slots; what is held here is somebody's until it is dropped."""
+    """Claims trials, trains them in slots and releases them."""
 
     def __init__(
-        self,
-        spec: StudySpec,
-        store: TrialStore,
-        pool: TrainerPool,
-        files: Cleanup,
-        memory_bytes: int | None = None,
+        self, spec: StudySpec, store: TrialStore, supervisor: Supervisor[RunningAttempt], cleanup: Cleanup
     ) -> None:
         self._spec = spec
         self._store = store
-        self._pool = pool
-        self._files = files
-        self.memory_bytes = memory_bytes
-        """Each trainer's limit."""
-        self.in_slots: dict[int, RunningAttempt] = {}
-        self.ahead = Prefetcher(len(pool.devices))
+        self._supervisor = supervisor
+        self._pool = supervisor.pool
+        self._cleanup = cleanup
+        self.in_slots = supervisor.in_slots
+        self.prefetcher = Prefetcher(len(self._pool.devices))
         self.spent = False
-        """Whether the budget had no work left when it was last asked: none to claim, and none to wait for."""
-        self._idle_until = 0.0
+        """Whether the budget had no work left at the last claim: nothing to claim and nothing to wait for."""
+        self._claim_at = 0.0
 
     def held(self) -> frozenset[int]:
-        """The attempts this agent believes it holds; called from the lease keeper's thread."""
-        # Of the two, the spares first: one that becomes a job meanwhile is seen twice, not missed.
-        claims = [spare.claim for spare in self.ahead]
+        """Return the attempts that this agent believes it holds; called from the thread that renews leases."""
+        # Prefetched ones first: one that moves into a slot meanwhile is seen twice, not missed.
+        claims = [trial.claim for trial in self.prefetcher]
         claims += [attempt.claim for attempt in list(self.in_slots.values())]
         return frozenset(claim.attempt_id for claim in claims)
 
-    def bound_logs(self) -> None:
-        """Cut what running attempts and the template have printed to size, while nobody listens to them."""
-        self._pool.bound_log()
+    def truncate_logs(self) -> None:
+        """Bound the logs of running attempts and of the template while no event is handled."""
+        self._pool.truncate_log()
         for attempt in list(self.in_slots.values()):
             attempt.log.truncate()
 
     # Filling slots.
 
     def fill(self) -> None:
-        """A trial for each free slot, as far as the budget goes."""
-        if not self._pool.ready or self._idle:
+        """Start a trial in each free slot while there is budget left."""
+        if self._waits:
             return
-        for slot in self._pool.free_slots():
-            if slot in self.in_slots:
+        for slot in self._supervisor.free_slots():
+            if self.start_prefetched(slot):
+                self.assign_slot(slot)
                 continue
-            if self.train_spare(slot):
-                self.place(slot)
-                continue
-            began = time.monotonic()
-            claim = self._store.claim(slot, self._pool.devices[slot].owns)
+            claim = self._claim(slot, self._pool.devices[slot].owns)
             self.spent = claim is NoWork.DONE
-            if isinstance(claim, NoWork):
-                self.rest(CLAIM_AGAIN_SECONDS)
-                if claim is NoWork.ELSEWHERE:
-                    # A claim of another slot whose answer was lost may be among them: it is asked too.
-                    continue
+            if isinstance(claim, PrefetchedTrial):
+                self._start(slot, claim)
+            # A claim of another slot whose answer was lost may be among the others' trials: claim for all slots.
+            elif claim is not None and claim is not NoWork.ELSEWHERE:
                 return
-            # Lost while it was being sampled: whoever has it now sees to it.
-            with suppress(LeaseLostError):
-                self._train(slot, self._prepare(claim))
-                self.ahead.asked(time.monotonic() - began)
 
-    def wants_ahead(self, counts: Counts) -> bool:
-        """Whether trials are so short that the next ones should be ready when slots fall free."""
-        all_busy = len(self.in_slots) == len(self._pool.devices)
-        return all_busy and not self._idle and self.ahead.is_wanted(counts)
+    def wants_prefetch(self, counts: Counts) -> bool:
+        """Whether trials are so short that the next ones should be ready when slots become free."""
+        return not self._waits and self.prefetcher.wants_more(counts)
 
-    def ask_ahead(self) -> bool:
-        """Claim and sample a trial for whichever slot falls free next; False if there was none."""
-        began = time.monotonic()
-        place = self.ahead.free_place()
-        claim = self._store.claim(place, NEXT)
-        if not isinstance(claim, Claim):
-            self.rest(CLAIM_AGAIN_SECONDS)
+    def prefetch(self) -> bool:
+        """Claim and sample a trial for the next free slot; return False if there is none."""
+        slot = self.prefetcher.free_slot()
+        claim = self._claim(slot, NEXT)
+        if not isinstance(claim, PrefetchedTrial):
             return False
-        with suppress(LeaseLostError):
-            self.ahead.add(place, self._prepare(claim))
-            self.ahead.asked(time.monotonic() - began)
-            return True
-        return False
-
-    def train_spare(self, slot: int) -> bool:
-        """Train in a free slot what was asked ahead, if anything was; its books are for `place`."""
-        spare = next(iter(self.ahead), None)
-        if spare is None:
-            return False
-        self._train(slot, spare)
-        # Not before it is a job: an attempt that is neither would not have its lease renewed.
-        self.ahead.drop({spare.claim.attempt_id})
+        self.prefetcher.add(slot, claim)
         return True
 
-    def place(self, slot: int) -> None:
-        """Note where an attempt is trained that was asked ahead, or end it: an idle agent may have taken its trial."""
+    def start_prefetched(self, slot: int) -> bool:
+        """Train a prefetched trial, if there is one, in a free slot; `assign_slot` records it."""
+        trial = next(iter(self.prefetcher), None)
+        if trial is None:
+            return False
+        self._start(slot, trial)
+        # Not earlier: the lease of an attempt that is in neither place would not be renewed.
+        self.prefetcher.discard({trial.claim.attempt_id})
+        return True
+
+    def assign_slot(self, slot: int) -> None:
+        """Record the slot of a prefetched attempt, or kill it if an idle agent has taken its trial."""
         attempt = self.in_slots[slot]
         try:
-            self._store.place(attempt.claim.attempt_id, slot, self._pool.devices[slot].owns)
+            self._store.assign_slot(attempt.attempt_id, slot, self._pool.devices[slot].owns)
         except LeaseLostError:
             self.cancel(slot, attempt)
 
-    def rest(self, seconds: float) -> None:
-        """Claim nothing for so long, unless a slot falls free before."""
-        self._idle_until = time.monotonic() + seconds
-
     @property
-    def _idle(self) -> bool:
-        return time.monotonic() < self._idle_until
+    def _waits(self) -> bool:
+        return time.monotonic() < self._claim_at
 
-    def _prepare(self, claim: Claim) -> PrefetchedTrial:
-        if claim.params is None or claim.untrained:
-            # Never trained: what lies there is of another database, whose shares had the same numbers.
-            folder = self._files.checkpoints_of(claim.token)
-            self._store.while_held(claim.attempt_id, folder.delete)
-        return PrefetchedTrial(claim, *self._store.sample(claim))
+    def _claim(self, slot: int, device: str) -> PrefetchedTrial | NoWork | None:
+        """Claim and sample a trial; return None if another agent took it over meanwhile."""
+        began_at = time.monotonic()
+        claim = self._store.claim(slot, device)
+        if isinstance(claim, NoWork):
+            self._claim_at = time.monotonic() + CLAIM_RETRY_SECONDS
+            return claim
+        with suppress(LeaseLostError):
+            if claim.params is None or claim.untrained:
+                # Not trained yet: the folder is of another database whose reservations had the same numbers.
+                folder = self._cleanup.checkpoints_of(claim.token)
+                self._store.while_held(claim.attempt_id, folder.delete)
+            trial = PrefetchedTrial(claim, *self._store.sample(claim))
+            self.prefetcher.record_claim(time.monotonic() - began_at)
+            return trial
+        return None
 
-    def _train(self, slot: int, prepared: PrefetchedTrial) -> None:
-        claim, params = prepared.claim, prepared.params
-        log = self._files.new_log(prepared.number, claim.attempt_id)
-        attempt = self.in_slots[slot] = RunningAttempt(claim, prepared.trial_id, prepared.number, params, log)
-        self._pool.start(
-            slot,
-            Start(
-                params=params,
-                seed=claim.seed,
-                epochs=self._spec.epochs,
-                metric=self._spec.metric,
-                device=self._pool.devices[slot],
-                checkpoints=str(self._files.checkpoints_of(claim.token).path),
-                log=str(log.path),
-                memory_bytes=self.memory_bytes,
-                keeps_end=True,
-            ),
+    def _start(self, slot: int, trial: PrefetchedTrial) -> None:
+        claim = trial.claim
+        log = self._cleanup.open_log(trial.number, claim.attempt_id)
+        attempt = RunningAttempt(
+            name=f"trial {trial.number}",
+            claim=claim,
+            trial_id=trial.trial_id,
+            number=trial.number,
+            params=trial.params,
+            log=log,
         )
-        attempt.heard = time.monotonic()
+        start = Start(
+            params=trial.params,
+            seed=claim.seed,
+            epochs=self._spec.epochs,
+            metric=self._spec.metric,
+            device=self._pool.devices[slot],
+            checkpoints=str(self._cleanup.checkpoints_of(claim.token).path),
+            log=str(log.path),
+            memory_bytes=self._supervisor.memory_bytes,
+            keeps_end=True,
+        )
+        self._supervisor.start(slot, attempt, start)
 
-    # Letting go of them.
+    # Ending attempts.
 
     def drop(self, slot: int, attempt: RunningAttempt) -> None:
-        """The attempt has ended: nothing of it stays here but what is in the database."""
-        self._idle_until = 0.0
-        attempt.dropped = True
-        # The slot may have the next trial already.
-        if self.in_slots.get(slot) is attempt:
-            del self.in_slots[slot]
+        """Forget an attempt that has ended in the database."""
+        self._claim_at = 0.0
+        self._supervisor.detach(slot, attempt)
         attempt.log.close()
 
     def cancel(self, slot: int, attempt: RunningAttempt) -> None:
-        """End an attempt that is another agent's now."""
-        if self.in_slots.get(slot) is attempt:
-            self._pool.kill(slot)
+        """Kill an attempt that another agent has ended."""
+        self._supervisor.kill(slot, attempt)
         self.drop(slot, attempt)
 
-    def give_back(self, slot: int, attempt: RunningAttempt) -> None:
-        """The attempt has ended, or is ended here, through no fault of its trial: any agent goes on with it."""
-        self._store.release(attempt.claim.attempt_id)
+    def release(self, slot: int, attempt: RunningAttempt) -> None:
+        """Give the trial of an attempt back, so that any agent resumes it."""
+        self._store.release(attempt.attempt_id)
         self.drop(slot, attempt)
 
-    def give_back_unbegun(self) -> None:
-        """Other agents may train at once what was asked ahead here, or asked to yield before it had begun."""
-        for slot, attempt in list(self.in_slots.items()):
-            if not attempt.started:
-                self.give_back(slot, attempt)
-        spares = list(self.ahead)
-        self.ahead.drop({spare.claim.attempt_id for spare in spares})
-        self._store.release(*(spare.claim.attempt_id for spare in spares))
-
-    def hold(self, *, paused: bool) -> None:
-        """Have all trainers wait after their epoch, or go on."""
-        for slot, attempt in self.in_slots.items():
-            self._pool.send(slot, Pause() if paused else Resume())
-            attempt.heard = time.monotonic()
-
-    def ask_to_yield(self) -> None:
-        """Have all trainers end at their next checkpoint; they say when they have. The database is not asked."""
-        for slot, attempt in self.in_slots.items():
-            if not attempt.started:
-                self._pool.kill(slot)
-            elif not attempt.yielding:
-                attempt.yielding = True
-                self._pool.send(slot, Preempt())
+    def release_prefetched(self) -> None:
+        """Give back what was prefetched, so that other agents can train it now."""
+        trials: Sequence[PrefetchedTrial] = list(self.prefetcher)
+        attempts = {trial.claim.attempt_id for trial in trials}
+        self.prefetcher.discard(attempts)
+        if attempts:
+            self._store.release(*attempts)
 
     def abandon(self) -> None:
-        """End what still runs at its last checkpoint, and release all that is held for others."""
-        for slot in self.in_slots:
-            self._pool.kill(slot)
-        # Where the database is away, the leases run out instead.
+        """Kill all trainers and release everything that is held."""
+        self._supervisor.kill_all()
+        # If the database is unreachable, the leases expire instead.
         with suppress(HpoError):
-            # All leases before any log: time may be short.
+            # All leases before any log: there may be little time.
             self._store.release(*self.held())
             for slot, attempt in list(self.in_slots.items()):
                 self.drop(slot, attempt)

@@ -12,12 +12,12 @@ from pathlib import Path
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, token_of
 
 EVICTED = "evicted-"
-"""Begins the name of a folder that is being deleted."""
+"""Prefix of the names of folders that are being deleted."""
 
 
 @dataclass(frozen=True)
 class QuotaReport:
-    """What enforcing a quota came to."""
+    """Result of enforcing a quota."""
 
     used_bytes: int
     freed_bytes: int
@@ -29,20 +29,20 @@ def enforce_quota(
     tokens: Callable[[], tuple[Collection[int], Collection[int]]],
     while_waiting: Callable[[int, Callable[[], None]], bool],
 ) -> QuotaReport:
-    """Delete what nobody needs, and more until a study's folder holds at most `quota_bytes` of checkpoints of trials.
+    """Delete checkpoints until a study's folder holds at most `quota_bytes` of them.
 
-    `tokens` says which trials are open, and which of those are running. `while_waiting` does something
-    for a trial that no agent holds or can begin meanwhile, and says whether it did.
-    First folders of finished trials go. Then the spare checkpoint of each trial, that
-    of the ones that wait first. Then trials that wait, those with the fewest epochs first: they start
-    again from scratch. The newest checkpoint of a running trial always stays.
+    `tokens` returns the open trials and the running ones among them. `while_waiting` calls a function if no agent
+    holds a trial, or can begin it meanwhile, and returns whether it did.
+    The folders of finished trials are deleted first; then the spare checkpoint of each trial, waiting trials first;
+    then waiting trials, those with the fewest epochs first: they start from scratch. The newest checkpoint of a
+    running trial always stays.
     """
     found = _entries(folder)
     for left_behind in found:
         if left_behind.name.startswith(EVICTED):
             CheckpointFolder(left_behind).delete()
     folders = {token: path for path in found if (token := token_of(path))}
-    # Asked after looking: a trial that begins meanwhile must not be taken for a finished one.
+    # After listing the folders: a trial that begins meanwhile must not pass for a finished one.
     open_tokens, running_tokens = tokens()
     used = sum(_size(path) for path in folders.values())
     before = used
@@ -51,13 +51,13 @@ def enforce_quota(
         token: path for token, path in folders.items() if token in open_tokens and token not in running_tokens
     }
     running = [path for token, path in folders.items() if token in running_tokens]
-    # Left where an agent died between telling and deleting, or by a trainer that was fenced.
+    # Left by an agent that died before deleting them, or by a fenced trainer.
     for path in finished:
         used -= _remove_folder(path)
     if quota_bytes is None:
         return QuotaReport(used, before - used)
     for token, path in waiting.items():
-        # Of trainers that were killed. In a trial that runs, its own trainer has removed such.
+        # Partial files of killed trainers; a running trial's own trainer has removed its own.
         for half in _whole_or_none(CheckpointFolder(path).partial):
             size = _file_size(half)
             if while_waiting(token, partial(_delete, half)):
@@ -70,7 +70,7 @@ def enforce_quota(
     for token, path in sorted(waiting.items(), key=lambda item: _newest_name(item[1])):
         if used <= quota_bytes:
             break
-        # Renamed while nobody can begin the trial, deleted when that no longer matters.
+        # Renamed while no agent can begin the trial, deleted afterwards without a lock.
         evicted = path.with_name(f"{EVICTED}{uuid.uuid4().hex}")
         if while_waiting(token, partial(_rename, path, evicted)):
             used -= _remove_folder(evicted)
@@ -78,12 +78,12 @@ def enforce_quota(
 
 
 def _newest_name(folder: Path) -> str:
-    """The name of its newest checkpoint, which grows with the epoch; empty where there is none."""
+    """Return the name of its newest checkpoint, which grows with the epoch; empty without one."""
     return max((file.name for file in _whole_or_none(CheckpointFolder(folder).files)), default="")
 
 
 def _rename(path: Path, to: Path) -> None:
-    # Repeated when the answer to a commit was lost.
+    # Already renamed if the answer to a commit was lost.
     with suppress(FileNotFoundError):
         path.rename(to)
 
@@ -95,7 +95,7 @@ def _whole_or_none(listed: Callable[[], list[Path]]) -> list[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in it; nothing where it has gone, or does not say: another agent may be deleting it."""
+    """Return its entries; empty if it cannot be listed, because another agent may be deleting it."""
     with suppress(OSError):
         return list(folder.iterdir())
     return []
@@ -106,7 +106,7 @@ def _size(folder: Path) -> int:
 
 
 def _file_size(path: Path) -> int:
-    # A trainer may delete an old checkpoint while we look, on another host too.
+    # A trainer, on another host too, may delete an old checkpoint meanwhile.
     with suppress(OSError):
         return path.stat().st_size
     return 0

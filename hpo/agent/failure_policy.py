@@ -1,7 +1,7 @@
-"""When a study's agents give up: where the objective itself is broken, or where nothing ever finishes.
+"""The failures after which a study's agents stop: the objective is broken, or no trial ever finishes.
 
-What has failed is counted for the study, not for an agent: a supervisor that starts agents again and again would
-never come to an end else. Whoever has the study run, by `hpo launch` or `hpo resume`, starts the count anew.
+Failures are counted for the study, not for an agent: a service manager that restarts agents would never end
+otherwise. Setting the state to `run`, by `hpo launch` or `hpo resume`, resets the count.
 """
 
 from __future__ import annotations
@@ -17,25 +17,23 @@ from hpo.outcomes import Outcome
 from storage.budget import Failure
 
 SAME_BUG = 3
-"""Trials that fail of one bug, before any has finished, after which the launch stops."""
+"""Number of trials with the same bug, before any has finished, after which agents stop."""
 
 _FRAME = re.compile(r'^  File ".*", line \d+, in .*$', re.MULTILINE)
 
 
-def reason_to_stop(
-    store: TrialStore, study: str, max_failed: int
-) -> tuple[ObjectiveFailedError, bool] | None:
-    """The error to stop with, if any, and whether to do so at once, or when running epochs have ended."""
+def reason_to_stop(store: TrialStore, max_failed: int) -> tuple[ObjectiveFailedError, bool] | None:
+    """Return the error to stop with, if any, and whether to stop without waiting for running epochs."""
     counts, failures = store.failures(max(max_failed, SAME_BUG))
-    if counts.finished == 0 and (error := same_bug(failures, study, min(SAME_BUG, max_failed))):
+    if counts.finished == 0 and (error := same_bug(failures, store.name, min(SAME_BUG, max_failed))):
         return error, True
     if len(failures) >= max_failed:
-        return too_many(failures, study, counts.failing, max_failed), False
+        return too_many(failures, store.name, counts.failing, max_failed), False
     return None
 
 
 def same_bug(failures: Sequence[Failure], study: str, at_least: int) -> ObjectiveFailedError | None:
-    """The error to stop with where so many have failed of one bug: all that the study's trials have shown."""
+    """Return the error to stop with if `at_least` trials have failed of one bug."""
     times = Counter(map(_bug, failures))
     for failure in failures:
         if times[_bug(failure)] >= at_least:
@@ -48,17 +46,17 @@ def same_bug(failures: Sequence[Failure], study: str, at_least: int) -> Objectiv
 
 
 def too_many(failures: Sequence[Failure], study: str, failing: int, max_failed: int) -> ObjectiveFailedError:
-    """The error to stop with where as many trials as `--max-failed` have failed, the last one first."""
+    """Return the error to stop with after `--max-failed` failures; the last failure comes first."""
     last = failures[0]
     return ObjectiveFailedError(
         f"{formatting.counted(failing, 'trial has', 'trials have')} failed (--max-failed {max_failed}), the last with:"
-        f" {last.error}; hpo trials --study {study} lists them, and hpo launch or hpo resume counts anew",
+        f" {last.error}; hpo trials --study {study} lists them, hpo launch or hpo resume resets the count",
         last.traceback,
     )
 
 
 def _bug(failure: Failure) -> tuple[str, str]:
-    """What failures of one bug share, whatever values their messages name: the kind of error, and its place."""
+    """Return the kind of error and its place, which failures of one bug share; messages may name values."""
     if not failure.traceback:
         return failure.outcome, failure.error
     frames = _FRAME.findall(failure.traceback)
@@ -67,5 +65,5 @@ def _bug(failure: Failure) -> tuple[str, str]:
 
 def _remedy(failure: Failure, study: str) -> str:
     if failure.outcome is Outcome.BUG:
-        return f"mend the objective (hpo trials --study {study} lists them)"
-    return f"see what they printed last (hpo logs --study {study}) and mend what ends them"
+        return f"fix the objective (hpo trials --study {study} lists them)"
+    return f"read their logs (hpo logs --study {study}) and fix the cause"

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from hpo import formatting
 from hpo.agent.agent import Agent
-from hpo.agent.attempts import AttemptTable
+from hpo.agent.attempts import AttemptTable, RunningAttempt
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.lease_renewal import LeaseRenewal
 from hpo.agent.outages import training_retry
@@ -30,6 +30,7 @@ from hpo.terminal.progress import open_progress
 from hpo.trainer.checkpoints import check_writable
 from hpo.trainer.messages import Load
 from hpo.trainer.pool import TrainerPool
+from hpo.trainer.supervisor import Supervisor
 from objectives import loader
 from objectives.base import DataOptions, Device
 from storage.engine import Database, open_database
@@ -39,16 +40,16 @@ log = logging.getLogger(__name__)
 
 
 def launch(request: LaunchRequest, settings: Settings) -> int:
-    """Create or continue a study and run it here; returns the exit code.
+    """Create or continue a study and run it here; return the exit code.
 
     Raises:
-        HpoError: whatever is wrong with the request, the objective, the data or the database.
+        HpoError: the request, the objective, the data or the database is at fault.
     """
     check_study_name(request.study)
     set_study(request.study)
     if request.objective is not None:
         loader.resolve(request.objective)
-    with interruptible() as interruption, open_database(settings.storage, settings.home) as database:
+    with interruptible() as signals, open_database(settings.storage, settings.home) as database:
         if not request.run:
             _log_created(enroll_only(database, request, settings))
             return 0
@@ -56,21 +57,21 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
         reference = _reference(request, existing)
         if existing is not None and existing.begun:
-            # Before the objective is imported, which takes long.
+            # Before the slow import of the objective.
             create.check_options(existing, request, reference)
         data = create.data_options(request, existing)
         devices = slots_here(request.workers, request.agent.slots)
         with _pool(reference, data_dir_of(settings, data), request.study, devices, settings) as pool:
-            description = pool.describe(patience(interruption, pool, request.agent))
+            description = pool.describe(loading_check(signals, pool, request.agent))
             study = create.enroll(database, request, reference, description, existing)
-            return _run(database, study, pool, settings, request.agent, interruption, request.timeout_seconds)
+            return _run(database, study, pool, settings, request.agent, signals, request.timeout_seconds)
 
 
 def enroll_only(database: Database, request: LaunchRequest, settings: Settings) -> Enrolled:
-    """Create or continue a study whose agents run elsewhere; the objective is looked at, and no data.
+    """Create or continue a study whose agents run elsewhere; the objective is imported, but no data.
 
     Raises:
-        HpoError: whatever is wrong with the request or the objective.
+        HpoError: the request or the objective is at fault.
     """
     existing = create.find(database, request.study)
     check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
@@ -81,15 +82,15 @@ def enroll_only(database: Database, request: LaunchRequest, settings: Settings) 
 
 
 def work(study: str, slots: int | None, settings: Settings, options: AgentOptions) -> int:
-    """Join a study that exists and run its trials here; returns the exit code.
+    """Join an existing study and run its trials here; return the exit code.
 
     Raises:
-        UnknownStudyError: there is no such study.
-        HpoError: as for `launch`.
+        UnknownStudyError: the study does not exist.
+        HpoError: as in `launch`.
     """
     set_study(study)
-    with interruptible() as interruption, open_database(settings.storage, settings.home) as database:
-        # Raises, with the nearest names, where there is none.
+    with interruptible() as signals, open_database(settings.storage, settings.home) as database:
+        # Raises with the nearest names if there is no such study.
         find_study(database, study)
         existing = create.find(database, study)
         assert existing is not None
@@ -97,12 +98,12 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         data = data_dir_of(settings, spec.data)
         devices = slots_here(slots, options.slots)
         with _pool(spec.objective, data, study, devices, settings) as pool:
-            pool.describe(patience(interruption, pool, options))
-            return _run(database, existing, pool, settings, options, interruption)
+            pool.describe(loading_check(signals, pool, options))
+            return _run(database, existing, pool, settings, options, signals)
 
 
 def data_dir_of(settings: Settings, data: DataOptions) -> DataOptions:
-    """The study's data options with this host's data folder."""
+    """Return the study's data options with this host's data folder."""
     return replace(data, data_dir=str(settings.data_dir))
 
 
@@ -115,23 +116,23 @@ def _reference(request: LaunchRequest, existing: Enrolled | None) -> str:
         return loader.resolve(request.study)
     except UnknownObjectiveError as exc:
         raise UnknownObjectiveError(
-            f"study {request.study!r} is new, and --objective does not say what it tunes: {exc}"
+            f"study {request.study!r} is new and has no objective of that name: give --objective ({exc})"
         ) from None
 
 
 def _pool(
     reference: str, data: DataOptions, study: str, devices: Sequence[Device], settings: Settings
 ) -> TrainerPool:
-    # Not in the study's own folder, whose name is not known before the study is made.
+    # Not in the study's own folder, whose name is unknown before the study is created.
     log = settings.home / "logs" / f"template-{study}-{os.getpid()}.log"
     return TrainerPool(Load(reference, data, final=False), devices, log)
 
 
-def patience(interruption: SignalHandler, pool: TrainerPool, options: AgentOptions) -> Callable[[], None]:
-    """What ends the wait for an objective that is being loaded."""
+def loading_check(signals: SignalHandler, pool: TrainerPool, options: AgentOptions) -> Callable[[], None]:
+    """Return a check that ends the wait for an objective that is being loaded."""
 
     def check() -> None:
-        interruption.check()
+        signals.check()
         pool.check_loading(options.hung_seconds)
 
     return check
@@ -143,7 +144,7 @@ def _run(
     pool: TrainerPool,
     settings: Settings,
     options: AgentOptions,
-    interruption: SignalHandler,
+    signals: SignalHandler,
     timeout_seconds: float | None = None,
 ) -> int:
     check_sampler(study.spec.sampler)
@@ -152,51 +153,37 @@ def _run(
     attempts: AttemptTable | None = None
     lease_renewal: LeaseRenewal | None = None
 
-    def meanwhile() -> None:
-        # Trainers print on, and who waits for the database is at work.
+    def while_waiting_for_database() -> None:
+        # Trainers go on printing, and an agent that waits for the database is alive.
         if attempts is not None:
-            attempts.bound_logs()
+            attempts.truncate_logs()
         if lease_renewal is not None:
-            lease_renewal.beat()
+            lease_renewal.heartbeat()
 
     times = LeaseTimes(settings.lease_seconds)
-    retry = training_retry(interruption.event, meanwhile)
+    retry = training_retry(signals.event, while_waiting_for_database)
     store = TrialStore(database, study.study_id, study.name, study.spec, pool.devices, retry, times)
-    files = Cleanup(
-        study.folder,
-        store,
-        settings.checkpoints,
-        settings.home / "logs" / study.folder,
-        study.spec.checkpoint_quota_bytes,
+    logs = settings.home / "logs" / study.folder
+    cleanup = Cleanup(study.folder, store, settings.checkpoints, logs, study.spec.checkpoint_quota_bytes)
+    supervisor: Supervisor[RunningAttempt] = Supervisor(
+        pool, signals, hung_seconds=options.hung_seconds, memory_bytes=options.memory_bytes
     )
-    attempts = AttemptTable(study.spec, store, pool, files, options.memory_bytes)
+    attempts = AttemptTable(study.spec, store, supervisor, cleanup)
     lease_renewal = LeaseRenewal(database, store.agent_id, times, attempts.held)
-    agent = Agent(
-        study.name,
-        study.spec,
-        store,
-        pool,
-        attempts,
-        lease_renewal,
-        progress,
-        files,
-        interruption,
-        options.hung_seconds,
-        timeout_seconds,
-    )
+    agent = Agent(store, supervisor, attempts, lease_renewal, cleanup, progress, timeout_seconds)
     lease_renewal.start()
     try:
-        with interruption.deferred():
-            ending = agent.run()
+        with signals.deferred():
+            exit_code = agent.run()
     finally:
         progress.close()
         lease_renewal.close()
-        # Leases that cannot be given back now run out by themselves.
+        # Leases that cannot be released now expire by themselves.
         with suppress(HpoError):
             store.leave()
-    if ending is ExitCode.DONE:
-        log_next_steps(store.snapshot(), study)
-    return int(ending)
+    if exit_code is ExitCode.DONE:
+        log_next_steps(store.refresh(), study)
+    return int(exit_code)
 
 
 def _log_created(study: Enrolled) -> None:
@@ -213,7 +200,7 @@ def log_next_steps(snapshot: StudySnapshot, study: Enrolled) -> None:
     )
     if snapshot.best is None and counts.finished:
         log.info(
-            f"no trial is complete, so there is no best one: hpo trials --study {study.name} says why each ended"
+            f"no trial is complete, so there is no best one: hpo trials --study {study.name} shows why each ended"
         )
     if snapshot.best is not None:
         number, value, params = snapshot.best

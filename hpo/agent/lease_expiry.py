@@ -1,8 +1,8 @@
-"""Which leases have not been renewed for so long that their agents must be gone.
+"""Expiry of other agents' leases, judged by this agent's own clock.
 
-The database's clock alone cannot tell: it may be set, and stands still while its machine sleeps. Nor can one
-look: after an outage nobody has renewed yet. So an agent watches a doubtful lease for a while by its own
-clock, which cannot be set, and gives it up only if it stays as it is.
+The database's clock alone cannot decide: it may be set, and stands still while its machine sleeps. One look does not
+suffice either: after an outage no agent has renewed yet. So an agent watches a suspect lease for a while by its own
+clock, which cannot be set, and ends it only if it stays as it is.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from storage.leases import LeaseTimes, SuspectLease
 
 
 class LeaseMonitor:
-    """One agent's watch over the leases of others."""
+    """Watches the leases of other agents."""
 
     def __init__(self, times: LeaseTimes) -> None:
         self._times = times
         self._seen: dict[int, tuple[SuspectLease, float]] = {}
-        self._looked = time.monotonic()
-        self._began_anew = -math.inf
+        self._looked_at = time.monotonic()
+        self._restarted_at = -math.inf
 
-    def judge(self, doubtful: Mapping[int, SuspectLease]) -> dict[int, SuspectLease]:
-        """Those of the doubtful leases, by attempt, that were given enough time to be renewed."""
+    def expired(self, suspects: Mapping[int, SuspectLease]) -> dict[int, SuspectLease]:
+        """Return the suspect leases, by attempt, that had enough time to be renewed."""
         now, own = time.monotonic(), self._times.lease_seconds
-        # Who was away itself has not watched, and the others may have been away too. Not again and again:
-        # one that seldom looks must judge as well.
-        if now - self._looked > own / 2 and now > self._began_anew + own:
-            self._seen, self._began_anew = {}, now
-        self._looked = now
+        # If this agent was offline, restart the observation window: others may have been offline too. Not again and
+        # again: an agent that seldom looks must end leases as well.
+        if now - self._looked_at > own / 2 and now > self._restarted_at + own:
+            self._seen, self._restarted_at = {}, now
+        self._looked_at = now
         self._seen = {
-            attempt: (lease, self._since(attempt, lease.until, now)) for attempt, lease in doubtful.items()
+            attempt: (lease, self._since(attempt, lease.until, now)) for attempt, lease in suspects.items()
         }
         return {
             attempt: lease
@@ -43,6 +43,6 @@ class LeaseMonitor:
         }
 
     def _since(self, attempt: int, until: datetime, now: float) -> float:
-        """When the lease was first seen to end as it does now."""
+        """Return the time when the lease was first seen with its present end."""
         before, since = self._seen.get(attempt, (None, now))
         return since if before is not None and before.until == until else now

@@ -1,4 +1,4 @@
-"""The thread that renews an agent's leases, whatever the agent itself is busy with."""
+"""The thread that renews an agent's leases while its main thread is busy."""
 
 from __future__ import annotations
 
@@ -14,66 +14,66 @@ from storage.retry import Retry, short_reason
 
 CLOSE_SECONDS = 2.0
 
-AGAIN_SECONDS = 1.0
-"""After a renewal that failed."""
+RETRY_SECONDS = 1.0
+"""Time before the next renewal after one that failed."""
 
 STUCK_SECONDS = 600.0
-"""Without a beat of the agent's own loop, after which its leases are not renewed any more."""
+"""Time without a heartbeat of the agent's loop after which its leases are no longer renewed."""
 
 
 class LeaseRenewal(threading.Thread):
-    """Renews every few seconds, and says which attempts it found ended by others.
+    """Renews leases every few seconds, and collects the attempts that other agents have ended.
 
-    A lease says that somebody sees to a trial. That this thread lives does not prove it: the agent's loop may hang,
-    in a file system that does not answer or a terminal that takes no more output. So it beats, and others take
-    over what is held by one that has not for long.
+    That this thread lives does not prove that its agent works: the loop may hang in a file system that does not
+    answer, or in a terminal that takes no more output. So the loop sends heartbeats; without them the leases expire
+    and other agents resume the trials.
     """
 
     def __init__(
         self, database: Database, agent_id: int, times: LeaseTimes, held: Callable[[], frozenset[int]]
     ) -> None:
-        super().__init__(name="lease-keeper", daemon=True)
+        super().__init__(name="lease-renewal", daemon=True)
         self._database = database
         self._agent_id = agent_id
         self._times = times
         self._held = held
         self._done = threading.Event()
-        self._beaten = time.monotonic()
+        self._heartbeat_at = time.monotonic()
         self._fenced: frozenset[int] = frozenset()
-        self.unreachable: str | None = None
-        """Why the last renewal failed; None while all is well."""
+        self.last_error: str | None = None
+        """Reason why the last renewal failed; None after a success."""
 
     def run(self) -> None:
         retry = Retry(patience_seconds=self._times.renew_seconds, interrupted=self._done)
-        # After a failure soon again: others wait only so long for a renewal.
+        # Soon after a failure: other agents wait only so long for a renewal.
         while not self._done.wait(
-            min(AGAIN_SECONDS, self._times.renew_seconds) if self.unreachable else self._times.renew_seconds
+            min(RETRY_SECONDS, self._times.renew_seconds) if self.last_error else self._times.renew_seconds
         ):
-            if time.monotonic() - self._beaten > STUCK_SECONDS:
+            if time.monotonic() - self._heartbeat_at > STUCK_SECONDS:
                 continue
-            # Asked before, so that an attempt claimed meanwhile is not taken for a lost one.
+            # Before the renewal: an attempt claimed meanwhile must not pass for a lost one.
             held = self._held()
             try:
                 live = self._database.transaction(
                     lambda connection: leases.renew(connection, self._agent_id, self._times.lease_seconds),
                     retry,
                 )
-            except Exception as exc:  # noqa: BLE001 - whatever it was, the next renewal may succeed
-                self.unreachable = str(exc) if isinstance(exc, HpoError) else short_reason(exc)
+            except Exception as exc:  # noqa: BLE001 - after any error the next renewal may succeed
+                self.last_error = str(exc) if isinstance(exc, HpoError) else short_reason(exc)
                 continue
-            self.unreachable = None
+            self.last_error = None
             self._fenced |= held - live
 
-    def beat(self) -> None:
-        """The agent is at work."""
-        self._beaten = time.monotonic()
+    def heartbeat(self) -> None:
+        """Report that the agent's loop is alive."""
+        self._heartbeat_at = time.monotonic()
 
     def fenced(self) -> frozenset[int]:
-        """Attempts that were held at a renewal and had been ended by another agent."""
+        """Return the attempts that were held at a renewal but had been ended by another agent."""
         return self._fenced
 
     def close(self) -> None:
-        """End the thread; leases are not renewed any more."""
+        """End the thread; leases are no longer renewed."""
         self._done.set()
-        # It may be waiting for a database that is away; it is a daemon, and holds nothing.
+        # It may wait for an unreachable database; it is a daemon and holds nothing.
         self.join(CLOSE_SECONDS)

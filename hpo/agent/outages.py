@@ -1,4 +1,4 @@
-"""How commands that train wait for a database that went away: for long, and saying so once."""
+"""Outages of the database: retries while trials train, logged once."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from storage.retry import Retry, short_reason
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 3600.0
-"""How long is waited for a database that went away while trials train."""
+"""Longest wait for a database that became unreachable while trials train."""
 
-SAID_AGAIN_SECONDS = 30.0
+LOG_AGAIN_SECONDS = 30.0
 
 
-def training_retry(interrupted: threading.Event, meanwhile: Callable[[], None] = lambda: None) -> Retry:
-    """Tries for an hour, but not once a signal has come; `meanwhile` is done before each new try."""
-    return Retry(patience_seconds=PATIENCE_SECONDS, interrupted=interrupted, on_wait=Outages(meanwhile))
+def training_retry(interrupted: threading.Event, on_wait: Callable[[], None] = lambda: None) -> Retry:
+    """Return a policy that retries for an hour, until a signal comes; `on_wait` is called before each retry."""
+    return Retry(patience_seconds=PATIENCE_SECONDS, interrupted=interrupted, on_wait=Outages(on_wait))
 
 
 class Outages:
-    """Tells the user once that the database is away, not at each attempt to reach it; `meanwhile` is done at each."""
+    """Logs an outage once, not at each retry."""
 
-    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        self._meanwhile = meanwhile
-        self._told = 0.0
+    def __init__(self, on_wait: Callable[[], None] = lambda: None) -> None:
+        self._on_wait = on_wait
+        self._failed_at = 0.0
 
     def __call__(self, error: BaseException, _seconds: float) -> None:
-        self._meanwhile()
+        self._on_wait()
         now = time.monotonic()
-        if now - self._told > SAID_AGAIN_SECONDS:
-            log.info(f"the database does not answer, trying again (training goes on): {short_reason(error)}")
-        self._told = now
+        if now - self._failed_at > LOG_AGAIN_SECONDS:
+            log.warning(
+                f"the database does not answer; retrying while training continues: {short_reason(error)}"
+            )
+        self._failed_at = now

@@ -1,4 +1,4 @@
-"""Asking ahead: trials that are ready before their slots are free, where asking would keep slots waiting."""
+"""Prefetching: trials that are sampled before their slots are free, if slots would wait for them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from objectives.base import Params
 from storage.budget import Claim, Counts
 
 WORTH = 200
-"""Trials are asked ahead where slots would wait for more than one part in so many of their time.
+"""Smallest ratio of training time to waiting time at which trials are not prefetched.
 
-What is asked ahead is sampled without knowing how the trials end that run meanwhile: below, that knowledge is
-worth more.
+A prefetched trial is sampled before the running ones have ended. Unless slots would wait for more than one part in
+so many of their time, the knowledge of those ends is worth more.
 """
 
 _WEIGHT = 0.2
-"""Of the newest duration in a moving average."""
+"""Weight of the newest duration in a moving average."""
 
 
 @dataclass(frozen=True)
 class PrefetchedTrial:
-    """A share of the budget whose trial has been sampled: all that a slot needs."""
+    """A sampled trial with its claim: all that a slot needs."""
 
     claim: Claim
     trial_id: int
@@ -31,60 +31,62 @@ class PrefetchedTrial:
 
 
 class Prefetcher:
-    """How many trials it pays to ask ahead, and what has been asked for."""
+    """Queue of prefetched trials, as long as the measured durations justify."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._spares: deque[PrefetchedTrial] = deque()
-        self._places: dict[int, int] = {}
-        self._asking: float | None = None
-        self._training: float | None = None
+        self._queue: deque[PrefetchedTrial] = deque()
+        self._slot_of: dict[int, int] = {}
+        self._claim_seconds: float | None = None
+        self._trial_seconds: float | None = None
 
     def __iter__(self) -> Iterator[PrefetchedTrial]:
-        """Those that have waited longest first."""
-        # A copy: the lease keeper reads it from another thread.
-        return iter(tuple(self._spares))
+        """Iterate over the queue, oldest first."""
+        # A copy: the thread that renews leases reads it too.
+        return iter(tuple(self._queue))
 
-    def asked(self, seconds: float) -> None:
-        """Learn how long claiming and sampling a trial took."""
-        self._asking = _moved(self._asking, seconds)
+    def record_claim(self, seconds: float) -> None:
+        """Note the time that claiming and sampling a trial took."""
+        self._claim_seconds = _moved(self._claim_seconds, seconds)
 
-    def trained(self, seconds: float) -> None:
-        """Learn how long a trial kept its slot that has finished: one that failed says nothing of the next."""
-        self._training = _moved(self._training, seconds)
+    def record_trial(self, seconds: float) -> None:
+        """Note the time that a finished trial kept its slot; a failed trial predicts nothing."""
+        self._trial_seconds = _moved(self._trial_seconds, seconds)
 
-    def expected(self, seconds: float) -> None:
-        """Learn how long a trial may take that has come half way, where none has finished: the first ones, which began
-        together, end together too."""
-        if self._training is None:
-            self._training = seconds
+    def estimate_trial(self, seconds: float) -> None:
+        """Note the expected time of a trial that is half done, until one has finished.
 
-    def is_wanted(self, counts: Counts) -> bool:
-        """Whether one more trial should be asked for now.
-
-        As many as slots may wait for at once: where all fall free together, the last one waits until the agent
-        has asked for all. An agent that has idle slots at the end of the budget takes what lies here.
+        The first trials begin together, so they end together too.
         """
-        if self._asking is None or self._training is None:
+        if self._trial_seconds is None:
+            self._trial_seconds = seconds
+
+    def wants_more(self, counts: Counts) -> bool:
+        """Return whether one more trial should be prefetched now.
+
+        The queue holds as many trials as slots may wait for at once: if all become free together, the last one waits
+        for all claims. Near the end of the budget an agent with idle slots takes queued trials over.
+        """
+        if self._claim_seconds is None or self._trial_seconds is None:
             return False
-        worth = WORTH * self._asking * self._slots / max(self._training, 1e-9)
-        return len(self._spares) + 1 <= min(worth, self._slots) and counts.left > counts.running
+        worth = WORTH * self._claim_seconds * self._slots / max(self._trial_seconds, 1e-9)
+        return len(self._queue) + 1 <= min(worth, self._slots) and counts.left > counts.running
 
-    def free_place(self) -> int:
-        """A number for a slot that is none, beyond the real ones: claims are told apart by it."""
-        return next(n for n in range(self._slots, 2 * self._slots) if n not in self._places.values())
+    def free_slot(self) -> int:
+        """Return a prefetch slot: a number beyond the real slots, by which claims are told apart."""
+        return next(n for n in range(self._slots, 2 * self._slots) if n not in self._slot_of.values())
 
-    def add(self, place: int, spare: PrefetchedTrial) -> None:
-        """Keep a trial that was claimed for a place of `free_place`."""
-        self._places[spare.claim.attempt_id] = place
-        self._spares.append(spare)
+    def add(self, slot: int, trial: PrefetchedTrial) -> None:
+        """Queue a trial that was claimed for a prefetch slot."""
+        self._slot_of[trial.claim.attempt_id] = slot
+        self._queue.append(trial)
 
-    def drop(self, attempts: Container[int]) -> None:
-        """These are nobody's spares from now on: they are being trained, here or by another agent."""
-        for spare in self:
-            if spare.claim.attempt_id in attempts:
-                self._spares.remove(spare)
-                del self._places[spare.claim.attempt_id]
+    def discard(self, attempts: Container[int]) -> None:
+        """Remove trials that are being trained, here or by another agent."""
+        for trial in self:
+            if trial.claim.attempt_id in attempts:
+                self._queue.remove(trial)
+                del self._slot_of[trial.claim.attempt_id]
 
 
 def _moved(average: float | None, seconds: float) -> float:

@@ -1,7 +1,7 @@
-"""An agent's dealings with the database, each of which survives an outage and can be repeated.
+"""An agent's reads and writes of one study; each survives an outage and can be repeated.
 
-Every decision is first committed to our own tables under the attempt's lease, then told to Optuna,
-then noted as told; whoever comes later completes what a dead agent left in between.
+Every decision is first committed to our own tables under the attempt's lease, then told to Optuna, then marked as
+told. A later agent completes the steps that a dead one has left out.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from storage.retry import Retry
 
 T = TypeVar("T")
 
-CLOSED_OUTSIDE = "its Optuna trial was closed by somebody else, outside this service"
+CLOSED_OUTSIDE = "its Optuna trial was closed by another program, outside this service"
 
 STALE_SECONDS = 30.0
-"""A decision that Optuna has not heard of for so long was left behind by an agent that died."""
+"""Age at which a decision that Optuna does not know was left by a dead agent."""
 
 
 class TrialClosedError(LeaseLostError):
-    """Somebody closed the trial with plain Optuna while it was being trained."""
+    """The trial was closed with plain Optuna while it was being trained."""
 
 
 @dataclass(frozen=True)
 class StudySnapshot:
-    """What an agent must know of its study every second."""
+    """State and counts of a study, which an agent reads every second."""
 
     control: str
     counts: Counts
     best: tuple[int, float, Mapping[str, Any]] | None
-    """Number, value and params of the best complete trial."""
+    """Number, value and parameters of the best complete trial."""
 
 
 class TrialStore:
-    """One agent's books of one study."""
+    """One agent's access to the trials of one study."""
 
     def __init__(
         self,
@@ -65,23 +65,24 @@ class TrialStore:
         times: LeaseTimes,
     ) -> None:
         self.times = times
+        self.name = name
+        self.spec = spec
         self.host = host_name()
         self._database = database
         self._study_id = study_id
-        self._spec = spec
         self._retry = retry
-        self._best_of: int | None = None
+        self._best_among: int | None = None
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
-        self._overdue = LeaseMonitor(times)
+        self._lease_monitor = LeaseMonitor(times)
         self.agent_id = self._write(leases.new_agent_id)
-        who = (self.host, os.getpid(), process_identity(), len(devices), training_environment(devices[0]))
+        agent = (self.host, os.getpid(), process_identity(), len(devices), training_environment(devices[0]))
         ordinal = self._write(
-            lambda c: leases.join(c, self.agent_id, study_id, *who, lease_seconds=times.lease_seconds)
+            lambda c: leases.join(c, self.agent_id, study_id, *agent, lease_seconds=times.lease_seconds)
         )
         self._search = self._call(lambda: Search(name, spec, database.optuna, ordinal))
 
     def claim(self, slot: int, device: str) -> Claim | NoWork:
-        """A share of the budget to train in a slot, or why there is none."""
+        """Reserve a trial for a slot, or return the reason why there is none."""
         return self._write(
             lambda c: budget.claim(
                 c, self._study_id, self.agent_id, self.host, slot, device, self.times.lease_seconds
@@ -89,10 +90,10 @@ class TrialStore:
         )
 
     def sample(self, claim: Claim) -> tuple[int, int, Params]:
-        """The Optuna trial of a claim: its id, number and params, made now if they are not yet.
+        """Return the Optuna trial of a claim: id, number and parameters, which are created if missing.
 
         Raises:
-            LeaseLostError: it took so long that another agent has taken the claim over.
+            LeaseLostError: it took so long that another agent has taken the claim.
         """
         if claim.trial_id is not None and claim.number is not None:
             taken: int = claim.trial_id
@@ -107,17 +108,17 @@ class TrialStore:
             found = self._find_created(claim.token) if maybe_created else None
             maybe_created = True
             if found is not None:
-                # By an agent that died, or by us, and the answer was lost.
+                # Created by a dead agent, or by us before the answer was lost.
                 self._search.take_over(found[0])
             return found or self._search.create(claim)
 
         trial_id, number = self._call(create)
-        # Before sampling, so that the trial has an owner should this agent die meanwhile.
+        # Before sampling, so that the trial has an owner if this agent dies meanwhile.
         self._write(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
         return trial_id, number, self._suggest(claim, trial_id, number)
 
-    def place(self, attempt_id: int, slot: int, device: str) -> None:
-        """Note in which slot an attempt is trained that was asked ahead of any.
+    def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:
+        """Record the slot of a prefetched attempt.
 
         Raises:
             LeaseLostError: an agent with an idle slot has taken its trial.
@@ -125,14 +126,14 @@ class TrialStore:
         self._write(lambda c: leases.place(c, attempt_id, slot, device))
 
     def begin(self, attempt_id: int, pid: int, resumed_from: int) -> None:
-        """Note that an attempt's trainer runs."""
+        """Record that an attempt's trainer runs."""
         self._write(lambda c: leases.begin(c, attempt_id, pid, resumed_from))
 
     def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> dict[int, float]:
-        """Keep epochs and report them to Optuna; returns the objective's metric that stands for each."""
+        """Store epochs and report them to Optuna; return the metric that is valid for each."""
         rows = [(record.epoch, record.metrics, record.seconds) for record in records]
         stored = self._write(lambda c: leases.record(c, attempt_id, rows))
-        metric = self._spec.metric
+        metric = self.spec.metric
         values = {epoch: metrics[metric] for epoch, metrics in sorted(stored.items()) if metric in metrics}
         try:
             for epoch, value in values.items():
@@ -142,10 +143,10 @@ class TrialStore:
         return values
 
     def should_prune(self, attempt_id: int, trial_id: int) -> bool:
-        """Whether the study's pruner gives the trial up now.
+        """Return whether the study's pruner ends the trial now.
 
         Raises:
-            LeaseLostError: the trial has been decided meanwhile, and the pruner cannot note anything on it.
+            LeaseLostError: the trial was settled meanwhile, so the pruner cannot write to it.
         """
         try:
             return self._call(lambda: self._search.should_prune(trial_id))
@@ -155,7 +156,7 @@ class TrialStore:
     def settle(
         self, attempt_id: int, outcome: Outcome, value: float | None, error: str = "", traceback: str = ""
     ) -> None:
-        """Decide a trial for good and tell Optuna.
+        """Settle a trial and tell Optuna.
 
         Raises:
             LeaseLostError: another agent holds the trial now, so this outcome does not count.
@@ -164,52 +165,57 @@ class TrialStore:
         self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
 
     def release(self, *attempt_ids: int) -> None:
-        """Give trials back, to be resumed by any agent."""
+        """Give trials back, so that any agent resumes them."""
         self._write(lambda c: leases.release(c, *attempt_ids))
 
     def lose(self, attempt_id: int, reason: str, kind: Outcome = Outcome.LOST) -> None:
-        """End an attempt whose trainer died; after too many of them its trial is failed."""
-        self._write(lambda c: leases.lose(c, attempt_id, reason, self._spec.max_lost, kind))
+        """End an attempt whose trainer died; after too many of them its trial fails."""
+        self._write(lambda c: leases.lose(c, attempt_id, reason, self.spec.max_lost, kind))
         self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
 
-    def snapshot(self) -> StudySnapshot:
-        """The study's control, books and best trial, after ending leases that have run out."""
+    def reap_expired(self) -> None:
+        """End attempts of other agents whose leases have expired."""
 
-        def read(c: Connection) -> tuple[str, Counts]:
-            doubtful = leases.doubtful(c, self._study_id, self.agent_id)
-            leases.reap(c, self._overdue.judge(doubtful), self._spec.max_lost)
-            return read_control(c, self._study_id), budget.count(c, self._study_id)
+        def reap(c: Connection) -> None:
+            suspects = leases.doubtful(c, self._study_id, self.agent_id)
+            leases.reap(c, self._lease_monitor.expired(suspects), self.spec.max_lost)
 
-        control, counts = self._write(read)
-        if counts.complete != self._best_of:
-            self._best_of, self._best = counts.complete, self._write(self._find_best)
+        self._write(reap)
+
+    def refresh(self) -> StudySnapshot:
+        """Read the study's state, counts and best trial."""
+        control, counts = self._write(
+            lambda c: (read_control(c, self._study_id), budget.count(c, self._study_id))
+        )
+        if counts.complete != self._best_among:
+            self._best_among, self._best = counts.complete, self._write(self._find_best)
         return StudySnapshot(control, counts, self._best)
 
     def sweep(self, stale_seconds: float = STALE_SECONDS) -> None:
-        """Complete what agents that died left behind: their leases, untold outcomes, stray trials."""
+        """Complete the work of dead agents: their leases, outcomes that Optuna does not know, stray trials."""
         for agent_id, pid, process in self._write(
             lambda c: leases.agents_of_host(c, self._study_id, self.host)
         ):
             if pid != os.getpid() and is_dead(process):
-                self._write(lambda c, a=agent_id: leases.reap_agent(c, a, self._spec.max_lost))  # type: ignore[misc]
+                self._write(lambda c, a=agent_id: leases.reap_agent(c, a, self.spec.max_lost))  # type: ignore[misc]
         self._tell(self._write(lambda c: budget.untold(c, self._study_id, stale_seconds)))
         for trial_id, number in self._write(lambda c: stray_trials(c, self._study_id)):
             self._finish(trial_id, number, Outcome.LOST, None)
 
-    def left_logs(self, attempts: Sequence[int], seconds: float) -> dict[tuple[int, int], bool]:
-        """Of each of these attempts that is the study's, by trial number and id: whether its agent is done with it."""
+    def orphaned_logs(self, attempts: Sequence[int], seconds: float) -> dict[tuple[int, int], bool]:
+        """Return for each attempt, by trial number and id, whether its agent no longer writes its log."""
         return self._write(lambda c: attempt_logs.left_logs(c, self._study_id, attempts, seconds))
 
     def keep_log(self, attempt_id: int, tail: str, size: int) -> None:
-        """Keep the last of what an attempt printed."""
+        """Store the end of an attempt's output."""
         self._write(lambda c: attempt_logs.keep_log(c, attempt_id, tail, size))
 
     def open_tokens(self) -> tuple[frozenset[int], frozenset[int]]:
-        """The study's undecided trials, and those of them that some agent trains now."""
+        """Return the study's open trials, and those of them that an agent trains."""
         return self._write(lambda c: budget.open_tokens(c, self._study_id))
 
     def while_waiting(self, token: int, act: Callable[[], None]) -> bool:
-        """Do something to a trial's files while no agent can begin it; False where one holds it."""
+        """Call `act` on a trial's files while no agent can begin it; return False if one holds it."""
 
         def locked(c: Connection) -> bool:
             waiting = budget.lock_waiting(c, self._study_id, token)
@@ -220,10 +226,10 @@ class TrialStore:
         return self._write(locked)
 
     def while_held(self, attempt_id: int, act: Callable[[], None]) -> None:
-        """Do something to a trial's files while nobody can take it over.
+        """Call `act` on a trial's files while no agent can take it over.
 
         Raises:
-            LeaseLostError: somebody has.
+            LeaseLostError: another agent has taken it over.
         """
 
         def guarded(c: Connection) -> None:
@@ -237,13 +243,13 @@ class TrialStore:
         self._write(lambda c: leases.guard(c, attempt_id))
 
     def failures(self, most: int) -> tuple[Counts, list[Failure]]:
-        """How the study stands, and what has failed since somebody last had it run: the last of it first."""
+        """Return the study's counts and its failures since its state was set to `run`, the last one first."""
         return self._write(
             lambda c: (budget.count(c, self._study_id), budget.failures(c, self._study_id, most))
         )
 
     def leave(self) -> None:
-        """Say goodbye and release whatever is still held."""
+        """Record that the agent has ended, and release all that it holds."""
         self._write(lambda c: leases.leave(c, self.agent_id))
 
     def _suggest(self, claim: Claim, trial_id: int, number: int) -> Params:
@@ -255,14 +261,14 @@ class TrialStore:
         return params
 
     def _closed(self, attempt_id: int) -> NoReturn:
-        """Optuna's trial is closed already.
+        """Handle an Optuna trial that is closed already.
 
         Raises:
-            LeaseLostError: we were away: another agent has taken the trial over, and finished it.
-            TrialClosedError: the attempt was still ours, so somebody closed the trial with plain Optuna.
+            LeaseLostError: this agent was offline: another one has taken the trial over and finished it.
+            TrialClosedError: the attempt is still ours, so the trial was closed with plain Optuna.
         """
         self.check_held(attempt_id)
-        # The share is failed, for nothing that it trains can be told any more.
+        # The trial fails, because Optuna accepts no more reports of it.
         self._write(lambda c: leases.settle(c, attempt_id, Outcome.LOST, None, CLOSED_OUTSIDE))
         self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
         raise TrialClosedError(CLOSED_OUTSIDE)
@@ -276,16 +282,16 @@ class TrialStore:
         try:
             self._call(lambda: self._search.tell(trial_id, number, outcome, value))
         except UpdateFinishedTrialError:
-            # Another agent was telling the same at the same moment.
+            # Another agent told Optuna the same at the same moment.
             return
 
     def _find_created(self, token: int) -> tuple[int, int] | None:
-        # Not another retry within the one around it.
+        # No retry inside the caller's retry.
         with self._database.engine.begin() as connection:
             return find_created(connection, self._study_id, token)
 
     def _find_best(self, connection: Connection) -> tuple[int, float, Mapping[str, Any]] | None:
-        order = "ASC" if self._spec.direction == "minimize" else "DESC"
+        order = "ASC" if self.spec.direction == "minimize" else "DESC"
         row = connection.execute(
             text(
                 "SELECT number, value, params FROM hpo.trials WHERE study_id = :s AND outcome = 'complete'"

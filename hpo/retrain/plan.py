@@ -1,4 +1,4 @@
-"""What `hpo retrain` is asked to train: which configurations, why these, and where their results go."""
+"""Plan of `hpo retrain`: its configurations, their source and the folder of their results."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from storage.retrains import Source
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be retrained."""
+    """Configurations to retrain, and their context."""
 
     configs: Sequence[Config]
-    """Candidates, best first; one where there is nothing to choose."""
+    """Candidates, best first; only one if there is no choice."""
     source: Source
     study: StudyRow | None
-    """In whose log it stands; None: none of this database."""
+    """Study that records the retrain; None if this database has none."""
     folder: Path
-    """Of its results."""
+    """Folder of the results."""
 
 
 def make_plan(database: Database, request: RetrainRequest, results_dir: Path) -> Plan:
-    """Find what is asked for.
+    """Return the plan of a request.
 
     Raises:
-        UnknownStudyError: there is no such study, nor a file with a configuration.
-        NoResultError: none of its trials is complete, or not the one that is asked for.
+        UnknownStudyError: the study does not exist, and no configuration file is given.
+        NoResultError: no trial is complete, or the given one is not.
         ConfigFileError, UsageError: the file is broken, or configures another objective than the study's.
     """
     given = read_config(request.config) if request.config is not None else None
@@ -57,14 +57,14 @@ def make_plan(database: Database, request: RetrainRequest, results_dir: Path) ->
                 f"{request.config} configures objective {given.objective}, but study {study.name} searches"
                 f" {study.objective}: give it a study name of its own"
             )
-    asked_for = given is not None or request.trial is not None
-    if study is not None and asked_for and not _is_searchs_choice(database, study, configs[0]):
-        # Beside the results of what the search chose, not in their place.
+    explicit = given is not None or request.trial is not None
+    if study is not None and explicit and not _is_best_trial(database, study, configs[0]):
+        # Next to the results of the search's choice, not in their place.
         source = Source.TRIAL if given is None else Source.FILE
         folder /= f"trial-{request.trial}" if request.config is None else f"config-{request.config.stem}"
     if study is None and given is not None:
         study = _origin(database, given)
-        if study is None or not _is_searchs_choice(database, study, given):
+        if study is None or not _is_best_trial(database, study, given):
             source = Source.FILE
     return Plan(
         [
@@ -82,16 +82,18 @@ def make_plan(database: Database, request: RetrainRequest, results_dir: Path) ->
     )
 
 
-def _is_searchs_choice(database: Database, study: StudyRow, config: Config) -> bool:
-    """Whether it is the best of the study's complete trials, however it was named."""
+def _is_best_trial(database: Database, study: StudyRow, config: Config) -> bool:
+    """Return whether a configuration is the best of the study's complete trials."""
     with suppress(NoResultError):
         return best_configs(database, study.name, 1)[0].params == config.params
     return False
 
 
 def _origin(database: Database, config: Config) -> StudyRow | None:
-    """The study that an exported configuration is a trial of, if it is in this database: it must not miss that its
-    test set is opened, under whatever name that is done."""
+    """Return the study of an exported configuration, if it is in this database.
+
+    That study records every opening of its test set, under any name.
+    """
     if config.study is None:
         return None
     with suppress(UnknownStudyError):

@@ -1,4 +1,4 @@
-"""The files of a retrained configuration: what each seed showed, their mean and its interval."""
+"""Result files of a retrained configuration: metrics of each seed, their mean and its interval."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ from hpo.files.atomic import atomic_write
 from hpo.trainer.messages import EpochRecord
 
 DETAIL = ("wrong_images",)
-"""What objectives record that is too large for metrics.json; the database keeps that of the first run."""
+"""Records that are too large for metrics.json; the database keeps those of the first run."""
 
 
 @dataclass(frozen=True)
 class SeedResult:
-    """One final run."""
+    """Result of one final run."""
 
     seed: int
     history: tuple[EpochRecord, ...]
     recorded: Mapping[str, Any]
-    """What the objective recorded: test accuracy, confusion matrix and so on."""
+    """Records of the objective: test accuracy, confusion matrix and so on."""
     seconds: float
 
 
 def summaries(results: Sequence[SeedResult], metric: str | None = None) -> dict[str, Interval]:
-    """An interval for each `test_` number that every seed recorded, and for the last epoch's metrics.
+    """Return an interval for each `test_` number that every seed recorded, and for the last epoch's metrics.
 
-    Of these only losses, accuracies and the study's own `metric`: how fast the images went by, or
-    how many there were, is a fact and no measurement of the configuration.
+    Of the latter, only losses, accuracies and the study's own `metric` measure the configuration.
     """
     rows = [_numbers_of(result, metric) for result in results]
     shared = [name for name in rows[0] if all(name in row for row in rows)]
@@ -63,7 +62,7 @@ def _numbers_of(result: SeedResult, metric: str | None) -> dict[str, float]:
 
 
 def _bounded(name: str, interval: Interval) -> Interval:
-    """An accuracy and a calibration error are shares: their intervals end at 0 and 1."""
+    """Clip the interval of an accuracy or calibration error to [0, 1]."""
     is_share = ("accuracy" in name or "calibration" in name) and 0.0 <= interval.mean <= 1.0
     if not is_share or interval.interval95 is None:
         return interval
@@ -72,10 +71,10 @@ def _bounded(name: str, interval: Interval) -> Interval:
 
 
 def check_folder(folder: Path) -> None:
-    """Find out before the training whether results can be written to `folder`; leaves no file there.
+    """Check before the training that results can be written to `folder`; leave no file there.
 
     Raises:
-        ResultsNotWritableError: the folder cannot be created, or nothing be written in it.
+        ResultsNotWritableError: the folder cannot be created or written to.
         DiskFullError: there is no space.
     """
     with _writing(folder):
@@ -88,16 +87,16 @@ def check_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _writing(folder: Path, afterwards: str = "") -> Iterator[None]:
+def _writing(folder: Path, hint: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as exc:
         reason = exc.strerror or " ".join(str(exc).split())
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(f"no space left for results in {folder}: free some{afterwards}") from exc
+            raise DiskFullError(f"no space left for results in {folder}: free some{hint}") from exc
         raise ResultsNotWritableError(
             f"results cannot be written to {folder} ({reason}):"
-            f" choose another folder with HPO_RESULTS_DIR{afterwards}"
+            f" choose another folder with HPO_RESULTS_DIR{hint}"
         ) from exc
 
 
@@ -108,9 +107,9 @@ def write_results(
     about: Mapping[str, Any],
     model: Path | None,
 ) -> dict[str, Any]:
-    """Write the result files of a retrain into `folder`; returns what metrics.json holds, and more under `detail`.
+    """Write the result files of a retrain into `folder`; return the content of metrics.json, with `detail` added.
 
-    `model` is moved there; its confusion matrix is the one in confusion_matrix.csv.
+    `model` is moved there; confusion_matrix.csv is of this model.
 
     Raises:
         ResultsNotWritableError: a file cannot be written; checkpoints and model stay where they are.
@@ -138,12 +137,12 @@ def write_results(
         **about,
     }
     safe: dict[str, Any] = formatting.json_safe(metrics)
-    with _writing(folder, " and run the same command again: it trains no epoch twice"):
+    with _writing(folder, " and run the same command again: no epoch is trained twice"):
         folder.mkdir(parents=True, exist_ok=True)
         _write_text(folder / "metrics.json", formatting.json_text(safe))
         _write_text(folder / "best_config.yaml", render(config, "yaml"))
         _write_history(folder / "history.csv", results)
-        # What an earlier retrain left and this one has not would pass for its own.
+        # A file that an earlier retrain left would pass for one of this retrain.
         if confusions:
             _write_confusion(folder / "confusion_matrix.csv", confusions[0], classes)
         else:
@@ -156,7 +155,7 @@ def write_results(
 
 
 def _classes_json(confusions: Sequence[Confusion], classes: Sequence[str]) -> dict[str, Any]:
-    """Scores of each class and the pairs confused most, over the test images of all seeds together."""
+    """Return scores of each class and the most confused pairs, over the test images of all seeds."""
     if not confusions:
         return {}
     together = pooled(confusions)
@@ -167,7 +166,7 @@ def _classes_json(confusions: Sequence[Confusion], classes: Sequence[str]) -> di
 
 
 def _detail(results: Sequence[SeedResult]) -> dict[str, Any]:
-    """What the database keeps beyond metrics.json: every epoch, and images as recorded."""
+    """Return the part that only the database keeps: every epoch, and recorded images."""
     return {
         "history": [
             {
@@ -200,7 +199,7 @@ def _write_history(path: Path, results: Sequence[SeedResult]) -> None:
 
 
 def _write_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[Any]) -> None:
-    """Rows are the true classes, columns the predicted ones."""
+    """Write a matrix with true classes as rows and predicted ones as columns."""
     with atomic_write(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["true \\ predicted", *classes])

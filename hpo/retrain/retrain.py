@@ -1,4 +1,4 @@
-"""`hpo retrain`: trains one configuration afresh over several seeds and opens the test set once."""
+"""`hpo retrain`: trains one configuration from several new seeds and opens the test set once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from hpo import formatting
-from hpo.agent.launch import data_dir_of, patience
+from hpo.agent.launch import data_dir_of, loading_check
 from hpo.agent.outages import training_retry
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here
@@ -26,8 +26,8 @@ from hpo.process.signals import SignalHandler, interruptible
 from hpo.retrain.plan import Plan, make_plan
 from hpo.retrain.results import SeedResult, check_folder, summaries, write_results
 from hpo.retrain.runner import SeedRun, SeedRunner
-from hpo.retrain.selection import Selection, keep_selection, read_selection, select, selection_lines
-from hpo.retrain.timing import WorkLog
+from hpo.retrain.selection import Selection, read_selection, select, selection_lines, write_selection
+from hpo.retrain.timing import SessionLog
 from hpo.search.space_validation import check_params
 from hpo.settings import Settings
 from hpo.study.catalog import StudyRow
@@ -47,51 +47,51 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FIRST_SEED = 3_000_000_000
-"""Seeds of final runs begin here, beyond 2³¹, below which all trials' are: a lucky one must not be used again."""
+"""First seed of final runs: beyond 2³¹, so that no lucky seed of a trial is used again."""
 
 
 def retrain(request: RetrainRequest, settings: Settings) -> int:
-    """Retrain, write the result files and print where they lie; returns the exit code.
+    """Retrain, write the result files and log their folder; return the exit code.
 
     Raises:
-        HpoError: no best trial, a broken config file, a run that failed, missing data and the like.
+        HpoError: no best trial, a broken config file, a failed run, missing data and the like.
     """
     check_study_name(request.study)
     set_study(request.study)
-    with interruptible() as interruption, open_database(settings.storage, settings.home) as database:
+    with interruptible() as signals, open_database(settings.storage, settings.home) as database:
         plan = make_plan(database, request, settings.results_dir)
-        # Before hours of training, not after.
+        # Before hours of training.
         check_folder(plan.folder)
         progress = open_progress()
         try:
-            finished = _Retrain(request, settings, database, plan, progress, interruption).run()
+            finished = _Retrain(request, settings, database, plan, progress, signals).run()
         finally:
             progress.close()
     if not finished:
-        log.info("interrupted: the same command continues from the last epochs")
+        log.info("interrupted: run the same command to continue from the last epochs")
     return 0 if finished else 130
 
 
 @dataclass
 class _Retrain:
-    """One retrain on its way."""
+    """One retrain."""
 
     request: RetrainRequest
     settings: Settings
     database: Database
     plan: Plan
     progress: Progress
-    interruption: SignalHandler
+    signals: SignalHandler
 
     def __post_init__(self) -> None:
         study = self.plan.study
-        of_this_name = study is not None and study.name == self.request.study
-        folder = study.folder if study is not None and of_this_name else self.request.study
+        same_name = study is not None and study.name == self.request.study
+        folder = study.folder if study is not None and same_name else self.request.study
         self.checkpoints = self.settings.checkpoints / folder
         self.logs = self.settings.home / "logs" / folder
 
     def run(self) -> bool:
-        """Choose where there is a choice, train, test, write; False when interrupted."""
+        """Choose among candidates, train, test and write results; return False if interrupted."""
         configs = self.plan.configs
         if len(configs) < self.request.top:
             log.info(
@@ -109,13 +109,13 @@ class _Retrain:
         if len(configs) == 1:
             base = self._base(configs[0])
             with exclusive_lock(base, self.request.study):
-                return self._final(configs[0], None, WorkLog(base))
+                return self._final(configs[0], None, SessionLog(base))
         folder = self.checkpoints / f"candidates-{_fingerprint(configs)}"
         with exclusive_lock(folder, self.request.study):
-            work = WorkLog(folder)
+            work = SessionLog(folder)
             selection = self._selection(configs, folder)
-            if selection is None or self.interruption.received:
-                # A signal in the last moments of the candidates ends the retrain before it loads all again.
+            if selection is None or self.signals.received:
+                # A signal in the last moments of the candidates ends the retrain before everything is loaded again.
                 work.end()
                 return False
             with exclusive_lock(self._base(selection.winner), self.request.study):
@@ -125,7 +125,7 @@ class _Retrain:
         return True
 
     def _base(self, config: Config) -> Path:
-        """Where its final runs keep their checkpoints."""
+        """Return the folder of its final runs' checkpoints."""
         return self.checkpoints / f"retrain-{_fingerprint([config])}"
 
     def _selection(self, configs: Sequence[Config], folder: Path) -> Selection | None:
@@ -141,11 +141,11 @@ class _Retrain:
                 self.logs,
                 pool,
                 self.progress,
-                self.interruption,
+                self.signals,
                 self.request.agent,
             )
         if selection is not None:
-            keep_selection(folder, selection)
+            write_selection(folder, selection)
             shown = selection.to_json()
             config = selection.winner
             limit = config.data.get("limit")
@@ -158,51 +158,51 @@ class _Retrain:
                 log.info(f"  {line}")
         return selection
 
-    def _final(self, config: Config, selection: Selection | None, work: WorkLog) -> bool:
+    def _final(self, config: Config, selection: Selection | None, work: SessionLog) -> bool:
         seeds = [FIRST_SEED + index for index in range(self.request.seeds)]
         base = self._base(config)
-        # What is trained, though the file may be edited meanwhile, or another commit checked out.
+        # Before the training: the file may be edited meanwhile, or another commit checked out.
         commit = git_commit()
         sha256 = objective_sha256(loader.resolve(config.objective))
         with self._pool(config, len(seeds), final=True) as pool:
-            space = pool.describe(patience(self.interruption, pool, self.request.agent)).space
+            space = pool.describe(loading_check(self.signals, pool, self.request.agent)).space
             if self.request.config is not None:
                 check_params(config.params, space, self.request.config)
             runs = [
                 SeedRun(
-                    config,
-                    seed,
-                    CheckpointFolder(base / f"seed-{seed}"),
-                    self.logs / f"retrain-seed-{seed}.log",
+                    config=config,
+                    seed=seed,
+                    folder=CheckpointFolder(base / f"seed-{seed}"),
+                    log=self.logs / f"retrain-seed-{seed}.log",
                     output=base / "output" if index == 0 else None,
                 )
                 for index, seed in enumerate(seeds)
             ]
 
-            def bound_logs() -> None:
-                pool.bound_log()
+            def truncate_logs() -> None:
+                pool.truncate_log()
                 for run in runs:
                     run.printed.truncate()
 
-            retry = training_retry(self.interruption.event, bound_logs)
-            log = _TestLog(self.database, retry, self.plan.study, config, seeds, base)
+            retry = training_retry(self.signals.event, truncate_logs)
+            record = _RetrainRecord(self.database, retry, self.plan.study, config, seeds, base)
             finished = SeedRunner(
                 f"retrain {config.study}",
                 runs,
                 pool,
                 self.progress,
-                self.interruption,
+                self.signals,
                 self.request.agent,
-                log.opened,
+                record.open_test_set,
             ).run()
-            worked = work.end()
+            total = work.end()
             if not finished:
                 return False
             about = {
                 "source": self.plan.source,
                 "seeds": seeds,
-                "wall_seconds": round(worked.seconds, 1),
-                "sessions": worked.sessions,
+                "wall_seconds": round(total.seconds, 1),
+                "sessions": total.sessions,
                 "slots": [device.name for device in pool.devices],
                 "hardware": hardware(),
                 "versions": dict(pool.versions),
@@ -210,13 +210,13 @@ class _Retrain:
                 "working_directory_commit": commit,
                 **({"objective_sha256": sha256} if sha256 is not None else {}),
                 **({"selection": selection.to_json()} if selection is not None else {}),
-                **log.to_json(),
+                **record.to_json(),
             }
             pool.close()
             results = [run.result for run in runs if run.result is not None]
             model = base / "output" / "model.keras"
             metrics = write_results(self.plan.folder, config, results, about, model)
-            log.finish(metrics)
+            record.finish(metrics)
             CheckpointFolder(base).delete()
         self._print_summary(config.metric, results, about)
         return True
@@ -249,8 +249,8 @@ class _Retrain:
             log.info(f"next: hpo report --study {study.name}")
 
 
-class _TestLog:
-    """What the database is told of one retrain; one of a config file alone belongs to no study, and is not logged."""
+class _RetrainRecord:
+    """The database's record of one retrain; a retrain of a config file alone has no study and no record."""
 
     def __init__(
         self,
@@ -276,18 +276,18 @@ class _TestLog:
         self._retrain_id = self._write(
             lambda c: retrains.begin(c, new_id, study_id, config.to_json(), seeds, earlier)
         )
-        # An interrupted retrain that goes on is the same one, and opens the test set once.
+        # A resumed retrain has the same record, and opens the test set once.
         note.write_text(json.dumps(self._retrain_id))
 
-    def opened(self) -> None:
-        """A final run is about to look at the test set."""
+    def open_test_set(self) -> None:
+        """Record that a final run is about to open the test set."""
         retrain_id = self._retrain_id
         if retrain_id is not None and not self._opened:
             self._write(lambda c: retrains.open_test_set(c, retrain_id))
             self._opened = True
 
     def to_json(self) -> dict[str, Any]:
-        """How often retrains of this study have opened the test set, this one included, and when."""
+        """Return the number and times of the study's test set openings, this retrain's included."""
         study_id = self._study_id
         if study_id is None:
             return {"test_openings": None}
@@ -295,7 +295,7 @@ class _TestLog:
         return {"test_openings": len(times), "test_opened_at": [time.isoformat() for time in times]}
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
-        """Keep what it showed."""
+        """Store the metrics."""
         retrain_id = self._retrain_id
         if retrain_id is not None:
             self._write(lambda c: retrains.finish(c, retrain_id, metrics))
@@ -305,7 +305,7 @@ class _TestLog:
 
 
 def _fingerprint(configs: Sequence[Config]) -> str:
-    """The same for a retrain that continues an interrupted one, another for any other."""
+    """Return a hash that a resumed retrain shares with the interrupted one, and no other retrain."""
     parts = [
         part
         for config in configs

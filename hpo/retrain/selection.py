@@ -1,8 +1,7 @@
-"""Which of a study's best configurations is really the best: each trained afresh, compared on validation data.
+"""Selection among a study's best configurations: each is trained from new seeds and compared on validation data.
 
-The best of many trials is partly the luckiest. So the leading ones are trained again from fresh seeds, on the
-data that trials train on, and the mean of the study's own metric on validation images decides. The
-test set is not even loaded meanwhile.
+The best of many trials is partly the luckiest. So the leading ones are trained again from new seeds on the trials'
+training data, and the mean of the study's metric on validation images decides. The test set is not loaded.
 """
 
 from __future__ import annotations
@@ -26,29 +25,29 @@ from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.pool import TrainerPool
 
 FIRST_SEED = 4_000_000_000
-"""Seeds of candidates begin here: neither those of trials nor those of final runs."""
+"""First seed of candidates, which share no seed with trials or final runs."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the best configurations, and what it showed from fresh seeds."""
+    """One of the best configurations, with its results from new seeds."""
 
     config: Config
     values: tuple[float, ...]
-    """The metric on validation images after the last epoch, a seed each; fewer where runs failed."""
+    """Metric on validation images after the last epoch, one for each seed whose run did not fail."""
     seconds: float
     failure: str | None = None
-    """Why a run of it ended without a value: a configuration that may fail is not chosen."""
+    """Reason why a run ended without a value: a configuration that may fail is not chosen."""
 
     @property
     def mean(self) -> float | None:
-        """Over seeds; None when a run of it failed."""
+        """Mean over seeds; None if a run failed."""
         return None if self.failure else math.fsum(self.values) / len(self.values)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The candidates, best search value first, and which of them is retrained."""
+    """Candidates, best search value first, and the chosen one."""
 
     seeds: tuple[int, ...]
     candidates: tuple[Candidate, ...]
@@ -82,7 +81,7 @@ class Selection:
 
 
 def choose(candidates: Sequence[Candidate], maximize: bool) -> int:
-    """Index of the candidate with the best mean; the better search value of equals.
+    """Return the index of the candidate with the best mean; equal ones rank by search value.
 
     Raises:
         RetrainFailedError: a run of every candidate failed.
@@ -95,8 +94,8 @@ def choose(candidates: Sequence[Candidate], maximize: bool) -> int:
     ]
     if not ranked:
         raise RetrainFailedError(
-            f"every candidate failed from a fresh seed, the best one because it {candidates[0].failure}:"
-            " search on, or give a configuration with --config"
+            f"every candidate failed from a new seed; failure of the best one: {candidates[0].failure}."
+            " Continue the search, or give a configuration with --config"
         )
     return -max(ranked)[1]
 
@@ -108,38 +107,36 @@ def select(
     logs: Path,
     pool: TrainerPool,
     progress: Progress,
-    interruption: SignalHandler,
+    signals: SignalHandler,
     options: AgentOptions,
 ) -> Selection | None:
-    """Train each of `configs` from `seed_count` seeds and choose; None when interrupted before the end.
+    """Train each of `configs` from `seed_count` seeds and choose; return None if interrupted.
 
-    What was trained lies in `folder`, where the same call finds it again.
+    The same call with the same `folder` resumes.
     """
     seeds = tuple(FIRST_SEED + index for index in range(seed_count))
     runs = {
         index: [
             SeedRun(
-                config,
-                seed,
-                CheckpointFolder(folder / f"trial-{config.trial}-seed-{seed}"),
-                logs / f"retrain-trial-{config.trial}-seed-{seed}.log",
-                f"trial {config.trial}, seed {seed},",
+                name=f"trial {config.trial}, seed {seed},",
+                config=config,
+                seed=seed,
+                folder=CheckpointFolder(folder / f"trial-{config.trial}-seed-{seed}"),
+                log=logs / f"retrain-trial-{config.trial}-seed-{seed}.log",
             )
             for seed in seeds
         ]
         for index, config in enumerate(configs)
     }
     every = [run for of_config in runs.values() for run in of_config]
-    if not SeedRunner(
-        f"retrain: {len(configs)} candidates", every, pool, progress, interruption, options
-    ).run():
+    if not SeedRunner(f"retrain: {len(configs)} candidates", every, pool, progress, signals, options).run():
         return None
-    candidates = tuple(_judged(config, runs[index]) for index, config in enumerate(configs))
+    candidates = tuple(_candidate_of(config, runs[index]) for index, config in enumerate(configs))
     return Selection(seeds, candidates, choose(candidates, configs[0].direction == "maximize"))
 
 
 def read_selection(folder: Path, configs: Sequence[Config], seed_count: int) -> Selection | None:
-    """What `keep_selection` wrote for these candidates and so many seeds; None if there is none."""
+    """Return the selection that `write_selection` wrote for these candidates and seeds, or None."""
     try:
         kept = json.loads((folder / "selection.json").read_text())
         seeds = tuple(kept["seeds"])
@@ -154,14 +151,14 @@ def read_selection(folder: Path, configs: Sequence[Config], seed_count: int) -> 
         return None
 
 
-def keep_selection(folder: Path, selection: Selection) -> None:
-    """Remember the choice, so that an interrupted retrain goes on with it."""
+def write_selection(folder: Path, selection: Selection) -> None:
+    """Store the choice, so that an interrupted retrain resumes with it."""
     with atomic_write(folder / "selection.json") as partial:
         partial.write_text(json.dumps(formatting.json_safe(selection.to_json())))
 
 
 def selection_lines(selection: Mapping[str, Any]) -> list[str]:
-    """A selection, as metrics.json holds it, one line a candidate."""
+    """Return one line for each candidate of a selection in metrics.json."""
     lines = []
     for candidate in selection["candidates"]:
         spread = candidate.get("standard_deviation")
@@ -175,7 +172,7 @@ def selection_lines(selection: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _judged(config: Config, runs: Sequence[SeedRun]) -> Candidate:
+def _candidate_of(config: Config, runs: Sequence[SeedRun]) -> Candidate:
     values, failures = [], [run.failure for run in runs if run.failure]
     for run in runs:
         last = run.history[-1].metrics.get(config.metric) if run.result and run.history else None

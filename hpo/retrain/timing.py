@@ -1,4 +1,4 @@
-"""How long work took that may be interrupted, killed and continued by another process."""
+"""Wall time of work that may be interrupted, killed and resumed by another process."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Worked:
-    """All sessions together, pauses between them left out."""
+class WallTime:
+    """Total time of all sessions, without the pauses between them."""
 
     seconds: float
     sessions: int
 
 
-class WorkLog:
-    """Counts from when it is made to `end()`, and what earlier ones in the same folder counted.
+class SessionLog:
+    """Measures the time from its construction to `end()`, and adds earlier sessions in the same folder.
 
     A session that was killed counts up to the last file that it wrote there.
     """
@@ -32,14 +32,14 @@ class WorkLog:
             if kept["open_since"] is not None:
                 written = [path.stat().st_mtime for path in folder.rglob("*.npz")]
                 self._earlier.append(max(0.0, max(written, default=0.0) - float(kept["open_since"])))
-        self._began = time.monotonic()
+        self._began_at = time.monotonic()
         self._write(self._earlier, time.time())
 
-    def end(self) -> Worked:
-        """Close the session; the folder remembers it."""
-        every = [*self._earlier, time.monotonic() - self._began]
+    def end(self) -> WallTime:
+        """End the session and store its time in the folder."""
+        every = [*self._earlier, time.monotonic() - self._began_at]
         self._write(every, None)
-        return Worked(sum(every), len(every))
+        return WallTime(sum(every), len(every))
 
     def _write(self, seconds: list[float], open_since: float | None) -> None:
         self._path.write_text(json.dumps({"seconds": seconds, "open_since": open_since}))

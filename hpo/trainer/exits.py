@@ -1,4 +1,4 @@
-"""What a pool tells of its trainers beside what they say themselves: that one died, or was never made."""
+"""Events of trainers that a pool reports itself: a trainer exited, or could not be started."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from hpo.trainer.messages import FromTrainer
 
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
-"""How native code ends that goes wrong by itself, or is refused memory."""
-
-SPAWN_RETRY_SECONDS = 3.0
-"""Before a trainer is asked for again, when none could be made."""
+"""Signals that end native code which fails by itself or is refused memory."""
 
 
 @dataclass(frozen=True)
 class SpawnFailed:
-    """No trainer was made: its template died, or the host has no room for another process.
+    """No trainer was started: its template died, or the host has no room for another process.
 
-    Nothing that what was to be trained is to blame for: it is asked for again after `SPAWN_RETRY_SECONDS`.
+    Not the trial's fault: the supervisor retries.
     """
 
     reason: str
@@ -26,34 +23,34 @@ class SpawnFailed:
 
 @dataclass(frozen=True)
 class TrainerExited:
-    """A trainer ended without saying how."""
+    """A trainer exited without a `Finished`."""
 
     reason: str
     status: int | None = None
-    """Exit code, or minus the signal; None where nobody saw it."""
+    """Exit code, or minus the signal; None if unknown."""
     out_of_memory: bool = False
-    """Whether the kernel has killed it for want of memory, as far as can be told."""
+    """Whether the kernel has probably killed it because memory ran out."""
 
     @property
     def crashed(self) -> bool:
-        """By itself, in native code: not killed from outside."""
+        """Whether native code failed by itself, without a signal from outside."""
         return -(self.status or 0) in CRASHES
 
     @property
     def terminated(self) -> bool:
-        """Perhaps by a SIGTERM to all processes of a service."""
+        """Whether a SIGTERM to all processes of a service may have ended it."""
         return self.status in (None, -signal.SIGTERM)
 
 
 Event = FromTrainer | TrainerExited | SpawnFailed
 
 
-def how_it_ended(status: int | None, out_of_memory: bool = False) -> str:
-    """An exit status in words."""
+def describe_exit(status: int | None, out_of_memory: bool = False) -> str:
+    """Return a sentence about an exit status."""
     if out_of_memory:
         return "the kernel killed its process: there was no memory left"
     if status is None:
-        return "its process ended without a word"
+        return "its process ended with an unknown status"
     if status < 0:
         return f"its process was ended by {signal.Signals(-status).name}"
     return f"its process ended with exit code {status}"

@@ -1,7 +1,7 @@
-"""A template and the trainers forked from it, one to a slot, as the agent sees them.
+"""A template and the trainers forked from it, one for each slot, as the agent sees them.
 
-The pool owns every process it starts: closing it, or the death of the process that holds it,
-ends them all. It knows nothing of studies or databases, so retraining uses the same.
+The pool owns every process that it starts: closing it, or the death of its own process, ends them all. It knows no
+studies and no database, so searching and retraining share it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hpo.files.bounded_log import BoundedLog
 from hpo.process import oom_killer
 from hpo.process.identity import is_running
 from hpo.process.process_groups import kill_group
-from hpo.trainer.exits import Event, SpawnFailed, TrainerExited, how_it_ended
+from hpo.trainer.exits import Event, SpawnFailed, TrainerExited, describe_exit
 from hpo.trainer.messages import (
     Described,
     Exited,
@@ -46,25 +46,25 @@ from hpo.trainer.messages import (
 from objectives.base import Description, Device
 
 MAX_TEMPLATE_DEATHS = 3
-"""Templates in a row that may die while they load, or while they fork, before any trainer has started."""
+"""Number of templates in a row that may die while they load or fork, before a trainer has started."""
 
 STATUS_SECONDS = 1.0
-"""How long to wait for the exit status of a process whose pipe has closed."""
+"""Time to wait for the exit status of a process whose pipe has closed."""
 
-WATCH_SECONDS = 0.2
-"""Between two looks at what nobody tells of."""
+POLL_SECONDS = 0.2
+"""Seconds between two checks for exits that no message reports."""
 
 LEAST_LOADING_SECONDS = 300.0
-"""Importing a framework and reading data may take minutes on a busy machine, however short epochs are."""
+"""Shortest limit for loading: importing a framework and reading data may take minutes on a busy machine."""
 
 _WITHHELD = ("HPO_STORAGE", "HPO_DASHBOARD_", "PG")
-"""Variables that begin so lead to the database, the last ones being libpq's own: a trainer knows none, and prints
-whatever its objective does."""
+"""Prefixes of variables that lead to the database, libpq's own included. Trainers do not get them, because an
+objective may print anything."""
 
 
 @dataclass
 class _Trainer:
-    """A running trainer, seen from outside."""
+    """A trainer as the pool sees it."""
 
     connection: Connection
     start: Start
@@ -72,11 +72,11 @@ class _Trainer:
     pid: int | None = None
     status: int | None = None
     orphan: bool = False
-    """Its template is dead, so nobody tells when it ends."""
+    """Whether its template is dead, so that no message reports its exit."""
     closed_at: float | None = None
-    """When its pipe was found closed; its exit status may still follow."""
-    starved_before: int = field(default_factory=oom_killer.kills)
-    """How many processes the kernel had killed for want of memory."""
+    """Monotonic time when its pipe was found closed; its exit status may still follow."""
+    oom_kills_before: int = field(default_factory=oom_killer.kills)
+    """Number of processes that the kernel had killed for lack of memory when the trainer started."""
 
 
 class TrainerPool:
@@ -87,27 +87,27 @@ class TrainerPool:
         self.versions: dict[str, str] = {}
         self._load = load
         self._log = log
-        self._printed = BoundedLog(log)
+        self._bounded_log = BoundedLog(log)
         self._template: Connection | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
         self._loading_since = time.monotonic()
-        self._deaths = 0
+        self._template_deaths = 0
         self._serials = count()
         self._trainers: dict[int, _Trainer] = {}
-        # Given up before their process ids were known.
-        self._unborn: set[int] = set()
+        # Serials of trainers that were killed before their process ids were known.
+        self._abandoned: set[int] = set()
         self._events: deque[tuple[int, Event]] = deque()
         self._description: Description | None = None
-        self._failed = False
-        # Only this process holds the end that is never written to: see `hpo.process.orphan_guard`.
-        self._life: tuple[int, ...] = os.pipe()
+        self._keeps_log = False
+        # Only this process holds the write end: see `hpo.process.orphan_guard`.
+        self._lifeline: tuple[int, ...] = os.pipe()
 
     def __enter__(self) -> TrainerPool:
         try:
             self._start_template()
         except BaseException:
-            # A Ctrl-C while the process is being started: `__exit__` will not be called.
+            # `__exit__` is not called after a Ctrl-C in here.
             self.close()
             raise
         return self
@@ -117,90 +117,90 @@ class TrainerPool:
 
     @property
     def ready(self) -> bool:
-        """Whether the template has loaded everything, so that a trainer starts at once."""
+        """Whether the template has loaded everything, so that trainers start at once."""
         return self._ready
 
     @property
     def busy(self) -> frozenset[int]:
-        """Slots that have a trainer."""
+        """Slots with a trainer."""
         return frozenset(self._trainers)
 
     def free_slots(self) -> list[int]:
-        """Slots without a trainer, lowest first."""
+        """Return the slots without a trainer, lowest first."""
         return [slot for slot in range(len(self.devices)) if slot not in self._trainers]
 
     def describe(self, check: Callable[[], None] = lambda: None) -> Description:
-        """What the objective searches, as soon as the template knows.
+        """Wait for the template's description of the objective.
 
-        `check` is called a few times a second, and may raise to end the wait.
+        `check` is called a few times a second and may raise to end the wait.
 
         Raises:
             HpoError: the objective could not be imported.
         """
         while self._description is None:
             check()
-            self._poll(WATCH_SECONDS)
+            self._poll(POLL_SECONDS)
         return self._description
 
     def check_loading(self, hung_seconds: float) -> None:
-        """Give up a template that has been loading for more than so many seconds, and for five minutes.
+        """Check that the template has not been loading for more than `hung_seconds`, at least five minutes.
 
         Raises:
-            ObjectiveBrokenError: it has.
+            ObjectiveBrokenError: it has been loading for longer.
         """
         limit = max(hung_seconds, LEAST_LOADING_SECONDS)
         if not self._ready and time.monotonic() - self._loading_since > limit:
-            self._failed = True
+            self._keeps_log = True
             raise ObjectiveBrokenError(
                 f"{self._load.objective} and its data were not loaded within {limit:.0f} s: see {self._log},"
                 " or allow more with --hung-after"
             )
 
     def start(self, slot: int, start: Start) -> None:
-        """Fork a trainer into a free slot and hand it its attempt."""
+        """Fork a trainer for a free slot and send it its attempt."""
         ours, theirs = Pipe()
         serial = next(self._serials)
         try:
             self._request(Fork(serial, self.devices[slot]), theirs)
         finally:
             theirs.close()
-        # A template that died with the request has closed the pipe: the trainer is then seen to have died.
+        # A template that died with the request has closed the pipe: the trainer then counts as dead.
         with suppress(OSError):
             ours.send(start)
         self._trainers[slot] = _Trainer(ours, start, serial)
 
     def is_forked(self, slot: int) -> bool:
-        """Whether the template has made the trainer of this slot."""
+        """Return whether the template has forked the trainer of this slot."""
         return slot in self._trainers and self._trainers[slot].pid is not None
 
     def replace_template(self) -> None:
-        """Have a template that does not answer any more end; another is started, and trainers go on."""
+        """Kill a template that no longer answers; another one is started, and trainers continue."""
         if self._process is not None:
             self._process.kill()
 
     def send(self, slot: int, message: ToTrainer) -> None:
-        """Tell a trainer something; one that has just ended does not hear it."""
+        """Send a message to a trainer; one that has just ended does not receive it."""
         if slot in self._trainers:
             with suppress(OSError):
                 self._trainers[slot].connection.send(message)
 
     def kill(self, slot: int) -> None:
-        """End a trainer at once, and what it has started; no event follows."""
+        """Kill a trainer and the processes it has started; no event follows."""
         trainer = self._trainers.pop(slot, None)
         if trainer is None:
             return
         if trainer.pid is None:
-            self._unborn.add(trainer.serial)
+            self._abandoned.add(trainer.serial)
         elif trainer.status is None:
             kill_group(trainer.pid)
         trainer.connection.close()
 
-    def bound_log(self) -> None:
-        """Cut what the template has printed to size; done at every look at what trainers say."""
-        self._printed.truncate()
+    def truncate_log(self) -> None:
+        """Bound the template's log; `wait` does so too."""
+        self._bounded_log.truncate()
 
     def wait(self, timeout: float) -> list[tuple[int, Event]]:
-        """What trainers have said since the last call, waiting up to `timeout` seconds for the first.
+        """Return the events since the last call, after waiting up to `timeout` seconds for the first.
 
         Raises:
             HpoError: the objective or its data cannot be loaded.
@@ -218,35 +218,35 @@ class TrainerPool:
             self._template.close()
             self._template = None
         if self._process is not None:
-            _end(self._process)
+            _wait_or_kill(self._process)
             self._process = None
-        for descriptor in self._life:
+        for descriptor in self._lifeline:
             os.close(descriptor)
-        self._life = ()
-        self.bound_log()
-        if not self._failed:
-            # Nothing in it that anybody will ask for.
+        self._lifeline = ()
+        self.truncate_log()
+        if not self._keeps_log:
+            # The log of a template that did not fail is of no use.
             self._log.unlink(missing_ok=True)
 
     def _start_template(self) -> None:
         ours, theirs = Pipe()
         with self._opened_log() as log:
             self._process = subprocess.Popen(
-                # -P: a folder named `hpo` where the user happens to stand must not be taken for ours.
+                # -P: a folder named `hpo` in the working directory must not shadow ours.
                 [
                     sys.executable,
                     "-P",
                     "-m",
                     "hpo.trainer.template",
                     str(theirs.fileno()),
-                    str(self._life[0]),
+                    str(self._lifeline[0]),
                 ],
-                pass_fds=[theirs.fileno(), self._life[0]],
+                pass_fds=[theirs.fileno(), self._lifeline[0]],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=template_environment(),
-                # Its own session: a Ctrl-C at the terminal is for the agent to handle.
+                # Its own session: the agent handles a Ctrl-C at the terminal.
                 start_new_session=True,
             )
         theirs.close()
@@ -259,12 +259,12 @@ class TrainerPool:
             return self._log.open("ab")
         except OSError as exc:
             raise FileNotWritableError(
-                f"the log {self._log} cannot be written ({exc.strerror or exc}): mend that, or set HPO_HOME to"
+                f"the log {self._log} cannot be written ({exc.strerror or exc}): fix that, or set HPO_HOME to"
                 " another folder"
             ) from exc
 
     def _request(self, fork: Fork, theirs: Connection) -> None:
-        """Ask the template for a trainer, starting another template if it has died."""
+        """Request a trainer from the template, and start another template if it has died."""
         for attempt in (1, 2):
             assert self._template is not None
             assert self._process is not None
@@ -277,26 +277,26 @@ class TrainerPool:
                     self._template_died()
 
     def _poll(self, timeout: float) -> None:
-        open_ones = [trainer for trainer in self._trainers.values() if trainer.closed_at is None]
-        waiting: list[Any] = [trainer.connection for trainer in open_ones]
+        open_trainers = [trainer for trainer in self._trainers.values() if trainer.closed_at is None]
+        waiting: list[Any] = [trainer.connection for trainer in open_trainers]
         if self._template is not None:
             waiting.append(self._template)
         if any(trainer.orphan or trainer.closed_at is not None for trainer in self._trainers.values()):
-            timeout = min(timeout, WATCH_SECONDS)
+            timeout = min(timeout, POLL_SECONDS)
         if not waiting:
             time.sleep(timeout)
         ready = set(mp_connection.wait(waiting, timeout)) if waiting else set()
-        # The template first: it says how a trainer ended whose pipe has closed.
+        # The template first: it reports the exit of a trainer whose pipe has closed.
         if self._template is not None and self._template in ready:
-            self._hear_template()
+            self._receive_from_template()
         for slot, trainer in list(self._trainers.items()):
             if trainer.connection in ready and self._trainers.get(slot) is trainer:
-                self._hear_trainer(slot, trainer)
+                self._receive_from(slot, trainer)
         for slot, trainer in list(self._trainers.items()):
-            self._look_after(slot, trainer)
-        self.bound_log()
+            self._check_exit(slot, trainer)
+        self.truncate_log()
 
-    def _hear_template(self) -> None:
+    def _receive_from_template(self) -> None:
         assert self._template is not None
         try:
             message = self._template.recv()
@@ -313,21 +313,21 @@ class TrainerPool:
                 failure: HpoError = error(text)
                 if traceback:
                     failure.add_note(traceback)
-                self._failed = True
+                self._keeps_log = True
                 raise failure
             case Forked(serial, pid):
-                self._deaths = 0
-                if serial in self._unborn:
-                    self._unborn.discard(serial)
+                self._template_deaths = 0
+                if serial in self._abandoned:
+                    self._abandoned.discard(serial)
                     kill_group(pid)
                 for trainer in self._trainers.values():
                     if trainer.serial == serial:
                         trainer.pid = pid
             case NotForked(serial, reason):
-                self._unborn.discard(serial)
+                self._abandoned.discard(serial)
                 for slot, trainer in list(self._trainers.items()):
                     if trainer.serial == serial:
-                        self._give_up(slot, SpawnFailed(reason))
+                        self._remove(slot, SpawnFailed(reason))
             case Exited(pid, status):
                 for slot, trainer in list(self._trainers.items()):
                     if trainer.pid == pid:
@@ -335,22 +335,22 @@ class TrainerPool:
                         self._reap(slot, trainer)
 
     def _template_died(self) -> None:
-        """Start another template; running trainers go on without."""
+        """Start another template; running trainers continue without one."""
         if self._template is not None:
             self._template.close()
             self._template = None
-        status = _end(self._process) if self._process is not None else None
+        status = _wait_or_kill(self._process) if self._process is not None else None
         self._process, was_ready, self._ready = None, self._ready, False
-        # One that loads all it needs and has nothing to do was ended from outside: it would have gone on.
-        asked = any(trainer.pid is None for trainer in self._trainers.values())
-        self._deaths += int(asked or not was_ready)
+        # A template that has loaded everything and has nothing to do was killed from outside: that does not count.
+        has_requests = any(trainer.pid is None for trainer in self._trainers.values())
+        self._template_deaths += int(has_requests or not was_ready)
         for trainer in self._trainers.values():
             trainer.orphan = True
-        self._unborn.clear()
-        self._failed = True
-        if self._deaths >= MAX_TEMPLATE_DEATHS or (not was_ready and self._description is None):
+        self._abandoned.clear()
+        self._keeps_log = True
+        if self._template_deaths >= MAX_TEMPLATE_DEATHS or (not was_ready and self._description is None):
             if status == -signal.SIGTERM:
-                # Sent to every process of a service: our own comes in a moment, and says more.
+                # Sent to every process of a service: our own SIGTERM comes in a moment, and decides.
                 time.sleep(STATUS_SECONDS)
             how = f"signal {-status}" if status is not None and status < 0 else f"exit code {status}"
             raise ObjectiveBrokenError(
@@ -359,7 +359,7 @@ class TrainerPool:
             )
         self._start_template()
 
-    def _hear_trainer(self, slot: int, trainer: _Trainer) -> None:
+    def _receive_from(self, slot: int, trainer: _Trainer) -> None:
         try:
             message = trainer.connection.recv()
         except (EOFError, OSError):
@@ -371,60 +371,63 @@ class TrainerPool:
         if isinstance(message, Finished):
             self._trainers.pop(slot).connection.close()
 
-    def _look_after(self, slot: int, trainer: _Trainer) -> None:
-        """Notice a trainer of whose end its template does not tell."""
+    def _check_exit(self, slot: int, trainer: _Trainer) -> None:
+        """Detect the end of a trainer that its template does not report."""
         if trainer.closed_at is not None:
             if trainer.orphan or time.monotonic() - trainer.closed_at > STATUS_SECONDS:
                 self._reap(slot, trainer)
         elif trainer.orphan and trainer.pid is not None and not is_running(trainer.pid):
-            # What it has forked may hold its pipe open.
+            # A process that it has forked may hold its pipe open.
             self._reap(slot, trainer)
 
     def _reap(self, slot: int, trainer: _Trainer) -> None:
-        """A trainer has ended: hear what it said last, and end what it has left behind."""
+        """Read the last messages of a trainer that has ended, and kill the processes it has left."""
         if trainer.pid is not None and trainer.status != 0:
             kill_group(trainer.pid)
         with suppress(EOFError, OSError):
             while slot in self._trainers and trainer.closed_at is None and trainer.connection.poll(0):
-                self._hear_trainer(slot, trainer)
+                self._receive_from(slot, trainer)
         if self._trainers.get(slot) is not trainer:
             return
         if trainer.pid is None:
-            self._give_up(slot, SpawnFailed("its template ended"))
+            self._remove(slot, SpawnFailed("its template ended"))
         else:
             kills = oom_killer.kills()
-            starved = trainer.status == -signal.SIGKILL and kills > trainer.starved_before
-            if starved:
-                # It was this one: the next that is killed need not be another.
+            out_of_memory = trainer.status == -signal.SIGKILL and kills > trainer.oom_kills_before
+            if out_of_memory:
+                # The kill was of this trainer: do not attribute it to another one.
                 for other in self._trainers.values():
-                    other.starved_before = kills
-            self._give_up(slot, TrainerExited(how_it_ended(trainer.status, starved), trainer.status, starved))
+                    other.oom_kills_before = kills
+            self._remove(
+                slot,
+                TrainerExited(describe_exit(trainer.status, out_of_memory), trainer.status, out_of_memory),
+            )
 
-    def _give_up(self, slot: int, event: Event) -> None:
+    def _remove(self, slot: int, event: Event) -> None:
         self._events.append((slot, event))
         self._trainers.pop(slot).connection.close()
 
 
-def _end(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process whose pipe is closed, but not for long; returns its exit status."""
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> int:
+    """Return the exit status of a process whose pipe is closed, which is killed if it does not end soon."""
     try:
         with suppress(subprocess.TimeoutExpired):
             return process.wait(STATUS_SECONDS)
         process.kill()
         return process.wait()
     finally:
-        # It led a session: what the objective started while it was imported.
+        # It led a session, with the processes that the objective started while it was imported.
         kill_group(process.pid)
 
 
 def template_environment() -> dict[str, str]:
-    """The environment of the template: no database, quiet frameworks, no thread pools, large pages of memory."""
+    """Return the template's environment: no database, quiet frameworks, no thread pools, large memory pages."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # The template multiplies no matrices; a thread pool in it would not survive the fork.
+    # The template needs no thread pools, and they would not survive a fork.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(name, "1")
-    # Tensors of many MiB: with pages of 2 MiB the processor looks up far fewer. glibc reads this only at its start.
+    # Pages of 2 MiB save address lookups in large tensors. glibc reads this only at its start.
     tunables = environment.get("GLIBC_TUNABLES", "")
     if "glibc.malloc.hugetlb" not in tunables:
         environment["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, "glibc.malloc.hugetlb=1"]))

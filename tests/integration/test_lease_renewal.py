@@ -23,12 +23,12 @@ def ledger(database: Database) -> Ledger:
 
 
 @pytest.fixture
-def keeper(ledger: Ledger) -> Iterator[LeaseRenewal]:
-    keeper = LeaseRenewal(ledger.database, ledger.agent_id, TIMES, frozenset)
-    keeper.start()
-    yield keeper
-    keeper.close()
-    assert not keeper.is_alive()
+def renewal(ledger: Ledger) -> Iterator[LeaseRenewal]:
+    renewal = LeaseRenewal(ledger.database, ledger.agent_id, TIMES, frozenset)
+    renewal.start()
+    yield renewal
+    renewal.close()
+    assert not renewal.is_alive()
 
 
 def await_(condition: Callable[[], object]) -> None:
@@ -43,7 +43,7 @@ def run(database: Database, sql: str) -> None:
 
 
 def test_the_leases_of_an_agent_that_hangs_run_out(
-    ledger: Ledger, keeper: LeaseRenewal, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, renewal: LeaseRenewal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread lives, but the loop that it keeps leases for does not turn."""
     claim = ledger.claimed()
@@ -52,19 +52,19 @@ def test_the_leases_of_an_agent_that_hangs_run_out(
         lambda: ledger.attempt(claim).lease_until < ledger.row("SELECT clock_timestamp() AS now, :id", 0).now
     )
     monkeypatch.setattr(lease_renewal, "STUCK_SECONDS", 600.0)
-    keeper.beat()
+    renewal.heartbeat()
     await_(
         lambda: ledger.attempt(claim).lease_until > ledger.row("SELECT clock_timestamp() AS now, :id", 0).now
     )
 
 
-def test_an_error_that_nobody_foresaw_does_not_end_it(ledger: Ledger, keeper: LeaseRenewal) -> None:
+def test_an_error_that_nobody_foresaw_does_not_end_it(ledger: Ledger, renewal: LeaseRenewal) -> None:
     claim = ledger.claimed()
     run(ledger.database, "ALTER TABLE hpo.attempts RENAME TO away")
-    await_(lambda: keeper.unreachable)
-    assert "attempts" in (keeper.unreachable or "")
+    await_(lambda: renewal.last_error)
+    assert "attempts" in (renewal.last_error or "")
     run(ledger.database, "ALTER TABLE hpo.away RENAME TO attempts")
-    await_(lambda: keeper.unreachable is None)
+    await_(lambda: renewal.last_error is None)
     before = ledger.attempt(claim).lease_until
     await_(lambda: ledger.attempt(claim).lease_until > before)
-    assert keeper.fenced() == frozenset()
+    assert renewal.fenced() == frozenset()

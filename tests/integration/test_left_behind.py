@@ -24,7 +24,7 @@ from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
 from storage import leases
-from storage.budget import Claim, NoWork
+from storage.budget import Claim, Counts, NoWork
 from storage.engine import Database
 from storage.leases import LeaseLostError, LeaseTimes
 from storage.retry import Retry
@@ -65,6 +65,12 @@ def run_out(database: Database) -> None:
     """All leases, as after the silence of their agents."""
     sql = "UPDATE hpo.attempts SET lease_until = clock_timestamp() - interval '1 s' WHERE ended_at IS NULL"
     database.transaction(lambda connection: connection.execute(text(sql)))
+
+
+def counts(store: TrialStore) -> Counts:
+    """The study's counts, once expired leases have been ended."""
+    store.reap_expired()
+    return store.refresh().counts
 
 
 def states(study: optuna.Study) -> list[TrialState]:
@@ -150,7 +156,7 @@ def test_killed_between_create_and_attach(
     run_out(database)
 
     second = agent(database, study)
-    second.snapshot()
+    second.reap_expired()
     again = claimed(second)
     assert (again.token, again.fresh, again.trial_id) == (claim.token, False, None)
     train(second, again)
@@ -188,7 +194,7 @@ def test_a_trial_that_others_finish_while_it_is_judged(database: Database, study
     late.begin(claim.attempt_id, 1, 0)
     late.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)])
     run_out(database)
-    quick.snapshot()
+    quick.reap_expired()
     train(quick, claimed(quick))
     with pytest.raises(LeaseLostError) as lost:
         late.should_prune(claim.attempt_id, trial_id)
@@ -209,8 +215,8 @@ def test_a_creation_made_twice_leaves_one_failed_stray(
     # The slot's claim, as it stands now.
     train(store, claimed(store))
     assert sorted(state.name for state in states(study)) == ["COMPLETE", "FAIL"]
-    counts = store.snapshot().counts
-    assert (counts.finished, counts.left, counts.failed) == (1, 0, 0)
+    found = counts(store)
+    assert (found.finished, found.left, found.failed) == (1, 0, 0)
 
 
 def test_what_was_trained_for_a_share_of_its_own_is_not_swept(
@@ -230,7 +236,7 @@ def test_fenced_everywhere(database: Database, study: optuna.Study) -> None:
     claim = claimed(first)
     trial_id, number, params = first.sample(claim)
     run_out(database)
-    second.snapshot()
+    second.reap_expired()
     again = claimed(second)
     assert second.sample(again) == (trial_id, number, params)
 
@@ -258,8 +264,8 @@ def test_an_agent_does_not_judge_itself(database: Database, study: optuna.Study)
     store = agent(database, study)
     claimed(store)
     run_out(database)
-    assert store.snapshot().counts.running == 1
-    assert agent(database, study).snapshot().counts.running == 0
+    assert counts(store).running == 1
+    assert counts(agent(database, study)).running == 0
 
 
 def test_after_an_outage_others_get_the_time_to_renew(
@@ -269,14 +275,14 @@ def test_after_an_outage_others_get_the_time_to_renew(
     monkeypatch.setattr("hpo.agent.lease_expiry.time.monotonic", lambda: clock)
     claimed(agent(database, study))
     store = agent(database, study, grace_renewals=2.0)
-    store.snapshot()
+    store.reap_expired()
     run_out(database)
     clock += 100.0
-    assert store.snapshot().counts.running == 1, "it was away itself"
+    assert counts(store).running == 1, "it was away itself"
     clock += 19.0
-    assert store.snapshot().counts.running == 1
+    assert counts(store).running == 1
     clock += 2.0
-    assert store.snapshot().counts.running == 0
+    assert counts(store).running == 0
 
 
 def test_away_between_an_epoch_and_its_report(
@@ -290,7 +296,7 @@ def test_away_between_an_epoch_and_its_report(
 
     def report_late(*arguments: Any) -> None:
         run_out(database)
-        quick.snapshot()
+        quick.reap_expired()
         train(quick, claimed(quick))
         report(*arguments)
 
@@ -307,7 +313,7 @@ def test_an_agent_that_starts_after_an_outage_lets_the_others_renew_first(
     claim = claimed(first)
     run_out(database)
     second = agent(database, study, grace_renewals=2.0)
-    assert second.snapshot().counts.running == 1, "the first may be about to renew"
+    assert counts(second).running == 1, "the first may be about to renew"
     database.transaction(lambda c: leases.renew(c, first.agent_id, 120.0))
     train(first, claim)
     assert states(study) == [TrialState.COMPLETE]
@@ -318,7 +324,7 @@ def test_after_that_time_who_has_not_renewed_is_given_up(database: Database, stu
     run_out(database)
     second = agent(database, study, lease_seconds=0.6, grace_renewals=2.0)
     began = time.monotonic()
-    while second.snapshot().counts.running:
+    while counts(second).running:
         assert time.monotonic() - began < 30.0
     assert time.monotonic() - began >= second.times.grace_seconds / 2
 
@@ -364,19 +370,19 @@ def test_a_jump_of_the_databases_clock_costs_no_live_attempt(
     first = agent(database, study, grace_renewals=2.0)
     second = agent(database, study, grace_renewals=2.0)
     claimed(first)
-    assert second.snapshot().counts.running == 1
+    assert counts(second).running == 1
     shifted(database, seconds)
     for _ in range(60):
         clock += 1.0
         if clock % 10 == 0:
             database.transaction(lambda c: leases.renew(c, first.agent_id, 120.0))
-        assert second.snapshot().counts.running == 1
+        assert counts(second).running == 1
     # And now it is killed.
     shifted(database, seconds)
     for _ in range(60):
         clock += 1.0
-        second.snapshot()
-    assert second.snapshot().counts.running == 0
+        second.reap_expired()
+    assert counts(second).running == 0
 
 
 def test_a_trial_closed_with_plain_optuna_is_failed_and_another_takes_its_place(
@@ -386,7 +392,7 @@ def test_a_trial_closed_with_plain_optuna_is_failed_and_another_takes_its_place(
     claim = claimed(store)
     trial_id, number, _ = store.sample(claim)
     study.tell(number, state=TrialState.FAIL)
-    with pytest.raises(TrialClosedError, match="closed by somebody else"):
+    with pytest.raises(TrialClosedError, match="closed by another program"):
         store.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)])
     again = claimed(store)
     assert again.token != claim.token
@@ -428,7 +434,7 @@ def keep_left(
     store: TrialStore, logs: Path, held: frozenset[int] = frozenset(), seconds: float = 0.0
 ) -> set[str]:
     """Have an agent look after left logs; returns the names of those that still lie there."""
-    Cleanup("s", store, logs, logs, None).keep_left_logs(held, seconds)
+    Cleanup("s", store, logs, logs, None).keep_orphaned_logs(held, seconds)
     return {path.name for path in logs.iterdir()}
 
 
@@ -466,7 +472,7 @@ def test_a_log_stays_its_agents_as_long_as_that_may_write_to_it(
     claim, path = printing(first, tmp_path)
     assert keep_left(second, tmp_path) == {path.name}, "it runs"
     run_out(database)
-    second.snapshot()
+    second.reap_expired()
     assert keep_left(second, tmp_path, seconds=60.0) == {path.name}, (
         "its agent may not know that it has ended"
     )

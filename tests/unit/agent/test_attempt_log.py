@@ -11,7 +11,7 @@ from hpo.agent.attempt_log import AttemptLog
 from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES
 
 
-class Kept:
+class Uploads:
     """The last that was kept."""
 
     def __init__(self) -> None:
@@ -22,13 +22,13 @@ class Kept:
 
 
 @pytest.fixture
-def kept() -> Kept:
-    return Kept()
+def uploads() -> Uploads:
+    return Uploads()
 
 
 @pytest.fixture
-def log(tmp_path: Path, kept: Kept) -> AttemptLog:
-    return AttemptLog(tmp_path / "log", kept)
+def log(tmp_path: Path, uploads: Uploads) -> AttemptLog:
+    return AttemptLog(tmp_path / "log", uploads)
 
 
 def append(log: AttemptLog, printed: bytes) -> None:
@@ -36,14 +36,14 @@ def append(log: AttemptLog, printed: bytes) -> None:
         file.write(printed)
 
 
-def test_nothing_is_kept_of_silence(log: AttemptLog, kept: Kept) -> None:
-    log.ship()
+def test_nothing_is_kept_of_silence(log: AttemptLog, uploads: Uploads) -> None:
+    log.upload()
     append(log, b"said\n")
-    log.ship()
-    log.ship()
-    assert kept.calls == [("said\n", 5)]
+    log.upload()
+    log.upload()
+    assert uploads.calls == [("said\n", 5)]
     log.close()
-    assert kept.calls == [("said\n", 5)]
+    assert uploads.calls == [("said\n", 5)]
     assert not log.path.exists()
 
 
@@ -52,76 +52,76 @@ def test_nothing_is_kept_of_silence(log: AttemptLog, kept: Kept) -> None:
     [(b"a\0b", "a?b"), (b"\xff\xfe", "??"), ("é☃".encode(), "é☃"), ("é".encode()[:1], "?")],
 )
 def test_as_many_bytes_are_kept_as_were_printed(
-    log: AttemptLog, kept: Kept, printed: bytes, shown: str
+    log: AttemptLog, uploads: Uploads, printed: bytes, shown: str
 ) -> None:
     append(log, printed)
-    log.ship()
-    assert kept.calls == [(shown, len(printed))]
+    log.upload()
+    assert uploads.calls == [(shown, len(printed))]
     assert len(shown.encode()) == len(printed)
 
 
-def test_the_end_is_kept_of_much(log: AttemptLog, kept: Kept) -> None:
+def test_the_end_is_kept_of_much(log: AttemptLog, uploads: Uploads) -> None:
     append(log, b"a" * KEPT_BYTES + b"b" * KEPT_BYTES)
-    log.ship()
-    assert kept.calls == [("b" * KEPT_BYTES, 2 * KEPT_BYTES)]
+    log.upload()
+    assert uploads.calls == [("b" * KEPT_BYTES, 2 * KEPT_BYTES)]
 
 
-def test_a_file_too_large_is_cut_while_it_is_written(log: AttemptLog, kept: Kept) -> None:
+def test_a_file_too_large_is_cut_while_it_is_written(log: AttemptLog, uploads: Uploads) -> None:
     with log.path.open("ab", buffering=0) as trainer:
         trainer.write(b"a" * (FILE_BYTES + 1))
-        log.ship()
+        log.upload()
         assert KEPT_BYTES <= log.path.stat().st_size < KEPT_BYTES + 100
         trainer.write(b"end")
-        log.ship()
-    tail, size = kept.calls[-1]
+        log.upload()
+    tail, size = uploads.calls[-1]
     assert tail.endswith("aend")
     assert size == FILE_BYTES + 4
 
 
-def test_a_file_is_bounded_while_the_database_cannot_take_its_tail(log: AttemptLog, kept: Kept) -> None:
+def test_a_file_is_bounded_while_the_database_cannot_take_its_tail(log: AttemptLog, uploads: Uploads) -> None:
     for _ in range(3):
         append(log, b"x" * FILE_BYTES + b"end")
         log.truncate()
         assert KEPT_BYTES <= log.path.stat().st_size < KEPT_BYTES + 100
-    assert kept.calls == []
-    log.ship()
-    ((tail, size),) = kept.calls
+    assert uploads.calls == []
+    log.upload()
+    ((tail, size),) = uploads.calls
     assert tail.endswith("xend")
     assert size == 3 * (FILE_BYTES + 3)
 
 
 @pytest.mark.parametrize("shipped", [True, False])
 def test_who_adopts_a_file_that_was_cut_knows_how_much_was_printed(
-    log: AttemptLog, kept: Kept, shipped: bool
+    log: AttemptLog, uploads: Uploads, shipped: bool
 ) -> None:
     """Its agent was killed, after cutting it twice."""
     for _ in range(2):
         append(log, b"x" * FILE_BYTES)
-        log.ship() if shipped else log.truncate()
+        log.upload() if shipped else log.truncate()
     append(log, b"last words")
-    adopted = AttemptLog(log.path, kept)
+    adopted = AttemptLog(log.path, uploads)
     adopted.close()
-    tail, size = kept.calls[-1]
+    tail, size = uploads.calls[-1]
     assert tail == "x" * (KEPT_BYTES - 10) + "last words"
     assert size == 2 * FILE_BYTES + 10
     assert not log.path.exists()
 
 
-def test_a_file_that_was_cut_says_so_in_front_and_nowhere_else(log: AttemptLog, kept: Kept) -> None:
+def test_a_file_that_was_cut_says_so_in_front_and_nowhere_else(log: AttemptLog, uploads: Uploads) -> None:
     append(log, b"x" * (FILE_BYTES + 1))
-    log.ship()
+    log.upload()
     append(log, b"\n")
-    log.ship()
+    log.upload()
     lost = FILE_BYTES + 1 - KEPT_BYTES
     assert log.path.read_text().splitlines() == [
         f"[hpo: {lost} bytes before this were cut off]",
         "x" * KEPT_BYTES,
     ]
-    assert kept.calls[-1] == ("x" * (KEPT_BYTES - 1) + "\n", FILE_BYTES + 2)
+    assert uploads.calls[-1] == ("x" * (KEPT_BYTES - 1) + "\n", FILE_BYTES + 2)
 
 
 def test_what_is_printed_while_a_file_is_cut_is_not_lost(
-    log: AttemptLog, kept: Kept, monkeypatch: pytest.MonkeyPatch
+    log: AttemptLog, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(log, b"x" * FILE_BYTES + b"the end\n")
     real_open, real_write = Path.open, os.pwrite
@@ -138,22 +138,22 @@ def test_what_is_printed_while_a_file_is_cut_is_not_lost(
 
     monkeypatch.setattr(Path, "open", open_late)
     monkeypatch.setattr(os, "pwrite", write_late)
-    log.ship()
+    log.upload()
     monkeypatch.undo()
     assert log.path.stat().st_size < KEPT_BYTES + 100
     append(log, b"last\n")
     log.close()
-    tail, size = kept.calls[-1]
+    tail, size = uploads.calls[-1]
     assert tail.endswith("xthe end\nlate\nlater\nlast\n")
     assert size == FILE_BYTES + len("the end\nlate\nlater\nlast\n")
 
 
 def test_the_file_may_be_gone_at_any_moment(
-    log: AttemptLog, kept: Kept, monkeypatch: pytest.MonkeyPatch
+    log: AttemptLog, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two agents of one host close the log of a third."""
     append(log, b"said\n")
-    other = AttemptLog(log.path, kept)
+    other = AttemptLog(log.path, uploads)
     stat = Path.stat
 
     def looked_at(path: Path, **more: bool) -> object:
@@ -165,4 +165,4 @@ def test_the_file_may_be_gone_at_any_moment(
     log.close()
     log.truncate()
     log.close()
-    assert kept.calls == []
+    assert uploads.calls == []

@@ -1,4 +1,4 @@
-"""When agents give up an objective that is broken."""
+"""Failures after which agents stop."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LOST = Failure(Outcome.LOST, "lost 3 times, the last time: its process was ended
     "failures",
     [
         [bug("ValueError: bad x 0.1"), bug("ValueError: bad x 0.2"), bug("ValueError: bad x 0.3")],
-        # In between others.
+        # With other failures in between.
         [bug("ValueError: a"), bug("KeyError: 'b'", 9), bug("ValueError: c"), LOST, bug("ValueError: d")],
         [LOST, LOST, LOST],
     ],
 )
-def test_one_bug_is_one_whatever_values_it_names(failures: list[Failure]) -> None:
+def test_failures_of_one_bug_count_together_though_their_messages_differ(failures: list[Failure]) -> None:
     error = failure_policy.same_bug(failures, "s", 3)
     assert error is not None
     assert str(error).startswith(f"3 trials have failed with {failures[0].error}, and none has finished: ")
@@ -45,18 +45,18 @@ def test_one_bug_is_one_whatever_values_it_names(failures: list[Failure]) -> Non
         [],
     ],
 )
-def test_different_ones_may_be_bad_luck(failures: list[Failure]) -> None:
+def test_different_bugs_do_not_stop_the_agents(failures: list[Failure]) -> None:
     assert failure_policy.same_bug(failures, "s", 3) is None
 
 
-def test_what_was_killed_is_no_bug_of_the_objective() -> None:
+def test_killed_trials_are_no_bug_of_the_objective() -> None:
     error = str(failure_policy.same_bug([LOST], "s", 1))
     assert error.startswith("1 trial has failed with lost 3 times")
-    assert "mend the objective" not in error
+    assert "fix the objective" not in error
     assert "hpo logs --study s" in error
 
 
-def test_too_many_show_the_last_traceback() -> None:
+def test_too_many_failures_show_the_last_traceback() -> None:
     last = bug("KeyError: 'b'")
     error = failure_policy.too_many([last, bug("ValueError: a")], "s", failing=12, max_failed=10)
     assert str(error).startswith("12 trials have failed (--max-failed 10), the last with: KeyError: 'b'; ")

@@ -1,4 +1,4 @@
-"""When a lease that looks run out is given up."""
+"""Expiry of suspect leases."""
 
 from __future__ import annotations
 
@@ -29,50 +29,50 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def watch(judge: LeaseMonitor, clock: Clock, seconds: int, lease: SuspectLease = UNTIL) -> int | None:
-    """Look every second; after how many the lease was given up."""
+def watch(monitor: LeaseMonitor, clock: Clock, seconds: int, lease: SuspectLease = UNTIL) -> int | None:
+    """Look every second; return the number of seconds after which the lease expired."""
     for second in range(seconds):
-        if judge.judge({7: lease}):
+        if monitor.expired({7: lease}):
             return second
         clock.now += 1.0
     return None
 
 
-def test_a_lease_is_watched_for_two_renewals(clock: Clock) -> None:
+def test_lease_is_watched_for_two_renewals(clock: Clock) -> None:
     assert watch(LeaseMonitor(TIMES), clock, 100) == 20
 
 
-def test_one_that_is_renewed_meanwhile_is_watched_anew(clock: Clock) -> None:
-    judge = LeaseMonitor(TIMES)
-    assert watch(judge, clock, 15) is None
-    assert watch(judge, clock, 100, lease=LATER) == 20
+def test_renewed_lease_is_watched_again_from_the_start(clock: Clock) -> None:
+    monitor = LeaseMonitor(TIMES)
+    assert watch(monitor, clock, 15) is None
+    assert watch(monitor, clock, 100, lease=LATER) == 20
 
 
-def test_one_that_is_not_doubtful_any_more_is_forgotten(clock: Clock) -> None:
-    judge = LeaseMonitor(TIMES)
-    assert watch(judge, clock, 15) is None
-    assert judge.judge({}) == {}
-    assert watch(judge, clock, 100) == 20
+def test_lease_that_is_no_longer_suspect_is_forgotten(clock: Clock) -> None:
+    monitor = LeaseMonitor(TIMES)
+    assert watch(monitor, clock, 15) is None
+    assert monitor.expired({}) == {}
+    assert watch(monitor, clock, 100) == 20
 
 
-def test_after_an_outage_of_its_own_an_agent_watches_anew(clock: Clock) -> None:
-    judge = LeaseMonitor(TIMES)
-    assert watch(judge, clock, 15) is None
+def test_agent_restarts_its_observation_after_an_outage_of_its_own(clock: Clock) -> None:
+    monitor = LeaseMonitor(TIMES)
+    assert watch(monitor, clock, 15) is None
     clock.now += 100.0
-    assert watch(judge, clock, 100) == 20
+    assert watch(monitor, clock, 100) == 20
 
 
-def test_who_seldom_looks_judges_too(clock: Clock) -> None:
-    judge = LeaseMonitor(TIMES)
+def test_agent_that_seldom_looks_ends_leases_too(clock: Clock) -> None:
+    monitor = LeaseMonitor(TIMES)
     looks = 0
-    while not judge.judge({7: UNTIL}):
+    while not monitor.expired({7: UNTIL}):
         clock.now += 70.0
         looks += 1
         assert looks < 5
 
 
 @pytest.mark.parametrize("lease_seconds", [12.0, 600.0])
-def test_who_has_other_settings_is_judged_by_its_own(clock: Clock, lease_seconds: float) -> None:
+def test_lease_expires_by_the_settings_of_its_agent(clock: Clock, lease_seconds: float) -> None:
     assert (
         watch(LeaseMonitor(TIMES), clock, 200, SuspectLease(UNTIL.until, lease_seconds)) == lease_seconds / 6
     )

@@ -1,4 +1,4 @@
-"""When trials are asked for before their slots are free."""
+"""Number of trials that are prefetched."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ def counts(budget: int, finished: int = 0, running: int = 2) -> Counts:
 
 
 def after(asking: float, training: float, slots: int = 2) -> Prefetcher:
-    ahead = Prefetcher(slots)
-    ahead.asked(asking)
-    ahead.trained(training)
-    return ahead
+    prefetcher = Prefetcher(slots)
+    prefetcher.record_claim(asking)
+    prefetcher.record_trial(training)
+    return prefetcher
 
 
-def filled(ahead: Prefetcher, budget: int) -> int:
-    """How many are asked ahead, one after another, before no more are wanted."""
+def filled(prefetcher: Prefetcher, budget: int) -> int:
+    """Return how many trials are prefetched, one after another, before no more are wanted."""
     number = 0
-    while ahead.is_wanted(counts(budget, running=2 + number)):
+    while prefetcher.wants_more(counts(budget, running=2 + number)):
         number += 1
-        ahead.add(ahead.free_place(), prepared(number))
+        prefetcher.add(prefetcher.free_slot(), prepared(number))
         assert number < 100
     return number
 
 
-def test_nothing_is_asked_before_it_is_known_what_it_costs() -> None:
-    ahead = Prefetcher(2)
-    assert not ahead.is_wanted(counts(100))
-    ahead.asked(0.1)
-    assert not ahead.is_wanted(counts(100))
+def test_nothing_is_prefetched_before_claims_and_trials_are_measured() -> None:
+    prefetcher = Prefetcher(2)
+    assert not prefetcher.wants_more(counts(100))
+    prefetcher.record_claim(0.1)
+    assert not prefetcher.wants_more(counts(100))
 
 
 @pytest.mark.parametrize(
-    ("slots", "training_over_asking", "spares"),
+    ("slots", "training_over_asking", "queued"),
     [
         (1, 0.9 * WORTH, 1),
         (8, 0.9 * WORTH, 8),
@@ -51,43 +51,43 @@ def test_nothing_is_asked_before_it_is_known_what_it_costs() -> None:
         (8, 8.1 * WORTH, 0),
     ],
 )
-def test_as_many_are_asked_ahead_as_slots_may_wait_for(slots, training_over_asking, spares) -> None:
-    """An agent that asks for 8 trials, one after another, keeps the last slot waiting 8 times as long."""
-    assert filled(after(0.1, 0.1 * training_over_asking, slots), 10_000) == spares
+def test_queue_holds_as_many_trials_as_slots_may_wait_for(slots, training_over_asking, queued) -> None:
+    """An agent that claims 8 trials, one after another, keeps the last slot waiting 8 times as long."""
+    assert filled(after(0.1, 0.1 * training_over_asking, slots), 10_000) == queued
 
 
-@pytest.mark.parametrize(("budget", "spares"), [(2, 0), (3, 1), (4, 2), (7, 2)])
-def test_no_more_are_asked_ahead_than_are_left(budget: int, spares: int) -> None:
+@pytest.mark.parametrize(("budget", "queued"), [(2, 0), (3, 1), (4, 2), (7, 2)])
+def test_queue_holds_no_more_trials_than_the_budget_has_left(budget: int, queued: int) -> None:
     """Two are running."""
-    assert filled(after(0.1, 1.0), budget) == spares
+    assert filled(after(0.1, 1.0), budget) == queued
 
 
-def test_what_a_trial_may_take_counts_until_one_has_finished() -> None:
-    ahead = Prefetcher(2)
-    ahead.asked(0.1)
-    ahead.expected(1.0)
-    assert filled(ahead, 100) == 2
-    ahead = after(0.1, 1e6)
-    ahead.expected(1.0)
-    assert filled(ahead, 100) == 0
+def test_estimate_counts_until_a_trial_has_finished() -> None:
+    prefetcher = Prefetcher(2)
+    prefetcher.record_claim(0.1)
+    prefetcher.estimate_trial(1.0)
+    assert filled(prefetcher, 100) == 2
+    prefetcher = after(0.1, 1e6)
+    prefetcher.estimate_trial(1.0)
+    assert filled(prefetcher, 100) == 0
 
 
-def test_each_spare_has_a_place_of_its_own_until_it_is_trained() -> None:
-    ahead = after(0.1, 1.0, slots=3)
-    places = []
+def test_prefetched_trial_keeps_its_own_slot_until_it_is_trained() -> None:
+    prefetcher = after(0.1, 1.0, slots=3)
+    slots_used = []
     for attempt_id in (1, 2, 3):
-        places.append(ahead.free_place())
-        ahead.add(places[-1], prepared(attempt_id))
-    assert sorted(places) == [3, 4, 5]
-    assert [spare.claim.attempt_id for spare in ahead] == [1, 2, 3]
-    ahead.drop({2, 77})
-    assert [spare.claim.attempt_id for spare in ahead] == [1, 3]
-    assert ahead.free_place() == places[1]
+        slots_used.append(prefetcher.free_slot())
+        prefetcher.add(slots_used[-1], prepared(attempt_id))
+    assert sorted(slots_used) == [3, 4, 5]
+    assert [trial.claim.attempt_id for trial in prefetcher] == [1, 2, 3]
+    prefetcher.discard({2, 77})
+    assert [trial.claim.attempt_id for trial in prefetcher] == [1, 3]
+    assert prefetcher.free_slot() == slots_used[1]
 
 
 def test_durations_are_moving_averages() -> None:
-    ahead = after(0.1, 1e6)
-    assert filled(ahead, 100) == 0
+    prefetcher = after(0.1, 1e6)
+    assert filled(prefetcher, 100) == 0
     for _ in range(60):
-        ahead.trained(1.0)
-    assert filled(ahead, 100) == 2
+        prefetcher.record_trial(1.0)
+    assert filled(prefetcher, 100) == 2

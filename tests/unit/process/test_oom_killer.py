@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpo.process import oom_killer
-from hpo.trainer.exits import how_it_ended
+from hpo.trainer.exits import describe_exit
 
 
 @pytest.fixture
@@ -35,5 +35,5 @@ def test_counter_of_this_host_is_readable() -> None:
 
 
 def test_exit_descriptions() -> None:
-    assert how_it_ended(-signal.SIGKILL) == "its process was ended by SIGKILL"
-    assert "no memory left" in how_it_ended(-signal.SIGKILL, out_of_memory=True)
+    assert describe_exit(-signal.SIGKILL) == "its process was ended by SIGKILL"
+    assert "no memory left" in describe_exit(-signal.SIGKILL, out_of_memory=True)

@@ -85,5 +85,5 @@ def test_what_cannot_be_written_is_named(
         raise OSError(number, "no")
 
     monkeypatch.setattr(Path, "write_text", fail)
-    with pytest.raises(expected, match="trains no epoch twice"):
+    with pytest.raises(expected, match="no epoch is trained twice"):
         write_results(tmp_path / "s", CONFIG, [result(1, 0.9)], {}, None)

@@ -1,4 +1,4 @@
-"""Runs of a retrain on a pool that the test plays: who is ended, and who is not."""
+"""Runs of a retrain on a pool without processes."""
 
 from __future__ import annotations
 
@@ -9,136 +9,180 @@ from pathlib import Path
 
 import pytest
 
-from hpo.errors import StorageUnreachableError
+from hpo.errors import DiskFullError, StorageUnreachableError
 from hpo.export.config import Config
 from hpo.options import AgentOptions
+from hpo.outcomes import Outcome
 from hpo.process.signals import SignalHandler
 from hpo.retrain.runner import MAX_LOST, RetrainFailedError, SeedRun, SeedRunner
+from hpo.terminal.progress import PlainProgress
+from hpo.trainer import supervisor
 from hpo.trainer.checkpoints import CheckpointFolder
-from hpo.trainer.exits import Event, TrainerExited
-from hpo.trainer.messages import Epoch, EpochRecord, Started
-from objectives.base import Device
+from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.messages import Epoch, EpochRecord, Finished, Preempt, Start, Started
+from hpo.trainer.testing import FakePool
 
 CONFIG = Config("o", {}, 1, 0, "loss", "minimize")
 LAST_EPOCH = Epoch(EpochRecord(1, {"loss": 1.0}, 0.1))
 
 
-class Pool:
-    """Two slots; what is said comes as the test has it, each time that somebody listens."""
-
-    ready = True
-
-    def __init__(self, *said: list[tuple[int, Event]]) -> None:
-        self.devices = [Device(), Device()]
-        self.killed: list[int] = []
-        self._said = list(said)
-        self._busy: set[int] = set()
-
-    def free_slots(self) -> list[int]:
-        return sorted({0, 1} - self._busy)
-
-    def start(self, slot: int, _start: object) -> None:
-        self._busy.add(slot)
-
-    def wait(self, _seconds: float) -> list[tuple[int, Event]]:
-        said = self._said.pop(0) if self._said else []
-        self._busy -= {slot for slot, event in said if isinstance(event, TrainerExited)}
-        return said
-
-    def kill(self, slot: int) -> None:
-        self.killed.append(slot)
-        self._busy.discard(slot)
-
-    def is_forked(self, _slot: int) -> bool:
-        return True
-
-    def check_loading(self, _seconds: float) -> None:
-        pass
-
-    def send(self, _slot: int, _message: object) -> None:
-        pass
+def events(*of: Event) -> Callable[[Start], list[Event]]:
+    return lambda _start: list(of)
 
 
-class Progress:
-    def __init__(self) -> None:
-        self.said: list[str] = []
+class Retrain:
+    """Two seeds on two slots."""
 
-    def say(self, message: str) -> None:
-        self.said.append(message)
+    def __init__(
+        self, folder: Path, *scripts: Callable[[Start], list[Event]], final: bool = True, **options: float
+    ) -> None:
+        self.runs = [
+            SeedRun(
+                config=CONFIG,
+                seed=seed,
+                folder=CheckpointFolder(folder / str(seed)),
+                log=folder / f"{seed}.log",
+            )
+            for seed in (0, 1)
+        ]
+        self.pool = FakePool(2, scripts=list(scripts))
+        self.signals = SignalHandler()
+        self.on_trained: Callable[[], None] = lambda: None
+        self.final = final
+        self.options = AgentOptions(**options)  # type: ignore[arg-type]
 
-    def update(self, _view: object) -> None:
-        pass
+    def runner(self) -> SeedRunner:
+        on_trained = (lambda: self.on_trained()) if self.final else None
+        return SeedRunner(
+            "retrain", self.runs, self.pool, PlainProgress(), self.signals, self.options, on_trained
+        )
+
+    def run(self) -> bool:
+        return self.runner().run()
 
 
-def runs_on(
-    pool: Pool,
-    folder: Path,
-    interruption: SignalHandler | None = None,
-    on_trained: Callable[[], None] | None = None,
-    options: AgentOptions | None = None,
-) -> SeedRunner:
-    runs = [
-        SeedRun(CONFIG, seed, CheckpointFolder(folder / str(seed)), folder / f"{seed}.log") for seed in (0, 1)
-    ]
-    return SeedRunner(
-        "retrain",
-        runs,
-        pool,
-        Progress(),
-        interruption or SignalHandler(),
-        options or AgentOptions(),
-        on_trained,
-    )  # type: ignore[arg-type]
+def test_all_seeds_are_trained_and_report_before_the_test_set(tmp_path: Path) -> None:
+    opened: list[int] = []
+    retrain = Retrain(tmp_path)
+    retrain.on_trained = lambda: opened.append(1)
+    assert retrain.run()
+    assert [run.result.seed for run in retrain.runs if run.result] == [0, 1]
+    assert len(opened) == 2
+    assert all(start.final for start in retrain.pool.starts)
 
 
-def test_who_waited_for_the_database_calls_nobody_hung(tmp_path: Path) -> None:
-    """What trainers said meanwhile lies in their pipes."""
-    pool = Pool([(0, Started(1, 0)), (1, Started(2, 0))], [(0, LAST_EPOCH)])
-    hung = AgentOptions(hung_seconds=0.2)
-    runs = runs_on(pool, tmp_path, on_trained=lambda: time.sleep(0.5), options=hung)
-    runs._turn()
-    runs._turn()
-    assert pool.killed == []
-    # It has said nothing since, and was listened to.
+def test_waiting_for_the_database_makes_no_trainer_hung(tmp_path: Path) -> None:
+    """Their messages wait in the pipes meanwhile."""
+    retrain = Retrain(tmp_path, events(Started(1, 0), LAST_EPOCH), events(Started(2, 0)), hung_seconds=0.2)
+    retrain.on_trained = lambda: time.sleep(0.5)
+    runner = retrain.runner()
+    runner._supervisor._turn(runner)
+    assert retrain.runs[0].epoch == 1
+    assert retrain.pool.killed == []
+    # Silent since then, while the supervisor listened.
     time.sleep(0.3)
-    runs._turn()
-    assert pool.killed == [0, 1]
+    runner._supervisor._turn(runner)
+    assert retrain.pool.killed == [0, 1]
 
 
-def test_told_to_end_while_the_database_is_away_it_ends(tmp_path: Path) -> None:
-    interruption = SignalHandler()
+def test_interrupted_while_the_database_is_unreachable_it_ends(tmp_path: Path) -> None:
+    retrain = Retrain(tmp_path)
 
-    def away() -> None:
-        interruption.received.append(signal.SIGINT)
+    def unreachable() -> None:
+        retrain.signals.received.append(signal.SIGINT)
         raise StorageUnreachableError("the database did not answer, and the wait was interrupted")
 
-    pool = Pool([(0, Started(1, 0)), (1, Started(2, 0))], [(0, LAST_EPOCH)])
-    assert not runs_on(pool, tmp_path, interruption, away).run()
+    retrain.on_trained = unreachable
+    assert not retrain.run()
 
 
-def test_a_database_that_stays_away_is_an_error(tmp_path: Path) -> None:
-    def away() -> None:
+def test_database_that_stays_unreachable_is_an_error(tmp_path: Path) -> None:
+    retrain = Retrain(tmp_path)
+
+    def unreachable() -> None:
         raise StorageUnreachableError("the database did not answer for 3600 s")
 
-    pool = Pool([(0, Started(1, 0))], [(0, LAST_EPOCH)])
+    retrain.on_trained = unreachable
     with pytest.raises(StorageUnreachableError):
-        runs_on(pool, tmp_path, on_trained=away).run()
+        retrain.run()
+
+
+def test_interrupt_preempts_runs_and_a_resumed_retrain_is_possible(tmp_path: Path) -> None:
+    retrain = Retrain(tmp_path, events(Started(1, 0)), events(Started(2, 0)))
+    count = 0
+
+    def interrupt() -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            retrain.signals.received.append(signal.SIGINT)
+
+    retrain.pool.on_wait = interrupt
+    assert not retrain.run()
+    assert sorted(retrain.pool.sent, key=lambda sent: sent[0]) == [(0, Preempt()), (1, Preempt())]
+    assert [run.ended for run in retrain.runs] == [False, False]
+
+
+def test_spawn_failure_is_retried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "SPAWN_RETRY_SECONDS", 0.0)
+    retrain = Retrain(tmp_path, events(SpawnFailed("no room")))
+    assert retrain.run()
+    assert "could not start a process for seed 0 (no room); retrying" in caplog.text
+    assert retrain.runs[0].lost == 0
+
+
+def test_template_without_an_answer_is_replaced(tmp_path: Path) -> None:
+    retrain = Retrain(tmp_path, events(), hung_seconds=0.05)
+    assert retrain.run()
+    assert retrain.pool.templates_replaced == 1
+    assert retrain.runs[0].lost == 0
+
+
+def test_full_disk_fails_the_retrain(tmp_path: Path) -> None:
+    with pytest.raises(DiskFullError):
+        Retrain(tmp_path, events(Started(1, 0), Finished(Outcome.DISK_FULL, "no space left"))).run()
+
+
+@pytest.mark.parametrize("outcome", [Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.BUG])
+def test_failed_final_run_fails_the_retrain(tmp_path: Path, outcome: Outcome) -> None:
+    with pytest.raises(RetrainFailedError, match=f"seed 0 ended as {outcome} after epoch 0: why"):
+        Retrain(tmp_path, events(Started(1, 0), Finished(outcome, "why"))).run()
+
+
+@pytest.mark.parametrize("outcome", [Outcome.DIVERGED, Outcome.OUT_OF_MEMORY])
+def test_failed_candidate_ends_alone(tmp_path: Path, outcome: Outcome) -> None:
+    retrain = Retrain(tmp_path, events(Started(1, 0), Finished(outcome, "why")), final=False)
+    assert retrain.run()
+    assert [run.failure for run in retrain.runs] == [f"{outcome} after epoch 0", None]
 
 
 STARVED = TrainerExited("the kernel killed its process", -signal.SIGKILL, out_of_memory=True)
 REFUSED = TrainerExited("its process was ended by SIGSEGV", -signal.SIGSEGV)
 
 
-@pytest.mark.parametrize("death", [STARVED, REFUSED])
-def test_a_candidate_that_takes_too_much_memory_fails_alone(tmp_path: Path, death: TrainerExited) -> None:
-    deaths: list[list[tuple[int, Event]]] = [[(0, Started(1, 0)), (0, death)] for _ in range(MAX_LOST)]
-    runs = runs_on(Pool(*deaths), tmp_path, options=AgentOptions(memory_bytes=1 << 30))
-    for _ in range(MAX_LOST):
-        runs._turn()
-    assert [run.failure for run in runs._runs] == ["oom after epoch 0", None]
+def lost(exited: TrainerExited) -> Callable[[Start], list[Event]]:
+    """Script of seed 0 that is lost each time; seed 1 succeeds."""
+    return lambda start: [
+        Started(1, 0),
+        *([exited] if start.seed == 0 else [LAST_EPOCH, Finished(Outcome.COMPLETE)]),
+    ]
 
 
-def test_a_final_run_that_is_lost_too_often_fails_the_retrain(tmp_path: Path) -> None:
-    deaths: list[list[tuple[int, Event]]] = [[(0, Started(1, 0)), (0, STARVED)] for _ in range(MAX_LOST)]
-    with pytest.raises(RetrainFailedError, match="lost 3 times"):
-        runs_on(Pool(*deaths), tmp_path, on_trained=lambda: None).run()
+@pytest.mark.parametrize("exited", [STARVED, REFUSED])
+def test_candidate_out_of_memory_fails_alone(tmp_path: Path, exited: TrainerExited) -> None:
+    retrain = Retrain(tmp_path, final=False, memory_bytes=1 << 30)
+    retrain.pool.default = lost(exited)
+    assert retrain.run()
+    assert [run.failure for run in retrain.runs] == ["oom after epoch 0", None]
+    assert retrain.runs[0].lost == MAX_LOST
+
+
+def test_final_run_lost_too_often_fails_the_retrain(tmp_path: Path) -> None:
+    retrain = Retrain(tmp_path)
+    retrain.pool.default = lost(STARVED)
+    with pytest.raises(
+        RetrainFailedError, match="lost 3 times, the last time: the kernel killed its process"
+    ):
+        retrain.run()

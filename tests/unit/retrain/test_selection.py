@@ -12,11 +12,11 @@ from hpo.retrain.runner import RetrainFailedError, SeedRun
 from hpo.retrain.selection import (
     Candidate,
     Selection,
-    _judged,
+    _candidate_of,
     choose,
-    keep_selection,
     read_selection,
     selection_lines,
+    write_selection,
 )
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import EpochRecord
@@ -48,14 +48,14 @@ def test_one_that_may_fail_is_not_chosen() -> None:
 
 def test_one_whose_last_epoch_lacks_the_metric_is_not_chosen() -> None:
     silent = SeedRun(
-        config(0),
-        1,
-        CheckpointFolder(Path("none")),
-        Path("log"),
+        config=config(0),
+        seed=1,
+        folder=CheckpointFolder(Path("none")),
+        log=Path("log"),
         history=[EpochRecord(1, {"loss": 0.1}, 1.0)],
     )
     silent.result = SeedResult(1, tuple(silent.history), {}, 1.0)
-    judged = _judged(config(0), [silent])
+    judged = _candidate_of(config(0), [silent])
     assert (judged.mean, judged.failure) == (None, "recorded no finite val_accuracy after its last epoch")
     assert choose([judged, candidate(1, 0.1)], maximize=True) == 1
     assert (
@@ -66,7 +66,7 @@ def test_one_whose_last_epoch_lacks_the_metric_is_not_chosen() -> None:
 def test_a_choice_is_remembered(tmp_path: Path) -> None:
     configs = [config(0), config(1)]
     selection = Selection((1, 2), (candidate(0, 0.8, 0.9), candidate(1, failure="oom")), 0)
-    keep_selection(tmp_path, selection)
+    write_selection(tmp_path, selection)
     assert read_selection(tmp_path, configs, 2) == selection
     # Of other candidates or seeds it says nothing.
     assert read_selection(tmp_path, configs, 3) is None

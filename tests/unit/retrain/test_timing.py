@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.retrain.timing import WorkLog
+from hpo.retrain.timing import SessionLog
 
 
 @pytest.fixture
@@ -24,20 +24,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_sessions_add_up_without_the_pauses_between_them(tmp_path: Path, clock: list[float]) -> None:
     for pause, length in ((0.0, 5.0), (100.0, 2.0)):
         clock[0] += pause
-        work = WorkLog(tmp_path)
+        work = SessionLog(tmp_path)
         clock[0] += length
         worked = work.end()
     assert (worked.seconds, worked.sessions) == (7.0, 2)
 
 
 def test_a_killed_session_counts_up_to_its_last_checkpoint(tmp_path: Path, clock: list[float]) -> None:
-    WorkLog(tmp_path)
+    SessionLog(tmp_path)
     checkpoint = tmp_path / "seed-1" / "epoch-000001.npz"
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"")
     os.utime(checkpoint, (1030.0, 1030.0))
     clock[0] += 500.0
-    work = WorkLog(tmp_path)
+    work = SessionLog(tmp_path)
     clock[0] += 1.0
     worked = work.end()
     assert (worked.seconds, worked.sessions) == (31.0, 2)
@@ -46,6 +46,6 @@ def test_a_killed_session_counts_up_to_its_last_checkpoint(tmp_path: Path, clock
 @pytest.mark.parametrize("content", ["", "[]", '{"seconds": 3}', json.dumps({"seconds": ["x"]})])
 def test_a_damaged_log_begins_anew(tmp_path: Path, clock: list[float], content: str) -> None:
     (tmp_path / "sessions.json").write_text(content)
-    work = WorkLog(tmp_path)
+    work = SessionLog(tmp_path)
     clock[0] += 4.0
     assert work.end().sessions == 1

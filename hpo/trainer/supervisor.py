@@ -1,0 +1,341 @@
+"""The supervision of trainers that searching and retraining share.
+
+A `Supervisor` fills the slots of a pool, listens to its trainers, ends the ones that hang and shuts down after a
+signal. A `Workload` decides what is trained and keeps the results.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from hpo.errors import ObjectiveBrokenError, StorageUnreachableError
+from hpo.outcomes import Outcome
+from hpo.process.shutdown import ExitCode, Shutdown
+from hpo.process.signals import SignalHandler
+from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.messages import Epoch, EpochRecord, Finished, Pause, Preempt, Resume, Start, Started, Tick
+from hpo.trainer.pool import TrainerPool
+
+log = logging.getLogger(__name__)
+
+LISTEN_SECONDS = 0.2
+"""Longest wait for the next event of a trainer."""
+
+QUIET_SECONDS = 0.02
+"""Time without an event after which trainers count as busy: trials that begin together end together."""
+
+START_SECONDS = 0.1
+"""Longest time that a trainer which has just started gets the processor before events are handled."""
+
+SPAWN_RETRY_SECONDS = 3.0
+"""Time before a trainer is requested again after the host could not start one."""
+
+
+@dataclass(kw_only=True)
+class SupervisedRun:
+    """A run in a slot, from the request for its trainer to its end."""
+
+    name: str
+    """Subject of log messages, such as `trial 3`."""
+    heard_at: float = 0.0
+    """Monotonic time of the trainer's last message."""
+    started: bool = False
+    """Whether the trainer runs; before, it may wait for a template."""
+    preempted: bool = False
+    detached: bool = False
+    """Whether the run has left its slot, so that later events of its trainer do not count."""
+    epoch: int = 0
+    """Number of completed epochs."""
+    fraction: float = 0.0
+    """Completed part of the current epoch."""
+    images_per_second: float | None = None
+
+    @property
+    def context(self) -> Mapping[str, object]:
+        """Fields of the run's log records."""
+        return {}
+
+    def tick(self, tick: Tick) -> None:
+        """Note progress inside an epoch."""
+        self.epoch, self.fraction = tick.epoch - 1, tick.fraction
+        self.images_per_second = tick.images_per_second
+
+
+R = TypeVar("R", bound=SupervisedRun)
+
+
+class Workload(ABC, Generic[R]):
+    """Runs for a supervisor: `schedule` starts them, and the other methods are called as they proceed."""
+
+    def poll(self) -> None:
+        """Do periodic work; called once in each turn of the loop."""
+
+    @abstractmethod
+    def schedule(self) -> bool:
+        """Start runs in free slots; return True when all work is done."""
+
+    @abstractmethod
+    def on_started(self, slot: int, run: R, event: Started) -> None:
+        """Note that a trainer runs, and the epochs of the checkpoint that it resumes."""
+
+    @abstractmethod
+    def on_epoch(self, slot: int, run: R, record: EpochRecord) -> None:
+        """Keep an epoch and answer the trainer."""
+
+    @abstractmethod
+    def on_finished(self, slot: int, run: R, finished: Finished) -> None:
+        """Keep the outcome of a run; it must be detached."""
+
+    @abstractmethod
+    def on_lost(self, slot: int, run: R, reason: str, outcome: Outcome) -> None:
+        """Note an attempt without a result: `LOST`, `HUNG` or `OUT_OF_MEMORY`; it must be detached."""
+
+    @abstractmethod
+    def release(self, slot: int, run: R) -> None:
+        """Give a run back that ended through no fault of its own; it must be detached."""
+
+    def release_queued(self) -> None:
+        """Give back at a shutdown what has no slot yet."""
+
+    def refill(self, finished: Sequence[tuple[int, Finished]]) -> bool:  # noqa: ARG002 - for those who prefetch
+        """Start prefetched runs in slots that have just become free; return True if any was."""
+        return False
+
+    def wants_prefetch(self) -> bool:
+        """Whether the next run should be prepared as soon as no trainer has an event."""
+        return False
+
+    def prefetch(self) -> None:
+        """Prepare the next run."""
+
+    def fencing(self, slot: int, run: R) -> AbstractContextManager[None]:  # noqa: ARG002 - for those with leases
+        """Return a context in which an event of a run is handled."""
+        return nullcontext()
+
+    def show(self) -> None:
+        """Update the view; called once in each turn of the loop."""
+
+
+class Supervisor(Generic[R]):
+    """One loop over the trainers of a pool."""
+
+    def __init__(
+        self,
+        pool: TrainerPool,
+        signals: SignalHandler,
+        *,
+        hung_seconds: float,
+        memory_bytes: int | None = None,
+    ) -> None:
+        """Kill trainers without progress for `hung_seconds`; `memory_bytes` limits each of them."""
+        self.pool = pool
+        self.shutdown = Shutdown()
+        self.in_slots: dict[int, R] = {}
+        self.paused = False
+        self._signals = signals
+        self._hung_seconds = hung_seconds
+        self.memory_bytes = memory_bytes
+        self._events: list[tuple[int, R, Event]] = []
+        self._retry_at = 0.0
+
+    def run(self, work: Workload[R]) -> None:
+        """Loop until all work is done or a shutdown has ended it.
+
+        Raises:
+            HpoError: the objective is broken, or the database stays unreachable.
+        """
+        try:
+            while not self._turn(work):
+                pass
+        except ObjectiveBrokenError:
+            # A signal to all processes of a service ends the template too, and its end may be seen first.
+            if not self._signals.terminated:
+                raise
+            self.shutdown.begin(ExitCode.INTERRUPTED, 0.0)
+        except StorageUnreachableError as exc:
+            # An interrupted process does not wait for the database: leases that cannot be released expire.
+            if not self._signals.received:
+                raise
+            log.warning(str(exc))
+            self.shutdown.begin(ExitCode.INTERRUPTED, 0.0)
+
+    # Slots.
+
+    def free_slots(self) -> list[int]:
+        """Return the slots in which a run can start now."""
+        if not self.pool.ready or self.shutdown.begun or time.monotonic() < self._retry_at:
+            return []
+        return [slot for slot in self.pool.free_slots() if slot not in self.in_slots]
+
+    def start(self, slot: int, run: R, start: Start) -> None:
+        """Start a trainer for a run."""
+        run.started = run.preempted = run.detached = False
+        self.in_slots[slot] = run
+        self.pool.start(slot, start)
+        run.heard_at = time.monotonic()
+
+    def detach(self, slot: int, run: R) -> None:
+        """Remove a run from its slot, which may have the next run already."""
+        run.detached = True
+        if self.in_slots.get(slot) is run:
+            del self.in_slots[slot]
+
+    def kill(self, slot: int, run: R) -> None:
+        """Kill a run's trainer and remove the run."""
+        if self.in_slots.get(slot) is run:
+            self.pool.kill(slot)
+        self.detach(slot, run)
+
+    def kill_all(self) -> None:
+        """Kill all trainers; their runs stay in their slots."""
+        for slot in self.in_slots:
+            self.pool.kill(slot)
+
+    def pause(self, *, paused: bool) -> None:
+        """Make all trainers wait at their next batch, or resume them."""
+        self.paused = paused
+        for slot, run in self.in_slots.items():
+            self.pool.send(slot, Pause() if paused else Resume())
+            run.heard_at = time.monotonic()
+
+    # The loop.
+
+    def _turn(self, work: Workload[R]) -> bool:
+        """Run one turn of the loop; return True when it is over."""
+        self.shutdown.apply_signals(self._signals)
+        if self.shutdown.begun:
+            # Before `poll`: the database may be unreachable for all the time that is left.
+            self._preempt()
+        work.poll()
+        if self.shutdown.begun:
+            if not self.in_slots or self.shutdown.overdue:
+                return True
+            self._preempt()
+            self._release_unstarted(work)
+        elif not self.paused and work.schedule():
+            return True
+        self.pool.check_loading(self._hung_seconds)
+        self._supervise(work)
+        work.show()
+        return False
+
+    def _preempt(self) -> None:
+        """Make all trainers end after their epoch; this does not need the database."""
+        for slot, run in self.in_slots.items():
+            if not run.started:
+                self.pool.kill(slot)
+            elif not run.preempted:
+                run.preempted = True
+                self.pool.send(slot, Preempt())
+
+    def _release_unstarted(self, work: Workload[R]) -> None:
+        for slot, run in list(self.in_slots.items()):
+            if not run.started:
+                work.release(slot, run)
+        work.release_queued()
+
+    def _supervise(self, work: Workload[R]) -> None:
+        wants_prefetch = self._wants_prefetch(work)
+        refilled = self._listen(work, QUIET_SECONDS if wants_prefetch else LISTEN_SECONDS)
+        until = time.monotonic() + START_SECONDS
+        while refilled and time.monotonic() < until:
+            # A trainer that has just started needs the processor more than the database does.
+            refilled = self._listen(work, QUIET_SECONDS)
+        listened_at = time.monotonic()
+        quiet = not self._events
+        self._handle_events(work)
+        self._end_hung(work, listened_at)
+        if quiet and wants_prefetch and self._wants_prefetch(work):
+            work.prefetch()
+
+    def _wants_prefetch(self, work: Workload[R]) -> bool:
+        idle = self.shutdown.begun or self.paused or time.monotonic() < self._retry_at
+        return not idle and len(self.in_slots) == len(self.pool.devices) and work.wants_prefetch()
+
+    def _listen(self, work: Workload[R], seconds: float) -> bool:
+        """Collect events and refill slots that have become free; return True if one was refilled."""
+        events = [(slot, event) for slot, event in self.pool.wait(seconds) if slot in self.in_slots]
+        now = time.monotonic()
+        for slot, event in events:
+            run = self.in_slots[slot]
+            run.heard_at = now
+            self._events.append((slot, run, event))
+        if self.shutdown.begun or self.paused:
+            return False
+        finished = [(slot, event) for slot, event in events if isinstance(event, Finished)]
+        return work.refill([(slot, event) for slot, event in finished if slot not in self.pool.busy])
+
+    def _handle_events(self, work: Workload[R]) -> None:
+        """Handle all events, so that no run seems to go on that has ended.
+
+        The database is slow compared with a short trial, so slots that become free meanwhile are refilled in between.
+        """
+        for listening in (True, True, False):
+            events, self._events = self._events, []
+            for slot, run, event in events:
+                if not run.detached:
+                    with work.fencing(slot, run):
+                        self._handle(work, slot, run, event)
+                if listening:
+                    self._listen(work, 0.0)
+
+    def _handle(self, work: Workload[R], slot: int, run: R, event: Event) -> None:
+        match event:
+            case Started(pid, resumed_from):
+                run.started = True
+                log.debug(f"{run.name}: process {pid} resumes after epoch {resumed_from}", extra=run.context)
+                work.on_started(slot, run, event)
+            case Tick():
+                run.tick(event)
+            case Epoch(record):
+                log.debug(f"{run.name}: epoch {record.epoch} took {record.seconds:.2f} s", extra=run.context)
+                work.on_epoch(slot, run, record)
+            case Finished():
+                work.on_finished(slot, run, event)
+            case TrainerExited():
+                self._handle_exit(work, slot, run, event)
+            case SpawnFailed(reason):
+                work.release(slot, run)
+                self._retry_at = time.monotonic() + SPAWN_RETRY_SECONDS
+                log.warning(
+                    f"could not start a process for {run.name} ({reason}); retrying", extra=run.context
+                )
+
+    def _handle_exit(self, work: Workload[R], slot: int, run: R, exited: TrainerExited) -> None:
+        if exited.terminated:
+            self._signals.await_termination()
+        if self._signals.terminated:
+            # The same signal, sent to every process of a service, has ended the trainer.
+            work.release(slot, run)
+            return
+        # Keras's backend crashes if it is refused memory; under a limit that is the likely cause.
+        refused = exited.crashed and self.memory_bytes is not None
+        outcome = Outcome.OUT_OF_MEMORY if refused or exited.out_of_memory else Outcome.LOST
+        work.on_lost(slot, run, exited.reason, outcome)
+
+    def _end_hung(self, work: Workload[R], listened_at: float) -> None:
+        """Kill trainers that had been silent for too long when this process last listened."""
+        limit = self._hung_seconds
+        if self.paused:
+            return
+        for slot, run in list(self.in_slots.items()):
+            if listened_at - run.heard_at <= limit:
+                continue
+            forked = self.pool.is_forked(slot)
+            if not forked:
+                self.pool.replace_template()
+            self.pool.kill(slot)
+            if forked:
+                work.on_lost(slot, run, f"no progress for {limit:.0f} s", Outcome.HUNG)
+            else:
+                work.release(slot, run)
+                log.warning(
+                    f"no process was started for {run.name} in {limit:.0f} s: its template is replaced",
+                    extra=run.context,
+                )

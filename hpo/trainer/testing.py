@@ -1,0 +1,117 @@
+"""A pool without processes, for tests of everything that supervises trainers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hpo.outcomes import Outcome
+from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.messages import (
+    Epoch,
+    EpochRecord,
+    Finished,
+    Pause,
+    Preempt,
+    Prune,
+    Resume,
+    Start,
+    Started,
+    ToTrainer,
+)
+from objectives.base import Device
+
+Script = Callable[[Start], Iterable[Event]]
+"""Events of a trainer, one for each `wait`; a script that ends without a `Finished` hangs."""
+
+
+def trained(start: Start, **metrics: float) -> list[Event]:
+    """Return the events of a run that trains all its epochs, by default with a metric of 1 / epoch."""
+    epochs: list[Event] = [
+        Epoch(EpochRecord(epoch, metrics or {start.metric: 1.0 / epoch}, 0.01))
+        for epoch in range(1, start.epochs + 1)
+    ]
+    return [Started(1, 0), *epochs, Finished(Outcome.COMPLETE)]
+
+
+@dataclass
+class _Trainer:
+    events: list[Event]
+    paused: bool = False
+    forked: bool = True
+
+
+@dataclass
+class FakePool:
+    """A `TrainerPool` whose trainers play scripts: the next one of `scripts`, or `default`."""
+
+    slots: int = 1
+    default: Script = trained
+    scripts: list[Script] = field(default_factory=list)
+    ready: bool = True
+    versions: Mapping[str, str] = field(default_factory=dict)
+    starts: list[Start] = field(default_factory=list)
+    """Attempts that were started, in order."""
+    sent: list[tuple[int, ToTrainer]] = field(default_factory=list)
+    killed: list[int] = field(default_factory=list)
+    templates_replaced: int = 0
+    on_wait: Callable[[], None] = lambda: None
+    """Called by each `wait`, to change the world while an agent runs."""
+
+    def __post_init__(self) -> None:
+        self.devices = [Device() for _ in range(self.slots)]
+        self._trainers: dict[int, _Trainer] = {}
+
+    @property
+    def busy(self) -> frozenset[int]:
+        return frozenset(self._trainers)
+
+    def free_slots(self) -> list[int]:
+        return [slot for slot in range(self.slots) if slot not in self._trainers]
+
+    def start(self, slot: int, start: Start) -> None:
+        script = self.scripts.pop(0) if self.scripts else self.default
+        events = list(script(start))
+        self.starts.append(start)
+        self._trainers[slot] = _Trainer(events, forked=bool(events))
+
+    def is_forked(self, slot: int) -> bool:
+        return slot in self._trainers and self._trainers[slot].forked
+
+    def wait(self, timeout: float) -> list[tuple[int, Event]]:  # noqa: ARG002 - the pool's signature
+        self.on_wait()
+        events = []
+        for slot, trainer in list(self._trainers.items()):
+            if trainer.paused or not trainer.events:
+                continue
+            event = trainer.events.pop(0)
+            events.append((slot, event))
+            if isinstance(event, Finished | TrainerExited | SpawnFailed):
+                del self._trainers[slot]
+        return events
+
+    def send(self, slot: int, message: ToTrainer) -> None:
+        self.sent.append((slot, message))
+        trainer = self._trainers.get(slot)
+        if trainer is None:
+            return
+        match message:
+            case Prune():
+                trainer.events = [Finished(Outcome.PRUNED)]
+            case Preempt():
+                trainer.events = [Finished(Outcome.PREEMPTED)]
+            case Pause() | Resume():
+                trainer.paused = isinstance(message, Pause)
+
+    def kill(self, slot: int) -> None:
+        if self._trainers.pop(slot, None) is not None:
+            self.killed.append(slot)
+
+    def check_loading(self, hung_seconds: float) -> None:
+        """Do nothing: the fake template has loaded everything."""
+
+    def replace_template(self) -> None:
+        self.templates_replaced += 1
+
+    def truncate_log(self) -> None:
+        """Do nothing: there is no log."""

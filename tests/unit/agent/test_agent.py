@@ -1,0 +1,410 @@
+"""The loop of an agent on a pool and a store without processes or a database."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optuna.distributions import FloatDistribution
+
+from hpo.agent import agent as agent_module
+from hpo.agent.agent import Agent
+from hpo.agent.attempts import AttemptTable
+from hpo.agent.cleanup import Cleanup
+from hpo.agent.testing import FakeStudy, FakeTrialStore
+from hpo.errors import (
+    DiskFullError,
+    HpoError,
+    ObjectiveBrokenError,
+    ObjectiveFailedError,
+    StorageUnreachableError,
+)
+from hpo.outcomes import Outcome
+from hpo.process.shutdown import ExitCode
+from hpo.process.signals import SignalHandler
+from hpo.search.spec import StudySpec
+from hpo.terminal.progress import TrialEnd, View
+from hpo.trainer import supervisor as supervisor_module
+from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.messages import Epoch, EpochRecord, Finished, Pause, Preempt, Prune, Resume, Start, Started
+from hpo.trainer.supervisor import Supervisor
+from hpo.trainer.testing import FakePool, trained
+from storage.budget import NEXT, Claim
+
+SPACE = {"x": FloatDistribution(0.0, 1.0)}
+KILLED = TrainerExited("its process was ended by SIGKILL", -signal.SIGKILL)
+CRASHED = TrainerExited("its process was ended by SIGSEGV", -signal.SIGSEGV)
+STARVED = TrainerExited("the kernel killed its process", -signal.SIGKILL, out_of_memory=True)
+
+
+class FakeProgress:
+    def __init__(self) -> None:
+        self.ended: list[TrialEnd] = []
+        self.views: list[View] = []
+
+    def update(self, view: View) -> None:
+        self.views.append(view)
+
+    def trial_ended(self, trial: TrialEnd, _counts: object) -> None:
+        self.ended.append(trial)
+
+
+class FakeRenewal:
+    def __init__(self) -> None:
+        self.lost: frozenset[int] = frozenset()
+        self.last_error: str | None = None
+
+    def heartbeat(self) -> None:
+        pass
+
+    def fenced(self) -> frozenset[int]:
+        return self.lost
+
+
+class World:
+    """An agent with all that it deals with."""
+
+    def __init__(self, folder: Path, budget: int = 1, slots: int = 1) -> None:
+        spec = StudySpec("o", "loss", "minimize", 2, SPACE, SPACE, sampler="random", pruner="none")
+        self.study = FakeStudy(spec, budget)
+        self.pool = FakePool(slots)
+        self.signals = SignalHandler()
+        self.store = FakeTrialStore(self.study)
+        self.progress, self.renewal = FakeProgress(), FakeRenewal()
+        self.folder = folder
+
+    def agent(
+        self, hung_seconds: float = 60.0, memory_bytes: int | None = None, timeout: float | None = None
+    ) -> Agent:
+        self.supervisor = Supervisor(
+            self.pool, self.signals, hung_seconds=hung_seconds, memory_bytes=memory_bytes
+        )
+        cleanup = Cleanup("s", self.store, self.folder / "checkpoints", self.folder / "logs", None)
+        self.table = AttemptTable(self.study.spec, self.store, self.supervisor, cleanup)
+        return Agent(self.store, self.supervisor, self.table, self.renewal, cleanup, self.progress, timeout)
+
+    def run(self, **options: float) -> ExitCode:
+        return self.agent(**options).run()
+
+    def after(self, waits: int, act: Callable[[], object]) -> None:
+        """Call `act` once, when the agent listens for that many times."""
+        count = 0
+
+        def on_wait() -> None:
+            nonlocal count
+            count += 1
+            if count == waits:
+                act()
+
+        self.pool.on_wait = on_wait
+
+    @property
+    def outcomes(self) -> list[Outcome | None]:
+        return [trial.outcome for trial in self.study.trials]
+
+    @property
+    def attempts(self) -> list[Outcome | None]:
+        return [attempt.outcome for attempt in self.study.attempts]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(agent_module, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(supervisor_module, "SPAWN_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("hpo.agent.attempts.CLAIM_RETRY_SECONDS", 0.0)
+    return World(tmp_path)
+
+
+def events(*of: Event) -> Callable[[Start], list[Event]]:
+    return lambda _start: list(of)
+
+
+def epoch(number: int, loss: float = 0.5) -> Epoch:
+    return Epoch(EpochRecord(number, {"loss": loss}, 0.01))
+
+
+def test_agent_trains_until_the_budget_is_spent(world: World) -> None:
+    world.study.budget, world.pool = 5, FakePool(2)
+    assert world.run() is ExitCode.DONE
+    assert world.outcomes == [Outcome.COMPLETE] * 5
+    assert [end.value for end in world.progress.ended] == [0.5] * 5
+    assert all(attempt is not None for attempt in world.attempts)
+    assert world.progress.views[-1].counts.complete == 5
+
+
+def test_pruner_ends_a_trial_after_its_epoch(world: World) -> None:
+    world.study.prunes = lambda number, epoch: number == 0 and epoch == 1
+    world.study.budget = 2
+    world.run()
+    assert world.outcomes == [Outcome.PRUNED, Outcome.COMPLETE]
+    assert (0, Prune()) in world.pool.sent
+    assert world.study.trials[0].value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [
+        (lambda world: setattr(world.study, "control", "stop"), ExitCode.DONE),
+        (lambda world: world.signals.received.append(signal.SIGINT), ExitCode.INTERRUPTED),
+        (lambda world: world.signals.received.append(signal.SIGTERM), ExitCode.INTERRUPTED),
+    ],
+)
+def test_stop_and_signals_preempt_trials_and_release_them(world: World, stop, code) -> None:
+    world.study.budget = 3
+    world.after(2, lambda: stop(world))
+    assert world.run() is code
+    assert world.attempts == [Outcome.RELEASED]
+    assert (0, Preempt()) in world.pool.sent
+    assert world.study.trials[0].epochs
+
+
+def test_second_ctrl_c_ends_without_waiting_for_epochs(world: World) -> None:
+    world.pool.scripts = [events(Started(1, 0))]
+    world.after(3, lambda: world.signals.received.extend([signal.SIGINT, signal.SIGINT]))
+    assert world.run() is ExitCode.INTERRUPTED
+    assert world.attempts == [Outcome.RELEASED]
+    assert world.pool.killed == [0]
+
+
+def test_trainer_that_has_not_started_is_killed_and_released_at_a_shutdown(world: World) -> None:
+    world.pool.scripts = [events()]
+    world.after(2, lambda: world.signals.received.append(signal.SIGINT))
+    assert world.run() is ExitCode.INTERRUPTED
+    assert (world.pool.killed, world.attempts) == ([0], [Outcome.RELEASED])
+
+
+def test_timeout_stops_the_agent_with_exit_code_zero(world: World) -> None:
+    world.study.budget = 10**6
+    assert world.run(timeout=0.05) is ExitCode.DONE
+    assert world.study.control == "run"
+    assert world.attempts[-1] in (Outcome.RELEASED, Outcome.COMPLETE)
+
+
+def test_paused_study_holds_its_trials_until_it_is_resumed(world: World) -> None:
+    steps = {2: "pause", 6: "run"}
+    count = 0
+
+    def on_wait() -> None:
+        nonlocal count
+        count += 1
+        world.study.control = steps.get(count, world.study.control)
+
+    world.pool.on_wait = on_wait
+    assert world.run(hung_seconds=0.5) is ExitCode.DONE
+    assert [message for _, message in world.pool.sent if isinstance(message, Pause | Resume)] == [
+        Pause(),
+        Resume(),
+    ]
+    assert world.attempts == [Outcome.COMPLETE]
+
+
+def test_lost_trial_resumes_and_its_epochs_are_kept(world: World) -> None:
+    first = EpochRecord(1, {"loss": 0.7}, 0.01)
+    world.pool.scripts = [
+        events(Started(1, 0), Epoch(first), KILLED),
+        events(Started(2, 1, (first,)), epoch(2), Finished(Outcome.COMPLETE)),
+    ]
+    world.run()
+    assert (world.attempts, world.outcomes) == ([Outcome.LOST, Outcome.COMPLETE], [Outcome.COMPLETE])
+    assert world.study.trials[0].epochs == {1: {"loss": 0.7}, 2: {"loss": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("exited", "memory_bytes", "outcome"),
+    [
+        (STARVED, None, Outcome.OUT_OF_MEMORY),
+        (CRASHED, 1 << 30, Outcome.OUT_OF_MEMORY),
+        (CRASHED, None, Outcome.LOST),
+        (KILLED, 1 << 30, Outcome.LOST),
+    ],
+)
+def test_exit_counts_as_out_of_memory_if_memory_was_refused(
+    world: World, exited: TrainerExited, memory_bytes: int | None, outcome: Outcome
+) -> None:
+    world.pool.scripts = [events(Started(1, 0), exited)]
+    world.run(memory_bytes=memory_bytes)
+    assert world.attempts == [outcome, Outcome.COMPLETE]
+
+
+def test_spawn_failure_is_retried_and_costs_no_attempt(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.pool.scripts = [events(SpawnFailed("Resource temporarily unavailable"))]
+    world.run()
+    assert world.attempts == [Outcome.RELEASED, Outcome.COMPLETE]
+    assert world.study.trials[0].lost == 0
+    assert "could not start a process for trial 0 (Resource temporarily unavailable); retrying" in caplog.text
+    assert (caplog.records[0].trial, caplog.records[0].attempt) == (0, 1)
+
+
+def test_spawn_is_not_retried_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "SPAWN_RETRY_SECONDS", 60.0)
+    world.pool.scripts = [events(SpawnFailed("full"))]
+    world.after(20, lambda: world.signals.received.append(signal.SIGTERM))
+    world.run()
+    assert len(world.pool.starts) == 1
+
+
+def test_trainer_ended_by_the_agents_own_sigterm_is_released(world: World) -> None:
+    terminated = TrainerExited("its process was ended by SIGTERM", -signal.SIGTERM)
+    world.pool.scripts = [events(Started(1, 0), terminated)]
+    world.after(2, lambda: world.signals.received.append(signal.SIGTERM))
+    assert world.run() is ExitCode.INTERRUPTED
+    assert world.attempts == [Outcome.RELEASED]
+
+
+def test_attempt_fenced_by_the_lease_renewal_is_killed_and_dropped(world: World) -> None:
+    world.pool.scripts = [events(Started(1, 0))]
+
+    def fence() -> None:
+        world.study.expire_leases()
+        FakeTrialStore(world.study).reap_expired()
+        world.renewal.lost = frozenset({1})
+
+    world.after(3, fence)
+    world.run()
+    assert world.pool.killed == [0]
+    assert world.attempts == [Outcome.LOST, Outcome.COMPLETE]
+
+
+def test_attempt_fenced_at_a_write_is_killed_and_dropped(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fence() -> None:
+        world.study.expire_leases()
+        FakeTrialStore(world.study).reap_expired()
+
+    world.after(2, fence)
+    world.run()
+    assert world.attempts == [Outcome.LOST, Outcome.COMPLETE]
+    assert "trial 0 is trained by another agent now: this attempt was ended" in caplog.text
+
+
+def test_full_disk_releases_the_trial_and_fails_the_agent(world: World) -> None:
+    world.pool.scripts = [events(Started(1, 0), Finished(Outcome.DISK_FULL, "no space left"))]
+    with pytest.raises(DiskFullError, match="no space left"):
+        world.run()
+    assert (world.attempts, world.outcomes) == ([Outcome.RELEASED], [None])
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_non_finite_last_value_settles_a_trial_as_diverged(world: World, loss: float) -> None:
+    world.pool.scripts = [
+        events(Started(1, 0), epoch(1), epoch(2, loss), Finished(Outcome.COMPLETE)),
+    ]
+    world.run()
+    assert world.outcomes == [Outcome.DIVERGED]
+    assert world.study.trials[0].error == "loss is not finite"
+
+
+def test_same_bug_stops_the_agent_after_three_trials(world: World) -> None:
+    world.study.budget = 10
+    world.pool.default = events(Started(1, 0), Finished(Outcome.BUG, "ValueError: bad"))
+    with pytest.raises(ObjectiveFailedError, match="3 trials have failed with ValueError: bad"):
+        world.run()
+    assert world.outcomes == [Outcome.BUG] * 3
+
+
+def test_hung_trainer_is_killed_and_its_trial_resumes(world: World) -> None:
+    world.pool.scripts = [events(Started(1, 0))]
+    world.run(hung_seconds=0.05)
+    assert world.pool.killed == [0]
+    assert world.attempts == [Outcome.HUNG, Outcome.COMPLETE]
+
+
+def test_template_without_an_answer_is_replaced_and_costs_no_attempt(world: World) -> None:
+    world.pool.scripts = [events()]
+    world.run(hung_seconds=0.05)
+    assert (world.pool.templates_replaced, world.pool.killed) == (1, [0])
+    assert world.attempts == [Outcome.RELEASED, Outcome.COMPLETE]
+    assert world.study.trials[0].lost == 0
+
+
+def test_trial_lost_too_often_fails(world: World) -> None:
+    world.study.spec.__dict__["max_failed"] = 1
+    world.pool.default = events(Started(1, 0), KILLED)
+    with pytest.raises(ObjectiveFailedError):
+        world.run()
+    assert world.attempts == [Outcome.LOST] * world.study.spec.max_lost
+    assert world.outcomes == [Outcome.LOST]
+
+
+@pytest.mark.parametrize(
+    ("error", "received"), [(ObjectiveBrokenError, signal.SIGTERM), (StorageUnreachableError, signal.SIGINT)]
+)
+def test_error_that_a_signal_explains_is_an_interruption(
+    world: World, error: type[HpoError], received
+) -> None:
+    def fail() -> None:
+        raise error("gone")
+
+    world.after(2, fail)
+    with pytest.raises(error):
+        world.run()
+    world.signals.received.append(received)
+    world.pool, world.study.control = FakePool(), "run"
+    world.after(1, fail)
+    assert world.run() is ExitCode.INTERRUPTED
+    assert all(world.attempts)
+
+
+def test_short_trials_are_prefetched_and_fill_slots_at_once(world: World) -> None:
+    world.study.budget = 6
+    agent = world.agent()
+    world.table.prefetcher.record_claim(1.0)
+    world.table.prefetcher.record_trial(1.0)
+    # A turn without an event, in which the agent prefetches.
+    world.pool.scripts = [events(Started(1, 0))]
+    world.after(4, lambda: setattr(world.pool._trainers[0], "events", trained(world.pool.starts[0])[1:]))
+    assert agent.run() is ExitCode.DONE
+    assert world.outcomes == [Outcome.COMPLETE] * 6
+    assert all(attempt.device != NEXT for attempt in world.study.attempts)
+
+
+def test_prefetched_trial_taken_by_an_idle_agent_is_not_trained_twice(world: World) -> None:
+    world.study.budget = 2
+    agent = world.agent()
+    world.table.prefetcher.record_claim(1.0)
+    world.table.prefetcher.record_trial(1.0)
+    other = FakeTrialStore(world.study)
+    taken: list[Claim] = []
+    world.pool.scripts = [events(Started(1, 0))]
+
+    def take() -> None:
+        claim = other.claim(0, "cpu")
+        assert isinstance(claim, Claim)
+        taken.append(claim)
+        other.settle(claim.attempt_id, Outcome.COMPLETE, 0.1)
+        world.pool._trainers[0].events = trained(world.pool.starts[0])[1:]
+
+    world.after(4, take)
+    assert agent.run() is ExitCode.DONE
+    assert len(taken) == 1
+    assert world.outcomes == [Outcome.COMPLETE] * 2
+    assert world.study.trials[1].value == 0.1
+
+
+def test_prefetched_trials_are_released_at_a_shutdown(world: World) -> None:
+    world.study.budget = 4
+    agent = world.agent()
+    world.table.prefetcher.record_claim(1.0)
+    world.table.prefetcher.record_trial(1.0)
+    world.pool.scripts = [events(Started(1, 0))]
+    world.after(5, lambda: world.signals.received.append(signal.SIGTERM))
+    agent.run()
+    assert world.attempts == [Outcome.RELEASED] * 2
+    assert len(world.pool.starts) == 1
+
+
+def test_log_of_an_attempt_is_uploaded_at_its_end(world: World) -> None:
+    def printing(start: Start) -> list[Event]:
+        Path(start.log).parent.mkdir(parents=True, exist_ok=True)
+        Path(start.log).write_text("printed")
+        return trained(start)
+
+    world.pool.scripts = [printing]
+    world.run()
+    assert world.study.logs == {1: "printed"}
+    assert list((world.folder / "logs").iterdir()) == []
