@@ -143,7 +143,7 @@ def calls(sizes: Sizes) -> list[Row]:
                     "server, CPU ms per trial": 1000 * server / sizes.cycles,
                     "sample, ms": statistics.median(timer.milliseconds["sample"]),
                     "should_prune, ms": statistics.median(timer.milliseconds["should_prune"]),
-                    "snapshot, ms": statistics.median(timer.milliseconds["snapshot"]),
+                    "refresh, ms": statistics.median(timer.milliseconds["refresh"]),
                     "claim, ms": statistics.median(timer.milliseconds["claim"]),
                     "n": sizes.cycles,
                 }
