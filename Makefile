@@ -45,6 +45,8 @@ demo: install ## Search, retrain and report on bundled data, under 5 minutes on 
 # Several parts at the same time: see tests/suite.py. WORKERS=N: tests of the service at a time, 6 by default.
 test: install ## The linters and the whole suite, real PostgreSQL and Ray included
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --group cluster
+	@command -v chromium google-chrome chrome >/dev/null || \
+		timeout 120 $(BIN)/playwright install --only-shell chromium >/dev/null 2>&1 || true
 	$(BIN)/python -m tests.suite
 
 unit: install ## Only the fast tests

@@ -35,7 +35,10 @@ def test_the_schema() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
+@pytest.mark.skipif(
+    shutil.which("docker-compose") is None,
+    reason="the compose file in docker-compose (install docker-compose)",
+)
 def test_docker_compose_reads_it(tmp_path: Path) -> None:
     file = tmp_path / "env"
     command = ["docker-compose", "--env-file", str(file), "-f", str(COMPOSE), "-f", str(OVERRIDE), "config"]
