@@ -45,7 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     # pytest keeps its own folders, for you to look into after a failure.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    folder = Path(tempfile.mkdtemp(prefix="hpo-tests-"))
+    # The path of a Unix socket in it must not exceed 107 bytes.
+    parent = tempfile.gettempdir() if len(tempfile.gettempdir()) < 40 else "/tmp"
+    folder = Path(tempfile.mkdtemp(prefix="hpo-tests-", dir=parent))
     # Open to all, unlike pytest's folders: root's server runs as another user.
     folder.chmod(0o755)
     os.environ[FOLDER] = str(folder)

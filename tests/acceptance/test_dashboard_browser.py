@@ -22,10 +22,11 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "ch
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Iterator[BrowserContext]:
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BrowserContext]:
     """A window of a headless browser: an installed Chromium, else the one that Playwright has downloaded."""
     from playwright.sync_api import Error, sync_playwright
 
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with sync_playwright() as playwright:
         try:
             found = playwright.chromium.launch_persistent_context(
