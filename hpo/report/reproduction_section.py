@@ -8,6 +8,7 @@ from typing import Any
 
 from hpo import formatting
 from hpo.document.document import Block, Code, Section, Table
+from hpo.search.spec import StudySpec
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow
 
@@ -18,7 +19,7 @@ def reproduction_section(history: StudyHistory, retrain: RetrainRow | None) -> S
     blocks.append(Table(("item", "value"), _facts(history, retrain)))
     blocks.append(
         Code(
-            formatting.json_text(history.study.spec),
+            formatting.json_text(StudySpec.from_json(history.study.spec).to_json()),
             "json",
             "The study's spec",
         )

@@ -394,7 +394,7 @@ def test_a_trial_that_is_not_the_best(service: Service) -> None:
     assert service.hpo("retrain", "--study", "s", "--trial", 0, "--seeds", 1).code == 0
     assert metrics(service)["source"] == "search"
     assert service.hpo("report", "--study", "s").code == 0
-    assert "trial 0 retrained" in (results(service) / "report.md").read_text()
+    assert "trial 0, retrained" in (results(service) / "report.md").read_text()
     refused = service.hpo("retrain", "--study", "s", "--trial", 2)
     assert refused.code == 1
     assert "no complete trial 2" in refused.complaint
