@@ -96,12 +96,7 @@ class Contestant:
         """Run the job once, in a new sandbox."""
         if self.missing:
             return Outcome(
-                None,
-                None,
-                0,
-                0,
-                0.0,
-                f"{self.package} is not installed: run make bench, or pip install 'hpo-service[bench]'",
+                None, None, 0, 0, 0.0, f"{self.package} is not installed: `make bench` installs it"
             )
         job = replace(job, variables={**self.variables, **job.variables})
         with Sandbox() as sandbox:

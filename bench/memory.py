@@ -158,15 +158,7 @@ def main() -> None:
         for name, start in (("hpo launch", service), ("Optuna + model.fit", plain)):
             four = run(start, SLOTS, job, 1, options.seconds)
             more = run(start, SLOTS, job, REPEAT, options.seconds)
-            rows.setdefault(name, []).append(
-                {
-                    "MiB in total": four.total,
-                    **{f"MiB, {role}": four.roles.get(role) for role in ("agent", "template", "trainers")},
-                    "working MiB per trainer": four.working,
-                    "budget, MiB": budget,
-                    "copies of the data": (more.median - four.median) / added,
-                }
-            )
+            rows.setdefault(name, []).append(_row(four, budget, (more.median - four.median) / added))
             raw += [{"contestant": name, "slots": SLOTS, "repeat": 1} | asdict(four)]
             raw += [{"contestant": name, "slots": SLOTS, "repeat": REPEAT} | asdict(more)]
         raw.append({"contestant": "hpo launch", "slots": 1, "repeat": 1} | asdict(one))
@@ -188,6 +180,16 @@ def main() -> None:
     )
     report.raw = {"samples": raw}
     report.write()
+
+
+def _row(found: Sample, budget: float, copies: float) -> Row:
+    return {
+        "MiB in total": found.total,
+        **{f"MiB, {role}": found.roles.get(role) for role in ("agent", "template", "trainers")},
+        "working MiB per trainer": found.working,
+        "budget, MiB": budget,
+        "copies of the data": copies,
+    }
 
 
 def _medians(rows: Sequence[Row]) -> Row:

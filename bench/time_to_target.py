@@ -55,17 +55,7 @@ def main() -> None:
         mnist_job.fetch()
     about = {"target": job.target, "epochs": job.epochs, "limit_seconds": job.limit_seconds}
     report = Report("time_to_target", f"Time to {job.target:.1%} on MNIST's validation images", options.quick)
-    report.note(
-        *NOTES,
-        f"Trials of up to {job.epochs} epochs; limit {job.limit_seconds:.0f} s. Seconds are those of the n rounds"
-        " that reached the target; the ratio of medians counts the limit or more for the others.",
-        "Images are shifted by up to two pixels, as in `mnist-cnn`, because without it the network stays below 99.0 %."
-        " All use the same function, which the peers call from a `keras.utils.PyDataset`.",
-        "Known good configuration: Optuna's `enqueue_trial`, Ray's `points_to_evaluate`, the service's `first`;"
-        f" KerasTuner's BayesianOptimization has no equivalent. Peers: {mnist_job.KNOWN_GOOD}; the service, whose"
-        f" learning rate falls to zero, has a peak of {mnist_job.KNOWN_GOOD_PEAK['learning_rate']}. That and the number"
-        " of epochs were chosen in a few runs of the service's loop; nothing was tuned for the peers.",
-    )
+    report.note(*NOTES, *_notes(job))
     found: dict[tuple[str, bool], list[Outcome]] = {}
     if options.add:
         earlier = json.loads((RESULTS / "time_to_target.json").read_text())
@@ -98,6 +88,19 @@ def main() -> None:
                 report.raw[_key(contestant.name, known_good)] = [asdict(one) for one in outcomes]
                 report.keep()
     report.write()
+
+
+def _notes(job: Job) -> tuple[str, ...]:
+    return (
+        f"Trials of up to {job.epochs} epochs; limit {job.limit_seconds:.0f} s. Seconds are those of the n rounds"
+        " that reached the target; the ratio of medians counts the limit or more for the others.",
+        "Images are shifted by up to two pixels, as in `mnist-cnn`, because without it the network stays below 99.0 %."
+        " All use the same function, which the peers call from a `keras.utils.PyDataset`.",
+        "Known good configuration: Optuna's `enqueue_trial`, Ray's `points_to_evaluate`, the service's `first`;"
+        f" KerasTuner's BayesianOptimization has no equivalent. Peers: {mnist_job.KNOWN_GOOD}; the service, whose"
+        f" learning rate falls to zero, has a peak of {mnist_job.KNOWN_GOOD_PEAK['learning_rate']}. That and the number"
+        " of epochs were chosen in a few runs of the service's loop; nothing was tuned for the peers.",
+    )
 
 
 def _key(contestant: str, known_good: bool) -> str:
