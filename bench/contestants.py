@@ -158,7 +158,7 @@ def _seen_by_service(sandbox: Sandbox) -> list[EpochSeen]:
     with engine.connect() as connection:
         rows = connection.execute(
             text(
-                "SELECT extract(epoch FROM created_at)::float8 AS at, token::text AS trial,"
+                "SELECT extract(epoch FROM created_at)::float8 AS at, reservation_id::text AS trial,"
                 " (metrics->>'val_accuracy')::float8 AS value FROM hpo.epochs"
             )
         )

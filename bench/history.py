@@ -10,7 +10,7 @@ import json
 from optuna.distributions import distribution_to_json
 from sqlalchemy import Connection, text
 
-from hpo.search.optuna_study import TOKEN
+from hpo.search.optuna_study import RESERVATION_ATTRIBUTE
 from hpo.study.create import Enrolled
 from storage.leases import join, new_agent_id
 
@@ -40,23 +40,24 @@ SELECT trial_id, name, CASE name WHEN 'batch_size' THEN batch_size WHEN 'optimiz
 FROM history JOIN trials ON number = n AND study_id = :s,
      json_each_text(CAST(:space AS json)) AS space (name, distribution);
 
-INSERT INTO hpo.trials (study_id, ordinal, trial_id, number, params, seed, epochs, outcome, value, told, decided_at)
+INSERT INTO hpo.trials (study_id, ordinal, trial_id, number, params, seed, epochs, outcome, value,
+  told_optuna, decided_at)
 SELECT :s, n, trial_id, n,
-       jsonb_build_object('batch_size', (ARRAY[64, 128, 256])[batch_size + 1],
+       json_build_object('batch_size', (ARRAY[64, 128, 256])[batch_size + 1],
                           'optimizer', (ARRAY['sgd', 'adam'])[optimizer + 1],
                           'learning_rate', learning_rate, 'dropout', dropout),
        n, CASE WHEN pruned THEN 1 ELSE 3 END, CASE WHEN pruned THEN 'pruned' ELSE 'complete' END, value, true, now()
 FROM history JOIN trials ON number = n AND study_id = :s;
 
 INSERT INTO trial_user_attributes (trial_id, key, value_json)
-SELECT trial_id, :attribute, token::text FROM hpo.trials WHERE study_id = :s;
+SELECT trial_id, :attribute, reservation_id::text FROM hpo.trials WHERE study_id = :s;
 
-INSERT INTO hpo.attempts (token, agent_id, slot, device, host, epochs, outcome, lease_until, ended_at)
-SELECT token, :agent, 0, 'cpu', 'bench', epochs, outcome, now(), now() FROM hpo.trials WHERE study_id = :s;
+INSERT INTO hpo.attempts (reservation_id, agent_id, slot, device, host, epochs, outcome, lease_until, ended_at)
+SELECT reservation_id, :agent, 0, 'cpu', 'bench', epochs, outcome, now(), now() FROM hpo.trials WHERE study_id = :s;
 
-INSERT INTO hpo.epochs (token, epoch, attempt_id, metrics, seconds)
-SELECT token, epoch, attempt_id, jsonb_build_object('loss', random()), 1
-FROM hpo.trials JOIN hpo.attempts USING (token), generate_series(1, 3) AS epoch
+INSERT INTO hpo.epochs (reservation_id, epoch, attempt_id, metrics, seconds)
+SELECT reservation_id, epoch, attempt_id, jsonb_build_object('loss', random()), 1
+FROM hpo.trials JOIN hpo.attempts USING (reservation_id), generate_series(1, 3) AS epoch
 WHERE study_id = :s AND epoch <= trials.epochs;
 """
 
@@ -71,7 +72,7 @@ def fill(connection: Connection, study: Enrolled, trials: int) -> None:
         "n": trials,
         "s": study.study_id,
         "agent": agent,
-        "attribute": TOKEN,
+        "attribute": RESERVATION_ATTRIBUTE,
         "space": json.dumps(space),
     }
     for statement in _HISTORY.split(";\n"):

@@ -268,7 +268,7 @@ def _call_rows(timers: dict[int, Timer], sizes: Sizes) -> list[Row]:
 
 _OURS = (
     "SELECT count(*) / extract(epoch FROM max(ended_at) - min(started_at))::float8 AS rate FROM hpo.attempts"
-    " JOIN hpo.trials USING (token) JOIN hpo.studies USING (study_id) WHERE name = :study"
+    " JOIN hpo.trials USING (reservation_id) JOIN hpo.studies USING (study_id) WHERE name = :study"
 )
 _PLAIN = (
     "SELECT count(*) / extract(epoch FROM max(datetime_complete) - min(datetime_start))::float8 AS rate"

@@ -31,7 +31,7 @@ from bench.overhead import EPOCHS, Timer, cycle, new_study
 from bench.report import Report, Row
 from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
-from hpo.search.optuna_study import TOKEN
+from hpo.search.optuna_study import RESERVATION_ATTRIBUTE
 from hpo.study.create import Enrolled
 from objectives.base import Device
 from storage.leases import LeaseTimes, join, new_agent_id
@@ -54,10 +54,10 @@ INSERT INTO hpo.trials (study_id, ordinal, trial_id, number, params, seed, epoch
 SELECT :s, number, trial_id, number, '{}', number, 10 FROM trials WHERE study_id = :s AND state = 'RUNNING';
 
 INSERT INTO trial_user_attributes (trial_id, key, value_json)
-SELECT trial_id, :attribute, token::text FROM hpo.trials WHERE study_id = :s AND outcome IS NULL;
+SELECT trial_id, :attribute, reservation_id::text FROM hpo.trials WHERE study_id = :s AND outcome IS NULL;
 
-INSERT INTO hpo.attempts (token, agent_id, slot, device, host, epochs, lease_until)
-SELECT token, :agent, 0, 'cpu', 'bench', 10, now() + interval '1 day' FROM hpo.trials
+INSERT INTO hpo.attempts (reservation_id, agent_id, slot, device, host, epochs, lease_until)
+SELECT reservation_id, :agent, 0, 'cpu', 'bench', 10, now() + interval '1 day' FROM hpo.trials
 WHERE study_id = :s AND outcome IS NULL
 """
 
@@ -81,7 +81,7 @@ def run_beside(connection: Connection, study: Enrolled, trials: int) -> None:
     """Insert running trials of another agent into a study, ten epochs each."""
     agent = new_agent_id(connection)
     join(connection, agent, study.study_id, "bench", 0, "boot/pid:0:0", trials, {})
-    values = {"s": study.study_id, "n": trials, "agent": agent, "attribute": TOKEN}
+    values = {"s": study.study_id, "n": trials, "agent": agent, "attribute": RESERVATION_ATTRIBUTE}
     for statement in _RUNNING.split(";\n"):
         names = {name: value for name, value in values.items() if f":{name}" in statement}
         connection.execute(text(statement), names)

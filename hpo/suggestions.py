@@ -17,12 +17,12 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     return [by_folded[key] for key in dict.fromkeys([*starts, *close])][:most]
 
 
-def folder_name(study: str, mark: str) -> str:
+def folder_name(study: str, uid: str) -> str:
     """Return the name of a study's folders, distinct between databases that share a disk.
 
-    The mark is empty for a study created before marks existed.
+    The uid is empty for a study created before uids existed.
     """
-    return f"{study}@{mark}" if mark else study
+    return f"{study}@{uid}" if uid else study
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -31,7 +31,7 @@ def left_logs(
         text(
             "SELECT t.number, a.attempt_id, a.ended_at IS NOT NULL AND (g.ended_at IS NOT NULL"
             "   OR a.ended_at < clock_timestamp() - :seconds * interval '1 second') AS done"
-            " FROM hpo.attempts a JOIN hpo.trials t USING (token) JOIN hpo.agents g USING (agent_id)"
+            " FROM hpo.attempts a JOIN hpo.trials t USING (reservation_id) JOIN hpo.agents g USING (agent_id)"
             " WHERE t.study_id = :s AND a.attempt_id = ANY(:attempts)"
         ),
         {"s": study_id, "attempts": list(attempts), "seconds": seconds},

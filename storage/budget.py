@@ -37,7 +37,7 @@ class NoWork(Enum):
 class Claim:
     """A share of the budget and the attempt that may train it."""
 
-    token: int
+    reservation_id: int
     attempt_id: int
     ordinal: int
     """0 for the study's first share: which known good configuration it tries."""
@@ -91,7 +91,7 @@ class Failure:
 class PendingTell:
     """A decided trial that Optuna does not know of yet."""
 
-    token: int
+    reservation_id: int
     trial_id: int
     number: int
     outcome: Outcome
@@ -113,23 +113,24 @@ def claim(
     """
     study = connection.execute(
         text(
-            "SELECT control, budget, spec->>'seed' AS seed FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"
+            "SELECT desired_state, budget, spec->>'seed' AS seed FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"
         ),
         {"s": study_id},
     ).one_or_none()
-    if study is None or study.control == "stop":
+    if study is None or study.desired_state == "stop":
         return NoWork.STOPPED
-    if study.control == "pause":
+    if study.desired_state == "pause":
         return NoWork.PAUSED
     # A claim whose answer was lost: its lease is being renewed, so it must not be made twice.
     held = connection.execute(
         text(
-            "SELECT attempt_id, token FROM hpo.attempts WHERE agent_id = :a AND slot = :slot AND ended_at IS NULL"
+            "SELECT attempt_id, reservation_id FROM hpo.attempts"
+            " WHERE agent_id = :a AND slot = :slot AND ended_at IS NULL"
         ),
         {"a": agent_id, "slot": slot},
     ).one_or_none()
     if held is not None:
-        return _claim_of(connection, held.token, held.attempt_id, fresh=False)
+        return _claim_of(connection, held.reservation_id, held.attempt_id, fresh=False)
     store = count(connection, study_id)
     if store.left == 0:
         return NoWork.DONE
@@ -140,16 +141,23 @@ def claim(
         begun = taken = _taken(connection, study_id, agent_id) if device != NEXT else None
         if begun is None:
             return NoWork.ELSEWHERE
-    token = begun if begun is not None else _reserve(connection, study_id, int(study.seed or 0))
+    reservation_id = begun if begun is not None else _reserve(connection, study_id, int(study.seed or 0))
     attempt_id = connection.execute(
         text(
-            "INSERT INTO hpo.attempts (token, agent_id, slot, device, host, lease_until) VALUES"
+            "INSERT INTO hpo.attempts (reservation_id, agent_id, slot, device, host, lease_until) VALUES"
             " (:t, :a, :slot, :device, :host, clock_timestamp() + :lease * interval '1 second')"
             " RETURNING attempt_id"
         ),
-        {"t": token, "a": agent_id, "slot": slot, "device": device, "host": host, "lease": lease_seconds},
+        {
+            "t": reservation_id,
+            "a": agent_id,
+            "slot": slot,
+            "device": device,
+            "host": host,
+            "lease": lease_seconds,
+        },
     ).scalar_one()
-    claimed = _claim_of(connection, token, attempt_id, fresh=begun is None)
+    claimed = _claim_of(connection, reservation_id, attempt_id, fresh=begun is None)
     return (
         claimed
         if taken is None
@@ -161,8 +169,8 @@ def _waiting(connection: Connection, study_id: int) -> int | None:
     """A share that was begun and is held by nobody."""
     return connection.execute(
         text(
-            "SELECT token FROM hpo.trials t WHERE study_id = :s AND outcome IS NULL AND NOT EXISTS"
-            " (SELECT 1 FROM hpo.attempts a WHERE a.token = t.token AND a.ended_at IS NULL)"
+            "SELECT reservation_id FROM hpo.trials t WHERE study_id = :s AND outcome IS NULL AND NOT EXISTS"
+            " (SELECT 1 FROM hpo.attempts a WHERE a.reservation_id = t.reservation_id AND a.ended_at IS NULL)"
             " ORDER BY ordinal LIMIT 1"
         ),
         {"s": study_id},
@@ -177,7 +185,7 @@ def _taken(connection: Connection, study_id: int, agent_id: int) -> int | None:
     # What its agent is placing at this moment is not idle any more: skipped, not waited for.
     row = connection.execute(
         text(
-            "SELECT a.attempt_id, a.token FROM hpo.attempts a JOIN hpo.trials t USING (token)"
+            "SELECT a.attempt_id, a.reservation_id FROM hpo.attempts a JOIN hpo.trials t USING (reservation_id)"
             " WHERE t.study_id = :s AND a.ended_at IS NULL AND a.device = :next AND a.agent_id <> :a"
             " AND t.params IS NOT NULL ORDER BY a.attempt_id DESC LIMIT 1 FOR UPDATE OF a SKIP LOCKED"
         ),
@@ -186,11 +194,11 @@ def _taken(connection: Connection, study_id: int, agent_id: int) -> int | None:
     if row is None:
         return None
     attempt_ends.end(connection, [row.attempt_id], Outcome.RELEASED, "trained by an agent that was idle")
-    token: int = row.token
-    return token
+    reservation_id: int = row.reservation_id
+    return reservation_id
 
 
-def _was_trained(connection: Connection, token: int, attempt_id: int) -> bool:
+def _was_trained(connection: Connection, reservation_id: int, attempt_id: int) -> bool:
     """Whether an attempt before this one may have trained: it had a slot.
 
     That its trainer has begun is written only afterwards, and not at all by an agent that dies while the database
@@ -199,31 +207,34 @@ def _was_trained(connection: Connection, token: int, attempt_id: int) -> bool:
     found: bool = connection.execute(
         text(
             "SELECT EXISTS (SELECT 1 FROM hpo.attempts"
-            " WHERE token = :t AND attempt_id <> :a AND (pid IS NOT NULL OR device <> :next))"
+            " WHERE reservation_id = :t AND attempt_id <> :a AND (pid IS NOT NULL OR device <> :next))"
         ),
-        {"t": token, "a": attempt_id, "next": NEXT},
+        {"t": reservation_id, "a": attempt_id, "next": NEXT},
     ).scalar_one()
     return found
 
 
-def _claim_of(connection: Connection, token: int, attempt_id: int, fresh: bool) -> Claim:
+def _claim_of(connection: Connection, reservation_id: int, attempt_id: int, fresh: bool) -> Claim:
     row = connection.execute(
-        text("SELECT ordinal, seed, trial_id, number, params FROM hpo.trials WHERE token = :t"), {"t": token}
+        text("SELECT ordinal, seed, trial_id, number, params FROM hpo.trials WHERE reservation_id = :t"),
+        {"t": reservation_id},
     ).one()
-    return Claim(token, attempt_id, row.ordinal, row.seed, row.trial_id, row.number, row.params, fresh)
+    return Claim(
+        reservation_id, attempt_id, row.ordinal, row.seed, row.trial_id, row.number, row.params, fresh
+    )
 
 
 def _reserve(connection: Connection, study_id: int, study_seed: int) -> int:
     """A new share; the lock on the study's row makes its ordinal unique."""
-    token: int = connection.execute(
+    reservation_id: int = connection.execute(
         text(
             "INSERT INTO hpo.trials (study_id, ordinal, seed) SELECT :s, n, (:seed + n) % 2147483648 FROM"
             " (SELECT coalesce(max(ordinal) + 1, 0) AS n FROM hpo.trials WHERE study_id = :s) AS next"
-            " RETURNING token"
+            " RETURNING reservation_id"
         ),
         {"s": study_id, "seed": study_seed},
     ).scalar_one()
-    return token
+    return reservation_id
 
 
 def count(connection: Connection, study_id: int) -> Counts:
@@ -231,15 +242,15 @@ def count(connection: Connection, study_id: int) -> Counts:
     row = connection.execute(
         text(
             "SELECT s.budget,"
-            " count(t.token) FILTER (WHERE t.outcome = :complete) AS complete,"
-            " count(t.token) FILTER (WHERE t.outcome = ANY(:cut_short)) AS pruned,"
-            " count(t.token) FILTER (WHERE t.outcome = ANY(:failures)) AS failed,"
-            " count(t.token) FILTER (WHERE t.outcome = ANY(:failures)"
+            " count(t.reservation_id) FILTER (WHERE t.outcome = :complete) AS complete,"
+            " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:cut_short)) AS pruned,"
+            " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:failures)) AS failed,"
+            " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:failures)"
             "   AND t.decided_at >= s.failures_since) AS failing,"
-            " count(t.token) FILTER (WHERE t.outcome IS NULL AND a.token IS NOT NULL) AS running,"
-            " count(t.token) FILTER (WHERE t.outcome IS NULL AND a.token IS NULL) AS waiting"
+            " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.reservation_id IS NOT NULL) AS running,"
+            " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.reservation_id IS NULL) AS waiting"
             " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id)"
-            " LEFT JOIN hpo.attempts a ON a.token = t.token AND a.ended_at IS NULL"
+            " LEFT JOIN hpo.attempts a ON a.reservation_id = t.reservation_id AND a.ended_at IS NULL"
             " WHERE s.study_id = :s GROUP BY s.study_id"
         ),
         {
@@ -256,7 +267,7 @@ def count(connection: Connection, study_id: int) -> Counts:
 
 def decide(
     connection: Connection,
-    token: int,
+    reservation_id: int,
     outcome: Outcome,
     value: float | None,
     error: str | None,
@@ -267,10 +278,10 @@ def decide(
     result = connection.execute(
         text(
             "UPDATE hpo.trials SET outcome = :outcome, value = :value, error = :error, traceback = :traceback,"
-            " decided_at = clock_timestamp() WHERE token = :t AND outcome IS NULL"
+            " decided_at = clock_timestamp() WHERE reservation_id = :t AND outcome IS NULL"
         ),
         {
-            "t": token,
+            "t": reservation_id,
             "outcome": outcome,
             "value": finite,
             "error": error or None,
@@ -284,51 +295,61 @@ def untold(connection: Connection, study_id: int, after_seconds: float = 0.0) ->
     """Trials decided that long ago of which Optuna has not been told, oldest first."""
     rows = connection.execute(
         text(
-            "SELECT token, trial_id, number, outcome, value FROM hpo.trials WHERE study_id = :s AND NOT told"
-            " AND outcome IS NOT NULL AND trial_id IS NOT NULL"
-            " AND decided_at <= clock_timestamp() - :after * interval '1 second' ORDER BY token"
+            "SELECT reservation_id, trial_id, number, outcome, value FROM hpo.trials"
+            " WHERE study_id = :s AND NOT told_optuna AND outcome IS NOT NULL AND trial_id IS NOT NULL"
+            " AND decided_at <= clock_timestamp() - :after * interval '1 second' ORDER BY reservation_id"
         ),
         {"s": study_id, "after": after_seconds},
     )
-    return [PendingTell(row.token, row.trial_id, row.number, Outcome(row.outcome), row.value) for row in rows]
+    return [
+        PendingTell(row.reservation_id, row.trial_id, row.number, Outcome(row.outcome), row.value)
+        for row in rows
+    ]
 
 
 def untold_of_attempt(connection: Connection, attempt_id: int) -> list[PendingTell]:
     """The attempt's trial, when it is decided and Optuna has not been told."""
     rows = connection.execute(
         text(
-            "SELECT t.token, t.trial_id, t.number, t.outcome, t.value FROM hpo.trials t"
-            " JOIN hpo.attempts a USING (token) WHERE a.attempt_id = :a AND NOT t.told"
+            "SELECT t.reservation_id, t.trial_id, t.number, t.outcome, t.value FROM hpo.trials t"
+            " JOIN hpo.attempts a USING (reservation_id) WHERE a.attempt_id = :a AND NOT t.told_optuna"
             " AND t.outcome IS NOT NULL AND t.trial_id IS NOT NULL"
         ),
         {"a": attempt_id},
     )
-    return [PendingTell(row.token, row.trial_id, row.number, Outcome(row.outcome), row.value) for row in rows]
+    return [
+        PendingTell(row.reservation_id, row.trial_id, row.number, Outcome(row.outcome), row.value)
+        for row in rows
+    ]
 
 
-def told(connection: Connection, token: int) -> None:
+def mark_told(connection: Connection, reservation_id: int) -> None:
     """Note that Optuna knows the outcome."""
-    connection.execute(text("UPDATE hpo.trials SET told = true WHERE token = :t"), {"t": token})
+    connection.execute(
+        text("UPDATE hpo.trials SET told_optuna = true WHERE reservation_id = :t"), {"t": reservation_id}
+    )
 
 
-def open_tokens(connection: Connection, study_id: int) -> tuple[frozenset[int], frozenset[int]]:
+def open_reservations(connection: Connection, study_id: int) -> tuple[frozenset[int], frozenset[int]]:
     """The study's undecided shares, and those of them that have a live attempt."""
     rows = connection.execute(
         text(
-            "SELECT t.token, a.attempt_id IS NOT NULL AS running FROM hpo.trials t"
-            " LEFT JOIN hpo.attempts a ON a.token = t.token AND a.ended_at IS NULL"
+            "SELECT t.reservation_id, a.attempt_id IS NOT NULL AS running FROM hpo.trials t"
+            " LEFT JOIN hpo.attempts a ON a.reservation_id = t.reservation_id AND a.ended_at IS NULL"
             " WHERE t.study_id = :s AND t.outcome IS NULL"
         ),
         {"s": study_id},
     ).all()
-    return frozenset(row.token for row in rows), frozenset(row.token for row in rows if row.running)
+    return frozenset(row.reservation_id for row in rows), frozenset(
+        row.reservation_id for row in rows if row.running
+    )
 
 
-def lock_waiting(connection: Connection, study_id: int, token: int) -> bool:
+def lock_waiting(connection: Connection, study_id: int, reservation_id: int) -> bool:
     """Whether a share is open and held by nobody, which stays so until the transaction ends."""
     _lock_study(connection, study_id)
-    undecided, running = open_tokens(connection, study_id)
-    return token in undecided - running
+    undecided, running = open_reservations(connection, study_id)
+    return reservation_id in undecided - running
 
 
 def set_budget(connection: Connection, study_id: int, trials: int) -> None:
@@ -359,7 +380,7 @@ def failures(connection: Connection, study_id: int, most: int) -> list[Failure]:
             "SELECT outcome, coalesce(error, '') AS error, coalesce(traceback, '') AS traceback"
             " FROM hpo.trials JOIN hpo.studies USING (study_id)"
             " WHERE study_id = :s AND outcome = ANY(:failures) AND decided_at >= failures_since"
-            " ORDER BY decided_at DESC, token DESC LIMIT :most"
+            " ORDER BY decided_at DESC, reservation_id DESC LIMIT :most"
         ),
         {"s": study_id, "failures": list(FAILURES), "most": most},
     )

@@ -139,7 +139,7 @@ def doubtful(
         text(
             # Of an agent of before this was noted it is not known: it may be long.
             "SELECT a.attempt_id, a.lease_until, coalesce(g.lease_seconds, 3600) AS lease"
-            " FROM hpo.attempts a JOIN hpo.trials t USING (token) JOIN hpo.agents g USING (agent_id)"
+            " FROM hpo.attempts a JOIN hpo.trials t USING (reservation_id) JOIN hpo.agents g USING (agent_id)"
             " WHERE t.study_id = :s AND a.ended_at IS NULL AND a.agent_id IS DISTINCT FROM CAST(:spared AS bigint)"
             " AND (a.lease_until < clock_timestamp()"
             "   OR a.lease_until > clock_timestamp() + 2 * coalesce(g.lease_seconds, 3600) * interval '1 second')"
@@ -208,18 +208,18 @@ def agents_of_host(connection: Connection, study_id: int, host: str) -> list[tup
 
 
 def guard(connection: Connection, attempt_id: int) -> int:
-    """Lock a live attempt for the rest of the transaction; returns its trial's token.
+    """Lock a live attempt for the rest of the transaction; returns its trial's reservation_id.
 
     Raises:
         LeaseLostError: another agent has ended it.
     """
-    token: int | None = connection.execute(
-        text("SELECT token FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL FOR UPDATE"),
+    reservation_id: int | None = connection.execute(
+        text("SELECT reservation_id FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL FOR UPDATE"),
         {"a": attempt_id},
     ).scalar_one_or_none()
-    if token is None:
+    if reservation_id is None:
         raise LeaseLostError
-    return token
+    return reservation_id
 
 
 def attach(
@@ -229,14 +229,14 @@ def attach(
 
     Guarded: an agent that was away while another began the share anew must not swap its trial.
     """
-    token = guard(connection, attempt_id)
+    reservation_id = guard(connection, attempt_id)
     connection.execute(
         text(
             "UPDATE hpo.trials SET trial_id = :trial, number = :number,"
-            " params = coalesce(CAST(:params AS jsonb), params) WHERE token = :t"
+            " params = coalesce(CAST(:params AS json), params) WHERE reservation_id = :t"
         ),
         {
-            "t": token,
+            "t": reservation_id,
             "trial": trial_id,
             "number": number,
             "params": None if params is None else json.dumps(params),
@@ -275,21 +275,21 @@ def record(
 
     What an earlier attempt reported of an epoch stands: no epoch is reported twice.
     """
-    token = guard(connection, attempt_id)
+    reservation_id = guard(connection, attempt_id)
     if not epochs:
         return {}
     for epoch, metrics, seconds in epochs:
         connection.execute(
             text(
-                "INSERT INTO hpo.epochs (token, epoch, attempt_id, metrics, seconds) VALUES"
+                "INSERT INTO hpo.epochs (reservation_id, epoch, attempt_id, metrics, seconds) VALUES"
                 " (:t, :e, :a, CAST(:m AS jsonb), :sec) ON CONFLICT DO NOTHING"
             ),
-            {"t": token, "e": epoch, "a": attempt_id, "m": _metrics_json(metrics), "sec": seconds},
+            {"t": reservation_id, "e": epoch, "a": attempt_id, "m": _metrics_json(metrics), "sec": seconds},
         )
     numbers = [epoch for epoch, _, _ in epochs]
     connection.execute(
-        text("UPDATE hpo.trials SET epochs = greatest(epochs, :e) WHERE token = :t"),
-        {"t": token, "e": max(numbers)},
+        text("UPDATE hpo.trials SET epochs = greatest(epochs, :e) WHERE reservation_id = :t"),
+        {"t": reservation_id, "e": max(numbers)},
     )
     connection.execute(
         text(
@@ -299,8 +299,8 @@ def record(
         {"a": attempt_id, "e": max(numbers)},
     )
     rows = connection.execute(
-        text("SELECT epoch, metrics FROM hpo.epochs WHERE token = :t AND epoch = ANY(:n)"),
-        {"t": token, "n": numbers},
+        text("SELECT epoch, metrics FROM hpo.epochs WHERE reservation_id = :t AND epoch = ANY(:n)"),
+        {"t": reservation_id, "n": numbers},
     )
     return {row.epoch: read_metrics(row.metrics) for row in rows}
 
@@ -319,14 +319,14 @@ def settle(
         LeaseLostError: the attempt was ended by another agent before.
     """
     row = connection.execute(
-        text("SELECT token, ended_at, outcome FROM hpo.attempts WHERE attempt_id = :a FOR UPDATE"),
+        text("SELECT reservation_id, ended_at, outcome FROM hpo.attempts WHERE attempt_id = :a FOR UPDATE"),
         {"a": attempt_id},
     ).one_or_none()
     if row is None or (row.ended_at is not None and row.outcome != outcome):
         raise LeaseLostError
     if row.ended_at is not None:
         return
-    budget.decide(connection, row.token, outcome, value, error, traceback)
+    budget.decide(connection, row.reservation_id, outcome, value, error, traceback)
     attempt_ends.end(connection, [attempt_id], outcome, error)
 
 
@@ -340,7 +340,9 @@ def lose(
 ) -> None:
     """End an attempt that died; its trial is resumed, or failed after `max_lost` such attempts."""
     row = connection.execute(
-        text("SELECT token, device FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL FOR UPDATE"),
+        text(
+            "SELECT reservation_id, device FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL FOR UPDATE"
+        ),
         {"a": attempt_id},
     ).one_or_none()
     if row is None:
@@ -351,24 +353,25 @@ def lose(
         return
     attempt_ends.end(connection, [attempt_id], kind, reason)
     lost: int = connection.execute(
-        text("UPDATE hpo.trials SET lost = lost + 1 WHERE token = :t RETURNING lost"), {"t": row.token}
+        text("UPDATE hpo.trials SET lost = lost + 1 WHERE reservation_id = :t RETURNING lost"),
+        {"t": row.reservation_id},
     ).scalar_one()
     if lost >= max_lost:
         # What it is to blame for was seen each time: two machines that went away and one crash are no proof.
-        outcome = kind if _ends(connection, row.token) == {kind} else Outcome.LOST
+        outcome = kind if _ends(connection, row.reservation_id) == {kind} else Outcome.LOST
         budget.decide(
-            connection, row.token, outcome, None, f"lost {lost} times, the last time: {reason}", None
+            connection, row.reservation_id, outcome, None, f"lost {lost} times, the last time: {reason}", None
         )
 
 
-def _ends(connection: Connection, token: int) -> set[str]:
+def _ends(connection: Connection, reservation_id: int) -> set[str]:
     """How a trial's attempts ended that were not given back."""
     rows = connection.execute(
         text(
-            "SELECT DISTINCT outcome FROM hpo.attempts WHERE token = :t AND ended_at IS NOT NULL"
+            "SELECT DISTINCT outcome FROM hpo.attempts WHERE reservation_id = :t AND ended_at IS NOT NULL"
             " AND outcome <> :released"
         ),
-        {"t": token, "released": Outcome.RELEASED},
+        {"t": reservation_id, "released": Outcome.RELEASED},
     )
     return set(rows.scalars())
 

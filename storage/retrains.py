@@ -79,7 +79,7 @@ def begin(
     connection.execute(
         text(
             "INSERT INTO hpo.retrains (retrain_id, study_id, config, seeds) VALUES"
-            " (:id, :s, CAST(:config AS jsonb), CAST(:seeds AS jsonb)) ON CONFLICT (retrain_id) DO NOTHING"
+            " (:id, :s, CAST(:config AS json), CAST(:seeds AS jsonb)) ON CONFLICT (retrain_id) DO NOTHING"
         ),
         values,
     )

@@ -42,9 +42,10 @@ _STUDY = {"study_id": "public.studies"}
 _TRIAL = {"trial_id": "public.trials"}
 _IN_STUDY = "x.study_id = :s"
 _IN_TRIAL = "x.trial_id IN (SELECT trial_id FROM public.trials WHERE study_id = :s)"
-_IN_SHARE = "x.token IN (SELECT token FROM hpo.trials WHERE study_id = :s)"
+_IN_RESERVATION = "x.reservation_id IN (SELECT reservation_id FROM hpo.trials WHERE study_id = :s)"
 _IN_ATTEMPT = (
-    "x.attempt_id IN (SELECT attempt_id FROM hpo.attempts JOIN hpo.trials USING (token) WHERE study_id = :s)"
+    "x.attempt_id IN (SELECT attempt_id FROM hpo.attempts JOIN hpo.trials USING (reservation_id)"
+    " WHERE study_id = :s)"
 )
 
 TABLES = (
@@ -61,17 +62,35 @@ TABLES = (
     KeptTable("public.trial_heartbeats", _IN_TRIAL, "trial_heartbeat_id", _TRIAL),
     KeptTable("hpo.studies", _IN_STUDY, None, _STUDY),
     KeptTable("hpo.agents", _IN_STUDY, "agent_id", _STUDY),
-    KeptTable("hpo.trials", _IN_STUDY, "token", _STUDY | _TRIAL),
-    # After our trials: one of them is the token of its share.
+    KeptTable("hpo.trials", _IN_STUDY, "reservation_id", _STUDY | _TRIAL),
+    # After our trials: one of them is the reservation_id of its share.
     KeptTable("public.trial_user_attributes", _IN_TRIAL, "trial_user_attribute_id", _TRIAL),
-    KeptTable("hpo.attempts", _IN_SHARE, "attempt_id", {"token": "hpo.trials", "agent_id": "hpo.agents"}),
+    KeptTable(
+        "hpo.attempts",
+        _IN_RESERVATION,
+        "attempt_id",
+        {"reservation_id": "hpo.trials", "agent_id": "hpo.agents"},
+    ),
     KeptTable("hpo.attempt_logs", _IN_ATTEMPT, None, {"attempt_id": "hpo.attempts"}),
-    KeptTable("hpo.epochs", _IN_SHARE, None, {"token": "hpo.trials", "attempt_id": "hpo.attempts"}),
+    KeptTable(
+        "hpo.epochs", _IN_RESERVATION, None, {"reservation_id": "hpo.trials", "attempt_id": "hpo.attempts"}
+    ),
     KeptTable("hpo.retrains", _IN_STUDY, "retrain_id", _STUDY),
 )
 """In the order in which their rows can be written; a test compares with the tables there are."""
 
 _BY_NAME = {table.name: table for table in TABLES}
+
+READABLE_REVISIONS = ("0002", "0003")
+"""Revisions of our tables whose rows can be restored into today's."""
+
+_FORMER_COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "hpo.studies": {"control": "desired_state", "mark": "uid"},
+    "hpo.trials": {"token": "reservation_id", "told": "told_optuna"},
+    "hpo.attempts": {"token": "reservation_id"},
+    "hpo.epochs": {"token": "reservation_id"},
+}
+"""Today's names of columns in rows of revision 0002, by table."""
 
 _KEY_OF_TRIAL = re.compile(r"(dashboard:)(\d+)(:.*)", re.DOTALL)
 """How optuna-dashboard keeps the note of a trial: in an attribute of its study."""
@@ -99,13 +118,15 @@ def read_rows(connection: Connection, study_id: int) -> Iterator[tuple[str, str]
             yield table.name, row
 
 
-def reserve_tokens(connection: Connection, lowest: int, highest: int) -> bool:
-    """Whether shares may keep their tokens here: then none of them is given to another trial any more.
+def keep_reservations(connection: Connection, lowest: int, highest: int) -> bool:
+    """Whether shares may keep their reservation_ids here: then none of them is given to another trial any more.
 
-    Checkpoints are found by their token. In a transaction of its own: it keeps agents from claiming.
+    Checkpoints are found by their reservation_id. In a transaction of its own: it keeps agents from claiming.
     """
     connection.execute(text("LOCK TABLE hpo.trials IN SHARE ROW EXCLUSIVE MODE"))
-    sequence = connection.execute(text("SELECT pg_get_serial_sequence('hpo.trials', 'token')")).scalar_one()
+    sequence = connection.execute(
+        text("SELECT pg_get_serial_sequence('hpo.trials', 'reservation_id')")
+    ).scalar_one()
     state = connection.execute(text(f"SELECT last_value, is_called FROM {sequence}")).one()
     if state.last_value + int(state.is_called) > lowest:
         return False
@@ -117,8 +138,8 @@ def write_rows(
     connection: Connection,
     rows: Iterable[tuple[str, Row]],
     name: str,
-    token_attribute: str,
-    keep_tokens: bool,
+    reservation_attribute: str,
+    keeps_reservations: bool,
 ) -> Ids:
     """Write a study's rows under new ids and a name; what was running when they were read has ended.
 
@@ -127,7 +148,9 @@ def write_rows(
     """
     connection.execute(text("SET LOCAL statement_timeout = 0"))
     now: str = connection.execute(text("SELECT to_json(clock_timestamp()) #>> '{}'")).scalar_one()
-    restored = _Restored(name, token_attribute, keep_tokens, now, {table.name: {} for table in TABLES})
+    restored = _Restored(
+        name, reservation_attribute, keeps_reservations, now, {table.name: {} for table in TABLES}
+    )
     for table_name, group in groupby(rows, lambda row: row[0]):
         table = _BY_NAME.get(table_name)
         if table is None:
@@ -143,17 +166,18 @@ class _Restored:
     """What the rows of a study become."""
 
     name: str
-    token_attribute: str
-    keep_tokens: bool
+    reservation_attribute: str
+    keeps_reservations: bool
     now: str
     ids: Ids
 
     def row(self, table: KeptTable, row: Row) -> Row | None:
         """The row as it is written here, its own id apart; None for one that is not."""
-        changed = dict(row)
+        names = _FORMER_COLUMNS.get(table.name, {})
+        changed = {names.get(column, column): value for column, value in row.items()}
         for column, other in table.refers.items():
-            if row[column] is not None:
-                changed[column] = self.ids[other][row[column]]
+            if changed[column] is not None:
+                changed[column] = self.ids[other][changed[column]]
         change = _CHANGES.get(table.name)
         return change(self, changed) if change is not None else changed
 
@@ -161,8 +185,8 @@ class _Restored:
         return row | {"study_name" if "study_name" in row else "name": self.name}
 
     def _study(self, row: Row) -> Row:
-        # What lies in its folders is of other tokens, and of whoever still has them.
-        own = {} if self.keep_tokens else {"mark": secrets.token_hex(4)}
+        # What lies in its folders is of other reservation_ids, and of whoever still has them.
+        own = {} if self.keeps_reservations else {"uid": secrets.token_hex(4)}
         return self._named(row) | own
 
     def _ended(self, row: Row) -> Row:
@@ -173,17 +197,17 @@ class _Restored:
             row if row["ended_at"] is not None else row | {"ended_at": self.now, "outcome": Outcome.RELEASED}
         )
 
-    def _share(self, row: Row) -> Row:
-        # Under another token lies another trial's checkpoint, or an old one's. Without params an agent takes it
-        # for a trial that never trained, and clears the folder; Optuna still knows what it proposed.
-        begins_again = row["outcome"] is None and not self.keep_tokens
+    def _reserved(self, row: Row) -> Row:
+        # Another trial's checkpoints may lie in the folder of its new id. Without params an agent treats it as a
+        # trial that never trained, and clears the folder; Optuna still has its proposal.
+        begins_again = row["outcome"] is None and not self.keeps_reservations
         return row | {"params": None} if begins_again else row
 
-    def _token(self, row: Row) -> Row | None:
-        if row["key"] != self.token_attribute:
+    def _reservation(self, row: Row) -> Row | None:
+        if row["key"] != self.reservation_attribute:
             return row
-        token = self.ids["hpo.trials"].get(int(row["value_json"]))
-        return row | {"value_json": json.dumps(token)} if token is not None else None
+        reservation_id = self.ids["hpo.trials"].get(int(row["value_json"]))
+        return row | {"value_json": json.dumps(reservation_id)} if reservation_id is not None else None
 
     def _note(self, row: Row) -> Row:
         match = _KEY_OF_TRIAL.fullmatch(row["key"])
@@ -194,10 +218,10 @@ class _Restored:
 _CHANGES: Mapping[str, Callable[[_Restored, Row], Row | None]] = {
     "public.studies": _Restored._named,
     "public.study_system_attributes": _Restored._note,
-    "public.trial_user_attributes": _Restored._token,
+    "public.trial_user_attributes": _Restored._reservation,
     "hpo.studies": _Restored._study,
     "hpo.agents": _Restored._ended,
-    "hpo.trials": _Restored._share,
+    "hpo.trials": _Restored._reserved,
     "hpo.attempts": _Restored._released,
 }
 
@@ -221,7 +245,7 @@ def _write_batch(connection: Connection, table: KeptTable, batch: list[Row], res
 
 
 def _give_ids(connection: Connection, table: str, own: str, rows: list[Row], restored: _Restored) -> None:
-    kept = table == "hpo.trials" and restored.keep_tokens
+    kept = table == "hpo.trials" and restored.keeps_reservations
     drawn = [row[own] for row in rows] if kept else _draw_ids(connection, table, own, len(rows))
     for row, new in zip(rows, drawn, strict=True):
         restored.ids[table][row[own]] = new

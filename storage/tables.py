@@ -22,7 +22,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 
 SCHEMA = "hpo"
 
@@ -48,9 +48,9 @@ studies = Table(
     metadata,
     Column("study_id", Integer, primary_key=True, autoincrement=False, comment="Optuna's study_id"),
     Column("name", Text, nullable=False, unique=True),
-    Column("spec", JSONB, nullable=False, comment="hpo.search.spec.StudySpec as JSON"),
+    Column("spec", JSON, nullable=False, comment="hpo.search.spec.StudySpec as JSON"),
     Column("budget", Integer, nullable=False, comment="finished trials wanted in all"),
-    Column("control", Text, nullable=False, server_default="run", comment="run, pause or stop"),
+    Column("desired_state", Text, nullable=False, server_default="run", comment="run, pause or stop"),
     Column("agents_seen", Integer, nullable=False, server_default="0", comment="seeds each agent's sampler"),
     _time("created_at", nullable=False, server_default=_NOW),
     _time(
@@ -60,7 +60,7 @@ studies = Table(
         comment="trials that failed from then on count towards max_failed",
     ),
     Column(
-        "mark",
+        "uid",
         Text,
         nullable=False,
         server_default=text("substr(replace(gen_random_uuid()::text, '-', ''), 1, 8)"),
@@ -93,12 +93,12 @@ agents = Table(
 trials = Table(
     "trials",
     metadata,
-    Column("token", BigInteger, Identity(), primary_key=True),
+    Column("reservation_id", BigInteger, Identity(), primary_key=True),
     Column("study_id", Integer, ForeignKey("hpo.studies.study_id", ondelete="CASCADE"), nullable=False),
     Column("ordinal", Integer, nullable=False, comment="0 for the study's first reservation"),
     Column("trial_id", Integer, unique=True, comment="Optuna's trial_id, once it has been created"),
     Column("number", Integer, comment="Optuna's trial number"),
-    Column("params", JSONB, comment="as sampled"),
+    Column("params", JSON, comment="as sampled"),
     Column("seed", BigInteger, nullable=False),
     Column("lost", Integer, nullable=False, server_default="0", comment="attempts that were lost"),
     Column("epochs", Integer, nullable=False, server_default="0", comment="epochs completed"),
@@ -106,7 +106,9 @@ trials = Table(
     Column("value", Double, comment="the objective's metric after the last epoch"),
     Column("error", Text, comment="what went wrong, in one line"),
     Column("traceback", Text),
-    Column("told", Boolean, nullable=False, server_default=text("false"), comment="Optuna has been told"),
+    Column(
+        "told_optuna", Boolean, nullable=False, server_default=text("false"), comment="Optuna has been told"
+    ),
     _time("created_at", nullable=False, server_default=_NOW),
     _time("decided_at"),
     Index("ix_trials_study_id", "study_id", "outcome"),
@@ -116,7 +118,12 @@ attempts = Table(
     "attempts",
     metadata,
     Column("attempt_id", BigInteger, Identity(), primary_key=True),
-    Column("token", BigInteger, ForeignKey("hpo.trials.token", ondelete="CASCADE"), nullable=False),
+    Column(
+        "reservation_id",
+        BigInteger,
+        ForeignKey("hpo.trials.reservation_id", ondelete="CASCADE"),
+        nullable=False,
+    ),
     Column("agent_id", BigInteger, ForeignKey("hpo.agents.agent_id", ondelete="CASCADE"), nullable=False),
     Column("slot", Integer, nullable=False),
     Column("device", Text, nullable=False),
@@ -130,7 +137,7 @@ attempts = Table(
     _time("lease_until", nullable=False),
     _time("ended_at"),
     # Fencing rests on this: a trial has at most one attempt that may report.
-    Index("uq_attempts_open", "token", unique=True, postgresql_where=text("ended_at IS NULL")),
+    Index("uq_attempts_open", "reservation_id", unique=True, postgresql_where=text("ended_at IS NULL")),
     Index("ix_attempts_agent_id", "agent_id"),
     Index("ix_attempts_lease_until", "lease_until", postgresql_where=text("ended_at IS NULL")),
 )
@@ -153,7 +160,12 @@ attempt_logs = Table(
 epochs = Table(
     "epochs",
     metadata,
-    Column("token", BigInteger, ForeignKey("hpo.trials.token", ondelete="CASCADE"), nullable=False),
+    Column(
+        "reservation_id",
+        BigInteger,
+        ForeignKey("hpo.trials.reservation_id", ondelete="CASCADE"),
+        nullable=False,
+    ),
     Column("epoch", Integer, nullable=False, comment="completed, counted from 1"),
     Column(
         "attempt_id", BigInteger, ForeignKey("hpo.attempts.attempt_id", ondelete="CASCADE"), nullable=False
@@ -161,7 +173,7 @@ epochs = Table(
     Column("metrics", JSONB, nullable=False, comment="names to numbers; NaN and infinities as strings"),
     Column("seconds", Double, nullable=False),
     _time("created_at", nullable=False, server_default=_NOW),
-    PrimaryKeyConstraint("token", "epoch"),
+    PrimaryKeyConstraint("reservation_id", "epoch"),
 )
 
 retrains = Table(
@@ -169,7 +181,7 @@ retrains = Table(
     metadata,
     Column("retrain_id", BigInteger, Identity(), primary_key=True),
     Column("study_id", Integer, ForeignKey("hpo.studies.study_id", ondelete="CASCADE"), nullable=False),
-    Column("config", JSONB, nullable=False, comment="the exported config it trained"),
+    Column("config", JSON, nullable=False, comment="the exported config it trained"),
     Column("seeds", JSONB, nullable=False),
     Column("metrics", JSONB, comment="what metrics.json holds; null until it has finished"),
     _time("started_at", nullable=False, server_default=_NOW),

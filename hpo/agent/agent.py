@@ -105,13 +105,13 @@ class Agent(Workload[RunningAttempt]):
         if counts.failing != self._failing and counts.left:
             self._failing = counts.failing
             self._check_failures()
-        if snapshot.control == "stop" and not self._shutdown.begun:
+        if snapshot.desired_state == "stop" and not self._shutdown.begun:
             log.info("the study was stopped: hpo launch continues it")
             self._shutdown.stop()
         if self._timeout_at is not None and time.monotonic() >= self._timeout_at and not self._shutdown.begun:
             log.info("the time is up: run the same command to continue")
             self._shutdown.stop()
-        paused = snapshot.control == "pause"
+        paused = snapshot.desired_state == "pause"
         if paused != self._supervisor.paused:
             self._supervisor.pause(paused=paused)
 
@@ -212,7 +212,7 @@ class Agent(Workload[RunningAttempt]):
             self._attempts.prefetcher.record_trial(seconds)
         self._store.settle(run.attempt_id, outcome, value, finished.error, finished.traceback)
         self._attempts.drop(slot, run)
-        self._cleanup.checkpoints_of(run.claim.token).delete()
+        self._cleanup.checkpoints_of(run.claim.reservation_id).delete()
         self._poll_at = 0.0
         end = TrialEnd(
             run.number, outcome, value, run.epoch, seconds, run.params, finished.error, run.attempt_id

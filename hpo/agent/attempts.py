@@ -145,7 +145,7 @@ class AttemptTable:
         with suppress(LeaseLostError):
             if claim.params is None or claim.untrained:
                 # Not trained yet: the folder is of another database whose reservations had the same numbers.
-                folder = self._cleanup.checkpoints_of(claim.token)
+                folder = self._cleanup.checkpoints_of(claim.reservation_id)
                 self._store.while_held(claim.attempt_id, folder.delete)
             trial = PrefetchedTrial(claim, *self._store.sample(claim))
             self.prefetcher.record_claim(time.monotonic() - began_at)
@@ -169,7 +169,7 @@ class AttemptTable:
             epochs=self._spec.epochs,
             metric=self._spec.metric,
             device=self._pool.devices[slot],
-            checkpoints=str(self._cleanup.checkpoints_of(claim.token).path),
+            checkpoints=str(self._cleanup.checkpoints_of(claim.reservation_id).path),
             log=str(log.path),
             memory_bytes=self._supervisor.memory_bytes,
             keeps_end=True,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, token_of
+from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, reservation_of
 
 EVICTED = "evicted-"
 """Prefix of the names of folders that are being deleted."""
@@ -26,13 +26,13 @@ class QuotaReport:
 def enforce_quota(
     folder: Path,
     quota_bytes: int | None,
-    tokens: Callable[[], tuple[Collection[int], Collection[int]]],
+    reservation_ids: Callable[[], tuple[Collection[int], Collection[int]]],
     while_waiting: Callable[[int, Callable[[], None]], bool],
 ) -> QuotaReport:
     """Delete checkpoints until a study's folder holds at most `quota_bytes` of them.
 
-    `tokens` returns the open trials and the running ones among them. `while_waiting` calls a function if no agent
-    holds a trial, or can begin it meanwhile, and returns whether it did.
+    `reservation_ids` returns those of the open trials and of the running ones among them. `while_waiting` calls a
+    function if no agent holds a trial, or can begin it meanwhile, and returns whether it did.
     The folders of finished trials are deleted first; then the spare checkpoint of each trial, waiting trials first;
     then waiting trials, those with the fewest epochs first: they start from scratch. The newest checkpoint of a
     running trial always stays.
@@ -41,38 +41,40 @@ def enforce_quota(
     for left_behind in found:
         if left_behind.name.startswith(EVICTED):
             CheckpointFolder(left_behind).delete()
-    folders = {token: path for path in found if (token := token_of(path))}
+    folders = {reservation_id: path for path in found if (reservation_id := reservation_of(path))}
     # After listing the folders: a trial that begins meanwhile must not pass for a finished one.
-    open_tokens, running_tokens = tokens()
+    open_reservations, running_reservations = reservation_ids()
     used = sum(_size(path) for path in folders.values())
     before = used
-    finished = [path for token, path in folders.items() if token not in open_tokens]
+    finished = [path for reservation_id, path in folders.items() if reservation_id not in open_reservations]
     waiting = {
-        token: path for token, path in folders.items() if token in open_tokens and token not in running_tokens
+        reservation_id: path
+        for reservation_id, path in folders.items()
+        if reservation_id in open_reservations and reservation_id not in running_reservations
     }
-    running = [path for token, path in folders.items() if token in running_tokens]
+    running = [path for reservation_id, path in folders.items() if reservation_id in running_reservations]
     # Left by an agent that died before deleting them, or by a fenced trainer.
     for path in finished:
         used -= _remove_folder(path)
     if quota_bytes is None:
         return QuotaReport(used, before - used)
-    for token, path in waiting.items():
+    for reservation_id, path in waiting.items():
         # Partial files of killed trainers; a running trial's own trainer has removed its own.
         for half in _whole_or_none(CheckpointFolder(path).partial):
             size = _file_size(half)
-            if while_waiting(token, partial(_delete, half)):
+            if while_waiting(reservation_id, partial(_delete, half)):
                 used -= size
     for path in [*waiting.values(), *running]:
         for spare in _whole_or_none(CheckpointFolder(path).files)[:-1]:
             if used <= quota_bytes:
                 return QuotaReport(used, before - used)
             used -= _remove_file(spare)
-    for token, path in sorted(waiting.items(), key=lambda item: _newest_name(item[1])):
+    for reservation_id, path in sorted(waiting.items(), key=lambda item: _newest_name(item[1])):
         if used <= quota_bytes:
             break
         # Renamed while no agent can begin the trial, deleted afterwards without a lock.
         evicted = path.with_name(f"{EVICTED}{uuid.uuid4().hex}")
-        if while_waiting(token, partial(_rename, path, evicted)):
+        if while_waiting(reservation_id, partial(_rename, path, evicted)):
             used -= _remove_folder(evicted)
     return QuotaReport(used, before - used)
 

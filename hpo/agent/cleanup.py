@@ -57,9 +57,9 @@ class Cleanup:
             path.unlink(missing_ok=True)
         return self._log(path, attempt_id)
 
-    def checkpoints_of(self, token: int) -> CheckpointFolder:
+    def checkpoints_of(self, reservation_id: int) -> CheckpointFolder:
         """Return the checkpoints of the trial with this reservation."""
-        return trial_folder(self._checkpoints, self._folder, token)
+        return trial_folder(self._checkpoints, self._folder, reservation_id)
 
     def run_due(self, logs: Iterable[AttemptLog]) -> None:
         """Do the periodic work that is due; `logs` are those of the running attempts."""
@@ -75,7 +75,10 @@ class Cleanup:
         """Remove the checkpoints of finished trials, and more if the study has a quota."""
         self._quota_at = time.monotonic() + QUOTA_SECONDS
         report = enforce_quota(
-            self._checkpoints / self._folder, self._quota, self._store.open_tokens, self._store.while_waiting
+            self._checkpoints / self._folder,
+            self._quota,
+            self._store.open_reservations,
+            self._store.while_waiting,
         )
         if self._quota is None:
             return

@@ -187,7 +187,7 @@ def _run(
 
 
 def _log_created(study: Enrolled) -> None:
-    log.info(f"study {study.name}: {study.budget} trials in total, state: {study.control}")
+    log.info(f"study {study.name}: {study.budget} trials in total, state: {study.desired_state}")
     log.info(f"next, on any machine: hpo worker --study {study.name}")
 
 

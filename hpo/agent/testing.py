@@ -19,7 +19,7 @@ from storage.leases import LeaseLostError, LeaseTimes
 class FakeTrial:
     """A row of `hpo.trials` with its epochs."""
 
-    token: int
+    reservation_id: int
     params: Params | None = None
     epochs: dict[int, dict[str, float]] = field(default_factory=dict)
     outcome: Outcome | None = None
@@ -54,7 +54,7 @@ class FakeStudy:
 
     spec: StudySpec
     budget: int = 1
-    control: str = "run"
+    desired_state: str = "run"
     trials: list[FakeTrial] = field(default_factory=list)
     attempts: list[FakeAttempt] = field(default_factory=list)
     agents: int = 0
@@ -85,8 +85,8 @@ class FakeTrialStore:
 
     def claim(self, slot: int, device: str) -> Claim | NoWork:
         study = self.study
-        if study.control != "run":
-            return NoWork.PAUSED if study.control == "pause" else NoWork.STOPPED
+        if study.desired_state != "run":
+            return NoWork.PAUSED if study.desired_state == "pause" else NoWork.STOPPED
         mine = [one for one in study.attempts if one.open and one.agent_id == self.agent_id]
         held = next((one for one in mine if one.slot == slot), None)
         if held is not None:
@@ -122,13 +122,13 @@ class FakeTrialStore:
     def _claim(self, attempt: FakeAttempt, fresh: bool) -> Claim:
         trial = attempt.trial
         known = trial.params is not None
-        number = trial.token - 1
+        number = trial.reservation_id - 1
         return Claim(
-            token=trial.token,
+            reservation_id=trial.reservation_id,
             attempt_id=attempt.attempt_id,
             ordinal=number,
             seed=number,
-            trial_id=trial.token if known else None,
+            trial_id=trial.reservation_id if known else None,
             number=number if known else None,
             params=trial.params,
             fresh=fresh,
@@ -137,8 +137,8 @@ class FakeTrialStore:
     def sample(self, claim: Claim) -> tuple[int, int, Params]:
         trial = self._guard(claim.attempt_id).trial
         if trial.params is None:
-            trial.params = {"x": float(trial.token)}
-        return trial.token, trial.token - 1, dict(trial.params)
+            trial.params = {"x": float(trial.reservation_id)}
+        return trial.reservation_id, trial.reservation_id - 1, dict(trial.params)
 
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:
         attempt = self._guard(attempt_id)
@@ -202,7 +202,7 @@ class FakeTrialStore:
     def refresh(self) -> StudySnapshot:
         sign = 1 if self.spec.direction == "minimize" else -1
         complete = [
-            (sign * one.value, one.token, one)
+            (sign * one.value, one.reservation_id, one)
             for one in self.study.trials
             if one.value is not None and one.outcome is Outcome.COMPLETE
         ]
@@ -210,8 +210,8 @@ class FakeTrialStore:
         if complete:
             trial = min(complete)[2]
             assert trial.value is not None
-            best = trial.token - 1, trial.value, dict(trial.params or {})
-        return StudySnapshot(self.study.control, self._counts(), best)
+            best = trial.reservation_id - 1, trial.value, dict(trial.params or {})
+        return StudySnapshot(self.study.desired_state, self._counts(), best)
 
     def _counts(self) -> Counts:
         study = self.study
@@ -235,19 +235,21 @@ class FakeTrialStore:
     def orphaned_logs(self, attempts: Sequence[int], seconds: float) -> dict[tuple[int, int], bool]:  # noqa: ARG002
         known = {one.attempt_id: one for one in self.study.attempts}
         found = [known[attempt_id] for attempt_id in attempts if attempt_id in known]
-        return {(one.trial.token - 1, one.attempt_id): not one.open for one in found}
+        return {(one.trial.reservation_id - 1, one.attempt_id): not one.open for one in found}
 
     def keep_log(self, attempt_id: int, tail: str, size: int) -> None:  # noqa: ARG002
         self.study.logs[attempt_id] = tail
 
-    def open_tokens(self) -> tuple[frozenset[int], frozenset[int]]:
+    def open_reservations(self) -> tuple[frozenset[int], frozenset[int]]:
         trials = [trial for trial in self.study.trials if trial.outcome is None]
         running = [trial for trial in trials if self.study.holder(trial) is not None]
-        return frozenset(one.token for one in trials), frozenset(one.token for one in running)
+        return frozenset(one.reservation_id for one in trials), frozenset(
+            one.reservation_id for one in running
+        )
 
-    def while_waiting(self, token: int, act: Callable[[], None]) -> bool:
-        undecided, running = self.open_tokens()
-        waiting = token in undecided - running
+    def while_waiting(self, reservation_id: int, act: Callable[[], None]) -> bool:
+        undecided, running = self.open_reservations()
+        waiting = reservation_id in undecided - running
         if waiting:
             act()
         return waiting

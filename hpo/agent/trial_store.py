@@ -24,7 +24,7 @@ from hpo.trainer.messages import EpochRecord
 from objectives.base import Device, Params
 from storage import attempt_logs, budget, leases
 from storage.budget import Claim, Counts, Failure, NoWork
-from storage.control import read_control
+from storage.control import read_desired_state
 from storage.engine import Database
 from storage.leases import LeaseLostError, LeaseTimes
 from storage.retry import Retry
@@ -45,7 +45,7 @@ class TrialClosedError(LeaseLostError):
 class StudySnapshot:
     """State and counts of a study, which an agent reads every second."""
 
-    control: str
+    desired_state: str
     counts: Counts
     best: tuple[int, float, Mapping[str, Any]] | None
     """Number, value and parameters of the best complete trial."""
@@ -105,7 +105,7 @@ class TrialStore:
 
         def create() -> tuple[int, int]:
             nonlocal maybe_created
-            found = self._find_created(claim.token) if maybe_created else None
+            found = self._find_created(claim.reservation_id) if maybe_created else None
             maybe_created = True
             if found is not None:
                 # Created by a dead agent, or by us before the answer was lost.
@@ -184,12 +184,12 @@ class TrialStore:
 
     def refresh(self) -> StudySnapshot:
         """Read the study's state, counts and best trial."""
-        control, counts = self._write(
-            lambda c: (read_control(c, self._study_id), budget.count(c, self._study_id))
+        desired_state, counts = self._write(
+            lambda c: (read_desired_state(c, self._study_id), budget.count(c, self._study_id))
         )
         if counts.complete != self._best_among:
             self._best_among, self._best = counts.complete, self._write(self._find_best)
-        return StudySnapshot(control, counts, self._best)
+        return StudySnapshot(desired_state, counts, self._best)
 
     def sweep(self, stale_seconds: float = STALE_SECONDS) -> None:
         """Complete the work of dead agents: their leases, outcomes that Optuna does not know, stray trials."""
@@ -210,15 +210,15 @@ class TrialStore:
         """Store the end of an attempt's output."""
         self._write(lambda c: attempt_logs.keep_log(c, attempt_id, tail, size))
 
-    def open_tokens(self) -> tuple[frozenset[int], frozenset[int]]:
+    def open_reservations(self) -> tuple[frozenset[int], frozenset[int]]:
         """Return the study's open trials, and those of them that an agent trains."""
-        return self._write(lambda c: budget.open_tokens(c, self._study_id))
+        return self._write(lambda c: budget.open_reservations(c, self._study_id))
 
-    def while_waiting(self, token: int, act: Callable[[], None]) -> bool:
+    def while_waiting(self, reservation_id: int, act: Callable[[], None]) -> bool:
         """Call `act` on a trial's files while no agent can begin it; return False if one holds it."""
 
         def locked(c: Connection) -> bool:
-            waiting = budget.lock_waiting(c, self._study_id, token)
+            waiting = budget.lock_waiting(c, self._study_id, reservation_id)
             if waiting:
                 act()
             return waiting
@@ -276,7 +276,7 @@ class TrialStore:
     def _tell(self, decided: Sequence[budget.PendingTell]) -> None:
         for trial in decided:
             self._finish(trial.trial_id, trial.number, trial.outcome, trial.value)
-            self._write(lambda c, token=trial.token: budget.told(c, token))  # type: ignore[misc]
+            self._write(lambda c, reservation_id=trial.reservation_id: budget.mark_told(c, reservation_id))  # type: ignore[misc]
 
     def _finish(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
         try:
@@ -285,10 +285,10 @@ class TrialStore:
             # Another agent told Optuna the same at the same moment.
             return
 
-    def _find_created(self, token: int) -> tuple[int, int] | None:
+    def _find_created(self, reservation_id: int) -> tuple[int, int] | None:
         # No retry inside the caller's retry.
         with self._database.engine.begin() as connection:
-            return find_created(connection, self._study_id, token)
+            return find_created(connection, self._study_id, reservation_id)
 
     def _find_best(self, connection: Connection) -> tuple[int, float, Mapping[str, Any]] | None:
         order = "ASC" if self.spec.direction == "minimize" else "DESC"

@@ -86,25 +86,29 @@ def _curves(connection: Connection, trial_id: int) -> Figure | None:
     """Return every metric of a trial by epoch, next to those of the best trial."""
     trial = connection.execute(
         text(
-            "SELECT t.token, t.number, t.study_id, s.spec FROM hpo.trials t JOIN hpo.studies s USING (study_id)"
-            " WHERE t.trial_id = :t"
+            "SELECT t.reservation_id, t.number, t.study_id, s.spec FROM hpo.trials t"
+            " JOIN hpo.studies s USING (study_id) WHERE t.trial_id = :t"
         ),
         {"t": trial_id},
     ).one_or_none()
     if trial is None:
         return None
-    own = _epochs(connection, trial.token)
+    own = _epochs(connection, trial.reservation_id)
     if not own:
         return None
     order = "ASC" if trial.spec["direction"] == "minimize" else "DESC"
     best = connection.execute(
         text(
-            "SELECT token, number FROM hpo.trials WHERE study_id = :s AND outcome = 'complete'"
+            "SELECT reservation_id, number FROM hpo.trials WHERE study_id = :s AND outcome = 'complete'"
             f" AND value IS NOT NULL ORDER BY value {order}, number LIMIT 1"
         ),
         {"s": trial.study_id},
     ).one_or_none()
-    other = _epochs(connection, best.token) if best is not None and best.token != trial.token else {}
+    other = (
+        _epochs(connection, best.reservation_id)
+        if best is not None and best.reservation_id != trial.reservation_id
+        else {}
+    )
     metric, last = trial.spec["metric"], max([*own, *other])
     names = [metric, *(name for name in own[max(own)] if name != metric and name != "images_per_second")]
     panels = []
@@ -125,9 +129,10 @@ def _series(label: str, epochs: Mapping[int, Mapping[str, float]], name: str, co
     )
 
 
-def _epochs(connection: Connection, token: int) -> dict[int, dict[str, float]]:
+def _epochs(connection: Connection, reservation_id: int) -> dict[int, dict[str, float]]:
     rows = connection.execute(
-        text("SELECT epoch, metrics FROM hpo.epochs WHERE token = :t ORDER BY epoch"), {"t": token}
+        text("SELECT epoch, metrics FROM hpo.epochs WHERE reservation_id = :t ORDER BY epoch"),
+        {"t": reservation_id},
     )
     return {row.epoch: read_metrics(row.metrics) for row in rows}
 

@@ -166,7 +166,7 @@ class Monitor:
             return
         if status.counts.left == 0:
             self._end(EndReason.SPENT, settle)
-        elif status.control == "stop":
+        elif status.desired_state == "stop":
             log.info("the study was stopped: hpo launch continues it")
             self._end(EndReason.STOPPED, settle)
         elif self._timeout_at is not None and time.monotonic() >= self._timeout_at:
@@ -227,7 +227,7 @@ class Monitor:
     def _report_idle(self, status: StudyStatus, agents: AgentStates) -> None:
         """Report placed agents that do not train, which otherwise look like agents that do."""
         now = time.monotonic()
-        has_work = self._reason is None and status.control == "run" and status.counts.left > 0
+        has_work = self._reason is None and status.desired_state == "run" and status.counts.left > 0
         if not has_work or not agents.placed or status.slots:
             self._idle_since, self._report_idle_after = None, self._times.idle_seconds
             return
@@ -241,7 +241,7 @@ class Monitor:
     def _note(self, status: StudyStatus, waiting: int) -> str:
         if self._reason is not None:
             return "ending the agents"
-        if status.control == "pause":
+        if status.desired_state == "pause":
             return "paused: hpo resume continues it"
         agents = len(status.agents)
         return f"{agents} agent{'' if agents == 1 else 's'}{_waiting(waiting)}"

@@ -52,14 +52,14 @@ class ProgressFeed:
             lambda c: (read_status(c, read_study(c, self._name, self._database)), self._decided(c)),
             self._retry,
         )
-        for token, decided_at, _ in ended:
-            self._known.add(token)
+        for reservation_id, decided_at, _ in ended:
+            self._known.add(reservation_id)
             self._since = max(self._since, decided_at)
         return Update(status, [end for _, _, end in ended])
 
     def _decided_before(self, connection: Connection) -> set[int]:
         rows = connection.execute(
-            text("SELECT token FROM hpo.trials WHERE study_id = :s AND outcome IS NOT NULL"),
+            text("SELECT reservation_id FROM hpo.trials WHERE study_id = :s AND outcome IS NOT NULL"),
             {"s": self._study_id},
         )
         return set(rows.scalars())
@@ -67,9 +67,9 @@ class ProgressFeed:
     def _decided(self, connection: Connection) -> list[tuple[int, datetime, TrialEnd]]:
         rows = connection.execute(
             text(
-                "SELECT t.token, t.number, t.outcome, t.value, t.epochs, t.params, t.error, t.decided_at,"
+                "SELECT t.reservation_id, t.number, t.outcome, t.value, t.epochs, t.params, t.error, t.decided_at,"
                 " (SELECT extract(epoch FROM a.ended_at - a.started_at)::float8 FROM hpo.attempts a"
-                "  WHERE a.token = t.token ORDER BY a.attempt_id DESC LIMIT 1) AS seconds"
+                "  WHERE a.reservation_id = t.reservation_id ORDER BY a.attempt_id DESC LIMIT 1) AS seconds"
                 " FROM hpo.trials t WHERE t.study_id = :s AND t.outcome IS NOT NULL"
                 " AND t.decided_at > CAST(:since AS timestamptz) - :overlap * interval '1 second'"
                 " ORDER BY t.decided_at"
@@ -78,7 +78,7 @@ class ProgressFeed:
         )
         return [
             (
-                row.token,
+                row.reservation_id,
                 row.decided_at,
                 TrialEnd(
                     row.number,
@@ -91,5 +91,5 @@ class ProgressFeed:
                 ),
             )
             for row in rows
-            if row.token not in self._known
+            if row.reservation_id not in self._known
         ]

@@ -88,7 +88,7 @@ def _monitor(database: Database, study: Enrolled, agents: RayAgents, timeout_sec
     finally:
         progress.close()
     if ending is ExitCode.DONE:
-        log_next_steps(StudySnapshot(status.control, status.counts, status.best), study)
+        log_next_steps(StudySnapshot(status.desired_state, status.counts, status.best), study)
     return int(ending)
 
 

@@ -77,7 +77,7 @@ def _trained(connection: Connection, study_id: int, numbers: Sequence[int]) -> d
     query = (
         select(trials.c.number, attempts.c.device, agents.c.versions)
         .select_from(
-            attempts.join(trials, attempts.c.token == trials.c.token).join(
+            attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id).join(
                 agents, attempts.c.agent_id == agents.c.agent_id
             )
         )

@@ -85,9 +85,9 @@ def build_report(
 def state_of(history: StudyHistory) -> list[str]:
     """Return a sentence for each unfinished part of the study and how to continue it."""
     name, status, lines = history.study.name, history.status, []
-    if status.condition != "finished":
+    if status.state != "finished":
         lines.append(
-            f"The search is {status.condition}: {status.finished} of {status.budget} trials have finished, so these "
+            f"The search is {status.state}: {status.finished} of {status.budget} trials have finished, so these "
             "results may change." + ("" if status.agents else f" hpo launch --study {name} continues it.")
         )
     retrain = history.answer
@@ -147,7 +147,7 @@ def _summary(history: StudyHistory) -> dict[str, Any]:
     metrics = (retrain.metrics or {}) if retrain is not None else {}
     return {
         "study": history.study.name,
-        "condition": history.status.condition,
+        "condition": history.status.state,
         "state": state_of(history),
         "metric": history.study.metric,
         "direction": history.study.spec["direction"],

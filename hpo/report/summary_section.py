@@ -52,7 +52,7 @@ def summary_section(
 def _best_so_far(history: StudyHistory) -> list[Block]:
     study, best = history.study, history.best
     if best is None:
-        yet = "" if history.status.condition == "finished" else " yet"
+        yet = "" if history.status.state == "finished" else " yet"
         return [Paragraph(f"No trial has completed{yet}, so there is no result.", "lead")]
     return [
         Paragraph(

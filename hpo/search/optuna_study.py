@@ -24,7 +24,7 @@ from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
 from storage.budget import Claim
 
-TOKEN = "hpo_token"
+RESERVATION_ATTRIBUTE = "hpo_token"
 """User attribute of a trial: the id of the reservation that it was created for."""
 
 
@@ -57,7 +57,9 @@ class Search:
         first = self._spec.first
         known_good = {"fixed_params": dict(first[claim.ordinal])} if claim.ordinal < len(first) else {}
         template = create_trial(
-            state=TrialState.RUNNING, user_attrs={TOKEN: claim.token}, system_attrs=known_good
+            state=TrialState.RUNNING,
+            user_attrs={RESERVATION_ATTRIBUTE: claim.reservation_id},
+            system_attrs=known_good,
         )
         trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
         return trial_id, self._storage.get_trial_number_from_id(trial_id)
@@ -106,7 +108,7 @@ class Search:
         self._judged.pop(trial_id, None)
 
 
-def find_created(connection: Connection, study_id: int, token: int) -> tuple[int, int] | None:
+def find_created(connection: Connection, study_id: int, reservation_id: int) -> tuple[int, int] | None:
     """Return id and number of the open Optuna trial created for a reservation, if there is one.
 
     Of two such trials, one may have been closed as a stray.
@@ -117,7 +119,7 @@ def find_created(connection: Connection, study_id: int, token: int) -> tuple[int
             " WHERE t.study_id = :s AND t.state = 'RUNNING' AND u.key = :k AND u.value_json = :v"
             " ORDER BY t.trial_id LIMIT 1"
         ),
-        {"s": study_id, "k": TOKEN, "v": json.dumps(token)},
+        {"s": study_id, "k": RESERVATION_ATTRIBUTE, "v": json.dumps(reservation_id)},
     ).one_or_none()
     return (row.trial_id, row.number) if row is not None else None
 
@@ -132,11 +134,11 @@ def stray_trials(connection: Connection, study_id: int) -> list[tuple[int, int]]
         text(
             "SELECT t.trial_id, t.number FROM trials t"
             " JOIN trial_user_attributes u ON u.trial_id = t.trial_id AND u.key = :k"
-            " JOIN hpo.trials h ON to_jsonb(h.token)::text = u.value_json"
+            " JOIN hpo.trials h ON to_jsonb(h.reservation_id)::text = u.value_json"
             " WHERE t.study_id = :s AND t.state = 'RUNNING' AND h.trial_id IS DISTINCT FROM t.trial_id"
             " AND (h.trial_id IS NOT NULL OR h.outcome IS NOT NULL)"
         ),
-        {"s": study_id, "k": TOKEN},
+        {"s": study_id, "k": RESERVATION_ATTRIBUTE},
     )
     return [(row.trial_id, row.number) for row in rows]
 

@@ -22,7 +22,7 @@ from hpo.devices.provenance import versions
 from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError
 from hpo.files.atomic import atomic_write
 from hpo.options import check_study_name
-from hpo.search.optuna_study import TOKEN
+from hpo.search.optuna_study import RESERVATION_ATTRIBUTE
 from hpo.study.catalog import database_words, read_study
 from storage import study_dump
 from storage.engine import Database
@@ -66,7 +66,8 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
     with _opened(path) as file:
         header = _header(path, file)
     found = database.transaction(_tables)
-    if header["tables"] != found:
+    readable = header["tables"].get("hpo") in study_dump.READABLE_REVISIONS
+    if not readable or header["tables"] | {"hpo": HEAD} != found:
         raise BackupFileError(
             f"{path} was written from tables {header['tables']}, and those of this database are {found}: restore it"
             f" with hpo-service {header['versions'].get('hpo-service', '?')} into an empty database; a newer"
@@ -77,8 +78,8 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
     if database.transaction(lambda c: _study_ids(c, study)):
         raise _conflict(database, study)
     deque(_Rows(path), maxlen=0)
-    tokens = header["tokens"]
-    keep = database.transaction(lambda c: study_dump.reserve_tokens(c, *tokens)) if tokens else False
+    bounds = header["tokens"]
+    keep = database.transaction(lambda c: study_dump.keep_reservations(c, *bounds)) if bounds else False
     ours: set[int] = set()
     rows = _Rows(path)
 
@@ -92,7 +93,7 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
         try:
             # Closes the file at once if writing stops before the last row.
             with closing(iter(rows)) as reading:
-                ids = study_dump.write_rows(connection, reading, study, TOKEN, keep)
+                ids = study_dump.write_rows(connection, reading, study, RESERVATION_ATTRIBUTE, keep)
         except study_dump.RowsUnsoundError as exc:
             raise _damaged(path, str(exc)) from exc
         ours.update(ids["public.studies"].values())
@@ -132,7 +133,8 @@ def _write(connection: Connection, database: Database, study: str, path: Path) -
     study_id = read_study(connection, study, database).study_id
     counts = connection.execute(
         text(
-            "SELECT count(*) AS trials, min(token) AS low, max(token) AS high FROM hpo.trials WHERE study_id = :s"
+            "SELECT count(*) AS trials, min(reservation_id) AS low, max(reservation_id) AS high"
+            " FROM hpo.trials WHERE study_id = :s"
         ),
         {"s": study_id},
     ).one()

@@ -38,14 +38,14 @@ class StudyRow:
     spec: Mapping[str, Any]
     """As stored: `hpo.search.spec.StudySpec.from_json` reads it, at the price of importing Optuna."""
     budget: int
-    control: str
+    desired_state: str
     created_at: datetime
-    mark: str
+    uid: str
 
     @property
     def folder(self) -> str:
         """What its folders are called."""
-        return folder_name(self.name, self.mark)
+        return folder_name(self.name, self.uid)
 
     @property
     def objective(self) -> str:
@@ -67,9 +67,11 @@ class StudyRow:
 class StudySummary(JsonRow):
     """One line of `hpo ls`."""
 
+    json_keys = {"state": "condition"}
+
     name: str
     objective: str
-    condition: str
+    state: str
     finished: int
     budget: int
     failed: int
@@ -98,7 +100,7 @@ def read_study(connection: Connection, name: str, database: Database) -> StudyRo
         raise UnknownStudyError(
             f"there is no study {name!r} in {database_words(database)}{did_you_mean(name, known)} ({more})"
         )
-    return StudyRow(row.study_id, row.name, row.spec, row.budget, row.control, row.created_at, row.mark)
+    return StudyRow(row.study_id, row.name, row.spec, row.budget, row.desired_state, row.created_at, row.uid)
 
 
 def database_words(database: Database) -> str:
@@ -118,14 +120,14 @@ def list_studies(database: Database) -> list[StudySummary]:
     return database.transaction(_summaries)
 
 
-def set_control(database: Database, name: str, told: control.Control) -> control.Control:
+def set_desired_state(database: Database, name: str, told: control.DesiredState) -> control.DesiredState:
     """Tell a study's agents to run, pause or stop; returns what they were told before.
 
     Raises:
         UnknownStudyError: there is no study of that name.
     """
     return database.transaction(
-        lambda connection: control.write_control(
+        lambda connection: control.set_desired_state(
             connection, read_study(connection, name, database).study_id, told
         )
     )
@@ -168,7 +170,7 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
 def _count_live(study_id: int) -> Select[int]:
     return (
         select(func.count())
-        .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
+        .select_from(attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id))
         .where(trials.c.study_id == study_id, live_attempt())
     )
 
@@ -188,7 +190,7 @@ def _summaries(connection: Connection) -> list[StudySummary]:
     )
     running = (
         select(trials.c.study_id, func.count().label("running"))
-        .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
+        .select_from(attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id))
         .where(live_attempt())
         .group_by(trials.c.study_id)
         .subquery()
@@ -215,7 +217,7 @@ def _summaries(connection: Connection) -> list[StudySummary]:
             StudySummary(
                 name=row.name,
                 objective=spec["objective"],
-                condition=condition_of(row.control, finished >= row.budget, live, row.alive or 0),
+                state=state_of(row.desired_state, finished >= row.budget, live, row.alive or 0),
                 finished=finished,
                 budget=row.budget,
                 failed=row.failed or 0,
@@ -229,8 +231,8 @@ def _summaries(connection: Connection) -> list[StudySummary]:
     return found
 
 
-def condition_of(told: str, full: bool, running: int, alive: int) -> str:
-    """A study's condition in a word, as `hpo.study.status.StudyStatus.condition` lists them.
+def state_of(told: str, full: bool, running: int, alive: int) -> str:
+    """A study's condition in a word, as `hpo.study.status.StudyStatus.state` lists them.
 
     It follows from what its agents were told, whether its budget is used up, and how many trials
     run and agents live.

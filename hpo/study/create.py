@@ -30,12 +30,12 @@ class Enrolled:
 
     study_id: int
     name: str
-    mark: str
+    uid: str
     spec: StudySpec
     stored: Mapping[str, Any]
     """The spec as it is in the database, which may be of another version."""
     budget: int
-    control: str
+    desired_state: str
     finished: int = 0
     open: int = 0
     """Trials that have begun and are not decided."""
@@ -45,7 +45,7 @@ class Enrolled:
     @property
     def folder(self) -> str:
         """What its folders are called."""
-        return folder_name(self.name, self.mark)
+        return folder_name(self.name, self.uid)
 
 
 def find(database: Database, name: str) -> Enrolled | None:
@@ -54,9 +54,10 @@ def find(database: Database, name: str) -> Enrolled | None:
     def read(c: Connection) -> Enrolled | None:
         row = c.execute(
             text(
-                "SELECT s.study_id, s.name, s.mark, s.spec, s.budget, s.control, count(t.token) AS trials,"
-                " count(t.token) FILTER (WHERE t.outcome IS NULL) AS open,"
-                " count(t.token) FILTER (WHERE t.outcome = ANY(:counted)) AS finished"
+                "SELECT s.study_id, s.name, s.uid, s.spec, s.budget, s.desired_state,"
+                " count(t.reservation_id) AS trials,"
+                " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL) AS open,"
+                " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:counted)) AS finished"
                 ", EXISTS (SELECT 1 FROM hpo.agents a WHERE a.study_id = s.study_id AND a.ended_at IS NULL"
                 "   AND a.seen_at > clock_timestamp() - coalesce(a.lease_seconds, 120) * interval '1 second')"
                 " AS agents"
@@ -70,11 +71,11 @@ def find(database: Database, name: str) -> Enrolled | None:
         return Enrolled(
             row.study_id,
             row.name,
-            row.mark,
+            row.uid,
             spec,
             row.spec,
             row.budget,
-            row.control,
+            row.desired_state,
             row.finished,
             row.open,
             row.trials > 0 or row.agents,
@@ -111,7 +112,10 @@ def enroll(
         kept = _update(database, existing, spec, request.trials, resume=request.run)
         if kept is not None:
             return replace(
-                existing, spec=spec, budget=kept, control="run" if request.run else existing.control
+                existing,
+                spec=spec,
+                budget=kept,
+                desired_state="run" if request.run else existing.desired_state,
             )
         # Another launch has changed it since we looked: what we ask for must fit what it is now.
         found = find(database, request.study)
@@ -212,7 +216,7 @@ def _insert(
         c.execute(
             text(
                 "INSERT INTO hpo.studies (study_id, name, spec, budget)"
-                " VALUES (:s, :n, CAST(:spec AS jsonb), :b) ON CONFLICT DO NOTHING"
+                " VALUES (:s, :n, CAST(:spec AS json), :b) ON CONFLICT DO NOTHING"
             ),
             {"s": study_id, "n": name, "spec": json.dumps(spec.to_json()), "b": trials},
         )
@@ -233,8 +237,8 @@ def _update(
     def write(c: Connection) -> int | None:
         stored = c.execute(
             text(
-                "UPDATE hpo.studies SET spec = CAST(:spec AS jsonb) WHERE study_id = :s"
-                " AND spec IN (CAST(:before AS jsonb), CAST(:spec AS jsonb))"
+                "UPDATE hpo.studies SET spec = CAST(:spec AS json) WHERE study_id = :s"
+                " AND CAST(spec AS jsonb) IN (CAST(:before AS jsonb), CAST(:spec AS jsonb))"
             ),
             {
                 "s": study_id,

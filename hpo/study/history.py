@@ -164,7 +164,7 @@ def _epochs(connection: Connection, study_id: int) -> list[EpochRow]:
             epochs.c.attempt_id,
             epochs.c.created_at,
         )
-        .select_from(epochs.join(trials, epochs.c.token == trials.c.token))
+        .select_from(epochs.join(trials, epochs.c.reservation_id == trials.c.reservation_id))
         .where(trials.c.study_id == study_id, trials.c.number.is_not(None))
         .order_by(trials.c.number, epochs.c.epoch)
     )
@@ -191,7 +191,7 @@ def _attempts(connection: Connection, study_id: int) -> list[AttemptRow]:
             seconds_of_attempt().label("spent"),
         )
         .select_from(
-            attempts.join(trials, attempts.c.token == trials.c.token).join(
+            attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id).join(
                 agents, attempts.c.agent_id == agents.c.agent_id
             )
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from hpo import formatting
 
@@ -14,9 +14,14 @@ from hpo import formatting
 class JsonRow:
     """A row that a command prints as text or JSON."""
 
+    json_keys: ClassVar[Mapping[str, str]] = {}
+    """Keys in JSON of fields whose names differ from them."""
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable dict: times in ISO 8601, NaN and infinities as strings."""
-        safe: dict[str, Any] = formatting.json_safe(_isoformat(asdict(self)))
+        safe: dict[str, Any] = formatting.json_safe(
+            {self.json_keys.get(name, name): _isoformat(value) for name, value in asdict(self).items()}
+        )
         return safe
 
 

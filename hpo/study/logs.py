@@ -68,7 +68,7 @@ def read_logs(database: Database, study: str, number: int | None) -> list[Attemp
         rows = c.execute(
             text(
                 f"SELECT {_ATTEMPT_COLUMNS}, coalesce(l.tail, '') AS tail, coalesce(l.bytes, 0) AS size"
-                " FROM hpo.attempts a JOIN hpo.trials t USING (token)"
+                " FROM hpo.attempts a JOIN hpo.trials t USING (reservation_id)"
                 " LEFT JOIN hpo.attempt_logs l USING (attempt_id)"
                 " WHERE t.study_id = :s AND (CAST(:n AS integer) IS NULL OR t.number = :n)"
                 " ORDER BY a.attempt_id"
@@ -146,7 +146,7 @@ def _poll(connection: Connection, database: Database, study: str, number: int | 
         text(
             f"SELECT {_ATTEMPT_COLUMNS},"
             " CASE WHEN l.bytes > coalesce(k.bytes, 0) THEN l.tail END AS tail, l.bytes AS size"
-            " FROM hpo.attempt_logs l JOIN hpo.attempts a USING (attempt_id) JOIN hpo.trials t USING (token)"
+            " FROM hpo.attempt_logs l JOIN hpo.attempts a USING (attempt_id) JOIN hpo.trials t USING (reservation_id)"
             " LEFT JOIN unnest(CAST(:ids AS bigint[]), CAST(:sizes AS bigint[])) AS k (attempt_id, bytes)"
             " USING (attempt_id)"
             " WHERE t.study_id = :s AND (CAST(:n AS integer) IS NULL OR t.number = :n)"

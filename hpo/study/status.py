@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, func, select, text
 
 from hpo import formatting
 from hpo.outcomes import COUNTED, FAILURES
-from hpo.study.catalog import StudyRow, condition_of, read_study
+from hpo.study.catalog import StudyRow, read_study, state_of
 from hpo.study.json_row import JsonRow
 from hpo.study.predicates import NOW, alive_agent, live_attempt, seconds
 from hpo.study.trials import best_query
@@ -67,11 +67,13 @@ class ExpiredRow(JsonRow):
 class StudyStatus(JsonRow):
     """`hpo status`."""
 
+    json_keys = {"state": "condition", "desired_state": "control"}
+
     name: str
     objective: str
-    condition: str
+    state: str
     """`finished`, `running`, `idle` (no agent is alive), or `pausing`, `paused`, `stopping`, `stopped`."""
-    control: str
+    desired_state: str
     metric: str
     direction: str
     epochs_per_trial: int
@@ -139,7 +141,11 @@ def read_status(connection: Connection, study: StudyRow) -> StudyStatus:
             func.count().label("number"),
             func.sum(trials.c.epochs).label("completed"),
         )
-        .select_from(trials.outerjoin(attempts, and_(attempts.c.token == trials.c.token, live_attempt())))
+        .select_from(
+            trials.outerjoin(
+                attempts, and_(attempts.c.reservation_id == trials.c.reservation_id, live_attempt())
+            )
+        )
         .where(trials.c.study_id == study.study_id)
         .group_by(trials.c.outcome, live)
     ).all()
@@ -153,18 +159,18 @@ def read_status(connection: Connection, study: StudyRow) -> StudyStatus:
     completed = sum(row.completed or 0 for row in counts if row.outcome in COUNTED)
     trained = connection.scalar(
         select(func.sum(attempts.c.epochs))
-        .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
+        .select_from(attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id))
         .where(trials.c.study_id == study.study_id)
     )
     alive = _alive_agents(connection, study.study_id)
     elapsed = _elapsed(connection, study.study_id)
-    condition = condition_of(study.control, finished >= study.budget, running, len(alive))
+    state = state_of(study.desired_state, finished >= study.budget, running, len(alive))
     best = connection.execute(best_query(study)).first()
     return StudyStatus(
         name=study.name,
         objective=study.objective,
-        condition=condition,
-        control=study.control,
+        state=state,
+        desired_state=study.desired_state,
         metric=study.metric,
         direction=str(study.spec["direction"]),
         epochs_per_trial=int(study.spec["epochs"]),
@@ -182,9 +188,7 @@ def read_status(connection: Connection, study: StudyRow) -> StudyStatus:
         mean_epochs=completed / finished if finished else None,
         elapsed_seconds=elapsed,
         remaining_seconds=(
-            max(0, study.budget - finished) * elapsed / finished
-            if finished and condition == "running"
-            else None
+            max(0, study.budget - finished) * elapsed / finished if finished and state == "running" else None
         ),
         agents=alive,
         slots=_running_slots(connection, study),
@@ -218,7 +222,7 @@ def _expired(connection: Connection, study_id: int) -> tuple[ExpiredRow, ...]:
             attempts.c.host,
             seconds(NOW - attempts.c.lease_until).label("seconds"),
         )
-        .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
+        .select_from(attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id))
         .where(trials.c.study_id == study_id, attempts.c.ended_at.is_(None), attempts.c.lease_until <= NOW)
         .order_by(trials.c.ordinal)
     )
@@ -228,7 +232,7 @@ def _expired(connection: Connection, study_id: int) -> tuple[ExpiredRow, ...]:
 def _running_slots(connection: Connection, study: StudyRow) -> tuple[RunningRow, ...]:
     last = (
         select(epochs.c.metrics[study.metric].astext.label("metric"))
-        .where(epochs.c.token == trials.c.token)
+        .where(epochs.c.reservation_id == trials.c.reservation_id)
         .order_by(epochs.c.epoch.desc())
         .limit(1)
         .lateral("last")
@@ -243,7 +247,11 @@ def _running_slots(connection: Connection, study: StudyRow) -> tuple[RunningRow,
             attempts.c.host,
             seconds(NOW - attempts.c.started_at).label("seconds"),
         )
-        .select_from(attempts.join(trials, attempts.c.token == trials.c.token).outerjoin(last, text("true")))
+        .select_from(
+            attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id).outerjoin(
+                last, text("true")
+            )
+        )
         .where(trials.c.study_id == study.study_id, live_attempt())
         .order_by(attempts.c.host, attempts.c.slot, trials.c.ordinal)
     )

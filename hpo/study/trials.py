@@ -138,14 +138,14 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
     """Read the rows of `trial_rows` inside a transaction."""
     spent = (
         select(
-            attempts.c.token,
+            attempts.c.reservation_id,
             func.count().filter(attempts.c.device != NEXT).label("attempts"),
             func.sum(seconds_of_attempt()).label("seconds"),
             func.bool_or(live_attempt()).label("live"),
         )
-        .select_from(attempts.join(trials, attempts.c.token == trials.c.token))
+        .select_from(attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id))
         .where(trials.c.study_id == study_id)
-        .group_by(attempts.c.token)
+        .group_by(attempts.c.reservation_id)
         .subquery()
     )
     query = (
@@ -162,7 +162,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
             cast(spent.c.seconds, Float).label("seconds"),
             spent.c.live,
         )
-        .select_from(trials.outerjoin(spent, spent.c.token == trials.c.token))
+        .select_from(trials.outerjoin(spent, spent.c.reservation_id == trials.c.reservation_id))
         .where(trials.c.study_id == study_id)
         .order_by(trials.c.number.nulls_last(), trials.c.ordinal)
     )
@@ -233,7 +233,10 @@ def _best(connection: Connection, study: StudyRow, limit: int) -> list[BestTrial
 
 def _best_trial(connection: Connection, study: StudyRow, row: Any) -> BestTrial:
     metrics = connection.scalar(
-        select(epochs.c.metrics).where(epochs.c.token == row.token).order_by(epochs.c.epoch.desc()).limit(1)
+        select(epochs.c.metrics)
+        .where(epochs.c.reservation_id == row.reservation_id)
+        .order_by(epochs.c.epoch.desc())
+        .limit(1)
     )
     return BestTrial(
         study=study.name,

@@ -227,15 +227,15 @@ class CheckpointFolder:
             ) from exc
 
 
-def trial_folder(checkpoints: Path, study_folder: str, token: int) -> CheckpointFolder:
+def trial_folder(checkpoints: Path, study_folder: str, reservation_id: int) -> CheckpointFolder:
     """The folder of the trial that holds this share of the study's budget."""
-    return CheckpointFolder(checkpoints / study_folder / f"trial-{token}")
+    return CheckpointFolder(checkpoints / study_folder / f"trial-{reservation_id}")
 
 
-def token_of(folder: Path) -> int | None:
-    """The token of the trial whose folder this is; None for another folder."""
-    _, dash, token = folder.name.partition("trial-")
-    return int(token) if dash and token.isdecimal() else None
+def reservation_of(folder: Path) -> int | None:
+    """The reservation_id of the trial whose folder this is; None for another folder."""
+    _, dash, reservation_id = folder.name.partition("trial-")
+    return int(reservation_id) if dash and reservation_id.isdecimal() else None
 
 
 def _unlink(path: Path) -> None:

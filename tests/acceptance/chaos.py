@@ -152,11 +152,11 @@ class Chaos:
         )
         assert late == [], "an attempt reported after it had been ended"
         unlike = service.rows(
-            "SELECT t.token, t.outcome, t.lost, count(a.token) AS n FROM hpo.trials t"
+            "SELECT t.reservation_id, t.outcome, t.lost, count(a.reservation_id) AS n FROM hpo.trials t"
             " JOIN hpo.studies s USING (study_id)"
-            " LEFT JOIN hpo.attempts a ON a.token = t.token AND a.outcome = 'lost'"
-            " GROUP BY t.token, s.study_id"
-            " HAVING t.lost <> count(a.token)"
+            " LEFT JOIN hpo.attempts a ON a.reservation_id = t.reservation_id AND a.outcome = 'lost'"
+            " GROUP BY t.reservation_id, s.study_id"
+            " HAVING t.lost <> count(a.reservation_id)"
             " OR (t.outcome IS NOT DISTINCT FROM 'lost') <> (t.lost >= (s.spec->>'max_lost')::int)"
         )
         assert unlike == [], "a trial is failed when it was lost too often, and only then"
@@ -212,9 +212,9 @@ class Chaos:
         costs = trace.costs(trace.read(self._trace), {row.pid for row in taken})
         for begun in service.rows(
             "SELECT seed, a.pid, a.resumed_from, max(e.epoch) AS kept FROM hpo.attempts a"
-            " JOIN hpo.trials t USING (token)"
-            " LEFT JOIN hpo.epochs e ON e.token = a.token AND e.attempt_id < a.attempt_id"
-            " WHERE a.pid IS NOT NULL GROUP BY a.attempt_id, t.token"
+            " JOIN hpo.trials t USING (reservation_id)"
+            " LEFT JOIN hpo.epochs e ON e.reservation_id = a.reservation_id AND e.attempt_id < a.attempt_id"
+            " WHERE a.pid IS NOT NULL GROUP BY a.attempt_id, t.reservation_id"
         ):
             # One that was killed before its first line of the objective is in the books alone.
             noted = costs.resumed.get((begun.seed, begun.pid), begun.resumed_from)

@@ -16,8 +16,8 @@ EXPIRED = "its agent was not heard of any more"
 """Why an attempt is lost whose lease has run out."""
 
 TRAINING = (
-    "SELECT attempt_id, number FROM hpo.attempts a JOIN hpo.agents g USING (agent_id) JOIN hpo.trials USING (token)"
-    " WHERE g.pid = :p AND a.ended_at IS NULL AND a.pid IS NOT NULL"
+    "SELECT attempt_id, number FROM hpo.attempts a JOIN hpo.agents g USING (agent_id)"
+    " JOIN hpo.trials USING (reservation_id) WHERE g.pid = :p AND a.ended_at IS NULL AND a.pid IS NOT NULL"
 )
 """The attempts of an agent whose trainers have begun, and the numbers of their trials."""
 

@@ -152,7 +152,7 @@ class Service:
 
     @cached_property
     def _study_folder(self) -> str:
-        return folder_name("s", self.value("SELECT mark FROM hpo.studies WHERE name = 's'"))
+        return folder_name("s", self.value("SELECT uid FROM hpo.studies WHERE name = 's'"))
 
     def set(self, **variables: object) -> None:
         """Environment variables of the commands that follow."""
@@ -250,13 +250,15 @@ class Service:
         assert finished == trials
         assert self.rows("SELECT * FROM hpo.attempts WHERE ended_at IS NULL") == [], "an open lease"
         assert self.rows("SELECT * FROM hpo.trials WHERE outcome IS NULL") == [], "an open trial"
-        assert self.rows("SELECT * FROM hpo.trials WHERE NOT told AND trial_id IS NOT NULL") == []
+        assert self.rows("SELECT * FROM hpo.trials WHERE NOT told_optuna AND trial_id IS NOT NULL") == []
         ordinals = [row.ordinal for row in self.rows("SELECT ordinal FROM hpo.trials ORDER BY ordinal")]
         assert ordinals == list(range(len(ordinals)))
         known = {trial.number: trial for trial in self.study(study).get_trials()}
         assert all(trial.state.is_finished() for trial in known.values())
-        for trial in self.rows("SELECT token, number, outcome, value, epochs FROM hpo.trials"):
-            rows = self.rows("SELECT * FROM hpo.epochs WHERE token = :t ORDER BY epoch", t=trial.token)
+        for trial in self.rows("SELECT reservation_id, number, outcome, value, epochs FROM hpo.trials"):
+            rows = self.rows(
+                "SELECT * FROM hpo.epochs WHERE reservation_id = :t ORDER BY epoch", t=trial.reservation_id
+            )
             assert [row.epoch for row in rows] == list(range(1, trial.epochs + 1)), (
                 "an epoch skipped or twice"
             )

@@ -44,13 +44,13 @@ def as_optuna_sees_it(service: Service) -> list[dict[str, Any]]:
 
 
 OURS = (
-    "SELECT name, spec, budget, control, agents_seen, created_at FROM hpo.studies",
-    "SELECT ordinal, number, seed, lost, epochs, outcome, value, error, told, created_at, decided_at"
+    "SELECT name, spec, budget, desired_state, agents_seen, created_at FROM hpo.studies",
+    "SELECT ordinal, number, seed, lost, epochs, outcome, value, error, told_optuna, created_at, decided_at"
     " FROM hpo.trials ORDER BY ordinal",
-    "SELECT ordinal, epoch, metrics, seconds, e.created_at FROM hpo.epochs e JOIN hpo.trials USING (token)"
+    "SELECT ordinal, epoch, metrics, seconds, e.created_at FROM hpo.epochs e JOIN hpo.trials USING (reservation_id)"
     " ORDER BY ordinal, epoch",
     "SELECT ordinal, slot, a.device, a.epochs, a.outcome, a.started_at, tail FROM hpo.attempts a"
-    " JOIN hpo.trials USING (token) LEFT JOIN hpo.attempt_logs USING (attempt_id)"
+    " JOIN hpo.trials USING (reservation_id) LEFT JOIN hpo.attempt_logs USING (attempt_id)"
     " ORDER BY ordinal, a.started_at",
 )
 
@@ -61,7 +61,7 @@ def test_a_study_goes_on_at_another_server(
 ) -> None:
     file = tmp_path / "study.hpo.gz"
     if used:
-        # So that every id there is taken: of Optuna's rows and of ours, tokens included.
+        # So that every id there is taken: of Optuna's rows and of ours, reservation_ids included.
         assert elsewhere.launched("Counted", "--trials", 12, study="other").code == 0
         assert elsewhere.hpo("delete", "--study", "other", "--yes").code == 0
     service.set(TEST_EPOCH_SECONDS=0.2)
@@ -86,7 +86,7 @@ def test_a_study_goes_on_at_another_server(
     resumed = elsewhere.value(
         "SELECT count(*) FROM hpo.attempts WHERE outcome = 'complete' AND resumed_from > 0"
     )
-    # Checkpoints are found by the tokens, which only an empty server has free.
+    # Checkpoints are found by the reservation_ids, which only an empty server has free.
     assert resumed == (0 if used else interrupted)
     assert elsewhere.hpo("restore", file).complaint.startswith("hpo: study 's' already exists")
 
@@ -101,13 +101,13 @@ def test_a_running_study_is_written_as_of_one_moment(service: Service, tmp_path:
     assert service.hpo("restore", file, "--as", "copy").code == 0
     copied = "SELECT study_id FROM hpo.studies WHERE name = 'copy'"
     live = (
-        "SELECT count(*) FROM hpo.attempts JOIN hpo.trials USING (token) WHERE attempts.ended_at IS NULL"
+        "SELECT count(*) FROM hpo.attempts JOIN hpo.trials USING (reservation_id) WHERE attempts.ended_at IS NULL"
         f" AND study_id = ({copied})"
     )
     assert service.value(live) == 0
     gaps = (
-        "SELECT t.epochs, count(e.epoch), max(e.epoch) FROM hpo.trials t LEFT JOIN hpo.epochs e USING (token)"
-        f" WHERE study_id = ({copied}) GROUP BY token, t.epochs"
+        "SELECT t.epochs, count(e.epoch), max(e.epoch) FROM hpo.trials t LEFT JOIN hpo.epochs e USING (reservation_id)"
+        f" WHERE study_id = ({copied}) GROUP BY reservation_id, t.epochs"
     )
     for epochs, recorded, last in service.rows(gaps):
         assert epochs == recorded == (last or 0)
@@ -116,8 +116,6 @@ def test_a_running_study_is_written_as_of_one_moment(service: Service, tmp_path:
     service.set(TEST_EPOCH_SECONDS=0)
     assert service.hpo("launch", "--study", "copy").code == 0
     for name in ("s", "copy"):
-        finished = (
-            "SELECT count(*) FROM hpo.trials JOIN hpo.studies USING (study_id) WHERE name = :n AND told"
-        )
+        finished = "SELECT count(*) FROM hpo.trials JOIN hpo.studies USING (study_id) WHERE name = :n AND told_optuna"
         assert service.value(finished, n=name) == 8
         assert len(service.study(name).get_trials()) == 8

@@ -104,7 +104,7 @@ def test_a_trial_that_kills_its_process_is_given_up_after_three(service: Service
     attempts = service.rows("SELECT * FROM hpo.attempts ORDER BY attempt_id")
     assert [(a.outcome, a.resumed_from) for a in attempts] == [("lost", 0), ("lost", 1), ("lost", 1)]
     (trial,) = service.rows("SELECT * FROM hpo.trials")
-    assert (trial.outcome, trial.told, trial.epochs) == ("lost", True, 1)
+    assert (trial.outcome, trial.told_optuna, trial.epochs) == ("lost", True, 1)
     assert [trial.state for trial in service.study().trials] == [TrialState.FAIL]
 
 
@@ -113,7 +113,7 @@ def test_a_trial_that_hangs_is_ended(service: Service) -> None:
     ended = service.launched("Moody", "--workers", 1, "--param", "mood=hang", "--trials", 1, *hanging)
     assert ended.code == 1
     assert "no progress for 1 s" in ended.complaint
-    (trial,) = service.rows("SELECT outcome, told, epochs FROM hpo.trials")
+    (trial,) = service.rows("SELECT outcome, told_optuna, epochs FROM hpo.trials")
     assert tuple(trial) == ("hung", True, 1)
     assert service.value("SELECT outcome FROM hpo.attempts") == "hung"
     (shown,) = rows_of(service.hpo("trials", "--study", "s", "--csv"))

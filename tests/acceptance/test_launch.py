@@ -122,8 +122,9 @@ def test_short_trials_are_asked_ahead_of_their_slots(service: Service) -> None:
     assert {(row.slot, row.outcome) for row in attempts} == {(0, "complete"), (1, "complete")}
     assert "next" not in {row.device for row in attempts}
     ahead = service.value(
-        "SELECT count(DISTINCT a.attempt_id) FROM hpo.attempts a JOIN hpo.trials t ON t.token = a.token"
-        " JOIN hpo.attempts b USING (slot) WHERE b.attempt_id < a.attempt_id AND t.created_at < b.ended_at"
+        "SELECT count(DISTINCT a.attempt_id) FROM hpo.attempts a"
+        " JOIN hpo.trials t ON t.reservation_id = a.reservation_id JOIN hpo.attempts b USING (slot)"
+        " WHERE b.attempt_id < a.attempt_id AND t.created_at < b.ended_at"
     )
     # All but the first of each slot, the second that taught what a trial takes, and the last.
     assert ahead >= 5

@@ -50,8 +50,8 @@ def test_a_hanging_trial_is_given_up_in_the_end(service: Service) -> None:
     assert "lost 2 times, the last time: no progress for 1 s" in ended.complaint
     attempts = service.rows("SELECT outcome, resumed_from FROM hpo.attempts ORDER BY attempt_id")
     assert [(a.outcome, a.resumed_from) for a in attempts] == [("hung", 0), ("hung", 1)]
-    (trial,) = service.rows("SELECT outcome, told FROM hpo.trials")
-    assert (trial.outcome, trial.told) == ("hung", True)
+    (trial,) = service.rows("SELECT outcome, told_optuna FROM hpo.trials")
+    assert (trial.outcome, trial.told_optuna) == ("hung", True)
 
 
 def test_a_quota_is_kept_at_the_smallest_loss(service: Service) -> None:
@@ -69,9 +69,9 @@ def test_a_quota_is_kept_at_the_smallest_loss(service: Service) -> None:
     assert agent.wait().code == 0
     service.check_books(4, EPOCHS)
     resumed = service.rows(
-        "SELECT token, resumed_from FROM hpo.attempts WHERE outcome = 'complete' ORDER BY token"
+        "SELECT reservation_id, resumed_from FROM hpo.attempts WHERE outcome = 'complete' ORDER BY reservation_id"
     )
-    began_again = {f"trial-{row.token}" for row in resumed if row.resumed_from == 0}
+    began_again = {f"trial-{row.reservation_id}" for row in resumed if row.resumed_from == 0}
     assert began_again == set(before) - set(kept)
     assert sizes(folder) == {}
 
@@ -92,12 +92,12 @@ def test_checkpoints_of_before_the_database_was_set_back_are_not_continued(servi
     """A home outlives a database that is restored from an older dump: its shares had the same numbers."""
     folder = interrupted(service, workers=1)
     (left,) = folder.glob("trial-*")
-    mark = service.value("SELECT mark FROM hpo.studies")
+    mark = service.value("SELECT uid FROM hpo.studies")
     service.rows("TRUNCATE studies, hpo.studies RESTART IDENTITY CASCADE")
     assert service.launched("Counted", "--trials", 1, "--no-run").code == 0
-    service.rows("UPDATE hpo.studies SET mark = :m", m=mark)
+    service.rows("UPDATE hpo.studies SET uid = :m", m=mark)
     assert service.hpo("launch", "--study", "s", "--workers", 1).code == 0
-    assert [row.token for row in service.rows("SELECT token FROM hpo.trials")] == [1]
+    assert [row.reservation_id for row in service.rows("SELECT reservation_id FROM hpo.trials")] == [1]
     assert left.name == "trial-1"
     service.check_books(1, epochs=4)
     assert service.value("SELECT resumed_from FROM hpo.attempts") == 0
@@ -124,6 +124,6 @@ def test_a_crash_under_a_memory_limit_counts_as_out_of_memory(service: Service) 
         "--memory-per-worker", "2G",
     )  # fmt: skip
     assert (ended.code, ended.err) == (0, "")
-    (trial,) = service.rows("SELECT outcome, error, told FROM hpo.trials")
-    assert (trial.outcome, trial.told) == ("oom", True)
+    (trial,) = service.rows("SELECT outcome, error, told_optuna FROM hpo.trials")
+    assert (trial.outcome, trial.told_optuna) == ("oom", True)
     assert "SIGABRT" in trial.error

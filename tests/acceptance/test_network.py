@@ -80,11 +80,11 @@ def test_a_host_is_cut_off_for_longer_than_its_lease(network_service: Service, h
 
     hosts.cut("alpha")
     (cut,) = service.rows(
-        "SELECT attempt_id, token FROM hpo.attempts WHERE host = 'alpha' AND ended_at IS NULL"
+        "SELECT attempt_id, reservation_id FROM hpo.attempts WHERE host = 'alpha' AND ended_at IS NULL"
         " AND device <> 'next'"
     )
     taken = (
-        "SELECT b.attempt_id FROM hpo.attempts a JOIN hpo.attempts b USING (token)"
+        "SELECT b.attempt_id FROM hpo.attempts a JOIN hpo.attempts b USING (reservation_id)"
         " JOIN hpo.epochs e ON e.attempt_id = b.attempt_id"
         " WHERE a.attempt_id = :a AND a.outcome = 'lost' AND b.host <> 'alpha'"
     )

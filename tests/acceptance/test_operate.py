@@ -7,7 +7,7 @@ import signal
 from tests.acceptance.service import OBJECTIVES, Service
 
 PREPARE = ("launch", "--no-run", "--study", "s", "--objective", f"{OBJECTIVES}:Counted", "--pruner", "none")
-CONTROL = "SELECT control FROM hpo.studies"
+CONTROL = "SELECT desired_state FROM hpo.studies"
 
 
 def test_a_study_is_prepared_and_then_run_by_workers(fresh_service: Service) -> None:

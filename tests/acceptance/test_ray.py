@@ -27,7 +27,7 @@ START_SECONDS = 240.0
 NEWEST = "SELECT extract(epoch FROM clock_timestamp() - max(created_at)) FROM hpo.epochs"
 COUNT = "SELECT count(*) FROM hpo.epochs"
 IN_THE_MIDDLE = (
-    "SELECT count(*) FROM hpo.attempts a JOIN hpo.trials t USING (token)"
+    "SELECT count(*) FROM hpo.attempts a JOIN hpo.trials t USING (reservation_id)"
     " WHERE a.ended_at IS NULL AND t.epochs BETWEEN 2 AND 14"
 )
 

@@ -27,7 +27,7 @@ def launch(service: Service, study: str) -> Running:
 def metrics(service: Service, study: str, number: int) -> list[dict[str, float]]:
     """Return the metrics of each epoch of a trial, without its speed."""
     rows = service.rows(
-        "SELECT e.metrics FROM hpo.epochs e JOIN hpo.trials USING (token) JOIN hpo.studies USING (study_id)"
+        "SELECT e.metrics FROM hpo.epochs e JOIN hpo.trials USING (reservation_id) JOIN hpo.studies USING (study_id)"
         " WHERE name = :s AND number = :n ORDER BY epoch",
         s=study,
         n=number,
@@ -38,7 +38,7 @@ def metrics(service: Service, study: str, number: int) -> list[dict[str, float]]
 def attempts(service: Service, study: str, number: int) -> list[Row[Any]]:
     """Return the attempts of a trial that a trainer has begun."""
     return service.rows(
-        "SELECT a.pid, a.outcome, a.resumed_from FROM hpo.attempts a JOIN hpo.trials USING (token)"
+        "SELECT a.pid, a.outcome, a.resumed_from FROM hpo.attempts a JOIN hpo.trials USING (reservation_id)"
         " JOIN hpo.studies USING (study_id) WHERE name = :s AND number = :n AND a.pid IS NOT NULL"
         " ORDER BY attempt_id",
         s=study,

@@ -130,7 +130,7 @@ class Scenario:
         lost = "SELECT count(*) FROM hpo.attempts WHERE outcome = 'lost' AND host = :h"
         service.await_(lambda: service.value(lost, h=victim) == 1, 60)
         resumed = (
-            "SELECT count(*) FROM hpo.attempts a JOIN hpo.attempts b USING (token) WHERE a.host = :h"
+            "SELECT count(*) FROM hpo.attempts a JOIN hpo.attempts b USING (reservation_id) WHERE a.host = :h"
             " AND a.outcome = 'lost' AND b.host <> a.host AND b.resumed_from > 0"
         )
         service.await_(lambda: service.value(resumed, h=victim) == 1, 60)

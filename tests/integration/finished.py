@@ -23,9 +23,9 @@ def finished_study(database: Database) -> StudyRows:
             )
         )
         trial_id = rows.study.get_trials()[-1]._trial_id
-        token = rows.trial("complete", value, completed=2, trial_id=trial_id)
-        attempt = rows.attempt(token, agent, ended=1.0, completed=2, outcome="complete")
+        reservation_id = rows.trial("complete", value, completed=2, trial_id=trial_id)
+        attempt = rows.attempt(reservation_id, agent, ended=1.0, completed=2, outcome="complete")
         for epoch in (1, 2):
-            rows.epoch(token, attempt, epoch, {"val_accuracy": value * epoch / 2, "loss": 1 / epoch})
+            rows.epoch(reservation_id, attempt, epoch, {"val_accuracy": value * epoch / 2, "loss": 1 / epoch})
     add_retrain(rows, [0.9, 0.91])
     return rows

@@ -64,7 +64,7 @@ class StudyRows:
     def trial(
         self, outcome: str | None = None, value: float | None = None, *, completed: int = 0, **more: Any
     ) -> int:
-        """A trial under the next number; returns its token."""
+        """A trial under the next number; returns its reservation_id."""
         values = {
             "number": self.count,
             "trial_id": 1_000_000 * self.study_id + self.count,
@@ -83,12 +83,12 @@ class StudyRows:
                 epochs=completed,
                 **values,
             )
-            .returning(trials.c.token)
+            .returning(trials.c.reservation_id)
         )
 
     def attempt(
         self,
-        token: int,
+        reservation_id: int,
         agent_id: int,
         *,
         started: float = 60.0,
@@ -102,7 +102,7 @@ class StudyRows:
         return self._insert(
             insert(attempts)
             .values(
-                token=token,
+                reservation_id=reservation_id,
                 agent_id=agent_id,
                 slot=slot,
                 device=device or f"cpu:{slot}",
@@ -116,10 +116,14 @@ class StudyRows:
             .returning(attempts.c.attempt_id)
         )
 
-    def epoch(self, token: int, attempt_id: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+    def epoch(self, reservation_id: int, attempt_id: int, epoch: int, metrics: Mapping[str, Any]) -> None:
         self._execute(
             insert(epochs).values(
-                token=token, attempt_id=attempt_id, epoch=epoch, metrics=dict(metrics), seconds=1.0
+                reservation_id=reservation_id,
+                attempt_id=attempt_id,
+                epoch=epoch,
+                metrics=dict(metrics),
+                seconds=1.0,
             )
         )
 

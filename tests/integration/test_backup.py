@@ -25,8 +25,13 @@ def file(database: Database, tmp_path: Path) -> Path:
     """A backup of a study of two trials."""
     study = StudyRows(database, "demo")
     agent = study.agent()
-    token = study.trial("complete", 0.75, completed=1, error=CURIOUS)
-    study.epoch(token, study.attempt(token, agent, ended=1.0), 1, {"loss": "NaN", "val_accuracy": 0.1 + 0.2})
+    reservation_id = study.trial("complete", 0.75, completed=1, error=CURIOUS)
+    study.epoch(
+        reservation_id,
+        study.attempt(reservation_id, agent, ended=1.0),
+        1,
+        {"loss": "NaN", "val_accuracy": 0.1 + 0.2},
+    )
     study.attempt(study.trial(), agent)
     optuna_trial = study.study.ask()
     optuna_trial.report(math.nan, 1)
@@ -62,7 +67,7 @@ def test_values_come_back(database: Database, file: Path) -> None:
     assert first.intermediate_values[2] == math.inf
     assert (first.value, first.user_attrs["note"]) == (1e-300, CURIOUS)
     query = (
-        "SELECT metrics, error, decided_at FROM hpo.epochs JOIN hpo.trials USING (token) JOIN hpo.studies"
+        "SELECT metrics, error, decided_at FROM hpo.epochs JOIN hpo.trials USING (reservation_id) JOIN hpo.studies"
         " USING (study_id) ORDER BY name"
     )
     again, demo = database.transaction(lambda c: c.execute(text(query)).all())
@@ -77,6 +82,20 @@ def test_values_come_back(database: Database, file: Path) -> None:
         lambda c: c.execute(text("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")).scalars().all()
     )
     assert ended == [None, None, None, "released"]
+
+
+def test_backup_of_revision_0002_restores(database: Database) -> None:
+    file = Path(__file__).parents[1] / "data" / "study-of-revision-0002.gz"
+    assert read_backup(database, file, "again").trials == 2
+    query = (
+        "SELECT desired_state, reservation_id, told_optuna, trials.epochs, metrics FROM hpo.studies"
+        " JOIN hpo.trials USING (study_id) LEFT JOIN hpo.epochs USING (reservation_id) ORDER BY number"
+    )
+    found = database.transaction(lambda c: c.execute(text(query)).all())
+    assert found == [
+        ("pause", 1, False, 1, {"loss": "NaN", "val_accuracy": 0.75}),
+        ("pause", 2, True, 1, None),
+    ]
 
 
 def test_a_name_that_is_taken(database: Database, file: Path) -> None:
@@ -190,7 +209,7 @@ def test_many_rows_go_in_batches(database: Database, tmp_path: Path) -> None:
     database.transaction(lambda c: c.execute(text(query), {"s": study.study_id}))
     write_backup(database, "many", tmp_path / "many.gz")
     assert read_backup(database, tmp_path / "many.gz", "copy").trials == 2500
-    counted = "SELECT count(*), count(DISTINCT token) FROM hpo.trials"
+    counted = "SELECT count(*), count(DISTINCT reservation_id) FROM hpo.trials"
     assert database.transaction(lambda c: c.execute(text(counted)).one()) == (5000, 5000)
 
 
@@ -207,10 +226,10 @@ def test_a_failed_first_try_costs_the_second_no_numbers(
     damaged = tmp_path / "damaged.gz"
     with gzip.open(file, "rt") as old, gzip.open(damaged, "wt") as new:
         new.write("\n".join(cut(old.read().splitlines())))
-    tokens = "SELECT array_agg(token ORDER BY token) FROM hpo.trials"
-    before = database.transaction(lambda c: c.execute(text(tokens)).scalar_one())
+    reservation_ids = "SELECT array_agg(reservation_id ORDER BY reservation_id) FROM hpo.trials"
+    before = database.transaction(lambda c: c.execute(text(reservation_ids)).scalar_one())
     with open_database(empty_storage_url, tmp_path) as other:
         with pytest.raises(BackupFileError):
             read_backup(other, damaged)
         read_backup(other, file)
-        assert other.transaction(lambda c: c.execute(text(tokens)).scalar_one()) == before
+        assert other.transaction(lambda c: c.execute(text(reservation_ids)).scalar_one()) == before

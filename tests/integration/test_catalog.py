@@ -12,10 +12,17 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from hpo.errors import NoResultError, UnknownStudyError
-from hpo.study.catalog import StudyBusyError, delete_study, find_study, list_studies, set_control, study_names
+from hpo.study.catalog import (
+    StudyBusyError,
+    delete_study,
+    find_study,
+    list_studies,
+    set_desired_state,
+    study_names,
+)
 from hpo.study.status import study_status
 from hpo.study.trials import best_trial, sorted_trials, trial_rows, why_ended
-from storage.control import pause, read_control, resume, stop
+from storage.control import pause, read_desired_state, resume, stop
 from storage.engine import Database
 from storage.tables import attempts, epochs, studies, trials
 from tests.integration.rows import StudyRows
@@ -33,14 +40,14 @@ def test_an_unknown_study_is_answered_with_the_nearest(database: Database) -> No
 def test_find_study(database: Database) -> None:
     rows = StudyRows(database, budget=7)
     found = find_study(database, "demo")
-    assert (found.study_id, found.budget, found.control) == (rows.study_id, 7, "run")
+    assert (found.study_id, found.budget, found.desired_state) == (rows.study_id, 7, "run")
     assert (found.objective, found.metric, found.maximize) == ("digits-cnn", "val_accuracy", True)
 
 
 def test_a_new_study_has_nothing(database: Database) -> None:
     StudyRows(database)
     status = study_status(database, "demo")
-    assert (status.condition, status.finished, status.running, status.waiting, status.failed) == (
+    assert (status.state, status.finished, status.running, status.waiting, status.failed) == (
         "idle",
         0,
         0,
@@ -88,7 +95,7 @@ def test_status_adds_up(database: Database) -> None:
     assert status.best_params == {"learning_rate": 0.011}
     assert status.epochs_trained == 2
     assert status.mean_epochs == pytest.approx(13 / 5)
-    assert status.condition == "running"
+    assert status.state == "running"
     assert [(slot.number, slot.epoch, slot.metric, slot.slot, slot.device) for slot in status.slots] == [
         (None, 0, None, 0, "cpu:0"),
         (8, 2, 0.75, 1, "cpu:1"),
@@ -126,14 +133,14 @@ def test_time_counts_once_however_many_agents_and_not_when_none_is_alive(databas
 )
 def test_condition(database: Database, control: str, running: bool, finished: int, condition: str) -> None:
     rows = StudyRows(database, budget=1)
-    rows.set(control=control)
+    rows.set(desired_state=control)
     for _ in range(finished):
         rows.trial("complete", 0.5)
     if running:
         rows.attempt(rows.trial(), rows.agent(ended=1))
-    assert study_status(database, "demo").condition == condition
+    assert study_status(database, "demo").state == condition
     (summary,) = list_studies(database)
-    assert summary.condition == condition
+    assert summary.state == condition
 
 
 def test_ls(database: Database) -> None:
@@ -232,20 +239,20 @@ def test_control(database: Database) -> None:
     study_id = StudyRows(database).study_id
     for tell, told in ((pause, "pause"), (stop, "stop"), (resume, "run")):
         database.transaction(lambda connection, tell=tell: tell(connection, study_id))
-        assert database.transaction(lambda connection: read_control(connection, study_id)) == told
-    assert set_control(database, "demo", "pause") == "run"
-    assert set_control(database, "demo", "pause") == "pause"
-    assert database.transaction(lambda connection: read_control(connection, -1)) == "stop"
+        assert database.transaction(lambda connection: read_desired_state(connection, study_id)) == told
+    assert set_desired_state(database, "demo", "pause") == "run"
+    assert set_desired_state(database, "demo", "pause") == "pause"
+    assert database.transaction(lambda connection: read_desired_state(connection, -1)) == "stop"
     with pytest.raises(UnknownStudyError):
-        set_control(database, "other", "stop")
+        set_desired_state(database, "other", "stop")
 
 
 def test_delete(database: Database, tmp_path: Path) -> None:
     rows, other = StudyRows(database), StudyRows(database, "other")
     other.trial("complete", 0.5)
     rows.study.add_trial(optuna.trial.create_trial(value=0.5))
-    token = rows.trial("complete", 0.5)
-    rows.epoch(token, rows.attempt(token, rows.agent(), ended=1), 1, {})
+    reservation_id = rows.trial("complete", 0.5)
+    rows.epoch(reservation_id, rows.attempt(reservation_id, rows.agent(), ended=1), 1, {})
     folder = find_study(database, "demo").folder
     # Of another database's study of that name, too.
     for name in (folder, "demo@00000000", "other"):
@@ -266,7 +273,7 @@ def test_a_study_that_runs_is_not_deleted_unless_forced(database: Database) -> N
     rows.attempt(rows.trial(), rows.agent())
     with pytest.raises(StudyBusyError, match=r"1 trial running.*hpo stop --study demo"):
         delete_study(database, "demo")
-    assert study_status(database, "demo").control == "run"
+    assert study_status(database, "demo").desired_state == "run"
     delete_study(database, "demo", force=True)
     assert study_names(database) == []
 
@@ -282,7 +289,7 @@ def test_a_study_called_dots_deletes_no_other_folder(database: Database, tmp_pat
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "precious").write_text("")
     # As one has that is older than marks.
-    StudyRows(database, "..").set(mark="")
+    StudyRows(database, "..").set(uid="")
     delete_study(database, "..", folders=[tmp_path / "checkpoints", tmp_path / "absent"])
     assert (tmp_path / "precious").exists()
     assert (tmp_path / "checkpoints").exists()
@@ -309,12 +316,12 @@ def test_status_of_ten_thousand_trials_is_quick(database: Database) -> None:
     def fill(connection) -> None:
         connection.execute(insert(trials), many)
         connection.exec_driver_sql(
-            "INSERT INTO hpo.attempts (token, agent_id, slot, device, host, epochs, lease_until, ended_at)"
-            f" SELECT token, {agent}, 0, 'cpu', 'here', 5, now(), now() FROM hpo.trials"
+            "INSERT INTO hpo.attempts (reservation_id, agent_id, slot, device, host, epochs, lease_until, ended_at)"
+            f" SELECT reservation_id, {agent}, 0, 'cpu', 'here', 5, now(), now() FROM hpo.trials"
         )
         connection.exec_driver_sql(
-            "INSERT INTO hpo.epochs (token, epoch, attempt_id, metrics, seconds)"
-            " SELECT token, e, attempt_id, '{\"val_accuracy\": 0.5}', 1"
+            "INSERT INTO hpo.epochs (reservation_id, epoch, attempt_id, metrics, seconds)"
+            " SELECT reservation_id, e, attempt_id, '{\"val_accuracy\": 0.5}', 1"
             " FROM hpo.attempts, generate_series(1, 5) AS e"
         )
 

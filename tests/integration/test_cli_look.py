@@ -143,7 +143,7 @@ def test_export(hpo, tmp_path: Path) -> None:
 
 def test_export_says_what_trained_the_trial(hpo, database: Database, tmp_path: Path) -> None:
     rows = StudyRows(database)
-    token = rows.trial("complete", 0.9, completed=5)
+    reservation_id = rows.trial("complete", 0.9, completed=5)
     here = {"keras": "3.15.1", "backend": "tensorflow", "precision": "float32"}
     there = {"keras": "3.10.0", "backend": "jax", "precision": "bfloat16"}
     # Begun here, trained to its end there, and told of here: from the checkpoint, nothing was left to train.
@@ -153,7 +153,7 @@ def test_export_says_what_trained_the_trial(hpo, database: Database, tmp_path: P
         (here, "core 0", "complete", 0),
     ):
         agent = rows.agent(versions=versions)
-        rows.attempt(token, agent, ended=1.0, outcome=outcome, completed=completed, device=device)
+        rows.attempt(reservation_id, agent, ended=1.0, outcome=outcome, completed=completed, device=device)
     other = rows.trial("complete", 0.8, completed=5)
     rows.attempt(other, rows.agent(), ended=1.0, outcome="complete", completed=5)
     rows.attempt(rows.trial("bug", completed=5), rows.agent(versions=here), outcome="bug", completed=5)

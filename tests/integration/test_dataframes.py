@@ -27,10 +27,10 @@ def test_importing_is_light() -> None:
 
 def test_frames(database: Database, storage_url: str) -> None:
     rows = StudyRows(database)
-    token = rows.trial("complete", 0.9, completed=2)
-    attempt = rows.attempt(token, rows.agent(), ended=10.0, completed=2, outcome="complete")
-    rows.epoch(token, attempt, 1, {"val_accuracy": 0.8})
-    rows.epoch(token, attempt, 2, {"val_accuracy": 0.9, "loss": "nan"})
+    reservation_id = rows.trial("complete", 0.9, completed=2)
+    attempt = rows.attempt(reservation_id, rows.agent(), ended=10.0, completed=2, outcome="complete")
+    rows.epoch(reservation_id, attempt, 1, {"val_accuracy": 0.8})
+    rows.epoch(reservation_id, attempt, 2, {"val_accuracy": 0.9, "loss": "nan"})
     retrain_id = add_retrain(rows, [0.8, 0.9])
     found = hpo.load_study("demo", storage=storage_url).results()
 
@@ -79,8 +79,8 @@ def test_the_documented_example_runs(
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     rows = StudyRows(database, "mnist-cnn")
     for number in range(2):
-        token = rows.trial("complete", 0.9 - number, completed=1)
-        rows.epoch(token, rows.attempt(token, rows.agent()), 1, {"val_accuracy": 0.8})
+        reservation_id = rows.trial("complete", 0.9 - number, completed=1)
+        rows.epoch(reservation_id, rows.attempt(reservation_id, rows.agent()), 1, {"val_accuracy": 0.8})
     add_retrain(rows, [0.8, 0.9])
     monkeypatch.setenv("HPO_STORAGE", storage_url)
     monkeypatch.setenv("MPLBACKEND", "agg")

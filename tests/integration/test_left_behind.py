@@ -132,7 +132,7 @@ def test_killed_between_tell_and_noting_it(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = agent(database, study)
-    monkeypatch.setattr("storage.budget.told", killed)
+    monkeypatch.setattr("storage.budget.mark_told", killed)
     with pytest.raises(Killed):
         train(first, claimed(first))
     monkeypatch.undo()
@@ -141,7 +141,7 @@ def test_killed_between_tell_and_noting_it(
     agent(database, study).sweep(0.0)
     assert states(study) == [TrialState.COMPLETE]
     assert study.get_trials()[0].datetime_complete == completed, "told twice"
-    assert database.transaction(lambda c: c.execute(text("SELECT told FROM hpo.trials")).scalar_one())
+    assert database.transaction(lambda c: c.execute(text("SELECT told_optuna FROM hpo.trials")).scalar_one())
 
 
 def test_killed_between_create_and_attach(
@@ -158,7 +158,7 @@ def test_killed_between_create_and_attach(
     second = agent(database, study)
     second.reap_expired()
     again = claimed(second)
-    assert (again.token, again.fresh, again.trial_id) == (claim.token, False, None)
+    assert (again.reservation_id, again.fresh, again.trial_id) == (claim.reservation_id, False, None)
     train(second, again)
     second.sweep(0.0)
     assert states(study) == [TrialState.COMPLETE], "the trial that was created is the one that was trained"
@@ -208,7 +208,7 @@ def test_a_creation_made_twice_leaves_one_failed_stray(
     """The first commit arrived only after it had been looked for."""
     store = agent(database, study)
     monkeypatch.setattr(store._search, "create", after(store._search.create, answer_lost()))
-    monkeypatch.setattr(store, "_find_created", lambda _token: None)
+    monkeypatch.setattr(store, "_find_created", lambda _reservation: None)
     store.sample(claimed(store))
     agent(database, study).sweep()
     assert sorted(state.name for state in states(study)) == ["FAIL", "RUNNING"]
@@ -335,7 +335,7 @@ def test_nobody_begins_a_trial_whose_checkpoints_are_being_removed(
     first, second = agent(database, study), agent(database, study)
     claim = claimed(first)
     touched: list[int] = []
-    assert not second.while_waiting(claim.token, lambda: touched.append(1)), "it is held"
+    assert not second.while_waiting(claim.reservation_id, lambda: touched.append(1)), "it is held"
     first.release(claim.attempt_id)
     began: list[Claim | NoWork] = []
     beginner = threading.Thread(target=lambda: began.append(first.claim(0, "cpu:0")))
@@ -348,11 +348,11 @@ def test_nobody_begins_a_trial_whose_checkpoints_are_being_removed(
             assert not began
         touched.append(2)
 
-    assert second.while_waiting(claim.token, remove)
+    assert second.while_waiting(claim.reservation_id, remove)
     beginner.join(30.0)
     assert touched == [2]
     assert isinstance(began[0], Claim)
-    assert began[0].token == claim.token
+    assert began[0].reservation_id == claim.reservation_id
 
 
 def shifted(database: Database, seconds: int) -> None:
@@ -395,7 +395,7 @@ def test_a_trial_closed_with_plain_optuna_is_failed_and_another_takes_its_place(
     with pytest.raises(TrialClosedError, match="closed by another program"):
         store.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)])
     again = claimed(store)
-    assert again.token != claim.token
+    assert again.reservation_id != claim.reservation_id
     train(store, again)
     assert store.claim(0, "cpu:0") is NoWork.DONE
     assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]

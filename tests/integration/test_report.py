@@ -32,14 +32,18 @@ def rows(database: Database) -> StudyRows:
 def trained(rows: StudyRows, *values: float, outcome: str | None = "complete", **more: object) -> int:
     """A trial with an epoch for each value."""
     final = values[-1] if outcome in ("complete", "pruned") else None
-    token = rows.trial(outcome, final, completed=len(values), **more)
+    reservation_id = rows.trial(outcome, final, completed=len(values), **more)
     attempt = rows.attempt(
-        token, rows.agent(ended=1.0), ended=50.0, completed=len(values), outcome=outcome or "released"
+        reservation_id,
+        rows.agent(ended=1.0),
+        ended=50.0,
+        completed=len(values),
+        outcome=outcome or "released",
     )
     for epoch, value in enumerate(values, start=1):
         shown = value if math.isfinite(value) else "nan"
-        rows.epoch(token, attempt, epoch, {"val_accuracy": shown, "loss": 1 / epoch})
-    return token
+        rows.epoch(reservation_id, attempt, epoch, {"val_accuracy": shown, "loss": 1 / epoch})
+    return reservation_id
 
 
 def files(rows: StudyRows) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import click
 from hpo.cli import options
 
 if TYPE_CHECKING:
-    from storage.control import Control
+    from storage.control import DesiredState
 
 _MESSAGES = {
     "run": ("set to run", "Its agents continue.", "`hpo launch` adds an agent."),
@@ -19,11 +19,11 @@ _MESSAGES = {
 """Messages of each state: its name, the effect of setting it, the next step."""
 
 
-def _set_state(study: str, storage: str | None, state: Control) -> None:
-    from hpo.study.catalog import set_control
+def _set_state(study: str, storage: str | None, state: DesiredState) -> None:
+    from hpo.study.catalog import set_desired_state
 
     with options.opened(storage) as database:
-        before = set_control(database, study, state)
+        before = set_desired_state(database, study, state)
     name, effect, next_step = _MESSAGES[state]
     changed = f"{name}. {effect}" if before != state else f"already {name}."
     click.echo(f"{study} is {changed} {next_step}")

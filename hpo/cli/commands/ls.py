@@ -33,7 +33,7 @@ def ls(as_json: bool, storage: str | None) -> None:
         [
             (
                 study.name,
-                study.condition,
+                study.state,
                 f"{study.finished}/{study.budget}",
                 str(study.failed),
                 str(study.running),

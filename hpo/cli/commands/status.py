@@ -51,7 +51,7 @@ def status(study: str, watch: bool, every: float, as_json: bool, storage: str | 
                 if output.on_terminal():
                     click.clear()
                 click.echo(_status_text(found) + ("" if output.on_terminal() else "\n"))
-            if found.condition in ("finished", "stopped"):
+            if found.state in ("finished", "stopped"):
                 return
             time.sleep(every)
 
@@ -59,7 +59,7 @@ def status(study: str, watch: bool, every: float, as_json: bool, storage: str | 
 def _status_text(found: StudyStatus) -> str:
     outcomes = ", ".join(f"{number} {outcome}" for outcome, number in found.outcomes.items())
     facts = [
-        ("study", f"{found.name}: {found.condition}{_next_step(found)}"),
+        ("study", f"{found.name}: {found.state}{_next_step(found)}"),
         ("objective", f"{found.objective}, {found.direction} {found.metric}"),
         (
             "trials",
@@ -118,4 +118,4 @@ def _next_step(found: StudyStatus) -> str:
         "paused": f" (continue it: hpo resume --study {found.name})",
         "stopped": f" (continue it: hpo launch --study {found.name})",
     }
-    return steps.get(found.condition, "")
+    return steps.get(found.state, "")

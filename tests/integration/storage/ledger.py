@@ -53,7 +53,7 @@ class Ledger:
         return self.do(budget.count, self.study_id)
 
     def trial(self, claim: Claim) -> Row[Any]:
-        return self.row("SELECT * FROM hpo.trials WHERE token = :id", claim.token)
+        return self.row("SELECT * FROM hpo.trials WHERE reservation_id = :id", claim.reservation_id)
 
     def attempt(self, claim: Claim) -> Row[Any]:
         return self.row("SELECT * FROM hpo.attempts WHERE attempt_id = :id", claim.attempt_id)

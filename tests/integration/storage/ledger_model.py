@@ -37,9 +37,9 @@ class LedgerModel:
         self.owners: dict[int, int] = {}
         """Whose attempt it is, of all."""
         self.ordinals: dict[int, int] = {}
-        """Of all shares, by token: what was begun first is resumed first."""
+        """Of all shares, by reservation_id: what was begun first is resumed first."""
         self.settled: dict[int, str] = {}
-        """Outcome of each share that was decided, by token."""
+        """Outcome of each share that was decided, by reservation_id."""
         self.ahead: set[int] = set()
         """Attempts that were asked ahead and not placed since."""
         self.spares: set[int] = set()
@@ -47,9 +47,9 @@ class LedgerModel:
         self.overdue: set[int] = set()
         """Live attempts whose leases have run out."""
         self.lost: dict[int, int] = {}
-        """How often the attempts of a share were lost, by token."""
+        """How often the attempts of a share were lost, by reservation_id."""
         self.snapshot: dict[tuple[int, int], int] = {}
-        """Whose report of an epoch stands, by token and epoch: the first one's."""
+        """Whose report of an epoch stands, by reservation_id and epoch: the first one's."""
 
     @property
     def finished(self) -> int:
@@ -61,7 +61,7 @@ class LedgerModel:
         return self.finished + len(self.ordinals.keys() - self.settled.keys())
 
     def expect(self, agent: int, ahead: bool = False, locked: Collection[int] = ()) -> NoWork | int | None:
-        """What an agent must get that claims: why there is no work, a token, or None for a new share.
+        """What an agent must get that claims: why there is no work, a reservation_id, or None for a new share.
 
         `locked`: attempts that somebody is dealing with, and that nobody is to wait for.
         """
@@ -69,11 +69,13 @@ class LedgerModel:
             return NoWork.DONE
         if len(self.live) < self.trials - self.finished:
             waiting = (
-                self.ordinals.keys() - self.settled.keys() - {claim.token for claim in self.live.values()}
+                self.ordinals.keys()
+                - self.settled.keys()
+                - {claim.reservation_id for claim in self.live.values()}
             )
             return min(waiting, key=self.ordinals.__getitem__, default=None)
         idle = {spare for spare in self.spares - set(locked) if self.owners[spare] != agent}
-        return self.live[max(idle)].token if idle and not ahead else NoWork.ELSEWHERE
+        return self.live[max(idle)].reservation_id if idle and not ahead else NoWork.ELSEWHERE
 
     def claimed(
         self,
@@ -91,21 +93,27 @@ class LedgerModel:
             return None
         assert isinstance(got, Claim)
         assert got.fresh == (expected is None)
-        assert expected in (None, got.token)
+        assert expected in (None, got.reservation_id)
         self.hold(agent, got, ahead)
         return got
 
     def hold(self, agent: int, claim: Claim, ahead: bool = False) -> None:
         """An agent has a claim, which an idle one may have taken from another."""
         for spare in list(self.spares):
-            if self.live[spare].token == claim.token and self.owners[spare] != agent and not ahead:
+            if (
+                self.live[spare].reservation_id == claim.reservation_id
+                and self.owners[spare] != agent
+                and not ahead
+            ):
                 self.drop(spare)
         assert claim.attempt_id not in self.owners, "the same attempt for two"
-        assert claim.token not in {other.token for other in self.live.values()}, "trained twice at once"
-        assert claim.token not in self.settled, "a settled share was handed out again"
+        assert claim.reservation_id not in {other.reservation_id for other in self.live.values()}, (
+            "trained twice at once"
+        )
+        assert claim.reservation_id not in self.settled, "a settled share was handed out again"
         self.live[claim.attempt_id] = claim
         self.owners[claim.attempt_id] = agent
-        self.ordinals[claim.token] = claim.ordinal
+        self.ordinals[claim.reservation_id] = claim.ordinal
         if ahead:
             self.ahead.add(claim.attempt_id)
             if claim.params is not None:
@@ -122,12 +130,12 @@ class LedgerModel:
         return self.live.pop(attempt)
 
     def loss_of(self, attempt: int) -> None:
-        token = self.drop(attempt).token
+        reservation_id = self.drop(attempt).reservation_id
         if attempt in self.ahead:
             return
-        self.lost[token] = self.lost.get(token, 0) + 1
-        if self.lost[token] == MAX_LOST:
-            self.settled[token] = "lost"
+        self.lost[reservation_id] = self.lost.get(reservation_id, 0) + 1
+        if self.lost[reservation_id] == MAX_LOST:
+            self.settled[reservation_id] = "lost"
 
     def ending(self, how: str, claim: Claim) -> Work[object]:
         """How its agent, or another, ends an attempt."""
@@ -155,7 +163,7 @@ class LedgerModel:
                 case "release" | "leave":
                     self.drop(attempt)
                 case outcome:
-                    self.settled[self.drop(attempt).token] = outcome
+                    self.settled[self.drop(attempt).reservation_id] = outcome
 
     def is_live(self, claim: Claim | None) -> bool:
         return claim is not None and claim.attempt_id in self.live
@@ -181,7 +189,7 @@ class LedgerModel:
         slot = self.slots
         works: dict[str, Work[Any]] = {
             "record": lambda c: leases.record(c, attempt, [(epoch, {"loss": float(attempt)}, 0.1)]),
-            "attach": lambda c: leases.attach(c, attempt, claim.token, claim.ordinal, {"x": 1.0}),
+            "attach": lambda c: leases.attach(c, attempt, claim.reservation_id, claim.ordinal, {"x": 1.0}),
             "place": lambda c: leases.place(c, attempt, slot, "cpu:0"),
             "begin": lambda c: leases.begin(c, attempt, 123, 0),
         }
@@ -190,7 +198,7 @@ class LedgerModel:
     def written(self, what: str, claim: Claim, epoch: int = 1) -> None:
         match what:
             case "record":
-                self.snapshot.setdefault((claim.token, epoch), claim.attempt_id)
+                self.snapshot.setdefault((claim.reservation_id, epoch), claim.attempt_id)
             case "attach":
                 self.spares |= {claim.attempt_id} & self.ahead
             case "place":

@@ -70,10 +70,10 @@ def test_many_agents_never_exceed_the_budget(database: Database, storage_url: st
 def test_a_claim_repeated_for_its_slot_is_the_same(ledger: Ledger) -> None:
     first = ledger.claimed(slot=0)
     again = ledger.claimed(slot=0)
-    assert (again.attempt_id, again.token) == (first.attempt_id, first.token)
+    assert (again.attempt_id, again.reservation_id) == (first.attempt_id, first.reservation_id)
     # The first may have had its trial created; the second must look for it.
     assert (first.fresh, again.fresh) == (True, False)
-    assert ledger.claimed(slot=1).token != first.token
+    assert ledger.claimed(slot=1).reservation_id != first.reservation_id
 
 
 def test_ordinals_and_seeds_follow_each_other(ledger: Ledger) -> None:
@@ -112,19 +112,23 @@ def test_what_was_begun_goes_on_before_anything_new(ledger: Ledger) -> None:
     ledger.do(leases.release, begun.attempt_id)
     assert ledger.count().waiting == 1
     resumed = ledger.claimed(slot=0, agent=ledger.join())
-    assert (resumed.token, resumed.ordinal, resumed.seed) == (begun.token, begun.ordinal, begun.seed)
+    assert (resumed.reservation_id, resumed.ordinal, resumed.seed) == (
+        begun.reservation_id,
+        begun.ordinal,
+        begun.seed,
+    )
     assert (resumed.trial_id, resumed.number, resumed.params) == (7, 0, {"x": 1.5})
     assert resumed.attempt_id != begun.attempt_id
     assert not resumed.fresh
     assert ledger.count().running == 2
-    assert other.token != begun.token
+    assert other.reservation_id != begun.reservation_id
 
 
 def ahead(ledger: Ledger, slot: int, sampled: bool = True) -> Claim:
     claim = ledger.do(budget.claim, ledger.study_id, ledger.agent_id, "here", slot, budget.NEXT, 60.0)
     assert isinstance(claim, Claim)
     if sampled:
-        ledger.do(leases.attach, claim.attempt_id, claim.token, claim.ordinal, {"x": slot})
+        ledger.do(leases.attach, claim.attempt_id, claim.reservation_id, claim.ordinal, {"x": slot})
     return claim
 
 
@@ -137,7 +141,7 @@ def test_an_idle_agent_takes_what_another_has_asked_ahead(ledger: Ledger) -> Non
     assert ledger.claim(slot=1) is NoWork.ELSEWHERE
     taken = ledger.claimed(slot=0, agent=other)
     # The one that would have waited longest.
-    assert (taken.token, taken.params, taken.fresh) == (last.token, {"x": 3}, False)
+    assert (taken.reservation_id, taken.params, taken.fresh) == (last.reservation_id, {"x": 3}, False)
     assert ledger.claimed(slot=0, agent=other).attempt_id == taken.attempt_id
     assert taken.untrained
     assert ledger.attempt(last).outcome == "released"
@@ -156,11 +160,11 @@ def test_what_was_trained_before_it_was_asked_ahead_keeps_its_checkpoint(ledger:
     begun = ledger.claimed(slot=2)
     if noted:
         ledger.do(leases.begin, begun.attempt_id, 123, 0)
-    ledger.do(leases.attach, begun.attempt_id, begun.token, begun.ordinal, {"x": 1.0})
+    ledger.do(leases.attach, begun.attempt_id, begun.reservation_id, begun.ordinal, {"x": 1.0})
     ledger.do(leases.release, begun.attempt_id)
-    assert ahead(ledger, slot=3, sampled=False).token == begun.token
+    assert ahead(ledger, slot=3, sampled=False).reservation_id == begun.reservation_id
     taken = ledger.claimed(slot=0, agent=ledger.join())
-    assert (taken.token, taken.untrained) == (begun.token, False)
+    assert (taken.reservation_id, taken.untrained) == (begun.reservation_id, False)
 
 
 def test_what_is_still_being_sampled_is_not_taken(ledger: Ledger) -> None:
@@ -178,8 +182,8 @@ def test_nothing_is_taken_while_there_is_something_new_to_begin(ledger: Ledger) 
 
 def test_a_decision_is_made_once(ledger: Ledger) -> None:
     claim = ledger.claimed()
-    assert ledger.do(budget.decide, claim.token, Outcome.COMPLETE, 0.5, None, None)
-    assert not ledger.do(budget.decide, claim.token, Outcome.BUG, None, "broken", "Traceback")
+    assert ledger.do(budget.decide, claim.reservation_id, Outcome.COMPLETE, 0.5, None, None)
+    assert not ledger.do(budget.decide, claim.reservation_id, Outcome.BUG, None, "broken", "Traceback")
     trial = ledger.trial(claim)
     assert (trial.outcome, trial.value, trial.error) == ("complete", 0.5, None)
 
@@ -187,7 +191,7 @@ def test_a_decision_is_made_once(ledger: Ledger) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, None])
 def test_a_value_that_is_no_number_is_none(ledger: Ledger, value: float | None) -> None:
     claim = ledger.claimed()
-    ledger.do(budget.decide, claim.token, Outcome.DIVERGED, value, None, None)
+    ledger.do(budget.decide, claim.reservation_id, Outcome.DIVERGED, value, None, None)
     assert ledger.trial(claim).value is None
 
 
@@ -205,7 +209,7 @@ def test_what_optuna_has_not_been_told(ledger: Ledger) -> None:
     ]
     assert ledger.do(budget.untold, ledger.study_id, 30.0) == []
     assert ledger.do(budget.untold_of_attempt, claims[1].attempt_id) == untold[1:]
-    ledger.do(budget.told, claims[0].token)
+    ledger.do(budget.mark_told, claims[0].reservation_id)
     assert ledger.do(budget.untold, ledger.study_id) == untold[1:]
 
 

@@ -62,7 +62,7 @@ def test_an_attempt_that_lost_its_lease_is_fenced(ledger: Ledger) -> None:
     ledger.expire(lost)
     assert reap(ledger) == 1
     resumed = ledger.claimed(agent=ledger.join())
-    assert resumed.token == lost.token
+    assert resumed.reservation_id == lost.reservation_id
     for call in (
         lambda: ledger.do(leases.settle, lost.attempt_id, Outcome.COMPLETE, 0.1),
         lambda: ledger.record(lost, (2, 0.1)),
@@ -130,20 +130,20 @@ def test_the_hosts_time_zone_means_nothing(ledger: Ledger) -> None:
 
 
 def test_lost_too_often_is_failed(ledger: Ledger) -> None:
-    tokens = set()
+    reservation_ids = set()
     for lost in range(1, MAX_LOST + 1):
         claim = ledger.claimed()
-        tokens.add(claim.token)
+        reservation_ids.add(claim.reservation_id)
         assert ledger.trial(claim).outcome is None
         for _ in range(2):
             ledger.do(leases.lose, claim.attempt_id, "ended by SIGKILL", MAX_LOST)
         assert ledger.trial(claim).lost == lost
-    assert len(tokens) == 1
+    assert len(reservation_ids) == 1
     trial = ledger.trial(claim)
     assert trial.outcome == "lost"
     assert trial.error == "lost 3 times, the last time: ended by SIGKILL"
     assert ledger.count().failed == 1
-    assert ledger.claimed().token not in tokens
+    assert ledger.claimed().reservation_id not in reservation_ids
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_released_is_not_lost(ledger: Ledger) -> None:
     first = ledger.claimed()
     for _ in range(MAX_LOST + 1):
         claim = ledger.claimed()
-        assert claim.token == first.token
+        assert claim.reservation_id == first.reservation_id
         ledger.do(leases.release, claim.attempt_id)
         ledger.do(leases.release, claim.attempt_id)
     assert ledger.trial(first).lost == 0
@@ -204,8 +204,8 @@ def test_leaving_releases_what_is_held(ledger: Ledger) -> None:
     ledger.do(leases.leave, ledger.agent_id)
     assert [ledger.attempt(claim).outcome for claim in claims] == ["released", "released"]
     assert ledger.do(leases.agents_of_host, ledger.study_id, "here") == []
-    resumed = {ledger.claimed(slot, agent=ledger.join()).token for slot in range(2)}
-    assert resumed == {claim.token for claim in claims}
+    resumed = {ledger.claimed(slot, agent=ledger.join()).reservation_id for slot in range(2)}
+    assert resumed == {claim.reservation_id for claim in claims}
 
 
 def test_a_dead_agent_of_this_host_is_reaped_at_once(ledger: Ledger) -> None:
@@ -237,13 +237,17 @@ def test_a_trial_has_one_live_attempt_whoever_reaps_and_claims(database: Databas
                 # An index of the database's would refuse a second live attempt.
                 claim = budget.claim(c, ledger.study_id, agent_id, "here", 0, "cpu:0", 0.0)
             if isinstance(claim, Claim):
-                claimed.append(claim.token)
+                claimed.append(claim.reservation_id)
             else:
                 assert claim is NoWork.ELSEWHERE
         return claimed
 
     with ThreadPoolExecutor(8) as threads:
-        claimed = [token for tokens in threads.map(work, range(8)) for token in tokens]
+        claimed = [
+            reservation_id
+            for reservation_ids in threads.map(work, range(8))
+            for reservation_id in reservation_ids
+        ]
     engine.dispose()
     assert len(set(claimed)) == 4
     counts = ledger.count()
@@ -264,7 +268,7 @@ def test_what_was_asked_ahead_is_not_charged_with_its_agents_death(ledger: Ledge
     assert ledger.attempt(ahead).outcome == "released"
     assert (ledger.trial(ahead).lost, ledger.trial(ahead).outcome) == (0, None)
     again = ledger.claimed(agent=ledger.join())
-    assert again.token == ahead.token
+    assert again.reservation_id == ahead.reservation_id
 
 
 def test_what_is_kept_of_a_log_never_gets_less(ledger: Ledger) -> None:

@@ -81,7 +81,11 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         if twice and isinstance(got, Claim):
             again = self.do(work)
             assert isinstance(again, Claim)
-            assert (again.attempt_id, again.token, again.fresh) == (got.attempt_id, got.token, False)
+            assert (again.attempt_id, again.reservation_id, again.fresh) == (
+                got.attempt_id,
+                got.reservation_id,
+                False,
+            )
         return self.claimed(agent, got, expected)
 
     @rule(target=claims, agent=agents, sampled=st.booleans(), twice=st.booleans())
@@ -114,7 +118,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         if self.is_live(claim):
             stored = self.do(work, twice)
             self.written("record", claim, epoch)
-            assert stored == {epoch: {"loss": float(self.snapshot[claim.token, epoch])}}
+            assert stored == {epoch: {"loss": float(self.snapshot[claim.reservation_id, epoch])}}
         else:
             with pytest.raises(LeaseLostError):
                 self.do(work)
@@ -131,7 +135,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         if self.is_live(claim):
             self.do(work, twice)
             self.ended(outcome, claim)
-        elif self.settled.get(claim.token) != outcome:
+        elif self.settled.get(claim.reservation_id) != outcome:
             with pytest.raises(LeaseLostError):
                 self.do(work)
 
@@ -329,7 +333,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
 
         done = self.overlap(self.writing("record", claim, epoch), otherwise)
         self.written("record", claim, epoch)
-        stands = {epoch: {"loss": float(self.snapshot[claim.token, epoch])}}
+        stands = {epoch: {"loss": float(self.snapshot[claim.reservation_id, epoch])}}
         assert (done.waited, done.first, done.second) == (True, stands, stands)
 
     @rule(nth=NTH, first=st.sampled_from(ENDINGS), second=st.sampled_from(ENDINGS))
@@ -416,13 +420,19 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
             return
         trials, attempts, epochs = self.do(_rows)
         reached: dict[int, int] = {}
-        for token, epoch in self.snapshot:
-            reached[token] = max(epoch, reached.get(token, 0))
+        for reservation_id, epoch in self.snapshot:
+            reached[reservation_id] = max(epoch, reached.get(reservation_id, 0))
         assert trials == {
-            (token, ordinal, self.settled.get(token), self.lost.get(token, 0), reached.get(token, 0))
-            for token, ordinal in self.ordinals.items()
+            (
+                reservation_id,
+                ordinal,
+                self.settled.get(reservation_id),
+                self.lost.get(reservation_id, 0),
+                reached.get(reservation_id, 0),
+            )
+            for reservation_id, ordinal in self.ordinals.items()
         }
-        assert attempts == {(attempt, claim.token) for attempt, claim in self.live.items()}
+        assert attempts == {(attempt, claim.reservation_id) for attempt, claim in self.live.items()}
         assert epochs == {(*key, attempt, float(attempt)) for key, attempt in self.snapshot.items()}
 
     def teardown(self) -> None:
@@ -450,10 +460,12 @@ def _fresh_study(connection: Connection) -> None:
 
 def _rows(connection: Connection) -> tuple[set[Any], set[Any], set[Any]]:
     """All trials, live attempts and epochs."""
-    trials = connection.execute(text("SELECT token, ordinal, outcome, lost, epochs FROM hpo.trials"))
-    attempts = connection.execute(text("SELECT attempt_id, token FROM hpo.attempts WHERE ended_at IS NULL"))
+    trials = connection.execute(text("SELECT reservation_id, ordinal, outcome, lost, epochs FROM hpo.trials"))
+    attempts = connection.execute(
+        text("SELECT attempt_id, reservation_id FROM hpo.attempts WHERE ended_at IS NULL")
+    )
     epochs = connection.execute(
-        text("SELECT token, epoch, attempt_id, (metrics->>'loss')::float FROM hpo.epochs")
+        text("SELECT reservation_id, epoch, attempt_id, (metrics->>'loss')::float FROM hpo.epochs")
     )
     return {tuple(row) for row in trials}, {tuple(row) for row in attempts}, {tuple(row) for row in epochs}
 

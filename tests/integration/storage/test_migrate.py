@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, make_url, select, text
 from sqlalchemy.pool import NullPool
 
 from hpo.errors import SchemaTooNewError, StorageUrlError
 from storage import migrate
 from storage.engine import Database, open_database
-from storage.tables import metadata
+from storage.tables import attempts, epochs, metadata, studies, trials
 
 NOWHERE = Path("unused")
+
+OLD_STUDY = Path(__file__).parents[2] / "data" / "study-of-revision-0002.gz"
+"""Backup of a study that was written with the tables of revision 0002."""
 
 COLUMNS = """
     SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
@@ -59,6 +64,33 @@ def test_the_migrations_create_exactly_the_tables(database: Database, empty_stor
 
 def test_the_known_head_is_the_newest_revision() -> None:
     assert ScriptDirectory(str(migrate.MIGRATIONS)).get_heads() == [migrate.HEAD]
+
+
+def test_database_of_revision_0002_keeps_its_rows_under_new_names(empty_storage_url: str) -> None:
+    engine = open_engine(empty_storage_url)
+    migrate.optuna_storage(engine.url, create=True).engine.dispose()
+    with gzip.open(OLD_STUDY, "rt") as file, engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA hpo"))
+        migrate._upgrade(connection, "0002")
+        for entry in map(json.loads, file):
+            if table := entry.get("table"):
+                row = f"json_populate_record(CAST(NULL AS {table}), CAST(:row AS json))"
+                connection.execute(
+                    text(f"INSERT INTO {table} SELECT * FROM {row}"), {"row": json.dumps(entry["row"])}
+                )
+    with open_database(empty_storage_url, NOWHERE) as database:
+        study = database.transaction(lambda c: c.execute(select(studies)).one())
+        assert (study.desired_state, study.uid, list(study.spec["space"])) == (
+            "pause", "0a1b2c3d", ["learning_rate"]
+        )  # fmt: skip
+        rows = database.transaction(lambda c: c.execute(select(trials).order_by(trials.c.number)).all())
+        assert [(row.reservation_id, row.told_optuna, row.outcome, row.params) for row in rows] == [
+            (1, False, "complete", {"learning_rate": 0.01}),
+            (2, True, "pruned", {"learning_rate": 0.011}),
+        ]
+        for table in (attempts, epochs):
+            query = select(table.c.reservation_id)
+            assert database.transaction(lambda c, q=query: c.execute(q).scalars().all()) == [1]
 
 
 def test_any_number_of_agents_may_start_on_an_empty_database(empty_storage_url: str) -> None:

@@ -146,7 +146,7 @@ def test_pruner_ends_a_trial_after_its_epoch(world: World) -> None:
 @pytest.mark.parametrize(
     ("stop", "code"),
     [
-        (lambda world: setattr(world.study, "control", "stop"), ExitCode.DONE),
+        (lambda world: setattr(world.study, "desired_state", "stop"), ExitCode.DONE),
         (lambda world: world.signals.received.append(signal.SIGINT), ExitCode.INTERRUPTED),
         (lambda world: world.signals.received.append(signal.SIGTERM), ExitCode.INTERRUPTED),
     ],
@@ -178,7 +178,7 @@ def test_trainer_that_has_not_started_is_killed_and_released_at_a_shutdown(world
 def test_timeout_stops_the_agent_with_exit_code_zero(world: World) -> None:
     world.study.budget = 10**6
     assert world.run(timeout=0.05) is ExitCode.DONE
-    assert world.study.control == "run"
+    assert world.study.desired_state == "run"
     assert world.attempts[-1] in (Outcome.RELEASED, Outcome.COMPLETE)
 
 
@@ -189,7 +189,7 @@ def test_paused_study_holds_its_trials_until_it_is_resumed(world: World) -> None
     def on_wait() -> None:
         nonlocal count
         count += 1
-        world.study.control = steps.get(count, world.study.control)
+        world.study.desired_state = steps.get(count, world.study.desired_state)
 
     world.pool.on_wait = on_wait
     assert world.run(hung_seconds=0.5) is ExitCode.DONE
@@ -344,7 +344,7 @@ def test_error_that_a_signal_explains_is_an_interruption(
     with pytest.raises(error):
         world.run()
     world.signals.received.append(received)
-    world.pool, world.study.control = FakePool(), "run"
+    world.pool, world.study.desired_state = FakePool(), "run"
     world.after(1, fail)
     assert world.run() is ExitCode.INTERRUPTED
     assert all(world.attempts)

@@ -15,8 +15,8 @@ OPEN, RUNNING = {2, 3, 4}, {2}
 
 def fill(folder: Path) -> None:
     """Trial 1 is finished, 2 runs, 3 and 4 wait after 9 and 5 epochs; two checkpoints each."""
-    for token, epochs in {1: (7, 8), 2: (1, 2), 3: (8, 9), 4: (4, 5)}.items():
-        trial = folder / "s" / f"trial-{token}"
+    for reservation_id, epochs in {1: (7, 8), 2: (1, 2), 3: (8, 9), 4: (4, 5)}.items():
+        trial = folder / "s" / f"trial-{reservation_id}"
         trial.mkdir(parents=True)
         for epoch in epochs:
             (trial / f"epoch-{epoch:06}.npz").write_bytes(b"x" * FILE)
@@ -24,7 +24,7 @@ def fill(folder: Path) -> None:
     (folder / "s" / "retrain-abc" / "kept").write_bytes(b"x" * FILE)
 
 
-def at_once(_token: int, act: Callable[[], None]) -> bool:
+def at_once(_reservation: int, act: Callable[[], None]) -> bool:
     act()
     return True
 
@@ -65,11 +65,11 @@ def test_a_trial_that_begins_while_we_look_stays(tmp_path: Path) -> None:
     fill(tmp_path)
     begun = tmp_path / "s" / "trial-5"
 
-    def tokens() -> tuple[set[int], set[int]]:
+    def reservation_ids() -> tuple[set[int], set[int]]:
         begun.mkdir()
         return OPEN, RUNNING
 
-    enforce_quota(tmp_path / "s", None, tokens, at_once)
+    enforce_quota(tmp_path / "s", None, reservation_ids, at_once)
     assert begun.exists()
 
 
@@ -77,8 +77,8 @@ def test_a_waiting_trial_that_another_agent_has_begun_meanwhile_stays(tmp_path: 
     fill(tmp_path)
     asked: list[int] = []
 
-    def begun(token: int, _act: Callable[[], None]) -> bool:
-        asked.append(token)
+    def begun(reservation_id: int, _act: Callable[[], None]) -> bool:
+        asked.append(reservation_id)
         return False
 
     report = enforce_quota(tmp_path / "s", 1, lambda: (OPEN, RUNNING), begun)
@@ -98,12 +98,14 @@ def test_what_an_agent_left_that_died_while_it_deleted_goes(tmp_path: Path) -> N
 
 def test_what_was_half_written_goes_where_nobody_can_be_writing(tmp_path: Path) -> None:
     fill(tmp_path)
-    halves = [tmp_path / "s" / f"trial-{token}" / "epoch-000010.0.partial" for token in (2, 3, 4)]
+    halves = [
+        tmp_path / "s" / f"trial-{reservation_id}" / "epoch-000010.0.partial" for reservation_id in (2, 3, 4)
+    ]
     for half in halves:
         half.write_bytes(b"x" * FILE)
 
-    def four_has_begun(token: int, act: Callable[[], None]) -> bool:
-        return token != 4 and at_once(token, act)
+    def four_has_begun(reservation_id: int, act: Callable[[], None]) -> bool:
+        return reservation_id != 4 and at_once(reservation_id, act)
 
     report = enforce_quota(tmp_path / "s", 100 * FILE, lambda: (OPEN, RUNNING), four_has_begun)
     assert [half.exists() for half in halves] == [True, False, True]

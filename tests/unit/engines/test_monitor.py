@@ -81,7 +81,7 @@ class Study:
     def status(self, counts: Counts) -> Any:
         agents = [SimpleNamespace(host=host) for host in self.hosts]
         return SimpleNamespace(
-            control=self.control,
+            desired_state=self.control,
             counts=counts,
             best=None,
             slots=self.slots,

@@ -132,7 +132,11 @@ def test_half_a_file_of_a_killed_process_is_not_read(folder: CheckpointFolder) -
 
 
 def test_trials_and_studies_do_not_meet(tmp_path: Path) -> None:
-    paths = {trial_folder(tmp_path, study, token).path for study in ("a", "b") for token in (1, 2)}
+    paths = {
+        trial_folder(tmp_path, study, reservation_id).path
+        for study in ("a", "b")
+        for reservation_id in (1, 2)
+    }
     assert len(paths) == 4
 
 
