@@ -148,8 +148,8 @@ def _limits(history: StudyHistory, retrain: RetrainRow) -> list[str]:
         trained = f"Trained on {run['n_train']} images, tested on {images}." if "n_train" in run else ""
         over_seeds = " The interval above is over seeds." if accuracy.get("interval95") else ""
         found.append(
-            f"{trained}{over_seeds} The sampling error of {images} test images alone gives an accuracy of"
-            f" {formatting.metric(low)} to {formatting.metric(high)} (95 %, Wilson).".strip()
+            f"{trained}{over_seeds} Over the {images} test images alone, the 95 % interval of the accuracy is"
+            f" {formatting.metric(low)} to {formatting.metric(high)} (Wilson).".strip()
         )
     return found
 

@@ -1,4 +1,4 @@
-"""A study that was searched and retrained, made by hand, in Optuna's tables and in ours."""
+"""A finished and retrained study, inserted into the tables of Optuna and of hpo."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.integration.rows import SPACE, StudyRows
 
 
 def finished_study(database: Database) -> StudyRows:
-    """Two complete trials, the first of which was retrained."""
+    """Insert a study with two complete trials, the first of which was retrained."""
     rows = StudyRows(database)
     agent = rows.agent(ended=1.0)
     for value in (0.9, 0.8):

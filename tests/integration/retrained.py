@@ -1,4 +1,4 @@
-"""The row that a finished retrain leaves, made by hand."""
+"""Rows of retrains, inserted by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_retrain(
     finished: bool = True,
     **more: Any,
 ) -> int:
-    """A retrain with one final run for each accuracy, the test set opened; `config` is laid over the usual one."""
+    """Insert a retrain with one final run for each accuracy; `config` overrides the default one."""
     seeds = [1_000_000 + index for index in range(len(accuracies))]
     usual = {"objective": "digits-cnn", "trial": 0, "epochs": 2, "params": params or {"learning_rate": 0.01}}
     trained = {**usual, **(config or {})}

@@ -1,4 +1,4 @@
-"""`hpo compare`: what differs, and whether it is noise."""
+"""`hpo compare`: differences between studies and their significance."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def studies(database: Database) -> dict[str, StudyRows]:
 
 
 @pytest.mark.usefixtures("studies")
-def test_noise_and_what_is_more(hpo, tmp_path: Path) -> None:
+def test_differences_within_and_beyond_seed_noise(hpo, tmp_path: Path) -> None:
     code, out, err = hpo("good", "alike", "poor")
     assert (code, err) == (0, "")
     assert "good is 0.0 points above alike: within seed noise." in out
@@ -56,26 +56,26 @@ def test_noise_and_what_is_more(hpo, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("studies")
-def test_one_that_was_never_retrained(hpo) -> None:
+def test_study_that_was_never_retrained_is_listed(hpo) -> None:
     code, out, _ = hpo("good", "never")
     assert code == 0
     assert "never was never retrained" in out
     assert "0.9000" in out
 
 
-def test_one_seed_each_says_nothing(hpo, studies) -> None:
+def test_single_seeds_do_not_estimate_seed_noise(hpo, studies) -> None:
     for name in ("good", "alike"):
         add_retrain(studies[name], [0.9])
     assert "too few seeds to estimate seed noise" in hpo("good", "alike")[1]
 
 
-def test_other_data_is_pointed_out(hpo, studies) -> None:
+def test_different_test_classes_are_reported(hpo, studies) -> None:
     add_retrain(studies["poor"], [0.6, 0.7], classes=("a", "b"))
     assert "note: The studies were tested on different classes" in hpo("good", "poor")[1]
 
 
 @pytest.mark.usefixtures("studies")
-def test_mistakes(hpo) -> None:
+def test_too_few_or_unknown_studies_are_refused(hpo) -> None:
     assert hpo("good")[0] == 2
     code, _, err = hpo("good", "goood")
     assert code == 2

@@ -84,6 +84,11 @@ def test_counts_and_p_values() -> None:
     assert [formatting.p_value(p) for p in (None, 0.0004, 0.0314, 1.0)] == ["-", "< 0.001", "0.031", "1.000"]
 
 
+def test_values_are_ordered_by_names() -> None:
+    ordered = formatting.in_order({"a": 1, "b": 2, "extra": 3}, ["b", "missing", "a"])
+    assert list(ordered.items()) == [("b", 2), ("a", 1), ("extra", 3)]
+
+
 def test_json_text_has_one_row_of_numbers_per_line() -> None:
     value = {
         "confusion": [[8, 2], [1, 9]],

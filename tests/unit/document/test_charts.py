@@ -1,4 +1,4 @@
-"""Charts are valid for Plotly and drawable by matplotlib, whatever their names."""
+"""Charts are valid for Plotly and drawable by matplotlib, also with special characters in names."""
 
 from __future__ import annotations
 
