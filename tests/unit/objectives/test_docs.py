@@ -13,10 +13,6 @@ from objectives.base import DivergedError, Objective, Run
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
-
 DOCS = Path(__file__).parents[3] / "docs"
 TUTORIAL = (DOCS / "tutorial" / "your-own-model.md").read_text(encoding="utf-8")
 REFERENCE = (DOCS / "reference" / "objectives.md").read_text(encoding="utf-8")

@@ -13,10 +13,6 @@ from objectives.data.splits import Data
 from objectives.shipped.digits_cnn import DigitsCNN
 from objectives.training.batches import advancing, changed, hosted, resident
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
-
 AUGMENTATIONS = (
     Augmentation(flip=True),
     Augmentation(shift=3, fill=7),

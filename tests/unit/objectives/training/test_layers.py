@@ -10,12 +10,9 @@ from objectives import backend
 from objectives.backend import kernels
 from objectives.training.layers import FastDropout, FusedBatchNormalization, PatchConvolution, accelerated
 
-pytestmark = [
-    pytest.mark.filterwarnings(
-        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-    ),
-    pytest.mark.skipif(backend.name() != "tensorflow", reason="the twins are Keras' own layers elsewhere"),
-]
+pytestmark = pytest.mark.skipif(
+    backend.name() != "tensorflow", reason="the twins are Keras' own layers elsewhere"
+)
 
 
 @pytest.fixture

@@ -18,11 +18,6 @@ from objectives.local_run import LocalRun
 from objectives.shipped.digits_cnn import DigitsCNN
 from objectives.training import loop
 
-pytestmark = pytest.mark.filterwarnings(
-    # Keras 3.15 under NumPy 2: its variables do not accept the argument; NumPy continues without it.
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
-
 EPOCHS = 4
 BFLOAT16 = Device(precision="bfloat16")
 FLOAT32 = Device(precision="float32")
@@ -70,14 +65,22 @@ def test_learning_rate_falls_to_zero(whole_run):
     assert rates[0] > rates[1] > rates[2] > rates[3] == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize(("optimizer", "device"), [("adam", BFLOAT16), ("sgd", FLOAT32)])
+@pytest.fixture(scope="module")
+def whole_sgd_run(digits) -> LocalRun:
+    run = LocalRun(total_epochs=EPOCHS, seed=3, device=FLOAT32)
+    digits.train(PARAMS | {"optimizer": "sgd"}, run)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "device", "uninterrupted"),
+    [("adam", BFLOAT16, "whole_run"), ("sgd", FLOAT32, "whole_sgd_run")],
+)
 @pytest.mark.parametrize("interrupted_after", [1, 3])
-def test_resumed_run_equals_uninterrupted_run(digits, whole_run, interrupted_after, optimizer, device):
-    params = PARAMS | {"optimizer": optimizer}
-    whole = whole_run
-    if optimizer == "sgd":
-        whole = LocalRun(total_epochs=EPOCHS, seed=3, device=device)
-        digits.train(params, whole)
+def test_resumed_run_equals_uninterrupted_run(
+    digits, request, interrupted_after, optimizer, device, uninterrupted
+):
+    params, whole = PARAMS | {"optimizer": optimizer}, request.getfixturevalue(uninterrupted)
     first = LocalRun(total_epochs=EPOCHS, seed=3, device=device, stop_after=interrupted_after)
     digits.train(params, first)
     second = LocalRun(total_epochs=EPOCHS, seed=3, device=device, resume=first.checkpoint)

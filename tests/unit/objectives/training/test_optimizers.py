@@ -26,7 +26,6 @@ def _trained(optimizer: keras.optimizers.Optimizer, steps: int = 7) -> list[np.n
     return [np.array(variable) for variable in (kernel, bias, *optimizer.variables)]
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize(
     ("twin", "own", "config"),
     [
