@@ -113,7 +113,7 @@ class Chaos:
         open_database(self._server.url, Path("unused")).close()
         self._service.rows(AUDIT)
         self._launch()
-        self._service.await_(self._finished, 60)
+        self._service.wait_for(self._finished, 60)
         while True:
             if self._finished() >= self.report.trials:
                 if self._seen and time.monotonic() >= until:
@@ -135,7 +135,7 @@ class Chaos:
     def check(self) -> None:
         """The books balance to the last epoch."""
         service, one = self._service, self._service.value
-        service.check_books(self.report.trials, EPOCHS)
+        service.check_records(self.report.trials, EPOCHS)
         twice = service.rows("SELECT trial_id FROM audit_tells GROUP BY trial_id HAVING count(*) > 1")
         assert twice == [], "a trial was told twice"
         told = one("SELECT count(*) FROM audit_tells")
@@ -365,13 +365,13 @@ class Chaos:
         pid = int((self._server.place.data / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGQUIT)
         # One that is only dying still answers, and would not be started again.
-        self._service.await_(lambda: not answers(self._server.place.socket), 30)
+        self._service.wait_for(lambda: not answers(self._server.place.socket), 30)
         time.sleep(self._schedule.pause(0.2, 2.0))
         self._server.ensure_running()
 
     def _await(self, condition: Callable[[], bool], timeout: float) -> None:
         """While cuts end that are over."""
-        self._service.await_(lambda: self._cuts.tend() or condition(), timeout)
+        self._service.wait_for(lambda: self._cuts.tend() or condition(), timeout)
 
     # What can be hit.
 

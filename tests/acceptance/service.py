@@ -194,7 +194,7 @@ class Service:
         storage = RDBStorage(self.url, engine_kwargs={"poolclass": NullPool})
         return optuna.load_study(study_name=name, storage=storage)
 
-    def await_(self, condition: Callable[[], T], timeout: float = 60.0) -> T:
+    def wait_for(self, condition: Callable[[], T], timeout: float = 60.0) -> T:
         """The first true value of `condition`."""
         until = time.monotonic() + timeout
         while not (value := condition()):
@@ -204,9 +204,9 @@ class Service:
             time.sleep(0.03)
         return value
 
-    def await_epoch(self, epoch: int, trials: int = 1, timeout: float = 60.0) -> None:
+    def wait_for_epoch(self, epoch: int, trials: int = 1, timeout: float = 60.0) -> None:
         """Wait until that many trials have finished that epoch."""
-        self.await_(
+        self.wait_for(
             lambda: self.value("SELECT count(*) FROM hpo.epochs WHERE epoch = :e", e=epoch) >= trials,
             timeout,
         )
@@ -237,7 +237,7 @@ class Service:
             return ours and process.status() != psutil.STATUS_ZOMBIE
         return False
 
-    def check_books(self, trials: int, epochs: int, study: str = "s") -> None:
+    def check_records(self, trials: int, epochs: int, study: str = "s") -> None:
         """The books balance: budget, leases, epochs and what Optuna knows.
 
         `epochs` is the length of a trial that ran to its end.
@@ -280,7 +280,7 @@ class Service:
         for running in self._started:
             running.kill()
         with suppress(AssertionError):
-            self.await_(lambda: not self.processes(), 10.0)
+            self.wait_for(lambda: not self.processes(), 10.0)
         survivors = []
         for process in self.processes():
             with suppress(psutil.Error):

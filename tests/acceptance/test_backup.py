@@ -56,7 +56,7 @@ OURS = (
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["to an empty server", "to a server in use"])
-def test_a_study_goes_on_at_another_server(
+def test_restored_study_continues_on_another_server(
     service: Service, elsewhere: Service, tmp_path: Path, used: bool
 ) -> None:
     file = tmp_path / "study.hpo.gz"
@@ -66,7 +66,7 @@ def test_a_study_goes_on_at_another_server(
         assert elsewhere.hpo("delete", "--study", "other", "--yes").code == 0
     service.set(TEST_EPOCH_SECONDS=0.2)
     agent = service.launch("Counted", "--trials", 6, *WIDE)
-    service.await_epoch(2, trials=3)
+    service.wait_for_epoch(2, trials=3)
     agent.send_signal(signal.SIGTERM)
     assert agent.wait().code == 130
     interrupted = service.value("SELECT count(*) FROM hpo.trials WHERE outcome IS NULL AND epochs > 0")
@@ -82,7 +82,7 @@ def test_a_study_goes_on_at_another_server(
         assert elsewhere.rows(query) == service.rows(query)
     elsewhere.set(TEST_EPOCH_SECONDS=0)
     assert elsewhere.hpo("launch", "--study", "s", "--trials", 8).code == 0
-    elsewhere.check_books(8, EPOCHS)
+    elsewhere.check_records(8, EPOCHS)
     resumed = elsewhere.value(
         "SELECT count(*) FROM hpo.attempts WHERE outcome = 'complete' AND resumed_from > 0"
     )
@@ -91,10 +91,10 @@ def test_a_study_goes_on_at_another_server(
     assert elsewhere.hpo("restore", file).complaint.startswith("hpo: study 's' already exists")
 
 
-def test_a_running_study_is_written_as_of_one_moment(service: Service, tmp_path: Path) -> None:
+def test_backup_of_running_study_is_consistent(service: Service, tmp_path: Path) -> None:
     service.set(TEST_EPOCH_SECONDS=0.3)
     agent = service.launch("Counted", "--trials", 8, *WIDE)
-    service.await_epoch(3, trials=2)
+    service.wait_for_epoch(3, trials=2)
     file = tmp_path / "running.gz"
     assert service.hpo("backup", "--study", "s", "-o", file).code == 0
     assert agent.alive

@@ -23,7 +23,7 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("seed", [20260101])
-def test_the_books_balance_whatever_is_killed(folder: Path, seed: int) -> None:
+def test_records_are_consistent_under_random_faults(folder: Path, seed: int) -> None:
     chaos = Chaos(folder, seed, trials=40)
     try:
         report = chaos.run()
@@ -45,7 +45,7 @@ def faults(seed: int) -> Iterator[str]:
         schedule.done()
 
 
-def test_a_seed_fixes_the_order_of_faults() -> None:
+def test_seed_fixes_the_order_of_faults() -> None:
     first, second, other = (list(islice(faults(seed), 100)) for seed in (1, 1, 2))
     assert first == second != other
     # A deck at a time: none stays away for long.
@@ -58,7 +58,7 @@ def traced(*lines: str) -> list[trace.Note]:
     return [trace.Note(7, ord(line[0].lower()), words[line[0].isupper()], int(line[1:])) for line in lines]
 
 
-def test_an_attempt_may_lose_the_epoch_that_was_just_trained() -> None:
+def test_attempt_may_lose_its_last_epoch() -> None:
     costs = trace.costs(traced("A0", "a1", "a2", "B1", "b2", "C2", "c3", "D3"))
     assert (costs.again, costs.unsaved, costs.late, costs.contested) == (1, 1, 0, set())
     assert costs.resumed == {(7, ord(name)): epoch for name, epoch in zip("abcd", (0, 1, 2, 3), strict=True)}
@@ -77,12 +77,12 @@ def test_an_attempt_may_lose_the_epoch_that_was_just_trained() -> None:
         ("A0", "a1", "a1"),
     ],
 )
-def test_an_attempt_that_goes_on_from_elsewhere_is_noticed(lines: tuple[str, ...]) -> None:
+def test_attempt_that_resumes_from_wrong_epoch_is_detected(lines: tuple[str, ...]) -> None:
     with pytest.raises(AssertionError):
         trace.costs(traced(*lines))
 
 
-def test_one_that_was_cut_off_may_write_beside_its_successor() -> None:
+def test_cut_off_attempt_may_overlap_its_successor() -> None:
     """Its checkpoint of epoch 3 is older than its successor's, and takes that away."""
     lines = traced("A0", "a1", "a2", "B2", "b3", "b4", "a3", "b5", "C3", "c4")
     costs = trace.costs(lines, cut_off={ord("a")})

@@ -11,18 +11,18 @@ COUNT = "SELECT count(*) FROM hpo.epochs"
 def test_pause_resume_stop_and_continue(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=0.1)
     agent = service.launch("Counted", "--trials", 2, "--workers", 2, "--epochs", 120, "--pruner", "none")
-    service.await_epoch(2, trials=2)
+    service.wait_for_epoch(2, trials=2)
 
     paused = service.hpo("pause", "--study", "s")
     assert (paused.code, paused.err) == (0, "")
     # Twenty epochs' time without an epoch: the trainers hold.
-    service.await_(lambda: service.value(NEWEST) > 2.0, timeout=8.0)
+    service.wait_for(lambda: service.value(NEWEST) > 2.0, timeout=8.0)
     assert agent.alive
     assert len(service.trainers()) == 2
     recorded = service.value(COUNT)
 
     assert service.hpo("resume", "--study", "s").code == 0
-    service.await_(lambda: service.value(COUNT) > recorded, timeout=8.0)
+    service.wait_for(lambda: service.value(COUNT) > recorded, timeout=8.0)
 
     assert service.hpo("stop", "--study", "s").code == 0
     stopped = agent.wait(10.0)
@@ -37,7 +37,7 @@ def test_pause_resume_stop_and_continue(service: Service) -> None:
     assert (idle.code, idle.trial_lines) == (0, [])
     service.set(TEST_EPOCH_SECONDS=0)
     assert service.hpo("launch", "--study", "s", "--workers", 2).code == 0
-    service.check_books(2, epochs=120)
+    service.check_records(2, epochs=120)
     assert {row.number for row in service.rows("SELECT number FROM hpo.trials")} == numbers
     resumed = service.rows("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'")
     assert max(row.resumed_from for row in resumed) == reached

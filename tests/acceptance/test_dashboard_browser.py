@@ -52,7 +52,7 @@ def watch(page: Page) -> list[str]:
 
 
 def address(service: Service, running: Running) -> str:
-    found = service.await_(lambda: re.search(r"dashboard: (http://\S+)/ ", running.output()))
+    found = service.wait_for(lambda: re.search(r"dashboard: (http://\S+)/ ", running.output()))
     return found.group(1)
 
 

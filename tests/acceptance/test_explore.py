@@ -3,7 +3,7 @@
 from tests.acceptance.service import Service
 
 
-def test_bundled_data_is_explored_without_tensorflow(service: Service) -> None:
+def test_explore_of_bundled_data_needs_no_tensorflow(service: Service) -> None:
     service.set(PYTHONPROFILEIMPORTTIME="1")
     ended = service.hpo("data", "explore", "digits")
     assert ended.code == 0

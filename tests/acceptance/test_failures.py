@@ -15,7 +15,7 @@ def rows_of(shown: Completed) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(shown.out)))
 
 
-def test_every_end_is_told_apart(service: Service) -> None:
+def test_outcomes_are_distinguished(service: Service) -> None:
     # One worker, so that the pruner has the four fine ones to compare with.
     ended = service.launched("Moody", "--workers", 1, "--trials", 7)
     assert (ended.code, ended.err) == (0, "")
@@ -28,7 +28,7 @@ def test_every_end_is_told_apart(service: Service) -> None:
         "hpo: 1 trial has failed (--max-failed 1), the last with: ValueError: the objective is broken"
     )
     assert more.err.count("Traceback (most recent call last)") == 1
-    service.check_books(7, epochs=4)
+    service.check_records(7, epochs=4)
 
     trials = rows_of(service.hpo("trials", "--study", "s", "--csv"))
     assert [trial["state"] for trial in trials] == ["complete"] * 4 + ["pruned", "diverged", "oom", "bug"]
@@ -47,7 +47,7 @@ def test_every_end_is_told_apart(service: Service) -> None:
     assert service.study().best_trial.number in (0, 1, 2, 3)
 
 
-def test_the_same_bug_in_every_trial_stops_the_launch(service: Service) -> None:
+def test_same_bug_in_every_trial_stops_launch(service: Service) -> None:
     broken = service.launched("Moody", "--workers", 1, "--trials", 20, "--param", "mood=bug")
     assert broken.code == 1
     assert broken.err.count("Traceback (most recent call last)") == 1
@@ -61,17 +61,17 @@ def test_the_same_bug_in_every_trial_stops_the_launch(service: Service) -> None:
     assert [trial.state for trial in service.study().trials] == [TrialState.FAIL] * 3
 
 
-def test_a_mended_objective_gets_another_chance(service: Service) -> None:
+def test_fixed_objective_retries_failed_study(service: Service) -> None:
     service.set(TEST_ILL="bug")
     assert service.launched("Moody", "--workers", 1, "--trials", 2, "--param", "mood=fine").code == 1
     service.set(TEST_ILL="")
     mended = service.hpo("launch", "--study", "s", "--workers", 1)
     assert (mended.code, mended.err) == (0, "")
-    service.check_books(2, epochs=4)
+    service.check_records(2, epochs=4)
     assert service.value("SELECT count(*) FROM hpo.trials WHERE outcome = 'bug'") == 3
 
 
-def test_agents_that_a_supervisor_starts_again_and_again_fail_no_more_than_allowed(service: Service) -> None:
+def test_restarted_agents_share_one_limit_of_failed_trials(service: Service) -> None:
     fine = ("--param", "mood=fine", "--max-failed", 2)
     assert service.launched("Moody", "--workers", 1, "--trials", 1, *fine).code == 0
     assert service.hpo("launch", "--no-run", "--study", "s", "--trials", 3).code == 0
@@ -87,16 +87,16 @@ def test_agents_that_a_supervisor_starts_again_and_again_fail_no_more_than_allow
     assert service.hpo("resume", "--study", "s").code == 0
     mended = service.hpo("worker", "--study", "s", "--slots", 1)
     assert (mended.code, mended.err) == (0, "")
-    service.check_books(3, epochs=4)
+    service.check_records(3, epochs=4)
 
 
-def test_an_objective_that_forgets_to_report(service: Service) -> None:
+def test_objective_without_report_fails(service: Service) -> None:
     silent = service.launched("Moody", "--workers", 1, "--trials", 2, "--param", "mood=silent")
     assert silent.code == 1
     assert "without calling run.report()" in silent.err.splitlines()[-1]
 
 
-def test_a_trial_that_kills_its_process_is_given_up_after_three(service: Service) -> None:
+def test_trial_that_kills_its_process_fails_after_three_attempts(service: Service) -> None:
     dying = service.launched("Moody", "--workers", 1, "--param", "mood=die", "--trials", 2, "--max-failed", 1)
     assert dying.code == 1
     assert "lost 3 times" in dying.complaint
@@ -108,7 +108,7 @@ def test_a_trial_that_kills_its_process_is_given_up_after_three(service: Service
     assert [trial.state for trial in service.study().trials] == [TrialState.FAIL]
 
 
-def test_a_trial_that_hangs_is_ended(service: Service) -> None:
+def test_hung_trial_is_ended(service: Service) -> None:
     hanging = ("--hung-after", "1s", "--max-lost", 1, "--max-failed", 1)
     ended = service.launched("Moody", "--workers", 1, "--param", "mood=hang", "--trials", 1, *hanging)
     assert ended.code == 1
@@ -120,7 +120,7 @@ def test_a_trial_that_hangs_is_ended(service: Service) -> None:
     assert (shown["state"], "no progress for 1 s" in shown["why"]) == ("hung", True)
 
 
-def test_a_full_disk_stops_the_launch_and_loses_nothing(service: Service) -> None:
+def test_full_disk_stops_launch_and_loses_nothing(service: Service) -> None:
     service.set(TEST_ILL="disk")
     full = service.launched("Moody", "--workers", 1, "--trials", 2, "--param", "mood=fine")
     assert full.code == 1
@@ -129,6 +129,6 @@ def test_a_full_disk_stops_the_launch_and_loses_nothing(service: Service) -> Non
     assert (attempt.outcome, attempt.epochs) == ("released", 1)
     service.set(TEST_ILL="")
     assert service.hpo("launch", "--study", "s", "--workers", 1).code == 0
-    service.check_books(2, epochs=4)
+    service.check_records(2, epochs=4)
     attempts = service.rows("SELECT resumed_from FROM hpo.attempts ORDER BY attempt_id")
     assert [attempt.resumed_from for attempt in attempts] == [0, 1, 0]

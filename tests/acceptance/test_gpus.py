@@ -30,9 +30,9 @@ def gpus(service: Service, tmp_path: Path) -> Service:
     return service
 
 
-def test_three_slots_on_two_gpus(gpus: Service) -> None:
+def test_three_slots_share_two_gpus(gpus: Service) -> None:
     agent = gpus.launch("Pinned", "--workers", 3, "--trials", 3, "--epochs", 500, "--pruner", "none")
-    gpus.await_epoch(1, trials=3)
+    gpus.wait_for_epoch(1, trials=3)
     status = gpus.hpo("status", "--study", "s").out
     for slot, owns in enumerate(("gpu 0 (1/2, 69.2 GiB)", "gpu 1 (140.4 GiB)", "gpu 0 (1/2, 69.2 GiB)")):
         assert re.search(rf" {slot}  {re.escape(owns)}, core ", status), status
@@ -54,13 +54,13 @@ def test_three_slots_on_two_gpus(gpus: Service) -> None:
         (("--device", "cpu"), "trainer: -1 none"),
     ],
 )
-def test_the_user_chooses(gpus: Service, arguments: tuple[str, ...], seen: str) -> None:
+def test_device_options_assign_gpus(gpus: Service, arguments: tuple[str, ...], seen: str) -> None:
     gpus.set(TEST_EPOCH_SECONDS=0)
     assert gpus.launched("Pinned", "--workers", 2, "--trials", 2, *arguments).code == 0
     assert all(seen in row.tail for row in gpus.rows(SEEN))
 
 
-def test_a_wrong_choice_is_one_line(gpus: Service) -> None:
+def test_wrong_gpu_choice_is_refused_in_one_line(gpus: Service) -> None:
     refused = gpus.launched("Pinned", "--gpus", "0,5")
     assert (refused.code, "--gpus 5: no such GPU is visible (visible: 0, 1;" in refused.complaint) == (
         2,

@@ -33,7 +33,7 @@ def shift_clocks(service: Service, folder: Path) -> None:
     service.set(PYTHONPATH=folder)
 
 
-def test_two_hosts_hours_apart(service: Service, tmp_path: Path) -> None:
+def test_hosts_with_clocks_hours_apart_share_a_study(service: Service, tmp_path: Path) -> None:
     """Leases go by the database's clock, so neither takes the other's trials."""
     shift_clocks(service, tmp_path)
     service.set(HPO_LEASE_SECONDS=2, TEST_EPOCH_SECONDS=0.1)
@@ -45,9 +45,9 @@ def test_two_hosts_hours_apart(service: Service, tmp_path: Path) -> None:
         agents.append(
             service.launch("Counted", "--trials", 8, "--workers", 1, "--epochs", 10, "--pruner", "none")
         )
-        service.await_epoch(1, trials=len(agents))
+        service.wait_for_epoch(1, trials=len(agents))
     assert [agent.wait().code for agent in agents] == [0, 0]
-    service.check_books(8, epochs=10)
+    service.check_records(8, epochs=10)
     outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")]
     assert outcomes == ["complete"] * 8
     # It lasted for several leases, and all times that are kept are the database's.
@@ -58,7 +58,7 @@ def test_two_hosts_hours_apart(service: Service, tmp_path: Path) -> None:
     assert (lasted.seconds > 4, lasted.now) == (True, True)
 
 
-def test_a_clock_that_jumps(service: Service, tmp_path: Path) -> None:
+def test_jumping_clock_loses_no_trial(service: Service, tmp_path: Path) -> None:
     """As when a host's clock is set, hours ahead and back again, while it trains."""
     shift_clocks(service, tmp_path)
     clock = tmp_path / "clock"
@@ -67,24 +67,24 @@ def test_a_clock_that_jumps(service: Service, tmp_path: Path) -> None:
         service.launch("Counted", "--trials", 4, "--workers", 1, "--epochs", 20, "--pruner", "none")
         for _ in range(2)
     ]
-    service.await_epoch(2, trials=2)
+    service.wait_for_epoch(2, trials=2)
     for hours in (10, -10):
         clock.write_text(str(hours * 3600))
         known = service.value("SELECT count(*) FROM hpo.epochs")
-        service.await_(lambda known=known: service.value("SELECT count(*) FROM hpo.epochs") > known + 15)  # type: ignore[misc]
+        service.wait_for(lambda known=known: service.value("SELECT count(*) FROM hpo.epochs") > known + 15)  # type: ignore[misc]
     assert [agent.wait().code for agent in agents] == [0, 0]
-    service.check_books(4, epochs=20)
+    service.check_records(4, epochs=20)
     assert [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")] == ["complete"] * 4
     seconds = service.value("SELECT max(seconds) FROM hpo.epochs")
     assert 0 < seconds < 60, "an epoch was timed by a clock that can be set"
 
 
-def test_sigterm_for_every_process_is_nobody_s_fault(service: Service) -> None:
+def test_sigterm_to_every_process_loses_no_trial(service: Service) -> None:
     """As service managers send it: the trainers that it ends do not count as lost."""
     for _ in range(3):
         service.set(TEST_EPOCH_SECONDS=0.2)
         agent = service.launch("Counted", "--trials", 2, "--workers", 2, "--epochs", 30, "--pruner", "none")
-        service.await_(lambda: len(service.trainers()) == 2)
+        service.wait_for(lambda: len(service.trainers()) == 2)
         for process in service.processes():
             process.terminate()
         assert agent.wait(10).code == 130
@@ -92,16 +92,16 @@ def test_sigterm_for_every_process_is_nobody_s_fault(service: Service) -> None:
     assert [attempt.outcome for attempt in attempts] == ["released"] * 6
     service.set(TEST_EPOCH_SECONDS=0)
     assert service.hpo("launch", "--study", "s").code == 0
-    service.check_books(2, epochs=30)
+    service.check_records(2, epochs=30)
 
 
-def test_trainers_that_are_held_end_with_their_agent(service: Service) -> None:
+def test_stopped_trainers_end_with_their_agent(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=0.1)
     agent = service.launch("Counted", "--trials", 2, "--workers", 2, "--epochs", 100, "--pruner", "none")
-    service.await_epoch(2, trials=2)
+    service.wait_for_epoch(2, trials=2)
     assert service.hpo("pause", "--study", "s").code == 0
     newest = "SELECT extract(epoch FROM clock_timestamp() - max(created_at)) FROM hpo.epochs"
-    service.await_(lambda: service.value(newest) > 1.5)
+    service.wait_for(lambda: service.value(newest) > 1.5)
     assert len([p for p in service.processes() if psutil.Process(agent.pid) in p.parents()]) == 3
     agent.send_signal(signal.SIGKILL)
-    service.await_(lambda: not service.processes(), timeout=5.0)
+    service.wait_for(lambda: not service.processes(), timeout=5.0)

@@ -28,7 +28,7 @@ def test_digits_are_searched_retrained_reported_and_exported(service: Service) -
     launched = service.hpo("launch", "--study", "digits-cnn", "--workers", 2, *searched, timeout=120)
     assert (launched.code, launched.err) == (0, "")
     assert len(launched.trial_lines) == 3
-    service.check_books(3, epochs=2, study="digits-cnn")
+    service.check_records(3, epochs=2, study="digits-cnn")
     stored = service.rows("SELECT metrics FROM hpo.epochs")
     wanted = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"}
     assert all(wanted <= row.metrics.keys() for row in stored)

@@ -14,21 +14,21 @@ from hpo.process.identity import host_name, process_identity
 from tests.acceptance.service import Service
 
 
-def test_exactly_the_trials_asked_for(service: Service) -> None:
+def test_launch_runs_exactly_the_requested_trials(service: Service) -> None:
     first = service.launched("Counted", "--trials", 5, "--workers", 2, "--pruner", "none")
     assert (first.code, first.err) == (0, "")
     assert len(first.trial_lines) == 5
     assert "5 of 5 trials finished" in first.out
     line = re.compile(r"trial \d+ complete value=[\d.]+ epochs=4 seconds=[\d.]+ x=\S+ letter=[ab] \[\d/5\]")
     assert all(line.fullmatch(shown) for shown in first.trial_lines), first.out
-    service.check_books(5, epochs=4)
+    service.check_records(5, epochs=4)
 
     again = service.hpo("launch", "--study", "s")
     assert (again.code, again.trial_lines, again.err) == (0, [], "")
 
     extended = service.hpo("launch", "--study", "s", "--trials", 7, "--workers", 2)
     assert (extended.code, len(extended.trial_lines)) == (0, 2)
-    service.check_books(7, epochs=4)
+    service.check_records(7, epochs=4)
 
     study = service.study()
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 7
@@ -40,28 +40,28 @@ def test_exactly_the_trials_asked_for(service: Service) -> None:
     assert (study.best_trial.number, study.best_params["x"]) == (0, 2.0)
 
 
-def test_two_launches_at_the_same_moment_on_an_empty_database(fresh_service: Service) -> None:
+def test_simultaneous_launches_share_an_empty_database(fresh_service: Service) -> None:
     service = fresh_service
     service.set(TEST_EPOCH_SECONDS=0.02)
     agents = [service.launch("Counted", "--trials", 8, "--workers", 1) for _ in range(2)]
     ended = [agent.wait() for agent in agents]
     assert [(one.code, one.err) for one in ended] == [(0, ""), (0, "")]
     assert sum(len(one.trial_lines) for one in ended) == 8
-    service.check_books(8, epochs=4)
+    service.check_records(8, epochs=4)
     assert service.value("SELECT count(*) FROM hpo.studies") == 1
 
 
 def test_workers_join_and_share_the_trials(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=0.05)
     agent = service.launch("Counted", "--trials", 24, "--workers", 1, "--pruner", "none")
-    service.await_epoch(1)
+    service.wait_for_epoch(1)
     joined = service.start("worker", "--study", "s", "--slots", 2)
     # While they run: an agent that has ended is told from a later process of the same id by this.
     processes = [process_identity(running.pid) for running in (agent, joined)]
     ended = [agent.wait(), joined.wait()]
     assert [(one.code, one.err) for one in ended] == [(0, ""), (0, "")]
     assert min(len(one.trial_lines) for one in ended) > 0
-    service.check_books(24, epochs=4)
+    service.check_records(24, epochs=4)
     shares = service.rows(
         "SELECT agent_id, count(*) AS n FROM hpo.attempts WHERE outcome = 'complete' GROUP BY agent_id"
     )
@@ -75,19 +75,19 @@ def test_workers_join_and_share_the_trials(service: Service) -> None:
     assert all(versions().items() < row.versions.items() for row in agents)
 
 
-def test_an_idle_agent_takes_what_was_asked_ahead_elsewhere(service: Service) -> None:
+def test_idle_agent_takes_trials_prefetched_by_another(service: Service) -> None:
     gate = service.folder / "gate"
     service.set(TEST_EPOCH_SECONDS=0.1, TEST_GATE=gate)
     agent = service.launch("Gated", "--trials", 2, "--workers", 1, "--epochs", 16, "--pruner", "none")
     # From half of the first trial on.
-    service.await_(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE device = 'next'"))
+    service.wait_for(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE device = 'next'"))
     service.set(TEST_GATE="")
     joined = service.start("worker", "--study", "s", "--slots", 1)
-    service.await_(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE outcome = 'complete'"))
+    service.wait_for(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE outcome = 'complete'"))
     gate.touch()
     ended = [joined.wait(), agent.wait()]
     assert [(one.code, one.err, len(one.trial_lines)) for one in ended] == [(0, "", 1), (0, "", 1)]
-    service.check_books(2, epochs=16)
+    service.check_records(2, epochs=16)
     attempts = service.rows("SELECT outcome, device, epochs FROM hpo.attempts ORDER BY attempt_id")
     assert [row.outcome for row in attempts] == ["complete", "released", "complete"]
     assert (attempts[1].device, attempts[1].epochs) == ("next", 0)
@@ -101,7 +101,7 @@ def test_an_idle_agent_takes_what_was_asked_ahead_elsewhere(service: Service) ->
     assert (taken["attempts"], taken["seconds"]) == (1, pytest.approx(trained.s, abs=0.01))
 
 
-def test_a_timeout_keeps_what_was_begun(service: Service) -> None:
+def test_timeout_keeps_started_trials(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=0.3)
     timed = service.launched("Counted", "--trials", 2, "--workers", 1, "--timeout", "2s", "--epochs", 30)
     assert (timed.code, timed.err) == (0, "")
@@ -109,15 +109,15 @@ def test_a_timeout_keeps_what_was_begun(service: Service) -> None:
     assert service.value("SELECT outcome FROM hpo.attempts") == "released"
     service.set(TEST_EPOCH_SECONDS=0)
     assert service.hpo("launch", "--study", "s").code == 0
-    service.check_books(2, epochs=30)
+    service.check_records(2, epochs=30)
     assert service.value("SELECT max(resumed_from) FROM hpo.attempts") >= 1
 
 
-def test_short_trials_are_asked_ahead_of_their_slots(service: Service) -> None:
+def test_short_trials_are_prefetched(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=0.05)
     ended = service.launched("Counted", "--trials", 16, "--workers", 2, "--epochs", 4, "--pruner", "none")
     assert (ended.code, ended.err) == (0, "")
-    service.check_books(16, epochs=4)
+    service.check_records(16, epochs=4)
     attempts = service.rows("SELECT slot, device, outcome FROM hpo.attempts")
     assert {(row.slot, row.outcome) for row in attempts} == {(0, "complete"), (1, "complete")}
     assert "next" not in {row.device for row in attempts}
@@ -130,14 +130,14 @@ def test_short_trials_are_asked_ahead_of_their_slots(service: Service) -> None:
     assert ahead >= 5
 
 
-def test_what_was_asked_ahead_is_given_back(service: Service) -> None:
+def test_prefetched_trials_are_released(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=0.05)
     agent = service.launch("Counted", "--trials", 400, "--workers", 1, "--epochs", 4, "--pruner", "none")
     held = "SELECT count(*) FROM hpo.attempts WHERE ended_at IS NULL AND device = 'next'"
-    service.await_(lambda: service.value(held) == 1)
+    service.wait_for(lambda: service.value(held) == 1)
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(10.0).code == 130
     assert service.rows("SELECT * FROM hpo.attempts WHERE ended_at IS NULL") == []
     trials = service.value("SELECT count(*) FROM hpo.trials WHERE outcome IS NOT NULL")
     assert service.hpo("launch", "--study", "s", "--trials", trials + 3).code == 0
-    service.check_books(trials + 3, epochs=4)
+    service.check_records(trials + 3, epochs=4)

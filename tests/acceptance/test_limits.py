@@ -24,14 +24,14 @@ def interrupted(service: Service, workers: int) -> Path:
     agent = service.launch(
         "Counted", "--trials", workers, "--workers", workers, "--epochs", EPOCHS, "--pruner", "none"
     )
-    service.await_epoch(3, trials=workers)
+    service.wait_for_epoch(3, trials=workers)
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(10).code == 130
     service.set(TEST_EPOCH_SECONDS=0)
     return service.checkpoints
 
 
-def test_a_greedy_trial_ends_as_out_of_memory(service: Service) -> None:
+def test_trial_over_memory_limit_ends_as_out_of_memory(service: Service) -> None:
     ended = service.hpo(
         "launch", "--study", "s", "--objective", f"{GREEDY}:Greedy", "--trials", 3, "--workers", 1,
         "--memory-per-worker", "512M", "--pruner", "none",
@@ -41,7 +41,7 @@ def test_a_greedy_trial_ends_as_out_of_memory(service: Service) -> None:
     assert outcomes == ["complete", "oom", "complete"]
 
 
-def test_a_hanging_trial_is_given_up_in_the_end(service: Service) -> None:
+def test_trial_that_hangs_repeatedly_fails(service: Service) -> None:
     ended = service.launched(
         "Moody", "--param", "mood=hang", "--workers", 1, "--trials", 1,
         "--hung-after", "1s", "--max-lost", 2, "--max-failed", 1,
@@ -54,7 +54,7 @@ def test_a_hanging_trial_is_given_up_in_the_end(service: Service) -> None:
     assert (trial.outcome, trial.told_optuna) == ("hung", True)
 
 
-def test_a_quota_is_kept_at_the_smallest_loss(service: Service) -> None:
+def test_checkpoint_quota_deletes_least_valuable_checkpoints(service: Service) -> None:
     folder = interrupted(service, workers=4)
     before = sizes(folder)
     assert len(before) == 4
@@ -63,11 +63,11 @@ def test_a_quota_is_kept_at_the_smallest_loss(service: Service) -> None:
     agent: Running = service.start(
         "launch", "--study", "s", "--workers", 1, "--checkpoint-quota", quota, "--pruner", "none"
     )
-    service.await_(lambda: sum(sizes(folder).values()) <= quota)
+    service.wait_for(lambda: sum(sizes(folder).values()) <= quota)
     kept = sizes(folder)
     assert kept
     assert agent.wait().code == 0
-    service.check_books(4, EPOCHS)
+    service.check_records(4, EPOCHS)
     resumed = service.rows(
         "SELECT reservation_id, resumed_from FROM hpo.attempts WHERE outcome = 'complete' ORDER BY reservation_id"
     )
@@ -76,19 +76,19 @@ def test_a_quota_is_kept_at_the_smallest_loss(service: Service) -> None:
     assert sizes(folder) == {}
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(service: Service) -> None:
+def test_damaged_checkpoint_falls_back_to_previous_one(service: Service) -> None:
     folder = interrupted(service, workers=1)
     (older, newest) = sorted(folder.glob("trial-*/epoch-*.npz"))
     content = bytearray(newest.read_bytes())
     content[len(content) // 3] ^= 0xFF
     newest.write_bytes(content)
     assert service.hpo("launch", "--study", "s").code == 0
-    service.check_books(1, EPOCHS)
+    service.check_records(1, EPOCHS)
     resumed = service.value("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'")
     assert resumed == int(older.stem.partition("-")[2])
 
 
-def test_checkpoints_of_before_the_database_was_set_back_are_not_continued(service: Service) -> None:
+def test_checkpoints_newer_than_restored_database_are_ignored(service: Service) -> None:
     """A home outlives a database that is restored from an older dump: its shares had the same numbers."""
     folder = interrupted(service, workers=1)
     (left,) = folder.glob("trial-*")
@@ -99,11 +99,11 @@ def test_checkpoints_of_before_the_database_was_set_back_are_not_continued(servi
     assert service.hpo("launch", "--study", "s", "--workers", 1).code == 0
     assert [row.reservation_id for row in service.rows("SELECT reservation_id FROM hpo.trials")] == [1]
     assert left.name == "trial-1"
-    service.check_books(1, epochs=4)
+    service.check_records(1, epochs=4)
     assert service.value("SELECT resumed_from FROM hpo.attempts") == 0
 
 
-def test_another_databases_study_of_that_name_leaves_checkpoints_alone(
+def test_same_named_study_of_another_database_keeps_checkpoints_apart(
     service: Service, empty_storage_url: str
 ) -> None:
     folder = interrupted(service, workers=1)
@@ -113,11 +113,11 @@ def test_another_databases_study_of_that_name_leaves_checkpoints_alone(
     assert elsewhere.code == 0
     assert sizes(folder) == before
     assert service.hpo("launch", "--study", "s", "--workers", 1).code == 0
-    service.check_books(1, EPOCHS)
+    service.check_records(1, EPOCHS)
     assert service.value("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'") >= 3
 
 
-def test_a_crash_under_a_memory_limit_counts_as_out_of_memory(service: Service) -> None:
+def test_crash_under_memory_limit_counts_as_out_of_memory(service: Service) -> None:
     """Native code that is refused memory says nothing: it aborts."""
     ended = service.launched(
         "Moody", "--param", "mood=die", "--workers", 1, "--trials", 1, "--max-lost", 2,

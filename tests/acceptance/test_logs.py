@@ -31,7 +31,7 @@ def shown(service: Service, *arguments: object) -> str:
     return logs.out
 
 
-def test_of_one_trial_and_of_all(service: Service) -> None:
+def test_logs_of_one_trial_and_of_all(service: Service) -> None:
     assert launch(service, "little", trials=2).wait().code == 0
     everything = shown(service)
     assert re.findall(r"^== trial (\d), attempt \d+ on \S+ slot 0 \(.*\), complete$", everything, re.M) == [
@@ -46,14 +46,14 @@ def test_of_one_trial_and_of_all(service: Service) -> None:
     assert list(service.logs.glob("trial-*")) == []
 
 
-def test_bytes_that_are_no_text(service: Service) -> None:
+def test_log_of_bytes_that_are_not_utf8(service: Service) -> None:
     assert launch(service, "raw").wait().code == 0
     text = shown(service)
     assert "NUL ?, not UTF-8 ?, UTF-8 café\nepoch 1 has ended\n" in text
     assert "only its end" not in text
 
 
-def test_much_is_kept_by_its_end(service: Service) -> None:
+def test_long_log_keeps_its_end(service: Service) -> None:
     assert launch(service, "much").wait().code == 0
     text = shown(service)
     assert "(only its end was kept)" in text
@@ -64,11 +64,11 @@ def test_much_is_kept_by_its_end(service: Service) -> None:
     assert kept.bytes > 150_000
 
 
-def test_a_flood_does_not_fill_the_disk(service: Service) -> None:
+def test_log_of_flooding_trial_is_bounded(service: Service) -> None:
     agent = launch(service, "flood", opened=False)
-    service.await_epoch(1)
+    service.wait_for_epoch(1)
     folder = service.logs
-    service.await_(lambda: sum(path.stat().st_size for path in folder.glob("trial-*")) < 1 << 20)
+    service.wait_for(lambda: sum(path.stat().st_size for path in folder.glob("trial-*")) < 1 << 20)
     (service.folder / "gate").touch()
     assert agent.wait().code == 0
     assert shown(service).endswith("epoch 1 has ended\nepoch 2 has ended\nepoch 3 has ended\n")
@@ -77,11 +77,11 @@ def test_a_flood_does_not_fill_the_disk(service: Service) -> None:
     )
 
 
-def test_following_ends_with_the_study(service: Service) -> None:
+def test_followed_logs_end_with_the_study(service: Service) -> None:
     agent = launch(service, "raw", trials=2, opened=False)
-    service.await_epoch(1)
+    service.wait_for_epoch(1)
     followed = service.start("logs", "--study", "s", "-f")
-    service.await_(lambda: "epoch 2 has ended" in followed.output())
+    service.wait_for(lambda: "epoch 2 has ended" in followed.output())
     (service.folder / "gate").touch()
     assert agent.wait().code == 0
     ended = followed.wait(15)
@@ -93,16 +93,16 @@ def test_following_ends_with_the_study(service: Service) -> None:
     assert ended.out.count("== trial") == 2
 
 
-def test_what_killed_ones_printed_last(service: Service) -> None:
+def test_last_output_of_killed_trainer_and_agent_is_kept(service: Service) -> None:
     """Of a trainer that was killed, and of an agent that was: the next one of its host keeps it."""
     agent = launch(service, "raw", opened=False)
-    service.await_epoch(1)
+    service.wait_for_epoch(1)
     (trainer,) = service.trainers()
     os.kill(trainer, signal.SIGKILL)
-    service.await_(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE resumed_from = 1"))
+    service.wait_for(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE resumed_from = 1"))
     files = service.logs
     # Printed, and not yet looked at by the agent.
-    service.await_(lambda: any("epoch 2" in path.read_text() for path in files.glob("trial-*-2.log")))
+    service.wait_for(lambda: any("epoch 2" in path.read_text() for path in files.glob("trial-*-2.log")))
     agent.kill()
     assert launch(service, "raw").wait().code == 0
     parts = re.split(r"^== trial 0.*, (\w+).*\n", shown(service), flags=re.M)
@@ -113,13 +113,13 @@ def test_what_killed_ones_printed_last(service: Service) -> None:
     assert list(files.glob("trial-*")) == []
 
 
-def test_a_file_waits_for_an_agent_of_its_folder(service: Service) -> None:
+def test_log_file_waits_for_an_agent_of_its_folder(service: Service) -> None:
     """An agent killed in a container, which none can tell to be dead; its trial goes on in another HPO_HOME."""
     service.set(HPO_LEASE_SECONDS=2)
     agent = launch(service, "raw", opened=False)
-    service.await_epoch(1)
+    service.wait_for_epoch(1)
     (file,) = service.logs.glob("trial-*")
-    service.await_(lambda: file.read_text(errors="replace").endswith("epoch 2 has ended\n"))
+    service.wait_for(lambda: file.read_text(errors="replace").endswith("epoch 2 has ended\n"))
     agent.kill()
     service.rows("UPDATE hpo.agents SET process = 'boot/elsewhere:1:1'")
     service.rows("DELETE FROM hpo.attempt_logs")
@@ -134,11 +134,13 @@ def test_a_file_waits_for_an_agent_of_its_folder(service: Service) -> None:
     assert parts[2].endswith("café\nepoch 1 has ended\nepoch 2 has ended\n")
 
 
-def test_of_a_flood_whose_agent_was_killed_all_is_counted(service: Service) -> None:
+def test_flood_of_killed_agent_is_counted(service: Service) -> None:
     agent = launch(service, "flood", opened=False)
-    service.await_epoch(1)
+    service.wait_for_epoch(1)
     (file,) = service.logs.glob("trial-*")
-    service.await_(lambda: file.stat().st_size < 1 << 20 and file.read_text().endswith("epoch 2 has ended\n"))
+    service.wait_for(
+        lambda: file.stat().st_size < 1 << 20 and file.read_text().endswith("epoch 2 has ended\n")
+    )
     agent.kill()
     assert launch(service, "flood").wait().code == 0
     first = service.value("SELECT bytes FROM hpo.attempt_logs ORDER BY attempt_id")
@@ -146,14 +148,14 @@ def test_of_a_flood_whose_agent_was_killed_all_is_counted(service: Service) -> N
     assert "cut off" not in shown(service)
 
 
-def test_what_a_retrain_prints_is_bounded(service: Service) -> None:
+def test_output_of_retrain_is_bounded(service: Service) -> None:
     assert launch(service, "flood").wait().code == 0
     gate = service.folder / "gate"
     gate.unlink()
     retrain = service.start("retrain", "--study", "s", "--seeds", 1)
     file = service.logs / "retrain-seed-3000000000.log"
-    service.await_(lambda: file.exists() and file.read_bytes().endswith(b"epoch 2 has ended\n"))
-    service.await_(lambda: file.stat().st_size < 1 << 20)
+    service.wait_for(lambda: file.exists() and file.read_bytes().endswith(b"epoch 2 has ended\n"))
+    service.wait_for(lambda: file.stat().st_size < 1 << 20)
     gate.touch()
     assert retrain.wait().code == 0
     printed = file.read_text()
@@ -161,18 +163,18 @@ def test_what_a_retrain_prints_is_bounded(service: Service) -> None:
     assert printed.endswith("xepoch 1 has ended\nepoch 2 has ended\nepoch 3 has ended\n")
 
 
-def test_what_is_printed_while_an_objective_is_loaded_is_bounded(service: Service) -> None:
+def test_output_while_objective_loads_is_bounded(service: Service) -> None:
     agent = launch(service, "little", opened=False, objective="LoudWhenLoaded")
-    service.await_epoch(1)
+    service.wait_for_epoch(1)
     (file,) = (service.folder / "home" / "logs").glob("template-s-*")
-    service.await_(lambda: file.stat().st_size < 1 << 20)
+    service.wait_for(lambda: file.stat().st_size < 1 << 20)
     assert file.read_text().startswith("[hpo: ")
     (service.folder / "gate").touch()
     assert agent.wait().code == 0
     assert "xxx" not in shown(service)
 
 
-def test_what_an_objective_printed_that_cannot_be_loaded_is_bounded(service: Service) -> None:
+def test_output_of_objective_that_fails_to_load_is_bounded(service: Service) -> None:
     failed = service.hpo("launch", "--study", "s", "--objective", f"{LOUD}:LoudWhenLoaded", "--workers", 1)
     assert failed.code == 1
     assert "nobody looks at it" in failed.err

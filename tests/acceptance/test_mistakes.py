@@ -96,7 +96,7 @@ def test_a_study_that_began_otherwise(service: Service) -> None:
         assert f"began with {option} {began}, not {value}" in ended.complaint
     other = service.hpo("launch", "--study", "s", "--objective", f"{OBJECTIVES}:Moody")
     assert other.code == 1
-    service.check_books(1, epochs=2)
+    service.check_records(1, epochs=2)
 
 
 def test_a_search_space_that_has_changed(service: Service) -> None:
@@ -120,7 +120,7 @@ def test_a_search_space_that_has_changed(service: Service) -> None:
 
     assert service.hpo(*more, 6, "--param", "x=-5..3", "--space", "change").code == 0
     assert service.value("SELECT spec->'space'->'x'->'attributes'->>'high' FROM hpo.studies") == "3.0"
-    service.check_books(6, epochs=4)
+    service.check_records(6, epochs=4)
     assert service.study().trials[5].params["x"] <= 3.0
 
     service.set(TEST_LETTERS="abc")
@@ -128,7 +128,7 @@ def test_a_search_space_that_has_changed(service: Service) -> None:
     assert choices.code == 1
     assert "letter" in choices.complaint
     assert "cannot change within a study" in choices.complaint
-    service.check_books(6, epochs=4)
+    service.check_records(6, epochs=4)
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
@@ -168,17 +168,17 @@ def test_a_study_that_never_began_takes_other_options(service: Service) -> None:
     assert 'File "' + str(broken) in failed.err, "the traceback of the user's own code"
     mended = service.launched("Counted", "--trials", 2, "--workers", 1, "--sampler", "qmc")
     assert (mended.code, mended.err) == (0, "")
-    service.check_books(2, epochs=4)
+    service.check_records(2, epochs=4)
 
 
-def test_a_budget_below_what_has_begun_is_raised_to_it(service: Service) -> None:
+def test_budget_below_started_trials_is_raised(service: Service) -> None:
     assert service.launched("Counted", "--trials", 3, "--workers", 1).code == 0
     again = service.launched("Counted", "--trials", 1, "--workers", 1)
     assert (again.code, again.err) == (0, "")
     assert service.value("SELECT budget FROM hpo.studies") == 3
 
 
-def test_checkpoints_that_cannot_be_written(service: Service) -> None:
+def test_unwritable_checkpoints_stop_launch(service: Service) -> None:
     service.set(HPO_CHECKPOINTS="/proc/nowhere")
     ended = service.launched("Counted", "--trials", 2)
     assert ended.code == 1

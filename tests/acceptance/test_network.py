@@ -52,7 +52,7 @@ def network_service(tmp_path: Path, hosts: Network) -> Iterator[Service]:
     assert survivors == []
 
 
-def test_a_host_is_cut_off_for_longer_than_its_lease(network_service: Service, hosts: Network) -> None:
+def test_host_cut_off_longer_than_its_lease_is_fenced(network_service: Service, hosts: Network) -> None:
     service = network_service
     open_database(hosts.local_url, Path("unused")).close()
     service.rows(AUDIT)
@@ -73,7 +73,7 @@ def test_a_host_is_cut_off_for_longer_than_its_lease(network_service: Service, h
     training = (
         "SELECT DISTINCT host FROM hpo.attempts JOIN hpo.epochs USING (attempt_id) WHERE ended_at IS NULL"
     )
-    service.await_(lambda: {row.host for row in service.rows(training)} == set(HOSTS), 60)
+    service.wait_for(lambda: {row.host for row in service.rows(training)} == set(HOSTS), 60)
     assert socket.gethostname() not in HOSTS
     addresses = "SELECT count(DISTINCT client_addr) FROM pg_stat_activity WHERE usename = 'hpo'"
     assert service.value(addresses) == len(HOSTS)
@@ -88,14 +88,14 @@ def test_a_host_is_cut_off_for_longer_than_its_lease(network_service: Service, h
         " JOIN hpo.epochs e ON e.attempt_id = b.attempt_id"
         " WHERE a.attempt_id = :a AND a.outcome = 'lost' AND b.host <> 'alpha'"
     )
-    service.await_(lambda: service.value(taken, a=cut.attempt_id))
+    service.wait_for(lambda: service.value(taken, a=cut.attempt_id))
     assert agents["alpha"].alive
     hosts.join("alpha")
 
-    service.await_(lambda: "is trained by another agent now" in agents["alpha"].output(), 60)
+    service.wait_for(lambda: "is trained by another agent now" in agents["alpha"].output(), 60)
     ended = {name: agent.wait() for name, agent in agents.items()}
     assert {name: (done.code, done.err) for name, done in ended.items()} == dict.fromkeys(HOSTS, (0, ""))
-    service.check_books(TRIALS, EPOCHS)
+    service.check_records(TRIALS, EPOCHS)
     # The attempt that was cut off told nothing any more.
     (late,) = service.rows(
         "SELECT a.outcome, max(e.created_at) <= a.ended_at AS silent FROM hpo.attempts a LEFT JOIN hpo.epochs e"

@@ -10,7 +10,7 @@ PREPARE = ("launch", "--no-run", "--study", "s", "--objective", f"{OBJECTIVES}:C
 CONTROL = "SELECT desired_state FROM hpo.studies"
 
 
-def test_a_study_is_prepared_and_then_run_by_workers(fresh_service: Service) -> None:
+def test_study_is_prepared_then_run_by_workers(fresh_service: Service) -> None:
     service = fresh_service
     said = service.hpo("init")
     assert (said.code, said.err) == (0, "")
@@ -27,36 +27,36 @@ def test_a_study_is_prepared_and_then_run_by_workers(fresh_service: Service) -> 
     assert service.value(CONTROL) == "pause"
     assert service.hpo("resume", "--study", "s").code == 0
     assert service.hpo("worker", "--study", "s", "--slots", 1).code == 0
-    service.check_books(2, epochs=4)
+    service.check_records(2, epochs=4)
 
 
-def test_health(service: Service) -> None:
+def test_health_of_agents(service: Service) -> None:
     service.set(HPO_LEASE_SECONDS=4, TEST_EPOCH_SECONDS=0.2)
     assert service.hpo(*PREPARE, "--epochs", 200).code == 0
     nobody = service.hpo("health", "--study", "s")
     assert nobody.code == 1
     assert "no agent of study 's' runs on" in nobody.complaint
     agent = service.start("worker", "--study", "s", "--slots", 1)
-    service.await_epoch(1)
+    service.wait_for_epoch(1)
     well = service.hpo("health", "--study", "s")
     assert (well.code, well.err) == (0, "")
     assert f"agent {agent.pid} (1 slot): last heartbeat " in well.out
     # Alive, but stuck: it renews nothing any more.
     agent.send_signal(signal.SIGSTOP)
     silent = "SELECT clock_timestamp() - seen_at > interval '2.1 s' FROM hpo.agents"
-    service.await_(lambda: service.value(silent))
+    service.wait_for(lambda: service.value(silent))
     stuck = service.hpo("health", "--study", "s")
     assert stuck.code == 1
     assert "the last heartbeat of agent" in stuck.complaint
     agent.send_signal(signal.SIGCONT)
-    service.await_(lambda: not service.value(silent))
+    service.wait_for(lambda: not service.value(silent))
     assert service.hpo("health", "--study", "s").code == 0
     agent.send_signal(signal.SIGTERM)
     assert agent.wait().code == 130
     assert service.hpo("health", "--study", "s").code == 1
 
 
-def test_no_embedded_database_where_it_is_switched_off(service: Service) -> None:
+def test_embedded_database_can_be_disabled(service: Service) -> None:
     del service.environment["HPO_STORAGE"]
     service.set(HPO_EMBEDDED="off")
     said = service.hpo(*PREPARE)
@@ -66,7 +66,7 @@ def test_no_embedded_database_where_it_is_switched_off(service: Service) -> None
     assert not (service.folder / "home").exists()
 
 
-def test_a_database_of_a_newer_version_is_refused_in_one_line(service: Service) -> None:
+def test_database_of_newer_version_is_refused_in_one_line(service: Service) -> None:
     service.rows("UPDATE hpo.alembic_version SET version_num = '9999'")
     for command in (("init",), ("worker", "--study", "s")):
         said = service.hpo(*command)
@@ -76,7 +76,7 @@ def test_a_database_of_a_newer_version_is_refused_in_one_line(service: Service) 
     assert service.value("SELECT version_num FROM hpo.alembic_version") == "9999"
 
 
-def test_a_study_of_many_trials_is_pruned_by_asha_and_a_grown_one_as_it_began(service: Service) -> None:
+def test_large_study_uses_asha_and_extended_study_keeps_its_pruner(service: Service) -> None:
     def pruner() -> str:
         said: str = service.value("SELECT spec->>'pruner' FROM hpo.studies WHERE name = 's'")
         return said

@@ -43,7 +43,7 @@ def begin(
         "Counted", "--trials", trials, "--workers", 1, "--epochs", epochs, "--pruner", "none",
         "--storage", storage, "--hung-after", hung,
     )  # fmt: skip
-    service.await_epoch(3)
+    service.wait_for_epoch(3)
     return agent
 
 
@@ -58,21 +58,21 @@ def checkpointed(service: Service) -> int:
     return max((int(file.stem.partition("-")[2]) for file in files), default=0)
 
 
-def await_training_goes_on(service: Service) -> None:
+def wait_until_training_continues(service: Service) -> None:
     """Two epochs more on disk than the database knows of."""
     known = service.value("SELECT max(epochs) FROM hpo.trials")
-    service.await_(lambda: checkpointed(service) >= known + 2)
+    service.wait_for(lambda: checkpointed(service) >= known + 2)
 
 
-def test_the_same_attempt_outlives_an_outage(service: Service, proxy: Proxy) -> None:
+def test_attempt_survives_outage(service: Service, proxy: Proxy) -> None:
     # Longer than a trainer may be silent, too: who could not listen must not call it hung.
     agent = begin(service, through(proxy, service), hung="3s")
     proxy.cut()
-    await_training_goes_on(service)
+    wait_until_training_continues(service)
     proxy.heal()
     ended = agent.wait()
     assert (ended.code, ended.err) == (0, "")
-    service.check_books(1, EPOCHS)
+    service.check_records(1, EPOCHS)
     (attempt,) = service.rows("SELECT outcome, epochs FROM hpo.attempts")
     assert (attempt.outcome, attempt.epochs) == ("complete", EPOCHS)
 
@@ -96,97 +96,97 @@ def test_outage_shorter_than_lease_loses_no_attempt(
     agent = begin(service, through(proxy, service), trials=2, epochs=epochs)
     service.set(TEST_EPOCH_SECONDS=0.5)
     other = service.start("worker", "--study", "s", "--slots", 1)
-    service.await_epoch(1, trials=2)
+    service.wait_for_epoch(1, trials=2)
     proxy.cut()
     began = time.monotonic()
-    await_training_goes_on(service)
-    service.await_(lambda: time.monotonic() - began > seconds, timeout=90.0)
+    wait_until_training_continues(service)
+    service.wait_for(lambda: time.monotonic() - began > seconds, timeout=90.0)
     proxy.heal()
     assert [agent.wait().code, other.wait().code] == [0, 0]
-    service.check_books(2, epochs=epochs)
+    service.check_records(2, epochs=epochs)
     assert outcomes(service) == ["complete"] * 2
 
 
-def test_the_same_attempt_outlives_a_lease_that_nobody_could_take(service: Service, proxy: Proxy) -> None:
+def test_attempts_survive_expired_leases_while_all_agents_are_offline(service: Service, proxy: Proxy) -> None:
     """All agents lose the database at once: the first to be back must not judge the others."""
     service.set(HPO_LEASE_SECONDS=2)
     agents = [begin(service, through(proxy, service), trials=2, epochs=80)]
     agents.append(service.start("worker", "--study", "s", "--slots", 1, "--storage", through(proxy, service)))
-    service.await_epoch(1, trials=2)
+    service.wait_for_epoch(1, trials=2)
     proxy.cut()
     expired = "SELECT count(*) FROM hpo.attempts WHERE ended_at IS NULL AND lease_until < clock_timestamp()"
-    service.await_(lambda: service.value(expired) == 2)
+    service.wait_for(lambda: service.value(expired) == 2)
     proxy.heal()
     assert [agent.wait().code for agent in agents] == [0, 0]
-    service.check_books(2, epochs=80)
+    service.check_records(2, epochs=80)
     assert outcomes(service) == ["complete"] * 2
 
 
-def test_an_agent_that_comes_back_too_late_is_fenced(service: Service, proxy: Proxy) -> None:
+def test_agent_that_reconnects_after_its_lease_is_fenced(service: Service, proxy: Proxy) -> None:
     service.set(HPO_LEASE_SECONDS=2)
     late = begin(service, through(proxy, service))
     proxy.cut()
-    await_training_goes_on(service)
+    wait_until_training_continues(service)
     service.set(TEST_EPOCH_SECONDS=0.05)
     other = service.start("worker", "--study", "s", "--slots", 1)
-    service.await_(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE resumed_from > 0"))
+    service.wait_for(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE resumed_from > 0"))
     proxy.heal()
     ended = late.wait()
     assert (ended.code, ended.trial_lines) == (0, [])
     assert "trained by another agent now" in ended.out
     assert len(other.wait().trial_lines) == 1
-    service.check_books(1, EPOCHS)
+    service.check_records(1, EPOCHS)
     attempts = service.rows("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")
     assert [attempt.outcome for attempt in attempts] == ["lost", "complete"]
     # However late its trainer still wrote there.
     assert list(service.checkpoints.glob("trial-*")) == []
 
 
-def test_the_database_crashes_and_comes_back(tmp_path: Path, server: EmbeddedServer) -> None:
+def test_attempts_survive_database_crash(tmp_path: Path, server: EmbeddedServer) -> None:
     service = Service(tmp_path, server.url)
     try:
         agent = begin(service, server.url, trials=2)
         postmaster = int((server.place.data / "postmaster.pid").read_text().split()[0])
         before = checkpointed(service)
         os.kill(postmaster, signal.SIGQUIT)
-        service.await_(lambda: checkpointed(service) >= before + 2)
+        service.wait_for(lambda: checkpointed(service) >= before + 2)
         server.ensure_running()
         ended = agent.wait()
         assert (ended.code, ended.err) == (0, "")
-        service.check_books(2, EPOCHS)
+        service.check_records(2, EPOCHS)
         assert {row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")} == {"complete"}
     finally:
         assert service.close() == []
 
 
-def test_sigterm_while_the_database_does_not_answer(service: Service, proxy: Proxy) -> None:
+def test_sigterm_ends_agent_while_database_is_silent(service: Service, proxy: Proxy) -> None:
     agent = begin(service, through(proxy, service))
     proxy.cut()
-    await_training_goes_on(service)
+    wait_until_training_continues(service)
     began = time.monotonic()
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(10.0).code == 130
     assert time.monotonic() - began < 10.0
-    service.await_(lambda: not service.processes(), timeout=5.0)
+    service.wait_for(lambda: not service.processes(), timeout=5.0)
     reached = checkpointed(service)
     known = service.value("SELECT epochs FROM hpo.trials")
     assert reached > known
     service.set(TEST_EPOCH_SECONDS=0)
     assert service.hpo("launch", "--study", "s").code == 0
-    service.check_books(1, EPOCHS)
+    service.check_records(1, EPOCHS)
     resumed = service.value("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'")
     # Epochs that only the disk knew of count: they were not trained again.
     assert resumed == reached
 
 
-def test_sigterm_while_the_database_is_down(tmp_path: Path, server: EmbeddedServer) -> None:
+def test_sigterm_ends_agent_while_database_is_down(tmp_path: Path, server: EmbeddedServer) -> None:
     """It refuses at once, so the agent hears the signal between two tries: its trainer ends its epoch all the same."""
     service = Service(tmp_path, server.url)
     try:
         agent = begin(service, server.url)
         before = checkpointed(service)
         os.kill(int((server.place.data / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
-        service.await_(lambda: checkpointed(service) >= before + 2)
+        service.wait_for(lambda: checkpointed(service) >= before + 2)
         agent.send_signal(signal.SIGTERM)
         ended = agent.wait(10.0)
         assert ended.code == 130
@@ -195,23 +195,23 @@ def test_sigterm_while_the_database_is_down(tmp_path: Path, server: EmbeddedServ
         server.ensure_running()
         service.set(TEST_EPOCH_SECONDS=0)
         assert service.hpo("launch", "--study", "s").code == 0
-        service.check_books(1, EPOCHS)
+        service.check_records(1, EPOCHS)
     finally:
         assert service.close() == []
 
 
-def test_a_retrain_outlives_an_outage_too(service: Service, proxy: Proxy) -> None:
+def test_retrain_survives_outage(service: Service, proxy: Proxy) -> None:
     """At its end it notes that it has opened the test set; that takes longer than any other command would wait."""
     assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
     service.set(TEST_EPOCH_SECONDS=0.5)
     retrain = service.start(
         "retrain", "--study", "s", "--seeds", 1, "--workers", 1, "--storage", through(proxy, service)
     )
-    service.await_(lambda: list(service.checkpoints.glob("retrain-*/seed-*/epoch-000001.npz")))
+    service.wait_for(lambda: list(service.checkpoints.glob("retrain-*/seed-*/epoch-000001.npz")))
     proxy.cut()
-    service.await_(lambda: list(service.checkpoints.glob("retrain-*/seed-*/epoch-000004.npz")))
+    service.wait_for(lambda: list(service.checkpoints.glob("retrain-*/seed-*/epoch-000004.npz")))
     began = time.monotonic()
-    service.await_(lambda: time.monotonic() - began > 35.0)
+    service.wait_for(lambda: time.monotonic() - began > 35.0)
     assert retrain.alive
     proxy.heal()
     ended = retrain.wait()
@@ -219,16 +219,16 @@ def test_a_retrain_outlives_an_outage_too(service: Service, proxy: Proxy) -> Non
     assert service.value("SELECT count(*) FROM hpo.retrains WHERE ended_at IS NOT NULL") == 1
 
 
-def test_ctrl_c_twice_while_the_database_does_not_answer(service: Service, proxy: Proxy) -> None:
+def test_second_ctrl_c_ends_at_once_while_database_is_silent(service: Service, proxy: Proxy) -> None:
     agent = begin(service, through(proxy, service))
     proxy.cut()
-    await_training_goes_on(service)
+    wait_until_training_continues(service)
     agent.send_signal(signal.SIGINT)
     # Two of one kind that are sent too close count as one.
-    service.await_(lambda: not pending(agent.pid, signal.SIGINT))
+    service.wait_for(lambda: not pending(agent.pid, signal.SIGINT))
     agent.send_signal(signal.SIGINT)
     assert agent.wait(10.0).code == 130
-    service.await_(lambda: not service.processes(), timeout=5.0)
+    service.wait_for(lambda: not service.processes(), timeout=5.0)
 
 
 def pending(pid: int, number: int) -> bool:
@@ -238,16 +238,14 @@ def pending(pid: int, number: int) -> bool:
     return bool(mask >> (number - 1) & 1)
 
 
-def test_sigterm_while_the_objective_loads_ends_the_embedded_server(
-    service: Service, open_folder: Path
-) -> None:
+def test_sigterm_while_objective_loads_stops_embedded_server(service: Service, open_folder: Path) -> None:
     slow = service.folder / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
     del service.environment["HPO_STORAGE"]
     service.set(HPO_HOME=open_folder / "home")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
-    service.await_(lambda: service.runs("hpo.trainer.template"))
+    service.wait_for(lambda: service.runs("hpo.trainer.template"))
     assert service.runs("postgres")
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(10.0).code == 130
-    service.await_(lambda: not service.processes(), timeout=5.0)
+    service.wait_for(lambda: not service.processes(), timeout=5.0)

@@ -36,65 +36,65 @@ def children(service: Service) -> set[int]:
     return {int(line) for line in (service.folder / "children").read_text().split()}
 
 
-def test_children_end_with_their_trial(service: Service) -> None:
+def test_child_processes_end_with_their_trial(service: Service) -> None:
     agent = launch(service, "Parent", "--max-lost", 1)
-    service.await_epoch(3)
+    service.wait_for_epoch(3)
     assert children(service) <= living(service)
     ended = agent.wait()
     assert (ended.code, ended.err) == (0, "")
-    service.await_(lambda: not children(service) & living(service), timeout=10.0)
-    service.check_books(1, epochs=20)
+    service.wait_for(lambda: not children(service) & living(service), timeout=10.0)
+    service.check_records(1, epochs=20)
 
 
 @pytest.mark.parametrize("without_template", [False, True])
-def test_a_killed_trainer_is_noticed_though_its_child_holds_the_pipe(
+def test_killed_trainer_is_noticed_while_its_child_holds_the_pipe(
     service: Service, without_template: bool
 ) -> None:
     agent = launch(service, "Parent")
-    service.await_epoch(3)
+    service.wait_for_epoch(3)
     if without_template:
         template = agent.template.pid
         os.kill(template, signal.SIGKILL)
-        service.await_(lambda: template not in living(service))
+        service.wait_for(lambda: template not in living(service))
     first = children(service)
     ((pid, attempt),) = service.trainers().items()
     os.kill(pid, signal.SIGKILL)
-    service.await_(
+    service.wait_for(
         lambda: service.value("SELECT outcome FROM hpo.attempts WHERE attempt_id = :a", a=attempt) == "lost",
         timeout=20.0,
     )
-    service.await_(lambda: not first & living(service), timeout=10.0)
+    service.wait_for(lambda: not first & living(service), timeout=10.0)
     assert agent.wait().code == 0
-    service.check_books(1, epochs=20)
+    service.check_records(1, epochs=20)
 
 
-def test_children_end_with_a_killed_agent(service: Service) -> None:
+def test_child_processes_end_with_killed_agent(service: Service) -> None:
     agent = launch(service, "Parent")
-    service.await_epoch(3)
+    service.wait_for_epoch(3)
     agent.kill()
-    service.await_(lambda: not living(service), timeout=10.0)
+    service.wait_for(lambda: not living(service), timeout=10.0)
 
 
-def test_a_trainer_that_lets_no_thread_run_ends_with_its_agent(service: Service) -> None:
+def test_trainer_that_holds_the_gil_ends_with_its_agent(service: Service) -> None:
     agent = launch(service, "Stubborn")
-    service.await_((service.folder / "children").exists)
+    service.wait_for((service.folder / "children").exists)
     agent.kill()
-    service.await_(lambda: not living(service), timeout=10.0)
+    service.wait_for(lambda: not living(service), timeout=10.0)
 
 
-def test_a_template_that_does_not_answer_is_replaced(service: Service) -> None:
+def test_unresponsive_template_is_replaced(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=0.2)
     agent = service.launch(
         "Counted", "--trials", 2, "--workers", 1, "--epochs", 5, "--pruner", "none", "--hung-after", "4s"
     )
-    service.await_epoch(2)
+    service.wait_for_epoch(2)
     stuck = agent.template
     stuck.send_signal(signal.SIGSTOP)
     ended = agent.wait()
     assert (ended.code, ended.err) == (0, "")
     assert "its template is replaced" in ended.out
     assert not psutil.pid_exists(stuck.pid)
-    service.check_books(2, epochs=5)
+    service.check_records(2, epochs=5)
     outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")]
     assert outcomes == ["complete", "released", "complete"]
     assert service.value("SELECT sum(lost) FROM hpo.trials") == 0
@@ -103,7 +103,7 @@ def test_a_template_that_does_not_answer_is_replaced(service: Service) -> None:
 def test_sigterm_to_all_processes_costs_no_trial_an_attempt(service: Service) -> None:
     """As a service manager ends a service: a trainer may hear of it before its agent does."""
     agent = launch(service, "Parent")
-    service.await_epoch(3)
+    service.wait_for_epoch(3)
     (pid,) = service.trainers()
     os.kill(pid, signal.SIGTERM)
     agent.send_signal(signal.SIGTERM)
@@ -112,36 +112,36 @@ def test_sigterm_to_all_processes_costs_no_trial_an_attempt(service: Service) ->
     assert [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")] == ["released"]
 
 
-def test_what_ignores_sigterm_and_what_the_template_started_end_too(service: Service) -> None:
+def test_child_processes_that_ignore_sigterm_end(service: Service) -> None:
     service.set(TEST_CHILDREN=service.folder / "children", TEST_EPOCH_SECONDS=0.2)
     agent = service.launch("Littering", "--workers", 1, "--trials", 4, "--epochs", 20, "--pruner", "none")
-    service.await_(lambda: service.value("SELECT count(*) FROM hpo.trials WHERE outcome IS NOT NULL") >= 1)
+    service.wait_for(lambda: service.value("SELECT count(*) FROM hpo.trials WHERE outcome IS NOT NULL") >= 1)
     first = {int(line) for line in (service.folder / "children").read_text().split()[1:2]}
-    service.await_(lambda: not first & living(service), timeout=10.0)
+    service.wait_for(lambda: not first & living(service), timeout=10.0)
     assert agent.alive
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(10.0).code == 130
-    service.await_(lambda: not living(service), timeout=10.0)
+    service.wait_for(lambda: not living(service), timeout=10.0)
 
 
-def test_what_the_template_started_ends_with_a_killed_agent(service: Service) -> None:
+def test_child_processes_of_template_end_with_killed_agent(service: Service) -> None:
     agent = launch(service, "Littering")
-    service.await_epoch(2)
+    service.wait_for_epoch(2)
     agent.kill()
-    service.await_(lambda: not living(service), timeout=10.0)
+    service.wait_for(lambda: not living(service), timeout=10.0)
 
 
-def test_a_host_without_room_for_a_process_costs_no_trial_an_attempt(service: Service) -> None:
+def test_failed_fork_costs_no_attempt(service: Service) -> None:
     agent = launch(service, "Crowded", "--max-lost", 1, epochs=3)
     ended = agent.wait()
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.count("Resource temporarily unavailable") == 2
     outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")]
     assert outcomes == ["released", "released", "complete"]
-    service.check_books(1, epochs=3)
+    service.check_records(1, epochs=3)
 
 
-def test_an_objective_that_does_not_load_in_time_is_given_up(
+def test_objective_that_loads_too_slowly_fails_launch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool_module, "LEAST_LOADING_SECONDS", 0.0)
@@ -157,7 +157,7 @@ def test_an_objective_that_does_not_load_in_time_is_given_up(
     assert (tmp_path / "template.log").exists()
 
 
-def test_templates_that_are_killed_while_they_have_nothing_to_do(tmp_path: Path) -> None:
+def test_killed_idle_templates_are_replaced(tmp_path: Path) -> None:
     """However often, as long trials run: the next one loads, and forks as the first would have."""
     load = Load(f"{OBJECTIVES}:Counted", DataOptions(), final=False)
     start = Start(
@@ -182,11 +182,11 @@ def test_templates_that_are_killed_while_they_have_nothing_to_do(tmp_path: Path)
             assert time.monotonic() < until
 
 
-def test_a_signal_to_all_processes_while_the_objective_loads(service: Service) -> None:
+def test_signal_to_all_processes_while_objective_loads(service: Service) -> None:
     slow = service.folder / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
-    service.await_(lambda: service.runs("hpo.trainer.template"))
+    service.wait_for(lambda: service.runs("hpo.trainer.template"))
     agent.template.send_signal(signal.SIGTERM)
     agent.send_signal(signal.SIGTERM)
     ended = agent.wait(10.0)

@@ -119,11 +119,11 @@ def ray(cluster: RayCluster, *arguments: object) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("how", ["stop", "interrupt", "kill"])
-def test_agents_give_their_trials_back_when_the_launch_ends(
+def test_agents_release_their_trials_when_launch_ends(
     service: Service, cluster: RayCluster, how: str
 ) -> None:
     driver = service.launch("Counted", *ray(cluster, "--workers", 1, "--trials", 1, "--epochs", 500))
-    service.await_epoch(2, timeout=START_SECONDS)
+    service.wait_for_epoch(2, timeout=START_SECONDS)
     if how == "stop":
         assert service.hpo("stop", "--study", "s").code == 0
     else:
@@ -131,17 +131,17 @@ def test_agents_give_their_trials_back_when_the_launch_ends(
     ended = driver.wait(30)
     assert (ended.code, ended.err) == ({"stop": 0, "interrupt": 130, "kill": -signal.SIGKILL}[how], "")
     assert ("the study was stopped" in ended.out) == (how == "stop")
-    service.await_(lambda: not service.processes(), timeout=20.0)
+    service.wait_for(lambda: not service.processes(), timeout=20.0)
     # Not found out by leases that run out.
     assert {row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")} == {"released"}
     assert service.value("SELECT count(*) FROM hpo.agents WHERE ended_at IS NULL") == 0
 
 
-def test_paused_resumed_and_a_node_dies_but_the_books_balance(service: Service, cluster: RayCluster) -> None:
+def test_study_survives_pause_and_dead_ray_node(service: Service, cluster: RayCluster) -> None:
     service.set(HPO_LEASE_SECONDS=4)
     share = ("--gpus-per-worker", 0.5)
     driver = service.launch("Counted", *ray(cluster, "--workers", 3, *share, "--trials", 9, "--epochs", 20))
-    service.await_epoch(2, trials=3, timeout=START_SECONDS)
+    service.wait_for_epoch(2, trials=3, timeout=START_SECONDS)
     # Three agents of one slot, none of which is the process that was started.
     agents = service.rows("SELECT pid, slots FROM hpo.agents WHERE ended_at IS NULL")
     assert [agent.slots for agent in agents] == [1, 1, 1]
@@ -152,14 +152,14 @@ def test_paused_resumed_and_a_node_dies_but_the_books_balance(service: Service, 
     assert {row.device.partition(",")[0] for row in training} == {"gpu 0 (1/2)"}
 
     assert service.hpo("pause", "--study", "s").code == 0
-    service.await_(lambda: service.value(NEWEST) > 2.0, timeout=10.0)
+    service.wait_for(lambda: service.value(NEWEST) > 2.0, timeout=10.0)
     recorded = service.value(COUNT)
     assert recorded < 9 * 20
     assert service.hpo("resume", "--study", "s").code == 0
-    service.await_(lambda: service.value(COUNT) > recorded, timeout=10.0)
+    service.wait_for(lambda: service.value(COUNT) > recorded, timeout=10.0)
 
     # Not between two trials: what the node's agent holds must be lost.
-    service.await_(lambda: service.value(IN_THE_MIDDLE) == 3)
+    service.wait_for(lambda: service.value(IN_THE_MIDDLE) == 3)
     cluster.kill(1)
     ended = driver.wait()
     assert (ended.code, ended.err) == (0, "")
@@ -167,7 +167,7 @@ def test_paused_resumed_and_a_node_dies_but_the_books_balance(service: Service, 
     assert "9 of 9 trials finished" in ended.out
     # Ray has no third CPU any more, and says so.
     assert "agents: 2 of 3 are placed, 1 waits for a place" in ended.out
-    service.check_books(9, epochs=20)
+    service.check_records(9, epochs=20)
     # What the node's agent trained, and what it may have asked ahead.
     lost = service.rows("SELECT agent_id, device FROM hpo.attempts WHERE outcome = 'lost'")
     assert len({attempt.agent_id for attempt in lost}) == 1
@@ -175,7 +175,7 @@ def test_paused_resumed_and_a_node_dies_but_the_books_balance(service: Service, 
     assert service.value("SELECT count(DISTINCT agent_id) FROM hpo.attempts") >= 3
 
 
-def test_an_address_without_a_cluster_is_one_line(service: Service) -> None:
+def test_address_without_ray_cluster_is_refused_in_one_line(service: Service) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{closed.getsockname()[1]}"

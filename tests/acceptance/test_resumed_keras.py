@@ -48,10 +48,10 @@ def attempts(service: Service, study: str, number: int) -> list[Row[Any]]:
 
 def test_interrupted_digits_cnn_equals_uninterrupted_one(service: Service) -> None:
     whole, broken = launch(service, "whole"), launch(service, "broken")
-    service.await_(lambda: len(metrics(service, "broken", 0)) >= 2, timeout=90)
+    service.wait_for(lambda: len(metrics(service, "broken", 0)) >= 2, timeout=90)
     # In one of the many epochs that are left.
     psutil.Process(attempts(service, "broken", 0)[0].pid).kill()
-    service.await_(lambda: len(metrics(service, "broken", 1)) >= 2, timeout=90)
+    service.wait_for(lambda: len(metrics(service, "broken", 1)) >= 2, timeout=90)
     broken.send_signal(signal.SIGTERM)
     assert broken.wait(10).code == 130
     assert len(metrics(service, "broken", 1)) < EPOCHS

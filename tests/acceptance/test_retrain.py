@@ -29,7 +29,7 @@ def metrics(service: Service, study: str = "s") -> dict:
     return json.loads((results(service, study) / "metrics.json").read_text())
 
 
-def test_three_seeds_and_their_summary(service: Service) -> None:
+def test_retrain_summarizes_three_seeds(service: Service) -> None:
     assert service.launched("Counted", "--trials", 2, "--workers", 2, "--pruner", "none").code == 0
     ended = service.hpo("retrain", "--study", "s", "--workers", 2)
     assert (ended.code, ended.err) == (0, "")
@@ -90,7 +90,7 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """Opened by the first process of a session, it is that session's terminal."""
 
 
-def test_a_terminal_that_goes_away_lets_epochs_end(service: Service) -> None:
+def test_closed_terminal_lets_epochs_end(service: Service) -> None:
     assert service.launched("Counted", "--trials", 1, "--workers", 1, "--epochs", 20).code == 0
     service.set(TEST_EPOCH_SECONDS=0.15)
     ours, theirs = os.openpty()
@@ -106,7 +106,7 @@ def test_a_terminal_that_goes_away_lets_epochs_end(service: Service) -> None:
             shown += os.read(ours, 65536)
         return len([*(service.folder / "checkpoints").rglob("epoch-000003.npz")]) == 2
 
-    service.await_(trained)
+    service.wait_for(trained)
     assert b"retrain s" in shown
     os.close(ours)
     assert running.wait(20.0).code == 130
@@ -121,29 +121,29 @@ def test_a_terminal_that_goes_away_lets_epochs_end(service: Service) -> None:
     assert metrics(service)["sessions"] == 2
 
 
-def test_ctrl_c_twice_is_at_once(service: Service) -> None:
+def test_second_ctrl_c_ends_at_once(service: Service) -> None:
     assert service.launched("Counted", "--trials", 1, "--workers", 1, "--epochs", 20).code == 0
     service.set(TEST_EPOCH_SECONDS=30)
     running = service.start("retrain", "--study", "s", "--workers", 1)
-    service.await_(
+    service.wait_for(
         lambda: (
             service.runs("hpo.trainer.template") and list((service.folder / "checkpoints").rglob("seed-*"))
         )
     )
     running.send_signal(signal.SIGINT)
-    service.await_(lambda: "Ctrl-C again" in running.output())
+    service.wait_for(lambda: "Ctrl-C again" in running.output())
     assert running.alive
     running.send_signal(signal.SIGINT)
     assert running.wait(5.0).code == 130
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupted_and_continued_from_the_last_epoch(service: Service, number: int) -> None:
+def test_interrupted_retrain_continues_from_last_epoch(service: Service, number: int) -> None:
     assert service.launched("Counted", "--trials", 1, "--workers", 1, "--epochs", 20).code == 0
     service.set(TEST_EPOCH_SECONDS=0.15)
     running = service.start("retrain", "--study", "s", "--workers", 2)
     checkpoints = service.folder / "checkpoints"
-    service.await_(lambda: len([*checkpoints.rglob("epoch-000003.npz")]) == 2)
+    service.wait_for(lambda: len([*checkpoints.rglob("epoch-000003.npz")]) == 2)
     running.send_signal(number)
     interrupted = running.wait(10.0)
     assert (interrupted.code, interrupted.err) == (130, "")
@@ -164,14 +164,14 @@ def test_interrupted_and_continued_from_the_last_epoch(service: Service, number:
     assert found["wall_seconds"] > sum(run["seconds"] for run in found["runs"]) / 2
 
 
-def test_sigterm_while_epochs_do_not_end(service: Service) -> None:
+def test_sigterm_abandons_endless_epochs_of_retrain(service: Service) -> None:
     """They are abandoned in time, and the epochs before them are kept."""
     assert service.launched("Gated", "--trials", 1, "--workers", 1, "--epochs", 16).code == 0
     gate = service.folder / "gate"
     service.set(TEST_GATE=gate)
     running = service.start("retrain", "--study", "s", "--workers", 2, "--seeds", 2)
     checkpoints = service.folder / "checkpoints"
-    service.await_(lambda: len([*checkpoints.rglob("epoch-000015.npz")]) == 2)
+    service.wait_for(lambda: len([*checkpoints.rglob("epoch-000015.npz")]) == 2)
     began = time.monotonic()
     running.send_signal(signal.SIGTERM)
     interrupted = running.wait(10.0)
@@ -188,7 +188,7 @@ def test_sigterm_while_epochs_do_not_end(service: Service) -> None:
     assert (results(service) / "model.keras").read_text() == "total 136"
 
 
-def test_from_an_exported_config(service: Service) -> None:
+def test_retrain_from_exported_config(service: Service) -> None:
     assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
     config = service.folder / "best.toml"
     assert service.hpo("export", "--study", "s", "-o", config).code == 0
@@ -208,7 +208,7 @@ def test_from_an_exported_config(service: Service) -> None:
     assert [row.name for row in service.rows(opened)] == ["s"]
 
 
-def test_a_run_that_fails_writes_no_results(service: Service) -> None:
+def test_failed_retrain_writes_no_results(service: Service) -> None:
     assert service.launched("Moody", "--trials", 1, "--workers", 1, "--param", "mood=fine").code == 0
     service.set(TEST_ILL="bug")
     failed = service.hpo("retrain", "--study", "s", "--seeds", 2)
@@ -223,7 +223,7 @@ def test_a_run_that_fails_writes_no_results(service: Service) -> None:
     assert metrics(service)["summary"]["test_accuracy"]["n"] == 2
 
 
-def test_results_that_cannot_be_written(service: Service) -> None:
+def test_unwritable_results_are_refused_before_training(service: Service) -> None:
     assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
     in_the_way = service.folder / "results"
     in_the_way.write_bytes(b"")
@@ -236,7 +236,7 @@ def test_results_that_cannot_be_written(service: Service) -> None:
         assert service.rows("SELECT * FROM hpo.retrains") == []
 
 
-def test_results_that_cannot_be_written_after_all_are_not_lost(service: Service) -> None:
+def test_results_that_fail_to_write_are_kept_for_a_retry(service: Service) -> None:
     assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
     in_the_way = results(service) / "metrics.json"
     (in_the_way / "full").mkdir(parents=True)
@@ -250,7 +250,7 @@ def test_results_that_cannot_be_written_after_all_are_not_lost(service: Service)
     assert (results(service) / "model.keras").read_text() == "total 10"
 
 
-def test_a_config_outside_the_space(service: Service) -> None:
+def test_config_outside_the_space_is_refused(service: Service) -> None:
     assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
     config = service.folder / "best.json"
     assert service.hpo("export", "--study", "s", "-o", config).code == 0
@@ -263,7 +263,7 @@ def test_a_config_outside_the_space(service: Service) -> None:
     assert service.rows("SELECT * FROM hpo.retrains") == []
 
 
-def test_a_config_of_another_objective(service: Service) -> None:
+def test_config_of_another_objective_is_refused(service: Service) -> None:
     assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
     config = service.folder / "best.json"
     assert service.hpo("export", "--study", "s", "-o", config).code == 0
@@ -275,12 +275,12 @@ def test_a_config_of_another_objective(service: Service) -> None:
     assert service.rows("SELECT * FROM hpo.retrains") == []
 
 
-def test_a_second_retrain_of_the_same_is_refused(service: Service) -> None:
+def test_second_retrain_of_same_study_is_refused(service: Service) -> None:
     assert service.launched("Gated", "--trials", 1, "--workers", 1, "--epochs", 16).code == 0
     gate = service.folder / "gate"
     service.set(TEST_GATE=gate)
     running = service.start("retrain", "--study", "s", "--seeds", 1)
-    service.await_(lambda: [*(service.folder / "checkpoints").rglob("lock")])
+    service.wait_for(lambda: [*(service.folder / "checkpoints").rglob("lock")])
     # Also on other terms: both would write the same files.
     for words in ((), ("--epochs", 1)):
         refused = service.hpo("retrain", "--study", "s", "--seeds", 1, *words)
@@ -290,7 +290,7 @@ def test_a_second_retrain_of_the_same_is_refused(service: Service) -> None:
     assert running.wait().code == 0
 
 
-def test_nothing_to_retrain(service: Service) -> None:
+def test_retrain_without_complete_trial_is_refused(service: Service) -> None:
     service.set(TEST_ILL="bug")
     assert service.launched("Moody", "--trials", 1, "--workers", 1, "--param", "mood=fine").code == 1
     ended = service.hpo("retrain", "--study", "s")
@@ -298,7 +298,7 @@ def test_nothing_to_retrain(service: Service) -> None:
     assert "complete trial" in ended.complaint
 
 
-def test_the_luckiest_of_the_search_is_not_chosen(service: Service) -> None:
+def test_selection_prefers_the_better_mean_to_the_luckiest_trial(service: Service) -> None:
     tally = service.folder / "tally"
     service.set(TEST_TALLY=tally)
     assert service.launched("Lucky", "--trials", 4, "--workers", 2, "--pruner", "none").code == 0
@@ -320,7 +320,7 @@ def test_the_luckiest_of_the_search_is_not_chosen(service: Service) -> None:
     assert not list((service.folder / "checkpoints").rglob("*.npz"))
 
 
-def test_a_choice_that_is_interrupted_trains_no_epoch_twice_and_opens_the_test_set_once(
+def test_interrupted_selection_repeats_no_epoch_and_opens_test_set_once(
     service: Service,
 ) -> None:
     tally = service.folder / "tally"
@@ -332,7 +332,7 @@ def test_a_choice_that_is_interrupted_trains_no_epoch_twice_and_opens_the_test_s
     service.set(TEST_EPOCH_SECONDS=0.7)
     for trained in ("4000000001 2", "3000000000 2"):
         running = service.start(*command)
-        service.await_(lambda: tally.exists() and f" {trained}\n" in tally.read_text())  # noqa: B023
+        service.wait_for(lambda: tally.exists() and f" {trained}\n" in tally.read_text())  # noqa: B023
         running.send_signal(signal.SIGINT)
         interrupted = running.wait(20.0)
         assert (interrupted.code, interrupted.err) == (130, "")
@@ -346,7 +346,7 @@ def test_a_choice_that_is_interrupted_trains_no_epoch_twice_and_opens_the_test_s
     assert len(openings) == metrics(service)["test_openings"] == 1
 
 
-def test_each_look_at_the_test_set_is_counted_also_one_that_came_to_nothing(service: Service) -> None:
+def test_each_opening_of_the_test_set_is_counted(service: Service) -> None:
     assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
     assert service.hpo("retrain", "--study", "s", "--seeds", 1).code == 0
     in_the_way = results(service) / "metrics.json"
@@ -361,7 +361,7 @@ def test_each_look_at_the_test_set_is_counted_also_one_that_came_to_nothing(serv
     assert metrics(service)["test_openings"] == 2
 
 
-def test_a_configuration_given_leaves_nothing_to_choose(service: Service) -> None:
+def test_config_excludes_options_that_choose_one(service: Service) -> None:
     for words in (
         ("--config", "best.yaml", "--top", 2),
         ("--trial", 1, "--top", 2),
@@ -372,7 +372,7 @@ def test_a_configuration_given_leaves_nothing_to_choose(service: Service) -> Non
         assert "give one of them" in refused.complaint
 
 
-def test_a_trial_that_is_not_the_best(service: Service) -> None:
+def test_retrain_of_a_trial_other_than_the_best(service: Service) -> None:
     assert service.launched("Counted", "--trials", 2, "--workers", 1, "--pruner", "none").code == 0
     assert service.study().best_trial.number == 0
     config = service.folder / "second.json"
@@ -400,7 +400,7 @@ def test_a_trial_that_is_not_the_best(service: Service) -> None:
     assert "no complete trial 2" in refused.complaint
 
 
-def test_a_run_that_hangs_is_ended(service: Service) -> None:
+def test_hung_retrain_is_ended(service: Service) -> None:
     fine = ("--param", "mood=fine", "--workers", 1, "--trials", 1)
     assert service.launched("Moody", *fine).code == 0
     service.set(TEST_ILL="hang")

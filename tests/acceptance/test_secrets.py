@@ -91,13 +91,13 @@ def check_rows(service: Service) -> None:
             assert not LEAK.search(row), (table, row)
 
 
-def test_a_study_from_its_launch_to_its_report(secretive: Service) -> None:
+def test_passwords_stay_out_of_a_study_from_launch_to_report(secretive: Service) -> None:
     service = secretive
     objective = f"{service.folder / 'telling.py'}:Telling"
     launched = service.start(
         "launch", "--study", "s", "--objective", objective, "--trials", 2, "--workers", 2, "--pruner", "none"
     )
-    service.await_(lambda: len(service.trainers()) == 2)
+    service.wait_for(lambda: len(service.trainers()) == 2)
     for process in service.processes():
         assert not LEAK.search(" ".join(process.cmdline()))
     for pid in (launched.template.pid, *service.trainers()):
@@ -111,7 +111,7 @@ def test_a_study_from_its_launch_to_its_report(secretive: Service) -> None:
     assert "trained with" in logs.out
 
     dashboard = service.start("dashboard", "--port", 0)
-    (url,) = service.await_(lambda: re.findall(r"dashboard: (http://\S+)/ ", dashboard.output()))
+    (url,) = service.wait_for(lambda: re.findall(r"dashboard: (http://\S+)/ ", dashboard.output()))
     user = base64.b64encode(b"hpo:zq41").decode()
     for path in ("/", "/api/studies", "/api/studies/1", "/reports/s/report.html"):
         request = urllib.request.Request(url + path, headers={"Authorization": f"Basic {user}"})
@@ -142,7 +142,7 @@ def test_a_study_from_its_launch_to_its_report(secretive: Service) -> None:
         check_files(service.folder / file)
 
 
-def test_commands_that_fail(secretive: Service) -> None:
+def test_failing_commands_show_no_password(secretive: Service) -> None:
     service = secretive
     raw = f"postgresql://me:{PASSWORD}@127.0.0.1:1/hpo"
     away = f"postgresql://me:{quote(PASSWORD, safe='')}@127.0.0.1:1/hpo"
@@ -168,7 +168,7 @@ def test_commands_that_fail(secretive: Service) -> None:
     check_files(service.folder / "home")
 
 
-def test_an_objective_that_fails_with_its_environment(secretive: Service) -> None:
+def test_objective_that_fails_with_its_environment(secretive: Service) -> None:
     service = secretive
     broken = service.folder / "broken.py"
     broken.write_text("import os\n\nraise ValueError(dict(os.environ))\n")

@@ -19,7 +19,7 @@ def begin(service: Service, trials: int = 1, workers: int = 1) -> Running:
     agent = service.launch(
         "Counted", "--trials", trials, "--workers", workers, "--epochs", EPOCHS, "--pruner", "none"
     )
-    service.await_epoch(3, trials=workers)
+    service.wait_for_epoch(3, trials=workers)
     return agent
 
 
@@ -28,10 +28,10 @@ def finish(service: Service, trials: int = 1) -> None:
     service.set(TEST_EPOCH_SECONDS=0)
     ended = service.hpo("launch", "--study", "s")
     assert (ended.code, ended.err) == (0, "")
-    service.check_books(trials, epochs=EPOCHS)
+    service.check_records(trials, epochs=EPOCHS)
 
 
-def test_ctrl_c_once_lets_epochs_end(service: Service) -> None:
+def test_first_ctrl_c_lets_epochs_end(service: Service) -> None:
     agent = begin(service)
     agent.send_signal(signal.SIGINT)
     ended = agent.wait(15.0)
@@ -46,12 +46,12 @@ def test_ctrl_c_once_lets_epochs_end(service: Service) -> None:
     assert service.value("SELECT number FROM hpo.trials") == 0
 
 
-def test_ctrl_c_twice_is_at_once(service: Service) -> None:
+def test_second_ctrl_c_ends_at_once(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=30)
     agent = service.launch("Counted", "--trials", 1, "--workers", 1)
-    service.await_(service.trainers)
+    service.wait_for(service.trainers)
     agent.send_signal(signal.SIGINT)
-    service.await_(lambda: "Ctrl-C again" in agent.output())
+    service.wait_for(lambda: "Ctrl-C again" in agent.output())
     assert agent.alive
     agent.send_signal(signal.SIGINT)
     assert agent.wait(5.0).code == 130
@@ -68,10 +68,10 @@ def start(service: Service, command: str, objective: str, workers: int, epochs: 
 
 
 @pytest.mark.parametrize("command", ["launch", "worker"])
-def test_sigterm_gives_everything_back_within_ten_seconds(service: Service, command: str) -> None:
+def test_sigterm_releases_trials_within_ten_seconds(service: Service, command: str) -> None:
     service.set(TEST_EPOCH_SECONDS=0.3)
     agent = start(service, command, "Counted", 2, EPOCHS)
-    service.await_epoch(1, trials=2)
+    service.wait_for_epoch(1, trials=2)
     began = time.monotonic()
     agent.send_signal(signal.SIGTERM)
     ended = agent.wait(10.0)
@@ -83,12 +83,12 @@ def test_sigterm_gives_everything_back_within_ten_seconds(service: Service, comm
     assert service.value("SELECT min(resumed_from) FROM hpo.attempts WHERE outcome = 'complete'") >= 1
 
 
-def test_sigterm_of_a_worker_whose_epoch_does_not_end(service: Service) -> None:
+def test_sigterm_abandons_endless_epoch(service: Service) -> None:
     """It is abandoned, and goes on from the checkpoint of the epoch before."""
     gate = service.folder / "gate"
     service.set(TEST_GATE=gate)
     agent = start(service, "worker", "Gated", 1, 16)
-    service.await_epoch(15)
+    service.wait_for_epoch(15)
     began = time.monotonic()
     agent.send_signal(signal.SIGTERM)
     ended = agent.wait(10.0)
@@ -98,19 +98,19 @@ def test_sigterm_of_a_worker_whose_epoch_does_not_end(service: Service) -> None:
     gate.touch()
     again = service.hpo("worker", "--study", "s", "--slots", 1)
     assert (again.code, again.err) == (0, "")
-    service.check_books(1, epochs=16)
+    service.check_records(1, epochs=16)
     attempts = service.rows("SELECT resumed_from FROM hpo.attempts ORDER BY attempt_id")
     assert [attempt.resumed_from for attempt in attempts] == [0, 15]
 
 
-def test_a_killed_trainer_is_resumed(service: Service) -> None:
+def test_killed_trainer_resumes_from_checkpoint(service: Service) -> None:
     agent = begin(service)
     (pid,) = service.trainers()
     os.kill(pid, signal.SIGKILL)
     ended = agent.wait()
     assert (ended.code, ended.err) == (0, "")
     assert "SIGKILL" in ended.out
-    service.check_books(1, epochs=EPOCHS)
+    service.check_records(1, epochs=EPOCHS)
     attempts = service.rows("SELECT * FROM hpo.attempts ORDER BY attempt_id")
     assert [attempt.outcome for attempt in attempts] == ["lost", "complete"]
     assert attempts[1].resumed_from >= 3
@@ -119,15 +119,15 @@ def test_a_killed_trainer_is_resumed(service: Service) -> None:
     assert len(service.study().trials) == 1
 
 
-def test_a_killed_template_leaves_running_trainers_alone(service: Service) -> None:
+def test_killed_template_leaves_trainers_running(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=0.1)
     agent = service.launch("Counted", "--trials", 4, "--workers", 2, "--epochs", 12, "--pruner", "none")
-    service.await_epoch(3, trials=2)
+    service.wait_for_epoch(3, trials=2)
     before = service.trainers()
     os.kill(agent.template.pid, signal.SIGKILL)
     ended = agent.wait()
     assert (ended.code, ended.err) == (0, "")
-    service.check_books(4, epochs=12)
+    service.check_records(4, epochs=12)
     outcomes = {
         row.attempt_id: row.outcome for row in service.rows("SELECT attempt_id, outcome FROM hpo.attempts")
     }
@@ -135,11 +135,11 @@ def test_a_killed_template_leaves_running_trainers_alone(service: Service) -> No
     assert set(before.values()) < set(outcomes)
 
 
-def test_after_a_killed_agent_the_next_launch_goes_on_at_once(service: Service) -> None:
+def test_launch_after_killed_agent_continues_at_once(service: Service) -> None:
     agent = begin(service, trials=2, workers=2)
     agent.kill()
     # Trainers and template see it by themselves.
-    service.await_(lambda: not service.processes(), timeout=5.0)
+    service.wait_for(lambda: not service.processes(), timeout=5.0)
     held = service.rows(
         "SELECT lease_until - clock_timestamp() AS left FROM hpo.attempts WHERE ended_at IS NULL"
     )
@@ -154,19 +154,19 @@ def test_after_a_killed_agent_the_next_launch_goes_on_at_once(service: Service) 
     assert len(service.study().trials) == 2
 
 
-def test_an_attempt_whose_lease_was_taken_is_fenced(service: Service) -> None:
+def test_attempt_with_expired_lease_is_fenced(service: Service) -> None:
     agent = begin(service)
     ((pid, attempt),) = service.trainers().items()
     service.rows(
         "UPDATE hpo.attempts SET ended_at = clock_timestamp(), outcome = 'lost' WHERE attempt_id = :a",
         a=attempt,
     )
-    service.await_(lambda: not any(process.pid == pid for process in service.processes()), timeout=15.0)
+    service.wait_for(lambda: not any(process.pid == pid for process in service.processes()), timeout=15.0)
     ended = agent.wait()
     assert (ended.code, ended.err) == (0, "")
     assert "trained by another agent now" in ended.out
     assert len(ended.trial_lines) == 1
-    service.check_books(1, epochs=EPOCHS)
+    service.check_records(1, epochs=EPOCHS)
     assert len(service.study().trials) == 1
     epochs = service.rows("SELECT attempt_id FROM hpo.epochs ORDER BY epoch")
     assert epochs[0].attempt_id == attempt
@@ -174,13 +174,13 @@ def test_an_attempt_whose_lease_was_taken_is_fenced(service: Service) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_the_objective_loads(service: Service, number: int) -> None:
+def test_signal_while_objective_loads(service: Service, number: int) -> None:
     """Before there is anything to keep: no study is left half made, and no process."""
     slow = service.folder / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
-    service.await_(lambda: service.runs("hpo.trainer.template"))
+    service.wait_for(lambda: service.runs("hpo.trainer.template"))
     agent.send_signal(number)
     assert agent.wait(5.0).code in (130, -signal.SIGTERM)
-    service.await_(lambda: not service.processes(), timeout=5.0)
+    service.wait_for(lambda: not service.processes(), timeout=5.0)
     assert service.value("SELECT count(*) FROM hpo.studies") == 0

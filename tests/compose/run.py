@@ -105,7 +105,7 @@ class Scenario:
         self.compose.scale(1)
         service = self.service()
         service.rows(AUDIT)
-        service.await_epoch(1)
+        service.wait_for_epoch(1)
         (first,) = self.compose.containers("worker")
         self.say(f"the user in the containers: {run(['docker', 'exec', first, 'id']).strip()}")
         self.say(f"hpo health: {run(['docker', 'exec', first, 'hpo', 'health']).strip()}")
@@ -114,11 +114,11 @@ class Scenario:
 
         self.say("1 -> 4 workers")
         self.compose.scale(4)
-        service.await_(lambda: len(self.hosts(service)) == 4, 120)
+        service.wait_for(lambda: len(self.hosts(service)) == 4, 120)
         self.say(f"four agents at work: {', '.join(sorted(self.hosts(service)))}")
 
         # One with a checkpoint, to show that it is used.
-        (victim,) = service.await_(
+        (victim,) = service.wait_for(
             lambda: service.rows(
                 "SELECT host FROM hpo.attempts WHERE ended_at IS NULL AND epochs BETWEEN 2 AND :e LIMIT 1",
                 e=EPOCHS // 2,
@@ -128,19 +128,19 @@ class Scenario:
         self.say(f"docker kill {victim}")
         run(["docker", "kill", victim])
         lost = "SELECT count(*) FROM hpo.attempts WHERE outcome = 'lost' AND host = :h"
-        service.await_(lambda: service.value(lost, h=victim) == 1, 60)
+        service.wait_for(lambda: service.value(lost, h=victim) == 1, 60)
         resumed = (
             "SELECT count(*) FROM hpo.attempts a JOIN hpo.attempts b USING (reservation_id) WHERE a.host = :h"
             " AND a.outcome = 'lost' AND b.host <> a.host AND b.resumed_from > 0"
         )
-        service.await_(lambda: service.value(resumed, h=victim) == 1, 60)
+        service.wait_for(lambda: service.value(resumed, h=victim) == 1, 60)
         self.say("its trial was lost, and resumed from its checkpoint by another")
 
         self.say("restart PostgreSQL")
         before = service.value("SELECT count(*) FROM hpo.epochs")
         self.compose("restart", "postgres")
         service = self.service()
-        service.await_(lambda: service.value("SELECT count(*) FROM hpo.epochs") > before + 3, 60)
+        service.wait_for(lambda: service.value("SELECT count(*) FROM hpo.epochs") > before + 3, 60)
         assert service.value("SELECT count(*) FROM hpo.attempts WHERE outcome = 'lost'") == 1
 
         self.say("-> 2 workers")
@@ -167,13 +167,13 @@ class Scenario:
         self.compose.scale(2)
 
         watched = self.compose.containers("worker")[0]
-        service.await_(lambda: inspect(watched, "{{.State.Health.Status}}") != "starting", 90)
+        service.wait_for(lambda: inspect(watched, "{{.State.Health.Status}}") != "starting", 90)
         self.say(f"health as Docker sees it: {inspect(watched, '{{.State.Health.Status}}')}")
         assert inspect(watched, "{{.State.Health.Status}}") == "healthy"
 
-        service.await_(lambda: not self.compose.containers("worker"), 600)
+        service.wait_for(lambda: not self.compose.containers("worker"), 600)
         self.say(self.compose("run", "--rm", "-T", "hpo", "status"))
-        service.check_books(self.trials, EPOCHS, study="compose")
+        service.check_records(self.trials, EPOCHS, study="compose")
         twice = service.rows("SELECT trial_id FROM audit_tells GROUP BY trial_id HAVING count(*) > 1")
         assert twice == [], "a trial was told twice"
         told = service.value("SELECT count(*) FROM audit_tells")

@@ -31,7 +31,7 @@ def renewal(ledger: Ledger) -> Iterator[LeaseRenewal]:
     assert not renewal.is_alive()
 
 
-def await_(condition: Callable[[], object]) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     until = time.monotonic() + 30.0
     while not condition():
         assert time.monotonic() < until
@@ -48,12 +48,12 @@ def test_the_leases_of_an_agent_that_hangs_run_out(
     """The thread lives, but the loop that it keeps leases for does not turn."""
     claim = ledger.claimed()
     monkeypatch.setattr(lease_renewal, "STUCK_SECONDS", 0.3)
-    await_(
+    wait_for(
         lambda: ledger.attempt(claim).lease_until < ledger.row("SELECT clock_timestamp() AS now, :id", 0).now
     )
     monkeypatch.setattr(lease_renewal, "STUCK_SECONDS", 600.0)
     renewal.heartbeat()
-    await_(
+    wait_for(
         lambda: ledger.attempt(claim).lease_until > ledger.row("SELECT clock_timestamp() AS now, :id", 0).now
     )
 
@@ -61,10 +61,10 @@ def test_the_leases_of_an_agent_that_hangs_run_out(
 def test_an_error_that_nobody_foresaw_does_not_end_it(ledger: Ledger, renewal: LeaseRenewal) -> None:
     claim = ledger.claimed()
     run(ledger.database, "ALTER TABLE hpo.attempts RENAME TO away")
-    await_(lambda: renewal.last_error)
+    wait_for(lambda: renewal.last_error)
     assert "attempts" in (renewal.last_error or "")
     run(ledger.database, "ALTER TABLE hpo.away RENAME TO attempts")
-    await_(lambda: renewal.last_error is None)
+    wait_for(lambda: renewal.last_error is None)
     before = ledger.attempt(claim).lease_until
-    await_(lambda: ledger.attempt(claim).lease_until > before)
+    wait_for(lambda: ledger.attempt(claim).lease_until > before)
     assert renewal.fenced() == frozenset()
