@@ -10,12 +10,16 @@ import re
 from pathlib import Path
 
 import pytest
+from optuna.distributions import FloatDistribution
 
 from hpo.analysis.common_epoch import compare_trials
 from hpo.analysis.statistics import summarize
 from hpo.cli.main import run
 from hpo.document.files import write_files
+from hpo.export.best_config import build_config
 from hpo.report.study_report import report_files, seed_noise
+from hpo.search.spec import space_to_json
+from hpo.study.dataframes import frames_of
 from hpo.study.history import read_history
 from storage.engine import Database
 from tests.integration.retrained import add_retrain
@@ -325,6 +329,39 @@ def test_precision_of_the_search_is_reproduced(rows: StudyRows) -> None:
     markdown = report_text(files(rows))
     assert "--precision" not in markdown
     assert "| different between agents | precision |" in markdown
+
+
+def test_parameters_follow_the_order_of_the_space(rows: StudyRows) -> None:
+    # The order of `jsonb` would be: dropout, momentum, learning_rate.
+    space = {
+        "learning_rate": FloatDistribution(1e-4, 1.0, log=True),
+        "momentum": FloatDistribution(0.0, 1.0),
+        "dropout": FloatDistribution(0.0, 1.0),
+    }
+    spec = read_history(rows.database, rows.name).study.spec
+    rows.set(spec={**spec, "space": space_to_json(space), "objective_space": space_to_json(space)})
+    for step in (1, 2, 3):
+        trained(rows, 0.9 - step / 10, params=dict.fromkeys(space, step / 10))
+    add_retrain(rows, [0.9], params=dict.fromkeys(reversed(space), 0.1))
+    found = files(rows)
+    names = list(space)
+    markdown = report_text(found)
+    assert f"| {' | '.join(names)} |" in markdown
+    places = [markdown.index(f"| {name} | 0.1 |") for name in names]
+    assert places == sorted(places)
+    ranges = re.search(r"high \(top\): (.*); val_accuracy", markdown)
+    assert ranges is not None
+    assert [text.split()[0] for text in ranges[1].split("; ")] == names
+    assert found["trials.csv"].decode().splitlines()[0].split(",")[-4:-1] == names
+    summary = json.loads(found["report.json"])
+    assert list(summary["best_trial"]["params"]) == names
+    assert list(summary["spec"]["space"]) == names
+    assert [effect["parameter"] for effect in json.loads(found["importance.json"])["effects"]] == names
+    frame = frames_of(read_history(rows.database, rows.name)).trials
+    assert [name for name in frame.columns if name.startswith("param_")] == [
+        f"param_{name}" for name in names
+    ]
+    assert list(build_config(rows.database, rows.name).params) == names
 
 
 def test_best_trial_of_a_minimizing_study(database: Database) -> None:
