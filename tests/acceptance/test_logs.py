@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -180,3 +181,15 @@ def test_output_of_objective_that_fails_to_load_is_bounded(service: Service) -> 
     assert "nobody looks at it" in failed.err
     (file,) = (service.folder / "home" / "logs").glob("template-s-*")
     assert file.stat().st_size < 1 << 20
+
+
+def test_log_lines_as_json_have_time_level_study_trial_and_attempt(service: Service) -> None:
+    ended = service.launched("Counted", "--trials", 2, "--workers", 1, "--log-format", "json", "--verbose")
+    assert (ended.code, ended.err) == (0, "")
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert all({"time", "level", "message"} <= line.keys() and line["study"] == "s" for line in lines)
+    rows = service.rows("SELECT attempt_id, number FROM hpo.attempts JOIN hpo.trials USING (token)")
+    ends = [line for line in lines if " complete value=" in line["message"]]
+    assert {(line["attempt"], line["trial"]) for line in ends} == {tuple(row) for row in rows}
+    assert {line["level"] for line in lines} == {"DEBUG", "INFO"}
+    assert "2 of 2 trials finished" in lines[-3]["message"]

@@ -147,7 +147,7 @@ def test_interrupted_retrain_continues_from_last_epoch(service: Service, number:
     running.send_signal(number)
     interrupted = running.wait(10.0)
     assert (interrupted.code, interrupted.err) == (130, "")
-    assert "the same command continues" in interrupted.out
+    assert "run the same command to continue from the last epochs" in interrupted.out
     assert ("Ctrl-C again" in interrupted.out) == (number == signal.SIGINT)
     assert not (results(service) / "metrics.json").exists()
 

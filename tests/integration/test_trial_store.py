@@ -1,0 +1,225 @@
+"""Conformance of trial stores: the same promises of the real one and of the fake that unit tests use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from sqlalchemy import insert, text
+
+from hpo.agent.testing import FakeStudy, FakeTrialStore
+from hpo.agent.trial_store import TrialStore
+from hpo.outcomes import Outcome
+from hpo.search.spec import StudySpec
+from hpo.trainer.messages import EpochRecord
+from objectives.base import Device
+from storage.budget import NEXT, Claim, NoWork
+from storage.control import write_control
+from storage.leases import LeaseLostError, LeaseTimes
+from storage.retry import Retry
+from storage.tables import studies
+
+SPACE = {"x": FloatDistribution(0.0, 1.0)}
+SPEC = StudySpec("o", "loss", "minimize", 2, SPACE, SPACE, sampler="random", pruner="none", max_lost=2)
+BUDGET = 2
+EXPIRE = "UPDATE hpo.attempts SET lease_until = clock_timestamp() - interval '1 s'"
+
+
+@dataclass
+class Backend:
+    """One study, and how its agents' stores are opened and its leases expired."""
+
+    open: Callable[[], TrialStore]
+    expire_leases: Callable[[], object]
+    set_state: Callable[[str], object]
+
+
+@pytest.fixture(params=["fake", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    if request.param == "fake":
+        study = FakeStudy(SPEC, BUDGET)
+        return Backend(
+            lambda: FakeTrialStore(study),  # type: ignore[return-value,arg-type]
+            study.expire_leases,
+            lambda state: setattr(study, "control", state),
+        )
+    database = request.getfixturevalue("database")
+    made = optuna.create_study(study_name="s", storage=database.optuna, direction="minimize")
+    row = {"study_id": made._study_id, "name": "s", "spec": SPEC.to_json(), "budget": BUDGET}
+    database.transaction(lambda connection: connection.execute(insert(studies).values(row)))
+
+    times = LeaseTimes(120.0, grace_renewals=0.0)
+    return Backend(
+        lambda: TrialStore(database, made._study_id, "s", SPEC, [Device()], Retry(5.0), times),
+        lambda: database.transaction(lambda c: c.execute(text(EXPIRE))),
+        lambda state: database.transaction(lambda c: write_control(c, made._study_id, state)),
+    )
+
+
+def claimed(store: TrialStore, slot: int = 0, device: str = "cpu") -> Claim:
+    claim = store.claim(slot, device)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def begun(store: TrialStore, slot: int = 0) -> tuple[Claim, int]:
+    """A trial in a slot, and its id."""
+    claim = claimed(store, slot)
+    trial_id, _, _ = store.sample(claim)
+    store.begin(claim.attempt_id, 1, 0)
+    return claim, trial_id
+
+
+def test_budget_is_reserved_and_settled_once(backend: Backend) -> None:
+    store = backend.open()
+    first, second = claimed(store, 0), claimed(store, 1)
+    assert (first.fresh, second.fresh, first.token != second.token) == (True, True, True)
+    assert store.claim(2, "cpu") is NoWork.ELSEWHERE
+    for claim, loss in ((first, 0.5), (second, 0.25)):
+        trial_id, number, params = store.sample(claim)
+        assert float(params["x"]) >= 0.0
+        store.begin(claim.attempt_id, 1, 0)
+        assert store.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": loss}, 0.1)]) == {1: loss}
+        store.settle(claim.attempt_id, Outcome.COMPLETE, loss)
+        store.settle(claim.attempt_id, Outcome.COMPLETE, loss)
+    assert store.claim(0, "cpu") is NoWork.DONE
+    snapshot = store.refresh()
+    assert (snapshot.counts.complete, snapshot.counts.running, snapshot.counts.left) == (2, 0, 0)
+    assert snapshot.best is not None
+    assert snapshot.best[:2] == (number, 0.25)
+
+
+def test_claim_of_a_slot_can_be_repeated(backend: Backend) -> None:
+    store = backend.open()
+    first, again = claimed(store), claimed(store)
+    assert (again.attempt_id, again.token, again.fresh) == (first.attempt_id, first.token, False)
+
+
+@pytest.mark.parametrize(("state", "reason"), [("pause", NoWork.PAUSED), ("stop", NoWork.STOPPED)])
+def test_nothing_is_claimed_of_a_study_that_does_not_run(
+    backend: Backend, state: str, reason: NoWork
+) -> None:
+    backend.set_state(state)
+    store = backend.open()
+    assert store.claim(0, "cpu") is reason
+    assert store.refresh().control == state
+
+
+def test_released_trial_resumes_with_its_parameters(backend: Backend) -> None:
+    store, other = backend.open(), backend.open()
+    claim = claimed(store)
+    sampled = store.sample(claim)
+    store.release(claim.attempt_id)
+    again = claimed(other)
+    assert (again.token, again.fresh) == (claim.token, False)
+    assert other.sample(again) == sampled
+
+
+def test_first_report_of_an_epoch_is_valid(backend: Backend) -> None:
+    store = backend.open()
+    claim, trial_id = begun(store)
+    store.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)])
+    store.release(claim.attempt_id)
+    again = claimed(store)
+    store.begin(again.attempt_id, 2, 0)
+    assert store.record(again.attempt_id, trial_id, [EpochRecord(1, {"loss": 9.0}, 0.1)]) == {1: 0.5}
+
+
+def test_expired_attempt_is_fenced_from_every_write(backend: Backend) -> None:
+    store, other = backend.open(), backend.open()
+    claim, trial_id = begun(store)
+    backend.expire_leases()
+    store.reap_expired()
+    store.check_held(claim.attempt_id)
+    other.reap_expired()
+    for write in (
+        lambda: store.begin(claim.attempt_id, 1, 0),
+        lambda: store.assign_slot(claim.attempt_id, 0, "cpu"),
+        lambda: store.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)]),
+        lambda: store.settle(claim.attempt_id, Outcome.COMPLETE, 0.5),
+        lambda: store.check_held(claim.attempt_id),
+        lambda: store.while_held(claim.attempt_id, lambda: pytest.fail("not held")),
+    ):
+        with pytest.raises(LeaseLostError):
+            write()
+    # Of no effect, and no error.
+    store.lose(claim.attempt_id, "late")
+    store.release(claim.attempt_id)
+    assert claimed(other).token == claim.token
+
+
+@pytest.mark.parametrize(
+    ("kinds", "outcome"),
+    [
+        ([Outcome.LOST, Outcome.LOST], Outcome.LOST),
+        ([Outcome.HUNG, Outcome.HUNG], Outcome.HUNG),
+        ([Outcome.HUNG, Outcome.LOST], Outcome.LOST),
+    ],
+)
+def test_trial_lost_too_often_fails(backend: Backend, kinds: list[Outcome], outcome: Outcome) -> None:
+    store = backend.open()
+    tokens = set()
+    for kind in kinds:
+        claim, _ = begun(store)
+        tokens.add(claim.token)
+        store.lose(claim.attempt_id, "its process was ended by SIGKILL", kind)
+    assert len(tokens) == 1
+    counts, failures = store.failures(10)
+    assert (counts.failed, counts.failing, counts.left) == (1, 1, BUDGET)
+    assert [failure.outcome for failure in failures] == [outcome]
+    assert failures[0].error == "lost 2 times, the last time: its process was ended by SIGKILL"
+
+
+def test_out_of_memory_each_time_counts_towards_the_budget(backend: Backend) -> None:
+    store = backend.open()
+    for _ in range(2):
+        claim, _ = begun(store)
+        store.lose(claim.attempt_id, "the kernel killed it", Outcome.OUT_OF_MEMORY)
+    assert store.refresh().counts.finished == 1
+
+
+def test_idle_agent_takes_a_prefetched_trial(backend: Backend) -> None:
+    store, other = backend.open(), backend.open()
+    begun(store)
+    prefetched = claimed(store, 1, NEXT)
+    sampled = store.sample(prefetched)
+    taken = claimed(other)
+    assert (taken.token, taken.untrained) == (prefetched.token, True)
+    assert other.sample(taken) == sampled
+    with pytest.raises(LeaseLostError):
+        store.assign_slot(prefetched.attempt_id, 0, "cpu")
+
+
+def test_prefetched_trial_in_a_slot_is_not_taken(backend: Backend) -> None:
+    store, other = backend.open(), backend.open()
+    begun(store)
+    prefetched = claimed(store, 1, NEXT)
+    store.sample(prefetched)
+    store.assign_slot(prefetched.attempt_id, 1, "cpu")
+    assert other.claim(0, "cpu") is NoWork.ELSEWHERE
+
+
+def test_files_of_a_trial_are_touched_only_while_no_agent_holds_it(backend: Backend) -> None:
+    store = backend.open()
+    claim, _ = begun(store)
+    touched: list[str] = []
+    assert not store.while_waiting(claim.token, lambda: touched.append("held"))
+    assert store.open_tokens() == (frozenset({claim.token}), frozenset({claim.token}))
+    store.while_held(claim.attempt_id, lambda: touched.append("ours"))
+    store.release(claim.attempt_id)
+    assert store.while_waiting(claim.token, lambda: touched.append("waiting"))
+    assert store.open_tokens() == (frozenset({claim.token}), frozenset())
+    assert touched == ["ours", "waiting"]
+
+
+def test_log_is_orphaned_once_its_attempt_and_agent_have_ended(backend: Backend) -> None:
+    store, other = backend.open(), backend.open()
+    claim = claimed(store)
+    _, number, _ = store.sample(claim)
+    assert other.orphaned_logs([claim.attempt_id], 60.0) == {(number, claim.attempt_id): False}
+    store.leave()
+    assert other.orphaned_logs([claim.attempt_id, 10**6], 60.0) == {(number, claim.attempt_id): True}
+    assert other.refresh().counts.running == 0

@@ -1,0 +1,99 @@
+"""Format and context of log lines."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from hpo.terminal.log import LogHandler, lines_to
+
+log = logging.getLogger("hpo.tests.log")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(params=[io.StringIO, Terminal])
+def handler(request: pytest.FixtureRequest) -> Iterator[LogHandler]:
+    handler = LogHandler(request.param())
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    yield handler
+    log.removeHandler(handler)
+
+
+def written(handler: LogHandler) -> str:
+    assert isinstance(handler.stream, io.StringIO)
+    return handler.stream.getvalue()
+
+
+def test_line_has_time_level_and_context_except_at_a_terminal(handler: LogHandler) -> None:
+    handler.context.study = "cifar"
+    log.warning("lost 100 % of it", extra={"attempt": 7, "trial": 3})
+    log.info("best: 0.9")
+    lines = written(handler).splitlines()
+    if handler.stream.isatty():
+        assert lines == ["lost 100 % of it", "best: 0.9"]
+        return
+    pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
+    assert re.fullmatch(pattern + "WARNING study=cifar trial=3 attempt=7 lost 100 % of it", lines[0])
+    assert re.fullmatch(pattern + "INFO study=cifar best: 0.9", lines[1])
+
+
+def test_json_line_is_one_object_at_a_terminal_too(handler: LogHandler) -> None:
+    handler.log_format = "json"
+    handler.context.study = "cifar"
+    log.info('two\nlines "quoted"', extra={"trial": 0, "attempt": None})
+    (line,) = written(handler).splitlines()
+    assert line.startswith('{"time": "')
+    assert {name: value for name, value in json.loads(line).items() if name != "time"} == {
+        "level": "INFO",
+        "study": "cifar",
+        "trial": 0,
+        "message": 'two\nlines "quoted"',
+    }
+
+
+def test_error_while_writing_is_raised(handler: LogHandler) -> None:
+    def fail(_: str) -> None:
+        raise BrokenPipeError
+
+    handler.write_line = fail
+    with pytest.raises(BrokenPipeError):
+        log.info("unread")
+
+
+def test_view_takes_the_lines_of_the_service_for_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    from hpo.terminal import log as log_module
+
+    log_module.configure()
+    taken: list[str] = []
+    with lines_to(taken.append):
+        logging.getLogger("hpo").warning("above the view")
+    logging.getLogger("hpo").warning("printed")
+    assert len(taken) == 1
+    assert taken[0].endswith("above the view")
+    assert "printed" in capsys.readouterr().out
+    assert "above" not in capsys.readouterr().out
+
+
+def test_verbose_adds_debug_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    from hpo.terminal import log as log_module
+
+    try:
+        log_module.configure(verbose=True)
+        logging.getLogger("hpo").debug("detail")
+        log_module.configure(verbose=False)
+        logging.getLogger("hpo").debug("hidden")
+    finally:
+        log_module.configure(verbose=False)
+    assert "detail" in (out := capsys.readouterr().out)
+    assert "hidden" not in out
