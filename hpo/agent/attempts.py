@@ -172,7 +172,7 @@ class AttemptTable:
             checkpoints=str(self._cleanup.checkpoints_of(claim.reservation_id).path),
             log=str(log.path),
             memory_bytes=self._supervisor.memory_bytes,
-            keeps_end=True,
+            saves_outcome=True,
         )
         self._supervisor.start(slot, attempt, start)
 
@@ -195,7 +195,7 @@ class AttemptTable:
         self.drop(slot, attempt)
 
     def release_prefetched(self) -> None:
-        """Give back what was prefetched, so that other agents can train it now."""
+        """Give prefetched trials back, so that other agents can train them now."""
         trials: Sequence[PrefetchedTrial] = list(self.prefetcher)
         attempts = {trial.claim.attempt_id for trial in trials}
         self.prefetcher.discard(attempts)

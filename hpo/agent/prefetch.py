@@ -73,7 +73,7 @@ class Prefetcher:
         return len(self._queue) + 1 <= min(worth, self._slots) and counts.left > counts.running
 
     def free_slot(self) -> int:
-        """Return a prefetch slot: a number beyond the real slots, by which claims are told apart."""
+        """Return a prefetch slot: a number beyond the real slots, which distinguishes claims."""
         return next(n for n in range(self._slots, 2 * self._slots) if n not in self._slot_of.values())
 
     def add(self, slot: int, trial: PrefetchedTrial) -> None:

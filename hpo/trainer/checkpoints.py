@@ -1,12 +1,11 @@
-"""Where an interrupted trial goes on: one folder a trial, one file an epoch, written atomically.
+"""Checkpoints, from which interrupted trials resume: one folder a trial, one file an epoch, written atomically.
 
-A file is a NumPy `.npz` that holds the state an objective saved and, as JSON, the epochs trained so
-far, followed by a digest of all that. It is written beside its final name, synced and renamed, so a file
-with the final name is whole unless the disk itself fails; should one be damaged all the same, the digest
-says so, and the one before is used. One that cannot be read just now, for the disk does not answer, is not
-damaged: whoever took it for that would begin again, and delete it.
+A file is a NumPy `.npz` with the state that an objective saved and, as JSON, the epochs trained so far, followed by
+a digest. It is written under another name, synced and renamed, so a file with the final name is complete unless the
+disk itself fails; then the digest shows the damage, and the file before is used. A file that cannot be read because
+the disk does not answer is not damaged: a trial that ignored it would start from scratch and delete it.
 
-How a trial ended is kept beside them in the same way until its agent has it in the database.
+The outcome of a trial is saved next to them in the same way, until its agent has it in the database.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from hpo.outcomes import Outcome
 from hpo.trainer.messages import EpochRecord
 
 KEPT = 2
-"""Checkpoints kept of a trial: the newest, and the one before in case the newest is damaged."""
+"""Number of checkpoints kept of a trial: the newest, and the one before in case of damage."""
 
 _CHECKPOINT = re.compile(r"epoch-\d+\.npz")
 _HEADER = "__header__"
@@ -40,19 +39,19 @@ _DIGEST_BYTES = 16
 
 
 class CheckpointsError(HpoError):
-    """The disk does not do what checkpoints need; no trial is to blame for it."""
+    """Checkpoints cannot be written or read; this is not the trial's fault."""
 
 
 class CheckpointsUnwritableError(CheckpointsError):
-    """Nothing can be written where checkpoints belong."""
+    """Checkpoints cannot be written."""
 
 
 class CheckpointsUnreadableError(CheckpointsError):
-    """What is there cannot be read."""
+    """Checkpoints exist but cannot be read."""
 
 
 def check_writable(checkpoints: Path) -> None:
-    """Make the folder of all checkpoints, and raise CheckpointsUnwritableError where none can be written."""
+    """Create the folder of all checkpoints; raise CheckpointsUnwritableError if it is not writable."""
     probe = checkpoints / f".{uuid.uuid4().hex}"
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
@@ -67,7 +66,7 @@ def check_writable(checkpoints: Path) -> None:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was known at the end of an epoch."""
+    """State of a run at the end of an epoch."""
 
     epoch: int
     history: tuple[EpochRecord, ...]
@@ -75,8 +74,8 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a trial ended, of which the database may not know yet."""
+class SavedOutcome:
+    """Outcome of a trial that the database may not have yet."""
 
     outcome: Outcome
     error: str
@@ -89,14 +88,14 @@ class CheckpointFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._ended = path / "ended.json"
+        self._outcome_file = path / "ended.json"
 
     def write(self, history: Sequence[EpochRecord], state: Mapping[str, Any]) -> None:
-        """Keep `state` as the end of the last epoch of `history`; older files than `KEPT` go.
+        """Write `state` as the end of the last epoch of `history`; keep the newest `KEPT` files.
 
         Raises:
-            DiskFullError: there is no space; what was there before is untouched.
-            CheckpointsUnwritableError: it cannot be written for another reason; the same holds.
+            DiskFullError: there is no space; earlier checkpoints are untouched.
+            CheckpointsUnwritableError: writing failed for another reason; the same holds.
         """
         epoch = history[-1].epoch
         arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
@@ -104,7 +103,7 @@ class CheckpointFolder:
             "history": [asdict(record) for record in history],
             "values": {name: value for name, value in state.items() if name not in arrays},
         }
-        # As bytes, not as a string array: NumPy stores those with four bytes a character.
+        # As bytes: NumPy stores a string array with four bytes a character.
         arrays[_HEADER] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
         final = self._file(epoch)
 
@@ -113,43 +112,43 @@ class CheckpointFolder:
             np.savez(digested, allow_pickle=False, **arrays)
             file.write(digested.digest())
 
-        self._write_whole(final, content)
-        _unlink(self._ended)
-        # It is saved: that others cannot be removed just now harms nothing.
+        self._write_atomically(final, content)
+        _unlink(self._outcome_file)
+        # The state is saved: older files can be removed later.
         with suppress(CheckpointsUnreadableError):
             files = self.files()
-            # What is newer is of a writer that was fenced, or was found damaged: nobody goes on from there.
+            # A newer file is damaged, or of a fenced writer: no trial resumes from it.
             kept = [path for path in files if path <= final][-KEPT:]
             for other in files:
                 if other not in kept:
                     _unlink(other)
 
-    def end(self, ended: Ended) -> None:
-        """Keep how the trial ended until the folder goes; raises as `write` does."""
-        text = json.dumps(asdict(ended))
-        self._write_whole(self._ended, lambda file: file.write(text.encode()))
+    def save_outcome(self, saved: SavedOutcome) -> None:
+        """Keep the trial's outcome until the folder is deleted; raise as `write` does."""
+        text = json.dumps(asdict(saved))
+        self._write_atomically(self._outcome_file, lambda file: file.write(text.encode()))
 
-    def ended(self) -> Ended | None:
-        """How the trial ended, when that was kept and nothing was trained beyond it."""
+    def saved_outcome(self) -> SavedOutcome | None:
+        """Return the outcome that was saved, unless the trial was trained further since."""
         try:
-            values = json.loads(self._ended.read_bytes())
+            values = json.loads(self._outcome_file.read_bytes())
             history = tuple(EpochRecord(**record) for record in values.pop("history"))
-            ended = Ended(Outcome(values.pop("outcome")), **values, history=history)
-        # Not there, not whole, or not ours: the trial goes on from its checkpoint, and ends once more.
+            saved = SavedOutcome(Outcome(values.pop("outcome")), **values, history=history)
+        # Missing, incomplete or of another format: the trial resumes from its checkpoint and ends again.
         except (OSError, ValueError, KeyError, TypeError):
             return None
         newest = self.files()[-1:]
         beyond = newest and newest[0] > self._file(len(history))
-        return None if beyond else ended
+        return None if beyond else saved
 
     def _file(self, epoch: int) -> Path:
         return self.path / f"epoch-{epoch:06d}.npz"
 
-    def _write_whole(self, final: Path, content: Callable[[BinaryIO], object]) -> None:
-        """Write a file such that it is there whole or not at all, after a power cut too."""
+    def _write_atomically(self, final: Path, content: Callable[[BinaryIO], object]) -> None:
+        """Write a file completely or not at all, even in a power cut."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            # One that was fenced may be writing the same epoch.
+            # A fenced trainer may be writing the same epoch.
             with atomic_write(final) as partial, partial.open("wb") as file:
                 content(file)
         except OSError as exc:
@@ -159,93 +158,91 @@ class CheckpointFolder:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
             return DiskFullError(
                 f"no space left for checkpoints in {self.path.parent}: free some and run the same"
-                " command again; trials go on from their last checkpoint"
+                " command again; trials resume from their last checkpoint"
             )
         return CheckpointsUnwritableError(
-            f"a checkpoint cannot be written to {self.path} ({exc.strerror or exc}): mend that, or set"
+            f"a checkpoint cannot be written to {self.path} ({exc.strerror or exc}): fix that, or set"
             " HPO_CHECKPOINTS to another folder, and run the same command again"
         )
 
-    def newest(self, say: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
-        """The newest checkpoint that is whole; None where there is none. `say` is told of damaged ones.
+    def newest(self, warn: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
+        """Return the newest complete checkpoint, or None; `warn` is called for each damaged one.
 
         Raises:
-            CheckpointsUnreadableError: the disk does not give out what it holds.
-            MemoryError: there is not enough for what it holds.
+            CheckpointsUnreadableError: the disk does not return the file.
+            MemoryError: the file does not fit into memory.
         """
         for path in reversed(self.files()):
             try:
                 return _read(path)
             except FileNotFoundError:
-                # A trainer that was fenced deletes what it takes for old.
+                # A fenced trainer deletes files that it considers old.
                 continue
             except OSError as exc:
                 raise CheckpointsUnreadableError(
-                    f"the checkpoint {path} cannot be read ({exc.strerror or exc}): mend that and run the same"
-                    " command again, or delete the file to go on without it"
+                    f"the checkpoint {path} cannot be read ({exc.strerror or exc}): fix that and run the same"
+                    " command again, or delete the file to continue without it"
                 ) from exc
             except MemoryError:
                 raise
-            # Whatever damaged bytes make the reading libraries raise.
+            # Damaged bytes make the reading libraries raise anything.
             except Exception as exc:  # noqa: BLE001
-                say(
-                    f"the checkpoint {path} is damaged ({exc}): going on from the one before, if there is one"
-                )
+                warn(f"the checkpoint {path} is damaged ({exc}): using the one before, if there is one")
         return None
 
     def partial(self) -> list[Path]:
-        """What trainers have not written whole: those that were killed, or that are writing now."""
+        """Return incomplete files, of trainers that were killed or are writing now."""
         return [path for path in self._entries() if path.name.endswith(PARTIAL)]
 
     def clear_partial(self) -> None:
-        """Remove what was not written whole; only for who holds the trial: others write there."""
+        """Remove incomplete files; only the holder of the trial may do so."""
         for path in self.partial():
             _unlink(path)
 
     def delete(self) -> None:
-        """Remove the folder and all that is in it."""
+        """Remove the folder with its files."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     def files(self) -> list[Path]:
-        """Its checkpoints, oldest first.
+        """Return the checkpoints, oldest first.
 
         Raises:
-            CheckpointsUnreadableError: the disk does not say.
+            CheckpointsUnreadableError: the folder cannot be listed.
         """
         return sorted(path for path in self._entries() if _CHECKPOINT.fullmatch(path.name))
 
     def _entries(self) -> list[Path]:
-        # Not by a glob, which takes an error for an empty folder, or not, as Python's versions have it.
+        # No glob: in some versions of Python it returns nothing after an error.
         try:
             return list(self.path.iterdir())
         except FileNotFoundError:
             return []
         except OSError as exc:
             raise CheckpointsUnreadableError(
-                f"the checkpoints in {self.path} cannot be listed ({exc.strerror or exc}): mend that and run the same"
+                f"the checkpoints in {self.path} cannot be listed ({exc.strerror or exc}): fix that and run the same"
                 " command again"
             ) from exc
 
 
 def trial_folder(checkpoints: Path, study_folder: str, reservation_id: int) -> CheckpointFolder:
-    """The folder of the trial that holds this share of the study's budget."""
+    """Return the folder of the trial with this reservation."""
     return CheckpointFolder(checkpoints / study_folder / f"trial-{reservation_id}")
 
 
 def reservation_of(folder: Path) -> int | None:
-    """The reservation_id of the trial whose folder this is; None for another folder."""
+    """Return the reservation of a trial's folder; None for another folder."""
     _, dash, reservation_id = folder.name.partition("trial-")
     return int(reservation_id) if dash and reservation_id.isdecimal() else None
 
 
 def _unlink(path: Path) -> None:
-    """Remove a file that nobody needs, where the disk lets us: what matters has been written, or could not be."""
+    """Remove a file that is no longer needed; errors do not matter."""
     with suppress(OSError):
         path.unlink()
 
 
 def _read(path: Path) -> Checkpoint:
-    # Opened here, for NumPy leaves the file open when it cannot make sense of it.
+    # Opened here, because NumPy leaves a damaged file open.
     with path.open("rb") as raw:
         _check_digest(raw)
         return _parse(raw)
@@ -260,9 +257,9 @@ def _parse(raw: BinaryIO) -> Checkpoint:
 
 
 class _Digested:
-    """A file to write to from beginning to end, and a digest of what was written.
+    """A sequential file with a digest of the bytes written.
 
-    It cannot seek, and says so by having no such method: a zip is then written in one go.
+    It has no `seek`, so a zip is written in one pass.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -274,7 +271,7 @@ class _Digested:
         return self._file.write(data)
 
     def read(self, _size: int = -1) -> bytes:
-        """By this NumPy knows a file from a path."""
+        """Raise: the method only makes NumPy accept the object as a file."""
         raise OSError(errno.EBADF, "this file is only written")
 
     def flush(self) -> None:
@@ -285,7 +282,7 @@ class _Digested:
 
 
 def _check_digest(file: BinaryIO) -> None:
-    """Raise ValueError where the last bytes of a file are not the digest of those before; rewinds it."""
+    """Raise ValueError unless a file ends with the digest of its other bytes; rewind it."""
     left = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
     found = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     while left > 0 and (block := file.read(min(left, 1 << 20))):

@@ -1,9 +1,9 @@
-"""What crosses the pipes between an agent, its template and its trainers: small pickled values.
+"""Messages between an agent, its template and its trainers: small pickled values in pipes.
 
-agent --Load--> template --Ready | Broken--> agent
+agent --Load--> template --Described, Ready | LoadFailed--> agent
 agent --Fork (+ one end of a pipe)--> template --Forked | NotForked, Exited--> agent
 agent --Start--> trainer --Started, Tick, Epoch, Finished--> agent
-agent --Go | Prune | Yield | Hold | Resume--> trainer
+agent --Continue | Prune | Preempt | Pause | Resume--> trainer
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Load:
     objective: str
     data: DataOptions
     final: bool
-    """Whether the test set is needed: only to retrain."""
+    """Whether the test set is needed, for a retrain."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """The objective's class is imported: what it searches."""
+    """The objective's class is imported."""
 
     description: Description
 
@@ -53,16 +53,16 @@ class LoadFailed:
 
 @dataclass(frozen=True)
 class Fork:
-    """Fork a trainer; the connection it talks on follows as a file descriptor."""
+    """Fork a trainer; its connection follows as a file descriptor."""
 
     serial: int
-    """Which request this is: slots are used again."""
+    """Number of the request, because slots are used again."""
     device: Device
 
 
 @dataclass(frozen=True)
 class Forked:
-    """The trainer of a request leads this process group, which is its process id too."""
+    """The trainer of a request was forked; its process id is that of its process group too."""
 
     serial: int
     pid: int
@@ -70,7 +70,7 @@ class Forked:
 
 @dataclass(frozen=True)
 class NotForked:
-    """There was no process to be had for a request: the host's limit is reached, or its memory."""
+    """No process could be started for a request: the host's limit or memory is exhausted."""
 
     serial: int
     reason: str
@@ -78,7 +78,7 @@ class NotForked:
 
 @dataclass(frozen=True)
 class Exited:
-    """A trainer ended: an exit code, or minus the signal that killed it."""
+    """A trainer ended with an exit code, or minus the signal that killed it."""
 
     pid: int
     status: int
@@ -86,7 +86,7 @@ class Exited:
 
 @dataclass(frozen=True)
 class Start:
-    """One attempt: all that a trainer is told."""
+    """One attempt, as the first message to its trainer."""
 
     params: Params
     seed: int
@@ -94,18 +94,18 @@ class Start:
     metric: str
     device: Device
     checkpoints: str
-    """Folder of this trial's checkpoints; the newest sound one is continued."""
+    """Folder of this trial's checkpoints; the trainer resumes from the newest undamaged one."""
     log: str
-    """File that the attempt's output is appended to."""
+    """File to which the attempt's output is appended."""
     final: bool = False
-    keeps_end: bool = False
-    """Whether how it ended is kept beside its checkpoints until the folder goes: of a trial, whose agent may die before
-    the database knows. What is retrained may be tried again otherwise."""
+    saves_outcome: bool = False
+    """Whether the outcome is saved next to the checkpoints: a trial's agent may die before the database has it. A run
+    of a retrain is repeated instead."""
     output: str | None = None
     reply_seconds: float = 2.0
-    """How long the trainer waits after an epoch to hear whether to go on; then it goes on."""
+    """Longest wait for the answer to an epoch, after which the trainer continues."""
     memory_bytes: int | None = None
-    """Most memory that the trainer may allocate beyond what it was forked with."""
+    """Limit of the memory that the trainer allocates after the fork."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Finished:
-    """The attempt ended by itself."""
+    """The attempt ended with an outcome."""
 
     outcome: Outcome
     error: str = ""
@@ -155,29 +155,29 @@ class Finished:
 
 @dataclass(frozen=True)
 class Continue:
-    """The answer to an epoch: train the next one."""
+    """Train the next epoch: the answer to an `Epoch`."""
 
     epoch: int
 
 
 @dataclass(frozen=True)
 class Pause:
-    """Wait at the next batch until a `Resume` comes: the study is paused."""
+    """Wait at the next batch for a `Resume`: the study is paused."""
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on after a `Pause`."""
+    """Continue after a `Pause`."""
 
 
 @dataclass(frozen=True)
 class Prune:
-    """End: the pruner gave this trial up."""
+    """End: the pruner has ended this trial."""
 
 
 @dataclass(frozen=True)
 class Preempt:
-    """End at the next epoch: the checkpoint will be continued elsewhere or later."""
+    """End after the epoch: the trial resumes from its checkpoint later or elsewhere."""
 
 
 ToTrainer = Start | Continue | Prune | Preempt | Pause | Resume

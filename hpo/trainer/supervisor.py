@@ -1,7 +1,7 @@
 """The supervision of trainers that searching and retraining share.
 
 A `Supervisor` fills the slots of a pool, listens to its trainers, ends the ones that hang and shuts down after a
-signal. A `Workload` decides what is trained and keeps the results.
+signal. A `Workload` chooses the runs and keeps their results.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Workload(ABC, Generic[R]):
         """Give a run back that ended through no fault of its own; it must be detached."""
 
     def release_queued(self) -> None:
-        """Give back at a shutdown what has no slot yet."""
+        """Give runs without a slot back at a shutdown."""
 
     def refill(self, finished: Sequence[tuple[int, Finished]]) -> bool:  # noqa: ARG002 - for those who prefetch
         """Start prefetched runs in slots that have just become free; return True if any was."""

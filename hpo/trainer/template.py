@@ -28,30 +28,30 @@ from hpo.trainer.messages import Described, Exited, Fork, Forked, Load, LoadFail
 from objectives.base import Objective
 
 LOADING_THRESHOLD = 100_000
-"""New objects after which the garbage collector looks for cycles while an objective is loaded; Python's own is 700."""
+"""New objects between two garbage collections while an objective is loaded; Python's default is 700."""
 
 
 def main() -> None:
-    """Load what the agent asks for, then fork a trainer for each request until the agent is gone."""
+    """Load the agent's objective, then fork a trainer for each request until the agent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     agent: Connection = Connection(int(sys.argv[1]))
-    life = int(sys.argv[2])
-    # What the objective starts while it is imported ends with the agent too.
-    orphan_guard.arm(life)
+    lifeline = int(sys.argv[2])
+    # Processes that the objective starts while it is imported end with the agent too.
+    orphan_guard.arm(lifeline)
     orphan_guard.adopt_orphans()
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     try:
-        # Modules stay for good: looking through them again and again while they are imported takes half a second.
-        usual = gc.get_threshold()
+        # Modules stay for good: collecting garbage often while they are imported takes half a second.
+        default = gc.get_threshold()
         gc.set_threshold(LOADING_THRESHOLD)
-        with _ending_with(agent):
+        with _exit_with(agent):
             objective = _load(agent)
-        gc.set_threshold(*usual)
+        gc.set_threshold(*default)
         if objective is None:
             return
-        # What exists now is shared with every trainer; the collector must not touch its pages.
+        # All objects are shared with every trainer from now on; the collector must not touch their pages.
         gc.collect()
         gc.freeze()
         groups = ProcessGroups()
@@ -65,7 +65,7 @@ def main() -> None:
                     _reap(agent, groups)
                 if agent in ready:
                     request: Fork = agent.recv()
-                    _fork(agent, request, objective, life, (wake_read, wake_write), groups)
+                    _fork(agent, request, objective, lifeline, (wake_read, wake_write), groups)
         finally:
             groups.kill_all()
     except (EOFError, OSError):
@@ -74,14 +74,14 @@ def main() -> None:
 
 
 @contextmanager
-def _ending_with(agent: Connection) -> Iterator[None]:
-    """End this process as soon as the agent's end of the pipe closes, whatever is being loaded.
+def _exit_with(agent: Connection) -> Iterator[None]:
+    """End this process as soon as the agent closes its end of the pipe, even while an objective is loaded.
 
-    By a thread that has ended before anything is forked.
+    A thread does so, which has ended before the first fork.
     """
     stop_read, stop_write = os.pipe()
     watched = select.poll()
-    # No events but the end: the agent may already have asked for a trainer.
+    # Only the end, no input: the agent may already have requested a trainer.
     watched.register(agent.fileno(), 0)
     watched.register(stop_read, select.POLLIN)
 
@@ -102,7 +102,7 @@ def _ending_with(agent: Connection) -> Iterator[None]:
 
 def _load(agent: Connection) -> Objective | None:
     load: Load = agent.recv()
-    began = time.monotonic()
+    began_at = time.monotonic()
     try:
         from objectives import loader
 
@@ -113,14 +113,14 @@ def _load(agent: Connection) -> Objective | None:
     except HpoError as exc:
         agent.send(LoadFailed(type(exc).__name__, str(exc)))
         return None
-    except (Exception, SystemExit) as exc:  # noqa: BLE001 - the user's code: whatever it raises is told
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - user code may raise anything; it is reported
         message = f"preparing {load.objective} failed: {type(exc).__name__}: {' '.join(str(exc).split())}"
         agent.send(LoadFailed("ObjectiveBrokenError", message, traceback.format_exc()))
         return None
-    # Here once, or every trainer would import it anew.
+    # Here, or every trainer would import it again.
     from hpo.trainer import trainer  # noqa: F401
 
-    agent.send(Ready(time.monotonic() - began, versions()))
+    agent.send(Ready(time.monotonic() - began_at, versions()))
     return objective
 
 
@@ -128,7 +128,7 @@ def _fork(
     agent: Connection,
     request: Fork,
     objective: Objective,
-    life: int,
+    lifeline: int,
     wake: tuple[int, int],
     groups: ProcessGroups,
 ) -> None:
@@ -141,21 +141,21 @@ def _fork(
         return
     if pid:
         os.close(descriptor)
-        # Here and in the child, whichever comes first: once its id is known, its group exists.
+        # Here and in the child, whichever comes first: its group exists once its id is known.
         with suppress(OSError):
             os.setpgid(pid, pid)
         groups.add(pid)
         agent.send(Forked(request.serial, pid))
         return
-    # In the trainer. Nothing of the template's may stay open here, or its end would go unnoticed.
+    # In the trainer. No pipe of the template may stay open here, or its end would go unnoticed.
     try:
-        # Leader of a group, so that what it starts ends with it.
+        # Leader of a group, so that its child processes end with it.
         with suppress(OSError):
             os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         agent.close()
-        orphan_guard.arm(life)
+        orphan_guard.arm(lifeline)
         for wake_end in wake:
             os.close(wake_end)
         from hpo.trainer.trainer import train
@@ -163,7 +163,7 @@ def _fork(
 
         bind(request.device)
         train(Connection(descriptor), objective)
-    except BaseException:  # noqa: BLE001 - a forked copy must never run on into the template's loop
+    except BaseException:  # noqa: BLE001 - a fork must never return into the template's loop
         with suppress(Exception):
             traceback.print_exc()
     finally:
@@ -179,12 +179,12 @@ def _reap(agent: Connection, groups: ProcessGroups) -> None:
             return
         if ended is None:
             return
-        in_order = (ended.si_code, ended.si_status) == (os.CLD_EXITED, 0)
-        if not in_order:
+        orderly = (ended.si_code, ended.si_status) == (os.CLD_EXITED, 0)
+        if not orderly:
             groups.kill(ended.si_pid)
         pid, status = os.waitpid(ended.si_pid, 0)
-        if in_order:
-            # Its children may have something to tidy up. It is none of them any more: it has been waited for.
+        if orderly:
+            # Its children may need to clean up; the trainer itself has been waited for.
             groups.terminate(pid)
         agent.send(Exited(pid, os.waitstatus_to_exitcode(status)))
 

@@ -1,4 +1,4 @@
-"""The process that trains one attempt: forked from the template, it talks only to its agent's pipe."""
+"""The process that trains one attempt: forked from the template and connected only to its agent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 from hpo.errors import DiskFullError
 from hpo.outcomes import CUT_SHORT, Outcome
 from hpo.process.process_groups import kill_group
-from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, Ended
+from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome
 from hpo.trainer.messages import (
     Continue,
     Epoch,
@@ -37,7 +37,7 @@ from objectives.backend import is_out_of_memory
 from objectives.base import DivergedError, MetricMissingError, Objective, Run, State, check_finite
 
 TICK_SECONDS = 1.0
-"""Progress inside an epoch is sent at most this often."""
+"""Shortest time between two reports of progress inside an epoch."""
 
 ORPHANED = 3
 """Exit code of a trainer whose agent is gone."""
@@ -53,25 +53,25 @@ class TrainerRun(Run):
         self.final = start.final
         self.output = Path(start.output) if start.output else None
         self.results: dict[str, Any] = {}
-        self.ending: Outcome | None = None
+        self.stop_outcome: Outcome | None = None
         self._metric = start.metric
         self._reply_seconds = start.reply_seconds
         self._connection = connection
         self._folder = CheckpointFolder(Path(start.checkpoints))
         self._folder.clear_partial()
-        self._keeps_end = start.keeps_end
-        self.ended = self._folder.ended() if start.keeps_end else None
-        """How an earlier attempt ended, of which the database has not heard."""
-        checkpoint = self._folder.newest(self.log) if self.ended is None else None
+        self._saves_outcome = start.saves_outcome
+        self.earlier_outcome = self._folder.saved_outcome() if start.saves_outcome else None
+        """Outcome of an earlier attempt that the database does not have yet."""
+        checkpoint = self._folder.newest(self.log) if self.earlier_outcome is None else None
         self._state: State | None = checkpoint.state if checkpoint else None
-        known = checkpoint or self.ended
+        known = checkpoint or self.earlier_outcome
         self._history: list[EpochRecord] = list(known.history) if known else []
         self._saved: State = {}
         self._epoch = 0
-        self._epoch_began = self._ticked = time.monotonic()
-        self._heard = threading.Condition()
+        self._epoch_began_at = self._ticked_at = time.monotonic()
+        self._received = threading.Condition()
         self._answered = len(self._history)
-        self._held = False
+        self._paused = False
 
     @property
     def state(self) -> State | None:
@@ -79,16 +79,16 @@ class TrainerRun(Run):
 
     @property
     def history(self) -> tuple[EpochRecord, ...]:
-        """The epochs trained so far, those of earlier attempts included."""
+        """Epochs trained so far, those of earlier attempts included."""
         return tuple(self._history)
 
     def epochs(self) -> Iterator[int]:
         first = len(self._history) + 1
         for epoch in range(first, self.total_epochs + 1):
-            self._wait_while_held()
-            if self.ending:
+            self._wait_while_paused()
+            if self.stop_outcome:
                 return
-            self._epoch, self._epoch_began = epoch, time.monotonic()
+            self._epoch, self._epoch_began_at = epoch, time.monotonic()
             yield epoch
             if len(self._history) < epoch:
                 raise MetricMissingError(f"train() ended epoch {epoch} without calling run.report()")
@@ -105,12 +105,12 @@ class TrainerRun(Run):
             )
         if len(self._history) >= self._epoch:
             raise MetricMissingError(f"run.report() was called again in epoch {self._epoch}: once an epoch")
-        record = EpochRecord(self._epoch, values, time.monotonic() - self._epoch_began)
+        record = EpochRecord(self._epoch, values, time.monotonic() - self._epoch_began_at)
         self._history.append(record)
         try:
             check_finite(values, self._metric, self._epoch)
         except DivergedError:
-            # No state to go on from.
+            # No state to resume from.
             self._connection.send(Epoch(record))
             raise
         self._folder.write(self._history, self._saved)
@@ -119,67 +119,67 @@ class TrainerRun(Run):
             self._wait_for_answer()
 
     def tick(self, done: int, total: int, images: int = 0) -> None:
-        self._wait_while_held()
+        self._wait_while_paused()
         now = time.monotonic()
-        # An agent that has not answered the last epoch cannot listen: the pipe is kept for epochs.
-        if now - self._ticked >= TICK_SECONDS and self._answered >= self._epoch - 1:
-            self._ticked = now
-            rate = images / max(now - self._epoch_began, 1e-9)
+        # An agent that has not answered the last epoch is busy: the pipe is left to epochs.
+        if now - self._ticked_at >= TICK_SECONDS and self._answered >= self._epoch - 1:
+            self._ticked_at = now
+            rate = images / max(now - self._epoch_began_at, 1e-9)
             self._connection.send(Tick(self._epoch, done / max(total, 1), rate))
 
     def record(self, **results: Any) -> None:
         self.results.update(results)
 
-    def keep(self, finished: Finished) -> None:
-        """Have a later attempt know how the trial ended, should the agent die before the database does."""
-        # A later attempt could not tell these from the last checkpoint; one that failed is tried again.
-        if finished.outcome in CUT_SHORT and self._keeps_end:
-            # The agent hears of it all the same.
+    def save_outcome(self, finished: Finished) -> None:
+        """Save the outcome for a later attempt, in case the agent dies before the database has it."""
+        # The last checkpoint does not show these outcomes; a failed trial is retried.
+        if finished.outcome in CUT_SHORT and self._saves_outcome:
+            # The agent receives it all the same.
             with suppress(CheckpointsError, DiskFullError):
-                self._folder.end(
-                    Ended(finished.outcome, finished.error, finished.traceback, tuple(self._history))
+                self._folder.save_outcome(
+                    SavedOutcome(finished.outcome, finished.error, finished.traceback, tuple(self._history))
                 )
 
     def log(self, message: str) -> None:
         print(message, flush=True)
 
     def listen(self) -> None:
-        """Take the agent's messages until it is gone; then end this process, whatever it does."""
+        """Receive the agent's messages until it is gone; then end this process at once."""
         while True:
             try:
                 message = self._connection.recv()
             except (EOFError, OSError):
-                # With all that it has started.
+                # With its child processes.
                 kill_group(os.getpid())
                 os._exit(ORPHANED)
-            with self._heard:
+            with self._received:
                 match message:
                     case Continue(epoch):
                         self._answered = epoch
                     case Prune():
-                        self.ending = Outcome.PRUNED
+                        self.stop_outcome = Outcome.PRUNED
                     case Preempt():
-                        self.ending = self.ending or Outcome.PREEMPTED
+                        self.stop_outcome = self.stop_outcome or Outcome.PREEMPTED
                     case Pause():
-                        self._held = True
+                        self._paused = True
                     case Resume():
-                        self._held = False
-                self._heard.notify_all()
+                        self._paused = False
+                self._received.notify_all()
 
     def _wait_for_answer(self) -> None:
-        """Hear whether to go on, but not for ever: the agent's database may be away."""
-        with self._heard:
-            self._heard.wait_for(
-                lambda: self._answered >= self._epoch or self.ending, timeout=self._reply_seconds
+        """Wait for the answer to an epoch, but not forever: the agent's database may be unreachable."""
+        with self._received:
+            self._received.wait_for(
+                lambda: self._answered >= self._epoch or self.stop_outcome, timeout=self._reply_seconds
             )
 
-    def _wait_while_held(self) -> None:
-        with self._heard:
-            self._heard.wait_for(lambda: not self._held or self.ending)
+    def _wait_while_paused(self) -> None:
+        with self._received:
+            self._received.wait_for(lambda: not self._paused or self.stop_outcome)
 
 
 def train(connection: Connection, objective: Objective) -> None:
-    """Train the one attempt that the agent sends, say how it ended, and end the process."""
+    """Train the attempt that the agent sends, report its outcome, and end the process."""
     start: Start = connection.recv()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -208,12 +208,12 @@ def train(connection: Connection, objective: Objective) -> None:
         sys.stderr.flush()
     with suppress(OSError):
         connection.send(finished)
-    # Threads of a numeric library may hang an orderly exit, and there is nothing left to tidy.
+    # Threads of a numeric library may hang an orderly exit, and nothing is left to clean up.
     os._exit(0)
 
 
 def _train(connection: Connection, objective: Objective, start: Start) -> Finished:
-    """Go on from the last checkpoint, if there is one, until the trial or the attempt ends.
+    """Train from the last checkpoint, if there is one, until the trial or the attempt ends.
 
     Raises:
         CheckpointsError, MemoryError: it cannot be read.
@@ -221,17 +221,17 @@ def _train(connection: Connection, objective: Objective, start: Start) -> Finish
     run = TrainerRun(connection, start)
     connection.send(Started(os.getpid(), len(run.history), run.history))
     threading.Thread(target=run.listen, name="listener", daemon=True).start()
-    if run.ended is not None:
-        return Finished(run.ended.outcome, run.ended.error, run.ended.traceback)
+    if run.earlier_outcome is not None:
+        return Finished(run.earlier_outcome.outcome, run.earlier_outcome.error, run.earlier_outcome.traceback)
     finished = _outcome(objective, start, run)
-    run.keep(finished)
+    run.save_outcome(finished)
     return finished
 
 
 def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
     try:
         objective.train(dict(start.params), run)
-        if run.ending is None and len(run.history) < start.epochs:
+        if run.stop_outcome is None and len(run.history) < start.epochs:
             raise MetricMissingError(
                 f"train() returned after {len(run.history)} of {start.epochs} epochs; loop over run.epochs()"
             )
@@ -239,7 +239,7 @@ def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
         return Finished(Outcome.DIVERGED, str(exc))
     except (DiskFullError, CheckpointsError) as exc:
         return Finished(Outcome.DISK_FULL, str(exc))
-    except (Exception, SystemExit) as exc:  # noqa: BLE001 - the user's code: whatever it raises is told
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - user code may raise anything; it is reported
         text = traceback.format_exc()
         # The log's disk may be the one that is full.
         with suppress(OSError):
@@ -248,8 +248,8 @@ def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
             return Finished(Outcome.DISK_FULL, f"no space left: {exc}")
         kind = Outcome.OUT_OF_MEMORY if is_out_of_memory(exc) else Outcome.BUG
         return Finished(kind, _one_line(exc), text)
-    if run.ending and len(run.history) < start.epochs:
-        return Finished(run.ending)
+    if run.stop_outcome and len(run.history) < start.epochs:
+        return Finished(run.stop_outcome)
     return Finished(Outcome.COMPLETE, results=run.results)
 
 
@@ -259,7 +259,7 @@ def _one_line(exc: BaseException) -> str:
 
 
 def _redirect_output(log: str) -> None:
-    """Send what the attempt prints, native libraries included, to its log."""
+    """Send the attempt's output, that of native libraries included, to its log."""
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -269,7 +269,7 @@ def _redirect_output(log: str) -> None:
 
 
 def _limit_memory(extra: int) -> None:
-    """Allow `extra` bytes of private memory beyond what is mapped now; more raises MemoryError."""
+    """Allow `extra` more bytes of private memory than are mapped now; beyond them, raise MemoryError."""
     if not sys.platform.startswith("linux"):
         return
     mapped_pages = int(Path("/proc/self/statm").read_text().split()[5])

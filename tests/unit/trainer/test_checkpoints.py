@@ -14,7 +14,7 @@ from hpo.trainer.checkpoints import (
     CheckpointFolder,
     CheckpointsUnreadableError,
     CheckpointsUnwritableError,
-    Ended,
+    SavedOutcome,
     trial_folder,
 )
 from hpo.trainer.messages import EpochRecord
@@ -271,24 +271,24 @@ def test_damage_is_told(folder: CheckpointFolder) -> None:
 
 
 def test_how_a_trial_ended_is_kept_until_more_is_trained(folder: CheckpointFolder) -> None:
-    assert folder.ended() is None
-    ended = Ended(Outcome.DIVERGED, "loss is nan after epoch 3", "", tuple(history(3)))
+    assert folder.saved_outcome() is None
+    ended = SavedOutcome(Outcome.DIVERGED, "loss is nan after epoch 3", "", tuple(history(3)))
     folder.write(history(2), {})
-    folder.end(ended)
-    assert folder.ended() == ended
+    folder.save_outcome(ended)
+    assert folder.saved_outcome() == ended
     # As by one that was fenced: the others have trained on, and what it said of the trial's end does not hold.
     folder.write(history(3), {})
-    assert folder.ended() is None
+    assert folder.saved_outcome() is None
     folder.write(history(4), {})
-    folder.end(ended)
-    assert folder.ended() is None
+    folder.save_outcome(ended)
+    assert folder.saved_outcome() is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"outcome": "pruned"}'])
 def test_an_end_that_is_not_whole_is_none(folder: CheckpointFolder, content: str) -> None:
     folder.write(history(1), {})
     (folder.path / "ended.json").write_text(content)
-    assert folder.ended() is None
+    assert folder.saved_outcome() is None
 
 
 def test_an_error_of_another_kind_leaves_nothing_half_written(tmp_path: Path, monkeypatch) -> None:

@@ -59,7 +59,7 @@ class Agent:
             checkpoints=str(self.folder / "trial"),
             log="",
             reply_seconds=reply_seconds,
-            **{"keeps_end": True, **more},
+            **{"saves_outcome": True, **more},
         )
         run = TrainerRun(theirs, start)
         thread = threading.Thread(target=_until_exit(run), daemon=True)
@@ -126,7 +126,7 @@ def test_an_epoch_is_saved_then_told_then_answered(agent: Agent) -> None:
         run.save({"weights": np.array([epoch])})
         run.report(loss=1 / epoch, val_loss=2.0)
     assert epochs == [1, 2]
-    assert run.ending is None
+    assert run.stop_outcome is None
     told = agent.heard()
     assert [(m.record.epoch, m.record.metrics) for m in told] == [
         (1, {"loss": 1.0, "val_loss": 2.0}),
@@ -176,7 +176,7 @@ def test_ends_after_the_epoch_when_told_to(agent: Agent, message: ToTrainer, end
         epochs.append(epoch)
         run.report(loss=1.0)
     assert len(epochs) <= 1
-    assert run.ending == ending
+    assert run.stop_outcome == ending
 
 
 def test_pruning_outweighs_yielding(agent: Agent) -> None:
@@ -185,7 +185,7 @@ def test_pruning_outweighs_yielding(agent: Agent) -> None:
     for _ in run.epochs():
         run.report(loss=1.0)
     agent.leave()
-    assert run.ending == Outcome.PRUNED
+    assert run.stop_outcome == Outcome.PRUNED
 
 
 def test_does_not_wait_for_ever_for_an_answer(agent: Agent) -> None:
@@ -207,7 +207,7 @@ def test_waits_while_the_study_is_paused(agent: Agent) -> None:
 
     # The listener has taken the message once it has the next one.
     agent.say(Continue(0))
-    while not run._held:
+    while not run._paused:
         agent.threads[-1].join(0.01)
     thread = threading.Thread(target=train)
     thread.start()
@@ -234,7 +234,7 @@ def test_other_metrics_may_be_anything(agent: Agent) -> None:
     run = agent.run(epochs=1)
     for _ in run.epochs():
         run.report(loss=1.0, ratio=math.nan)
-    assert run.ending is None
+    assert run.stop_outcome is None
 
 
 def test_the_metric_must_be_reported(agent: Agent) -> None:
@@ -305,11 +305,11 @@ def test_an_end_that_the_database_has_not_heard_of_is_told_again(
     agent.say(Continue(1))
     ended = trainer._outcome(Ill(), Start({"error": error}, 1, 3, "loss", Device(), "", ""), run)
     assert ended.outcome == outcome
-    run.keep(ended)
+    run.save_outcome(ended)
     # The agent dies; the objective would go on now.
     resumed = agent.run(epochs=3)
-    assert resumed.ended is not None
-    assert (resumed.ended.outcome, resumed.ended.error) == (outcome, ended.error)
+    assert resumed.earlier_outcome is not None
+    assert (resumed.earlier_outcome.outcome, resumed.earlier_outcome.error) == (outcome, ended.error)
     assert [record.epoch for record in resumed.history] == [1]
 
 
@@ -317,11 +317,11 @@ def test_a_bug_is_tried_again_and_what_is_retrained_always(agent: Agent) -> None
     run = agent.run(epochs=3)
     agent.say(Continue(1))
     start = Start({"error": ValueError("a bug")}, 1, 3, "loss", Device(), "", "")
-    run.keep(trainer._outcome(Ill(), start, run))
-    assert agent.run(epochs=3).ended is None
-    run.keep(Finished(Outcome.PRUNED))
-    assert agent.run(epochs=3).ended is not None
-    assert agent.run(epochs=3, keeps_end=False).ended is None
+    run.save_outcome(trainer._outcome(Ill(), start, run))
+    assert agent.run(epochs=3).earlier_outcome is None
+    run.save_outcome(Finished(Outcome.PRUNED))
+    assert agent.run(epochs=3).earlier_outcome is not None
+    assert agent.run(epochs=3, saves_outcome=False).earlier_outcome is None
 
 
 def test_a_full_disk_is_told_though_its_log_is_on_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
