@@ -17,7 +17,7 @@ from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
 from storage.budget import NEXT, Claim, NoWork
-from storage.control import write_control
+from storage.control import set_desired_state
 from storage.leases import LeaseLostError, LeaseTimes
 from storage.retry import Retry
 from storage.tables import studies
@@ -44,7 +44,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         return Backend(
             lambda: FakeTrialStore(study),  # type: ignore[return-value,arg-type]
             study.expire_leases,
-            lambda state: setattr(study, "control", state),
+            lambda state: setattr(study, "desired_state", state),
         )
     database = request.getfixturevalue("database")
     made = optuna.create_study(study_name="s", storage=database.optuna, direction="minimize")
@@ -55,7 +55,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return Backend(
         lambda: TrialStore(database, made._study_id, "s", SPEC, [Device()], Retry(5.0), times),
         lambda: database.transaction(lambda c: c.execute(text(EXPIRE))),
-        lambda state: database.transaction(lambda c: write_control(c, made._study_id, state)),
+        lambda state: database.transaction(lambda c: set_desired_state(c, made._study_id, state)),
     )
 
 
@@ -76,7 +76,7 @@ def begun(store: TrialStore, slot: int = 0) -> tuple[Claim, int]:
 def test_budget_is_reserved_and_settled_once(backend: Backend) -> None:
     store = backend.open()
     first, second = claimed(store, 0), claimed(store, 1)
-    assert (first.fresh, second.fresh, first.token != second.token) == (True, True, True)
+    assert (first.fresh, second.fresh, first.reservation_id != second.reservation_id) == (True, True, True)
     assert store.claim(2, "cpu") is NoWork.ELSEWHERE
     for claim, loss in ((first, 0.5), (second, 0.25)):
         trial_id, number, params = store.sample(claim)
@@ -95,7 +95,11 @@ def test_budget_is_reserved_and_settled_once(backend: Backend) -> None:
 def test_claim_of_a_slot_can_be_repeated(backend: Backend) -> None:
     store = backend.open()
     first, again = claimed(store), claimed(store)
-    assert (again.attempt_id, again.token, again.fresh) == (first.attempt_id, first.token, False)
+    assert (again.attempt_id, again.reservation_id, again.fresh) == (
+        first.attempt_id,
+        first.reservation_id,
+        False,
+    )
 
 
 @pytest.mark.parametrize(("state", "reason"), [("pause", NoWork.PAUSED), ("stop", NoWork.STOPPED)])
@@ -105,7 +109,7 @@ def test_nothing_is_claimed_of_a_study_that_does_not_run(
     backend.set_state(state)
     store = backend.open()
     assert store.claim(0, "cpu") is reason
-    assert store.refresh().control == state
+    assert store.refresh().desired_state == state
 
 
 def test_released_trial_resumes_with_its_parameters(backend: Backend) -> None:
@@ -114,7 +118,7 @@ def test_released_trial_resumes_with_its_parameters(backend: Backend) -> None:
     sampled = store.sample(claim)
     store.release(claim.attempt_id)
     again = claimed(other)
-    assert (again.token, again.fresh) == (claim.token, False)
+    assert (again.reservation_id, again.fresh) == (claim.reservation_id, False)
     assert other.sample(again) == sampled
 
 
@@ -148,7 +152,7 @@ def test_expired_attempt_is_fenced_from_every_write(backend: Backend) -> None:
     # Of no effect, and no error.
     store.lose(claim.attempt_id, "late")
     store.release(claim.attempt_id)
-    assert claimed(other).token == claim.token
+    assert claimed(other).reservation_id == claim.reservation_id
 
 
 @pytest.mark.parametrize(
@@ -161,12 +165,12 @@ def test_expired_attempt_is_fenced_from_every_write(backend: Backend) -> None:
 )
 def test_trial_lost_too_often_fails(backend: Backend, kinds: list[Outcome], outcome: Outcome) -> None:
     store = backend.open()
-    tokens = set()
+    reservations = set()
     for kind in kinds:
         claim, _ = begun(store)
-        tokens.add(claim.token)
+        reservations.add(claim.reservation_id)
         store.lose(claim.attempt_id, "its process was ended by SIGKILL", kind)
-    assert len(tokens) == 1
+    assert len(reservations) == 1
     counts, failures = store.failures(10)
     assert (counts.failed, counts.failing, counts.left) == (1, 1, BUDGET)
     assert [failure.outcome for failure in failures] == [outcome]
@@ -187,7 +191,7 @@ def test_idle_agent_takes_a_prefetched_trial(backend: Backend) -> None:
     prefetched = claimed(store, 1, NEXT)
     sampled = store.sample(prefetched)
     taken = claimed(other)
-    assert (taken.token, taken.untrained) == (prefetched.token, True)
+    assert (taken.reservation_id, taken.untrained) == (prefetched.reservation_id, True)
     assert other.sample(taken) == sampled
     with pytest.raises(LeaseLostError):
         store.assign_slot(prefetched.attempt_id, 0, "cpu")
@@ -206,12 +210,12 @@ def test_files_of_a_trial_are_touched_only_while_no_agent_holds_it(backend: Back
     store = backend.open()
     claim, _ = begun(store)
     touched: list[str] = []
-    assert not store.while_waiting(claim.token, lambda: touched.append("held"))
-    assert store.open_tokens() == (frozenset({claim.token}), frozenset({claim.token}))
+    assert not store.while_waiting(claim.reservation_id, lambda: touched.append("held"))
+    assert store.open_reservations() == (frozenset({claim.reservation_id}), frozenset({claim.reservation_id}))
     store.while_held(claim.attempt_id, lambda: touched.append("ours"))
     store.release(claim.attempt_id)
-    assert store.while_waiting(claim.token, lambda: touched.append("waiting"))
-    assert store.open_tokens() == (frozenset({claim.token}), frozenset())
+    assert store.while_waiting(claim.reservation_id, lambda: touched.append("waiting"))
+    assert store.open_reservations() == (frozenset({claim.reservation_id}), frozenset())
     assert touched == ["ours", "waiting"]
 
 
