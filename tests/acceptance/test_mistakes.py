@@ -1,4 +1,4 @@
-"""Whatever a user can get wrong is one line on stderr, with the right exit code and nothing lost."""
+"""A user's mistake is one line on stderr, with the right exit code, and loses nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAUNCH = ("launch", "--study", "s", "--objective", f"{OBJECTIVES}:Counted", "--t
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("launch", "--study", "digits-cn"), "did you mean digits-cnn"),
         (("launch", "--study", "s", "--objective", "nowhere.py:Mine"), "there is no file"),
@@ -32,14 +32,16 @@ LAUNCH = ("launch", "--study", "s", "--objective", f"{OBJECTIVES}:Counted", "--t
     ],
     ids=range(13),
 )
-def test_wrong_names_and_values(service: Service, arguments: tuple[object, ...], told: str) -> None:
+def test_wrong_name_or_value_is_refused(
+    service: Service, arguments: tuple[object, ...], message: str
+) -> None:
     ended = service.hpo(*arguments)
-    assert told in ended.complaint
+    assert message in ended.complaint
     assert ended.code == 2
     assert service.value("SELECT count(*) FROM hpo.studies") == 0
 
 
-def test_an_objective_file_that_raises_on_import(service: Service) -> None:
+def test_objective_file_that_raises_on_import_is_reported(service: Service) -> None:
     broken = service.folder / "broken.py"
     broken.write_text("import numpy\n\nnumpy.no_such_thing\n")
     ended = service.hpo("launch", "--study", "s", "--objective", f"{broken}:Mine")
@@ -48,7 +50,7 @@ def test_an_objective_file_that_raises_on_import(service: Service) -> None:
     assert service.value("SELECT count(*) FROM hpo.studies") == 0
 
 
-def test_a_class_that_is_not_there(service: Service) -> None:
+def test_missing_class_lists_objectives_of_the_file(service: Service) -> None:
     ended = service.hpo("launch", "--study", "s", "--objective", f"{OBJECTIVES}:Count")
     assert ended.code == 1
     assert "objectives in it: Counted, Crowded, " in ended.complaint
@@ -56,14 +58,14 @@ def test_a_class_that_is_not_there(service: Service) -> None:
 
 @pytest.fixture
 def nowhere() -> Iterator[dict[str, int]]:
-    """Ports at which no database answers, by why."""
+    """Ports on which no database answers, by reason."""
     with ExitStack() as held:
         refused, silent, full = (held.enter_context(socket.socket()) for _ in range(3))
         for door in (refused, silent, full):
             door.bind(("127.0.0.1", 0))
-        # A server that hangs: the kernel takes connections for it, and nobody ever answers.
+        # A server that hangs: the kernel accepts connections for it, and nothing answers.
         silent.listen()
-        # A black hole: where the queue of such a server is full, the kernel drops whatever else comes.
+        # A black hole: once the queue of such a server is full, the kernel drops all further packets.
         full.listen(0)
         for _ in range(4):
             caller = held.enter_context(socket.socket())
@@ -73,14 +75,14 @@ def nowhere() -> Iterator[dict[str, int]]:
         yield {why: door.getsockname()[1] for why, door in doors.items()}
 
 
-def test_an_unreachable_database(service: Service, nowhere: dict[str, int]) -> None:
-    """Ten seconds of patience, and five more for a connection that was begun within them."""
+def test_unreachable_database_fails_after_timeout(service: Service, nowhere: dict[str, int]) -> None:
+    """Commands retry for ten seconds, plus five for a connection that began within them."""
     commands = {}
     for why, port in nowhere.items():
         service.set(HPO_STORAGE=f"postgresql://hpo:secret@127.0.0.1:{port}/hpo")
         for words in (LAUNCH, ("worker", "--study", "s")):
             commands[why, words[0]] = service.start(*words)
-    # All at once, for they only wait. Without a limit a connection takes minutes, or for ever.
+    # All at once, because they only wait. Without a timeout a connection takes minutes, or never ends.
     for (why, word), command in commands.items():
         ended = command.wait(60.0)
         assert ended.code == 1, (why, word)
@@ -88,7 +90,7 @@ def test_an_unreachable_database(service: Service, nowhere: dict[str, int]) -> N
         assert "secret" not in ended.err
 
 
-def test_a_study_that_began_otherwise(service: Service) -> None:
+def test_conflicting_option_of_existing_study_is_refused(service: Service) -> None:
     assert service.hpo(*LAUNCH, "--epochs", 2).code == 0
     for option, value, began in (("--epochs", 3, "2"), ("--sampler", "random", "tpe"), ("--seed", 5, "0")):
         ended = service.hpo("launch", "--study", "s", option, value)
@@ -99,7 +101,7 @@ def test_a_study_that_began_otherwise(service: Service) -> None:
     service.check_records(1, epochs=2)
 
 
-def test_a_search_space_that_has_changed(service: Service) -> None:
+def test_changed_search_space_needs_a_decision(service: Service) -> None:
     assert service.launched("Counted", "--trials", 3, "--workers", 1, "--pruner", "none").code == 0
     finished = [trial.params["x"] for trial in service.study().trials]
     inside = sum(x <= 3.0 for x in finished)
@@ -115,7 +117,7 @@ def test_a_search_space_that_has_changed(service: Service) -> None:
 
     assert service.hpo(*more, 4, "--space", "keep").code == 0
     assert service.value("SELECT spec->'space'->'x'->'attributes'->>'high' FROM hpo.studies") == "5.0"
-    # What was kept is not asked for again.
+    # The decision to keep the space is remembered.
     assert service.hpo(*more, 5).code == 0
 
     assert service.hpo(*more, 6, "--param", "x=-5..3", "--space", "change").code == 0
@@ -132,10 +134,10 @@ def test_a_search_space_that_has_changed(service: Service) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
-def test_data_that_cannot_be_read(service: Service, damage: str) -> None:
+def test_unreadable_data_is_reported(service: Service, damage: str) -> None:
     data = service.folder / "data"
     data.mkdir()
-    # Elsewhere than the user's cache, which may hold the real one, and without a network to fetch it.
+    # Outside the user's cache, which may hold the data set, and without a network to download it.
     service.set(HPO_DATA_DIR=data, KERAS_HOME=service.folder / "keras", https_proxy="http://127.0.0.1:1")
     if damage == "damaged":
         (data / "mnist.npz").write_bytes(b"PK\x03\x04 not the end of it")
@@ -149,8 +151,8 @@ def test_data_that_cannot_be_read(service: Service, damage: str) -> None:
     assert service.value("SELECT count(*) FROM hpo.trials") == 0
 
 
-def test_a_study_that_never_began_takes_other_options(service: Service) -> None:
-    """What a failed launch leaves behind must not stand in the way of the remedy it names."""
+def test_study_without_trials_accepts_other_options(service: Service) -> None:
+    """A study left by a failed launch must not prevent the remedy that its message names."""
     broken = service.folder / "broken.py"
     broken.write_text(
         "from optuna.distributions import FloatDistribution\n"
@@ -166,8 +168,8 @@ def test_a_study_that_never_began_takes_other_options(service: Service) -> None:
     assert failed.code == 1
     assert "no such camera" in failed.err.splitlines()[-1]
     assert 'File "' + str(broken) in failed.err, "the traceback of the user's own code"
-    mended = service.launched("Counted", "--trials", 2, "--workers", 1, "--sampler", "qmc")
-    assert (mended.code, mended.err) == (0, "")
+    fixed = service.launched("Counted", "--trials", 2, "--workers", 1, "--sampler", "qmc")
+    assert (fixed.code, fixed.err) == (0, "")
     service.check_records(2, epochs=4)
 
 
@@ -186,7 +188,7 @@ def test_unwritable_checkpoints_stop_launch(service: Service) -> None:
 
 
 @pytest.mark.parametrize("body", ["raise SystemExit(5)", "import sys; sys.exit(3)"])
-def test_an_objective_file_that_exits(service: Service, body: str) -> None:
+def test_objective_file_that_exits_is_reported(service: Service, body: str) -> None:
     (service.folder / "leaves.py").write_text(f"{body}\n")
     ended = service.hpo("launch", "--study", "s", "--objective", f"{service.folder}/leaves.py:Leaves")
     assert ended.code == 1

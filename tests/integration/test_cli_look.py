@@ -1,4 +1,4 @@
-"""The reading commands of `hpo`, from the command line to what they print."""
+"""Commands of `hpo` that read, from the command line to their output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration.rows import StudyRows
 def hpo(
     storage_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
-    """Runs one command on the test's database: exit code, stdout and stderr."""
+    """Runs a command on the test's database and returns exit code, stdout and stderr."""
     monkeypatch.setenv("HPO_STORAGE", storage_url)
     monkeypatch.setenv("HPO_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("HPO_STUDY", raising=False)
@@ -42,14 +42,14 @@ def rows(database: Database) -> StudyRows:
     return rows
 
 
-def test_nothing_yet(hpo) -> None:
+def test_ls_without_studies(hpo) -> None:
     assert hpo("ls")[:2] == (0, "no study yet; create one: hpo launch --study digits-cnn --trials 12\n")
     assert json.loads(hpo("ls --json")[1]) == []
 
 
 @pytest.mark.parametrize("command", ["status", "trials", "best", "export", "pause", "stop", "delete --yes"])
 @pytest.mark.usefixtures("rows")
-def test_an_unknown_study(hpo, command: str) -> None:
+def test_unknown_study_suggests_nearest_one(hpo, command: str) -> None:
     name, *rest = command.split()
     code, out, err = hpo(" ".join([name, "--study", "dmo", *rest]))
     assert (code, out) == (2, "")
@@ -85,7 +85,7 @@ def test_status(hpo) -> None:
     assert json.loads(hpo("status --study demo --json")[1])["slots"][0]["epoch"] == 2
 
 
-def test_watch_ends_with_the_study(hpo, rows) -> None:
+def test_watch_ends_when_the_study_is_finished(hpo, rows) -> None:
     rows.set(budget=2)
     rows.trial("complete", 0.5)
     rows.database.transaction(
@@ -141,12 +141,12 @@ def test_export(hpo, tmp_path: Path) -> None:
     assert err.startswith("hpo: /proc/none/best.yaml cannot be written")
 
 
-def test_export_says_what_trained_the_trial(hpo, database: Database, tmp_path: Path) -> None:
+def test_export_names_device_that_trained_the_trial(hpo, database: Database, tmp_path: Path) -> None:
     rows = StudyRows(database)
     reservation_id = rows.trial("complete", 0.9, completed=5)
     here = {"keras": "3.15.1", "backend": "tensorflow", "precision": "float32"}
     there = {"keras": "3.10.0", "backend": "jax", "precision": "bfloat16"}
-    # Begun here, trained to its end there, and told of here: from the checkpoint, nothing was left to train.
+    # Begun here, trained to its end there, reported from here: after its checkpoint, no epoch was left.
     for versions, device, outcome, completed in (
         (here, "cores 0-1", "lost", 2),
         (there, "gpu 1 (1/2, 68.9 GiB), cores 0-1,6", "lost", 3),
@@ -162,7 +162,7 @@ def test_export_says_what_trained_the_trial(hpo, database: Database, tmp_path: P
     config = read_config(file)
     assert (config.backend, config.precision, config.versions) == ("jax", "bfloat16", {"keras": "3.10.0"})
     assert config.device == {"cores": 3, "gpu": "1 (1/2, 68.9 GiB)"}
-    # An agent of an earlier version says less.
+    # An agent of an earlier version recorded less.
     assert hpo(f"export --study demo --trial 1 -o {file}")[0] == 0
     assert (read_config(file).precision, read_config(file).device) == (None, {})
 
@@ -183,7 +183,7 @@ def test_pause_resume_stop(hpo) -> None:
 def test_delete_asks_first(hpo, monkeypatch) -> None:
     monkeypatch.setattr("click.confirm", lambda *_, **__: False)
     assert hpo("delete --study demo --force")[:2] == (1, "nothing was deleted\n")
-    # One that is being trained is refused before anything is asked.
+    # A running study is refused before the question.
     monkeypatch.setattr("click.confirm", lambda *_, **__: pytest.fail("asked"))
     code, _, err = hpo("delete --study demo")
     assert code == 1
@@ -192,7 +192,7 @@ def test_delete_asks_first(hpo, monkeypatch) -> None:
 
 
 @pytest.mark.usefixtures("rows")
-def test_delete_without_anyone_to_ask(hpo, monkeypatch) -> None:
+def test_delete_without_stdin_requires_yes(hpo, monkeypatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     code, _, err = hpo("delete --study demo --force")
     assert code == 1
@@ -208,7 +208,7 @@ def test_doctor(hpo) -> None:
     assert code == (1 if any(check["result"] == "fail" for check in checks.values()) else 0)
 
 
-def test_doctor_says_that_the_storage_is_away(hpo, monkeypatch) -> None:
+def test_doctor_fails_for_unreachable_storage(hpo, monkeypatch) -> None:
     monkeypatch.setenv("HPO_STORAGE", "postgresql://me:s3cret@127.0.0.1:9/none?connect_timeout=1")
     code, out, err = hpo("doctor")
     assert code == 1

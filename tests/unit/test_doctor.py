@@ -1,4 +1,4 @@
-"""What `hpo doctor` says of a machine, made up here."""
+"""Checks of `hpo doctor` on simulated machines."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def check(monkeypatch: pytest.MonkeyPatch, settings: Settings):
-    """One check by its name, with a storage that does not answer."""
+    """Returns a check by its name; the storage does not answer."""
 
-    def away(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise StorageUnreachableError("no answer")
 
-    monkeypatch.setattr("storage.engine.open_database", away)
+    monkeypatch.setattr("storage.engine.open_database", fail)
     return lambda name: {check.name: check for check in doctor.examine(settings)}[name]
 
 
@@ -44,11 +44,11 @@ def tool(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setenv("PATH", str(folder))
 
 
-def test_a_storage_that_is_away_fails(check) -> None:
+def test_unreachable_storage_fails(check) -> None:
     assert check("storage") == doctor.Check("storage", "fail", "no answer")
 
 
-def test_gpus_are_listed_and_what_each_slot_owns(monkeypatch, tmp_path, settings: Settings) -> None:
+def test_gpus_and_devices_of_slots_are_listed(monkeypatch, tmp_path, settings: Settings) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(slots, "usable_cores", lambda: tuple(range(8)))
     tool(tmp_path, monkeypatch, "print('0, GPU-8f2a, NVIDIA H200, 143771, Disabled')")
@@ -66,25 +66,25 @@ def test_gpus_are_listed_and_what_each_slot_owns(monkeypatch, tmp_path, settings
     assert hidden.detail.endswith("(CUDA_VISIBLE_DEVICES=; the driver lists 1)")
 
 
-def test_gpus_of_unknown_memory_are_a_warning(check, monkeypatch, tmp_path) -> None:
+def test_unknown_gpu_memory_is_a_warning(check, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert check("accelerators").result == "warn"
 
 
-def test_a_broken_driver_is_a_warning(check, monkeypatch, tmp_path) -> None:
+def test_broken_driver_is_a_warning(check, monkeypatch, tmp_path) -> None:
     tool(tmp_path, monkeypatch, "raise SystemExit('driver mismatch')")
     assert check("accelerators").result == "warn"
     assert "driver mismatch" in check("accelerators").detail
 
 
-def test_no_tool_is_no_fault(check, monkeypatch, tmp_path) -> None:
+def test_missing_nvidia_smi_is_ok(check, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert check("accelerators").result == "ok"
 
 
 @pytest.mark.parametrize(("free", "result"), [(10**6, "fail"), (2 * 1024**3, "warn"), (10**12, "ok")])
-def test_the_disk(check, monkeypatch, free: int, result: str) -> None:
+def test_disk_space(check, monkeypatch, free: int, result: str) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(free, 0, free))
     assert check("disk home").result == result
 
@@ -93,7 +93,7 @@ def test_the_disk(check, monkeypatch, free: int, result: str) -> None:
     ("folder", "variable"),
     [("home", "HPO_HOME"), ("checkpoints", "HPO_CHECKPOINTS"), ("results", "HPO_RESULTS_DIR")],
 )
-def test_a_folder_that_cannot_be_written(check, settings: Settings, folder: str, variable: str) -> None:
+def test_unwritable_folder_fails(check, settings: Settings, folder: str, variable: str) -> None:
     in_the_way = {"home": settings.home, "checkpoints": settings.checkpoints, "results": settings.results_dir}
     in_the_way[folder].parent.mkdir(exist_ok=True)
     in_the_way[folder].write_bytes(b"")
@@ -106,14 +106,14 @@ def test_a_folder_that_cannot_be_written(check, settings: Settings, folder: str,
 @pytest.mark.parametrize(
     ("name", "result"), [("", "ok"), ("tensorflow", "ok"), ("jax", "ok"), ("tensorflwo", "fail")]
 )
-def test_the_backend(check, monkeypatch, name: str, result: str) -> None:
+def test_backend(check, monkeypatch, name: str, result: str) -> None:
     monkeypatch.setenv("KERAS_BACKEND", name)
     assert check("backend").result == result
     if result == "fail":
         assert "unknown KERAS_BACKEND 'tensorflwo' (use tensorflow, jax or torch)" in check("backend").detail
 
 
-def test_data(check, settings: Settings, monkeypatch, tmp_path) -> None:
+def test_data_sets(check, settings: Settings, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     assert check("data digits").result == "ok"
     missing = check("data mnist")
@@ -129,7 +129,7 @@ def test_data(check, settings: Settings, monkeypatch, tmp_path) -> None:
     assert str(settings.data_dir) in check("data mnist").detail
 
 
-def test_keras_is_not_imported() -> None:
+def test_doctor_does_not_import_keras() -> None:
     program = (
         "import sys; from hpo.settings import Settings; from hpo import doctor; "
         "s = Settings.from_environment({'HPO_STORAGE': 'postgresql://127.0.0.1:9/none', 'HPO_HOME': '/none'}); "

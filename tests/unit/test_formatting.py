@@ -58,7 +58,7 @@ def test_size() -> None:
     ]
 
 
-def test_json_has_no_bare_nan() -> None:
+def test_json_writes_nan_as_text() -> None:
     value = {"a": math.nan, "b": [math.inf, -math.inf, 1.5], "c": None, "d": ({"e": True},)}
     safe = formatting.json_safe(value)
     assert (

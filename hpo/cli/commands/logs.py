@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from hpo.cli import options
 from hpo.cli.options import option
 from hpo.options import NUMBER
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

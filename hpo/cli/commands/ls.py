@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from hpo import formatting
 from hpo.cli import options, output
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

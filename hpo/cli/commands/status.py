@@ -36,22 +36,15 @@ def status(study: str, watch: bool, every: float, as_json: bool, storage: str | 
     from hpo.study.status import study_status
 
     with options.opened(storage) as database:
-        if not watch:
-            found = study_status(database, study)
-            if as_json:
-                output.echo_json(found.to_json())
-            else:
-                click.echo(_status_text(found))
-            return
         while True:
             found = study_status(database, study)
             if as_json:
-                output.echo_json(found.to_json(), indent=None)
+                output.echo_json(found.to_json(), indent=None if watch else 2)
             else:
-                if output.on_terminal():
+                if watch and output.on_terminal():
                     click.clear()
-                click.echo(_status_text(found) + ("" if output.on_terminal() else "\n"))
-            if found.state in ("finished", "stopped"):
+                click.echo(_status_text(found) + ("\n" if watch and not output.on_terminal() else ""))
+            if not watch or found.state in ("finished", "stopped"):
                 return
             time.sleep(every)
 
@@ -70,15 +63,15 @@ def _status_text(found: StudyStatus) -> str:
     if found.best_number is not None:
         best = f"{formatting.metric(found.best_value)} in trial {found.best_number}: "
         facts.append(("best", best + formatting.parameters(found.best_params)))
-    mean = f", {found.mean_epochs:.1f} of {found.epochs_per_trial} a trial" if found.mean_epochs else ""
+    mean = f", {found.mean_epochs:.1f} of {found.epochs_per_trial} per trial" if found.mean_epochs else ""
     facts.append(("epochs", f"{found.epochs_trained} trained{mean}"))
     left = f", about {formatting.duration(found.remaining_seconds)} left" if found.remaining_seconds else ""
     facts.append(("elapsed", f"{formatting.duration(found.elapsed_seconds)}{left}"))
     facts += [
         (
             "agent",
-            f"{agent.host} pid {agent.pid}: {agent.slots} slot{'s' if agent.slots > 1 else ''}, "
-            f"seen {formatting.duration(agent.seen_seconds)} ago",
+            f"{agent.pid} on {agent.host} ({formatting.counted(agent.slots, 'slot')}): "
+            f"last heartbeat {formatting.duration(agent.seen_seconds)} ago",
         )
         for agent in found.agents
     ]
@@ -86,29 +79,32 @@ def _status_text(found: StudyStatus) -> str:
         (
             "expired",
             f"trial {row.number} after {formatting.counted(row.epoch, 'epoch')}:"
-            f" the lease of {row.host} slot {row.slot} ran out {formatting.duration(row.seconds)} ago",
+            f" the lease of {row.host} slot {row.slot} expired {formatting.duration(row.seconds)} ago",
         )
         for row in found.expired
     ]
     if found.expired:
         facts.append(("", f"any agent resumes these trials: hpo launch --study {found.name}"))
-    lines = [f"{name:<9}  {value}" for name, value in facts]
-    if found.slots:
-        rows = [
-            (
-                str(slot.number) if slot.number is not None else "",
-                f"{slot.epoch}/{found.epochs_per_trial}",
-                formatting.metric(slot.metric),
-                formatting.duration(slot.seconds),
-                str(slot.slot),
-                slot.device,
-                slot.host,
-            )
-            for slot in found.slots
-        ]
-        headers = ("running", "epoch", found.metric, "for", "slot", "device", "host")
-        lines += ["", *output.plain_table(headers, rows, ("running", "epoch", found.metric, "for", "slot"))]
-    return "\n".join(lines)
+    return "\n".join([*(f"{name:<9}  {value}" for name, value in facts), *_running_table(found)])
+
+
+def _running_table(found: StudyStatus) -> list[str]:
+    if not found.slots:
+        return []
+    rows = [
+        (
+            str(slot.number) if slot.number is not None else "",
+            f"{slot.epoch}/{found.epochs_per_trial}",
+            formatting.metric(slot.metric),
+            formatting.duration(slot.seconds),
+            str(slot.slot),
+            slot.device,
+            slot.host,
+        )
+        for slot in found.slots
+    ]
+    headers = ("running", "epoch", found.metric, "for", "slot", "device", "host")
+    return ["", *output.plain_table(headers, rows, headers[:5])]
 
 
 def _next_step(found: StudyStatus) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -11,9 +12,9 @@ from hpo.cli import options, output
 from hpo.cli.options import option
 
 if TYPE_CHECKING:
-    pass
+    from hpo.study.trials import TrialRow
 
-_TRIAL_FACTS = ("number", "state", "value", "epochs", "seconds", "attempts")
+_FACTS = ("number", "state", "value", "epochs", "seconds", "attempts")
 
 
 @click.command()
@@ -28,7 +29,7 @@ _TRIAL_FACTS = ("number", "state", "value", "epochs", "seconds", "attempts")
 @options.json_option
 @options.storage_option
 def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | None) -> None:
-    """List a study's trials: values, parameters, why each ended."""
+    """List a study's trials, with values, parameters and reasons."""
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other", click.get_current_context())
     from hpo.study.trials import sorted_trials, trial_rows
@@ -38,29 +39,41 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
     if as_json:
         output.echo_json([row.to_json() for row in rows])
         return
-    names = list(dict.fromkeys(name for row in rows for name in row.params))
-    headers = (*_TRIAL_FACTS, *names, "why")
     if as_csv:
-        output.echo_csv(
-            headers,
-            [
-                (
-                    row.number,
-                    row.state,
-                    row.value,
-                    row.epochs,
-                    round(row.seconds, 3),
-                    row.attempts,
-                    *(row.params.get(name) for name in names),
-                    row.why,
-                )
-                for row in rows
-            ],
-        )
-        return
-    if not rows:
+        _echo_csv(rows)
+    elif rows:
+        _echo_table(rows)
+    else:
         click.echo(f"study {study} has no trial yet")
-        return
+
+
+def _parameter_names(rows: Sequence[TrialRow]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.params))
+
+
+def _echo_csv(rows: Sequence[TrialRow]) -> None:
+    names = _parameter_names(rows)
+    output.echo_csv(
+        (*_FACTS, *names, "why"),
+        [
+            (
+                row.number,
+                row.state,
+                row.value,
+                row.epochs,
+                round(row.seconds, 3),
+                row.attempts,
+                *(row.params.get(name) for name in names),
+                row.why,
+            )
+            for row in rows
+        ],
+    )
+
+
+def _echo_table(rows: Sequence[TrialRow]) -> None:
+    """Print a column per parameter, or all parameters in one column if the terminal is too narrow."""
+    names = _parameter_names(rows)
     facts = [
         (
             "" if row.number is None else str(row.number),
@@ -72,6 +85,7 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
         )
         for row in rows
     ]
+    headers: tuple[str, ...] = (*_FACTS, *names, "why")
     cells: list[tuple[str, ...]] = [
         (
             *fact,
@@ -81,7 +95,7 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
         for fact, row in zip(facts, rows, strict=True)
     ]
     if not output.fits(headers, cells):
-        headers = (*_TRIAL_FACTS, "params", "why")
+        headers = (*_FACTS, "params", "why")
         cells = [
             (*fact, formatting.parameters(row.params), row.why) for fact, row in zip(facts, rows, strict=True)
         ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hpo.cli.docs import PATH, render
 
 
-def test_the_page_is_not_stale() -> None:
+def test_page_is_up_to_date() -> None:
     assert PATH.read_text(encoding="utf-8") == render(), "run `python -m hpo.cli.docs`"
 
 
-def test_the_page_holds_nested_commands() -> None:
+def test_page_includes_nested_commands() -> None:
     assert "#### `hpo data fetch`" in render()

@@ -1,4 +1,4 @@
-"""What goes wrong becomes one line on stderr and an exit code, in one place."""
+"""Errors become one line on stderr and an exit code, in one place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hpo.errors import (
 
 @pytest.fixture
 def raising(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Makes `hpo stop` raise what it is given."""
+    """Makes `hpo stop` raise a given error."""
     monkeypatch.setenv("HPO_HOME", str(tmp_path))
     monkeypatch.delenv("HPO_DEBUG", raising=False)
 
@@ -51,7 +51,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         (click.Abort(), 1),
     ],
 )
-def test_an_error_is_one_line_and_its_code(raising, capsys, error: Exception, code: int) -> None:
+def test_error_is_one_line_with_its_exit_code(raising, capsys, error: Exception, code: int) -> None:
     assert run(raising(error)) == code
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -59,40 +59,38 @@ def test_an_error_is_one_line_and_its_code(raising, capsys, error: Exception, co
     assert captured.err.count("\n") == 1
 
 
-def test_an_error_without_a_message_says_what_its_class_says(raising, capsys) -> None:
+def test_error_without_message_prints_docstring_of_its_class(raising, capsys) -> None:
     assert run(raising(StorageUnreachableError())) == 1
     assert capsys.readouterr().err == "hpo: The database does not answer.\n"
 
 
-def test_an_objective_that_fails_shows_its_traceback_once(raising, capsys) -> None:
+def test_failed_objective_prints_traceback_once(raising, capsys) -> None:
     assert run(raising(ObjectiveFailedError("the first 3 trials failed", "Traceback\n  boom\n"))) == 1
     assert capsys.readouterr().err == "Traceback\n  boom\nhpo: the first 3 trials failed\n"
 
 
-def test_interrupted_is_130(raising) -> None:
+def test_interrupt_exits_with_130(raising) -> None:
     assert run(raising(KeyboardInterrupt())) == 130
 
 
-def test_a_bug_leaves_its_traceback_in_a_file(raising, capsys, tmp_path: Path) -> None:
+def test_bug_writes_traceback_to_a_file(raising, capsys, tmp_path: Path) -> None:
     assert run(raising(ZeroDivisionError("by zero"))) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("hpo: ZeroDivisionError: by zero — this is a bug")
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("hpo: ZeroDivisionError: by zero — this is a bug")
+    assert printed.count("\n") == 1
     (file,) = (tmp_path / "crashes").iterdir()
-    assert str(file) in said
+    assert str(file) in printed
     assert "Traceback (most recent call last)" in file.read_text()
 
 
-def test_a_bug_shows_its_traceback_when_asked(raising, capsys, monkeypatch, tmp_path: Path) -> None:
+def test_bug_prints_traceback_with_hpo_debug(raising, capsys, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HPO_DEBUG", "1")
     assert run(raising(ZeroDivisionError("by zero"))) == 1
     assert "Traceback (most recent call last)" in capsys.readouterr().err
     assert not (tmp_path / "crashes").exists()
 
 
-def test_a_home_that_is_not_writable_does_not_hide_a_bug(
-    raising, capsys, monkeypatch, tmp_path: Path
-) -> None:
+def test_bug_is_reported_if_home_is_not_writable(raising, capsys, monkeypatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HPO_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "other"))
@@ -104,7 +102,7 @@ def test_a_home_that_is_not_writable_does_not_hide_a_bug(
     "leak",
     ["postgresql://me:s3cret@host/db", "postgresql+psycopg2://me:s3cret@host", "host=h password=s3cret"],
 )
-def test_no_password_is_printed_or_kept(raising, capsys, tmp_path: Path, leak: str) -> None:
+def test_password_is_neither_printed_nor_stored(raising, capsys, tmp_path: Path, leak: str) -> None:
     assert run(raising(HpoError(f"cannot reach {leak}"))) == 1
     assert run(raising(RuntimeError(f"cannot reach {leak}"))) == 1
     assert "s3cret" not in capsys.readouterr().err
@@ -123,7 +121,7 @@ def test_no_password_is_printed_or_kept(raising, capsys, tmp_path: Path, leak: s
         (["data", "fetsh", "mnist"], "fetch"),
     ],
 )
-def test_a_wrong_name_is_answered_with_the_nearest(capsys, arguments: list[str], hint: str) -> None:
+def test_wrong_name_suggests_nearest_one(capsys, arguments: list[str], hint: str) -> None:
     assert run(arguments) == 2
     captured = capsys.readouterr()
     assert hint in captured.err
@@ -142,26 +140,26 @@ def test_a_wrong_name_is_answered_with_the_nearest(capsys, arguments: list[str],
         ["--nonsense"],
     ],
 )
-def test_wrong_usage_is_2(capsys, monkeypatch, arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2(capsys, monkeypatch, arguments: list[str]) -> None:
     monkeypatch.delenv("HPO_STUDY", raising=False)
     assert run(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_command_s_own_exit_code_is_kept(monkeypatch) -> None:
+def test_exit_code_of_command_is_kept(monkeypatch) -> None:
     monkeypatch.setattr(control.stop, "callback", lambda **_: 130)
     assert run(["stop", "--study", "x"]) == 130
     monkeypatch.setattr(control.stop, "callback", lambda **_: None)
     assert run(["stop", "--study", "x"]) == 0
 
 
-def test_main_ends_the_process_with_the_code() -> None:
+def test_main_exits_with_the_code() -> None:
     with pytest.raises(SystemExit) as stopped:
         exported(["nonsense"])
     assert stopped.value.code == 2
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_closed_stdout_is_not_an_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -176,7 +174,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["nonsense"]])
-def test_readers_that_go_away_are_no_error(arguments: list[str]) -> None:
+def test_closed_stdout_and_stderr_are_not_an_error(arguments: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -186,7 +184,7 @@ def test_readers_that_go_away_are_no_error(arguments: list[str]) -> None:
     assert done.returncode == 141
 
 
-def test_interrupted_while_it_is_imported_is_quiet(tmp_path: Path) -> None:
+def test_interrupt_during_import_prints_nothing(tmp_path: Path) -> None:
     (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
     done = subprocess.run(
         [sys.executable, "-c", "from hpo.cli import main; main()"],
@@ -209,30 +207,30 @@ def test_interrupted_while_it_is_imported_is_quiet(tmp_path: Path) -> None:
         ["logs", "--study", "x", "--trial", str(2**31)],
     ],
 )
-def test_a_number_out_of_bounds_is_one_line(capsys, arguments: list[str]) -> None:
+def test_number_out_of_range_is_one_line(capsys, arguments: list[str]) -> None:
     assert run(arguments) == 2
-    said = capsys.readouterr().err
-    assert "is not in the range" in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert "is not in the range" in printed
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["-o", "x.json", "--format", "yaml"], "whose suffix means json"),
         (["-o", ""], "--output is empty: name a file"),
     ],
 )
-def test_export_refuses_before_it_opens_a_database(
-    capsys, monkeypatch, tmp_path: Path, arguments: list[str], told: str
+def test_export_checks_arguments_before_it_opens_a_database(
+    capsys, monkeypatch, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(["export", "--study", "x", "--storage", "nonsense://", *arguments]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_help_is_not_an_error(capsys) -> None:
+def test_help_exits_with_0(capsys) -> None:
     assert run(["--help"]) == 0
     assert capsys.readouterr().err == ""
     assert cli.name == "cli"

@@ -1,4 +1,4 @@
-"""`hpo --help`: what it shows, how light it is, and that every option of every command is explained."""
+"""`hpo --help`: its contents, its imports, and the help of every option of every command."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ OPTIONS = [
 ]
 
 
-def test_help_lists_the_commands_in_groups() -> None:
-    said = CliRunner().invoke(cli, ["--help"]).output
-    assert said.index("\nRun:\n") < said.index("\nLook:\n") < said.index("\nUse:\n")
+def test_help_lists_commands_in_groups() -> None:
+    printed = CliRunner().invoke(cli, ["--help"]).output
+    assert printed.index("\nRun:\n") < printed.index("\nLook:\n") < printed.index("\nUse:\n")
     for commands in SECTIONS.values():
         for name in commands:
-            assert f"\n  {name} " in said
+            assert f"\n  {name} " in printed
 
 
-def test_no_short_help_is_cut_off() -> None:
+def test_short_help_is_not_truncated() -> None:
     assert "..." not in CliRunner().invoke(cli, ["--help"], terminal_width=80).output.replace("[ARGS]...", "")
 
 
 @pytest.mark.parametrize(("path", "command"), ALL, ids=[path for path, _ in ALL])
-def test_every_command_explains_itself(path: str, command: click.Command) -> None:
-    said = CliRunner().invoke(cli, [*path.split()[1:], "--help"])
-    assert said.exit_code == 0
+def test_command_has_help(path: str, command: click.Command) -> None:
+    printed = CliRunner().invoke(cli, [*path.split()[1:], "--help"])
+    assert printed.exit_code == 0
     assert command.help
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_has_help_and_a_default(option: click.Option) -> None:
+def test_option_has_help_and_default(option: click.Option) -> None:
     record = option.get_help_record(click.Context(cli, show_default=True))
     assert record is not None
     assert option.help
@@ -65,7 +65,7 @@ def test_every_option_has_help_and_a_default(option: click.Option) -> None:
     assert option.required or "default: " in record[1]
 
 
-def test_every_option_that_may_differ_by_machine_has_a_variable() -> None:
+def test_option_of_a_machine_has_a_variable() -> None:
     expected = {
         "storage": "HPO_STORAGE",
         "study": "HPO_STUDY",
@@ -108,15 +108,15 @@ def test_help_lists_all_samplers_and_pruners() -> None:
     assert tuple(pruners.PRUNERS) == PRUNERS
 
 
-def test_the_defaults_shown_are_those_that_hold() -> None:
-    said = " ".join(CliRunner().invoke(cli, ["launch", "--help"]).output.split())
+def test_help_shows_actual_defaults() -> None:
+    printed = " ".join(CliRunner().invoke(cli, ["launch", "--help"]).output.split())
     defaults = LaunchDefaults()
     pruner = f"{defaults.pruner}, or {defaults.pruner_of_many} from {defaults.many_trials} trials on,"
     for value in (defaults.trials, defaults.sampler, pruner, defaults.seed, defaults.max_failed):
-        assert f"default: {value} for a new study" in said
+        assert f"default: {value} for a new study" in printed
 
 
-def test_a_shell_completes_commands_and_objectives() -> None:
+def test_shell_completes_commands_and_shipped_names() -> None:
     environment = {"_HPO_COMPLETE": "bash_complete", "COMP_WORDS": "hpo la", "COMP_CWORD": "1"}
     done = CliRunner().invoke(cli, env=environment, prog_name="hpo")
     assert done.output == "plain,launch\n"

@@ -1,4 +1,4 @@
-"""`hpo objectives` and `hpo data`: what they show of what can be tuned, without Keras."""
+"""`hpo objectives` and `hpo data`, which work without Keras."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Mine(Objective):
 """
 
 
-def test_all_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_objectives_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["objectives"]) == 0
     said = capsys.readouterr().out
     for name in names():
@@ -32,7 +32,7 @@ def test_all_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.count("tried first: ") >= len(names())
 
 
-def test_one_of_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_objective_of_a_file_is_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     assert run(["objectives", f"{tmp_path}/mine.py:Mine"]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
@@ -42,19 +42,19 @@ def test_one_of_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     ]
 
 
-def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_objectives_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["objectives", "digits-cnn", "--json"]) == 0
     (one,) = json.loads(capsys.readouterr().out)
     assert one["dataset"] == "digits"
     assert one["space"]["learning_rate"]["attributes"]["log"] is True
 
 
-def test_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_objective_suggests_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["objectives", "digit-cnn"]) == 2
     assert "digits-cnn" in capsys.readouterr().err
 
 
-def test_neither_keras_nor_tensorflow_is_imported(capsys: pytest.CaptureFixture[str]) -> None:
+def test_objectives_import_neither_keras_nor_tensorflow(capsys: pytest.CaptureFixture[str]) -> None:
     import subprocess
 
     program = (
@@ -66,7 +66,7 @@ def test_neither_keras_nor_tensorflow_is_imported(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == ""
 
 
-def test_data_that_is_bundled(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_verify_of_bundled_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["data", "fetch", "digits", "--data-dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "digits: bundled, nothing to download\n"
     assert run(["data", "verify", "digits", "--json"]) == 0
@@ -77,7 +77,7 @@ def test_data_that_is_bundled(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert "images per class, test" in capsys.readouterr().out
 
 
-def test_data_that_is_damaged_or_unknown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_verify_fails_for_damaged_or_unknown_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "mnist.npz").write_bytes(b"no zip")
     assert run(["data", "verify", "mnist", "--data-dir", str(tmp_path)]) == 1
     captured = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""What the command line makes of its options."""
+"""Requests that the command line builds from its options."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from hpo.options import LaunchRequest, RayOptions, RetrainRequest, SlotOptions
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[object, ...]]:
-    """Stands in for what trains; notes how it was called and returns 130."""
+    """Replaces launch and retrain by a function that records its calls and returns 130."""
     calls: list[tuple[object, ...]] = []
 
-    def note(*arguments: object) -> int:
+    def record(*arguments: object) -> int:
         calls.append(arguments)
         return 130
 
     launch, retrain = ModuleType("hpo.agent.launch"), ModuleType("hpo.retrain.retrain")
-    launch.launch, launch.work, retrain.retrain = note, note, note  # type: ignore[attr-defined]
+    launch.launch, launch.work, retrain.retrain = record, record, record  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "hpo.agent.launch", launch)
     monkeypatch.setitem(sys.modules, "hpo.retrain.retrain", retrain)
     for name in ("HPO_STORAGE", "HPO_DATA_DIR", "HPO_WORKERS", "HPO_STUDY", "HPO_GPUS", "HPO_DEVICE"):
@@ -33,14 +33,14 @@ def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[object
     return calls
 
 
-def test_what_is_not_given_is_none(called) -> None:
+def test_omitted_options_have_defaults(called) -> None:
     assert run(["launch", "--study", "s"]) == 130
     ((request, settings),) = called
     assert request == LaunchRequest(study="s")
     assert settings.storage is None
 
 
-def test_every_option_of_launch_arrives(called, tmp_path: Path) -> None:
+def test_options_of_launch_reach_the_request(called, tmp_path: Path) -> None:
     command = (
         "launch --study s --objective o.py:C --workers 3 --trials 7 --timeout 2m --epochs 4 --limit 500 "
         "--sampler cmaes --pruner asha --seed 9 -p a=1,2 --param b=1..3 --max-failed 5 --space keep "
@@ -66,7 +66,7 @@ def test_every_option_of_launch_arrives(called, tmp_path: Path) -> None:
     assert (settings.storage, settings.data_dir) == ("postgresql://h/d", tmp_path)
 
 
-def test_variables_stand_in_for_options(called, monkeypatch) -> None:
+def test_variables_replace_options(called, monkeypatch) -> None:
     monkeypatch.setenv("HPO_STUDY", "s")
     monkeypatch.setenv("HPO_WORKERS", "5")
     monkeypatch.setenv("HPO_STORAGE", "postgresql://h/d")
@@ -77,8 +77,8 @@ def test_variables_stand_in_for_options(called, monkeypatch) -> None:
     assert (study, slots) == ("s", 5)
 
 
-def test_where_agents_run(called, capsys) -> None:
-    words = [
+def test_options_of_devices_and_ray(called, capsys) -> None:
+    arguments = [
         "--address",
         "head:6379",
         "--workers",
@@ -97,7 +97,7 @@ def test_where_agents_run(called, capsys) -> None:
         SlotOptions(gpus="0,1", device="gpu"),
     )
     assert agent.slots == SlotOptions(gpus="none", gpu_share=0.5, cores=2)
-    assert run(["launch", "--study", "s", *words]) == 2
+    assert run(["launch", "--study", "s", *arguments]) == 2
     assert (
         "--address, --gpus-per-worker, --workers-per-agent: only with --engine ray" in capsys.readouterr().err
     )
@@ -105,19 +105,19 @@ def test_where_agents_run(called, capsys) -> None:
     assert "use --gpus-per-worker" in capsys.readouterr().err
 
 
-def test_what_the_ray_engine_is_asked_for(monkeypatch) -> None:
-    asked = []
-    monkeypatch.setattr("hpo.engines.ray.RayEngine.launch", lambda _, *args: asked.append(args) or 0)
-    words = ["--address", "head:6379", "--cpus-per-worker", "2", "--gpus-per-worker", "0.25", "-w", "32"]
-    run(["launch", "--study", "s", "--engine", "ray", *words])
-    request = asked[0][0]
+def test_ray_options_reach_the_engine(monkeypatch) -> None:
+    requests = []
+    monkeypatch.setattr("hpo.engines.ray.RayEngine.launch", lambda _, *args: requests.append(args) or 0)
+    arguments = ["--address", "head:6379", "--cpus-per-worker", "2", "--gpus-per-worker", "0.25", "-w", "32"]
+    run(["launch", "--study", "s", "--engine", "ray", *arguments])
+    request = requests[0][0]
     assert (request.workers, request.ray) == (
         32,
         RayOptions(address="head:6379", cpus_per_worker=2.0, gpus_per_worker=0.25),
     )
 
 
-def test_retrain(called) -> None:
+def test_options_of_retrain_reach_the_request(called) -> None:
     run(["retrain", "--study", "s"])
     run(["retrain", "--study", "s", "--seeds", "5", "--epochs", "2", "--config", "b.yaml", "--workers", "1"])
     run(["retrain", "--study", "s", "--limit", "all"])

@@ -1,4 +1,4 @@
-"""Whatever goes wrong, a password is neither printed nor kept."""
+"""A password is neither printed nor stored, in any error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNKNOWN = "postgresql://me:zq1/zq2@host/db"
 
 @pytest.fixture(params=PASSWORDS, ids=range(len(PASSWORDS)))
 def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """With a password that all who take it as it stands have to redact."""
+    """URL with a password that is difficult to redact."""
     monkeypatch.setenv("HPO_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HPO_EMBEDDED", "off")
     monkeypatch.delenv("HPO_STORAGE", raising=False)
@@ -28,8 +28,8 @@ def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pat
     return f"postgresql://me:{request.param}@127.0.0.1:9/db"
 
 
-def kept(folder: Path) -> str:
-    """All that lies in a folder, names included."""
+def stored(folder: Path) -> str:
+    """Return paths and contents of all files in a folder."""
     return "\n".join(f"{file}\n{file.read_text()}" for file in folder.rglob("*") if file.is_file())
 
 
@@ -46,19 +46,19 @@ def kept(folder: Path) -> str:
         ["data", "fetch"],
     ],
 )
-def test_usage_errors(
+def test_usage_error_hides_password(
     url: str, before: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    for words in ([url], url.split(" ")):
-        assert run([*before, *words]) in (1, 2)
+    for arguments in ([url], url.split(" ")):
+        assert run([*before, *arguments]) in (1, 2)
     captured = capsys.readouterr()
-    assert "zq" not in captured.out + captured.err + kept(tmp_path)
+    assert "zq" not in captured.out + captured.err + stored(tmp_path)
     assert captured.err.startswith("hpo: ")
 
 
 @pytest.mark.parametrize("debug", ["0", "1"])
 @pytest.mark.parametrize("by", ["--storage", "HPO_STORAGE"])
-def test_a_bug(
+def test_bug_hides_password(
     url: str,
     by: str,
     debug: str,
@@ -66,7 +66,7 @@ def test_a_bug(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """In a message, in the traceback of its cause, and in the command line that a crash file begins with."""
+    """The message, the traceback of its cause and the command line in the crash file hide it."""
     password = url.removeprefix("postgresql://me:").removesuffix("@127.0.0.1:9/db")
 
     def fail(**_: object) -> None:
@@ -86,16 +86,16 @@ def test_a_bug(
         arguments += [by, url]
     monkeypatch.setattr(sys, "argv", ["hpo", *arguments])
     assert run(arguments) == 1
-    told = capsys.readouterr().err + kept(tmp_path)
-    assert "zq" not in told
-    assert "Traceback" in told
-    assert "RuntimeError: cannot reach postgresql://me:***@" in told
+    printed = capsys.readouterr().err + stored(tmp_path)
+    assert "zq" not in printed
+    assert "Traceback" in printed
+    assert "RuntimeError: cannot reach postgresql://me:***@" in printed
 
 
-def test_a_bug_with_bytes_that_are_no_text(
+def test_bug_with_undecodable_bytes_hides_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """They cannot be written as they are, and what Python says of that holds all that was to be written."""
+    """Such bytes cannot be encoded, and the error of Python would contain the whole text."""
     monkeypatch.setenv("HPO_HOME", str(tmp_path))
     url = "postgresql://me:zq1\udcff@host/db"
 
@@ -104,15 +104,15 @@ def test_a_bug_with_bytes_that_are_no_text(
 
     monkeypatch.setattr(control.stop, "callback", fail)
     assert run(["stop", "--study", "x", "--storage", url]) == 1
-    told = capsys.readouterr().err + kept(tmp_path)
-    assert "zq" not in told
-    assert "cannot reach postgresql://me:***@host/db of" in told
+    printed = capsys.readouterr().err + stored(tmp_path)
+    assert "zq" not in printed
+    assert "cannot reach postgresql://me:***@host/db of" in printed
 
 
 @pytest.mark.parametrize(
     "leak", [UNKNOWN, "password='zq1'", "password = zq1", "{'password': 'zq1'}"], ids=range(4)
 )
-def test_one_that_came_from_elsewhere(
+def test_password_of_another_process_is_hidden(
     leak: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HPO_HOME", str(tmp_path))
@@ -125,26 +125,28 @@ def test_one_that_came_from_elsewhere(
 
         monkeypatch.setattr(control.stop, "callback", fail)
         assert run(["stop", "--study", "x"]) == 1
-    assert "zq" not in capsys.readouterr().err + kept(tmp_path)
+    assert "zq" not in capsys.readouterr().err + stored(tmp_path)
 
 
 @pytest.mark.parametrize(
     "refused", ["sqlite:///x.db", "nonsense", "postgresql://h", "postgresql://me:zq1@h:x/db"], ids=range(4)
 )
-def test_a_refusal_shows_its_example(refused: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused_url_shows_an_example(refused: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status", "--study", "x", "--storage", refused]) == 2
-    told = capsys.readouterr().err
-    assert EXAMPLE in told
-    assert "zq" not in told
+    printed = capsys.readouterr().err
+    assert EXAMPLE in printed
+    assert "zq" not in printed
 
 
-def test_an_example_is_shown_to_whose_password_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_example_is_shown_even_with_its_own_password(capsys: pytest.CaptureFixture[str]) -> None:
     url = "postgresql://user:password@h:x/db"
     assert run(["status", "--study", "x", "--storage", url]) == 2
     assert EXAMPLE in capsys.readouterr().err
 
 
-def test_doctor(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_hides_password(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hpo.doctor._STORAGE_SECONDS", 0.0)
     assert run(["doctor", "--storage", url]) == 1
     captured = capsys.readouterr()
@@ -152,8 +154,8 @@ def test_doctor(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     assert "zq" not in captured.out + captured.err
 
 
-def test_the_urls_of_these_tests_are_accepted() -> None:
-    """But those with an @, so that what is tested is what a user may type."""
+def test_urls_of_these_tests_are_valid() -> None:
+    """Users may type these passwords, except those with an @."""
     for password in PASSWORDS:
         if "@" not in password:
             parse_url(f"postgresql://me:{password}@127.0.0.1:9/db")

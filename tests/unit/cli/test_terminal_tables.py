@@ -1,4 +1,4 @@
-"""`hpo ls` and `hpo trials` on a terminal: no word is broken, whatever its width."""
+"""Tables of `hpo ls` and `hpo trials` on a terminal: no word is broken at any width."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STUDIES = [study("digits-cnn", "digits-cnn"), study("mine", "/home/someone/far/a
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """What a command prints on a terminal of so many columns."""
+    """Returns the output of a command on a terminal of a given width."""
     monkeypatch.setattr(options, "opened", lambda _: nullcontext(None))
     monkeypatch.setattr("hpo.study.trials.trial_rows", lambda *_: ROWS)
     monkeypatch.setattr("hpo.study.catalog.list_studies", lambda *_: STUDIES)
@@ -47,7 +47,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-def test_trials(seen, width: int) -> None:
+def test_trials_fit_the_terminal(seen, width: int) -> None:
     out = seen("trials --study demo", width)
     words = out.split()
     assert {"number", "state", "value", "complete", "failed", "0.9123"} <= set(words)
@@ -60,7 +60,7 @@ def test_trials(seen, width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_ls(seen, width: int) -> None:
+def test_ls_fits_the_terminal(seen, width: int) -> None:
     out = seen("ls", width)
     assert {"digits-cnn", "mine", "finished", "12/50", "0.9731"} <= set(out.split())
     assert ("my_pets.py:PetsCNN" in out.split()) == (width >= 80)
