@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from storage.embedded.server import EmbeddedServer
 from storage.engine import Database, open_database
+from tests.version_0_1 import load_dump
 
 TEMPLATE = "hpo_template"
 
@@ -141,6 +142,29 @@ def empty_storage_url(postgres_admin: Engine) -> Iterator[str]:
 def storage_url(postgres_admin: Engine, migrated_template: str) -> Iterator[str]:
     """The URL of a new database with all tables."""
     yield from _new_database(postgres_admin, migrated_template)
+
+
+@pytest.fixture(scope="session")
+def old_template(postgres_admin: Engine) -> str:
+    """The name of a database as version 0.1 left it, loaded once and copied for each test."""
+    # Test processes that share a server each have one.
+    name = f"old_{uuid.uuid4().hex}"
+    with postgres_admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    load_dump(_url(postgres_admin, name))
+    return name
+
+
+@pytest.fixture
+def old_storage_url(postgres_admin: Engine, old_template: str) -> Iterator[str]:
+    """The URL of a new database with the tables and the studies of version 0.1."""
+    yield from _new_database(postgres_admin, old_template)
+
+
+@pytest.fixture(scope="module")
+def shared_old_storage_url(postgres_admin: Engine, old_template: str) -> Iterator[str]:
+    """The same for tests that only read, and so may share it."""
+    yield from _new_database(postgres_admin, old_template)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.service import Service
+from tests.version_0_1 import FOLDER, copy_checkpoints
 
 
 @pytest.fixture
@@ -20,6 +21,25 @@ def service(tmp_path: Path, storage_url: str) -> Iterator[Service]:
 def fresh_service(tmp_path: Path, empty_storage_url: str) -> Iterator[Service]:
     """On a database without any table."""
     yield from _serve(tmp_path, empty_storage_url)
+
+
+@pytest.fixture
+def old_service(tmp_path: Path, old_storage_url: str) -> Iterator[Service]:
+    """On a database of version 0.1, with the checkpoints and the objectives of its user."""
+    yield from _serve_old(tmp_path, old_storage_url)
+
+
+@pytest.fixture
+def moved_service(tmp_path: Path, empty_storage_url: str) -> Iterator[Service]:
+    """On an empty database, with the checkpoints and the objectives of a user of version 0.1."""
+    yield from _serve_old(tmp_path, empty_storage_url)
+
+
+def _serve_old(folder: Path, url: str) -> Iterator[Service]:
+    copy_checkpoints(folder / "checkpoints")
+    for service in _serve(folder, url):
+        service.set(PYTHONPATH=FOLDER, PYTHONDONTWRITEBYTECODE=1)
+        yield service
 
 
 def _serve(folder: Path, url: str) -> Iterator[Service]:
