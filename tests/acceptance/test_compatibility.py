@@ -107,7 +107,7 @@ def test_a_finished_study_is_extended(old_service: Service) -> None:
 def test_an_interrupted_retrain_goes_on(old_service: Service) -> None:
     ended = old_service.hpo("retrain", "--study", "retraining", "--seeds", 2, "--workers", 1)
     assert (ended.code, ended.err) == (0, "")
-    assert "goes on after epoch 4" in ended.out
+    assert "resumes after epoch 4" in ended.out
     folder = old_service.folder / "results" / "retraining"
     assert json.loads((folder / "metrics.json").read_text())["sessions"] == 2
     assert (folder / "model.keras").read_text() == "total 55"

@@ -30,7 +30,7 @@ def upgrade() -> None:
         "studies",
         sa.Column("study_id", sa.Integer, autoincrement=False, nullable=False, comment="Optuna's study_id"),
         sa.Column("name", sa.Text, nullable=False),
-        sa.Column("spec", JSONB, nullable=False, comment="hpo.search.spec.StudySpec as JSON"),
+        sa.Column("spec", JSONB, nullable=False, comment="hpo.spec.StudySpec as JSON"),
         sa.Column("budget", sa.Integer, nullable=False, comment="finished trials wanted in all"),
         sa.Column("control", sa.Text, nullable=False, server_default="run", comment="run, pause or stop"),
         sa.Column(
