@@ -33,3 +33,4 @@ def upgrade() -> None:
             op.execute(f"ALTER TABLE hpo.{table} RENAME CONSTRAINT {name} TO {name.replace(old, new)}")
     for table, column in (("studies", "spec"), ("trials", "params"), ("retrains", "config")):
         op.execute(f"ALTER TABLE hpo.{table} ALTER COLUMN {column} TYPE json USING {column}::json")
+    op.execute("COMMENT ON COLUMN hpo.studies.spec IS 'hpo.search.spec.StudySpec as JSON'")
