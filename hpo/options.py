@@ -3,6 +3,7 @@
 Each field carries its command-line option, from which `hpo.cli.options` builds the options of a command.
 This module imports nothing heavy, so that help texts stay fast.
 """
+# ruff: noqa: RUF009 - `_field` returns a field of a dataclass, not a default
 
 from __future__ import annotations
 
@@ -60,10 +61,6 @@ class OptionSpec:
     multiple: bool = False
 
 
-def _option(help_text: str, *names: str, **attributes: Any) -> dict[str, OptionSpec]:
-    return {"option": OptionSpec(help=help_text, names=names, **attributes)}
-
-
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -108,11 +105,16 @@ def _for_new(value: object) -> str:
     return f"{value} for a new study, else the study's own"
 
 
-_STUDY = _option("Name of the study.", metavar="NAME", variable="HPO_STUDY")
+def _field(default: Any, help_text: str, *names: str, **attributes: Any) -> Any:
+    return field(default=default, metadata={"option": OptionSpec(help=help_text, names=names, **attributes)})
 
 
-def _workers(help_text: str, hidden_names: tuple[str, ...] = ()) -> dict[str, OptionSpec]:
-    return _option(
+_STUDY = {"option": OptionSpec(help="Name of the study.", metavar="NAME", variable="HPO_STUDY")}
+
+
+def _workers(help_text: str, hidden_names: tuple[str, ...] = ()) -> Any:
+    return _field(
+        None,
         help_text,
         "--workers",
         "-w",
@@ -127,52 +129,42 @@ def _workers(help_text: str, hidden_names: tuple[str, ...] = ()) -> dict[str, Op
 class SlotOptions:
     """The part of a host that its worker slots share."""
 
-    gpus: str | None = field(
-        default=None,
-        metadata=_option(
-            "GPUs to use: none, all, or indices or UUIDs from nvidia-smi, e.g. 0,1. Worker slots are spread over "
-            "them; slots that share a GPU are each limited to their part of its memory.",
-            metavar="LIST",
-            variable="HPO_GPUS",
-            default_text="all",
-        ),
+    gpus: str | None = _field(
+        None,
+        "GPUs to use: none, all, or indices or UUIDs from nvidia-smi, e.g. 0,1. Worker slots are spread over "
+        "them; slots that share a GPU are each limited to their part of its memory.",
+        metavar="LIST",
+        variable="HPO_GPUS",
+        default_text="all",
     )
-    device: str | None = field(
-        default=None,
-        metadata=_option(
-            "cpu: use no GPU. gpu: fail if there is none.",
-            kind=DEVICES,
-            variable="HPO_DEVICE",
-            default_text="GPUs if there are any",
-        ),
+    device: str | None = _field(
+        None,
+        "cpu: use no GPU. gpu: fail if there is none.",
+        kind=DEVICES,
+        variable="HPO_DEVICE",
+        default_text="GPUs if there are any",
     )
-    precision: Precision = field(
-        default="auto",
-        metadata=_option(
-            "Compute precision of models; auto: bfloat16 where the device has instructions for it, else float32. "
-            "Weights are always float32.",
-            kind=PRECISIONS,
-            variable="HPO_PRECISION",
-        ),
+    precision: Precision = _field(
+        "auto",
+        "Compute precision of models; auto: bfloat16 where the device has instructions for it, else float32. "
+        "Weights are always float32.",
+        kind=PRECISIONS,
+        variable="HPO_PRECISION",
     )
-    gpu_share: float = field(
-        default=1.0,
-        metadata=_option(
-            "Fraction of each GPU's memory for this agent, e.g. 0.25, when others use the same GPUs.",
-            kind=Range(0.0, 1.0, low_open=True),
-            metavar="SHARE",
-            variable="HPO_GPU_SHARE",
-        ),
+    gpu_share: float = _field(
+        1.0,
+        "Fraction of each GPU's memory for this agent, e.g. 0.25, when others use the same GPUs.",
+        kind=Range(0.0, 1.0, low_open=True),
+        metavar="SHARE",
+        variable="HPO_GPU_SHARE",
     )
-    cores: int | None = field(
-        default=None,
-        metadata=_option(
-            "Cores that the worker slots share, when several agents run on one host: each takes cores that no "
-            "other agent has taken with this option.",
-            kind=COUNT,
-            variable="HPO_CORES",
-            default_text="all usable ones",
-        ),
+    cores: int | None = _field(
+        None,
+        "Cores that the worker slots share, when several agents run on one host: each takes cores that no "
+        "other agent has taken with this option.",
+        kind=COUNT,
+        variable="HPO_CORES",
+        default_text="all usable ones",
     )
 
 
@@ -181,24 +173,20 @@ class AgentOptions:
     """Options of the trainers of one host."""
 
     slots: SlotOptions = SlotOptions()
-    hung_seconds: float = field(
-        default=1800.0,
-        metadata=_option(
-            "Kill a trial or run without progress for this long; it resumes from its checkpoint like a lost one.",
-            "--hung-after",
-            kind="time",
-        ),
+    hung_seconds: float = _field(
+        1800.0,
+        "Kill a trial or run without progress for this long; it resumes from its checkpoint like a lost one.",
+        "--hung-after",
+        kind="time",
     )
-    memory_bytes: int | None = field(
-        default=None,
-        metadata=_option(
-            "Memory limit per trial or run, beyond what all of them share, e.g. 4G. A trial that exceeds it ends "
-            "as out of memory.",
-            "--memory-per-worker",
-            kind="size",
-            variable="HPO_MEMORY_PER_WORKER",
-            default_text="no limit",
-        ),
+    memory_bytes: int | None = _field(
+        None,
+        "Memory limit per trial or run, beyond what all of them share, e.g. 4G. A trial that exceeds it ends "
+        "as out of memory.",
+        "--memory-per-worker",
+        kind="size",
+        variable="HPO_MEMORY_PER_WORKER",
+        default_text="no limit",
     )
 
 
@@ -206,38 +194,30 @@ class AgentOptions:
 class RayOptions:
     """Placement of agents in a Ray cluster; an agent is an actor, placed as a whole."""
 
-    address: str = field(
-        default="auto",
-        metadata=_option(
-            "Ray: the cluster, as host:port of its head node.",
-            metavar="ADDRESS",
-            default_text="auto: this machine's cluster, or RAY_ADDRESS",
-        ),
+    address: str = _field(
+        "auto",
+        "Ray: the cluster, as host:port of its head node.",
+        metavar="ADDRESS",
+        default_text="auto: this machine's cluster, or RAY_ADDRESS",
     )
-    cpus_per_worker: float = field(
-        default=1.0,
-        metadata=_option(
-            "Ray: processor cores that each worker slot reserves on its node.",
-            kind=Range(0.0, 1024.0),
-            metavar="N",
-        ),
+    cpus_per_worker: float = _field(
+        1.0,
+        "Ray: processor cores that each worker slot reserves on its node.",
+        kind=Range(0.0, 1024.0),
+        metavar="N",
     )
-    gpus_per_worker: float = field(
-        default=0.0,
-        metadata=_option(
-            "Ray: GPUs per worker slot. With 0.25, four slots share a GPU, each limited to a quarter of its memory.",
-            kind=Range(0.0, 64.0),
-            metavar="N",
-            default_text="none",
-        ),
+    gpus_per_worker: float = _field(
+        0.0,
+        "Ray: GPUs per worker slot. With 0.25, four slots share a GPU, each limited to a quarter of its memory.",
+        kind=Range(0.0, 64.0),
+        metavar="N",
+        default_text="none",
     )
-    workers_per_agent: int = field(
-        default=1,
-        metadata=_option(
-            "Ray: worker slots placed together on one node, as one agent. They share a process that has loaded "
-            "Keras and the data, and database connections.",
-            kind=COUNT,
-        ),
+    workers_per_agent: int = _field(
+        1,
+        "Ray: worker slots placed together on one node, as one agent. They share a process that has loaded "
+        "Keras and the data, and database connections.",
+        kind=COUNT,
     )
 
 
@@ -246,144 +226,115 @@ class LaunchRequest:
     """Arguments of `hpo launch`; None means not given: the study's stored value applies, or the default."""
 
     study: str = field(metadata=_STUDY)
-    objective: str | None = field(
-        default=None,
-        metadata=_option(
-            "Objective to tune: a shipped name (see hpo objectives), package.module:Class or "
-            "path/to/file.py:Class.",
-            kind="objective",
-            default_text="the study's own, or the objective of the study's name",
-        ),
+    objective: str | None = _field(
+        None,
+        "Objective to tune: a shipped name (see hpo objectives), package.module:Class or "
+        "path/to/file.py:Class.",
+        kind="objective",
+        default_text="the study's own, or the objective of the study's name",
     )
-    workers: int | None = field(
-        default=None,
-        metadata=_workers(
-            "Worker slots: trials that run at the same time, each on its part of the cores or GPUs."
-        ),
+    workers: int | None = _workers(
+        "Worker slots: trials that run at the same time, each on its part of the cores or GPUs."
     )
-    engine: str = field(
-        default="local",
-        metadata=_option(
-            "Where agents run: on this host, or as actors of a Ray cluster (pip install 'hpo-service[ray]').",
-            kind=ENGINES,
-        ),
+    engine: str = _field(
+        "local",
+        "Where agents run: on this host, or as actors of a Ray cluster (pip install 'hpo-service[ray]').",
+        kind=ENGINES,
     )
     ray: RayOptions = RayOptions()
-    trials: int | None = field(
-        default=None,
-        metadata=_option(
-            "Finished trials in total, earlier launches included. The same command again continues to this total; "
-            "a larger number extends the study.",
-            "--trials",
-            "-n",
-            kind=COUNT,
-            default_text=_for_new(LaunchDefaults.trials),
+    trials: int | None = _field(
+        None,
+        "Finished trials in total, earlier launches included. The same command again continues to this total; "
+        "a larger number extends the study.",
+        "--trials",
+        "-n",
+        kind=COUNT,
+        default_text=_for_new(LaunchDefaults.trials),
+    )
+    timeout_seconds: float | None = _field(
+        None,
+        "Stop after this time, e.g. 90s, 15m or 2h. Running trials are checkpointed and continue at the next "
+        "launch.",
+        "--timeout",
+        kind="time",
+        default_text="none",
+    )
+    epochs: int | None = _field(
+        None,
+        "Epochs of a trial that is not pruned.",
+        kind=COUNT,
+        default_text="the objective's",
+    )
+    limit: int | None = _field(
+        None,
+        "Training images to use, stratified; validation images in proportion.",
+        kind=COUNT,
+        default_text="all",
+    )
+    sampler: str | None = _field(
+        None,
+        "Algorithm that proposes the next configuration.",
+        kind=SAMPLERS,
+        default_text=_for_new(LaunchDefaults.sampler),
+    )
+    pruner: str | None = _field(
+        None,
+        "Algorithm that ends unpromising trials early.",
+        kind=PRUNERS,
+        default_text=_for_new(
+            f"{LaunchDefaults.pruner}, or {LaunchDefaults.pruner_of_many} from "
+            f"{LaunchDefaults.many_trials} trials on,"
         ),
     )
-    timeout_seconds: float | None = field(
-        default=None,
-        metadata=_option(
-            "Stop after this time, e.g. 90s, 15m or 2h. Running trials are checkpointed and continue at the next "
-            "launch.",
-            "--timeout",
-            kind="time",
-            default_text="none",
-        ),
+    seed: int | None = _field(
+        None,
+        "Seed of the sampler and of every trial.",
+        kind=NUMBER,
+        default_text=_for_new(LaunchDefaults.seed),
     )
-    epochs: int | None = field(
-        default=None,
-        metadata=_option("Epochs of a trial that is not pruned.", kind=COUNT, default_text="the objective's"),
+    params: tuple[str, ...] = _field(
+        (),
+        "Fix or narrow a parameter, e.g. batch_size=64,128 or learning_rate=1e-4..1e-2. Repeatable.",
+        "--param",
+        "-p",
+        multiple=True,
+        metavar="NAME=VALUES",
+        default_text="the objective's whole space",
     )
-    limit: int | None = field(
-        default=None,
-        metadata=_option(
-            "Training images to use, stratified; validation images in proportion.",
-            kind=COUNT,
-            default_text="all",
-        ),
+    max_failed: int | None = _field(
+        None,
+        "Stop after this many failed trials (bugs, lost or hung ones); they do not count towards --trials.",
+        kind=COUNT,
+        default_text=_for_new(LaunchDefaults.max_failed),
     )
-    sampler: str | None = field(
-        default=None,
-        metadata=_option(
-            "Algorithm that proposes the next configuration.",
-            kind=SAMPLERS,
-            default_text=_for_new(LaunchDefaults.sampler),
-        ),
+    max_lost: int | None = _field(
+        None,
+        "Fail a trial once it was lost this many times: its process killed or hung, or its machine gone.",
+        kind=COUNT,
+        default_text=_for_new(LaunchDefaults.max_lost),
     )
-    pruner: str | None = field(
-        default=None,
-        metadata=_option(
-            "Algorithm that ends unpromising trials early.",
-            kind=PRUNERS,
-            default_text=_for_new(
-                f"{LaunchDefaults.pruner}, or {LaunchDefaults.pruner_of_many} from "
-                f"{LaunchDefaults.many_trials} trials on,"
-            ),
-        ),
+    checkpoint_quota_bytes: int | None = _field(
+        None,
+        "Limit for the study's checkpoints in total, e.g. 10G; spare ones and those of waiting trials are "
+        "deleted first.",
+        "--checkpoint-quota",
+        kind="size",
+        variable="HPO_CHECKPOINT_QUOTA",
+        default_text=_for_new("no limit"),
     )
-    seed: int | None = field(
-        default=None,
-        metadata=_option(
-            "Seed of the sampler and of every trial.",
-            kind=NUMBER,
-            default_text=_for_new(LaunchDefaults.seed),
-        ),
+    space: str | None = _field(
+        None,
+        "If the search space changed since the study began: keep the stored one, or change to the new one. "
+        "All trials stay in the history.",
+        kind=SPACES,
+        default_text="refuse, and list the changes",
     )
-    params: tuple[str, ...] = field(
-        default=(),
-        metadata=_option(
-            "Fix or narrow a parameter, e.g. batch_size=64,128 or learning_rate=1e-4..1e-2. Repeatable.",
-            "--param",
-            "-p",
-            multiple=True,
-            metavar="NAME=VALUES",
-            default_text="the objective's whole space",
-        ),
-    )
-    max_failed: int | None = field(
-        default=None,
-        metadata=_option(
-            "Stop after this many failed trials (bugs, lost or hung ones); they do not count towards --trials.",
-            kind=COUNT,
-            default_text=_for_new(LaunchDefaults.max_failed),
-        ),
-    )
-    max_lost: int | None = field(
-        default=None,
-        metadata=_option(
-            "Fail a trial once it was lost this many times: its process killed or hung, or its machine gone.",
-            kind=COUNT,
-            default_text=_for_new(LaunchDefaults.max_lost),
-        ),
-    )
-    checkpoint_quota_bytes: int | None = field(
-        default=None,
-        metadata=_option(
-            "Limit for the study's checkpoints in total, e.g. 10G; spare ones and those of waiting trials are "
-            "deleted first.",
-            "--checkpoint-quota",
-            kind="size",
-            variable="HPO_CHECKPOINT_QUOTA",
-            default_text=_for_new("no limit"),
-        ),
-    )
-    space: str | None = field(
-        default=None,
-        metadata=_option(
-            "If the search space changed since the study began: keep the stored one, or change to the new one. "
-            "All trials stay in the history.",
-            kind=SPACES,
-            default_text="refuse, and list the changes",
-        ),
-    )
-    run: bool = field(
-        default=True,
-        metadata=_option(
-            "Only create or extend the study; agents join it with hpo worker. A paused or stopped study stays so.",
-            "--no-run",
-            kind="flag",
-            default_text="off",
-        ),
+    run: bool = _field(
+        True,
+        "Only create or extend the study; agents join it with hpo worker. A paused or stopped study stays so.",
+        "--no-run",
+        kind="flag",
+        default_text="off",
     )
     agent: AgentOptions = AgentOptions()
 
@@ -393,10 +344,7 @@ class WorkRequest:
     """Arguments of `hpo worker`."""
 
     study: str = field(metadata=_STUDY)
-    workers: int | None = field(
-        default=None,
-        metadata=_workers("Worker slots: trials that run here at the same time.", ("--slots",)),
-    )
+    workers: int | None = _workers("Worker slots: trials that run here at the same time.", ("--slots",))
     agent: AgentOptions = AgentOptions()
 
 
@@ -405,49 +353,37 @@ class RetrainRequest:
     """Arguments of `hpo retrain`; None: those of the configuration."""
 
     study: str = field(metadata=_STUDY)
-    seeds: int = field(
-        default=3,
-        metadata=_option(
-            "Runs with different seeds; their mean and interval are reported.", kind=COUNT, metavar="K"
-        ),
+    seeds: int = _field(
+        3, "Runs with different seeds; their mean and interval are reported.", kind=COUNT, metavar="K"
     )
-    top: int = field(
-        default=1,
-        metadata=_option(
-            "Best trials that compete first: each is trained again with --seeds new seeds, and the best mean on "
-            "validation images wins, so that luck does not. The test set is not used.",
-            kind=COUNT,
-            metavar="K",
-        ),
+    top: int = _field(
+        1,
+        "Best trials that compete first: each is trained again with --seeds new seeds, and the best mean on "
+        "validation images wins, so that luck does not. The test set is not used.",
+        kind=COUNT,
+        metavar="K",
     )
-    epochs: int | None = field(
-        default=None,
-        metadata=_option("Epochs of each run.", kind=COUNT, default_text="those of the configuration"),
+    epochs: int | None = _field(
+        None,
+        "Epochs of each run.",
+        kind=COUNT,
+        default_text="those of the configuration",
     )
-    limit: int | Literal["all"] | None = field(
-        default=None,
-        metadata=_option(
-            "Training images, as for hpo launch; each run also trains on the validation images in proportion. all: "
-            "a search on part of the images ends with a model of all of them.",
-            kind="images",
-            default_text="those of the configuration",
-        ),
+    limit: int | Literal["all"] | None = _field(
+        None,
+        "Training images, as for hpo launch; each run also trains on the validation images in proportion. all: "
+        "a search on part of the images ends with a model of all of them.",
+        kind="images",
+        default_text="those of the configuration",
     )
-    config: Path | None = field(
-        default=None,
-        metadata=_option(
-            "Train this exported configuration (YAML, JSON or TOML) instead.",
-            kind="file",
-            default_text="the study's best trial",
-        ),
+    config: Path | None = _field(
+        None,
+        "Train this exported configuration (YAML, JSON or TOML) instead.",
+        kind="file",
+        default_text="the study's best trial",
     )
-    trial: int | None = field(
-        default=None,
-        metadata=_option(
-            "Number of a complete trial, as shown by hpo trials.", kind=NUMBER, default_text="the best one"
-        ),
+    trial: int | None = _field(
+        None, "Number of a complete trial, as shown by hpo trials.", kind=NUMBER, default_text="the best one"
     )
-    workers: int | None = field(
-        default=None, metadata=_workers("Worker slots: runs that train here at the same time.")
-    )
+    workers: int | None = _workers("Worker slots: runs that train here at the same time.")
     agent: AgentOptions = AgentOptions()
