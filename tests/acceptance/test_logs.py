@@ -188,7 +188,7 @@ def test_log_lines_as_json_have_time_level_study_trial_and_attempt(service: Serv
     assert (ended.code, ended.err) == (0, "")
     lines = [json.loads(line) for line in ended.out.splitlines()]
     assert all({"time", "level", "message"} <= line.keys() and line["study"] == "s" for line in lines)
-    rows = service.rows("SELECT attempt_id, number FROM hpo.attempts JOIN hpo.trials USING (token)")
+    rows = service.rows("SELECT attempt_id, number FROM hpo.attempts JOIN hpo.trials USING (reservation_id)")
     ends = [line for line in lines if " complete value=" in line["message"]]
     assert {(line["attempt"], line["trial"]) for line in ends} == {tuple(row) for row in rows}
     assert {line["level"] for line in lines} == {"DEBUG", "INFO"}

@@ -1,4 +1,4 @@
-"""The thread that renews leases goes on whatever goes wrong with one renewal."""
+"""Renewal of leases continues after any error, and stops with the agent's loop."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(database: Database, sql: str) -> None:
     database.transaction(lambda c: c.execute(text(sql)))
 
 
-def test_the_leases_of_an_agent_that_hangs_run_out(
+def test_leases_of_a_hung_agent_expire(
     ledger: Ledger, renewal: LeaseRenewal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread lives, but the loop that it keeps leases for does not turn."""
@@ -58,7 +58,7 @@ def test_the_leases_of_an_agent_that_hangs_run_out(
     )
 
 
-def test_an_error_that_nobody_foresaw_does_not_end_it(ledger: Ledger, renewal: LeaseRenewal) -> None:
+def test_renewal_continues_after_an_unexpected_error(ledger: Ledger, renewal: LeaseRenewal) -> None:
     claim = ledger.claimed()
     run(ledger.database, "ALTER TABLE hpo.attempts RENAME TO away")
     wait_for(lambda: renewal.last_error)

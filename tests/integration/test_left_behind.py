@@ -1,4 +1,4 @@
-"""What an agent that dies between two commits leaves behind, and who completes it: each gap hit exactly."""
+"""Recovery from an agent that dies between two commits: each gap is hit exactly."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SPACE = {"x": FloatDistribution(0.0, 1.0)}
 
 
 class Killed(BaseException):
-    """Nobody catches it: the agent is gone."""
+    """An exception that no agent catches."""
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def claimed(store: TrialStore) -> Claim:
 
 
 def run_out(database: Database) -> None:
-    """All leases, as after the silence of their agents."""
+    """Let all leases expire."""
     sql = "UPDATE hpo.attempts SET lease_until = clock_timestamp() - interval '1 s' WHERE ended_at IS NULL"
     database.transaction(lambda connection: connection.execute(text(sql)))
 
@@ -101,7 +101,7 @@ def answer_lost() -> OperationalError:
 
 
 def train(store: TrialStore, claim: Claim) -> None:
-    """To the end, by whoever holds it."""
+    """Train a claimed trial to its end."""
     trial_id, _, _ = store.sample(claim)
     store.begin(claim.attempt_id, 1, 0)
     for epoch in (1, 2):
@@ -109,7 +109,7 @@ def train(store: TrialStore, claim: Claim) -> None:
     store.settle(claim.attempt_id, Outcome.COMPLETE, 0.5)
 
 
-def test_killed_between_settle_and_tell(
+def test_agent_killed_between_settle_and_tell(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = agent(database, study)
@@ -128,7 +128,7 @@ def test_killed_between_settle_and_tell(
     assert study.best_value == 0.5
 
 
-def test_killed_between_tell_and_noting_it(
+def test_agent_killed_before_it_marks_a_trial_as_told(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = agent(database, study)
@@ -144,7 +144,7 @@ def test_killed_between_tell_and_noting_it(
     assert database.transaction(lambda c: c.execute(text("SELECT told_optuna FROM hpo.trials")).scalar_one())
 
 
-def test_killed_between_create_and_attach(
+def test_agent_killed_between_create_and_attach(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = agent(database, study)
@@ -164,7 +164,7 @@ def test_killed_between_create_and_attach(
     assert states(study) == [TrialState.COMPLETE], "the trial that was created is the one that was trained"
 
 
-def test_a_creation_whose_answer_was_lost_is_found_again(
+def test_created_trial_is_found_after_its_answer_was_lost(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = agent(database, study)
@@ -173,7 +173,7 @@ def test_a_creation_whose_answer_was_lost_is_found_again(
     assert states(study) == [TrialState.COMPLETE]
 
 
-def test_a_creation_whose_answer_was_lost_is_known_to_optuna_too(
+def test_created_trial_is_in_optunas_cache_after_its_answer_was_lost(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its cache knows no trial that it has not seen made: to suggest anything for it was a KeyError."""
@@ -184,8 +184,10 @@ def test_a_creation_whose_answer_was_lost_is_known_to_optuna_too(
     assert states(study) == [TrialState.COMPLETE]
 
 
-def test_a_trial_that_others_finish_while_it_is_judged(database: Database, study: optuna.Study) -> None:
-    """ASHA notes on a trial which rung it has come to: on one that is told that cannot be."""
+def test_trial_finished_by_another_agent_is_fenced_in_the_pruner(
+    database: Database, study: optuna.Study
+) -> None:
+    """ASHA writes a trial's rung to the trial, which Optuna refuses once it is finished."""
     spec = StudySpec("quadratic", "loss", "minimize", 2, SPACE, SPACE, sampler="random", pruner="asha")
     database.transaction(lambda c: c.execute(update(studies).values(spec=spec.to_json())))
     late, quick = agent(database, study), agent(database, study)
@@ -202,7 +204,7 @@ def test_a_trial_that_others_finish_while_it_is_judged(database: Database, study
     assert states(study) == [TrialState.COMPLETE]
 
 
-def test_a_creation_made_twice_leaves_one_failed_stray(
+def test_trial_created_twice_leaves_one_failed_stray(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first commit arrived only after it had been looked for."""
@@ -219,9 +221,7 @@ def test_a_creation_made_twice_leaves_one_failed_stray(
     assert (found.finished, found.left, found.failed) == (1, 0, 0)
 
 
-def test_what_was_trained_for_a_share_of_its_own_is_not_swept(
-    database: Database, study: optuna.Study
-) -> None:
+def test_trial_with_a_reservation_is_not_swept(database: Database, study: optuna.Study) -> None:
     """A trial just created, and one of somebody who uses the study with plain Optuna, stay."""
     study.ask()
     store = agent(database, study)
@@ -230,8 +230,8 @@ def test_what_was_trained_for_a_share_of_its_own_is_not_swept(
     assert states(study) == [TrialState.RUNNING] * 2
 
 
-def test_fenced_everywhere(database: Database, study: optuna.Study) -> None:
-    """An attempt whose lease ran out changes nothing any more, whatever it tries."""
+def test_fenced_attempt_changes_nothing(database: Database, study: optuna.Study) -> None:
+    """Every write of an attempt whose lease expired fails."""
     first, second = agent(database, study), agent(database, study)
     claim = claimed(first)
     trial_id, number, params = first.sample(claim)
@@ -260,15 +260,7 @@ def test_fenced_everywhere(database: Database, study: optuna.Study) -> None:
     assert database.transaction(lambda c: c.execute(text(times_lost)).scalar_one()) == 1
 
 
-def test_an_agent_does_not_judge_itself(database: Database, study: optuna.Study) -> None:
-    store = agent(database, study)
-    claimed(store)
-    run_out(database)
-    assert counts(store).running == 1
-    assert counts(agent(database, study)).running == 0
-
-
-def test_after_an_outage_others_get_the_time_to_renew(
+def test_agent_gives_others_time_to_renew_after_an_outage(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = 1000.0
@@ -285,7 +277,7 @@ def test_after_an_outage_others_get_the_time_to_renew(
     assert counts(store).running == 0
 
 
-def test_away_between_an_epoch_and_its_report(
+def test_attempt_is_fenced_between_an_epoch_and_its_report(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Meanwhile another agent took the trial over and finished it: this attempt is fenced, the agent lives."""
@@ -306,9 +298,7 @@ def test_away_between_an_epoch_and_its_report(
     assert states(study) == [TrialState.COMPLETE]
 
 
-def test_an_agent_that_starts_after_an_outage_lets_the_others_renew_first(
-    database: Database, study: optuna.Study
-) -> None:
+def test_new_agent_lets_others_renew_first(database: Database, study: optuna.Study) -> None:
     first = agent(database, study)
     claim = claimed(first)
     run_out(database)
@@ -319,7 +309,7 @@ def test_an_agent_that_starts_after_an_outage_lets_the_others_renew_first(
     assert states(study) == [TrialState.COMPLETE]
 
 
-def test_after_that_time_who_has_not_renewed_is_given_up(database: Database, study: optuna.Study) -> None:
+def test_lease_expires_after_the_grace_time(database: Database, study: optuna.Study) -> None:
     claimed(agent(database, study))
     run_out(database)
     second = agent(database, study, lease_seconds=0.6, grace_renewals=2.0)
@@ -329,7 +319,7 @@ def test_after_that_time_who_has_not_renewed_is_given_up(database: Database, stu
     assert time.monotonic() - began >= second.times.grace_seconds / 2
 
 
-def test_nobody_begins_a_trial_whose_checkpoints_are_being_removed(
+def test_trial_is_not_claimed_while_its_checkpoints_are_removed(
     database: Database, study: optuna.Study
 ) -> None:
     first, second = agent(database, study), agent(database, study)
@@ -362,7 +352,7 @@ def shifted(database: Database, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("seconds", [3600, -3600])
-def test_a_jump_of_the_databases_clock_costs_no_live_attempt(
+def test_jump_of_the_database_clock_costs_no_live_attempt(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
     clock = 1000.0
@@ -385,7 +375,7 @@ def test_a_jump_of_the_databases_clock_costs_no_live_attempt(
     assert counts(second).running == 0
 
 
-def test_a_trial_closed_with_plain_optuna_is_failed_and_another_takes_its_place(
+def test_trial_closed_with_plain_optuna_fails_and_is_replaced(
     database: Database, study: optuna.Study
 ) -> None:
     store = agent(database, study)
@@ -401,7 +391,7 @@ def test_a_trial_closed_with_plain_optuna_is_failed_and_another_takes_its_place(
     assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]
 
 
-def test_a_trial_closed_before_it_was_sampled_is_failed_too(database: Database, study: optuna.Study) -> None:
+def test_trial_closed_before_it_was_sampled_fails(database: Database, study: optuna.Study) -> None:
     store = agent(database, study)
     claim = claimed(store)
     trial_id, number = store._search.create(claim)
@@ -413,7 +403,7 @@ def test_a_trial_closed_before_it_was_sampled_is_failed_too(database: Database, 
     assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]
 
 
-def test_killed_while_sampling_one_of_two_creations(database: Database, study: optuna.Study) -> None:
+def test_agent_killed_while_sampling_a_trial_created_twice(database: Database, study: optuna.Study) -> None:
     """The trial that the share knows is gone on with, not the first that was made for it."""
     first = agent(database, study)
     claim = claimed(first)
@@ -439,7 +429,7 @@ def keep_left(
 
 
 def kept(database: Database) -> dict[int, str]:
-    """What is kept of each attempt."""
+    """Return the uploaded log of each attempt."""
     rows = database.transaction(
         lambda c: c.execute(text("SELECT attempt_id, tail FROM hpo.attempt_logs")).all()
     )
@@ -455,9 +445,7 @@ def printing(store: TrialStore, logs: Path) -> tuple[Claim, Path]:
     return claim, path
 
 
-def test_a_log_whose_sweeper_died_before_it_was_kept(
-    database: Database, study: optuna.Study, tmp_path: Path
-) -> None:
+def test_log_of_a_reaped_agent_is_uploaded(database: Database, study: optuna.Study, tmp_path: Path) -> None:
     first = agent(database, study)
     claim, _ = printing(first, tmp_path)
     database.transaction(lambda c: leases.reap_agent(c, first.agent_id, 3))
@@ -465,7 +453,7 @@ def test_a_log_whose_sweeper_died_before_it_was_kept(
     assert kept(database) == {claim.attempt_id: "said"}
 
 
-def test_a_log_stays_its_agents_as_long_as_that_may_write_to_it(
+def test_log_stays_while_its_agent_may_write_to_it(
     database: Database, study: optuna.Study, tmp_path: Path
 ) -> None:
     first, second = agent(database, study), agent(database, study)
@@ -484,7 +472,7 @@ def test_a_log_stays_its_agents_as_long_as_that_may_write_to_it(
     assert kept(database) == {claim.attempt_id: "said"}
 
 
-def test_logs_of_attempts_that_the_study_does_not_know_go_when_nobody_writes_to_them(
+def test_logs_of_unknown_attempts_are_removed_after_a_day(
     database: Database, study: optuna.Study, tmp_path: Path
 ) -> None:
     """Those of a study of the same name, deleted since or in another database, which may be running."""
@@ -506,9 +494,7 @@ def test_logs_of_attempts_that_the_study_does_not_know_go_when_nobody_writes_to_
     assert kept(database) == {}
 
 
-def test_a_left_log_that_cannot_be_read_troubles_nobody(
-    database: Database, study: optuna.Study, tmp_path: Path
-) -> None:
+def test_unreadable_orphaned_log_is_ignored(database: Database, study: optuna.Study, tmp_path: Path) -> None:
     store = agent(database, study)
     claim, path = printing(store, tmp_path)
     store.release(claim.attempt_id)

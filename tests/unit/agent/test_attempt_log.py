@@ -1,4 +1,4 @@
-"""The log of an attempt: what is kept of it, and how large its file becomes."""
+"""Uploads of an attempt's log, and the size of its file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES
 
 
 class Uploads:
-    """The last that was kept."""
+    """Records uploads."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
@@ -36,7 +36,7 @@ def append(log: AttemptLog, printed: bytes) -> None:
         file.write(printed)
 
 
-def test_nothing_is_kept_of_silence(log: AttemptLog, uploads: Uploads) -> None:
+def test_unchanged_log_is_not_uploaded(log: AttemptLog, uploads: Uploads) -> None:
     log.upload()
     append(log, b"said\n")
     log.upload()
@@ -51,7 +51,7 @@ def test_nothing_is_kept_of_silence(log: AttemptLog, uploads: Uploads) -> None:
     ("printed", "shown"),
     [(b"a\0b", "a?b"), (b"\xff\xfe", "??"), ("é☃".encode(), "é☃"), ("é".encode()[:1], "?")],
 )
-def test_as_many_bytes_are_kept_as_were_printed(
+def test_uploaded_text_has_as_many_bytes_as_were_printed(
     log: AttemptLog, uploads: Uploads, printed: bytes, shown: str
 ) -> None:
     append(log, printed)
@@ -60,13 +60,13 @@ def test_as_many_bytes_are_kept_as_were_printed(
     assert len(shown.encode()) == len(printed)
 
 
-def test_the_end_is_kept_of_much(log: AttemptLog, uploads: Uploads) -> None:
+def test_only_the_end_of_a_large_log_is_uploaded(log: AttemptLog, uploads: Uploads) -> None:
     append(log, b"a" * KEPT_BYTES + b"b" * KEPT_BYTES)
     log.upload()
     assert uploads.calls == [("b" * KEPT_BYTES, 2 * KEPT_BYTES)]
 
 
-def test_a_file_too_large_is_cut_while_it_is_written(log: AttemptLog, uploads: Uploads) -> None:
+def test_large_file_is_truncated_while_it_is_written(log: AttemptLog, uploads: Uploads) -> None:
     with log.path.open("ab", buffering=0) as trainer:
         trainer.write(b"a" * (FILE_BYTES + 1))
         log.upload()
@@ -78,7 +78,7 @@ def test_a_file_too_large_is_cut_while_it_is_written(log: AttemptLog, uploads: U
     assert size == FILE_BYTES + 4
 
 
-def test_a_file_is_bounded_while_the_database_cannot_take_its_tail(log: AttemptLog, uploads: Uploads) -> None:
+def test_file_is_bounded_while_the_database_is_unreachable(log: AttemptLog, uploads: Uploads) -> None:
     for _ in range(3):
         append(log, b"x" * FILE_BYTES + b"end")
         log.truncate()
@@ -91,7 +91,7 @@ def test_a_file_is_bounded_while_the_database_cannot_take_its_tail(log: AttemptL
 
 
 @pytest.mark.parametrize("shipped", [True, False])
-def test_who_adopts_a_file_that_was_cut_knows_how_much_was_printed(
+def test_truncated_file_tells_its_next_owner_the_bytes_printed(
     log: AttemptLog, uploads: Uploads, shipped: bool
 ) -> None:
     """Its agent was killed, after cutting it twice."""
@@ -107,7 +107,7 @@ def test_who_adopts_a_file_that_was_cut_knows_how_much_was_printed(
     assert not log.path.exists()
 
 
-def test_a_file_that_was_cut_says_so_in_front_and_nowhere_else(log: AttemptLog, uploads: Uploads) -> None:
+def test_truncated_file_has_one_note_in_its_first_line(log: AttemptLog, uploads: Uploads) -> None:
     append(log, b"x" * (FILE_BYTES + 1))
     log.upload()
     append(log, b"\n")
@@ -120,7 +120,7 @@ def test_a_file_that_was_cut_says_so_in_front_and_nowhere_else(log: AttemptLog, 
     assert uploads.calls[-1] == ("x" * (KEPT_BYTES - 1) + "\n", FILE_BYTES + 2)
 
 
-def test_what_is_printed_while_a_file_is_cut_is_not_lost(
+def test_output_during_a_truncation_is_not_lost(
     log: AttemptLog, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(log, b"x" * FILE_BYTES + b"the end\n")
@@ -148,7 +148,7 @@ def test_what_is_printed_while_a_file_is_cut_is_not_lost(
     assert size == FILE_BYTES + len("the end\nlate\nlater\nlast\n")
 
 
-def test_the_file_may_be_gone_at_any_moment(
+def test_file_may_disappear_at_any_moment(
     log: AttemptLog, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two agents of one host close the log of a third."""

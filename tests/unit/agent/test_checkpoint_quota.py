@@ -1,4 +1,4 @@
-"""What goes first when checkpoints take too much, and what never goes."""
+"""Order in which checkpoints beyond the quota are removed."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ def enforce(folder: Path, quota: int | None) -> tuple[QuotaReport, list[str]]:
     return report, left
 
 
-def test_without_a_quota_only_finished_trials_go(tmp_path: Path) -> None:
+def test_only_finished_trials_are_removed_without_a_quota(tmp_path: Path) -> None:
     assert enforce(tmp_path, None)[1] == ["2:1", "2:2", "3:8", "3:9", "4:4", "4:5"]
 
 
-def test_spare_checkpoints_of_waiting_trials_go_first(tmp_path: Path) -> None:
+def test_spare_checkpoints_of_waiting_trials_are_removed_first(tmp_path: Path) -> None:
     assert set(enforce(tmp_path, 5 * FILE)[1]) > {"2:1", "2:2", "3:9", "4:5"}
 
 
-def test_then_the_spare_one_of_the_running_trial(tmp_path: Path) -> None:
+def test_spare_checkpoint_of_a_running_trial_is_removed_next(tmp_path: Path) -> None:
     assert enforce(tmp_path, 3 * FILE)[1] == ["2:2", "3:9", "4:5"]
 
 
-def test_then_the_waiting_trial_with_the_fewest_epochs(tmp_path: Path) -> None:
+def test_waiting_trial_with_the_fewest_epochs_is_removed_next(tmp_path: Path) -> None:
     assert enforce(tmp_path, 2 * FILE)[1] == ["2:2", "3:9"]
 
 
-def test_the_newest_of_a_running_trial_stays(tmp_path: Path) -> None:
+def test_newest_checkpoint_of_a_running_trial_stays(tmp_path: Path) -> None:
     report, left = enforce(tmp_path, 1)
     assert left == ["2:2"]
     assert report.used_bytes > 1
 
 
-def test_a_trial_that_begins_while_we_look_stays(tmp_path: Path) -> None:
+def test_trial_that_begins_meanwhile_stays(tmp_path: Path) -> None:
     fill(tmp_path)
     begun = tmp_path / "s" / "trial-5"
 
@@ -73,7 +73,7 @@ def test_a_trial_that_begins_while_we_look_stays(tmp_path: Path) -> None:
     assert begun.exists()
 
 
-def test_a_waiting_trial_that_another_agent_has_begun_meanwhile_stays(tmp_path: Path) -> None:
+def test_waiting_trial_that_another_agent_has_begun_stays(tmp_path: Path) -> None:
     fill(tmp_path)
     asked: list[int] = []
 
@@ -87,7 +87,7 @@ def test_a_waiting_trial_that_another_agent_has_begun_meanwhile_stays(tmp_path: 
     assert {path.parent.name for path in tmp_path.rglob("epoch-*")} == {"trial-2", "trial-3", "trial-4"}
 
 
-def test_what_an_agent_left_that_died_while_it_deleted_goes(tmp_path: Path) -> None:
+def test_folder_of_an_interrupted_deletion_is_removed(tmp_path: Path) -> None:
     fill(tmp_path)
     half = tmp_path / "s" / "evicted-1234"
     half.mkdir()
@@ -96,7 +96,7 @@ def test_what_an_agent_left_that_died_while_it_deleted_goes(tmp_path: Path) -> N
     assert not half.exists()
 
 
-def test_what_was_half_written_goes_where_nobody_can_be_writing(tmp_path: Path) -> None:
+def test_partial_files_of_waiting_trials_are_removed(tmp_path: Path) -> None:
     fill(tmp_path)
     halves = [
         tmp_path / "s" / f"trial-{reservation_id}" / "epoch-000010.0.partial" for reservation_id in (2, 3, 4)
@@ -113,7 +113,7 @@ def test_what_was_half_written_goes_where_nobody_can_be_writing(tmp_path: Path) 
     assert report.freed_bytes == 3 * FILE
 
 
-def test_a_folder_that_goes_while_it_is_weighed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_may_disappear_while_it_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another agent has finished its trial."""
     fill(tmp_path)
     listed = Path.iterdir

@@ -1,4 +1,4 @@
-"""What is said of final runs over several seeds, and what when it cannot be written."""
+"""Summaries of final runs over several seeds, and errors while they are written."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def result(seed: int, accuracy: float) -> SeedResult:
     return SeedResult(seed, (EpochRecord(1, metrics, 1.0),), recorded, 1.0)
 
 
-def test_only_what_was_measured_has_an_interval() -> None:
+def test_only_measurements_have_an_interval() -> None:
     found = summaries([result(1, 0.9), result(2, 0.8)], "f1")
     assert list(found) == ["test_accuracy", "test_loss", "final_loss", "final_val_accuracy", "final_f1"]
 
 
-def test_an_accuracy_is_at_most_one() -> None:
+def test_interval_of_an_accuracy_ends_at_one() -> None:
     high, low = (
         summaries([result(1, a), result(2, b)])["test_accuracy"] for a, b in ((0.9, 1.0), (0.0, 0.1))
     )
@@ -42,7 +42,7 @@ def test_an_accuracy_is_at_most_one() -> None:
     assert low.interval95[0] == 0.0
 
 
-def test_nothing_of_an_earlier_retrain_passes_for_this_ones(tmp_path: Path) -> None:
+def test_files_of_an_earlier_retrain_are_replaced_or_removed(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     folder.mkdir()
     for name in ("confusion_matrix.csv", "model.keras", "notes.txt"):
@@ -53,14 +53,14 @@ def test_nothing_of_an_earlier_retrain_passes_for_this_ones(tmp_path: Path) -> N
     }  # fmt: skip
 
 
-def test_a_calibration_error_is_not_negative() -> None:
+def test_interval_of_a_calibration_error_begins_at_zero() -> None:
     rows = [result(seed, 0.9) for seed in (1, 2)]
     for row, error in zip(rows, (0.001, 0.1), strict=True):
         row.recorded["test_calibration_error"] = error
     assert summaries(rows)["test_calibration_error"].interval95[0] == 0.0
 
 
-def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
+def test_writability_check_leaves_no_file(tmp_path: Path) -> None:
     check_folder(tmp_path / "results" / "s")
     assert not (tmp_path / "results" / "s").exists()
     (tmp_path / "results" / "s").mkdir()
@@ -68,7 +68,7 @@ def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "results" / "s").iterdir())
 
 
-def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "results").write_bytes(b"")
     for folder in (tmp_path / "results", Path("/proc/r")):
         with pytest.raises(ResultsNotWritableError, match="HPO_RESULTS_DIR"):
@@ -78,7 +78,7 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "expected"), [(errno.ENOSPC, DiskFullError), (errno.EACCES, ResultsNotWritableError)]
 )
-def test_what_cannot_be_written_is_named(
+def test_write_error_names_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[HpoError]
 ) -> None:
     def fail(*_: object, **__: object) -> None:

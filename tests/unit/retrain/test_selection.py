@@ -1,4 +1,4 @@
-"""Choosing among candidates by what they showed from fresh seeds."""
+"""Selection among candidates by their results from new seeds."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def candidate(trial: int, *values: float, failure: str | None = None) -> Candida
     return Candidate(config(trial), values, 1.0, failure)
 
 
-def test_the_best_mean_wins() -> None:
+def test_candidate_with_the_best_mean_is_chosen() -> None:
     candidates = [candidate(0, 0.9, 0.7), candidate(1, 0.81, 0.81), candidate(2, 0.1, 0.2)]
     assert choose(candidates, maximize=True) == 1
     assert choose(candidates, maximize=False) == 2
 
 
-def test_of_equals_the_one_that_led_the_search_wins() -> None:
+def test_search_value_decides_between_equal_candidates() -> None:
     assert choose([candidate(0, 0.5), candidate(1, 0.5)], maximize=True) == 0
 
 
-def test_one_that_may_fail_is_not_chosen() -> None:
+def test_candidate_with_a_failed_run_is_not_chosen() -> None:
     assert choose([candidate(0, 0.9, failure="diverged"), candidate(1, 0.1)], maximize=True) == 1
     with pytest.raises(RetrainFailedError, match="every candidate failed"):
         choose([candidate(0, failure="diverged after epoch 1")], maximize=True)
 
 
-def test_one_whose_last_epoch_lacks_the_metric_is_not_chosen() -> None:
+def test_candidate_without_a_final_metric_is_not_chosen() -> None:
     silent = SeedRun(
         config=config(0),
         seed=1,
@@ -63,19 +63,19 @@ def test_one_whose_last_epoch_lacks_the_metric_is_not_chosen() -> None:
     )
 
 
-def test_a_choice_is_remembered(tmp_path: Path) -> None:
+def test_selection_is_read_again_for_the_same_candidates(tmp_path: Path) -> None:
     configs = [config(0), config(1)]
     selection = Selection((1, 2), (candidate(0, 0.8, 0.9), candidate(1, failure="oom")), 0)
     write_selection(tmp_path, selection)
     assert read_selection(tmp_path, configs, 2) == selection
-    # Of other candidates or seeds it says nothing.
+    # Other candidates or seeds have no selection.
     assert read_selection(tmp_path, configs, 3) is None
     assert read_selection(tmp_path, configs[:1], 2) is None
     (tmp_path / "selection.json").write_text("{")
     assert read_selection(tmp_path, configs, 2) is None
 
 
-def test_in_lines() -> None:
+def test_selection_is_shown_one_line_a_candidate() -> None:
     shown = Selection((1, 2), (candidate(0, 0.8, 0.9), candidate(1, failure="oom in epoch 1")), 0).to_json()
     assert selection_lines(shown) == [
         "trial 0: 0.8500 ± 0.0707 (in the search 0.9000), chosen",

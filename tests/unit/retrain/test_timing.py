@@ -14,7 +14,7 @@ from hpo.retrain.timing import SessionLog
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What `time` says; both clocks go alike."""
+    """Current value of both clocks of `time`."""
     now = [1000.0]
     monkeypatch.setattr(time, "time", lambda: now[0])
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -30,7 +30,7 @@ def test_sessions_add_up_without_the_pauses_between_them(tmp_path: Path, clock: 
     assert (worked.seconds, worked.sessions) == (7.0, 2)
 
 
-def test_a_killed_session_counts_up_to_its_last_checkpoint(tmp_path: Path, clock: list[float]) -> None:
+def test_killed_session_counts_up_to_its_last_checkpoint(tmp_path: Path, clock: list[float]) -> None:
     SessionLog(tmp_path)
     checkpoint = tmp_path / "seed-1" / "epoch-000001.npz"
     checkpoint.parent.mkdir()
@@ -44,7 +44,7 @@ def test_a_killed_session_counts_up_to_its_last_checkpoint(tmp_path: Path, clock
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"seconds": 3}', json.dumps({"seconds": ["x"]})])
-def test_a_damaged_log_begins_anew(tmp_path: Path, clock: list[float], content: str) -> None:
+def test_damaged_file_starts_from_zero(tmp_path: Path, clock: list[float], content: str) -> None:
     (tmp_path / "sessions.json").write_text(content)
     work = SessionLog(tmp_path)
     clock[0] += 4.0

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> CheckpointFolder:
     return trial_folder(tmp_path, "study", 7)
 
 
-def test_comes_back_to_the_last_bit(folder: CheckpointFolder) -> None:
+def test_state_is_restored_bit_for_bit(folder: CheckpointFolder) -> None:
     state = {
         "kernel": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32),
         "step": np.array(12, dtype=np.int64),
@@ -55,7 +55,7 @@ def test_comes_back_to_the_last_bit(folder: CheckpointFolder) -> None:
             assert found.state[name] == value
 
 
-def test_two_are_kept(folder: CheckpointFolder) -> None:
+def test_two_newest_checkpoints_are_kept(folder: CheckpointFolder) -> None:
     for epoch in range(1, 13):
         folder.write(history(epoch), {"epoch": epoch})
     assert sorted(path.name for path in folder.path.iterdir()) == ["epoch-000011.npz", "epoch-000012.npz"]
@@ -63,7 +63,7 @@ def test_two_are_kept(folder: CheckpointFolder) -> None:
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "other"])
-def test_a_damaged_one_falls_back_to_the_one_before(folder: CheckpointFolder, damage: str) -> None:
+def test_damaged_checkpoint_falls_back_to_the_one_before(folder: CheckpointFolder, damage: str) -> None:
     weights = np.arange(1000.0)
     for epoch in (1, 2):
         folder.write(history(epoch), {"weights": weights * epoch})
@@ -85,7 +85,7 @@ def test_a_damaged_one_falls_back_to_the_one_before(folder: CheckpointFolder, da
     np.testing.assert_array_equal(found.state["weights"], weights)
 
 
-def test_all_damaged_is_a_fresh_start(folder: CheckpointFolder) -> None:
+def test_trial_without_an_undamaged_checkpoint_starts_from_scratch(folder: CheckpointFolder) -> None:
     folder.write(history(1), {})
     (folder.path / "epoch-000001.npz").write_bytes(b"")
     assert folder.newest() is None
@@ -95,7 +95,7 @@ def test_all_damaged_is_a_fresh_start(folder: CheckpointFolder) -> None:
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("when", ["write", "sync"])
-def test_no_space_leaves_what_was_there(
+def test_full_disk_leaves_earlier_checkpoints_intact(
     folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch, error: int, when: str
 ) -> None:
     folder.write(history(1), {"epoch": 1})
@@ -114,7 +114,9 @@ def test_no_space_leaves_what_was_there(
     assert folder.newest().epoch == 2
 
 
-def test_another_error_is_no_full_disk(folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_write_error_is_not_a_full_disk(
+    folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -123,7 +125,7 @@ def test_another_error_is_no_full_disk(folder: CheckpointFolder, monkeypatch: py
         folder.write(history(1), {})
 
 
-def test_half_a_file_of_a_killed_process_is_not_read(folder: CheckpointFolder) -> None:
+def test_partial_file_of_a_killed_process_is_not_read(folder: CheckpointFolder) -> None:
     folder.write(history(1), {})
     (folder.path / "epoch-000002.partial").write_bytes(b"half")
     assert folder.newest().epoch == 1
@@ -131,7 +133,7 @@ def test_half_a_file_of_a_killed_process_is_not_read(folder: CheckpointFolder) -
     assert folder.newest().epoch == 2
 
 
-def test_trials_and_studies_do_not_meet(tmp_path: Path) -> None:
+def test_trials_and_studies_have_separate_folders(tmp_path: Path) -> None:
     paths = {
         trial_folder(tmp_path, study, reservation_id).path
         for study in ("a", "b")
@@ -140,7 +142,7 @@ def test_trials_and_studies_do_not_meet(tmp_path: Path) -> None:
     assert len(paths) == 4
 
 
-def test_deleting(folder: CheckpointFolder) -> None:
+def test_deleted_folder_is_gone(folder: CheckpointFolder) -> None:
     folder.write(history(1), {})
     folder.delete()
     folder.delete()
@@ -154,7 +156,7 @@ def written(folder: CheckpointFolder, epochs: int, first: int = 1) -> None:
         folder.write(history, {"weights": np.arange(200.0) * epoch, "done": epoch})
 
 
-def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
+def test_every_damage_is_detected(tmp_path: Path) -> None:
     """Any byte, of an array, of a name or of the table of contents."""
     folder = CheckpointFolder(tmp_path / "trial-1")
     written(folder, 2)
@@ -175,7 +177,7 @@ def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
         assert found.epoch == 1
 
 
-def test_begun_again_after_damage_the_new_ones_stay(tmp_path: Path) -> None:
+def test_new_checkpoints_stay_after_a_restart_from_damage(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path / "trial-1")
     written(folder, 3)
     for path in folder.files():
@@ -188,7 +190,7 @@ def test_begun_again_after_damage_the_new_ones_stay(tmp_path: Path) -> None:
     assert [path.name for path in folder.files()] == ["epoch-000001.npz"]
 
 
-def test_what_a_killed_trainer_had_half_written_goes(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_trainer_are_removed(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path / "trial-1")
     written(folder, 1)
     half = folder.path / "epoch-000002.0.partial"
@@ -198,8 +200,8 @@ def test_what_a_killed_trainer_had_half_written_goes(tmp_path: Path) -> None:
     assert [path.name for path in folder.path.iterdir()] == ["epoch-000001.npz"]
 
 
-def test_a_disk_that_becomes_read_only_is_no_bug(folder: CheckpointFolder, monkeypatch) -> None:
-    """On such a disk removing a file fails too, even one that is not there."""
+def test_read_only_disk_is_not_a_bug(folder: CheckpointFolder, monkeypatch) -> None:
+    """Removing a file fails too on such a disk, even a missing one."""
     folder.write(history(1), {})
 
     def refuse(*_: object, **__: object) -> None:
@@ -211,7 +213,7 @@ def test_a_disk_that_becomes_read_only_is_no_bug(folder: CheckpointFolder, monke
         folder.write(history(2), {})
 
 
-def test_an_old_one_that_cannot_be_removed_stays(folder: CheckpointFolder, monkeypatch) -> None:
+def test_old_checkpoint_that_cannot_be_removed_stays(folder: CheckpointFolder, monkeypatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -226,10 +228,10 @@ def test_an_old_one_that_cannot_be_removed_stays(folder: CheckpointFolder, monke
     ("error", "raised"),
     [(OSError(errno.EIO, "Input/output error"), CheckpointsUnreadableError), (MemoryError(), MemoryError)],
 )
-def test_a_disk_that_does_not_answer_is_no_damage(
+def test_unreadable_checkpoint_is_not_damaged(
     folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception]
 ) -> None:
-    """Who took it for that would begin again at the first epoch, and delete what is there."""
+    """Ignoring it would restart the trial and delete its checkpoints."""
     for epoch in (1, 2):
         folder.write(history(epoch), {})
 
@@ -243,10 +245,10 @@ def test_a_disk_that_does_not_answer_is_no_damage(
     assert folder.newest().epoch == 2
 
 
-def test_a_folder_that_cannot_be_listed_is_not_empty(
+def test_folder_that_cannot_be_listed_is_not_empty(
     folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who took it for that would begin again; and what was just saved is saved all the same."""
+    """Ignoring it would restart the trial; the state that was just written stays written."""
 
     def refuse(_: Path) -> None:
         raise OSError(errno.ESTALE, "Stale file handle")
@@ -260,7 +262,7 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(
     assert folder.newest().epoch == 2
 
 
-def test_damage_is_told(folder: CheckpointFolder) -> None:
+def test_damage_is_reported(folder: CheckpointFolder) -> None:
     for epoch in (1, 2):
         folder.write(history(epoch), {})
     (folder.path / "epoch-000002.npz").write_bytes(b"damaged")
@@ -270,7 +272,7 @@ def test_damage_is_told(folder: CheckpointFolder) -> None:
     assert "epoch-000002.npz is damaged" in line
 
 
-def test_how_a_trial_ended_is_kept_until_more_is_trained(folder: CheckpointFolder) -> None:
+def test_outcome_is_saved_until_the_trial_is_trained_further(folder: CheckpointFolder) -> None:
     assert folder.saved_outcome() is None
     ended = SavedOutcome(Outcome.DIVERGED, "loss is nan after epoch 3", "", tuple(history(3)))
     folder.write(history(2), {})
@@ -285,13 +287,13 @@ def test_how_a_trial_ended_is_kept_until_more_is_trained(folder: CheckpointFolde
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"outcome": "pruned"}'])
-def test_an_end_that_is_not_whole_is_none(folder: CheckpointFolder, content: str) -> None:
+def test_incomplete_outcome_is_ignored(folder: CheckpointFolder, content: str) -> None:
     folder.write(history(1), {})
     (folder.path / "ended.json").write_text(content)
     assert folder.saved_outcome() is None
 
 
-def test_an_error_of_another_kind_leaves_nothing_half_written(tmp_path: Path, monkeypatch) -> None:
+def test_failed_write_leaves_no_partial_file(tmp_path: Path, monkeypatch) -> None:
     folder = CheckpointFolder(tmp_path / "trial-1")
 
     def refuse(*_: object, **__: object) -> None:

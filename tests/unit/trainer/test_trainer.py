@@ -1,4 +1,4 @@
-"""`TrainerRun`: what an objective reports, over a real pipe."""
+"""`TrainerRun`: reports of an objective over a real pipe."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ class Agent:
         return self.connections[-2].recv()
 
     def heard(self) -> list[Any]:
-        """All that has been said so far."""
+        """Return all messages so far."""
         messages = []
         while self.connections[-2].poll():
             messages.append(self.connections[-2].recv())
         return messages
 
     def leave(self) -> None:
-        """As when the agent is killed."""
+        """Close the pipe, as a killed agent does."""
         self.connections[-2].close()
         self.threads[-1].join(PATIENCE)
 
@@ -105,7 +105,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
         raise SystemExit
 
     monkeypatch.setattr(os, "_exit", leave)
-    # With what it has started: here that would be the test itself.
+    # Its group with it: here that would be the test itself.
     monkeypatch.setattr(trainer, "kill_group", exits.append)
     agent = Agent(tmp_path, exits)
     yield agent
@@ -117,7 +117,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
         connection.close()
 
 
-def test_an_epoch_is_saved_then_told_then_answered(agent: Agent) -> None:
+def test_epoch_is_saved_then_reported_then_answered(agent: Agent) -> None:
     run = agent.run(epochs=2)
     agent.say(Continue(1))
     epochs = []
@@ -135,7 +135,7 @@ def test_an_epoch_is_saved_then_told_then_answered(agent: Agent) -> None:
     assert all(isinstance(m, Epoch) and m.record.seconds >= 0 for m in told)
 
 
-def test_goes_on_after_the_last_checkpoint(agent: Agent) -> None:
+def test_run_resumes_after_the_last_checkpoint(agent: Agent) -> None:
     first = agent.run(epochs=4)
     assert first.state is None
     agent.say(Continue(1), Continue(2))
@@ -160,7 +160,7 @@ def test_goes_on_after_the_last_checkpoint(agent: Agent) -> None:
     assert [record.epoch for record in second.history] == [1, 2, 3, 4]
 
 
-def test_a_finished_checkpoint_has_no_epoch_left(agent: Agent) -> None:
+def test_finished_checkpoint_has_no_epoch_left(agent: Agent) -> None:
     run = agent.run(epochs=1)
     for _ in run.epochs():
         run.report(loss=1.0)
@@ -168,7 +168,7 @@ def test_a_finished_checkpoint_has_no_epoch_left(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize(("message", "ending"), [(Prune(), "pruned"), (Preempt(), "yielded")])
-def test_ends_after_the_epoch_when_told_to(agent: Agent, message: ToTrainer, ending: str) -> None:
+def test_run_ends_after_the_epoch_when_asked_to(agent: Agent, message: ToTrainer, ending: str) -> None:
     run = agent.run()
     agent.say(message)
     epochs = []
@@ -179,7 +179,7 @@ def test_ends_after_the_epoch_when_told_to(agent: Agent, message: ToTrainer, end
     assert run.stop_outcome == ending
 
 
-def test_pruning_outweighs_yielding(agent: Agent) -> None:
+def test_prune_overrides_preempt(agent: Agent) -> None:
     run = agent.run()
     agent.say(Prune(), Preempt())
     for _ in run.epochs():
@@ -188,14 +188,14 @@ def test_pruning_outweighs_yielding(agent: Agent) -> None:
     assert run.stop_outcome == Outcome.PRUNED
 
 
-def test_does_not_wait_for_ever_for_an_answer(agent: Agent) -> None:
+def test_run_continues_without_an_answer_after_a_while(agent: Agent) -> None:
     run = agent.run(epochs=3, reply_seconds=0.01)
     for _ in run.epochs():
         run.report(loss=1.0)
     assert len(agent.heard()) == 3
 
 
-def test_waits_while_the_study_is_paused(agent: Agent) -> None:
+def test_run_waits_while_the_study_is_paused(agent: Agent) -> None:
     run = agent.run(epochs=1)
     agent.say(Pause())
     began = threading.Event()
@@ -220,24 +220,24 @@ def test_waits_while_the_study_is_paused(agent: Agent) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["loss", "val_loss"])
-def test_a_loss_that_is_not_finite_has_diverged(agent: Agent, name: str, value: float) -> None:
+def test_non_finite_loss_has_diverged(agent: Agent, name: str, value: float) -> None:
     run = agent.run()
     next(run.epochs())
     with pytest.raises(DivergedError, match=f"^{name} is .* after epoch 1"):
         run.report(**{"loss": 1.0, name: value})
-    # Told, so that it can be seen, but no checkpoint to go on from.
+    # Reported, but without a checkpoint to resume from.
     assert isinstance(agent.hear(), Epoch)
     assert list(agent.folder.rglob("*.npz")) == []
 
 
-def test_other_metrics_may_be_anything(agent: Agent) -> None:
+def test_other_metrics_may_be_non_finite(agent: Agent) -> None:
     run = agent.run(epochs=1)
     for _ in run.epochs():
         run.report(loss=1.0, ratio=math.nan)
     assert run.stop_outcome is None
 
 
-def test_the_metric_must_be_reported(agent: Agent) -> None:
+def test_missing_metric_is_an_error(agent: Agent) -> None:
     run = agent.run()
     epochs = run.epochs()
     next(epochs)
@@ -247,7 +247,7 @@ def test_the_metric_must_be_reported(agent: Agent) -> None:
         next(epochs)
 
 
-def test_an_epoch_is_reported_once(agent: Agent) -> None:
+def test_second_report_of_an_epoch_is_an_error(agent: Agent) -> None:
     run = agent.run()
     next(run.epochs())
     run.report(loss=0.5)
@@ -255,7 +255,7 @@ def test_an_epoch_is_reported_once(agent: Agent) -> None:
         run.report(loss=0.5)
 
 
-def test_a_final_run_reports_what_it_has(agent: Agent) -> None:
+def test_final_run_may_report_any_metrics(agent: Agent) -> None:
     run = agent.run(epochs=1, final=True, output=str(agent.folder / "out"))
     for _ in run.epochs():
         run.report(accuracy=0.5)
@@ -265,7 +265,7 @@ def test_a_final_run_reports_what_it_has(agent: Agent) -> None:
     assert run.output == agent.folder / "out"
 
 
-def test_progress_is_told_at_most_once_a_second(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_sent_at_most_once_a_second(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     run = agent.run()
     next(run.epochs())
     for batch in range(100):
@@ -279,14 +279,14 @@ def test_progress_is_told_at_most_once_a_second(agent: Agent, monkeypatch: pytes
     assert tick.images_per_second > 0
 
 
-def test_an_orphan_ends_whatever_it_does(agent: Agent) -> None:
+def test_trainer_without_an_agent_ends_at_once(agent: Agent) -> None:
     agent.run()
     agent.leave()
     assert agent.exits == [os.getpid(), ORPHANED]
 
 
 class Ill(Objective):
-    """Raises what `params["error"]` holds in its second epoch."""
+    """Raise `params["error"]` in the second epoch."""
 
     def train(self, params: Params, run: Run) -> None:
         for epoch in run.epochs():
@@ -298,9 +298,7 @@ class Ill(Objective):
 @pytest.mark.parametrize(
     ("error", "outcome"), [(DivergedError("nan"), "diverged"), (MemoryError("much"), "oom")]
 )
-def test_an_end_that_the_database_has_not_heard_of_is_told_again(
-    agent: Agent, error: Exception, outcome: str
-) -> None:
+def test_saved_outcome_is_reported_again(agent: Agent, error: Exception, outcome: str) -> None:
     run = agent.run(epochs=3)
     agent.say(Continue(1))
     ended = trainer._outcome(Ill(), Start({"error": error}, 1, 3, "loss", Device(), "", ""), run)
@@ -313,7 +311,7 @@ def test_an_end_that_the_database_has_not_heard_of_is_told_again(
     assert [record.epoch for record in resumed.history] == [1]
 
 
-def test_a_bug_is_tried_again_and_what_is_retrained_always(agent: Agent) -> None:
+def test_bug_is_retried_and_retrained_runs_save_no_outcome(agent: Agent) -> None:
     run = agent.run(epochs=3)
     agent.say(Continue(1))
     start = Start({"error": ValueError("a bug")}, 1, 3, "loss", Device(), "", "")
@@ -324,7 +322,7 @@ def test_a_bug_is_tried_again_and_what_is_retrained_always(agent: Agent) -> None
     assert agent.run(epochs=3, saves_outcome=False).earlier_outcome is None
 
 
-def test_a_full_disk_is_told_though_its_log_is_on_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_though_the_log_is_on_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         def write(self, _: str) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
