@@ -1,7 +1,7 @@
-"""Chaos: a study on three agents while a seeded schedule kills, stops and cuts off whatever it is made of.
+"""Chaos: a study on three agents while a seeded schedule kills, stops and cuts off its parts.
 
 `make soak` runs it for as long as asked; `test_chaos.py` runs a short form. Which fault comes when is drawn
-from the seed; what exactly it hits depends on the machine's timing. A cut of the network goes on while other
+from the seed; its exact target depends on the machine's timing. A cut of the network goes on while other
 faults are injected, so that agents and trainers die, and new ones begin, while the database is away.
 """
 
@@ -40,18 +40,18 @@ EPOCHS = 8
 EPOCH_SECONDS = 0.05
 LEASE_SECONDS = 3.0
 CUT_SECONDS = LEASE_SECONDS + 1.0
-"""For longer than a lease, whose last renewal may be in the midst of being written when the cut begins."""
+"""Seconds of a cut: longer than a lease, whose last renewal may be under way when the cut begins."""
 SESSION = f"options=-c idle_in_transaction_session_timeout={round(500 * LEASE_SECONDS)}"
-"""Milliseconds, half a lease, as it is by default: so long the row locks of an agent stand that was cut off in the
-midst of a transaction, and nobody can take its trials before."""
+"""Half a lease in milliseconds, the default: the row locks of an agent that was cut off in a transaction last so
+long, and no other agent can take its trials before."""
 EXTENSION = 30
 """Trials by which the budget grows when it is spent before the faults are."""
 SAMPLERS = ("tpe", "random", "qmc")
-"""By seed: what is asserted holds whatever is proposed."""
+"""The sampler is chosen by the seed: all assertions hold for any of them."""
 THOROUGH = 200
-"""Trials from which on a run must also have shown that attempts outlive a cut of all."""
+"""Least trials of a run that must also show that attempts survive a cut of all agents."""
 TEMPLATES = 3
-"""Of an agent that may be killed in a row before it gives up, as it should."""
+"""Templates that may be killed in a row before their agent fails, as it should."""
 
 AUDIT = """
 CREATE TABLE audit_tells (trial_id integer, state text);
@@ -63,11 +63,11 @@ END $$ LANGUAGE plpgsql;
 CREATE TRIGGER audit_tell AFTER UPDATE OF state ON trials FOR EACH ROW
   WHEN (NEW.state::text IN ('COMPLETE', 'PRUNED', 'FAIL')) EXECUTE FUNCTION audit_tell();
 """
-"""Every time that a trial is told, by whomever: a trigger sees what the service's own books might hide."""
+"""A trigger that records each final state of a trial, independently of the service's own records."""
 
 
 class NothingToHitError(Exception):
-    """What a fault would have hit is not there, or has just ended."""
+    """The target of a fault is missing, or has just ended."""
 
 
 class Chaos:
@@ -105,8 +105,8 @@ class Chaos:
     def run(self, seconds: float = 0.0) -> Report:
         """Drive the study to its end, injecting faults until then and for at least `seconds`.
 
-        However fast the machine is, each kind of fault is injected at least once, one of them during a cut, and one
-        agent finds itself fenced; in a long run, an attempt also outlives a cut of all.
+        On any machine, each kind of fault is injected at least once, one of them during a cut, and one agent is
+        fenced; in a long run, an attempt also survives a cut of all agents.
         """
         began = time.monotonic()
         until = began + seconds
@@ -133,19 +133,19 @@ class Chaos:
         return self.report
 
     def check(self) -> None:
-        """The books balance to the last epoch."""
+        """Assert that the records are consistent to the last epoch."""
         service, one = self._service, self._service.value
         service.check_records(self.report.trials, EPOCHS)
         twice = service.rows("SELECT trial_id FROM audit_tells GROUP BY trial_id HAVING count(*) > 1")
-        assert twice == [], "a trial was told twice"
+        assert twice == [], "Optuna was told of a trial twice"
         told = one("SELECT count(*) FROM audit_tells")
-        assert told == len(service.study().get_trials()), "a trial was not told"
-        # Made by an agent that was killed before it could say so; nobody ever trains them.
+        assert told == len(service.study().get_trials()), "Optuna was not told of a trial"
+        # Created by an agent that was killed before it recorded them: they are never trained.
         strays = service.rows(
             "SELECT t.state::text AS state FROM trials t"
             " WHERE NOT EXISTS (SELECT 1 FROM hpo.trials h WHERE h.trial_id = t.trial_id)"
         )
-        assert {stray.state for stray in strays} <= {"FAIL"}, "a trial that no share knows counts"
+        assert {stray.state for stray in strays} <= {"FAIL"}, "a trial without a reservation counts"
         assert list((service.folder / "checkpoints" / "s").glob("trial-*")) == [], "left checkpoints"
         late = service.rows(
             "SELECT * FROM hpo.epochs e JOIN hpo.attempts a USING (attempt_id) WHERE e.created_at > a.ended_at"
@@ -181,10 +181,10 @@ class Chaos:
         self._server.close()
         return survivors
 
-    # What must have become of it.
+    # Assertions.
 
     def _check_leases(self) -> None:
-        """A lease runs out where its agent is dead, or was away while others were not."""
+        """A lease expires if its agent is dead, or was offline while others were not."""
         excused = [
             member.running.pid
             for member in self._gone + self._members
@@ -197,10 +197,12 @@ class Chaos:
             e=EXPIRED,
             p=excused,
         )
-        assert expired == [], "a lease was taken from an agent that lived, and was only away with all others"
+        assert expired == [], (
+            "a lease was taken from a living agent that was offline together with all others"
+        )
 
     def _check_resumed(self) -> None:
-        """Every attempt went on from the last epoch that was kept, and says so: see `trace.costs`."""
+        """Every attempt resumed from the last saved epoch, and recorded that: see `trace.costs`."""
         service = self._service
         cut = [member.running.pid for member in self._gone + self._members if member.was_cut]
         taken = service.rows(
@@ -216,14 +218,14 @@ class Chaos:
             " LEFT JOIN hpo.epochs e ON e.reservation_id = a.reservation_id AND e.attempt_id < a.attempt_id"
             " WHERE a.pid IS NOT NULL GROUP BY a.attempt_id, t.reservation_id"
         ):
-            # One that was killed before its first line of the objective is in the books alone.
+            # An attempt that was killed before its objective began is in the database alone.
             noted = costs.resumed.get((begun.seed, begun.pid), begun.resumed_from)
             assert begun.resumed_from == noted, begun
             # An epoch is reported after its checkpoint has been written.
             assert begun.resumed_from >= (begun.kept or 0) or begun.seed in costs.contested, begun
         self.report.again, self.report.late = costs.again, costs.late
 
-    # The study goes on.
+    # The study continues.
 
     def _finished(self) -> int:
         with suppress(Exception):
@@ -238,7 +240,7 @@ class Chaos:
         if self._cuts.all_cut:
             door.cut()
         self._service.set(HPO_STORAGE=f"postgresql://postgres@127.0.0.1:{door.port}/postgres?{SESSION}")
-        # With --max-lost as it is by default: where a trial is failed, another takes its place, and as many finish.
+        # With the default of --max-lost: another trial replaces a failed one, so the same number finishes.
         running = self._service.launch(
             "Traced",
             "--trials", self.report.trials, "--epochs", EPOCHS, "--workers", SLOTS,
@@ -258,7 +260,7 @@ class Chaos:
         member.door.close()
         self._gone.append(member)
         ended = member.running.wait()
-        # Interrupted while the database was away, it says so.
+        # An agent that is interrupted during an outage reports that.
         wanted = {0, 130, 1} if member.unheard else {0, 130} if member.terminated else {0}
         if not member.killed and member.templates_killed < TEMPLATES:
             assert ended.code in wanted, (
@@ -267,15 +269,15 @@ class Chaos:
 
     @property
     def _left(self) -> int:
-        """Trials that may be hit: not the last ones, of which every fault would hit one, again and again.
+        """Trials that may be hit: not the last ones, because each fault would hit the same one again.
 
-        Nor, when all has been seen, any of a short run.
+        In a short run, none after all kinds of faults have occurred.
         """
         return self.report.trials - self._finished() if self.report.trials >= THOROUGH else 0
 
     @property
     def _seen(self) -> bool:
-        """Whether all that can be done to a study has been done to this one."""
+        """Whether all kinds of faults and their effects have occurred."""
         report = self.report
         seen = set(FAULTS) <= set(report.faults) and report.during_cuts > 0 and self._cuts.fenced > 0
         return seen and (report.trials < THOROUGH or self._outlived() > 0)
@@ -292,7 +294,7 @@ class Chaos:
         self._launch()
 
     def _settle(self) -> None:
-        """Let one more agent see to what the last fault left behind, and all end by themselves."""
+        """Let one more agent clean up after the last fault, and wait until all agents end by themselves."""
         self._await(lambda: self._cuts.settled, 2 * cuts.SECONDS)
         for member in self._members:
             member.running.wait(120)
@@ -307,7 +309,7 @@ class Chaos:
     def _inject(self) -> None:
         kind = self._schedule.next()
         cutting = self._cuts.under_way
-        # It is tried again a little later, and none other before.
+        # It is retried a little later, before any other fault.
         with suppress(NothingToHitError, psutil.NoSuchProcess, ProcessLookupError):
             self._faults[kind]()
             self._schedule.done()
@@ -338,7 +340,7 @@ class Chaos:
         running.send_signal(signal.SIGTERM)
         began = time.monotonic()
         self._await(lambda: not running.alive, 20)
-        assert time.monotonic() - began < 10, "SIGTERM was obeyed too late"
+        assert time.monotonic() - began < 10, "the agent ended too late after SIGTERM"
         held = self._service.rows(
             "SELECT * FROM hpo.attempts a JOIN hpo.agents g USING (agent_id) WHERE g.pid = :p AND a.ended_at IS NULL",
             p=running.pid,
@@ -351,7 +353,7 @@ class Chaos:
     def _cut_off_one(self) -> None:
         able = [member for member in self._members if member.cut_until is None and self._joined(member)]
         if len(able) < 2:
-            # Nobody would be left to take its trials.
+            # No agent would be left to take its trials.
             raise NothingToHitError
         member = self._choose(each for each in able if self._service.rows(TRAINING, p=each.running.pid))
         self._cuts.cut_one(member)
@@ -364,16 +366,16 @@ class Chaos:
     def _crash_database(self) -> None:
         pid = int((self._server.place.data / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGQUIT)
-        # One that is only dying still answers, and would not be started again.
+        # A server that is still shutting down answers, and would not be restarted.
         self._service.wait_for(lambda: not answers(self._server.place.socket), 30)
         time.sleep(self._schedule.pause(0.2, 2.0))
         self._server.ensure_running()
 
     def _await(self, condition: Callable[[], bool], timeout: float) -> None:
-        """While cuts end that are over."""
+        """Wait for a condition, and end cuts that are over meanwhile."""
         self._service.wait_for(lambda: self._cuts.tend() or condition(), timeout)
 
-    # What can be hit.
+    # Targets.
 
     def _trainers(self) -> Iterator[psutil.Process]:
         for member in self._members:
@@ -382,7 +384,7 @@ class Chaos:
                     yield from template.children()
 
     def _any_member(self) -> Member:
-        """One that trains: another would only begin later."""
+        """Return an agent that has joined the study."""
         return self._choose(member for member in self._members if self._joined(member))
 
     def _choose(self, candidates: Iterable[T]) -> T:
@@ -402,7 +404,7 @@ def main() -> None:
     """`python -m tests.acceptance.chaos`: prints the figures as JSON, and as a row of a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=0.0, help="go on for at least so long")
+    parser.add_argument("--seconds", type=float, default=0.0, help="least duration")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)

@@ -1,4 +1,4 @@
-"""What a study under fire went through, in figures."""
+"""Figures of a study under random faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.acceptance.faults import FAULTS
 
 @dataclass
 class Report:
-    """What was done to the study, and what it cost."""
+    """Faults that were injected, and their cost."""
 
     seed: int
     trials: int
@@ -19,28 +19,28 @@ class Report:
     seconds: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     during_cuts: int = 0
-    """Of the faults, those that were injected while an agent or all were cut off."""
+    """Faults that were injected while one or all agents were cut off."""
     failed: int = 0
     """Trials that were lost `--max-lost` times."""
     attempts: int = 0
     lost: Counter[str] = field(default_factory=Counter)
-    """Attempts, by why."""
+    """Lost attempts by reason."""
     fenced: int = 0
-    """Attempts whose agent was cut off alone, and learned when it was back that another had taken its trial."""
+    """Attempts whose agent was cut off alone, and was fenced when it reconnected."""
     outlived: int = 0
-    """Attempts whose lease had run out while all agents were cut off, and that went on as if nothing had been."""
+    """Attempts that continued although their lease expired while all agents were cut off."""
     epochs: int = 0
-    """Kept, in all trials."""
+    """Epochs recorded in all trials."""
     again: int = 0
     """Epochs trained more than once."""
     late: int = 0
-    """Epochs trained by an attempt whose trial had been taken: it was cut off, and nobody could tell it."""
+    """Epochs trained by a fenced attempt while its agent was cut off."""
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "faults": dict(sorted(self.faults.items())), "seconds": round(self.seconds, 1)}
 
     def row(self) -> str:
-        """As a row of the table in `docs/log.md`."""
+        """Return a row of the table in `docs/log.md`."""
         return _row(
             self.seed, self.sampler, self.trials, round(self.seconds), *(self.faults[kind] for kind in FAULTS),
             self.during_cuts, self.attempts, self.lost.total(), self.fenced, self.outlived, self.failed,

@@ -1,4 +1,4 @@
-"""A service of each test's own."""
+"""A service for each test."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.version_0_1 import FOLDER, copy_checkpoints
 
 @pytest.fixture
 def service(tmp_path: Path, storage_url: str) -> Iterator[Service]:
-    """On a migrated database; fails the test when one of its processes survives it."""
+    """A service on a migrated database; the test fails if one of its processes survives."""
     yield from _serve(tmp_path, storage_url)
 
 
 @pytest.fixture
 def fresh_service(tmp_path: Path, empty_storage_url: str) -> Iterator[Service]:
-    """On a database without any table."""
+    """A service on a database without tables."""
     yield from _serve(tmp_path, empty_storage_url)
 
 

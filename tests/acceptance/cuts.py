@@ -1,4 +1,4 @@
-"""Agents that are cut off the database, one or all, while other things happen to them, and how they come back."""
+"""Cuts one or all agents off the database, and checks how they reconnect."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tests.acceptance.proxy import Proxy
 from tests.acceptance.service import Running, Service
 
 SECONDS = 60.0
-"""Most that may pass until others have taken a trial, and until an agent knows what was taken from it."""
+"""Longest time until other agents have taken a trial, and until an agent that reconnects is fenced."""
 
 EXPIRED = "its agent was not heard of any more"
-"""Why an attempt is lost whose lease has run out."""
+"""Error of an attempt whose lease has expired."""
 
 TRAINING = (
     "SELECT attempt_id, number FROM hpo.attempts a JOIN hpo.agents g USING (agent_id)"
@@ -24,38 +24,38 @@ TRAINING = (
 
 @dataclass(eq=False)
 class Member:
-    """An agent of the study behind its own door to the database, and what has been done to it."""
+    """An agent of the study behind its own proxy of the database, and the faults that hit it."""
 
     running: Running
     door: Proxy
     killed: bool = False
     terminated: bool = False
     cut_until: float | None = None
-    """None while it is not cut off alone; else when it may join again at the earliest."""
+    """Earliest time of its reconnection; None while it is not cut off alone."""
     was_cut: bool = False
-    """Whether it ever was cut off alone."""
+    """Whether it has been cut off alone."""
     unheard: bool = False
-    """Whether it ended, or was told to, while it could not give its leases back."""
+    """Whether it ended, or got SIGTERM, while it could not release its leases."""
     templates_killed: int = 0
 
 
 @dataclass
 class Fence:
-    """What an agent that was cut off must say as soon as it is back."""
+    """Messages that an agent must print after it has reconnected."""
 
     member: Member
     numbers: list[int]
-    """Of the trials that others have taken from it."""
-    heard: int
-    """How much it had printed when it was cut off."""
+    """Numbers of the trials that other agents have taken."""
+    printed: int
+    """Length of its output when it was cut off."""
     until: float
 
 
 class Cuts:
-    """Those under way, each of which lasts for longer than a lease."""
+    """Cuts under way, each of which lasts longer than a lease."""
 
     def __init__(self, service: Service, members: list[Member], seconds: float) -> None:
-        """`members`, which may come and go, are cut off for at least so many seconds."""
+        """Cut off `members`, a list that may change, for at least that many seconds."""
         self._service = service
         self._members = members
         self._seconds = seconds
@@ -63,23 +63,23 @@ class Cuts:
         self._held: dict[Member, tuple[list[Any], int]] = {}
         self._fences: list[Fence] = []
         self.fenced = 0
-        """Attempts whose agents have learned that others had taken their trials."""
+        """Number of attempts that have been fenced."""
         self.outliving: set[int] = set()
-        """Attempts whose leases had run out when a cut of all ended."""
+        """Attempts whose leases had expired when a cut of all agents ended."""
 
     @property
     def under_way(self) -> bool:
-        """Whether anybody is cut off."""
+        """Whether any agent is cut off."""
         return self.all_cut or any(member.cut_until for member in self._members)
 
     @property
     def all_cut(self) -> bool:
-        """Whether nobody reaches the database, nor any agent that is started now."""
+        """Whether all agents are cut off, those that start now included."""
         return self._all_until is not None
 
     @property
     def settled(self) -> bool:
-        """Whether all are back, and know what they have lost."""
+        """Whether all agents have reconnected and been fenced."""
         return not self.under_way and not self._fences
 
     def away(self, member: Member) -> bool:
@@ -87,20 +87,20 @@ class Cuts:
         return self.all_cut or member.cut_until is not None
 
     def cut_one(self, member: Member) -> None:
-        """Until others have its trials: it is fenced, and finds out when it is back."""
+        """Cut off an agent until others have its trials; it is fenced when it reconnects."""
         member.door.cut()
         member.cut_until, member.was_cut = time.monotonic() + self._seconds, True
         held = self._service.rows(TRAINING, p=member.running.pid)
         self._held[member] = held, len(member.running.output())
 
     def cut_all(self) -> None:
-        """Nobody can take anything, and when all are back nobody has lost anything."""
+        """Cut off all agents: none can take a trial, and none loses one."""
         for member in self._members:
             member.door.cut()
         self._all_until = time.monotonic() + self._seconds
 
     def tend(self) -> None:
-        """End the cuts that are over, and hear what agents say that are back."""
+        """End the cuts that are over, and read the output of agents that have reconnected."""
         now = time.monotonic()
         if self._all_until is not None and now >= self._all_until:
             self._all_until = None
@@ -125,7 +125,7 @@ class Cuts:
         self._fences = [fence for fence in self._fences if not self._obeyed(fence)]
 
     def _taken(self, member: Member) -> bool:
-        """Whether others have ended all that an agent held."""
+        """Whether other agents have taken all trials of an agent."""
         if not member.running.alive:
             return True
         open_ones = self._service.rows(
@@ -134,11 +134,11 @@ class Cuts:
         )
         assert member.cut_until is not None
         late = time.monotonic() - member.cut_until
-        assert not open_ones or late < SECONDS, "nobody took the trials of an agent that was cut off"
+        assert not open_ones or late < SECONDS, "no agent took the trials of an agent that was cut off"
         return not open_ones
 
     def _expect_fenced(self, member: Member) -> None:
-        attempts, heard = self._held.pop(member)
+        attempts, printed = self._held.pop(member)
         lost = self._service.rows(
             "SELECT attempt_id FROM hpo.attempts WHERE attempt_id = ANY(:a) AND outcome = 'lost' AND error = :e",
             a=[attempt.attempt_id for attempt in attempts],
@@ -146,23 +146,23 @@ class Cuts:
         )
         taken = {row.attempt_id for row in lost}
         numbers = [attempt.number for attempt in attempts if attempt.attempt_id in taken]
-        self._fences.append(Fence(member, numbers, heard, time.monotonic() + SECONDS))
+        self._fences.append(Fence(member, numbers, printed, time.monotonic() + SECONDS))
 
     def _obeyed(self, fence: Fence) -> bool:
-        """Whether an agent knows what was taken from it, or will never know because of another fault."""
+        """Whether an agent was fenced, or never will be because of another fault."""
         member = fence.member
         ended = not member.running.alive
         if member.killed or member.terminated:
             return True
         if self.away(member):
             return False
-        said = member.running.output()[fence.heard :]
-        fenced = [n for n in fence.numbers if f"trial {n} is trained by another agent now" in said]
-        # Its trainer may have been killed meanwhile: then that is what it speaks of.
-        silent = [n for n in fence.numbers if n not in fenced and f"trial {n} lost after" not in said]
+        output = member.running.output()[fence.printed :]
+        fenced = [n for n in fence.numbers if f"trial {n} is trained by another agent now" in output]
+        # If its trainer was killed meanwhile, the agent reports that instead.
+        silent = [n for n in fence.numbers if n not in fenced and f"trial {n} lost after" not in output]
         if not silent:
             self.fenced += len(fenced)
             return True
         assert not ended, f"an agent was not fenced: {fence}\n{member.running.wait()}"
-        assert time.monotonic() < fence.until, f"an agent is not fenced: {fence}\n{said}"
+        assert time.monotonic() < fence.until, f"an agent is not fenced: {fence}\n{output}"
         return False

@@ -1,4 +1,4 @@
-"""What is done to a study under fire, and in which order."""
+"""Random faults, and their order."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ FAULTS: Mapping[str, int] = {
     "all agents cut off": 1,
     "PostgreSQL crashed": 1,
 }
-"""How often each comes in a deck, from which they are drawn: so every kind occurs soon and often."""
+"""Number of each fault in a deck, from which they are drawn, so that every kind occurs soon and often."""
 
 
 class Schedule:
-    """Which fault comes next, and how long until then: by the seed alone, whatever became of the ones before."""
+    """The next fault and the pause before it, determined by the seed alone."""
 
     def __init__(self, seed: int) -> None:
-        # Each a stream of its own: how often one is drawn from must not change what another gives.
+        # Two streams: the number of draws from one must not change the values of the other.
         self._order, self._pauses = random.Random(f"{seed} order"), random.Random(f"{seed} pauses")
         self._deck: list[str] = []
 
     def next(self) -> str:
-        """The fault to inject now, the same until it is `done`."""
+        """Return the fault to inject now, the same until it is `done`."""
         if not self._deck:
             self._deck = [kind for kind, often in FAULTS.items() for _ in range(often)]
             self._order.shuffle(self._deck)
         return self._deck[-1]
 
     def done(self) -> None:
-        """It has hit something."""
+        """Note that the fault has hit its target."""
         self._deck.pop()
 
     def pause(self, least: float, most: float) -> float:
-        """How long to wait before the next."""
+        """Return the seconds to wait before the next fault."""
         return self._pauses.uniform(least, most)

@@ -1,7 +1,6 @@
-"""Hosts of their own addresses on one machine: network namespaces around a PostgreSQL that listens to them.
+"""Hosts with IP addresses on one machine: network namespaces around a PostgreSQL server.
 
-The switch and the database are in a namespace too, so nothing of the machine's own network is touched, and
-no rule of its firewall takes part.
+The switch and the database are in a namespace too, so the network and the firewall of the machine are not used.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ STARTUP_SECONDS = "60"
 
 
 def missing() -> str:
-    """Why hosts cannot be made here; empty where they can."""
+    """Return why hosts cannot be created here; empty if they can."""
     if os.geteuid() != 0:
         return "only root may make network namespaces"
     absent = [program for program in ("ip", "unshare", "setpriv") if shutil.which(program) is None]
@@ -38,7 +37,7 @@ def missing() -> str:
 
 
 def run(*command: object) -> str:
-    """What a command prints; its own words where it fails."""
+    """Run a command and return its output; raise AssertionError if it fails."""
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
@@ -56,16 +55,16 @@ class Network:
 
     @property
     def url(self) -> str:
-        """As a host reaches the database."""
+        """URL of the database for a host."""
         return f"postgresql://hpo:{PASSWORD.replace(' ', '%20')}@{DATABASE}:{paths.PORT}/hpo"
 
     @property
     def local_url(self) -> str:
-        """As this test reaches it, whatever becomes of the network: by its socket."""
+        """URL of the database for the test: its Unix socket, which no cut affects."""
         return f"postgresql+psycopg2://postgres@/hpo?host={self._folder}&port={paths.PORT}"
 
     def start(self, programs: Path) -> None:
-        """Make the switch, and a new cluster of PostgreSQL that asks whoever comes by it for a password."""
+        """Create the switch, and a PostgreSQL cluster that requires a password over the network."""
         switch = self._add("db")
         self._ip(switch, "link", "add", "switch", "type", "bridge")
         self._ip(switch, "address", "add", f"{DATABASE}/24", "dev", "switch")
@@ -83,7 +82,7 @@ class Network:
         self._as_postgres("pg_ctl", "start", "-w", "-t", STARTUP_SECONDS, "-D", data, "-l", log)
 
     def host(self, name: str) -> list[str]:
-        """A new host on the switch; returns what runs a command on it."""
+        """Add a host to the switch; returns the prefix of commands that run on it."""
         space, switch = self._add(name), self._space("db")
         number = len(self._hosts)
         self._hosts.append(name)
@@ -96,11 +95,11 @@ class Network:
         return ["ip", "netns", "exec", space, "unshare", "--uts", "sh", "-c", named, "sh", name]
 
     def cut(self, name: str) -> None:
-        """Pull a host's cable: nothing passes, and nobody is told."""
+        """Pull a host's cable: packets are dropped without notice."""
         self._ip(self._space("db"), "link", "set", name, "down")
 
     def join(self, name: str) -> None:
-        """Put it back."""
+        """Plug the cable in again."""
         self._ip(self._space("db"), "link", "set", name, "up")
 
     def close(self) -> None:
@@ -136,15 +135,15 @@ class Network:
             self._programs / program, *words,
         ]  # fmt: skip
         # No pipe: the server would keep it open.
-        with (self._folder / "said").open("w+") as said:
+        with (self._folder / "output").open("w+") as output:
             done = subprocess.run(
                 [str(word) for word in command],
                 cwd="/",
                 env=os.environ | {"LC_ALL": "C"},
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 check=False,
             )
-            said.seek(0)
-            assert done.returncode == 0, said.read()
+            output.seek(0)
+            assert done.returncode == 0, output.read()

@@ -1,4 +1,4 @@
-"""Objectives that train nothing, in milliseconds, and prove that every epoch was done exactly once."""
+"""Objectives that train nothing, in milliseconds, and verify that every epoch ran exactly once."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from objectives.base import DataOptions, Objective, Params, Run
 
 EPOCH_SECONDS = float(os.environ.get("TEST_EPOCH_SECONDS", "0"))
 HIGH = float(os.environ.get("TEST_HIGH", "5"))
-"""Upper end of x, to change a space between two launches."""
+"""Upper bound of x, to change the space between two launches."""
 LETTERS = os.environ.get("TEST_LETTERS", "ab")
 CHILDREN = Path(os.environ.get("TEST_CHILDREN", "children"))
-"""Where `Parent` writes which processes it has started, and what `Stubborn` touches before it falls silent."""
+"""File to which `Parent` writes its child processes, and which `Stubborn` touches before it blocks."""
 ILL = os.environ.get("TEST_ILL", "")
-"""How every `Moody` trial ends that would have been fine: to break and mend it between two launches."""
+"""How a `Moody` trial with mood `fine` ends, to break and fix the objective between two launches."""
 
 
 class Counted(Objective):
-    """Keeps a running sum of its epochs in the checkpoint, and fails when one was skipped or done twice."""
+    """Keeps a running sum of its epochs in the checkpoint, and fails if an epoch was skipped or repeated."""
 
     metric, direction, epochs = "loss", "minimize", 4
     space = {"x": FloatDistribution(-5.0, HIGH), "letter": CategoricalDistribution(list(LETTERS))}
@@ -57,21 +57,21 @@ class Counted(Objective):
             time.sleep(min(0.01, EPOCH_SECONDS))
 
     def misbehave(self, params: Params, epoch: int) -> None:
-        """Nothing here."""
+        """Do nothing; subclasses fail here."""
 
     def close(self, params: Params, run: Run, epoch: int, total: int) -> None:
         run.report(loss=(params["x"] - 2) ** 2 + 1 / epoch, total=total)
 
 
 class Traced(Counted):
-    """Notes in the file `TEST_TRACE` where each attempt begins and what it has trained: see `trace.py`."""
+    """Writes the start and the trained epochs of each attempt to the file `TEST_TRACE`: see `trace.py`."""
 
     def train(self, params: Params, run: Run) -> None:
         self.note(run, "after", int(run.state["done"]) if run.state else 0)
         super().train(params, run)
 
     def close(self, params: Params, run: Run, epoch: int, total: int) -> None:
-        # Before anything is kept of it: noted, it has been trained, whatever becomes of it.
+        # Before the epoch is saved: it has been trained even if it is lost.
         self.note(run, "trained", epoch)
         super().close(params, run, epoch, total)
 
@@ -81,7 +81,7 @@ class Traced(Counted):
 
 
 class Gated(Counted):
-    """Waits in its last epoch until there is a file `TEST_GATE`, where that is set."""
+    """Waits in its last epoch for the file `TEST_GATE`, if that is set."""
 
     def misbehave(self, params: Params, epoch: int) -> None:  # noqa: ARG002
         gate = os.environ.get("TEST_GATE")
@@ -90,7 +90,7 @@ class Gated(Counted):
 
 
 class Lucky(Counted):
-    """Flatters x = 3 from the seeds of trials; from any other, x = 2 is best."""
+    """Gives x = 3 a better value with the seeds of trials; with other seeds, x = 2 is best."""
 
     first = [{"x": 3.0, "letter": "a"}, {"x": 2.0, "letter": "a"}]
 
@@ -110,7 +110,7 @@ class Lucky(Counted):
 
 
 class Moody(Counted):
-    """Ends in the second epoch in the way its parameter `mood` says."""
+    """Ends in the second epoch as its parameter `mood` determines."""
 
     space = {
         "x": FloatDistribution(-5.0, 5.0),
@@ -152,7 +152,7 @@ class Moody(Counted):
 
 
 class Pinned(Counted):
-    """Notes in its log what of the GPUs its trainer sees, and what the template saw."""
+    """Logs the GPUs that its trainer sees, and those that the template saw."""
 
     def prepare(self, options: DataOptions, final: bool) -> None:
         super().prepare(options, final)
@@ -168,7 +168,7 @@ def _gpus_seen() -> str:
 
 
 class Parent(Counted):
-    """Forks a process that holds its pipe, and runs a command, as a loader of data may do."""
+    """Forks a process that holds its pipe, and runs a command, as a data loader may do."""
 
     def train(self, params: Params, run: Run) -> None:
         forked = os.fork()
@@ -181,7 +181,7 @@ class Parent(Counted):
 
 
 class Littering(Counted):
-    """Its module-level work starts a process, and each trial one that ignores SIGTERM."""
+    """Starts a process while it loads, and one that ignores SIGTERM in each trial."""
 
     def prepare(self, data: DataOptions, final: bool) -> None:
         super().prepare(data, final)
@@ -198,7 +198,7 @@ class Littering(Counted):
 
 
 class Crowded(Counted):
-    """On a host that has no room for another process, the first two times that one is asked for."""
+    """Fails to fork the first two times, as on a host without room for another process."""
 
     def prepare(self, data: DataOptions, final: bool) -> None:
         super().prepare(data, final)
@@ -213,7 +213,7 @@ class Crowded(Counted):
 
 
 class Stubborn(Counted):
-    """From its third epoch on in native code that lets no other thread run."""
+    """Blocks in its third epoch in native code that holds the GIL."""
 
     def misbehave(self, _params: Params, epoch: int) -> None:
         if epoch == 3:

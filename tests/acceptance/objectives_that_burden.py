@@ -1,4 +1,4 @@
-"""Objectives that burden their host: they print without end, or take more memory than they should."""
+"""Objectives that overload their host: they print too much, or exceed their memory limit."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from optuna.distributions import CategoricalDistribution
 from objectives.base import DataOptions, Objective, Params, Run
 
 GATE = Path(os.environ.get("TEST_GATE", "/"))
-"""A file for which `Loud` waits in its second epoch, so that a test can look at the first."""
+"""File for which `Loud` waits in its second epoch, so that a test can inspect the first."""
 
 RAW = b"NUL \0, not UTF-8 \xff, UTF-8 caf\xc3\xa9"
 
 
 class Loud(Objective):
-    """Prints what its parameter says in the first epoch, and a line in each."""
+    """Prints as its parameter determines in the first epoch, and a line in each."""
 
     metric, direction, epochs = "loss", "minimize", 3
     space = {"prints": CategoricalDistribution(["raw", "much", "flood", "little"])}
@@ -33,8 +33,8 @@ class Loud(Objective):
                 time.sleep(0.02)
             run.report(loss=1.0 / epoch)
 
-    def print(self, what: str) -> None:
-        match what:
+    def print(self, amount: str) -> None:
+        match amount:
             case "raw":
                 os.write(1, RAW + b"\n")
             case "much":
@@ -46,16 +46,16 @@ class Loud(Objective):
 
 
 class LoudWhenLoaded(Loud):
-    """Prints as much as a flood while it is loaded."""
+    """Prints a flood while it loads."""
 
     def prepare(self, options: DataOptions, final: bool) -> None:  # noqa: ARG002 - the contract's signature
         self.print("flood")
         if "TEST_GATE" not in os.environ:
-            raise ValueError("nobody looks at it")
+            raise ValueError("there is no gate")
 
 
 class Greedy(Objective):
-    """Takes 2 GiB in the trial that is greedy."""
+    """Allocates 2 GiB in the greedy trial."""
 
     metric, direction, epochs = "loss", "minimize", 2
     space = {"greedy": CategoricalDistribution(["no", "yes"])}

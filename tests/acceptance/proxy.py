@@ -1,4 +1,4 @@
-"""A TCP door to a PostgreSQL socket that can be shut, so that one agent loses the database and others do not."""
+"""A TCP proxy of a PostgreSQL socket that can be cut, so that one agent loses the database and others do not."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Proxy:
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     def cut(self) -> None:
-        """Nothing passes any more, and nobody is told: as when a cable is pulled."""
+        """Drop all data without notice, as when a cable is pulled."""
         self._open.clear()
 
     def silence(self) -> None:
-        """What is sent on today's connections is swallowed, though they stay open; new ones pass."""
+        """Drop data on present connections, which stay open; new ones pass."""
         self._generation += 1
 
     def heal(self) -> None:
-        """New connections pass; those of before are found dead."""
+        """Let new connections pass, and close the previous ones."""
         with self._lock:
             for pair in self._pairs:
                 _shut(*pair)

@@ -1,6 +1,6 @@
 """A Ray cluster of several nodes on this machine: `python -m tests.acceptance.ray_cluster NODES`.
 
-Prints its address, then obeys standard input: `kill N` ends node N at once; the end of it ends them all.
+Prints its address, then reads commands from standard input: `kill N` ends node N at once; end of file ends all nodes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 
 NODE: dict[str, Any] = {
     "num_cpus": 1,
-    # Ray believes whoever starts a node; nothing here computes on it.
+    # Ray does not check this; nothing here computes on a GPU.
     "num_gpus": 1,
     "object_store_memory": 80 * 2**20,
     "include_log_monitor": False,
@@ -21,7 +21,7 @@ NODE: dict[str, Any] = {
 
 
 def main(count: int) -> None:
-    """Run a head and `count - 1` other nodes of one CPU and one made-up GPU each until standard input ends."""
+    """Run a head and `count - 1` other nodes of one CPU and one fictitious GPU each until standard input ends."""
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     try:
         nodes = [cluster.head_node]
@@ -30,15 +30,15 @@ def main(count: int) -> None:
         print(cluster.address, flush=True)
         for line in sys.stdin:
             _, number = line.split()
-            _pull_the_plug(nodes[int(number)])
+            _kill_node(nodes[int(number)])
             cluster.remove_node(nodes[int(number)], allow_graceful=False)
             print("killed", number, flush=True)
     finally:
         cluster.shutdown()
 
 
-def _pull_the_plug(node: Any) -> None:
-    """End all that runs on a node at the same moment, so that none of it can say goodbye."""
+def _kill_node(node: Any) -> None:
+    """Kill all processes of a node at the same moment, so that none can disconnect."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
     for process in [*raylet.children(recursive=True), raylet]:
         process.kill()

@@ -1,4 +1,4 @@
-"""The real `hpo` in real processes on a database of the test's own, and what its books must show afterwards."""
+"""The real `hpo` in real processes on a database for one test, and checks of its records afterwards."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ T = TypeVar("T")
 OBJECTIVES = Path(__file__).with_name("objectives_for_tests.py")
 
 MARK = "HPO_TEST_SERVICE"
-"""Environment variable by which every process of a service is found, whoever started it."""
+"""Environment variable that identifies all processes of a service."""
 
 TIMEOUT = 90.0
 
 
 @dataclass(frozen=True)
 class Completed:
-    """How a command ended."""
+    """A command that has ended."""
 
     code: int
     out: str
@@ -52,7 +52,7 @@ class Completed:
 
     @property
     def complaint(self) -> str:
-        """The one line on stderr; anything else there fails the test."""
+        """The only line on stderr; anything else there fails the test."""
         assert self.err.startswith("hpo: "), self.err
         assert self.err.count("\n") == 1, self.err
         assert "Traceback" not in self.err + self.out
@@ -60,7 +60,7 @@ class Completed:
 
 
 class Running:
-    """A command in a session of its own, as under another terminal."""
+    """A command in a new session, as under another terminal."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Running:
 
     @property
     def template(self) -> psutil.Process:
-        """The process that its trainers are forked from."""
+        """The process that forks its trainers."""
         children = psutil.Process(self.pid).children()
         return next(child for child in children if "hpo.trainer.template" in child.cmdline())
 
@@ -100,7 +100,7 @@ class Running:
         self._process.send_signal(number)
 
     def output(self) -> str:
-        """What it has printed so far."""
+        """Return its output so far."""
         return self._out.read_text()
 
     def wait(self, timeout: float = TIMEOUT) -> Completed:
@@ -113,7 +113,7 @@ class Running:
         return Completed(code, self.output(), self._err.read_text())
 
     def kill(self) -> None:
-        """End it, and only it, at once."""
+        """Kill this process only."""
         if self.alive:
             self.send_signal(signal.SIGKILL)
         self._process.wait()
@@ -138,16 +138,16 @@ class Service:
         self._engine = create_engine(url, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
         self._started: list[Running] = []
         self.before: Sequence[str] = ()
-        """What runs the commands that follow, on another host for instance; it must become them (`exec`)."""
+        """Prefix of later commands, for instance to run them on another host; it must `exec` them."""
 
     @property
     def checkpoints(self) -> Path:
-        """Of the study `s`."""
+        """Folder with the checkpoints of study `s`."""
         return self.folder / "checkpoints" / self._study_folder
 
     @property
     def logs(self) -> Path:
-        """Of the attempts of the study `s`."""
+        """Folder with the logs of the attempts of study `s`."""
         return self.folder / "home" / "logs" / self._study_folder
 
     @cached_property
@@ -155,47 +155,50 @@ class Service:
         return folder_name("s", self.value("SELECT uid FROM hpo.studies WHERE name = 's'"))
 
     def set(self, **variables: object) -> None:
-        """Environment variables of the commands that follow."""
+        """Set environment variables of later commands."""
         self.environment |= {name: str(value) for name, value in variables.items()}
 
     def start(self, *arguments: object) -> Running:
-        """A command that runs while the test goes on."""
+        """Start a command, which runs while the test continues."""
         folder = self.folder / f"command-{len(self._started)}"
         folder.mkdir()
-        words = [str(argument) for argument in arguments]
-        self._started.append(Running(words, folder, self.environment, self.folder, self.before))
+        self._started.append(
+            Running(
+                [str(argument) for argument in arguments], folder, self.environment, self.folder, self.before
+            )
+        )
         return self._started[-1]
 
     def hpo(self, *arguments: object, timeout: float = TIMEOUT) -> Completed:
-        """A command, run to its end."""
+        """Run a command to its end."""
         return self.start(*arguments).wait(timeout)
 
     def launch(self, objective: str, *arguments: object, study: str = "s") -> Running:
-        """`hpo launch` of one of `objectives_for_tests`."""
+        """Start `hpo launch` with an objective of `objectives_for_tests`."""
         return self.start("launch", "--study", study, "--objective", f"{OBJECTIVES}:{objective}", *arguments)
 
     def launched(self, objective: str, *arguments: object, study: str = "s") -> Completed:
-        """`hpo launch` of one of `objectives_for_tests`, run to its end."""
+        """Run `hpo launch` with an objective of `objectives_for_tests` to its end."""
         return self.launch(objective, *arguments, study=study).wait()
 
     def rows(self, sql: str, **parameters: Any) -> list[Row[Any]]:
-        """What a statement returns."""
+        """Return the rows of a statement."""
         with self._engine.connect() as connection:
             result = connection.execute(text(sql), parameters)
             return list(result) if result.returns_rows else []
 
     def value(self, sql: str, **parameters: Any) -> Any:
-        """The first column of a statement's first row; None where there is no row."""
+        """Return the first column of a statement's first row; None without rows."""
         rows = self.rows(sql, **parameters)
         return rows[0][0] if rows else None
 
     def study(self, name: str = "s") -> optuna.Study:
-        """The study as somebody opens it who knows only Optuna."""
+        """Open the study with Optuna alone."""
         storage = RDBStorage(self.url, engine_kwargs={"poolclass": NullPool})
         return optuna.load_study(study_name=name, storage=storage)
 
     def wait_for(self, condition: Callable[[], T], timeout: float = 60.0) -> T:
-        """The first true value of `condition`."""
+        """Return the first true value of `condition`."""
         until = time.monotonic() + timeout
         while not (value := condition()):
             if time.monotonic() > until:
@@ -212,22 +215,22 @@ class Service:
         )
 
     def trainers(self) -> dict[int, int]:
-        """Process ids of the trainers that run: of which attempt."""
+        """Return the attempts of running trainers by process id."""
         rows = self.rows(
             "SELECT pid, attempt_id FROM hpo.attempts WHERE ended_at IS NULL AND pid IS NOT NULL"
         )
         return {row.pid: row.attempt_id for row in rows}
 
     def processes(self) -> list[psutil.Process]:
-        """Every living process of this service."""
+        """Return the living processes of this service."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
-    def runs(self, words: str) -> bool:
-        """Whether a living process of this service has `words` in its command line."""
+    def runs(self, text: str) -> bool:
+        """Whether a living process of this service has `text` in its command line."""
         for process in self.processes():
-            # One that ends between two looks has none any more.
+            # The process may have ended meanwhile.
             with suppress(psutil.Error):
-                if words in " ".join(process.cmdline()):
+                if text in " ".join(process.cmdline()):
                     return True
         return False
 
@@ -238,9 +241,9 @@ class Service:
         return False
 
     def check_records(self, trials: int, epochs: int, study: str = "s") -> None:
-        """The books balance: budget, leases, epochs and what Optuna knows.
+        """Assert that budget, leases, epochs and Optuna's trials are consistent.
 
-        `epochs` is the length of a trial that ran to its end.
+        `epochs` is the length of a complete trial.
         """
         finished = self.value(
             "SELECT count(*) FROM hpo.trials JOIN hpo.studies USING (study_id) WHERE name = :n"
@@ -263,12 +266,12 @@ class Service:
                 "an epoch skipped or twice"
             )
             for row in rows:
-                # The objective's own sum: it trained every epoch once, across all attempts.
+                # The objective's running sum: every epoch was trained once, across all attempts.
                 assert row.metrics.get("total", _sum_to(row.epoch)) == _sum_to(row.epoch)
             recorded = [row.epoch for row in rows]
             told = [] if trial.number is None else sorted(known[trial.number].intermediate_values)
             if trial.outcome == "lost":
-                # An epoch is kept before Optuna is told of it, and nobody went on to tell what a dead agent had kept.
+                # An epoch is recorded before Optuna is told, and a dead agent's last epoch may never be told.
                 recorded = recorded[: len(told)]
             assert told == recorded, trial
             if trial.outcome == "complete":
@@ -276,7 +279,7 @@ class Service:
                 assert known[trial.number].value == trial.value
 
     def close(self) -> list[str]:
-        """Kill what the test left running; returns the processes that outlived their agent."""
+        """Kill remaining commands; returns the processes that outlived their agent."""
         for running in self._started:
             running.kill()
         with suppress(AssertionError):

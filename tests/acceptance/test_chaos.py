@@ -16,7 +16,7 @@ from tests.acceptance.faults import FAULTS, Schedule
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Open to all, for the database server of a root runs as another user."""
+    """A folder open to all, because root's database server runs as another user."""
     with tempfile.TemporaryDirectory(prefix="hpo-chaos-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -39,7 +39,7 @@ def faults(seed: int) -> Iterator[str]:
     schedule = Schedule(seed)
     while True:
         yield schedule.next()
-        # However often one is tried before it hits, and however long that takes.
+        # The order does not depend on the number of tries or their duration.
         schedule.pause(0.0, 1.0)
         assert schedule.next() == schedule.next()
         schedule.done()
@@ -48,12 +48,12 @@ def faults(seed: int) -> Iterator[str]:
 def test_seed_fixes_the_order_of_faults() -> None:
     first, second, other = (list(islice(faults(seed), 100)) for seed in (1, 1, 2))
     assert first == second != other
-    # A deck at a time: none stays away for long.
+    # A deck at a time: every kind occurs soon.
     assert {kind: first[: sum(FAULTS.values())].count(kind) for kind in FAULTS} == FAULTS
 
 
 def traced(*lines: str) -> list[trace.Note]:
-    """Notes of one trial: `A2` where process A goes on after epoch 2, `a3` where it has trained epoch 3."""
+    """Return notes of one trial: in `A2` process A resumes after epoch 2, in `a3` it has trained epoch 3."""
     words = {True: "after", False: "trained"}
     return [trace.Note(7, ord(line[0].lower()), words[line[0].isupper()], int(line[1:])) for line in lines]
 
@@ -67,12 +67,12 @@ def test_attempt_may_lose_its_last_epoch() -> None:
 @pytest.mark.parametrize(
     "lines",
     [
-        # From the beginning, or from two epochs before: a checkpoint was lost.
+        # It resumes from the beginning or from two epochs before: a checkpoint was lost.
         ("A0", "a1", "a2", "B0"),
         ("A0", "a1", "B1", "b2", "b3", "b4", "C2"),
-        # Nothing was trained since, so that nothing can have been lost.
+        # Nothing was trained since, so nothing can have been lost.
         ("A0", "a1", "B1", "C0"),
-        # From an epoch that nobody had trained, or an epoch twice within one attempt.
+        # It resumes from an epoch that was not trained, or repeats one within an attempt.
         ("A0", "a1", "B2"),
         ("A0", "a1", "a1"),
     ],

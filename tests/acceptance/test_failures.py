@@ -1,4 +1,4 @@
-"""What goes wrong in a trial is told apart, counted rightly, and shown where the user looks."""
+"""Failures of trials are distinguished, counted and shown."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def rows_of(shown: Completed) -> list[dict[str, str]]:
 
 
 def test_outcomes_are_distinguished(service: Service) -> None:
-    # One worker, so that the pruner has the four fine ones to compare with.
+    # One worker, so that the pruner can compare with the four fine trials.
     ended = service.launched("Moody", "--workers", 1, "--trials", 7)
     assert (ended.code, ended.err) == (0, "")
-    # The bug, begun last, does not count: one more trial was not needed.
+    # The bug, started last, does not count: no further trial was needed.
     assert "7 of 7 trials finished (4 complete, 3 pruned), 0 failed" in ended.out
     more = service.hpo("launch", "--study", "s", "--workers", 1, "--trials", 8, "--max-failed", 1)
     assert more.code == 1
@@ -82,7 +82,7 @@ def test_restarted_agents_share_one_limit_of_failed_trials(service: Service) -> 
         last = worker.err.splitlines()[-1]
         assert last.startswith("hpo: 2 trials have failed (--max-failed 2), the last with: ValueError")
     assert service.value("SELECT count(*) FROM hpo.trials WHERE outcome = 'bug'") == 2
-    # Who mends the objective says so.
+    # The option asserts that the objective was fixed.
     service.set(TEST_ILL="")
     assert service.hpo("resume", "--study", "s").code == 0
     mended = service.hpo("worker", "--study", "s", "--slots", 1)

@@ -1,4 +1,4 @@
-"""Slots on GPUs that a made-up driver lists: what each trainer sees of them, and what users are shown."""
+"""Slots on GPUs of a fake driver: the devices that each trainer sees, and those that are shown."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_three_slots_share_two_gpus(gpus: Service) -> None:
     assert {row.slot for row in rows} == {0, 1, 2}
     for row in rows:
         gpu, share = ("GPU-bbbb2222", "none") if row.slot == 1 else ("GPU-aaaa1111", "0.4929")
-        # Nothing was set in the process that all were forked from.
+        # Nothing was set in the template.
         assert f"template: none none; trainer: {gpu} {share}" in row.tail
 
 

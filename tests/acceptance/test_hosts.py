@@ -25,7 +25,7 @@ class Shifted(real_datetime):
         return real_datetime.now(tz) + datetime.timedelta(seconds=shift())
 datetime.datetime = Shifted
 """
-"""A `sitecustomize` that sets the clock of every Python process wrong, by what a file says at the moment."""
+"""A `sitecustomize` that shifts the clock of every Python process by the present content of a file."""
 
 
 def shift_clocks(service: Service, folder: Path) -> None:
@@ -34,7 +34,7 @@ def shift_clocks(service: Service, folder: Path) -> None:
 
 
 def test_hosts_with_clocks_hours_apart_share_a_study(service: Service, tmp_path: Path) -> None:
-    """Leases go by the database's clock, so neither takes the other's trials."""
+    """Leases use the database's clock, so neither host takes the other's trials."""
     shift_clocks(service, tmp_path)
     service.set(HPO_LEASE_SECONDS=2, TEST_EPOCH_SECONDS=0.1)
     agents: list[Running] = []
@@ -50,7 +50,7 @@ def test_hosts_with_clocks_hours_apart_share_a_study(service: Service, tmp_path:
     service.check_records(8, epochs=10)
     outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")]
     assert outcomes == ["complete"] * 8
-    # It lasted for several leases, and all times that are kept are the database's.
+    # It lasted for several leases, and all recorded times are the database's.
     (lasted,) = service.rows(
         "SELECT extract(epoch FROM max(ended_at) - min(started_at)) AS seconds,"
         " clock_timestamp() - max(ended_at) < interval '1 minute' AS now FROM hpo.attempts"
@@ -59,7 +59,7 @@ def test_hosts_with_clocks_hours_apart_share_a_study(service: Service, tmp_path:
 
 
 def test_jumping_clock_loses_no_trial(service: Service, tmp_path: Path) -> None:
-    """As when a host's clock is set, hours ahead and back again, while it trains."""
+    """The clock of a host is set hours ahead and back again while it trains."""
     shift_clocks(service, tmp_path)
     clock = tmp_path / "clock"
     service.set(HPO_LEASE_SECONDS=2, TEST_EPOCH_SECONDS=0.1, TEST_CLOCK_SHIFT=clock)
@@ -80,7 +80,7 @@ def test_jumping_clock_loses_no_trial(service: Service, tmp_path: Path) -> None:
 
 
 def test_sigterm_to_every_process_loses_no_trial(service: Service) -> None:
-    """As service managers send it: the trainers that it ends do not count as lost."""
+    """Service managers send SIGTERM so: the trainers that it ends do not count as lost."""
     for _ in range(3):
         service.set(TEST_EPOCH_SECONDS=0.2)
         agent = service.launch("Counted", "--trials", 2, "--workers", 2, "--epochs", 30, "--pruner", "none")

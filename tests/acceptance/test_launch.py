@@ -1,4 +1,4 @@
-"""`hpo launch` and `hpo worker`: exactly the trials asked for, by however many agents."""
+"""`hpo launch` and `hpo worker`: exactly the requested trials, by any number of agents."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_workers_join_and_share_the_trials(service: Service) -> None:
     agent = service.launch("Counted", "--trials", 24, "--workers", 1, "--pruner", "none")
     service.wait_for_epoch(1)
     joined = service.start("worker", "--study", "s", "--slots", 2)
-    # While they run: an agent that has ended is told from a later process of the same id by this.
+    # The start time distinguishes an agent from a later process with the same id.
     processes = [process_identity(running.pid) for running in (agent, joined)]
     ended = [agent.wait(), joined.wait()]
     assert [(one.code, one.err) for one in ended] == [(0, ""), (0, "")]
@@ -91,7 +91,7 @@ def test_idle_agent_takes_trials_prefetched_by_another(service: Service) -> None
     attempts = service.rows("SELECT outcome, device, epochs FROM hpo.attempts ORDER BY attempt_id")
     assert [row.outcome for row in attempts] == ["complete", "released", "complete"]
     assert (attempts[1].device, attempts[1].epochs) == ("next", 0)
-    # What only waited is neither an attempt to a reader nor time that was trained.
+    # A prefetched trial is neither shown as an attempt nor counted as training time.
     (taken,) = (
         trial for trial in json.loads(service.hpo("trials", "--study", "s", "--json").out) if trial["number"]
     )
@@ -126,7 +126,7 @@ def test_short_trials_are_prefetched(service: Service) -> None:
         " JOIN hpo.trials t ON t.reservation_id = a.reservation_id JOIN hpo.attempts b USING (slot)"
         " WHERE b.attempt_id < a.attempt_id AND t.created_at < b.ended_at"
     )
-    # All but the first of each slot, the second that taught what a trial takes, and the last.
+    # All but the first of each slot, the second, which measured a trial's duration, and the last.
     assert ahead >= 5
 
 

@@ -1,4 +1,4 @@
-"""Memory, disk and patience have limits, and one trial that passes them costs the others nothing."""
+"""Limits of memory, disk and time: a trial that exceeds them does not affect the others."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ EPOCHS = 40
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """What each trial's checkpoints take."""
+    """Return the size of each trial's checkpoints."""
     return {
         trial.name: sum(file.stat().st_size for file in trial.iterdir()) for trial in folder.glob("trial-*")
     }
 
 
 def interrupted(service: Service, workers: int) -> Path:
-    """The checkpoints of as many trials as workers, all of them waiting."""
+    """Create checkpoints of as many waiting trials as there are workers."""
     service.set(TEST_EPOCH_SECONDS=0.05)
     agent = service.launch(
         "Counted", "--trials", workers, "--workers", workers, "--epochs", EPOCHS, "--pruner", "none"
@@ -89,7 +89,7 @@ def test_damaged_checkpoint_falls_back_to_previous_one(service: Service) -> None
 
 
 def test_checkpoints_newer_than_restored_database_are_ignored(service: Service) -> None:
-    """A home outlives a database that is restored from an older dump: its shares had the same numbers."""
+    """A home may hold checkpoints newer than a database that was restored from an older dump."""
     folder = interrupted(service, workers=1)
     (left,) = folder.glob("trial-*")
     mark = service.value("SELECT uid FROM hpo.studies")
@@ -118,7 +118,7 @@ def test_same_named_study_of_another_database_keeps_checkpoints_apart(
 
 
 def test_crash_under_memory_limit_counts_as_out_of_memory(service: Service) -> None:
-    """Native code that is refused memory says nothing: it aborts."""
+    """Native code whose allocation fails aborts without a message."""
     ended = service.launched(
         "Moody", "--param", "mood=die", "--workers", 1, "--trials", 1, "--max-lost", 2,
         "--memory-per-worker", "2G",

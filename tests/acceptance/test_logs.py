@@ -1,4 +1,4 @@
-"""`hpo logs`: what every attempt printed, killed ones included, bounded in size, and followed while it runs."""
+"""`hpo logs`: the output of every attempt, bounded in size, and followed while it runs."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_followed_logs_end_with_the_study(service: Service) -> None:
     assert agent.wait().code == 0
     ended = followed.wait(15)
     assert (ended.code, ended.err) == (0, "")
-    # Every line once, in whatever pieces they came.
+    # Every line once, however it was split.
     for epoch in (1, 2, 3):
         assert ended.out.count(f"epoch {epoch} has ended\n") == 2
     assert ended.out.count("NUL ?") == 2
@@ -95,14 +95,14 @@ def test_followed_logs_end_with_the_study(service: Service) -> None:
 
 
 def test_last_output_of_killed_trainer_and_agent_is_kept(service: Service) -> None:
-    """Of a trainer that was killed, and of an agent that was: the next one of its host keeps it."""
+    """The next agent of a host saves the logs that a killed agent left."""
     agent = launch(service, "raw", opened=False)
     service.wait_for_epoch(1)
     (trainer,) = service.trainers()
     os.kill(trainer, signal.SIGKILL)
     service.wait_for(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE resumed_from = 1"))
     files = service.logs
-    # Printed, and not yet looked at by the agent.
+    # The agent has not read this output yet.
     service.wait_for(lambda: any("epoch 2" in path.read_text() for path in files.glob("trial-*-2.log")))
     agent.kill()
     assert launch(service, "raw").wait().code == 0
@@ -115,7 +115,7 @@ def test_last_output_of_killed_trainer_and_agent_is_kept(service: Service) -> No
 
 
 def test_log_file_waits_for_an_agent_of_its_folder(service: Service) -> None:
-    """An agent killed in a container, which none can tell to be dead; its trial goes on in another HPO_HOME."""
+    """An agent was killed in a container, so its death is not detected; its trial continues in another HPO_HOME."""
     service.set(HPO_LEASE_SECONDS=2)
     agent = launch(service, "raw", opened=False)
     service.wait_for_epoch(1)

@@ -1,4 +1,4 @@
-"""Agents on hosts with addresses of their own: one is cut off for longer than its lease, and joins again."""
+"""Agents on several hosts: one is cut off longer than its lease, and joins again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRIALS = 18
 
 @pytest.fixture
 def hosts(open_folder: Path, postgres_server: EmbeddedServer) -> Iterator[Network]:
-    """A switch with a PostgreSQL; the programs are those of the suite's own server."""
+    """A switch with PostgreSQL; its programs are those of the suite's server."""
     if reason := network.missing():
         pytest.skip(reason)
     from storage.embedded import paths
@@ -56,7 +56,7 @@ def test_host_cut_off_longer_than_its_lease_is_fenced(network_service: Service, 
     service = network_service
     open_database(hosts.local_url, Path("unused")).close()
     service.rows(AUDIT)
-    # Made by the owner of the tables, so that agents of the role `hpo` may write.
+    # Created by the owner of the tables, so that agents with the role `hpo` may write.
     for schema in ("public", "hpo"):
         service.rows(f"GRANT ALL ON SCHEMA {schema} TO hpo")
         service.rows(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO hpo")
@@ -96,7 +96,7 @@ def test_host_cut_off_longer_than_its_lease_is_fenced(network_service: Service, 
     ended = {name: agent.wait() for name, agent in agents.items()}
     assert {name: (done.code, done.err) for name, done in ended.items()} == dict.fromkeys(HOSTS, (0, ""))
     service.check_records(TRIALS, EPOCHS)
-    # The attempt that was cut off told nothing any more.
+    # The attempt that was cut off reported nothing more.
     (late,) = service.rows(
         "SELECT a.outcome, max(e.created_at) <= a.ended_at AS silent FROM hpo.attempts a LEFT JOIN hpo.epochs e"
         " USING (attempt_id) WHERE a.attempt_id = :a GROUP BY a.attempt_id",

@@ -1,4 +1,4 @@
-"""What runs before and beside agents in containers: init, launch --no-run, health; and databases refused."""
+"""Commands next to agents in containers: init, launch --no-run, health; and refused databases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_study_is_prepared_then_run_by_workers(fresh_service: Service) -> None:
         assert f"study s: {trials} trials in total" in said.out
         assert "hpo worker --study s" in said.out
     assert service.value("SELECT count(*) FROM hpo.agents") == 0
-    # Another preparation, as each `docker compose up` makes one, does not undo what the user said since.
+    # Repeated preparation, as by each `docker compose up`, does not undo later commands of the user.
     assert service.hpo("pause", "--study", "s").code == 0
     assert service.hpo(*PREPARE).code == 0
     assert service.value(CONTROL) == "pause"
@@ -41,7 +41,7 @@ def test_health_of_agents(service: Service) -> None:
     well = service.hpo("health", "--study", "s")
     assert (well.code, well.err) == (0, "")
     assert f"agent {agent.pid} (1 slot): last heartbeat " in well.out
-    # Alive, but stuck: it renews nothing any more.
+    # Alive, but stuck: it renews no lease.
     agent.send_signal(signal.SIGSTOP)
     silent = "SELECT clock_timestamp() - seen_at > interval '2.1 s' FROM hpo.agents"
     service.wait_for(lambda: service.value(silent))

@@ -1,4 +1,4 @@
-"""The database goes away: training goes on, and afterwards everything is told, nothing twice."""
+"""Outages of the database: training continues, and everything is recorded once afterwards."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def proxy(postgres_server: EmbeddedServer) -> Iterator[Proxy]:
 
 @pytest.fixture
 def server(open_folder: Path) -> Iterator[EmbeddedServer]:
-    """A PostgreSQL that may be killed."""
+    """A PostgreSQL server that may be killed."""
     with EmbeddedServer.start(open_folder / "home", root_base=open_folder / "root") as server:
         open_database(server.url, Path("unused")).close()
         yield server
@@ -37,7 +37,7 @@ def server(open_folder: Path) -> Iterator[EmbeddedServer]:
 def begin(
     service: Service, storage: str, trials: int = 1, epochs: int = EPOCHS, hung: str = "30m"
 ) -> Running:
-    """A study in the midst of its first trial, with its database behind `storage`."""
+    """Start a study with the database `storage`, and return in the midst of its first trial."""
     service.set(TEST_EPOCH_SECONDS=0.1)
     agent = service.launch(
         "Counted", "--trials", trials, "--workers", 1, "--epochs", epochs, "--pruner", "none",
@@ -53,19 +53,19 @@ def through(proxy: Proxy, service: Service) -> str:
 
 
 def checkpointed(service: Service) -> int:
-    """Epochs that the trial has on disk."""
+    """Return the number of the trial's epochs on disk."""
     files = service.checkpoints.glob("trial-*/epoch-*.npz")
     return max((int(file.stem.partition("-")[2]) for file in files), default=0)
 
 
 def wait_until_training_continues(service: Service) -> None:
-    """Two epochs more on disk than the database knows of."""
+    """Wait until two epochs more are on disk than in the database."""
     known = service.value("SELECT max(epochs) FROM hpo.trials")
     service.wait_for(lambda: checkpointed(service) >= known + 2)
 
 
 def test_attempt_survives_outage(service: Service, proxy: Proxy) -> None:
-    # Longer than a trainer may be silent, too: who could not listen must not call it hung.
+    # Longer than --hung-after: an agent that was offline must not treat its trainer as hung.
     agent = begin(service, through(proxy, service), hung="3s")
     proxy.cut()
     wait_until_training_continues(service)
@@ -78,7 +78,7 @@ def test_attempt_survives_outage(service: Service, proxy: Proxy) -> None:
 
 
 def outcomes(service: Service) -> list[str]:
-    """Of the attempts that trained: one asked ahead may have gone to the other agent before the cut."""
+    """Return the outcomes of attempts that trained; a prefetched one may have gone to the other agent before."""
     return [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts WHERE device <> 'next'")]
 
 
@@ -108,7 +108,7 @@ def test_outage_shorter_than_lease_loses_no_attempt(
 
 
 def test_attempts_survive_expired_leases_while_all_agents_are_offline(service: Service, proxy: Proxy) -> None:
-    """All agents lose the database at once: the first to be back must not judge the others."""
+    """All agents lose the database at once: the first to reconnect must not take the others' trials."""
     service.set(HPO_LEASE_SECONDS=2)
     agents = [begin(service, through(proxy, service), trials=2, epochs=80)]
     agents.append(service.start("worker", "--study", "s", "--slots", 1, "--storage", through(proxy, service)))
@@ -138,7 +138,7 @@ def test_agent_that_reconnects_after_its_lease_is_fenced(service: Service, proxy
     service.check_records(1, EPOCHS)
     attempts = service.rows("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")
     assert [attempt.outcome for attempt in attempts] == ["lost", "complete"]
-    # However late its trainer still wrote there.
+    # Although its trainer wrote there until the end.
     assert list(service.checkpoints.glob("trial-*")) == []
 
 
@@ -175,12 +175,12 @@ def test_sigterm_ends_agent_while_database_is_silent(service: Service, proxy: Pr
     assert service.hpo("launch", "--study", "s").code == 0
     service.check_records(1, EPOCHS)
     resumed = service.value("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'")
-    # Epochs that only the disk knew of count: they were not trained again.
+    # Epochs that were only on disk are not trained again.
     assert resumed == reached
 
 
 def test_sigterm_ends_agent_while_database_is_down(tmp_path: Path, server: EmbeddedServer) -> None:
-    """It refuses at once, so the agent hears the signal between two tries: its trainer ends its epoch all the same."""
+    """Connections are refused at once, so the signal comes between two retries: the trainer still ends its epoch."""
     service = Service(tmp_path, server.url)
     try:
         agent = begin(service, server.url)
@@ -201,7 +201,7 @@ def test_sigterm_ends_agent_while_database_is_down(tmp_path: Path, server: Embed
 
 
 def test_retrain_survives_outage(service: Service, proxy: Proxy) -> None:
-    """At its end it notes that it has opened the test set; that takes longer than any other command would wait."""
+    """Retrain records that it opened the test set, although the outage is longer than other commands would wait."""
     assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
     service.set(TEST_EPOCH_SECONDS=0.5)
     retrain = service.start(
@@ -224,7 +224,7 @@ def test_second_ctrl_c_ends_at_once_while_database_is_silent(service: Service, p
     proxy.cut()
     wait_until_training_continues(service)
     agent.send_signal(signal.SIGINT)
-    # Two of one kind that are sent too close count as one.
+    # Two pending signals of one kind count as one.
     service.wait_for(lambda: not pending(agent.pid, signal.SIGINT))
     agent.send_signal(signal.SIGINT)
     assert agent.wait(10.0).code == 130
@@ -232,7 +232,7 @@ def test_second_ctrl_c_ends_at_once_while_database_is_silent(service: Service, p
 
 
 def pending(pid: int, number: int) -> bool:
-    """Whether a signal has been sent that the process has not taken yet."""
+    """Return whether a signal is pending."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     (mask,) = [int(line.split()[1], 16) for line in lines if line.startswith("ShdPnd:")]
     return bool(mask >> (number - 1) & 1)

@@ -1,4 +1,4 @@
-"""What trainers start ends with them, and a dead trainer is noticed whoever holds its pipe."""
+"""Child processes of trainers end with them, and a dead trainer is detected while its pipe is open."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.acceptance.service import OBJECTIVES, Running, Service
 
 
 def launch(service: Service, objective: str, *more: object, epochs: int = 20) -> Running:
-    """One trial on one worker."""
+    """Run one trial on one worker."""
     service.set(TEST_EPOCH_SECONDS=0.05, TEST_CHILDREN=service.folder / "children")
     return service.launch(
         objective, "--workers", 1, "--trials", 1, "--epochs", epochs, "--pruner", "none", *more
@@ -27,12 +27,12 @@ def launch(service: Service, objective: str, *more: object, epochs: int = 20) ->
 
 
 def living(service: Service) -> set[int]:
-    """The processes of this service that run."""
+    """Return the running processes of this service."""
     return {process.pid for process in service.processes()}
 
 
 def children(service: Service) -> set[int]:
-    """What the trainers have started so far."""
+    """Return the child processes of trainers so far."""
     return {int(line) for line in (service.folder / "children").read_text().split()}
 
 
@@ -101,7 +101,7 @@ def test_unresponsive_template_is_replaced(service: Service) -> None:
 
 
 def test_sigterm_to_all_processes_costs_no_trial_an_attempt(service: Service) -> None:
-    """As a service manager ends a service: a trainer may hear of it before its agent does."""
+    """A service manager signals all processes: a trainer may get SIGTERM before its agent."""
     agent = launch(service, "Parent")
     service.wait_for_epoch(3)
     (pid,) = service.trainers()
@@ -153,12 +153,12 @@ def test_objective_that_loads_too_slowly_fails_launch(
         pytest.raises(ObjectiveBrokenError, match=r"not loaded within 0 s: see .*template\.log"),
     ):
         pool.describe(lambda: pool.check_loading(0.3))
-    # What it had printed is left to be looked at.
+    # Its output is kept.
     assert (tmp_path / "template.log").exists()
 
 
 def test_killed_idle_templates_are_replaced(tmp_path: Path) -> None:
-    """However often, as long trials run: the next one loads, and forks as the first would have."""
+    """While trials run, each replacement loads and forks like the first template."""
     load = Load(f"{OBJECTIVES}:Counted", DataOptions(), final=False)
     start = Start(
         {"x": 1.0, "letter": "a"}, 1, 1, "loss", Device(), str(tmp_path / "trial"), str(tmp_path / "log")
@@ -190,5 +190,5 @@ def test_signal_to_all_processes_while_objective_loads(service: Service) -> None
     agent.template.send_signal(signal.SIGTERM)
     agent.send_signal(signal.SIGTERM)
     ended = agent.wait(10.0)
-    # Click ends the line that a terminal has begun with ^C.
+    # Click ends the line that a terminal began with ^C.
     assert (ended.code, ended.err.strip()) == (130, "")

@@ -1,4 +1,4 @@
-"""`hpo launch --engine ray` on a real Ray cluster of three nodes: the same study, placed by somebody else."""
+"""`hpo launch --engine ray` on a real Ray cluster of three nodes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if find_spec("ray") is None and not os.environ.get("CI"):
 
 EPOCH_SECONDS = 0.1
 START_SECONDS = 240.0
-"""From a launch to its first epochs: 64 were measured on a core that three others used, while Ray still started."""
+"""Longest time from a launch to its first epochs; 64 s were measured on a busy core while Ray started."""
 NEWEST = "SELECT extract(epoch FROM clock_timestamp() - max(created_at)) FROM hpo.epochs"
 COUNT = "SELECT count(*) FROM hpo.epochs"
 IN_THE_MIDDLE = (
@@ -33,7 +33,7 @@ IN_THE_MIDDLE = (
 
 
 class RayCluster:
-    """Three nodes of one CPU each, in processes of their own."""
+    """Three nodes of one CPU each, in separate processes."""
 
     def __init__(self, folder: Path, nodes: int) -> None:
         environment = {
@@ -55,7 +55,7 @@ class RayCluster:
                 | {
                     "RAY_USAGE_STATS_ENABLED": "0",
                     "RAY_TMPDIR": self._mark,
-                    # Where agents claim cores.
+                    # Agents claim cores there.
                     "TMPDIR": self._mark,
                     "TEST_EPOCH_SECONDS": str(EPOCH_SECONDS),
                 },
@@ -63,7 +63,7 @@ class RayCluster:
         self.address = self._answer()
 
     def kill(self, node: int) -> None:
-        """End a node and everything that runs on it."""
+        """Kill a node and all its processes."""
         assert self._process.stdin is not None
         print("kill", node, file=self._process.stdin, flush=True)
         assert self._answer() == f"killed {node}"
@@ -104,7 +104,7 @@ class RayCluster:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
-    # Not pytest's own folder: the paths of Ray's sockets would be too long.
+    # Not pytest's folder: the paths of Ray's sockets would be too long.
     with tempfile.TemporaryDirectory(prefix="hpo-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         cluster = RayCluster(Path(folder), 3)
         try:
@@ -132,7 +132,7 @@ def test_agents_release_their_trials_when_launch_ends(
     assert (ended.code, ended.err) == ({"stop": 0, "interrupt": 130, "kill": -signal.SIGKILL}[how], "")
     assert ("the study was stopped" in ended.out) == (how == "stop")
     service.wait_for(lambda: not service.processes(), timeout=20.0)
-    # Not found out by leases that run out.
+    # Not detected by expired leases.
     assert {row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")} == {"released"}
     assert service.value("SELECT count(*) FROM hpo.agents WHERE ended_at IS NULL") == 0
 
@@ -147,7 +147,7 @@ def test_study_survives_pause_and_dead_ray_node(service: Service, cluster: RayCl
     assert [agent.slots for agent in agents] == [1, 1, 1]
     assert driver.pid not in {agent.pid for agent in agents}
     assert psutil.Process(driver.pid).children() == []
-    # A slow start lets an agent finish its first trial meanwhile; what it asked ahead for that has no device yet.
+    # After a slow start, an agent may have finished its first trial; its prefetched trial has no device yet.
     training = service.rows("SELECT device FROM hpo.attempts WHERE device <> 'next'")
     assert {row.device.partition(",")[0] for row in training} == {"gpu 0 (1/2)"}
 
@@ -158,17 +158,17 @@ def test_study_survives_pause_and_dead_ray_node(service: Service, cluster: RayCl
     assert service.hpo("resume", "--study", "s").code == 0
     service.wait_for(lambda: service.value(COUNT) > recorded, timeout=10.0)
 
-    # Not between two trials: what the node's agent holds must be lost.
+    # Not between two trials: the trial of the node's agent must be lost.
     service.wait_for(lambda: service.value(IN_THE_MIDDLE) == 3)
     cluster.kill(1)
     ended = driver.wait()
     assert (ended.code, ended.err) == (0, "")
     assert len(ended.trial_lines) == 9
     assert "9 of 9 trials finished" in ended.out
-    # Ray has no third CPU any more, and says so.
+    # Ray has no third CPU any more.
     assert "agents: 2 of 3 are placed, 1 waits for a place" in ended.out
     service.check_records(9, epochs=20)
-    # What the node's agent trained, and what it may have asked ahead.
+    # The trial of the node's agent, and one that it may have prefetched.
     lost = service.rows("SELECT agent_id, device FROM hpo.attempts WHERE outcome = 'lost'")
     assert len({attempt.agent_id for attempt in lost}) == 1
     assert len([attempt for attempt in lost if attempt.device != "next"]) == 1

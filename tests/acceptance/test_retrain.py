@@ -1,4 +1,4 @@
-"""`hpo retrain`: several seeds of one configuration, and the files that say what they showed."""
+"""`hpo retrain`: several seeds of one configuration, and its results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_retrain_summarizes_three_seeds(service: Service) -> None:
     half = t.ppf(0.975, 2) * deviation / math.sqrt(3)
     assert (shown["mean"], shown["standard_deviation"], shown["n"]) == pytest.approx((mean, deviation, 3))
     assert shown["interval95"] == pytest.approx([mean - half, min(1.0, mean + half)])
-    # A count is no measurement, nor is a metric that is neither loss nor accuracy.
+    # Counts are not summarized, nor metrics other than loss and accuracy.
     assert found["summary"].keys() == {"test_accuracy", "final_loss"}
     assert found["params"] == service.study().best_params
     assert found["seeds"] == [run["seed"] for run in found["runs"]]
@@ -87,7 +87,7 @@ for stream in (0, 1, 2):
     os.dup2(terminal, stream)
 os.execvp(sys.argv[2], sys.argv[2:])
 """
-"""Opened by the first process of a session, it is that session's terminal."""
+"""The first process of a session that opens a terminal makes it the session's terminal."""
 
 
 def test_closed_terminal_lets_epochs_end(service: Service) -> None:
@@ -102,7 +102,7 @@ def test_closed_terminal_lets_epochs_end(service: Service) -> None:
     def trained() -> bool:
         nonlocal shown
         with suppress(BlockingIOError):
-            # Read all the time, as a terminal does: else the command would wait to be read.
+            # Read all the time, as a terminal does; otherwise the command would block.
             shown += os.read(ours, 65536)
         return len([*(service.folder / "checkpoints").rglob("epoch-000003.npz")]) == 2
 
@@ -155,7 +155,7 @@ def test_interrupted_retrain_continues_from_last_epoch(service: Service, number:
     continued = service.hpo("retrain", "--study", "s", "--workers", 2)
     assert (continued.code, continued.err) == (0, "")
     assert continued.out.count("resumes after epoch") == 2
-    # The objective's own sum fails the run where an epoch was skipped or done twice.
+    # The objective's running sum fails the run if an epoch was skipped or repeated.
     assert (results(service) / "model.keras").read_text() == "total 210"
     found = metrics(service)
     assert [run["seed"] for run in found["runs"]] == found["seeds"]
@@ -165,7 +165,7 @@ def test_interrupted_retrain_continues_from_last_epoch(service: Service, number:
 
 
 def test_sigterm_abandons_endless_epochs_of_retrain(service: Service) -> None:
-    """They are abandoned in time, and the epochs before them are kept."""
+    """They are abandoned in time, and previous epochs are kept."""
     assert service.launched("Gated", "--trials", 1, "--workers", 1, "--epochs", 16).code == 0
     gate = service.folder / "gate"
     service.set(TEST_GATE=gate)
@@ -184,7 +184,7 @@ def test_sigterm_abandons_endless_epochs_of_retrain(service: Service) -> None:
     continued = service.hpo("retrain", "--study", "s", "--workers", 2, "--seeds", 2)
     assert (continued.code, continued.err) == (0, "")
     assert continued.out.count("resumes after epoch 15") == 2
-    # The objective's own sum fails the run where an epoch was skipped or done twice.
+    # The objective's running sum fails the run if an epoch was skipped or repeated.
     assert (results(service) / "model.keras").read_text() == "total 136"
 
 
@@ -198,7 +198,7 @@ def test_retrain_from_exported_config(service: Service) -> None:
     assert (found["epochs"], found["params"]) == (2, service.study().best_params)
     assert found["summary"]["test_accuracy"]["n"] == 1
     assert found["summary"]["test_accuracy"]["interval95"] is None
-    # Its own study is told, whatever name was given.
+    # The opening is recorded for the config's study, not for the given name.
     assert found["test_openings"] == 1
     assert "opened once by retrains of study s\n" in ended.out
     assert "next: hpo report --study s\n" in ended.out
@@ -281,7 +281,7 @@ def test_second_retrain_of_same_study_is_refused(service: Service) -> None:
     service.set(TEST_GATE=gate)
     running = service.start("retrain", "--study", "s", "--seeds", 1)
     service.wait_for(lambda: [*(service.folder / "checkpoints").rglob("lock")])
-    # Also on other terms: both would write the same files.
+    # With other options too: both would write the same files.
     for words in ((), ("--epochs", 1)):
         refused = service.hpo("retrain", "--study", "s", "--seeds", 1, *words)
         assert refused.code == 1
@@ -313,7 +313,7 @@ def test_selection_prefers_the_better_mean_to_the_luckiest_trial(service: Servic
     assert lucky["search_value"] < better["search_value"]
     assert lucky["mean"] > better["mean"]
     seeds = {(float(x), int(seed)) for x, seed, _ in map(str.split, tally.read_text().splitlines())}
-    # Candidates from their own seeds, and the winner alone from those of final runs.
+    # Candidates use seeds of their own, and the winner alone those of final runs.
     assert seeds == {(3.0, 4_000_000_000), (3.0, 4_000_000_001), (2.0, 4_000_000_000), (2.0, 4_000_000_001),
                      (2.0, 3_000_000_000), (2.0, 3_000_000_001)}  # fmt: skip
     assert "test set: opened once" in ended.out
@@ -355,7 +355,7 @@ def test_each_opening_of_the_test_set_is_counted(service: Service) -> None:
     assert service.hpo("retrain", "--study", "s", "--seeds", 2).code == 1
     assert service.value("SELECT count(test_opened_at) FROM hpo.retrains") == 2
     shutil.rmtree(in_the_way)
-    # The one that could not write its results goes on, and is no third look.
+    # The retrain that could not write its results continues: no third opening.
     again = service.hpo("retrain", "--study", "s", "--seeds", 2)
     assert "test set: opened 2 times" in again.out
     assert metrics(service)["test_openings"] == 2
@@ -381,7 +381,7 @@ def test_retrain_of_a_trial_other_than_the_best(service: Service) -> None:
     assert json.loads(config.read_text())["params"] == params
     ended = service.hpo("retrain", "--study", "s", "--trial", 1, "--seeds", 1)
     assert (ended.code, ended.err) == (0, "")
-    # Beside what the search chose, which is the study's answer.
+    # Next to the search's choice, which is the study's result.
     assert not (results(service) / "metrics.json").exists()
     second = metrics(service, "s/trial-1")
     assert (second["params"], second["source"]) == (params, "trial")
@@ -390,7 +390,7 @@ def test_retrain_of_a_trial_other_than_the_best(service: Service) -> None:
     ended = service.hpo("retrain", "--study", "s", "--config", config, "--seeds", 1, "--epochs", 2)
     assert ended.code == 0
     assert metrics(service, "s/config-second")["source"] == "file"
-    # The best trial is the search's choice also where it is named.
+    # The best trial is the search's choice, even if it is named.
     assert service.hpo("retrain", "--study", "s", "--trial", 0, "--seeds", 1).code == 0
     assert metrics(service)["source"] == "search"
     assert service.hpo("report", "--study", "s").code == 0

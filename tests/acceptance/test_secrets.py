@@ -1,4 +1,4 @@
-"""Passwords are in nothing that is printed, written, served or kept, and in no process that need not know them."""
+"""Passwords are never printed, written, served or stored, nor passed to a process that does not need them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy import make_url
 from tests.acceptance.service import Completed, Service
 
 PASSWORD = "zq1/zq2 zq3'zq4\"zq5:zq6@zq7%zq8"
-"""Each part of it is told from all other text, however it is encoded."""
+"""Each part is distinguishable from all other text in any encoding."""
 LEAK = re.compile(r"(?i)zq\d")
 
 TELLING = """
@@ -54,7 +54,7 @@ class Telling(Objective):
 
 @pytest.fixture
 def secretive(service: Service) -> Service:
-    """A service whose user has a password for everything; the tests' server accepts any."""
+    """A service whose user has a password for each setting; the tests' server accepts any."""
     (service.folder / "telling.py").write_text(TELLING)
     url = make_url(service.url).set(password=PASSWORD).render_as_string(hide_password=False)
     service.set(
@@ -101,7 +101,7 @@ def test_passwords_stay_out_of_a_study_from_launch_to_report(secretive: Service)
     for process in service.processes():
         assert not LEAK.search(" ".join(process.cmdline()))
     for pid in (launched.template.pid, *service.trainers()):
-        # Not only hidden from `os.environ`: a process it starts would inherit it.
+        # Not only hidden from `os.environ`, because child processes would inherit it.
         assert not LEAK.search(str(psutil.Process(pid).environ()))
     check_files(service.folder / "home")
     (service.folder / "gate").touch()
@@ -135,7 +135,7 @@ def test_passwords_stay_out_of_a_study_from_launch_to_report(secretive: Service)
         check(service.hpo(*words))
     assert not LEAK.search(service.hpo("doctor").out)
     check_rows(service)
-    # The commands' own input is none of what they wrote.
+    # The input of the commands is not their output.
     for folder in (service.folder / "home", service.folder / "results", service.folder / "checkpoints"):
         check_files(folder)
     for file in ("best.py", "backup.gz"):

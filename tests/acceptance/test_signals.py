@@ -14,7 +14,7 @@ EPOCHS = 40
 
 
 def begin(service: Service, trials: int = 1, workers: int = 1) -> Running:
-    """A study in the midst of its first trials."""
+    """Start a study, and return in the midst of its first trials."""
     service.set(TEST_EPOCH_SECONDS=0.1)
     agent = service.launch(
         "Counted", "--trials", trials, "--workers", workers, "--epochs", EPOCHS, "--pruner", "none"
@@ -24,7 +24,7 @@ def begin(service: Service, trials: int = 1, workers: int = 1) -> Running:
 
 
 def finish(service: Service, trials: int = 1) -> None:
-    """The same command again, faster."""
+    """Run the same command again, faster."""
     service.set(TEST_EPOCH_SECONDS=0)
     ended = service.hpo("launch", "--study", "s")
     assert (ended.code, ended.err) == (0, "")
@@ -59,7 +59,7 @@ def test_second_ctrl_c_ends_at_once(service: Service) -> None:
 
 
 def start(service: Service, command: str, objective: str, workers: int, epochs: int) -> Running:
-    """An agent of a new study, that of `hpo launch` or one that joins."""
+    """Start a study, and return the agent of `hpo launch` or one that joins."""
     wanted = ("--trials", workers, "--workers", workers, "--epochs", epochs, "--pruner", "none")
     if command == "launch":
         return service.launch(objective, *wanted)
@@ -84,7 +84,7 @@ def test_sigterm_releases_trials_within_ten_seconds(service: Service, command: s
 
 
 def test_sigterm_abandons_endless_epoch(service: Service) -> None:
-    """It is abandoned, and goes on from the checkpoint of the epoch before."""
+    """It is abandoned, and its trial resumes from the previous epoch."""
     gate = service.folder / "gate"
     service.set(TEST_GATE=gate)
     agent = start(service, "worker", "Gated", 1, 16)
@@ -114,7 +114,7 @@ def test_killed_trainer_resumes_from_checkpoint(service: Service) -> None:
     attempts = service.rows("SELECT * FROM hpo.attempts ORDER BY attempt_id")
     assert [attempt.outcome for attempt in attempts] == ["lost", "complete"]
     assert attempts[1].resumed_from >= 3
-    # The killed one reached the epoch it had reported, or had written one more that was not reported.
+    # The killed trainer may have saved one more epoch than it reported.
     assert attempts[1].resumed_from - attempts[0].epochs in (0, 1)
     assert len(service.study().trials) == 1
 
@@ -138,7 +138,7 @@ def test_killed_template_leaves_trainers_running(service: Service) -> None:
 def test_launch_after_killed_agent_continues_at_once(service: Service) -> None:
     agent = begin(service, trials=2, workers=2)
     agent.kill()
-    # Trainers and template see it by themselves.
+    # Trainers and template detect it by themselves.
     service.wait_for(lambda: not service.processes(), timeout=5.0)
     held = service.rows(
         "SELECT lease_until - clock_timestamp() AS left FROM hpo.attempts WHERE ended_at IS NULL"
@@ -175,7 +175,7 @@ def test_attempt_with_expired_lease_is_fenced(service: Service) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_while_objective_loads(service: Service, number: int) -> None:
-    """Before there is anything to keep: no study is left half made, and no process."""
+    """No unfinished study and no process is left behind."""
     slow = service.folder / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")

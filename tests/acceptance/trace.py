@@ -1,7 +1,7 @@
-"""What trainers noted while they trained, and whether every attempt went on where the one before had come to.
+"""The trace that trainers write, and a check that every attempt resumed where the previous one ended.
 
-The books cannot tell: an epoch that is trained again is recorded once. So the objective `Traced` writes down
-where an attempt begins and every epoch it has trained, before anything else is kept of that epoch.
+The database cannot show this, because an epoch that is trained again is recorded once. So the objective `Traced`
+writes where an attempt begins and every epoch it has trained, before that epoch is saved.
 """
 
 from __future__ import annotations
@@ -17,45 +17,45 @@ class Note:
     """A line of the trace, in the order of time."""
 
     seed: int
-    """Of the trial, which tells it from all others of the study."""
+    """Seed of the trial, unique in the study."""
     pid: int
-    """Of the trainer, which tells an attempt from others at the same trial."""
+    """Process id of the trainer, unique among the attempts of a trial."""
     word: str
-    """`after` where an attempt begins, `trained` at the end of an epoch."""
+    """Kind of the note: `after` where an attempt begins, `trained` at the end of an epoch."""
     epoch: int
 
 
 @dataclass
 class Costs:
-    """What the interruptions of a study cost."""
+    """The cost of the interruptions of a study."""
 
     again: int = 0
-    """Epochs trained more than once, by whomever."""
+    """Epochs trained more than once."""
     unsaved: int = 0
-    """Epochs that an attempt had trained and the next one did not find on disk."""
+    """Epochs that an attempt trained and the next one did not find on disk."""
     late: int = 0
-    """Epochs trained for trials that others had taken: fencing tells only an agent that can be reached."""
+    """Epochs trained for trials that others had taken: only an agent that can be reached is fenced."""
     contested: set[int] = field(default_factory=set)
-    """Trials that two trainers wrote checkpoints of at the same time, by seed."""
+    """Seeds of trials of which two trainers wrote checkpoints at the same time."""
     resumed: Mapping[tuple[int, int], int] = field(default_factory=dict)
-    """After which epoch each attempt began, by seed and trainer."""
+    """Epoch after which each attempt began, by seed and trainer."""
 
 
 def read(path: Path) -> list[Note]:
-    """All notes of a study."""
+    """Return all notes of a study."""
     lines = (line.split() for line in path.read_text().splitlines())
     return [Note(int(seed), int(pid), word, int(epoch)) for seed, pid, word, epoch in lines]
 
 
 def costs(notes: Iterable[Note], cut_off: Container[int] = ()) -> Costs:
-    """Follow every trial from attempt to attempt; raises AssertionError where one goes on from elsewhere.
+    """Follow every trial from attempt to attempt; raises AssertionError if one resumes from a wrong epoch.
 
-    `cut_off` holds the trainers whose trials were taken while their agents were away: they trained on.
+    `cut_off` holds the trainers whose trials were taken while their agents were offline: they continued to train.
 
     Between two attempts at most one whole epoch is lost, and only if the first of them was killed in the few
     milliseconds between the end of an epoch and the rename of its checkpoint: when epoch n is noted, the
-    checkpoint of n - 1 is on disk. That is the exact bound, whatever ended the attempt: its trainer or its agent was
-    killed, its host went, or its time after a SIGTERM was over. Only a trainer that was not ended when another
+    checkpoint of n - 1 is on disk. That is the exact bound for all ends of an attempt: its trainer or agent was killed,
+    its host was lost, or its time after SIGTERM was over. Only a trainer that was not ended when another
     took its trial can cost more: it writes checkpoints too, and the later ones of its successor go with each.
     """
     trials: defaultdict[int, _Trial] = defaultdict(_Trial)
@@ -79,7 +79,7 @@ def costs(notes: Iterable[Note], cut_off: Container[int] = ()) -> Costs:
 
 
 class _Trial:
-    """One trial on its way from trainer to trainer."""
+    """A trial that passes from trainer to trainer."""
 
     def __init__(self) -> None:
         self.trained: set[int] = set()

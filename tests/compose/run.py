@@ -1,4 +1,4 @@
-"""A study in real containers: scaled 1 → 4 → 2, a worker killed, PostgreSQL restarted, the books balanced.
+"""A study in real containers: scaled 1 → 4 → 2, a worker killed, PostgreSQL restarted, consistent records.
 
     python -m tests.compose.run [--build-option=--network=host …] [--trials 40]
 
@@ -35,7 +35,7 @@ EPOCHS = 10
 EPOCH_SECONDS = 0.5
 LEASE_SECONDS = 8
 STOP_SECONDS = 10.0
-"""What `docker stop` gives an agent by default, and what it has to do with."""
+"""Seconds that `docker stop` gives an agent by default."""
 
 
 class Compose:
@@ -53,7 +53,7 @@ class Compose:
         ]  # fmt: skip
 
     def __call__(self, *words: object) -> str:
-        """Run a command of compose; returns what it prints."""
+        """Run a command of compose and return its output."""
         return run([*self._command, *map(str, words)])
 
     def scale(self, workers: int) -> None:
@@ -79,7 +79,7 @@ class Compose:
 
 
 def run(command: Sequence[str]) -> str:
-    """What a command prints; when it fails, what it said."""
+    """Run a command and return its output; raise AssertionError if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -92,7 +92,7 @@ def inspect(container: str, form: str) -> str:
 
 @dataclass
 class Scenario:
-    """What is done to the study, step by step."""
+    """The steps of the test."""
 
     compose: Compose
     password: str
@@ -194,7 +194,7 @@ class Scenario:
         assert "metrics.json" in results, results
 
     def look_at_dashboard(self) -> None:
-        """As it is published to this machine: with the password only, and to be looked at only."""
+        """The published dashboard requires the password, and is read-only."""
         (container,) = self.compose.containers("dashboard")
         published = run(["docker", "port", container, "8080/tcp"]).split()[0]
         assert published.startswith("127.0.0.1:"), published
@@ -252,7 +252,7 @@ def until(condition: Callable[[], T], seconds: float) -> T:
 
 @contextmanager
 def project(folder: Path, settings: dict[str, str]) -> Iterator[Compose]:
-    """A project that leaves nothing behind, whatever happens in it."""
+    """A project that is removed at the end in any case."""
     compose = Compose(folder, settings)
     try:
         yield compose

@@ -32,7 +32,7 @@ def manifests() -> Iterator[dict[str, Any]]:
 
 def check_command(words: Sequence[str]) -> None:
     """That `hpo` knows the command and all its options; values are checked too."""
-    # With its settings: a command keeps the names of its help option from whoever makes it first.
+    # With its settings, because a command keeps the help option names of its first context.
     with click.Context(cli, info_name="hpo", **cli.context_settings) as root:
         command = cli.get_command(root, words[0])
         assert command is not None, words

@@ -24,7 +24,7 @@ VARIABLE = re.compile(r"\$\{(\w+)(:[-?])?([^}]*)\}")
 
 
 def interpolated(value: str, given: Mapping[str, str] = {}) -> str:
-    """With each variable as given, else its default."""
+    """Replace each variable by its given value, else by its default."""
     return VARIABLE.sub(lambda found: given.get(found[1]) or (found[3] if found[2] == ":-" else "x"), value)
 
 

@@ -1,4 +1,4 @@
-"""The Dockerfile: hadolint has nothing to say, and what the service relies on is there."""
+"""The Dockerfile: hadolint accepts it, and it has all that the service needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FINAL = TEXT[TEXT.rindex("\nFROM ") :]
 
 
 def instruction(name: str) -> str:
-    """What the final stage says in its last instruction of that name, its lines joined."""
+    """Return the last instruction of that name in the final stage, its lines joined."""
     found = re.findall(rf"^{name} ((?:.*\\\n)*.*)", FINAL, re.MULTILINE)
     assert found, f"no {name}"
     return str(found[-1]).replace("\\\n", " ")

@@ -57,7 +57,7 @@ def test_the_directives() -> None:
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Begin]:
-    """Begins the script; what is left of it is ended with the test."""
+    """Start the script; its remaining processes are killed at the end of the test."""
     tasks: list[subprocess.Popen[str]] = []
 
     def start(work: str, code: int = 130) -> subprocess.Popen[str]:
@@ -153,6 +153,6 @@ def test_a_signal_before_the_agent_runs_reaches_it(tmp_path: Path) -> None:
     (tmp_path / "scontrol").write_text('#!/bin/sh\necho "$@" > requeued\n')
     environment = {**ENVIRONMENT, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", script], cwd=tmp_path, env=environment, timeout=20, check=False)
-    # The agent was told before it could trap the signal, or after.
+    # The signal came before or after the agent's handler was installed.
     assert done.returncode in (127, 130, 143)
     assert (tmp_path / "requeued").read_text() == "requeue 7_3\n"
