@@ -32,7 +32,7 @@ class Compared:
     """Value of the study's metric after that epoch."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Trials compared at one epoch."""
 
@@ -79,13 +79,13 @@ def compare_trials(history: StudyHistory) -> Comparison:
         if value is not None and math.isfinite(value) and _lies_in(trial.params, space):
             found.append(Compared(trial, value))
     return Comparison(
-        epoch,
-        int(history.study.spec["epochs"]),
-        tuple(found),
-        len(history.curves) - len(found),
-        space,
-        history.study.maximize,
-        metric,
+        epoch=epoch,
+        epochs_per_trial=int(history.study.spec["epochs"]),
+        trials=tuple(found),
+        left_out=len(history.curves) - len(found),
+        space=space,
+        maximize=history.study.maximize,
+        metric=metric,
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class Effect:
     parameter: str
     finding: str
     """Sentence that states the effect or its absence."""
+    _: KW_ONLY
     p_value: float | None = None
     """P-value corrected for the number of parameters; None with too few trials."""
     worst: str | None = None
@@ -272,20 +273,30 @@ def _effect(
     most = float(np.percentile(np.ptp(resampled, axis=1), 100 * CONFIDENCE))
     cost = float(fitted[best] - fitted[worst])
     shown = [formatting.parameter(_plain(tried[place])) for place in (worst, best)]
-    if p_value < 1 - CONFIDENCE and low > 0:
+    significant = p_value < 1 - CONFIDENCE and low > 0
+    if significant:
         interval = f"95 % interval {amount(low, metric).removesuffix(' points')} to {amount(high, metric)}"
         nested = [name for name, other in NESTED.items() if other == column.name and name in varied]
         averaged = f", each with the {' and '.join(nested)} tried with it" if nested else ""
         finding = f"{shown[0]} is {amount(cost, metric)} worse than {shown[1]}{averaged} ({interval})"
-        return Effect(column.name, finding, p_value, shown[0], shown[1], cost, (low, high), True)
-    if seed_noise is not None and most < seed_noise:
-        finding = f"negligible: its values differ by less than seed noise ({amount(seed_noise, metric)})"
     else:
-        finding = (
-            f"no significant effect (p = {p_value:.2f}); an effect of up to {amount(most, metric)} "
-            "cannot be excluded"
-        )
-    return Effect(column.name, finding, p_value, shown[0], shown[1], cost, (low, high))
+        finding = _describe_absence(p_value, most, seed_noise, metric)
+    return Effect(
+        column.name,
+        finding,
+        p_value=p_value,
+        worst=shown[0],
+        best=shown[1],
+        cost=cost,
+        interval95=(low, high),
+        stands_out=significant,
+    )
+
+
+def _describe_absence(p_value: float, most: float, seed_noise: float | None, metric: str) -> str:
+    if seed_noise is not None and most < seed_noise:
+        return f"negligible: its values differ by less than seed noise ({amount(seed_noise, metric)})"
+    return f"no significant effect (p = {p_value:.2f}); an effect of up to {amount(most, metric)} cannot be excluded"
 
 
 def _p_value(blocks: Sequence[Floats], index: int, values: Floats, rng: np.random.Generator) -> float:

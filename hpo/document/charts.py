@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
 # Medium lightness stands out from light and dark pages.
@@ -37,6 +37,7 @@ class Series:
     y: Sequence[float | None]
     style: Style = "line"
     colour: str = BLUE
+    _: KW_ONLY
     width: float = 2.0
     """Line width in pixels; points are three times as large."""
     opacity: float = 1.0
@@ -71,7 +72,7 @@ class Bars:
     colour: str = BLUE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Matrix:
     """Cells shaded by a value and labelled with a text."""
 
@@ -85,7 +86,7 @@ class Matrix:
     y: Axis = field(default_factory=Axis)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Surface:
     """Values at points of a plane, interpolated on a grid."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from hpo.document.charts import Panel
 
@@ -53,6 +53,7 @@ class Figure:
     """File name without suffix and anchor on the page: letters, digits and dashes."""
     caption: str
     panels: Sequence[Panel]
+    _: KW_ONLY
     height: int = 380
     """Height of each panel on a page, in pixels."""
     width: int | None = None
@@ -92,8 +93,7 @@ class Section:
     @property
     def anchor(self) -> str:
         """Heading as the fragment of a link."""
-        words = "".join(letter if letter.isalnum() else " " for letter in self.title.lower()).split()
-        return "-".join(words)
+        return "-".join("".join(one if one.isalnum() else " " for one in self.title.lower()).split())
 
 
 @dataclass(frozen=True)

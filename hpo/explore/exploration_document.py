@@ -99,7 +99,7 @@ def _pixels(channels: Sequence[Channel]) -> list[Block]:
             [100 * count / sum(one.histogram) or None for count in one.histogram],
             "line",
             _COLOURS.get(one.channel, BLUE),
-            1.5,
+            width=1.5,
         )
         for one in channels
         if one.split == "training"
@@ -107,7 +107,7 @@ def _pixels(channels: Sequence[Channel]) -> list[Block]:
     chart = Chart("", Axis("pixel value"), Axis("% of the training pixels", log=True), series)
     return [
         Table(headers, rows, frozenset(headers[2:]), "Pixel values from 0 to 255."),
-        Figure("pixels", "Frequency of each pixel value in the training images.", [chart], 320),
+        Figure("pixels", "Frequency of each pixel value in the training images.", [chart], height=320),
     ]
 
 

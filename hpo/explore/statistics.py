@@ -54,7 +54,7 @@ class Balance:
         return f"{found} (chi-square test, p = {self.p_same:.2g})."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Channel:
     """Pixel values (0 to 255) of one channel over all images of a split."""
 
@@ -101,15 +101,15 @@ def channels(split: str, x: Images) -> list[Channel]:
         seen = np.flatnonzero(histogram)
         found.append(
             Channel(
-                split,
-                names[index] if names else f"channel {index}",
-                mean,
-                float(shares @ (values - mean) ** 2) ** 0.5,
-                int(seen[0]),
-                int(seen[-1]),
-                float(shares[0]),
-                float(shares[255]),
-                histogram.tolist(),
+                split=split,
+                channel=names[index] if names else f"channel {index}",
+                mean=mean,
+                std=float(shares @ (values - mean) ** 2) ** 0.5,
+                least=int(seen[0]),
+                most=int(seen[-1]),
+                share_zero=float(shares[0]),
+                share_full=float(shares[255]),
+                histogram=histogram.tolist(),
             )
         )
     return found

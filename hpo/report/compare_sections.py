@@ -139,7 +139,7 @@ def _curves(results: Sequence[StudyResult], figure: str | None) -> list[Block]:
     final = _final_curves(results)
     if final:
         caption = "The final runs on their training images, mean over seeds, by epoch and by training time."
-        blocks.append(Figure("final-curves", caption, final, 320))
+        blocks.append(Figure("final-curves", caption, final, height=320))
     if figure is not None:
         blocks.append(_seeds(results, figure))
     searched = []
@@ -154,7 +154,9 @@ def _curves(results: Sequence[StudyResult], figure: str | None) -> list[Block]:
     metrics = {result.history.study.metric for result in results}
     if searched and len(metrics) == 1:
         chart = Chart("", Axis("trial"), Axis(metrics.pop()), searched)
-        blocks.append(Figure("best-so-far", "Best complete trial so far during the search.", [chart], 340))
+        blocks.append(
+            Figure("best-so-far", "Best complete trial so far during the search.", [chart], height=340)
+        )
     return blocks
 
 
@@ -206,20 +208,22 @@ def _seeds(results: Sequence[StudyResult], figure: str) -> Figure:
                 list(values),
                 "points",
                 colour,
-                3.4,
-                0.85,
-                [
+                width=3.4,
+                opacity=0.85,
+                labels=[
                     f"{result.name}, seed {run['seed']}: {formatting.metric(value)}"
                     for run, value in zip(result.runs, values, strict=True)
                 ],
-                False,
+                legend=False,
             )
         )
     ticks = [(float(place), result.name) for place, (result, _) in enumerate(shown)]
     chart = Chart(
         "", Axis(ticks=ticks, bounds=(-0.6, len(ticks) - 0.4)), Axis(FIGURES.get(figure, figure)), series
     )
-    return Figure("seeds", f"{FIGURES.get(figure, figure)} of each final run.", [chart], 320, 520)
+    return Figure(
+        "seeds", f"{FIGURES.get(figure, figure)} of each final run.", [chart], height=320, width=520
+    )
 
 
 def _coloured(results: Sequence[StudyResult]) -> list[tuple[StudyResult, str]]:

@@ -12,7 +12,7 @@ from hpo.outcomes import Outcome
 from hpo.study.history import StudyHistory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """Cost of the search and of the retrains."""
 
@@ -49,14 +49,14 @@ def cost_of(history: StudyHistory) -> Cost:
     retrains = sum(_retrain_seconds(row.metrics or {}) for row in history.finished_retrains)
     trained = sum(attempt.epochs for attempt in history.attempts)
     return Cost(
-        dict(history.status.outcomes),
-        len(history.epochs),
-        max(0, trained - len(history.epochs)),
-        history.status.elapsed_seconds,
-        sum(attempt.seconds for attempt in history.attempts),
-        pruned,
-        pruned * mean,
-        retrains,
+        trials=dict(history.status.outcomes),
+        epochs=len(history.epochs),
+        repeated_epochs=max(0, trained - len(history.epochs)),
+        wall_seconds=history.status.elapsed_seconds,
+        training_seconds=sum(attempt.seconds for attempt in history.attempts),
+        pruned_epochs=pruned,
+        pruned_seconds=pruned * mean,
+        retrain_seconds=retrains,
     )
 
 

@@ -80,9 +80,9 @@ def _slices(comparison: Comparison) -> Figure | None:
                         [one.value for one in members],
                         "points",
                         colour,
-                        2.6,
-                        0.85,
-                        [
+                        width=2.6,
+                        opacity=0.85,
+                        labels=[
                             f"trial {one.trial.number}: {name} {formatting.parameter(one.trial.params[name])}, "
                             f"{formatting.metric(one.value)}"
                             for one in members
@@ -97,7 +97,7 @@ def _slices(comparison: Comparison) -> Figure | None:
         f"{comparison.metric} after epoch {comparison.epoch} against each parameter. A visible trend may be due to "
         "another parameter, because the sampler tries good values of several parameters together."
     )
-    return Figure("slices", caption, charts, 280)
+    return Figure("slices", caption, charts, height=280)
 
 
 def _contours(comparison: Comparison, importance: dict[str, float] | None) -> Figure | None:
@@ -113,7 +113,7 @@ def _contours(comparison: Comparison, importance: dict[str, float] | None) -> Fi
         f"{comparison.metric} after epoch {comparison.epoch} over pairs of the most important numeric parameters, "
         "interpolated linearly between the trials (points); other parameters vary too."
     )
-    return Figure("contours", caption, panels[:MOST_PAIRS], 340, page_only=True)
+    return Figure("contours", caption, panels[:MOST_PAIRS], height=340, page_only=True)
 
 
 def _surface(comparison: Comparison, first: str, second: str) -> Surface:
@@ -144,21 +144,21 @@ def _surface(comparison: Comparison, first: str, second: str) -> Surface:
     except QhullError:
         pass  # All points lie on a line: there is no area to interpolate.
     return Surface(
-        "",
-        _axis(comparison, first, first),
-        _axis(comparison, second, second),
-        Series(
+        title="",
+        x=_axis(comparison, first, first),
+        y=_axis(comparison, second, second),
+        points=Series(
             comparison.metric,
             [float(one.trial.params[first]) for one in comparison.trials],
             [float(one.trial.params[second]) for one in comparison.trials],
             "points",
             labels=[f"trial {one.trial.number}: {formatting.metric(one.value)}" for one in comparison.trials],
         ),
-        values.tolist(),
-        comparison.metric,
-        [float(from_unit(place, spaces[0])) for place in places],
-        [float(from_unit(place, spaces[1])) for place in places],
-        grid,
+        values=values.tolist(),
+        value_title=comparison.metric,
+        grid_x=[float(from_unit(place, spaces[0])) for place in places],
+        grid_y=[float(from_unit(place, spaces[1])) for place in places],
+        grid=grid,
     )
 
 

@@ -171,7 +171,13 @@ def _mistakes(
         matrix = confusion_panel("", confusion, names)
         caption = f"Test images by true and predicted class{together}; shaded by the share of the true class."
         blocks.append(
-            Figure("confusion", caption, [matrix], max(320, 90 + 34 * len(names)), 220 + 58 * len(names))
+            Figure(
+                "confusion",
+                caption,
+                [matrix],
+                height=max(320, 90 + 34 * len(names)),
+                width=220 + 58 * len(names),
+            )
         )
     blocks.append(_class_table(confusion, names, together))
     pairs = confused_pairs(confusion, names)
@@ -208,7 +214,15 @@ def confusion_panel(title: str, confusion: Sequence[Sequence[int]], names: Seque
     """Return a confusion matrix, each cell shaded by its share of the true class."""
     shades = [[cell / max(1, sum(row)) for cell in row] for row in confusion]
     texts = [[str(cell) if cell else "" for cell in row] for row in confusion]
-    return Matrix(title, names, names, shades, texts, Axis("predicted"), Axis("true"))
+    return Matrix(
+        title=title,
+        rows=names,
+        columns=names,
+        shades=shades,
+        texts=texts,
+        x=Axis("predicted"),
+        y=Axis("true"),
+    )
 
 
 def _class_table(confusion: Sequence[Sequence[int]], names: Sequence[str], together: str) -> Table:
@@ -252,7 +266,7 @@ def _calibration(runs: Sequence[Mapping[str, Any]]) -> Figure | None:
         Axis("confidence", bounds=(0.0, 1.02)),
         Axis("accuracy", bounds=(0.0, 1.02)),
         [
-            Series("perfectly calibrated", [0.0, 1.0], [0.0, 1.0], "dashed", GREY, 1.5),
+            Series("perfectly calibrated", [0.0, 1.0], [0.0, 1.0], "dashed", GREY, width=1.5),
             Series("this model", confidence, accuracy, "line and points", BLUE, labels=labels),
         ],
     )
@@ -261,7 +275,7 @@ def _calibration(runs: Sequence[Mapping[str, Any]]) -> Figure | None:
         f"Expected calibration error {sum(errors) / len(errors):.4f}, mean over seeds."
         + (f" {rare} images in bins of fewer than {LEAST_IN_BIN} are not drawn." if rare else "")
     )
-    return Figure("calibration", caption, [chart], 400, 620)
+    return Figure("calibration", caption, [chart], height=400, width=620)
 
 
 def _training(metrics: Mapping[str, Any]) -> Figure | None:
@@ -299,4 +313,4 @@ def _training(metrics: Mapping[str, Any]) -> Figure | None:
     caption = (
         "The final runs. They train on the training and validation images, so there is no validation metric."
     )
-    return Figure("training", caption, charts, 280) if charts else None
+    return Figure("training", caption, charts, height=280) if charts else None

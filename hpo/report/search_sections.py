@@ -93,7 +93,7 @@ def _progress(history: StudyHistory) -> list[Block]:
             [trial.value for trial in ended],
             "points",
             BLUE,
-            3.0,
+            width=3.0,
             labels=[_label(trial, trial.value) for trial in ended],
         ),
     ]
@@ -106,7 +106,7 @@ def _progress(history: StudyHistory) -> list[Block]:
                 [value for _, value in cut],
                 "points",
                 ORANGE,
-                2.6,
+                width=2.6,
                 labels=[_label(trial, value) for trial, value in cut],
                 marker="cross",
             )
@@ -146,13 +146,7 @@ def _curves(history: StudyHistory) -> Figure:
     groups: list[tuple[str, str, float, float, list[TrialRow]]] = [
         ("complete", BLUE, 1.4, 0.55, [t for t in shown if t.state == Outcome.COMPLETE and t is not best]),
         ("pruned", ORANGE, 1.4, 0.75, [t for t in shown if t.state == Outcome.PRUNED]),
-        (
-            "still open",
-            GREY,
-            1.4,
-            0.9,
-            [t for t in shown if t.state in ("running", "waiting")],
-        ),
+        ("still open", GREY, 1.4, 0.9, [t for t in shown if t.state in ("running", "waiting")]),
         (
             "failed or diverged",
             RED,
@@ -181,7 +175,9 @@ def _curves(history: StudyHistory) -> Figure:
         + (" Outliers are outside the chart." if outside else "")
     )
     axis = epoch_axis(int(history.study.spec["epochs"]))
-    return Figure("learning-curves", caption, [Chart("", axis, Axis(metric, bounds=bounds), series)], 420)
+    return Figure(
+        "learning-curves", caption, [Chart("", axis, Axis(metric, bounds=bounds), series)], height=420
+    )
 
 
 def _joined(
@@ -217,9 +213,22 @@ def _joined(
         labels.append("")
     single = all(len(history.curves[trial.number or 0]) == 1 for trial in members)
     style: Style = "line and points" if single and not ends else "line"
-    found = [Series(name, x, y, style, colour, width, opacity, labels)]
+    found = [Series(name, x, y, style, colour, width=width, opacity=opacity, labels=labels)]
     if ends:
-        found.append(Series(name, last_x, last_y, "points", colour, 2.6, 1.0, last_labels, False, "cross"))
+        found.append(
+            Series(
+                name,
+                last_x,
+                last_y,
+                "points",
+                colour,
+                width=2.6,
+                opacity=1.0,
+                labels=last_labels,
+                legend=False,
+                marker="cross",
+            )
+        )
     return found
 
 
@@ -252,10 +261,10 @@ def _parallel(comparison: Comparison) -> Figure:
                 y,
                 "line",
                 _RAMP[step],
-                2.6 if step == len(_RAMP) - 1 else 1.4,
-                1.0 if step == len(_RAMP) - 1 else 0.6,
-                labels,
-                bool(share),
+                width=2.6 if step == len(_RAMP) - 1 else 1.4,
+                opacity=1.0 if step == len(_RAMP) - 1 else 0.6,
+                labels=labels,
+                legend=bool(share),
             )
         )
     ranges = "; ".join(f"{name} {describe_distribution(comparison.space[name])}" for name in names)
@@ -266,7 +275,7 @@ def _parallel(comparison: Comparison) -> Figure:
     ticks = list(zip(places, [*names, comparison.metric], strict=True))
     axis = Axis(ticks=ticks, bounds=(-0.3, len(names) + 0.3))
     chart = Chart("", axis, Axis(ticks=[(0.0, "low"), (1.0, "high")], bounds=(-0.05, 1.05)), series)
-    return Figure("parallel", caption, [chart], 440, page_only=True)
+    return Figure("parallel", caption, [chart], height=440, page_only=True)
 
 
 def epoch_axis(epochs: int) -> Axis:

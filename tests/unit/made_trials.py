@@ -48,7 +48,15 @@ def compared(
         params = {name: _value(place, space[name]) for name, place in places.items()}
         value = formula(params) + float(rng.normal(0, noise))
         found.append(Compared(TrialRow(number, "complete", "", value, 5, 1.0, 1, params, NOW), value))
-    return Comparison(5, 5, tuple(found), 0, space, maximize, metric)
+    return Comparison(
+        epoch=5,
+        epochs_per_trial=5,
+        trials=tuple(found),
+        left_out=0,
+        space=space,
+        maximize=maximize,
+        metric=metric,
+    )
 
 
 def _value(place: float, distribution: BaseDistribution) -> Any:
