@@ -10,9 +10,9 @@ import json
 from optuna.distributions import distribution_to_json
 from sqlalchemy import Connection, text
 
-from hpo.search.optuna_study import RESERVATION_ATTRIBUTE
 from hpo.study.create import Enrolled
 from storage.leases import join, new_agent_id
+from storage.optuna_trials import RESERVATION_ATTRIBUTE
 
 _HISTORY = """
 CREATE TEMP TABLE history ON COMMIT DROP AS

@@ -31,10 +31,10 @@ from bench.overhead import EPOCHS, Timer, cycle, new_study
 from bench.report import Report, Row
 from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
-from hpo.search.optuna_study import RESERVATION_ATTRIBUTE
 from hpo.study.create import Enrolled
 from objectives.base import Device
 from storage.leases import LeaseTimes, join, new_agent_id
+from storage.optuna_trials import RESERVATION_ATTRIBUTE
 from storage.retry import Retry
 
 _RUNNING = """

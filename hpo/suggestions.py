@@ -17,14 +17,6 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     return [by_folded[key] for key in dict.fromkeys([*starts, *close])][:most]
 
 
-def folder_name(study: str, uid: str) -> str:
-    """Return the name of a study's folders, distinct between databases that share a disk.
-
-    The uid is empty for a study created before uids existed.
-    """
-    return f"{study}@{uid}" if uid else study
-
-
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean a or b?`, or an empty text if no known name is near."""
     close = nearest(name, known)

@@ -12,21 +12,22 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from hpo.agent.lease_expiry import LeaseMonitor
 from hpo.devices.provenance import training_environment
 from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead, process_identity
-from hpo.search.optuna_study import Search, find_created, stray_trials
+from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device, Params
-from storage import attempt_logs, budget, leases
+from storage import attempt_logs, budget, leases, trials
 from storage.budget import Claim, Counts, Failure, NoWork
 from storage.control import read_desired_state
 from storage.engine import Database
 from storage.leases import LeaseLostError, LeaseTimes
+from storage.optuna_trials import find_created, stray_trials
 from storage.retry import Retry
 
 T = TypeVar("T")
@@ -291,14 +292,7 @@ class TrialStore:
             return find_created(connection, self._study_id, reservation_id)
 
     def _find_best(self, connection: Connection) -> tuple[int, float, Mapping[str, Any]] | None:
-        order = "ASC" if self.spec.direction == "minimize" else "DESC"
-        row = connection.execute(
-            text(
-                "SELECT number, value, params FROM hpo.trials WHERE study_id = :s AND outcome = 'complete'"
-                f" AND value IS NOT NULL ORDER BY value {order}, number LIMIT 1"
-            ),
-            {"s": self._study_id},
-        ).one_or_none()
+        row = trials.best_trial(connection, self._study_id, maximize=self.spec.direction == "maximize")
         return (row.number, row.value, row.params) if row is not None else None
 
     def _write(self, work: Callable[[Connection], T]) -> T:

@@ -67,7 +67,7 @@ def compare_trials(history: StudyHistory) -> Comparison:
     from hpo.search.spec import space_from_json
 
     metric = history.study.metric
-    space = space_from_json(history.study.spec["space"])
+    space = space_from_json(history.study.spec_json["space"])
     # Running trials may still reach it, and diverged trials have no value to compare.
     judged = [trial.epochs for trial in history.trials if trial.state in (Outcome.COMPLETE, Outcome.PRUNED)]
     reached = sorted((epochs for epochs in judged if epochs), reverse=True)
@@ -80,7 +80,7 @@ def compare_trials(history: StudyHistory) -> Comparison:
             found.append(Compared(trial, value))
     return Comparison(
         epoch=epoch,
-        epochs_per_trial=int(history.study.spec["epochs"]),
+        epochs_per_trial=int(history.study.spec_json["epochs"]),
         trials=tuple(found),
         left_out=len(history.curves) - len(found),
         space=space,

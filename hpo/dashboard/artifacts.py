@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from bottle import HTTPError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from hpo.analysis.confusion import pooled
 from hpo.dashboard.studies import read, read_confusions
@@ -18,7 +18,7 @@ from hpo.document.document import Figure
 from hpo.document.png_charts import draw_png
 from hpo.report.retraining_sections import confusion_panel
 from hpo.report.search_sections import epoch_axis
-from storage.leases import read_metrics
+from storage import trials
 
 if TYPE_CHECKING:
     from storage.engine import Database
@@ -84,28 +84,16 @@ def _not_found(artifact_id: str) -> NoReturn:
 
 def _curves(connection: Connection, trial_id: int) -> Figure | None:
     """Return every metric of a trial by epoch, next to those of the best trial."""
-    trial = connection.execute(
-        text(
-            "SELECT t.reservation_id, t.number, t.study_id, s.spec FROM hpo.trials t"
-            " JOIN hpo.studies s USING (study_id) WHERE t.trial_id = :t"
-        ),
-        {"t": trial_id},
-    ).one_or_none()
+    trial = trials.trial_of_optuna(connection, trial_id)
     if trial is None:
         return None
-    own = _epochs(connection, trial.reservation_id)
+    own = trials.epochs_of(connection, trial.reservation_id)
     if not own:
         return None
-    order = "ASC" if trial.spec["direction"] == "minimize" else "DESC"
-    best = connection.execute(
-        text(
-            "SELECT reservation_id, number FROM hpo.trials WHERE study_id = :s AND outcome = 'complete'"
-            f" AND value IS NOT NULL ORDER BY value {order}, number LIMIT 1"
-        ),
-        {"s": trial.study_id},
-    ).one_or_none()
+    maximize = trial.spec["direction"] == "maximize"
+    best = trials.best_trial(connection, trial.study_id, maximize=maximize)
     other = (
-        _epochs(connection, best.reservation_id)
+        trials.epochs_of(connection, best.reservation_id)
         if best is not None and best.reservation_id != trial.reservation_id
         else {}
     )
@@ -129,19 +117,9 @@ def _series(label: str, epochs: Mapping[int, Mapping[str, float]], name: str, co
     )
 
 
-def _epochs(connection: Connection, reservation_id: int) -> dict[int, dict[str, float]]:
-    rows = connection.execute(
-        text("SELECT epoch, metrics FROM hpo.epochs WHERE reservation_id = :t ORDER BY epoch"),
-        {"t": reservation_id},
-    )
-    return {row.epoch: read_metrics(row.metrics) for row in rows}
-
-
 def _confusion(connection: Connection, trial_id: int) -> Figure | None:
     """Return the confusion matrix over all seeds of the trial's latest retrain."""
-    trial = connection.execute(
-        text("SELECT number, study_id FROM hpo.trials WHERE trial_id = :t"), {"t": trial_id}
-    ).one_or_none()
+    trial = trials.trial_of_optuna(connection, trial_id)
     if trial is None:
         return None
     found = read_confusions(connection, trial.study_id).get(trial.number)

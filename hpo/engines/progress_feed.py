@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
 from hpo.study.status import StudyStatus, read_status
 from hpo.terminal.progress import TrialEnd
+from storage import trials
 from storage.engine import Database
 from storage.retry import Retry
 
@@ -36,10 +37,8 @@ class ProgressFeed:
         self._study_id = study_id
         self._name = name
         self._retry = retry
-        self._since: datetime = self._database.transaction(
-            lambda c: c.execute(text("SELECT clock_timestamp()")).scalar_one(), retry
-        )
-        self._known: set[int] = self._database.transaction(self._decided_before, retry)
+        self._since: datetime = self._database.transaction(trials.now, retry)
+        self._known: set[int] = self._database.transaction(lambda c: trials.decided(c, study_id), retry)
 
     def poll(self) -> Update:
         """Return the status of the study and the trials that ended since the last call.
@@ -57,25 +56,8 @@ class ProgressFeed:
             self._since = max(self._since, decided_at)
         return Update(status, [end for _, _, end in ended])
 
-    def _decided_before(self, connection: Connection) -> set[int]:
-        rows = connection.execute(
-            text("SELECT reservation_id FROM hpo.trials WHERE study_id = :s AND outcome IS NOT NULL"),
-            {"s": self._study_id},
-        )
-        return set(rows.scalars())
-
     def _decided(self, connection: Connection) -> list[tuple[int, datetime, TrialEnd]]:
-        rows = connection.execute(
-            text(
-                "SELECT t.reservation_id, t.number, t.outcome, t.value, t.epochs, t.params, t.error, t.decided_at,"
-                " (SELECT extract(epoch FROM a.ended_at - a.started_at)::float8 FROM hpo.attempts a"
-                "  WHERE a.reservation_id = t.reservation_id ORDER BY a.attempt_id DESC LIMIT 1) AS seconds"
-                " FROM hpo.trials t WHERE t.study_id = :s AND t.outcome IS NOT NULL"
-                " AND t.decided_at > CAST(:since AS timestamptz) - :overlap * interval '1 second'"
-                " ORDER BY t.decided_at"
-            ),
-            {"s": self._study_id, "since": self._since, "overlap": OVERLAP_SECONDS},
-        )
+        rows = trials.decided_after(connection, self._study_id, self._since, OVERLAP_SECONDS)
         return [
             (
                 row.reservation_id,

@@ -51,13 +51,13 @@ def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list
     study = find_study(database, name)
     numbers = [best.number for best in chosen]
     trained = database.transaction(lambda c: _trained(c, study.study_id, numbers))
-    data = {key: value for key, value in study.spec.get("data", {}).items() if key != "data_dir"}
+    data = {key: value for key, value in study.spec_json.get("data", {}).items() if key != "data_dir"}
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return [
         Config(
             objective=study.objective,
-            params=formatting.in_order(best.params, study.spec["space"]),
-            epochs=int(study.spec["epochs"]),
+            params=formatting.in_order(best.params, study.spec_json["space"]),
+            epochs=int(study.spec_json["epochs"]),
             seed=best.seed,
             metric=study.metric,
             direction=best.direction,

@@ -42,7 +42,7 @@ class Cost:
 
 def cost_of(history: StudyHistory) -> Cost:
     """Return the cost of the whole study."""
-    per_trial = int(history.study.spec["epochs"])
+    per_trial = int(history.study.spec_json["epochs"])
     pruned = sum(per_trial - trial.epochs for trial in history.trials if trial.state == Outcome.PRUNED)
     measured = [row.seconds for row in history.epochs]
     mean = sum(measured) / len(measured) if measured else 0.0

@@ -19,7 +19,7 @@ def reproduction_section(history: StudyHistory, retrain: RetrainRow | None) -> S
     blocks.append(Table(("item", "value"), _facts(history, retrain)))
     blocks.append(
         Code(
-            formatting.json_text(StudySpec.from_json(history.study.spec).to_json()),
+            formatting.json_text(StudySpec.from_json(history.study.spec_json).to_json()),
             "json",
             "The study's spec",
         )
@@ -29,7 +29,7 @@ def reproduction_section(history: StudyHistory, retrain: RetrainRow | None) -> S
 
 def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     """Return the command lines that repeat the search, the retrain and the report."""
-    study, spec = history.study, history.study.spec
+    study, spec = history.study, history.study.spec_json
     data = spec.get("data", {})
     arguments = ["hpo", "launch", "--study", study.name, "--objective", study.objective]
     arguments += ["--trials", str(study.budget), "--epochs", str(spec["epochs"])]
@@ -87,7 +87,7 @@ def narrowed(spec: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str, str]]:
-    facts = [("search seed", f"{history.study.spec['seed']}; trial n uses this seed plus n")]
+    facts = [("search seed", f"{history.study.spec_json['seed']}; trial n uses this seed plus n")]
     hosts = sorted({agent.host for agent in history.agents})
     versions = {name: number for agent in history.agents for name, number in agent.versions.items()}
     facts.append(

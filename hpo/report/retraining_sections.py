@@ -120,7 +120,7 @@ def _run_table(runs: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> Tab
 
 def _limits(history: StudyHistory, retrain: RetrainRow) -> list[str]:
     """Return the caveats of the test figures."""
-    metrics, spec = retrain.metrics or {}, history.study.spec
+    metrics, spec = retrain.metrics or {}, history.study.spec_json
     found = []
     if not matches_search(retrain, spec):
         found.append(

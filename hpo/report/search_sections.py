@@ -174,7 +174,7 @@ def _curves(history: StudyHistory) -> Figure:
         + " trials. A cross marks the pruning of a trial."
         + (" Outliers are outside the chart." if outside else "")
     )
-    axis = epoch_axis(int(history.study.spec["epochs"]))
+    axis = epoch_axis(int(history.study.spec_json["epochs"]))
     return Figure(
         "learning-curves", caption, [Chart("", axis, Axis(metric, bounds=bounds), series)], height=420
     )

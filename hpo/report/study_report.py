@@ -68,10 +68,10 @@ def build_report(
     if comparison.varied:
         sections.append(parameter_section(comparison, effects, importance))
     sections += [trial_table(history), cost_section(history), reproduction_section(history, retrain)]
-    goal = f"{study.spec['direction']} {study.metric}"
+    goal = f"{study.spec_json['direction']} {study.metric}"
     subtitle = (
         f"{study.objective}, {goal}; {history.status.finished} of {formatting.counted(study.budget, 'trial')} of up to "
-        f"{formatting.counted(study.spec['epochs'], 'epoch')}"
+        f"{formatting.counted(study.spec_json['epochs'], 'epoch')}"
     )
     return Document(
         f"Study {study.name}",
@@ -119,7 +119,7 @@ def seed_noise(history: StudyHistory, comparison: Comparison) -> float | None:
     spreads = [
         statistics.stdev(candidate["values"])
         for row in history.finished_retrains
-        if matches_search(row, history.study.spec)
+        if matches_search(row, history.study.spec_json)
         for candidate in (row.metrics or {}).get("selection", {}).get("candidates", [])
         if len(candidate["values"]) > 1
     ]
@@ -150,7 +150,7 @@ def _summary(history: StudyHistory) -> dict[str, Any]:
         "condition": history.status.state,
         "state": state_of(history),
         "metric": history.study.metric,
-        "direction": history.study.spec["direction"],
+        "direction": history.study.spec_json["direction"],
         "best_trial": None
         if best is None
         else {"number": best.number, "value": best.value, "params": dict(best.params)},
@@ -172,7 +172,7 @@ def _summary(history: StudyHistory) -> dict[str, Any]:
         "test_openings": [time.isoformat() for time in history.test_openings],
         "cost": asdict(cost_of(history)),
         "commands": commands(history, retrain),
-        "spec": history.study.spec,
+        "spec": history.study.spec_json,
     }
 
 

@@ -142,7 +142,7 @@ def _test_evaluations(history: StudyHistory) -> str:
 
 def default_params(history: StudyHistory) -> Mapping[str, Any] | None:
     """Return the objective's first known good configuration if the study's space contains it, else None."""
-    spec = history.study.spec
+    spec = history.study.spec_json
     first = spec.get("first") or []
     return first[0] if first and len(first[0]) == len(spec["space"]) else None
 

@@ -12,9 +12,10 @@ from hpo.export.best_config import best_configs, build_config
 from hpo.export.config import Config
 from hpo.export.config_file import read_config
 from hpo.options import RetrainRequest
-from hpo.study.catalog import StudyRow, find_study
+from hpo.study.catalog import find_study
 from storage.engine import Database
 from storage.retrains import Source
+from storage.studies import StoredStudy
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Plan:
     configs: Sequence[Config]
     """Candidates, best first; only one if there is no choice."""
     source: Source
-    study: StudyRow | None
+    study: StoredStudy | None
     """Study that records the retrain; None if this database has none."""
     folder: Path
     """Folder of the results."""
@@ -39,7 +40,7 @@ def make_plan(database: Database, request: RetrainRequest, results_dir: Path) ->
         ConfigFileError, UsageError: the file is broken, or configures another objective than the study's.
     """
     given = read_config(request.config) if request.config is not None else None
-    study: StudyRow | None = None
+    study: StoredStudy | None = None
     try:
         study = find_study(database, request.study)
     except UnknownStudyError:
@@ -82,14 +83,14 @@ def make_plan(database: Database, request: RetrainRequest, results_dir: Path) ->
     )
 
 
-def _is_best_trial(database: Database, study: StudyRow, config: Config) -> bool:
+def _is_best_trial(database: Database, study: StoredStudy, config: Config) -> bool:
     """Return whether a configuration is the best of the study's complete trials."""
     with suppress(NoResultError):
         return best_configs(database, study.name, 1)[0].params == config.params
     return False
 
 
-def _origin(database: Database, config: Config) -> StudyRow | None:
+def _origin(database: Database, config: Config) -> StoredStudy | None:
     """Return the study of an exported configuration, if it is in this database.
 
     That study records every opening of its test set, under any name.

@@ -30,7 +30,6 @@ from hpo.retrain.selection import Selection, read_selection, select, selection_l
 from hpo.retrain.timing import SessionLog
 from hpo.search.space_validation import check_params
 from hpo.settings import Settings
-from hpo.study.catalog import StudyRow
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trainer.checkpoints import CheckpointFolder
@@ -41,6 +40,7 @@ from objectives.base import DataOptions
 from storage import retrains
 from storage.engine import Database, open_database
 from storage.retry import Retry
+from storage.studies import StoredStudy
 
 log = logging.getLogger(__name__)
 
@@ -256,7 +256,7 @@ class _RetrainRecord:
         self,
         database: Database,
         retry: Retry,
-        study: StudyRow | None,
+        study: StoredStudy | None,
         config: Config,
         seeds: Sequence[int],
         base: Path,

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from sqlalchemy import Connection, text
 
 from hpo.errors import StudyConflictError
 from hpo.options import LaunchRequest
-from hpo.outcomes import COUNTED
 from hpo.search.optuna_study import known_good_parts, lies_within
 from hpo.search.space_format import describe_distribution
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec, space_from_json, space_to_json
 from objectives.base import Description
+from storage import trials
 from storage.engine import Database
 
 
@@ -100,15 +98,5 @@ def _count_inside(
 ) -> tuple[int, int]:
     """Return the number of finished trials, and of those that lie inside a space."""
 
-    def read(c: Connection) -> list[Mapping[str, Any]]:
-        rows = c.execute(
-            text(
-                "SELECT params FROM hpo.trials WHERE study_id = :s AND params IS NOT NULL"
-                " AND outcome = ANY(:counted)"
-            ),
-            {"s": study_id, "counted": list(COUNTED)},
-        )
-        return list(rows.scalars())
-
-    finished = database.transaction(read)
+    finished = database.transaction(lambda c: trials.counted_params(c, study_id))
     return len(finished), sum(lies_within(params, space) for params in finished)

@@ -22,11 +22,11 @@ from hpo.devices.provenance import versions
 from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError
 from hpo.files.atomic import atomic_write
 from hpo.options import check_study_name
-from hpo.search.optuna_study import RESERVATION_ATTRIBUTE
 from hpo.study.catalog import database_words, read_study
 from storage import study_dump
 from storage.engine import Database
 from storage.migrate import HEAD
+from storage.optuna_trials import RESERVATION_ATTRIBUTE
 
 FORMAT = 1
 """Version of the file format."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Select, case, delete, distinct, func, select
 
@@ -17,8 +17,9 @@ from hpo.errors import HpoError, UnknownStudyError
 from hpo.outcomes import COUNTED, FAILURES
 from hpo.study.json_row import JsonRow
 from hpo.study.predicates import alive_agent, live_attempt, may_be_best
-from hpo.suggestions import did_you_mean, folder_name
+from hpo.suggestions import did_you_mean
 from storage import control
+from storage.studies import StoredStudy, find
 from storage.tables import agents, attempts, studies, trials
 
 if TYPE_CHECKING:
@@ -27,40 +28,6 @@ if TYPE_CHECKING:
 
 class StudyBusyError(HpoError):
     """Trials of the study are running, so it is not deleted."""
-
-
-@dataclass(frozen=True)
-class StudyRow:
-    """One row of `hpo.studies`."""
-
-    study_id: int
-    name: str
-    spec: Mapping[str, Any]
-    """As stored: `hpo.search.spec.StudySpec.from_json` reads it, at the price of importing Optuna."""
-    budget: int
-    desired_state: str
-    created_at: datetime
-    uid: str
-
-    @property
-    def folder(self) -> str:
-        """What its folders are called."""
-        return folder_name(self.name, self.uid)
-
-    @property
-    def objective(self) -> str:
-        """Reference of what is tuned, as `objectives.loader.load` takes it."""
-        return str(self.spec["objective"])
-
-    @property
-    def metric(self) -> str:
-        """Name of what is optimized."""
-        return str(self.spec["metric"])
-
-    @property
-    def maximize(self) -> bool:
-        """Whether a larger metric is better."""
-        return bool(self.spec["direction"] == "maximize")
 
 
 @dataclass(frozen=True)
@@ -82,7 +49,7 @@ class StudySummary(JsonRow):
     created_at: datetime
 
 
-def find_study(database: Database, name: str) -> StudyRow:
+def find_study(database: Database, name: str) -> StoredStudy:
     """The study of that name.
 
     Raises:
@@ -91,16 +58,16 @@ def find_study(database: Database, name: str) -> StudyRow:
     return database.transaction(lambda connection: read_study(connection, name, database))
 
 
-def read_study(connection: Connection, name: str, database: Database) -> StudyRow:
+def read_study(connection: Connection, name: str, database: Database) -> StoredStudy:
     """`find_study` inside a transaction."""
-    row = connection.execute(select(studies).where(studies.c.name == name)).one_or_none()
-    if row is None:
+    study = find(connection, name)
+    if study is None:
         known = list(connection.scalars(select(studies.c.name)))
         more = "`hpo ls` shows all" if known else "it holds no study yet: `hpo launch` begins one"
         raise UnknownStudyError(
             f"there is no study {name!r} in {database_words(database)}{did_you_mean(name, known)} ({more})"
         )
-    return StudyRow(row.study_id, row.name, row.spec, row.budget, row.desired_state, row.created_at, row.uid)
+    return study
 
 
 def database_words(database: Database) -> str:
@@ -141,7 +108,7 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
         StudyBusyError: trials are running, and `force` is not given.
     """
 
-    def claim(connection: Connection) -> tuple[StudyRow, int]:
+    def claim(connection: Connection) -> tuple[StoredStudy, int]:
         study = read_study(connection, name, database)
         running: int = connection.execute(_count_live(study.study_id)).scalar_one()
         if running and not force:
@@ -246,7 +213,7 @@ def state_of(told: str, full: bool, running: int, alive: int) -> str:
     return "running" if alive or running else "idle"
 
 
-def _delete_from_optuna(database: Database, study: StudyRow) -> None:
+def _delete_from_optuna(database: Database, study: StoredStudy) -> None:
     import optuna
 
     try:

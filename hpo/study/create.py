@@ -2,83 +2,52 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from hpo.errors import StudyConflictError
 from hpo.options import LaunchDefaults, LaunchRequest
-from hpo.outcomes import COUNTED
 from hpo.search.optuna_study import known_good_parts
 from hpo.search.samplers import startup_trials
 from hpo.search.space_changes import with_space
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
-from hpo.suggestions import folder_name
 from objectives.base import DataOptions, Description
-from storage import budget, control
+from storage import budget, control, studies
 from storage.engine import Database
+from storage.studies import StoredStudy
 
 
-@dataclass(frozen=True)
-class Enrolled:
-    """A study as it is stored."""
+@dataclass(frozen=True, kw_only=True)
+class Enrolled(StoredStudy):
+    """A stored study with its parsed spec and its progress."""
 
-    study_id: int
-    name: str
-    uid: str
     spec: StudySpec
-    stored: Mapping[str, Any]
-    """The spec as it is in the database, which may be of another version."""
-    budget: int
-    desired_state: str
-    finished: int = 0
-    open: int = 0
-    """Trials that have begun and are not decided."""
-    begun: bool = False
+    finished: int
+    open: int
+    """Trials that were begun and are not decided."""
+    begun: bool
     """Whether it has a trial, with which others must stay comparable, or an agent about to begin one."""
-
-    @property
-    def folder(self) -> str:
-        """What its folders are called."""
-        return folder_name(self.name, self.uid)
 
 
 def find(database: Database, name: str) -> Enrolled | None:
-    """The study of that name, or None."""
+    """Return the study of that name, or None."""
 
     def read(c: Connection) -> Enrolled | None:
-        row = c.execute(
-            text(
-                "SELECT s.study_id, s.name, s.uid, s.spec, s.budget, s.desired_state,"
-                " count(t.reservation_id) AS trials,"
-                " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL) AS open,"
-                " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:counted)) AS finished"
-                ", EXISTS (SELECT 1 FROM hpo.agents a WHERE a.study_id = s.study_id AND a.ended_at IS NULL"
-                "   AND a.seen_at > clock_timestamp() - coalesce(a.lease_seconds, 120) * interval '1 second')"
-                " AS agents"
-                " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id) WHERE s.name = :n GROUP BY s.study_id"
-            ),
-            {"n": name, "counted": list(COUNTED)},
-        ).one_or_none()
-        if row is None:
+        study = studies.find(c, name)
+        if study is None:
             return None
-        spec = StudySpec.from_json(row.spec)
+        progress = studies.progress(c, study.study_id)
         return Enrolled(
-            row.study_id,
-            row.name,
-            row.uid,
-            spec,
-            row.spec,
-            row.budget,
-            row.desired_state,
-            row.finished,
-            row.open,
-            row.trials > 0 or row.agents,
+            **vars(study),
+            spec=StudySpec.from_json(study.spec_json),
+            finished=progress.finished,
+            open=progress.open,
+            begun=progress.trials > 0 or progress.has_agents,
         )
 
     return database.transaction(read)
@@ -208,18 +177,9 @@ def _insert(
     """Store the spec, unless another launch of the same moment has."""
 
     def write(c: Connection) -> bool:
-        known = c.execute(
-            text("SELECT 1 FROM hpo.studies WHERE study_id = :s"), {"s": study_id}
-        ).one_or_none()
-        if known is None and foreign:
+        if foreign and not studies.is_stored(c, study_id):
             return False
-        c.execute(
-            text(
-                "INSERT INTO hpo.studies (study_id, name, spec, budget)"
-                " VALUES (:s, :n, CAST(:spec AS json), :b) ON CONFLICT DO NOTHING"
-            ),
-            {"s": study_id, "n": name, "spec": json.dumps(spec.to_json()), "b": trials},
-        )
+        studies.insert(c, study_id, name, spec.to_json(), trials)
         return True
 
     if not database.transaction(write):
@@ -235,18 +195,7 @@ def _update(
     study_id = existing.study_id
 
     def write(c: Connection) -> int | None:
-        stored = c.execute(
-            text(
-                "UPDATE hpo.studies SET spec = CAST(:spec AS json) WHERE study_id = :s"
-                " AND CAST(spec AS jsonb) IN (CAST(:before AS jsonb), CAST(:spec AS jsonb))"
-            ),
-            {
-                "s": study_id,
-                "spec": json.dumps(spec.to_json()),
-                "before": json.dumps(existing.stored),
-            },
-        )
-        if not stored.rowcount:
+        if not studies.update_spec(c, study_id, existing.spec_json, spec.to_json()):
             return None
         if trials is not None:
             # What is only prepared is not made smaller: containers prepare at every start.

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, select
 
 from hpo.outcomes import Outcome
-from hpo.study.catalog import StudyRow, read_study
+from hpo.study.catalog import read_study
 from hpo.study.predicates import seconds_of_attempt
 from hpo.study.status import StudyStatus, read_status
 from hpo.study.trials import TrialRow, trial_rows_of
 from storage.retrains import RetrainRow, Source, retrains_of
+from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, trials
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class AgentLife:
 class StudyHistory:
     """A study with all its records."""
 
-    study: StudyRow
+    study: StoredStudy
     status: StudyStatus
     trials: Sequence[TrialRow]
     epochs: Sequence[EpochRow]
@@ -110,7 +111,7 @@ class StudyHistory:
     @property
     def parameters(self) -> list[str]:
         """Parameter names in the order of the search space."""
-        return list(self.study.spec["space"])
+        return list(self.study.spec_json["space"])
 
     @property
     def finished_retrains(self) -> list[RetrainRow]:

@@ -11,11 +11,12 @@ from sqlalchemy import Connection, and_, func, select, text
 
 from hpo import formatting
 from hpo.outcomes import COUNTED, FAILURES
-from hpo.study.catalog import StudyRow, read_study, state_of
+from hpo.study.catalog import read_study, state_of
 from hpo.study.json_row import JsonRow
 from hpo.study.predicates import NOW, alive_agent, live_attempt, seconds
 from hpo.study.trials import best_query
 from storage.budget import Counts
+from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, trials
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def study_status(database: Database, name: str, retry: Retry | None = None) -> S
     )
 
 
-def read_status(connection: Connection, study: StudyRow) -> StudyStatus:
+def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
     """Read the status inside a transaction."""
     # One query for all counts, so that they add up.
     live = attempts.c.attempt_id.is_not(None)
@@ -172,8 +173,8 @@ def read_status(connection: Connection, study: StudyRow) -> StudyStatus:
         state=state,
         desired_state=study.desired_state,
         metric=study.metric,
-        direction=str(study.spec["direction"]),
-        epochs_per_trial=int(study.spec["epochs"]),
+        direction=str(study.spec_json["direction"]),
+        epochs_per_trial=int(study.spec_json["epochs"]),
         budget=study.budget,
         finished=finished,
         outcomes={name: outcomes[name] for name in (*COUNTED, *FAILURES) if name in outcomes},
@@ -229,7 +230,7 @@ def _expired(connection: Connection, study_id: int) -> tuple[ExpiredRow, ...]:
     return tuple(ExpiredRow(*row) for row in connection.execute(query))
 
 
-def _running_slots(connection: Connection, study: StudyRow) -> tuple[RunningRow, ...]:
+def _running_slots(connection: Connection, study: StoredStudy) -> tuple[RunningRow, ...]:
     last = (
         select(epochs.c.metrics[study.metric].astext.label("metric"))
         .where(epochs.c.reservation_id == trials.c.reservation_id)

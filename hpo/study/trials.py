@@ -12,10 +12,11 @@ from sqlalchemy import Connection, Float, Select, cast, func, select
 
 from hpo.errors import NoResultError
 from hpo.outcomes import Outcome
-from hpo.study.catalog import StudyRow, read_study
+from hpo.study.catalog import read_study
 from hpo.study.json_row import JsonRow
 from hpo.study.predicates import live_attempt, may_be_best, seconds_of_attempt
 from storage.budget import NEXT
+from storage.studies import StoredStudy
 from storage.tables import attempts, epochs, trials
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def why_ended(outcome: Outcome | None, completed: int, lost: int, error: str | N
     return detail if outcome in (Outcome.LOST, Outcome.HUNG) else f"{explanation}: {detail}"
 
 
-def best_query(study: StudyRow, limit: int | None = 1) -> Select[Any]:
+def best_query(study: StoredStudy, limit: int | None = 1) -> Select[Any]:
     """Select the `limit` best complete trials, best first; all of them if None."""
     order = trials.c.value.desc() if study.maximize else trials.c.value.asc()
     return (
@@ -212,7 +213,7 @@ def best_query(study: StudyRow, limit: int | None = 1) -> Select[Any]:
     )
 
 
-def _best(connection: Connection, study: StudyRow, limit: int) -> list[BestTrial]:
+def _best(connection: Connection, study: StoredStudy, limit: int) -> list[BestTrial]:
     # Parameters may occur more than once, so several distinct ones require all rows.
     found: list[BestTrial] = []
     for row in connection.execute(best_query(study, 1 if limit == 1 else None)):
@@ -231,7 +232,7 @@ def _best(connection: Connection, study: StudyRow, limit: int) -> list[BestTrial
     return found
 
 
-def _best_trial(connection: Connection, study: StudyRow, row: Any) -> BestTrial:
+def _best_trial(connection: Connection, study: StoredStudy, row: Any) -> BestTrial:
     metrics = connection.scalar(
         select(epochs.c.metrics)
         .where(epochs.c.reservation_id == row.reservation_id)
@@ -244,7 +245,7 @@ def _best_trial(connection: Connection, study: StudyRow, row: Any) -> BestTrial:
         number=row.number,
         value=row.value,
         metric=study.metric,
-        direction=str(study.spec["direction"]),
+        direction=str(study.spec_json["direction"]),
         params=row.params or {},
         epochs=row.epochs,
         seed=row.seed,

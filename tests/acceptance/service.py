@@ -22,7 +22,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import Row, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from hpo.suggestions import folder_name
+from storage.studies import folder_name
 
 T = TypeVar("T")
 

@@ -141,7 +141,7 @@ def test_report_of_a_retrained_study(rows: StudyRows) -> None:
 
 
 def test_result_is_compared_with_the_default_configuration(rows: StudyRows) -> None:
-    spec = read_history(rows.database, rows.name).study.spec
+    spec = read_history(rows.database, rows.name).study.spec_json
     default = {"learning_rate": 0.05}
     rows.set(spec={**spec, "first": [default]})
     trained(rows, 0.8, 0.9)
@@ -168,7 +168,7 @@ def test_result_is_compared_with_the_default_configuration(rows: StudyRows) -> N
 @pytest.fixture
 def with_default(rows: StudyRows) -> StudyRows:
     """Return a study whose default configuration was tried and is not the best."""
-    spec = read_history(rows.database, rows.name).study.spec
+    spec = read_history(rows.database, rows.name).study.spec_json
     rows.set(spec={**spec, "first": [DEFAULT]})
     trained(rows, 0.8, 0.9)
     trained(rows, 0.7, 0.85, params=DEFAULT)
@@ -282,7 +282,7 @@ def test_unfinished_retrain_that_opened_the_test_set_is_reported(rows: StudyRows
 
 def test_retrain_with_another_setup_than_the_search_is_reported(rows: StudyRows) -> None:
     trained(rows, 0.8, 0.9)
-    data = read_history(rows.database, rows.name).study.spec["data"]
+    data = read_history(rows.database, rows.name).study.spec_json["data"]
     add_retrain(rows, [0.9], config={"epochs": 5, "data": data})
     assert "trials had" not in report_text(files(rows))
     add_retrain(rows, [0.9], config={"epochs": 30, "data": {**data, "limit": 500}})
@@ -297,10 +297,14 @@ def test_seed_noise_comes_from_candidates_with_the_setup_of_the_search(rows: Stu
         trained(rows, *[value] * 5)
     selection = candidates(({"learning_rate": 0.01}, [0.80, 0.81, 0.82], True))
     history = read_history(rows.database, rows.name)
-    add_retrain(rows, [0.9], selection=selection, config={"epochs": 1, "data": history.study.spec["data"]})
+    add_retrain(
+        rows, [0.9], selection=selection, config={"epochs": 1, "data": history.study.spec_json["data"]}
+    )
     found = read_history(rows.database, rows.name)
     assert seed_noise(found, compare_trials(found)) is None
-    add_retrain(rows, [0.9], selection=selection, config={"epochs": 5, "data": history.study.spec["data"]})
+    add_retrain(
+        rows, [0.9], selection=selection, config={"epochs": 5, "data": history.study.spec_json["data"]}
+    )
     found = read_history(rows.database, rows.name)
     assert seed_noise(found, compare_trials(found)) == pytest.approx(0.01)
 
@@ -338,7 +342,7 @@ def test_parameters_follow_the_order_of_the_space(rows: StudyRows) -> None:
         "momentum": FloatDistribution(0.0, 1.0),
         "dropout": FloatDistribution(0.0, 1.0),
     }
-    spec = read_history(rows.database, rows.name).study.spec
+    spec = read_history(rows.database, rows.name).study.spec_json
     rows.set(spec={**spec, "space": space_to_json(space), "objective_space": space_to_json(space)})
     for step in (1, 2, 3):
         trained(rows, 0.9 - step / 10, params=dict.fromkeys(space, step / 10))

@@ -1,0 +1,118 @@
+"""Rows of `hpo.studies`: found, inserted and updated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, text
+
+from hpo.outcomes import COUNTED
+from storage.tables import studies
+
+
+def folder_name(study: str, uid: str) -> str:
+    """Return the name of a study's folders, distinct between databases that share a disk.
+
+    The uid is empty for a study created before uids existed.
+    """
+    return f"{study}@{uid}" if uid else study
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredStudy:
+    """One row of `hpo.studies`."""
+
+    study_id: int
+    name: str
+    uid: str
+    spec_json: Mapping[str, Any]
+    """The spec as stored; `hpo.search.spec.StudySpec.from_json` parses it, which imports Optuna."""
+    budget: int
+    desired_state: str
+    created_at: datetime
+
+    @property
+    def folder(self) -> str:
+        """Name of its folders."""
+        return folder_name(self.name, self.uid)
+
+    @property
+    def objective(self) -> str:
+        """Reference to the objective, as `objectives.loader.load` takes it."""
+        return str(self.spec_json["objective"])
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric that is optimized."""
+        return str(self.spec_json["metric"])
+
+    @property
+    def maximize(self) -> bool:
+        """Whether a larger metric is better."""
+        return bool(self.spec_json["direction"] == "maximize")
+
+
+def find(connection: Connection, name: str) -> StoredStudy | None:
+    """Return the study of that name, or None."""
+    row = connection.execute(
+        select(
+            studies.c.study_id,
+            studies.c.name,
+            studies.c.uid,
+            studies.c.spec.label("spec_json"),
+            studies.c.budget,
+            studies.c.desired_state,
+            studies.c.created_at,
+        ).where(studies.c.name == name)
+    ).one_or_none()
+    return None if row is None else StoredStudy(**row._mapping)
+
+
+def progress(connection: Connection, study_id: int) -> Row[Any]:
+    """Return how many trials of a study have been reserved (`trials`), are `open` and `finished`, and `has_agents`."""
+    return connection.execute(
+        text(
+            "SELECT count(*) AS trials, count(*) FILTER (WHERE outcome IS NULL) AS open,"
+            " count(*) FILTER (WHERE outcome = ANY(:counted)) AS finished,"
+            " EXISTS (SELECT 1 FROM hpo.agents WHERE study_id = :s AND ended_at IS NULL"
+            "   AND seen_at > clock_timestamp() - coalesce(lease_seconds, 120) * interval '1 second')"
+            " AS has_agents FROM hpo.trials WHERE study_id = :s"
+        ),
+        {"s": study_id, "counted": list(COUNTED)},
+    ).one()
+
+
+def is_stored(connection: Connection, study_id: int) -> bool:
+    """Whether Optuna's study of that id has a row here."""
+    return connection.scalar(select(studies.c.study_id).where(studies.c.study_id == study_id)) is not None
+
+
+def insert(
+    connection: Connection, study_id: int, name: str, spec_json: Mapping[str, Any], trials: int
+) -> None:
+    """Store a study, unless another launch has stored it meanwhile."""
+    connection.execute(
+        text(
+            "INSERT INTO hpo.studies (study_id, name, spec, budget)"
+            " VALUES (:s, :n, CAST(:spec AS json), :b) ON CONFLICT DO NOTHING"
+        ),
+        {"s": study_id, "n": name, "spec": json.dumps(spec_json), "b": trials},
+    )
+
+
+def update_spec(
+    connection: Connection, study_id: int, before: Mapping[str, Any], spec_json: Mapping[str, Any]
+) -> bool:
+    """Replace a spec; False if it is no longer `before`."""
+    result = connection.execute(
+        text(
+            "UPDATE hpo.studies SET spec = CAST(:spec AS json) WHERE study_id = :s"
+            " AND CAST(spec AS jsonb) IN (CAST(:before AS jsonb), CAST(:spec AS jsonb))"
+        ),
+        {"s": study_id, "spec": json.dumps(spec_json), "before": json.dumps(before)},
+    )
+    return bool(result.rowcount)

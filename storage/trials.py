@@ -1,0 +1,88 @@
+"""Reads of single trials and their epochs, and of trials that were decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from hpo.outcomes import COUNTED, Outcome
+from storage.leases import read_metrics
+
+
+def best_trial(connection: Connection, study_id: int, *, maximize: bool) -> Row[Any] | None:
+    """Return reservation_id, number, value and params of the best complete trial, the earliest of equals."""
+    order = "DESC" if maximize else "ASC"
+    return connection.execute(
+        text(
+            "SELECT reservation_id, number, value, params FROM hpo.trials"
+            " WHERE study_id = :s AND outcome = :complete AND value IS NOT NULL"
+            f" ORDER BY value {order}, number LIMIT 1"
+        ),
+        {"s": study_id, "complete": Outcome.COMPLETE},
+    ).one_or_none()
+
+
+def trial_of_optuna(connection: Connection, trial_id: int) -> Row[Any] | None:
+    """Return reservation_id, number, study_id and the study's spec of the trial with Optuna's id `trial_id`."""
+    return connection.execute(
+        text(
+            "SELECT t.reservation_id, t.number, t.study_id, s.spec FROM hpo.trials t"
+            " JOIN hpo.studies s USING (study_id) WHERE t.trial_id = :t"
+        ),
+        {"t": trial_id},
+    ).one_or_none()
+
+
+def epochs_of(connection: Connection, reservation_id: int) -> dict[int, dict[str, float]]:
+    """Return the metrics of each epoch of a trial, in order."""
+    rows = connection.execute(
+        text("SELECT epoch, metrics FROM hpo.epochs WHERE reservation_id = :t ORDER BY epoch"),
+        {"t": reservation_id},
+    )
+    return {row.epoch: read_metrics(row.metrics) for row in rows}
+
+
+def counted_params(connection: Connection, study_id: int) -> list[Mapping[str, Any]]:
+    """Return the parameters of the trials that count towards the budget."""
+    rows = connection.execute(
+        text(
+            "SELECT params FROM hpo.trials WHERE study_id = :s AND params IS NOT NULL AND outcome = ANY(:counted)"
+        ),
+        {"s": study_id, "counted": list(COUNTED)},
+    )
+    return list(rows.scalars())
+
+
+def now(connection: Connection) -> datetime:
+    """Return the time by the database's clock."""
+    found: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return found
+
+
+def decided(connection: Connection, study_id: int) -> set[int]:
+    """Return the reservation ids of all decided trials."""
+    rows = connection.execute(
+        text("SELECT reservation_id FROM hpo.trials WHERE study_id = :s AND outcome IS NOT NULL"),
+        {"s": study_id},
+    )
+    return set(rows.scalars())
+
+
+def decided_after(
+    connection: Connection, study_id: int, since: datetime, overlap: float
+) -> Sequence[Row[Any]]:
+    """Return the trials decided later than `overlap` seconds before `since`; `seconds` is their last attempt's time."""
+    return connection.execute(
+        text(
+            "SELECT t.reservation_id, t.number, t.outcome, t.value, t.epochs, t.params, t.error, t.decided_at,"
+            " (SELECT extract(epoch FROM a.ended_at - a.started_at)::float8 FROM hpo.attempts a"
+            "  WHERE a.reservation_id = t.reservation_id ORDER BY a.attempt_id DESC LIMIT 1) AS seconds"
+            " FROM hpo.trials t WHERE t.study_id = :s AND t.outcome IS NOT NULL"
+            " AND t.decided_at > CAST(:since AS timestamptz) - :overlap * interval '1 second'"
+            " ORDER BY t.decided_at"
+        ),
+        {"s": study_id, "since": since, "overlap": overlap},
+    ).all()
