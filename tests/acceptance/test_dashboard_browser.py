@@ -22,15 +22,16 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "ch
 
 
 @pytest.fixture
-def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BrowserContext]:
+def context(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BrowserContext]:
     """A window of a headless browser: an installed Chromium, else the one that Playwright has downloaded."""
     from playwright.sync_api import Error, sync_playwright
 
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    # Not pytest's folder: the path of Chromium's socket would be too long.
+    monkeypatch.setenv("TMPDIR", str(open_folder))
     with sync_playwright() as playwright:
         try:
             found = playwright.chromium.launch_persistent_context(
-                tmp_path / "profile",
+                open_folder / "profile",
                 executable_path=CHROMIUM,
                 chromium_sandbox=False,
                 args=["--disable-gpu", "--disable-quic", "--disable-dev-shm-usage"],
