@@ -94,8 +94,8 @@ def choose(candidates: Sequence[Candidate], maximize: bool) -> int:
     ]
     if not ranked:
         raise RetrainFailedError(
-            f"every candidate failed from a new seed; failure of the best one: {candidates[0].failure}."
-            " Continue the search, or give a configuration with --config"
+            f"every candidate failed from a new seed (the best one: {candidates[0].failure}): continue the search,"
+            " or give a configuration with --config"
         )
     return -max(ranked)[1]
 
