@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.dashboard.artifacts import PictureStore
 from hpo.dashboard.reports import Reports
 from hpo.dashboard.security import FewChanges, KnownHosts, Password, ReadOnly, SecurityHeaders, is_loopback
-from hpo.dashboard.storage_view import ShownStorage
+from hpo.dashboard.storage_view import StorageView
 from hpo.dashboard.studies import OwnStudies
 from hpo.errors import HpoError, UsageError
 
@@ -78,9 +78,7 @@ def build_app(database: Database, request: DashboardRequest, password: str | Non
     from optuna_dashboard import wsgi
 
     drawing = threading.Lock()
-    storage = ShownStorage(
-        database.optuna, OwnStudies(database, request.study_folders), request.allow_changes
-    )
+    storage = StorageView(database.optuna, OwnStudies(database, request.study_folders), request.allow_changes)
     app: WSGIApplication = wsgi(storage, artifact_store=PictureStore(database, drawing))
     app = Reports(app, database, drawing)
     app = FewChanges(app) if request.allow_changes else ReadOnly(app)

@@ -31,7 +31,7 @@ class ReadOnlyError(HpoError):
     """The dashboard is read-only and was asked to change a study."""
 
 
-class ShownStorage(ForwardingStorage):
+class StorageView(ForwardingStorage):
     """Reads from another storage and adds pictures and notes; writes only if allowed."""
 
     def __init__(self, storage: BaseStorage, own: OwnStudies, writable: bool) -> None:
