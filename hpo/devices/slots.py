@@ -74,9 +74,9 @@ def describe(devices: Sequence[Device]) -> list[str]:
     return [f"slot {number}: {device.owns or device.name}" for number, device in enumerate(devices)]
 
 
-def owned(words: str) -> dict[str, Any]:
-    """How many `cores` a slot had and which `gpu`, of `Device.owns`; empty where that says something else."""
-    found = re.fullmatch(r"(?:gpu (.+), )?cores? (\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)", words)
+def parse_description(text: str) -> dict[str, Any]:
+    """Parse `Device.owns` into the number of `cores` and the `gpu`; empty for any other text."""
+    found = re.fullmatch(r"(?:gpu (.+), )?cores? (\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)", text)
     if found is None:
         return {}
     runs = [[int(core) for core in run.split("-")] for run in found[2].split(",")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, or_, select
 
 from hpo import formatting
-from hpo.devices.slots import owned
+from hpo.devices.slots import parse_description
 from hpo.export.config import Config
 from hpo.outcomes import Outcome
 from storage.tables import agents, attempts, trials
@@ -95,7 +95,7 @@ def _trained(connection: Connection, study_id: int, numbers: Sequence[int]) -> d
         found[row.number] = {
             "backend": versions.pop("backend", None),
             "precision": versions.pop("precision", None),
-            "device": owned(row.device),
+            "device": parse_description(row.device),
             "versions": versions,
         }
     return found

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hpo.devices.gpus import Gpu
-from hpo.devices.slots import CONTEXT_BYTES, describe, owned, plan_slots, slots_here, usable_cores
+from hpo.devices.slots import CONTEXT_BYTES, describe, parse_description, plan_slots, slots_here, usable_cores
 from hpo.options import PRECISIONS, Precision, SlotOptions
 
 GIB = 2**30
@@ -126,16 +126,14 @@ def test_every_slot_has_the_requested_precision(precision: Precision) -> None:
 @pytest.mark.parametrize("cores", [(3,), (0, 1), (0, 1, 6, 8, 9), tuple(range(64))])
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("gpus", [(), (gpu("0.1", 16.0),), (gpu("GPU-1111aaaa"),)])
-def test_what_a_slot_owned_is_read_from_its_words(
-    cores: tuple[int, ...], workers: int, gpus: tuple[Gpu, ...]
-) -> None:
+def test_description_round_trips(cores: tuple[int, ...], workers: int, gpus: tuple[Gpu, ...]) -> None:
     for slot in plan_slots(workers, cores, gpus):
-        found = owned(slot.owns)
+        found = parse_description(slot.owns)
         assert found["cores"] == len(slot.cores)
         assert (found["gpu"] or "").startswith(gpus[0].label if gpus else "")
         assert (found["gpu"] is None) == (slot.gpu is None)
 
 
-@pytest.mark.parametrize("words", ["", "cpu:0", "next", "cores", "core 0, core 1", "gpu 0"])
-def test_other_words_say_nothing_of_a_slot(words: str) -> None:
-    assert owned(words) == {}
+@pytest.mark.parametrize("text", ["", "cpu:0", "next", "cores", "core 0, core 1", "gpu 0"])
+def test_other_texts_describe_no_slot(text: str) -> None:
+    assert parse_description(text) == {}
