@@ -89,6 +89,12 @@ def test_every_page_is_reachable_from_the_readme() -> None:
     assert [name_of(page) for page in written if page not in reached] == []
 
 
+def test_pictures_stay_small() -> None:
+    """The limit is 1 MB for all pictures together."""
+    pictures = [path for kind in ("png", "svg") for path in (ROOT / "docs").rglob(f"*.{kind}")]
+    assert sum(path.stat().st_size for path in pictures) < 10**6
+
+
 def commands(page: Path) -> list[str]:
     """Commands of `hpo` in a page's blocks of shell, without variables, comments and pipes."""
     blocks = re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
