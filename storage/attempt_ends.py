@@ -1,4 +1,4 @@
-"""How an attempt ends: once, whoever ends it."""
+"""The end of an attempt, written once."""
 
 from __future__ import annotations
 

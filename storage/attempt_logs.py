@@ -1,4 +1,4 @@
-"""What attempts printed last, kept where every host can read it."""
+"""The end of the output of each attempt, readable from every host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 
 def keep_log(connection: Connection, attempt_id: int, tail: str, size: int) -> None:
-    """Keep the last of what an attempt printed, `size` bytes in all, unless somebody has seen as much of it."""
+    """Store the end of an attempt's output, unless a longer output is stored; `size` is the whole in bytes."""
     connection.execute(
         text(
             "INSERT INTO hpo.attempt_logs (attempt_id, tail, bytes) VALUES (:a, :tail, :size)"
@@ -22,10 +22,10 @@ def keep_log(connection: Connection, attempt_id: int, tail: str, size: int) -> N
 def left_logs(
     connection: Connection, study_id: int, attempts: Sequence[int], seconds: float
 ) -> dict[tuple[int, int], bool]:
-    """Of each of these attempts that is the study's, by trial number and id: whether its agent is done with its log.
+    """Return whether the agents of these attempts are done with their logs, by trial number and attempt id.
 
-    It is when both have ended. An agent that lives closes the log itself, and has `seconds` for it: it may learn
-    late that others have ended its attempt.
+    An agent is done when both have ended, or `seconds` after the end of the attempt: it may learn late that another
+    agent has ended it. Attempts of other studies are left out.
     """
     rows = connection.execute(
         text(

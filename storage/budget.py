@@ -1,6 +1,6 @@
-"""A study's budget: shares of it are reserved before anything is sampled, and settled exactly once.
+"""A study's budget: trials are reserved before anything is sampled, and decided exactly once.
 
-One row of `hpo.trials` is one share. It is *open* until an attempt decides its outcome; which
+One row of `hpo.trials` is one reservation. It is *open* until an attempt decides its outcome; which
 attempt may do so is settled by `storage.leases`. A budget of N means N finished trials (complete,
 pruned, diverged or out of memory: all that a sampler learns from), however many agents come and go.
 Every function takes an open transaction, and every write can be repeated when the answer to a
@@ -21,11 +21,11 @@ from hpo.outcomes import CUT_SHORT, FAILURES, Outcome
 from storage import attempt_ends
 
 NEXT = "next"
-"""The device of an attempt that was asked ahead and has no slot yet: nothing trains it."""
+"""Device of a prefetched attempt: it has no slot yet, so it does not train."""
 
 
 class NoWork(Enum):
-    """Why there is nothing to claim."""
+    """Reason that a claim gets no trial."""
 
     DONE = "the budget is spent"
     ELSEWHERE = "what is left of the budget is being trained by others"
@@ -35,26 +35,26 @@ class NoWork(Enum):
 
 @dataclass(frozen=True)
 class Claim:
-    """A share of the budget and the attempt that may train it."""
+    """A reservation and the attempt that may train it."""
 
     reservation_id: int
     attempt_id: int
     ordinal: int
-    """0 for the study's first share: which known good configuration it tries."""
+    """Index of the reservation in its study, from 0; the first ones try the known good configurations."""
     seed: int
     trial_id: int | None
-    """Optuna's, when an earlier attempt had it created."""
+    """Optuna's id, if an earlier attempt created the trial."""
     number: int | None
     params: Mapping[str, Any] | None
     fresh: bool
-    """Reserved just now: nothing can have been created for it yet."""
+    """Whether it was reserved by this claim: Optuna has no trial for it yet."""
     untrained: bool = False
-    """Taken from an agent that had asked it ahead, and no trainer has ever begun it."""
+    """Whether it was taken from the queue of another agent, and no trainer has started it."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """A study's books."""
+    """Number of trials of a study, by state."""
 
     budget: int
     complete: int
@@ -63,9 +63,9 @@ class Counts:
     failed: int
     running: int
     waiting: int
-    """Begun, but held by no agent right now."""
+    """Reserved, but held by no agent now."""
     failing: int = 0
-    """Failed since somebody last had the study run: these are bounded."""
+    """Failed since the study was last set to run; `max_failed` limits these."""
 
     @property
     def finished(self) -> int:
@@ -89,7 +89,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class PendingTell:
-    """A decided trial that Optuna does not know of yet."""
+    """A decided trial that is still open in Optuna."""
 
     reservation_id: int
     trial_id: int
@@ -107,9 +107,9 @@ def claim(
     device: str,
     lease_seconds: float,
 ) -> Claim | NoWork:
-    """Reserve a share and lease it: one that was begun and is held by nobody first, else a new one.
+    """Lease a waiting reservation, else a new one.
 
-    A slot for which nothing is left gets what another agent has asked ahead, if any: it would train it later.
+    Where none is left, a slot takes over the last prefetched trial of another agent, which would start it later.
     """
     study = connection.execute(
         text(
@@ -166,7 +166,7 @@ def claim(
 
 
 def _waiting(connection: Connection, study_id: int) -> int | None:
-    """A share that was begun and is held by nobody."""
+    """Return an open reservation that no agent holds."""
     return connection.execute(
         text(
             "SELECT reservation_id FROM hpo.trials t WHERE study_id = :s AND outcome IS NULL AND NOT EXISTS"
@@ -178,9 +178,9 @@ def _waiting(connection: Connection, study_id: int) -> int | None:
 
 
 def _taken(connection: Connection, study_id: int, agent_id: int) -> int | None:
-    """A share that another agent has asked ahead and would begin last, taken from it.
+    """Take over the prefetched trial that another agent would start last.
 
-    It must have been sampled: who samples would go on doing so.
+    It must have been sampled, because an agent that is sampling does not notice.
     """
     # What its agent is placing at this moment is not idle any more: skipped, not waited for.
     row = connection.execute(
@@ -225,7 +225,7 @@ def _claim_of(connection: Connection, reservation_id: int, attempt_id: int, fres
 
 
 def _reserve(connection: Connection, study_id: int, study_seed: int) -> int:
-    """A new share; the lock on the study's row makes its ordinal unique."""
+    """Insert a reservation; the lock on the study's row makes its ordinal unique."""
     reservation_id: int = connection.execute(
         text(
             "INSERT INTO hpo.trials (study_id, ordinal, seed) SELECT :s, n, (:seed + n) % 2147483648 FROM"
@@ -238,7 +238,7 @@ def _reserve(connection: Connection, study_id: int, study_seed: int) -> int:
 
 
 def count(connection: Connection, study_id: int) -> Counts:
-    """The study's books as of this transaction; all zero when it has been deleted."""
+    """Count a study's trials; all zero for a deleted study."""
     row = connection.execute(
         text(
             "SELECT s.budget,"
@@ -273,7 +273,7 @@ def decide(
     error: str | None,
     traceback: str | None,
 ) -> bool:
-    """Settle a share for good; False when it had been settled before, which changes nothing."""
+    """Decide a trial; False if it was decided before, which changes nothing."""
     finite = value if value is not None and math.isfinite(value) else None
     result = connection.execute(
         text(
@@ -292,7 +292,7 @@ def decide(
 
 
 def untold(connection: Connection, study_id: int, after_seconds: float = 0.0) -> list[PendingTell]:
-    """Trials decided that long ago of which Optuna has not been told, oldest first."""
+    """Return trials decided at least that long ago and still open in Optuna, oldest first."""
     rows = connection.execute(
         text(
             "SELECT reservation_id, trial_id, number, outcome, value FROM hpo.trials"
@@ -308,7 +308,7 @@ def untold(connection: Connection, study_id: int, after_seconds: float = 0.0) ->
 
 
 def untold_of_attempt(connection: Connection, attempt_id: int) -> list[PendingTell]:
-    """The attempt's trial, when it is decided and Optuna has not been told."""
+    """Return the attempt's trial, if it is decided and still open in Optuna."""
     rows = connection.execute(
         text(
             "SELECT t.reservation_id, t.trial_id, t.number, t.outcome, t.value FROM hpo.trials t"
@@ -331,7 +331,7 @@ def mark_told(connection: Connection, reservation_id: int) -> None:
 
 
 def open_reservations(connection: Connection, study_id: int) -> tuple[frozenset[int], frozenset[int]]:
-    """The study's undecided shares, and those of them that have a live attempt."""
+    """Return the study's open reservations, and those of them that have a live attempt."""
     rows = connection.execute(
         text(
             "SELECT t.reservation_id, a.attempt_id IS NOT NULL AS running FROM hpo.trials t"
@@ -346,17 +346,14 @@ def open_reservations(connection: Connection, study_id: int) -> tuple[frozenset[
 
 
 def lock_waiting(connection: Connection, study_id: int, reservation_id: int) -> bool:
-    """Whether a share is open and held by nobody, which stays so until the transaction ends."""
+    """Whether a reservation is open and held by no agent; it stays so until the transaction ends."""
     _lock_study(connection, study_id)
     undecided, running = open_reservations(connection, study_id)
     return reservation_id in undecided - running
 
 
 def set_budget(connection: Connection, study_id: int, trials: int) -> None:
-    """Change how many finished trials the study wants in all.
-
-    What has begun is finished: a smaller budget than that would leave it open for ever.
-    """
+    """Set the number of finished trials, at least those that were begun: they will finish."""
     _lock_study(connection, study_id)
     counts = count(connection, study_id)
     begun = counts.finished + counts.running + counts.waiting
@@ -367,14 +364,14 @@ def set_budget(connection: Connection, study_id: int, trials: int) -> None:
 
 
 def _lock_study(connection: Connection, study_id: int) -> None:
-    """No share is reserved or begun until the transaction ends."""
+    """Prevent reservations and claims until the transaction ends."""
     connection.execute(
         text("SELECT 1 FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"), {"s": study_id}
     )
 
 
 def failures(connection: Connection, study_id: int, most: int) -> list[Failure]:
-    """What has failed since somebody last had the study run, the last of it first, and at most so many."""
+    """Return up to `most` trials that failed since the study was last set to run, the latest first."""
     rows = connection.execute(
         text(
             "SELECT outcome, coalesce(error, '') AS error, coalesce(traceback, '') AS traceback"

@@ -1,4 +1,4 @@
-"""What a study's agents are told to do: run, pause or stop; each looks here every few seconds."""
+"""The desired state of a study: run, pause or stop. Its agents poll it every few seconds."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ DesiredState = Literal["run", "pause", "stop"]
 
 
 def resume(connection: Connection, study_id: int) -> DesiredState:
-    """Let the study run; returns what it was told before."""
+    """Set the state to `run`; returns the state before."""
     return set_desired_state(connection, study_id, "run")
 
 
 def pause(connection: Connection, study_id: int) -> DesiredState:
-    """Have every agent hold its trials at their next batch, and wait; returns what it was told before."""
+    """Set the state to `pause`: every agent holds its trials at their next batch; returns the state before."""
     return set_desired_state(connection, study_id, "pause")
 
 
 def stop(connection: Connection, study_id: int) -> DesiredState:
-    """Have every agent checkpoint and release its trials, and end; returns what it was told before."""
+    """Set the state to `stop`: every agent checkpoints and releases its trials, and ends; returns the state before."""
     return set_desired_state(connection, study_id, "stop")
 
 
 def read_desired_state(connection: Connection, study_id: int) -> DesiredState:
-    """What the study is told; `stop` when it has been deleted, for then nothing is left to do."""
-    told = connection.scalar(select(studies.c.desired_state).where(studies.c.study_id == study_id))
-    return cast(DesiredState, told) if told is not None else "stop"
+    """Return the desired state; `stop` for a deleted study, because no work is left."""
+    state = connection.scalar(select(studies.c.desired_state).where(studies.c.study_id == study_id))
+    return cast(DesiredState, state) if state is not None else "stop"
 
 
 def set_desired_state(connection: Connection, study_id: int, state: DesiredState) -> DesiredState:
-    """Tell the study; returns what it was told before.
+    """Set the desired state; returns the state before.
 
-    Whoever has it run knows what has failed so far, and wants to go on: it counts towards `max_failed` no more.
+    Setting it to `run` resets the number of failures that count towards `max_failed`.
     """
     before = connection.scalar(
         select(studies.c.desired_state).where(studies.c.study_id == study_id).with_for_update(key_share=True)
     )
-    forgiven = {"failures_since": func.clock_timestamp()} if state == "run" else {}
+    reset = {"failures_since": func.clock_timestamp()} if state == "run" else {}
     connection.execute(
-        update(studies).where(studies.c.study_id == study_id).values(desired_state=state, **forgiven)
+        update(studies).where(studies.c.study_id == study_id).values(desired_state=state, **reset)
     )
     return cast(DesiredState, before) if before is not None else "stop"

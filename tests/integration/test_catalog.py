@@ -354,3 +354,13 @@ def test_an_expired_lease_is_shown_until_somebody_takes_the_trial_over(database:
     (expired,) = found.expired
     assert (expired.number, expired.epoch, expired.slot, expired.host) == (0, 0, 0, "here")
     assert 10 <= expired.seconds < 60
+
+
+def test_parameters_keep_the_order_of_the_space(database: Database) -> None:
+    rows = StudyRows(database)
+    names = ["weight_decay", "lr", "optimizer", "a"]
+    rows.set(spec={**find_study(database, "demo").spec_json, "space": {name: {} for name in names}})
+    rows.trial("complete", 0.5, params=dict.fromkeys(names, 1))
+    assert list(find_study(database, "demo").spec_json["space"]) == names
+    assert list(trial_rows(database, "demo")[0].params) == names
+    assert list(best_trial(database, "demo").params) == names
