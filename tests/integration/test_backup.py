@@ -1,4 +1,4 @@
-"""Backups: every table is in them, every value comes back, and what is no backup is refused."""
+"""Backups contain every table, restore every value, and damaged files are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from hpo.errors import BackupFileError, FileNotWritableError, HpoError, StudyConflictError, UnknownStudyError
+from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError, UnknownStudyError
 from hpo.study.backup import read_backup, write_backup
 from storage.engine import Database, open_database
 from storage.study_dump import TABLES
@@ -22,7 +22,7 @@ CURIOUS = 'a "quoted" \\ line\nanother – with ünïcode \t and a {brace}'
 
 @pytest.fixture
 def file(database: Database, tmp_path: Path) -> Path:
-    """A backup of a study of two trials."""
+    """Write a backup of a study with two trials."""
     study = StudyRows(database, "demo")
     agent = study.agent()
     reservation_id = study.trial("complete", 0.75, completed=1, error=CURIOUS)
@@ -49,7 +49,7 @@ def file(database: Database, tmp_path: Path) -> Path:
     return path
 
 
-def test_every_table_is_kept(database: Database) -> None:
+def test_backup_contains_every_table(database: Database) -> None:
     query = (
         "SELECT table_schema || '.' || table_name FROM information_schema.tables"
         " WHERE table_schema IN ('public', 'hpo') AND table_name NOT IN ('alembic_version', 'version_info')"
@@ -58,7 +58,7 @@ def test_every_table_is_kept(database: Database) -> None:
     assert {table.name for table in TABLES} == found
 
 
-def test_values_come_back(database: Database, file: Path) -> None:
+def test_restored_study_has_the_same_values(database: Database, file: Path) -> None:
     assert read_backup(database, file, "again").trials == 2
     import optuna
 
@@ -73,7 +73,7 @@ def test_values_come_back(database: Database, file: Path) -> None:
     again, demo = database.transaction(lambda c: c.execute(text(query)).all())
     assert again == demo
     assert again.metrics == {"loss": "NaN", "val_accuracy": 0.1 + 0.2}
-    # optuna-dashboard finds the note of a trial by Optuna's id of it.
+    # optuna-dashboard finds a trial's note by its Optuna id.
     study_id = database.optuna.get_study_id_from_name("again")
     assert database.optuna.get_study_system_attrs(study_id) == {
         f"dashboard:{first._trial_id}:note_str:0": "a note"
@@ -98,87 +98,63 @@ def test_backup_of_revision_0002_restores(database: Database) -> None:
     ]
 
 
-def test_a_name_that_is_taken(database: Database, file: Path) -> None:
+def test_restore_does_not_overwrite_a_study(database: Database, file: Path) -> None:
     with pytest.raises(
         StudyConflictError, match=r"study 'demo' already exists in .* --as, or run hpo delete"
-    ):
+    ) as refused:
         read_backup(database, file)
+    assert "\n" not in str(refused.value)
     database.optuna.create_new_study(database.optuna.get_study_directions(1), "plain")
     with pytest.raises(StudyConflictError, match="plain"):
         read_backup(database, file, "plain")
 
 
-def cut(lines: list[str]) -> list[str]:
-    return lines[:-1]
+def without(table: str, lines: list[str]) -> list[str]:
+    return [line for line in lines if f'"{table}"' not in line]
 
 
-def without_a_row(lines: list[str]) -> list[str]:
-    return [line for line in lines if '"hpo.epochs"' not in line]
+def replaced(old: str, new: str, lines: list[str]) -> list[str]:
+    return [line.replace(old, new) for line in lines]
 
 
 def counted(lines: list[str]) -> list[str]:
-    """With a last line that counts the rows there are."""
+    """Correct the row count in the last line."""
     return [*lines[:-1], json.dumps({**json.loads(lines[-1]), "rows": len(lines) - 2})]
 
 
-def unknown_table(lines: list[str]) -> list[str]:
-    return counted([*lines[:-1], json.dumps({"table": "public.passwords", "row": {}}), lines[-1]])
-
-
-def orphans(lines: list[str]) -> list[str]:
-    return counted([line for line in lines if '"hpo.agents"' not in line])
-
-
-def a_number(lines: list[str]) -> list[str]:
-    return [lines[0], "42"]
-
-
-def words_for_numbers(lines: list[str]) -> list[str]:
-    return [line.replace('"budget":10', '"budget":"ten"') for line in lines]
-
-
-def headless(lines: list[str]) -> list[str]:
-    return lines[1:]
-
-
-def of_the_future(lines: list[str]) -> list[str]:
-    return [lines[0].replace('"format": 1', '"format": 2'), *lines[1:]]
-
-
-def of_other_tables(lines: list[str]) -> list[str]:
-    return [lines[0].replace('"hpo": "0', '"hpo": "9'), *lines[1:]]
+PASSWORDS = json.dumps({"table": "public.passwords", "row": {}})
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("damage", "message"),
     [
-        (cut, "truncated"),
-        (without_a_row, "row count in its last line is wrong"),
-        (unknown_table, "unknown table, public.passwords"),
-        (orphans, "refers to a row that is not there"),
-        (a_number, "not a complete backup"),
-        (words_for_numbers, "not of its column's type"),
-        (headless, "does not begin like a backup"),
-        (of_the_future, "format 2.*newer"),
-        (of_other_tables, "was written from tables .*empty database"),
+        (lambda lines: lines[:-1], "truncated"),
+        (lambda lines: without("hpo.epochs", lines), "row count in its last line is wrong"),
+        (lambda lines: counted([*lines[:-1], PASSWORDS, lines[-1]]), "unknown table, public.passwords"),
+        (lambda lines: counted(without("hpo.agents", lines)), "refers to a row that is not there"),
+        (lambda lines: [lines[0], "42"], "not a complete backup"),
+        (lambda lines: replaced('"budget":10', '"budget":"ten"', lines), "not of its column's type"),
+        (lambda lines: lines[1:], "does not begin like a backup"),
+        (lambda lines: replaced('"format": 1', '"format": 2', lines), "format 2.*newer"),
+        (lambda lines: replaced('"hpo": "0', '"hpo": "9', lines), "was written from tables .*empty database"),
     ],
 )
-def test_what_is_no_sound_backup_changes_nothing(
-    database: Database, file: Path, change: Callable[[list[str]], list[str]], words: str
+def test_damaged_backup_changes_nothing(
+    database: Database, file: Path, damage: Callable[[list[str]], list[str]], message: str
 ) -> None:
     with gzip.open(file, "rt") as old:
         lines = old.read().splitlines()
-    assert change(lines) != lines
+    assert damage(lines) != lines
     with gzip.open(file, "wt") as new:
-        new.write("\n".join([*change(lines), ""]))
-    with pytest.raises(BackupFileError, match=words):
+        new.write("\n".join([*damage(lines), ""]))
+    with pytest.raises(BackupFileError, match=message):
         read_backup(database, file, "again")
     for name in ("public.studies", "hpo.studies"):
         query = text(f"SELECT count(*) FROM {name}")
         assert database.transaction(lambda c, q=query: c.execute(q).scalar_one()) == 1
 
 
-def test_files_that_are_no_backup(database: Database, tmp_path: Path, file: Path) -> None:
+def test_missing_or_truncated_file_is_not_a_backup(database: Database, tmp_path: Path, file: Path) -> None:
     with pytest.raises(BackupFileError, match="file not found"):
         read_backup(database, tmp_path / "none")
     plain = tmp_path / "plain"
@@ -190,7 +166,7 @@ def test_files_that_are_no_backup(database: Database, tmp_path: Path, file: Path
         read_backup(database, plain, "again")
 
 
-def test_what_cannot_be_written(database: Database, file: Path, tmp_path: Path) -> None:
+def test_failed_backup_leaves_no_file(database: Database, file: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownStudyError):
         write_backup(database, "none", tmp_path / "none.gz")
     before = file.read_bytes()
@@ -200,7 +176,7 @@ def test_what_cannot_be_written(database: Database, file: Path, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_many_rows_go_in_batches(database: Database, tmp_path: Path) -> None:
+def test_rows_are_restored_in_batches(database: Database, tmp_path: Path) -> None:
     study = StudyRows(database, "many", budget=2500)
     query = (
         "INSERT INTO hpo.trials (study_id, ordinal, seed, outcome) SELECT :s, n, n, 'pruned'"
@@ -213,19 +189,13 @@ def test_many_rows_go_in_batches(database: Database, tmp_path: Path) -> None:
     assert database.transaction(lambda c: c.execute(text(counted)).one()) == (5000, 5000)
 
 
-def test_every_refusal_is_one_line(database: Database, file: Path) -> None:
-    with pytest.raises(HpoError) as refused:
-        read_backup(database, file)
-    assert "\n" not in str(refused.value)
-
-
-def test_a_failed_first_try_costs_the_second_no_numbers(
+def test_failed_restore_uses_up_no_reservation_ids(
     database: Database, empty_storage_url: str, file: Path, tmp_path: Path
 ) -> None:
-    """By them checkpoints are found."""
+    """Checkpoint folders are named after them."""
     damaged = tmp_path / "damaged.gz"
     with gzip.open(file, "rt") as old, gzip.open(damaged, "wt") as new:
-        new.write("\n".join(cut(old.read().splitlines())))
+        new.write("\n".join(old.read().splitlines()[:-1]))
     reservation_ids = "SELECT array_agg(reservation_id ORDER BY reservation_id) FROM hpo.trials"
     before = database.transaction(lambda c: c.execute(text(reservation_ids)).scalar_one())
     with open_database(empty_storage_url, tmp_path) as other:

@@ -1,9 +1,10 @@
-"""The read side of a study, on rows made by hand, and its deletion."""
+"""Queries on studies and trials inserted by hand; deletion of a study."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from pathlib import Path
 
@@ -28,23 +29,24 @@ from storage.tables import attempts, epochs, studies, trials
 from tests.integration.rows import StudyRows
 
 
-def test_an_unknown_study_is_answered_with_the_nearest(database: Database) -> None:
+def test_unknown_study_suggests_nearest_name(database: Database) -> None:
     with pytest.raises(UnknownStudyError, match="holds no study yet"):
         find_study(database, "demo")
     StudyRows(database, "cifar-resnet")
     with pytest.raises(UnknownStudyError, match=r"did you mean cifar-resnet\?.*hpo ls"):
         study_status(database, "cifar-resnt")
-    assert database.shown in _message(UnknownStudyError, lambda: trial_rows(database, "x"))
+    with pytest.raises(UnknownStudyError, match=re.escape(database.shown)):
+        trial_rows(database, "x")
 
 
-def test_find_study(database: Database) -> None:
+def test_find_study_returns_stored_study(database: Database) -> None:
     rows = StudyRows(database, budget=7)
     found = find_study(database, "demo")
     assert (found.study_id, found.budget, found.desired_state) == (rows.study_id, 7, "run")
     assert (found.objective, found.metric, found.maximize) == ("digits-cnn", "val_accuracy", True)
 
 
-def test_a_new_study_has_nothing(database: Database) -> None:
+def test_new_study_has_an_empty_status(database: Database) -> None:
     StudyRows(database)
     status = study_status(database, "demo")
     assert (status.state, status.finished, status.running, status.waiting, status.failed) == (
@@ -61,7 +63,7 @@ def test_a_new_study_has_nothing(database: Database) -> None:
         best_trial(database, "demo")
 
 
-def test_status_adds_up(database: Database) -> None:
+def test_status_counts_trials_by_state(database: Database) -> None:
     rows = StudyRows(database, budget=10)
     agent = rows.agent(started=100, seen=2)
     for outcome, value, completed in [
@@ -82,7 +84,7 @@ def test_status_adds_up(database: Database) -> None:
     rows.epoch(running, second, 2, {"val_accuracy": 0.75, "loss": "nan"})
     starting = rows.trial(number=None, trial_id=None)
     rows.attempt(starting, agent, started=1, slot=0)
-    rows.trial(completed=1)  # released, or lost and not yet taken up
+    rows.trial(completed=1)  # released or lost, and not yet resumed
     expired = rows.trial()
     rows.attempt(expired, agent, lease=-5)
 
@@ -109,11 +111,11 @@ def test_status_adds_up(database: Database) -> None:
     json.dumps(status.to_json(), allow_nan=False)
 
 
-def test_time_counts_once_however_many_agents_and_not_when_none_is_alive(database: Database) -> None:
+def test_elapsed_time_is_the_union_of_agent_lifetimes(database: Database) -> None:
     rows = StudyRows(database)
     rows.agent(started=5000, ended=4900, seen=4900)
     rows.agent(started=4950, ended=4850, seen=4850)
-    rows.agent(started=1000, seen=950)  # killed: nobody wrote its end
+    rows.agent(started=1000, seen=950)  # killed before it recorded its end
     assert study_status(database, "demo").elapsed_seconds == pytest.approx(200, abs=1)
     assert study_status(database, "demo").agents == ()
 
@@ -131,7 +133,9 @@ def test_time_counts_once_however_many_agents_and_not_when_none_is_alive(databas
         ("run", True, 1, "running"),
     ],
 )
-def test_condition(database: Database, control: str, running: bool, finished: int, condition: str) -> None:
+def test_condition_follows_desired_state_and_running_trials(
+    database: Database, control: str, running: bool, finished: int, condition: str
+) -> None:
     rows = StudyRows(database, budget=1)
     rows.set(desired_state=control)
     for _ in range(finished):
@@ -143,7 +147,7 @@ def test_condition(database: Database, control: str, running: bool, finished: in
     assert summary.state == condition
 
 
-def test_ls(database: Database) -> None:
+def test_list_studies_is_newest_first_with_counts(database: Database) -> None:
     first = StudyRows(database, "first", direction="minimize", budget=3)
     second = StudyRows(database, "second", budget=4)
     StudyRows(database, "third")
@@ -171,7 +175,7 @@ def test_ls(database: Database) -> None:
     assert study_names(database) == ["first", "second", "third"]
 
 
-def test_trials(database: Database) -> None:
+def test_trial_rows_and_their_order(database: Database) -> None:
     rows = StudyRows(database)
     agent = rows.agent()
     complete = rows.trial("complete", 0.9, completed=5)
@@ -198,7 +202,7 @@ def test_trials(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ended", "words"),
+    ("ended", "reason"),
     [
         ((None, 3, 0, None), ""),
         (("complete", 5, 0, None), "trained to the end"),
@@ -210,12 +214,12 @@ def test_trials(database: Database) -> None:
         (("new-kind", 1, 0, None), "new-kind"),
     ],
 )
-def test_why_a_trial_ended(ended: tuple[str | None, int, int, str | None], words: str) -> None:
-    assert why_ended(*ended) == words
+def test_reason_for_the_end_of_a_trial(ended: tuple[str | None, int, int, str | None], reason: str) -> None:
+    assert why_ended(*ended) == reason
 
 
 @pytest.mark.parametrize(("direction", "number"), [("maximize", 3), ("minimize", 1)])
-def test_best(database: Database, direction: str, number: int) -> None:
+def test_best_trial_is_complete_and_finite(database: Database, direction: str, number: int) -> None:
     rows = StudyRows(database, direction=direction)
     rows.trial("pruned", 0.99 if direction == "maximize" else 0.01)
     rows.trial("complete", 0.1)
@@ -235,11 +239,11 @@ def test_best(database: Database, direction: str, number: int) -> None:
         assert found.seed == 4
 
 
-def test_control(database: Database) -> None:
+def test_desired_state_is_stored(database: Database) -> None:
     study_id = StudyRows(database).study_id
-    for tell, told in ((pause, "pause"), (stop, "stop"), (resume, "run")):
-        database.transaction(lambda connection, tell=tell: tell(connection, study_id))
-        assert database.transaction(lambda connection: read_desired_state(connection, study_id)) == told
+    for change, state in ((pause, "pause"), (stop, "stop"), (resume, "run")):
+        database.transaction(lambda connection, change=change: change(connection, study_id))
+        assert database.transaction(lambda connection: read_desired_state(connection, study_id)) == state
     assert set_desired_state(database, "demo", "pause") == "run"
     assert set_desired_state(database, "demo", "pause") == "pause"
     assert database.transaction(lambda connection: read_desired_state(connection, -1)) == "stop"
@@ -247,28 +251,28 @@ def test_control(database: Database) -> None:
         set_desired_state(database, "other", "stop")
 
 
-def test_delete(database: Database, tmp_path: Path) -> None:
+def test_delete_removes_rows_and_folders_of_one_study(database: Database, tmp_path: Path) -> None:
     rows, other = StudyRows(database), StudyRows(database, "other")
     other.trial("complete", 0.5)
     rows.study.add_trial(optuna.trial.create_trial(value=0.5))
     reservation_id = rows.trial("complete", 0.5)
     rows.epoch(reservation_id, rows.attempt(reservation_id, rows.agent(), ended=1), 1, {})
     folder = find_study(database, "demo").folder
-    # Of another database's study of that name, too.
+    # demo@00000000 belongs to a study of the same name in another database.
     for name in (folder, "demo@00000000", "other"):
         (tmp_path / name / "0").mkdir(parents=True)
     assert delete_study(database, "demo", folders=[tmp_path]) == 1
     assert study_names(database) == ["other"]
     assert [study.study_name for study in optuna.get_all_study_summaries(database.optuna)] == ["other"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo@00000000", "other"]
-    for table, left in ((studies, 1), (trials, 1), (attempts, 0), (epochs, 0)):
-        number = select(func.count()).select_from(table)
-        assert database.transaction(lambda connection, number=number: connection.scalar(number)) == left
+    for table, remaining in ((studies, 1), (trials, 1), (attempts, 0), (epochs, 0)):
+        count = select(func.count()).select_from(table)
+        assert database.transaction(lambda connection, count=count: connection.scalar(count)) == remaining
     with pytest.raises(UnknownStudyError):
         delete_study(database, "demo")
 
 
-def test_a_study_that_runs_is_not_deleted_unless_forced(database: Database) -> None:
+def test_running_study_is_deleted_only_with_force(database: Database) -> None:
     rows = StudyRows(database)
     rows.attempt(rows.trial(), rows.agent())
     with pytest.raises(StudyBusyError, match=r"1 trial running.*hpo stop --study demo"):
@@ -278,24 +282,24 @@ def test_a_study_that_runs_is_not_deleted_unless_forced(database: Database) -> N
     assert study_names(database) == []
 
 
-def test_a_deletion_that_was_cut_short_is_finished(database: Database) -> None:
+def test_interrupted_deletion_can_be_repeated(database: Database) -> None:
     rows = StudyRows(database)
     optuna.delete_study(study_name=rows.name, storage=database.optuna)
     delete_study(database, "demo")
     assert study_names(database) == []
 
 
-def test_a_study_called_dots_deletes_no_other_folder(database: Database, tmp_path: Path) -> None:
+def test_study_named_dots_deletes_no_other_folder(database: Database, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "precious").write_text("")
-    # As one has that is older than marks.
+    # Studies of early versions have no uid.
     StudyRows(database, "..").set(uid="")
     delete_study(database, "..", folders=[tmp_path / "checkpoints", tmp_path / "absent"])
     assert (tmp_path / "precious").exists()
     assert (tmp_path / "checkpoints").exists()
 
 
-def test_status_of_ten_thousand_trials_is_quick(database: Database) -> None:
+def test_status_of_ten_thousand_trials_is_fast(database: Database) -> None:
     rows = StudyRows(database, budget=20_000)
     agent = rows.agent()
     many = [
@@ -338,13 +342,7 @@ def test_status_of_ten_thousand_trials_is_quick(database: Database) -> None:
     assert ended - listed < 3.0
 
 
-def _message(kind: type[Exception], call) -> str:
-    with pytest.raises(kind) as raised:
-        call()
-    return str(raised.value)
-
-
-def test_an_expired_lease_is_shown_until_somebody_takes_the_trial_over(database: Database) -> None:
+def test_expired_lease_is_shown_until_the_trial_resumes(database: Database) -> None:
     rows = StudyRows(database)
     agent = rows.agent(seen=500.0)
     rows.attempt(rows.trial(), agent, lease=-10.0)
