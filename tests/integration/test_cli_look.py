@@ -20,7 +20,7 @@ from tests.integration.rows import StudyRows
 def hpo(
     storage_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
-    """Runs a command on the test's database and returns exit code, stdout and stderr."""
+    """Return a function that runs a command and returns its exit code, stdout and stderr."""
     monkeypatch.setenv("HPO_STORAGE", storage_url)
     monkeypatch.setenv("HPO_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("HPO_STUDY", raising=False)
@@ -58,7 +58,7 @@ def test_unknown_study_suggests_nearest_one(hpo, command: str) -> None:
 
 
 @pytest.mark.usefixtures("rows")
-def test_ls(hpo) -> None:
+def test_ls_lists_studies(hpo) -> None:
     lines = hpo("ls")[1].splitlines()
     assert lines[0].split()[:3] == ["study", "condition", "finished"]
     assert lines[1].split()[:8] == [
@@ -76,7 +76,7 @@ def test_ls(hpo) -> None:
 
 
 @pytest.mark.usefixtures("rows")
-def test_status(hpo) -> None:
+def test_status_shows_counts_and_best_trial(hpo) -> None:
     code, out, _ = hpo("status --study demo")
     assert code == 0
     assert "study      demo: running" in out
@@ -97,7 +97,7 @@ def test_watch_ends_when_the_study_is_finished(hpo, rows) -> None:
 
 
 @pytest.mark.usefixtures("rows")
-def test_trials(hpo) -> None:
+def test_trials_are_printed_as_table_csv_and_json(hpo) -> None:
     lines = hpo("trials --study demo")[1].splitlines()
     assert lines[0].split() == [
         "number", "state", "value", "epochs", "seconds", "attempts", "learning_rate", "why"
@@ -111,7 +111,7 @@ def test_trials(hpo) -> None:
 
 
 @pytest.mark.usefixtures("rows")
-def test_best(hpo, database: Database) -> None:
+def test_best_shows_best_trial(hpo, database: Database) -> None:
     assert "val_accuracy   0.9123 (maximized)" in hpo("best --study demo")[1]
     assert json.loads(hpo("best --study demo --json")[1])["number"] == 0
     StudyRows(database, "empty")
@@ -121,7 +121,7 @@ def test_best(hpo, database: Database) -> None:
 
 
 @pytest.mark.usefixtures("rows")
-def test_export(hpo, tmp_path: Path) -> None:
+def test_export_writes_every_format(hpo, tmp_path: Path) -> None:
     code, out, _ = hpo("export --study demo")
     assert code == 0
     assert "objective: digits-cnn" in out
@@ -133,7 +133,7 @@ def test_export(hpo, tmp_path: Path) -> None:
         assert config.params == {"learning_rate": 0.01}
         assert config.data["validation_fraction"] == 0.1
         assert "data_dir" not in config.data
-        # No attempt is known that trained it.
+        # The trial has no attempt.
         assert (config.backend, config.precision, config.device, config.versions) == (None, None, {}, {})
     compile(hpo("export --study demo --format python")[1], "best.py", "exec")
     code, _, err = hpo("export --study demo -o /proc/none/best.yaml")
@@ -146,7 +146,7 @@ def test_export_names_device_that_trained_the_trial(hpo, database: Database, tmp
     reservation_id = rows.trial("complete", 0.9, completed=5)
     here = {"keras": "3.15.1", "backend": "tensorflow", "precision": "float32"}
     there = {"keras": "3.10.0", "backend": "jax", "precision": "bfloat16"}
-    # Begun here, trained to its end there, reported from here: after its checkpoint, no epoch was left.
+    # Started here, trained to its end there, reported from here: its checkpoint had no epoch left.
     for versions, device, outcome, completed in (
         (here, "cores 0-1", "lost", 2),
         (there, "gpu 1 (1/2, 68.9 GiB), cores 0-1,6", "lost", 3),
@@ -168,7 +168,7 @@ def test_export_names_device_that_trained_the_trial(hpo, database: Database, tmp
 
 
 @pytest.mark.usefixtures("rows")
-def test_pause_resume_stop(hpo) -> None:
+def test_pause_resume_and_stop_report_the_new_state(hpo) -> None:
     assert (
         "demo is paused. Its agents hold their trials. `hpo resume` continues it."
         in hpo("pause --study demo")[1]
@@ -199,7 +199,7 @@ def test_delete_without_stdin_requires_yes(hpo, monkeypatch) -> None:
     assert "--yes" in err
 
 
-def test_doctor(hpo) -> None:
+def test_doctor_exits_with_1_if_a_check_fails(hpo) -> None:
     code, out, _ = hpo("doctor --json")
     checks = {check["name"]: check for check in json.loads(out)}
     assert checks["storage"]["result"] == "ok"

@@ -1,4 +1,4 @@
-"""`hpo.load_study(...).results()`: what a notebook gets."""
+"""`hpo.load_study(...).results()`: data frames for notebooks."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.integration.retrained import add_retrain
 from tests.integration.rows import StudyRows
 
 
-def test_importing_is_light() -> None:
+def test_import_loads_no_heavy_package() -> None:
     heavy = ("pandas", "numpy", "sqlalchemy", "optuna", "keras", "click")
     program = f"import hpo, sys; hpo.load_study; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_frames(database: Database, storage_url: str) -> None:
+def test_results_have_one_frame_per_table(database: Database, storage_url: str) -> None:
     rows = StudyRows(database)
     reservation_id = rows.trial("complete", 0.9, completed=2)
     attempt = rows.attempt(reservation_id, rows.agent(), ended=10.0, completed=2, outcome="complete")
@@ -51,7 +51,7 @@ def test_frames(database: Database, storage_url: str) -> None:
     assert found.retrains.groupby("retrain_id")["test_accuracy"].mean().tolist() == [pytest.approx(0.85)]
     assert found.retrain_epochs["accuracy"].tolist() == [0.5, 1.0, 0.5, 1.0]
     assert str(found.trials["created_at"].dt.tz) == "UTC"
-    # A configuration of a file that is trial 0 of another study.
+    # Retrained from a file: trial 0 of another study.
     other = add_retrain(rows, [0.7], config={"study": "elsewhere"})
     assert hpo.load_study("demo", storage=storage_url).results().retrains.loc[other, "trial"].isna().all()
     with database.engine.connect() as connection:
@@ -59,7 +59,7 @@ def test_frames(database: Database, storage_url: str) -> None:
     assert len(own["matrices"]) == 2
 
 
-def test_a_study_without_trials_has_the_same_columns(database: Database, storage_url: str) -> None:
+def test_study_without_trials_has_the_same_columns(database: Database, storage_url: str) -> None:
     StudyRows(database)
     found = hpo.load_study("demo", storage=storage_url).results()
     assert {"state", "value", "seconds"} <= set(found.trials.columns)
@@ -67,12 +67,12 @@ def test_a_study_without_trials_has_the_same_columns(database: Database, storage
     assert found.epochs.index.names == ["number", "epoch"]
 
 
-def test_no_such_study(storage_url: str) -> None:
+def test_unknown_study_is_an_error(storage_url: str) -> None:
     with pytest.raises(UnknownStudyError, match="there is no study 'none'"):
         hpo.load_study("none", storage=storage_url)
 
 
-def test_the_documented_example_runs(
+def test_documented_example_runs(
     database: Database, storage_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "notebook.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`hpo logs -f` reads what has changed, however much else is kept, and misses nothing of it."""
+"""`hpo logs -f` reads every changed log and no other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.rows import StudyRows
 
 
 class Printing:
-    """A study of three attempts that print, and somebody who follows them."""
+    """A study with three attempts that print, and a reader that follows their logs."""
 
     def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         self.database = database
@@ -25,7 +25,7 @@ class Printing:
         self.attempts = [self.rows.attempt(self.rows.trial(), agent) for _ in range(3)]
         self.printed = dict.fromkeys(self.attempts, "")
         self.read: list[str] = []
-        """The tails that were read in the look that comes to its end."""
+        """Log tails that the current poll has read."""
         self.monkeypatch = monkeypatch
         real = hpo.study.logs.AttemptText
 
@@ -36,18 +36,14 @@ class Printing:
 
         monkeypatch.setattr(hpo.study.logs, "AttemptText", reading)
 
-    def print(self, attempt: int, words: str) -> None:
-        """As its agent keeps it."""
-        self.printed[self.attempts[attempt]] += words
-        self.keep(attempt, self.printed[self.attempts[attempt]])
-
-    def keep(self, attempt: int, printed: str) -> None:
-        self.database.transaction(
-            lambda c: attempt_logs.keep_log(c, self.attempts[attempt], printed[-20:], len(printed))
-        )
+    def print(self, attempt: int, text: str) -> None:
+        """Append to an attempt's log and store its last 20 characters."""
+        attempt_id = self.attempts[attempt]
+        printed = self.printed[attempt_id] = self.printed[attempt_id] + text
+        self.database.transaction(lambda c: attempt_logs.keep_log(c, attempt_id, printed[-20:], len(printed)))
 
     def follow(self, steps: Iterable[Callable[[], None]], number: int | None = None) -> list[str]:
-        """What is shown while the steps are taken, one between two looks; after the last the study has ended."""
+        """Take one step between two polls, then end the study; return the pieces that were shown."""
         remaining = iter(steps)
 
         def step(_seconds: float) -> None:
@@ -62,7 +58,7 @@ class Printing:
         self.rows.set(budget=0)
 
     def expect(self, *read: str) -> Callable[[], None]:
-        """A step that does nothing but to look at what was read just now."""
+        """Return a step that checks the tails that the last poll read."""
 
         def step() -> None:
             assert self.read == list(read)
@@ -75,7 +71,7 @@ def printing(database: Database, monkeypatch: pytest.MonkeyPatch) -> Printing:
     return Printing(database, monkeypatch)
 
 
-def test_only_what_has_changed_is_read(printing: Printing) -> None:
+def test_only_changed_logs_are_read(printing: Printing) -> None:
     for attempt in range(2):
         printing.print(attempt, f"begin {attempt}\n")
     shown = printing.follow(
@@ -92,8 +88,8 @@ def test_only_what_has_changed_is_read(printing: Printing) -> None:
     assert shown == ["begin 0\n", "begin 1\n", "late\n", "more\n"]
 
 
-def test_what_was_committed_late_is_not_missed(printing: Printing) -> None:
-    """Written before what was seen already, visible only after it."""
+def test_log_committed_late_is_shown(printing: Printing) -> None:
+    """A log may be written before another one but become visible after it."""
     writer = printing.database.engine.connect()
     shown = printing.follow(
         [
@@ -106,10 +102,10 @@ def test_what_was_committed_late_is_not_missed(printing: Printing) -> None:
     assert shown == ["quick\n", "slow\n"]
 
 
-def test_nothing_is_shown_twice_when_the_databases_clock_is_set_back(
+def test_no_log_is_shown_twice_after_the_database_clock_jumps_back(
     printing: Printing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What had been kept long ago seems to be new."""
+    """Old logs then seem to be new."""
 
     def set_back() -> None:
         sql = "UPDATE hpo.attempt_logs SET updated_at = clock_timestamp()"
@@ -117,21 +113,21 @@ def test_nothing_is_shown_twice_when_the_databases_clock_is_set_back(
 
     monkeypatch.setattr(hpo.study.logs, "COMMIT_DELAY", timedelta(0))
     printing.print(0, "once\n")
-    looks = [printing.expect("once\n"), printing.expect(), set_back, printing.expect("once\n")]
-    assert printing.follow(looks) == ["once\n"]
+    steps = [printing.expect("once\n"), printing.expect(), set_back, printing.expect("once\n")]
+    assert printing.follow(steps) == ["once\n"]
 
 
-def test_more_than_is_kept_between_two_looks(printing: Printing) -> None:
+def test_output_beyond_the_stored_tail_is_skipped(printing: Printing) -> None:
     shown = printing.follow([lambda: printing.print(0, "0123456789"), lambda: printing.print(0, "x" * 50)])
     assert shown == ["0123456789", "x" * 20]
 
 
-def test_one_trial_is_followed_until_it_is_decided(printing: Printing) -> None:
+def test_log_of_one_trial_is_followed_until_it_ends(printing: Printing) -> None:
     def decide() -> None:
         sql = "UPDATE hpo.trials SET outcome = 'complete' WHERE number = 1"
         printing.database.transaction(lambda c: c.execute(text(sql)))
 
     printing.print(0, "another's\n")
-    assert printing.follow([lambda: printing.print(1, "said\n"), decide], number=1) == ["said\n"]
+    assert printing.follow([lambda: printing.print(1, "its own\n"), decide], number=1) == ["its own\n"]
     with pytest.raises(UnknownTrialError):
         printing.follow([], number=3)
