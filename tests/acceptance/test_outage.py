@@ -35,10 +35,15 @@ def server(open_folder: Path) -> Iterator[EmbeddedServer]:
 
 
 def begin(
-    service: Service, storage: str, trials: int = 1, epochs: int = EPOCHS, hung: str = "30m"
+    service: Service,
+    storage: str,
+    trials: int = 1,
+    epochs: int = EPOCHS,
+    hung: str = "30m",
+    epoch_seconds: float = 0.1,
 ) -> Running:
     """Start a study with the database `storage`, and return in the midst of its first trial."""
-    service.set(TEST_EPOCH_SECONDS=0.1)
+    service.set(TEST_EPOCH_SECONDS=epoch_seconds)
     agent = service.launch(
         "Counted", "--trials", trials, "--workers", 1, "--epochs", epochs, "--pruner", "none",
         "--storage", storage, "--hung-after", hung,
@@ -92,9 +97,9 @@ def test_outage_shorter_than_lease_loses_no_attempt(
     """Another agent, which reaches the database, looks for expired leases meanwhile."""
     if lease:
         service.set(HPO_LEASE_SECONDS=lease)
-    epochs = 60 if lease is None else 16
-    agent = begin(service, through(proxy, service), trials=2, epochs=epochs)
-    service.set(TEST_EPOCH_SECONDS=0.5)
+    # The first trial must not end before the other agent has joined.
+    epochs = 60 if lease is None else 24
+    agent = begin(service, through(proxy, service), trials=2, epochs=epochs, epoch_seconds=0.5)
     other = service.start("worker", "--study", "s", "--slots", 1)
     service.wait_for_epoch(1, trials=2)
     proxy.cut()

@@ -365,11 +365,11 @@ def test_config_excludes_options_that_choose_one(service: Service) -> None:
     for words in (
         ("--config", "best.yaml", "--top", 2),
         ("--trial", 1, "--top", 2),
-        ("--trial", 1, "--config", "b"),
+        ("--config", "b", "--trial", 1),
     ):
         refused = service.hpo("retrain", "--study", "s", *words)
         assert refused.code == 2
-        assert "give one of them" in refused.complaint
+        assert f"{words[0]} and {words[2]} exclude each other" in refused.complaint
 
 
 def test_retrain_of_a_trial_other_than_the_best(service: Service) -> None:
