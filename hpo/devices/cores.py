@@ -21,30 +21,30 @@ def claim_cores(count: int, cores: Sequence[int], folder: Path | None = None) ->
         FileNotWritableError: the folder of the claims is not usable.
     """
     # Not HPO_HOME: the agents of a host may have different ones.
-    place = folder or Path(tempfile.gettempdir()) / f"hpo-cores-{os.geteuid()}"
-    ours: list[int] = []
-    others: list[int] = []
+    claims = folder or Path(tempfile.gettempdir()) / f"hpo-cores-{os.geteuid()}"
+    free: list[int] = []
+    claimed: list[int] = []
     try:
-        place.mkdir(mode=0o700, exist_ok=True)
+        claims.mkdir(mode=0o700, exist_ok=True)
         for core in cores:
-            if len(ours) == count:
+            if len(free) == count:
                 break
             # Never closed and not inherited: the claim belongs to this process.
             descriptor = os.open(
-                place / str(core), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+                claims / str(core), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
             )
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                ours.append(core)
+                free.append(core)
             except BlockingIOError:
                 os.close(descriptor)
-                others.append(core)
+                claimed.append(core)
     except OSError as exc:
         raise FileNotWritableError(
-            f"cannot claim cores in {place} ({exc.strerror}): leave --cores out"
+            f"cannot claim cores in {claims} ({exc.strerror}): leave --cores out"
         ) from exc
-    if len(ours) < count and others:
+    if len(free) < count and claimed:
         # A different start for each process spreads the shared cores.
-        start = os.getpid() % len(others)
-        ours += (others[start:] + others[:start])[: count - len(ours)]
-    return tuple(sorted(ours))
+        start = os.getpid() % len(claimed)
+        free += (claimed[start:] + claimed[:start])[: count - len(free)]
+    return tuple(sorted(free))

@@ -26,8 +26,13 @@ def add_retrain(
 ) -> int:
     """Insert a retrain with one final run for each accuracy; `config` overrides the default one."""
     seeds = [1_000_000 + index for index in range(len(accuracies))]
-    usual = {"objective": "digits-cnn", "trial": 0, "epochs": 2, "params": params or {"learning_rate": 0.01}}
-    trained = {**usual, **(config or {})}
+    default = {
+        "objective": "digits-cnn",
+        "trial": 0,
+        "epochs": 2,
+        "params": params or {"learning_rate": 0.01},
+    }
+    trained = {**default, **(config or {})}
     runs = [
         {
             "seed": seed,

@@ -1,4 +1,4 @@
-"""Hand-made rows of a study, as an agent would have written them."""
+"""Rows of a study, inserted by hand as agents write them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StudyRows:
         slots: int = 2,
         versions: Mapping[str, str] | None = None,
     ) -> int:
-        """An agent; times are seconds ago."""
+        """Insert an agent; times are seconds ago."""
         return self._insert(
             insert(agents)
             .values(
@@ -64,7 +64,7 @@ class StudyRows:
     def trial(
         self, outcome: str | None = None, value: float | None = None, *, completed: int = 0, **more: Any
     ) -> int:
-        """A trial under the next number; returns its reservation_id."""
+        """Insert a trial with the next number and return its reservation_id."""
         values = {
             "number": self.count,
             "trial_id": 1_000_000 * self.study_id + self.count,

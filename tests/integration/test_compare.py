@@ -21,7 +21,7 @@ def hpo(
     monkeypatch.setenv("HPO_RESULTS_DIR", str(tmp_path))
 
     def call(*names: str) -> tuple[int, str, str]:
-        code = run(["compare", *(word for name in names for word in ("--study", name))])
+        code = run(["compare", *(argument for name in names for argument in ("--study", name))])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

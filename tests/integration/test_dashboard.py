@@ -90,11 +90,12 @@ def trial_id(rows: StudyRows, number: int) -> int:
 def test_trial_has_pictures_and_study_links_its_report(rows: StudyRows) -> None:
     with served(rows.database) as client:
         study = client.json(f"/api/studies/{rows.study_id}")
-        names = [[one["filename"] for one in trial["artifacts"]] for trial in study["trials"]]
+        names = [[artifact["filename"] for artifact in trial["artifacts"]] for trial in study["trials"]]
         assert names == [["curves.png", "confusion.png"], ["curves.png"]]
         for trial in study["trials"]:
-            for one in trial["artifacts"]:
-                answer = client.ask(f"/artifacts/{rows.study_id}/{trial['trial_id']}/{one['artifact_id']}")
+            for artifact in trial["artifacts"]:
+                path = f"{rows.study_id}/{trial['trial_id']}/{artifact['artifact_id']}"
+                answer = client.ask(f"/artifacts/{path}")
                 assert answer.getheader("Content-Type") == "image/png"
                 assert Image.open(io.BytesIO(answer.content)).width > 500
         link = study["note"]["body"].partition("(")[2].rstrip(")")
@@ -170,8 +171,8 @@ def test_study_is_deleted_with_its_folders(rows: StudyRows, tmp_path: Path) -> N
 
 def test_study_with_running_trials_is_not_deleted(rows: StudyRows) -> None:
     rows.study.add_trial(create_trial(state=TrialState.RUNNING))
-    token = rows.trial(trial_id=trial_id(rows, 2))
-    rows.attempt(token, rows.agent(), lease=60.0)
+    reservation_id = rows.trial(trial_id=trial_id(rows, 2))
+    rows.attempt(reservation_id, rows.agent(), lease=60.0)
     with served(rows.database, allow_changes=True) as client:
         answer = client.ask(f"/api/studies/{rows.study_id}", "DELETE", {})
         assert answer.status == 409

@@ -45,7 +45,7 @@ def run(database: Database, sql: str) -> None:
 def test_leases_of_a_hung_agent_expire(
     ledger: Ledger, renewal: LeaseRenewal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread lives, but the loop that it keeps leases for does not turn."""
+    """The renewing thread runs, but the agent's loop does not."""
     claim = ledger.claimed()
     monkeypatch.setattr(lease_renewal, "STUCK_SECONDS", 0.3)
     wait_for(

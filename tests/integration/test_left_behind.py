@@ -61,14 +61,14 @@ def claimed(store: TrialStore) -> Claim:
     return claim
 
 
-def run_out(database: Database) -> None:
+def expire_leases(database: Database) -> None:
     """Let all leases expire."""
     sql = "UPDATE hpo.attempts SET lease_until = clock_timestamp() - interval '1 s' WHERE ended_at IS NULL"
     database.transaction(lambda connection: connection.execute(text(sql)))
 
 
 def counts(store: TrialStore) -> Counts:
-    """The study's counts, once expired leases have been ended."""
+    """Reap expired leases and return the study's counts."""
     store.reap_expired()
     return store.refresh().counts
 
@@ -81,8 +81,8 @@ def killed(*_: object) -> Any:
     raise Killed
 
 
-def after(call: Callable[..., Any], error: BaseException) -> Callable[..., Any]:
-    """`call`, whose answer is lost the first time: it has happened, and the caller does not know."""
+def losing_answer(call: Callable[..., Any], error: BaseException) -> Callable[..., Any]:
+    """Wrap `call` so that it takes effect but raises `error` the first time."""
     lost = False
 
     def wrapped(*arguments: Any) -> Any:
@@ -153,7 +153,7 @@ def test_agent_killed_between_create_and_attach(
     with pytest.raises(Killed):
         first.sample(claim)
     monkeypatch.undo()
-    run_out(database)
+    expire_leases(database)
 
     second = agent(database, study)
     second.reap_expired()
@@ -168,7 +168,7 @@ def test_created_trial_is_found_after_its_answer_was_lost(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = agent(database, study)
-    monkeypatch.setattr(store._search, "create", after(store._search.create, answer_lost()))
+    monkeypatch.setattr(store._search, "create", losing_answer(store._search.create, answer_lost()))
     train(store, claimed(store))
     assert states(study) == [TrialState.COMPLETE]
 
@@ -176,10 +176,10 @@ def test_created_trial_is_found_after_its_answer_was_lost(
 def test_created_trial_is_in_optunas_cache_after_its_answer_was_lost(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its cache knows no trial that it has not seen made: to suggest anything for it was a KeyError."""
+    """Suggesting a parameter for a trial that is missing from the cache raised a KeyError."""
     store = agent(database, study)
     backend = database.optuna._backend
-    monkeypatch.setattr(backend, "_create_new_trial", after(backend._create_new_trial, answer_lost()))
+    monkeypatch.setattr(backend, "_create_new_trial", losing_answer(backend._create_new_trial, answer_lost()))
     train(store, claimed(store))
     assert states(study) == [TrialState.COMPLETE]
 
@@ -195,7 +195,7 @@ def test_trial_finished_by_another_agent_is_fenced_in_the_pruner(
     trial_id, _, _ = late.sample(claim)
     late.begin(claim.attempt_id, 1, 0)
     late.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)])
-    run_out(database)
+    expire_leases(database)
     quick.reap_expired()
     train(quick, claimed(quick))
     with pytest.raises(LeaseLostError) as lost:
@@ -207,14 +207,14 @@ def test_trial_finished_by_another_agent_is_fenced_in_the_pruner(
 def test_trial_created_twice_leaves_one_failed_stray(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first commit arrived only after it had been looked for."""
+    """The first commit becomes visible only after the search for it."""
     store = agent(database, study)
-    monkeypatch.setattr(store._search, "create", after(store._search.create, answer_lost()))
+    monkeypatch.setattr(store._search, "create", losing_answer(store._search.create, answer_lost()))
     monkeypatch.setattr(store, "_find_created", lambda _reservation: None)
     store.sample(claimed(store))
     agent(database, study).sweep()
     assert sorted(state.name for state in states(study)) == ["FAIL", "RUNNING"]
-    # The slot's claim, as it stands now.
+    # Claiming again returns the slot's current claim.
     train(store, claimed(store))
     assert sorted(state.name for state in states(study)) == ["COMPLETE", "FAIL"]
     found = counts(store)
@@ -222,7 +222,7 @@ def test_trial_created_twice_leaves_one_failed_stray(
 
 
 def test_trial_with_a_reservation_is_not_swept(database: Database, study: optuna.Study) -> None:
-    """A trial just created, and one of somebody who uses the study with plain Optuna, stay."""
+    """A trial just created and a trial of plain Optuna stay."""
     study.ask()
     store = agent(database, study)
     store._search.create(claimed(store))
@@ -235,7 +235,7 @@ def test_fenced_attempt_changes_nothing(database: Database, study: optuna.Study)
     first, second = agent(database, study), agent(database, study)
     claim = claimed(first)
     trial_id, number, params = first.sample(claim)
-    run_out(database)
+    expire_leases(database)
     second.reap_expired()
     again = claimed(second)
     assert second.sample(again) == (trial_id, number, params)
@@ -249,7 +249,7 @@ def test_fenced_attempt_changes_nothing(database: Database, study: optuna.Study)
     ):
         with pytest.raises(LeaseLostError) as lost:
             attempt()
-        # Not that somebody else had closed its trial.
+        # Not TrialClosedError: no other program closed the trial.
         assert lost.type is LeaseLostError
     first.lose(claim.attempt_id, "late")
     first.release(claim.attempt_id)
@@ -268,9 +268,9 @@ def test_agent_gives_others_time_to_renew_after_an_outage(
     claimed(agent(database, study))
     store = agent(database, study, grace_renewals=2.0)
     store.reap_expired()
-    run_out(database)
+    expire_leases(database)
     clock += 100.0
-    assert counts(store).running == 1, "it was away itself"
+    assert counts(store).running == 1, "this agent was offline itself"
     clock += 19.0
     assert counts(store).running == 1
     clock += 2.0
@@ -280,14 +280,14 @@ def test_agent_gives_others_time_to_renew_after_an_outage(
 def test_attempt_is_fenced_between_an_epoch_and_its_report(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Meanwhile another agent took the trial over and finished it: this attempt is fenced, the agent lives."""
+    """Another agent has finished the trial meanwhile: only the attempt is lost, not the agent."""
     slow, quick = agent(database, study), agent(database, study)
     claim = claimed(slow)
     trial_id, _, _ = slow.sample(claim)
     report = slow._search.report
 
     def report_late(*arguments: Any) -> None:
-        run_out(database)
+        expire_leases(database)
         quick.reap_expired()
         train(quick, claimed(quick))
         report(*arguments)
@@ -301,7 +301,7 @@ def test_attempt_is_fenced_between_an_epoch_and_its_report(
 def test_new_agent_lets_others_renew_first(database: Database, study: optuna.Study) -> None:
     first = agent(database, study)
     claim = claimed(first)
-    run_out(database)
+    expire_leases(database)
     second = agent(database, study, grace_renewals=2.0)
     assert counts(second).running == 1, "the first may be about to renew"
     database.transaction(lambda c: leases.renew(c, first.agent_id, 120.0))
@@ -311,7 +311,7 @@ def test_new_agent_lets_others_renew_first(database: Database, study: optuna.Stu
 
 def test_lease_expires_after_the_grace_time(database: Database, study: optuna.Study) -> None:
     claimed(agent(database, study))
-    run_out(database)
+    expire_leases(database)
     second = agent(database, study, lease_seconds=0.6, grace_renewals=2.0)
     began = time.monotonic()
     while counts(second).running:
@@ -327,26 +327,26 @@ def test_trial_is_not_claimed_while_its_checkpoints_are_removed(
     touched: list[int] = []
     assert not second.while_waiting(claim.reservation_id, lambda: touched.append(1)), "it is held"
     first.release(claim.attempt_id)
-    began: list[Claim | NoWork] = []
-    beginner = threading.Thread(target=lambda: began.append(first.claim(0, "cpu:0")))
+    claims: list[Claim | NoWork] = []
+    claimer = threading.Thread(target=lambda: claims.append(first.claim(0, "cpu:0")))
 
     def remove() -> None:
-        beginner.start()
-        # It stands in line for the study's row, and has not got past it.
+        claimer.start()
+        # The claim waits for the lock on the study's row.
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         while not database.transaction(lambda c: c.execute(text(waiting)).scalar_one()):
-            assert not began
+            assert not claims
         touched.append(2)
 
     assert second.while_waiting(claim.reservation_id, remove)
-    beginner.join(30.0)
+    claimer.join(30.0)
     assert touched == [2]
-    assert isinstance(began[0], Claim)
-    assert began[0].reservation_id == claim.reservation_id
+    assert isinstance(claims[0], Claim)
+    assert claims[0].reservation_id == claim.reservation_id
 
 
-def shifted(database: Database, seconds: int) -> None:
-    """The database's clock is set: all leases end that much earlier by it."""
+def shift_clock(database: Database, seconds: int) -> None:
+    """Move the database's clock ahead: all leases end `seconds` earlier."""
     sql = "UPDATE hpo.attempts SET lease_until = lease_until - :s * interval '1 s' WHERE ended_at IS NULL"
     database.transaction(lambda c: c.execute(text(sql), {"s": seconds}))
 
@@ -361,14 +361,14 @@ def test_jump_of_the_database_clock_costs_no_live_attempt(
     second = agent(database, study, grace_renewals=2.0)
     claimed(first)
     assert counts(second).running == 1
-    shifted(database, seconds)
+    shift_clock(database, seconds)
     for _ in range(60):
         clock += 1.0
         if clock % 10 == 0:
             database.transaction(lambda c: leases.renew(c, first.agent_id, 120.0))
         assert counts(second).running == 1
-    # And now it is killed.
-    shifted(database, seconds)
+    # Without renewals the lease expires.
+    shift_clock(database, seconds)
     for _ in range(60):
         clock += 1.0
         second.reap_expired()
@@ -404,7 +404,7 @@ def test_trial_closed_before_it_was_sampled_fails(database: Database, study: opt
 
 
 def test_agent_killed_while_sampling_a_trial_created_twice(database: Database, study: optuna.Study) -> None:
-    """The trial that the share knows is gone on with, not the first that was made for it."""
+    """The trial attached to the reservation resumes, not the first one created for it."""
     first = agent(database, study)
     claim = claimed(first)
     first._search.create(claim)
@@ -420,10 +420,10 @@ def test_agent_killed_while_sampling_a_trial_created_twice(database: Database, s
     assert database.transaction(lambda c: c.execute(text("SELECT number FROM hpo.trials")).scalar_one()) == 1
 
 
-def keep_left(
+def clean_up(
     store: TrialStore, logs: Path, held: frozenset[int] = frozenset(), seconds: float = 0.0
 ) -> set[str]:
-    """Have an agent look after left logs; returns the names of those that still lie there."""
+    """Clean up orphaned logs and return the names of those that remain."""
     Cleanup("s", store, logs, logs, None).keep_orphaned_logs(held, seconds)
     return {path.name for path in logs.iterdir()}
 
@@ -437,11 +437,11 @@ def kept(database: Database) -> dict[int, str]:
 
 
 def printing(store: TrialStore, logs: Path) -> tuple[Claim, Path]:
-    """An attempt that has printed something."""
+    """Claim a trial and write the log of its attempt."""
     claim = claimed(store)
     _, number, _ = store.sample(claim)
     path = logs / f"trial-{number}-attempt-{claim.attempt_id}.log"
-    path.write_text("said")
+    path.write_text("printed")
     return claim, path
 
 
@@ -449,8 +449,8 @@ def test_log_of_a_reaped_agent_is_uploaded(database: Database, study: optuna.Stu
     first = agent(database, study)
     claim, _ = printing(first, tmp_path)
     database.transaction(lambda c: leases.reap_agent(c, first.agent_id, 3))
-    assert keep_left(agent(database, study), tmp_path, seconds=3600.0) == set()
-    assert kept(database) == {claim.attempt_id: "said"}
+    assert clean_up(agent(database, study), tmp_path, seconds=3600.0) == set()
+    assert kept(database) == {claim.attempt_id: "printed"}
 
 
 def test_log_stays_while_its_agent_may_write_to_it(
@@ -458,24 +458,22 @@ def test_log_stays_while_its_agent_may_write_to_it(
 ) -> None:
     first, second = agent(database, study), agent(database, study)
     claim, path = printing(first, tmp_path)
-    assert keep_left(second, tmp_path) == {path.name}, "it runs"
-    run_out(database)
+    assert clean_up(second, tmp_path) == {path.name}, "it runs"
+    expire_leases(database)
     second.reap_expired()
-    assert keep_left(second, tmp_path, seconds=60.0) == {path.name}, (
-        "its agent may not know that it has ended"
-    )
-    assert keep_left(first, tmp_path, held=frozenset({claim.attempt_id})) == {path.name}
+    assert clean_up(second, tmp_path, seconds=60.0) == {path.name}, "its agent may not know that it has ended"
+    assert clean_up(first, tmp_path, held=frozenset({claim.attempt_id})) == {path.name}
     assert kept(database) == {}
     ended = "UPDATE hpo.attempts SET ended_at = ended_at - interval '61 s'"
     database.transaction(lambda c: c.execute(text(ended)))
-    assert keep_left(second, tmp_path, seconds=60.0) == set()
-    assert kept(database) == {claim.attempt_id: "said"}
+    assert clean_up(second, tmp_path, seconds=60.0) == set()
+    assert kept(database) == {claim.attempt_id: "printed"}
 
 
 def test_logs_of_unknown_attempts_are_removed_after_a_day(
     database: Database, study: optuna.Study, tmp_path: Path
 ) -> None:
-    """Those of a study of the same name, deleted since or in another database, which may be running."""
+    """They may belong to a running study of the same name in another database."""
     store = agent(database, study)
     claim, path = printing(store, tmp_path)
     store.release(claim.attempt_id)
@@ -483,11 +481,11 @@ def test_logs_of_unknown_attempts_are_removed_after_a_day(
     for name in ("trial-0-attempt-77", f"trial-0-attempt-{'9' * 30}", "trial-0-attempt-x", "retrain-seed-1"):
         (tmp_path / f"{name}.log").write_text("of something else")
     before = {path.name for path in tmp_path.iterdir()}
-    assert keep_left(store, tmp_path) == before
+    assert clean_up(store, tmp_path) == before
     two_days_ago = time.time() - 2 * 86400
     for path in tmp_path.iterdir():
         os.utime(path, (two_days_ago, two_days_ago))
-    assert keep_left(store, tmp_path) == before - {
+    assert clean_up(store, tmp_path) == before - {
         "trial-0-attempt-77.log",
         f"trial-7-attempt-{claim.attempt_id}.log",
     }
@@ -500,4 +498,4 @@ def test_unreadable_orphaned_log_is_ignored(database: Database, study: optuna.St
     store.release(claim.attempt_id)
     path.unlink()
     path.mkdir()
-    assert keep_left(store, tmp_path) == {path.name}
+    assert clean_up(store, tmp_path) == {path.name}

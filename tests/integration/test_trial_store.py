@@ -1,4 +1,4 @@
-"""Conformance of trial stores: the same promises of the real one and of the fake that unit tests use."""
+"""Conformance tests of trial stores: the real one and the fake of the unit tests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXPIRE = "UPDATE hpo.attempts SET lease_until = clock_timestamp() - interval '1 
 
 @dataclass
 class Backend:
-    """One study, and how its agents' stores are opened and its leases expired."""
+    """A study, with functions that open its agents' stores, expire its leases and set its state."""
 
     open: Callable[[], TrialStore]
     expire_leases: Callable[[], object]
@@ -66,7 +66,7 @@ def claimed(store: TrialStore, slot: int = 0, device: str = "cpu") -> Claim:
 
 
 def begun(store: TrialStore, slot: int = 0) -> tuple[Claim, int]:
-    """A trial in a slot, and its id."""
+    """Begin a trial in a slot; return its claim and trial_id."""
     claim = claimed(store, slot)
     trial_id, _, _ = store.sample(claim)
     store.begin(claim.attempt_id, 1, 0)
@@ -103,9 +103,7 @@ def test_claim_of_a_slot_can_be_repeated(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize(("state", "reason"), [("pause", NoWork.PAUSED), ("stop", NoWork.STOPPED)])
-def test_nothing_is_claimed_of_a_study_that_does_not_run(
-    backend: Backend, state: str, reason: NoWork
-) -> None:
+def test_paused_or_stopped_study_has_no_claim(backend: Backend, state: str, reason: NoWork) -> None:
     backend.set_state(state)
     store = backend.open()
     assert store.claim(0, "cpu") is reason
@@ -149,7 +147,7 @@ def test_expired_attempt_is_fenced_from_every_write(backend: Backend) -> None:
     ):
         with pytest.raises(LeaseLostError):
             write()
-    # Of no effect, and no error.
+    # These have no effect and raise no error.
     store.lose(claim.attempt_id, "late")
     store.release(claim.attempt_id)
     assert claimed(other).reservation_id == claim.reservation_id

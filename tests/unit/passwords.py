@@ -1,4 +1,4 @@
-"""Passwords that are hard to find in a text: each of their parts, `zq` and a digit, is told from all else."""
+"""Passwords with special characters; each part is `zq` and a digit, so that tests find any leaked part."""
 
 from __future__ import annotations
 

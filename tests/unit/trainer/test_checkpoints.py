@@ -278,7 +278,7 @@ def test_outcome_is_saved_until_the_trial_is_trained_further(folder: CheckpointF
     folder.write(history(2), {})
     folder.save_outcome(ended)
     assert folder.saved_outcome() == ended
-    # As by one that was fenced: the others have trained on, and what it said of the trial's end does not hold.
+    # A fenced attempt may have saved an outcome although another one has trained further.
     folder.write(history(3), {})
     assert folder.saved_outcome() is None
     folder.write(history(4), {})
