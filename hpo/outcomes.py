@@ -1,4 +1,4 @@
-"""How trials and attempts end: the one list of outcomes, and the consequences of each."""
+"""Outcomes of trials and attempts, and the consequences of each."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Outcome(StrEnum):
 
     @property
     def counts(self) -> bool:
-        """Whether a trial that ends so counts towards the budget, because samplers learn from it."""
+        """Whether trials with this outcome count towards the budget, because samplers learn from them."""
         return self in COUNTED
 
     @property
     def is_failure(self) -> bool:
-        """Whether a trial that ends so is failed: it does not count, and `max_failed` limits how many."""
+        """Whether trials with this outcome do not count, and are limited by `max_failed`."""
         return self in FAILURES
 
     @property

@@ -22,12 +22,12 @@ def claim_cores(count: int, cores: Sequence[int], folder: Path | None = None) ->
     """
     # Not HPO_HOME: the agents of a host may have different ones.
     claims = folder or Path(tempfile.gettempdir()) / f"hpo-cores-{os.geteuid()}"
-    free: list[int] = []
+    chosen: list[int] = []
     claimed: list[int] = []
     try:
         claims.mkdir(mode=0o700, exist_ok=True)
         for core in cores:
-            if len(free) == count:
+            if len(chosen) == count:
                 break
             # Never closed and not inherited: the claim belongs to this process.
             descriptor = os.open(
@@ -35,7 +35,7 @@ def claim_cores(count: int, cores: Sequence[int], folder: Path | None = None) ->
             )
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                free.append(core)
+                chosen.append(core)
             except BlockingIOError:
                 os.close(descriptor)
                 claimed.append(core)
@@ -43,8 +43,8 @@ def claim_cores(count: int, cores: Sequence[int], folder: Path | None = None) ->
         raise FileNotWritableError(
             f"cannot claim cores in {claims} ({exc.strerror}): leave --cores out"
         ) from exc
-    if len(free) < count and claimed:
+    if len(chosen) < count and claimed:
         # A different start for each process spreads the shared cores.
         start = os.getpid() % len(claimed)
-        free += (claimed[start:] + claimed[:start])[: count - len(free)]
-    return tuple(sorted(free))
+        chosen += (claimed[start:] + claimed[:start])[: count - len(chosen)]
+    return tuple(sorted(chosen))

@@ -36,7 +36,7 @@ class Gpu:
     label: str
     """Index in nvidia-smi; `0.1` is the second MIG instance of GPU 0."""
     address: str
-    """Value for CUDA_VISIBLE_DEVICES: the UUID, or the entry that the user has put there."""
+    """Value for CUDA_VISIBLE_DEVICES: the UUID, or the user's own entry."""
     model: str = ""
     memory_bytes: int | None = None
     """Total memory; None if the driver does not report it."""
@@ -64,7 +64,7 @@ def visible_gpus(warn: bool = False) -> tuple[Gpu, ...]:
         gpu = _find(entry, installed) if installed else _from_variable(entry)
         if gpu is None:
             break
-        # An index stays as the user wrote it: CUDA may number GPUs differently from nvidia-smi.
+        # An index stays as written: CUDA may number GPUs differently from nvidia-smi.
         visible.append(
             Gpu(gpu.label, entry if entry.isdecimal() else gpu.address, gpu.model, gpu.memory_bytes)
         )
@@ -87,9 +87,7 @@ def choose_gpus(wanted: str | None, device: str | None) -> tuple[Gpu, ...]:
         return ()
     visible = visible_gpus(warn=True)
     if wanted == "all" and not visible:
-        raise GpuMissingError(
-            "--gpus all: no GPU is visible on this host; run hpo doctor to see why, or leave the option out"
-        )
+        raise GpuMissingError(_NO_GPU.format("--gpus all"))
     if wanted not in (None, "all"):
         visible = tuple(_required(entry.strip(), visible) for entry in str(wanted).split(","))
     if device == "gpu" and not visible:
@@ -187,6 +185,6 @@ def _from_variable(entry: str) -> Gpu | None:
 def _required(entry: str, visible: Sequence[Gpu]) -> Gpu:
     gpu = _find(entry, visible)
     if gpu is None:
-        there = ", ".join(gpu.label for gpu in visible) or "none"
-        raise UsageError(f"--gpus {entry}: no such GPU is visible (visible: {there}; hpo doctor lists them)")
+        labels = ", ".join(gpu.label for gpu in visible) or "none"
+        raise UsageError(f"--gpus {entry}: no such GPU is visible (visible: {labels}; hpo doctor lists them)")
     return gpu

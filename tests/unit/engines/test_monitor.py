@@ -111,7 +111,7 @@ def test_agents_end_by_themselves_once_the_budget_is_spent() -> None:
     )
 
 
-def test_agents_without_a_node_are_not_waited_for() -> None:
+def test_monitor_does_not_wait_for_agents_without_a_node() -> None:
     study, agents, output = Study(), Agents(wanted=3, placed=2), io.StringIO()
 
     def end_both() -> None:
@@ -215,7 +215,7 @@ def test_idle_placed_agents_are_reported() -> None:
     study, agents, output = Study(), Agents(wanted=3, placed=3), io.StringIO()
     study.moving = False
     agents.nodes = ["n1", "n2", "n2"]
-    # A separate `hpo worker` does not count as one of them.
+    # A separate `hpo worker` is not one of the placed agents.
     study.hosts = ["n1", "n1", "elsewhere"]
     running = monitor(study, agents, output, idle_seconds=0.01)
 
@@ -254,7 +254,7 @@ def test_running_or_paused_agents_are_not_reported_as_idle() -> None:
 
 
 def test_study_that_ends_between_two_polls_is_done() -> None:
-    """The study ends between the two polls: the order of the polls must not make that a failure."""
+    """Agents that end between the poll of the study and theirs have not failed."""
     study, agents, output = Study(), Agents(), io.StringIO()
     study.moving = False
     poll_agents, poll_study = agents.poll, study.poll

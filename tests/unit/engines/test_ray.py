@@ -1,4 +1,4 @@
-"""What the Ray engine asks of a cluster, and what it refuses, without a cluster."""
+"""The Ray engine without a cluster: commands of agents, environment and refused options."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from hpo.settings import Settings
 SETTINGS = Settings(Path("/h"), "postgresql://u:secret@server/d", Path("/d"), Path("/r"), Path("/c"))
 
 
-def test_every_engine_is_found() -> None:
+def test_engines_are_found_by_name() -> None:
     assert [type(get_engine(name)) for name in ENGINES] == [LocalEngine, RayEngine]
 
 
 def test_agent_command_passes_allotted_resources() -> None:
     command = agent_command(LaunchRequest(study="s"), 1)
     assert (command.cpus, command.gpus) == (1.0, 0.0)
-    words = " ".join(command.arguments)
-    assert words == "worker --study s --slots 1 --gpus none --cores 1 --hung-after 1800 --precision auto"
+    arguments = " ".join(command.arguments)
+    assert arguments == "worker --study s --slots 1 --gpus none --cores 1 --hung-after 1800 --precision auto"
 
     options = RayOptions(cpus_per_worker=1.5, gpus_per_worker=0.25, workers_per_agent=2)
     request = LaunchRequest(study="s", agent=AgentOptions(hung_seconds=60, memory_bytes=2**30), ray=options)
     command = agent_command(request, 2)
     assert (command.cpus, command.gpus) == (3.0, 0.5)
-    words = " ".join(command.arguments)
-    assert "--slots 2 --gpus all --device gpu --gpu-share 0.5 --cores 3 --hung-after 60" in words
-    assert words.endswith("--memory-per-worker 1073741824")
-    # A whole GPU is Ray's to give to one agent alone.
+    arguments = " ".join(command.arguments)
+    assert "--slots 2 --gpus all --device gpu --gpu-share 0.5 --cores 3 --hung-after 60" in arguments
+    assert arguments.endswith("--memory-per-worker 1073741824")
+    # An agent with whole GPUs does not share them.
     assert "--gpu-share" not in agent_command(request, 4).arguments
 
 
@@ -62,30 +62,30 @@ def test_workers_are_divided_into_agents(workers: int | None, each: int, slots: 
     ("cpus", "gpus", "workers"),
     [(2.0, 0.0, 8), (1.0, 0.25, 8), (1.0, 0.3, 6), (0.0, 0.0, 1), (100.0, 0.0, 1)],
 )
-def test_by_default_as_many_as_there_is_room_for(cpus: float, gpus: float, workers: int) -> None:
+def test_default_workers_fill_the_available_resources(cpus: float, gpus: float, workers: int) -> None:
     cluster = SimpleNamespace(available_resources=lambda: {"CPU": 16.0, "GPU": 2.0})
     request = LaunchRequest(study="s", ray=RayOptions(cpus_per_worker=cpus, gpus_per_worker=gpus))
     assert len(commands(cluster, request)) == workers
 
 
-def test_shares_that_ray_does_not_give() -> None:
+def test_fractional_gpus_above_one_are_refused() -> None:
     check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=4), None)
     check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=4), 6)
     check_shares(RayOptions(gpus_per_worker=0.1, workers_per_agent=10), None)
     with pytest.raises(UsageError, match=r"requests 1\.5 GPUs"):
         check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=3), None)
     with pytest.raises(UsageError, match="an agent of 3 workers"):
-        # What is left for the last one.
+        # The last agent gets the 3 workers left over, that is 1.5 GPUs.
         check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=4), 7)
 
 
 @pytest.mark.parametrize("address", ["here", "host:", ":6379", "host:port", "local"])
-def test_what_is_no_address(address: str) -> None:
+def test_malformed_address_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match=f"--address {address}: use auto, or host:port"):
         check_address(address)
 
 
-def test_an_address_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_address_without_a_listener_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{server.getsockname()[1]}"
@@ -97,14 +97,11 @@ def test_an_address_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> Non
         server.listen()
         check_address(address)
         check_address(f"ray://{address}")
-
-
-def test_a_port_beyond_all_ports() -> None:
     with pytest.raises(RayUnreachableError):
         check_address("127.0.0.1:99999")
 
 
-def test_agents_get_the_environment_of_the_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agents_inherit_the_environment_of_the_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "HPO_CHECKPOINTS": "relative/folder",
         "HPO_LEASE_SECONDS": "30",
@@ -121,18 +118,18 @@ def test_agents_get_the_environment_of_the_launch(monkeypatch: pytest.MonkeyPatc
     assert passed["HPO_STORAGE"] == SETTINGS.storage
     assert passed["HPO_CHECKPOINTS"] == "/c"
     assert (passed["HPO_LEASE_SECONDS"], passed["KERAS_BACKEND"]) == ("30", "jax")
-    # Given with --data-dir, and each node's own where it was not given.
+    # --data-dir was given; HPO_HOME was not, so each node uses its own.
     assert passed["HPO_DATA_DIR"] == "/d"
     assert passed.keys().isdisjoint({"HPO_HOME", "HPO_WORKERS", "HPO_GPUS", "HPO_STUDY", "SECRET"})
 
 
-def test_the_embedded_server_is_refused() -> None:
+def test_embedded_server_is_refused() -> None:
     embedded = Settings(Path("/h"), None, Path("/d"), Path("/r"), Path("/c"))
     with pytest.raises(UsageError, match="a PostgreSQL server that every node can reach"):
         RayEngine().launch(LaunchRequest(study="s", objective="digits-cnn"), embedded)
 
 
-def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ray_is_reported_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'hpo-service\[ray\]'"):
         RayEngine().launch(LaunchRequest(study="s", objective="digits-cnn"), SETTINGS)

@@ -1,4 +1,4 @@
-"""What is made of the ways in which agents end in their actors; Ray is made up here."""
+"""Ends and restarts of agents in Ray actors, with a fake of Ray."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hpo.engines.ray_agents import MAX_EARLY_RESTARTS, AgentCommand, RayAgents
 
 
 class RayError(Exception):
-    """Stands for `ray.exceptions.RayError`."""
+    """Fake of `ray.exceptions.RayError`."""
 
 
 @dataclass(eq=False)
 class Reference:
-    """Object reference of a call; all are distinct."""
+    """Object reference of a call; references are distinct."""
 
     value: object
 
@@ -40,7 +40,7 @@ class Method:
 
 
 class Cluster:
-    """Fake of the used part of Ray: every actor runs once per end in `ends`, the last time without end."""
+    """Fake of Ray: an actor ends once for each of `ends`, then runs forever."""
 
     exceptions = SimpleNamespace(RayError=RayError)
 
@@ -49,17 +49,17 @@ class Cluster:
         self.node = Method(nodes)
         self.interrupt, self.stop = Method(()), Method(())
         self.killed: list[object] = []
-        self.asked: dict[str, object] = {}
+        self.options_used: dict[str, object] = {}
 
     def remote(self, _: type) -> Any:
-        def options(**asked: object) -> Any:
-            self.asked = asked
+        def options(**options_used: object) -> Any:
+            self.options_used = options_used
             return SimpleNamespace(remote=lambda *_: self)
 
         return SimpleNamespace(options=options)
 
     def wait(self, references: list[Any], **_: object) -> tuple[list[Any], list[Any]]:
-        return [one for one in references if one.value is not None], []
+        return [reference for reference in references if reference.value is not None], []
 
     def get(self, reference: Any) -> object:
         if isinstance(reference.value, Exception):
@@ -75,26 +75,26 @@ def agents(cluster: Cluster) -> RayAgents:
     return RayAgents(cluster, [AgentCommand(1.5, 0.25, ("worker",))], {})
 
 
-def test_an_actor_asks_for_its_share_and_is_restarted_for_ever() -> None:
+def test_actor_requests_its_resources_and_unlimited_restarts() -> None:
     cluster = Cluster()
     agents(cluster)
-    wanted = {"num_cpus": 1.5, "num_gpus": 0.25, "max_restarts": -1}
-    assert wanted.items() <= cluster.asked.items()
+    expected = {"num_cpus": 1.5, "num_gpus": 0.25, "max_restarts": -1}
+    assert expected.items() <= cluster.options_used.items()
 
 
-def test_one_that_is_done_gives_its_resources_back() -> None:
+def test_finished_agent_frees_its_resources() -> None:
     cluster = Cluster(AgentEnd(0, "", "n1"))
     placed = agents(cluster).poll()
     assert (placed.ended, placed.errors, len(cluster.killed)) == (1, [], 1)
 
 
-def test_what_an_agent_complained_of_last() -> None:
+def test_error_of_a_failed_agent_is_its_last_message() -> None:
     cluster = Cluster(AgentEnd(1, "Traceback …\nhpo: no space left", "n1"))
     assert agents(cluster).poll().errors == ["the agent on n1 has ended: no space left"]
 
 
 @pytest.mark.parametrize("code", [130, 137, 143])
-def test_one_that_a_signal_ends_is_started_again_but_not_for_ever(code: int) -> None:
+def test_agent_ended_by_a_signal_is_restarted_a_limited_number_of_times(code: int) -> None:
     cluster = Cluster(*[AgentEnd(code, "", "n1")] * 99)
     placement = agents(cluster)
     for number in range(MAX_EARLY_RESTARTS):
@@ -113,16 +113,16 @@ def test_stopped_agent_is_not_restarted() -> None:
     assert (placed.ended, placed.errors, cluster.run.calls) == (1, [], 1)
 
 
-def test_an_actor_that_ray_cannot_make() -> None:
+def test_actor_that_cannot_start_is_an_error() -> None:
     cluster = Cluster(RayError("The actor died because of an error.\n\tModuleNotFoundError: hpo"))
     placed = agents(cluster).poll()
     assert placed.ended == 1
     assert "The actor died because of an error (is hpo-service installed on every node?)" in placed.errors[0]
 
 
-def test_a_place_is_found_lost_and_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agent_is_placed_again_after_its_node_died(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.engines.ray_agents.PROBE_SECONDS", 0.0)
     cluster = Cluster(None, nodes=("n1", RayError("its node died"), "n2", "n2"))
     placement = agents(cluster)
-    looks = [placement.poll() for _ in range(4)]
-    assert [(look.placed, look.nodes) for look in looks] == [(0, []), (1, ["n1"]), (0, []), (1, ["n2"])]
+    polls = [placement.poll() for _ in range(4)]
+    assert [(states.placed, states.nodes) for states in polls] == [(0, []), (1, ["n1"]), (0, []), (1, ["n2"])]

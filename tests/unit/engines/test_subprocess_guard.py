@@ -16,7 +16,7 @@ def end(number, frame):
     print(f"received {number}", flush=True)
     sys.exit(7)
 for number in (signal.SIGINT, signal.SIGTERM):
-    # As an agent does, which leaves ignored what it finds ignored.
+    # Agents keep ignored signals ignored.
     if signal.getsignal(number) is not signal.SIG_IGN:
         signal.signal(number, end)
 print("up", flush=True)
@@ -24,7 +24,7 @@ time.sleep(60)
 """
 
 
-@pytest.fixture(params=["heard", "ignored"])
+@pytest.fixture(params=["handled", "ignored"])
 def guard(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
     """A guarded command, started with SIGINT handled and with SIGINT ignored, as in background scripts."""
     before = signal.getsignal(signal.SIGINT)
@@ -77,7 +77,7 @@ def test_command_ends_gracefully_when_the_guard_is_killed(guard: subprocess.Pope
 @pytest.mark.parametrize(
     ("code", "exit_code"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 128 + 9)]
 )
-def test_the_exit_code_is_the_command_s(code: str, exit_code: int) -> None:
+def test_exit_code_of_the_command_is_returned(code: str, exit_code: int) -> None:
     process = _start(code)
     # Held open: the command ends by itself.
     assert process.wait(20) == exit_code

@@ -266,9 +266,9 @@ def test_damage_is_reported(folder: CheckpointFolder) -> None:
     for epoch in (1, 2):
         folder.write(history(epoch), {})
     (folder.path / "epoch-000002.npz").write_bytes(b"damaged")
-    said: list[str] = []
-    assert folder.newest(said.append).epoch == 1
-    (line,) = said
+    warnings: list[str] = []
+    assert folder.newest(warnings.append).epoch == 1
+    (line,) = warnings
     assert "epoch-000002.npz is damaged" in line
 
 
