@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
     @property
     def is_infeasible(self) -> bool:
-        """Whether the sampler should avoid such configurations, whatever the trial reported before."""
+        """Whether the sampler should avoid such configurations, even if the trial reported good values."""
         return self in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY)
 
     @property

@@ -184,7 +184,7 @@ def test_delete_asks_first(hpo, monkeypatch) -> None:
     monkeypatch.setattr("click.confirm", lambda *_, **__: False)
     assert hpo("delete --study demo --force")[:2] == (1, "nothing was deleted\n")
     # A running study is refused before the question.
-    monkeypatch.setattr("click.confirm", lambda *_, **__: pytest.fail("asked"))
+    monkeypatch.setattr("click.confirm", lambda *_, **__: pytest.fail("confirmation requested"))
     code, _, err = hpo("delete --study demo")
     assert code == 1
     assert "hpo stop --study demo" in err

@@ -140,7 +140,7 @@ def test_agent_killed_before_it_marks_a_trial_as_told(
 
     agent(database, study).sweep(0.0)
     assert states(study) == [TrialState.COMPLETE]
-    assert study.get_trials()[0].datetime_complete == completed, "told twice"
+    assert study.get_trials()[0].datetime_complete == completed, "Optuna was told twice"
     assert database.transaction(lambda c: c.execute(text("SELECT told_optuna FROM hpo.trials")).scalar_one())
 
 
@@ -313,10 +313,10 @@ def test_lease_expires_after_the_grace_time(database: Database, study: optuna.St
     claimed(agent(database, study))
     expire_leases(database)
     second = agent(database, study, lease_seconds=0.6, grace_renewals=2.0)
-    began = time.monotonic()
+    began_at = time.monotonic()
     while counts(second).running:
-        assert time.monotonic() - began < 30.0
-    assert time.monotonic() - began >= second.times.grace_seconds / 2
+        assert time.monotonic() - began_at < 30.0
+    assert time.monotonic() - began_at >= second.times.grace_seconds / 2
 
 
 def test_trial_is_not_claimed_while_its_checkpoints_are_removed(

@@ -75,7 +75,7 @@ class Agent:
         assert self.connections[-2].poll(PATIENCE)
         return self.connections[-2].recv()
 
-    def heard(self) -> list[Any]:
+    def received(self) -> list[Any]:
         """Return all messages so far."""
         messages = []
         while self.connections[-2].poll():
@@ -127,12 +127,12 @@ def test_epoch_is_saved_then_reported_then_answered(agent: Agent) -> None:
         run.report(loss=1 / epoch, val_loss=2.0)
     assert epochs == [1, 2]
     assert run.stop_outcome is None
-    told = agent.heard()
-    assert [(m.record.epoch, m.record.metrics) for m in told] == [
+    messages = agent.received()
+    assert [(m.record.epoch, m.record.metrics) for m in messages] == [
         (1, {"loss": 1.0, "val_loss": 2.0}),
         (2, {"loss": 0.5, "val_loss": 2.0}),
     ]
-    assert all(isinstance(m, Epoch) and m.record.seconds >= 0 for m in told)
+    assert all(isinstance(m, Epoch) and m.record.seconds >= 0 for m in messages)
 
 
 def test_run_resumes_after_the_last_checkpoint(agent: Agent) -> None:
@@ -192,28 +192,28 @@ def test_run_continues_without_an_answer_after_a_while(agent: Agent) -> None:
     run = agent.run(epochs=3, reply_seconds=0.01)
     for _ in run.epochs():
         run.report(loss=1.0)
-    assert len(agent.heard()) == 3
+    assert len(agent.received()) == 3
 
 
 def test_run_waits_while_the_study_is_paused(agent: Agent) -> None:
     run = agent.run(epochs=1)
     agent.say(Pause())
-    began = threading.Event()
+    started = threading.Event()
 
     def train() -> None:
         for _ in run.epochs():
-            began.set()
+            started.set()
             run.report(loss=1.0)
 
-    # The listener has taken the message once it has the next one.
+    # The listener has handled a message once it has received the next one.
     agent.say(Continue(0))
     while not run._paused:
         agent.threads[-1].join(0.01)
     thread = threading.Thread(target=train)
     thread.start()
-    assert not began.wait(0.2)
+    assert not started.wait(0.2)
     agent.say(Resume())
-    assert began.wait(PATIENCE)
+    assert started.wait(PATIENCE)
     thread.join(PATIENCE)
     assert isinstance(agent.hear(), Epoch)
 
@@ -270,10 +270,10 @@ def test_progress_is_sent_at_most_once_a_second(agent: Agent, monkeypatch: pytes
     next(run.epochs())
     for batch in range(100):
         run.tick(batch, 100, images=batch)
-    assert agent.heard() == []
+    assert agent.received() == []
     monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
     run.tick(50, 100, images=640)
-    (tick,) = agent.heard()
+    (tick,) = agent.received()
     assert isinstance(tick, Tick)
     assert (tick.epoch, tick.fraction) == (1, 0.5)
     assert tick.images_per_second > 0
