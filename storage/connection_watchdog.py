@@ -1,9 +1,9 @@
-"""Ends calls to a server that has fallen silent without closing its connection.
+"""Abort calls to a server that stops responding without closing its connection.
 
-Keepalives find a host that is gone. They do not find a proxy that goes on acknowledging for a server it has
-lost, and libpq waits for such a one for ever. So a thread looks which connections are in the midst of a
-call, and shuts one that is for longer than any statement may take: its call fails as if the server had
-closed it, and is tried again on a new one.
+Keepalives and `tcp_user_timeout` detect a host that is gone. They do not detect a proxy that keeps
+acknowledging for a server it has lost, and libpq waits for it without end. So a thread checks which
+connections are in a call, and shuts down one whose call takes longer than any statement may: the call fails
+as if the server had closed the connection, and is retried on a new one.
 """
 
 from __future__ import annotations
@@ -22,40 +22,38 @@ from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE
 from sqlalchemy import Engine, event
 
 
-class Connections:
-    """All connections of some engines, in use or not."""
+class ConnectionWatchdog:
+    """Watches all connections of some engines."""
 
     def __init__(self) -> None:
-        self._asked: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
-        """When each was last sent a statement."""
+        self._sent_at: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        """Time of the last statement sent on each connection."""
         self._lock = threading.Lock()
         self._seconds = math.inf
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
 
     def follow(self, engine: Engine) -> None:
-        """Know every connection of this engine; those it has idle are made anew."""
-        # Before SQLAlchemy's own listener, which asks the server for something already.
-        event.listen(engine, "connect", lambda connection, _: self._asked_by(connection), insert=True)
-        event.listen(
-            engine, "before_cursor_execute", lambda _, cursor, *__: self._asked_by(cursor.connection)
-        )
+        """Track every connection of this engine; idle ones are replaced by new ones."""
+        # Before SQLAlchemy's own listener, which already queries the server.
+        event.listen(engine, "connect", lambda connection, _: self._record(connection), insert=True)
+        event.listen(engine, "before_cursor_execute", lambda _, cursor, *__: self._record(cursor.connection))
         engine.dispose()
 
-    def _asked_by(self, connection: Any) -> None:
+    def _record(self, connection: Any) -> None:
         with self._lock:
-            self._asked[connection] = time.monotonic()
+            self._sent_at[connection] = time.monotonic()
 
     def watch(self, seconds: float) -> None:
-        """From now on no call waits for longer than so many seconds."""
+        """Abort calls that take longer than `seconds` from now on."""
         self._seconds = seconds
         if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="silence", daemon=True)
+            self._thread = threading.Thread(target=self._watch, name="connection-watchdog", daemon=True)
             self._thread.start()
 
     @contextmanager
     def allowing(self, seconds: float) -> Iterator[None]:
-        """Within this block a call may take so long."""
+        """Allow calls to take up to `seconds` in this block."""
         before, self._seconds = self._seconds, seconds
         try:
             yield
@@ -63,7 +61,7 @@ class Connections:
             self._seconds = before
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._done.set()
         if self._thread is not None:
             self._thread.join()
@@ -73,25 +71,25 @@ class Connections:
         while not self._done.wait(min(1.0, self._seconds / 4)):
             now = time.monotonic()
             with self._lock:
-                asked = dict(self._asked)
-            busy = [connection for connection in asked if _is_waiting(connection)]
+                sent_at = dict(self._sent_at)
+            busy = [connection for connection in sent_at if _is_waiting(connection)]
             waiting = {id(connection): waiting.get(id(connection), now) for connection in busy}
             for connection in busy:
-                # Many quick statements look like one long one, and a commit after a pause like one that took the pause.
-                since = max(waiting[id(connection)], asked[connection])
+                # Many quick statements look like one long call, and a commit after a pause as if it took the pause.
+                since = max(waiting[id(connection)], sent_at[connection])
                 if now - since > self._seconds:
                     _shut(connection)
 
 
 def _is_waiting(connection: Any) -> bool:
-    """Whether it has been sent a statement and has not answered whole; asks libpq's memory, not the server."""
+    """Whether a call is in progress, according to libpq's own state, without a query."""
     try:
         return bool(connection.get_transaction_status() == TRANSACTION_STATUS_ACTIVE)
-    except Exception:  # noqa: BLE001 - it is being closed by the thread it belongs to
+    except Exception:  # noqa: BLE001 - the owning thread is closing it
         return False
 
 
 def _shut(connection: Any) -> None:
-    """Have its call find the connection closed; the descriptor itself stays the driver's to close."""
+    """Shut the connection down for its caller; the driver still closes the descriptor itself."""
     with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as shared:
         shared.shutdown(socket.SHUT_RDWR)

@@ -29,7 +29,7 @@ from storage.connection import (
     target,
     without_secrets,
 )
-from storage.connection_watchdog import Connections
+from storage.connection_watchdog import ConnectionWatchdog
 from storage.migrate import LOCK_SECONDS, optuna_storage
 from storage.migrate import migrate as migrate_schema
 from storage.retry import READ_ONLY, Retry, is_hopeless, is_transient, short_reason, sqlstate
@@ -54,7 +54,7 @@ class Database:
         self._url = url
         self._server = server
         self.engine: Engine = create_engine(url, **engine_options(url))
-        self._connections = Connections()
+        self._connections = ConnectionWatchdog()
         self._connections.follow(self.engine)
 
     def __repr__(self) -> str:

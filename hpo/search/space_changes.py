@@ -40,7 +40,7 @@ def with_space(
         return replace(spec, objective_space=now)
     finished, inside = _count_inside(database, study_id, target)
     cause = (
-        f"--param gives another space than study {request.study!r} began with"
+        f"--param gives another space than study {request.study!r} was created with"
         if same_code
         else f"the objective's search space has changed since study {request.study!r} began"
     )

@@ -22,7 +22,7 @@ from hpo.devices.provenance import versions
 from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError
 from hpo.files.atomic import atomic_write
 from hpo.options import check_study_name
-from hpo.study.catalog import database_words, read_study
+from hpo.study.catalog import describe_database, read_study
 from storage import study_dump
 from storage.engine import Database
 from storage.migrate import HEAD
@@ -123,7 +123,7 @@ def _study_ids(connection: Connection, study: str) -> set[int]:
 
 def _conflict(database: Database, study: str) -> StudyConflictError:
     return StudyConflictError(
-        f"study {study!r} already exists in {database_words(database)}: restore under another name with --as,"
+        f"study {study!r} already exists in {describe_database(database)}: restore under another name with --as,"
         f" or run hpo delete --study {study} first"
     )
 

@@ -1,4 +1,4 @@
-"""The studies of a database: found, listed, told what to do, deleted."""
+"""Studies of a database: find, list, control and delete them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class StudyBusyError(HpoError):
-    """Trials of the study are running, so it is not deleted."""
+    """The study has running trials and is not deleted."""
 
 
 @dataclass(frozen=True)
@@ -50,62 +50,62 @@ class StudySummary(JsonRow):
 
 
 def find_study(database: Database, name: str) -> StoredStudy:
-    """The study of that name.
+    """Return the study with that name.
 
     Raises:
-        UnknownStudyError: there is none.
+        UnknownStudyError: no study has that name.
     """
     return database.transaction(lambda connection: read_study(connection, name, database))
 
 
 def read_study(connection: Connection, name: str, database: Database) -> StoredStudy:
-    """`find_study` inside a transaction."""
+    """Return the study of `find_study` inside a transaction."""
     study = find(connection, name)
     if study is None:
         known = list(connection.scalars(select(studies.c.name)))
-        more = "`hpo ls` shows all" if known else "it holds no study yet: `hpo launch` begins one"
+        more = "`hpo ls` lists all" if known else "the database has no study yet: `hpo launch` creates one"
         raise UnknownStudyError(
-            f"there is no study {name!r} in {database_words(database)}{did_you_mean(name, known)} ({more})"
+            f"no study {name!r} in {describe_database(database)}{did_you_mean(name, known)} ({more})"
         )
     return study
 
 
-def database_words(database: Database) -> str:
-    """The database for a message: its URL without the password, or that it is the embedded one."""
+def describe_database(database: Database) -> str:
+    """Return the database's URL without its password, or `the embedded database`."""
     return "the embedded database" if database.embedded else database.shown
 
 
 def study_names(database: Database) -> list[str]:
-    """Names of all studies, sorted."""
+    """Return the sorted names of all studies."""
     return database.transaction(
         lambda connection: list(connection.scalars(select(studies.c.name).order_by(studies.c.name)))
     )
 
 
 def list_studies(database: Database) -> list[StudySummary]:
-    """All studies, the newest first."""
+    """Return all studies, the newest first."""
     return database.transaction(_summaries)
 
 
-def set_desired_state(database: Database, name: str, told: control.DesiredState) -> control.DesiredState:
-    """Tell a study's agents to run, pause or stop; returns what they were told before.
+def set_desired_state(database: Database, name: str, state: control.DesiredState) -> control.DesiredState:
+    """Set the desired state of a study to run, pause or stop; return the previous one.
 
     Raises:
-        UnknownStudyError: there is no study of that name.
+        UnknownStudyError: no study has that name.
     """
     return database.transaction(
         lambda connection: control.set_desired_state(
-            connection, read_study(connection, name, database).study_id, told
+            connection, read_study(connection, name, database).study_id, state
         )
     )
 
 
 def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (), force: bool = False) -> int:
-    """Delete a study from our tables and Optuna's, and its folder in each of `folders`; returns how many trials.
+    """Delete a study from all tables, and its folder in each of `folders`; return its number of trials.
 
     Raises:
-        UnknownStudyError: there is no study of that name.
-        StudyBusyError: trials are running, and `force` is not given.
+        UnknownStudyError: no study has that name.
+        StudyBusyError: trials are running and `force` is not set.
     """
 
     def claim(connection: Connection) -> tuple[StoredStudy, int]:
@@ -114,7 +114,7 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
         if running and not force:
             raise StudyBusyError(
                 f"study {name!r} has {running} trial{'s' if running > 1 else ''} running: "
-                f"hpo stop --study {name} first, or delete it all the same with --force"
+                f"run hpo stop --study {name} first, or delete it anyway with --force"
             )
         control.stop(connection, study.study_id)
         number = connection.scalar(
@@ -123,7 +123,7 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
         return study, number or 0
 
     study, number = database.transaction(claim)
-    # Optuna's rows first: should this process die in between, ours are still found and deleted next time.
+    # Optuna's rows first: if this process dies in between, the study is still found and deleted next time.
     _delete_from_optuna(database, study)
     database.transaction(
         lambda connection: connection.execute(delete(studies).where(studies.c.study_id == study.study_id))
@@ -198,17 +198,16 @@ def _summaries(connection: Connection) -> list[StudySummary]:
     return found
 
 
-def state_of(told: str, full: bool, running: int, alive: int) -> str:
-    """A study's condition in a word, as `hpo.study.status.StudyStatus.state` lists them.
+def state_of(desired: str, spent: bool, running: int, alive: int) -> str:
+    """Return the state of a study, one of those that `hpo.study.status.StudyStatus.state` lists.
 
-    It follows from what its agents were told, whether its budget is used up, and how many trials
-    run and agents live.
+    It follows from the desired state, whether the budget is spent, and the running trials and alive agents.
     """
-    if full and not running:
+    if spent and not running:
         return "finished"
-    if told == "pause":
+    if desired == "pause":
         return "pausing" if running else "paused"
-    if told == "stop":
+    if desired == "stop":
         return "stopping" if running else "stopped"
     return "running" if alive or running else "idle"
 
@@ -231,7 +230,7 @@ def _delete_folder(parent: Path, name: str) -> None:
 
 
 def _delete_template_logs(folder: Path, name: str) -> None:
-    """What is left of templates that could not load the study's objective."""
+    """Delete the logs of templates that could not load the study's objective."""
     log = re.compile(rf"template-{re.escape(name)}-\d+\.log")
     with suppress(OSError):
         for path in folder.iterdir():

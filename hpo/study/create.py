@@ -1,4 +1,4 @@
-"""Creates a study with its spec, or checks that a request fits the study that exists."""
+"""Create a study with its spec, or check that a request fits the existing study."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Enrolled(StoredStudy):
     spec: StudySpec
     finished: int
     open: int
-    """Trials that were begun and are not decided."""
+    """Trials that were started and have no outcome yet."""
     begun: bool
-    """Whether it has a trial, with which others must stay comparable, or an agent about to begin one."""
+    """Whether it has trials, with which later ones must stay comparable, or an agent about to start one."""
 
 
 def find(database: Database, name: str) -> Enrolled | None:
@@ -54,7 +54,7 @@ def find(database: Database, name: str) -> Enrolled | None:
 
 
 def data_options(request: LaunchRequest, existing: Enrolled | None) -> DataOptions:
-    """Which part of the data the study trains on; the folder it lies in is each host's own affair."""
+    """Return the part of the data that the study trains on; each host has its own data folder."""
     if existing is not None and (existing.begun or request.limit is None):
         return existing.spec.data
     return DataOptions(limit=request.limit)
@@ -67,12 +67,12 @@ def enroll(
     description: Description,
     existing: Enrolled | None,
 ) -> Enrolled:
-    """The study that the request asks for: made now, or continued with its budget as asked.
+    """Create the requested study, or continue it with the requested budget.
 
-    One that is only prepared stays paused or stopped, if it is.
+    With `--no-run`, a paused or stopped study stays so.
 
     Raises:
-        StudyConflictError: it exists with other options or another search space.
+        StudyConflictError: the study exists with other options or another search space.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
     """
     existing = existing or _create(database, request, reference, description)
@@ -86,7 +86,7 @@ def enroll(
                 budget=kept,
                 desired_state="run" if request.run else existing.desired_state,
             )
-        # Another launch has changed it since we looked: what we ask for must fit what it is now.
+        # Another launch has changed the study since it was read: check the request against the new state.
         found = find(database, request.study)
         if found is None:
             raise StudyConflictError(
@@ -98,14 +98,14 @@ def enroll(
 def _agreed_spec(
     database: Database, existing: Enrolled, request: LaunchRequest, reference: str, description: Description
 ) -> StudySpec:
-    """What the study's spec becomes."""
+    """Return the spec that the study and the request agree on."""
     try:
         spec = with_space(database, existing.study_id, existing.spec, request, description)
         check_options(existing, request, reference)
     except StudyConflictError:
         if existing.begun or existing.spec.direction != description.direction:
             raise
-        # Left by a launch that failed before its first trial: nothing must stay comparable with it.
+        # A launch failed before its first trial, so no trial has to stay comparable.
         spec = _new_spec(_with_stored(request, existing.spec, reference), reference, description)
     return replace(
         spec,
@@ -159,7 +159,7 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
 
 
 def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> LaunchRequest:
-    """The request with what it leaves open as stored, as far as that is not another objective's."""
+    """Fill the options that the request leaves open from the stored spec, as far as they fit its objective."""
     same = reference == stored.objective
     return replace(
         request,
@@ -174,7 +174,7 @@ def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> L
 def _insert(
     database: Database, study_id: int, name: str, spec: StudySpec, trials: int, foreign: bool
 ) -> None:
-    """Store the spec, unless another launch of the same moment has."""
+    """Store the spec, unless a simultaneous launch has stored it."""
 
     def write(c: Connection) -> bool:
         if foreign and not studies.is_stored(c, study_id):
@@ -184,21 +184,21 @@ def _insert(
 
     if not database.transaction(write):
         raise StudyConflictError(
-            f"study {name!r} was made with plain Optuna and has trials: choose another name with --study"
+            f"study {name!r} was created with plain Optuna and has trials: choose another name with --study"
         )
 
 
 def _update(
     database: Database, existing: Enrolled, spec: StudySpec, trials: int | None, resume: bool
 ) -> int | None:
-    """Store the spec and the budget asked for, if any; returns the budget, or None where the spec is not as it was."""
+    """Store the spec and a requested budget; return the budget, or None if the stored spec has changed."""
     study_id = existing.study_id
 
     def write(c: Connection) -> int | None:
         if not studies.update_spec(c, study_id, existing.spec_json, spec.to_json()):
             return None
         if trials is not None:
-            # What is only prepared is not made smaller: containers prepare at every start.
+            # Preparation alone never lowers the budget: containers prepare the study at every start.
             least = 0 if resume else budget.count(c, study_id).budget
             budget.set_budget(c, study_id, max(trials, least))
         if resume:
@@ -209,9 +209,9 @@ def _update(
 
 
 def check_options(existing: Enrolled, request: LaunchRequest, reference: str) -> None:
-    """Raise StudyConflictError where the request asks for other options than the study began with."""
+    """Raise StudyConflictError if the request has other options than the study was created with."""
     spec = existing.spec
-    asked: Sequence[tuple[str, Any, Any]] = (
+    requested: Sequence[tuple[str, Any, Any]] = (
         ("--objective", request.objective and reference, spec.objective),
         ("--epochs", request.epochs, spec.epochs),
         ("--limit", request.limit, spec.data.limit),
@@ -219,10 +219,10 @@ def check_options(existing: Enrolled, request: LaunchRequest, reference: str) ->
         ("--pruner", request.pruner, spec.pruner),
         ("--seed", request.seed, spec.seed),
     )
-    for option, wanted, stored in asked:
+    for option, wanted, stored in requested:
         if wanted is not None and wanted != stored:
-            began = f"{option} {stored}" if stored is not None else f"no {option}"
+            original = f"{option} {stored}" if stored is not None else f"no {option}"
             raise StudyConflictError(
-                f"study {existing.name!r} began with {began}, not {wanted}, and its trials must stay"
-                f" comparable: leave {option} out to continue it, or start another with --study"
+                f"study {existing.name!r} was created with {original}, not {wanted}, and its trials must stay"
+                f" comparable: leave {option} out to continue it, or create another study with --study"
             )

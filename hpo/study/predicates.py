@@ -1,4 +1,4 @@
-"""SQL that several reads share: which attempts are live, which agents alive, which trials may be best."""
+"""Shared SQL expressions: live attempts, alive agents, trials that may be best."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 
 def seconds_of_attempt() -> ColumnElement[float]:
-    """How long an attempt has trained, until it ended or its lease does; nothing where it only waited for a slot."""
+    """Duration of an attempt until it ended or its lease ends; 0 for a prefetched attempt without a slot."""
     until = func.coalesce(attempts.c.ended_at, func.least(attempts.c.lease_until, NOW))
     return case((attempts.c.device == NEXT, 0.0), else_=seconds(until - attempts.c.started_at))
 
 
 def live_attempt() -> ColumnElement[bool]:
-    """Whether an attempt still runs, as far as its lease tells."""
+    """Whether an attempt is open and its lease has not expired."""
     return and_(attempts.c.ended_at.is_(None), attempts.c.lease_until > NOW)
 
 
 def alive_agent() -> ColumnElement[bool]:
-    """Whether an agent has not ended and was seen within one of its leases, by the database's clock."""
+    """Whether an agent has not ended and its last heartbeat is younger than a lease, by the database's clock."""
     return and_(
         agents.c.ended_at.is_(None),
         agents.c.seen_at > NOW - func.make_interval(0, 0, 0, 0, 0, 0, lease_seconds()),
@@ -35,17 +35,17 @@ def alive_agent() -> ColumnElement[bool]:
 
 
 def lease_seconds() -> ColumnElement[float]:
-    """How long an agent's leases are; the default for one of before that was noted."""
+    """Duration of an agent's leases; the default for agents of versions that did not record it."""
     return func.coalesce(agents.c.lease_seconds, LeaseTimes.lease_seconds)
 
 
 def seconds(duration: ColumnElement[Any]) -> ColumnElement[float]:
-    """An interval of the database as a number of seconds."""
+    """Convert an interval of the database to seconds."""
     return cast(extract("epoch", duration), Double)
 
 
 def may_be_best() -> ColumnElement[bool]:
-    """Trials that may be the best one."""
+    """Whether a trial is complete with a finite value."""
     return and_(
         trials.c.outcome == Outcome.COMPLETE,
         trials.c.value.is_not(None),

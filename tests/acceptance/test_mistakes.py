@@ -23,8 +23,8 @@ LAUNCH = ("launch", "--study", "s", "--objective", f"{OBJECTIVES}:Counted", "--t
         (("launch", "--study", "s", "--sampler", "tpee"), "did you mean tpe"),
         (("launch", "--study", "s", "--pruner", "medien"), "did you mean median"),
         (("launch", "--study", "s", "--trials", "0"), "--trials"),
-        (("worker", "--study", "s"), "there is no study 's'"),
-        (("retrain", "--study", "s"), "there is no study 's'"),
+        (("worker", "--study", "s"), "no study 's'"),
+        (("retrain", "--study", "s"), "no study 's'"),
         (("launch", "--study", "s", "--storage", "sqlite:///x.db"), "PostgreSQL"),
         (("launch", "--study", "s", "--storage", "journal.log"), "PostgreSQL"),
         ((*LAUNCH, "--param", "letters=a"), "did you mean letter"),
@@ -95,7 +95,7 @@ def test_conflicting_option_of_existing_study_is_refused(service: Service) -> No
     for option, value, began in (("--epochs", 3, "2"), ("--sampler", "random", "tpe"), ("--seed", 5, "0")):
         ended = service.hpo("launch", "--study", "s", option, value)
         assert ended.code == 1
-        assert f"began with {option} {began}, not {value}" in ended.complaint
+        assert f"was created with {option} {began}, not {value}" in ended.complaint
     other = service.hpo("launch", "--study", "s", "--objective", f"{OBJECTIVES}:Moody")
     assert other.code == 1
     service.check_records(1, epochs=2)

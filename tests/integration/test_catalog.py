@@ -30,7 +30,7 @@ from tests.integration.rows import StudyRows
 
 
 def test_unknown_study_suggests_nearest_name(database: Database) -> None:
-    with pytest.raises(UnknownStudyError, match="holds no study yet"):
+    with pytest.raises(UnknownStudyError, match="has no study yet"):
         find_study(database, "demo")
     StudyRows(database, "cifar-resnet")
     with pytest.raises(UnknownStudyError, match=r"did you mean cifar-resnet\?.*hpo ls"):

@@ -53,7 +53,7 @@ def test_unknown_study_suggests_nearest_one(hpo, command: str) -> None:
     name, *rest = command.split()
     code, out, err = hpo(" ".join([name, "--study", "dmo", *rest]))
     assert (code, out) == (2, "")
-    assert err.startswith("hpo: there is no study 'dmo' in postgresql")
+    assert err.startswith("hpo: no study 'dmo' in postgresql")
     assert "did you mean demo?" in err
 
 

@@ -41,11 +41,11 @@ def test_conflict_with_a_study_started_meanwhile_is_refused(database: Database) 
     enrolled(database)
     outdated = find(database, "s")
     begin(database, outdated)
-    with pytest.raises(StudyConflictError, match="began with --epochs 4, not 9"):
+    with pytest.raises(StudyConflictError, match="created with --epochs 4, not 9"):
         enrolled(database, find(database, "s"), epochs=9)
     # The study had no trial when this launch read it.
     enrolled(database, find(database, "s"), max_failed=3)
-    with pytest.raises(StudyConflictError, match="began with --epochs 4, not 9"):
+    with pytest.raises(StudyConflictError, match="created with --epochs 4, not 9"):
         enrolled(database, outdated, epochs=9)
 
 

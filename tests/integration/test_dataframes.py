@@ -68,7 +68,7 @@ def test_study_without_trials_has_the_same_columns(database: Database, storage_u
 
 
 def test_unknown_study_is_an_error(storage_url: str) -> None:
-    with pytest.raises(UnknownStudyError, match="there is no study 'none'"):
+    with pytest.raises(UnknownStudyError, match="no study 'none'"):
         hpo.load_study("none", storage=storage_url)
 
 

@@ -23,7 +23,7 @@ def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
 
     Files of results stay. The record of when its retrains opened the test set is deleted.
     """
-    from hpo.study.catalog import StudyBusyError, database_words, delete_study
+    from hpo.study.catalog import StudyBusyError, delete_study, describe_database
     from hpo.study.status import study_status
 
     with options.opened(storage) as database:
@@ -35,7 +35,7 @@ def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
                 f"run hpo stop --study {study} first, or add --force"
             )
         total = sum(found.outcomes.values()) + found.running + found.waiting
-        where = database_words(database)
+        where = describe_database(database)
         if not yes and not click.confirm(
             f"Delete study {study} with {total} trials from {where}? This cannot be undone."
         ):

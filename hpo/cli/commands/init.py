@@ -16,8 +16,8 @@ def init(storage: str | None) -> None:
     several times at once.
     """
     from hpo.formatting import counted
-    from hpo.study.catalog import database_words, study_names
+    from hpo.study.catalog import describe_database, study_names
 
     with options.opened(storage) as database:
         studies = counted(len(study_names(database)), "study", "studies")
-        click.echo(f"the tables in {database_words(database)} are up to date; {studies}")
+        click.echo(f"the tables in {describe_database(database)} are up to date; {studies}")
