@@ -58,21 +58,27 @@ def test_checkpoint_quota_deletes_least_valuable_checkpoints(service: Service) -
     folder = interrupted(service, workers=4)
     before = sizes(folder)
     assert len(before) == 4
+    epochs = {name: max(file.stem for file in (folder / name).glob("epoch-*.npz")) for name in before}
     quota = sum(before.values()) // 2
     service.set(TEST_EPOCH_SECONDS=0.02)
     agent: Running = service.start(
         "launch", "--study", "s", "--workers", 1, "--checkpoint-quota", quota, "--pruner", "none"
     )
     service.wait_for(lambda: sum(sizes(folder).values()) <= quota)
-    kept = sizes(folder)
-    assert kept
+    deleted = set(before) - set(sizes(folder))
+    assert len(deleted) < len(before)
     assert agent.wait().code == 0
     service.check_records(4, EPOCHS)
-    resumed = service.rows(
-        "SELECT reservation_id, resumed_from FROM hpo.attempts WHERE outcome = 'complete' ORDER BY reservation_id"
+    first, *waiting = service.rows(
+        "SELECT reservation_id, resumed_from FROM hpo.attempts WHERE outcome = 'complete' ORDER BY attempt_id"
     )
-    began_again = {f"trial-{row.reservation_id}" for row in resumed if row.resumed_from == 0}
-    assert began_again == set(before) - set(kept)
+    assert first.resumed_from > 0
+    # A slow machine may exceed the quota again while the first trial runs.
+    restarted = {f"trial-{row.reservation_id}" for row in waiting if row.resumed_from == 0}
+    resumed = {f"trial-{row.reservation_id}" for row in waiting} - restarted
+    assert restarted >= deleted
+    assert resumed
+    assert max((epochs[name] for name in restarted), default="") <= min(epochs[name] for name in resumed)
     assert sizes(folder) == {}
 
 
