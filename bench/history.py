@@ -11,7 +11,7 @@ from optuna.distributions import distribution_to_json
 from sqlalchemy import Connection, text
 
 from hpo.study.create import Enrolled
-from storage.leases import join, new_agent_id
+from storage.agents import join, new_agent_id
 from storage.optuna_trials import RESERVATION_ATTRIBUTE
 
 _HISTORY = """

@@ -33,7 +33,8 @@ from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
 from hpo.study.create import Enrolled
 from objectives.base import Device
-from storage.leases import LeaseTimes, join, new_agent_id
+from storage.agents import join, new_agent_id
+from storage.leases import LeaseTimes
 from storage.optuna_trials import RESERVATION_ATTRIBUTE
 from storage.retry import Retry
 

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import CUT_SHORT, FAILURES, Outcome
-from storage import attempt_ends
+from storage import attempts
 
 NEXT = "next"
 """Device of a prefetched attempt: it has no slot yet, so it does not train."""
@@ -193,7 +193,7 @@ def _taken(connection: Connection, study_id: int, agent_id: int) -> int | None:
     ).one_or_none()
     if row is None:
         return None
-    attempt_ends.end(connection, [row.attempt_id], Outcome.RELEASED, "trained by an agent that was idle")
+    attempts.end(connection, [row.attempt_id], Outcome.RELEASED, "trained by an agent that was idle")
     reservation_id: int = row.reservation_id
     return reservation_id
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from hpo.outcomes import COUNTED, Outcome
-from storage.leases import read_metrics
+from storage.attempts import read_metrics
 
 
 def best_trial(connection: Connection, study_id: int, *, maximize: bool) -> Row[Any] | None:

@@ -24,8 +24,8 @@ from hpo.process.shutdown import ExitCode
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
 from hpo.trainer.messages import Continue, EpochRecord, Finished, Prune, Started
 from hpo.trainer.supervisor import Supervisor, Workload
+from storage.attempts import LeaseLostError
 from storage.budget import Counts
-from storage.leases import LeaseLostError
 
 log = logging.getLogger(__name__)
 

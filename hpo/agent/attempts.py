@@ -17,8 +17,8 @@ from hpo.terminal.progress import SlotView
 from hpo.trainer.messages import Start
 from hpo.trainer.supervisor import SupervisedRun, Supervisor
 from objectives.base import Params
+from storage.attempts import LeaseLostError
 from storage.budget import NEXT, Claim, Counts, NoWork
-from storage.leases import LeaseLostError
 
 CLAIM_RETRY_SECONDS = 1.0
 """Time before the budget is asked for work again when it had none."""

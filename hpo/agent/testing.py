@@ -11,8 +11,9 @@ from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Params
+from storage.attempts import LeaseLostError
 from storage.budget import NEXT, Claim, Counts, Failure, NoWork
-from storage.leases import LeaseLostError, LeaseTimes
+from storage.leases import LeaseTimes
 
 
 @dataclass

@@ -22,11 +22,12 @@ from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device, Params
-from storage import attempt_logs, budget, leases, trials
+from storage import agents, attempt_logs, attempts, budget, leases, trials
+from storage.attempts import LeaseLostError
 from storage.budget import Claim, Counts, Failure, NoWork
 from storage.control import read_desired_state
 from storage.engine import Database
-from storage.leases import LeaseLostError, LeaseTimes
+from storage.leases import LeaseTimes
 from storage.optuna_trials import find_created, stray_trials
 from storage.retry import Retry
 
@@ -75,10 +76,10 @@ class TrialStore:
         self._best_among: int | None = None
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
         self._lease_monitor = LeaseMonitor(times)
-        self.agent_id = self._write(leases.new_agent_id)
+        self.agent_id = self._write(agents.new_agent_id)
         agent = (self.host, os.getpid(), process_identity(), len(devices), training_environment(devices[0]))
         ordinal = self._write(
-            lambda c: leases.join(c, self.agent_id, study_id, *agent, lease_seconds=times.lease_seconds)
+            lambda c: agents.join(c, self.agent_id, study_id, *agent, lease_seconds=times.lease_seconds)
         )
         self._search = self._call(lambda: Search(name, spec, database.optuna, ordinal))
 
@@ -115,7 +116,7 @@ class TrialStore:
 
         trial_id, number = self._call(create)
         # Before sampling, so that the trial has an owner if this agent dies meanwhile.
-        self._write(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
+        self._write(lambda c: attempts.attach(c, claim.attempt_id, trial_id, number, None))
         return trial_id, number, self._suggest(claim, trial_id, number)
 
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:
@@ -124,16 +125,16 @@ class TrialStore:
         Raises:
             LeaseLostError: an agent with an idle slot has taken its trial.
         """
-        self._write(lambda c: leases.place(c, attempt_id, slot, device))
+        self._write(lambda c: attempts.place(c, attempt_id, slot, device))
 
     def begin(self, attempt_id: int, pid: int, resumed_from: int) -> None:
         """Record that an attempt's trainer runs."""
-        self._write(lambda c: leases.begin(c, attempt_id, pid, resumed_from))
+        self._write(lambda c: attempts.begin(c, attempt_id, pid, resumed_from))
 
     def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> dict[int, float]:
         """Store epochs and report them to Optuna; return the metric that is valid for each."""
         rows = [(record.epoch, record.metrics, record.seconds) for record in records]
-        stored = self._write(lambda c: leases.record(c, attempt_id, rows))
+        stored = self._write(lambda c: attempts.record(c, attempt_id, rows))
         metric = self.spec.metric
         values = {epoch: metrics[metric] for epoch, metrics in sorted(stored.items()) if metric in metrics}
         try:
@@ -195,10 +196,10 @@ class TrialStore:
     def sweep(self, stale_seconds: float = STALE_SECONDS) -> None:
         """Complete the work of dead agents: their leases, outcomes that Optuna does not know, stray trials."""
         for agent_id, pid, process in self._write(
-            lambda c: leases.agents_of_host(c, self._study_id, self.host)
+            lambda c: agents.agents_of_host(c, self._study_id, self.host)
         ):
             if pid != os.getpid() and is_dead(process):
-                self._write(lambda c, a=agent_id: leases.reap_agent(c, a, self.spec.max_lost))  # type: ignore[misc]
+                self._write(lambda c, a=agent_id: agents.reap_agent(c, a, self.spec.max_lost))  # type: ignore[misc]
         self._tell(self._write(lambda c: budget.untold(c, self._study_id, stale_seconds)))
         for trial_id, number in self._write(lambda c: stray_trials(c, self._study_id)):
             self._finish(trial_id, number, Outcome.LOST, None)
@@ -234,14 +235,14 @@ class TrialStore:
         """
 
         def guarded(c: Connection) -> None:
-            leases.guard(c, attempt_id)
+            attempts.guard(c, attempt_id)
             act()
 
         self._write(guarded)
 
     def check_held(self, attempt_id: int) -> None:
         """Raise LeaseLostError if another agent has ended the attempt."""
-        self._write(lambda c: leases.guard(c, attempt_id))
+        self._write(lambda c: attempts.guard(c, attempt_id))
 
     def failures(self, most: int) -> tuple[Counts, list[Failure]]:
         """Return the study's counts and its failures since its state was set to `run`, the last one first."""
@@ -251,14 +252,14 @@ class TrialStore:
 
     def leave(self) -> None:
         """Record that the agent has ended, and release all that it holds."""
-        self._write(lambda c: leases.leave(c, self.agent_id))
+        self._write(lambda c: agents.leave(c, self.agent_id))
 
     def _suggest(self, claim: Claim, trial_id: int, number: int) -> Params:
         try:
             params = self._call(lambda: self._search.suggest(trial_id))
         except UpdateFinishedTrialError:
             self._closed(claim.attempt_id)
-        self._write(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, params))
+        self._write(lambda c: attempts.attach(c, claim.attempt_id, trial_id, number, params))
         return params
 
     def _closed(self, attempt_id: int) -> NoReturn:

@@ -12,7 +12,7 @@ from hpo.errors import StudyConflictError
 from hpo.options import LaunchRequest
 from hpo.study.create import Enrolled, enroll, find
 from objectives.base import Description
-from storage import leases
+from storage import agents
 from storage.engine import Database
 
 SPACE = {"x": FloatDistribution(0.0, 5.0), "kind": CategoricalDistribution(["a", "b"])}
@@ -64,5 +64,5 @@ def test_default_outside_a_narrowed_space_keeps_its_other_parameters(database: D
 def begin(database: Database, study: Enrolled | None) -> None:
     """Let an agent join the study, as before its first trial."""
     assert study is not None
-    agent = database.transaction(leases.new_agent_id)
-    database.transaction(lambda c: leases.join(c, agent, study.study_id, "here", 1, "boot:1:1", 1, {}))
+    agent = database.transaction(agents.new_agent_id)
+    database.transaction(lambda c: agents.join(c, agent, study.study_id, "here", 1, "boot:1:1", 1, {}))

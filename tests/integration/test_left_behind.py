@@ -23,10 +23,11 @@ from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
-from storage import leases
+from storage import agents, attempts, leases
+from storage.attempts import LeaseLostError
 from storage.budget import Claim, Counts, NoWork
 from storage.engine import Database
-from storage.leases import LeaseLostError, LeaseTimes
+from storage.leases import LeaseTimes
 from storage.retry import Retry
 from storage.tables import studies
 
@@ -149,7 +150,7 @@ def test_agent_killed_between_create_and_attach(
 ) -> None:
     first = agent(database, study)
     claim = claimed(first)
-    monkeypatch.setattr("storage.leases.attach", killed)
+    monkeypatch.setattr("storage.attempts.attach", killed)
     with pytest.raises(Killed):
         first.sample(claim)
     monkeypatch.undo()
@@ -395,7 +396,7 @@ def test_trial_closed_before_it_was_sampled_fails(database: Database, study: opt
     store = agent(database, study)
     claim = claimed(store)
     trial_id, number = store._search.create(claim)
-    database.transaction(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
+    database.transaction(lambda c: attempts.attach(c, claim.attempt_id, trial_id, number, None))
     study.tell(number, state=TrialState.FAIL)
     with pytest.raises(TrialClosedError):
         store.sample(claimed(store))
@@ -409,7 +410,7 @@ def test_agent_killed_while_sampling_a_trial_created_twice(database: Database, s
     claim = claimed(first)
     first._search.create(claim)
     trial_id, number = first._search.create(claim)
-    database.transaction(lambda c: leases.attach(c, claim.attempt_id, trial_id, number, None))
+    database.transaction(lambda c: attempts.attach(c, claim.attempt_id, trial_id, number, None))
     first.release(claim.attempt_id)
 
     second = agent(database, study)
@@ -448,7 +449,7 @@ def printing(store: TrialStore, logs: Path) -> tuple[Claim, Path]:
 def test_log_of_a_reaped_agent_is_uploaded(database: Database, study: optuna.Study, tmp_path: Path) -> None:
     first = agent(database, study)
     claim, _ = printing(first, tmp_path)
-    database.transaction(lambda c: leases.reap_agent(c, first.agent_id, 3))
+    database.transaction(lambda c: agents.reap_agent(c, first.agent_id, 3))
     assert clean_up(agent(database, study), tmp_path, seconds=3600.0) == set()
     assert kept(database) == {claim.attempt_id: "printed"}
 

@@ -16,9 +16,10 @@ from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
+from storage.attempts import LeaseLostError
 from storage.budget import NEXT, Claim, NoWork
 from storage.control import set_desired_state
-from storage.leases import LeaseLostError, LeaseTimes
+from storage.leases import LeaseTimes
 from storage.retry import Retry
 from storage.tables import studies
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, text
 
-from storage import budget, leases
+from storage import agents, attempts, budget, leases
 from storage.budget import Claim, Counts, NoWork
 from storage.engine import Database
 from tests.integration.rows import StudyRows
@@ -31,8 +31,8 @@ class Ledger:
         self.agent_id = self.join()
 
     def join(self, host: str = "here", pid: int = 1, process: str = "boot:1:1.00") -> int:
-        agent_id = self.do(leases.new_agent_id)
-        self.do(leases.join, agent_id, self.study_id, host, pid, process, 2, {})
+        agent_id = self.do(agents.new_agent_id)
+        self.do(agents.join, agent_id, self.study_id, host, pid, process, 2, {})
         return agent_id
 
     def claim(self, slot: int = 0, agent: int | None = None, lease: float = 60.0) -> Claim | NoWork:
@@ -46,7 +46,7 @@ class Ledger:
 
     def record(self, claim: Claim, *epochs: tuple[int, float]) -> dict[int, dict[str, float]]:
         return self.do(
-            leases.record, claim.attempt_id, [(epoch, {"loss": loss}, 0.1) for epoch, loss in epochs]
+            attempts.record, claim.attempt_id, [(epoch, {"loss": loss}, 0.1) for epoch, loss in epochs]
         )
 
     def count(self) -> Counts:

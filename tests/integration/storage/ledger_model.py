@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from hpo.outcomes import COUNTED
-from storage import budget, leases
+from storage import agents, attempts, budget, leases
+from storage.attempts import LeaseLostError
 from storage.budget import Claim, NoWork
-from storage.leases import LeaseLostError
 from tests.integration.storage.ledger import reap_all
 
 T = TypeVar("T")
@@ -144,8 +144,8 @@ class LedgerModel:
             "lose": lambda c: leases.lose(c, attempt, "killed", MAX_LOST),
             "release": lambda c: leases.release(c, attempt),
             "reap": lambda c: reap_all(c, 1, MAX_LOST),
-            "leave": lambda c: leases.leave(c, owner),
-            "reap_agent": lambda c: leases.reap_agent(c, owner, MAX_LOST),
+            "leave": lambda c: agents.leave(c, owner),
+            "reap_agent": lambda c: agents.reap_agent(c, owner, MAX_LOST),
         }
         return works.get(how, lambda c: leases.settle(c, attempt, how, 0.5))
 
@@ -188,10 +188,10 @@ class LedgerModel:
         self.slots += 1
         slot = self.slots
         works: dict[str, Work[Any]] = {
-            "record": lambda c: leases.record(c, attempt, [(epoch, {"loss": float(attempt)}, 0.1)]),
-            "attach": lambda c: leases.attach(c, attempt, claim.reservation_id, claim.ordinal, {"x": 1.0}),
-            "place": lambda c: leases.place(c, attempt, slot, "cpu:0"),
-            "begin": lambda c: leases.begin(c, attempt, 123, 0),
+            "record": lambda c: attempts.record(c, attempt, [(epoch, {"loss": float(attempt)}, 0.1)]),
+            "attach": lambda c: attempts.attach(c, attempt, claim.reservation_id, claim.ordinal, {"x": 1.0}),
+            "place": lambda c: attempts.place(c, attempt, slot, "cpu:0"),
+            "begin": lambda c: attempts.begin(c, attempt, 123, 0),
         }
         return works[what]
 

@@ -14,8 +14,8 @@ from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, text
 
+from storage.attempts import LeaseLostError
 from storage.engine import Database
-from storage.leases import LeaseLostError
 
 T = TypeVar("T")
 U = TypeVar("U")

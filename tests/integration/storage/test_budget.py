@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from hpo.outcomes import COUNTED, FAILURES, Outcome
-from storage import budget, control, leases
+from storage import agents, attempts, budget, control, leases
+from storage.attempts import LeaseLostError
 from storage.budget import Claim, NoWork
 from storage.engine import Database
-from storage.leases import LeaseLostError
 from tests.integration.storage.ledger import Ledger
 
 
@@ -24,17 +24,17 @@ def ledger(database: Database) -> Ledger:
 
 def test_many_agents_never_exceed_the_budget(database: Database, storage_url: str) -> None:
     """Eight connections at once; trials finish, fail, are lost and given back as a seed has it."""
-    trials, agents = 40, 8
+    trials, connections = 40, 8
     ledger = Ledger(database, trials)
-    engine = create_engine(storage_url, pool_size=agents)
+    engine = create_engine(storage_url, pool_size=connections)
     exceeded: list[budget.Counts] = []
 
     def work(seed: int) -> int:
         draw = random.Random(seed)
         settled = 0
         with engine.begin() as c:
-            agent_id = leases.new_agent_id(c)
-            leases.join(c, agent_id, ledger.study_id, "here", seed, f"boot:{seed}:1.00", 1, {})
+            agent_id = agents.new_agent_id(c)
+            agents.join(c, agent_id, ledger.study_id, "here", seed, f"boot:{seed}:1.00", 1, {})
         while True:
             with engine.begin() as c:
                 claim = budget.claim(c, ledger.study_id, agent_id, "here", 0, "cpu:0", 60.0)
@@ -55,8 +55,8 @@ def test_many_agents_never_exceed_the_budget(database: Database, storage_url: st
                     leases.settle(c, claim.attempt_id, ending, 0.5)
                     settled += ending in COUNTED
 
-    with ThreadPoolExecutor(agents) as threads:
-        settled = list(threads.map(work, range(agents)))
+    with ThreadPoolExecutor(connections) as threads:
+        settled = list(threads.map(work, range(connections)))
     engine.dispose()
     assert exceeded == []
     assert sum(settled) == trials
@@ -108,7 +108,7 @@ def test_only_finished_trials_count(ledger: Ledger, outcome: str) -> None:
 
 def test_what_was_begun_goes_on_before_anything_new(ledger: Ledger) -> None:
     begun, other = ledger.claimed(slot=0), ledger.claimed(slot=1)
-    ledger.do(leases.attach, begun.attempt_id, 7, 0, {"x": 1.5})
+    ledger.do(attempts.attach, begun.attempt_id, 7, 0, {"x": 1.5})
     ledger.do(leases.release, begun.attempt_id)
     assert ledger.count().waiting == 1
     resumed = ledger.claimed(slot=0, agent=ledger.join())
@@ -128,7 +128,7 @@ def ahead(ledger: Ledger, slot: int, sampled: bool = True) -> Claim:
     claim = ledger.do(budget.claim, ledger.study_id, ledger.agent_id, "here", slot, budget.NEXT, 60.0)
     assert isinstance(claim, Claim)
     if sampled:
-        ledger.do(leases.attach, claim.attempt_id, claim.reservation_id, claim.ordinal, {"x": slot})
+        ledger.do(attempts.attach, claim.attempt_id, claim.reservation_id, claim.ordinal, {"x": slot})
     return claim
 
 
@@ -146,8 +146,8 @@ def test_an_idle_agent_takes_what_another_has_asked_ahead(ledger: Ledger) -> Non
     assert taken.untrained
     assert ledger.attempt(last).outcome == "released"
     with pytest.raises(LeaseLostError):
-        ledger.do(leases.place, last.attempt_id, 1, "cpu:1")
-    ledger.do(leases.place, first.attempt_id, 1, "cpu:1")
+        ledger.do(attempts.place, last.attempt_id, 1, "cpu:1")
+    ledger.do(attempts.place, first.attempt_id, 1, "cpu:1")
     assert ledger.claim(slot=1, agent=other) is NoWork.ELSEWHERE
     assert ledger.count().running == 3
 
@@ -159,8 +159,8 @@ def test_what_was_trained_before_it_was_asked_ahead_keeps_its_checkpoint(ledger:
         ledger.claimed(slot)
     begun = ledger.claimed(slot=2)
     if noted:
-        ledger.do(leases.begin, begun.attempt_id, 123, 0)
-    ledger.do(leases.attach, begun.attempt_id, begun.reservation_id, begun.ordinal, {"x": 1.0})
+        ledger.do(attempts.begin, begun.attempt_id, 123, 0)
+    ledger.do(attempts.attach, begun.attempt_id, begun.reservation_id, begun.ordinal, {"x": 1.0})
     ledger.do(leases.release, begun.attempt_id)
     assert ahead(ledger, slot=3, sampled=False).reservation_id == begun.reservation_id
     taken = ledger.claimed(slot=0, agent=ledger.join())
@@ -198,7 +198,7 @@ def test_a_value_that_is_no_number_is_none(ledger: Ledger, value: float | None) 
 def test_what_optuna_has_not_been_told(ledger: Ledger) -> None:
     claims = [ledger.claimed(slot) for slot in range(3)]
     for index, claim in enumerate(claims[:2]):
-        ledger.do(leases.attach, claim.attempt_id, 100 + index, index, {})
+        ledger.do(attempts.attach, claim.attempt_id, 100 + index, index, {})
     for claim in claims:
         ledger.do(leases.settle, claim.attempt_id, Outcome.COMPLETE, 0.25)
     # The third was never created in Optuna: there is nothing to tell.

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from hpo.outcomes import Outcome
-from storage import attempt_logs, budget, leases
+from storage import agents, attempt_logs, attempts, budget, leases
+from storage.attempts import LeaseLostError
 from storage.budget import Claim, NoWork
 from storage.engine import Database
-from storage.leases import LeaseLostError
 from tests.integration.storage.ledger import LEASE, Ledger, reap_all
 
 MAX_LOST = 3
@@ -29,13 +29,13 @@ def reap(ledger: Ledger) -> int:
 
 def test_agents_are_numbered(ledger: Ledger) -> None:
     def join(agent_id: int) -> int:
-        return ledger.do(leases.join, agent_id, ledger.study_id, "here", 1, "boot:1:1", 2, {})
+        return ledger.do(agents.join, agent_id, ledger.study_id, "here", 1, "boot:1:1", 2, {})
 
-    agents = [ledger.do(leases.new_agent_id) for _ in range(2)]
+    joining = [ledger.do(agents.new_agent_id) for _ in range(2)]
     # The second time as after a commit whose answer was lost.
-    assert [join(agent_id) for agent_id in (agents[0], agents[0], agents[1])] == [1, 1, 2]
-    known = ledger.do(leases.agents_of_host, ledger.study_id, "here")
-    assert [agent_id for agent_id, _, _ in known] == [ledger.agent_id, *agents]
+    assert [join(agent_id) for agent_id in (joining[0], joining[0], joining[1])] == [1, 1, 2]
+    known = ledger.do(agents.agents_of_host, ledger.study_id, "here")
+    assert [agent_id for agent_id, _, _ in known] == [ledger.agent_id, *joining]
 
 
 def test_settling_is_repeatable(ledger: Ledger) -> None:
@@ -66,9 +66,9 @@ def test_an_attempt_that_lost_its_lease_is_fenced(ledger: Ledger) -> None:
     for call in (
         lambda: ledger.do(leases.settle, lost.attempt_id, Outcome.COMPLETE, 0.1),
         lambda: ledger.record(lost, (2, 0.1)),
-        lambda: ledger.do(leases.begin, lost.attempt_id, 1, 0),
-        lambda: ledger.do(leases.attach, lost.attempt_id, 1, 1, {}),
-        lambda: ledger.do(leases.guard, lost.attempt_id),
+        lambda: ledger.do(attempts.begin, lost.attempt_id, 1, 0),
+        lambda: ledger.do(attempts.attach, lost.attempt_id, 1, 1, {}),
+        lambda: ledger.do(attempts.guard, lost.attempt_id),
     ):
         with pytest.raises(LeaseLostError):
             call()
@@ -184,7 +184,7 @@ def test_the_first_report_of_an_epoch_stands(ledger: Ledger) -> None:
     assert ledger.record(first, (1, 0.9), (2, 0.8)) == {1: {"loss": 0.9}, 2: {"loss": 0.8}}
     ledger.do(leases.release, first.attempt_id)
     second = ledger.claimed()
-    ledger.do(leases.begin, second.attempt_id, 42, 1)
+    ledger.do(attempts.begin, second.attempt_id, 42, 1)
     assert ledger.record(second, (2, 0.7), (3, 0.6)) == {2: {"loss": 0.8}, 3: {"loss": 0.6}}
     assert ledger.record(second) == {}
     assert ledger.trial(second).epochs == 3
@@ -201,9 +201,9 @@ def test_metrics_that_are_no_numbers_come_back(ledger: Ledger) -> None:
 
 def test_leaving_releases_what_is_held(ledger: Ledger) -> None:
     claims = [ledger.claimed(slot) for slot in range(2)]
-    ledger.do(leases.leave, ledger.agent_id)
+    ledger.do(agents.leave, ledger.agent_id)
     assert [ledger.attempt(claim).outcome for claim in claims] == ["released", "released"]
-    assert ledger.do(leases.agents_of_host, ledger.study_id, "here") == []
+    assert ledger.do(agents.agents_of_host, ledger.study_id, "here") == []
     resumed = {ledger.claimed(slot, agent=ledger.join()).reservation_id for slot in range(2)}
     assert resumed == {claim.reservation_id for claim in claims}
 
@@ -212,13 +212,13 @@ def test_a_dead_agent_of_this_host_is_reaped_at_once(ledger: Ledger) -> None:
     dead = ledger.join(pid=7, process="boot:7:1.00")
     elsewhere = ledger.join(host="there", pid=7)
     held, other = ledger.claimed(agent=dead), ledger.claimed(agent=elsewhere)
-    here = ledger.do(leases.agents_of_host, ledger.study_id, "here")
+    here = ledger.do(agents.agents_of_host, ledger.study_id, "here")
     assert (dead, 7, "boot:7:1.00") in here
     assert elsewhere not in [agent_id for agent_id, _, _ in here]
-    assert ledger.do(leases.reap_agent, dead, MAX_LOST) == 1
+    assert ledger.do(agents.reap_agent, dead, MAX_LOST) == 1
     assert ledger.attempt(held).error == "its agent was killed"
     assert ledger.attempt(other).outcome is None
-    assert dead not in [row[0] for row in ledger.do(leases.agents_of_host, ledger.study_id, "here")]
+    assert dead not in [row[0] for row in ledger.do(agents.agents_of_host, ledger.study_id, "here")]
 
 
 def test_a_trial_has_one_live_attempt_whoever_reaps_and_claims(database: Database, storage_url: str) -> None:
@@ -228,8 +228,8 @@ def test_a_trial_has_one_live_attempt_whoever_reaps_and_claims(database: Databas
 
     def work(agent: int) -> list[int]:
         with engine.begin() as c:
-            agent_id = leases.new_agent_id(c)
-            leases.join(c, agent_id, ledger.study_id, "here", agent, f"boot:{agent}:1.00", 1, {})
+            agent_id = agents.new_agent_id(c)
+            agents.join(c, agent_id, ledger.study_id, "here", agent, f"boot:{agent}:1.00", 1, {})
         claimed = []
         for _ in range(15):
             with engine.begin() as c:
@@ -264,7 +264,7 @@ def test_a_trial_has_one_live_attempt_whoever_reaps_and_claims(database: Databas
 def test_what_was_asked_ahead_is_not_charged_with_its_agents_death(ledger: Ledger) -> None:
     ahead = ledger.do(budget.claim, ledger.study_id, ledger.agent_id, "here", 2, budget.NEXT, LEASE)
     assert isinstance(ahead, Claim)
-    assert ledger.do(leases.reap_agent, ledger.agent_id, 1) == 1
+    assert ledger.do(agents.reap_agent, ledger.agent_id, 1) == 1
     assert ledger.attempt(ahead).outcome == "released"
     assert (ledger.trial(ahead).lost, ledger.trial(ahead).outcome) == (0, None)
     again = ledger.claimed(agent=ledger.join())

@@ -25,10 +25,10 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import FAILURES, Outcome
-from storage import budget, leases
+from storage import agents, attempts, budget, leases
+from storage.attempts import LeaseLostError
 from storage.budget import Claim, NoWork
 from storage.engine import Database, open_database
-from storage.leases import LeaseLostError
 from tests.integration.storage.ledger_model import ENDINGS, LEASE, OF_ALL, LedgerModel, Work
 from tests.integration.storage.overlap import Overlap, overlap
 
@@ -63,8 +63,8 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         return overlap(self.database, first, second)
 
     def join(self, twice: bool = False) -> int:
-        agent = self.do(leases.new_agent_id)
-        self.do(lambda c: leases.join(c, agent, 1, "host", 1, "boot:1:0", 4, {}, LEASE), twice)
+        agent = self.do(agents.new_agent_id)
+        self.do(lambda c: agents.join(c, agent, 1, "host", 1, "boot:1:0", 4, {}, LEASE), twice)
         return agent
 
     # One after the other.
@@ -329,7 +329,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
             return
 
         def otherwise(c: Connection) -> dict[int, dict[str, float]]:
-            return leases.record(c, claim.attempt_id, [(epoch, {"loss": -1.0}, 0.1)])
+            return attempts.record(c, claim.attempt_id, [(epoch, {"loss": -1.0}, 0.1)])
 
         done = self.overlap(self.writing("record", claim, epoch), otherwise)
         self.written("record", claim, epoch)

@@ -1,0 +1,106 @@
+"""Agents of a study: they join, leave, and are found dead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, text
+
+from storage.leases import LeaseTimes, lose, release
+
+
+def new_agent_id(connection: Connection) -> int:
+    """An id that no other agent gets: with it, joining can be repeated."""
+    agent_id: int = connection.execute(
+        text("SELECT nextval(pg_get_serial_sequence('hpo.agents', 'agent_id'))")
+    ).scalar_one()
+    return agent_id
+
+
+def join(
+    connection: Connection,
+    agent_id: int,
+    study_id: int,
+    host: str,
+    pid: int,
+    process: str,
+    slots: int,
+    versions: Mapping[str, str],
+    lease_seconds: float = LeaseTimes.lease_seconds,
+) -> int:
+    """Register an agent, once; returns its ordinal in the study, which seeds its sampler."""
+    known: int | None = connection.execute(
+        text("SELECT ordinal FROM hpo.agents WHERE agent_id = :a"), {"a": agent_id}
+    ).scalar_one_or_none()
+    if known is not None:
+        return known
+    ordinal: int = connection.execute(
+        text(
+            "UPDATE hpo.studies SET agents_seen = agents_seen + 1 WHERE study_id = :s RETURNING agents_seen - 1"
+        ),
+        {"s": study_id},
+    ).scalar_one()
+    connection.execute(
+        text(
+            "INSERT INTO hpo.agents"
+            " (agent_id, study_id, ordinal, host, pid, process, slots, versions, lease_seconds) VALUES"
+            " (:a, :s, :o, :host, :pid, :process, :slots, CAST(:versions AS jsonb), :lease)"
+        ),
+        {
+            "a": agent_id,
+            "s": study_id,
+            "o": ordinal,
+            "host": host,
+            "pid": pid,
+            "process": process,
+            "slots": slots,
+            "versions": json.dumps(dict(versions)),
+            "lease": lease_seconds,
+        },
+    )
+    return ordinal
+
+
+def leave(connection: Connection, agent_id: int) -> None:
+    """Note that an agent has ended; what it still holds is released."""
+    release(connection, *_held(connection, agent_id))
+    _agent_ended(connection, agent_id)
+
+
+def agents_of_host(connection: Connection, study_id: int, host: str) -> list[tuple[int, int, str]]:
+    """The study's agents on this host that have not said goodbye: id, process id and process."""
+    rows = connection.execute(
+        text(
+            "SELECT agent_id, pid, process FROM hpo.agents WHERE study_id = :s AND host = :h AND ended_at IS NULL"
+        ),
+        {"s": study_id, "h": host},
+    )
+    return [(row.agent_id, row.pid, row.process) for row in rows]
+
+
+def reap_agent(connection: Connection, agent_id: int, max_lost: int) -> int:
+    """End at once what an agent holds that is known to be dead; returns how many attempts."""
+    held = _held(connection, agent_id)
+    for attempt_id in held:
+        lose(connection, attempt_id, "its agent was killed", max_lost)
+    _agent_ended(connection, agent_id)
+    return len(held)
+
+
+def _held(connection: Connection, agent_id: int) -> list[int]:
+    """What an agent holds, locked."""
+    rows = connection.execute(
+        text(
+            "SELECT attempt_id FROM hpo.attempts WHERE agent_id = :a AND ended_at IS NULL"
+            " ORDER BY attempt_id FOR UPDATE"
+        ),
+        {"a": agent_id},
+    )
+    return list(rows.scalars())
+
+
+def _agent_ended(connection: Connection, agent_id: int) -> None:
+    connection.execute(
+        text("UPDATE hpo.agents SET ended_at = clock_timestamp() WHERE agent_id = :a"), {"a": agent_id}
+    )
