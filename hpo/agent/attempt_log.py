@@ -11,7 +11,7 @@ from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES, BoundedLog
 
 
 class AttemptLog(BoundedLog):
-    """The log of an attempt that runs, or whose agent could not close it."""
+    """The log of a running attempt, or of one whose agent died before closing it."""
 
     def __init__(self, path: Path, upload: Callable[[str, int], None]) -> None:
         """`upload` takes the tail and the total number of bytes printed."""

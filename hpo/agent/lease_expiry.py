@@ -1,7 +1,7 @@
 """Expiry of other agents' leases, judged by this agent's own clock.
 
-The database's clock alone cannot decide: it may be set, and stands still while its machine sleeps. One look does not
-suffice either: after an outage no agent has renewed yet. So an agent watches a suspect lease for a while by its own
+The database's clock alone cannot decide: it may be set, and stands still while its machine sleeps. Nor is one
+check enough: after an outage no agent has renewed yet. So an agent watches a suspect lease for a while by its own
 clock, which cannot be set, and ends it only if it stays as it is.
 """
 
@@ -17,22 +17,22 @@ from storage.leases import LeaseTimes, SuspectLease
 
 
 class LeaseMonitor:
-    """Watches the leases of other agents."""
+    """Decides which suspect leases have expired, by how long this agent has seen them unrenewed."""
 
     def __init__(self, times: LeaseTimes) -> None:
         self._times = times
         self._seen: dict[int, tuple[SuspectLease, float]] = {}
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
         self._restarted_at = -math.inf
 
     def expired(self, suspects: Mapping[int, SuspectLease]) -> dict[int, SuspectLease]:
-        """Return the suspect leases, by attempt, that had enough time to be renewed."""
-        now, own = time.monotonic(), self._times.lease_seconds
-        # If this agent was offline, restart the observation window: others may have been offline too. Not again and
-        # again: an agent that seldom looks must end leases as well.
-        if now - self._looked_at > own / 2 and now > self._restarted_at + own:
+        """Return the suspect leases, by attempt, that had enough time to be renewed and were not."""
+        now, lease_seconds = time.monotonic(), self._times.lease_seconds
+        # If this agent was offline, restart the observation window: others may have been offline too. At most
+        # once per lease, so that an agent that seldom checks ends leases as well.
+        if now - self._checked_at > lease_seconds / 2 and now > self._restarted_at + lease_seconds:
             self._seen, self._restarted_at = {}, now
-        self._looked_at = now
+        self._checked_at = now
         self._seen = {
             attempt: (lease, self._since(attempt, lease.until, now)) for attempt, lease in suspects.items()
         }

@@ -29,7 +29,7 @@ _SHARED_MODULES = dict.fromkeys(("pause", "resume", "stop"), "control") | {"rest
 """Modules of `hpo.cli.commands` that hold several commands; every other command has one named after it."""
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
-"""The last is a closed pipe, reported as a shell reports a program that SIGPIPE ended."""
+"""141 is 128 + SIGPIPE, the exit code of a program that a closed pipe ended."""
 
 
 class RootGroup(click.Group):

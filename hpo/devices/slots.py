@@ -64,9 +64,12 @@ def plan_slots(
     shares = _core_shares(count, cores)
     if not gpus:
         return [_cores_device(share) for share in shares]
-    on = [gpus[i % len(gpus)] for i in range(count)]
-    sharers = Counter(on)
-    return [_gpu_device(gpu, gpu_share / sharers[gpu], share) for gpu, share in zip(on, shares, strict=True)]
+    gpu_of_slot = [gpus[i % len(gpus)] for i in range(count)]
+    sharers = Counter(gpu_of_slot)
+    return [
+        _gpu_device(gpu, gpu_share / sharers[gpu], share)
+        for gpu, share in zip(gpu_of_slot, shares, strict=True)
+    ]
 
 
 def describe(devices: Sequence[Device]) -> list[str]:

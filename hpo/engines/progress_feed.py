@@ -17,7 +17,7 @@ from storage.engine import Database
 from storage.retry import Retry
 
 OVERLAP_SECONDS = 60.0
-"""Longest time by which decisions are committed in another order than their time stamps."""
+"""Seconds by which the commit of a decision may lag behind its time stamp."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Update:
 
 
 class ProgressFeed:
-    """Polls one study."""
+    """Polls one study for its status and newly ended trials."""
 
     def __init__(self, database: Database, study_id: int, name: str, retry: Retry) -> None:
         self._database = database

@@ -47,7 +47,7 @@ def _lock(folder: Path, study: str) -> int:
                 f"another hpo retrain of study {study} writes the same files (it holds {path}): wait until it ends"
             ) from exc
         except OSError:
-            return descriptor  # A file system without locks.
+            return descriptor  # This file system has no locks: continue without one.
         try:
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
@@ -55,4 +55,6 @@ def _lock(folder: Path, study: str) -> int:
             pass
         # The previous holder has ended and deleted it with the folder.
         os.close(descriptor)
-    raise FileNotWritableError(f"cannot lock {path}: it is deleted again and again")
+    raise FileNotWritableError(
+        f"cannot lock {path}, which keeps being deleted: choose another folder with HPO_CHECKPOINTS"
+    )

@@ -30,7 +30,7 @@ def adopt_orphans() -> None:
 def arm(read_end: int) -> None:
     """Kill this process group when the other end of the pipe is closed.
 
-    Only the agent holds that end, and it never writes. Outside Linux the listener thread has to suffice.
+    Only the agent holds that end, and it never writes. Outside Linux only the listener thread does this.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -72,18 +72,18 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
 
 def narrowed(spec: Mapping[str, Any]) -> dict[str, str]:
     """Return the values of `--param`: the parameters whose range differs from the objective's own."""
-    own, found = spec.get("objective_space", {}), {}
+    original, changed = spec.get("objective_space", {}), {}
     for name, distribution in spec["space"].items():
-        if name in own and own[name] == distribution:
+        if name in original and original[name] == distribution:
             continue
         attributes = distribution["attributes"]
         if "choices" in attributes:
-            found[name] = ",".join(str(choice) for choice in attributes["choices"])
+            changed[name] = ",".join(str(choice) for choice in attributes["choices"])
         elif attributes["low"] == attributes["high"]:
-            found[name] = str(attributes["low"])
+            changed[name] = str(attributes["low"])
         else:
-            found[name] = f"{attributes['low']}..{attributes['high']}"
-    return found
+            changed[name] = f"{attributes['low']}..{attributes['high']}"
+    return changed
 
 
 def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str, str]]:

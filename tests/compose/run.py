@@ -175,15 +175,15 @@ class Scenario:
         self.say(self.compose("run", "--rm", "-T", "hpo", "status"))
         service.check_records(self.trials, EPOCHS, study="compose")
         twice = service.rows("SELECT trial_id FROM audit_tells GROUP BY trial_id HAVING count(*) > 1")
-        assert twice == [], "a trial was told twice"
-        told = service.value("SELECT count(*) FROM audit_tells")
+        assert twice == [], "a trial was reported to Optuna twice"
+        reported = service.value("SELECT count(*) FROM audit_tells")
         outcomes = service.rows(
             "SELECT outcome, count(*) AS n FROM hpo.attempts GROUP BY outcome ORDER BY outcome"
         )
         attempts = ", ".join(f"{row.n} {row.outcome}" for row in outcomes)
         hosts = service.value("SELECT count(DISTINCT host) FROM hpo.attempts")
         self.say(
-            f"the books balance: {self.trials} trials, {told} told to Optuna, each once; attempts: {attempts};"
+            f"the records are consistent: {self.trials} trials, {reported} reported to Optuna, each once; attempts: {attempts};"
             f" on {hosts} containers; {service.value('SELECT count(*) FROM hpo.epochs')} epochs, each once"
         )
         self.say(self.compose("run", "--rm", "-T", "hpo", "export"))
@@ -230,7 +230,7 @@ class Scenario:
         return {row.host for row in rows}
 
     def service(self) -> Service:
-        """The study's books, by the address that PostgreSQL has at the moment."""
+        """The database of the study, by the address that PostgreSQL has at the moment."""
         (container,) = self.compose.containers("postgres")
         form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         address = until(lambda: inspect(container, form), 30)
