@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from multiprocessing import Pipe, reduction
+from multiprocessing import Pipe
 from multiprocessing import connection as mp_connection
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import hpo.errors
-from hpo.errors import FileNotWritableError, HpoError, ObjectiveBrokenError
+from hpo.errors import HpoError, ObjectiveBrokenError
 from hpo.files.bounded_log import BoundedLog
 from hpo.process import oom_killer
 from hpo.process.identity import is_running
@@ -43,23 +41,17 @@ from hpo.trainer.messages import (
     Started,
     ToTrainer,
 )
+from hpo.trainer.template_process import STATUS_SECONDS, TemplateProcess
 from objectives.base import Description, Device
 
 MAX_TEMPLATE_DEATHS = 3
 """Number of templates in a row that may die while they load or fork, before a trainer has started."""
-
-STATUS_SECONDS = 1.0
-"""Time to wait for the exit status of a process whose pipe has closed."""
 
 POLL_SECONDS = 0.2
 """Seconds between two checks for exits that no message reports."""
 
 LEAST_LOADING_SECONDS = 300.0
 """Shortest limit for loading: importing a framework and reading data may take minutes on a busy machine."""
-
-_WITHHELD = ("HPO_STORAGE", "HPO_DASHBOARD_", "PG")
-"""Prefixes of variables that lead to the database, libpq's own included. Trainers do not get them, because an
-objective may print anything."""
 
 
 @dataclass
@@ -82,14 +74,20 @@ class _Trainer:
 class TrainerPool:
     """Trainers in slots; not thread-safe."""
 
-    def __init__(self, load: Load, devices: Sequence[Device], log: Path) -> None:
+    def __init__(
+        self,
+        load: Load,
+        devices: Sequence[Device],
+        log: Path,
+        start_template: Callable[[Load, Path, int], TemplateProcess] = TemplateProcess,
+    ) -> None:
         self.devices = list(devices)
         self.versions: dict[str, str] = {}
         self._load = load
         self._log = log
         self._bounded_log = BoundedLog(log)
-        self._template: Connection | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._new_template = start_template
+        self._template: TemplateProcess | None = None
         self._ready = False
         self._loading_since = time.monotonic()
         self._template_deaths = 0
@@ -175,8 +173,8 @@ class TrainerPool:
 
     def replace_template(self) -> None:
         """Kill a template that no longer answers; another one is started, and trainers continue."""
-        if self._process is not None:
-            self._process.kill()
+        if self._template is not None:
+            self._template.kill()
 
     def send(self, slot: int, message: ToTrainer) -> None:
         """Send a message to a trainer; one that has just ended does not receive it."""
@@ -217,9 +215,6 @@ class TrainerPool:
         if self._template is not None:
             self._template.close()
             self._template = None
-        if self._process is not None:
-            _wait_or_kill(self._process)
-            self._process = None
         for descriptor in self._lifeline:
             os.close(descriptor)
         self._lifeline = ()
@@ -229,48 +224,15 @@ class TrainerPool:
             self._log.unlink(missing_ok=True)
 
     def _start_template(self) -> None:
-        ours, theirs = Pipe()
-        with self._opened_log() as log:
-            self._process = subprocess.Popen(
-                # -P: a folder named `hpo` in the working directory must not shadow ours.
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "hpo.trainer.template",
-                    str(theirs.fileno()),
-                    str(self._lifeline[0]),
-                ],
-                pass_fds=[theirs.fileno(), self._lifeline[0]],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=template_environment(),
-                # Its own session: the agent handles a Ctrl-C at the terminal.
-                start_new_session=True,
-            )
-        theirs.close()
-        self._template, self._ready, self._loading_since = ours, False, time.monotonic()
-        ours.send(self._load)
-
-    def _opened_log(self) -> BinaryIO:
-        try:
-            self._log.parent.mkdir(parents=True, exist_ok=True)
-            return self._log.open("ab")
-        except OSError as exc:
-            raise FileNotWritableError(
-                f"the log {self._log} cannot be written ({exc.strerror or exc}): fix that, or set HPO_HOME to"
-                " another folder"
-            ) from exc
+        self._template = self._new_template(self._load, self._log, self._lifeline[0])
+        self._ready, self._loading_since = False, time.monotonic()
 
     def _request(self, fork: Fork, theirs: Connection) -> None:
         """Request a trainer from the template, and start another template if it has died."""
         for attempt in (1, 2):
             assert self._template is not None
-            assert self._process is not None
             try:
-                self._template.send(fork)
-                reduction.send_handle(self._template, theirs.fileno(), self._process.pid)
+                self._template.request(fork, theirs)
                 return
             except OSError:
                 if attempt == 1:
@@ -280,14 +242,14 @@ class TrainerPool:
         open_trainers = [trainer for trainer in self._trainers.values() if trainer.closed_at is None]
         waiting: list[Any] = [trainer.connection for trainer in open_trainers]
         if self._template is not None:
-            waiting.append(self._template)
+            waiting.append(self._template.connection)
         if any(trainer.orphan or trainer.closed_at is not None for trainer in self._trainers.values()):
             timeout = min(timeout, POLL_SECONDS)
         if not waiting:
             time.sleep(timeout)
         ready = set(mp_connection.wait(waiting, timeout)) if waiting else set()
         # The template first: it reports the exit of a trainer whose pipe has closed.
-        if self._template is not None and self._template in ready:
+        if self._template is not None and self._template.connection in ready:
             self._receive_from_template()
         for slot, trainer in list(self._trainers.items()):
             if trainer.connection in ready and self._trainers.get(slot) is trainer:
@@ -299,7 +261,7 @@ class TrainerPool:
     def _receive_from_template(self) -> None:
         assert self._template is not None
         try:
-            message = self._template.recv()
+            message = self._template.receive()
         except (EOFError, OSError):
             self._template_died()
             return
@@ -336,11 +298,9 @@ class TrainerPool:
 
     def _template_died(self) -> None:
         """Start another template; running trainers continue without one."""
-        if self._template is not None:
-            self._template.close()
-            self._template = None
-        status = _wait_or_kill(self._process) if self._process is not None else None
-        self._process, was_ready, self._ready = None, self._ready, False
+        assert self._template is not None
+        status = self._template.close()
+        self._template, was_ready, self._ready = None, self._ready, False
         # A template that has loaded everything and has nothing to do was killed from outside: that does not count.
         has_requests = any(trainer.pid is None for trainer in self._trainers.values())
         self._template_deaths += int(has_requests or not was_ready)
@@ -352,7 +312,7 @@ class TrainerPool:
             if status == -signal.SIGTERM:
                 # Sent to every process of a service: our own SIGTERM comes in a moment, and decides.
                 time.sleep(STATUS_SECONDS)
-            how = f"signal {-status}" if status is not None and status < 0 else f"exit code {status}"
+            how = f"signal {-status}" if status < 0 else f"exit code {status}"
             raise ObjectiveBrokenError(
                 f"the process that loads {self._load.objective} ended ({how}) before it could train:"
                 f" see {self._log}"
@@ -406,29 +366,3 @@ class TrainerPool:
     def _remove(self, slot: int, event: Event) -> None:
         self._events.append((slot, event))
         self._trainers.pop(slot).connection.close()
-
-
-def _wait_or_kill(process: subprocess.Popen[bytes]) -> int:
-    """Return the exit status of a process whose pipe is closed, which is killed if it does not end soon."""
-    try:
-        with suppress(subprocess.TimeoutExpired):
-            return process.wait(STATUS_SECONDS)
-        process.kill()
-        return process.wait()
-    finally:
-        # It led a session, with the processes that the objective started while it was imported.
-        kill_group(process.pid)
-
-
-def template_environment() -> dict[str, str]:
-    """Return the template's environment: no database, quiet frameworks, no thread pools, large memory pages."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
-    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # The template needs no thread pools, and they would not survive a fork.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment.setdefault(name, "1")
-    # Pages of 2 MiB save address lookups in large tensors. glibc reads this only at its start.
-    tunables = environment.get("GLIBC_TUNABLES", "")
-    if "glibc.malloc.hugetlb" not in tunables:
-        environment["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, "glibc.malloc.hugetlb=1"]))
-    return environment

@@ -1,9 +1,13 @@
-"""A pool without processes, for tests of everything that supervises trainers."""
+"""A pool and a template without processes, for tests of all that supervises trainers, and of the pool itself."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 from hpo.outcomes import Outcome
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
@@ -11,6 +15,10 @@ from hpo.trainer.messages import (
     Epoch,
     EpochRecord,
     Finished,
+    Fork,
+    Forked,
+    FromTemplate,
+    Load,
     Pause,
     Preempt,
     Prune,
@@ -115,3 +123,44 @@ class FakePool:
 
     def truncate_log(self) -> None:
         """Do nothing: there is no log."""
+
+
+class FakeTemplate:
+    """A `TemplateProcess` whose messages, trainers and end a test chooses."""
+
+    def __init__(self, load: Load, log: Path, lifeline: int) -> None:  # noqa: ARG002 - the signature of the real one
+        self.connection, self._process = Pipe()
+        self.status = 0
+        self.trainers: dict[int, Connection] = {}
+        """Trainers' ends of their pipes by the serial of the request."""
+        self._forked: set[int] = set()
+        log.touch()
+
+    def send(self, *messages: FromTemplate) -> None:
+        for message in messages:
+            if isinstance(message, Forked):
+                self._forked.add(message.serial)
+            self._process.send(message)
+
+    def die(self, status: int = -9) -> None:
+        self.status = status
+        self._process.close()
+        for serial in self.trainers.keys() - self._forked:
+            self.trainers[serial].close()
+
+    def receive(self) -> FromTemplate:
+        message: FromTemplate = self.connection.recv()
+        return message
+
+    def request(self, fork: Fork, pipe_end: Connection) -> None:
+        if self._process.closed:
+            raise BrokenPipeError
+        self.trainers[fork.serial] = Connection(os.dup(pipe_end.fileno()))
+
+    def kill(self) -> None:
+        self.die()
+
+    def close(self) -> int:
+        self.connection.close()
+        self._process.close()
+        return self.status

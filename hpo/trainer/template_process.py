@@ -1,0 +1,105 @@
+"""The agent's end of a template: its process, the pipe to it, its log and its environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from multiprocessing import Pipe, reduction
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import BinaryIO
+
+from hpo.errors import FileNotWritableError
+from hpo.process.process_groups import kill_group
+from hpo.trainer.messages import Fork, FromTemplate, Load
+
+STATUS_SECONDS = 1.0
+"""Time to wait for the exit status of a process whose pipe has closed."""
+
+_WITHHELD = ("HPO_STORAGE", "HPO_DASHBOARD_", "PG")
+"""Prefixes of variables that lead to the database, libpq's own included. Trainers do not get them, because an
+objective may print anything."""
+
+
+class TemplateProcess:
+    """A running template."""
+
+    def __init__(self, load: Load, log: Path, lifeline: int) -> None:
+        """Start it; `lifeline` is the read end of a pipe that closes with this process."""
+        self.connection, theirs = Pipe()
+        with _opened(log) as output:
+            self._process = subprocess.Popen(
+                # -P: a folder named `hpo` in the working directory must not shadow ours.
+                [sys.executable, "-P", "-m", "hpo.trainer.template", str(theirs.fileno()), str(lifeline)],
+                pass_fds=[theirs.fileno(), lifeline],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=template_environment(),
+                # Its own session: the agent handles a Ctrl-C at the terminal.
+                start_new_session=True,
+            )
+        theirs.close()
+        # One that has died already is detected at its closed pipe.
+        with suppress(OSError):
+            self.connection.send(load)
+
+    def receive(self) -> FromTemplate:
+        """Return its next message.
+
+        Raises:
+            EOFError, OSError: it has ended.
+        """
+        message: FromTemplate = self.connection.recv()
+        return message
+
+    def request(self, fork: Fork, pipe_end: Connection) -> None:
+        """Request a trainer that gets this end of a pipe.
+
+        Raises:
+            OSError: the template has ended.
+        """
+        self.connection.send(fork)
+        reduction.send_handle(self.connection, pipe_end.fileno(), self._process.pid)
+
+    def kill(self) -> None:
+        """Kill it; its pipe closes."""
+        self._process.kill()
+
+    def close(self) -> int:
+        """Close its pipe, at which it ends or is killed, and return its exit status."""
+        self.connection.close()
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                return self._process.wait(STATUS_SECONDS)
+            self._process.kill()
+            return self._process.wait()
+        finally:
+            # It led a session, with the processes that the objective started while it was imported.
+            kill_group(self._process.pid)
+
+
+def _opened(log: Path) -> BinaryIO:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("ab")
+    except OSError as exc:
+        raise FileNotWritableError(
+            f"the log {log} cannot be written ({exc.strerror or exc}): fix that, or set HPO_HOME to another folder"
+        ) from exc
+
+
+def template_environment() -> dict[str, str]:
+    """Return the template's environment: no database, quiet frameworks, no thread pools, large memory pages."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # The template needs no thread pools, and they would not survive a fork.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        environment.setdefault(name, "1")
+    # Pages of 2 MiB save address lookups in large tensors. glibc reads this only at its start.
+    tunables = environment.get("GLIBC_TUNABLES", "")
+    if "glibc.malloc.hugetlb" not in tunables:
+        environment["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, "glibc.malloc.hugetlb=1"]))
+    return environment

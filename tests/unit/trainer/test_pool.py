@@ -1,0 +1,308 @@
+"""`TrainerPool` on templates and trainers without processes: only their pipes are real."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hpo.errors import HpoError, ObjectiveBrokenError, UsageError
+from hpo.outcomes import Outcome
+from hpo.trainer import pool as pool_module
+from hpo.trainer.exits import SpawnFailed, TrainerExited
+from hpo.trainer.messages import (
+    Continue,
+    Described,
+    Epoch,
+    EpochRecord,
+    Exited,
+    Finished,
+    Forked,
+    FromTemplate,
+    Load,
+    LoadFailed,
+    NotForked,
+    Prune,
+    Ready,
+    Start,
+    Started,
+)
+from hpo.trainer.pool import MAX_TEMPLATE_DEATHS, TrainerPool
+from hpo.trainer.testing import FakeTemplate
+from objectives.base import DataOptions, Description, Device
+
+READY = Ready(1.0, {"keras": "3"})
+DESCRIBED = Described(Description("o", "loss", "minimize", 3, {}))
+EPOCH = Epoch(EpochRecord(1, {"loss": 0.5}, 0.1))
+DONE = Finished(Outcome.COMPLETE)
+
+
+class Host:
+    """A pool with the fake processes of its host."""
+
+    def __init__(self, folder: Path, slots: int) -> None:
+        self.templates: list[FakeTemplate] = []
+        self.killed: list[int] = []
+        self.running: set[int] = set()
+        self.oom_kills = 0
+        self.log = folder / "template.log"
+        self.pool = TrainerPool(
+            Load("o", DataOptions(), final=False),
+            [Device()] * slots,
+            self.log,
+            self._template,
+        )
+
+    def _template(self, *arguments: object) -> FakeTemplate:
+        self.templates.append(FakeTemplate(*arguments))
+        return self.templates[-1]
+
+    @property
+    def template(self) -> FakeTemplate:
+        return self.templates[-1]
+
+    def events(self, *messages: FromTemplate) -> list[tuple[int, object]]:
+        """Return the events after the template has sent messages."""
+        self.template.send(*messages)
+        return [event for _ in range(4) for event in self.pool.wait(0.0)]
+
+    def start(self, slot: int = 0, pid: int | None = None) -> int:
+        """Request a trainer, which is forked if it has a process id, and return its serial."""
+        self.pool.start(slot, Start({}, 1, 3, "loss", Device(), "", ""))
+        serial = max(self.template.trainers)
+        if pid is not None:
+            self.running.add(pid)
+            assert self.events(Forked(serial, pid)) == []
+        return serial
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    host = Host(tmp_path, 2)
+    monkeypatch.setattr(pool_module, "STATUS_SECONDS", 0.0)
+    monkeypatch.setattr(pool_module, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(pool_module, "kill_group", host.killed.append)
+    monkeypatch.setattr(pool_module, "is_running", lambda pid: pid in host.running)
+    monkeypatch.setattr("hpo.process.oom_killer.kills", lambda: host.oom_kills)
+    with host.pool:
+        yield host
+    for template in host.templates:
+        for connection in template.trainers.values():
+            connection.close()
+
+
+def test_template_describes_the_objective_then_is_ready(host: Host) -> None:
+    host.template.send(DESCRIBED)
+    assert host.pool.describe() == DESCRIBED.description
+    assert not host.pool.ready
+    assert host.events(READY) == []
+    assert (host.pool.ready, host.pool.versions) == (True, {"keras": "3"})
+    host.pool.close()
+    assert not host.log.exists(), "the log of a template that did not fail is of no use"
+
+
+def test_wait_for_a_description_can_be_ended(host: Host) -> None:
+    def end() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        host.pool.describe(end)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("UsageError", UsageError), ("NoSuchError", ObjectiveBrokenError)],
+)
+def test_load_failure_is_raised_by_name_and_its_log_is_kept(
+    host: Host, name: str, error: type[HpoError]
+) -> None:
+    with pytest.raises(error, match="no file") as failed:
+        host.events(LoadFailed(name, "no file", "Traceback"))
+    assert failed.value.__notes__ == ["Traceback"]
+    host.pool.close()
+    assert host.log.exists()
+
+
+def test_template_that_loads_for_too_long_breaks_the_objective(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.pool.check_loading(0.0)
+    monkeypatch.setattr(pool_module, "LEAST_LOADING_SECONDS", -1.0)
+    host.pool.check_loading(60.0)
+    with pytest.raises(ObjectiveBrokenError, match=r"not loaded within -1 s: see .*template\.log"):
+        host.pool.check_loading(-2.0)
+    host.events(READY)
+    host.pool.check_loading(-2.0)
+
+
+def test_messages_are_routed_by_slot(host: Host) -> None:
+    first, second = host.start(0, pid=10), host.start(1, pid=11)
+    one, other = host.template.trainers[first], host.template.trainers[second]
+    assert (one.recv().metric, other.recv().metric) == ("loss", "loss")
+    one.send(Started(10, 0))
+    other.send(EPOCH)
+    assert sorted(host.events(), key=str) == [(0, Started(10, 0)), (1, EPOCH)]
+    host.pool.send(1, Prune())
+    host.pool.send(0, Continue(1))
+    assert (one.recv(), other.recv()) == (Continue(1), Prune())
+    one.send(DONE)
+    assert host.events() == [(0, DONE)]
+    assert (host.pool.busy, host.pool.free_slots()) == ({1}, [0])
+    assert host.events(Exited(10, 0)) == []
+    host.pool.send(0, Prune())
+
+
+@pytest.mark.parametrize(
+    ("status", "oom_kills", "reason", "out_of_memory"),
+    [
+        (3, 0, "its process ended with exit code 3", False),
+        (-signal.SIGSEGV, 0, "its process was ended by SIGSEGV", False),
+        (-signal.SIGKILL, 0, "its process was ended by SIGKILL", False),
+        (-signal.SIGKILL, 1, "the kernel killed its process: there was no memory left", True),
+        (-signal.SIGTERM, 1, "its process was ended by SIGTERM", False),
+    ],
+)
+def test_exit_follows_last_messages_and_is_classified(
+    host: Host, status: int, oom_kills: int, reason: str, out_of_memory: bool
+) -> None:
+    trainer = host.template.trainers[host.start(pid=10)]
+    trainer.send(EPOCH)
+    host.oom_kills += oom_kills
+    # Its child holds the pipe open.
+    exited = TrainerExited(reason, status, out_of_memory)
+    assert host.events(Exited(10, status)) == [(0, EPOCH), (0, exited)]
+    assert (host.killed, host.pool.busy) == ([10], frozenset())
+
+
+def test_one_kill_of_the_kernel_is_attributed_to_one_trainer(host: Host) -> None:
+    host.start(0, pid=10), host.start(1, pid=11)
+    host.oom_kills += 1
+    events = host.events(Exited(10, -signal.SIGKILL), Exited(11, -signal.SIGKILL))
+    assert [event.out_of_memory for _, event in events] == [True, False]
+
+
+def test_trainer_that_finished_before_its_exit_is_not_lost(host: Host) -> None:
+    host.template.trainers[host.start(pid=10)].send(DONE)
+    assert host.events(Exited(10, 0)) == [(0, DONE)]
+
+
+@pytest.mark.parametrize("dies", ["pipe closes", "process ends while its child holds the pipe"])
+def test_exit_of_a_trainer_without_its_template_has_an_unknown_status(host: Host, dies: str) -> None:
+    host.events(READY)
+    trainer = host.template.trainers[host.start(pid=10)]
+    host.template.die()
+    host.pool.wait(0.0)
+    assert len(host.templates) == 2
+    trainer.send(EPOCH)
+    assert host.events() == [(0, EPOCH)], "it goes on"
+    trainer.close() if dies == "pipe closes" else host.running.clear()
+    assert host.events() == [(0, TrainerExited("its process ended with an unknown status"))]
+    assert host.killed == [10]
+
+
+def test_failed_fork_is_a_spawn_failure(host: Host) -> None:
+    serial = host.start()
+    assert not host.pool.is_forked(0)
+    assert host.events(NotForked(serial, "no room")) == [(0, SpawnFailed("no room"))]
+    assert host.pool.free_slots() == [0, 1]
+
+
+def test_request_of_a_dead_template_is_a_spawn_failure(host: Host) -> None:
+    host.events(DESCRIBED, READY)
+    host.start()
+    host.template.die()
+    assert host.pool.wait(0.0) == [(0, SpawnFailed("its template ended"))]
+
+
+def test_request_to_a_dead_template_reaches_the_next_one(host: Host) -> None:
+    host.events(DESCRIBED, READY)
+    host.template.die()
+    host.start(pid=10)
+    assert len(host.templates) == 2
+    assert host.pool.is_forked(0)
+
+
+@pytest.mark.parametrize(("forked_at", "killed"), [("before", [10]), ("after", [10])])
+def test_killed_trainer_has_no_event(host: Host, forked_at: str, killed: list[int]) -> None:
+    serial = host.start(pid=10 if forked_at == "before" else None)
+    host.pool.kill(0)
+    # The slot has its next trainer by the time that the fork is reported.
+    host.start(0)
+    assert host.events(*([Forked(serial, 10)] if forked_at == "after" else [])) == []
+    assert host.killed == killed
+    assert not host.pool.is_forked(0)
+
+
+def die_idle(host: Host) -> None:
+    host.events(READY)
+    host.template.die()
+    host.pool.wait(0.0)
+
+
+def die_loading(host: Host) -> None:
+    host.template.die()
+    host.pool.wait(0.0)
+
+
+def die_forking(host: Host) -> None:
+    host.events(READY)
+    host.start(0)
+    host.template.die(1)
+    assert host.pool.wait(0.0) == [(0, SpawnFailed("its template ended"))]
+
+
+def test_killed_idle_templates_are_replaced_without_limit(host: Host) -> None:
+    host.events(DESCRIBED)
+    for _ in range(MAX_TEMPLATE_DEATHS + 1):
+        die_idle(host)
+    assert len(host.templates) == MAX_TEMPLATE_DEATHS + 2
+
+
+@pytest.mark.parametrize(("die", "how"), [(die_loading, "signal 9"), (die_forking, "exit code 1")])
+def test_templates_that_die_at_work_break_the_objective(
+    host: Host, die: Callable[[Host], None], how: str
+) -> None:
+    host.events(DESCRIBED, READY)
+    host.start(pid=10)
+    host.pool.kill(0)
+    die_idle(host)
+    for _ in range(MAX_TEMPLATE_DEATHS - 1):
+        die(host)
+    with pytest.raises(ObjectiveBrokenError, match=rf"ended \({how}\) before it could train"):
+        die(host)
+    host.pool.close()
+    assert host.log.exists()
+
+
+def test_fork_ends_a_row_of_template_deaths(host: Host) -> None:
+    host.events(DESCRIBED)
+    for pid in range(10, 10 + MAX_TEMPLATE_DEATHS):
+        die_loading(host)
+        host.events(READY)
+        host.start(0, pid=pid)
+        host.pool.kill(0)
+
+
+@pytest.mark.parametrize("status", [1, -signal.SIGTERM])
+def test_first_template_that_dies_before_its_description_is_not_replaced(host: Host, status: int) -> None:
+    host.template.die(status)
+    with pytest.raises(ObjectiveBrokenError):
+        host.pool.describe()
+    assert len(host.templates) == 1
+
+
+def test_replaced_template_is_killed_and_trainers_go_on(host: Host) -> None:
+    host.events(DESCRIBED, READY)
+    trainer = host.template.trainers[host.start(pid=10)]
+    host.pool.replace_template()
+    assert host.pool.wait(0.0) == []
+    trainer.send(DONE)
+    assert (host.events(), len(host.templates)) == ([(0, DONE)], 2)
+
+
+def test_closed_pool_has_killed_its_trainers(host: Host) -> None:
+    host.start(0, pid=10), host.start(1, pid=11)
+    host.pool.close()
+    assert (host.killed, host.pool.busy) == ([10, 11], frozenset())
