@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import psutil
@@ -12,10 +11,10 @@ import pytest
 
 from hpo.errors import ObjectiveBrokenError
 from hpo.trainer import pool as pool_module
-from hpo.trainer.messages import Finished, Load, Start
-from hpo.trainer.pool import MAX_TEMPLATE_DEATHS, TrainerPool
+from hpo.trainer.messages import Load
+from hpo.trainer.pool import TrainerPool
 from objectives.base import DataOptions, Device
-from tests.acceptance.service import OBJECTIVES, Running, Service
+from tests.acceptance.service import Running, Service
 
 
 def launch(service: Service, objective: str, *more: object, epochs: int = 20) -> Running:
@@ -155,31 +154,6 @@ def test_objective_that_loads_too_slowly_fails_launch(
         pool.describe(lambda: pool.check_loading(0.3))
     # Its output is kept.
     assert (tmp_path / "template.log").exists()
-
-
-def test_killed_idle_templates_are_replaced(tmp_path: Path) -> None:
-    """While trials run, each replacement loads and forks like the first template."""
-    load = Load(f"{OBJECTIVES}:Counted", DataOptions(), final=False)
-    start = Start(
-        {"x": 1.0, "letter": "a"}, 1, 1, "loss", Device(), str(tmp_path / "trial"), str(tmp_path / "log")
-    )
-    until = time.monotonic() + 90.0
-    with TrainerPool(load, [Device()], tmp_path / "template.log") as pool:
-        for _ in range(MAX_TEMPLATE_DEATHS + 1):
-            while not pool.ready:
-                assert pool.wait(0.1) == []
-                assert time.monotonic() < until
-            assert pool._process is not None
-            pool._process.kill()
-            while pool.ready:
-                pool.wait(0.1)
-        while not pool.ready:
-            pool.wait(0.1)
-        pool.start(0, start)
-        said: list[object] = []
-        while not any(isinstance(event, Finished) for event in said):
-            said += [event for _, event in pool.wait(0.1)]
-            assert time.monotonic() < until
 
 
 def test_signal_to_all_processes_while_objective_loads(service: Service) -> None:

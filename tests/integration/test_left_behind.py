@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -469,34 +468,3 @@ def test_log_stays_while_its_agent_may_write_to_it(
     database.transaction(lambda c: c.execute(text(ended)))
     assert clean_up(second, tmp_path, seconds=60.0) == set()
     assert kept(database) == {claim.attempt_id: "printed"}
-
-
-def test_logs_of_unknown_attempts_are_removed_after_a_day(
-    database: Database, study: optuna.Study, tmp_path: Path
-) -> None:
-    """They may belong to a running study of the same name in another database."""
-    store = agent(database, study)
-    claim, path = printing(store, tmp_path)
-    store.release(claim.attempt_id)
-    path.rename(tmp_path / f"trial-7-attempt-{claim.attempt_id}.log")
-    for name in ("trial-0-attempt-77", f"trial-0-attempt-{'9' * 30}", "trial-0-attempt-x", "retrain-seed-1"):
-        (tmp_path / f"{name}.log").write_text("of something else")
-    before = {path.name for path in tmp_path.iterdir()}
-    assert clean_up(store, tmp_path) == before
-    two_days_ago = time.time() - 2 * 86400
-    for path in tmp_path.iterdir():
-        os.utime(path, (two_days_ago, two_days_ago))
-    assert clean_up(store, tmp_path) == before - {
-        "trial-0-attempt-77.log",
-        f"trial-7-attempt-{claim.attempt_id}.log",
-    }
-    assert kept(database) == {}
-
-
-def test_unreadable_orphaned_log_is_ignored(database: Database, study: optuna.Study, tmp_path: Path) -> None:
-    store = agent(database, study)
-    claim, path = printing(store, tmp_path)
-    store.release(claim.attempt_id)
-    path.unlink()
-    path.mkdir()
-    assert clean_up(store, tmp_path) == {path.name}
