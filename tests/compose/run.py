@@ -183,8 +183,9 @@ class Scenario:
         attempts = ", ".join(f"{row.n} {row.outcome}" for row in outcomes)
         hosts = service.value("SELECT count(DISTINCT host) FROM hpo.attempts")
         self.say(
-            f"the records are consistent: {self.trials} trials, {reported} reported to Optuna, each once; attempts: {attempts};"
-            f" on {hosts} containers; {service.value('SELECT count(*) FROM hpo.epochs')} epochs, each once"
+            f"the records are consistent: {self.trials} trials, {reported} reported to Optuna, each once;"
+            f" attempts: {attempts}; on {hosts} containers;"
+            f" {service.value('SELECT count(*) FROM hpo.epochs')} epochs, each once"
         )
         self.say(self.compose("run", "--rm", "-T", "hpo", "export"))
         self.say(self.compose("run", "--rm", "-T", "retrain"))
