@@ -245,9 +245,7 @@ class TrainerPool:
             waiting.append(self._template.connection)
         if any(trainer.orphan or trainer.closed_at is not None for trainer in self._trainers.values()):
             timeout = min(timeout, POLL_SECONDS)
-        if not waiting:
-            time.sleep(timeout)
-        ready = set(mp_connection.wait(waiting, timeout)) if waiting else set()
+        ready = set(mp_connection.wait(waiting, timeout))
         # The template first: it reports the exit of a trainer whose pipe has closed.
         if self._template is not None and self._template.connection in ready:
             self._receive_from_template()

@@ -121,22 +121,6 @@ def test_closed_terminal_lets_epochs_end(service: Service) -> None:
     assert metrics(service)["sessions"] == 2
 
 
-def test_second_ctrl_c_ends_at_once(service: Service) -> None:
-    assert service.launched("Counted", "--trials", 1, "--workers", 1, "--epochs", 20).code == 0
-    service.set(TEST_EPOCH_SECONDS=30)
-    running = service.start("retrain", "--study", "s", "--workers", 1)
-    service.wait_for(
-        lambda: (
-            service.runs("hpo.trainer.template") and list((service.folder / "checkpoints").rglob("seed-*"))
-        )
-    )
-    running.send_signal(signal.SIGINT)
-    service.wait_for(lambda: "Ctrl-C again" in running.output())
-    assert running.alive
-    running.send_signal(signal.SIGINT)
-    assert running.wait(5.0).code == 130
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_retrain_continues_from_last_epoch(service: Service, number: int) -> None:
     assert service.launched("Counted", "--trials", 1, "--workers", 1, "--epochs", 20).code == 0

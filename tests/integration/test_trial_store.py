@@ -146,12 +146,21 @@ def test_expired_attempt_is_fenced_from_every_write(backend: Backend) -> None:
         lambda: store.check_held(claim.attempt_id),
         lambda: store.while_held(claim.attempt_id, lambda: pytest.fail("not held")),
     ):
-        with pytest.raises(LeaseLostError):
+        with pytest.raises(LeaseLostError) as lost:
             write()
+        assert lost.type is LeaseLostError, "no other program closed the trial"
     # These have no effect and raise no error.
     store.lose(claim.attempt_id, "late")
     store.release(claim.attempt_id)
-    assert claimed(other).reservation_id == claim.reservation_id
+    again = claimed(other)
+    assert again.reservation_id == claim.reservation_id
+    assert other.sample(again)[0] == trial_id
+    other.begin(again.attempt_id, 1, 0)
+    assert other.record(again.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.25}, 0.1)]) == {1: 0.25}
+    other.settle(again.attempt_id, Outcome.COMPLETE, 0.25)
+    best = other.refresh().best
+    assert best is not None
+    assert best[1] == 0.25
 
 
 @pytest.mark.parametrize(

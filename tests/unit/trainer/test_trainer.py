@@ -248,7 +248,7 @@ def test_missing_metric_is_an_error(agent: Agent) -> None:
 
 
 def test_second_report_of_an_epoch_is_an_error(agent: Agent) -> None:
-    run = agent.run()
+    run = agent.run(reply_seconds=0.01)
     next(run.epochs())
     run.report(loss=0.5)
     with pytest.raises(MetricMissingError, match="called again in epoch 1"):
