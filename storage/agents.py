@@ -1,4 +1,4 @@
-"""Agents of a study: they join, leave, and are found dead."""
+"""Register a study's agents, and release the attempts of agents that leave or died."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from storage.leases import LeaseTimes, lose, release
 
 
 def new_agent_id(connection: Connection) -> int:
-    """An id that no other agent gets: with it, joining can be repeated."""
+    """Return a unique id, so that joining can be repeated."""
     agent_id: int = connection.execute(
         text("SELECT nextval(pg_get_serial_sequence('hpo.agents', 'agent_id'))")
     ).scalar_one()
@@ -63,13 +63,13 @@ def join(
 
 
 def leave(connection: Connection, agent_id: int) -> None:
-    """Note that an agent has ended; what it still holds is released."""
+    """Release the agent's attempts and mark it as ended."""
     release(connection, *_held(connection, agent_id))
     _agent_ended(connection, agent_id)
 
 
 def agents_of_host(connection: Connection, study_id: int, host: str) -> list[tuple[int, int, str]]:
-    """The study's agents on this host that have not said goodbye: id, process id and process."""
+    """Return id, process id and process of the study's agents on this host that have not left."""
     rows = connection.execute(
         text(
             "SELECT agent_id, pid, process FROM hpo.agents WHERE study_id = :s AND host = :h AND ended_at IS NULL"
@@ -80,7 +80,7 @@ def agents_of_host(connection: Connection, study_id: int, host: str) -> list[tup
 
 
 def reap_agent(connection: Connection, agent_id: int, max_lost: int) -> int:
-    """End at once what an agent holds that is known to be dead; returns how many attempts."""
+    """Lose the attempts of an agent that is known to be dead; returns their number."""
     held = _held(connection, agent_id)
     for attempt_id in held:
         lose(connection, attempt_id, "its agent was killed", max_lost)
@@ -89,7 +89,7 @@ def reap_agent(connection: Connection, agent_id: int, max_lost: int) -> int:
 
 
 def _held(connection: Connection, agent_id: int) -> list[int]:
-    """What an agent holds, locked."""
+    """Lock the agent's live attempts and return their ids."""
     rows = connection.execute(
         text(
             "SELECT attempt_id FROM hpo.attempts WHERE agent_id = :a AND ended_at IS NULL"

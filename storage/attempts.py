@@ -17,11 +17,11 @@ from hpo.outcomes import Outcome
 
 
 class LeaseLostError(Exception):
-    """The attempt was ended by another agent: whatever it still has to say must not count."""
+    """Another agent has ended the attempt: its further reports are refused."""
 
 
 def guard(connection: Connection, attempt_id: int) -> int:
-    """Lock a live attempt for the rest of the transaction; returns its trial's reservation_id.
+    """Lock a live attempt until the transaction ends; returns its reservation_id.
 
     Raises:
         LeaseLostError: another agent has ended it.
@@ -38,9 +38,9 @@ def guard(connection: Connection, attempt_id: int) -> int:
 def attach(
     connection: Connection, attempt_id: int, trial_id: int, number: int, params: Mapping[str, Any] | None
 ) -> None:
-    """Note which Optuna trial a share became; without `params` it is still being sampled.
+    """Store the Optuna trial of the attempt's reservation; without `params` it is still being sampled.
 
-    Guarded: an agent that was away while another began the share anew must not swap its trial.
+    Guarded: an agent that was offline must not replace the trial that another agent has begun.
     """
     reservation_id = guard(connection, attempt_id)
     connection.execute(
@@ -58,10 +58,10 @@ def attach(
 
 
 def place(connection: Connection, attempt_id: int, slot: int, device: str) -> None:
-    """Move an attempt to a slot, where it begins: until now it has only waited.
+    """Start a prefetched attempt in a slot.
 
     Raises:
-        LeaseLostError: another agent has ended it, to train its trial in an idle slot perhaps.
+        LeaseLostError: another agent has ended it, for example to train its trial in an idle slot.
     """
     guard(connection, attempt_id)
     connection.execute(
@@ -73,7 +73,7 @@ def place(connection: Connection, attempt_id: int, slot: int, device: str) -> No
 
 
 def begin(connection: Connection, attempt_id: int, pid: int, resumed_from: int) -> None:
-    """Note the trainer of an attempt and the checkpoint it continues."""
+    """Store the trainer's process id and the epoch that the attempt resumes from."""
     guard(connection, attempt_id)
     connection.execute(
         text("UPDATE hpo.attempts SET pid = :pid, resumed_from = :r WHERE attempt_id = :a"),
@@ -84,9 +84,9 @@ def begin(connection: Connection, attempt_id: int, pid: int, resumed_from: int) 
 def record(
     connection: Connection, attempt_id: int, epochs: Sequence[tuple[int, Mapping[str, float], float]]
 ) -> dict[int, dict[str, float]]:
-    """Keep epochs (epoch, metrics, seconds) of an attempt; returns the metrics that now stand for them.
+    """Store epochs (epoch, metrics, seconds) of an attempt; returns the stored metrics by epoch.
 
-    What an earlier attempt reported of an epoch stands: no epoch is reported twice.
+    The first report of an epoch counts: one from an earlier attempt is kept.
     """
     reservation_id = guard(connection, attempt_id)
     if not epochs:
@@ -132,10 +132,10 @@ def end(
 
 
 def _metrics_json(metrics: Mapping[str, float]) -> str:
-    """JSON has no NaN and no infinities: they are kept as strings."""
+    """Return JSON; NaN and infinities, which JSON lacks, become strings."""
     return json.dumps({k: v if math.isfinite(v) else str(v) for k, v in metrics.items()})
 
 
 def read_metrics(stored: Mapping[str, Any]) -> dict[str, float]:
-    """The inverse of how `record` keeps metrics."""
+    """Return metrics as they were before `record` stored them."""
     return {name: float(value) for name, value in stored.items()}

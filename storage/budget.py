@@ -182,7 +182,7 @@ def _taken(connection: Connection, study_id: int, agent_id: int) -> int | None:
 
     It must have been sampled, because an agent that is sampling does not notice.
     """
-    # What its agent is placing at this moment is not idle any more: skipped, not waited for.
+    # An attempt that its agent is placing now is locked: skip it rather than wait.
     row = connection.execute(
         text(
             "SELECT a.attempt_id, a.reservation_id FROM hpo.attempts a JOIN hpo.trials t USING (reservation_id)"

@@ -1,4 +1,4 @@
-"""A storage URL: which ones are accepted, how it is shown, and how every connection to it is opened."""
+"""Parse and display storage URLs, and set the options of their connections."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _DRIVERS = {"postgresql", "postgres", "postgresql+psycopg2"}
 _SECRETS = {"password", "sslpassword", "passfile"}
 _REFUSED = {
     "sqlite": "SQLite locks the whole file for each write, and Optuna advises against it for parallel trials",
-    "mysql": "only PostgreSQL is supported, so that one set of locks, leases and tests holds everywhere",
+    "mysql": "only PostgreSQL is supported, because locks and leases depend on it",
     "redis": "Optuna's Redis storage is a journal, which has neither the locks nor the leases needed here",
     "journal": "a journal file has neither the locks nor the leases needed here",
 }
 
 
 def parse_url(text: str) -> URL:
-    """The PostgreSQL URL in `text`, for psycopg2; raises StorageUrlError, which never repeats `text`."""
+    """Return the PostgreSQL URL in `text`, for psycopg2; raises StorageUrlError, which never repeats `text`."""
     scheme, separator, _ = text.strip().partition("://")
     scheme = scheme.lower()
     if not separator:
@@ -78,37 +78,37 @@ def target(url: URL) -> str:
 
 
 def without_secrets(text: str, url: URL) -> str:
-    """`text` with every secret of `url` blotted out."""
+    """Return `text` with every secret of `url` masked."""
     return redacted(text, passwords_given([full_url(url)], {}))
 
 
 def engine_options(url: URL) -> dict[str, Any]:
-    """`create_engine` options for `url`; what its query string says wins over ours."""
+    """Return `create_engine` options for `url`; its query string overrides ours."""
     session = {
         "timezone": "UTC",
         # PostgreSQL's default looks in a schema of the user's name first: for a user called `hpo`, Optuna
         # would take our version table for its own.
         "search_path": "public",
         "statement_timeout": f"{STATEMENT_SECONDS}s",
-        # A stopped agent must not hold its row locks for ever.
+        # A suspended agent must not hold its row locks for ever.
         "idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS}s",
     }
-    wanted = {
+    defaults = {
         "connect_timeout": CONNECT_SECONDS,
         "application_name": "hpo",
-        # A host that vanishes without a word is noticed within half a minute.
+        # Detect a host that vanishes within half a minute.
         "keepalives": 1,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 25_000,
     }
-    arguments = {name: value for name, value in wanted.items() if name not in url.query}
-    asked = url.query.get("options", "")
-    asked = asked if isinstance(asked, str) else " ".join(asked)
+    arguments = {name: value for name, value in defaults.items() if name not in url.query}
+    given = url.query.get("options", "")
+    given = given if isinstance(given, str) else " ".join(given)
     # The last setting of a name counts.
     ours = " ".join(f"-c {name}={value}" for name, value in session.items())
-    arguments["options"] = f"{ours} {asked}".strip()
+    arguments["options"] = f"{ours} {given}".strip()
     return {
         "pool_pre_ping": True,
         # No table has such a column, and each new connection would ask for the type first.

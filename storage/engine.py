@@ -44,7 +44,7 @@ T = TypeVar("T")
 OLDEST_MAJOR = 14
 
 SILENT_SECONDS = STATEMENT_SECONDS + 15.0
-"""A server ends a statement by itself before; who has not answered by then never will."""
+"""Seconds until a connection counts as dead: the server itself ends a statement earlier."""
 
 
 class Database:
@@ -62,7 +62,7 @@ class Database:
 
     @property
     def url(self) -> str:
-        """With the password: for Optuna, never to be printed."""
+        """URL with its password, for Optuna; never print it."""
         return full_url(self._url)
 
     @property
@@ -84,15 +84,15 @@ class Database:
         return get_storage(plain)
 
     def watch(self, seconds: float = SILENT_SECONDS) -> None:
-        """From now on a server that does not answer counts as away after so many seconds."""
+        """Count a server as unreachable if it does not answer within so many seconds."""
         self._connections.watch(seconds)
 
     def without_statement_timeout(self) -> AbstractContextManager[None]:
-        """Within this block a statement may take as long as it likes."""
+        """Return a context in which statements have no time limit."""
         return self._connections.allowing(math.inf)
 
     def transaction(self, work: Callable[[Connection], T], retry: Retry | None = None) -> T:
-        """Run `work` in a transaction and commit; again after transient errors, so it must be idempotent.
+        """Run `work` in a transaction and commit; retry after transient errors, so `work` must be idempotent.
 
         A commit whose answer was lost may have happened: `work` reads back before it writes.
         """
@@ -104,7 +104,7 @@ class Database:
         return self.retried(once, retry)
 
     def retried(self, call: Callable[[], T], retry: Retry | None = None) -> T:
-        """Run `call`, Optuna's for instance, again after transient errors; restart an embedded server."""
+        """Run `call`, retry after transient errors, and restart an embedded server."""
 
         def once() -> T:
             try:
@@ -131,7 +131,7 @@ class Database:
             self._server.close()
 
     def _engines(self) -> list[Engine]:
-        """Ours, and Optuna's once it is in use."""
+        """Return our engine, and Optuna's once it is in use."""
         backend = getattr(self.__dict__.get("optuna"), "_backend", None)
         return [self.engine, *([backend.engine] if backend is not None else [])]
 
@@ -154,8 +154,8 @@ def open_database(
     if url is None:
         if os.environ.get("HPO_EMBEDDED") == "off":
             raise StorageUrlError(
-                "no database is given, and the embedded PostgreSQL is switched off here (HPO_EMBEDDED=off, as in"
-                f" the container image): set HPO_STORAGE, or give --storage, like {EXAMPLE}"
+                "no database given, and the embedded PostgreSQL is disabled (HPO_EMBEDDED=off, as in"
+                f" the container image): set HPO_STORAGE or give --storage, e.g. {EXAMPLE}"
             )
         from storage.embedded.server import EmbeddedServer
 
@@ -186,12 +186,12 @@ def _wait_until_it_answers(database: Database, seconds: float) -> None:
         except SQLAlchemyError as error:
             problem = _problem(database, error)
             if not is_transient(error) or time.monotonic() >= deadline:
-                # Not `from error`: SQLAlchemy's text may hold more than ours.
+                # Not `from error`: SQLAlchemy's text may contain the password.
                 raise problem from None
         time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
     if version < OLDEST_MAJOR * 10_000:
         raise StorageUrlError(
-            f"{database.shown} is PostgreSQL {version // 10_000}, and {OLDEST_MAJOR} or newer is needed: "
+            f"{database.shown} is PostgreSQL {version // 10_000}, but {OLDEST_MAJOR} or newer is required: "
             f"upgrade the server, or {REMEDY}"
         )
 
@@ -199,9 +199,9 @@ def _wait_until_it_answers(database: Database, seconds: float) -> None:
 def _problem(database: Database, error: SQLAlchemyError) -> StorageUnreachableError:
     url = database.engine.url
     reason = without_secrets(short_reason(error), url)
-    what = (
+    remedy = (
         "check the user, the password and the database's name in --storage or HPO_STORAGE"
         if is_hopeless(error)
         else "start the server, correct --storage or HPO_STORAGE, or leave both out for the embedded one"
     )
-    return StorageUnreachableError(f"the database at {target(url)} does not answer ({reason}): {what}")
+    return StorageUnreachableError(f"the database at {target(url)} does not answer ({reason}): {remedy}")

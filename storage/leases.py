@@ -1,7 +1,7 @@
 """Leases that agents hold on attempts, by the database's clock.
 
 An attempt may write until it has ended. An agent renews the leases of its attempts; the next agent to
-look ends a lease that has run out, and fences its attempt: see `storage.attempts`.
+look ends an attempt whose lease has expired, which fences it: see `storage.attempts`.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from storage.attempts import LeaseLostError
 
 @dataclass(frozen=True)
 class LeaseTimes:
-    """How long agents may be silent."""
+    """Durations of leases and of the waits around them."""
 
     lease_seconds: float = 120.0
-    """A claim outlives an outage of the database, or of the network, of a minute and more."""
+    """Seconds that a lease lasts; long enough for an outage of a minute."""
     grace_renewals: float = 2.0
-    """How many renewals others are given before their leases are judged, by an agent that was away itself."""
+    """Number of renewals that an agent waits for after it was offline, before it ends expired leases."""
 
     @property
     def renew_seconds(self) -> float:
-        """Between two renewals: eleven may fail before a lease runs out."""
+        """Seconds between two renewals; eleven may fail before a lease expires."""
         return self.lease_seconds / 12
 
     @property
     def grace_seconds(self) -> float:
-        """After an outage, or at its start, before an agent ends leases that have run out."""
+        """Seconds that an agent waits, at its start or after an outage, before it ends expired leases."""
         return self.grace_renewals * self.renew_seconds
 
 
 def renew(connection: Connection, agent_id: int, lease_seconds: float) -> frozenset[int]:
     """Extend the agent's leases; returns the attempts it still holds."""
-    # Attempts before agents, as everywhere.
+    # Lock order: attempts before agents, as in every transaction.
     rows = connection.execute(
         text(
             "UPDATE hpo.attempts SET lease_until = clock_timestamp() + :lease * interval '1 second'"
@@ -61,18 +61,19 @@ class SuspectLease:
 
     until: datetime
     lease_seconds: float
-    """As that agent has it: it need not have our settings."""
+    """Lease duration of its agent, whose settings may differ from ours."""
 
 
-def doubtful(
+def suspects(
     connection: Connection, study_id: int, spared_agent: int | None = None
 ) -> dict[int, SuspectLease]:
-    """Attempts of the study, but not of one agent, whose leases have run out by the database's clock, or
-    end further ahead than its agent's can: the clock was set back.
+    """Return other agents' live attempts whose leases have expired by the database's clock.
+
+    A lease that ends further ahead than a renewal could set it is included: the clock was set back.
     """
     rows = connection.execute(
         text(
-            # Of an agent of before this was noted it is not known: it may be long.
+            # Agents of older versions did not store their lease, which may be long.
             "SELECT a.attempt_id, a.lease_until, coalesce(g.lease_seconds, 3600) AS lease"
             " FROM hpo.attempts a JOIN hpo.trials t USING (reservation_id) JOIN hpo.agents g USING (agent_id)"
             " WHERE t.study_id = :s AND a.ended_at IS NULL AND a.agent_id IS DISTINCT FROM CAST(:spared AS bigint)"
@@ -85,21 +86,21 @@ def doubtful(
 
 
 def reap(connection: Connection, overdue: Mapping[int, SuspectLease], max_lost: int) -> int:
-    """End attempts whose leases still end when they did; returns how many.
+    """Lose attempts whose leases were not renewed since they were read; returns their number.
 
-    Who decides that they are overdue has waited for a renewal by a clock of its own: see `hpo.agent.lease_expiry`.
+    The caller has waited for a renewal by its own clock: see `hpo.agent.lease_expiry`.
     """
     ended = 0
     for attempt_id in sorted(overdue):
-        still = connection.execute(
+        unrenewed = connection.execute(
             text(
                 "SELECT 1 FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL AND lease_until = :until"
                 " FOR UPDATE SKIP LOCKED"
             ),
             {"a": attempt_id, "until": overdue[attempt_id].until},
         ).one_or_none()
-        if still is not None:
-            lose(connection, attempt_id, "its agent was not heard of any more", max_lost)
+        if unrenewed is not None:
+            lose(connection, attempt_id, "its agent's lease expired", max_lost)
             ended += 1
     return ended
 
@@ -112,10 +113,10 @@ def settle(
     error: str | None = None,
     traceback: str | None = None,
 ) -> None:
-    """Decide the attempt's trial and end the attempt; repeating it changes nothing.
+    """Decide the attempt's trial and end the attempt; can be repeated.
 
     Raises:
-        LeaseLostError: the attempt was ended by another agent before.
+        LeaseLostError: another agent has ended the attempt.
     """
     row = connection.execute(
         text("SELECT reservation_id, ended_at, outcome FROM hpo.attempts WHERE attempt_id = :a FOR UPDATE"),
@@ -130,7 +131,7 @@ def settle(
 
 
 def release(connection: Connection, *attempt_ids: int) -> None:
-    """Give trials back: any agent may go on with them from their last checkpoints."""
+    """Release attempts: any agent may resume their trials from the last checkpoints."""
     attempts.end(connection, attempt_ids, Outcome.RELEASED)
 
 
@@ -147,7 +148,7 @@ def lose(
     if row is None:
         return
     if row.device == budget.NEXT:
-        # Its trial has not begun, so it cannot be what its agent died of.
+        # The trial was only prefetched, so it did not cause the death of its agent.
         attempts.end(connection, [attempt_id], Outcome.RELEASED, reason)
         return
     attempts.end(connection, [attempt_id], kind, reason)
@@ -156,7 +157,7 @@ def lose(
         {"t": row.reservation_id},
     ).scalar_one()
     if lost >= max_lost:
-        # What it is to blame for was seen each time: two machines that went away and one crash are no proof.
+        # A specific cause counts only if every attempt ended with it: two lost hosts and one crash prove nothing.
         outcome = kind if _ends(connection, row.reservation_id) == {kind} else Outcome.LOST
         budget.decide(
             connection, row.reservation_id, outcome, None, f"lost {lost} times, the last time: {reason}", None
@@ -164,7 +165,7 @@ def lose(
 
 
 def _ends(connection: Connection, reservation_id: int) -> set[str]:
-    """How a trial's attempts ended that were not given back."""
+    """Return the distinct outcomes of the trial's attempts, apart from released ones."""
     rows = connection.execute(
         text(
             "SELECT DISTINCT outcome FROM hpo.attempts WHERE reservation_id = :t AND ended_at IS NOT NULL"

@@ -1,4 +1,4 @@
-"""Brings a database's tables up to date: ours in the schema `hpo`, and Optuna's beside them."""
+"""Create and upgrade the tables: ours in the schema `hpo`, Optuna's in `public`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storage.tables import SCHEMA
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
-# The newest revision in migrations/versions; a test compares. Known here so that most starts need no Alembic.
+# The newest revision in migrations/versions (a test compares), so that most starts need no Alembic.
 HEAD = "0003"
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -30,16 +30,18 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def migrate(engine: Engine) -> None:
-    """Create or upgrade all tables; many processes may call it at once, on an empty database too.
+    """Create or upgrade all tables; many processes may call it at once.
 
-    Raises SchemaTooNewError if a newer hpo-service has been here, StorageUrlError if we may not make tables.
+    Raises:
+        SchemaTooNewError: a newer hpo-service has migrated the database.
+        StorageUrlError: the user may not create tables.
     """
     with engine.connect() as connection:
         if current_revision(connection) == HEAD:
             return
     try:
         with engine.begin() as connection:
-            # Waiting for the others' migration may take longer than a statement may.
+            # Another process's migration may take longer than the limit of a statement.
             connection.execute(text(f"SET LOCAL statement_timeout = '{LOCK_SECONDS}s'"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             if current_revision(connection) == HEAD:
@@ -58,7 +60,7 @@ def migrate(engine: Engine) -> None:
 
 
 def current_revision(connection: Connection) -> str | None:
-    """The revision of our tables in this database; None where there are none."""
+    """Return the revision of our tables; None if there are no tables."""
     name = f"{SCHEMA}.alembic_version"
     if connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar_one() is None:
         return None
@@ -67,7 +69,7 @@ def current_revision(connection: Connection) -> str | None:
 
 
 def optuna_storage(url: URL, *, create: bool) -> RDBStorage:
-    """Optuna's storage on `url`; raises StorageUrlError if another Optuna's tables are there."""
+    """Return Optuna's storage on `url`; raises StorageUrlError if another version of Optuna made its tables."""
     from optuna.storages import RDBStorage
 
     options: dict[str, Any] = engine_options(url)
@@ -78,7 +80,7 @@ def optuna_storage(url: URL, *, create: bool) -> RDBStorage:
     except RuntimeError as error:
         raise StorageUrlError(
             f"the Optuna tables in {shown_url(url)} were made by another version of Optuna: use an empty "
-            "database (versions 4 and 5 keep times differently, so they must not be mixed)"
+            "database (versions 4 and 5 store times differently and must not be mixed)"
         ) from error
 
 
@@ -87,7 +89,7 @@ def _refuse_newer(connection: Connection) -> None:
     known = {path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py")}
     if found is not None and found not in known:
         raise SchemaTooNewError(
-            f"the database was migrated by a newer hpo-service (its tables are {found}, ours {HEAD}): "
+            f"the database was migrated by a newer hpo-service (revision {found}, this one supports {HEAD}): "
             "upgrade this installation"
         )
 

@@ -1,4 +1,4 @@
-"""An Optuna storage that passes every call on to another one: the base of those that change a few."""
+"""An Optuna storage that forwards every call to another; subclasses override a few."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class ForwardingStorage(BaseStorage):
-    """Reads from and writes to the storage it is given."""
+    """Forwards reads and writes to another storage."""
 
     def __init__(self, storage: BaseStorage) -> None:
         self._storage = storage
 
     def _to_write(self) -> BaseStorage:
-        """Where whatever changes something goes; a storage that is only to be read raises here."""
+        """Return the storage for writes; a read-only subclass raises."""
         return self._storage
 
-    # What is read.
+    # Reads.
 
     def get_all_studies(self) -> list[FrozenStudy]:
         return self._storage.get_all_studies()
@@ -52,7 +52,7 @@ class ForwardingStorage(BaseStorage):
     ) -> list[FrozenTrial]:
         return self._storage.get_all_trials(study_id, deepcopy, states)
 
-    # What the base would look up in all trials, of which a subclass may show only some.
+    # Lookups that the base class would do in `get_all_trials`, which a subclass may filter.
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(study_id, trial_number)
@@ -63,7 +63,7 @@ class ForwardingStorage(BaseStorage):
     def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
         return self._storage.get_n_trials(study_id, state)
 
-    # What is written.
+    # Writes.
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
         return self._to_write().create_new_study(directions, study_name)

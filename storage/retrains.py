@@ -1,4 +1,4 @@
-"""The log of retrains: what was trained again, what it showed, and each time that a test set was opened."""
+"""The log of retrains: configurations, results, and each evaluation of a test set."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Source(StrEnum):
     """Why a configuration was retrained."""
 
     SEARCH = "search"
-    """It is the search's own choice: the best trial, or the winner among candidates."""
+    """The search chose it: the best trial, or the winner among candidates."""
     TRIAL = "trial"
-    """A trial that is not the best one was asked for."""
+    """The user chose another trial than the best."""
     FILE = "file"
-    """A file held it."""
+    """The user gave a configuration file."""
 
 
 @dataclass(frozen=True)
@@ -29,22 +29,22 @@ class RetrainRow:
 
     retrain_id: int
     config: Mapping[str, Any]
-    """As `hpo.export.config.Config.to_json` gives it."""
+    """Configuration in the form of `hpo.export.config.Config.to_json`."""
     seeds: tuple[int, ...]
     metrics: Mapping[str, Any] | None
-    """What metrics.json holds, and under `detail` the epochs and images; None until it has finished."""
+    """Contents of metrics.json, with epochs and images under `detail`; None until the retrain has finished."""
     started_at: datetime
     test_opened_at: datetime | None
     ended_at: datetime | None
 
     @property
     def source(self) -> Source:
-        """Why it was retrained; of one that has not finished, or is older than this was kept, `SEARCH`."""
+        """Why it was retrained; `SEARCH` if it has not finished, or an old version stored no source."""
         return Source((self.metrics or {}).get("source", Source.SEARCH))
 
 
 def new_id(connection: Connection) -> int:
-    """An id that no other retrain gets: with it, beginning can be repeated."""
+    """Return a unique id, so that `begin` can be repeated."""
     retrain_id: int = connection.execute(
         text("SELECT nextval(pg_get_serial_sequence('hpo.retrains', 'retrain_id'))")
     ).scalar_one()
@@ -59,7 +59,7 @@ def begin(
     seeds: Sequence[int],
     earlier: int | None = None,
 ) -> int:
-    """Log a retrain, once, and return its id; an `earlier` one of the study that has not ended is continued."""
+    """Log a retrain once and return its id; resume the `earlier` one if it is of this study and has not ended."""
     values = {
         "id": retrain_id,
         "s": study_id,
@@ -67,15 +67,15 @@ def begin(
         "seeds": json.dumps(list(seeds)),
         "r": earlier,
     }
-    continued: int | None = connection.execute(
+    resumed: int | None = connection.execute(
         text(
             "UPDATE hpo.retrains SET seeds = CAST(:seeds AS jsonb)"
             " WHERE retrain_id = :r AND study_id = :s AND ended_at IS NULL RETURNING retrain_id"
         ),
         values,
     ).scalar_one_or_none()
-    if continued is not None:
-        return continued
+    if resumed is not None:
+        return resumed
     connection.execute(
         text(
             "INSERT INTO hpo.retrains (retrain_id, study_id, config, seeds) VALUES"
@@ -87,7 +87,7 @@ def begin(
 
 
 def open_test_set(connection: Connection, retrain_id: int) -> None:
-    """Log that a retrain looks at the test set; its first look is the one that stands."""
+    """Log that a retrain opens the test set; the first time is kept."""
     connection.execute(
         text(
             "UPDATE hpo.retrains SET test_opened_at = coalesce(test_opened_at, clock_timestamp())"
@@ -98,7 +98,7 @@ def open_test_set(connection: Connection, retrain_id: int) -> None:
 
 
 def finish(connection: Connection, retrain_id: int, metrics: Mapping[str, Any]) -> None:
-    """Keep what a retrain showed."""
+    """Store the results of a retrain."""
     connection.execute(
         text(
             "UPDATE hpo.retrains SET metrics = CAST(:m AS jsonb), ended_at = clock_timestamp()"
@@ -109,7 +109,7 @@ def finish(connection: Connection, retrain_id: int, metrics: Mapping[str, Any]) 
 
 
 def openings(connection: Connection, study_id: int) -> list[datetime]:
-    """When retrains of the study looked at the test set, oldest first."""
+    """Return when retrains of the study opened the test set, oldest first."""
     rows = connection.execute(
         text(
             "SELECT test_opened_at FROM hpo.retrains WHERE study_id = :s AND test_opened_at IS NOT NULL"
@@ -121,7 +121,7 @@ def openings(connection: Connection, study_id: int) -> list[datetime]:
 
 
 def retrains_of(connection: Connection, study_id: int) -> list[RetrainRow]:
-    """All retrains of a study, oldest first."""
+    """Return all retrains of a study, oldest first."""
     rows = connection.execute(
         text(
             "SELECT retrain_id, config, seeds, metrics, started_at, test_opened_at, ended_at"

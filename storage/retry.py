@@ -1,4 +1,4 @@
-"""Which database errors pass by themselves, and the one loop that waits for them to pass."""
+"""Classify database errors, and retry after transient ones."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from hpo.errors import DiskFullError, StorageUnreachableError
 T = TypeVar("T")
 
 READ_ONLY = "25006"
-"""Of a standby: another server becomes, or has become, the one to write to."""
+"""SQLSTATE of a write on a standby: another server is, or becomes, the primary."""
 _DISK_FULL = "53100"
 _DATABASE_DROPPED = "57P04"
 # Classes: connection lost, rolled back (serialization, deadlock), no resources, operator's action.
 _TRANSIENT_CLASSES = ("08", "40", "53", "57")
 # Lock not available; idle in transaction for too long; a transaction that took too long; a standby.
 _TRANSIENT_CODES = {"55P03", "25P03", "25P04", READ_ONLY}
-# Errors while connecting carry no code, only words; these ones do not pass by themselves.
-_HOPELESS_WORDS = (
+# Errors while connecting have a text but no code; these are permanent.
+_PERMANENT_TEXTS = (
     "authentication failed",
     "no password supplied",
     "no pg_hba.conf entry",
@@ -40,7 +40,7 @@ _HOPELESS_WORDS = (
 )
 
 INTERRUPTED_SECONDS = 1.0
-"""After an interruption: what was rolled back is tried again, a server that is away is not waited for."""
+"""Seconds that retries continue after an interruption: enough for a rolled-back transaction, not for an outage."""
 
 
 def is_transient(error: BaseException) -> bool:
@@ -48,8 +48,8 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, sa.TimeoutError):
         return True  # no connection of the pool came free
     if any(isinstance(link, sa.PendingRollbackError) for link in _causes(error)):
-        # Optuna tried another way after a query that had failed, in a session that it had failed in: what that
-        # failure was is known no more, and the next call has a session of its own.
+        # Optuna reused a session after a query in it had failed. The first error is lost, and the next call
+        # has a new session.
         return True
     if isinstance(error, sa.DBAPIError) and error.connection_invalidated:
         return sqlstate(error) not in {_DISK_FULL, _DATABASE_DROPPED}
@@ -66,21 +66,21 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_hopeless(error: BaseException) -> bool:
-    """Whether connecting failed for a reason that waiting does not cure, such as a wrong password."""
-    words = str(_driver_error(error) or error)
-    return any(word in words for word in _HOPELESS_WORDS)
+    """Whether connecting failed for a permanent reason, such as a wrong password."""
+    message = str(_driver_error(error) or error)
+    return any(permanent in message for permanent in _PERMANENT_TEXTS)
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """PostgreSQL's five-letter code behind `error`, if it has one."""
+    """Return PostgreSQL's five-letter code of `error`, if it has one."""
     cause = _driver_error(error)
     return cause.pgcode if cause is not None else None
 
 
 def short_reason(error: BaseException) -> str:
-    """The server's or the driver's own reason in a few words, without statement, parameters and hints."""
-    words = str(_driver_error(error) or error).strip() or type(error).__name__
-    line = words.splitlines()[0]
+    """Return the server's or the driver's reason, without statement, parameters and hints."""
+    message = str(_driver_error(error) or error).strip() or type(error).__name__
+    line = message.splitlines()[0]
     return line.rpartition("failed: ")[2].removeprefix("FATAL:").removeprefix("ERROR:").strip()
 
 
@@ -92,7 +92,7 @@ def _driver_error(error: BaseException) -> psycopg2.Error | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """`error`, what SQLAlchemy wrapped in it, and the cause of Optuna's StorageInternalError."""
+    """Yield `error`, the error that SQLAlchemy wrapped, and the cause of Optuna's StorageInternalError."""
     link: BaseException | None = error
     while link is not None:
         yield link
@@ -107,26 +107,28 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 @dataclass(frozen=True)
 class Retry:
-    """Calls again after transient errors, with exponential backoff and full jitter.
+    """Retries after transient errors, with exponential backoff and full jitter.
 
-    A commit whose answer was lost is ambiguous: the server may have done it. So what is called again must
-    be idempotent, or must read back what it finds before it writes.
+    A commit whose answer was lost may have happened, so the call must be idempotent, or read back before
+    it writes.
     """
 
-    patience_seconds: float | None = 30.0  # None: for ever
+    patience_seconds: float | None = 30.0  # None: no limit
     first_delay: float = 0.1
     max_delay: float = 5.0
-    interrupted: threading.Event | None = None  # set: for INTERRUPTED_SECONDS more at the most
-    on_wait: Callable[[BaseException, float], None] | None = None  # told the error and the seconds to wait
+    interrupted: threading.Event | None = None  # once set, retries end after INTERRUPTED_SECONDS
+    on_wait: Callable[[BaseException, float], None] | None = None  # gets the error and the delay
 
     def __call__(self, call: Callable[[], T]) -> T:
-        """The result of `call`; raises StorageUnreachableError when patience is over, other errors at once.
+        """Return the result of `call`.
 
-        A full disk of the server is DiskFullError, at once.
+        Raises:
+            StorageUnreachableError: `patience_seconds` have passed, or `interrupted` was set.
+            DiskFullError: the server's disk is full; raised at once, as any other permanent error.
         """
-        began = time.monotonic()
-        until = math.inf if self.patience_seconds is None else began + self.patience_seconds
-        hurried = False
+        began_at = time.monotonic()
+        until = math.inf if self.patience_seconds is None else began_at + self.patience_seconds
+        interrupted = False
         attempts = 0
         while True:
             try:
@@ -134,21 +136,23 @@ class Retry:
             except Exception as error:
                 if sqlstate(error) == _DISK_FULL:
                     raise DiskFullError(
-                        f"the database server's disk is full ({short_reason(error)}): free some space there"
+                        f"the database server's disk is full ({short_reason(error)}): free some space on it"
                     ) from error
                 if not is_transient(error):
                     raise
                 now = time.monotonic()
-                if not hurried and self.interrupted is not None and self.interrupted.is_set():
-                    hurried, until = True, min(until, now + INTERRUPTED_SECONDS)
+                if not interrupted and self.interrupted is not None and self.interrupted.is_set():
+                    interrupted, until = True, min(until, now + INTERRUPTED_SECONDS)
                 if now >= until:
-                    how_long = "and the wait was interrupted" if hurried else f"for {now - began:.0f} s"
+                    how_long = (
+                        "and the wait was interrupted" if interrupted else f"for {now - began_at:.0f} s"
+                    )
                     raise _unreachable(error, how_long) from error
-                most = min(self.max_delay, self.first_delay * 2.0 ** min(attempts, 30))
-                delay = min(random.uniform(0, most), until - now)
+                limit = min(self.max_delay, self.first_delay * 2.0 ** min(attempts, 30))
+                delay = min(random.uniform(0, limit), until - now)
                 if self.on_wait is not None:
                     self.on_wait(error, delay)
-                if hurried or self.interrupted is None:
+                if interrupted or self.interrupted is None:
                     time.sleep(delay)
                 else:
                     self.interrupted.wait(delay)
@@ -158,5 +162,5 @@ class Retry:
 def _unreachable(error: BaseException, how_long: str) -> StorageUnreachableError:
     return StorageUnreachableError(
         f"the database did not answer {how_long} ({short_reason(error)}): check that the server runs, "
-        "then start again; nothing that was committed is lost"
+        "then restart; no committed data is lost"
     )

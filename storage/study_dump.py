@@ -1,4 +1,4 @@
-"""All rows of one study, Optuna's and ours: read as JSON, and written to any database under ids of its own.
+"""Read all rows of a study, Optuna's and ours, as JSON, and write them to any database under new ids.
 
 PostgreSQL makes the JSON and reads it back (`row_to_json`, `json_populate_recordset`), so every type,
 times, enumerations and NaN included, comes back as it was.
@@ -22,18 +22,18 @@ _BATCH = 1000
 
 
 class RowsUnsoundError(Exception):
-    """The rows are not those of a study: a table is unknown, or one refers to a row that is not there."""
+    """The rows are no complete study: a table is unknown, or a row refers to a missing one."""
 
 
 @dataclass(frozen=True)
 class KeptTable:
-    """A table of which a study has rows."""
+    """A table with rows of a study."""
 
     name: str
     of_study: str
-    """Which of its rows `x` are the study `:s`'s."""
+    """SQL condition that a row `x` belongs to the study `:s`."""
     own: str | None = None
-    """Its id, drawn anew from the sequence of the database that the rows come to."""
+    """Column of its id, for which the target database assigns new values."""
     refers: Mapping[str, str] = field(default_factory=dict)
     """Columns that hold ids of other tables, with the tables' names."""
 
@@ -53,7 +53,7 @@ TABLES = (
     KeptTable("public.study_directions", _IN_STUDY, "study_direction_id", _STUDY),
     KeptTable("public.study_user_attributes", _IN_STUDY, "study_user_attribute_id", _STUDY),
     KeptTable("public.trials", _IN_STUDY, "trial_id", _STUDY),
-    # Later than Optuna's order: its keys may name trials.
+    # After the trials, because its keys may contain their ids.
     KeptTable("public.study_system_attributes", _IN_STUDY, "study_system_attribute_id", _STUDY),
     KeptTable("public.trial_params", _IN_TRIAL, "param_id", _TRIAL),
     KeptTable("public.trial_values", _IN_TRIAL, "trial_value_id", _TRIAL),
@@ -63,7 +63,7 @@ TABLES = (
     KeptTable("hpo.studies", _IN_STUDY, None, _STUDY),
     KeptTable("hpo.agents", _IN_STUDY, "agent_id", _STUDY),
     KeptTable("hpo.trials", _IN_STUDY, "reservation_id", _STUDY | _TRIAL),
-    # After our trials: one of them is the reservation_id of its share.
+    # After hpo.trials, because one attribute is the reservation_id.
     KeptTable("public.trial_user_attributes", _IN_TRIAL, "trial_user_attribute_id", _TRIAL),
     KeptTable(
         "hpo.attempts",
@@ -77,7 +77,7 @@ TABLES = (
     ),
     KeptTable("hpo.retrains", _IN_STUDY, "retrain_id", _STUDY),
 )
-"""In the order in which their rows can be written; a test compares with the tables there are."""
+"""Tables in the order in which their rows can be written; a test compares with the schema."""
 
 _BY_NAME = {table.name: table for table in TABLES}
 
@@ -93,22 +93,22 @@ _FORMER_COLUMNS: Mapping[str, Mapping[str, str]] = {
 """Today's names of columns in rows of revision 0002, by table."""
 
 _KEY_OF_TRIAL = re.compile(r"(dashboard:)(\d+)(:.*)", re.DOTALL)
-"""How optuna-dashboard keeps the note of a trial: in an attribute of its study."""
+"""Pattern of the study attribute in which optuna-dashboard stores the note of a trial."""
 
 Ids = dict[str, dict[int, int]]
-"""Of each table: the ids its rows had to those they have here."""
+"""New ids by table and old id."""
 
 Row = dict[str, Any]
 
 
 def begin_snapshot(connection: Connection) -> None:
-    """Have the transaction, which has just begun, see the database as of one moment, for as long as it takes."""
+    """Make a new transaction a read-only snapshot without a time limit."""
     connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
     connection.execute(text("SET LOCAL statement_timeout = 0"))
 
 
 def read_rows(connection: Connection, study_id: int) -> Iterator[tuple[str, str]]:
-    """Every row of the study: its table's name, and its columns as a JSON object on one line."""
+    """Yield every row of the study: the table's name, and the columns as a JSON object on one line."""
     streaming = connection.execution_options(stream_results=True, yield_per=_BATCH)
     for table in TABLES:
         order = table.own or ", ".join(table.refers)
@@ -119,9 +119,9 @@ def read_rows(connection: Connection, study_id: int) -> Iterator[tuple[str, str]
 
 
 def keep_reservations(connection: Connection, lowest: int, highest: int) -> bool:
-    """Whether shares may keep their reservation_ids here: then none of them is given to another trial any more.
+    """Whether the reservation_ids are free in this database; if so, they are reserved.
 
-    Checkpoints are found by their reservation_id. In a transaction of its own: it keeps agents from claiming.
+    Checkpoints are found by their reservation_id. Run it in its own transaction, because it blocks claims.
     """
     connection.execute(text("LOCK TABLE hpo.trials IN SHARE ROW EXCLUSIVE MODE"))
     sequence = connection.execute(
@@ -141,10 +141,10 @@ def write_rows(
     reservation_attribute: str,
     keeps_reservations: bool,
 ) -> Ids:
-    """Write a study's rows under new ids and a name; what was running when they were read has ended.
+    """Write a study's rows under new ids and a name; running attempts become released.
 
     Raises:
-        RowsUnsoundError: a row is of no known table, or refers to a row that is not there.
+        RowsUnsoundError: a row is of an unknown table, or refers to a missing row.
     """
     connection.execute(text("SET LOCAL statement_timeout = 0"))
     now: str = connection.execute(text("SELECT to_json(clock_timestamp()) #>> '{}'")).scalar_one()
@@ -154,7 +154,7 @@ def write_rows(
     for table_name, group in groupby(rows, lambda row: row[0]):
         table = _BY_NAME.get(table_name)
         if table is None:
-            raise RowsUnsoundError(f"it holds rows of an unknown table, {table_name}")
+            raise RowsUnsoundError(f"it contains rows of an unknown table, {table_name}")
         found = (row for _, row in group)
         while batch := list(islice(found, _BATCH)):
             _write_batch(connection, table, batch, restored)
@@ -163,7 +163,7 @@ def write_rows(
 
 @dataclass
 class _Restored:
-    """What the rows of a study become."""
+    """Rewrites the rows of a study for this database."""
 
     name: str
     reservation_attribute: str
@@ -172,7 +172,7 @@ class _Restored:
     ids: Ids
 
     def row(self, table: KeptTable, row: Row) -> Row | None:
-        """The row as it is written here, its own id apart; None for one that is not."""
+        """Return the row to write, still with its old id; None to skip it."""
         names = _FORMER_COLUMNS.get(table.name, {})
         changed = {names.get(column, column): value for column, value in row.items()}
         for column, other in table.refers.items():
@@ -185,7 +185,7 @@ class _Restored:
         return row | {"study_name" if "study_name" in row else "name": self.name}
 
     def _study(self, row: Row) -> Row:
-        # What lies in its folders is of other reservation_ids, and of whoever still has them.
+        # With new reservation_ids, the study must not use the folders of the original.
         own = {} if self.keeps_reservations else {"uid": secrets.token_hex(4)}
         return self._named(row) | own
 
@@ -200,8 +200,8 @@ class _Restored:
     def _reserved(self, row: Row) -> Row:
         # Another trial's checkpoints may lie in the folder of its new id. Without params an agent treats it as a
         # trial that never trained, and clears the folder; Optuna still has its proposal.
-        begins_again = row["outcome"] is None and not self.keeps_reservations
-        return row | {"params": None} if begins_again else row
+        restarts = row["outcome"] is None and not self.keeps_reservations
+        return row | {"params": None} if restarts else row
 
     def _reservation(self, row: Row) -> Row | None:
         if row["key"] != self.reservation_attribute:
@@ -232,9 +232,7 @@ def _write_batch(connection: Connection, table: KeptTable, batch: list[Row], res
         if table.own is not None:
             _give_ids(connection, table.name, table.own, rows, restored)
     except (KeyError, TypeError, ValueError) as exc:
-        raise RowsUnsoundError(
-            f"a row of {table.name} lacks something, or refers to a row that is not there"
-        ) from exc
+        raise RowsUnsoundError(f"a row of {table.name} is incomplete, or refers to a missing row") from exc
     connection.execute(
         text(
             f"INSERT INTO {table.name} SELECT * FROM"

@@ -1,6 +1,6 @@
-"""The project's own tables, in the PostgreSQL schema `hpo`, beside Optuna's tables which stay Optuna's.
+"""The project's own tables, in the PostgreSQL schema `hpo`, next to Optuna's in `public`.
 
-One row of `trials` is one reserved share of a study's budget for life; `attempts` are its executions.
+A row of `trials` is a reservation of a study's budget; `attempts` are its executions.
 The migrations in `storage/migrations` create exactly these tables; a test compares the two.
 """
 
@@ -136,7 +136,7 @@ attempts = Table(
     _time("started_at", nullable=False, server_default=_NOW),
     _time("lease_until", nullable=False),
     _time("ended_at"),
-    # Fencing rests on this: a trial has at most one attempt that may report.
+    # Fencing depends on this: a trial has at most one live attempt.
     Index("uq_attempts_open", "reservation_id", unique=True, postgresql_where=text("ended_at IS NULL")),
     Index("ix_attempts_agent_id", "agent_id"),
     Index("ix_attempts_lease_until", "lease_until", postgresql_where=text("ended_at IS NULL")),

@@ -179,7 +179,7 @@ class TrialStore:
         """End attempts of other agents whose leases have expired."""
 
         def reap(c: Connection) -> None:
-            suspects = leases.doubtful(c, self._study_id, self.agent_id)
+            suspects = leases.suspects(c, self._study_id, self.agent_id)
             leases.reap(c, self._lease_monitor.expired(suspects), self.spec.max_lost)
 
         self._write(reap)

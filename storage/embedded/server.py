@@ -1,10 +1,9 @@
 """The embedded PostgreSQL: one server per `HPO_HOME`, shared by every process that uses that home.
 
-Each process holds a shared lock on `postgres.users` while it uses the server; whoever leaves and can turn
-that lock into an exclusive one was the last, and stops the server. The running server itself holds
-`postgres.alive`, a lock inherited by every one of its processes. The kernel drops both locks however a
-process ends, so a SIGKILL leaves no stale state: a lock tells what a pid file can only claim.
-Starting and stopping happen under a third lock, `postgres.lock`.
+Each process holds a shared lock on `postgres.users` while it uses the server. A process that leaves and
+can make that lock exclusive is the last, and stops the server. The running server holds a lock on
+`postgres.alive`, which its processes inherit. The kernel releases both locks even after a SIGKILL, so
+unlike a pid file they are never stale. Starting and stopping happen under a third lock, `postgres.lock`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from storage.embedded.paths import ELSEWHERE, START_SECONDS, STOP_SECONDS
 
 _LOG_BYTES = 10_000_000
 
-# Few processes and little memory: the server shares its host with training.
+# Few processes and little memory, because the server shares its host with training.
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(paths.PORT),
@@ -47,17 +46,17 @@ _SETTINGS = {
     "log_line_prefix": "%m [%p] ",
 }
 
-# What PostgreSQL's own words mean for the user; the first match counts.
+# Remedies by pattern of PostgreSQL's message; the first match counts.
 _REMEDIES = (
     (r"No space left on device|Disk quota exceeded", "its disk is full: free some space"),
-    (r"shared memory|semaphore", "the host grants too little shared memory: docker run --shm-size=256m"),
-    (r"incompatible|initialized by", "its data are of another PostgreSQL version: move them away"),
-    (r"Permission denied|invalid permissions|wrong ownership", "check who owns its folder"),
+    (r"shared memory|semaphore", "the host has too little shared memory: docker run --shm-size=256m"),
+    (r"incompatible|initialized by", "its data are of another PostgreSQL version: move them elsewhere"),
+    (r"Permission denied|invalid permissions|wrong ownership", "check the owner and the mode of its folder"),
 )
 
 
 class EmbeddedServer:
-    """This process's share of the server of one home; `close` gives it back, at exit at the latest."""
+    """This process's use of the server of one home, until `close` or exit."""
 
     def __init__(self, home: Path, *, root_base: Path = paths.ROOT_BASE) -> None:
         self.home = home.expanduser().absolute()
@@ -69,7 +68,7 @@ class EmbeddedServer:
 
     @classmethod
     def start(cls, home: Path, *, root_base: Path = paths.ROOT_BASE) -> EmbeddedServer:
-        """Join the server of `home`, and start it (about 1 s) if nobody has; raises EmbeddedServerError."""
+        """Use the server of `home`; start it (about 1 s) if it is not running. Raises EmbeddedServerError."""
         server = cls(home, root_base=root_base)
         server.ensure_running()
         return server
@@ -82,12 +81,12 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """A SQLAlchemy URL; who may enter the socket's folder needs no password."""
+        """SQLAlchemy URL; without a password, because the mode of the socket's folder protects it."""
         host = quote(str(self.place.sockets), safe="/")
         return f"postgresql+psycopg2://postgres@/postgres?host={host}&port={paths.PORT}"
 
     def ensure_running(self) -> None:
-        """Start the server unless it answers: at first, and again after it was killed."""
+        """Start the server unless it answers, for example after it was killed."""
         try:
             self.home.mkdir(parents=True, exist_ok=True)
             with self._locked():
@@ -105,7 +104,7 @@ class EmbeddedServer:
             ) from exc
 
     def close(self) -> None:
-        """Stop using the server for good, and stop it if nobody else uses it."""
+        """Stop using the server, and stop it if no other process uses it."""
         self._closed = True
         if self._users is None:
             return
@@ -114,8 +113,8 @@ class EmbeddedServer:
             os.close(self._users)
             self._users = None
             return
-        # Where the home has been removed under our feet there is nothing left to share; and where another
-        # process hangs with the lock, the kernel drops ours when this one ends.
+        # The home may have been removed, or another process may hang with the lock; the kernel releases
+        # ours when this process ends.
         with contextlib.suppress(OSError, EmbeddedServerError), self._locked():
             self._leave()
 
@@ -152,7 +151,7 @@ class EmbeddedServer:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Nobody else starts or stops this home's server meanwhile."""
+        """Prevent other processes from starting or stopping this home's server."""
         lock = _open(self.home / "postgres.lock")
         try:
             if not _try_lock(lock, seconds=START_SECONDS + STOP_SECONDS):
@@ -173,12 +172,12 @@ class EmbeddedServer:
                 if _try_lock(alive):
                     self._start(where, alive)
                     return
-                # Its last processes are just ending, or it is only now opening its socket.
+                # Its last processes are ending, or it has not opened its socket yet.
                 if time.monotonic() > deadline:
                     raise self._failed(where, "is held by a PostgreSQL that does not answer")
                 time.sleep(0.05)
         finally:
-            # Closed, not unlocked: the server has inherited the lock.
+            # Close without unlocking, because the server has inherited the lock.
             os.close(alive)
 
     def _start(self, where: paths.Place, alive: int) -> None:
@@ -193,7 +192,7 @@ class EmbeddedServer:
                 f"another folder, use the hpo-service that made them, {ELSEWHERE}"
             )
         paths.make_socket_folder(where)
-        # We hold the lock that a living server would hold: whatever these say, it is dead.
+        # These files are stale, because we hold the lock that a running server would hold.
         (where.data / "postmaster.pid").unlink(missing_ok=True)
         (where.sockets / f"{where.socket.name}.lock").unlink(missing_ok=True)
         settings = _SETTINGS | {"unix_socket_directories": str(where.sockets)}
@@ -204,11 +203,11 @@ class EmbeddedServer:
         if done.returncode:
             with where.log.open("rb") as log:
                 log.seek(log_end)
-                said = log.read(100_000).decode(errors="replace")
-            raise self._failed(where, "cannot be started", said + done.stdout)
+                output = log.read(100_000).decode(errors="replace")
+            raise self._failed(where, "cannot be started", output + done.stdout)
 
     def _create(self, where: paths.Place, programs: Path) -> None:
-        """`initdb` beside the final place, then one rename: an interrupted one leaves no half cluster."""
+        """Run `initdb` next to the final folder, then rename, so that an interruption leaves no partial cluster."""
         if where.data.exists() and any(where.data.iterdir()):
             raise EmbeddedServerError(
                 f"{where.data} holds files that are not PostgreSQL's: set HPO_HOME elsewhere, {ELSEWHERE}"
@@ -218,7 +217,7 @@ class EmbeddedServer:
             shutil.rmtree(fresh)
         fresh.mkdir(mode=0o700)
         paths.own(fresh)
-        # Trust: who may enter the folder of the socket may connect, and nobody else can.
+        # Trust is safe, because only users that can enter the folder of the socket can connect.
         options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"]
         done = paths.run(programs / "initdb", "-D", fresh, "-U", "postgres", *options)
         if done.returncode:
@@ -226,11 +225,11 @@ class EmbeddedServer:
         fresh.rename(where.data)
 
     def _stop(self, where: paths.Place) -> None:
-        """Stop the server without raising: what cannot be stopped is found by the next to start."""
+        """Stop the server if possible; never raises, because the next start finds a running server."""
         with contextlib.suppress(OSError, subprocess.SubprocessError, EmbeddedServerError):
             alive = _open(self.home / "postgres.alive")
             try:
-                # Dead already: then pg_ctl must not signal whoever has the old pid now.
+                # Already dead: pg_ctl must not signal another process with its old pid.
                 if _try_lock(alive):
                     return
             finally:
@@ -242,20 +241,20 @@ class EmbeddedServer:
                     return
 
     def _open_log(self, where: paths.Place) -> None:
-        """Make the log file, which the server's user could not make itself in root's folder."""
+        """Create the log file, because the server's user may not create it in root's folder."""
         if where.log.exists() and where.log.stat().st_size > _LOG_BYTES:
             where.log.replace(where.log.with_suffix(".log.old"))
         if not where.log.exists():
             where.log.touch(mode=0o600)
             paths.own(where.log)
 
-    def _failed(self, where: paths.Place, what: str, said: str = "") -> EmbeddedServerError:
-        """One line: what failed, PostgreSQL's own last word on it, the log, and what to do."""
-        remedy = next((words for pattern, words in _REMEDIES if re.search(pattern, said)), "")
-        complaints = re.findall(r"(?:FATAL|PANIC|error):\s+(.+)", said)
-        reason = remedy or (complaints[-1].strip() if complaints else "")
+    def _failed(self, where: paths.Place, problem: str, output: str = "") -> EmbeddedServerError:
+        """Return an error with the problem, PostgreSQL's last message, the log and a remedy, in one line."""
+        remedy = next((text for pattern, text in _REMEDIES if re.search(pattern, output)), "")
+        messages = re.findall(r"(?:FATAL|PANIC|error):\s+(.+)", output)
+        reason = remedy or (messages[-1].strip() if messages else "")
         return EmbeddedServerError(
-            f"the embedded PostgreSQL in {where.data} {what}{f' ({reason})' if reason else ''}: "
+            f"the embedded PostgreSQL in {where.data} {problem}{f' ({reason})' if reason else ''}: "
             f"see {where.log}, set HPO_HOME to another folder, {ELSEWHERE}"
         )
 
@@ -278,7 +277,7 @@ def _open(path: Path) -> int:
 
 
 def _try_lock(descriptor: int, seconds: float = 0.0) -> bool:
-    """Take an exclusive lock, trying for that long."""
+    """Take an exclusive lock within so many seconds; False if another process holds it."""
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -12,7 +12,7 @@ from tests.acceptance.service import Running, Service
 SECONDS = 60.0
 """Longest time until other agents have taken a trial, and until an agent that reconnects is fenced."""
 
-EXPIRED = "its agent was not heard of any more"
+EXPIRED = "its agent's lease expired"
 """Error of an attempt whose lease has expired."""
 
 TRAINING = (

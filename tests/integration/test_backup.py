@@ -131,7 +131,7 @@ PASSWORDS = json.dumps({"table": "public.passwords", "row": {}})
         (lambda lines: lines[:-1], "truncated"),
         (lambda lines: without("hpo.epochs", lines), "row count in its last line is wrong"),
         (lambda lines: counted([*lines[:-1], PASSWORDS, lines[-1]]), "unknown table, public.passwords"),
-        (lambda lines: counted(without("hpo.agents", lines)), "refers to a row that is not there"),
+        (lambda lines: counted(without("hpo.agents", lines)), "refers to a missing row"),
         (lambda lines: [lines[0], "42"], "not a complete backup"),
         (lambda lines: replaced('"budget":10', '"budget":"ten"', lines), "not of its column's type"),
         (lambda lines: lines[1:], "does not begin like a backup"),

@@ -1,4 +1,4 @@
-"""What agents must know of a study and of each other: failures that count, its own mark, how long leases are."""
+"""Add the start of the failure count and the mark of a study, and the lease duration of an agent."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ LEASE = 60.0
 
 def reap_all(connection: Connection, study_id: int, max_lost: int) -> int:
     """End what has run out at once: an agent would watch it for a while."""
-    return leases.reap(connection, leases.doubtful(connection, study_id), max_lost)
+    return leases.reap(connection, leases.suspects(connection, study_id), max_lost)
 
 
 class Ledger:

@@ -82,7 +82,7 @@ def test_only_what_has_run_out_is_reaped(ledger: Ledger) -> None:
     assert reap(ledger) == 1
     assert ledger.attempt(long).outcome is None
     ended = ledger.attempt(short)
-    assert (ended.outcome, ended.error) == ("lost", "its agent was not heard of any more")
+    assert (ended.outcome, ended.error) == ("lost", "its agent's lease expired")
     assert reap(ledger) == 0
 
 
@@ -96,7 +96,7 @@ def test_a_renewed_lease_is_not_reaped(ledger: Ledger) -> None:
 def test_a_lease_renewed_since_it_was_looked_at_is_not_reaped(ledger: Ledger) -> None:
     claim = ledger.claimed()
     ledger.expire(claim)
-    seen = ledger.do(leases.doubtful, ledger.study_id)
+    seen = ledger.do(leases.suspects, ledger.study_id)
     assert set(seen) == {claim.attempt_id}
     ledger.do(leases.renew, ledger.agent_id, LEASE)
     assert ledger.do(leases.reap, seen, MAX_LOST) == 0
@@ -105,9 +105,9 @@ def test_a_lease_renewed_since_it_was_looked_at_is_not_reaped(ledger: Ledger) ->
 def test_a_lease_that_ends_too_far_ahead_is_doubtful(ledger: Ledger) -> None:
     """The database's clock was set back."""
     claim = ledger.claimed()
-    assert ledger.do(leases.doubtful, ledger.study_id) == {}
+    assert ledger.do(leases.suspects, ledger.study_id) == {}
     ledger.do(leases.renew, ledger.agent_id, 3600.0)
-    assert set(ledger.do(leases.doubtful, ledger.study_id)) == {claim.attempt_id}
+    assert set(ledger.do(leases.suspects, ledger.study_id)) == {claim.attempt_id}
 
 
 def test_renewing_names_what_is_still_held(ledger: Ledger) -> None:
