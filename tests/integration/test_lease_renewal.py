@@ -12,19 +12,19 @@ from hpo.agent import lease_renewal
 from hpo.agent.lease_renewal import LeaseRenewal
 from storage.engine import Database
 from storage.leases import LeaseTimes
-from tests.integration.storage.ledger import Ledger
+from tests.integration.storage.study_driver import StudyDriver
 
 TIMES = LeaseTimes(lease_seconds=1.2)
 
 
 @pytest.fixture
-def ledger(database: Database) -> Ledger:
-    return Ledger(database)
+def study(database: Database) -> StudyDriver:
+    return StudyDriver(database)
 
 
 @pytest.fixture
-def renewal(ledger: Ledger) -> Iterator[LeaseRenewal]:
-    renewal = LeaseRenewal(ledger.database, ledger.agent_id, TIMES, frozenset)
+def renewal(study: StudyDriver) -> Iterator[LeaseRenewal]:
+    renewal = LeaseRenewal(study.database, study.agent_id, TIMES, frozenset)
     renewal.start()
     yield renewal
     renewal.close()
@@ -43,28 +43,28 @@ def run(database: Database, sql: str) -> None:
 
 
 def test_leases_of_a_hung_agent_expire(
-    ledger: Ledger, renewal: LeaseRenewal, monkeypatch: pytest.MonkeyPatch
+    study: StudyDriver, renewal: LeaseRenewal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The renewing thread runs, but the agent's loop does not."""
-    claim = ledger.claimed()
+    claim = study.claimed()
     monkeypatch.setattr(lease_renewal, "STUCK_SECONDS", 0.3)
     wait_for(
-        lambda: ledger.attempt(claim).lease_until < ledger.row("SELECT clock_timestamp() AS now, :id", 0).now
+        lambda: study.attempt(claim).lease_until < study.row("SELECT clock_timestamp() AS now, :id", 0).now
     )
     monkeypatch.setattr(lease_renewal, "STUCK_SECONDS", 600.0)
     renewal.heartbeat()
     wait_for(
-        lambda: ledger.attempt(claim).lease_until > ledger.row("SELECT clock_timestamp() AS now, :id", 0).now
+        lambda: study.attempt(claim).lease_until > study.row("SELECT clock_timestamp() AS now, :id", 0).now
     )
 
 
-def test_renewal_continues_after_an_unexpected_error(ledger: Ledger, renewal: LeaseRenewal) -> None:
-    claim = ledger.claimed()
-    run(ledger.database, "ALTER TABLE hpo.attempts RENAME TO away")
+def test_renewal_continues_after_an_unexpected_error(study: StudyDriver, renewal: LeaseRenewal) -> None:
+    claim = study.claimed()
+    run(study.database, "ALTER TABLE hpo.attempts RENAME TO away")
     wait_for(lambda: renewal.last_error)
     assert "attempts" in (renewal.last_error or "")
-    run(ledger.database, "ALTER TABLE hpo.away RENAME TO attempts")
+    run(study.database, "ALTER TABLE hpo.away RENAME TO attempts")
     wait_for(lambda: renewal.last_error is None)
-    before = ledger.attempt(claim).lease_until
-    wait_for(lambda: ledger.attempt(claim).lease_until > before)
+    before = study.attempt(claim).lease_until
+    wait_for(lambda: study.attempt(claim).lease_until > before)
     assert renewal.fenced() == frozenset()

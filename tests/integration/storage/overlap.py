@@ -23,7 +23,7 @@ U = TypeVar("U")
 
 @dataclass(frozen=True)
 class Overlap(Generic[T, U]):
-    """What came of two transactions."""
+    """Results of two transactions."""
 
     first: T
     second: U | LeaseLostError

@@ -14,18 +14,18 @@ from storage import agents, attempts, budget, control, leases
 from storage.attempts import LeaseLostError
 from storage.budget import Claim, NoWork
 from storage.engine import Database
-from tests.integration.storage.ledger import Ledger
+from tests.integration.storage.study_driver import StudyDriver
 
 
 @pytest.fixture
-def ledger(database: Database) -> Ledger:
-    return Ledger(database)
+def study(database: Database) -> StudyDriver:
+    return StudyDriver(database)
 
 
 def test_many_agents_never_exceed_the_budget(database: Database, storage_url: str) -> None:
     """Eight connections at once; trials finish, fail, are lost and given back as a seed has it."""
     trials, connections = 40, 8
-    ledger = Ledger(database, trials)
+    study = StudyDriver(database, trials)
     engine = create_engine(storage_url, pool_size=connections)
     exceeded: list[budget.Counts] = []
 
@@ -34,11 +34,11 @@ def test_many_agents_never_exceed_the_budget(database: Database, storage_url: st
         settled = 0
         with engine.begin() as c:
             agent_id = agents.new_agent_id(c)
-            agents.join(c, agent_id, ledger.study_id, "here", seed, f"boot:{seed}:1.00", 1, {})
+            agents.join(c, agent_id, study.study_id, "here", seed, f"boot:{seed}:1.00", 1, {})
         while True:
             with engine.begin() as c:
-                claim = budget.claim(c, ledger.study_id, agent_id, "here", 0, "cpu:0", 60.0)
-                counts = budget.count(c, ledger.study_id)
+                claim = budget.claim(c, study.study_id, agent_id, "here", 0, "cpu:0", 60.0)
+                counts = budget.count(c, study.study_id)
             if counts.finished + counts.running > trials:
                 exceeded.append(counts)
             if claim is NoWork.DONE:
@@ -60,58 +60,58 @@ def test_many_agents_never_exceed_the_budget(database: Database, storage_url: st
     engine.dispose()
     assert exceeded == []
     assert sum(settled) == trials
-    counts = ledger.count()
+    counts = study.count()
     assert (counts.finished, counts.left, counts.running, counts.waiting) == (trials, 0, 0, 0)
     with database.engine.connect() as c:
         ordinals = list(c.execute(text("SELECT ordinal FROM hpo.trials ORDER BY ordinal")).scalars())
     assert ordinals == list(range(counts.finished + counts.failed))
 
 
-def test_a_claim_repeated_for_its_slot_is_the_same(ledger: Ledger) -> None:
-    first = ledger.claimed(slot=0)
-    again = ledger.claimed(slot=0)
+def test_repeated_claim_of_a_slot_returns_the_same_attempt(study: StudyDriver) -> None:
+    first = study.claimed(slot=0)
+    again = study.claimed(slot=0)
     assert (again.attempt_id, again.reservation_id) == (first.attempt_id, first.reservation_id)
     # The first may have had its trial created; the second must look for it.
     assert (first.fresh, again.fresh) == (True, False)
-    assert ledger.claimed(slot=1).reservation_id != first.reservation_id
+    assert study.claimed(slot=1).reservation_id != first.reservation_id
 
 
-def test_ordinals_and_seeds_follow_each_other(ledger: Ledger) -> None:
-    claims = [ledger.claimed(slot) for slot in range(3)]
+def test_ordinals_and_seeds_are_consecutive(study: StudyDriver) -> None:
+    claims = [study.claimed(slot) for slot in range(3)]
     assert [claim.ordinal for claim in claims] == [0, 1, 2]
     assert len({claim.seed for claim in claims}) == 3
 
 
-def test_why_there_is_no_work(ledger: Ledger) -> None:
-    claims = [ledger.claimed(slot) for slot in range(3)]
-    assert ledger.claim(slot=3) is NoWork.ELSEWHERE
-    ledger.do(control.pause, ledger.study_id)
-    assert ledger.claim(slot=3) is NoWork.PAUSED
-    ledger.do(control.stop, ledger.study_id)
-    assert ledger.claim(slot=3) is NoWork.STOPPED
-    ledger.do(control.resume, ledger.study_id)
+def test_claim_without_work_returns_the_reason(study: StudyDriver) -> None:
+    claims = [study.claimed(slot) for slot in range(3)]
+    assert study.claim(slot=3) is NoWork.ELSEWHERE
+    study.do(control.pause, study.study_id)
+    assert study.claim(slot=3) is NoWork.PAUSED
+    study.do(control.stop, study.study_id)
+    assert study.claim(slot=3) is NoWork.STOPPED
+    study.do(control.resume, study.study_id)
     for claim in claims:
-        ledger.do(leases.settle, claim.attempt_id, Outcome.COMPLETE, 0.5)
-    assert ledger.claim(slot=3) is NoWork.DONE
-    ledger.do(budget.set_budget, ledger.study_id, 4)
-    assert ledger.claimed(slot=3).ordinal == 3
-    assert ledger.do(budget.claim, 999, ledger.agent_id, "here", 0, "cpu:0", 60.0) is NoWork.STOPPED
+        study.do(leases.settle, claim.attempt_id, Outcome.COMPLETE, 0.5)
+    assert study.claim(slot=3) is NoWork.DONE
+    study.do(budget.set_budget, study.study_id, 4)
+    assert study.claimed(slot=3).ordinal == 3
+    assert study.do(budget.claim, 999, study.agent_id, "here", 0, "cpu:0", 60.0) is NoWork.STOPPED
 
 
 @pytest.mark.parametrize("outcome", [*COUNTED, *FAILURES])
-def test_only_finished_trials_count(ledger: Ledger, outcome: str) -> None:
-    ledger.do(leases.settle, ledger.claimed().attempt_id, outcome, None)
-    counts = ledger.count()
+def test_only_finished_trials_count(study: StudyDriver, outcome: str) -> None:
+    study.do(leases.settle, study.claimed().attempt_id, outcome, None)
+    counts = study.count()
     assert (counts.finished, counts.failed) == ((1, 0) if outcome in COUNTED else (0, 1))
     assert counts.left == 3 - counts.finished
 
 
-def test_what_was_begun_goes_on_before_anything_new(ledger: Ledger) -> None:
-    begun, other = ledger.claimed(slot=0), ledger.claimed(slot=1)
-    ledger.do(attempts.attach, begun.attempt_id, 7, 0, {"x": 1.5})
-    ledger.do(leases.release, begun.attempt_id)
-    assert ledger.count().waiting == 1
-    resumed = ledger.claimed(slot=0, agent=ledger.join())
+def test_waiting_trial_is_resumed_before_a_new_one(study: StudyDriver) -> None:
+    begun, other = study.claimed(slot=0), study.claimed(slot=1)
+    study.do(attempts.attach, begun.attempt_id, 7, 0, {"x": 1.5})
+    study.do(leases.release, begun.attempt_id)
+    assert study.count().waiting == 1
+    resumed = study.claimed(slot=0, agent=study.join())
     assert (resumed.reservation_id, resumed.ordinal, resumed.seed) == (
         begun.reservation_id,
         begun.ordinal,
@@ -120,122 +120,120 @@ def test_what_was_begun_goes_on_before_anything_new(ledger: Ledger) -> None:
     assert (resumed.trial_id, resumed.number, resumed.params) == (7, 0, {"x": 1.5})
     assert resumed.attempt_id != begun.attempt_id
     assert not resumed.fresh
-    assert ledger.count().running == 2
+    assert study.count().running == 2
     assert other.reservation_id != begun.reservation_id
 
 
-def ahead(ledger: Ledger, slot: int, sampled: bool = True) -> Claim:
-    claim = ledger.do(budget.claim, ledger.study_id, ledger.agent_id, "here", slot, budget.NEXT, 60.0)
+def ahead(study: StudyDriver, slot: int, sampled: bool = True) -> Claim:
+    claim = study.do(budget.claim, study.study_id, study.agent_id, "here", slot, budget.NEXT, 60.0)
     assert isinstance(claim, Claim)
     if sampled:
-        ledger.do(attempts.attach, claim.attempt_id, claim.reservation_id, claim.ordinal, {"x": slot})
+        study.do(attempts.attach, claim.attempt_id, claim.reservation_id, claim.ordinal, {"x": slot})
     return claim
 
 
-def test_an_idle_agent_takes_what_another_has_asked_ahead(ledger: Ledger) -> None:
-    ledger.claimed(slot=0)
-    first, last = ahead(ledger, slot=2), ahead(ledger, slot=3)
-    other = ledger.join()
+def test_idle_agent_takes_over_a_prefetched_trial(study: StudyDriver) -> None:
+    study.claimed(slot=0)
+    first, last = ahead(study, slot=2), ahead(study, slot=3)
+    other = study.join()
     # Not to ask ahead itself, and not from itself.
-    assert ledger.do(budget.claim, ledger.study_id, other, "here", 2, budget.NEXT, 60.0) is NoWork.ELSEWHERE
-    assert ledger.claim(slot=1) is NoWork.ELSEWHERE
-    taken = ledger.claimed(slot=0, agent=other)
+    assert study.do(budget.claim, study.study_id, other, "here", 2, budget.NEXT, 60.0) is NoWork.ELSEWHERE
+    assert study.claim(slot=1) is NoWork.ELSEWHERE
+    taken = study.claimed(slot=0, agent=other)
     # The one that would have waited longest.
     assert (taken.reservation_id, taken.params, taken.fresh) == (last.reservation_id, {"x": 3}, False)
-    assert ledger.claimed(slot=0, agent=other).attempt_id == taken.attempt_id
+    assert study.claimed(slot=0, agent=other).attempt_id == taken.attempt_id
     assert taken.untrained
-    assert ledger.attempt(last).outcome == "released"
+    assert study.attempt(last).outcome == "released"
     with pytest.raises(LeaseLostError):
-        ledger.do(attempts.place, last.attempt_id, 1, "cpu:1")
-    ledger.do(attempts.place, first.attempt_id, 1, "cpu:1")
-    assert ledger.claim(slot=1, agent=other) is NoWork.ELSEWHERE
-    assert ledger.count().running == 3
+        study.do(attempts.place, last.attempt_id, 1, "cpu:1")
+    study.do(attempts.place, first.attempt_id, 1, "cpu:1")
+    assert study.claim(slot=1, agent=other) is NoWork.ELSEWHERE
+    assert study.count().running == 3
 
 
 @pytest.mark.parametrize("noted", [True, False])
-def test_what_was_trained_before_it_was_asked_ahead_keeps_its_checkpoint(ledger: Ledger, noted: bool) -> None:
+def test_prefetched_trial_with_epochs_keeps_its_checkpoint(study: StudyDriver, noted: bool) -> None:
     """Its agent may have died in an outage, before it could note that a trainer had begun."""
     for slot in (0, 1):
-        ledger.claimed(slot)
-    begun = ledger.claimed(slot=2)
+        study.claimed(slot)
+    begun = study.claimed(slot=2)
     if noted:
-        ledger.do(attempts.begin, begun.attempt_id, 123, 0)
-    ledger.do(attempts.attach, begun.attempt_id, begun.reservation_id, begun.ordinal, {"x": 1.0})
-    ledger.do(leases.release, begun.attempt_id)
-    assert ahead(ledger, slot=3, sampled=False).reservation_id == begun.reservation_id
-    taken = ledger.claimed(slot=0, agent=ledger.join())
+        study.do(attempts.begin, begun.attempt_id, 123, 0)
+    study.do(attempts.attach, begun.attempt_id, begun.reservation_id, begun.ordinal, {"x": 1.0})
+    study.do(leases.release, begun.attempt_id)
+    assert ahead(study, slot=3, sampled=False).reservation_id == begun.reservation_id
+    taken = study.claimed(slot=0, agent=study.join())
     assert (taken.reservation_id, taken.untrained) == (begun.reservation_id, False)
 
 
-def test_what_is_still_being_sampled_is_not_taken(ledger: Ledger) -> None:
+def test_trial_being_sampled_is_not_taken_over(study: StudyDriver) -> None:
     for slot in (0, 1):
-        ledger.claimed(slot)
-    ahead(ledger, slot=2, sampled=False)
-    assert ledger.claim(slot=0, agent=ledger.join()) is NoWork.ELSEWHERE
+        study.claimed(slot)
+    ahead(study, slot=2, sampled=False)
+    assert study.claim(slot=0, agent=study.join()) is NoWork.ELSEWHERE
 
 
-def test_nothing_is_taken_while_there_is_something_new_to_begin(ledger: Ledger) -> None:
-    spare = ahead(ledger, slot=2)
-    new = ledger.claimed(slot=0, agent=ledger.join())
-    assert (new.fresh, ledger.attempt(spare).outcome) == (True, None)
+def test_nothing_is_taken_over_while_budget_is_left(study: StudyDriver) -> None:
+    spare = ahead(study, slot=2)
+    new = study.claimed(slot=0, agent=study.join())
+    assert (new.fresh, study.attempt(spare).outcome) == (True, None)
 
 
-def test_a_decision_is_made_once(ledger: Ledger) -> None:
-    claim = ledger.claimed()
-    assert ledger.do(budget.decide, claim.reservation_id, Outcome.COMPLETE, 0.5, None, None)
-    assert not ledger.do(budget.decide, claim.reservation_id, Outcome.BUG, None, "broken", "Traceback")
-    trial = ledger.trial(claim)
+def test_trial_is_decided_once(study: StudyDriver) -> None:
+    claim = study.claimed()
+    assert study.do(budget.decide, claim.reservation_id, Outcome.COMPLETE, 0.5, None, None)
+    assert not study.do(budget.decide, claim.reservation_id, Outcome.BUG, None, "broken", "Traceback")
+    trial = study.trial(claim)
     assert (trial.outcome, trial.value, trial.error) == ("complete", 0.5, None)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, None])
-def test_a_value_that_is_no_number_is_none(ledger: Ledger, value: float | None) -> None:
-    claim = ledger.claimed()
-    ledger.do(budget.decide, claim.reservation_id, Outcome.DIVERGED, value, None, None)
-    assert ledger.trial(claim).value is None
+def test_non_finite_value_is_stored_as_null(study: StudyDriver, value: float | None) -> None:
+    claim = study.claimed()
+    study.do(budget.decide, claim.reservation_id, Outcome.DIVERGED, value, None, None)
+    assert study.trial(claim).value is None
 
 
-def test_what_optuna_has_not_been_told(ledger: Ledger) -> None:
-    claims = [ledger.claimed(slot) for slot in range(3)]
+def test_pending_tells_are_listed(study: StudyDriver) -> None:
+    claims = [study.claimed(slot) for slot in range(3)]
     for index, claim in enumerate(claims[:2]):
-        ledger.do(attempts.attach, claim.attempt_id, 100 + index, index, {})
+        study.do(attempts.attach, claim.attempt_id, 100 + index, index, {})
     for claim in claims:
-        ledger.do(leases.settle, claim.attempt_id, Outcome.COMPLETE, 0.25)
-    # The third was never created in Optuna: there is nothing to tell.
-    untold = ledger.do(budget.untold, ledger.study_id)
+        study.do(leases.settle, claim.attempt_id, Outcome.COMPLETE, 0.25)
+    # The third was never created in Optuna, so no tell is pending.
+    untold = study.do(budget.untold, study.study_id)
     assert [(u.trial_id, u.number, u.outcome, u.value) for u in untold] == [
         (100, 0, "complete", 0.25),
         (101, 1, "complete", 0.25),
     ]
-    assert ledger.do(budget.untold, ledger.study_id, 30.0) == []
-    assert ledger.do(budget.untold_of_attempt, claims[1].attempt_id) == untold[1:]
-    ledger.do(budget.mark_told, claims[0].reservation_id)
-    assert ledger.do(budget.untold, ledger.study_id) == untold[1:]
+    assert study.do(budget.untold, study.study_id, 30.0) == []
+    assert study.do(budget.untold_of_attempt, claims[1].attempt_id) == untold[1:]
+    study.do(budget.mark_told, claims[0].reservation_id)
+    assert study.do(budget.untold, study.study_id) == untold[1:]
 
 
-def test_failures_are_those_of_the_study_until_somebody_has_it_run(ledger: Ledger) -> None:
+def test_resuming_a_study_resets_its_failure_count(study: StudyDriver) -> None:
     def failures(most: int = 10) -> list[budget.Failure]:
-        return ledger.do(budget.failures, ledger.study_id, most)
+        return study.do(budget.failures, study.study_id, most)
 
     for error in ("one", "two", "three"):
-        ledger.do(
-            leases.settle, ledger.claimed().attempt_id, Outcome.BUG, None, error, f"Traceback of {error}"
-        )
+        study.do(leases.settle, study.claimed().attempt_id, Outcome.BUG, None, error, f"Traceback of {error}")
     # An agent that joins changes nothing: supervisors start agents again and again.
-    ledger.join()
+    study.join()
     assert [failure.error for failure in failures()] == ["three", "two", "one"]
     assert failures(1) == [budget.Failure(Outcome.BUG, "three", "Traceback of three")]
-    assert ledger.do(budget.count, ledger.study_id).failing == 3
-    # Who has the study run has mended the objective, as far as is known.
-    ledger.do(control.resume, ledger.study_id)
+    assert study.do(budget.count, study.study_id).failing == 3
+    # Setting the state to `run` resets the failure count.
+    study.do(control.resume, study.study_id)
     assert failures() == []
-    counts = ledger.do(budget.count, ledger.study_id)
+    counts = study.do(budget.count, study.study_id)
     assert (counts.failed, counts.failing) == (3, 0)
 
 
-def test_a_claim_says_what_it_is(ledger: Ledger) -> None:
-    claim = ledger.claimed(slot=1)
+def test_claim_describes_itself(study: StudyDriver) -> None:
+    claim = study.claimed(slot=1)
     assert isinstance(claim, Claim)
-    attempt = ledger.attempt(claim)
+    attempt = study.attempt(claim)
     assert (attempt.slot, attempt.device, attempt.host, attempt.outcome) == (1, "cpu:1", "here", None)
     assert (claim.trial_id, claim.number, claim.params) == (None, None, None)

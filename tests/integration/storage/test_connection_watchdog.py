@@ -1,4 +1,4 @@
-"""A server that says nothing more on connections that stay open."""
+"""A server that stops responding on open connections."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def number(database: Database) -> int:
     return database.transaction(lambda c: int(c.execute(text("SELECT 7")).scalar_one()))
 
 
-def test_a_silent_connection_is_given_up_for_a_new_one(storage_url: str, proxy: Proxy) -> None:
+def test_silent_connection_is_replaced(storage_url: str, proxy: Proxy) -> None:
     through = f"postgresql://postgres@127.0.0.1:{proxy.port}/{make_url(storage_url).database}"
     with open_database(through, Path("unused")) as database:
         database.watch(1.0)
@@ -40,7 +40,7 @@ def test_a_silent_connection_is_given_up_for_a_new_one(storage_url: str, proxy: 
         assert database.retried(database.optuna.get_all_studies) == []
 
 
-def test_a_long_statement_is_left_alone_until_then(database: Database) -> None:
+def test_long_statement_may_run_until_the_limit(database: Database) -> None:
     database.watch(30.0)
     slow = "SELECT 7 FROM pg_sleep(1.2)"
     assert database.transaction(lambda c: c.execute(text(slow)).scalar_one()) == 7
@@ -49,8 +49,8 @@ def test_a_long_statement_is_left_alone_until_then(database: Database) -> None:
         assert database.transaction(lambda c: c.execute(text(slow)).scalar_one()) == 7
 
 
-def test_many_quick_statements_are_no_silence(database: Database) -> None:
-    """As when a large study is deleted: whenever one looks, the connection waits for an answer."""
+def test_many_quick_statements_are_not_silence(database: Database) -> None:
+    """The connection waits at every check, as during the deletion of a large study."""
     database.watch(0.4)
     until = time.monotonic() + 1.5
     with database.engine.begin() as connection:
@@ -58,10 +58,10 @@ def test_many_quick_statements_are_no_silence(database: Database) -> None:
             connection.execute(text("SELECT pg_sleep(0.05)"))
 
 
-def test_a_server_that_falls_silent_before_anything_was_asked_is_unreachable(
+def test_server_silent_from_the_start_is_unreachable(
     storage_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one that waits for its disk, or a proxy that has lost it: it takes the connection, and says no more."""
+    """The server accepts the connection and never responds, like one that waits for its disk."""
     monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.5)
     through = f"postgresql://postgres@127.0.0.1:{proxy.port}/{make_url(storage_url).database}"
 

@@ -1,4 +1,4 @@
-"""Opening a database: what is said when it does not answer, and how work survives its restarts."""
+"""Opening a database: errors of an unreachable server, and work that survives restarts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from storage.retry import Retry
 NOWHERE = Path("unused")
 
 
-def test_sessions_are_in_utc_and_limited(database: Database) -> None:
+def test_sessions_use_utc_and_limits(database: Database) -> None:
     with database.engine.connect() as connection:
         shown = {
             name: connection.execute(text(f"SHOW {name}")).scalar_one()
@@ -34,7 +34,7 @@ def test_sessions_are_in_utc_and_limited(database: Database) -> None:
     assert not database.embedded
 
 
-def test_optunas_storage_is_on_the_same_database(database: Database) -> None:
+def test_optuna_storage_uses_the_same_database(database: Database) -> None:
     import optuna
 
     study = optuna.create_study(study_name="pets", storage=database.optuna)
@@ -44,7 +44,7 @@ def test_optunas_storage_is_on_the_same_database(database: Database) -> None:
     assert database.optuna is database.optuna
 
 
-def test_a_transaction_commits_or_leaves_nothing(database: Database) -> None:
+def test_transaction_commits_or_leaves_nothing(database: Database) -> None:
     database.transaction(lambda c: c.execute(text("CREATE TABLE t (n int)")))
 
     def fail(connection: Connection) -> None:
@@ -58,7 +58,7 @@ def test_a_transaction_commits_or_leaves_nothing(database: Database) -> None:
     assert database.transaction(lambda c: c.execute(text("SELECT count(*) FROM t")).scalar_one()) == 0
 
 
-def test_a_connection_lost_in_a_transaction_is_retried(database: Database) -> None:
+def test_connection_lost_in_a_transaction_is_retried(database: Database) -> None:
     waits: list[float] = []
     pids: list[int] = []
 
@@ -75,7 +75,7 @@ def test_a_connection_lost_in_a_transaction_is_retried(database: Database) -> No
     assert len(waits) == 1
 
 
-def test_an_embedded_server_killed_in_a_transaction_is_restarted(open_folder: Path) -> None:
+def test_embedded_server_killed_in_a_transaction_is_restarted(open_folder: Path) -> None:
     with open_database(None, open_folder / "home") as database:
         assert database.embedded
         assert Path(str(open_folder)).name in database.shown
@@ -93,7 +93,7 @@ def test_an_embedded_server_killed_in_a_transaction_is_restarted(open_folder: Pa
         assert len(calls) == 2
 
 
-def test_an_unreachable_server_is_said_after_the_wait() -> None:
+def test_unreachable_server_is_reported_after_the_wait() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -109,7 +109,7 @@ def test_an_unreachable_server_is_said_after_the_wait() -> None:
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_server_that_comes_up_within_the_wait_is_used(open_folder: Path) -> None:
+def test_server_that_starts_within_the_wait_is_used(open_folder: Path) -> None:
     server = EmbeddedServer(open_folder / "home", root_base=open_folder / "root")
     url = f"postgresql://postgres@/postgres?host={open_folder}/home/postgres&port=5432"
     starting = threading.Timer(0.3, server.ensure_running)
@@ -121,14 +121,14 @@ def test_a_server_that_comes_up_within_the_wait_is_used(open_folder: Path) -> No
         server.close()
 
 
-def test_a_missing_database_is_said_at_once(storage_url: str) -> None:
+def test_missing_database_is_reported_at_once(storage_url: str) -> None:
     began = time.monotonic()
     with pytest.raises(StorageUnreachableError, match=r'database "nowhere" does not exist.*database\'s name'):
         open_database(re.sub("test_[0-9a-f]+", "nowhere", storage_url), NOWHERE)
     assert time.monotonic() - began < 2
 
 
-def test_a_wrong_password_is_said_at_once_and_never_shown(
+def test_wrong_password_is_reported_at_once_and_never_shown(
     open_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with EmbeddedServer.start(open_folder / "home", root_base=open_folder / "root") as server:
@@ -157,7 +157,7 @@ def test_a_wrong_password_is_said_at_once_and_never_shown(
         assert "right" not in caplog.text
 
 
-def test_an_old_server_is_refused(storage_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_server_is_refused(storage_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "OLDEST_MAJOR", 99)
     with pytest.raises(StorageUrlError, match="99 or newer"):
         open_database(storage_url, NOWHERE)

@@ -51,7 +51,7 @@ def open_engine(url: str) -> Engine:
     return create_engine(url, poolclass=NullPool)
 
 
-def test_the_migrations_create_exactly_the_tables(database: Database, empty_storage_url: str) -> None:
+def test_migrations_create_exactly_the_tables(database: Database, empty_storage_url: str) -> None:
     engine = open_engine(empty_storage_url)
     with engine.begin() as connection:
         connection.execute(text("CREATE SCHEMA hpo"))
@@ -62,7 +62,7 @@ def test_the_migrations_create_exactly_the_tables(database: Database, empty_stor
     assert all(found)
 
 
-def test_the_known_head_is_the_newest_revision() -> None:
+def test_head_is_the_newest_revision() -> None:
     assert ScriptDirectory(str(migrate.MIGRATIONS)).get_heads() == [migrate.HEAD]
 
 
@@ -93,7 +93,7 @@ def test_database_of_revision_0002_keeps_its_rows_under_new_names(empty_storage_
             assert database.transaction(lambda c, q=query: c.execute(q).scalars().all()) == [1]
 
 
-def test_any_number_of_agents_may_start_on_an_empty_database(empty_storage_url: str) -> None:
+def test_simultaneous_starts_on_an_empty_database_migrate_once(empty_storage_url: str) -> None:
     code = (
         "import sys; from pathlib import Path; from storage.engine import open_database\n"
         "sys.stdin.readline()\n"
@@ -116,7 +116,7 @@ def test_any_number_of_agents_may_start_on_an_empty_database(empty_storage_url: 
         assert migrate.current_revision(connection) == migrate.HEAD
 
 
-def test_an_up_to_date_database_needs_neither_lock_nor_alembic(storage_url: str) -> None:
+def test_current_database_needs_neither_lock_nor_alembic(storage_url: str) -> None:
     code = (
         "import sys; from pathlib import Path; from storage.engine import open_database\n"
         "open_database(sys.argv[1], Path('unused')).close()\n"
@@ -130,13 +130,13 @@ def test_an_up_to_date_database_needs_neither_lock_nor_alembic(storage_url: str)
     assert done.stdout.strip() == "[]"
 
 
-def test_a_newer_schema_is_refused(database: Database, storage_url: str) -> None:
+def test_newer_schema_is_refused(database: Database, storage_url: str) -> None:
     database.transaction(lambda c: c.execute(text("UPDATE hpo.alembic_version SET version_num = '9999'")))
     with pytest.raises(SchemaTooNewError, match=r"newer hpo-service .*9999.*upgrade this installation"):
         open_database(storage_url, NOWHERE)
 
 
-def test_another_optunas_tables_are_refused(empty_storage_url: str) -> None:
+def test_tables_of_another_optuna_version_are_refused(empty_storage_url: str) -> None:
     with open_engine(empty_storage_url).begin() as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"))
         connection.execute(text("INSERT INTO alembic_version VALUES ('v9.0.0.a')"))
@@ -146,7 +146,7 @@ def test_another_optunas_tables_are_refused(empty_storage_url: str) -> None:
         assert migrate.current_revision(connection) is None
 
 
-def test_a_user_who_may_not_create_tables_is_told(empty_storage_url: str) -> None:
+def test_missing_permission_to_create_tables_is_reported(empty_storage_url: str) -> None:
     with open_engine(empty_storage_url).begin() as connection:
         connection.execute(text("CREATE ROLE guest LOGIN"))
     try:
@@ -157,7 +157,7 @@ def test_a_user_who_may_not_create_tables_is_told(empty_storage_url: str) -> Non
             connection.execute(text("DROP ROLE guest"))
 
 
-def test_a_user_who_is_called_like_our_schema(empty_storage_url: str, postgres_admin: Engine) -> None:
+def test_user_named_like_our_schema_can_migrate(empty_storage_url: str, postgres_admin: Engine) -> None:
     """PostgreSQL looks in the schema of the user's name first, where Optuna would find our version table."""
     with postgres_admin.connect() as connection:
         if connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = 'hpo'")) is None:

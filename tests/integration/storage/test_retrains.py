@@ -9,7 +9,7 @@ from tests.integration.rows import StudyRows
 CONFIG = {"objective": "digits-cnn", "params": {"x": 1}}
 
 
-def test_an_interrupted_retrain_goes_on(database: Database) -> None:
+def test_interrupted_retrain_continues(database: Database) -> None:
     study_id = StudyRows(database).study_id
     first, other = _do(database, retrains.new_id), _do(database, retrains.new_id)
     for _ in range(2):
@@ -28,7 +28,7 @@ def test_an_interrupted_retrain_goes_on(database: Database) -> None:
     assert [row.retrain_id for row in _do(database, retrains.retrains_of, study_id)] == [first, second]
 
 
-def test_the_first_look_at_the_test_set_is_the_one_that_stands(database: Database) -> None:
+def test_first_opening_of_the_test_set_is_kept(database: Database) -> None:
     study_id = StudyRows(database).study_id
     retrain_id = _do(database, retrains.begin, _do(database, retrains.new_id), study_id, CONFIG, [1])
     assert _do(database, retrains.openings, study_id) == []

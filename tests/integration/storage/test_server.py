@@ -76,7 +76,7 @@ def modes(path: Path) -> dict[Path, tuple[int, int, int]]:
     return {one: (one.stat().st_mode, one.stat().st_uid, one.stat().st_gid) for one in found}
 
 
-def test_it_starts_keeps_its_data_and_stops(home: Path) -> None:
+def test_server_starts_keeps_its_data_and_stops(home: Path) -> None:
     with start(home) as server:
         socket = server.place.socket
         ask(server, "CREATE TABLE kept AS SELECT 7 AS n")
@@ -91,7 +91,7 @@ def test_it_starts_keeps_its_data_and_stops(home: Path) -> None:
         assert ask(server, "SELECT n FROM kept") == 7
 
 
-def test_two_processes_share_it_and_the_last_one_stops_it(home: Path) -> None:
+def test_last_of_two_processes_stops_the_server(home: Path) -> None:
     with start(home) as server, another_process(home) as other:
         socket, pid = server.place.socket, postmaster(server)
         server.close()
@@ -107,7 +107,7 @@ def test_two_processes_share_it_and_the_last_one_stops_it(home: Path) -> None:
         assert not answers(socket)
 
 
-def test_a_killed_user_does_not_keep_it_running(home: Path) -> None:
+def test_killed_user_does_not_keep_the_server_running(home: Path) -> None:
     with another_process(home) as other:
         other.send_signal(signal.SIGKILL)
         other.wait()
@@ -117,7 +117,7 @@ def test_a_killed_user_does_not_keep_it_running(home: Path) -> None:
         assert not answers(socket)
 
 
-def test_concurrent_first_starts_make_one_server(home: Path) -> None:
+def test_concurrent_first_starts_create_one_server(home: Path) -> None:
     command = [sys.executable, "-c", USER, str(home), str(home.parent / "root")]
     starting = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
@@ -133,7 +133,7 @@ def test_concurrent_first_starts_make_one_server(home: Path) -> None:
     assert not answers(home / "postgres" / ".s.PGSQL.5432")
 
 
-def test_it_comes_back_after_the_postmaster_was_killed(home: Path) -> None:
+def test_server_restarts_after_its_postmaster_is_killed(home: Path) -> None:
     with start(home) as server:
         ask(server, "CREATE TABLE kept AS SELECT 7 AS n")
         killed = postmaster(server)
@@ -145,14 +145,14 @@ def test_it_comes_back_after_the_postmaster_was_killed(home: Path) -> None:
         assert ask(server, "SELECT n FROM kept") == 7
 
 
-def test_the_running_server_itself_holds_the_lock_that_tells_it_is_alive(home: Path) -> None:
+def test_running_server_holds_the_lock_that_marks_it_alive(home: Path) -> None:
     with start(home), (home / "postgres.alive").open() as alive, pytest.raises(BlockingIOError):
         fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with (home / "postgres.alive").open() as alive:
         fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(home: Path) -> None:
+def test_stale_pid_file_of_a_living_process_is_ignored(home: Path) -> None:
     with start(home) as server:
         data = server.place.data
         lines = (data / "postmaster.pid").read_text().splitlines()
@@ -164,7 +164,7 @@ def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(home: Path)
         assert ask(server, "SELECT 1") == 1
 
 
-def test_an_interrupted_initdb_is_done_again(home: Path) -> None:
+def test_interrupted_initdb_is_repeated(home: Path) -> None:
     unfinished = home / "postgres.new"
     unfinished.mkdir(parents=True)
     (unfinished / "PG_VERSION").write_text("18\n")
@@ -172,14 +172,14 @@ def test_an_interrupted_initdb_is_done_again(home: Path) -> None:
         assert ask(server, "SELECT 1") == 1
 
 
-def test_it_is_out_of_reach_of_the_terminals_interrupt(home: Path) -> None:
+def test_ctrl_c_does_not_reach_the_server(home: Path) -> None:
     with start(home) as server:
         pid = postmaster(server)
         assert os.getsid(pid) != os.getsid(0)
         assert os.getpgid(pid) != os.getpgid(0)
 
 
-def test_it_listens_in_a_short_folder_where_the_homes_path_is_too_long(home: Path) -> None:
+def test_socket_is_in_a_short_folder_if_the_home_path_is_too_long(home: Path) -> None:
     deep = home / ("d" * 60) / ("e, f%g" * 10)
     with start(deep) as server:
         assert len(str(server.place.socket)) < 100
@@ -189,7 +189,7 @@ def test_it_listens_in_a_short_folder_where_the_homes_path_is_too_long(home: Pat
     folder.rmdir()
 
 
-def test_no_existing_folder_changes_its_mode(home: Path) -> None:
+def test_existing_folders_keep_their_mode(home: Path) -> None:
     """The wheel itself opens up every parent folder when root starts it."""
     private = home / "private"
     private.mkdir(parents=True)
@@ -207,12 +207,12 @@ def test_no_existing_folder_changes_its_mode(home: Path) -> None:
         assert data.stat().st_mode & 0o777 == 0o700
         assert data.stat().st_uid == (paths.system_user()[0] if ROOT else os.geteuid())
     assert [modes(path) for path in interesting] == before
-    # Once there, the data are found there, whatever the modes are later.
+    # Existing data is found in its place, even if the modes change later.
     private.chmod(0o755)
     assert paths.place(inner, root_base).data == data
 
 
-def test_programs_that_the_servers_user_cannot_reach_are_copied(
+def test_programs_unreachable_for_the_server_user_are_copied(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shipped = paths.programs(open_folder / "root").parent
@@ -231,7 +231,7 @@ def test_programs_that_the_servers_user_cannot_reach_are_copied(
     assert paths.programs(open_folder / "root") == found
 
 
-def test_data_of_another_major_version_are_refused(home: Path) -> None:
+def test_data_of_another_major_version_is_refused(home: Path) -> None:
     data = home / "postgres"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("16\n")
@@ -239,7 +239,7 @@ def test_data_of_another_major_version_are_refused(home: Path) -> None:
         start(home)
 
 
-def test_a_failed_start_names_the_log_and_what_to_do(home: Path) -> None:
+def test_failed_start_names_the_log_and_the_remedy(home: Path) -> None:
     with start(home) as server:
         settings = server.place.data / "postgresql.conf"
     with settings.open("a") as file:
@@ -252,7 +252,7 @@ def test_a_failed_start_names_the_log_and_what_to_do(home: Path) -> None:
     assert "\n" not in message
 
 
-def test_a_home_that_cannot_be_one_is_refused(home: Path) -> None:
+def test_unusable_home_is_refused(home: Path) -> None:
     home.write_text("a file")
     with pytest.raises(EmbeddedServerError, match="HPO_HOME") as caught:
         start(home)

@@ -8,7 +8,7 @@ from storage.engine import Database
 from storage.retry import Retry
 
 
-def test_a_server_that_only_reads_counts_as_away(database: Database, postgres_admin: Engine) -> None:
+def test_read_only_server_is_unreachable(database: Database, postgres_admin: Engine) -> None:
     name = make_url(database.url).database
     told: list[str] = []
 

@@ -50,7 +50,7 @@ def test_other_storages_are_refused_with_a_reason_and_a_remedy(text: str, reason
     assert "\n" not in message
 
 
-def test_a_shown_url_hides_every_secret() -> None:
+def test_displayed_url_hides_every_secret() -> None:
     url = parse_url("postgresql://ann:pa%2Fss@h:6000/hpo?password=word&sslpassword=key&sslmode=require")
     assert "pa/ss" in (url.password or "")
     for secret in ("pa/ss", "pa%2Fss", "word=word", "=key"):
@@ -59,7 +59,7 @@ def test_a_shown_url_hides_every_secret() -> None:
     assert without_secrets("pa/ss, password=word and 'sslpassword': 'key'", url).count("***") == 3
 
 
-def test_what_the_url_says_wins_over_the_defaults() -> None:
+def test_url_options_override_defaults() -> None:
     plain = engine_options(parse_url("postgresql://h/hpo"))["connect_args"]
     assert plain["application_name"] == "hpo"
     assert "-c timezone=UTC" in plain["options"]
@@ -69,5 +69,5 @@ def test_what_the_url_says_wins_over_the_defaults() -> None:
     assert given["options"].endswith("-c statement_timeout=5s")
 
 
-def test_a_socket_folder_is_named_in_messages() -> None:
+def test_socket_folder_is_named_in_messages() -> None:
     assert target(parse_url("postgresql://u@/hpo?host=/run/pg&port=5433")) == "/run/pg"

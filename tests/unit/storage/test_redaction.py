@@ -1,4 +1,4 @@
-"""No password is left in what others may read, and nothing but passwords is blotted out."""
+"""Passwords are masked in text that others may read, and nothing else is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.passwords import PASSWORDS
 
 
 @pytest.mark.parametrize("password", PASSWORDS)
-def test_a_password_that_is_known_is_blotted_out_in_every_form(password: str) -> None:
+def test_known_password_is_masked_in_every_form(password: str) -> None:
     url = f"postgresql://me:{password}@host/db"
     text = (
         f"{url} {url!r} {json.dumps(url)} {password} {password!r} {json.dumps([password])} {quote(password)}"
@@ -53,7 +53,7 @@ def test_a_password_that_is_known_is_blotted_out_in_every_form(password: str) ->
         "connect(password = 'zq1')",
     ],
 )
-def test_what_looks_like_a_password_is_blotted_out_though_nobody_knows_it(text: str) -> None:
+def test_unknown_password_is_masked_by_its_position(text: str) -> None:
     assert "zq" not in redacted(text)
     assert "***" in redacted(text)
 
@@ -75,32 +75,32 @@ def test_what_looks_like_a_password_is_blotted_out_though_nobody_knows_it(text: 
         "ray://10.0.0.1:10001 does not answer, mail me@example.org",
     ],
 )
-def test_remedies_are_printed_as_they_are(text: str, password: str) -> None:
+def test_example_urls_stay_readable(text: str, password: str) -> None:
     given = passwords_given([], {"HPO_STORAGE": f"postgresql://user:{password}@host/db"})
     assert redacted(text, given) == text
 
 
 @pytest.mark.parametrize("password", ["x", "a b", "user", "postgres", "password"])
-def test_a_short_or_ordinary_password_is_blotted_out_where_passwords_stand(password: str) -> None:
+def test_short_or_common_password_is_masked_in_password_positions(password: str) -> None:
     url = f"postgresql://me:{password}@server:5433/db"
     given = passwords_given([url], {})
     assert redacted(f"extra argument ({url})", given) == "extra argument (postgresql://me:***@server:5433/db)"
     assert redacted(f"password='{password}' x", given) == "password=*** x"
 
 
-def test_a_password_of_five_letters_is_blotted_out_as_a_word() -> None:
+def test_password_of_five_letters_is_masked_as_a_word() -> None:
     given = passwords_given([], {"PGPASSWORD": "train"})
     assert redacted("train: a trainer, 'train'", given) == "***: a trainer, '***'"
 
 
-def test_a_url_that_the_shell_has_split_at_its_spaces() -> None:
+def test_url_split_by_the_shell_is_masked() -> None:
     words = ["--storage", "postgresql://me:zq1", "zq2", "zq3@zq4@host/db", "--study", "s"]
     given = passwords_given(words, {})
     assert "zq" not in redacted("Got unexpected extra arguments (zq2 zq3@zq4@host/db)", given)
     assert "zq" not in redacted(" ".join(words), given)
 
 
-def test_what_holds_no_password_gives_none() -> None:
+def test_text_without_a_password_yields_no_password() -> None:
     assert (
         passwords_given(["status", "--study", "s", "--storage", "postgresql://me@host:5432/db"], {}) == set()
     )

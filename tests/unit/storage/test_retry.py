@@ -17,7 +17,7 @@ from storage.retry import INTERRUPTED_SECONDS, Retry, is_hopeless, is_transient,
 
 
 def coded(code: str, words: str = "the server's words") -> psycopg2.Error:
-    """As the server would have sent it: psycopg2 lets nobody else set the code."""
+    """Error with a code that only the server can set in psycopg2."""
     return type("Coded", (errors.lookup(code),), {"pgcode": code})(words)
 
 
@@ -64,7 +64,7 @@ def by_optuna(cause: BaseException) -> StorageInternalError:
         coded(errorcodes.DEADLOCK_DETECTED),
     ],
 )
-def test_what_passes_by_itself_is_transient(error: BaseException) -> None:
+def test_transient_errors_are_recognized(error: BaseException) -> None:
     assert is_transient(error)
 
 
@@ -81,11 +81,11 @@ def test_what_passes_by_itself_is_transient(error: BaseException) -> None:
         refused('FATAL:  database "hpo" does not exist'),
     ],
 )
-def test_what_does_not_pass_is_not(error: BaseException) -> None:
+def test_permanent_errors_are_not_transient(error: BaseException) -> None:
     assert not is_transient(error)
 
 
-def test_reasons_are_short_and_hold_no_statement() -> None:
+def test_reasons_are_short_and_contain_no_statement() -> None:
     assert short_reason(refused()) == "Connection refused"
     wrong = refused(
         'connection to server at "h" failed: FATAL:  password authentication failed for user "ann"\n'
@@ -150,7 +150,7 @@ def failing(times: int, error: BaseException) -> Callable[[], str]:
     return call
 
 
-def test_the_delay_doubles_up_to_its_maximum(clock: Clock) -> None:
+def test_delay_doubles_up_to_its_maximum(clock: Clock) -> None:
     told: list[float] = []
     training_retry = Retry(
         first_delay=1,
@@ -162,7 +162,7 @@ def test_the_delay_doubles_up_to_its_maximum(clock: Clock) -> None:
     assert clock.waits == told == [1, 2, 4, 5, 5]
 
 
-def test_patience_ends_with_the_last_error_and_its_reason(clock: Clock) -> None:
+def test_retry_ends_with_the_last_error_and_its_reason(clock: Clock) -> None:
     impatient = Retry(patience_seconds=8, first_delay=1, interrupted=FakeEvent(clock))
     error = refused()
     with pytest.raises(StorageUnreachableError, match=r"for 8 s \(Connection refused\)") as caught:
@@ -171,26 +171,26 @@ def test_patience_ends_with_the_last_error_and_its_reason(clock: Clock) -> None:
     assert clock.waits == [1, 2, 4, 1]
 
 
-def test_without_a_limit_it_waits_for_ever(clock: Clock) -> None:
+def test_retry_without_a_limit_never_ends(clock: Clock) -> None:
     endless = Retry(patience_seconds=None, interrupted=FakeEvent(clock))
     assert endless(failing(5000, refused())) == "done"
     assert clock.now > 20_000
 
 
-def test_an_interruption_ends_the_wait(clock: Clock) -> None:
+def test_interruption_ends_the_wait(clock: Clock) -> None:
     with pytest.raises(StorageUnreachableError, match="interrupted"):
         Retry(patience_seconds=None, interrupted=FakeEvent(clock, at=3))(failing(99, refused()))
     assert clock.now == 3 + INTERRUPTED_SECONDS
 
 
-def test_after_an_interruption_what_was_rolled_back_is_tried_again(clock: Clock) -> None:
+def test_rolled_back_work_is_retried_after_an_interruption(clock: Clock) -> None:
     interrupted = Retry(patience_seconds=None, interrupted=FakeEvent(clock, at=0))
     rolled_back = wrapped(coded(errorcodes.DEADLOCK_DETECTED, "deadlock detected"))
     assert interrupted(failing(3, rolled_back)) == "done"
     assert 0 < clock.now < INTERRUPTED_SECONDS
 
 
-def test_an_interruption_wakes_a_real_wait_at_once() -> None:
+def test_interruption_wakes_a_real_wait_at_once() -> None:
     stop = threading.Event()
     slow = Retry(patience_seconds=None, first_delay=60, max_delay=60, interrupted=stop)
     threading.Timer(0.05, stop.set).start()
@@ -204,7 +204,7 @@ def test_other_errors_are_raised_at_once(clock: Clock) -> None:
     assert clock.waits == []
 
 
-def test_a_full_disk_is_named(clock: Clock) -> None:
+def test_full_disk_is_named(clock: Clock) -> None:
     full = wrapped(coded(errorcodes.DISK_FULL, "could not extend file: No space left on device"))
     with pytest.raises(DiskFullError, match="No space left"):
         Retry(interrupted=FakeEvent(clock))(failing(1, full))

@@ -18,12 +18,12 @@ LEASE = 60.0
 
 
 def reap_all(connection: Connection, study_id: int, max_lost: int) -> int:
-    """End what has run out at once: an agent would watch it for a while."""
+    """End expired leases at once, without the observation window of an agent."""
     return leases.reap(connection, leases.suspects(connection, study_id), max_lost)
 
 
-class Ledger:
-    """What agents do to one study, each call a transaction of its own."""
+class StudyDriver:
+    """A study with an agent; each method is one transaction."""
 
     def __init__(self, database: Database, trials: int = 3) -> None:
         self.database = database

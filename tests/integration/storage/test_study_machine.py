@@ -29,8 +29,8 @@ from storage import agents, attempts, budget, leases
 from storage.attempts import LeaseLostError
 from storage.budget import Claim, NoWork
 from storage.engine import Database, open_database
-from tests.integration.storage.ledger_model import ENDINGS, LEASE, OF_ALL, LedgerModel, Work
 from tests.integration.storage.overlap import Overlap, overlap
+from tests.integration.storage.study_model import ENDINGS, LEASE, OF_ALL, StudyDriverModel, Work
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -39,8 +39,8 @@ EPOCHS = 3
 NTH = st.integers(0, 7)
 
 
-class Ledger(LedgerModel, RuleBasedStateMachine):
-    """Agents claim, train, settle, die and come back; a model of a few sets says what must hold."""
+class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
+    """Agents claim, train, settle, die and return; a model of a few sets predicts the state."""
 
     database: Database
     agents = Bundle("agents")
@@ -89,7 +89,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         return self.claimed(agent, got, expected)
 
     @rule(target=claims, agent=agents, sampled=st.booleans(), twice=st.booleans())
-    def ask_ahead(self, agent: int, sampled: bool, twice: bool = False) -> Claim | None:
+    def prefetch(self, agent: int, sampled: bool, twice: bool = False) -> Claim | None:
         expected = self.expect(agent, ahead=True)
         got = self.claimed(agent, self.do(self.claiming(agent, budget.NEXT)), expected, ahead=True)
         if got is not None and sampled:
@@ -149,7 +149,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
 
     @rule(claim=claims)
     def expire(self, claim: Claim | None) -> None:
-        """Its agent was not heard of: the lease runs out and somebody looks."""
+        """Let the lease of a silent agent expire, and reap it."""
         if claim is None:
             return
         self.run_out(claim)
@@ -168,7 +168,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
 
     @rule(trials=st.integers(1, 8), twice=st.booleans())
     def resize(self, trials: int, twice: bool = False) -> None:
-        """Smaller, too; but what has begun is finished."""
+        """Change the budget, also below the number of running trials, which finish."""
         self.do(lambda c: budget.set_budget(c, 1, trials), twice)
         self.trials = max(trials, self.begun)
 
@@ -180,7 +180,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         trials=st.none() | st.integers(1, 8),
     )
     def claim_at_once(self, agents_in_turn: list[int], trials: int | None) -> object:
-        """From as many connections, while the budget is changed from another: whatever the order is."""
+        """Claim from several connections while another one changes the budget."""
         works: list[Work[Any]] = [self.claiming(agent) for agent in agents_in_turn]
         if trials is not None:
             works.insert(len(works) // 2, lambda c: budget.set_budget(c, 1, trials))
@@ -195,7 +195,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
                 self.hold(agent, each)
         if trials is not None:
             now = self.do(lambda c: budget.count(c, 1)).budget
-            # Raised to what had begun, by then.
+            # Raised to the number of trials that had begun by then.
             assert now in {max(trials, begun) for begun in range(before, self.begun + 1)}
             self.trials = now
         return multiple(*claims)
@@ -239,7 +239,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
 
     @rule(target=claims, agent=agents, nth=NTH, how=st.sampled_from(ENDINGS), claim_first=st.booleans())
     def claim_while_one_ends(self, agent: int, nth: int, how: str, claim_first: bool) -> Claim | None:
-        """What is being ended is not free yet, and no spare any more; what has just been taken cannot end."""
+        """An attempt that is ending can be neither claimed nor taken over; one just taken over cannot end."""
         if (claim := self.pick(nth)) is None:
             return None
         owner = self.owners[claim.attempt_id]
@@ -277,7 +277,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         if agent == owner:
             return multiple()
         self.resize(self.begun + 1)
-        spare = self.ask_ahead(owner, sampled=True)
+        spare = self.prefetch(owner, sampled=True)
         assert spare is not None
         # Nothing new to begin, and a spare is all there is, unless something waits.
         self.resize(1)
@@ -304,7 +304,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         write_first=st.booleans(),
     )
     def write_while_it_ends(self, nth: int, write: str, epoch: int, how: str, write_first: bool) -> None:
-        """What is written before the end stands; afterwards nothing is written."""
+        """Writes before the end are kept; later writes are refused."""
         if (claim := self.pick(nth)) is None:
             return
         if how == "reap":
@@ -318,13 +318,13 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
             return
         other = self.overlap(writing, ending)
         self.written(write, claim, epoch)
-        # Who looks for leases that have run out waits for nobody: this agent lives.
+        # Reaping skips locked rows, because this agent is alive.
         assert other.waited == (how != "reap")
         self.ended(how, claim, but={claim.attempt_id} if how == "reap" else ())
 
     @rule(nth=NTH, epoch=st.integers(1, EPOCHS))
     def report_again_before_the_answer(self, nth: int, epoch: int) -> None:
-        """With other numbers, as a trainer on another machine would have: the first ones stand."""
+        """Repeat a report with other values, as from another machine: the first values are kept."""
         if (claim := self.pick(nth)) is None:
             return
 
@@ -356,7 +356,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
 
     @rule(nth=NTH, renew_first=st.booleans())
     def renew_while_others_reap(self, nth: int, renew_first: bool) -> None:
-        """An agent that renews in time keeps what it holds; one that is late learns what it has lost."""
+        """An agent that renews in time keeps its attempts; a late one learns which it has lost."""
         if (claim := self.pick(nth)) is None:
             return
         self.run_out(claim)
@@ -396,7 +396,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         sql = "SELECT outcome FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NOT NULL"
         outcome = self.do(lambda c: c.execute(text(sql), {"a": claim.attempt_id}).scalar_one())
         how = {"lost": "lose", "released": "release"}.get(outcome, outcome)
-        # What was asked ahead is not lost but released.
+        # A prefetched attempt is released, not lost.
         self.ended("lose" if how == "release" and claim.attempt_id in self.ahead else how, claim)
         if "reap" in others:
             self.ended("reap", claim)
@@ -410,12 +410,12 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         assert counts.running == len(self.live)
         assert counts.waiting == len(self.ordinals.keys() - self.settled.keys()) - len(self.live)
         assert counts.finished == self.finished
-        assert counts.finished + counts.running <= self.trials, "the budget is overdrawn"
+        assert counts.finished + counts.running <= self.trials, "the budget is exceeded"
         assert counts.failed == sum(outcome in FAILURES for outcome in self.settled.values())
 
     @invariant()
     def rows_agree(self) -> None:
-        """To the last one."""
+        """Train until the budget is spent."""
         if not hasattr(self, "live"):
             return
         trials, attempts, epochs = self.do(_rows)
@@ -436,7 +436,7 @@ class Ledger(LedgerModel, RuleBasedStateMachine):
         assert epochs == {(*key, attempt, float(attempt)) for key, attempt in self.snapshot.items()}
 
     def teardown(self) -> None:
-        """However it went, one more agent brings the study to exactly its budget."""
+        """One more agent always brings the study to exactly its budget."""
         if not hasattr(self, "live"):
             return
         for attempt_id in list(self.live):
@@ -470,9 +470,9 @@ def _rows(connection: Connection) -> tuple[set[Any], set[Any], set[Any]]:
     return {tuple(row) for row in trials}, {tuple(row) for row in attempts}, {tuple(row) for row in epochs}
 
 
-def test_any_order_of_events_keeps_the_books_balanced(storage_url: str) -> None:
+def test_any_order_of_events_keeps_the_records_consistent(storage_url: str) -> None:
     with open_database(storage_url, Path("unused")) as database:
-        machine = type("LedgerHere", (Ledger,), {"database": database})
+        machine = type("StudyDriverHere", (StudyDriver,), {"database": database})
         run_state_machine_as_test(
             machine,
             settings=settings(

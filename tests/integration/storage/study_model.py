@@ -1,4 +1,4 @@
-"""What a study's budget and leases must be after what agents did to it: a few sets that say it without a database."""
+"""A model of a study's budget and leases after the actions of agents, in a few sets without a database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpo.outcomes import COUNTED
 from storage import agents, attempts, budget, leases
 from storage.attempts import LeaseLostError
 from storage.budget import Claim, NoWork
-from tests.integration.storage.ledger import reap_all
+from tests.integration.storage.study_driver import reap_all
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -25,7 +25,7 @@ OF_ALL = ("leave", "reap_agent")
 """Those that end all that its agent holds."""
 
 
-class LedgerModel:
+class StudyDriverModel:
     """The work of agents, and the expected effects of each; nothing here looks into the database."""
 
     def expect_nothing(self, trials: int) -> None:
@@ -37,11 +37,11 @@ class LedgerModel:
         self.owners: dict[int, int] = {}
         """Whose attempt it is, of all."""
         self.ordinals: dict[int, int] = {}
-        """Of all shares, by reservation_id: what was begun first is resumed first."""
+        """Ordinals by reservation_id: the earliest reservation is resumed first."""
         self.settled: dict[int, str] = {}
         """Outcome of each share that was decided, by reservation_id."""
         self.ahead: set[int] = set()
-        """Attempts that were asked ahead and not placed since."""
+        """Prefetched attempts that have no slot yet."""
         self.spares: set[int] = set()
         """Those of them that were sampled: an idle agent may take them."""
         self.overdue: set[int] = set()
@@ -61,7 +61,7 @@ class LedgerModel:
         return self.finished + len(self.ordinals.keys() - self.settled.keys())
 
     def expect(self, agent: int, ahead: bool = False, locked: Collection[int] = ()) -> NoWork | int | None:
-        """What an agent must get that claims: why there is no work, a reservation_id, or None for a new share.
+        """Expected result of a claim: the reason without work, a reservation_id, or None for a new reservation.
 
         `locked`: attempts that somebody is dealing with, and that nobody is to wait for.
         """
@@ -84,7 +84,7 @@ class LedgerModel:
         expected: NoWork | int | None,
         ahead: bool = False,
     ) -> Claim | None:
-        """Check what an agent got, and note it; None where there was no work.
+        """Check the result of a claim and record it; None if there was no work.
 
         Not nothing: how many things a machine draws from must not depend on who wins a race.
         """
@@ -120,7 +120,7 @@ class LedgerModel:
                 self.spares.add(claim.attempt_id)
 
     def of(self, agent: int) -> set[int]:
-        """What an agent holds."""
+        """Attempts that an agent holds."""
         return {attempt for attempt in self.live if self.owners[attempt] == agent}
 
     def drop(self, attempt: int) -> Claim:
@@ -150,7 +150,7 @@ class LedgerModel:
         return works.get(how, lambda c: leases.settle(c, attempt, how, 0.5))
 
     def ended(self, how: str, claim: Claim, but: Collection[int] = ()) -> None:
-        """What an ending leaves behind; `but`: attempts that it did not touch."""
+        """Expected state after an end; `but` lists attempts that it did not change."""
         attempts = {claim.attempt_id}
         if how in OF_ALL:
             attempts = self.of(self.owners[claim.attempt_id])
@@ -175,7 +175,7 @@ class LedgerModel:
         """
         return self.live[sorted(self.live)[nth % len(self.live)]] if self.live else None
 
-    # What agents do, and its effect.
+    # Actions of agents and their effects.
 
     def claiming(self, agent: int, device: str = "cpu:0") -> Work[Claim | NoWork]:
         self.slots += 1
@@ -183,7 +183,7 @@ class LedgerModel:
         return lambda c: budget.claim(c, 1, agent, "host", slot, device, LEASE)
 
     def writing(self, what: str, claim: Claim, epoch: int = 1) -> Work[Any]:
-        """What an agent writes of an attempt."""
+        """Writes of an agent for an attempt."""
         attempt = claim.attempt_id
         self.slots += 1
         slot = self.slots
