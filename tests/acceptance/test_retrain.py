@@ -394,3 +394,19 @@ def test_hung_retrain_is_ended(service: Service) -> None:
     assert "was lost 3 times, the last time: no progress for 1 s" in ended.complaint
     service.set(TEST_ILL="")
     assert service.hpo(*retrain).code == 0
+
+
+def test_second_ctrl_c_ends_at_once(service: Service) -> None:
+    assert service.launched("Counted", "--trials", 1, "--workers", 1, "--epochs", 20).code == 0
+    service.set(TEST_EPOCH_SECONDS=30)
+    running = service.start("retrain", "--study", "s", "--workers", 1)
+    service.wait_for(
+        lambda: (
+            service.runs("hpo.trainer.template") and list((service.folder / "checkpoints").rglob("seed-*"))
+        )
+    )
+    running.send_signal(signal.SIGINT)
+    service.wait_for(lambda: "Ctrl-C again" in running.output())
+    assert running.alive
+    running.send_signal(signal.SIGINT)
+    assert running.wait(5.0).code == 130

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -413,3 +415,91 @@ def test_log_stays_while_its_agent_may_write_to_it(
     database.transaction(lambda c: c.execute(text(ended)))
     assert clean_up(second, tmp_path, seconds=60.0) == set()
     assert kept(database) == {claim.attempt_id: "printed"}
+
+
+def test_fenced_attempt_changes_nothing(database: Database, study: optuna.Study) -> None:
+    """Every write of an attempt whose lease expired fails."""
+    first, second = agent(database, study), agent(database, study)
+    claim = claimed(first)
+    trial_id, number, params = first.sample(claim)
+    expire_leases(database)
+    second.reap_expired()
+    again = claimed(second)
+    assert second.sample(again) == (trial_id, number, params)
+
+    for attempt in (
+        lambda: first.begin(claim.attempt_id, 1, 0),
+        lambda: first.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 9.0}, 0.1)]),
+        lambda: first.settle(claim.attempt_id, Outcome.COMPLETE, 9.0),
+        lambda: first.check_held(claim.attempt_id),
+        lambda: first._closed(claim.attempt_id),
+    ):
+        with pytest.raises(LeaseLostError) as lost:
+            attempt()
+        # Not TrialClosedError: no other program closed the trial.
+        assert lost.type is LeaseLostError
+    first.lose(claim.attempt_id, "late")
+    first.release(claim.attempt_id)
+    train(second, again)
+    assert study.best_value == 0.5
+    assert study.best_trial.intermediate_values == {1: 0.5, 2: 0.5}
+    times_lost = "SELECT lost FROM hpo.trials"
+    assert database.transaction(lambda c: c.execute(text(times_lost)).scalar_one()) == 1
+
+
+def test_agent_gives_others_time_to_renew_after_an_outage(
+    database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 1000.0
+    monkeypatch.setattr("hpo.agent.lease_expiry.time.monotonic", lambda: clock)
+    claimed(agent(database, study))
+    store = agent(database, study, grace_renewals=2.0)
+    store.reap_expired()
+    expire_leases(database)
+    clock += 100.0
+    assert counts(store).running == 1, "this agent was offline itself"
+    clock += 19.0
+    assert counts(store).running == 1
+    clock += 2.0
+    assert counts(store).running == 0
+
+
+def test_lease_expires_after_the_grace_time(database: Database, study: optuna.Study) -> None:
+    claimed(agent(database, study))
+    expire_leases(database)
+    second = agent(database, study, lease_seconds=0.6, grace_renewals=2.0)
+    began_at = time.monotonic()
+    while counts(second).running:
+        assert time.monotonic() - began_at < 30.0
+    assert time.monotonic() - began_at >= second.times.grace_seconds / 2
+
+
+def test_logs_of_unknown_attempts_are_removed_after_a_day(
+    database: Database, study: optuna.Study, tmp_path: Path
+) -> None:
+    """They may belong to a running study of the same name in another database."""
+    store = agent(database, study)
+    claim, path = printing(store, tmp_path)
+    store.release(claim.attempt_id)
+    path.rename(tmp_path / f"trial-7-attempt-{claim.attempt_id}.log")
+    for name in ("trial-0-attempt-77", f"trial-0-attempt-{'9' * 30}", "trial-0-attempt-x", "retrain-seed-1"):
+        (tmp_path / f"{name}.log").write_text("of something else")
+    before = {path.name for path in tmp_path.iterdir()}
+    assert clean_up(store, tmp_path) == before
+    two_days_ago = time.time() - 2 * 86400
+    for path in tmp_path.iterdir():
+        os.utime(path, (two_days_ago, two_days_ago))
+    assert clean_up(store, tmp_path) == before - {
+        "trial-0-attempt-77.log",
+        f"trial-7-attempt-{claim.attempt_id}.log",
+    }
+    assert kept(database) == {}
+
+
+def test_unreadable_orphaned_log_is_ignored(database: Database, study: optuna.Study, tmp_path: Path) -> None:
+    store = agent(database, study)
+    claim, path = printing(store, tmp_path)
+    store.release(claim.attempt_id)
+    path.unlink()
+    path.mkdir()
+    assert clean_up(store, tmp_path) == {path.name}
