@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -42,14 +42,13 @@ TOP_TRIALS = 5
 """Trials that PED-ANOVA needs above its quantile, as its own documentation recommends."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Effect:
     """Effect of one parameter."""
 
     parameter: str
     finding: str
     """Sentence that states the effect or its absence."""
-    _: KW_ONLY
     p_value: float | None = None
     """P-value corrected for the number of parameters; None with too few trials."""
     worst: str | None = None
@@ -158,10 +157,10 @@ def find_effects(comparison: Comparison, seed_noise: float | None = None) -> lis
     n = len(comparison.trials)
     if n < needed:
         finding = f"too few trials ({n} compared, {needed} needed)"
-        return [Effect(column.name, finding) for column in columns]
+        return [Effect(parameter=column.name, finding=finding) for column in columns]
     values = np.array([one.value for one in comparison.trials], dtype=np.float64)
     if np.ptp(values) == 0:
-        return [Effect(column.name, "all trials have the same value") for column in columns]
+        return [Effect(parameter=column.name, finding="all trials have the same value") for column in columns]
     rng = np.random.default_rng(0)
     blocks = [column.block() for column in columns]
     judged = [index for index, column in enumerate(columns) if column.is_judged]
@@ -182,7 +181,7 @@ def find_effects(comparison: Comparison, seed_noise: float | None = None) -> lis
             comparison.varied,
         )
         if index in p_values
-        else Effect(column.name, f"too few trials ({len(column.values)})")
+        else Effect(parameter=column.name, finding=f"too few trials ({len(column.values)})")
         for index, column in enumerate(columns)
     ]
 
@@ -282,8 +281,8 @@ def _effect(
     else:
         finding = _describe_absence(p_value, most, seed_noise, metric)
     return Effect(
-        column.name,
-        finding,
+        parameter=column.name,
+        finding=finding,
         p_value=p_value,
         worst=shown[0],
         best=shown[1],

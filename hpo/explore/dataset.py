@@ -18,7 +18,7 @@ EXAMPLE = Augmentation(flip=True, shift=2, rotation_degrees=8)
 """Augmentation shown if no objective uses one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """A data set as trials use it, and its test set."""
 
@@ -103,8 +103,13 @@ def _augmentations(dataset: str) -> dict[str, Augmentation]:
 def _dataset(
     name: str, loaded: Arrays, classes: tuple[str, ...] | None, augmentations: Mapping[str, Augmentation]
 ) -> Dataset:
-    title = datasets.SHIPPED[name].title if name in datasets.SHIPPED else ""
-    data = split(Arrays(loaded.x_train, loaded.y_train), DataOptions(), final=False, classes=classes)
     train, valid = split_indices(loaded.y_train, DataOptions())
-    indices = {"training": train, "validation": valid}
-    return Dataset(name, title, data, loaded.x_test, loaded.y_test, indices, augmentations)
+    return Dataset(
+        name=name,
+        title=datasets.SHIPPED[name].title if name in datasets.SHIPPED else "",
+        data=split(Arrays(loaded.x_train, loaded.y_train), DataOptions(), final=False, classes=classes),
+        x_test=loaded.x_test,
+        y_test=loaded.y_test,
+        indices={"training": train, "validation": valid},
+        augmentations=augmentations,
+    )

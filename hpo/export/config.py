@@ -57,7 +57,7 @@ _DATA: Mapping[str, Check] = {
 _DEVICE: Mapping[str, Check] = {"cores": _whole(1), "gpu": _is(str, NoneType)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A configuration and its result, without the data folder, which belongs to one machine."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -42,13 +43,18 @@ def build_document(
 
 def verdict(pair: PairwiseDifference, metric: str) -> str:
     """Return the difference of one pair as a sentence."""
-    better, worse = (pair.first, pair.second) if pair.difference.mean >= 0 else (pair.second, pair.first)
-    size = amount(abs(pair.difference.mean), metric)
-    if pair.exceeds_noise is None:
-        return f"{better} is {size} above {worse}; there are too few seeds to estimate seed noise."
-    if pair.exceeds_noise:
-        return f"{better} is {size} above {worse}: more than seed noise."
-    return f"{better} is {size} above {worse}: within seed noise."
+    mean = pair.difference.mean
+    noise = {
+        None: "; there are too few seeds to estimate seed noise",
+        True: ": more than seed noise",
+        False: ": within seed noise",
+    }[pair.exceeds_noise]
+    if math.isclose(mean, 0.0, abs_tol=1e-9):
+        return f"{pair.first} and {pair.second} tie{noise}."
+    better, worse = (pair.first, pair.second) if mean > 0 else (pair.second, pair.first)
+    size = amount(abs(mean), metric)
+    size = "less than 0.1 points" if size == "0.0 points" else size
+    return f"{better} is {size} above {worse}{noise}."
 
 
 def _final(

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from hpo.analysis.statistics import Difference
 from hpo.cli.main import run
+from hpo.report.compare_sections import verdict
+from hpo.report.study_comparison import PairwiseDifference
 from storage.engine import Database
 from tests.integration.retrained import add_retrain
 from tests.integration.rows import StudyRows
@@ -43,7 +46,7 @@ def studies(database: Database) -> dict[str, StudyRows]:
 def test_differences_within_and_beyond_seed_noise(hpo, tmp_path: Path) -> None:
     code, out, err = hpo("good", "alike", "poor")
     assert (code, err) == (0, "")
-    assert "good is 0.0 points above alike: within seed noise." in out
+    assert "good and alike tie: within seed noise." in out
     assert "good is 33.0 points above poor: more than seed noise." in out
     assert "1,234" in out
     folder = tmp_path / "compare-good-alike-poor"
@@ -53,6 +56,20 @@ def test_differences_within_and_beyond_seed_noise(hpo, tmp_path: Path) -> None:
     assert (folder / "compare.html").stat().st_size > 1_000_000
     assert (folder / "pictures" / "final-curves.png").is_file()
     assert "pictures/seeds.png" in (folder / "compare.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("mean", "p_value", "expected"),
+    [
+        (1e-17, 1.0, "a and b tie: within seed noise."),
+        (0.0, None, "a and b tie; there are too few seeds to estimate seed noise."),
+        (-0.0003, 0.01, "b is less than 0.1 points above a: more than seed noise."),
+        (0.0006, 0.5, "a is 0.1 points above b: within seed noise."),
+    ],
+)
+def test_tie_is_reported_as_a_tie(mean: float, p_value: float | None, expected: str) -> None:
+    pair = PairwiseDifference("a", "b", Difference(mean, None, p_value), p_value)
+    assert verdict(pair, "test_accuracy") == expected
 
 
 @pytest.mark.usefixtures("studies")

@@ -12,7 +12,7 @@ from hpo.export.config import Config
 from hpo.retrain.results import SeedResult, check_folder, summaries, write_results
 from hpo.trainer.messages import EpochRecord
 
-CONFIG = Config("digits-cnn", {}, 1, 0, "f1", "maximize")
+CONFIG = Config(objective="digits-cnn", params={}, epochs=1, seed=0, metric="f1", direction="maximize")
 
 
 def result(seed: int, accuracy: float) -> SeedResult:

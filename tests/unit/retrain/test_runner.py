@@ -22,7 +22,7 @@ from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
 from hpo.trainer.messages import Epoch, EpochRecord, Finished, Preempt, Start, Started
 from hpo.trainer.testing import FakePool
 
-CONFIG = Config("o", {}, 1, 0, "loss", "minimize")
+CONFIG = Config(objective="o", params={}, epochs=1, seed=0, metric="loss", direction="minimize")
 LAST_EPOCH = Epoch(EpochRecord(1, {"loss": 1.0}, 0.1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,13 @@ from hpo.retrain.selection import (
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import EpochRecord
 
+CONFIG = Config(
+    objective="o", params={}, epochs=1, seed=0, metric="val_accuracy", direction="maximize", value=0.9
+)
 
-def config(trial: int, value: float = 0.9) -> Config:
-    return Config("digits-cnn", {"x": trial}, 1, 0, "val_accuracy", "maximize", trial=trial, value=value)
+
+def config(trial: int) -> Config:
+    return replace(CONFIG, params={"x": trial}, trial=trial)
 
 
 def candidate(trial: int, *values: float, failure: str | None = None) -> Candidate:
