@@ -124,7 +124,7 @@ class Agent(Workload[RunningAttempt]):
 
     def _drop_lost_lease(self, slot: int, attempt: RunningAttempt, reason: str = "") -> None:
         self._attempts.cancel(slot, attempt)
-        reason = reason or f"trial {attempt.number} is trained by another agent now"
+        reason = reason or "the trial is trained by another agent now"
         log.warning(f"{reason}: this attempt was ended", extra=attempt.context)
 
     @contextmanager
@@ -215,7 +215,14 @@ class Agent(Workload[RunningAttempt]):
         self._cleanup.checkpoints_of(run.claim.reservation_id).delete()
         self._poll_at = 0.0
         end = TrialEnd(
-            run.number, outcome, value, run.epoch, seconds, run.params, finished.error, run.attempt_id
+            number=run.number,
+            outcome=outcome,
+            value=value,
+            epochs=run.epoch,
+            seconds=seconds,
+            params=run.params,
+            error=finished.error,
+            attempt_id=run.attempt_id,
         )
         self._progress.trial_ended(end, self._count(outcome))
         if outcome is Outcome.BUG:
@@ -235,7 +242,8 @@ class Agent(Workload[RunningAttempt]):
     def on_lost(self, slot: int, run: RunningAttempt, reason: str, outcome: Outcome) -> None:
         self._store.lose(run.attempt_id, reason, outcome)
         self._attempts.drop(slot, run)
-        log.warning(f"trial {run.number} lost after {run.epoch} epochs: {reason}", extra=run.context)
+        fields = {"outcome": outcome, "epochs": run.epoch}
+        log.warning(f"lost after {run.epoch} epochs: {reason}", extra={**run.context, "fields": fields})
         self._poll_at = 0.0
         self._check_failures()
 

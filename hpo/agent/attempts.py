@@ -156,7 +156,6 @@ class AttemptTable:
         claim = trial.claim
         log = self._cleanup.open_log(trial.number, claim.attempt_id)
         attempt = RunningAttempt(
-            name=f"trial {trial.number}",
             claim=claim,
             trial_id=trial.trial_id,
             number=trial.number,

@@ -187,7 +187,7 @@ def _run(
 
 
 def _log_created(study: Enrolled) -> None:
-    log.info(f"study {study.name}: {study.budget} trials in total, state: {study.desired_state}")
+    log.info(f"{study.budget} trials in total, state: {study.desired_state}")
     log.info(f"next, on any machine: hpo worker --study {study.name}")
 
 
@@ -195,8 +195,8 @@ def log_next_steps(snapshot: StudySnapshot, study: Enrolled) -> None:
     """Log the results of a study whose agents have ended, and the command to run next."""
     counts = snapshot.counts
     log.info(
-        f"study {study.name}: {counts.finished} of {counts.budget} trials finished"
-        f" ({counts.complete} complete, {counts.pruned} pruned), {counts.failed} failed"
+        f"{counts.finished} of {counts.budget} trials finished ({counts.complete} complete, {counts.pruned} pruned),"
+        f" {counts.failed} failed"
     )
     if snapshot.best is None and counts.finished:
         log.info(
@@ -204,5 +204,8 @@ def log_next_steps(snapshot: StudySnapshot, study: Enrolled) -> None:
         )
     if snapshot.best is not None:
         number, value, params = snapshot.best
-        log.info(f"best: {study.spec.metric} {value:.4f} in trial {number}: {formatting.parameters(params)}")
+        log.info(
+            f"best: {study.spec.metric} {value:.4f} in trial {number}: {formatting.parameters(params)}",
+            extra={"fields": {"message": "best", "trial": number, "value": value, "params": dict(params)}},
+        )
         log.info(f"next: hpo retrain --study {study.name}   or   hpo export --study {study.name}")

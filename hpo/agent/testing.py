@@ -16,7 +16,7 @@ from storage.budget import NEXT, Claim, Counts, Failure, NoWork
 from storage.leases import LeaseTimes
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FakeTrial:
     """A row of `hpo.trials` with its epochs."""
 
@@ -30,7 +30,7 @@ class FakeTrial:
     lost: int = 0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FakeAttempt:
     """A row of `hpo.attempts`."""
 
@@ -49,7 +49,7 @@ class FakeAttempt:
         return self.outcome is None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FakeStudy:
     """The database of one study, which several stores may share."""
 
@@ -98,7 +98,9 @@ class FakeTrialStore:
         untrained = False
         if counts.running < counts.left:
             waiting = [one for one in study.trials if one.outcome is None and study.holder(one) is None]
-            trial, fresh = (waiting[0], False) if waiting else (FakeTrial(len(study.trials) + 1), True)
+            trial, fresh = (
+                (waiting[0], False) if waiting else (FakeTrial(reservation_id=len(study.trials) + 1), True)
+            )
         else:
             taken = None if device == NEXT else self._take_prefetched()
             if taken is None:
@@ -108,7 +110,9 @@ class FakeTrialStore:
             untrained = all(one.device == NEXT and not one.began for one in before)
         if fresh:
             study.trials.append(trial)
-        attempt = FakeAttempt(len(study.attempts) + 1, trial, self.agent_id, slot, device)
+        attempt = FakeAttempt(
+            attempt_id=len(study.attempts) + 1, trial=trial, agent_id=self.agent_id, slot=slot, device=device
+        )
         study.attempts.append(attempt)
         return replace(self._claim(attempt, fresh), untrained=untrained)
 

@@ -38,6 +38,7 @@ class SeedRun(SupervisedRun):
     """One seed of one configuration."""
 
     name: str = ""
+    """Subject of error messages."""
     config: Config
     seed: int
     folder: CheckpointFolder
@@ -135,7 +136,7 @@ class SeedRunner(Workload[SeedRun]):
     def on_started(self, slot: int, run: SeedRun, event: Started) -> None:  # noqa: ARG002
         run.history, run.epoch = list(event.history), event.resumed_from
         if event.resumed_from:
-            log.info(f"{run.name} resumes after epoch {event.resumed_from}", extra=run.context)
+            log.info(f"resumes after epoch {event.resumed_from}", extra=run.context)
         self._notify_trained(run)
 
     def on_epoch(self, slot: int, run: SeedRun, record: EpochRecord) -> None:
@@ -150,7 +151,7 @@ class SeedRunner(Workload[SeedRun]):
             case Outcome.COMPLETE:
                 seconds = sum(record.seconds for record in run.history)
                 run.result = SeedResult(run.seed, tuple(run.history), finished.results, seconds)
-                shown = f"{run.name} finished {len(run.history)} epochs {_shown(run, finished)}"
+                shown = f"finished {len(run.history)} epochs {_shown(run, finished)}"
                 log.info(shown.rstrip(), extra=run.context)
             case Outcome.PREEMPTED:
                 self._waiting.appendleft(run)
@@ -170,7 +171,7 @@ class SeedRunner(Workload[SeedRun]):
         self._supervisor.detach(slot, run)
         run.lost += 1
         if run.lost < MAX_LOST:
-            log.warning(f"{run.name} lost after epoch {run.epoch} ({reason}): resuming", extra=run.context)
+            log.warning(f"lost after epoch {run.epoch} ({reason}): resuming", extra=run.context)
             self._waiting.appendleft(run)
         elif outcome is Outcome.OUT_OF_MEMORY and not self._final:
             self._fail(run, f"{outcome} after epoch {run.epoch}", reason)
@@ -181,7 +182,7 @@ class SeedRunner(Workload[SeedRun]):
 
     def _fail(self, run: SeedRun, failure: str, reason: str) -> None:
         run.failure = failure
-        log.warning(f"{run.name} {failure}: {reason}", extra=run.context)
+        log.warning(f"{failure}: {reason}", extra=run.context)
 
     def _notify_trained(self, run: SeedRun) -> None:
         if self._on_trained is not None and run.epoch >= run.config.epochs:

@@ -28,6 +28,14 @@ class _Context(logging.Filter):
         return True
 
 
+class TerminalFormatter(logging.Formatter):
+    """`trial 3: message`, for a user who reads messages as they happen and knows the study."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        shown = [f"{name} {value}" for name, value in context_of(record).items() if name in ("trial", "seed")]
+        return f"{', '.join(shown)}: {super().format(record)}" if shown else super().format(record)
+
+
 class TextFormatter(logging.Formatter):
     """`2026-11-28T04:45:00Z INFO study=cifar trial=3 attempt=7 message`."""
 
@@ -37,11 +45,15 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object with `time`, `level`, the context fields and `message`."""
+    """One JSON object with `time`, `level`, the context fields, `message` and the record's own `fields`.
+
+    `fields` hold the numbers of a message that is written for people; a `message` among them replaces it.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line = {"time": _utc(record), "level": record.levelname, **context_of(record)}
-        return json.dumps({**line, "message": super().format(record)})
+        fields: dict[str, object] = getattr(record, "fields", {})
+        return json.dumps(line | {"message": super().format(record)} | fields)
 
 
 class LogHandler(logging.Handler):
@@ -66,8 +78,7 @@ class LogHandler(logging.Handler):
     def _formatter(self) -> logging.Formatter:
         if self.log_format == "json":
             return JsonFormatter()
-        # A user at a terminal reads messages as they happen, and knows the study.
-        return logging.Formatter() if self.stream.isatty() else TextFormatter()
+        return TerminalFormatter() if self.stream.isatty() else TextFormatter()
 
     def _print(self, line: str) -> None:
         print(line, file=self.stream, flush=True)

@@ -91,10 +91,21 @@ class PlainProgress:
         done = f" [{counts.finished}/{counts.budget}]" if counts else ""
         value = "" if trial.value is None else f" value={trial.value:.4f}"
         error = f" ({trial.error})" if trial.error else ""
+        fields = {
+            "message": "trial ended",
+            "outcome": trial.outcome,
+            "value": trial.value,
+            "epochs": trial.epochs,
+            "seconds": round(trial.seconds, 3),
+            "params": dict(trial.params),
+            "error": trial.error,
+        }
+        if counts:
+            fields |= {"finished": counts.finished, "budget": counts.budget}
         logger.info(
-            f"trial {trial.number} {trial.outcome}{value} epochs={trial.epochs}"
-            f" seconds={trial.seconds:.1f} {formatting.parameters(trial.params)}{error}{done}",
-            extra={"trial": trial.number, "attempt": trial.attempt_id},
+            f"{trial.outcome}{value} epochs={trial.epochs} seconds={trial.seconds:.1f}"
+            f" {formatting.parameters(trial.params)}{error}{done}",
+            extra={"trial": trial.number, "attempt": trial.attempt_id, "fields": fields},
         )
 
     def close(self) -> None:

@@ -84,7 +84,7 @@ class Exited:
     status: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Start:
     """One attempt, as the first message to its trainer."""
 

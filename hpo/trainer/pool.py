@@ -54,7 +54,7 @@ LEAST_LOADING_SECONDS = 300.0
 """Shortest limit for loading: importing a framework and reading data may take minutes on a busy machine."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Trainer:
     """A trainer as the pool sees it."""
 
@@ -99,7 +99,7 @@ class TrainerPool:
         self._description: Description | None = None
         self._keeps_log = False
         # Only this process holds the write end: see `hpo.process.orphan_guard`.
-        self._lifeline: tuple[int, ...] = os.pipe()
+        self._guard_pipe: tuple[int, ...] = os.pipe()
 
     def __enter__(self) -> TrainerPool:
         try:
@@ -165,7 +165,7 @@ class TrainerPool:
         # A template that died with the request has closed the pipe: the trainer then counts as dead.
         with suppress(OSError):
             ours.send(start)
-        self._trainers[slot] = _Trainer(ours, start, serial)
+        self._trainers[slot] = _Trainer(connection=ours, start=start, serial=serial)
 
     def is_forked(self, slot: int) -> bool:
         """Return whether the template has forked the trainer of this slot."""
@@ -215,16 +215,16 @@ class TrainerPool:
         if self._template is not None:
             self._template.close()
             self._template = None
-        for descriptor in self._lifeline:
+        for descriptor in self._guard_pipe:
             os.close(descriptor)
-        self._lifeline = ()
+        self._guard_pipe = ()
         self.truncate_log()
         if not self._keeps_log:
             # The log of a template that did not fail is of no use.
             self._log.unlink(missing_ok=True)
 
     def _start_template(self) -> None:
-        self._template = self._new_template(self._load, self._log, self._lifeline[0])
+        self._template = self._new_template(self._load, self._log, self._guard_pipe[0])
         self._ready, self._loading_since = False, time.monotonic()
 
     def _request(self, fork: Fork, theirs: Connection) -> None:

@@ -41,8 +41,6 @@ SPAWN_RETRY_SECONDS = 3.0
 class SupervisedRun:
     """A run in a slot, from the request for its trainer to its end."""
 
-    name: str
-    """Subject of log messages, such as `trial 3`."""
     heard_at: float = 0.0
     """Monotonic time of the trainer's last message."""
     started: bool = False
@@ -58,7 +56,7 @@ class SupervisedRun:
 
     @property
     def context(self) -> Mapping[str, object]:
-        """Fields of the run's log records."""
+        """Context of the run's log records, which their messages do not repeat."""
         return {}
 
     def tick(self, tick: Tick) -> None:
@@ -289,12 +287,13 @@ class Supervisor(Generic[R]):
         match event:
             case Started(pid, resumed_from):
                 run.started = True
-                log.debug(f"{run.name}: process {pid} resumes after epoch {resumed_from}", extra=run.context)
+                progress = f"resumes after epoch {resumed_from}" if resumed_from else "starts"
+                log.debug(f"process {pid} {progress}", extra=run.context)
                 work.on_started(slot, run, event)
             case Tick():
                 run.tick(event)
             case Epoch(record):
-                log.debug(f"{run.name}: epoch {record.epoch} took {record.seconds:.2f} s", extra=run.context)
+                log.debug(f"epoch {record.epoch} took {record.seconds:.2f} s", extra=run.context)
                 work.on_epoch(slot, run, record)
             case Finished():
                 work.on_finished(slot, run, event)
@@ -303,9 +302,7 @@ class Supervisor(Generic[R]):
             case SpawnFailed(reason):
                 work.release(slot, run)
                 self._retry_at = time.monotonic() + SPAWN_RETRY_SECONDS
-                log.warning(
-                    f"could not start a process for {run.name} ({reason}); retrying", extra=run.context
-                )
+                log.warning(f"could not start a process ({reason}); retrying", extra=run.context)
 
     def _handle_exit(self, work: Workload[R], slot: int, run: R, exited: TrainerExited) -> None:
         if exited.terminated:
@@ -336,6 +333,6 @@ class Supervisor(Generic[R]):
             else:
                 work.release(slot, run)
                 log.warning(
-                    f"no process was started for {run.name} in {limit:.0f} s: its template is replaced",
+                    f"no process was started in {limit:.0f} s: its template is replaced",
                     extra=run.context,
                 )

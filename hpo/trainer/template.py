@@ -1,6 +1,6 @@
 """The process that has imported Keras, the objective and the data once; trainers are forked from it.
 
-Started by the agent as `python -m hpo.trainer.template FD LIFELINE`. It stays single-threaded and touches no
+Started by the agent as `python -m hpo.trainer.template FD GUARD`. It stays single-threaded and touches no
 accelerator, so that a fork of it is sound, and ends, with nothing left behind, when its agent does.
 """
 
@@ -35,9 +35,9 @@ def main() -> None:
     """Load the agent's objective, then fork a trainer for each request until the agent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     agent: Connection = Connection(int(sys.argv[1]))
-    lifeline = int(sys.argv[2])
+    guard = int(sys.argv[2])
     # Processes that the objective starts while it is imported end with the agent too.
-    orphan_guard.arm(lifeline)
+    orphan_guard.arm(guard)
     orphan_guard.adopt_orphans()
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -65,7 +65,7 @@ def main() -> None:
                     _reap(agent, groups)
                 if agent in ready:
                     request: Fork = agent.recv()
-                    _fork(agent, request, objective, lifeline, (wake_read, wake_write), groups)
+                    _fork(agent, request, objective, guard, (wake_read, wake_write), groups)
         finally:
             groups.kill_all()
     except (EOFError, OSError):
@@ -128,7 +128,7 @@ def _fork(
     agent: Connection,
     request: Fork,
     objective: Objective,
-    lifeline: int,
+    guard: int,
     wake: tuple[int, int],
     groups: ProcessGroups,
 ) -> None:
@@ -155,7 +155,7 @@ def _fork(
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         agent.close()
-        orphan_guard.arm(lifeline)
+        orphan_guard.arm(guard)
         for wake_end in wake:
             os.close(wake_end)
         from hpo.trainer.trainer import train

@@ -26,14 +26,14 @@ objective may print anything."""
 class TemplateProcess:
     """A running template."""
 
-    def __init__(self, load: Load, log: Path, lifeline: int) -> None:
-        """Start it; `lifeline` is the read end of a pipe that closes with this process."""
+    def __init__(self, load: Load, log: Path, guard: int) -> None:
+        """Start it; `guard` is the read end of a pipe that closes with this process."""
         self.connection, theirs = Pipe()
         with _opened(log) as output:
             self._process = subprocess.Popen(
                 # -P: a folder named `hpo` in the working directory must not shadow ours.
-                [sys.executable, "-P", "-m", "hpo.trainer.template", str(theirs.fileno()), str(lifeline)],
-                pass_fds=[theirs.fileno(), lifeline],
+                [sys.executable, "-P", "-m", "hpo.trainer.template", str(theirs.fileno()), str(guard)],
+                pass_fds=[theirs.fileno(), guard],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from hpo.outcomes import Outcome
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
@@ -42,6 +43,20 @@ def trained(start: Start, **metrics: float) -> list[Event]:
     return [Started(1, 0), *epochs, Finished(Outcome.COMPLETE)]
 
 
+def start_message(**values: Any) -> Start:
+    """Return the message that starts an attempt of three epochs."""
+    defaults: dict[str, Any] = {
+        "params": {},
+        "seed": 1,
+        "epochs": 3,
+        "metric": "loss",
+        "device": Device(),
+        "checkpoints": "",
+        "log": "",
+    }
+    return Start(**defaults | values)
+
+
 @dataclass
 class _Trainer:
     events: list[Event]
@@ -49,7 +64,7 @@ class _Trainer:
     forked: bool = True
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FakePool:
     """A `TrainerPool` whose trainers play scripts: the next one of `scripts`, or `default`."""
 
@@ -128,7 +143,7 @@ class FakePool:
 class FakeTemplate:
     """A `TemplateProcess` whose messages, trainers and end a test chooses."""
 
-    def __init__(self, load: Load, log: Path, lifeline: int) -> None:  # noqa: ARG002 - the signature of the real one
+    def __init__(self, load: Load, log: Path, guard: int) -> None:  # noqa: ARG002 - the signature of the real one
         self.connection, self._process = Pipe()
         self.status = 0
         self.trainers: dict[int, Connection] = {}

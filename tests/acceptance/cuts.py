@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -157,12 +158,17 @@ class Cuts:
         if self.away(member):
             return False
         output = member.running.output()[fence.printed :]
-        fenced = [n for n in fence.numbers if f"trial {n} is trained by another agent now" in output]
+        fenced = [n for n in fence.numbers if _logged(output, n, "the trial is trained by another agent now")]
         # If its trainer was killed meanwhile, the agent reports that instead.
-        silent = [n for n in fence.numbers if n not in fenced and f"trial {n} lost after" not in output]
+        silent = [n for n in fence.numbers if n not in fenced and not _logged(output, n, "lost after")]
         if not silent:
             self.fenced += len(fenced)
             return True
         assert not ended, f"an agent was not fenced: {fence}\n{member.running.wait()}"
         assert time.monotonic() < fence.until, f"an agent is not fenced: {fence}\n{output}"
         return False
+
+
+def _logged(output: str, trial: int, message: str) -> bool:
+    """Return whether an agent has logged a message about a trial."""
+    return re.search(rf" trial={trial} attempt=\d+ {message}", output) is not None

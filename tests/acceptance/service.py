@@ -46,7 +46,9 @@ class Completed:
     def trial_lines(self) -> list[str]:
         """The messages that report how a trial ended."""
         found = re.findall(
-            r"^\S+Z INFO study=\S+ trial=\d+(?: attempt=\d+)? (trial .* epochs=.*)$", self.out, re.MULTILINE
+            r"^\S+Z INFO study=\S+ trial=\d+(?: attempt=\d+)? (\w+ (?:value=\S+ )?epochs=.*)$",
+            self.out,
+            re.MULTILINE,
         )
         return [str(line) for line in found]
 

@@ -19,7 +19,7 @@ def test_launch_runs_exactly_the_requested_trials(service: Service) -> None:
     assert (first.code, first.err) == (0, "")
     assert len(first.trial_lines) == 5
     assert "5 of 5 trials finished" in first.out
-    line = re.compile(r"trial \d+ complete value=[\d.]+ epochs=4 seconds=[\d.]+ x=\S+ letter=[ab] \[\d/5\]")
+    line = re.compile(r"complete value=[\d.]+ epochs=4 seconds=[\d.]+ x=\S+ letter=[ab] \[\d/5\]")
     assert all(line.fullmatch(shown) for shown in first.trial_lines), first.out
     service.check_records(5, epochs=4)
 

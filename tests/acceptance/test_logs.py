@@ -189,7 +189,11 @@ def test_log_lines_as_json_have_time_level_study_trial_and_attempt(service: Serv
     lines = [json.loads(line) for line in ended.out.splitlines()]
     assert all({"time", "level", "message"} <= line.keys() and line["study"] == "s" for line in lines)
     rows = service.rows("SELECT attempt_id, number FROM hpo.attempts JOIN hpo.trials USING (reservation_id)")
-    ends = [line for line in lines if " complete value=" in line["message"]]
+    ends = [line for line in lines if line["message"] == "trial ended"]
     assert {(line["attempt"], line["trial"]) for line in ends} == {tuple(row) for row in rows}
+    assert {(line["outcome"], line["epochs"], line["budget"]) for line in ends} == {("complete", 4, 2)}
+    trials = {trial.number: (trial.value, trial.params) for trial in service.study().trials}
+    assert {line["trial"]: (line["value"], line["params"]) for line in ends} == trials
+    assert sum("process" in line["message"] and line["message"].endswith("starts") for line in lines) == 2
     assert {line["level"] for line in lines} == {"DEBUG", "INFO"}
     assert "2 of 2 trials finished" in lines[-3]["message"]

@@ -18,7 +18,7 @@ def test_study_is_prepared_then_run_by_workers(fresh_service: Service) -> None:
     for trials in (1, 2):
         said = service.hpo(*PREPARE, "--trials", trials)
         assert (said.code, said.err) == (0, "")
-        assert f"study s: {trials} trials in total" in said.out
+        assert f"study=s {trials} trials in total" in said.out
         assert "hpo worker --study s" in said.out
     assert service.value("SELECT count(*) FROM hpo.agents") == 0
     # Repeated preparation, as by each `docker compose up`, does not undo later commands of the user.

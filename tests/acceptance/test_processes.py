@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from hpo.errors import ObjectiveBrokenError
+from hpo.outcomes import Outcome
 from hpo.trainer import pool as pool_module
-from hpo.trainer.messages import Load
+from hpo.trainer.messages import Finished, Load
 from hpo.trainer.pool import TrainerPool
+from hpo.trainer.testing import start_message
 from objectives.base import DataOptions, Device
-from tests.acceptance.service import Running, Service
+from tests.acceptance.service import OBJECTIVES, Running, Service
 
 
 def launch(service: Service, objective: str, *more: object, epochs: int = 20) -> Running:
@@ -154,6 +157,38 @@ def test_objective_that_loads_too_slowly_fails_launch(
         pool.describe(lambda: pool.check_loading(0.3))
     # Its output is kept.
     assert (tmp_path / "template.log").exists()
+
+
+def test_killed_idle_templates_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by the kernel when memory runs out; each replacement loads and forks like the first template."""
+    monkeypatch.setattr(pool_module, "MAX_TEMPLATE_DEATHS", 1)
+    files = {"checkpoints": str(tmp_path / "trial"), "log": str(tmp_path / "log")}
+    start = start_message(params={"x": 1.0, "letter": "a"}, epochs=1, **files)
+    until = time.monotonic() + 60.0
+    load = Load(f"{OBJECTIVES}:Counted", DataOptions(), final=False)
+    with TrainerPool(load, [Device()], tmp_path / "template.log") as pool:
+
+        def wait_until_ready() -> None:
+            while not pool.ready:
+                assert pool.wait(0.1) == []
+                assert time.monotonic() < until
+
+        killed = set()
+        for _ in range(2):
+            wait_until_ready()
+            (template,) = psutil.Process().children()
+            killed.add(template.pid)
+            template.kill()
+            while pool.ready:
+                assert pool.wait(0.1) == []
+        wait_until_ready()
+        pool.start(0, start)
+        events: list[object] = []
+        while not any(isinstance(event, Finished) for event in events):
+            events += [event for _, event in pool.wait(0.1)]
+            assert time.monotonic() < until
+    assert events[-1] == Finished(Outcome.COMPLETE)
+    assert len(killed) == 2
 
 
 def test_signal_to_all_processes_while_objective_loads(service: Service) -> None:

@@ -41,7 +41,7 @@ class Backend:
 @pytest.fixture(params=["fake", "postgresql"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param == "fake":
-        study = FakeStudy(SPEC, BUDGET)
+        study = FakeStudy(spec=SPEC, budget=BUDGET)
         return Backend(
             lambda: FakeTrialStore(study),  # type: ignore[return-value,arg-type]
             study.expire_leases,

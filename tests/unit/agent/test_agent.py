@@ -68,8 +68,8 @@ class World:
 
     def __init__(self, folder: Path, budget: int = 1, slots: int = 1) -> None:
         spec = StudySpec("o", "loss", "minimize", 2, SPACE, SPACE, sampler="random", pruner="none")
-        self.study = FakeStudy(spec, budget)
-        self.pool = FakePool(slots)
+        self.study = FakeStudy(spec=spec, budget=budget)
+        self.pool = FakePool(slots=slots)
         self.signals = SignalHandler()
         self.store = FakeTrialStore(self.study)
         self.progress, self.renewal = FakeProgress(), FakeRenewal()
@@ -126,7 +126,7 @@ def epoch(number: int, loss: float = 0.5) -> Epoch:
 
 
 def test_agent_trains_until_the_budget_is_spent(world: World) -> None:
-    world.study.budget, world.pool = 5, FakePool(2)
+    world.study.budget, world.pool = 5, FakePool(slots=2)
     assert world.run() is ExitCode.DONE
     assert world.outcomes == [Outcome.COMPLETE] * 5
     assert [end.value for end in world.progress.ended] == [0.5] * 5
@@ -200,7 +200,8 @@ def test_paused_study_holds_its_trials_until_it_is_resumed(world: World) -> None
     assert world.attempts == [Outcome.COMPLETE]
 
 
-def test_lost_trial_resumes_and_its_epochs_are_kept(world: World) -> None:
+def test_lost_trial_resumes_and_its_epochs_are_kept(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
     first = EpochRecord(1, {"loss": 0.7}, 0.01)
     world.pool.scripts = [
         events(Started(1, 0), Epoch(first), KILLED),
@@ -209,6 +210,8 @@ def test_lost_trial_resumes_and_its_epochs_are_kept(world: World) -> None:
     world.run()
     assert (world.attempts, world.outcomes) == ([Outcome.LOST, Outcome.COMPLETE], [Outcome.COMPLETE])
     assert world.study.trials[0].epochs == {1: {"loss": 0.7}, 2: {"loss": 0.5}}
+    begun = [(record.attempt, record.message) for record in caplog.records if "process" in record.message]
+    assert begun[::2] == [(1, "process 1 starts"), (2, "process 2 resumes after epoch 1")]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +238,7 @@ def test_spawn_failure_is_retried_and_costs_no_attempt(
     world.run()
     assert world.attempts == [Outcome.RELEASED, Outcome.COMPLETE]
     assert world.study.trials[0].lost == 0
-    assert "could not start a process for trial 0 (Resource temporarily unavailable); retrying" in caplog.text
+    assert caplog.messages == ["could not start a process (Resource temporarily unavailable); retrying"]
     assert (caplog.records[0].trial, caplog.records[0].attempt) == (0, 1)
 
 
@@ -279,7 +282,8 @@ def test_attempt_fenced_at_a_write_is_killed_and_dropped(
     world.after(2, fence)
     world.run()
     assert world.attempts == [Outcome.LOST, Outcome.COMPLETE]
-    assert "trial 0 is trained by another agent now: this attempt was ended" in caplog.text
+    assert caplog.messages == ["the trial is trained by another agent now: this attempt was ended"]
+    assert (caplog.records[0].trial, caplog.records[0].attempt) == (0, 1)
 
 
 def test_full_disk_releases_the_trial_and_fails_the_agent(world: World) -> None:

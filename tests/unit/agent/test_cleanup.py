@@ -35,7 +35,7 @@ class Host:
     """An agent's files; another agent has left some."""
 
     def __init__(self, folder: Path) -> None:
-        self.study = FakeStudy(SPEC, budget=3)
+        self.study = FakeStudy(spec=SPEC, budget=3)
         self.store, self.dead = FakeTrialStore(self.study), FakeTrialStore(self.study)
         self.logs, self.checkpoints = folder / "logs", folder / "checkpoints"
         self.logs.mkdir()

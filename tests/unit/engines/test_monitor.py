@@ -16,6 +16,7 @@ from hpo.engines.monitor import AgentsFailedError, AgentStates, Monitor, Monitor
 from hpo.engines.progress_feed import Update
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
+from hpo.terminal.log import TerminalFormatter
 from hpo.terminal.progress import PlainProgress, TrialEnd
 from storage.budget import Counts
 
@@ -95,7 +96,9 @@ def monitor(
 ) -> Monitor:
     intervals = {"poll_seconds": 0.001, "settle_seconds": 0.02, "stop_seconds": 0.05, **times}
     feed: Any = study
-    logging.getLogger("hpo").addHandler(logging.StreamHandler(stream))
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TerminalFormatter())
+    logging.getLogger("hpo").addHandler(handler)
     return Monitor(
         STUDY, feed, agents, PlainProgress(), threading.Event(), timeout, MonitorTimes(**intervals)
     )
@@ -106,9 +109,8 @@ def test_agents_end_by_themselves_once_the_budget_is_spent() -> None:
     study.steps[6] = agents.end
     ending, status = monitor(study, agents, output, settle_seconds=60.0).run()
     assert (ending, status.counts.finished, agents.requests) == (ExitCode.DONE, 3, [])
-    assert [line.split()[1] for line in output.getvalue().splitlines() if line.startswith("trial")] == list(
-        "012"
-    )
+    ends = [line.partition(":")[0] for line in output.getvalue().splitlines() if line.startswith("trial")]
+    assert ends == ["trial 0", "trial 1", "trial 2"]
 
 
 def test_monitor_does_not_wait_for_agents_without_a_node() -> None:

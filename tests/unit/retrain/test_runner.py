@@ -45,7 +45,7 @@ class Retrain:
             )
             for seed in (0, 1)
         ]
-        self.pool = FakePool(2, scripts=list(scripts))
+        self.pool = FakePool(slots=2, scripts=list(scripts))
         self.signals = SignalHandler()
         self.on_trained: Callable[[], None] = lambda: None
         self.final = final
@@ -129,7 +129,8 @@ def test_spawn_failure_is_retried(
     monkeypatch.setattr(supervisor, "SPAWN_RETRY_SECONDS", 0.0)
     retrain = Retrain(tmp_path, events(SpawnFailed("no room")))
     assert retrain.run()
-    assert "could not start a process for seed 0 (no room); retrying" in caplog.text
+    assert "could not start a process (no room); retrying" in caplog.messages
+    assert caplog.records[0].seed == 0
     assert retrain.runs[0].lost == 0
 
 

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from hpo.outcomes import Outcome
 from hpo.terminal.log import LogHandler, lines_to
+from hpo.terminal.progress import PlainProgress, TrialEnd
+from storage.budget import Counts
 
 log = logging.getLogger("hpo.tests.log")
 
@@ -41,7 +44,7 @@ def test_line_has_time_level_and_context_except_at_a_terminal(handler: LogHandle
     log.info("best: 0.9")
     lines = written(handler).splitlines()
     if handler.stream.isatty():
-        assert lines == ["lost 100 % of it", "best: 0.9"]
+        assert lines == ["trial 3: lost 100 % of it", "best: 0.9"]
         return
     pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
     assert re.fullmatch(pattern + "WARNING study=cifar trial=3 attempt=7 lost 100 % of it", lines[0])
@@ -60,6 +63,42 @@ def test_json_line_is_one_object_at_a_terminal_too(handler: LogHandler) -> None:
         "trial": 0,
         "message": 'two\nlines "quoted"',
     }
+
+
+def test_end_of_a_trial_has_its_numbers_as_text_or_as_json_fields(handler: LogHandler) -> None:
+    log_of_progress = logging.getLogger("hpo.terminal.progress")
+    end = TrialEnd(3, Outcome.DIVERGED, 0.25, 2, 1.23456, {"rate": 0.1, "layers": 2}, "loss is nan", 7)
+    handler.context.study = "cifar"
+    log_of_progress.addHandler(handler)
+    try:
+        log_of_progress.setLevel(logging.INFO)
+        PlainProgress().trial_ended(end, Counts(10, 1, 4, 0, 0, 0))
+        handler.log_format = "json"
+        PlainProgress().trial_ended(end, None)
+        PlainProgress().trial_ended(end, Counts(10, 1, 4, 0, 0, 0))
+    finally:
+        log_of_progress.removeHandler(handler)
+    text, *objects = written(handler).splitlines()
+    message = "diverged value=0.2500 epochs=2 seconds=1.2 rate=0.1 layers=2 (loss is nan) [5/10]"
+    context = "trial 3: " if handler.stream.isatty() else "INFO study=cifar trial=3 attempt=7 "
+    assert re.sub(r"^\S+Z ", "", text) == context + message
+    ended = {
+        "level": "INFO",
+        "study": "cifar",
+        "trial": 3,
+        "attempt": 7,
+        "message": "trial ended",
+        "outcome": "diverged",
+        "value": 0.25,
+        "epochs": 2,
+        "seconds": 1.235,
+        "params": {"rate": 0.1, "layers": 2},
+        "error": "loss is nan",
+    }
+    assert [json.loads(line) | {"time": None} for line in objects] == [
+        {"time": None} | ended,
+        {"time": None} | ended | {"finished": 5, "budget": 10},
+    ]
 
 
 def test_error_while_writing_is_raised(handler: LogHandler) -> None:

@@ -26,11 +26,10 @@ from hpo.trainer.messages import (
     NotForked,
     Prune,
     Ready,
-    Start,
     Started,
 )
 from hpo.trainer.pool import MAX_TEMPLATE_DEATHS, TrainerPool
-from hpo.trainer.testing import FakeTemplate
+from hpo.trainer.testing import FakeTemplate, start_message
 from objectives.base import DataOptions, Description, Device
 
 READY = Ready(1.0, {"keras": "3"})
@@ -70,7 +69,7 @@ class Host:
 
     def start(self, slot: int = 0, pid: int | None = None) -> int:
         """Request a trainer, which is forked if it has a process id, and return its serial."""
-        self.pool.start(slot, Start({}, 1, 3, "loss", Device(), "", ""))
+        self.pool.start(slot, start_message())
         serial = max(self.template.trainers)
         if pid is not None:
             self.running.add(pid)

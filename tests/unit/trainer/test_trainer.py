@@ -28,12 +28,12 @@ from hpo.trainer.messages import (
     Preempt,
     Prune,
     Resume,
-    Start,
     Tick,
     ToTrainer,
 )
+from hpo.trainer.testing import start_message
 from hpo.trainer.trainer import ORPHANED, TrainerRun
-from objectives.base import Device, DivergedError, MetricMissingError, Objective, Params, Run
+from objectives.base import DivergedError, MetricMissingError, Objective, Params, Run
 
 PATIENCE = 30.0
 
@@ -50,18 +50,8 @@ class Agent:
     def run(self, epochs: int = 3, reply_seconds: float = PATIENCE, **more: Any) -> TrainerRun:
         ours, theirs = Pipe()
         self.connections += [ours, theirs]
-        start = Start(
-            params={},
-            seed=1,
-            epochs=epochs,
-            metric="loss",
-            device=Device(),
-            checkpoints=str(self.folder / "trial"),
-            log="",
-            reply_seconds=reply_seconds,
-            **{"saves_outcome": True, **more},
-        )
-        run = TrainerRun(theirs, start)
+        more = {"epochs": epochs, "reply_seconds": reply_seconds, "saves_outcome": True, **more}
+        run = TrainerRun(theirs, start_message(checkpoints=str(self.folder / "trial"), **more))
         thread = threading.Thread(target=_until_exit(run), daemon=True)
         thread.start()
         self.threads.append(thread)
@@ -301,7 +291,7 @@ class Ill(Objective):
 def test_saved_outcome_is_reported_again(agent: Agent, error: Exception, outcome: str) -> None:
     run = agent.run(epochs=3)
     agent.say(Continue(1))
-    ended = trainer._outcome(Ill(), Start({"error": error}, 1, 3, "loss", Device(), "", ""), run)
+    ended = trainer._outcome(Ill(), start_message(params={"error": error}), run)
     assert ended.outcome == outcome
     run.save_outcome(ended)
     # The agent dies; the objective would go on now.
@@ -314,7 +304,7 @@ def test_saved_outcome_is_reported_again(agent: Agent, error: Exception, outcome
 def test_bug_is_retried_and_retrained_runs_save_no_outcome(agent: Agent) -> None:
     run = agent.run(epochs=3)
     agent.say(Continue(1))
-    start = Start({"error": ValueError("a bug")}, 1, 3, "loss", Device(), "", "")
+    start = start_message(params={"error": ValueError("a bug")})
     run.save_outcome(trainer._outcome(Ill(), start, run))
     assert agent.run(epochs=3).earlier_outcome is None
     run.save_outcome(Finished(Outcome.PRUNED))
@@ -330,5 +320,5 @@ def test_full_disk_is_reported_though_the_log_is_on_it(agent: Agent, monkeypatch
     run = agent.run(epochs=3)
     agent.say(Continue(1))
     monkeypatch.setattr(sys, "stderr", Full())
-    start = Start({"error": OSError(errno.ENOSPC, "No space left on device")}, 1, 3, "loss", Device(), "", "")
+    start = start_message(params={"error": OSError(errno.ENOSPC, "No space left on device")})
     assert trainer._outcome(Ill(), start, run).outcome == Outcome.DISK_FULL
