@@ -14,9 +14,10 @@ from hpo import formatting
 from hpo.devices import provenance
 from hpo.devices.gpus import DriverFailedError, Gpu, installed_gpus, visible_gpus
 from hpo.devices.slots import describe, slots_here, usable_cores
-from hpo.errors import HpoError
+from hpo.errors import HpoError, UsageError
 from hpo.options import SlotOptions
 from hpo.settings import Settings
+from objectives.backend.interface import backend_named
 
 Result = Literal["ok", "warn", "fail"]
 
@@ -25,7 +26,6 @@ _LEAST_DISK, _GOOD_DISK = 1 * _GIB, 5 * _GIB
 _LEAST_MEMORY = 2 * _GIB
 _STORAGE_SECONDS = 2.0
 _PACKAGES = ("hpo-service", "optuna", "keras", "tensorflow", "numpy", "sqlalchemy", "psycopg2-binary")
-_BACKENDS = ("tensorflow", "jax", "torch")
 
 _CACHED = {"cifar10": "cifar-10-batches-py*"}
 """Names of Keras's downloads that are not `<name>.npz`."""
@@ -73,11 +73,11 @@ def _versions() -> Check:
 
 
 def _backend() -> Check:
-    name = provenance.backend()
-    if name in _BACKENDS:
-        return Check("backend", "ok", name)
-    detail = f"unknown KERAS_BACKEND {name!r} (use {', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]})"
-    return Check("backend", "fail", detail, "unset KERAS_BACKEND, or set it to one of these")
+    try:
+        backend_named(provenance.backend())
+    except UsageError as error:
+        return Check("backend", "fail", str(error), "unset KERAS_BACKEND, or set it to one of these")
+    return Check("backend", "ok", provenance.backend())
 
 
 def _storage(settings: Settings) -> Check:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from hpo.errors import UsageError
 
@@ -43,22 +43,19 @@ Kind = Range | tuple[str, ...] | Literal["text", "flag", "objective", "time", "s
 """Type of an option's value; a tuple lists the choices."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class OptionSpec:
-    """The command-line option of a field, without its default, which the field has."""
+class OptionSpec(TypedDict, total=False):
+    """The command-line option of a field as Click describes it, without its default, which the field has."""
 
-    help: str
-    names: tuple[str, ...] = ()
-    """Spellings; empty: `--` and the field's name."""
-    hidden_names: tuple[str, ...] = ()
-    """Earlier spellings, which are accepted and not shown."""
-    kind: Kind = "text"
-    metavar: str | None = None
-    variable: str | None = None
+    kind: Kind
+    """Type of the value; "text" if it is not given."""
+    metavar: str
+    envvar: str
     """Environment variable that stands in for the option."""
-    default_text: str | None = None
+    show_default: str
     """Default as the help shows it, where the field's own value would not explain itself."""
-    multiple: bool = False
+    multiple: bool
+    hidden_names: tuple[str, ...]
+    """Earlier spellings, which are accepted and not shown."""
 
 
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -82,7 +79,7 @@ def check_study_name(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LaunchDefaults:
     """Defaults of `hpo launch` for a new study."""
 
@@ -105,11 +102,12 @@ def _for_new(value: object) -> str:
     return f"{value} for a new study, else the study's own"
 
 
-def _field(default: Any, help_text: str, *names: str, **attributes: Any) -> Any:
-    return field(default=default, metadata={"option": OptionSpec(help=help_text, names=names, **attributes)})
+def _field(default: Any, help_text: str, *names: str, **spec: Unpack[OptionSpec]) -> Any:
+    """Return a field with an option; its spelling is the field's name, unless `names` has others."""
+    return field(default=default, metadata={"help": help_text, "names": names, **spec})
 
 
-_STUDY = {"option": OptionSpec(help="Name of the study.", metavar="NAME", variable="HPO_STUDY")}
+_STUDY = {"help": "Name of the study.", "metavar": "NAME", "envvar": "HPO_STUDY"}
 
 
 def _workers(help_text: str, hidden_names: tuple[str, ...] = ()) -> Any:
@@ -120,8 +118,8 @@ def _workers(help_text: str, hidden_names: tuple[str, ...] = ()) -> Any:
         "-w",
         hidden_names=hidden_names,
         kind=SLOTS,
-        variable="HPO_WORKERS",
-        default_text="one per GPU, else one per usable core",
+        envvar="HPO_WORKERS",
+        show_default="one per GPU, else one per usable core",
     )
 
 
@@ -134,37 +132,37 @@ class SlotOptions:
         "GPUs to use: none, all, or indices or UUIDs from nvidia-smi, e.g. 0,1. Worker slots are spread over "
         "them; slots that share a GPU are each limited to their part of its memory.",
         metavar="LIST",
-        variable="HPO_GPUS",
-        default_text="all",
+        envvar="HPO_GPUS",
+        show_default="all",
     )
     device: str | None = _field(
         None,
         "cpu: use no GPU. gpu: fail if there is none.",
         kind=DEVICES,
-        variable="HPO_DEVICE",
-        default_text="GPUs if there are any",
+        envvar="HPO_DEVICE",
+        show_default="GPUs if there are any",
     )
     precision: Precision = _field(
         "auto",
         "Compute precision of models; auto: bfloat16 where the device has instructions for it, else float32. "
         "Weights are always float32.",
         kind=PRECISIONS,
-        variable="HPO_PRECISION",
+        envvar="HPO_PRECISION",
     )
     gpu_share: float = _field(
         1.0,
         "Fraction of each GPU's memory for this agent, e.g. 0.25, when others use the same GPUs.",
         kind=Range(0.0, 1.0, low_open=True),
         metavar="SHARE",
-        variable="HPO_GPU_SHARE",
+        envvar="HPO_GPU_SHARE",
     )
     cores: int | None = _field(
         None,
         "Cores that the worker slots share, when several agents run on one host: each takes cores that no "
         "other agent has taken with this option.",
         kind=COUNT,
-        variable="HPO_CORES",
-        default_text="all usable ones",
+        envvar="HPO_CORES",
+        show_default="all usable ones",
     )
 
 
@@ -178,6 +176,7 @@ class AgentOptions:
         "Kill a trial or run without progress for this long; it resumes from its checkpoint like a lost one.",
         "--hung-after",
         kind="time",
+        show_default="30m",
     )
     memory_bytes: int | None = _field(
         None,
@@ -185,8 +184,8 @@ class AgentOptions:
         "as out of memory.",
         "--memory-per-worker",
         kind="size",
-        variable="HPO_MEMORY_PER_WORKER",
-        default_text="no limit",
+        envvar="HPO_MEMORY_PER_WORKER",
+        show_default="no limit",
     )
 
 
@@ -198,7 +197,7 @@ class RayOptions:
         "auto",
         "Ray: the cluster, as host:port of its head node.",
         metavar="ADDRESS",
-        default_text="auto: this machine's cluster, or RAY_ADDRESS",
+        show_default="auto: this machine's cluster, or RAY_ADDRESS",
     )
     cpus_per_worker: float = _field(
         1.0,
@@ -211,7 +210,7 @@ class RayOptions:
         "Ray: GPUs per worker slot. With 0.25, four slots share a GPU, each limited to a quarter of its memory.",
         kind=Range(0.0, 64.0),
         metavar="N",
-        default_text="none",
+        show_default="none",
     )
     workers_per_agent: int = _field(
         1,
@@ -231,7 +230,7 @@ class LaunchRequest:
         "Objective to tune: a shipped name (see hpo objectives), package.module:Class or "
         "path/to/file.py:Class.",
         kind="objective",
-        default_text="the study's own, or the objective of the study's name",
+        show_default="the study's own, or the objective of the study's name",
     )
     workers: int | None = _workers(
         "Worker slots: trials that run at the same time, each on its part of the cores or GPUs."
@@ -249,7 +248,7 @@ class LaunchRequest:
         "--trials",
         "-n",
         kind=COUNT,
-        default_text=_for_new(LaunchDefaults.trials),
+        show_default=_for_new(LaunchDefaults.trials),
     )
     timeout_seconds: float | None = _field(
         None,
@@ -257,31 +256,31 @@ class LaunchRequest:
         "launch.",
         "--timeout",
         kind="time",
-        default_text="none",
+        show_default="none",
     )
     epochs: int | None = _field(
         None,
         "Epochs of a trial that is not pruned.",
         kind=COUNT,
-        default_text="the objective's",
+        show_default="the objective's",
     )
     limit: int | None = _field(
         None,
         "Training images to use, stratified; validation images in proportion.",
         kind=COUNT,
-        default_text="all",
+        show_default="all",
     )
     sampler: str | None = _field(
         None,
         "Algorithm that proposes the next configuration.",
         kind=SAMPLERS,
-        default_text=_for_new(LaunchDefaults.sampler),
+        show_default=_for_new(LaunchDefaults.sampler),
     )
     pruner: str | None = _field(
         None,
         "Algorithm that ends unpromising trials early.",
         kind=PRUNERS,
-        default_text=_for_new(
+        show_default=_for_new(
             f"{LaunchDefaults.pruner}, or {LaunchDefaults.pruner_of_many} from "
             f"{LaunchDefaults.many_trials} trials on,"
         ),
@@ -290,7 +289,7 @@ class LaunchRequest:
         None,
         "Seed of the sampler and of every trial.",
         kind=NUMBER,
-        default_text=_for_new(LaunchDefaults.seed),
+        show_default=_for_new(LaunchDefaults.seed),
     )
     params: tuple[str, ...] = _field(
         (),
@@ -299,19 +298,19 @@ class LaunchRequest:
         "-p",
         multiple=True,
         metavar="NAME=VALUES",
-        default_text="the objective's whole space",
+        show_default="the objective's whole space",
     )
     max_failed: int | None = _field(
         None,
         "Stop after this many failed trials (bugs, lost or hung ones); they do not count towards --trials.",
         kind=COUNT,
-        default_text=_for_new(LaunchDefaults.max_failed),
+        show_default=_for_new(LaunchDefaults.max_failed),
     )
     max_lost: int | None = _field(
         None,
         "Fail a trial once it was lost this many times: its process killed or hung, or its machine gone.",
         kind=COUNT,
-        default_text=_for_new(LaunchDefaults.max_lost),
+        show_default=_for_new(LaunchDefaults.max_lost),
     )
     checkpoint_quota_bytes: int | None = _field(
         None,
@@ -319,22 +318,22 @@ class LaunchRequest:
         "deleted first.",
         "--checkpoint-quota",
         kind="size",
-        variable="HPO_CHECKPOINT_QUOTA",
-        default_text=_for_new("no limit"),
+        envvar="HPO_CHECKPOINT_QUOTA",
+        show_default=_for_new("no limit"),
     )
     space: str | None = _field(
         None,
         "If the search space changed since the study began: keep the stored one, or change to the new one. "
         "All trials stay in the history.",
         kind=SPACES,
-        default_text="refuse, and list the changes",
+        show_default="refuse, and list the changes",
     )
     run: bool = _field(
         True,
         "Only create or extend the study; agents join it with hpo worker. A paused or stopped study stays so.",
         "--no-run",
         kind="flag",
-        default_text="off",
+        show_default="off",
     )
     agent: AgentOptions = AgentOptions()
 
@@ -367,23 +366,23 @@ class RetrainRequest:
         None,
         "Epochs of each run.",
         kind=COUNT,
-        default_text="those of the configuration",
+        show_default="those of the configuration",
     )
     limit: int | Literal["all"] | None = _field(
         None,
         "Training images, as for hpo launch; each run also trains on the validation images in proportion. all: "
         "a search on part of the images ends with a model of all of them.",
         kind="images",
-        default_text="those of the configuration",
+        show_default="those of the configuration",
     )
     config: Path | None = _field(
         None,
         "Train this exported configuration (YAML, JSON or TOML) instead.",
         kind="file",
-        default_text="the study's best trial",
+        show_default="the study's best trial",
     )
     trial: int | None = _field(
-        None, "Number of a complete trial, as shown by hpo trials.", kind=NUMBER, default_text="the best one"
+        None, "Number of a complete trial, as shown by hpo trials.", kind=NUMBER, show_default="the best one"
     )
     workers: int | None = _workers("Worker slots: runs that train here at the same time.")
     agent: AgentOptions = AgentOptions()

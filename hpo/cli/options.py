@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
-from hpo.options import Kind, LaunchRequest, OptionSpec, Range, RetrainRequest, SlotOptions
+from hpo.options import COUNT, Kind, LaunchRequest, Range, RetrainRequest, SlotOptions
 from hpo.settings import Settings
 from hpo.terminal import log
 from hpo.terminal.log import FORMATS
@@ -28,16 +29,34 @@ _Request = TypeVar("_Request")
 
 
 class Option(click.Option):
-    """An option whose `show_default` may be a text, and some of whose spellings may be hidden."""
+    """An option with earlier spellings that are accepted and not shown, and errors that name the variable."""
 
     def __init__(self, *args: Any, hidden_names: Sequence[str] = (), **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self.hidden_names = hidden_names
+        self._hidden_dest = f"{self.name} by an earlier name"
 
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        shown = copy.copy(self)
-        shown.opts = [name for name in self.opts if name not in self.hidden_names]
-        return click.Option.get_help_record(shown, ctx)
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        super().add_to_parser(parser, ctx)
+        if self.hidden_names:
+            parser.add_option(self, self.hidden_names, dest=self._hidden_dest)
+
+    def consume_value(self, ctx: click.Context, opts: Any) -> tuple[Any, ParameterSource]:
+        if self._hidden_dest in opts:
+            value = opts[self._hidden_dest]
+            if opts.get(self.name, value) != value:
+                raise click.UsageError(
+                    f"{self.opts[0]} {opts[self.name]} contradicts {self.hidden_names[0]} {value}, "
+                    f"its earlier name: use {self.opts[0]} alone",
+                    ctx,
+                )
+            opts = {**opts, self.name: value}
+        return super().consume_value(ctx, opts)
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        if ctx is not None and ctx.get_parameter_source(str(self.name)) is ParameterSource.ENVIRONMENT:
+            return str(self.envvar)
+        return super().get_error_hint(ctx)
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
         extra = super().get_help_extra(ctx)
@@ -59,19 +78,40 @@ class NearestChoice(click.Choice[str]):
             return str(value)
         from hpo.suggestions import did_you_mean
 
-        self._refuse(value, did_you_mean(str(value), self.choices), param, ctx)
-
-    def _refuse(
-        self, value: Any, hint: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> NoReturn:
+        hint = did_you_mean(str(value), self.choices)
         self.fail(f"{value!r} is not one of {', '.join(self.choices)}{hint}", param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number within bounds, or `word`."""
+
+    def __init__(self, bounds: Range, word: str | None = None) -> None:
+        super().__init__(bounds.low, bounds.high, min_open=bounds.low_open)
+        self._bounds, self._word = bounds, word
+        self._parse = int if isinstance(bounds.low, int) else float
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if self._word is not None and str(value).strip().lower() == self._word:
+            return self._word
+        try:
+            number = self._parse(value)
+        except ValueError:
+            number = float("nan")
+        low, high, low_open = self._bounds.low, self._bounds.high, self._bounds.low_open
+        if not low <= number <= high or (low_open and number == low):
+            kind = "a whole number" if self._parse is int else "a number"
+            within = f"above {low:g}, at most {high:g}" if low_open else f"from {low} to {high}"
+            self.fail(
+                f"{value!r} is not {kind} {within}{f', or {self._word}' if self._word else ''}", param, ctx
+            )
+        return number
 
 
 class Quantity(click.ParamType[Any]):
     """A positive number with a unit, the first of `units` if it has none."""
 
-    def __init__(self, name: str, units: dict[str, int], examples: str, *, whole: bool = False) -> None:
-        self.name, self.units, self.examples, self.whole = name, units, examples, whole
+    def __init__(self, name: str, units: dict[str, int], most: float, usage: str, *, whole: bool = False):
+        self.name, self.units, self.most, self.usage, self.whole = name, units, most, usage, whole
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         text = str(value).strip().lower()
@@ -80,19 +120,17 @@ class Quantity(click.ParamType[Any]):
             number = float(text.removesuffix(unit)) * (self.units[unit] if unit else 1)
         except ValueError:
             number = 0.0
-        if not 0 < number < float("inf") or (self.whole and number < 1):
-            self.fail(f"{value!r} is not a {self.name}: use e.g. {self.examples}", param, ctx)
+        if not 0 < number <= self.most or (self.whole and number < 1):
+            self.fail(f"{value!r} is not a {self.name}: use e.g. {self.usage}", param, ctx)
         return int(number) if self.whole else number
 
-    def text(self, number: float) -> str:
-        """Return a number as a user would type it, e.g. `30m`."""
-        unit = max(
-            (unit for unit, factor in self.units.items() if number % factor == 0), key=self.units.__getitem__
-        )
-        return f"{number / self.units[unit]:g}{unit}"
 
-
-DURATION = Quantity("duration", {"s": 1, "m": 60, "h": 3600, "d": 86400}, "90, 90s, 15m, 2h or 1d")
+DURATION = Quantity(
+    "duration",
+    {"s": 1, "m": 60, "h": 3600, "d": 86400},
+    most=3650 * 86400,
+    usage="90, 90s, 15m, 2h or 1d, at most 3650d",
+)
 SIZE = Quantity(
     "size",
     {
@@ -100,65 +138,41 @@ SIZE = Quantity(
         for power, letter in enumerate(" kmgt")
         for suffix in ("", "b", "ib")
     },
-    "500M, 4G or 1.5GiB",
+    most=1024**5,
+    usage="500M, 4G or 1.5GiB, at most 1024T",
     whole=True,
 )
 """Binary units, in which memory and quotas are counted."""
 
 
-class ImageCount(click.ParamType[Any]):
-    """A positive whole number, or `all`."""
-
-    name = "count"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        text = str(value).strip().lower()
-        if text == "all":
-            return text
-        if not text.isdecimal() or int(text) < 1:
-            self.fail(f"{value!r} is not a number of images: use a whole number, or all", param, ctx)
-        return int(text)
-
-
 class ShippedName(click.ParamType[str]):
-    """A name or reference; a shell completes the shipped names, or else files."""
+    """A name or reference; a shell completes the names of a registry, or else files."""
 
-    def __init__(self, name: str, shipped: Callable[[], Iterable[str]]) -> None:
-        self.name, self._shipped = name, shipped
+    def __init__(self, name: str, registry: str) -> None:
+        """`registry` is imported when it is needed: `module:mapping`."""
+        self.name, self._registry = name, registry
 
     def shell_complete(
         self,
-        ctx: click.Context,  # noqa: ARG002
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
+        ctx: click.Context,
+        param: click.Parameter,
+        incomplete: str,  # noqa: ARG002
     ) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        names = [CompletionItem(name) for name in self._shipped() if name.startswith(incomplete)]
-        return names or [CompletionItem(incomplete, type="file")]
+        names = [name for name in pkgutil.resolve_name(self._registry) if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
 
 
-def _shipped_objectives() -> Iterable[str]:
-    from objectives.loader import names
-
-    return names()
-
-
-def _shipped_data() -> Iterable[str]:
-    from objectives.data.datasets import SHIPPED
-
-    return SHIPPED
-
-
-OBJECTIVE = ShippedName("ref", _shipped_objectives)
-DATA = ShippedName("name", _shipped_data)
+OBJECTIVE = ShippedName("ref", "objectives.loader:SHIPPED")
+DATA = ShippedName("name", "objectives.data.datasets:SHIPPED")
 
 _TYPES: dict[str, tuple[Any, str | None]] = {
     "text": (str, None),
     "objective": (OBJECTIVE, "REF"),
     "time": (DURATION, "TIME"),
     "size": (SIZE, "SIZE"),
-    "images": (ImageCount(), "N|all"),
+    "images": (Number(COUNT, "all"), "N|all"),
     "file": (click.Path(path_type=Path, dir_okay=False), "FILE"),
 }
 """Click's type and the placeholder of each named kind."""
@@ -166,46 +180,28 @@ _TYPES: dict[str, tuple[Any, str | None]] = {
 
 def click_type(kind: Kind) -> tuple[Any, str | None]:
     """Return the type for Click, and the placeholder that the help shows; None: Click's own."""
-    match kind:
-        case Range(int(low), int(high)):
-            return click.IntRange(low, high), "N"
-        case Range(low, high, low_open):
-            return click.FloatRange(low, high, min_open=low_open), None
-        case tuple():
-            return NearestChoice(kind), None
-    return _TYPES[kind]
+    if isinstance(kind, Range):
+        return Number(kind), "N" if isinstance(kind.low, int) else None
+    return (NearestChoice(kind), None) if isinstance(kind, tuple) else _TYPES[kind]
 
 
-def field_option(request: type, name: str, help_text: str | None = None) -> Callable[[_Command], _Command]:
-    """Return the option of a request's field, perhaps with another help text."""
+def field_option(request: type, name: str, **changes: Any) -> Callable[[_Command], _Command]:
+    """Return the option of a request's field, with perhaps some of its attributes changed."""
     field = next(field for field in dataclasses.fields(request) if field.name == name)
-    spec: OptionSpec = field.metadata["option"]
-    attributes: dict[str, Any] = {
-        "help": help_text or spec.help,
-        "hidden_names": spec.hidden_names,
-        "envvar": spec.variable,
-        "multiple": spec.multiple,
-    }
+    attributes = {**field.metadata, **changes}
+    names = attributes.pop("names", ()) or (f"--{name.replace('_', '-')}",)
+    kind = attributes.pop("kind", "text")
     if field.default is dataclasses.MISSING:
         attributes["required"] = True
     else:
-        attributes |= {
-            "default": field.default,
-            "show_default": spec.default_text or _shown(spec, field.default),
-        }
-    if spec.kind == "flag":
+        shown = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+        attributes = {"default": field.default, "show_default": shown} | attributes
+    if kind == "flag":
         attributes["flag_value"] = not field.default
     else:
-        attributes["type"], metavar = click_type(spec.kind)
-        attributes["metavar"] = spec.metavar or metavar
-    names = spec.names or (f"--{name.replace('_', '-')}",)
-    return option(*names, *spec.hidden_names, name, **attributes)
-
-
-def _shown(spec: OptionSpec, default: Any) -> str:
-    if spec.kind == "time":
-        return DURATION.text(default)
-    return f"{default:g}" if isinstance(default, float) else str(default)
+        attributes["type"], metavar = click_type(kind)
+        attributes.setdefault("metavar", metavar)
+    return option(*names, name, **attributes)
 
 
 def request_options(

@@ -68,9 +68,18 @@ def current() -> Backend:
     Raises:
         UsageError: Keras uses a backend that cannot train here.
     """
-    found = name()
+    return backend_named(name())
+
+
+def backend_named(found: str) -> Backend:
+    """Return the module of a backend.
+
+    Raises:
+        UsageError: there is no such module.
+    """
     if found not in BACKENDS:
-        raise UsageError(f"unknown KERAS_BACKEND {found!r} (use tensorflow, jax or torch)")
+        *others, last = BACKENDS
+        raise UsageError(f"unknown KERAS_BACKEND {found!r} (use {', '.join(others)} or {last})")
     return BACKENDS[found]
 
 

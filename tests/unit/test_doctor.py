@@ -15,6 +15,7 @@ from hpo.devices import slots
 from hpo.errors import StorageUnreachableError
 from hpo.options import SlotOptions
 from hpo.settings import Settings
+from objectives.backend.interface import BACKENDS
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -104,7 +105,7 @@ def test_unwritable_folder_fails(check, settings: Settings, folder: str, variabl
 
 
 @pytest.mark.parametrize(
-    ("name", "result"), [("", "ok"), ("tensorflow", "ok"), ("jax", "ok"), ("tensorflwo", "fail")]
+    ("name", "result"), [("", "ok"), *((name, "ok") for name in BACKENDS), ("tensorflwo", "fail")]
 )
 def test_backend(check, monkeypatch, name: str, result: str) -> None:
     monkeypatch.setenv("KERAS_BACKEND", name)

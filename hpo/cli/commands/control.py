@@ -12,20 +12,29 @@ if TYPE_CHECKING:
     from storage.control import DesiredState
 
 _MESSAGES = {
-    "run": ("set to run", "Its agents continue.", "`hpo launch` adds an agent."),
-    "pause": ("paused", "Its agents hold their trials.", "`hpo resume` continues it."),
-    "stop": ("stopped", "Its agents checkpoint their trials and end.", "`hpo launch` continues it."),
+    "run": ("set to run", "Its agents continue.", "`hpo launch` adds an agent.", "starts one"),
+    "pause": ("paused", "Its agents hold their trials.", "`hpo resume` continues it.", "continues it"),
+    "stop": (
+        "stopped",
+        "Its agents checkpoint their trials and end.",
+        "`hpo launch` continues it.",
+        "continues it",
+    ),
 }
-"""Messages of each state: its name, the effect of setting it, the next step."""
+"""Messages of each state: its name, the effect on agents, the next step, the effect of a launch without agents."""
 
 
 def _set_state(study: str, storage: str | None, state: DesiredState) -> None:
     from hpo.study.catalog import set_desired_state
+    from hpo.study.status import study_status
 
     with options.opened(storage) as database:
         before = set_desired_state(database, study, state)
-    name, effect, next_step = _MESSAGES[state]
-    changed = f"{name}. {effect}" if before != state else f"already {name}."
+        agents = study_status(database, study).agents
+    name, effect, next_step, launched = _MESSAGES[state]
+    if not agents:
+        effect, next_step = "", f"No agent is running: `hpo launch --study {study}` {launched}."
+    changed = f"{name}. {effect}".rstrip() if before != state else f"already {name}."
     click.echo(f"{study} is {changed} {next_step}")
 
 

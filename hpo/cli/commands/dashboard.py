@@ -6,13 +6,15 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.options import Range
 
 
 @click.command()
 @option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=options.Number(Range(0, 65535)),
+    metavar="N",
     default=8080,
     show_default=True,
     help="Port to listen on; 0: any free one.",

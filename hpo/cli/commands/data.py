@@ -12,16 +12,26 @@ from hpo.cli.output import echo_table
 from hpo.errors import DataDamagedError
 
 
+class _DataCommand(click.Command):
+    """A command whose help ends with the names of the data sets, which are imported only then."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from objectives.data.datasets import SHIPPED
+
+        self.epilog = f"Data sets: {', '.join(SHIPPED)}."
+        super().format_epilog(ctx, formatter)
+
+
 @click.group()
 def data() -> None:
     """Download, check or explore the data sets that objectives train on."""
 
 
-@data.command()
+@data.command(cls=_DataCommand)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, type=DATA)
 @options.data_dir_option
 def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
-    """Download data sets (mnist, cifar10) to the data folder."""
+    """Download data sets to the data folder, except bundled ones."""
     from objectives.data.datasets import fetch as fetch_data
 
     folder = options.settings(data_dir=data_dir).data_dir
@@ -30,7 +40,7 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
         click.echo(f"{name}: {path if path else 'bundled, nothing to download'}")
 
 
-@data.command()
+@data.command(cls=_DataCommand)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, type=DATA)
 @options.data_dir_option
 @options.json_option
@@ -71,7 +81,7 @@ def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
         raise DataDamagedError("; ".join(damaged))
 
 
-@data.command()
+@data.command(cls=_DataCommand)
 @click.argument("name", metavar="NAME", type=DATA)
 @options.data_dir_option
 @option(

@@ -11,7 +11,7 @@ from hpo.options import LaunchRequest, SlotOptions
 
 
 @click.command()
-@options.field_option(LaunchRequest, "workers", "Worker slots to show, with the devices of each.")
+@options.field_option(LaunchRequest, "workers", help="Worker slots to show, with the devices of each.")
 @options.slot_options
 @options.data_dir_option
 @options.json_option

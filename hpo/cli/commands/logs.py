@@ -15,7 +15,7 @@ from hpo.options import NUMBER
     "--trial",
     "number",
     metavar="N",
-    type=options.click_type(NUMBER)[0],
+    type=options.Number(NUMBER),
     show_default="all trials",
     help="Only the attempts of this trial.",
 )

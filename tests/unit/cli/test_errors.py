@@ -205,12 +205,13 @@ def test_interrupt_during_import_prints_nothing(tmp_path: Path) -> None:
         ["launch", "--study", "x", "--seed", str(2**31)],
         ["worker", "--study", "x", "--slots", "1025"],
         ["logs", "--study", "x", "--trial", str(2**31)],
+        ["retrain", "--study", "x", "--limit", "1000001"],
     ],
 )
 def test_number_out_of_range_is_one_line(capsys, arguments: list[str]) -> None:
     assert run(arguments) == 2
     printed = capsys.readouterr().err
-    assert "is not in the range" in printed
+    assert "is not a whole number from " in printed
     assert printed.count("\n") == 1
 
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hpo.cli.main import SECTIONS, cli
 from hpo.options import PRUNERS, SAMPLERS, LaunchDefaults
 from hpo.search import pruners, samplers
+from objectives.data.datasets import SHIPPED
 
 HEAVY = ("tensorflow", "keras", "optuna", "sqlalchemy", "numpy", "rich", "alembic", "yaml")
 
@@ -79,7 +80,8 @@ def test_option_of_a_machine_has_a_variable() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["launch", "--help"], ["status", "--help"], ["--version"], ["nonsense"]]
+    "arguments",
+    [["--help"], ["launch", "--help"], ["status", "--help"], ["data", "--help"], ["--version"], ["nonsense"]],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     program = (
@@ -126,3 +128,9 @@ def test_shell_completes_commands_and_shipped_names() -> None:
     environment = {"_HPO_COMPLETE": "bash_complete", "COMP_WORDS": "hpo data fetch ", "COMP_CWORD": "3"}
     done = CliRunner().invoke(cli, env=environment, prog_name="hpo")
     assert done.output.split() == ["plain,digits", "plain,mnist", "plain,cifar10"]
+
+
+def test_help_of_data_names_the_data_sets_of_the_registry() -> None:
+    for command in ("fetch", "verify", "explore"):
+        printed = CliRunner().invoke(cli, ["data", command, "--help"]).output
+        assert f"Data sets: {', '.join(SHIPPED)}." in printed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 from hpo.cli.commands.launch import launch
 from hpo.cli.commands.retrain import retrain
 from hpo.cli.commands.worker import worker
-from hpo.cli.options import DURATION
+from hpo.cli.main import run
+from hpo.cli.options import DURATION, NearestChoice, Number, Quantity
 from hpo.options import LaunchRequest, RetrainRequest, WorkRequest
 from tests.unit.cli.test_help import ALL, OPTIONS
 
+COMMANDS = {path.removeprefix("hpo "): command for path, command in ALL}
+STRING = type(click.STRING)
 AGENT = "--gpus --device --precision --hung-after --memory-per-worker --data-dir --storage"
 FIRST_RELEASE = {
     "launch": "--study --objective --workers -w --engine --address --cpus-per-worker --gpus-per-worker "
@@ -49,8 +53,10 @@ FIRST_RELEASE = {
 
 @pytest.mark.parametrize("path", FIRST_RELEASE)
 def test_command_accepts_options_of_first_release(path: str) -> None:
-    commands = {path.removeprefix("hpo "): command for path, command in ALL}
-    accepted = {name for param in commands[path].params for name in param.opts}
+    command = COMMANDS[path]
+    accepted = {
+        name for param in command.params for name in (*param.opts, *getattr(param, "hidden_names", ()))
+    }
     assert accepted >= set(FIRST_RELEASE[path].split())
 
 
@@ -58,8 +64,51 @@ def test_earlier_spelling_is_accepted_and_hidden() -> None:
     context = click.Context(worker, info_name="worker")
     assert "--slots" not in worker.get_help(context)
     assert "--workers" in worker.get_help(context)
-    context = worker.make_context("worker", ["--study", "s", "--slots", "3"])
-    assert context.params["workers"] == 3
+    for given in (["--slots", "3"], ["--slots", "3", "--workers", "3"]):
+        assert worker.make_context("worker", ["--study", "s", *given]).params["workers"] == 3
+
+
+def test_earlier_spelling_that_contradicts_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for given in (["--slots", "2", "--workers", "3"], ["-w", "3", "--slots", "2"]):
+        assert run(["worker", "--study", "s", *given]) == 2
+        assert capsys.readouterr().err == (
+            "hpo: --workers 3 contradicts --slots 2, its earlier name: use --workers alone"
+            " (see hpo worker --help)\n"
+        )
+
+
+SENSELESS = ("x", "-1", "nan", "inf", "1e400", " ")
+TYPED = [option for option in OPTIONS if isinstance(option.values[0].type, Number | Quantity | NearestChoice)]
+
+
+@pytest.mark.parametrize("option", TYPED)
+@pytest.mark.parametrize("value", SENSELESS)
+def test_senseless_value_is_refused(option: click.Option, value: str) -> None:
+    with pytest.raises(click.BadParameter, match=re.escape(f"{value!r} is not ")):
+        option.type.convert(value, option, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "option"),
+    [
+        pytest.param(path, param, id=f"{path} {param.envvar}")
+        for path, command in COMMANDS.items()
+        for param in command.params
+        if isinstance(param, click.Option)
+        and param.envvar
+        and not isinstance(param.type, STRING | click.Path)
+    ],
+)
+def test_error_of_a_variable_names_it_with_its_value_and_the_allowed_ones(
+    path: str, option: click.Option, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(str(option.envvar), "senseless")
+    assert run([*path.split(), "--study", "s"] if path != "doctor" else [path]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"hpo: Invalid value for {option.envvar}: 'senseless' is not ")
+    assert re.search(
+        r"a whole number from 1 to \d+|above 0, at most 1|one of .+, |use e\.g\. .+, at most ", line
+    )
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -89,7 +138,7 @@ def test_option_has_default_of_its_field(command: click.Command, request_type: t
         assert param.required if defaults[name] is MISSING else param.default == defaults[name]
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(1800, "30m"), (90, "90s"), (7200, "2h"), (86400, "1d")])
-def test_duration_is_written_as_it_is_typed(seconds: float, text: str) -> None:
-    assert DURATION.text(seconds) == text
-    assert DURATION.convert(text, None, None) == seconds
+def test_shown_default_is_the_actual_one() -> None:
+    (hung_after,) = (param for param in launch.params if param.name == "hung_seconds")
+    assert isinstance(hung_after, click.Option)
+    assert DURATION.convert(hung_after.show_default, None, None) == hung_after.default
