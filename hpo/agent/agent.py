@@ -279,21 +279,21 @@ class Agent(Workload[RunningAttempt]):
         eta = elapsed / done_here * counts.left if done_here > 0 else None
         idle = "" if pool.ready else "loading the objective and its data"
         slots = [
-            SlotView(device.name, None, note=idle)
+            SlotView(device=device.name, note=idle)
             if slot not in self._attempts.in_slots
             else self._attempts.in_slots[slot].view(device.name, self._spec.epochs)
             for slot, device in enumerate(pool.devices)
         ]
         self._progress.update(
             View(
-                self._store.name,
-                self._spec.metric,
-                counts,
-                self._snapshot.best,
-                slots,
-                elapsed,
-                eta,
-                self._note(),
+                study=self._store.name,
+                metric=self._spec.metric,
+                counts=counts,
+                best=self._snapshot.best,
+                slots=slots,
+                elapsed_seconds=elapsed,
+                eta_seconds=eta,
+                note=self._note(),
             )
         )
 

@@ -48,7 +48,13 @@ class RunningAttempt(SupervisedRun):
     def view(self, device: str, epochs: int) -> SlotView:
         """Return its slot in the live view."""
         return SlotView(
-            device, self.number, self.epoch, epochs, self.fraction, self.value, self.images_per_second
+            device=device,
+            trial=self.number,
+            epoch=self.epoch,
+            epochs=epochs,
+            fraction=self.fraction,
+            value=self.value,
+            images_per_second=self.images_per_second,
         )
 
 

@@ -213,14 +213,14 @@ class Monitor:
         eta = elapsed / done * counts.left if done > 0 else None
         self._progress.update(
             View(
-                self._study.name,
-                self._study.spec.metric,
-                counts,
-                status.best,
-                _slot_views(status),
-                elapsed,
-                eta,
-                self._note(status, waiting),
+                study=self._study.name,
+                metric=self._study.spec.metric,
+                counts=counts,
+                best=status.best,
+                slots=_slot_views(status),
+                elapsed_seconds=elapsed,
+                eta_seconds=eta,
+                note=self._note(status, waiting),
             )
         )
 
@@ -250,7 +250,11 @@ class Monitor:
 def _slot_views(status: StudyStatus) -> list[SlotView]:
     return [
         SlotView(
-            f"{slot.host} {slot.device}", slot.number, slot.epoch, status.epochs_per_trial, value=slot.metric
+            device=f"{slot.host} {slot.device}",
+            trial=slot.number,
+            epoch=slot.epoch,
+            epochs=status.epochs_per_trial,
+            value=slot.metric,
         )
         for slot in status.slots
     ]

@@ -63,13 +63,13 @@ class ProgressFeed:
                 row.reservation_id,
                 row.decided_at,
                 TrialEnd(
-                    row.number,
-                    Outcome(row.outcome),
-                    row.value,
-                    row.epochs,
-                    row.seconds or 0.0,
-                    row.params or {},
-                    row.error or "",
+                    number=row.number,
+                    outcome=Outcome(row.outcome),
+                    value=row.value,
+                    epochs=row.epochs,
+                    seconds=row.seconds or 0.0,
+                    params=row.params or {},
+                    error=row.error or "",
                 ),
             )
             for row in rows

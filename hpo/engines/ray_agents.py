@@ -27,7 +27,7 @@ class AgentCommand:
     arguments: tuple[str, ...]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Agent:
     """An actor and the state of its agent."""
 
@@ -59,7 +59,7 @@ class RayAgents:
                 # `run` blocks while its agent lives; the other methods run meanwhile.
                 max_concurrency=4,
             ).remote(command.arguments, passed)
-            self._agents.append(_Agent(actor, self._run(actor)))
+            self._agents.append(_Agent(actor=actor, run=self._run(actor)))
 
     def poll(self) -> AgentStates:
         """Return the states of the agents."""

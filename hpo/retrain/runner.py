@@ -198,24 +198,33 @@ class SeedRunner(Workload[SeedRun]):
             run = self._supervisor.in_slots.get(slot)
             if run is None:
                 note = "" if self._pool.ready else "loading the objective and its data"
-                slots.append(SlotView(device.name, None, note=note))
+                slots.append(SlotView(device=device.name, note=note))
                 continue
             last = run.history[-1].metrics if run.history else {}
             value = last.get(run.config.metric, last.get("accuracy", last.get("loss")))
             slots.append(
                 SlotView(
-                    device.name,
-                    run.seed,
-                    run.epoch,
-                    run.config.epochs,
-                    run.fraction,
-                    value,
-                    run.images_per_second,
+                    device=device.name,
+                    trial=run.seed,
+                    epoch=run.epoch,
+                    epochs=run.config.epochs,
+                    fraction=run.fraction,
+                    value=value,
+                    images_per_second=run.images_per_second,
                 )
             )
         counts = Counts(len(self._runs), done, 0, 0, len(self._supervisor.in_slots), len(self._waiting))
         eta = elapsed / trained * (total - trained) if trained else None
-        self._progress.update(View(self._title, "training", counts, None, slots, elapsed, eta))
+        self._progress.update(
+            View(
+                study=self._title,
+                metric="training",
+                counts=counts,
+                slots=slots,
+                elapsed_seconds=elapsed,
+                eta_seconds=eta,
+            )
+        )
 
 
 def _shown(run: SeedRun, finished: Finished) -> str:

@@ -19,12 +19,12 @@ from storage.budget import Counts
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SlotView:
     """One slot in the live view."""
 
     device: str
-    trial: int | None
+    trial: int | None = None
     epoch: int = 0
     epochs: int = 0
     fraction: float = 0.0
@@ -35,21 +35,21 @@ class SlotView:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class View:
     """Contents of the live view."""
 
     study: str
     metric: str
     counts: Counts
-    best: tuple[int, float, Mapping[str, Any]] | None
+    best: tuple[int, float, Mapping[str, Any]] | None = None
     slots: Sequence[SlotView]
     elapsed_seconds: float
-    eta_seconds: float | None
+    eta_seconds: float | None = None
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialEnd:
     """A trial that ended on this host."""
 

@@ -32,6 +32,10 @@ def _log_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     logger.manager._clear_cache()  # type: ignore[attr-defined]
 
 
+def ended_trial(number: int, outcome: Outcome) -> TrialEnd:
+    return TrialEnd(number=number, outcome=outcome, value=0.5, epochs=4, seconds=1.0, params={"x": 1})
+
+
 class Agents:
     """A `Placement` that obeys at once."""
 
@@ -74,7 +78,7 @@ class Study:
         self.polls += 1
         ended = []
         if self.moving and self.control == "run" and self.finished < self.budget and self.polls > 1:
-            ended = [TrialEnd(self.finished, Outcome.COMPLETE, 0.5, 4, 1.0, {"x": 1})]
+            ended = [ended_trial(self.finished, Outcome.COMPLETE)]
             self.finished += 1
         counts = Counts(self.budget, self.finished, 0, 0, 1, 0)
         return Update(self.status(counts), ended)
@@ -184,8 +188,7 @@ def test_last_error_is_raised_when_all_agents_fail() -> None:
 def test_trials_ended_since_the_last_poll_are_counted_one_by_one() -> None:
     study, agents, output = Study(), Agents(), io.StringIO()
     ends = [
-        TrialEnd(n, outcome, None, 1, 1.0, {})
-        for n, outcome in enumerate((Outcome.COMPLETE, Outcome.BUG, Outcome.PRUNED))
+        ended_trial(n, outcome) for n, outcome in enumerate((Outcome.COMPLETE, Outcome.BUG, Outcome.PRUNED))
     ]
     update = Update(study.status(Counts(2, 1, 1, 1, 0, 0)), ends)
     study.poll = lambda: update  # type: ignore[method-assign]

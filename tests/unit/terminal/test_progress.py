@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from hpo.outcomes import Outcome
 from hpo.terminal.log import configure
 from hpo.terminal.progress import LiveProgress, SlotView, TrialEnd, View
 from storage.budget import Counts
@@ -35,20 +36,39 @@ def shown(terminal: Terminal) -> list[str]:
 
 def view(study: str) -> View:
     counts = Counts(budget=100, complete=40, pruned=15, failed=3, running=2, waiting=0)
-    slots = [SlotView("[/cpu]", 3, 1, 5, 0.5, 0.9, 1234.0), SlotView("cpu", None, note="[waits]")]
-    return View(study, "val[/x]", counts, (2, 0.9, {"act": "[/relu]"}), slots, 3720.0, 7620.0)
+    busy = SlotView(
+        device="[/cpu]", trial=3, epoch=1, epochs=5, fraction=0.5, value=0.9, images_per_second=1234.0
+    )
+    return View(
+        study=study,
+        metric="val[/x]",
+        counts=counts,
+        best=(2, 0.9, {"act": "[/relu]"}),
+        slots=[busy, SlotView(device="cpu", note="[waits]")],
+        elapsed_seconds=3720.0,
+        eta_seconds=7620.0,
+    )
 
 
 def test_an_error_with_brackets_is_shown_as_it_is(terminal: Terminal) -> None:
     configure()
     progress = LiveProgress(terminal)
-    progress.trial_ended(TrialEnd(7, "failed", None, 2, 1.5, {"layers": "[/3]"}, ERROR), None)
+    end = TrialEnd(
+        number=7,
+        outcome=Outcome.BUG,
+        value=None,
+        epochs=2,
+        seconds=1.5,
+        params={"layers": "[/3]"},
+        error=ERROR,
+    )
+    progress.trial_ended(end, None)
     logging.getLogger("hpo").warning("[/also] this")
     progress.close()
     said = " ".join(" ".join(shown(terminal)).split())
-    assert f"trial 7 failed after 2 epochs, 1.5 s: layers=[/3] ({ERROR})" in said
+    assert f"trial 7 bug after 2 epochs, 1.5 s: layers=[/3] ({ERROR})" in said
     assert "[/also] this" in said
-    assert "\x1b[31mfailed" in terminal.getvalue()
+    assert "\x1b[31mbug" in terminal.getvalue()
 
 
 @pytest.mark.parametrize("study", ["digits-cnn", "a-study-with-a-very-long-name-indeed-1234567890"])

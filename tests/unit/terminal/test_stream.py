@@ -18,7 +18,10 @@ from storage.budget import Counts
 
 log = logging.getLogger("hpo")
 COUNTS = Counts(budget=3, complete=1, pruned=0, failed=0, running=1, waiting=0)
-VIEW = View("s", "loss", COUNTS, None, [SlotView("cpu", 1)], 1.0, None)
+SLOTS = [SlotView(device="cpu", trial=1)]
+VIEW = View(study="s", metric="loss", counts=COUNTS, slots=SLOTS, elapsed_seconds=1.0)
+
+END = TrialEnd(number=1, outcome=Outcome.COMPLETE, value=0.5, epochs=3, seconds=1.0, params={"x": 1})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="how a terminal that is gone fails is Linux's")
@@ -37,7 +40,7 @@ def test_writes_to_a_terminal_that_is_gone_are_discarded() -> None:
             os.write(theirs, b"x")
         log.warning("after")
         progress.update(VIEW)
-        progress.trial_ended(TrialEnd(1, Outcome.COMPLETE, 0.5, 3, 1.0, {"x": 1}), COUNTS)
+        progress.trial_ended(END, COUNTS)
         progress.close()
         # The rest of the process may write, and flush at its end.
         print("last words", file=stream, flush=True)
