@@ -67,7 +67,16 @@ def test_json_line_is_one_object_at_a_terminal_too(handler: LogHandler) -> None:
 
 def test_end_of_a_trial_has_its_numbers_as_text_or_as_json_fields(handler: LogHandler) -> None:
     log_of_progress = logging.getLogger("hpo.terminal.progress")
-    end = TrialEnd(3, Outcome.DIVERGED, 0.25, 2, 1.23456, {"rate": 0.1, "layers": 2}, "loss is nan", 7)
+    end = TrialEnd(
+        number=3,
+        outcome=Outcome.DIVERGED,
+        value=0.25,
+        epochs=2,
+        seconds=1.23456,
+        params={"rate": 0.1, "layers": 2},
+        error="loss is nan",
+        attempt_id=7,
+    )
     handler.context.study = "cifar"
     log_of_progress.addHandler(handler)
     try:
