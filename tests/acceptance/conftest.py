@@ -7,43 +7,53 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import Service
 from tests.version_0_1 import FOLDER, copy_checkpoints
 
 
+@pytest.fixture(scope="session")
+def commands() -> Iterator[ForkServer]:
+    """A process that forks `hpo` commands; objectives and TensorFlow are imported elsewhere."""
+    modules = ("hpo.agent.launch", "hpo.retrain.retrain", "hpo.study.status", "hpo.study.trials")
+    server = ForkServer(modules)
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def service(tmp_path: Path, storage_url: str) -> Iterator[Service]:
+def service(tmp_path: Path, storage_url: str, commands: ForkServer) -> Iterator[Service]:
     """A service on a migrated database; the test fails if one of its processes survives."""
-    yield from _serve(tmp_path, storage_url)
+    yield from _serve(tmp_path, storage_url, commands)
 
 
 @pytest.fixture
-def fresh_service(tmp_path: Path, empty_storage_url: str) -> Iterator[Service]:
+def fresh_service(tmp_path: Path, empty_storage_url: str, commands: ForkServer) -> Iterator[Service]:
     """A service on a database without tables."""
-    yield from _serve(tmp_path, empty_storage_url)
+    yield from _serve(tmp_path, empty_storage_url, commands)
 
 
 @pytest.fixture
-def old_service(tmp_path: Path, old_storage_url: str) -> Iterator[Service]:
+def old_service(tmp_path: Path, old_storage_url: str, commands: ForkServer) -> Iterator[Service]:
     """On a database of version 0.1, with the checkpoints and the objectives of its user."""
-    yield from _serve_old(tmp_path, old_storage_url)
+    yield from _serve_old(tmp_path, old_storage_url, commands)
 
 
 @pytest.fixture
-def moved_service(tmp_path: Path, empty_storage_url: str) -> Iterator[Service]:
+def moved_service(tmp_path: Path, empty_storage_url: str, commands: ForkServer) -> Iterator[Service]:
     """On an empty database, with the checkpoints and the objectives of a user of version 0.1."""
-    yield from _serve_old(tmp_path, empty_storage_url)
+    yield from _serve_old(tmp_path, empty_storage_url, commands)
 
 
-def _serve_old(folder: Path, url: str) -> Iterator[Service]:
+def _serve_old(folder: Path, url: str, commands: ForkServer) -> Iterator[Service]:
     copy_checkpoints(folder / "checkpoints")
-    for service in _serve(folder, url):
+    for service in _serve(folder, url, commands):
         service.set(PYTHONPATH=FOLDER, PYTHONDONTWRITEBYTECODE=1)
         yield service
 
 
-def _serve(folder: Path, url: str) -> Iterator[Service]:
-    service = Service(folder, url)
+def _serve(folder: Path, url: str, commands: ForkServer) -> Iterator[Service]:
+    service = Service(folder, url, commands)
     try:
         yield service
     finally:

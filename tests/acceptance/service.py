@@ -23,6 +23,7 @@ from sqlalchemy import Row, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from storage.studies import folder_name
+from tests.acceptance.fork_server import ForkServer
 
 T = TypeVar("T")
 
@@ -124,9 +125,11 @@ class Running:
 class Service:
     """The commands of one user of one database."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, commands: ForkServer | None = None) -> None:
+        """Serve a database; `commands` are run to their end in processes that it forks, if it is given."""
         self.folder = folder
         self.url = url
+        self._commands = commands
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("HPO_", "TEST_"))
         } | {
@@ -139,6 +142,7 @@ class Service:
         # Its connections are kept: a wait asks many times a second.
         self._engine = create_engine(url, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
         self._started: list[Running] = []
+        self._ended = 0
         self.before: Sequence[str] = ()
         """Prefix of later commands, for instance to run them on another host; it must `exec` them."""
 
@@ -173,7 +177,16 @@ class Service:
 
     def hpo(self, *arguments: object, timeout: float = TIMEOUT) -> Completed:
         """Run a command to its end."""
-        return self.start(*arguments).wait(timeout)
+        # An interpreter reads its own variables when it starts.
+        if self._commands is None or self.before or _of_python(self.environment) != _of_python(os.environ):
+            return self.start(*arguments).wait(timeout)
+        self._ended += 1
+        out, err = (self.folder / f"ended-{self._ended}.{stream}" for stream in ("out", "err"))
+        out.touch()
+        err.touch()
+        words = ["-m", "hpo.cli", *map(str, arguments)]
+        code = self._commands.run(words, self.environment, self.folder, (out, err), timeout)
+        return Completed(code, out.read_text(), err.read_text())
 
     def launch(self, objective: str, *arguments: object, study: str = "s") -> Running:
         """Start `hpo launch` with an objective of `objectives_for_tests`."""
@@ -293,6 +306,10 @@ class Service:
                 process.kill()
         self._engine.dispose()
         return survivors
+
+
+def _of_python(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith("PYTHON")}
 
 
 def _sum_to(epoch: int) -> int:
