@@ -10,7 +10,7 @@ import json
 from optuna.distributions import distribution_to_json
 from sqlalchemy import Connection, text
 
-from hpo.study.create import Enrolled
+from hpo.study.create import LaunchedStudy
 from storage.agents import join, new_agent_id
 from storage.optuna_trials import RESERVATION_ATTRIBUTE
 
@@ -62,7 +62,7 @@ WHERE study_id = :s AND epoch <= trials.epochs;
 """
 
 
-def fill(connection: Connection, study: Enrolled, trials: int) -> None:
+def fill(connection: Connection, study: LaunchedStudy, trials: int) -> None:
     """Insert finished trials into an empty study with the space of `bench.idle.Nothing`."""
     agent = new_agent_id(connection)
     join(connection, agent, study.study_id, "bench", 0, "boot/pid:0:0", 1, {})

@@ -35,10 +35,10 @@ from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
 from hpo.options import LaunchRequest
 from hpo.outcomes import Outcome
-from hpo.study.create import Enrolled, enroll
+from hpo.study.create import LaunchedStudy, create_or_continue
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
-from storage.budget import Claim
+from storage.claims import Claim
 from storage.engine import Database
 from storage.leases import LeaseTimes
 from storage.retry import Retry
@@ -159,13 +159,13 @@ def statements() -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", note)
 
 
-def new_study(database: Database, name: str, finished: int) -> Enrolled:
+def new_study(database: Database, name: str, finished: int) -> LaunchedStudy:
     """Create a study of `Nothing` with finished trials."""
     reference = f"{idle.__file__}:Nothing"
     request = LaunchRequest(
         study=name, objective=reference, trials=finished + 10_000, epochs=EPOCHS, pruner="median"
     )
-    study = enroll(database, request, reference, idle.Nothing.describe(reference), None)
+    study = create_or_continue(database, request, reference, idle.Nothing.describe(reference), None)
     database.transaction(lambda connection: fill(connection, study, finished))
     return study
 

@@ -31,7 +31,7 @@ from bench.overhead import EPOCHS, Timer, cycle, new_study
 from bench.report import Report, Row
 from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
-from hpo.study.create import Enrolled
+from hpo.study.create import LaunchedStudy
 from objectives.base import Device
 from storage.agents import join, new_agent_id
 from storage.leases import LeaseTimes
@@ -78,7 +78,7 @@ class Sizes:
 QUICK = Sizes(finished=20, running=(0, 5), cycles=2, slots=(1,), epoch_seconds=0.2, seconds=2.0)
 
 
-def run_beside(connection: Connection, study: Enrolled, trials: int) -> None:
+def run_beside(connection: Connection, study: LaunchedStudy, trials: int) -> None:
     """Insert running trials of another agent into a study, ten epochs each."""
     agent = new_agent_id(connection)
     join(connection, agent, study.study_id, "bench", 0, "boot/pid:0:0", trials, {})

@@ -81,23 +81,17 @@ def _backend() -> Check:
 
 
 def _storage(settings: Settings) -> Check:
-    from sqlalchemy import text
-
-    from storage.engine import open_database
+    from storage import studies
+    from storage.engine import open_database, server_version
 
     try:
         with open_database(settings.storage, settings.home, wait_seconds=_STORAGE_SECONDS) as database:
-            server, studies = database.transaction(
-                lambda connection: (
-                    connection.scalar(text("SHOW server_version")),
-                    connection.scalar(text("SELECT count(*) FROM hpo.studies")),
-                )
-            )
+            server, known = database.transaction(lambda c: (server_version(c), len(studies.names(c))))
             kind = f"embedded in {settings.home}" if database.embedded else database.shown
     except HpoError as error:
         return Check("storage", "fail", str(error))
-    held = formatting.counted(studies, "study", "studies")
-    return Check("storage", "ok", f"PostgreSQL {str(server).split()[0]}, {kind}, {held}")
+    held = formatting.counted(known, "study", "studies")
+    return Check("storage", "ok", f"PostgreSQL {server}, {kind}, {held}")
 
 
 def _data(settings: Settings) -> list[Check]:

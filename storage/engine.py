@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection as Connection  # also for modules that only pass a connection on
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -194,6 +195,11 @@ def _wait_until_it_answers(database: Database, seconds: float) -> None:
             f"{database.shown} is PostgreSQL {version // 10_000}, but {OLDEST_MAJOR} or newer is required: "
             f"upgrade the server, or {REMEDY}"
         )
+
+
+def server_version(connection: Connection) -> str:
+    """Return the version of the server, e.g. `18.1`."""
+    return str(connection.scalar(text("SHOW server_version"))).split()[0]
 
 
 def _problem(database: Database, error: SQLAlchemyError) -> StorageUnreachableError:

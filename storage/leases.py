@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
-from storage import attempts, budget
+from storage import attempts, budget, claims
 from storage.attempts import LeaseLostError
 
 
@@ -147,7 +147,7 @@ def lose(
     ).one_or_none()
     if row is None:
         return
-    if row.device == budget.NEXT:
+    if row.device == claims.NEXT:
         # The trial was only prefetched, so it did not cause the death of its agent.
         attempts.end(connection, [attempt_id], Outcome.RELEASED, reason)
         return

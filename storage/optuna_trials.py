@@ -1,13 +1,27 @@
-"""Optuna's trials that were created for reservations."""
+"""Optuna's trials of reservations: those that were created, those still to be told, and strays."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from hpo.outcomes import Outcome
+
 RESERVATION_ATTRIBUTE = "hpo_token"
 """User attribute of a trial: the id of the reservation that it was created for."""
+
+
+@dataclass(frozen=True)
+class PendingTell:
+    """A decided trial that is still open in Optuna."""
+
+    reservation_id: int
+    trial_id: int
+    number: int
+    outcome: Outcome
+    value: float | None
 
 
 def find_created(connection: Connection, study_id: int, reservation_id: int) -> tuple[int, int] | None:
@@ -43,3 +57,39 @@ def stray_trials(connection: Connection, study_id: int) -> list[tuple[int, int]]
         {"s": study_id, "k": RESERVATION_ATTRIBUTE},
     )
     return [(row.trial_id, row.number) for row in rows]
+
+
+def pending_tells(connection: Connection, study_id: int, after_seconds: float = 0.0) -> list[PendingTell]:
+    """Return trials decided at least that long ago and still open in Optuna, oldest first."""
+    condition = "t.study_id = :id AND t.decided_at <= clock_timestamp() - :after * interval '1 second'"
+    return _pending(connection, condition, study_id, after_seconds)
+
+
+def pending_tell_of_attempt(connection: Connection, attempt_id: int) -> list[PendingTell]:
+    """Return the attempt's trial, if it is decided and still open in Optuna."""
+    condition = "t.reservation_id = (SELECT reservation_id FROM hpo.attempts WHERE attempt_id = :id)"
+    return _pending(connection, condition, attempt_id)
+
+
+def _pending(
+    connection: Connection, condition: str, id: int, after_seconds: float = 0.0
+) -> list[PendingTell]:
+    rows = connection.execute(
+        text(
+            "SELECT t.reservation_id, t.trial_id, t.number, t.outcome, t.value FROM hpo.trials t"
+            f" WHERE {condition} AND NOT t.told_optuna AND t.outcome IS NOT NULL AND t.trial_id IS NOT NULL"
+            " ORDER BY t.reservation_id"
+        ),
+        {"id": id, "after": after_seconds},
+    )
+    return [
+        PendingTell(row.reservation_id, row.trial_id, row.number, Outcome(row.outcome), row.value)
+        for row in rows
+    ]
+
+
+def mark_told(connection: Connection, reservation_id: int) -> None:
+    """Note that Optuna knows the outcome."""
+    connection.execute(
+        text("UPDATE hpo.trials SET told_optuna = true WHERE reservation_id = :t"), {"t": reservation_id}
+    )

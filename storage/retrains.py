@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 
 class Source(StrEnum):
@@ -23,7 +23,7 @@ class Source(StrEnum):
     """The user gave a configuration file."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RetrainRow:
     """One retrain of a study."""
 
@@ -120,6 +120,24 @@ def openings(connection: Connection, study_id: int) -> list[datetime]:
     return list(rows.scalars())
 
 
+def confusions(connection: Connection, study_id: int) -> Sequence[Row[Any]]:
+    """Return number, `matrices` (one for each run) and `classes` of the study's retrained trials, oldest first.
+
+    The metrics also contain images, so only these parts are read.
+    """
+    return connection.execute(
+        text(
+            "SELECT CAST(config->>'trial' AS integer) AS number, metrics #> '{runs,0,classes}' AS classes,"
+            " jsonb_path_query_array(metrics, '$.runs[*].confusion') AS matrices"
+            " FROM hpo.retrains JOIN hpo.studies USING (study_id)"
+            " WHERE study_id = :s AND metrics IS NOT NULL AND config->>'trial' IS NOT NULL"
+            # The configuration of a file may be a trial of another study.
+            " AND coalesce(config->>'study', name) = name ORDER BY retrain_id"
+        ),
+        {"s": study_id},
+    ).all()
+
+
 def retrains_of(connection: Connection, study_id: int) -> list[RetrainRow]:
     """Return all retrains of a study, oldest first."""
     rows = connection.execute(
@@ -129,15 +147,4 @@ def retrains_of(connection: Connection, study_id: int) -> list[RetrainRow]:
         ),
         {"s": study_id},
     )
-    return [
-        RetrainRow(
-            row.retrain_id,
-            row.config,
-            tuple(row.seeds),
-            row.metrics,
-            row.started_at,
-            row.test_opened_at,
-            row.ended_at,
-        )
-        for row in rows
-    ]
+    return [RetrainRow(**{**row._mapping, "seeds": tuple(row.seeds)}) for row in rows]

@@ -1,4 +1,4 @@
-"""Rows of `hpo.studies`: found, inserted and updated."""
+"""Rows of `hpo.studies`: found, inserted and updated; agents poll the desired state every few seconds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, cast
 
-from sqlalchemy import Connection, Row, select, text
+from sqlalchemy import Connection, Row, func, select, text, update
 
 from hpo.outcomes import COUNTED
 from storage.tables import studies
+
+DesiredState = Literal["run", "pause", "stop"]
+"""Agents hold their trials at the next batch on `pause`; on `stop` they checkpoint and release them, and end."""
 
 
 def folder_name(study: str, uid: str) -> str:
@@ -72,6 +75,12 @@ def find(connection: Connection, name: str) -> StoredStudy | None:
     return None if row is None else StoredStudy(**row._mapping)
 
 
+def names(connection: Connection) -> dict[int, str]:
+    """Return the sorted names of all studies by id."""
+    rows = connection.execute(select(studies.c.study_id, studies.c.name).order_by(studies.c.name))
+    return {row.study_id: row.name for row in rows}
+
+
 def progress(connection: Connection, study_id: int) -> Row[Any]:
     """Return how many trials of a study have been reserved (`trials`), are `open` and `finished`, and `has_agents`."""
     return connection.execute(
@@ -116,3 +125,24 @@ def update_spec(
         {"s": study_id, "spec": json.dumps(spec_json), "before": json.dumps(before)},
     )
     return bool(result.rowcount)
+
+
+def read_desired_state(connection: Connection, study_id: int) -> DesiredState:
+    """Return the desired state; `stop` for a deleted study, because no work is left."""
+    state = connection.scalar(select(studies.c.desired_state).where(studies.c.study_id == study_id))
+    return cast(DesiredState, state) if state is not None else "stop"
+
+
+def set_desired_state(connection: Connection, study_id: int, state: DesiredState) -> DesiredState:
+    """Set the desired state; returns the state before.
+
+    Setting it to `run` resets the number of failures that count towards `max_failed`.
+    """
+    before = connection.scalar(
+        select(studies.c.desired_state).where(studies.c.study_id == study_id).with_for_update(key_share=True)
+    )
+    reset = {"failures_since": func.clock_timestamp()} if state == "run" else {}
+    connection.execute(
+        update(studies).where(studies.c.study_id == study_id).values(desired_state=state, **reset)
+    )
+    return cast(DesiredState, before) if before is not None else "stop"

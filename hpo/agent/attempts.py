@@ -18,7 +18,8 @@ from hpo.trainer.messages import Start
 from hpo.trainer.supervisor import SupervisedRun, Supervisor
 from objectives.base import Params
 from storage.attempts import LeaseLostError
-from storage.budget import NEXT, Claim, Counts, NoWork
+from storage.budget import Counts
+from storage.claims import NEXT, Claim, NoWork
 
 CLAIM_RETRY_SECONDS = 1.0
 """Time before the budget is asked for work again when it had none."""

@@ -24,7 +24,7 @@ from hpo.search.samplers import check_sampler
 from hpo.settings import Settings
 from hpo.study import create
 from hpo.study.catalog import find_study
-from hpo.study.create import Enrolled
+from hpo.study.create import LaunchedStudy
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
 from hpo.trainer.checkpoints import check_writable
@@ -51,7 +51,7 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         loader.resolve(request.objective)
     with interruptible() as signals, open_database(settings.storage, settings.home) as database:
         if not request.run:
-            _log_created(enroll_only(database, request, settings))
+            _log_created(prepare(database, request, settings))
             return 0
         existing = create.find(database, request.study)
         check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
@@ -63,11 +63,11 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         devices = slots_here(request.workers, request.agent.slots)
         with _pool(reference, data_dir_of(settings, data), request.study, devices, settings) as pool:
             description = pool.describe(loading_check(signals, pool, request.agent))
-            study = create.enroll(database, request, reference, description, existing)
+            study = create.create_or_continue(database, request, reference, description, existing)
             return _run(database, study, pool, settings, request.agent, signals, request.timeout_seconds)
 
 
-def enroll_only(database: Database, request: LaunchRequest, settings: Settings) -> Enrolled:
+def prepare(database: Database, request: LaunchRequest, settings: Settings) -> LaunchedStudy:
     """Create or continue a study whose agents run elsewhere; the objective is imported, but no data.
 
     Raises:
@@ -78,7 +78,7 @@ def enroll_only(database: Database, request: LaunchRequest, settings: Settings) 
     reference = _reference(request, existing)
     data = data_dir_of(settings, create.data_options(request, existing))
     with _pool(reference, data, request.study, [], settings) as pool:
-        return create.enroll(database, request, reference, pool.describe(), existing)
+        return create.create_or_continue(database, request, reference, pool.describe(), existing)
 
 
 def work(study: str, slots: int | None, settings: Settings, options: AgentOptions) -> int:
@@ -107,7 +107,7 @@ def data_dir_of(settings: Settings, data: DataOptions) -> DataOptions:
     return replace(data, data_dir=str(settings.data_dir))
 
 
-def _reference(request: LaunchRequest, existing: Enrolled | None) -> str:
+def _reference(request: LaunchRequest, existing: LaunchedStudy | None) -> str:
     if request.objective is not None:
         return loader.resolve(request.objective)
     if existing is not None:
@@ -140,7 +140,7 @@ def loading_check(signals: SignalHandler, pool: TrainerPool, options: AgentOptio
 
 def _run(
     database: Database,
-    study: Enrolled,
+    study: LaunchedStudy,
     pool: TrainerPool,
     settings: Settings,
     options: AgentOptions,
@@ -186,12 +186,12 @@ def _run(
     return int(exit_code)
 
 
-def _log_created(study: Enrolled) -> None:
+def _log_created(study: LaunchedStudy) -> None:
     log.info(f"{study.budget} trials in total, state: {study.desired_state}")
     log.info(f"next, on any machine: hpo worker --study {study.name}")
 
 
-def log_next_steps(snapshot: StudySnapshot, study: Enrolled) -> None:
+def log_next_steps(snapshot: StudySnapshot, study: LaunchedStudy) -> None:
     """Log the results of a study whose agents have ended, and the command to run next."""
     counts = snapshot.counts
     log.info(

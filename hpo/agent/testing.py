@@ -12,7 +12,8 @@ from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Params
 from storage.attempts import LeaseLostError
-from storage.budget import NEXT, Claim, Counts, Failure, NoWork
+from storage.budget import Counts, Failure
+from storage.claims import NEXT, Claim, NoWork
 from storage.leases import LeaseTimes
 
 

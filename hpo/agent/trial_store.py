@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
-from sqlalchemy import Connection
 
 from hpo.agent.lease_expiry import LeaseMonitor
 from hpo.devices.provenance import training_environment
@@ -22,14 +22,15 @@ from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device, Params
-from storage import agents, attempt_logs, attempts, budget, leases, trials
+from storage import agents, attempts, budget, claims, leases, optuna_trials, trials
 from storage.attempts import LeaseLostError
-from storage.budget import Claim, Counts, Failure, NoWork
-from storage.control import read_desired_state
-from storage.engine import Database
+from storage.budget import Counts, Failure
+from storage.claims import Claim, NoWork
+from storage.engine import Connection, Database
 from storage.leases import LeaseTimes
 from storage.optuna_trials import find_created, stray_trials
 from storage.retry import Retry
+from storage.studies import read_desired_state
 
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ class TrialStore:
     def claim(self, slot: int, device: str) -> Claim | NoWork:
         """Reserve a trial for a slot, or return the reason why there is none."""
         return self._write(
-            lambda c: budget.claim(
+            lambda c: claims.claim(
                 c, self._study_id, self.agent_id, self.host, slot, device, self.times.lease_seconds
             )
         )
@@ -164,7 +165,7 @@ class TrialStore:
             LeaseLostError: another agent holds the trial now, so this outcome does not count.
         """
         self._write(lambda c: leases.settle(c, attempt_id, outcome, value, error, traceback))
-        self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
+        self._tell(self._write(lambda c: optuna_trials.pending_tell_of_attempt(c, attempt_id)))
 
     def release(self, *attempt_ids: int) -> None:
         """Give trials back, so that any agent resumes them."""
@@ -173,7 +174,7 @@ class TrialStore:
     def lose(self, attempt_id: int, reason: str, kind: Outcome = Outcome.LOST) -> None:
         """End an attempt whose trainer died; after too many of them its trial fails."""
         self._write(lambda c: leases.lose(c, attempt_id, reason, self.spec.max_lost, kind))
-        self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
+        self._tell(self._write(lambda c: optuna_trials.pending_tell_of_attempt(c, attempt_id)))
 
     def reap_expired(self) -> None:
         """End attempts of other agents whose leases have expired."""
@@ -200,17 +201,17 @@ class TrialStore:
         ):
             if pid != os.getpid() and is_dead(process):
                 self._write(lambda c, a=agent_id: agents.reap_agent(c, a, self.spec.max_lost))  # type: ignore[misc]
-        self._tell(self._write(lambda c: budget.untold(c, self._study_id, stale_seconds)))
+        self._tell(self._write(lambda c: optuna_trials.pending_tells(c, self._study_id, stale_seconds)))
         for trial_id, number in self._write(lambda c: stray_trials(c, self._study_id)):
             self._finish(trial_id, number, Outcome.LOST, None)
 
-    def orphaned_logs(self, attempts: Sequence[int], seconds: float) -> dict[tuple[int, int], bool]:
+    def orphaned_logs(self, attempt_ids: Sequence[int], seconds: float) -> dict[tuple[int, int], bool]:
         """Return for each attempt, by trial number and id, whether its agent no longer writes its log."""
-        return self._write(lambda c: attempt_logs.left_logs(c, self._study_id, attempts, seconds))
+        return self._write(lambda c: attempts.left_logs(c, self._study_id, attempt_ids, seconds))
 
     def keep_log(self, attempt_id: int, tail: str, size: int) -> None:
         """Store the end of an attempt's output."""
-        self._write(lambda c: attempt_logs.keep_log(c, attempt_id, tail, size))
+        self._write(lambda c: attempts.keep_log(c, attempt_id, tail, size))
 
     def open_reservations(self) -> tuple[frozenset[int], frozenset[int]]:
         """Return the study's open trials, and those of them that an agent trains."""
@@ -272,13 +273,13 @@ class TrialStore:
         self.check_held(attempt_id)
         # The trial fails, because Optuna accepts no more reports of it.
         self._write(lambda c: leases.settle(c, attempt_id, Outcome.LOST, None, CLOSED_OUTSIDE))
-        self._tell(self._write(lambda c: budget.untold_of_attempt(c, attempt_id)))
+        self._tell(self._write(lambda c: optuna_trials.pending_tell_of_attempt(c, attempt_id)))
         raise TrialClosedError(CLOSED_OUTSIDE)
 
-    def _tell(self, decided: Sequence[budget.PendingTell]) -> None:
+    def _tell(self, decided: Sequence[optuna_trials.PendingTell]) -> None:
         for trial in decided:
             self._finish(trial.trial_id, trial.number, trial.outcome, trial.value)
-            self._write(lambda c, reservation_id=trial.reservation_id: budget.mark_told(c, reservation_id))  # type: ignore[misc]
+            self._write(partial(optuna_trials.mark_told, reservation_id=trial.reservation_id))
 
     def _finish(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
         try:

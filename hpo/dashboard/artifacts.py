@@ -9,7 +9,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from bottle import HTTPError
-from sqlalchemy import Connection
 
 from hpo.analysis.confusion import pooled
 from hpo.dashboard.studies import read, read_confusions
@@ -21,7 +20,7 @@ from hpo.report.search_sections import epoch_axis
 from storage import trials
 
 if TYPE_CHECKING:
-    from storage.engine import Database
+    from storage.engine import Connection, Database
 
 MOST_PANELS = 6
 """Largest number of metrics whose curves are drawn, the study's metric first."""

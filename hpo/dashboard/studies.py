@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bottle import HTTPError
-from sqlalchemy import Connection, select, text
 
 from hpo.errors import HpoError
 from hpo.report.retraining_sections import MOST_CLASSES
 from hpo.study.catalog import StudyBusyError, delete_study
+from storage import retrains, studies
 from storage.retry import Retry
-from storage.tables import studies
 
 if TYPE_CHECKING:
-    from storage.engine import Database
+    from storage.engine import Connection, Database
 
 
 T = TypeVar("T")
@@ -34,12 +33,7 @@ class OwnStudies:
 
     def names(self) -> dict[int, str]:
         """Return the names of the service's studies by id."""
-        return read(
-            self._database,
-            lambda c: {
-                row.study_id: row.name for row in c.execute(select(studies.c.study_id, studies.c.name))
-            },
-        )
+        return read(self._database, studies.names)
 
     def retrained(self, study_id: int) -> list[int]:
         """Return the numbers of the trials with a confusion matrix."""
@@ -79,21 +73,8 @@ def read_confusions(connection: Connection, study_id: int) -> dict[int, Mapping[
 
     `matrices` has one for each final run, `classes` the class names or None.
     """
-    # The metrics also contain images, so only the needed parts are read.
-    rows = connection.execute(
-        text(
-            "SELECT config->>'trial' AS number, jsonb_path_query_array(metrics, '$.runs[*].confusion') AS matrices,"
-            " metrics #> '{runs,0,classes}' AS classes FROM hpo.retrains JOIN hpo.studies USING (study_id)"
-            " WHERE study_id = :s AND metrics IS NOT NULL"
-            # The configuration of a file may be a trial of another study.
-            " AND coalesce(config->>'study', name) = name ORDER BY retrain_id"
-        ),
-        {"s": study_id},
-    )
     return {
-        int(row.number): {"matrices": row.matrices, "classes": row.classes}
-        for row in rows
-        if row.number is not None
-        and row.matrices
-        and all(0 < len(matrix) <= MOST_CLASSES for matrix in row.matrices)
+        row.number: {"matrices": row.matrices, "classes": row.classes}
+        for row in retrains.confusions(connection, study_id)
+        if row.matrices and all(0 < len(matrix) <= MOST_CLASSES for matrix in row.matrices)
     }

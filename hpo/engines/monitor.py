@@ -22,7 +22,7 @@ from hpo.engines.progress_feed import ProgressFeed, Update
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, ExitCode
-from hpo.study.create import Enrolled
+from hpo.study.create import LaunchedStudy
 from hpo.study.status import StudyStatus
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
 from storage.budget import Counts
@@ -89,7 +89,7 @@ class Monitor:
 
     def __init__(
         self,
-        study: Enrolled,
+        study: LaunchedStudy,
         feed: ProgressFeed,
         placement: Placement,
         progress: Progress,

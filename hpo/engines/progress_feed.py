@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
 from hpo.study.status import StudyStatus, read_status
 from hpo.terminal.progress import TrialEnd
 from storage import trials
-from storage.engine import Database
+from storage.engine import Connection, Database
 from storage.retry import Retry
 
 OVERLAP_SECONDS = 60.0

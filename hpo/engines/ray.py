@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from hpo.agent.launch import enroll_only, log_next_steps
+from hpo.agent.launch import log_next_steps, prepare
 from hpo.agent.outages import training_retry
 from hpo.agent.trial_store import StudySnapshot
 from hpo.engines.monitor import Monitor, signals
@@ -24,7 +24,7 @@ from hpo.errors import HpoError, MissingDependencyError, UsageError
 from hpo.options import LaunchRequest, RayOptions, check_study_name
 from hpo.process.shutdown import ExitCode
 from hpo.settings import Settings
-from hpo.study.create import Enrolled
+from hpo.study.create import LaunchedStudy
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
 from objectives import loader
@@ -68,7 +68,7 @@ class RayEngine:
         ray = _ray()
         check_address(request.ray.address)
         with open_database(settings.storage, settings.home) as database:
-            study = enroll_only(database, request, settings)
+            study = prepare(database, request, settings)
             with _connected(ray, request.ray.address):
                 agents = RayAgents(ray, commands(ray, request), environment(settings))
                 try:
@@ -77,7 +77,9 @@ class RayEngine:
                     agents.close()
 
 
-def _monitor(database: Database, study: Enrolled, agents: RayAgents, timeout_seconds: float | None) -> int:
+def _monitor(
+    database: Database, study: LaunchedStudy, agents: RayAgents, timeout_seconds: float | None
+) -> int:
     interrupted = threading.Event()
     progress = open_progress()
     try:

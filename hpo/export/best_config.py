@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-
-from sqlalchemy import Connection, or_, select
 
 from hpo import formatting
 from hpo.devices.slots import parse_description
 from hpo.export.config import Config
-from hpo.outcomes import Outcome
-from storage.tables import agents, attempts, trials
 
 if TYPE_CHECKING:
     from hpo.study.trials import BestTrial
     from storage.engine import Database
+
+_SETTINGS = ("backend", "precision")
+"""Entries of an agent's versions that are not packages."""
 
 
 def build_config(database: Database, name: str, trial: int | None = None) -> Config:
@@ -47,10 +46,11 @@ def best_configs(database: Database, name: str, most: int) -> list[Config]:
 
 def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list[Config]:
     from hpo.study.catalog import find_study
+    from hpo.study.trials import trained_on
 
     study = find_study(database, name)
     numbers = [best.number for best in chosen]
-    trained = database.transaction(lambda c: _trained(c, study.study_id, numbers))
+    trained = database.transaction(lambda c: trained_on(c, study.study_id, numbers))
     data = {key: value for key, value in study.spec_json.get("data", {}).items() if key != "data_dir"}
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return [
@@ -66,36 +66,14 @@ def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list
             value=best.value,
             data=data,
             created=created,
-            **trained.get(best.number, {}),
+            **(_training_environment(*trained[best.number]) if best.number in trained else {}),
         )
         for best in chosen
     ]
 
 
-def _trained(connection: Connection, study_id: int, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Return the fields of a `Config` on the process that trained each trial's last epoch."""
-    query = (
-        select(trials.c.number, attempts.c.device, agents.c.versions)
-        .select_from(
-            attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id).join(
-                agents, attempts.c.agent_id == agents.c.agent_id
-            )
-        )
-        .where(
-            trials.c.study_id == study_id,
-            trials.c.number.in_(numbers),
-            or_(attempts.c.outcome == Outcome.COMPLETE, attempts.c.epochs > 0),
-        )
-        # An attempt that found the last epoch in a checkpoint has trained none itself.
-        .order_by(attempts.c.epochs > 0, attempts.c.attempt_id)
-    )
-    found = {}
-    for row in connection.execute(query):
-        versions = dict(row.versions)
-        found[row.number] = {
-            "backend": versions.pop("backend", None),
-            "precision": versions.pop("precision", None),
-            "device": parse_description(row.device),
-            "versions": versions,
-        }
-    return found
+def _training_environment(device: str, versions: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a `Config` on the process that trained a trial's last epoch."""
+    packages = {name: version for name, version in versions.items() if name not in _SETTINGS}
+    settings = {name: versions.get(name) for name in _SETTINGS}
+    return {**settings, "device": parse_description(device), "versions": packages}

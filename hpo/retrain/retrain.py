@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
-
 from hpo import formatting
 from hpo.agent.launch import data_dir_of, loading_check
 from hpo.agent.outages import training_retry
@@ -38,7 +36,7 @@ from hpo.trainer.pool import TrainerPool
 from objectives import loader
 from objectives.base import DataOptions
 from storage import retrains
-from storage.engine import Database, open_database
+from storage.engine import Connection, Database, open_database
 from storage.retry import Retry
 from storage.studies import StoredStudy
 

@@ -213,7 +213,12 @@ class SeedRunner(Workload[SeedRun]):
                     images_per_second=run.images_per_second,
                 )
             )
-        counts = Counts(len(self._runs), done, 0, 0, len(self._supervisor.in_slots), len(self._waiting))
+        counts = Counts(
+            budget=len(self._runs),
+            complete=done,
+            running=len(self._supervisor.in_slots),
+            waiting=len(self._waiting),
+        )
         eta = elapsed / trained * (total - trained) if trained else None
         self._progress.update(
             View(

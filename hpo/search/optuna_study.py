@@ -20,7 +20,7 @@ from hpo.search.samplers import SAMPLERS, build_sampler
 from hpo.search.spec import StudySpec
 from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
-from storage.budget import Claim
+from storage.claims import Claim
 from storage.optuna_trials import RESERVATION_ATTRIBUTE
 
 

@@ -13,7 +13,7 @@ from hpo.options import LaunchDefaults
 from objectives.base import DataOptions, Description, Params
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudySpec:
     """Objective, search space and options of a study; its budget is stored separately, because it may grow."""
 

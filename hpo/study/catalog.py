@@ -1,4 +1,4 @@
-"""Studies of a database: find, list, control and delete them."""
+"""Studies of a database: find and list them, set their state, delete them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hpo.outcomes import COUNTED, FAILURES
 from hpo.study.json_row import JsonRow
 from hpo.study.predicates import alive_agent, live_attempt, may_be_best
 from hpo.suggestions import did_you_mean
-from storage import control
-from storage.studies import StoredStudy, find
+from storage import studies as stored
+from storage.studies import DesiredState, StoredStudy
 from storage.tables import agents, attempts, studies, trials
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class StudyBusyError(HpoError):
     """The study has running trials and is not deleted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudySummary(JsonRow):
     """One line of `hpo ls`."""
 
@@ -60,9 +60,9 @@ def find_study(database: Database, name: str) -> StoredStudy:
 
 def read_study(connection: Connection, name: str, database: Database) -> StoredStudy:
     """Return the study of `find_study` inside a transaction."""
-    study = find(connection, name)
+    study = stored.find(connection, name)
     if study is None:
-        known = list(connection.scalars(select(studies.c.name)))
+        known = stored.names(connection).values()
         more = "`hpo ls` lists all" if known else "the database has no study yet: `hpo launch` creates one"
         raise UnknownStudyError(
             f"no study {name!r} in {describe_database(database)}{did_you_mean(name, known)} ({more})"
@@ -77,9 +77,7 @@ def describe_database(database: Database) -> str:
 
 def study_names(database: Database) -> list[str]:
     """Return the sorted names of all studies."""
-    return database.transaction(
-        lambda connection: list(connection.scalars(select(studies.c.name).order_by(studies.c.name)))
-    )
+    return list(database.transaction(stored.names).values())
 
 
 def list_studies(database: Database) -> list[StudySummary]:
@@ -87,14 +85,14 @@ def list_studies(database: Database) -> list[StudySummary]:
     return database.transaction(_summaries)
 
 
-def set_desired_state(database: Database, name: str, state: control.DesiredState) -> control.DesiredState:
+def set_desired_state(database: Database, name: str, state: DesiredState) -> DesiredState:
     """Set the desired state of a study to run, pause or stop; return the previous one.
 
     Raises:
         UnknownStudyError: no study has that name.
     """
     return database.transaction(
-        lambda connection: control.set_desired_state(
+        lambda connection: stored.set_desired_state(
             connection, read_study(connection, name, database).study_id, state
         )
     )
@@ -116,7 +114,7 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
                 f"study {name!r} has {running} trial{'s' if running > 1 else ''} running: "
                 f"run hpo stop --study {name} first, or delete it anyway with --force"
             )
-        control.stop(connection, study.study_id)
+        stored.set_desired_state(connection, study.study_id, "stop")
         number = connection.scalar(
             select(func.count()).select_from(trials).where(trials.c.study_id == study.study_id)
         )
@@ -137,7 +135,7 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
 def _count_live(study_id: int) -> Select[int]:
     return (
         select(func.count())
-        .select_from(attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id))
+        .select_from(attempts.join(trials))
         .where(trials.c.study_id == study_id, live_attempt())
     )
 
@@ -157,7 +155,7 @@ def _summaries(connection: Connection) -> list[StudySummary]:
     )
     running = (
         select(trials.c.study_id, func.count().label("running"))
-        .select_from(attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id))
+        .select_from(attempts.join(trials))
         .where(live_attempt())
         .group_by(trials.c.study_id)
         .subquery()

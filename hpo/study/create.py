@@ -17,14 +17,14 @@ from hpo.search.space_changes import with_space
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
 from objectives.base import DataOptions, Description
-from storage import budget, control, studies
+from storage import budget, studies
 from storage.engine import Database
 from storage.studies import StoredStudy
 
 
 @dataclass(frozen=True, kw_only=True)
-class Enrolled(StoredStudy):
-    """A stored study with its parsed spec and its progress."""
+class LaunchedStudy(StoredStudy):
+    """A stored study with its parsed spec and its progress, as a launch or an agent finds it."""
 
     spec: StudySpec
     finished: int
@@ -34,15 +34,15 @@ class Enrolled(StoredStudy):
     """Whether it has trials, with which later ones must stay comparable, or an agent about to start one."""
 
 
-def find(database: Database, name: str) -> Enrolled | None:
+def find(database: Database, name: str) -> LaunchedStudy | None:
     """Return the study of that name, or None."""
 
-    def read(c: Connection) -> Enrolled | None:
+    def read(c: Connection) -> LaunchedStudy | None:
         study = studies.find(c, name)
         if study is None:
             return None
         progress = studies.progress(c, study.study_id)
-        return Enrolled(
+        return LaunchedStudy(
             **vars(study),
             spec=StudySpec.from_json(study.spec_json),
             finished=progress.finished,
@@ -53,20 +53,20 @@ def find(database: Database, name: str) -> Enrolled | None:
     return database.transaction(read)
 
 
-def data_options(request: LaunchRequest, existing: Enrolled | None) -> DataOptions:
+def data_options(request: LaunchRequest, existing: LaunchedStudy | None) -> DataOptions:
     """Return the part of the data that the study trains on; each host has its own data folder."""
     if existing is not None and (existing.begun or request.limit is None):
         return existing.spec.data
     return DataOptions(limit=request.limit)
 
 
-def enroll(
+def create_or_continue(
     database: Database,
     request: LaunchRequest,
     reference: str,
     description: Description,
-    existing: Enrolled | None,
-) -> Enrolled:
+    existing: LaunchedStudy | None,
+) -> LaunchedStudy:
     """Create the requested study, or continue it with the requested budget.
 
     With `--no-run`, a paused or stopped study stays so.
@@ -96,7 +96,11 @@ def enroll(
 
 
 def _agreed_spec(
-    database: Database, existing: Enrolled, request: LaunchRequest, reference: str, description: Description
+    database: Database,
+    existing: LaunchedStudy,
+    request: LaunchRequest,
+    reference: str,
+    description: Description,
 ) -> StudySpec:
     """Return the spec that the study and the request agree on."""
     try:
@@ -116,7 +120,9 @@ def _agreed_spec(
     )
 
 
-def _create(database: Database, request: LaunchRequest, reference: str, description: Description) -> Enrolled:
+def _create(
+    database: Database, request: LaunchRequest, reference: str, description: Description
+) -> LaunchedStudy:
     spec = _new_spec(request, reference, description)
     trials = request.trials or LaunchDefaults.trials
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -189,7 +195,7 @@ def _insert(
 
 
 def _update(
-    database: Database, existing: Enrolled, spec: StudySpec, trials: int | None, resume: bool
+    database: Database, existing: LaunchedStudy, spec: StudySpec, trials: int | None, resume: bool
 ) -> int | None:
     """Store the spec and a requested budget; return the budget, or None if the stored spec has changed."""
     study_id = existing.study_id
@@ -202,13 +208,13 @@ def _update(
             least = 0 if resume else budget.count(c, study_id).budget
             budget.set_budget(c, study_id, max(trials, least))
         if resume:
-            control.resume(c, study_id)
+            studies.set_desired_state(c, study_id, "run")
         return budget.count(c, study_id).budget
 
     return database.transaction(write)
 
 
-def check_options(existing: Enrolled, request: LaunchRequest, reference: str) -> None:
+def check_options(existing: LaunchedStudy, request: LaunchRequest, reference: str) -> None:
     """Raise StudyConflictError if the request has other options than the study was created with."""
     spec = existing.spec
     requested: Sequence[tuple[str, Any, Any]] = (

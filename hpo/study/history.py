@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Column, Connection, Table, func, select
 
 from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
 from hpo.study.predicates import seconds_of_attempt
 from hpo.study.status import StudyStatus, read_status
 from hpo.study.trials import TrialRow, trial_rows_of
+from storage.attempts import read_metrics
 from storage.retrains import RetrainRow, Source, retrains_of
 from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, trials
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from storage.engine import Database
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EpochRow:
     """One epoch of a trial, as first reported."""
 
@@ -36,7 +37,7 @@ class EpochRow:
     created_at: datetime
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AttemptRow:
     """One execution of a trial."""
 
@@ -61,7 +62,7 @@ class AttemptRow:
     """Versions of packages, backend and precision, as the agent reported them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AgentLife:
     """One agent that worked for the study."""
 
@@ -73,7 +74,7 @@ class AgentLife:
     ended_at: datetime | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyHistory:
     """A study with all its records."""
 
@@ -142,14 +143,15 @@ def read_history(database: Database, name: str) -> StudyHistory:
         # One snapshot for all queries, because a running study changes meanwhile.
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         study = read_study(connection, name, database)
+        study_id = study.study_id
         return StudyHistory(
-            study,
-            read_status(connection, study),
-            trial_rows_of(connection, study.study_id),
-            _epochs(connection, study.study_id),
-            _attempts(connection, study.study_id),
-            _agents(connection, study.study_id),
-            retrains_of(connection, study.study_id),
+            study=study,
+            status=read_status(connection, study),
+            trials=trial_rows_of(connection, study_id),
+            epochs=_epochs(connection, study_id),
+            attempts=_attempts(connection, study_id),
+            agents=_agents(connection, study_id),
+            retrains=retrains_of(connection, study_id),
         )
 
     return database.transaction(read)
@@ -157,73 +159,35 @@ def read_history(database: Database, name: str) -> StudyHistory:
 
 def _epochs(connection: Connection, study_id: int) -> list[EpochRow]:
     query = (
-        select(
-            trials.c.number,
-            epochs.c.epoch,
-            epochs.c.metrics,
-            epochs.c.seconds,
-            epochs.c.attempt_id,
-            epochs.c.created_at,
-        )
-        .select_from(epochs.join(trials, epochs.c.reservation_id == trials.c.reservation_id))
+        select(trials.c.number, *_columns(epochs, EpochRow))
+        .select_from(epochs.join(trials))
         .where(trials.c.study_id == study_id, trials.c.number.is_not(None))
         .order_by(trials.c.number, epochs.c.epoch)
     )
     return [
-        EpochRow(
-            row.number,
-            row.epoch,
-            {name: float(value) for name, value in row.metrics.items()},
-            row.seconds,
-            row.attempt_id,
-            row.created_at,
-        )
+        EpochRow(**{**row._mapping, "metrics": read_metrics(row.metrics)})
         for row in connection.execute(query)
     ]
 
 
 def _attempts(connection: Connection, study_id: int) -> list[AttemptRow]:
+    spent = func.greatest(func.coalesce(seconds_of_attempt(), 0.0), 0.0).label("seconds")
     query = (
-        select(
-            attempts,
-            trials.c.number,
-            agents.c.process,
-            agents.c.versions,
-            seconds_of_attempt().label("spent"),
-        )
-        .select_from(
-            attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id).join(
-                agents, attempts.c.agent_id == agents.c.agent_id
-            )
-        )
+        select(*_columns(attempts, AttemptRow), trials.c.number, agents.c.process, agents.c.versions, spent)
+        .select_from(attempts.join(trials).join(agents))
         .where(trials.c.study_id == study_id)
         .order_by(attempts.c.attempt_id)
     )
-    return [
-        AttemptRow(
-            row.attempt_id,
-            row.number,
-            row.host,
-            row.device,
-            row.slot,
-            row.resumed_from,
-            row.epochs,
-            row.outcome,
-            row.error,
-            row.started_at,
-            row.ended_at,
-            max(0.0, row.spent or 0.0),
-            row.pid,
-            row.process,
-            row.versions,
-        )
-        for row in connection.execute(query)
-    ]
+    return [AttemptRow(**row._mapping) for row in connection.execute(query)]
 
 
 def _agents(connection: Connection, study_id: int) -> list[AgentLife]:
-    query = select(agents).where(agents.c.study_id == study_id).order_by(agents.c.agent_id)
-    return [
-        AgentLife(row.host, row.slots, row.versions, row.started_at, row.seen_at, row.ended_at)
-        for row in connection.execute(query)
-    ]
+    query = (
+        select(*_columns(agents, AgentLife)).where(agents.c.study_id == study_id).order_by(agents.c.agent_id)
+    )
+    return [AgentLife(**row._mapping) for row in connection.execute(query)]
+
+
+def _columns(table: Table, record: type) -> list[Column[Any]]:
+    """Return the columns of a table that are fields of a record."""
+    return [table.c[field.name] for field in fields(record) if field.name in table.c]

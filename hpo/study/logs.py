@@ -27,7 +27,7 @@ class UnknownTrialError(UsageError):
     """The study has no trial with that number."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AttemptText:
     """End of the output of one attempt."""
 
@@ -75,7 +75,7 @@ def read_logs(database: Database, study: str, number: int | None) -> list[Attemp
             ),
             {"s": study_id, "n": number},
         )
-        return [AttemptText(*row) for row in rows]
+        return [AttemptText(**row._mapping) for row in rows]
 
     attempts = database.transaction(read)
     if number is not None and not attempts:
@@ -155,7 +155,7 @@ def _poll(connection: Connection, database: Database, study: str, number: int | 
         ),
         {**parameters, "since": last.since, "ids": list(last.sizes), "sizes": list(last.sizes.values())},
     ).all()
-    changed = [AttemptText(*row) for row in rows if row.tail is not None]
+    changed = [AttemptText(**row._mapping) for row in rows if row.tail is not None]
     return _Poll(is_open, now - COMMIT_DELAY, {row.attempt_id: row.size for row in rows}, changed)
 
 

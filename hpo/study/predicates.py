@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Double, and_, case, cast, extract, func
 
 from hpo.outcomes import Outcome
-from storage.budget import NEXT
+from storage.claims import NEXT
 from storage.leases import LeaseTimes
 from storage.tables import agents, attempts, trials
 

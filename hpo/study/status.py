@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, func, select, text
+from sqlalchemy import Connection, Double, and_, cast, func, select, text
 
-from hpo import formatting
-from hpo.outcomes import COUNTED, FAILURES
+from hpo.outcomes import COUNTED, FAILURES, Outcome
 from hpo.study.catalog import read_study, state_of
 from hpo.study.json_row import JsonRow
 from hpo.study.predicates import NOW, alive_agent, live_attempt, seconds
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from storage.retry import Retry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AgentRow(JsonRow):
     """An agent that is alive."""
 
@@ -35,7 +35,7 @@ class AgentRow(JsonRow):
     """Seconds since its last heartbeat, by the database's clock."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunningRow(JsonRow):
     """A trial that is running."""
 
@@ -51,7 +51,7 @@ class RunningRow(JsonRow):
     """Seconds since this attempt started."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExpiredRow(JsonRow):
     """A trial with an expired lease that no agent has taken over yet."""
 
@@ -64,7 +64,7 @@ class ExpiredRow(JsonRow):
     """Seconds since the lease expired."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyStatus(JsonRow):
     """`hpo status`."""
 
@@ -107,9 +107,14 @@ class StudyStatus(JsonRow):
     @property
     def counts(self) -> Counts:
         """Trials of the study by state."""
-        complete = self.outcomes.get("complete", 0)
+        complete = self.outcomes.get(Outcome.COMPLETE, 0)
         return Counts(
-            self.budget, complete, self.finished - complete, self.failed, self.running, self.waiting
+            budget=self.budget,
+            complete=complete,
+            pruned=self.finished - complete,
+            failed=self.failed,
+            running=self.running,
+            waiting=self.waiting,
         )
 
     @property
@@ -133,9 +138,41 @@ def study_status(database: Database, name: str, retry: Retry | None = None) -> S
 
 def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
     """Read the status inside a transaction."""
-    # One query for all counts, so that they add up.
+    counts = _counts(connection, study.study_id)
+    finished, running = counts["finished"], counts["running"]
+    alive = _alive_agents(connection, study.study_id)
+    elapsed = _elapsed(connection, study.study_id)
+    state = state_of(study.desired_state, finished >= study.budget, running, len(alive))
+    best = connection.execute(best_query(study)).first()
+    return StudyStatus(
+        **counts,
+        name=study.name,
+        objective=study.objective,
+        state=state,
+        desired_state=study.desired_state,
+        metric=study.metric,
+        direction=str(study.spec_json["direction"]),
+        epochs_per_trial=int(study.spec_json["epochs"]),
+        budget=study.budget,
+        expired=_expired(connection, study.study_id),
+        best_number=best.number if best else None,
+        best_value=best.value if best else None,
+        best_params=best.params if best else None,
+        elapsed_seconds=elapsed,
+        remaining_seconds=(
+            max(0, study.budget - finished) * elapsed / finished if finished and state == "running" else None
+        ),
+        agents=alive,
+        slots=_running_slots(connection, study),
+        created_at=study.created_at,
+    )
+
+
+def _counts(connection: Connection, study_id: int) -> dict[str, Any]:
+    """Return the fields of a `StudyStatus` that count trials and epochs."""
+    # One query for all trials, so that their numbers add up.
     live = attempts.c.attempt_id.is_not(None)
-    counts = connection.execute(
+    rows = connection.execute(
         select(
             trials.c.outcome,
             live.label("live"),
@@ -147,92 +184,59 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
                 attempts, and_(attempts.c.reservation_id == trials.c.reservation_id, live_attempt())
             )
         )
-        .where(trials.c.study_id == study.study_id)
+        .where(trials.c.study_id == study_id)
         .group_by(trials.c.outcome, live)
     ).all()
-    outcomes: dict[str, int] = {}
-    for row in counts:
-        if row.outcome is not None:
-            outcomes[row.outcome] = outcomes.get(row.outcome, 0) + row.number
-    running = sum(row.number for row in counts if row.outcome is None and row.live)
-    waiting = sum(row.number for row in counts if row.outcome is None and not row.live)
-    finished = sum(outcomes.get(name, 0) for name in COUNTED)
-    completed = sum(row.completed or 0 for row in counts if row.outcome in COUNTED)
+    number: Counter[str] = Counter()
+    for row in rows:
+        number[row.outcome or ("running" if row.live else "waiting")] += row.number
+    finished = sum(number[outcome] for outcome in COUNTED)
+    completed = sum(row.completed for row in rows if row.outcome in COUNTED)
     trained = connection.scalar(
         select(func.sum(attempts.c.epochs))
-        .select_from(attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id))
-        .where(trials.c.study_id == study.study_id)
+        .select_from(attempts.join(trials))
+        .where(trials.c.study_id == study_id)
     )
-    alive = _alive_agents(connection, study.study_id)
-    elapsed = _elapsed(connection, study.study_id)
-    state = state_of(study.desired_state, finished >= study.budget, running, len(alive))
-    best = connection.execute(best_query(study)).first()
-    return StudyStatus(
-        name=study.name,
-        objective=study.objective,
-        state=state,
-        desired_state=study.desired_state,
-        metric=study.metric,
-        direction=str(study.spec_json["direction"]),
-        epochs_per_trial=int(study.spec_json["epochs"]),
-        budget=study.budget,
-        finished=finished,
-        outcomes={name: outcomes[name] for name in (*COUNTED, *FAILURES) if name in outcomes},
-        failed=sum(outcomes.get(name, 0) for name in FAILURES),
-        running=running,
-        waiting=waiting,
-        expired=_expired(connection, study.study_id),
-        best_number=best.number if best else None,
-        best_value=best.value if best else None,
-        best_params=best.params if best else None,
-        epochs_trained=trained or 0,
-        mean_epochs=completed / finished if finished else None,
-        elapsed_seconds=elapsed,
-        remaining_seconds=(
-            max(0, study.budget - finished) * elapsed / finished if finished and state == "running" else None
-        ),
-        agents=alive,
-        slots=_running_slots(connection, study),
-        created_at=study.created_at,
-    )
+    return {
+        "outcomes": {outcome: number[outcome] for outcome in (*COUNTED, *FAILURES) if number[outcome]},
+        "finished": finished,
+        "failed": sum(number[outcome] for outcome in FAILURES),
+        "running": number["running"],
+        "waiting": number["waiting"],
+        "epochs_trained": trained or 0,
+        "mean_epochs": completed / finished if finished else None,
+    }
 
 
 def _alive_agents(connection: Connection, study_id: int) -> tuple[AgentRow, ...]:
+    seen = func.greatest(seconds(NOW - agents.c.seen_at), 0.0).label("seen_seconds")
     query = (
-        select(
-            agents.c.host,
-            agents.c.pid,
-            agents.c.slots,
-            seconds(NOW - agents.c.seen_at).label("seen_seconds"),
-        )
+        select(agents.c.host, agents.c.pid, agents.c.slots, seen)
         .where(agents.c.study_id == study_id, alive_agent())
         .order_by(agents.c.ordinal)
     )
-    return tuple(
-        AgentRow(row.host, row.pid, row.slots, max(0.0, row.seen_seconds))
-        for row in connection.execute(query)
-    )
+    return tuple(AgentRow(**row._mapping) for row in connection.execute(query))
 
 
 def _expired(connection: Connection, study_id: int) -> tuple[ExpiredRow, ...]:
     query = (
         select(
             trials.c.number,
-            trials.c.epochs,
+            trials.c.epochs.label("epoch"),
             attempts.c.slot,
             attempts.c.host,
             seconds(NOW - attempts.c.lease_until).label("seconds"),
         )
-        .select_from(attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id))
+        .select_from(attempts.join(trials))
         .where(trials.c.study_id == study_id, attempts.c.ended_at.is_(None), attempts.c.lease_until <= NOW)
         .order_by(trials.c.ordinal)
     )
-    return tuple(ExpiredRow(*row) for row in connection.execute(query))
+    return tuple(ExpiredRow(**row._mapping) for row in connection.execute(query))
 
 
 def _running_slots(connection: Connection, study: StoredStudy) -> tuple[RunningRow, ...]:
     last = (
-        select(epochs.c.metrics[study.metric].astext.label("metric"))
+        select(cast(epochs.c.metrics[study.metric].astext, Double).label("metric"))
         .where(epochs.c.reservation_id == trials.c.reservation_id)
         .order_by(epochs.c.epoch.desc())
         .limit(1)
@@ -241,33 +245,18 @@ def _running_slots(connection: Connection, study: StoredStudy) -> tuple[RunningR
     query = (
         select(
             trials.c.number,
-            trials.c.epochs,
+            trials.c.epochs.label("epoch"),
             last.c.metric,
             attempts.c.slot,
             attempts.c.device,
             attempts.c.host,
             seconds(NOW - attempts.c.started_at).label("seconds"),
         )
-        .select_from(
-            attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id).outerjoin(
-                last, text("true")
-            )
-        )
+        .select_from(attempts.join(trials).outerjoin(last, text("true")))
         .where(trials.c.study_id == study.study_id, live_attempt())
         .order_by(attempts.c.host, attempts.c.slot, trials.c.ordinal)
     )
-    return tuple(
-        RunningRow(
-            row.number,
-            row.epochs,
-            formatting.json_number(row.metric),
-            row.slot,
-            row.device,
-            row.host,
-            row.seconds,
-        )
-        for row in connection.execute(query)
-    )
+    return tuple(RunningRow(**row._mapping) for row in connection.execute(query))
 
 
 _ELAPSED = text(

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Float, Select, cast, func, select
+from sqlalchemy import Connection, Float, Select, cast, func, or_, select
 
 from hpo.errors import NoResultError
 from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
 from hpo.study.json_row import JsonRow
 from hpo.study.predicates import live_attempt, may_be_best, seconds_of_attempt
-from storage.budget import NEXT
+from storage.claims import NEXT
 from storage.studies import StoredStudy
-from storage.tables import attempts, epochs, trials
+from storage.tables import agents, attempts, epochs, trials
 
 if TYPE_CHECKING:
     from storage.engine import Database
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialRow(JsonRow):
     """One line of `hpo trials`."""
 
@@ -42,7 +42,7 @@ class TrialRow(JsonRow):
     created_at: datetime
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BestTrial(JsonRow):
     """`hpo best`: the complete trial with the best value; on a tie, the earlier trial."""
 
@@ -144,7 +144,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
             func.sum(seconds_of_attempt()).label("seconds"),
             func.bool_or(live_attempt()).label("live"),
         )
-        .select_from(attempts.join(trials, attempts.c.reservation_id == trials.c.reservation_id))
+        .select_from(attempts.join(trials))
         .where(trials.c.study_id == study_id)
         .group_by(attempts.c.reservation_id)
         .subquery()
@@ -181,6 +181,24 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
         )
         for row in connection.execute(query)
     ]
+
+
+def trained_on(
+    connection: Connection, study_id: int, numbers: Sequence[int]
+) -> dict[int, tuple[str, Mapping[str, str]]]:
+    """Return the device and the agent's versions of the process that trained each trial's last epoch, by number."""
+    query = (
+        select(trials.c.number, attempts.c.device, agents.c.versions)
+        .select_from(attempts.join(trials).join(agents))
+        .where(
+            trials.c.study_id == study_id,
+            trials.c.number.in_(numbers),
+            or_(attempts.c.outcome == Outcome.COMPLETE, attempts.c.epochs > 0),
+        )
+        # An attempt that found the last epoch in a checkpoint has trained none itself.
+        .order_by(attempts.c.epochs > 0, attempts.c.attempt_id)
+    )
+    return {row.number: (row.device, row.versions) for row in connection.execute(query)}
 
 
 def why_ended(outcome: Outcome | None, completed: int, lost: int, error: str | None) -> str:

@@ -10,9 +10,9 @@ import optuna
 from optuna.distributions import FloatDistribution
 from sqlalchemy import insert, update
 
-from hpo.search.spec import StudySpec
 from storage.engine import Database
 from storage.tables import agents, attempts, epochs, studies, trials
+from tests.specs import spec
 
 SPACE = {"learning_rate": FloatDistribution(1e-4, 1e-1, log=True)}
 
@@ -24,11 +24,12 @@ class StudyRows:
         self, database: Database, name: str = "demo", *, budget: int = 10, direction: str = "maximize"
     ) -> None:
         self.database, self.name, self.count = database, name, 0
-        spec = StudySpec("digits-cnn", "val_accuracy", direction, 5, SPACE, SPACE)  # type: ignore[arg-type]
+        options = {"objective": "digits-cnn", "metric": "val_accuracy", "direction": direction, "epochs": 5}
+        stored = spec(SPACE, **options, sampler="tpe", pruner="median")
         self.study = optuna.create_study(study_name=name, storage=database.optuna, direction=direction)
         self.study_id: int = self.study._study_id
         self._execute(
-            insert(studies).values(study_id=self.study_id, name=name, spec=spec.to_json(), budget=budget)
+            insert(studies).values(study_id=self.study_id, name=name, spec=stored.to_json(), budget=budget)
         )
 
     def set(self, **values: Any) -> None:

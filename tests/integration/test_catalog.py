@@ -23,8 +23,8 @@ from hpo.study.catalog import (
 )
 from hpo.study.status import study_status
 from hpo.study.trials import best_trial, sorted_trials, trial_rows, why_ended
-from storage.control import pause, read_desired_state, resume, stop
 from storage.engine import Database
+from storage.studies import read_desired_state
 from storage.tables import attempts, epochs, studies, trials
 from tests.integration.rows import StudyRows
 
@@ -241,8 +241,8 @@ def test_best_trial_is_complete_and_finite(database: Database, direction: str, n
 
 def test_desired_state_is_stored(database: Database) -> None:
     study_id = StudyRows(database).study_id
-    for change, state in ((pause, "pause"), (stop, "stop"), (resume, "run")):
-        database.transaction(lambda connection, change=change: change(connection, study_id))
+    for state in ("pause", "stop", "run"):
+        set_desired_state(database, "demo", state)
         assert database.transaction(lambda connection: read_desired_state(connection, study_id)) == state
     assert set_desired_state(database, "demo", "pause") == "run"
     assert set_desired_state(database, "demo", "pause") == "pause"

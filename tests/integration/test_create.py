@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from hpo.errors import StudyConflictError
 from hpo.options import LaunchRequest
-from hpo.study.create import Enrolled, enroll, find
+from hpo.study.create import LaunchedStudy, create_or_continue, find
 from objectives.base import Description
 from storage import agents
 from storage.engine import Database
@@ -20,9 +20,9 @@ DESCRIPTION = Description("q", "loss", "minimize", 4, SPACE, [{"x": 1.0, "kind":
 REQUEST = LaunchRequest(study="s", trials=10)
 
 
-def enrolled(database: Database, existing: Enrolled | None = None, **options: object) -> Enrolled:
+def enrolled(database: Database, existing: LaunchedStudy | None = None, **options: object) -> LaunchedStudy:
     request = replace(REQUEST, **options)  # type: ignore[arg-type]
-    return enroll(database, request, "q", DESCRIPTION, existing)
+    return create_or_continue(database, request, "q", DESCRIPTION, existing)
 
 
 def test_simultaneous_launches_keep_each_others_changes(database: Database) -> None:
@@ -61,7 +61,7 @@ def test_default_outside_a_narrowed_space_keeps_its_other_parameters(database: D
     assert list(enrolled(database, params=("kind=b",)).spec.first) == [{"x": 1.0}]
 
 
-def begin(database: Database, study: Enrolled | None) -> None:
+def begin(database: Database, study: LaunchedStudy | None) -> None:
     """Let an agent join the study, as before its first trial."""
     assert study is not None
     agent = database.transaction(agents.new_agent_id)

@@ -12,7 +12,6 @@ from typing import Any
 import optuna
 import psycopg2
 import pytest
-from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 from sqlalchemy import insert, text, update
 from sqlalchemy.exc import OperationalError
@@ -25,13 +24,13 @@ from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
 from storage import agents, attempts, leases
 from storage.attempts import LeaseLostError
-from storage.budget import Claim, Counts, NoWork
+from storage.budget import Counts
+from storage.claims import Claim, NoWork
 from storage.engine import Database
 from storage.leases import LeaseTimes
 from storage.retry import Retry
 from storage.tables import studies
-
-SPACE = {"x": FloatDistribution(0.0, 1.0)}
+from tests.specs import spec
 
 
 class Killed(BaseException):
@@ -40,9 +39,13 @@ class Killed(BaseException):
 
 @pytest.fixture
 def study(database: Database) -> optuna.Study:
-    spec = StudySpec("quadratic", "loss", "minimize", 2, SPACE, SPACE, sampler="random", pruner="none")
     made = optuna.create_study(study_name="s", storage=database.optuna, direction="minimize")
-    row = {"study_id": made._study_id, "name": "s", "spec": spec.to_json(), "budget": 1}
+    row = {
+        "study_id": made._study_id,
+        "name": "s",
+        "spec": spec(objective="quadratic").to_json(),
+        "budget": 1,
+    }
     database.transaction(lambda connection: connection.execute(insert(studies).values(row)))
     return made
 
@@ -133,7 +136,7 @@ def test_agent_killed_before_it_marks_a_trial_as_told(
     database: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = agent(database, study)
-    monkeypatch.setattr("storage.budget.mark_told", killed)
+    monkeypatch.setattr("storage.optuna_trials.mark_told", killed)
     with pytest.raises(Killed):
         train(first, claimed(first))
     monkeypatch.undo()
@@ -189,8 +192,8 @@ def test_trial_finished_by_another_agent_is_fenced_in_the_pruner(
     database: Database, study: optuna.Study
 ) -> None:
     """ASHA writes a trial's rung to the trial, which Optuna refuses once it is finished."""
-    spec = StudySpec("quadratic", "loss", "minimize", 2, SPACE, SPACE, sampler="random", pruner="asha")
-    database.transaction(lambda c: c.execute(update(studies).values(spec=spec.to_json())))
+    asha = spec(objective="quadratic", pruner="asha")
+    database.transaction(lambda c: c.execute(update(studies).values(spec=asha.to_json())))
     late, quick = agent(database, study), agent(database, study)
     claim = claimed(late)
     trial_id, _, _ = late.sample(claim)

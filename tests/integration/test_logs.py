@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 import hpo.study.logs
 from hpo.study.logs import UnknownTrialError, follow_logs
-from storage import attempt_logs
+from storage import attempts
 from storage.engine import Database
 from tests.integration.rows import StudyRows
 
@@ -29,8 +29,8 @@ class Printing:
         self.monkeypatch = monkeypatch
         real = hpo.study.logs.AttemptText
 
-        def reading(*columns: object) -> object:
-            made = real(*columns)  # type: ignore[arg-type]
+        def reading(**fields: object) -> object:
+            made = real(**fields)  # type: ignore[arg-type]
             self.read.append(made.tail)
             return made
 
@@ -40,7 +40,7 @@ class Printing:
         """Append to an attempt's log and store its last 20 characters."""
         attempt_id = self.attempts[attempt]
         printed = self.printed[attempt_id] = self.printed[attempt_id] + text
-        self.database.transaction(lambda c: attempt_logs.keep_log(c, attempt_id, printed[-20:], len(printed)))
+        self.database.transaction(lambda c: attempts.keep_log(c, attempt_id, printed[-20:], len(printed)))
 
     def follow(self, steps: Iterable[Callable[[], None]], number: int | None = None) -> list[str]:
         """Take one step between two polls, then end the study; return the pieces that were shown."""
@@ -93,7 +93,7 @@ def test_log_committed_late_is_shown(printing: Printing) -> None:
     writer = printing.database.engine.connect()
     shown = printing.follow(
         [
-            lambda: attempt_logs.keep_log(writer, printing.attempts[0], "slow\n", 5),
+            lambda: attempts.keep_log(writer, printing.attempts[0], "slow\n", 5),
             lambda: printing.print(1, "quick\n"),
             writer.commit,
         ]

@@ -7,24 +7,22 @@ from dataclasses import dataclass
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
 from sqlalchemy import insert, text
 
 from hpo.agent.testing import FakeStudy, FakeTrialStore
 from hpo.agent.trial_store import TrialStore
 from hpo.outcomes import Outcome
-from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
 from storage.attempts import LeaseLostError
-from storage.budget import NEXT, Claim, NoWork
-from storage.control import set_desired_state
+from storage.claims import NEXT, Claim, NoWork
 from storage.leases import LeaseTimes
 from storage.retry import Retry
+from storage.studies import set_desired_state
 from storage.tables import studies
+from tests.specs import spec
 
-SPACE = {"x": FloatDistribution(0.0, 1.0)}
-SPEC = StudySpec("o", "loss", "minimize", 2, SPACE, SPACE, sampler="random", pruner="none", max_lost=2)
+SPEC = spec(max_lost=2)
 BUDGET = 2
 EXPIRE = "UPDATE hpo.attempts SET lease_until = clock_timestamp() - interval '1 s'"
 

@@ -47,7 +47,18 @@ def compared(
             places["weight_decay"] = float(np.clip(places["dropout"] + rng.normal(0, 0.2), 0, 1))
         params = {name: _value(place, space[name]) for name, place in places.items()}
         value = formula(params) + float(rng.normal(0, noise))
-        found.append(Compared(TrialRow(number, "complete", "", value, 5, 1.0, 1, params, NOW), value))
+        trial = TrialRow(
+            number=number,
+            state="complete",
+            why="",
+            value=value,
+            epochs=5,
+            seconds=1.0,
+            attempts=1,
+            params=params,
+            created_at=NOW,
+        )
+        found.append(Compared(trial, value))
     return Comparison(
         epoch=5,
         epochs_per_trial=5,

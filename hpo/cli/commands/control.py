@@ -9,7 +9,7 @@ import click
 from hpo.cli import options
 
 if TYPE_CHECKING:
-    from storage.control import DesiredState
+    from storage.studies import DesiredState
 
 _MESSAGES = {
     "run": ("set to run", "Its agents continue.", "`hpo launch` adds an agent.", "starts one"),

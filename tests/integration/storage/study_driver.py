@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, text
 
-from storage import agents, attempts, budget, leases
-from storage.budget import Claim, Counts, NoWork
+from storage import agents, attempts, budget, claims, leases
+from storage.budget import Counts
+from storage.claims import Claim, NoWork
 from storage.engine import Database
 from tests.integration.rows import StudyRows
 
@@ -37,7 +38,7 @@ class StudyDriver:
 
     def claim(self, slot: int = 0, agent: int | None = None, lease: float = 60.0) -> Claim | NoWork:
         agent_id = self.agent_id if agent is None else agent
-        return self.do(budget.claim, self.study_id, agent_id, "here", slot, f"cpu:{slot}", lease)
+        return self.do(claims.claim, self.study_id, agent_id, "here", slot, f"cpu:{slot}", lease)
 
     def claimed(self, slot: int = 0, agent: int | None = None, lease: float = 60.0) -> Claim:
         claim = self.claim(slot, agent, lease)

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from hpo.outcomes import COUNTED
-from storage import agents, attempts, budget, leases
+from storage import agents, attempts, claims, leases
 from storage.attempts import LeaseLostError
-from storage.budget import Claim, NoWork
+from storage.claims import Claim, NoWork
 from tests.integration.storage.study_driver import reap_all
 
 T = TypeVar("T")
@@ -180,7 +180,7 @@ class StudyDriverModel:
     def claiming(self, agent: int, device: str = "cpu:0") -> Work[Claim | NoWork]:
         self.slots += 1
         slot = self.slots
-        return lambda c: budget.claim(c, 1, agent, "host", slot, device, LEASE)
+        return lambda c: claims.claim(c, 1, agent, "host", slot, device, LEASE)
 
     def writing(self, what: str, claim: Claim, epoch: int = 1) -> Work[Any]:
         """Writes of an agent for an attempt."""

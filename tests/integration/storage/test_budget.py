@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from hpo.outcomes import COUNTED, FAILURES, Outcome
-from storage import agents, attempts, budget, control, leases
+from storage import agents, attempts, budget, claims, leases, optuna_trials, studies
 from storage.attempts import LeaseLostError
-from storage.budget import Claim, NoWork
+from storage.claims import Claim, NoWork
 from storage.engine import Database
 from tests.integration.storage.study_driver import StudyDriver
 
@@ -37,7 +37,7 @@ def test_many_agents_never_exceed_the_budget(database: Database, storage_url: st
             agents.join(c, agent_id, study.study_id, "here", seed, f"boot:{seed}:1.00", 1, {})
         while True:
             with engine.begin() as c:
-                claim = budget.claim(c, study.study_id, agent_id, "here", 0, "cpu:0", 60.0)
+                claim = claims.claim(c, study.study_id, agent_id, "here", 0, "cpu:0", 60.0)
                 counts = budget.count(c, study.study_id)
             if counts.finished + counts.running > trials:
                 exceeded.append(counts)
@@ -77,25 +77,25 @@ def test_repeated_claim_of_a_slot_returns_the_same_attempt(study: StudyDriver) -
 
 
 def test_ordinals_and_seeds_are_consecutive(study: StudyDriver) -> None:
-    claims = [study.claimed(slot) for slot in range(3)]
-    assert [claim.ordinal for claim in claims] == [0, 1, 2]
-    assert len({claim.seed for claim in claims}) == 3
+    held = [study.claimed(slot) for slot in range(3)]
+    assert [claim.ordinal for claim in held] == [0, 1, 2]
+    assert len({claim.seed for claim in held}) == 3
 
 
 def test_claim_without_work_returns_the_reason(study: StudyDriver) -> None:
-    claims = [study.claimed(slot) for slot in range(3)]
+    held = [study.claimed(slot) for slot in range(3)]
     assert study.claim(slot=3) is NoWork.ELSEWHERE
-    study.do(control.pause, study.study_id)
+    study.do(studies.set_desired_state, study.study_id, "pause")
     assert study.claim(slot=3) is NoWork.PAUSED
-    study.do(control.stop, study.study_id)
+    study.do(studies.set_desired_state, study.study_id, "stop")
     assert study.claim(slot=3) is NoWork.STOPPED
-    study.do(control.resume, study.study_id)
-    for claim in claims:
+    study.do(studies.set_desired_state, study.study_id, "run")
+    for claim in held:
         study.do(leases.settle, claim.attempt_id, Outcome.COMPLETE, 0.5)
     assert study.claim(slot=3) is NoWork.DONE
     study.do(budget.set_budget, study.study_id, 4)
     assert study.claimed(slot=3).ordinal == 3
-    assert study.do(budget.claim, 999, study.agent_id, "here", 0, "cpu:0", 60.0) is NoWork.STOPPED
+    assert study.do(claims.claim, 999, study.agent_id, "here", 0, "cpu:0", 60.0) is NoWork.STOPPED
 
 
 @pytest.mark.parametrize("outcome", [*COUNTED, *FAILURES])
@@ -125,7 +125,7 @@ def test_waiting_trial_is_resumed_before_a_new_one(study: StudyDriver) -> None:
 
 
 def ahead(study: StudyDriver, slot: int, sampled: bool = True) -> Claim:
-    claim = study.do(budget.claim, study.study_id, study.agent_id, "here", slot, budget.NEXT, 60.0)
+    claim = study.do(claims.claim, study.study_id, study.agent_id, "here", slot, claims.NEXT, 60.0)
     assert isinstance(claim, Claim)
     if sampled:
         study.do(attempts.attach, claim.attempt_id, claim.reservation_id, claim.ordinal, {"x": slot})
@@ -137,7 +137,7 @@ def test_idle_agent_takes_over_a_prefetched_trial(study: StudyDriver) -> None:
     first, last = ahead(study, slot=2), ahead(study, slot=3)
     other = study.join()
     # Not to ask ahead itself, and not from itself.
-    assert study.do(budget.claim, study.study_id, other, "here", 2, budget.NEXT, 60.0) is NoWork.ELSEWHERE
+    assert study.do(claims.claim, study.study_id, other, "here", 2, claims.NEXT, 60.0) is NoWork.ELSEWHERE
     assert study.claim(slot=1) is NoWork.ELSEWHERE
     taken = study.claimed(slot=0, agent=other)
     # The one that would have waited longest.
@@ -196,21 +196,21 @@ def test_non_finite_value_is_stored_as_null(study: StudyDriver, value: float | N
 
 
 def test_pending_tells_are_listed(study: StudyDriver) -> None:
-    claims = [study.claimed(slot) for slot in range(3)]
-    for index, claim in enumerate(claims[:2]):
+    held = [study.claimed(slot) for slot in range(3)]
+    for index, claim in enumerate(held[:2]):
         study.do(attempts.attach, claim.attempt_id, 100 + index, index, {})
-    for claim in claims:
+    for claim in held:
         study.do(leases.settle, claim.attempt_id, Outcome.COMPLETE, 0.25)
     # The third was never created in Optuna, so no tell is pending.
-    untold = study.do(budget.untold, study.study_id)
-    assert [(u.trial_id, u.number, u.outcome, u.value) for u in untold] == [
+    pending = study.do(optuna_trials.pending_tells, study.study_id)
+    assert [(u.trial_id, u.number, u.outcome, u.value) for u in pending] == [
         (100, 0, "complete", 0.25),
         (101, 1, "complete", 0.25),
     ]
-    assert study.do(budget.untold, study.study_id, 30.0) == []
-    assert study.do(budget.untold_of_attempt, claims[1].attempt_id) == untold[1:]
-    study.do(budget.mark_told, claims[0].reservation_id)
-    assert study.do(budget.untold, study.study_id) == untold[1:]
+    assert study.do(optuna_trials.pending_tells, study.study_id, 30.0) == []
+    assert study.do(optuna_trials.pending_tell_of_attempt, held[1].attempt_id) == pending[1:]
+    study.do(optuna_trials.mark_told, held[0].reservation_id)
+    assert study.do(optuna_trials.pending_tells, study.study_id) == pending[1:]
 
 
 def test_resuming_a_study_resets_its_failure_count(study: StudyDriver) -> None:
@@ -225,7 +225,7 @@ def test_resuming_a_study_resets_its_failure_count(study: StudyDriver) -> None:
     assert failures(1) == [budget.Failure(Outcome.BUG, "three", "Traceback of three")]
     assert study.do(budget.count, study.study_id).failing == 3
     # Setting the state to `run` resets the failure count.
-    study.do(control.resume, study.study_id)
+    study.do(studies.set_desired_state, study.study_id, "run")
     assert failures() == []
     counts = study.do(budget.count, study.study_id)
     assert (counts.failed, counts.failing) == (3, 0)

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from hpo.outcomes import Outcome
-from storage import agents, attempt_logs, attempts, budget, leases
+from storage import agents, attempts, claims, leases
 from storage.attempts import LeaseLostError
-from storage.budget import Claim, NoWork
+from storage.claims import Claim, NoWork
 from storage.engine import Database
 from tests.integration.storage.study_driver import LEASE, StudyDriver, reap_all
 
@@ -237,7 +237,7 @@ def test_trial_has_at_most_one_live_attempt_under_concurrent_claims(
             with engine.begin() as c:
                 reap_all(c, study.study_id, 10_000)
                 # An index of the database's would refuse a second live attempt.
-                claim = budget.claim(c, study.study_id, agent_id, "here", 0, "cpu:0", 0.0)
+                claim = claims.claim(c, study.study_id, agent_id, "here", 0, "cpu:0", 0.0)
             if isinstance(claim, Claim):
                 claimed.append(claim.reservation_id)
             else:
@@ -264,7 +264,7 @@ def test_trial_has_at_most_one_live_attempt_under_concurrent_claims(
 
 
 def test_prefetched_trial_is_not_lost_with_its_agent(study: StudyDriver) -> None:
-    ahead = study.do(budget.claim, study.study_id, study.agent_id, "here", 2, budget.NEXT, LEASE)
+    ahead = study.do(claims.claim, study.study_id, study.agent_id, "here", 2, claims.NEXT, LEASE)
     assert isinstance(ahead, Claim)
     assert study.do(agents.reap_agent, study.agent_id, 1) == 1
     assert study.attempt(ahead).outcome == "released"
@@ -278,5 +278,5 @@ def test_stored_log_never_shrinks(study: StudyDriver) -> None:
     claim = study.claimed()
     kept = "SELECT tail, bytes FROM hpo.attempt_logs WHERE attempt_id = :id"
     for tail, size in (("first", 5), ("more", 9), ("", 0), ("first", 5), ("less", 9)):
-        study.do(attempt_logs.keep_log, claim.attempt_id, tail, size)
+        study.do(attempts.keep_log, claim.attempt_id, tail, size)
     assert tuple(study.row(kept, claim.attempt_id)) == ("more", 9)

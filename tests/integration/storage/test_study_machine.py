@@ -25,9 +25,9 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import FAILURES, Outcome
-from storage import agents, attempts, budget, leases
+from storage import agents, attempts, budget, claims, leases
 from storage.attempts import LeaseLostError
-from storage.budget import Claim, NoWork
+from storage.claims import Claim, NoWork
 from storage.engine import Database, open_database
 from tests.integration.storage.overlap import Overlap, overlap
 from tests.integration.storage.study_model import ENDINGS, LEASE, OF_ALL, StudyDriverModel, Work
@@ -91,7 +91,7 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
     @rule(target=claims, agent=agents, sampled=st.booleans(), twice=st.booleans())
     def prefetch(self, agent: int, sampled: bool, twice: bool = False) -> Claim | None:
         expected = self.expect(agent, ahead=True)
-        got = self.claimed(agent, self.do(self.claiming(agent, budget.NEXT)), expected, ahead=True)
+        got = self.claimed(agent, self.do(self.claiming(agent, claims.NEXT)), expected, ahead=True)
         if got is not None and sampled:
             self.do(self.writing("attach", got), twice)
             self.written("attach", got)
@@ -443,7 +443,7 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
             self.do(lambda c, a=attempt_id: leases.release(c, a))  # type: ignore[misc]
         agent = self.join()
         while isinstance(
-            got := self.do(lambda c: budget.claim(c, 1, agent, "host", 0, "cpu:0", LEASE)), Claim
+            got := self.do(lambda c: claims.claim(c, 1, agent, "host", 0, "cpu:0", LEASE)), Claim
         ):
             self.do(lambda c, a=got.attempt_id: leases.settle(c, a, Outcome.COMPLETE, 0.5))  # type: ignore[misc]
         assert got is NoWork.DONE

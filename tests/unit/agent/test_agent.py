@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from optuna.distributions import FloatDistribution
 
 from hpo.agent import agent as agent_module
 from hpo.agent.agent import Agent
@@ -24,16 +23,15 @@ from hpo.errors import (
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler
-from hpo.search.spec import StudySpec
 from hpo.terminal.progress import TrialEnd, View
 from hpo.trainer import supervisor as supervisor_module
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
 from hpo.trainer.messages import Epoch, EpochRecord, Finished, Pause, Preempt, Prune, Resume, Start, Started
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.testing import FakePool, trained
-from storage.budget import NEXT, Claim
+from storage.claims import NEXT, Claim
+from tests.specs import spec
 
-SPACE = {"x": FloatDistribution(0.0, 1.0)}
 KILLED = TrainerExited("its process was ended by SIGKILL", -signal.SIGKILL)
 CRASHED = TrainerExited("its process was ended by SIGSEGV", -signal.SIGSEGV)
 STARVED = TrainerExited("the kernel killed its process", -signal.SIGKILL, out_of_memory=True)
@@ -67,8 +65,7 @@ class World:
     """An agent with all that it deals with."""
 
     def __init__(self, folder: Path, budget: int = 1, slots: int = 1) -> None:
-        spec = StudySpec("o", "loss", "minimize", 2, SPACE, SPACE, sampler="random", pruner="none")
-        self.study = FakeStudy(spec=spec, budget=budget)
+        self.study = FakeStudy(spec=spec(), budget=budget)
         self.pool = FakePool(slots=slots)
         self.signals = SignalHandler()
         self.store = FakeTrialStore(self.study)

@@ -7,17 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
-from optuna.distributions import FloatDistribution
 
 from hpo.agent import cleanup as cleanup_module
 from hpo.agent.cleanup import LOG_SECONDS, QUOTA_SECONDS, UNKNOWN_SECONDS, Cleanup
 from hpo.agent.testing import FakeStudy, FakeTrialStore
 from hpo.outcomes import Outcome
-from hpo.search.spec import StudySpec
-from storage.budget import Claim
+from storage.claims import Claim
+from tests.specs import spec
 
-SPACE = {"x": FloatDistribution(0.0, 1.0)}
-SPEC = StudySpec("o", "loss", "minimize", 2, SPACE, SPACE, sampler="random", pruner="none")
+SPEC = spec()
 
 
 class Clock:

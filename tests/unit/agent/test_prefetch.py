@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 
 from hpo.agent.prefetch import WORTH, PrefetchedTrial, Prefetcher
-from storage.budget import Claim, Counts
+from storage.budget import Counts
+from storage.claims import Claim
 
 
 def prepared(attempt_id: int) -> PrefetchedTrial:
-    return PrefetchedTrial(Claim(attempt_id, attempt_id, 0, 0, 1, 0, {}, True), 1, 0, {})
+    claim = Claim(reservation_id=attempt_id, attempt_id=attempt_id, ordinal=0, seed=0, fresh=True)
+    return PrefetchedTrial(claim, 1, 0, {})
 
 
 def counts(budget: int, finished: int = 0, running: int = 2) -> Counts:
-    return Counts(budget, finished, 0, 0, running, 0)
+    return Counts(budget=budget, complete=finished, running=running)
 
 
 def after(asking: float, training: float, slots: int = 2) -> Prefetcher:

@@ -14,15 +14,45 @@ from hpo.study.trials import TrialRow
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 PARAMS = {"batch_size": 128, "optimizer": "adam", "learning_rate": 0.00123, "weight_decay": 0.0001}
+
+
+def trial(
+    number: int, state: str, why: str, value: float | None, *, epochs: int, seconds: float, attempts: int = 1
+) -> TrialRow:
+    return TrialRow(
+        number=number,
+        state=state,
+        why=why,
+        value=value,
+        epochs=epochs,
+        seconds=seconds,
+        attempts=attempts,
+        params=PARAMS,
+        created_at=NOW,
+    )
+
+
 ROWS = [
-    TrialRow(0, "complete", "", 0.9123, 12, 123.4, 1, PARAMS, NOW),
-    TrialRow(1, "pruned", "pruned after 3 epochs", 0.1, 3, 12.0, 1, PARAMS, NOW),
-    TrialRow(123, "failed", "ValueError: bad shape", None, 0, 1.0, 3, PARAMS, NOW),
+    trial(0, "complete", "", 0.9123, epochs=12, seconds=123.4),
+    trial(1, "pruned", "pruned after 3 epochs", 0.1, epochs=3, seconds=12.0),
+    trial(123, "failed", "ValueError: bad shape", None, epochs=0, seconds=1.0, attempts=3),
 ]
 
 
 def study(name: str, objective: str) -> StudySummary:
-    return StudySummary(name, objective, "finished", 12, 50, 1, 0, "val_accuracy", 0.9731, 0, NOW)
+    return StudySummary(
+        name=name,
+        objective=objective,
+        state="finished",
+        finished=12,
+        budget=50,
+        failed=1,
+        running=0,
+        metric="val_accuracy",
+        best_value=0.9731,
+        agents=0,
+        created_at=NOW,
+    )
 
 
 STUDIES = [study("digits-cnn", "digits-cnn"), study("mine", "/home/someone/far/away/my_pets.py:PetsCNN")]

@@ -80,7 +80,7 @@ class Study:
         if self.moving and self.control == "run" and self.finished < self.budget and self.polls > 1:
             ended = [ended_trial(self.finished, Outcome.COMPLETE)]
             self.finished += 1
-        counts = Counts(self.budget, self.finished, 0, 0, 1, 0)
+        counts = Counts(budget=self.budget, complete=self.finished, running=1)
         return Update(self.status(counts), ended)
 
     def status(self, counts: Counts) -> Any:
@@ -190,7 +190,7 @@ def test_trials_ended_since_the_last_poll_are_counted_one_by_one() -> None:
     ends = [
         ended_trial(n, outcome) for n, outcome in enumerate((Outcome.COMPLETE, Outcome.BUG, Outcome.PRUNED))
     ]
-    update = Update(study.status(Counts(2, 1, 1, 1, 0, 0)), ends)
+    update = Update(study.status(Counts(budget=2, complete=1, pruned=1, failed=1)), ends)
     study.poll = lambda: update  # type: ignore[method-assign]
     agents.stop()
     monitor(study, agents, output).run()

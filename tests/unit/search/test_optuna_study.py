@@ -11,26 +11,15 @@ from optuna.storages import InMemoryStorage
 
 from hpo.outcomes import Outcome
 from hpo.search.optuna_study import Search
-from hpo.search.spec import StudySpec
-from storage.budget import Claim
+from storage.claims import Claim
+from tests.specs import spec
 
 SPACE = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
 
 
 def search(sampler: str, pruner: str, storage: InMemoryStorage) -> Search:
-    spec = StudySpec(
-        objective="o",
-        metric="loss",
-        direction="minimize",
-        space=SPACE,
-        objective_space=SPACE,
-        epochs=4,
-        sampler=sampler,
-        pruner=pruner,
-        startup=5,
-        seed=3,
-    )
-    return Search("s", spec, storage, agent=1)
+    options = spec(SPACE, epochs=4, sampler=sampler, pruner=pruner, startup=5, seed=3)
+    return Search("s", options, storage, agent=1)
 
 
 @pytest.fixture
@@ -42,7 +31,7 @@ def storage() -> InMemoryStorage:
 
 
 def claim(number: int) -> Claim:
-    return Claim(number + 1, number + 1, number, 0, None, None, None, True)
+    return Claim(reservation_id=number + 1, attempt_id=number + 1, ordinal=number, seed=0, fresh=True)
 
 
 @pytest.mark.parametrize("pruner", ["none", "median", "asha", "hyperband"])

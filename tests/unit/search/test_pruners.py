@@ -6,13 +6,11 @@ from dataclasses import replace
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
 
 from hpo.search.pruners import PRUNERS, build_pruner
-from hpo.search.spec import StudySpec
+from tests.specs import SPACE, spec
 
-SPACE = {"x": FloatDistribution(0.0, 1.0)}
-SPEC = StudySpec("q", "loss", "minimize", 9, SPACE, SPACE)
+SPEC = spec(epochs=9)
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)

@@ -7,15 +7,13 @@ from dataclasses import replace
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
 
 from hpo.errors import MissingDependencyError
 from hpo.search import samplers
 from hpo.search.samplers import build_sampler, startup_trials
-from hpo.search.spec import StudySpec
+from tests.specs import SPACE, spec
 
-SPACE = {"x": FloatDistribution(0.0, 1.0)}
-SPEC = StudySpec("q", "loss", "minimize", 9, SPACE, SPACE)
+SPEC = spec(epochs=9)
 
 
 @pytest.mark.parametrize(("trials", "startup"), [(1, 4), (12, 4), (20, 5), (40, 10), (1000, 10)])

@@ -81,10 +81,10 @@ def test_end_of_a_trial_has_its_numbers_as_text_or_as_json_fields(handler: LogHa
     log_of_progress.addHandler(handler)
     try:
         log_of_progress.setLevel(logging.INFO)
-        PlainProgress().trial_ended(end, Counts(10, 1, 4, 0, 0, 0))
+        PlainProgress().trial_ended(end, Counts(budget=10, complete=1, pruned=4))
         handler.log_format = "json"
         PlainProgress().trial_ended(end, None)
-        PlainProgress().trial_ended(end, Counts(10, 1, 4, 0, 0, 0))
+        PlainProgress().trial_ended(end, Counts(budget=10, complete=1, pruned=4))
     finally:
         log_of_progress.removeHandler(handler)
     text, *objects = written(handler).splitlines()

@@ -1,0 +1,174 @@
+"""Claims: an agent leases a waiting trial of a study, else reserves a new one, before anything is sampled.
+
+A claim locks the study's row, so that claims of all agents together stay within the budget, and can be repeated
+when the answer to its commit was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from hpo.outcomes import Outcome
+from storage import attempts, budget
+
+NEXT = "next"
+"""Device of a prefetched attempt: it has no slot yet, so it does not train."""
+
+
+class NoWork(Enum):
+    """Reason that a claim gets no trial."""
+
+    DONE = "the budget is spent"
+    ELSEWHERE = "what is left of the budget is being trained by others"
+    PAUSED = "the study is paused"
+    STOPPED = "the study is stopped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A reservation and the attempt that may train it."""
+
+    reservation_id: int
+    attempt_id: int
+    ordinal: int
+    """Index of the reservation in its study, from 0; the first ones try the known good configurations."""
+    seed: int
+    trial_id: int | None = None
+    """Optuna's id, if an earlier attempt created the trial."""
+    number: int | None = None
+    params: Mapping[str, Any] | None = None
+    fresh: bool
+    """Whether it was reserved by this claim: Optuna has no trial for it yet."""
+    untrained: bool = False
+    """Whether it was taken from the queue of another agent, and no trainer has started it."""
+
+
+def claim(
+    connection: Connection,
+    study_id: int,
+    agent_id: int,
+    host: str,
+    slot: int,
+    device: str,
+    lease_seconds: float,
+) -> Claim | NoWork:
+    """Lease a waiting reservation, else a new one.
+
+    Where none is left, a slot takes over the last prefetched trial of another agent, which would start it later.
+    """
+    study = budget.lock_study(connection, study_id)
+    if study is None or study.desired_state == "stop":
+        return NoWork.STOPPED
+    if study.desired_state == "pause":
+        return NoWork.PAUSED
+    # A claim whose answer was lost: its lease is being renewed, so it must not be made twice.
+    held = _held(connection, agent_id, slot)
+    if held is not None:
+        return _read(connection, held)
+    counts = budget.count(connection, study_id)
+    if counts.left == 0:
+        return NoWork.DONE
+    fresh = untrained = False
+    if counts.running < counts.left:
+        reservation_id = _waiting(connection, study_id)
+        if reservation_id is None:
+            reservation_id, fresh = _reserve(connection, study_id, int(study.seed or 0)), True
+    else:
+        reservation_id = _take_prefetched(connection, study_id, agent_id) if device != NEXT else None
+        if reservation_id is None:
+            return NoWork.ELSEWHERE
+        untrained = not _was_trained(connection, reservation_id)
+    attempt_id: int = connection.execute(
+        text(
+            "INSERT INTO hpo.attempts (reservation_id, agent_id, slot, device, host, lease_until) VALUES"
+            " (:t, :a, :s, :d, :h, clock_timestamp() + :lease * interval '1 second') RETURNING attempt_id"
+        ),
+        {"t": reservation_id, "a": agent_id, "s": slot, "d": device, "h": host, "lease": lease_seconds},
+    ).scalar_one()
+    return _read(connection, attempt_id, fresh=fresh, untrained=untrained)
+
+
+def _held(connection: Connection, agent_id: int, slot: int) -> int | None:
+    """Return the live attempt of a slot."""
+    return connection.execute(
+        text("SELECT attempt_id FROM hpo.attempts WHERE agent_id = :a AND slot = :slot AND ended_at IS NULL"),
+        {"a": agent_id, "slot": slot},
+    ).scalar_one_or_none()
+
+
+def _waiting(connection: Connection, study_id: int) -> int | None:
+    """Return the earliest open reservation that no agent holds."""
+    return connection.execute(
+        text(
+            "SELECT reservation_id FROM hpo.trials t WHERE study_id = :s AND outcome IS NULL AND NOT EXISTS"
+            " (SELECT 1 FROM hpo.attempts a WHERE a.reservation_id = t.reservation_id AND a.ended_at IS NULL)"
+            " ORDER BY ordinal LIMIT 1"
+        ),
+        {"s": study_id},
+    ).scalar_one_or_none()
+
+
+def _reserve(connection: Connection, study_id: int, study_seed: int) -> int:
+    """Insert a reservation; the lock on the study's row makes its ordinal unique."""
+    reservation_id: int = connection.execute(
+        text(
+            "INSERT INTO hpo.trials (study_id, ordinal, seed) SELECT :s, n, (:seed + n) % 2147483648 FROM"
+            " (SELECT coalesce(max(ordinal) + 1, 0) AS n FROM hpo.trials WHERE study_id = :s) AS next"
+            " RETURNING reservation_id"
+        ),
+        {"s": study_id, "seed": study_seed},
+    ).scalar_one()
+    return reservation_id
+
+
+def _take_prefetched(connection: Connection, study_id: int, agent_id: int) -> int | None:
+    """Release the prefetched trial that another agent would start last, and return its reservation.
+
+    It must have been sampled, because an agent that is sampling does not notice.
+    """
+    # An attempt that its agent is placing now is locked: skip it rather than wait.
+    row = connection.execute(
+        text(
+            "SELECT a.attempt_id, a.reservation_id FROM hpo.attempts a JOIN hpo.trials t USING (reservation_id)"
+            " WHERE t.study_id = :s AND a.ended_at IS NULL AND a.device = :next AND a.agent_id <> :a"
+            " AND t.params IS NOT NULL ORDER BY a.attempt_id DESC LIMIT 1 FOR UPDATE OF a SKIP LOCKED"
+        ),
+        {"s": study_id, "next": NEXT, "a": agent_id},
+    ).one_or_none()
+    if row is None:
+        return None
+    attempts.end(connection, [row.attempt_id], Outcome.RELEASED, "trained by an agent that was idle")
+    reservation_id: int = row.reservation_id
+    return reservation_id
+
+
+def _was_trained(connection: Connection, reservation_id: int) -> bool:
+    """Whether an earlier attempt may have trained: it had a slot.
+
+    That its trainer has begun is written only afterwards, and not at all by an agent that dies while the database
+    is away.
+    """
+    found: bool = connection.execute(
+        text(
+            "SELECT EXISTS (SELECT 1 FROM hpo.attempts"
+            " WHERE reservation_id = :t AND (pid IS NOT NULL OR device <> :next))"
+        ),
+        {"t": reservation_id, "next": NEXT},
+    ).scalar_one()
+    return found
+
+
+def _read(connection: Connection, attempt_id: int, *, fresh: bool = False, untrained: bool = False) -> Claim:
+    row = connection.execute(
+        text(
+            "SELECT reservation_id, attempt_id, ordinal, seed, trial_id, number, params"
+            " FROM hpo.attempts JOIN hpo.trials USING (reservation_id) WHERE attempt_id = :a"
+        ),
+        {"a": attempt_id},
+    ).one()
+    return Claim(**row._mapping, fresh=fresh, untrained=untrained)
