@@ -1,4 +1,4 @@
-"""Augmentation of training images in NumPy: flip, rotation, shift and cutout.
+"""Augmentation of training images: flip, rotation, shift and cutout, in NumPy or in the backend's operations.
 
 Keras' layers do the same inside the model, but then every checkpoint and the exported model must hold their random
 state. Here the changes of a batch depend only on its generator, so that an interrupted epoch is repeated exactly, on
@@ -8,6 +8,7 @@ any backend.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,13 +55,17 @@ class Augmentation:
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
         """Return changed copies of a uint8 batch (n, height, width, channels)."""
-        changes = self.draw(len(images), rng)
+        changed: Images = self.apply(images, self.draw(len(images), rng))
+        return changed
+
+    def apply(self, images: Any, changes: Changes) -> Any:
+        """Return the images (n, height, width, channels), changed; both in NumPy arrays or in the backend's tensors."""
         if changes.mirror is not None:
             images = flipped(images, changes.mirror)
         if changes.angles is not None:
             images = rotated(images, changes.angles, self.fill)
         if changes.offsets is not None:
-            images = shifted(images, changes.offsets, self.fill)
+            images = shifted(images, changes.offsets, self.fill, self.shift)
         if changes.places is not None:
             images = cut_out(images, changes.places, self.cutout, self.fill)
         return images
@@ -74,68 +79,90 @@ CIFAR10 = Augmentation(flip=True, shift=4, rotation_degrees=8, rotated_share=0.2
 class Changes:
     """Changes of each image of a batch of n, in the order in which they are made; None: no such change."""
 
-    mirror: NDArray[np.bool_] | None
+    mirror: NDArray[np.bool_] | None = None
     """Whether each image is mirrored (n,)."""
-    angles: Floats | None
+    angles: Floats | None = None
     """Rotation of each image in radians (n,)."""
-    offsets: NDArray[np.int64] | None
+    offsets: NDArray[np.int64] | None = None
     """Shift of each image (2, n): each pixel comes from so many pixels further down and right."""
-    places: Floats | None
+    places: Floats | None = None
     """Position of each cut-out square (2, n), from 0 (top, left) to 1 (bottom, right)."""
 
 
-def flipped(images: Images, mirror: NDArray[np.bool_]) -> Images:
+def flipped(images: Any, mirror: Any) -> Any:
     """Return the images, mirrored left to right where `mirror` (n,) is true."""
-    return np.where(mirror[:, None, None, None], images[:, :, ::-1], images)
+    ops = _operations(images)
+    return ops.where(mirror[:, None, None, None], ops.flip(images, axis=2), images)
 
 
-def shifted(images: Images, offsets: NDArray[np.int64], fill: int) -> Images:
-    """Return the images, shifted: each pixel comes from `offsets` (2, n) pixels further down and right."""
-    count, height, width, _ = images.shape
-    most = int(np.abs(offsets).max(initial=0))
-    padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), constant_values=fill)
+def shifted(images: Any, offsets: Any, fill: int, most: int | None = None) -> Any:
+    """Return the images, shifted: each pixel comes from `offsets` (2, n) pixels further down and right.
+
+    `most` is the largest distance in pixels; a tensor cannot be asked for it.
+    """
+    ops = _operations(images)
+    most = int(np.abs(offsets).max(initial=0)) if most is None else most
+    padded = ops.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), constant_values=fill)
     rows, columns = (
-        offsets[0, :, None] + most + np.arange(height),
-        offsets[1, :, None] + most + np.arange(width),
+        _cast(offsets[axis], "int32")[:, None] + most + ops.arange(size, dtype="int32")
+        for axis, size in enumerate(images.shape[1:3])
     )
-    moved: Images = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return moved
+    pixels, index = _flat(padded, rows[:, :, None], columns[:, None, :])
+    return ops.take(pixels, index, axis=0)
 
 
-def cut_out(images: Images, places: Floats, side: int, fill: int) -> Images:
+def cut_out(images: Any, places: Any, side: int, fill: int) -> Any:
     """Return the images with a square of `side` pixels, or all of it, set to `fill` at `places` (2, n) in 0..1."""
-    height, width = images.shape[1:3]
-    hidden = [
-        (np.arange(size) >= first[:, None]) & (np.arange(size) < first[:, None] + side)
-        for size, place in zip((height, width), places, strict=True)
-        for first in [(place * np.float32(max(size - side, 0) + 1)).astype(np.int32)]
-    ]
+    ops = _operations(images)
+    hidden = []
+    for axis, size in enumerate(images.shape[1:3]):
+        first = _cast(places[axis] * float(max(size - side, 0) + 1), "int32")[:, None]
+        line = ops.arange(size, dtype="int32")
+        hidden.append((line >= first) & (line < first + side))
     inside = hidden[0][:, :, None] & hidden[1][:, None, :]
-    return np.where(inside[..., None], np.uint8(fill), images)
+    return ops.where(inside[..., None], ops.full((), fill, images.dtype), images)
 
 
-def rotated(images: Images, angles: Floats, fill: int) -> Images:
+def rotated(images: Any, angles: Any, fill: int) -> Any:
     """Return the images, rotated about their centres by `angles` (n,) in radians, interpolated bilinearly."""
-    count, height, width, channels = images.shape
-    rows, columns = _sources(angles, height, width)
+    ops = _operations(images)
+    height, width = images.shape[1:3]
+    y = (ops.arange(height, dtype="float32") - (height - 1) / 2)[None, :, None]
+    x = (ops.arange(width, dtype="float32") - (width - 1) / 2)[None, None, :]
+    cos, sin = ops.cos(angles)[:, None, None], ops.sin(angles)[:, None, None]
     # A margin of one pixel represents everything outside; coordinates are clipped into it.
-    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill)
-    rows, columns = np.clip(rows + 1, 0, height + 1), np.clip(columns + 1, 0, width + 1)
-    top = np.minimum(rows.astype(np.int32), height)
-    left = np.minimum(columns.astype(np.int32), width)
-    down, right = (rows - top)[..., None], (columns - left)[..., None]
-    stride = width + 2
-    flat = padded.reshape(-1, channels)
-    corner = (np.arange(count, dtype=np.int32)[:, None, None] * (height + 2) + top) * stride + left
-    above = flat[corner] * (1 - right) + flat[corner + 1] * right
-    below = flat[corner + stride] * (1 - right) + flat[corner + stride + 1] * right
-    turned: Images = np.rint(above * (1 - down) + below * down).astype(np.uint8)
-    return turned
+    padded = ops.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill)
+    rows = ops.clip(cos * y - sin * x + (height - 1) / 2 + 1, 0, height + 1)
+    columns = ops.clip(sin * y + cos * x + (width - 1) / 2 + 1, 0, width + 1)
+    top = ops.minimum(_cast(rows, "int32"), height)
+    left = ops.minimum(_cast(columns, "int32"), width)
+    down = (rows - _cast(top, "float32"))[..., None]
+    right = (columns - _cast(left, "float32"))[..., None]
+    pixels, corner = _flat(padded, top, left)
+    corners = [
+        _cast(ops.take(pixels, corner + step, axis=0), "float32") for step in (0, 1, width + 2, width + 3)
+    ]
+    above = corners[0] * (1 - right) + corners[1] * right
+    below = corners[2] * (1 - right) + corners[3] * right
+    return _cast(ops.round(above * (1 - down) + below * down), images.dtype)
 
 
-def _sources(angles: Floats, height: int, width: int) -> tuple[Floats, Floats]:
-    """Return rows and columns (n, height, width) of the pixels that the pixels of the rotated image come from."""
-    y = (np.arange(height, dtype=np.float32) - (height - 1) / 2)[None, :, None]
-    x = (np.arange(width, dtype=np.float32) - (width - 1) / 2)[None, None, :]
-    cos, sin = np.cos(angles)[:, None, None], np.sin(angles)[:, None, None]
-    return cos * y - sin * x + np.float32((height - 1) / 2), sin * y + cos * x + np.float32((width - 1) / 2)
+def _flat(images: Any, rows: Any, columns: Any) -> tuple[Any, Any]:
+    """Return the pixels of all images (pixels, channels), and the indices in it of rows and columns, both (n, …)."""
+    ops = _operations(images)
+    count, height, width, channels = images.shape
+    first = ops.arange(count, dtype="int32")[:, None, None] * height
+    return ops.reshape(images, (count * height * width, channels)), (first + rows) * width + columns
+
+
+def _operations(images: Any) -> Any:
+    """Return the module of operations on arrays or tensors; Keras' have the names that NumPy's have."""
+    if isinstance(images, np.ndarray):
+        return np
+    from keras import ops
+
+    return ops
+
+
+def _cast(values: Any, dtype: Any) -> Any:
+    return values.astype(dtype) if isinstance(values, np.ndarray) else _operations(values).cast(values, dtype)

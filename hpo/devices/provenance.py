@@ -18,7 +18,8 @@ from hpo.devices.slots import usable_cores
 from objectives import backend as keras_backend
 from objectives.base import Device
 
-VERSIONED = ("hpo-service", "optuna", "keras", "tensorflow", "jax", "torch", "numpy")
+_BACKENDS = (backend.package for backend in keras_backend.BACKENDS.values())
+VERSIONED = ("hpo-service", "optuna", "keras", *_BACKENDS, "numpy")
 """Packages that can change a result."""
 
 

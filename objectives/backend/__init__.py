@@ -5,11 +5,21 @@ Importing it imports neither Keras nor a backend.
 
 from __future__ import annotations
 
-from objectives.backend.environment import before_import, bind, chosen
-from objectives.backend.interface import configure, forward, name, precision, training_steps
-from objectives.backend.memory_errors import is_out_of_memory
+from objectives.backend.interface import (
+    BACKENDS,
+    before_import,
+    bind,
+    chosen,
+    configure,
+    forward,
+    is_out_of_memory,
+    name,
+    precision,
+    training_steps,
+)
 
 __all__ = [
+    "BACKENDS",
     "before_import",
     "bind",
     "chosen",

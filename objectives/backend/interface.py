@@ -1,24 +1,33 @@
-"""The interface that each backend's module implements, and the one place that chooses the module.
+"""The table of backends, and the functions through which objectives and trainers use the one that Keras uses.
 
-The backend is Keras' own choice: `KERAS_BACKEND` (tensorflow, jax or torch), tensorflow by default.
+The backend is Keras' own choice: `KERAS_BACKEND`, tensorflow by default.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import UsageError
-from objectives.backend import environment, jax, tensorflow, torch
+from objectives.backend.base import Backend, Batch, Steps
+from objectives.backend.jax import Jax
+from objectives.backend.tensorflow import TensorFlow
+from objectives.backend.torch import Torch
 from objectives.base import Device
 
 if TYPE_CHECKING:
     import keras
+
+BACKENDS: Mapping[str, Backend] = {"tensorflow": TensorFlow(), "jax": Jax(), "torch": Torch()}
+"""Names of backends, as `KERAS_BACKEND` has them, to the backends; the first is Keras' default."""
 
 _CPUINFO = Path("/proc/cpuinfo")
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
@@ -26,31 +35,21 @@ _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 _BFLOAT16_CAPABILITY = 8.0
 """CUDA compute capability from which GPUs multiply bfloat16 (Ampere)."""
 
-Arrays = tuple[NDArray[Any], ...]
-Steps = Callable[[Arrays], dict[str, float]]
-"""Function that trains on k batches, arrays of k each, in order; returns the model's metrics since its last
-`reset_metrics()`."""
-Batch = Callable[..., tuple[Any, Any]]
-"""Function that makes images and labels of one batch on the device, given the batch's entry of each array."""
+_PACKAGES = tuple(backend.package for backend in BACKENDS.values())
+_MEMORY_ERRORS = frozenset({"ResourceExhaustedError", "OutOfMemoryError", "MemoryError"})
+_MEMORY_PHRASES = (
+    "resource_exhausted",
+    "out of memory",
+    "out_of_memory",
+    "oom when allocating",
+    "can't allocate memory",
+    "not enough memory",
+)
 
 
-class Backend(Protocol):
-    """The functions of a backend's module; none of them imports the backend before it is called."""
-
-    def configure(self, device: Device) -> None:
-        """Set threads, determinism and memory limits of this process."""
-
-    def compute_capability(self) -> float:
-        """Return the CUDA compute capability of the first visible GPU, e.g. 8.0; 0 without a CUDA GPU."""
-
-    def training_steps(self, model: keras.Model, batch: Batch | None, resident: Sequence[Any]) -> Steps:
-        """See `objectives.backend.training_steps`."""
-
-    def forward(self, model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
-        """See `objectives.backend.forward`."""
-
-
-BACKENDS: Mapping[str, Backend] = {"tensorflow": tensorflow, "jax": jax, "torch": torch}
+def chosen() -> str:
+    """Return the backend that importing Keras would choose: `KERAS_BACKEND`, keras.json or the default."""
+    return os.environ.get("KERAS_BACKEND") or _configured() or next(iter(BACKENDS))
 
 
 def name() -> str:
@@ -59,11 +58,11 @@ def name() -> str:
         import keras
 
         return str(keras.config.backend())
-    return environment.chosen()
+    return chosen()
 
 
 def current() -> Backend:
-    """Return the module of the backend in use.
+    """Return the backend in use.
 
     Raises:
         UsageError: Keras uses a backend that cannot train here.
@@ -72,15 +71,34 @@ def current() -> Backend:
 
 
 def backend_named(found: str) -> Backend:
-    """Return the module of a backend.
+    """Return the backend of a name.
 
     Raises:
-        UsageError: there is no such module.
+        UsageError: there is no such backend.
     """
     if found not in BACKENDS:
         *others, last = BACKENDS
         raise UsageError(f"unknown KERAS_BACKEND {found!r} (use {', '.join(others)} or {last})")
     return BACKENDS[found]
+
+
+def before_import() -> None:
+    """Set the variables that a backend reads while it is imported; values that you have set stay."""
+    for backend in BACKENDS.values():
+        for variable, value in backend.variables.items():
+            os.environ.setdefault(variable, value)
+
+
+def bind(device: Device) -> None:
+    """Make only `device` visible to this process, and limit it to its share of the GPU's memory.
+
+    CUDA and XLA read these variables when they start, which a freshly forked trainer has not done yet.
+    """
+    # A slot of processor cores must not see a GPU, or its framework would take the GPU's memory.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if device.gpu is None else device.gpu
+    if device.gpu_memory_fraction is not None:
+        for backend in BACKENDS.values():
+            backend.limit_gpu_memory(device.gpu_memory_fraction)
 
 
 def configure(device: Device, seed: int) -> None:
@@ -91,7 +109,7 @@ def configure(device: Device, seed: int) -> None:
     """
     import keras
 
-    environment.bind(device)
+    bind(device)
     current().configure(device)
     keras.utils.set_random_seed(seed % 2**32)
 
@@ -99,15 +117,16 @@ def configure(device: Device, seed: int) -> None:
 def precision(device: Device, capability: float | None = None) -> Literal["float32", "bfloat16"]:
     """Return the type that layers compute in on this device: the requested one, or bfloat16 where it is faster.
 
-    On processors bfloat16 was measured to be faster with TensorFlow only. `capability` is the GPU's CUDA compute
-    capability; without it the backend is asked, which initializes the GPU.
+    `capability` is the GPU's CUDA compute capability; without it the backend is asked, which initializes the GPU.
     """
     if device.precision != "auto":
         return device.precision
     if device.gpu is not None:
         known = current().compute_capability() if capability is None else capability
         return "bfloat16" if known >= _BFLOAT16_CAPABILITY else "float32"
-    return "bfloat16" if name() == "tensorflow" and _processor_flags() & _BFLOAT16_FLAGS else "float32"
+    backend = BACKENDS.get(name())
+    fast = backend is not None and backend.bfloat16_on_cpu and _processor_flags() & _BFLOAT16_FLAGS
+    return "bfloat16" if fast else "float32"
 
 
 def training_steps(model: keras.Model, batch: Batch | None = None, resident: Sequence[Any] = ()) -> Steps:
@@ -124,14 +143,36 @@ def forward(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
     return current().forward(model)
 
 
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error, or one that caused it, means that memory ran out, on the device or the host."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if _MEMORY_ERRORS & {cls.__name__ for cls in type(error).__mro__}:
+            return True
+        text = str(error).lower()
+        from_backend = isinstance(error, RuntimeError) or type(error).__module__.startswith(_PACKAGES)
+        if from_backend and any(phrase in text for phrase in _MEMORY_PHRASES):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _configured() -> str | None:
+    """Return the backend that keras.json names, looking where Keras does."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        home = Path.home() if os.access(Path.home(), os.W_OK) else Path("/tmp")
+        folder = Path(os.environ.get("KERAS_HOME", home / ".keras")).expanduser()
+        found = json.loads((folder / "keras.json").read_text(encoding="utf-8"))
+        return str(found["backend"]) if isinstance(found, dict) and "backend" in found else None
+    return None
+
+
 def _processor_flags() -> frozenset[str]:
     """Return the processor's flags as Linux lists them; empty elsewhere."""
-    try:
-        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return frozenset()
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() == "flags":
-            return frozenset(value.split())
+    with contextlib.suppress(OSError):
+        for line in _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "flags":
+                return frozenset(value.split())
     return frozenset()

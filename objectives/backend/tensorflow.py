@@ -9,87 +9,89 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from objectives.backend.base import Arrays, Backend, Batch, Steps
 from objectives.base import Device
 
 if TYPE_CHECKING:
     import keras
 
-    from objectives.backend.interface import Arrays, Batch, Steps
 
+class TensorFlow(Backend):
+    """Trains a chunk of batches in one graph."""
 
-def configure(device: Device) -> None:
-    """Set threads, determinism and memory limits of this process."""
-    import tensorflow as tf
+    package = "tensorflow"
+    variables = {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    bfloat16_on_cpu = True
 
-    # Refused once TensorFlow has computed in this process (a notebook, a test): its settings then stay.
-    with contextlib.suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(device.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    if device.gpu is None:
-        tf.config.experimental.enable_op_determinism()
-        return
-    with contextlib.suppress(RuntimeError):
+    def configure(self, device: Device) -> None:
+        import tensorflow as tf
+
+        # Refused once TensorFlow has computed in this process (a notebook, a test): its settings then stay.
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(device.threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+        if device.gpu is None:
+            tf.config.experimental.enable_op_determinism()
+            return
+        with contextlib.suppress(RuntimeError):
+            for gpu in tf.config.list_physical_devices("GPU"):
+                if device.gpu_memory_bytes is None:
+                    tf.config.experimental.set_memory_growth(gpu, True)
+                else:
+                    # Allocated at once and never exceeded, so that the other slots of the GPU keep their share.
+                    limit = tf.config.LogicalDeviceConfiguration(
+                        memory_limit=device.gpu_memory_bytes // 2**20
+                    )
+                    tf.config.set_logical_device_configuration(gpu, [limit])
+
+    def compute_capability(self) -> float:
+        import tensorflow as tf
+
         for gpu in tf.config.list_physical_devices("GPU"):
-            if device.gpu_memory_bytes is None:
-                tf.config.experimental.set_memory_growth(gpu, True)
-            else:
-                # Allocated at once and never exceeded, so that the other slots of the GPU keep their share.
-                limit = tf.config.LogicalDeviceConfiguration(memory_limit=device.gpu_memory_bytes // 2**20)
-                tf.config.set_logical_device_configuration(gpu, [limit])
+            major, minor = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+            return float(f"{major}.{minor}")
+        return 0.0
 
+    def training_steps(self, model: keras.Model, batch: Batch | None, resident: Sequence[Any]) -> Steps:
+        """Return a loop in one graph around the model's own `train_step`: no return to Python between batches."""
+        import tensorflow as tf
 
-def compute_capability() -> float:
-    """Return the CUDA compute capability of the first visible GPU, e.g. 8.0; 0 without a CUDA GPU."""
-    import tensorflow as tf
+        # Built here, because variables created inside a graph make TensorFlow trace it twice; metrics create theirs
+        # at first use.
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        model.compute_metrics(None, tf.zeros([1], tf.int64), tf.zeros([1, *model.output_shape[1:]]))
+        model.reset_metrics()
 
-    for gpu in tf.config.list_physical_devices("GPU"):
-        major, minor = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
-        return float(f"{major}.{minor}")
-    return 0.0
+        def step(*parts: Any) -> None:
+            model.train_step(parts if batch is None else batch(*resident, *parts))
 
+        # XLA compiles the steps where Keras enables it, but not the loop, which would hold all batches in one program.
+        compiled_step = tf.function(step, jit_compile=True, autograph=False) if model.jit_compile else step
 
-def training_steps(model: keras.Model, batch: Batch | None, resident: Sequence[Any]) -> Steps:
-    """Return a loop in one graph around the model's own `train_step`: no return to Python between batches."""
-    import tensorflow as tf
+        def loop(*arrays: Any) -> dict[str, Any]:
+            def body(index: Any) -> Any:
+                compiled_step(*(array[index] for array in arrays))
+                return index + 1
 
-    # Built here, because variables created inside a graph make TensorFlow trace it twice; metrics create theirs
-    # at first use.
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    model.compute_metrics(None, tf.zeros([1], tf.int64), tf.zeros([1, *model.output_shape[1:]]))
-    model.reset_metrics()
+            count = tf.shape(arrays[0])[0]
+            tf.while_loop(lambda index: index < count, body, [tf.constant(0)], parallel_iterations=1)
+            return dict(model.get_metrics_result())
 
-    def step(*parts: Any) -> None:
-        model.train_step(parts if batch is None else batch(*resident, *parts))
+        compiled: list[Any] = []
 
-    # XLA compiles the steps where Keras enables it, but not the loop, which would hold all batches in one program.
-    compiled_step = tf.function(step, jit_compile=True, autograph=False) if model.jit_compile else step
+        def steps(arrays: Arrays) -> dict[str, float]:
+            if not compiled:
+                # One graph for any number of batches; traced by shape, a second number would need a second graph.
+                signature = [tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in arrays]
+                compiled.append(tf.function(loop, input_signature=signature, autograph=False))
+            logs = compiled[0](*(tf.constant(array) for array in arrays))
+            return {key: float(value) for key, value in logs.items()}
 
-    def loop(*arrays: Any) -> dict[str, Any]:
-        def body(index: Any) -> Any:
-            compiled_step(*(array[index] for array in arrays))
-            return index + 1
+        return steps
 
-        count = tf.shape(arrays[0])[0]
-        tf.while_loop(lambda index: index < count, body, [tf.constant(0)], parallel_iterations=1)
-        return dict(model.get_metrics_result())
+    def forward(self, model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
+        import tensorflow as tf
 
-    compiled: list[Any] = []
-
-    def steps(arrays: Arrays) -> dict[str, float]:
-        if not compiled:
-            # One graph for any number of batches; traced by shape, a second number would need a second graph.
-            signature = [tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in arrays]
-            compiled.append(tf.function(loop, input_signature=signature, autograph=False))
-        logs = compiled[0](*(tf.constant(array) for array in arrays))
-        return {key: float(value) for key, value in logs.items()}
-
-    return steps
-
-
-def forward(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
-    """Return the model's inference as a compiled function of a batch."""
-    import tensorflow as tf
-
-    compiled = tf.function(lambda images: model(images, training=False), autograph=False)
-    return lambda images: compiled(tf.constant(images)).numpy()
+        compiled = tf.function(lambda images: model(images, training=False), autograph=False)
+        return lambda images: compiled(tf.constant(images)).numpy()

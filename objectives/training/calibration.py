@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +37,7 @@ class Calibration:
 
     expected_error: float
     """Expected calibration error: mean distance of the two over images, by bins (Guo et al., 2017)."""
-    bins: tuple[CalibrationBin, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-ready dict."""
-        return asdict(self) | {"bins": [asdict(one) for one in self.bins]}
+    bins: list[CalibrationBin]
 
 
 @dataclass(frozen=True)
@@ -55,10 +50,6 @@ class Mistake:
     predicted: int
     confidence: float
     """Probability of the predicted class."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-ready dict."""
-        return asdict(self)
 
 
 def calibration(probabilities: NDArray[np.float64], labels: Labels, bins: int = BINS) -> Calibration:
@@ -77,7 +68,7 @@ def calibration(probabilities: NDArray[np.float64], labels: Labels, bins: int = 
         if mean is not None and share is not None:
             error += count / len(labels) * abs(mean - share)
         found.append(CalibrationBin(float(edges[index]), float(edges[index + 1]), count, mean, share))
-    return Calibration(error, tuple(found))
+    return Calibration(error, found)
 
 
 def confidently_wrong(

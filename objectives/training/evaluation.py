@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
@@ -121,8 +121,8 @@ def finish(model: keras.Model, data: Data, run: Run, flip: bool = False) -> None
         test_calibration_error=measured_calibration.expected_error,
         confusion=confusion(data.y_test, measured.predictions, data.class_count),
         classes=list(data.classes),
-        calibration=measured_calibration.to_json(),
-        wrong=[mistake.to_json() for mistake in wrong],
+        calibration=asdict(measured_calibration),
+        wrong=[asdict(mistake) for mistake in wrong],
         n_test=len(data.y_test),
         n_train=len(data.y_train),
         parameters=int(model.count_params()),

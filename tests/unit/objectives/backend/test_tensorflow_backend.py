@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from objectives.backend import tensorflow
+from objectives.backend.tensorflow import TensorFlow
 from objectives.base import Device
 
 
@@ -20,7 +20,7 @@ def test_tensorflow_limits_its_gpu_memory(limit, monkeypatch):
     )
     monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", lambda _: None)
     monkeypatch.setattr(tf.config.threading, "set_inter_op_parallelism_threads", lambda _: None)
-    tensorflow.configure(Device("gpu:0", gpu="0", gpu_memory_bytes=limit))
+    TensorFlow().configure(Device("gpu:0", gpu="0", gpu_memory_bytes=limit))
     if limit is None:
         assert called == [("growth", "GPU 0", True)]
     else:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from objectives import backend
-from objectives.augment import Augmentation
+from objectives.augment import Augmentation, Changes
 from objectives.base import Device
 from objectives.data.splits import Data
 from objectives.shipped.digits_cnn import DigitsCNN
-from objectives.training.batches import advancing, changed, hosted, resident
+from objectives.training.batches import advancing, hosted, resident
 
 AUGMENTATIONS = (
     Augmentation(flip=True),
@@ -28,7 +28,7 @@ def test_augmentation_on_the_device_equals_the_host(augmentation):
     images = np.random.default_rng(0).integers(0, 256, (32, 9, 7, 3), dtype=np.uint8)
     drawn = vars(augmentation.draw(32, np.random.default_rng(1)))
     given = {kind: keras.ops.convert_to_tensor(value) for kind, value in drawn.items() if value is not None}
-    on_device = changed(keras.ops.convert_to_tensor(images), augmentation, given)
+    on_device = augmentation.apply(keras.ops.convert_to_tensor(images), Changes(**given))
     expected = augmentation(images, np.random.default_rng(1))
     assert keras.backend.standardize_dtype(on_device.dtype) == "uint8"
     difference = keras.ops.convert_to_numpy(on_device).astype(int) - expected

@@ -23,7 +23,7 @@ def test_calibration_bins_confidence_against_accuracy() -> None:
     assert filled[0.9].accuracy == pytest.approx(2 / 3)
     assert filled[0.9].confidence == pytest.approx(0.95)
     assert found.expected_error == pytest.approx(3 / 4 * (0.95 - 2 / 3) + 1 / 4 * 0.7)
-    assert sum(one["images"] for one in found.to_json()["bins"]) == 4
+    assert sum(one.images for one in found.bins) == 4
 
 
 def test_certain_and_correct_predictions_have_no_calibration_error() -> None:

@@ -1,0 +1,61 @@
+"""The base class of backends, which trains and predicts through Keras' own compiled functions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from objectives.base import Device
+
+if TYPE_CHECKING:
+    import keras
+
+Arrays = tuple[NDArray[Any], ...]
+Steps = Callable[[Arrays], dict[str, float]]
+"""Function that trains on k batches, arrays of k each, in order; returns the model's metrics since its last
+`reset_metrics()`."""
+Batch = Callable[..., tuple[Any, Any]]
+"""Function that makes images and labels of one batch on the device, given the batch's entry of each array."""
+
+
+class Backend(ABC):
+    """One of Keras' backends; no method imports it before it is called."""
+
+    package: ClassVar[str]
+    """Name of the package to install, whose version can change results; also the name of its module."""
+    variables: ClassVar[Mapping[str, str]] = {}
+    """Environment variables that the backend reads while it is imported, unless the user has set them."""
+    bfloat16_on_cpu: ClassVar[bool] = False
+    """Whether bfloat16 was measured to be faster than float32 on processors that have instructions for it."""
+
+    def limit_gpu_memory(self, fraction: float) -> None:  # noqa: B027 - optional hook
+        """Set the environment variables, if any, that limit this process to its share of the GPU's memory."""
+
+    @abstractmethod
+    def configure(self, device: Device) -> None:
+        """Set threads, determinism and memory limits of this process."""
+
+    @abstractmethod
+    def compute_capability(self) -> float:
+        """Return the CUDA compute capability of the first visible GPU, e.g. 8.0; 0 without a CUDA GPU."""
+
+    def training_steps(self, model: keras.Model, batch: Batch | None, resident: Sequence[Any]) -> Steps:
+        """See `objectives.backend.training_steps`; here, one call of `train_on_batch` after another."""
+
+        def steps(arrays: Arrays) -> dict[str, float]:
+            # `train_on_batch` resets no metrics: its last result covers all batches so far.
+            logs: dict[str, Any] = {}
+            for parts in zip(*arrays, strict=True):
+                images, labels = parts if batch is None else batch(*resident, *parts)
+                logs = model.train_on_batch(images, labels, return_dict=True)
+            return {key: float(value) for key, value in logs.items()}
+
+        return steps
+
+    def forward(self, model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
+        """Return the model's inference as a compiled function of a batch."""
+        return model.predict_on_batch  # type: ignore[no-any-return,unused-ignore]
