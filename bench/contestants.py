@@ -28,7 +28,7 @@ from bench.sandbox import Sandbox
 ONE_THREAD = {"OMP_NUM_THREADS": 1, "TF_NUM_INTRAOP_THREADS": 1, "TF_NUM_INTEROP_THREADS": 1}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """A search to run, two trials at a time."""
 
@@ -55,24 +55,24 @@ class EpochSeen:
     value: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """Result of a contestant."""
 
-    seconds: float | None
+    seconds: float | None = None
     """Seconds from the command to the end of the job or to the target; None if it was not reached."""
-    best: float | None
+    best: float | None = None
     """Highest validation accuracy after any epoch."""
-    trials: int
-    epochs: int
-    cpu_seconds: float
+    trials: int = 0
+    epochs: int = 0
+    cpu_seconds: float = 0.0
     """Processor time of the whole machine, other processes included."""
     problem: str = ""
     out_of_time: bool = False
     """Whether it was stopped at the time limit."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Contestant:
     """Functions that start the job and read its results."""
 
@@ -95,9 +95,7 @@ class Contestant:
     def run(self, job: Job) -> Outcome:
         """Run the job once, in a new sandbox."""
         if self.missing:
-            return Outcome(
-                None, None, 0, 0, 0.0, f"{self.package} is not installed: `make bench` installs it"
-            )
+            return Outcome(problem=f"{self.package} is not installed: `make bench` installs it")
         job = replace(job, variables={**self.variables, **job.variables})
         with Sandbox() as sandbox:
             if self.prepare is not None:
@@ -122,13 +120,13 @@ class Contestant:
             cpu = _cpu_seconds() - cpu
             seen = self.seen(sandbox)
         return Outcome(
-            None if problem or done is None else done - began_at,
-            max((epoch.value for epoch in seen), default=None),
-            len({epoch.trial for epoch in seen}),
-            len(seen),
-            cpu,
-            problem,
-            out_of_time,
+            seconds=None if problem or done is None else done - began_at,
+            best=max((epoch.value for epoch in seen), default=None),
+            trials=len({epoch.trial for epoch in seen}),
+            epochs=len(seen),
+            cpu_seconds=cpu,
+            problem=problem,
+            out_of_time=out_of_time,
         )
 
 
@@ -226,13 +224,19 @@ def _start_ray(sandbox: Sandbox, job: Job) -> list[subprocess.Popen[bytes]]:
     return [sandbox.start(arguments, sandbox.environment(**job.variables))]
 
 
-SERVICE = Contestant("hpo launch", _start_service, _seen_by_service)
+SERVICE = Contestant(name="hpo launch", start=_start_service, seen=_seen_by_service)
 PEERS = (
-    Contestant("Optuna + model.fit", _start_optuna, _seen_in_files, make_optuna_study),
     Contestant(
-        "KerasTuner", _start_kerastuner, _seen_in_files, package="keras_tuner", takes_known_good=False
+        name="Optuna + model.fit", start=_start_optuna, seen=_seen_in_files, prepare=make_optuna_study
     ),
-    Contestant("Ray Tune", _start_ray, _seen_in_files, package="ray"),
+    Contestant(
+        name="KerasTuner",
+        start=_start_kerastuner,
+        seen=_seen_in_files,
+        package="keras_tuner",
+        takes_known_good=False,
+    ),
+    Contestant(name="Ray Tune", start=_start_ray, seen=_seen_in_files, package="ray"),
 )
 KEYS = dict(zip(("hpo", "optuna", "kerastuner", "ray"), (SERVICE, *PEERS), strict=True))
 """Contestants by their names on the command line."""

@@ -137,7 +137,7 @@ def main() -> None:
     arguments = parser(__doc__, rounds=1)
     arguments.add_argument("--seconds", type=float, default=30.0, help="seconds of sampling")
     options = arguments.parse_args()
-    job = Job("MnistWhole", trials=100, epochs=EPOCHS)
+    job = Job(objective="MnistWhole", trials=100, epochs=EPOCHS)
     images = 60_000
     if options.quick:
         images = 12_000
@@ -145,7 +145,7 @@ def main() -> None:
         options.seconds = 3.0
     if not options.quick:
         mnist_job.fetch()
-    report = Report("memory", f"Memory of {SLOTS} concurrent trials", options.quick)
+    report = Report("memory", f"Memory of {SLOTS} concurrent trials", quick=options.quick)
     rows: dict[str, list[Row]] = {}
     ones: list[Sample] = []
     raw: list[dict[str, Any]] = []

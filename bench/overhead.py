@@ -51,7 +51,7 @@ HPO = Path(sys.executable).with_name("hpo")
 Span = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sizes:
     """Sizes of the measurements."""
 
@@ -336,7 +336,7 @@ def main() -> None:
     arguments.add_argument("--parts", default="busy,calls,rate,commands")
     options = arguments.parse_args()
     sizes = QUICK if options.quick else Sizes()
-    report = Report("overhead", "Overhead of the service", options.quick)
+    report = Report("overhead", "Overhead of the service", quick=options.quick)
     parts = options.parts.split(",")
     if "busy" in parts:
         rows, report.raw["busy"] = busy(sizes, options.rounds)

@@ -7,7 +7,7 @@ import os
 import statistics
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +41,7 @@ class Report:
 
     name: str
     title: str
+    _: KW_ONLY
     quick: bool = False
     """Whether this is a smoke run, whose figures are meaningless and do not replace those of a real run."""
     done: bool = False

@@ -283,7 +283,7 @@ def main() -> None:
     arguments.add_argument("--parts", default="calls,agents,proxy")
     options = arguments.parse_args()
     sizes = QUICK if options.quick else Sizes()
-    report = Report("scale", "Load of one PostgreSQL", options.quick)
+    report = Report("scale", "Load of one PostgreSQL", quick=options.quick)
     parts = options.parts.split(",")
     if "calls" in parts:
         report.table(f"A trial of {EPOCHS} epochs after {sizes.finished:,} finished ones", calls(sizes))

@@ -46,7 +46,13 @@ def main() -> None:
     arguments.add_argument("--add", action="store_true", help="add rounds to those of bench/results")
     arguments.add_argument("--contestants", default=",".join(KEYS), type=parse_contestants, help=CHOICES)
     options = arguments.parse_args()
-    job = Job("MnistWhole", 200, options.epochs, target=options.target, limit_seconds=options.limit_seconds)
+    job = Job(
+        objective="MnistWhole",
+        trials=200,
+        epochs=options.epochs,
+        target=options.target,
+        limit_seconds=options.limit_seconds,
+    )
     if options.quick:
         job = replace(job, trials=4, target=0.3, variables=quick_variables(), limit_seconds=120.0)
     if options.quick and options.add:
@@ -54,7 +60,9 @@ def main() -> None:
     if not options.quick:
         mnist_job.fetch()
     about = {"target": job.target, "epochs": job.epochs, "limit_seconds": job.limit_seconds}
-    report = Report("time_to_target", f"Time to {job.target:.1%} on MNIST's validation images", options.quick)
+    report = Report(
+        "time_to_target", f"Time to {job.target:.1%} on MNIST's validation images", quick=options.quick
+    )
     report.note(*NOTES, *_notes(job))
     found: dict[tuple[str, bool], list[Outcome]] = {}
     if options.add:

@@ -34,13 +34,13 @@ def main() -> None:
     arguments.add_argument("--contestants", default=",".join(KEYS), type=parse_contestants, help=CHOICES)
     arguments.add_argument("--tuned", action="store_true", help="write results to a separate file")
     options = arguments.parse_args()
-    job = Job("MnistPart", options.trials, epochs=3)
+    job = Job(objective="MnistPart", trials=options.trials, epochs=3)
     if options.quick:
         job = replace(job, trials=4, epochs=2, variables=quick_variables(), limit_seconds=300.0)
     if not options.quick:
         mnist_job.fetch()
     name = "whole_job-tuned" if options.tuned else "whole_job"
-    report = Report(name, f"The whole job: {job.trials} trials, two at a time", options.quick)
+    report = Report(name, f"The whole job: {job.trials} trials, two at a time", quick=options.quick)
     report.note(
         *NOTES,
         "Faster: time of the row divided by that of `hpo launch` in the same round, median of the rounds.",

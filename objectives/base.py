@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -57,6 +57,7 @@ class Device:
 
     name: str = "cpu"
     """Short name for display: `cpu:0-1` or `gpu:0`."""
+    _: KW_ONLY
     cores: tuple[int, ...] = ()
     """Processor cores that the trainer is pinned to; empty: not pinned."""
     gpu: str | None = None
@@ -149,7 +150,7 @@ def check_finite(metrics: Mapping[str, float], metric: str | None, epoch: int) -
         raise DivergedError(f"{found} after epoch {epoch}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Description:
     """An objective's declarations: enough to search over it without importing or running it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class LocalRun(Run):
     """
 
     total_epochs: int
+    _: KW_ONLY
     seed: int = 0
     device: Device = field(default_factory=Device)
     """`Device("gpu:0", gpu="0")` trains on a GPU; the default uses no GPU."""

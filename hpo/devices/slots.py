@@ -96,7 +96,7 @@ def _core_shares(count: int, cores: Sequence[int]) -> list[tuple[int, ...]]:
 def _cores_device(cores: tuple[int, ...]) -> Device:
     first, last = cores[0], cores[-1]
     name = f"cpu:{first}" if first == last else f"cpu:{first}-{last}"
-    return Device(name, cores, owns=_format_cores(cores))
+    return Device(name, cores=cores, owns=_format_cores(cores))
 
 
 def _gpu_device(gpu: Gpu, share: float, cores: tuple[int, ...]) -> Device:

@@ -65,7 +65,13 @@ class StudySpec:
     def describe(self, name: str) -> Description:
         """Return a description of the objective with the study's space."""
         return Description(
-            name, self.metric, self.direction, self.epochs, self.space, self.first, summary=self.objective
+            name=name,
+            metric=self.metric,
+            direction=self.direction,
+            epochs=self.epochs,
+            space=self.space,
+            first=self.first,
+            summary=self.objective,
         )
 
 

@@ -14,7 +14,7 @@ from objectives.data.arrays import Arrays, Images, Labels
 Indices = NDArray[np.intp]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Data:
     """Images as uint8 (n, height, width, channels) and labels as int64 (n,), split for trials or a final run."""
 

@@ -16,7 +16,9 @@ from storage import agents
 from storage.engine import Database
 
 SPACE = {"x": FloatDistribution(0.0, 5.0), "kind": CategoricalDistribution(["a", "b"])}
-DESCRIPTION = Description("q", "loss", "minimize", 4, SPACE, [{"x": 1.0, "kind": "a"}])
+DESCRIPTION = Description(
+    name="q", metric="loss", direction="minimize", epochs=4, space=SPACE, first=[{"x": 1.0, "kind": "a"}]
+)
 REQUEST = LaunchRequest(study="s", trials=10)
 
 

@@ -8,12 +8,12 @@ from bench.contestants import SERVICE, Outcome
 from bench.time_to_target import _rows
 
 LIMIT = 600.0
-LATE = Outcome(None, 0.98, 9, 50, 1.0, "not done after 600 s", out_of_time=True)
-BROKEN = Outcome(None, None, 0, 0, 1.0, "ended with [1]")
+LATE = Outcome(best=0.98, trials=9, problem="not done after 600 s", out_of_time=True)
+BROKEN = Outcome(problem="ended with [1]")
 
 
 def reached(seconds: float) -> Outcome:
-    return Outcome(seconds, 0.99, 2, 10, 1.0)
+    return Outcome(seconds=seconds, best=0.99, trials=2)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from hpo.trainer.testing import FakeTemplate, start_message
 from objectives.base import DataOptions, Description, Device
 
 READY = Ready(1.0, {"keras": "3"})
-DESCRIBED = Described(Description("o", "loss", "minimize", 3, {}))
+DESCRIBED = Described(Description(name="o", metric="loss", direction="minimize", epochs=3, space={}))
 EPOCH = Epoch(EpochRecord(1, {"loss": 0.5}, 0.1))
 DONE = Finished(Outcome.COMPLETE)
 
