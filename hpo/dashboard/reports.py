@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from hpo.dashboard.security import answer
 from hpo.errors import HpoError, UnknownStudyError
 from hpo.report.study_report import report_files
 from hpo.study.history import read_history
@@ -27,6 +28,7 @@ _POLICY = (
     "default-src 'none'; img-src data: 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_HEADERS = (("Content-Security-Policy", _POLICY), ("Cache-Control", "no-store"))
 
 
 class Reports:
@@ -45,18 +47,16 @@ class Reports:
         if not path.startswith(PREFIX):
             return self._inner(environ, start_response)
         study, _, file = path.removeprefix(PREFIX).partition("/")
+        status, kind = "200 OK", mimetypes.guess_type(file or "report.html")[0] or "text/plain"
         try:
             content = self._files(study).get(file or "report.html")
-        except UnknownStudyError as error:
-            return _answer(environ, start_response, "404 Not Found", "text/plain", f"{error}\n".encode())
         except HpoError as error:
-            busy = "503 Service Unavailable"
-            return _answer(environ, start_response, busy, "text/plain", f"{error}\n".encode())
+            unknown = isinstance(error, UnknownStudyError)
+            status, kind = "404 Not Found" if unknown else "503 Service Unavailable", "text/plain"
+            content = f"{error}\n".encode()
         if content is None:
-            no_file = b"the report has no such file\n"
-            return _answer(environ, start_response, "404 Not Found", "text/plain", no_file)
-        kind = mimetypes.guess_type(file or "report.html")[0] or "text/plain"
-        return _answer(environ, start_response, "200 OK", kind, content)
+            status, kind, content = "404 Not Found", "text/plain", b"the report has no such file\n"
+        return answer(environ, start_response, status, kind, content, *_HEADERS)
 
     def _files(self, study: str) -> Mapping[str, bytes]:
         with self._drawing:
@@ -70,19 +70,3 @@ class Reports:
             if len(self._made) > MOST_KEPT:
                 del self._made[min(self._made, key=lambda name: self._made[name][0])]
             return files
-
-
-def _answer(
-    environ: WSGIEnvironment, start_response: StartResponse, status: str, kind: str, body: bytes
-) -> Iterable[bytes]:
-    charset = "; charset=utf-8" if kind.startswith("text/") else ""
-    start_response(
-        status,
-        [
-            ("Content-Type", kind + charset),
-            ("Content-Length", str(len(body))),
-            ("Content-Security-Policy", _POLICY),
-            ("Cache-Control", "no-store"),
-        ],
-    )
-    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

@@ -1,6 +1,6 @@
 """Access control of the dashboard, whose own API needs no password and can delete studies.
 
-Each class is WSGI middleware that answers a request or passes it on.
+Each class is WSGI middleware that answers a request or passes it on; a function checks a request for `Guard`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class SecurityHeaders:
         # The dashboard fails without this variable.
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")
         if environ.get("PATH_INFO") == HEALTH:
-            return _answer(environ, start, "200 OK", "text/plain; charset=utf-8", b"ok\n")
+            return answer(environ, start, "200 OK", "text/plain", b"ok\n")
         return self._inner(environ, start)
 
 
@@ -89,34 +89,61 @@ class Password:
             given = b""
         if hmac.compare_digest(given, self._wanted):
             return self._inner(environ, start_response)
-        return _answer(
+        return answer(
             environ,
             start_response,
             "401 Unauthorized",
-            "text/plain; charset=utf-8",
+            "text/plain",
             f"password required: log in as {USER} with the password that HPO_DASHBOARD_PASSWORD sets\n".encode(),
             ("WWW-Authenticate", 'Basic realm="hpo dashboard", charset="UTF-8"'),
         )
 
 
-class KnownHosts:
-    """Refuses requests whose Host header is not a loopback name.
+class Guard:
+    """Refuses the requests for which `check` returns a reason."""
+
+    def __init__(self, inner: WSGIApplication, check: Callable[[WSGIEnvironment], str | None]) -> None:
+        self._inner, self._check = inner, check
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        reason = self._check(environ)
+        if reason is None:
+            return self._inner(environ, start_response)
+        # The pages of the dashboard show the reason of an error in this form.
+        body = json.dumps({"reason": reason}).encode()
+        return answer(environ, start_response, "403 Forbidden", "application/json", body)
+
+
+def known_hosts(environ: WSGIEnvironment) -> str | None:
+    """Refuse requests whose Host header is not a loopback name.
 
     It prevents DNS rebinding: a web page whose name resolves to 127.0.0.1 could otherwise read the dashboard through
     the browser of its visitor.
     """
+    if is_loopback(_split(f"//{environ.get('HTTP_HOST', '')}").hostname or ""):
+        return None
+    return "the dashboard serves this machine only: use http://127.0.0.1"
 
-    def __init__(self, inner: WSGIApplication) -> None:
-        self._inner = inner
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if is_loopback(_split(f"//{environ.get('HTTP_HOST', '')}").hostname or ""):
-            return self._inner(environ, start_response)
-        return _refused(
-            environ,
-            start_response,
-            "the dashboard serves this machine only: use http://127.0.0.1",
-        )
+def read_only(environ: WSGIEnvironment) -> str | None:
+    """Refuse requests that do more than read."""
+    reads = environ["REQUEST_METHOD"] in READING
+    return None if reads else "the dashboard is read-only: restart it with --allow-changes"
+
+
+def few_changes(environ: WSGIEnvironment) -> str | None:
+    """Refuse requests that neither read nor are among `CHANGES`.
+
+    Changes from other origins are refused, because browsers send the password with their requests too.
+    """
+    method, path, origin = environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), environ.get("HTTP_ORIGIN")
+    if method in READING:
+        return None
+    if origin is not None and _split(origin).netloc != environ.get("HTTP_HOST"):
+        return "changes are accepted only from the dashboard's own pages"
+    if not any(method == verb and place.fullmatch(path) for verb, place in CHANGES):
+        return "the dashboard only writes notes and deletes studies: use hpo otherwise"
+    return None
 
 
 def _split(url: str) -> SplitResult:
@@ -127,57 +154,7 @@ def _split(url: str) -> SplitResult:
         return urlsplit("")
 
 
-class ReadOnly:
-    """Passes on requests that only read."""
-
-    def __init__(self, inner: WSGIApplication) -> None:
-        self._inner = inner
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] in READING:
-            return self._inner(environ, start_response)
-        return _refused(
-            environ, start_response, "the dashboard is read-only: restart it with --allow-changes"
-        )
-
-
-class FewChanges:
-    """Passes on requests that read, and the changes in `CHANGES`.
-
-    Changes from other origins are refused, because browsers send the password with their requests too.
-    """
-
-    def __init__(self, inner: WSGIApplication) -> None:
-        self._inner = inner
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        method, path, origin = (
-            environ["REQUEST_METHOD"],
-            environ.get("PATH_INFO", ""),
-            environ.get("HTTP_ORIGIN"),
-        )
-        if method in READING:
-            return self._inner(environ, start_response)
-        if origin is not None and _split(origin).netloc != environ.get("HTTP_HOST"):
-            return _refused(
-                environ, start_response, "changes are accepted only from the dashboard's own pages"
-            )
-        if not any(method == verb and place.fullmatch(path) for verb, place in CHANGES):
-            return _refused(
-                environ,
-                start_response,
-                "the dashboard only writes notes and deletes studies: use hpo otherwise",
-            )
-        return self._inner(environ, start_response)
-
-
-def _refused(environ: WSGIEnvironment, start_response: StartResponse, reason: str) -> Iterable[bytes]:
-    # The pages of the dashboard show the reason of an error in this form.
-    body = json.dumps({"reason": reason}).encode()
-    return _answer(environ, start_response, "403 Forbidden", "application/json", body)
-
-
-def _answer(
+def answer(
     environ: WSGIEnvironment,
     start_response: Callable[..., object],
     status: str,
@@ -185,5 +162,7 @@ def _answer(
     body: bytes,
     *more: tuple[str, str],
 ) -> Iterable[bytes]:
-    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body))), *more])
+    """Answer with a body, or only its headers if the request is a HEAD; texts are UTF-8."""
+    content_type = f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+    start_response(status, [("Content-Type", content_type), ("Content-Length", str(len(body))), *more])
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.dashboard.artifacts import PictureStore
 from hpo.dashboard.reports import Reports
-from hpo.dashboard.security import FewChanges, KnownHosts, Password, ReadOnly, SecurityHeaders, is_loopback
+from hpo.dashboard.security import (
+    Guard,
+    Password,
+    SecurityHeaders,
+    few_changes,
+    is_loopback,
+    known_hosts,
+    read_only,
+)
 from hpo.dashboard.storage_view import StorageView
 from hpo.dashboard.studies import OwnStudies
 from hpo.errors import HpoError, UsageError
@@ -81,8 +89,8 @@ def build_app(database: Database, request: DashboardRequest, password: str | Non
     storage = StorageView(database.optuna, OwnStudies(database, request.study_folders), request.allow_changes)
     app: WSGIApplication = wsgi(storage, artifact_store=PictureStore(database, drawing))
     app = Reports(app, database, drawing)
-    app = FewChanges(app) if request.allow_changes else ReadOnly(app)
-    app = Password(app, password) if password is not None else KnownHosts(app)
+    app = Guard(app, few_changes if request.allow_changes else read_only)
+    app = Password(app, password) if password is not None else Guard(app, known_hosts)
     return SecurityHeaders(app)
 
 

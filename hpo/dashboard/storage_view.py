@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hpo.dashboard.artifacts import Picture, artifact_id
@@ -61,21 +61,19 @@ class StorageView(ForwardingStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        is_own = study_id in self._own.names()
         trials = self._storage.get_all_trials(study_id, deepcopy, states)
-        if not is_own:
+        if study_id not in self._own.names():
             return trials
-        retrained = set(self._own.retrained(study_id))
-        return [
-            _illustrated(
-                trial,
-                [
-                    *([Picture.CURVES] if trial.intermediate_values else []),
-                    *([Picture.CONFUSION] if trial.number in retrained else []),
-                ],
-            )
-            for trial in trials
-        ]
+        with_matrix = set(self._own.retrained(study_id))
+
+        def pictures(trial: FrozenTrial) -> list[Picture]:
+            available = {
+                Picture.CURVES: bool(trial.intermediate_values),
+                Picture.CONFUSION: trial.number in with_matrix,
+            }
+            return [picture for picture, exists in available.items() if exists]
+
+        return [_illustrated(trial, pictures(trial)) for trial in trials]
 
     # Writing.
 
@@ -85,17 +83,11 @@ class StorageView(ForwardingStorage):
 
     def _to_write(self) -> BaseStorage:
         if not self._writable:
-            _refuse()
+            raise ReadOnlyError("the dashboard is read-only: restart it with --allow-changes")
         return self._storage
 
 
-def _refuse() -> NoReturn:
-    raise ReadOnlyError("the dashboard is read-only: restart it with --allow-changes")
-
-
 def _illustrated(trial: FrozenTrial, pictures: Sequence[Picture]) -> FrozenTrial:
-    if not pictures:
-        return trial
     artifacts = {
         _ARTIFACT + name: json.dumps(
             {"artifact_id": name, "mimetype": "image/png", "encoding": None, "filename": picture.file_name}

@@ -1,30 +1,25 @@
-"""Engines: an engine creates or continues a study and places the agents of `hpo launch`."""
+"""The choice of an engine, which creates or continues a study and places the agents of `hpo launch`.
+
+The study and its leases in the database are the same for all engines.
+"""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 from hpo.options import LaunchRequest
 from hpo.settings import Settings
 
 
-class Engine(Protocol):
-    """A way to place agents; the study and its leases in the database are the same for all engines."""
+def launch(request: LaunchRequest, settings: Settings) -> int:
+    """Run the study until its budget is spent or it is stopped; return the exit code.
 
-    def launch(self, request: LaunchRequest, settings: Settings) -> int:
-        """Run the study until its budget is spent or it is stopped; return the exit code.
+    Raises:
+        HpoError: an error of the request, the objective, the database or the engine.
+    """
+    # Without a run it does not matter where agents would be.
+    if request.engine == "ray" and request.run:
+        from hpo.engines.ray import launch as launch_in_cluster
 
-        Raises:
-            HpoError: an error of the request, the objective, the database or the engine.
-        """
+        return launch_in_cluster(request, settings)
+    from hpo.agent.launch import launch as launch_here
 
-
-def get_engine(name: str) -> Engine:
-    """Return the engine with a name of `hpo.options.ENGINES`."""
-    if name == "ray":
-        from hpo.engines.ray import RayEngine
-
-        return RayEngine()
-    from hpo.engines.local import LocalEngine
-
-    return LocalEngine()
+    return launch_here(request, settings)

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from types import FrameType
 from typing import Protocol
 
@@ -62,15 +61,6 @@ class Placement(Protocol):
         """Request that they end within 10 s, without waiting."""
 
 
-class EndReason(Enum):
-    """Reason to end the agents."""
-
-    SPENT = "the budget is spent"
-    STOPPED = "the study is stopped"
-    TIMEOUT = "the time is up"
-    INTERRUPTED = "interrupted"
-
-
 @dataclass(frozen=True)
 class MonitorTimes:
     """Intervals and grace periods of a monitor."""
@@ -109,7 +99,8 @@ class Monitor:
         self._wake = threading.Event()
         self._signals: list[int] = []
         self._handled = 0
-        self._reason: EndReason | None = None
+        self._ending: ExitCode | None = None
+        """Exit code, once the agents are asked to end."""
         self._stop_at = self._leave_at = float("inf")
         self._waiting: int | None = None
         self._idle_since: float | None = None
@@ -138,9 +129,8 @@ class Monitor:
             self._report(update, agents)
             self._check_end(update.status, agents)
             # Agents that wait for a node have nothing to end.
-            ended = self._reason is not None and agents.placed == 0
-            if ended or time.monotonic() >= self._leave_at:
-                return self._exit_code(), update.status
+            if self._ending is not None and (agents.placed == 0 or time.monotonic() >= self._leave_at):
+                return self._ending, update.status
             if time.monotonic() >= self._stop_at:
                 self._stop()
             self._wake.wait(self._times.poll_seconds)
@@ -151,10 +141,10 @@ class Monitor:
         if not received:
             return
         if signal.SIGTERM in received or len(self._signals) > 1:
-            self._end(EndReason.INTERRUPTED, 0.0)
+            self._end(ExitCode.INTERRUPTED, 0.0)
             return
         self._placement.interrupt()
-        self._end(EndReason.INTERRUPTED, INTERRUPT_GRACE_SECONDS)
+        self._end(ExitCode.INTERRUPTED, INTERRUPT_GRACE_SECONDS)
         # The reader of our output may have been ended by the same Ctrl-C.
         with suppress(BrokenPipeError):
             log.info(INTERRUPTED_MESSAGE)
@@ -162,21 +152,21 @@ class Monitor:
     def _check_end(self, status: StudyStatus, agents: AgentStates) -> None:
         """End the agents if it is time, or fail if all have ended on their own."""
         settle = self._times.settle_seconds
-        if self._reason is not None:
+        if self._ending is not None:
             return
         if status.counts.left == 0:
-            self._end(EndReason.SPENT, settle)
+            self._end(ExitCode.DONE, settle)
         elif status.desired_state == "stop":
             log.info("the study was stopped: hpo launch continues it")
-            self._end(EndReason.STOPPED, settle)
+            self._end(ExitCode.DONE, settle)
         elif self._timeout_at is not None and time.monotonic() >= self._timeout_at:
             log.info("the time is up: the same command continues")
-            self._end(EndReason.TIMEOUT, 0.0)
+            self._end(ExitCode.DONE, 0.0)
         elif agents.ended == agents.wanted:
             raise AgentsFailedError(self._last_error or "all agents have ended before the study is finished")
 
-    def _end(self, reason: EndReason, grace_seconds: float) -> None:
-        self._reason = reason
+    def _end(self, exit_code: ExitCode, grace_seconds: float) -> None:
+        self._ending = exit_code
         self._stop_at = min(self._stop_at, time.monotonic() + grace_seconds)
         if grace_seconds == 0.0:
             self._stop()
@@ -185,11 +175,6 @@ class Monitor:
         if self._leave_at == float("inf"):
             self._leave_at = time.monotonic() + self._times.stop_seconds
             self._placement.stop()
-
-    def _exit_code(self) -> ExitCode:
-        return ExitCode.INTERRUPTED if self._reason is EndReason.INTERRUPTED else ExitCode.DONE
-
-    # Display.
 
     def _report(self, update: Update, agents: AgentStates) -> None:
         status, counts = update.status, update.status.counts
@@ -202,7 +187,7 @@ class Monitor:
                 self._reported.add(error)
                 log.warning(error)
         waiting = agents.wanted - agents.placed - agents.ended
-        if waiting != self._waiting and self._reason is None:
+        if waiting != self._waiting and self._ending is None:
             self._waiting = waiting
             log.info(f"agents: {agents.placed} of {agents.wanted} are placed{_waiting(waiting)}")
         self._report_idle(status, agents)
@@ -227,7 +212,7 @@ class Monitor:
     def _report_idle(self, status: StudyStatus, agents: AgentStates) -> None:
         """Report placed agents that do not train, which otherwise look like agents that do."""
         now = time.monotonic()
-        has_work = self._reason is None and status.desired_state == "run" and status.counts.left > 0
+        has_work = self._ending is None and status.desired_state == "run" and status.counts.left > 0
         if not has_work or not agents.placed or status.slots:
             self._idle_since, self._report_idle_after = None, self._times.idle_seconds
             return
@@ -239,7 +224,7 @@ class Monitor:
         log.info(f"no trial has been running for {seconds:.0f} s: {_startup_state(status, agents)}")
 
     def _note(self, status: StudyStatus, waiting: int) -> str:
-        if self._reason is not None:
+        if self._ending is not None:
             return "ending the agents"
         if status.desired_state == "pause":
             return "paused: hpo resume continues it"

@@ -44,37 +44,34 @@ class RayUnreachableError(HpoError):
     """No Ray cluster answers at the address, or its version differs."""
 
 
-class RayEngine:
-    """Places one actor per `workers_per_agent` slots."""
+def launch(request: LaunchRequest, settings: Settings) -> int:
+    """Run the study on the cluster, with an actor for `workers_per_agent` slots each; this process monitors it.
 
-    def launch(self, request: LaunchRequest, settings: Settings) -> int:
-        """Run the study on the cluster; this process monitors it.
-
-        Raises:
-            MissingDependencyError: Ray is not installed.
-            RayUnreachableError: the cluster does not answer.
-            UsageError: the storage is the embedded server, or a worker requests resources that Ray cannot allot.
-        """
-        check_study_name(request.study)
-        set_study(request.study)
-        if request.objective is not None:
-            loader.resolve(request.objective)
-        if settings.storage is None:
-            raise UsageError(
-                "--engine ray needs a PostgreSQL server that every node can reach, and the embedded server serves"
-                " only this machine: set --storage postgresql://user:password@host/name, or HPO_STORAGE"
-            )
-        check_shares(request.ray, request.workers)
-        ray = _ray()
-        check_address(request.ray.address)
-        with open_database(settings.storage, settings.home) as database:
-            study = prepare(database, request, settings)
-            with _connected(ray, request.ray.address):
-                agents = RayAgents(ray, commands(ray, request), environment(settings))
-                try:
-                    return _monitor(database, study, agents, request.timeout_seconds)
-                finally:
-                    agents.close()
+    Raises:
+        MissingDependencyError: Ray is not installed.
+        RayUnreachableError: the cluster does not answer.
+        UsageError: the storage is the embedded server, or a worker requests resources that Ray cannot allot.
+    """
+    check_study_name(request.study)
+    set_study(request.study)
+    if request.objective is not None:
+        loader.resolve(request.objective)
+    if settings.storage is None:
+        raise UsageError(
+            "--engine ray needs a PostgreSQL server that every node can reach, and the embedded server serves"
+            " only this machine: set --storage postgresql://user:password@host/name, or HPO_STORAGE"
+        )
+    check_shares(request.ray, request.workers)
+    ray = _ray()
+    check_address(request.ray.address)
+    with open_database(settings.storage, settings.home) as database:
+        study = prepare(database, request, settings)
+        with _connected(ray, request.ray.address):
+            agents = RayAgents(ray, commands(ray, request), environment(settings))
+            try:
+                return _monitor(database, study, agents, request.timeout_seconds)
+            finally:
+                agents.close()
 
 
 def _monitor(
@@ -109,7 +106,7 @@ def agent_command(request: LaunchRequest, slots: int) -> AgentCommand:
     if gpus > 1:
         # Thirds of a GPU do not add up to exactly 1.
         gpus = float(round(gpus))
-    arguments = ["worker", "--study", request.study, "--slots", str(slots)]
+    arguments = ["worker", "--study", request.study, "--workers", str(slots)]
     arguments += ["--gpus", "all", "--device", "gpu"] if gpus else ["--gpus", "none"]
     if 0 < gpus < 1:
         # Ray shows the whole GPU to each of its users and limits none of them.
@@ -176,7 +173,6 @@ def environment(settings: Settings) -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith(_PASSED) and name not in _OF_THIS_HOST and not name.startswith(_OF_THE_DASHBOARD)
     }
-    here = Settings.from_environment()
     paths = {
         "HPO_HOME": settings.home,
         "HPO_DATA_DIR": settings.data_dir,
@@ -185,7 +181,7 @@ def environment(settings: Settings) -> dict[str, str]:
     }
     # Defaults are each node's own; explicit settings apply on every node.
     passed |= {name: str(path) for name, path in paths.items() if name in passed}
-    if settings.data_dir != here.data_dir:
+    if settings.data_dir != Settings.from_environment().data_dir:
         passed["HPO_DATA_DIR"] = str(settings.data_dir)
     assert settings.storage is not None
     passed["HPO_STORAGE"] = settings.storage

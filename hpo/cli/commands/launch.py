@@ -29,11 +29,9 @@ def launch(request: LaunchRequest, data_dir: Path | None, storage: str | None) -
     hpo launch --study mine --objective my_objective.py:PetsCNN --param batch_size=64,128
     """
     _check_engine(request)
-    from hpo.engines.base import get_engine
+    from hpo.engines.base import launch as launch_agents
 
-    # Without a run it does not matter where agents would be.
-    engine = get_engine(request.engine if request.run else "local")
-    return engine.launch(request, options.settings(storage, data_dir))
+    return launch_agents(request, options.settings(storage, data_dir))
 
 
 def _check_engine(request: LaunchRequest) -> None:

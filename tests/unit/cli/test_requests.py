@@ -11,7 +11,7 @@ import pytest
 
 from hpo.cli.main import run
 from hpo.cli.options import DURATION, SIZE
-from hpo.options import LaunchRequest, RayOptions, RetrainRequest, SlotOptions
+from hpo.options import ENGINES, LaunchRequest, RayOptions, RetrainRequest, SlotOptions
 
 
 @pytest.fixture
@@ -105,16 +105,18 @@ def test_options_of_devices_and_ray(called, capsys) -> None:
     assert "use --gpus-per-worker" in capsys.readouterr().err
 
 
-def test_ray_options_reach_the_engine(monkeypatch) -> None:
-    requests = []
-    monkeypatch.setattr("hpo.engines.ray.RayEngine.launch", lambda _, *args: requests.append(args) or 0)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_request_reaches_its_engine(called, monkeypatch, engine: str) -> None:
+    in_cluster: list[LaunchRequest] = []
+    monkeypatch.setattr("hpo.engines.ray.launch", lambda request, _: in_cluster.append(request) or 0)
     arguments = ["--address", "head:6379", "--cpus-per-worker", "2", "--gpus-per-worker", "0.25", "-w", "32"]
-    run(["launch", "--study", "s", "--engine", "ray", *arguments])
-    request = requests[0][0]
-    assert (request.workers, request.ray) == (
-        32,
-        RayOptions(address="head:6379", cpus_per_worker=2.0, gpus_per_worker=0.25),
-    )
+    run(["launch", "--study", "s", "--engine", engine, *(arguments if engine == "ray" else ())])
+    # Without a run it does not matter where agents would be.
+    run(["launch", "--study", "s", "--engine", engine, "--no-run"])
+    assert (len(in_cluster), len(called)) == ((1, 1) if engine == "ray" else (0, 2))
+    for request in in_cluster:
+        assert request.workers == 32
+        assert request.ray == RayOptions(address="head:6379", cpus_per_worker=2.0, gpus_per_worker=0.25)
 
 
 def test_options_of_retrain_reach_the_request(called) -> None:

@@ -33,12 +33,12 @@ def basic(text: str, encoding: str = "utf-8") -> str:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_read_only_passes_reading_requests(method: str) -> None:
-    assert Answer(security.ReadOnly(inner), method).status == 200
+    assert Answer(security.Guard(inner, security.read_only), method).status == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "get", "INVENTED"])
 def test_read_only_refuses_other_requests_with_a_reason(method: str) -> None:
-    answer = Answer(security.ReadOnly(inner), method, "/api/studies/1")
+    answer = Answer(security.Guard(inner, security.read_only), method, "/api/studies/1")
     assert answer.status == 403
     assert "--allow-changes" in json.loads(answer.body)["reason"]
 
@@ -84,13 +84,13 @@ def test_password_that_is_not_utf8_is_accepted() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "localhost:1", "[::1]:8080", "127.0.0.2"])
 def test_loopback_names_are_accepted(host: str) -> None:
-    assert Answer(security.KnownHosts(inner), HTTP_HOST=host).status == 200
+    assert Answer(security.Guard(inner, security.known_hosts), HTTP_HOST=host).status == 200
 
 
 @pytest.mark.parametrize("host", ["example.com", "example.com:8080", "127.0.0.1.example.com", "", "10.0.0.1"])
 def test_other_names_are_refused(host: str) -> None:
     # setup_testing_defaults would fill in a missing one.
-    assert Answer(security.KnownHosts(inner), HTTP_HOST=host).status == 403
+    assert Answer(security.Guard(inner, security.known_hosts), HTTP_HOST=host).status == 403
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_other_names_are_refused(host: str) -> None:
     ],
 )
 def test_allowed_changes_are_passed_on(method: str, path: str) -> None:
-    assert Answer(security.FewChanges(inner), method, path).status == 200
+    assert Answer(security.Guard(inner, security.few_changes), method, path).status == 200
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_allowed_changes_are_passed_on(method: str, path: str) -> None:
     ],
 )
 def test_changes_that_break_a_study_are_refused(method: str, path: str) -> None:
-    assert Answer(security.FewChanges(inner), method, path).status == 403
+    assert Answer(security.Guard(inner, security.few_changes), method, path).status == 403
 
 
 @pytest.mark.parametrize(
@@ -130,12 +130,12 @@ def test_changes_that_break_a_study_are_refused(method: str, path: str) -> None:
     [("http://127.0.0.1", 200), ("https://example.com", 403), ("http://127.0.0.1:1", 403), ("null", 403)],
 )
 def test_changes_from_other_origins_are_refused(origin: str, status: int) -> None:
-    app = security.FewChanges(inner)
+    app = security.Guard(inner, security.few_changes)
     assert Answer(app, "DELETE", "/api/studies/1", HTTP_HOST="127.0.0.1", HTTP_ORIGIN=origin).status == status
 
 
 def test_every_answer_has_security_headers() -> None:
-    for app in (inner, security.ReadOnly(inner), security.Password(inner, "x")):
+    for app in (inner, security.Guard(inner, security.read_only), security.Password(inner, "x")):
         answer = Answer(security.SecurityHeaders(app), "POST")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["X-Frame-Options"] == "DENY"

@@ -10,39 +10,35 @@ from types import SimpleNamespace
 import pytest
 
 from hpo.engines import ray as engine
-from hpo.engines.base import get_engine
-from hpo.engines.local import LocalEngine
 from hpo.engines.ray import (
-    RayEngine,
     RayUnreachableError,
     agent_command,
     check_address,
     check_shares,
     commands,
+    launch,
 )
 from hpo.errors import MissingDependencyError, UsageError
-from hpo.options import ENGINES, AgentOptions, LaunchRequest, RayOptions
+from hpo.options import AgentOptions, LaunchRequest, RayOptions
 from hpo.settings import Settings
 
 SETTINGS = Settings(Path("/h"), "postgresql://u:secret@server/d", Path("/d"), Path("/r"), Path("/c"))
-
-
-def test_engines_are_found_by_name() -> None:
-    assert [type(get_engine(name)) for name in ENGINES] == [LocalEngine, RayEngine]
 
 
 def test_agent_command_passes_allotted_resources() -> None:
     command = agent_command(LaunchRequest(study="s"), 1)
     assert (command.cpus, command.gpus) == (1.0, 0.0)
     arguments = " ".join(command.arguments)
-    assert arguments == "worker --study s --slots 1 --gpus none --cores 1 --hung-after 1800 --precision auto"
+    assert (
+        arguments == "worker --study s --workers 1 --gpus none --cores 1 --hung-after 1800 --precision auto"
+    )
 
     options = RayOptions(cpus_per_worker=1.5, gpus_per_worker=0.25, workers_per_agent=2)
     request = LaunchRequest(study="s", agent=AgentOptions(hung_seconds=60, memory_bytes=2**30), ray=options)
     command = agent_command(request, 2)
     assert (command.cpus, command.gpus) == (3.0, 0.5)
     arguments = " ".join(command.arguments)
-    assert "--slots 2 --gpus all --device gpu --gpu-share 0.5 --cores 3 --hung-after 60" in arguments
+    assert "--workers 2 --gpus all --device gpu --gpu-share 0.5 --cores 3 --hung-after 60" in arguments
     assert arguments.endswith("--memory-per-worker 1073741824")
     # An agent with whole GPUs does not share them.
     assert "--gpu-share" not in agent_command(request, 4).arguments
@@ -126,10 +122,10 @@ def test_agents_inherit_the_environment_of_the_launch(monkeypatch: pytest.Monkey
 def test_embedded_server_is_refused() -> None:
     embedded = Settings(Path("/h"), None, Path("/d"), Path("/r"), Path("/c"))
     with pytest.raises(UsageError, match="a PostgreSQL server that every node can reach"):
-        RayEngine().launch(LaunchRequest(study="s", objective="digits-cnn"), embedded)
+        launch(LaunchRequest(study="s", objective="digits-cnn"), embedded)
 
 
 def test_missing_ray_is_reported_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'hpo-service\[ray\]'"):
-        RayEngine().launch(LaunchRequest(study="s", objective="digits-cnn"), SETTINGS)
+        launch(LaunchRequest(study="s", objective="digits-cnn"), SETTINGS)
