@@ -261,6 +261,21 @@ data_dir_option = option(
     show_default="HPO_HOME/data",
     help="Folder with the data sets as <name>.npz; a missing one is downloaded.",
 )
+
+
+def output_option(metavar: str, default: str | None, help_text: str) -> Callable[[_Command], _Command]:
+    """Return `--output` for a FILE or a DIR, as `metavar` says; required unless it has a default."""
+    is_file = metavar == "FILE"
+    return option(
+        "--output",
+        "-o",
+        metavar=metavar,
+        type=click.Path(path_type=Path, dir_okay=not is_file, file_okay=is_file),
+        **({"show_default": default} if default else {"required": True}),
+        help=help_text,
+    )
+
+
 json_option = option("--json", "as_json", is_flag=True, show_default="off", help="Print JSON.")
 
 

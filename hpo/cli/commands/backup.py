@@ -12,13 +12,8 @@ from hpo.cli.options import option
 
 @click.command()
 @options.study_option
-@option(
-    "--output",
-    "-o",
-    metavar="FILE",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write, compressed. An existing file is replaced only by a complete one.",
+@options.output_option(
+    "FILE", None, "File to write, compressed. An existing file is replaced only by a complete one."
 )
 @options.storage_option
 def backup(study: str, output: Path, storage: str | None) -> None:

@@ -20,13 +20,8 @@ from hpo.cli.output import echo_table
     metavar="NAME",
     help="Name of a study. Repeat it for each study.",
 )
-@option(
-    "--output",
-    "-o",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    show_default="HPO_RESULTS_DIR/compare-<studies>",
-    help="Folder for the page, the pictures and the data.",
+@options.output_option(
+    "DIR", "HPO_RESULTS_DIR/compare-<studies>", "Folder for the page, the pictures and the data."
 )
 @options.storage_option
 def compare(studies: tuple[str, ...], output: Path | None, storage: str | None) -> None:

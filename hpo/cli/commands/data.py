@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from hpo.cli import options, output
-from hpo.cli.options import DATA, option
+from hpo.cli.options import DATA
 from hpo.cli.output import echo_table
 from hpo.errors import DataDamagedError
 
@@ -50,19 +51,7 @@ def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
 
     reports = [verify_data(name, options.settings(data_dir=data_dir).data_dir) for name in names]
     if as_json:
-        output.echo_json(
-            [
-                {
-                    "name": report.name,
-                    "path": str(report.path) if report.path else None,
-                    "sha256": report.sha256,
-                    "arrays": dict(report.arrays),
-                    "class_counts": {split: list(counts) for split, counts in report.class_counts.items()},
-                    "problems": list(report.problems),
-                }
-                for report in reports
-            ]
-        )
+        output.echo_json([{**asdict(report), "path": report.path and str(report.path)} for report in reports])
     else:
         for report in reports:
             click.echo(f"{report.name}: {report.path or 'bundled, or in the download cache'}")
@@ -84,13 +73,8 @@ def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
 @data.command(cls=_DataCommand)
 @click.argument("name", metavar="NAME", type=DATA)
 @options.data_dir_option
-@option(
-    "--output",
-    "-o",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    show_default="HPO_RESULTS_DIR/data-<name>",
-    help="Folder for the page, the pictures and the data.",
+@options.output_option(
+    "DIR", "HPO_RESULTS_DIR/data-<name>", "Folder for the page, the pictures and the data."
 )
 def explore(name: str, data_dir: Path | None, output: Path | None) -> None:
     """Explore a data set before training on it.

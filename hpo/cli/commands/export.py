@@ -20,14 +20,7 @@ from hpo.errors import FileNotWritableError
     show_default="from the suffix of --output, else yaml",
     help="File format; python: a script that trains the configuration as its trial was trained.",
 )
-@option(
-    "--output",
-    "-o",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    show_default="standard output",
-    help="File to write.",
-)
+@options.output_option("FILE", "standard output", "File to write.")
 @options.trial_option
 @options.storage_option
 def export(study: str, form: str | None, output: Path | None, trial: int | None, storage: str | None) -> None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from objectives.base import Description
 
 
+_SIMPLE = ("name", "summary", "dataset", "epochs", "metric", "direction")
+
+
 @click.command()
 @click.argument("reference", metavar="[NAME]", required=False, type=OBJECTIVE)
 @options.json_option
@@ -30,16 +33,8 @@ def objectives(reference: str | None, as_json: bool) -> None:
 
         output.echo_json(
             [
-                {
-                    "name": one.name,
-                    "summary": one.summary,
-                    "dataset": one.dataset,
-                    "epochs": one.epochs,
-                    "metric": one.metric,
-                    "direction": one.direction,
-                    "space": space_to_json(one.space),
-                    "first": list(one.first),
-                }
+                {name: getattr(one, name) for name in _SIMPLE}
+                | {"space": space_to_json(one.space), "first": list(one.first)}
                 for one in found
             ]
         )

@@ -7,18 +7,12 @@ from pathlib import Path
 import click
 
 from hpo.cli import options
-from hpo.cli.options import option
 
 
 @click.command()
 @options.study_option
-@option(
-    "--output",
-    "-o",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    show_default="HPO_RESULTS_DIR/<study>",
-    help="Folder to write to; existing files of the same names are replaced.",
+@options.output_option(
+    "DIR", "HPO_RESULTS_DIR/<study>", "Folder to write to; existing files of the same names are replaced."
 )
 @options.storage_option
 def report(study: str, output: Path | None, storage: str | None) -> None:

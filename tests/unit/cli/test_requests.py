@@ -11,6 +11,7 @@ import pytest
 
 from hpo.cli.main import run
 from hpo.cli.options import DURATION, SIZE
+from hpo.engines import ray
 from hpo.options import ENGINES, LaunchRequest, RayOptions, RetrainRequest, SlotOptions
 
 
@@ -108,7 +109,7 @@ def test_options_of_devices_and_ray(called, capsys) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_request_reaches_its_engine(called, monkeypatch, engine: str) -> None:
     in_cluster: list[LaunchRequest] = []
-    monkeypatch.setattr("hpo.engines.ray.launch", lambda request, _: in_cluster.append(request) or 0)
+    monkeypatch.setattr(ray, "launch", lambda request, _: in_cluster.append(request) or 0)
     arguments = ["--address", "head:6379", "--cpus-per-worker", "2", "--gpus-per-worker", "0.25", "-w", "32"]
     run(["launch", "--study", "s", "--engine", engine, *(arguments if engine == "ray" else ())])
     # Without a run it does not matter where agents would be.
