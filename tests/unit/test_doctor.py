@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -128,13 +127,3 @@ def test_data_sets(check, settings: Settings, monkeypatch, tmp_path) -> None:
     settings.data_dir.mkdir()
     (settings.data_dir / "mnist.npz").write_bytes(b"x")
     assert str(settings.data_dir) in check("data mnist").detail
-
-
-def test_doctor_does_not_import_keras() -> None:
-    program = (
-        "import sys; from hpo.settings import Settings; from hpo import doctor; "
-        "s = Settings.from_environment({'HPO_STORAGE': 'postgresql://127.0.0.1:9/none', 'HPO_HOME': '/none'}); "
-        "doctor.examine(s); print('keras' in sys.modules, 'tensorflow' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "False False\n"

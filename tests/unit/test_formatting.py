@@ -4,58 +4,53 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 
 import pytest
 
 from hpo import formatting
 
+SHOWN = {
+    formatting.metric: {
+        None: "-",
+        0.98765: "0.9877",
+        0.0: "0.0000",
+        1.0: "1.0000",
+        0.000123456: "0.0001235",
+        12321.7: "12322",
+        -math.inf: "-inf",
+        math.nan: "nan",
+    },
+    formatting.duration: {
+        None: "-",
+        math.inf: "-",
+        8.24: "8.2s",
+        59.97: "1m00s",
+        185: "3m05s",
+        7620: "2h07m",
+        273600: "3d04h",
+    },
+    formatting.size: {5: "5 B", 2048: "2.0 KiB", 3.2 * 1024**3: "3.2 GiB", 2 * 1024**4: "2.0 TiB"},
+    formatting.times: {0: "never", 1: "once", 2: "2 times"},
+    formatting.p_value: {None: "-", 0.0004: "< 0.001", 0.0314: "0.031", 1.0: "1.000"},
+}
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (None, "-"),
-        (0.98765, "0.9877"),
-        (0.0, "0.0000"),
-        (1.0, "1.0000"),
-        (0.000123456, "0.0001235"),
-        (12321.7, "12322"),
-        (-math.inf, "-inf"),
-        (math.nan, "nan"),
-    ],
-)
-def test_metric(value: float | None, shown: str) -> None:
-    assert formatting.metric(value) == shown
+
+@pytest.mark.parametrize("function", SHOWN)
+def test_number_is_shown(function: Callable[[float | None], str]) -> None:
+    for value, shown in SHOWN[function].items():
+        assert function(value) == shown
+
+
+def test_count_has_a_noun() -> None:
+    counts = [formatting.counted(number, "core") for number in (0, 1, 2, None)]
+    assert counts == ["0 cores", "1 core", "2 cores", "? cores"]
 
 
 def test_parameters() -> None:
     values = {"learning_rate": 0.00123456, "batch_size": 128, "optimizer": "sgd"}
     assert formatting.parameters(values) == "learning_rate=0.00123 batch_size=128 optimizer=sgd"
     assert formatting.parameters(None) == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (None, "-"),
-        (math.inf, "-"),
-        (8.24, "8.2s"),
-        (59.97, "1m00s"),
-        (185, "3m05s"),
-        (7620, "2h07m"),
-        (273600, "3d04h"),
-    ],
-)
-def test_duration(seconds: float | None, shown: str) -> None:
-    assert formatting.duration(seconds) == shown
-
-
-def test_size() -> None:
-    assert [formatting.size(n) for n in (5, 2048, 3.2 * 1024**3, 2 * 1024**4)] == [
-        "5 B",
-        "2.0 KiB",
-        "3.2 GiB",
-        "2.0 TiB",
-    ]
 
 
 def test_json_writes_nan_as_text() -> None:
@@ -68,20 +63,6 @@ def test_json_writes_nan_as_text() -> None:
     assert math.isnan(formatting.json_number(safe["a"]))
     assert formatting.json_number("-inf") == -math.inf
     assert formatting.json_number(None) is None
-
-
-def test_times() -> None:
-    assert [formatting.times(count) for count in (0, 1, 2)] == ["never", "once", "2 times"]
-
-
-def test_counts_and_p_values() -> None:
-    assert [formatting.counted(n, "core") for n in (0, 1, 2, None)] == [
-        "0 cores",
-        "1 core",
-        "2 cores",
-        "? cores",
-    ]
-    assert [formatting.p_value(p) for p in (None, 0.0004, 0.0314, 1.0)] == ["-", "< 0.001", "0.031", "1.000"]
 
 
 def test_values_are_ordered_by_names() -> None:

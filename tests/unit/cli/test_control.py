@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
-from hpo.cli import options
 from hpo.cli.main import run
 
 WITHOUT_AGENTS = {
@@ -22,13 +20,13 @@ WITH_AGENTS = {
 }
 
 
+@pytest.mark.usefixtures("no_database")
 @pytest.mark.parametrize("command", WITHOUT_AGENTS)
 @pytest.mark.parametrize(("agents", "messages"), [((), WITHOUT_AGENTS), (("agent",), WITH_AGENTS)])
 def test_message_depends_on_living_agents(
     command: str, agents: tuple[str, ...], messages: dict[str, str], monkeypatch, capsys
 ) -> None:
     states = iter(["another", {"resume": "run"}.get(command, command)])
-    monkeypatch.setattr(options, "opened", lambda _: nullcontext(None))
     monkeypatch.setattr("hpo.study.catalog.set_desired_state", lambda *_: next(states))
     monkeypatch.setattr("hpo.study.status.study_status", lambda *_: SimpleNamespace(agents=agents))
     assert run([command, "--study", "s"]) == 0

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
-from hpo.cli import options
 from hpo.cli.main import run
 
 
-@pytest.fixture(autouse=True)
-def no_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options, "opened", lambda _: nullcontext(None))
-
-
+@pytest.mark.usefixtures("no_database")
 def test_running_study_is_refused_before_confirmation(monkeypatch, capsys) -> None:
     found = SimpleNamespace(running=2, waiting=0, outcomes={})
     monkeypatch.setattr("hpo.study.status.study_status", lambda *_: found)

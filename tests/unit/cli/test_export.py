@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from hpo.cli import options
 from hpo.cli.main import run
 
 
-@pytest.fixture(autouse=True)
-def no_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options, "opened", lambda _: nullcontext(None))
-
-
+@pytest.mark.usefixtures("no_database")
 @pytest.mark.parametrize(
     ("name", "form", "note"),
     [("best.json", [], ""), ("best.cfg", [], " as yaml"), ("best.cfg", ["--format", "toml"], " as toml")],

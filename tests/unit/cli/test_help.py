@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -84,14 +85,28 @@ def test_option_of_a_machine_has_a_variable() -> None:
     [["--help"], ["launch", "--help"], ["status", "--help"], ["data", "--help"], ["--version"], ["nonsense"]],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    assert imported(arguments, HEAVY) == []
+
+
+@pytest.mark.parametrize("command", ["objectives", "doctor"])
+def test_command_imports_no_keras(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPO_STORAGE", "postgresql://u:p@127.0.0.1:9/none")
+    monkeypatch.setenv("HPO_HOME", str(tmp_path))
+    others = ("sqlalchemy",) if command == "objectives" else ()
+    assert imported([command], ("keras", "tensorflow", *others)) == []
+
+
+def imported(arguments: list[str], modules: tuple[str, ...]) -> list[str]:
+    """Return those of the modules that `hpo` with these arguments imports."""
     program = (
         "import json, sys\n"
         "from hpo.cli.main import run\n"
         f"run({arguments!r})\n"
-        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+        f"print(json.dumps([name for name in {modules!r} if name in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == []
+    found: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def test_help_is_quick() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -52,18 +51,6 @@ def test_objectives_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_unknown_objective_suggests_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["objectives", "digit-cnn"]) == 2
     assert "digits-cnn" in capsys.readouterr().err
-
-
-def test_objectives_import_neither_keras_nor_tensorflow(capsys: pytest.CaptureFixture[str]) -> None:
-    import subprocess
-
-    program = (
-        "import sys; from hpo.cli.main import run; run(['objectives']); "
-        "print([n for n in ('keras', 'tensorflow', 'sqlalchemy') if n in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert capsys.readouterr().out == ""
 
 
 def test_verify_of_bundled_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -110,7 +110,16 @@ def test_bug_with_undecodable_bytes_hides_password(
 
 
 @pytest.mark.parametrize(
-    "leak", [UNKNOWN, "password='zq1'", "password = zq1", "{'password': 'zq1'}"], ids=range(4)
+    "leak",
+    [
+        UNKNOWN,
+        "postgresql+psycopg2://me:zq1@h",
+        "h=h password=zq1",
+        "password='zq1'",
+        "password = zq1",
+        "{'password': 'zq1'}",
+    ],
+    ids=range(6),
 )
 def test_password_of_another_process_is_hidden(
     leak: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
