@@ -18,6 +18,7 @@ from hpo.errors import HpoError, UsageError
 from hpo.options import SlotOptions
 from hpo.settings import Settings
 from objectives.backend.interface import backend_named
+from objectives.data.datasets import SHIPPED
 
 Result = Literal["ok", "warn", "fail"]
 
@@ -50,12 +51,14 @@ def examine(settings: Settings, workers: int | None = None, slots: SlotOptions |
         _versions(),
         _backend(),
         _storage(settings),
-        *_data(settings),
+        *(_data_set(name, dataset.download, settings.data_dir) for name, dataset in SHIPPED.items()),
         _accelerators(),
         _cores(),
         _slots(workers, slots or SlotOptions()),
         _memory(),
-        *_disks(settings),
+        _disk("disk home", settings.home, "HPO_HOME"),
+        _disk("disk checkpoints", settings.checkpoints, "HPO_CHECKPOINTS"),
+        _disk("disk results", settings.results_dir, "HPO_RESULTS_DIR"),
         _fork(),
     ]
 
@@ -92,12 +95,6 @@ def _storage(settings: Settings) -> Check:
         return Check("storage", "fail", str(error))
     held = formatting.counted(known, "study", "studies")
     return Check("storage", "ok", f"PostgreSQL {server}, {kind}, {held}")
-
-
-def _data(settings: Settings) -> list[Check]:
-    from objectives.data.datasets import SHIPPED
-
-    return [_data_set(name, dataset.download, settings.data_dir) for name, dataset in SHIPPED.items()]
 
 
 def _data_set(name: str, download: str | None, data_dir: Path) -> Check:
@@ -176,14 +173,6 @@ def _memory_limit() -> int | None:
         except (OSError, ValueError):
             continue
     return None
-
-
-def _disks(settings: Settings) -> list[Check]:
-    return [
-        _disk("disk home", settings.home, "HPO_HOME"),
-        _disk("disk checkpoints", settings.checkpoints, "HPO_CHECKPOINTS"),
-        _disk("disk results", settings.results_dir, "HPO_RESULTS_DIR"),
-    ]
 
 
 def _disk(name: str, folder: Path, variable: str) -> Check:

@@ -60,8 +60,8 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
     """Start the script; its remaining processes are killed at the end of the test."""
     tasks: list[subprocess.Popen[str]] = []
 
-    def start(work: str, code: int = 130) -> subprocess.Popen[str]:
-        tasks.append(_begin(tmp_path, work, code))
+    def start(work: str, code: int = 130, script: Path = SBATCH) -> subprocess.Popen[str]:
+        tasks.append(_begin(tmp_path, work, code, script))
         return tasks[-1]
 
     yield start
@@ -73,7 +73,7 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
         task.stderr.close()
 
 
-def _begin(folder: Path, work: str, code: int) -> subprocess.Popen[str]:
+def _begin(folder: Path, work: str, code: int, script: Path) -> subprocess.Popen[str]:
     """The script as a task of an array, with an agent that does `work`."""
     for name, text in (
         ("hpo", AGENT.format(code=code, work=work)),
@@ -83,7 +83,7 @@ def _begin(folder: Path, work: str, code: int) -> subprocess.Popen[str]:
         (folder / name).chmod(0o755)
     environment = {**ENVIRONMENT, "PATH": f"{folder}:{os.environ['PATH']}"}
     return subprocess.Popen(
-        ["bash", SBATCH],
+        ["bash", script],
         cwd=folder,
         env=environment,
         text=True,
@@ -141,18 +141,13 @@ def test_without_a_database_it_says_so() -> None:
     assert "HPO_STORAGE: the URL of a PostgreSQL server" in done.stderr
 
 
-def test_a_signal_before_the_agent_runs_reaches_it(tmp_path: Path) -> None:
+def test_a_signal_before_the_agent_runs_reaches_it(tmp_path: Path, begin: Begin) -> None:
     """Slurm may preempt a task in its first moment: bash itself must not die of it, nor the agent live on."""
     script = tmp_path / "task"
-    told = TEXT.replace("hpo worker &", "kill -USR1 $$\nhpo worker &")
-    assert told != TEXT
-    script.write_text(told)
-    for name in ("hpo", "scontrol"):
-        (tmp_path / name).write_text('#!/usr/bin/env bash\ntrap "exit 130" TERM\nsleep 10 & wait\n')
-        (tmp_path / name).chmod(0o755)
-    (tmp_path / "scontrol").write_text('#!/bin/sh\necho "$@" > requeued\n')
-    environment = {**ENVIRONMENT, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", script], cwd=tmp_path, env=environment, timeout=20, check=False)
+    signalled = TEXT.replace("hpo worker &", "kill -USR1 $$\nhpo worker &")
+    assert signalled != TEXT
+    script.write_text(signalled)
+    task = begin("sleep 10 & wait", script=script)
     # The signal came before or after the agent's handler was installed.
-    assert done.returncode in (127, 130, 143)
+    assert task.wait(20) in (127, 130, 143)
     assert (tmp_path / "requeued").read_text() == "requeue 7_3\n"

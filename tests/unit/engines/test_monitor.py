@@ -120,10 +120,7 @@ def test_agents_end_by_themselves_once_the_budget_is_spent() -> None:
 def test_monitor_does_not_wait_for_agents_without_a_node() -> None:
     study, agents, output = Study(), Agents(wanted=3, placed=2), io.StringIO()
 
-    def end_both() -> None:
-        agents.placed, agents.ended = 0, 2
-
-    study.steps[6] = end_both
+    study.steps[6] = lambda: vars(agents).update(placed=0, ended=2)
     ending, _ = monitor(study, agents, output, settle_seconds=60.0).run()
     assert (ending, agents.requests) == (ExitCode.DONE, [])
     assert "agents: 2 of 3 are placed, 1 waits for a place" in output.getvalue()
@@ -234,8 +231,7 @@ def test_idle_placed_agents_are_reported() -> None:
             study.control = "stop"
             agents.end()
 
-    for poll in range(10_000):
-        study.steps[poll] = step
+    study.steps = dict.fromkeys(range(10_000), step)
     running.run()
     lines = [line for line in output.getvalue().splitlines() if "no trial has been running" in line]
     assert lines[0].endswith(
@@ -262,25 +258,19 @@ def test_study_that_ends_between_two_polls_is_done() -> None:
     """Agents that end between the poll of the study and theirs have not failed."""
     study, agents, output = Study(), Agents(), io.StringIO()
     study.moving = False
-    poll_agents, poll_study = agents.poll, study.poll
-    polled: list[str] = []
+    polls = 0
 
-    def end_after_the_first(name: str) -> None:
-        polled.append(name)
-        if len(polled) == 4 + 1:
-            study.finished = study.budget
-            agents.end()
+    def ending_at_the_fifth(poll: Callable[[], Any]) -> Callable[[], Any]:
+        def polled() -> Any:
+            nonlocal polls
+            found, polls = poll(), polls + 1
+            if polls == 5:
+                study.finished = study.budget
+                agents.end()
+            return found
 
-    def agents_polled() -> AgentStates:
-        found = poll_agents()
-        end_after_the_first("agents")
-        return found
+        return polled
 
-    def study_polled() -> Update:
-        found = poll_study()
-        end_after_the_first("study")
-        return found
-
-    agents.poll, study.poll = agents_polled, study_polled  # type: ignore[method-assign]
+    agents.poll, study.poll = map(ending_at_the_fifth, (agents.poll, study.poll))  # type: ignore[method-assign]
     ending, last = monitor(study, agents, output, settle_seconds=60.0).run()
     assert (ending, last.counts.finished) == (ExitCode.DONE, 3)
