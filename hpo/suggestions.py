@@ -1,4 +1,4 @@
-"""Known names nearest to a mistyped one, and the name of a study's folders."""
+"""Known names nearest to a mistyped one."""
 
 from __future__ import annotations
 

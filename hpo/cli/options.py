@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from hpo.options import COUNT, Kind, LaunchRequest, Range, RetrainRequest, SlotOptions
+from hpo.options import COUNT, Kind, LaunchRequest, Range, RetrainRequest
 from hpo.settings import Settings
 from hpo.terminal import log
 from hpo.terminal.log import FORMATS
@@ -297,11 +297,6 @@ def opened(storage: str | None) -> Iterator[Database]:
     found = settings(storage)
     with open_database(found.storage, found.home) as database:
         yield database
-
-
-def slot_options(function: _Command) -> _Command:
-    """Options that restrict the devices of a host's worker slots; they arrive as `gpus` and `device`."""
-    return field_option(SlotOptions, "gpus")(field_option(SlotOptions, "device")(function))
 
 
 def log_options(function: Callable[..., Any]) -> Callable[..., Any]:

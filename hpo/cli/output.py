@@ -32,7 +32,6 @@ def echo_table(
     headers: Sequence[str],
     rows: Iterable[Sequence[str]],
     right: Iterable[str] = (),
-    title: str | None = None,
     wrap: Iterable[str] = (),
     drop: Iterable[str] = (),
 ) -> None:
@@ -51,14 +50,7 @@ def echo_table(
 
         console, flexible = Console(), set(wrap)
         kept = _that_fit(headers, body, flexible, drop, console.width)
-        table = Table(
-            box=SIMPLE_HEAD,
-            title=title,
-            title_justify="left",
-            padding=(0, 1, 0, 0),
-            pad_edge=False,
-            show_edge=False,
-        )
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         for column, width in kept.items():
             header = headers[column]
             table.add_column(
@@ -72,8 +64,6 @@ def echo_table(
             table.add_row(*(Text(row[column]) for column in kept))
         console.print(table)
         return
-    if title:
-        click.echo(title)
     click.echo("\n".join(plain_table(headers, body, aligned)))
 
 

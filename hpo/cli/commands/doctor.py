@@ -12,7 +12,8 @@ from hpo.options import LaunchRequest, SlotOptions
 
 @click.command()
 @options.field_option(LaunchRequest, "workers", help="Worker slots to show, with the devices of each.")
-@options.slot_options
+@options.field_option(SlotOptions, "gpus")
+@options.field_option(SlotOptions, "device")
 @options.data_dir_option
 @options.json_option
 @options.storage_option

@@ -12,7 +12,7 @@ import pytest
 from hpo.cli.commands.launch import launch
 from hpo.cli.commands.retrain import retrain
 from hpo.cli.commands.worker import worker
-from hpo.cli.main import run
+from hpo.cli.main import cli, run
 from hpo.cli.options import DURATION, NearestChoice, Number, Quantity
 from hpo.options import LaunchRequest, RetrainRequest, WorkRequest
 from tests.unit.cli.test_help import ALL, OPTIONS
@@ -61,11 +61,14 @@ def test_command_accepts_options_of_first_release(path: str) -> None:
 
 
 def test_earlier_spelling_is_accepted_and_hidden() -> None:
-    context = click.Context(worker, info_name="worker")
-    assert "--slots" not in worker.get_help(context)
-    assert "--workers" in worker.get_help(context)
-    for given in (["--slots", "3"], ["--slots", "3", "--workers", "3"]):
-        assert worker.make_context("worker", ["--study", "s", *given]).params["workers"] == 3
+    # With its settings, because a command keeps the help option names of its first context.
+    with click.Context(cli, info_name="hpo", **cli.context_settings) as root:
+        shown = worker.make_context("worker", ["--study", "s"], parent=root).get_help()
+        assert "--slots" not in shown
+        assert "--workers" in shown
+        for given in (["--slots", "3"], ["--slots", "3", "--workers", "3"]):
+            context = worker.make_context("worker", ["--study", "s", *given], parent=root)
+            assert context.params["workers"] == 3
 
 
 def test_earlier_spelling_that_contradicts_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
