@@ -80,7 +80,7 @@ def test_earlier_spelling_that_contradicts_is_refused(capsys: pytest.CaptureFixt
         )
 
 
-SENSELESS = ("x", "-1", "nan", "inf", "1e400", " ")
+SENSELESS = ("x", "many", "-1", "nan", "inf", "1e400", " ")
 TYPED = [option for option in OPTIONS if isinstance(option.values[0].type, Number | Quantity | NearestChoice)]
 
 
@@ -115,9 +115,14 @@ def test_error_of_a_variable_names_it_with_its_value_and_the_allowed_ones(
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_number_has_upper_bound(option: click.Option) -> None:
+def test_number_has_bounds(option: click.Option) -> None:
+    assert option.type not in (click.INT, click.FLOAT)
     if isinstance(option.type, click.IntRange | click.FloatRange):
+        assert option.type.min is not None
         assert option.type.max is not None
+        for beyond in (option.type.min - 1, option.type.max + 1):
+            with pytest.raises(click.BadParameter, match=r"is not a (whole )?number (from|above) "):
+                option.type.convert(str(beyond), option, None)
 
 
 def flat_defaults(request: type[Any]) -> dict[str, Any]:
