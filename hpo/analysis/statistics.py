@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from hpo import formatting
 
 CONFIDENCE = 0.95
 
@@ -24,18 +26,32 @@ class Interval:
     n: int
 
     @property
-    def all_equal(self) -> bool:
-        """Whether several seeds gave the same value."""
-        return self.n > 1 and self.standard_deviation == 0.0
+    def shown_mean(self) -> str:
+        """Mean and deviation: `0.9731 ± 0.0064`."""
+        spread = self.standard_deviation
+        return formatting.metric(self.mean) + ("" if spread is None else f" ± {spread:.4f}")
+
+    @property
+    def shown_interval(self) -> str:
+        """Interval: `0.9571 to 0.9891`, or `-` without one."""
+        return "-" if self.interval95 is None else " to ".join(map(formatting.metric, self.interval95))
+
+    def describe(self) -> str:
+        """Return `0.9731 ± 0.0064 (95 % interval 0.9571 to 0.9891, n = 3 seeds)`."""
+        interval = "" if self.interval95 is None else f"95 % interval {self.shown_interval}, "
+        equal = ", all equal" if self.standard_deviation == 0.0 else ""
+        return f"{self.shown_mean} ({interval}n = {formatting.counted(self.n, 'seed')}{equal})"
+
+    @classmethod
+    def from_json(cls, figure: Mapping[str, Any]) -> Interval:
+        """Invert `to_json`, also for numbers that are not finite."""
+        mean, spread, bounds = float(figure["mean"]), figure["standard_deviation"], figure["interval95"]
+        interval = None if bounds is None else (float(bounds[0]), float(bounds[1]))
+        return cls(mean, formatting.json_number(spread), interval, figure["n"])
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form in metrics.json."""
-        return {
-            "mean": self.mean,
-            "standard_deviation": self.standard_deviation,
-            "interval95": list(self.interval95) if self.interval95 else None,
-            "n": self.n,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True)

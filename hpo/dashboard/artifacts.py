@@ -12,7 +12,7 @@ from bottle import HTTPError
 
 from hpo.analysis.confusion import pooled
 from hpo.dashboard.studies import read, read_confusions
-from hpo.document.charts import BLUE, GREY, Axis, Chart, Series
+from hpo.document.charts import BLUE, GREY, Axis, Chart, Point, Series, Style
 from hpo.document.document import Figure
 from hpo.document.png_charts import draw_png
 from hpo.report.retraining_sections import confusion_panel
@@ -107,13 +107,9 @@ def _curves(connection: Connection, trial_id: int) -> Figure | None:
 
 
 def _series(label: str, epochs: Mapping[int, Mapping[str, float]], name: str, colour: str) -> Series:
-    return Series(
-        label,
-        [float(epoch) for epoch in epochs],
-        [metrics.get(name) for metrics in epochs.values()],
-        "line and points" if colour == BLUE else "dashed",
-        colour,
-    )
+    points = [Point(epoch, metrics.get(name)) for epoch, metrics in epochs.items()]
+    style: Style = "line and points" if colour == BLUE else "dashed"
+    return Series(name=label, points=points, style=style, colour=colour)
 
 
 def _confusion(connection: Connection, trial_id: int) -> Figure | None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 # Medium lightness stands out from light and dark pages.
 BLUE, ORANGE, GREEN, PURPLE, RED, GREY = "#3b82c4", "#dd7a33", "#3a9d6e", "#8f6cc2", "#cf4b4b", "#8a8f98"
 CYAN, OLIVE = "#2fa3b0", "#a08a1f"
 SERIES_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, CYAN, OLIVE, GREY)
 """Colours to distinguish series."""
+
+
+def colour_of(index: int) -> str:
+    """Return the colour of a series by its index; colours repeat after the last."""
+    return SERIES_COLOURS[index % len(SERIES_COLOURS)]
+
 
 Style = Literal["line", "dashed", "points", "line and points"]
 
@@ -28,27 +34,32 @@ class Axis:
     """Lowest and highest value shown; None: the range of the data."""
 
 
-@dataclass(frozen=True)
+class Point(NamedTuple):
+    """A point of a series; a coordinate that is None or not finite interrupts the line."""
+
+    x: float | None = None
+    y: float | None = None
+    label: str = ""
+    """Hover text; empty: the coordinates."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Series:
-    """Points drawn as one line or group. A None or a value that is not finite interrupts the line."""
+    """Points drawn as one line or group."""
 
     name: str
-    x: Sequence[float | None]
-    y: Sequence[float | None]
+    points: Sequence[Point]
     style: Style = "line"
     colour: str = BLUE
-    _: KW_ONLY
     width: float = 2.0
     """Line width in pixels; points are three times as large."""
     opacity: float = 1.0
-    labels: Sequence[str] = ()
-    """Hover text of each point; empty: its coordinates."""
     legend: bool = True
-    marker: Literal["circle", "star", "cross"] = "circle"
+    marker: Literal["circle", "cross"] = "circle"
 
-    def points(self) -> tuple[list[float | None], list[float | None]]:
-        """Return `x` and `y`, with None for values that are not finite."""
-        return [_finite(value) for value in self.x], [_finite(value) for value in self.y]
+    def coordinates(self) -> tuple[list[float | None], list[float | None]]:
+        """Return x and y of all points, with None for values that are not finite."""
+        return [_finite(point.x) for point in self.points], [_finite(point.y) for point in self.points]
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ class Matrix:
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """Values at points of a plane, interpolated on a grid."""
+    """Values at points of a plane, interpolated on a grid; only an HTML page shows it."""
 
     title: str
     x: Axis
@@ -104,7 +115,7 @@ class Surface:
 
 
 def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 Panel = Chart | Bars | Matrix | Surface

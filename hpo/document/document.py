@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
 from hpo.document.charts import Panel
@@ -33,6 +33,14 @@ class Table:
     right: frozenset[str] = frozenset()
     """Headers of right-aligned columns."""
     caption: str = ""
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, str]], *, text: Collection[str] = (), caption: str = "") -> Table:
+        """Return a table of cells by header; columns are right-aligned, except those in `text`."""
+        headers = tuple(rows[0])
+        return cls(
+            headers, [tuple(row.values()) for row in rows], frozenset(headers).difference(text), caption
+        )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ lines of an ordinary chart, because Plotly's own type needs WebGL.
 from __future__ import annotations
 
 import json
+from math import log10
 from typing import Any
 
 from hpo.document.charts import Axis, Bars, Chart, Matrix, Panel, Series, Surface
@@ -15,7 +16,7 @@ _SHADES = [[0, "rgba(59,130,196,0.03)"], [1, "rgba(59,130,196,0.95)"]]
 _VIRIDIS = "Viridis"
 _DASHES = {"dashed": "dash"}
 _MODES = {"line": "lines", "dashed": "lines", "points": "markers", "line and points": "lines+markers"}
-_SYMBOLS = {"circle": "circle", "star": "star", "cross": "x"}
+_SYMBOLS = {"circle": "circle", "cross": "x"}
 
 
 def figure_json(panel: Panel, height: int) -> dict[str, Any]:
@@ -53,14 +54,19 @@ def _chart(chart: Chart) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _trace(series: Series) -> dict[str, Any]:
-    x, y = series.points()
+    x, y = series.coordinates()
+    labels = [_plain(point.label) for point in series.points]
     return {
         "type": "scatter",
         "mode": _MODES[series.style],
         "name": _plain(series.name),
         "x": x,
         "y": y,
-        "line": {"color": series.colour, "width": series.width, "dash": _DASHES.get(series.style, "solid")},
+        "line": {
+            "color": series.colour,
+            "width": series.width,
+            "dash": "dash" if series.style == "dashed" else "solid",
+        },
         "marker": {
             "color": series.colour,
             "size": 3 * series.width,
@@ -70,11 +76,7 @@ def _trace(series: Series) -> dict[str, Any]:
         "opacity": series.opacity,
         "showlegend": series.legend,
         "connectgaps": False,
-        **(
-            {"text": [_plain(label) for label in series.labels], "hovertemplate": "%{text}<extra></extra>"}
-            if series.labels
-            else {}
-        ),
+        **({"text": labels, "hovertemplate": "%{text}<extra></extra>"} if any(labels) else {}),
     }
 
 
@@ -146,16 +148,10 @@ def _surface(surface: Surface) -> tuple[list[Any], dict[str, Any]]:
         "size": 9,
         "line": {"width": 1.5, "color": "#ffffff"},
     }
-    return [contour, points], {
-        "xaxis": _axis(surface.x),
-        "yaxis": _axis(surface.y),
-        "showlegend": False,
-    }
+    return [contour, points], {"xaxis": _axis(surface.x), "yaxis": _axis(surface.y), "showlegend": False}
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    from math import log10
-
     found: dict[str, Any] = {"title": {"text": _plain(axis.title)}, "automargin": True}
     if axis.log:
         # Labels at powers of ten only, because nine per decade overlap.

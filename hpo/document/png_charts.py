@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpo.document.charts import GREY, Axis, Bars, Chart, Matrix, Panel, Series, Surface
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LINES = {"line": "-", "dashed": "--", "points": "none", "line and points": "-"}
-_MARKERS = {"circle": "o", "star": "*", "cross": "x"}
+_MARKERS = {"circle": "o", "cross": "x"}
 _DPI = 120
 _GALLERY_COLUMNS = 8
 _COLUMNS = 3
@@ -95,13 +94,10 @@ def _legend(canvas: Any, axes: Axes) -> None:
 
 def _height(figure: Figure) -> float:
     """Return the height of a row of panels in inches."""
-    if isinstance(figure.panels[0], Bars):
-        return max(1.6, 0.8 + 0.32 * max(len(panel.names) for panel in _bars_of(figure.panels)))
+    bars = [len(panel.names) for panel in figure.panels if isinstance(panel, Bars)]
+    if bars:
+        return max(1.6, 0.8 + 0.32 * max(bars))
     return figure.height / 100 if len(figure.panels) == 1 else 3.1
-
-
-def _bars_of(panels: Sequence[Panel]) -> list[Bars]:
-    return [panel for panel in panels if isinstance(panel, Bars)]
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
@@ -114,7 +110,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
         case Matrix():
             _matrix(axes, panel)
         case Surface():
-            _surface(axes, panel)
+            raise ValueError("a surface is drawn on HTML pages only")
 
 
 def _chart(axes: Axes, chart: Chart) -> None:
@@ -127,16 +123,17 @@ def _chart(axes: Axes, chart: Chart) -> None:
 
 
 def _series(axes: Axes, series: Series) -> None:
-    nan = float("nan")
-    x, y = series.points()
+    import numpy as np
+
+    x, y = series.coordinates()
     points = series.style in ("points", "line and points")
     axes.plot(
-        [nan if value is None else value for value in x],
-        [nan if value is None else value for value in y],
+        np.array(x, dtype=float),
+        np.array(y, dtype=float),
         linestyle=_LINES[series.style],
         linewidth=0.75 * series.width,
         marker=_MARKERS[series.marker] if points else "none",
-        markersize=2.2 * series.width * (1.4 if series.marker == "star" else 1),
+        markersize=2.2 * series.width,
         color=series.colour,
         alpha=series.opacity,
         label=series.name if series.legend else "_",
@@ -166,41 +163,9 @@ def _matrix(axes: Axes, matrix: Matrix) -> None:
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
 
 
-def _surface(axes: Axes, surface: Surface) -> None:
-    import numpy as np
-
-    grid = np.array([[np.nan if v is None else v for v in row] for row in surface.grid], dtype=float)
-    known = [*grid[np.isfinite(grid)].tolist(), *surface.values]
-    low, high = min(known), max(known)
-    if np.isfinite(grid).any() and high > low:
-        axes.contourf(
-            list(surface.grid_x), list(surface.grid_y), grid, levels=14, vmin=low, vmax=high, alpha=0.75
-        )
-    drawn = axes.scatter(
-        np.array(surface.points.x, dtype=float),
-        np.array(surface.points.y, dtype=float),
-        c=list(surface.values),
-        vmin=low,
-        vmax=high,
-        edgecolors="white",
-        s=36,
-        zorder=3,
-    )
-    figure = axes.figure
-    figure.colorbar(drawn, ax=axes, label=surface.value_title)
-    _axis(axes, surface.x, "x")
-    _axis(axes, surface.y, "y")
-
-
 def _axis(axes: Axes, axis: Axis, which: str) -> None:
-    horizontal = which == "x"
-    if axis.log:
-        (axes.set_xscale if horizontal else axes.set_yscale)("log")
-    if horizontal:
-        axes.set_xlabel(axis.title)
-    else:
-        axes.set_ylabel(axis.title)
-    side = axes.xaxis if horizontal else axes.yaxis
+    axes.set(**{f"{which}label": axis.title, f"{which}scale": "log" if axis.log else "linear"})
+    side = axes.xaxis if which == "x" else axes.yaxis
     if axis.log:
         from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -211,4 +176,4 @@ def _axis(axes: Axes, axis: Axis, which: str) -> None:
         side.set_ticks([place for place, _ in axis.ticks], [label for _, label in axis.ticks])
         side.minorticks_off()
     if axis.bounds is not None:
-        (axes.set_xlim if horizontal else axes.set_ylim)(*axis.bounds)
+        axes.set(**{f"{which}lim": axis.bounds})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hpo import formatting
-from hpo.document.charts import BLUE, GREEN, GREY, RED, Axis, Chart, Series
+from hpo.document.charts import BLUE, GREEN, GREY, RED, Axis, Chart, Point, Series
 from hpo.document.document import Block, Document, Figure, Gallery, Paragraph, Section, Table
 from hpo.explore import galleries
 from hpo.explore.dataset import Dataset
@@ -19,27 +20,31 @@ _MOST_GROUPS = 12
 _COLOURS = {"red": RED, "green": GREEN, "blue": BLUE, "grey": GREY}
 
 
-def build_exploration(
-    dataset: Dataset,
-    balance: Balance,
-    channels: Sequence[Channel],
-    duplicates: Duplicates,
-    means: ClassMeans,
-) -> Document:
+@dataclass(frozen=True)
+class Exploration:
+    """Findings on a data set."""
+
+    balance: Balance
+    channels: Sequence[Channel]
+    duplicates: Duplicates
+    means: ClassMeans
+
+
+def build_exploration(dataset: Dataset, found: Exploration) -> Document:
     """Return the document."""
     x, splits = dataset.data.x_train, dataset.splits
     sizes = ", ".join(f"{len(y):,} {name}" for name, (_, y) in splits.items())
     height, width, depth = x.shape[1:]
     title = f"{dataset.title}. " if dataset.title else ""
     sections = [
-        Section("Classes", _classes(dataset, balance)),
+        Section("Classes", _classes(dataset, found.balance)),
         Section("Samples", list(galleries.samples(dataset))),
-        Section("Pixels", _pixels(channels)),
-        Section("Normalization", _normalization(dataset, channels)),
+        Section("Pixels", _pixels(found.channels)),
+        Section("Normalization", _normalization(dataset, found.channels)),
         Section("Augmentation", _augmentation(dataset)),
-        Section("Duplicates", _duplicates(dataset, duplicates)),
-        Section("Labels", _labels(dataset, balance, duplicates, means)),
-        Section("Mean images", [galleries.mean_images(dataset, means)]),
+        Section("Duplicates", _duplicates(dataset, found.duplicates)),
+        Section("Labels", _labels(dataset, found)),
+        Section("Mean images", [galleries.mean_images(dataset, found.means)]),
     ]
     return Document(
         f"Data set {dataset.name}",
@@ -50,22 +55,20 @@ def build_exploration(
 
 
 def _classes(dataset: Dataset, balance: Balance) -> list[Block]:
-    names = list(balance.counts)
-    totals = {name: max(1, sum(balance.counts[name])) for name in names}
+    counts, training = balance.counts, balance.counts["training"]
     rows = [
-        (
-            str(label),
-            class_name,
-            *(str(balance.counts[name][label]) for name in names),
-            f"{100 * balance.counts['training'][label] / totals['training']:.2f} %",
-        )
+        {
+            "label": str(label),
+            "class": class_name,
+            **{split: str(of_class[label]) for split, of_class in counts.items()},
+            "of training": f"{100 * training[label] / max(1, sum(training)):.2f} %",
+        }
         for label, class_name in enumerate(dataset.data.classes)
     ]
-    rows.append(("", "all", *(str(sum(balance.counts[name])) for name in names), "100.00 %"))
+    sums = {split: str(sum(of_class)) for split, of_class in counts.items()}
+    rows.append({"label": "", "class": "all", **sums, "of training": "100.00 %"})
     return [
-        Table(
-            ("label", "class", *names, "of training"), rows, frozenset({"label", *names, "of training"}), ""
-        ),
+        Table.of(rows, text=["class"]),
         Paragraph(balance.describe_classes()),
         Paragraph(balance.describe_splits()),
         Paragraph(
@@ -79,26 +82,26 @@ def _classes(dataset: Dataset, balance: Balance) -> list[Block]:
 
 def _pixels(channels: Sequence[Channel]) -> list[Block]:
     rows = [
-        (
-            one.split,
-            one.channel,
-            f"{one.mean:.2f}",
-            f"{one.std:.2f}",
-            str(one.least),
-            str(one.most),
-            f"{100 * one.share_zero:.2f} %",
-            f"{100 * one.share_full:.2f} %",
-        )
+        {
+            "split": one.split,
+            "channel": one.channel,
+            "mean": f"{one.mean:.2f}",
+            "std": f"{one.std:.2f}",
+            "min": str(one.min),
+            "max": str(one.max),
+            "at 0": f"{100 * one.share_zero:.2f} %",
+            "at 255": f"{100 * one.share_255:.2f} %",
+        }
         for one in channels
     ]
-    headers = ("split", "channel", "mean", "std", "min", "max", "at 0", "at 255")
     series = [
         Series(
-            one.channel,
-            [float(value) for value in range(256)],
-            [100 * count / sum(one.histogram) or None for count in one.histogram],
-            "line",
-            _COLOURS.get(one.channel, BLUE),
+            name=one.channel,
+            points=[
+                Point(value, 100 * count / sum(one.histogram) or None)
+                for value, count in enumerate(one.histogram)
+            ],
+            colour=_COLOURS.get(one.channel, BLUE),
             width=1.5,
         )
         for one in channels
@@ -106,7 +109,7 @@ def _pixels(channels: Sequence[Channel]) -> list[Block]:
     ]
     chart = Chart("", Axis("pixel value"), Axis("% of the training pixels", log=True), series)
     return [
-        Table(headers, rows, frozenset(headers[2:]), "Pixel values from 0 to 255."),
+        Table.of(rows, text=["split", "channel"], caption="Pixel values from 0 to 255."),
         Figure("pixels", "Frequency of each pixel value in the training images.", [chart], height=320),
     ]
 
@@ -115,7 +118,7 @@ def _normalization(dataset: Dataset, channels: Sequence[Channel]) -> list[Block]
     rows = []
     trained = [one for one in channels if one.split == "training"]
     for one, mean, std in zip(trained, dataset.data.mean, dataset.data.std, strict=True):
-        low, high = ((value / 255 - mean) / std for value in (one.least, one.most))
+        low, high = ((value / 255 - mean) / std for value in (one.min, one.max))
         rows.append((one.channel, f"{mean:.4f}", f"{std:.4f}", f"{low:.2f}", f"{high:.2f}"))
     headers = ("channel", "mean, 0 to 1", "std, 0 to 1", "lowest after", "highest after")
     caption = (
@@ -152,24 +155,16 @@ def _duplicates(dataset: Dataset, duplicates: Duplicates) -> list[Block]:
         Paragraph(_describe_leaks(identical, None if pairs is None else near)),
     ]
     if duplicates.groups:
-        blocks.append(
-            galleries.at_places(
-                dataset,
-                [(group, "") for group in _leaks_first(duplicates.groups)[:_MOST_GROUPS]],
-                "identical",
-                "Identical images, first those in several splits.",
-            )
-        )
+        caption = "Identical images, first those in several splits."
+        groups = [(group, "") for group in _leaks_first(duplicates.groups)[:_MOST_GROUPS]]
+        blocks.append(galleries.at_places(dataset, groups, "identical", caption))
     if pairs:
-        first = sorted(pairs, key=lambda pair: (pair.first.split == pair.second.split, -pair.correlation))
-        blocks.append(
-            galleries.at_places(
-                dataset,
-                [((pair.first, pair.second), f", {pair.correlation:.3f}") for pair in first[:_MOST_GROUPS]],
-                "near-duplicates",
-                "Near-duplicates with their correlation, first those in several splits, in descending order.",
-            )
+        caption = (
+            "Near-duplicates with their correlation, first those in several splits, in descending order."
         )
+        first = sorted(pairs, key=lambda pair: (pair.first.split == pair.second.split, -pair.correlation))
+        shown = [((pair.first, pair.second), f", {pair.correlation:.3f}") for pair in first[:_MOST_GROUPS]]
+        blocks.append(galleries.at_places(dataset, shown, "near-duplicates", caption))
     method = (
         f"Near-duplicates are not searched in more than {MOST_IMAGES:,} images."
         if pairs is None
@@ -202,14 +197,14 @@ def _leaks_first(groups: Sequence[Sequence[Place]]) -> list[Sequence[Place]]:
     return sorted(groups, key=lambda group: len({place.split for place in group}) == 1)
 
 
-def _labels(dataset: Dataset, balance: Balance, duplicates: Duplicates, means: ClassMeans) -> list[Block]:
+def _labels(dataset: Dataset, found: Exploration) -> list[Block]:
     missing = [
         f"{split} has no {dataset.data.classes[label]}"
-        for split, counts in balance.counts.items()
+        for split, counts in found.balance.counts.items()
         for label, count in enumerate(counts)
         if count == 0
     ]
-    contradictions = duplicates.contradictions
+    means, contradictions = found.means, found.duplicates.contradictions
     checks = [
         ("whole numbers, one for each image", "yes"),
         (f"from 0 to {dataset.data.class_count - 1}", "yes"),

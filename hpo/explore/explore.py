@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hpo.document.document import Document
 from hpo.document.files import document_files, json_file, write_files
 from hpo.explore.dataset import Dataset
-from hpo.explore.duplicates import Duplicates, Place, find_duplicates
-from hpo.explore.exploration_document import build_exploration
-from hpo.explore.label_errors import ClassMeans, class_means
-from hpo.explore.statistics import Balance, Channel, balance, channels
+from hpo.explore.duplicates import Pair, Place, find_duplicates
+from hpo.explore.exploration_document import Exploration, build_exploration
+from hpo.explore.label_errors import Suspect, class_means
+from hpo.explore.statistics import balance, channels
 
 
 def explore(dataset: Dataset, folder: Path) -> tuple[Document, list[str]]:
@@ -23,28 +22,31 @@ def explore(dataset: Dataset, folder: Path) -> tuple[Document, list[str]]:
     """
     data, splits = dataset.data, dataset.splits
     seen = [one for name in ("training", "validation") for one in channels(name, splits[name][0])]
-    found = (
+    found = Exploration(
         balance(splits, data.class_count),
         seen,
         find_duplicates(splits),
         class_means(data.x_train, data.y_train, data.class_count),
     )
-    document = build_exploration(dataset, *found)
-    files = {
-        **document_files(document, "explore"),
-        "statistics.json": json_file(_statistics(dataset, *found)),
-    }
+    document = build_exploration(dataset, found)
+    files = document_files(document, "explore") | {"statistics.json": json_file(_statistics(dataset, found))}
     write_files(folder, files)
     return document, list(files)
 
 
-def _statistics(
-    dataset: Dataset,
-    balance: Balance,
-    channels: Sequence[Channel],
-    duplicates: Duplicates,
-    means: ClassMeans,
-) -> dict[str, Any]:
+def _statistics(dataset: Dataset, found: Exploration) -> dict[str, Any]:
+    balance, duplicates = found.balance, found.duplicates
+
+    def numbered(image: Place | Suspect, split: str) -> dict[str, Any]:
+        return {**vars(image), "index": dataset.number(split, image.index)}
+
+    def pair_json(pair: Pair) -> dict[str, Any]:
+        return {
+            "first": numbered(pair.first, pair.first.split),
+            "second": numbered(pair.second, pair.second.split),
+            "correlation": round(pair.correlation, 4),
+        }
+
     return {
         "name": dataset.name,
         "image_shape": list(dataset.data.image_shape),
@@ -57,39 +59,13 @@ def _statistics(
             "p_same_in_splits": balance.p_same,
         },
         "normalization": {"mean": list(dataset.data.mean), "std": list(dataset.data.std)},
-        "channels": [_channel_json(one) for one in channels],
-        "identical": [[_place_json(dataset, place) for place in group] for group in duplicates.groups],
+        "channels": [
+            {name: value for name, value in vars(one).items() if name != "histogram"}
+            for one in found.channels
+        ],
+        "identical": [[numbered(place, place.split) for place in group] for group in duplicates.groups],
         "contradictory_labels": len(duplicates.contradictions),
-        "near_duplicates": None
-        if duplicates.pairs is None
-        else [
-            {
-                "first": _place_json(dataset, pair.first),
-                "second": _place_json(dataset, pair.second),
-                "correlation": round(pair.correlation, 4),
-            }
-            for pair in duplicates.pairs
-        ],
-        "nearest_class_mean_accuracy": means.accuracy,
-        "suspects": [
-            {**vars(suspect), "index": dataset.number("training", suspect.index)}
-            for suspect in means.suspects
-        ],
+        "near_duplicates": None if duplicates.pairs is None else [pair_json(one) for one in duplicates.pairs],
+        "nearest_class_mean_accuracy": found.means.accuracy,
+        "suspects": [numbered(suspect, "training") for suspect in found.means.suspects],
     }
-
-
-def _channel_json(channel: Channel) -> dict[str, Any]:
-    return {
-        "split": channel.split,
-        "channel": channel.channel,
-        "mean": channel.mean,
-        "std": channel.std,
-        "min": channel.least,
-        "max": channel.most,
-        "share_zero": channel.share_zero,
-        "share_255": channel.share_full,
-    }
-
-
-def _place_json(dataset: Dataset, place: Place) -> dict[str, Any]:
-    return {**vars(place), "index": dataset.number(place.split, place.index)}

@@ -62,11 +62,10 @@ class Channel:
     channel: str
     mean: float
     std: float
-    least: int
-    most: int
+    min: int
+    max: int
     share_zero: float
-    share_full: float
-    """Share of pixels with value 255."""
+    share_255: float
     histogram: Sequence[int]
     """Number of pixels of each of the 256 values."""
 
@@ -105,10 +104,10 @@ def channels(split: str, x: Images) -> list[Channel]:
                 channel=names[index] if names else f"channel {index}",
                 mean=mean,
                 std=float(shares @ (values - mean) ** 2) ** 0.5,
-                least=int(seen[0]),
-                most=int(seen[-1]),
+                min=int(seen[0]),
+                max=int(seen[-1]),
                 share_zero=float(shares[0]),
-                share_full=float(shares[255]),
+                share_255=float(shares[255]),
                 histogram=histogram.tolist(),
             )
         )

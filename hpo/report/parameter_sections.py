@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Literal
 
 from optuna.distributions import CategoricalDistribution
 
 from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.effects import MIN_TRIALS, Effect
-from hpo.document.charts import BLUE, ORANGE, Axis, Bars, Chart, Series, Surface
+from hpo.document.charts import BLUE, ORANGE, Axis, Bars, Chart, Point, Series, Surface
 from hpo.document.document import Block, Figure, Paragraph, Section, Table
 from hpo.outcomes import Outcome
 from hpo.report.search_sections import zoomed
@@ -67,37 +68,40 @@ def _slices(comparison: Comparison) -> Figure | None:
     if not names or not comparison.trials:
         return None
     bounds, _ = zoomed([one.value for one in comparison.trials], comparison.maximize)
-    charts = []
-    for name in names:
-        series = []
-        for label, colour, pruned in (("complete", BLUE, False), ("ended early", ORANGE, True)):
-            members = [one for one in comparison.trials if (one.trial.state != Outcome.COMPLETE) == pruned]
-            if members:
-                series.append(
-                    Series(
-                        label,
-                        [_coordinate(comparison, name, one.trial.params[name]) for one in members],
-                        [one.value for one in members],
-                        "points",
-                        colour,
-                        width=2.6,
-                        opacity=0.85,
-                        labels=[
-                            f"trial {one.trial.number}: {name} {formatting.parameter(one.trial.params[name])}, "
-                            f"{formatting.metric(one.value)}"
-                            for one in members
-                        ],
-                        marker="cross" if pruned else "circle",
-                    )
-                )
-        charts.append(
-            Chart(name, _axis(comparison, name, ""), Axis(comparison.metric, bounds=bounds), series)
+    charts = [
+        Chart(
+            name,
+            _axis(comparison, name, ""),
+            Axis(comparison.metric, bounds=bounds),
+            [
+                *_slice(comparison, name, "complete", BLUE, early=False),
+                *_slice(comparison, name, "ended early", ORANGE, early=True),
+            ],
         )
+        for name in names
+    ]
     caption = (
         f"{comparison.metric} after epoch {comparison.epoch} against each parameter. A visible trend may be due to "
         "another parameter, because the sampler tries good values of several parameters together."
     )
     return Figure("slices", caption, charts, height=280)
+
+
+def _slice(comparison: Comparison, name: str, label: str, colour: str, *, early: bool) -> list[Series]:
+    points = [
+        Point(
+            _coordinate(comparison, name, value := one.trial.params[name]),
+            one.value,
+            f"trial {one.trial.number}: {name} {formatting.parameter(value)}, {formatting.metric(one.value)}",
+        )
+        for one in comparison.trials
+        if (one.trial.state != Outcome.COMPLETE) == early
+    ]
+    marker: Literal["circle", "cross"] = "cross" if early else "circle"
+    series = Series(
+        name=label, points=points, style="points", colour=colour, width=2.6, opacity=0.85, marker=marker
+    )
+    return [series] if points else []
 
 
 def _contours(comparison: Comparison, importance: dict[str, float] | None) -> Figure | None:
@@ -127,19 +131,16 @@ def _surface(comparison: Comparison, first: str, second: str) -> Surface:
     bounds, _ = zoomed(values.tolist(), comparison.maximize)
     if bounds is not None:
         values = np.clip(values, *bounds)
-    points = np.array(
-        [
-            [
-                to_unit(one.trial.params[name], space)
-                for name, space in zip((first, second), spaces, strict=True)
-            ]
-            for one in comparison.trials
-        ]
-    )
+    pairs = [(one.trial.params[first], one.trial.params[second]) for one in comparison.trials]
+    places_of = [[to_unit(value, space) for value, space in zip(pair, spaces, strict=True)] for pair in pairs]
+    points = [
+        Point(*pair, f"trial {one.trial.number}: {formatting.metric(one.value)}")
+        for pair, one in zip(pairs, comparison.trials, strict=True)
+    ]
     places = np.linspace(0.0, 1.0, _GRID)
     grid: list[list[float | None]] = [[None] * _GRID for _ in range(_GRID)]
     try:
-        found = LinearNDInterpolator(points, values)(*np.meshgrid(places, places))
+        found = LinearNDInterpolator(np.array(places_of), values)(*np.meshgrid(places, places))
         grid = [[None if np.isnan(cell) else float(cell) for cell in row] for row in found]
     except QhullError:
         pass  # All points lie on a line: there is no area to interpolate.
@@ -147,13 +148,7 @@ def _surface(comparison: Comparison, first: str, second: str) -> Surface:
         title="",
         x=_axis(comparison, first, first),
         y=_axis(comparison, second, second),
-        points=Series(
-            comparison.metric,
-            [float(one.trial.params[first]) for one in comparison.trials],
-            [float(one.trial.params[second]) for one in comparison.trials],
-            "points",
-            labels=[f"trial {one.trial.number}: {formatting.metric(one.value)}" for one in comparison.trials],
-        ),
+        points=Series(name=comparison.metric, points=points, style="points"),
         values=values.tolist(),
         value_title=comparison.metric,
         grid_x=[float(from_unit(place, spaces[0])) for place in places],

@@ -7,8 +7,8 @@ from typing import Any
 
 from hpo import formatting
 from hpo.analysis.confusion import class_scores, confused_pairs, pooled
-from hpo.analysis.statistics import wilson
-from hpo.document.charts import BLUE, GREY, SERIES_COLOURS, Axis, Chart, Matrix, Series
+from hpo.analysis.statistics import Interval, wilson
+from hpo.document.charts import GREY, Axis, Chart, Matrix, Point, Series, Style, colour_of
 from hpo.document.document import Block, Bullets, Figure, Gallery, Paragraph, Picture, Section, Table
 from hpo.report.search_sections import epoch_axis
 from hpo.report.study_comparison import FIGURES, matches_search
@@ -40,29 +40,6 @@ def retraining_sections(history: StudyHistory, retrain: RetrainRow) -> list[Sect
     return sections
 
 
-def format_interval(figure: Mapping[str, Any]) -> str:
-    """Return `0.9731 ± 0.0064 (95 % interval 0.9571 to 0.9891, n = 3 seeds)`."""
-    mean, spread, bounds = _figure(figure)
-    n = figure["n"]
-    shown = formatting.metric(mean) + (f" ± {spread:.4f}" if spread is not None else "")
-    inside = [f"n = {formatting.counted(n, 'seed')}"]
-    if spread == 0.0:
-        inside.append("all equal")
-    if bounds is not None:
-        inside.insert(0, f"95 % interval {formatting.metric(bounds[0])} to {formatting.metric(bounds[1])}")
-    return f"{shown} ({', '.join(inside)})"
-
-
-def _figure(figure: Mapping[str, Any]) -> tuple[float | None, float | None, tuple[float | None, ...] | None]:
-    """Return mean, standard deviation and interval of a figure, which may not be finite."""
-    bounds = figure["interval95"]
-    return (
-        formatting.json_number(figure["mean"]),
-        formatting.json_number(figure["standard_deviation"]),
-        None if bounds is None else tuple(formatting.json_number(bound) for bound in bounds),
-    )
-
-
 def _test(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
     metrics = retrain.metrics or {}
     known = list(FIGURES)
@@ -72,23 +49,23 @@ def _test(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
     )
     if not tested:
         return [Paragraph("The final runs recorded no test figures.")]
-    rows = []
-    for name in tested:
-        mean, spread, bounds = _figure(metrics["summary"][name])
-        rows.append(
-            (
-                FIGURES.get(name, name),
-                formatting.metric(mean),
-                "-" if spread is None else f"{spread:.4f}",
-                "-"
-                if bounds is None
-                else f"{formatting.metric(bounds[0])} to {formatting.metric(bounds[1])}",
-                str(metrics["summary"][name]["n"]),
-            )
-        )
-    headers = ("figure", "mean", "standard deviation", "95 % interval", "seeds")
     blocks: list[Block] = [
-        Table(headers, rows, frozenset({"mean", "standard deviation", "95 % interval", "seeds"}))
+        Table.of(
+            [
+                {
+                    "figure": FIGURES.get(name, name),
+                    "mean": formatting.metric(one.mean),
+                    "standard deviation": "-"
+                    if one.standard_deviation is None
+                    else f"{one.standard_deviation:.4f}",
+                    "95 % interval": one.shown_interval,
+                    "seeds": str(one.n),
+                }
+                for name in tested
+                for one in [Interval.from_json(metrics["summary"][name])]
+            ],
+            text=["figure"],
+        )
     ]
     blocks += [Paragraph(text, "note") for text in _limits(history, retrain)]
     selection = metrics.get("selection")
@@ -105,17 +82,18 @@ def _test(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
 
 
 def _run_table(runs: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> Table:
-    short = [name.removeprefix("test_").replace("_", " ") for name in figures]
-    headers = ("seed", *short, "training time")
     rows = [
-        (
-            str(run["seed"]),
-            *(formatting.metric(formatting.json_number(run[name])) for name in figures),
-            formatting.duration(run["seconds"]),
-        )
+        {
+            "seed": str(run["seed"]),
+            **{
+                name.removeprefix("test_").replace("_", " "): formatting.metric(float(run[name]))
+                for name in figures
+            },
+            "training time": formatting.duration(run["seconds"]),
+        }
         for run in runs
     ]
-    return Table(headers, rows, frozenset(headers), "Each final run.")
+    return Table.of(rows, caption="Each final run.")
 
 
 def _limits(history: StudyHistory, retrain: RetrainRow) -> list[str]:
@@ -168,28 +146,24 @@ def _mistakes(
     seeds = len(metrics["runs"])
     together = "" if seeds == 1 else f", {seeds} seeds together"
     if len(names) <= MOST_CLASSES:
-        matrix = confusion_panel("", confusion, names)
         caption = f"Test images by true and predicted class{together}; shaded by the share of the true class."
-        blocks.append(
-            Figure(
-                "confusion",
-                caption,
-                [matrix],
-                height=max(320, 90 + 34 * len(names)),
-                width=220 + 58 * len(names),
-            )
-        )
+        height, width = max(320, 90 + 34 * len(names)), 220 + 58 * len(names)
+        panels = [confusion_panel("", confusion, names)]
+        blocks.append(Figure("confusion", caption, panels, height=height, width=width))
     blocks.append(_class_table(confusion, names, together))
     pairs = confused_pairs(confusion, names)
     if pairs:
-        blocks.append(
-            Table(
-                ("true", "predicted", "images", "of the true class"),
-                [(pair.true, pair.predicted, str(pair.count), f"{100 * pair.share:.1f} %") for pair in pairs],
-                frozenset({"images", "of the true class"}),
-                f"Most confused pairs of classes{together}.",
-            )
-        )
+        rows = [
+            {
+                "true": pair.true,
+                "predicted": pair.predicted,
+                "images": str(pair.count),
+                "of the true class": f"{100 * pair.share:.1f} %",
+            }
+            for pair in pairs
+        ]
+        caption = f"Most confused pairs of classes{together}."
+        blocks.append(Table.of(rows, text=["true", "predicted"], caption=caption))
     else:
         blocks.append(Paragraph("No test image was misclassified."))
     images, wrong = metrics.get("detail", {}).get("wrong_images"), metrics["runs"][0].get("wrong")
@@ -212,14 +186,12 @@ def _mistakes(
 
 def confusion_panel(title: str, confusion: Sequence[Sequence[int]], names: Sequence[str]) -> Matrix:
     """Return a confusion matrix, each cell shaded by its share of the true class."""
-    shades = [[cell / max(1, sum(row)) for cell in row] for row in confusion]
-    texts = [[str(cell) if cell else "" for cell in row] for row in confusion]
     return Matrix(
         title=title,
         rows=names,
         columns=names,
-        shades=shades,
-        texts=texts,
+        shades=[[cell / max(1, sum(row)) for cell in row] for row in confusion],
+        texts=[[str(cell) if cell else "" for cell in row] for row in confusion],
         x=Axis("predicted"),
         y=Axis("true"),
     )
@@ -230,44 +202,44 @@ def _class_table(confusion: Sequence[Sequence[int]], names: Sequence[str], toget
     if len(scores) > MOST_CLASSES:
         scores = sorted(scores, key=lambda one: one.f1 or 0.0)[:MOST_CLASSES]
         subset = f"The {MOST_CLASSES} classes with the lowest F1 of {len(names)}"
-    return Table(
-        ("class", "precision", "recall", "F1", "images"),
-        [
-            (
-                one.name,
-                *(formatting.metric(value) for value in (one.precision, one.recall, one.f1)),
-                str(one.images),
-            )
-            for one in scores
-        ],
-        frozenset({"precision", "recall", "F1", "images"}),
-        f"{subset}{together}; metrics.json has all of them.",
-    )
+    rows = [
+        {
+            "class": one.name,
+            "precision": formatting.metric(one.precision),
+            "recall": formatting.metric(one.recall),
+            "F1": formatting.metric(one.f1),
+            "images": str(one.images),
+        }
+        for one in scores
+    ]
+    return Table.of(rows, text=["class"], caption=f"{subset}{together}; metrics.json has all of them.")
 
 
 def _calibration(runs: Sequence[Mapping[str, Any]]) -> Figure | None:
     measured = [run["calibration"] for run in runs if run.get("calibration")]
     if not measured:
         return None
-    confidence, accuracy, labels, rare = [], [], [], 0
+    points, rare = [], 0
     for bins in zip(*(one["bins"] for one in measured), strict=True):
         images = sum(one["images"] for one in bins)
         if images < LEAST_IN_BIN:
             rare += images
             continue
-        mean = sum(one["images"] * (one["confidence"] or 0.0) for one in bins) / images
-        right = sum(one["images"] * (one["accuracy"] or 0.0) for one in bins) / images
-        confidence.append(mean)
-        accuracy.append(right)
-        labels.append(f"{images} images: confidence {100 * mean:.1f} %, accuracy {100 * right:.1f} %")
+        confidence, accuracy = (
+            sum(one["images"] * (one[name] or 0.0) for one in bins) / images
+            for name in ("confidence", "accuracy")
+        )
+        label = f"{images} images: confidence {100 * confidence:.1f} %, accuracy {100 * accuracy:.1f} %"
+        points.append(Point(confidence, accuracy, label))
     errors = [one["expected_error"] for one in measured]
+    diagonal = [Point(0.0, 0.0), Point(1.0, 1.0)]
     chart = Chart(
         "",
         Axis("confidence", bounds=(0.0, 1.02)),
         Axis("accuracy", bounds=(0.0, 1.02)),
         [
-            Series("perfectly calibrated", [0.0, 1.0], [0.0, 1.0], "dashed", GREY, width=1.5),
-            Series("this model", confidence, accuracy, "line and points", BLUE, labels=labels),
+            Series(name="perfectly calibrated", points=diagonal, style="dashed", colour=GREY, width=1.5),
+            Series(name="this model", points=points, style="line and points"),
         ],
     )
     caption = (
@@ -282,34 +254,21 @@ def _training(metrics: Mapping[str, Any]) -> Figure | None:
     history = metrics.get("detail", {}).get("history") or []
     if not history:
         return None
-    names = [
-        name
-        for name in history[0]["metrics"]
-        if "loss" in name or "accuracy" in name or name == "learning_rate"
-    ]
-    seeds = list(dict.fromkeys(row["seed"] for row in history))
-    charts = [
-        Chart(
-            name,
-            epoch_axis(metrics["epochs"]),
-            Axis(""),
-            [
-                Series(
-                    f"seed {seed}",
-                    [float(row["epoch"]) for row in history if row["seed"] == seed],
-                    [
-                        formatting.json_number(row["metrics"].get(name))
-                        for row in history
-                        if row["seed"] == seed
-                    ],
-                    "line and points" if metrics["epochs"] <= 2 else "line",
-                    SERIES_COLOURS[index % len(SERIES_COLOURS)],
-                )
-                for index, seed in enumerate(seeds)
-            ],
-        )
-        for name in names
-    ]
+    reported = history[0]["metrics"]
+    names = [name for name in reported if "loss" in name or "accuracy" in name or name == "learning_rate"]
+    style: Style = "line and points" if metrics["epochs"] <= 2 else "line"
+    colours = {seed: colour_of(index) for index, seed in enumerate(dict.fromkeys(r["seed"] for r in history))}
+
+    def curve(seed: int, name: str) -> Series:
+        points = [
+            Point(row["epoch"], formatting.json_number(row["metrics"].get(name)))
+            for row in history
+            if row["seed"] == seed
+        ]
+        return Series(name=f"seed {seed}", points=points, style=style, colour=colours[seed])
+
+    axis = epoch_axis(metrics["epochs"])
+    charts = [Chart(name, axis, Axis(), [curve(seed, name) for seed in colours]) for name in names]
     caption = (
         "The final runs. They train on the training and validation images, so there is no validation metric."
     )

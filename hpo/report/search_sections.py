@@ -9,13 +9,13 @@ from itertools import accumulate
 
 from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
-from hpo.document.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Series, Style
-from hpo.document.document import Block, Figure, Paragraph, Section, Table
+from hpo.document.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Point, Series, Style
+from hpo.document.document import Figure, Paragraph, Section, Table
 from hpo.outcomes import Outcome
 from hpo.search.space_format import describe_distribution
 from hpo.search.space_scaling import to_unit
 from hpo.study.history import StudyHistory
-from hpo.study.trials import TrialRow
+from hpo.study.trials import OPEN, TrialRow
 
 MOST_CURVES = 200
 """Largest number of learning curves drawn; larger studies show the best and the latest trials."""
@@ -36,7 +36,7 @@ def search_sections(history: StudyHistory, comparison: Comparison) -> list[Secti
     if not history.curves:
         return []
     sections = [
-        Section("Optimization history", _progress(history)),
+        Section("Optimization history", [_progress(history)]),
         Section("Learning curves", [_curves(history)]),
     ]
     if len(comparison.trials) >= 2 and len(comparison.varied) >= 2:
@@ -73,41 +73,32 @@ def trial_table(history: StudyHistory) -> Section:
     )
 
 
-def _progress(history: StudyHistory) -> list[Block]:
+def _progress(history: StudyHistory) -> Figure:
     metric = history.study.metric
-    pick = max if history.study.maximize else min
     ended = sorted(history.complete, key=lambda trial: trial.number or 0)
-    best = list(accumulate((trial.value or 0.0 for trial in ended), pick))
+    cut = _ended_early(history)
+    best = best_so_far(history)
     series = [
         Series(
-            "best so far",
-            [float(trial.number or 0) for trial in ended],
-            best,
-            "line",
-            GREEN,
-            labels=[f"best so far {formatting.metric(value)}" for value in best],
+            name="best so far",
+            points=[Point(x, y, f"best so far {formatting.metric(y)}") for x, y in best],
+            colour=GREEN,
         ),
         Series(
-            "complete",
-            [float(trial.number or 0) for trial in ended],
-            [trial.value for trial in ended],
-            "points",
-            BLUE,
+            name="complete",
+            points=[Point(trial.number, trial.value, _label(trial, trial.value)) for trial in ended],
+            style="points",
             width=3.0,
-            labels=[_label(trial, trial.value) for trial in ended],
         ),
     ]
-    cut = _ended_early(history)
     if cut:
         series.append(
             Series(
-                "ended early (at its last epoch)",
-                [float(trial.number or 0) for trial, _ in cut],
-                [value for _, value in cut],
-                "points",
-                ORANGE,
+                name="ended early (at its last epoch)",
+                points=[Point(trial.number, value, _label(trial, value)) for trial, value in cut],
+                style="points",
+                colour=ORANGE,
                 width=2.6,
-                labels=[_label(trial, value) for trial, value in cut],
                 marker="cross",
             )
         )
@@ -116,8 +107,14 @@ def _progress(history: StudyHistory) -> list[Block]:
     caption = f"{metric} of every trial in the order of their start; pruned trials at their last epoch." + (
         f" {formatting.counted(outside, 'outlier')} outside the chart." if outside else ""
     )
-    chart = Chart("", Axis("trial"), Axis(metric, bounds=bounds), series)
-    return [Figure("history", caption, [chart])]
+    return Figure("history", caption, [Chart("", Axis("trial"), Axis(metric, bounds=bounds), series)])
+
+
+def best_so_far(history: StudyHistory) -> list[tuple[int, float]]:
+    """Return the best value up to each complete trial, with the trial's number."""
+    ended = sorted(history.complete, key=lambda trial: trial.number or 0)
+    values = accumulate((trial.value or 0.0 for trial in ended), max if history.study.maximize else min)
+    return [(trial.number or 0, best) for trial, best in zip(ended, values, strict=True)]
 
 
 def _ended_early(history: StudyHistory) -> list[tuple[TrialRow, float]]:
@@ -127,7 +124,7 @@ def _ended_early(history: StudyHistory) -> list[tuple[TrialRow, float]]:
         (trial, rows[-1].metrics[metric])
         for trial in history.trials
         if trial.number is not None
-        and trial.state not in (Outcome.COMPLETE, "running", "waiting")
+        and trial.state not in (Outcome.COMPLETE, *OPEN)
         and (rows := history.curves.get(trial.number))
         and math.isfinite(rows[-1].metrics.get(metric, math.nan))
     ]
@@ -136,38 +133,21 @@ def _ended_early(history: StudyHistory) -> list[tuple[TrialRow, float]]:
 def _curves(history: StudyHistory) -> Figure:
     metric, best = history.study.metric, history.best
     trials = [trial for trial in history.trials if trial.number in history.curves]
-    shown = trials
-    if len(trials) > MOST_CURVES:
-        ranked = sorted(history.complete, key=lambda t: t.value or 0.0, reverse=history.study.maximize)
-        leaders = {trial.number for trial in ranked[: MOST_CURVES // 2]}
-        rest = [trial for trial in trials if trial.number not in leaders]
-        kept = leaders | {trial.number for trial in rest[-(MOST_CURVES - len(leaders)) :]}
-        shown = [trial for trial in trials if trial.number in kept]
-    groups: list[tuple[str, str, float, float, list[TrialRow]]] = [
-        ("complete", BLUE, 1.4, 0.55, [t for t in shown if t.state == Outcome.COMPLETE and t is not best]),
-        ("pruned", ORANGE, 1.4, 0.75, [t for t in shown if t.state == Outcome.PRUNED]),
-        ("still open", GREY, 1.4, 0.9, [t for t in shown if t.state in ("running", "waiting")]),
-        (
-            "failed or diverged",
-            RED,
-            1.4,
-            0.8,
-            [t for t in shown if t.state not in (Outcome.COMPLETE, Outcome.PRUNED, "running", "waiting")],
-        ),
-        ("best", GREEN, 3.0, 1.0, [best] if best is not None and best.number in history.curves else []),
+    shown = _most_relevant(history, trials)
+    complete = [t for t in shown if t.state == Outcome.COMPLETE and t is not best]
+    pruned = [t for t in shown if t.state == Outcome.PRUNED]
+    still_open = [t for t in shown if t.state in OPEN]
+    failed = [t for t in shown if t.state not in (Outcome.COMPLETE, Outcome.PRUNED, *OPEN)]
+    leader = [best] if best is not None and best.number in history.curves else []
+    series = [
+        *_joined(history, complete, "complete", BLUE, opacity=0.55),
+        *_joined(history, pruned, "pruned", ORANGE, opacity=0.75, ends=True),
+        *_joined(history, still_open, "still open", GREY, opacity=0.9),
+        *_joined(history, failed, "failed or diverged", RED, opacity=0.8),
+        *_joined(history, leader, "best", GREEN, width=3.0),
     ]
-    series = []
-    for name, colour, width, opacity, members in groups:
-        if members:
-            series += _joined(history, members, name, colour, width, opacity, ends=name == "pruned")
-    values = [
-        row.metrics[metric]
-        for trial in shown
-        if trial.number is not None
-        for row in history.curves[trial.number]
-        if math.isfinite(row.metrics.get(metric, math.nan))
-    ]
-    bounds, outside = zoomed(values, history.study.maximize)
+    measured = [row.metrics.get(metric, math.nan) for t in shown for row in history.curves[t.number or 0]]
+    bounds, outside = zoomed([value for value in measured if math.isfinite(value)], history.study.maximize)
     caption = (
         f"{metric} after each epoch of {len(shown)}"
         + (f" of {len(trials)}" if len(shown) < len(trials) else "")
@@ -175,9 +155,19 @@ def _curves(history: StudyHistory) -> Figure:
         + (" Outliers are outside the chart." if outside else "")
     )
     axis = epoch_axis(int(history.study.spec_json["epochs"]))
-    return Figure(
-        "learning-curves", caption, [Chart("", axis, Axis(metric, bounds=bounds), series)], height=420
-    )
+    chart = Chart("", axis, Axis(metric, bounds=bounds), series)
+    return Figure("learning-curves", caption, [chart], height=420)
+
+
+def _most_relevant(history: StudyHistory, trials: Sequence[TrialRow]) -> Sequence[TrialRow]:
+    """Return all trials, or the best and the latest of very many."""
+    if len(trials) <= MOST_CURVES:
+        return trials
+    ranked = sorted(history.complete, key=lambda t: t.value or 0.0, reverse=history.study.maximize)
+    leaders = {trial.number for trial in ranked[: MOST_CURVES // 2]}
+    rest = [trial for trial in trials if trial.number not in leaders]
+    kept = leaders | {trial.number for trial in rest[-(MOST_CURVES - len(leaders)) :]}
+    return [trial for trial in trials if trial.number in kept]
 
 
 def _joined(
@@ -185,48 +175,31 @@ def _joined(
     members: Sequence[TrialRow],
     name: str,
     colour: str,
-    width: float,
-    opacity: float,
     *,
-    ends: bool,
+    width: float = 1.4,
+    opacity: float = 1.0,
+    ends: bool = False,
 ) -> list[Series]:
     """Return the curves of several trials as one series with gaps, and their ends as another if `ends`."""
-    metric = history.study.metric
-    x: list[float | None] = []
-    y: list[float | None] = []
-    labels: list[str] = []
-    last_x: list[float | None] = []
-    last_y: list[float | None] = []
-    last_labels: list[str] = []
+    if not members:
+        return []
+    points, last = [], []
     for trial in members:
         rows = history.curves[trial.number or 0]
         for row in rows:
-            value = row.metrics.get(metric)
-            x.append(float(row.epoch))
-            y.append(value if value is not None and math.isfinite(value) else None)
-            labels.append(f"trial {trial.number}, epoch {row.epoch}: {formatting.metric(value)}")
-        last_x.append(x[-1])
-        last_y.append(y[-1])
-        last_labels.append(_label(trial, y[-1]))
-        x.append(None)
-        y.append(None)
-        labels.append("")
-    single = all(len(history.curves[trial.number or 0]) == 1 for trial in members)
+            value = row.metrics.get(history.study.metric)
+            label = f"trial {trial.number}, epoch {row.epoch}: {formatting.metric(value)}"
+            points.append(Point(row.epoch, value, label))
+        value = value if value is not None and math.isfinite(value) else None
+        last.append(Point(rows[-1].epoch, value, _label(trial, value)))
+        points.append(Point())
+    single = len(points) == 2 * len(members)
     style: Style = "line and points" if single and not ends else "line"
-    found = [Series(name, x, y, style, colour, width=width, opacity=opacity, labels=labels)]
+    found = [Series(name=name, points=points, style=style, colour=colour, width=width, opacity=opacity)]
     if ends:
         found.append(
             Series(
-                name,
-                last_x,
-                last_y,
-                "points",
-                colour,
-                width=2.6,
-                opacity=1.0,
-                labels=last_labels,
-                legend=False,
-                marker="cross",
+                name=name, points=last, style="points", colour=colour, width=2.6, legend=False, marker="cross"
             )
         )
     return found
@@ -235,35 +208,25 @@ def _joined(
 def _parallel(comparison: Comparison) -> Figure:
     names = comparison.varied
     ordered = sorted(comparison.trials, key=lambda one: one.value, reverse=not comparison.maximize)
-    low, high = ordered[0].value, ordered[-1].value
-    lowest, highest = min(low, high), max(low, high)
-    places = [float(index) for index in range(len(names) + 1)]
-    groups: dict[int, list[int]] = {}
-    for rank in range(len(ordered)):
-        groups.setdefault(rank * len(_RAMP) // len(ordered), []).append(rank)
+    lowest, highest = sorted((ordered[0].value, ordered[-1].value))
+    groups: dict[int, list[Point]] = {}
+    for rank, one in enumerate(ordered):
+        value = (one.value - lowest) / (highest - lowest) if highest > lowest else 0.5
+        line = [*(to_unit(one.trial.params[name], comparison.space[name]) for name in names), value]
+        label = _label(one.trial, one.value)
+        points = groups.setdefault(rank * len(_RAMP) // len(ordered), [])
+        points += [*(Point(x, y, label) for x, y in enumerate(line)), Point()]
     series = []
-    for step, ranks in sorted(groups.items()):
-        x: list[float | None] = []
-        y: list[float | None] = []
-        labels: list[str] = []
-        for rank in ranks:
-            one = ordered[rank]
-            own = [to_unit(one.trial.params[name], comparison.space[name]) for name in names]
-            value = (one.value - lowest) / (highest - lowest) if highest > lowest else 0.5
-            x += [*places, None]
-            y += [*own, value, None]
-            labels += [_label(one.trial, one.value)] * (len(places)) + [""]
+    for step, points in sorted(groups.items()):
         share = {0: "worst sixth", len(_RAMP) - 1: "best sixth"}.get(step, "")
+        is_best = step == len(_RAMP) - 1
         series.append(
             Series(
-                share or "between",
-                x,
-                y,
-                "line",
-                _RAMP[step],
-                width=2.6 if step == len(_RAMP) - 1 else 1.4,
-                opacity=1.0 if step == len(_RAMP) - 1 else 0.6,
-                labels=labels,
+                name=share or "between",
+                points=points,
+                colour=_RAMP[step],
+                width=2.6 if is_best else 1.4,
+                opacity=1.0 if is_best else 0.6,
                 legend=bool(share),
             )
         )
@@ -272,7 +235,7 @@ def _parallel(comparison: Comparison) -> Figure:
         f"One line for each trial, coloured by rank. Each axis runs from low (bottom) to high (top): {ranges};"
         f" {comparison.metric} {formatting.metric(lowest)} to {formatting.metric(highest)}. {comparison.describe()}"
     )
-    ticks = list(zip(places, [*names, comparison.metric], strict=True))
+    ticks = [(float(place), name) for place, name in enumerate([*names, comparison.metric])]
     axis = Axis(ticks=ticks, bounds=(-0.3, len(names) + 0.3))
     chart = Chart("", axis, Axis(ticks=[(0.0, "low"), (1.0, "high")], bounds=(-0.05, 1.05)), series)
     return Figure("parallel", caption, [chart], height=440, page_only=True)

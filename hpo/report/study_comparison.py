@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from hpo.analysis.statistics import CONFIDENCE, Difference, holm, welch
+from hpo.analysis.statistics import CONFIDENCE, Difference, Interval, holm, welch
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow
 
@@ -48,10 +48,10 @@ class StudyResult:
         found = [run[figure] for run in self.runs if isinstance(run.get(figure), int | float)]
         return found if len(found) == len(self.runs) else []
 
-    def summary(self, figure: str) -> Mapping[str, Any] | None:
+    def summary(self, figure: str) -> Interval | None:
         """Return the summary of a figure over the final runs; None if there is no such figure."""
-        found: Mapping[str, Any] | None = self.metrics.get("summary", {}).get(figure)
-        return found
+        found = self.metrics.get("summary", {}).get(figure)
+        return None if found is None else Interval.from_json(found)
 
 
 @dataclass(frozen=True)

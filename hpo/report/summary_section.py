@@ -10,10 +10,9 @@ from typing import Any
 from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.effects import Effect, amount
-from hpo.analysis.statistics import welch
+from hpo.analysis.statistics import Interval, welch
 from hpo.document.document import Block, Bullets, Paragraph, Section, Table
 from hpo.outcomes import Outcome
-from hpo.report.retraining_sections import format_interval
 from hpo.report.study_comparison import FIGURES, setup_of
 from hpo.study.history import StudyHistory
 from hpo.study.trials import TrialRow
@@ -93,12 +92,14 @@ def _tested(study: str, retrain: RetrainRow) -> list[Block]:
         return [Paragraph("The final runs recorded no figures.", "lead")]
     own = trial is not None and retrain.config.get("study") in (None, study)
     source = f"trial {trial}, retrained" if own else "a configuration from a file, retrained"
-    lead = f"{FIGURES.get(name, name)} {format_interval(summary[name])}: {source}."
+    lead = f"{FIGURES.get(name, name)} {Interval.from_json(summary[name]).describe()}: {source}."
     blocks: list[Block] = [Paragraph(lead[0].upper() + lead[1:], "lead")]
     flipped = summary.get("test_accuracy_flip_averaged")
     if flipped is not None and name == "test_accuracy":
         blocks.append(
-            Paragraph(f"Averaged over each test image and its mirror image: {format_interval(flipped)}.")
+            Paragraph(
+                f"Averaged over each test image and its mirror image: {Interval.from_json(flipped).describe()}."
+            )
         )
     return blocks
 
@@ -121,7 +122,9 @@ def _also_retrained(history: StudyHistory, answer: RetrainRow | None) -> list[Bl
             (
                 source,
                 f"{row.config.get('epochs')} of {'all' if limit is None else limit} images",
-                "-" if name is None else f"{FIGURES.get(name, name)} {format_interval(summary[name])}",
+                "-"
+                if name is None
+                else f"{FIGURES.get(name, name)} {Interval.from_json(summary[name]).describe()}",
                 f"{row.ended_at:%Y-%m-%d %H:%M} UTC" if row.ended_at is not None else "-",
             )
         )

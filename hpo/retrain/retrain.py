@@ -227,17 +227,8 @@ class _Retrain:
 
     def _print_summary(self, metric: str, results: Sequence[SeedResult], about: Mapping[str, Any]) -> None:
         for name, interval in summaries(results, metric).items():
-            if not name.startswith("test_"):
-                continue
-            spread = "" if interval.standard_deviation is None else f" ± {interval.standard_deviation:.4f}"
-            bounds = ""
-            if interval.interval95 is not None:
-                bounds = f", 95 % interval {interval.interval95[0]:.4f} to {interval.interval95[1]:.4f}"
-            elif interval.all_equal:
-                bounds = ", all equal"
-            log.info(
-                f"{name}: {interval.mean:.4f}{spread} (n = {formatting.counted(interval.n, 'seed')}{bounds})"
-            )
+            if name.startswith("test_"):
+                log.info(f"{name}: {interval.describe()}")
         study = self.plan.study
         if study is not None:
             opened = formatting.times(about["test_openings"])

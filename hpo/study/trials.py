@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from storage.engine import Database
 
 
+RUNNING, WAITING = OPEN = ("running", "waiting")
+"""States of trials without an outcome."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialRow(JsonRow):
     """One line of `hpo trials`."""
@@ -170,7 +174,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
     return [
         TrialRow(
             number=row.number,
-            state=row.outcome or ("running" if row.live else "waiting"),
+            state=row.outcome or (RUNNING if row.live else WAITING),
             why=why_ended(row.outcome, row.epochs, row.lost, row.error),
             value=row.value,
             epochs=row.epochs,

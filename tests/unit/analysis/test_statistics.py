@@ -38,14 +38,10 @@ def test_welch_matches_its_formula() -> None:
 def test_equal_seeds_have_no_interval() -> None:
     # The floating-point mean of three times 2/3 is not exactly 2/3.
     found = summarize([2 / 3] * 3)
-    assert (found.mean, found.standard_deviation, found.interval95, found.all_equal) == (
-        2 / 3,
-        0.0,
-        None,
-        True,
-    )
-    assert not summarize([0.5]).all_equal
-    assert not summarize([0.5, 0.6]).all_equal
+    assert (found.mean, found.standard_deviation, found.interval95) == (2 / 3, 0.0, None)
+    assert found.describe() == "0.6667 ± 0.0000 (n = 3 seeds, all equal)"
+    assert "all equal" not in summarize([0.5]).describe()
+    assert "all equal" not in summarize([0.5, 0.6]).describe()
 
 
 @pytest.mark.parametrize(("right", "count"), [(100, 100), (0, 100), (7, 20), (5560, 6000)])

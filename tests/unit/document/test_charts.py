@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
-from hpo.document.charts import Axis, Bars, Chart, Matrix, Panel, Series, Surface
+from hpo.document.charts import Axis, Bars, Chart, Matrix, Panel, Point, Series, Surface
 from hpo.document.document import Figure
 from hpo.document.plotly_charts import figure_json, script_json
 from hpo.document.png_charts import draw_png
@@ -20,13 +20,16 @@ PANELS: dict[str, Panel] = {
         Axis(NAME, log=True),
         Axis("y", bounds=(0.0, 1.0)),
         [
-            Series(NAME, [1.0, None, 10.0], [0.1, None, 0.9], labels=[NAME, "", NAME]),
-            Series("points", [2.0], [0.5], "points", marker="cross"),
-            Series("dashed", [1.0, 9.0], [0.2, 0.3], "dashed", legend=False),
+            Series(name=NAME, points=[Point(1.0, 0.1, NAME), Point(), Point(10.0, 0.9, NAME)]),
+            Series(name="points", points=[Point(2.0, 0.5)], style="points", marker="cross"),
+            Series(name="dashed", points=[Point(1.0, 0.2), Point(9.0, 0.3)], style="dashed", legend=False),
         ],
     ),
     "ticks": Chart(
-        "", Axis(ticks=[(0.0, NAME), (1.0, "b")]), Axis(), [Series("one", [0.0], [1.0], "points")]
+        "",
+        Axis(ticks=[(0.0, NAME), (1.0, "b")]),
+        Axis(),
+        [Series(name="one", points=[Point(0.0, 1.0)], style="points")],
     ),
     "bars": Bars("", [NAME, "b"], [0.7, 0.3]),
     "matrix": Matrix(
@@ -36,11 +39,13 @@ PANELS: dict[str, Panel] = {
         shades=[[1.0, 0.0], [0.2, 0.8]],
         texts=[["9", ""], ["1", "4"]],
     ),
+}
+SURFACES: dict[str, Panel] = {
     "surface": Surface(
         title="",
         x=Axis("x", log=True),
         y=Axis("y"),
-        points=Series("p", [1.0, 5.0], [0.1, 0.2], "points"),
+        points=Series(name="p", points=[Point(1.0, 0.1), Point(5.0, 0.2)], style="points"),
         values=[0.3, 0.4],
         value_title="value",
         grid_x=[1.0, 2.0, 5.0],
@@ -51,7 +56,7 @@ PANELS: dict[str, Panel] = {
         title="",
         x=Axis(),
         y=Axis(),
-        points=Series("p", [1.0], [0.1], "points"),
+        points=Series(name="p", points=[Point(1.0, 0.1)], style="points"),
         values=[0.3],
         value_title="v",
         grid_x=[1.0, 2.0],
@@ -61,7 +66,7 @@ PANELS: dict[str, Panel] = {
 }
 
 
-@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
+@pytest.mark.parametrize("panel", [*PANELS.values(), *SURFACES.values()], ids=[*PANELS, *SURFACES])
 def test_plotly_accepts_every_attribute(panel: Panel) -> None:
     drawn = go.Figure(figure_json(panel, 300))
     assert drawn.layout.height is not None

@@ -58,9 +58,9 @@ def test_pixel_statistics_match_numpy() -> None:
         values = x[..., index].astype(float)
         assert one.mean == pytest.approx(values.mean())
         assert one.std == pytest.approx(values.std())
-        assert (one.least, one.most) == (values.min(), values.max())
+        assert (one.min, one.max) == (values.min(), values.max())
         assert one.share_zero == pytest.approx((values == 0).mean())
-        assert one.share_full == pytest.approx((values == 255).mean())
+        assert one.share_255 == pytest.approx((values == 255).mean())
 
 
 def test_identical_images_and_contradictory_labels_are_found() -> None:
