@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optuna.storages import BaseStorage
 
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.study import StudyDirection
-    from optuna.study._frozen import FrozenStudy
-    from optuna.trial import FrozenTrial, TrialState
+
+def _read(method: str) -> Any:
+    """Return an attribute of `ForwardingStorage`: the method of the storage that it reads."""
+    return property(lambda self: getattr(self._storage, method))
+
+
+def _write(method: str) -> Any:
+    """Return an attribute of `ForwardingStorage`: the method of the storage that it writes to."""
+    return property(lambda self: getattr(self._to_write(), method))
 
 
 class ForwardingStorage(BaseStorage):
@@ -24,80 +27,28 @@ class ForwardingStorage(BaseStorage):
         """Return the storage for writes; a read-only subclass raises."""
         return self._storage
 
-    # Reads.
-
-    def get_all_studies(self) -> list[FrozenStudy]:
-        return self._storage.get_all_studies()
-
-    def get_study_id_from_name(self, study_name: str) -> int:
-        return self._storage.get_study_id_from_name(study_name)
-
-    def get_study_name_from_id(self, study_id: int) -> str:
-        return self._storage.get_study_name_from_id(study_id)
-
-    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        return self._storage.get_study_directions(study_id)
-
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._storage.get_study_user_attrs(study_id)
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._storage.get_study_system_attrs(study_id)
-
-    def get_trial(self, trial_id: int) -> FrozenTrial:
-        return self._storage.get_trial(trial_id)
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        return self._storage.get_all_trials(study_id, deepcopy, states)
+    get_all_studies = _read("get_all_studies")
+    get_study_id_from_name = _read("get_study_id_from_name")
+    get_study_name_from_id = _read("get_study_name_from_id")
+    get_study_directions = _read("get_study_directions")
+    get_study_user_attrs = _read("get_study_user_attrs")
+    get_study_system_attrs = _read("get_study_system_attrs")
+    get_trial = _read("get_trial")
+    get_all_trials = _read("get_all_trials")
+    remove_session = _read("remove_session")
 
     # Lookups that the base class would do in `get_all_trials`, which a subclass may filter.
+    get_trial_id_from_study_id_trial_number = _read("get_trial_id_from_study_id_trial_number")
+    get_trial_number_from_id = _read("get_trial_number_from_id")
+    get_n_trials = _read("get_n_trials")
 
-    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(study_id, trial_number)
-
-    def get_trial_number_from_id(self, trial_id: int) -> int:
-        return self._storage.get_trial_number_from_id(trial_id)
-
-    def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
-        return self._storage.get_n_trials(study_id, state)
-
-    # Writes.
-
-    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
-        return self._to_write().create_new_study(directions, study_name)
-
-    def delete_study(self, study_id: int) -> None:
-        self._to_write().delete_study(study_id)
-
-    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._to_write().set_study_user_attr(study_id, key, value)
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._to_write().set_study_system_attr(study_id, key, value)
-
-    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        return self._to_write().create_new_trial(study_id, template_trial)
-
-    def set_trial_param(
-        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
-    ) -> None:
-        self._to_write().set_trial_param(trial_id, param_name, param_value_internal, distribution)
-
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
-        return self._to_write().set_trial_state_values(trial_id, state, values)
-
-    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        self._to_write().set_trial_intermediate_value(trial_id, step, intermediate_value)
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._to_write().set_trial_user_attr(trial_id, key, value)
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._to_write().set_trial_system_attr(trial_id, key, value)
-
-    def remove_session(self) -> None:
-        self._storage.remove_session()
+    create_new_study = _write("create_new_study")
+    delete_study = _write("delete_study")
+    set_study_user_attr = _write("set_study_user_attr")
+    set_study_system_attr = _write("set_study_system_attr")
+    create_new_trial = _write("create_new_trial")
+    set_trial_param = _write("set_trial_param")
+    set_trial_state_values = _write("set_trial_state_values")
+    set_trial_intermediate_value = _write("set_trial_intermediate_value")
+    set_trial_user_attr = _write("set_trial_user_attr")
+    set_trial_system_attr = _write("set_trial_system_attr")

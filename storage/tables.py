@@ -39,6 +39,13 @@ metadata = MetaData(
 _NOW = text("clock_timestamp()")
 
 
+def _refers(column: str, table: str, *, key: bool = False) -> Column[int]:
+    """Return a column with the id of a row of `table`, whose deletion deletes the row with the column."""
+    target = ForeignKey(f"{SCHEMA}.{table}.{column}", ondelete="CASCADE")
+    kind = Integer if column == "study_id" else BigInteger
+    return Column(column, kind, target, primary_key=key, autoincrement=False, nullable=False)
+
+
 def _time(name: str, **options: object) -> Column[object]:
     return Column(name, DateTime(timezone=True), **options)  # type: ignore[arg-type]
 
@@ -72,7 +79,7 @@ agents = Table(
     "agents",
     metadata,
     Column("agent_id", BigInteger, Identity(), primary_key=True),
-    Column("study_id", Integer, ForeignKey("hpo.studies.study_id", ondelete="CASCADE"), nullable=False),
+    _refers("study_id", "studies"),
     Column("ordinal", Integer, nullable=False, comment="0 for the study's first agent"),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
@@ -94,7 +101,7 @@ trials = Table(
     "trials",
     metadata,
     Column("reservation_id", BigInteger, Identity(), primary_key=True),
-    Column("study_id", Integer, ForeignKey("hpo.studies.study_id", ondelete="CASCADE"), nullable=False),
+    _refers("study_id", "studies"),
     Column("ordinal", Integer, nullable=False, comment="0 for the study's first reservation"),
     Column("trial_id", Integer, unique=True, comment="Optuna's trial_id, once it has been created"),
     Column("number", Integer, comment="Optuna's trial number"),
@@ -118,13 +125,8 @@ attempts = Table(
     "attempts",
     metadata,
     Column("attempt_id", BigInteger, Identity(), primary_key=True),
-    Column(
-        "reservation_id",
-        BigInteger,
-        ForeignKey("hpo.trials.reservation_id", ondelete="CASCADE"),
-        nullable=False,
-    ),
-    Column("agent_id", BigInteger, ForeignKey("hpo.agents.agent_id", ondelete="CASCADE"), nullable=False),
+    _refers("reservation_id", "trials"),
+    _refers("agent_id", "agents"),
     Column("slot", Integer, nullable=False),
     Column("device", Text, nullable=False),
     Column("host", Text, nullable=False),
@@ -145,13 +147,7 @@ attempts = Table(
 attempt_logs = Table(
     "attempt_logs",
     metadata,
-    Column(
-        "attempt_id",
-        BigInteger,
-        ForeignKey("hpo.attempts.attempt_id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _refers("attempt_id", "attempts", key=True),
     Column("tail", Text, nullable=False, comment="the last of what the attempt printed, bounded in size"),
     Column("bytes", BigInteger, nullable=False, comment="printed in all"),
     _time("updated_at", nullable=False, server_default=_NOW),
@@ -160,16 +156,9 @@ attempt_logs = Table(
 epochs = Table(
     "epochs",
     metadata,
-    Column(
-        "reservation_id",
-        BigInteger,
-        ForeignKey("hpo.trials.reservation_id", ondelete="CASCADE"),
-        nullable=False,
-    ),
+    _refers("reservation_id", "trials"),
     Column("epoch", Integer, nullable=False, comment="completed, counted from 1"),
-    Column(
-        "attempt_id", BigInteger, ForeignKey("hpo.attempts.attempt_id", ondelete="CASCADE"), nullable=False
-    ),
+    _refers("attempt_id", "attempts"),
     Column("metrics", JSONB, nullable=False, comment="names to numbers; NaN and infinities as strings"),
     Column("seconds", Double, nullable=False),
     _time("created_at", nullable=False, server_default=_NOW),
@@ -180,7 +169,7 @@ retrains = Table(
     "retrains",
     metadata,
     Column("retrain_id", BigInteger, Identity(), primary_key=True),
-    Column("study_id", Integer, ForeignKey("hpo.studies.study_id", ondelete="CASCADE"), nullable=False),
+    _refers("study_id", "studies"),
     Column("config", JSON, nullable=False, comment="the exported config it trained"),
     Column("seeds", JSONB, nullable=False),
     Column("metrics", JSONB, comment="what metrics.json holds; null until it has finished"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpo.outcomes import Outcome
-from hpo.search.space_validation import is_within
+from hpo.search.space import is_within
 from hpo.study.history import StudyHistory
 from hpo.study.trials import TrialRow
 

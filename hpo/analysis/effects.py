@@ -24,7 +24,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.statistics import CONFIDENCE, holm
-from hpo.search.space_scaling import from_unit, to_unit
+from hpo.search.space import from_unit, to_unit
 
 Floats = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from hpo.document.charts import BLUE, ORANGE, Axis, Bars, Chart, Point, Series, 
 from hpo.document.document import Block, Figure, Paragraph, Section, Table
 from hpo.outcomes import Outcome
 from hpo.report.search_sections import zoomed
-from hpo.search.space_scaling import from_unit, is_log, to_unit
+from hpo.search.space import from_unit, is_log, to_unit
 
 MOST_PAIRS = 3
 MOST_IMPORTANT = 3

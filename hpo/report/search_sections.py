@@ -12,8 +12,7 @@ from hpo.analysis.common_epoch import Comparison
 from hpo.document.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Point, Series, Style
 from hpo.document.document import Figure, Paragraph, Section, Table
 from hpo.outcomes import Outcome
-from hpo.search.space_format import describe_distribution
-from hpo.search.space_scaling import to_unit
+from hpo.search.space import describe_distribution, to_unit
 from hpo.study.history import StudyHistory
 from hpo.study.trials import OPEN, TrialRow
 

@@ -26,7 +26,7 @@ from hpo.retrain.results import SeedResult, check_folder, summaries, write_resul
 from hpo.retrain.runner import SeedRun, SeedRunner
 from hpo.retrain.selection import Selection, read_selection, select, selection_lines, write_selection
 from hpo.retrain.timing import SessionLog
-from hpo.search.space_validation import check_params
+from hpo.search.space import check_params
 from hpo.settings import Settings
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import Progress, open_progress

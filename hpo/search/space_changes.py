@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from hpo.errors import StudyConflictError
 from hpo.options import LaunchRequest
 from hpo.search.optuna_study import known_good_parts, lies_within
-from hpo.search.space_format import describe_distribution
+from hpo.search.space import describe_distribution
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec, space_from_json, space_to_json
 from objectives.base import Description

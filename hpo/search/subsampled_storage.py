@@ -45,7 +45,7 @@ class SubsampledStorage(ForwardingStorage):
     ) -> list[FrozenTrial]:
         if deepcopy:
             # Samplers never ask for a copy.
-            return super().get_all_trials(study_id, deepcopy, states)
+            return self._storage.get_all_trials(study_id, deepcopy, states)
         trials = self._storage.get_all_trials(study_id, deepcopy=False)
         if len(trials) > MOST:
             trials = self._subsampled(trials)

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Select, case, delete, distinct, func, select
+from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, select
 
 from hpo.errors import HpoError, UnknownStudyError
 from hpo.outcomes import COUNTED, FAILURES
@@ -108,7 +108,7 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
 
     def claim(connection: Connection) -> tuple[StoredStudy, int]:
         study = read_study(connection, name, database)
-        running: int = connection.execute(_count_live(study.study_id)).scalar_one()
+        running: int = connection.execute(_count_live(trials.c.study_id == study.study_id)).scalar_one()
         if running and not force:
             raise StudyBusyError(
                 f"study {name!r} has {running} trial{'s' if running > 1 else ''} running: "
@@ -132,68 +132,47 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
     return number
 
 
-def _count_live(study_id: int) -> Select[int]:
-    return (
-        select(func.count())
-        .select_from(attempts.join(trials))
-        .where(trials.c.study_id == study_id, live_attempt())
-    )
+def _count_live(of_study: ColumnElement[bool]) -> Select[int]:
+    return select(func.count()).select_from(attempts.join(trials)).where(of_study, live_attempt())
 
 
 def _summaries(connection: Connection) -> list[StudySummary]:
     best = case((may_be_best(), trials.c.value))
-    counts = (
+    finished = func.count().filter(trials.c.outcome.in_(COUNTED))
+    running = _count_live(trials.c.study_id == studies.c.study_id).correlate(studies).scalar_subquery()
+    alive = (
+        select(func.count()).where(agents.c.study_id == studies.c.study_id, alive_agent()).scalar_subquery()
+    )
+    query = (
         select(
-            trials.c.study_id,
-            func.count().filter(trials.c.outcome.in_(COUNTED)).label("finished"),
+            studies,
+            finished.label("finished"),
             func.count().filter(trials.c.outcome.in_(FAILURES)).label("failed"),
             func.min(best).label("lowest"),
             func.max(best).label("highest"),
+            running.label("running"),
+            alive.label("alive"),
         )
-        .group_by(trials.c.study_id)
-        .subquery()
-    )
-    running = (
-        select(trials.c.study_id, func.count().label("running"))
-        .select_from(attempts.join(trials))
-        .where(live_attempt())
-        .group_by(trials.c.study_id)
-        .subquery()
-    )
-    alive = (
-        select(agents.c.study_id, func.count(distinct(agents.c.agent_id)).label("alive"))
-        .where(alive_agent())
-        .group_by(agents.c.study_id)
-        .subquery()
-    )
-    query = (
-        select(studies, counts, running.c.running, alive.c.alive)
-        .select_from(
-            studies.outerjoin(counts, counts.c.study_id == studies.c.study_id)
-            .outerjoin(running, running.c.study_id == studies.c.study_id)
-            .outerjoin(alive, alive.c.study_id == studies.c.study_id)
-        )
+        .select_from(studies.outerjoin(trials))
+        .group_by(studies.c.study_id)
         .order_by(studies.c.created_at.desc(), studies.c.name)
     )
-    found = []
-    for row in connection.execute(query):
-        spec, finished, live = row.spec, row.finished or 0, row.running or 0
-        found.append(
-            StudySummary(
-                name=row.name,
-                objective=spec["objective"],
-                state=state_of(row.desired_state, finished >= row.budget, live, row.alive or 0),
-                finished=finished,
-                budget=row.budget,
-                failed=row.failed or 0,
-                running=live,
-                metric=spec["metric"],
-                best_value=row.highest if spec["direction"] == "maximize" else row.lowest,
-                agents=row.alive or 0,
-                created_at=row.created_at,
-            )
+    return [
+        StudySummary(
+            name=row.name,
+            objective=row.spec["objective"],
+            state=state_of(row.desired_state, row.finished >= row.budget, row.running, row.alive),
+            finished=row.finished,
+            budget=row.budget,
+            failed=row.failed,
+            running=row.running,
+            metric=row.spec["metric"],
+            best_value=row.highest if row.spec["direction"] == "maximize" else row.lowest,
+            agents=row.alive,
+            created_at=row.created_at,
         )
-    return found
+        for row in connection.execute(query)
+    ]
 
 
 def state_of(desired: str, spent: bool, running: int, alive: int) -> str:

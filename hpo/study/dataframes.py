@@ -12,6 +12,9 @@ from storage.engine import open_database
 if TYPE_CHECKING:
     import pandas as pd
 
+_TRIAL_COLUMNS = ["state", "value", "epochs", "seconds", "attempts", "created_at", "why"]
+_EPOCH_COLUMNS = ["seconds", "attempt_id", "created_at"]
+
 
 @dataclass(frozen=True)
 class Results:
@@ -63,28 +66,14 @@ def frames_of(history: StudyHistory) -> Results:
     """Convert a history to data frames."""
     trials = [
         {
-            "number": trial.number,
-            "state": trial.state,
-            "value": trial.value,
-            "epochs": trial.epochs,
-            "seconds": trial.seconds,
-            "attempts": trial.attempts,
-            "created_at": trial.created_at,
-            "why": trial.why,
+            **{column: getattr(trial, column) for column in ("number", *_TRIAL_COLUMNS)},
             **{f"param_{name}": value for name, value in trial.params.items()},
         }
         for trial in history.trials
         if trial.number is not None
     ]
     epochs = [
-        {
-            "number": row.number,
-            "epoch": row.epoch,
-            "seconds": row.seconds,
-            "attempt_id": row.attempt_id,
-            "created_at": row.created_at,
-            **row.metrics,
-        }
+        {**{column: getattr(row, column) for column in ("number", "epoch", *_EPOCH_COLUMNS)}, **row.metrics}
         for row in history.epochs
     ]
     attempts = [vars(row) for row in history.attempts]
@@ -114,8 +103,8 @@ def frames_of(history: StudyHistory) -> Results:
             for row in metrics.get("detail", {}).get("history", [])
         ]
     return Results(
-        _frame(trials, ["number"], ["state", "value", "epochs", "seconds", "attempts", "created_at", "why"]),
-        _frame(epochs, ["number", "epoch"], ["seconds", "attempt_id", "created_at"]),
+        _frame(trials, ["number"], _TRIAL_COLUMNS),
+        _frame(epochs, ["number", "epoch"], _EPOCH_COLUMNS),
         _frame(
             attempts,
             ["attempt_id"],

@@ -81,7 +81,7 @@ def states(study: optuna.Study) -> list[TrialState]:
     return [trial.state for trial in study.get_trials()]
 
 
-def killed(*_: object) -> Any:
+def killed(*_: object, **__: object) -> Any:
     raise Killed
 
 

@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 
 from hpo.analysis.common_epoch import Compared, Comparison
-from hpo.search.space_scaling import from_unit
+from hpo.search.space import from_unit
 from hpo.study.trials import TrialRow
 
 SPACE: Mapping[str, BaseDistribution] = {

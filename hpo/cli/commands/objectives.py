@@ -46,7 +46,7 @@ def objectives(reference: str | None, as_json: bool) -> None:
 
 
 def _echo_objective(one: Description) -> None:
-    from hpo.search.space_format import describe_distribution
+    from hpo.search.space import describe_distribution
 
     click.echo(f"{click.style(one.name, bold=True)}: {one.summary or 'no summary'}")
     click.echo(

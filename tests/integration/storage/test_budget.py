@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -63,23 +64,9 @@ def test_many_agents_never_exceed_the_budget(database: Database, storage_url: st
     counts = study.count()
     assert (counts.finished, counts.left, counts.running, counts.waiting) == (trials, 0, 0, 0)
     with database.engine.connect() as c:
-        ordinals = list(c.execute(text("SELECT ordinal FROM hpo.trials ORDER BY ordinal")).scalars())
-    assert ordinals == list(range(counts.finished + counts.failed))
-
-
-def test_repeated_claim_of_a_slot_returns_the_same_attempt(study: StudyDriver) -> None:
-    first = study.claimed(slot=0)
-    again = study.claimed(slot=0)
-    assert (again.attempt_id, again.reservation_id) == (first.attempt_id, first.reservation_id)
-    # The first may have had its trial created; the second must look for it.
-    assert (first.fresh, again.fresh) == (True, False)
-    assert study.claimed(slot=1).reservation_id != first.reservation_id
-
-
-def test_ordinals_and_seeds_are_consecutive(study: StudyDriver) -> None:
-    held = [study.claimed(slot) for slot in range(3)]
-    assert [claim.ordinal for claim in held] == [0, 1, 2]
-    assert len({claim.seed for claim in held}) == 3
+        rows = c.execute(text("SELECT ordinal, seed FROM hpo.trials ORDER BY ordinal")).all()
+    assert [row.ordinal for row in rows] == list(range(counts.finished + counts.failed))
+    assert len({row.seed for row in rows}) == len(rows)
 
 
 def test_claim_without_work_returns_the_reason(study: StudyDriver) -> None:
@@ -98,30 +85,17 @@ def test_claim_without_work_returns_the_reason(study: StudyDriver) -> None:
     assert study.do(claims.claim, 999, study.agent_id, "here", 0, "cpu:0", 60.0) is NoWork.STOPPED
 
 
-@pytest.mark.parametrize("outcome", [*COUNTED, *FAILURES])
-def test_only_finished_trials_count(study: StudyDriver, outcome: str) -> None:
-    study.do(leases.settle, study.claimed().attempt_id, outcome, None)
-    counts = study.count()
-    assert (counts.finished, counts.failed) == ((1, 0) if outcome in COUNTED else (0, 1))
-    assert counts.left == 3 - counts.finished
-
-
-def test_waiting_trial_is_resumed_before_a_new_one(study: StudyDriver) -> None:
-    begun, other = study.claimed(slot=0), study.claimed(slot=1)
+def test_resumed_trial_keeps_its_proposal(study: StudyDriver) -> None:
+    begun = study.claimed(slot=1)
+    assert (begun.trial_id, begun.number, begun.params, begun.fresh) == (None, None, None, True)
+    attempt = study.attempt(begun)
+    assert (attempt.slot, attempt.device, attempt.host, attempt.outcome) == (1, "cpu:1", "here", None)
     study.do(attempts.attach, begun.attempt_id, 7, 0, {"x": 1.5})
     study.do(leases.release, begun.attempt_id)
-    assert study.count().waiting == 1
-    resumed = study.claimed(slot=0, agent=study.join())
-    assert (resumed.reservation_id, resumed.ordinal, resumed.seed) == (
-        begun.reservation_id,
-        begun.ordinal,
-        begun.seed,
+    resumed = study.claimed(agent=study.join())
+    assert resumed == replace(
+        begun, attempt_id=resumed.attempt_id, trial_id=7, number=0, params={"x": 1.5}, fresh=False
     )
-    assert (resumed.trial_id, resumed.number, resumed.params) == (7, 0, {"x": 1.5})
-    assert resumed.attempt_id != begun.attempt_id
-    assert not resumed.fresh
-    assert study.count().running == 2
-    assert other.reservation_id != begun.reservation_id
 
 
 def ahead(study: StudyDriver, slot: int, sampled: bool = True) -> Claim:
@@ -167,32 +141,22 @@ def test_prefetched_trial_with_epochs_keeps_its_checkpoint(study: StudyDriver, n
     assert (taken.reservation_id, taken.untrained) == (begun.reservation_id, False)
 
 
-def test_trial_being_sampled_is_not_taken_over(study: StudyDriver) -> None:
-    for slot in (0, 1):
-        study.claimed(slot)
-    ahead(study, slot=2, sampled=False)
-    assert study.claim(slot=0, agent=study.join()) is NoWork.ELSEWHERE
-
-
-def test_nothing_is_taken_over_while_budget_is_left(study: StudyDriver) -> None:
-    spare = ahead(study, slot=2)
-    new = study.claimed(slot=0, agent=study.join())
-    assert (new.fresh, study.attempt(spare).outcome) == (True, None)
-
-
-def test_trial_is_decided_once(study: StudyDriver) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "value"),
+    zip([*COUNTED, *FAILURES], [0.5, math.nan, math.inf, None, None, 0.5, None], strict=True),
+)
+def test_first_decision_counts_and_only_its_finite_value_is_stored(
+    study: StudyDriver, outcome: Outcome, value: float | None
+) -> None:
     claim = study.claimed()
-    assert study.do(budget.decide, claim.reservation_id, Outcome.COMPLETE, 0.5, None, None)
+    for repeated in (value, 0.7):
+        study.do(leases.settle, claim.attempt_id, outcome, repeated)
     assert not study.do(budget.decide, claim.reservation_id, Outcome.BUG, None, "broken", "Traceback")
     trial = study.trial(claim)
-    assert (trial.outcome, trial.value, trial.error) == ("complete", 0.5, None)
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, None])
-def test_non_finite_value_is_stored_as_null(study: StudyDriver, value: float | None) -> None:
-    claim = study.claimed()
-    study.do(budget.decide, claim.reservation_id, Outcome.DIVERGED, value, None, None)
-    assert study.trial(claim).value is None
+    assert (trial.outcome, trial.value, trial.error) == (outcome, 0.5 if value == 0.5 else None, None)
+    counts = study.count()
+    assert (counts.finished, counts.failed) == ((1, 0) if outcome in COUNTED else (0, 1))
+    assert counts.left == 3 - counts.finished
 
 
 def test_pending_tells_are_listed(study: StudyDriver) -> None:
@@ -229,11 +193,3 @@ def test_resuming_a_study_resets_its_failure_count(study: StudyDriver) -> None:
     assert failures() == []
     counts = study.do(budget.count, study.study_id)
     assert (counts.failed, counts.failing) == (3, 0)
-
-
-def test_claim_describes_itself(study: StudyDriver) -> None:
-    claim = study.claimed(slot=1)
-    assert isinstance(claim, Claim)
-    attempt = study.attempt(claim)
-    assert (attempt.slot, attempt.device, attempt.host, attempt.outcome) == (1, "cpu:1", "here", None)
-    assert (claim.trial_id, claim.number, claim.params) == (None, None, None)

@@ -18,7 +18,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from hpo.errors import ConfigFileError, UsageError
 from hpo.export.config import _DATA, _FIELDS, Config
 from hpo.export.config_file import FORMATS, Format, read_config, render
-from hpo.search.space_validation import check_params
+from hpo.search.space import check_params
 from objectives.base import DataOptions
 
 CONFIG = Config(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hpo.search.space_format import describe_distribution
+from hpo.search.space import describe_distribution
 
 
 @pytest.mark.parametrize(

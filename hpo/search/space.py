@@ -1,0 +1,102 @@
+"""Parameters of a search space: described in words, scaled to the unit interval, and checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from hpo import formatting
+from hpo.errors import ConfigFileError
+from hpo.suggestions import did_you_mean
+
+
+def describe_distribution(distribution: BaseDistribution) -> str:
+    """Return e.g. `0.0001 to 0.1, log`, `1 to 8, step 2` or `one of 64, 128`."""
+    if isinstance(distribution, CategoricalDistribution):
+        choices = [formatting.parameter(choice) for choice in distribution.choices]
+        return f"one of {', '.join(choices)}" if len(choices) > 1 else f"fixed at {choices[0]}"
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        low, high = formatting.parameter(distribution.low), formatting.parameter(distribution.high)
+        if low == high:
+            return f"fixed at {low}"
+        whole = isinstance(distribution, IntDistribution)
+        step = distribution.step if distribution.step not in (None, 1 if whole else None) else None
+        return (
+            f"{low} to {high}"
+            + (", whole numbers" if whole else "")
+            + (f", step {formatting.parameter(step)}" if step else "")
+            + (", log" if distribution.log else "")
+        )
+    return repr(distribution)
+
+
+def is_log(distribution: BaseDistribution) -> bool:
+    """Return whether a parameter is searched on a logarithmic scale."""
+    return isinstance(distribution, FloatDistribution | IntDistribution) and distribution.log
+
+
+def to_unit(value: Any, distribution: BaseDistribution) -> float:
+    """Return the position of a value: 0 at the low end, 1 at the high end; choices are equally spaced."""
+    if isinstance(distribution, CategoricalDistribution):
+        last = max(1, len(distribution.choices) - 1)
+        return distribution.choices.index(value) / last
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = float(distribution.low), float(distribution.high)
+    if low == high:
+        return 0.5
+    if distribution.log:
+        return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))
+    return (float(value) - low) / (high - low)
+
+
+def from_unit(position: float, distribution: BaseDistribution) -> float | int:
+    """Invert `to_unit` for a number."""
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = float(distribution.low), float(distribution.high)
+    value = low * (high / low) ** position if distribution.log else low + position * (high - low)
+    return round(value) if isinstance(distribution, IntDistribution) else float(value)
+
+
+def check_params(params: Mapping[str, Any], space: Mapping[str, BaseDistribution], source: Path) -> None:
+    """Check that the parameters of the file `source` are a configuration of the objective's space.
+
+    Raises:
+        ConfigFileError: a parameter is missing, unknown, of the wrong type or out of range.
+    """
+    for name in params:
+        if name not in space:
+            known = ", ".join(space) or "no parameter"
+            raise ConfigFileError(
+                f"{source}: the objective has no parameter {name!r}{did_you_mean(name, space)};"
+                f" its space has {known}"
+            )
+    for name, distribution in space.items():
+        if name not in params:
+            raise ConfigFileError(
+                f"{source}: its 'params' lack {name!r} ({describe_distribution(distribution)})"
+            )
+        if not is_within(params[name], distribution):
+            raise ConfigFileError(
+                f"{source}: parameter {name!r} is {params[name]!r}, but must be {describe_distribution(distribution)}"
+            )
+
+
+def is_within(value: Any, distribution: BaseDistribution) -> bool:
+    """Return whether a parameter may have this value."""
+    if isinstance(distribution, CategoricalDistribution):
+        # Python treats True as 1; an objective may not.
+        return any(
+            value == choice and isinstance(value, bool) == isinstance(choice, bool)
+            for choice in distribution.choices
+        )
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        kind = int if isinstance(distribution, IntDistribution) else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kind):
+            return False
+        # Includes the steps of the distribution, if it has any.
+        return bool(distribution.low <= value <= distribution.high and distribution._contains(value))
+    return True
