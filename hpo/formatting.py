@@ -6,7 +6,9 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, ClassVar, TypeVar
 
 T = TypeVar("T")
 
@@ -76,7 +78,9 @@ def size(count: float) -> str:
 
 
 def json_safe(value: Any) -> Any:
-    """Return the value with NaN and infinities as strings, as in the database, because JSON lacks them."""
+    """Return the value with times in ISO 8601, and NaN and infinities as strings, because JSON lacks them."""
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     if isinstance(value, Mapping):
@@ -84,6 +88,18 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [json_safe(item) for item in value]
     return value
+
+
+@dataclass(frozen=True)
+class JsonRow:
+    """A row that a command prints as text or JSON."""
+
+    json_keys: ClassVar[Mapping[str, str]] = {}
+    """Keys in JSON of fields whose names differ from them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable dict, by `json_safe`."""
+        return {self.json_keys.get(name, name): json_safe(value) for name, value in asdict(self).items()}
 
 
 def json_text(value: Any) -> str:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, select
 
 from hpo.errors import HpoError, UnknownStudyError
+from hpo.formatting import JsonRow
 from hpo.outcomes import COUNTED, FAILURES
-from hpo.study.json_row import JsonRow
 from hpo.study.predicates import alive_agent, live_attempt, may_be_best
 from hpo.suggestions import did_you_mean
 from storage import studies as stored

@@ -1,4 +1,4 @@
-"""Status of a study, from a constant number of aggregating queries."""
+"""Status of a study, from a constant number of aggregating queries, and the heartbeat of its agent on a host."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Double, and_, cast, func, select, text
 
+from hpo.errors import AgentSilentError
+from hpo.formatting import JsonRow
 from hpo.outcomes import COUNTED, FAILURES, Outcome
 from hpo.study.catalog import read_study, state_of
-from hpo.study.json_row import JsonRow
-from hpo.study.predicates import NOW, alive_agent, live_attempt, seconds
+from hpo.study.predicates import NOW, alive_agent, lease_seconds, live_attempt, seconds
 from hpo.study.trials import best_query
 from storage.budget import Counts
 from storage.studies import StoredStudy
@@ -33,6 +34,18 @@ class AgentRow(JsonRow):
     slots: int
     seen_seconds: float
     """Seconds since its last heartbeat, by the database's clock."""
+
+
+@dataclass(frozen=True)
+class AgentHeartbeat:
+    """The latest heartbeat of an agent on a host."""
+
+    pid: int
+    slots: int
+    seen_seconds: float
+    """Seconds since it last renewed its leases, by the database's clock."""
+    lease_seconds: float
+    """Duration of its leases."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +147,37 @@ def study_status(database: Database, name: str, retry: Retry | None = None) -> S
     return database.transaction(
         lambda connection: read_status(connection, read_study(connection, name, database)), retry
     )
+
+
+def check_agent(database: Database, study: str, host: str) -> AgentHeartbeat:
+    """Return the latest heartbeat on `host` if it is younger than half a lease; leases are renewed 12 times each.
+
+    Raises:
+        UnknownStudyError: no study has that name.
+        AgentSilentError: no agent of the study runs on this host, or its heartbeat is older.
+    """
+    heartbeat = database.transaction(
+        lambda c: _latest_heartbeat(c, read_study(c, study, database).study_id, host)
+    )
+    if heartbeat is None:
+        raise AgentSilentError(f"no agent of study {study!r} runs on {host}")
+    if heartbeat.seen_seconds > heartbeat.lease_seconds / 2:
+        raise AgentSilentError(
+            f"the last heartbeat of agent {heartbeat.pid} of study {study!r} on {host} was"
+            f" {heartbeat.seen_seconds:.0f} s ago"
+        )
+    return heartbeat
+
+
+def _latest_heartbeat(connection: Connection, study_id: int, host: str) -> AgentHeartbeat | None:
+    silent = seconds(NOW - agents.c.seen_at)
+    row = connection.execute(
+        select(agents.c.pid, agents.c.slots, silent.label("silent"), lease_seconds().label("lease"))
+        .where(agents.c.study_id == study_id, agents.c.host == host, agents.c.ended_at.is_(None))
+        .order_by(agents.c.seen_at.desc())
+        .limit(1)
+    ).one_or_none()
+    return AgentHeartbeat(row.pid, row.slots, row.silent, row.lease) if row is not None else None
 
 
 def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:

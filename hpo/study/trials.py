@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Float, Select, cast, func, or_, select
 
 from hpo.errors import NoResultError
+from hpo.formatting import JsonRow
 from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
-from hpo.study.json_row import JsonRow
 from hpo.study.predicates import live_attempt, may_be_best, seconds_of_attempt
 from storage.claims import NEXT
 from storage.studies import StoredStudy

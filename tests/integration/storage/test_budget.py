@@ -143,7 +143,10 @@ def test_prefetched_trial_with_epochs_keeps_its_checkpoint(study: StudyDriver, n
 
 @pytest.mark.parametrize(
     ("outcome", "value"),
-    zip([*COUNTED, *FAILURES], [0.5, math.nan, math.inf, None, None, 0.5, None], strict=True),
+    [
+        *((outcome, 0.5) for outcome in (*COUNTED, *FAILURES)),
+        *(("diverged", odd) for odd in (math.nan, math.inf, None)),
+    ],
 )
 def test_first_decision_counts_and_only_its_finite_value_is_stored(
     study: StudyDriver, outcome: Outcome, value: float | None

@@ -83,7 +83,13 @@ def test_server_starts_keeps_its_data_and_stops(home: Path) -> None:
         assert ask(server, "SHOW timezone") == "UTC"
         assert ask(server, "SHOW max_connections") == "200"
         assert ask(server, "SHOW listen_addresses") == ""
+        # A session of its own, so that Ctrl-C does not reach it.
+        assert os.getsid(postmaster(server)) != os.getsid(0)
+        with (home / "postgres.alive").open() as alive, pytest.raises(BlockingIOError):
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert not answers(socket)
+    with (home / "postgres.alive").open() as alive:
+        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
     server.close()
     with pytest.raises(EmbeddedServerError, match="closed"):
         server.ensure_running()
@@ -145,15 +151,12 @@ def test_server_restarts_after_its_postmaster_is_killed(home: Path) -> None:
         assert ask(server, "SELECT n FROM kept") == 7
 
 
-def test_running_server_holds_the_lock_that_marks_it_alive(home: Path) -> None:
-    with start(home), (home / "postgres.alive").open() as alive, pytest.raises(BlockingIOError):
-        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with (home / "postgres.alive").open() as alive:
-        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def test_stale_pid_file_of_a_living_process_is_ignored(home: Path) -> None:
+def test_server_starts_after_an_interrupted_initdb_and_with_a_stale_pid_file(home: Path) -> None:
+    unfinished = home / "postgres.new"
+    unfinished.mkdir(parents=True)
+    (unfinished / "PG_VERSION").write_text("18\n")
     with start(home) as server:
+        assert ask(server, "SELECT 1") == 1
         data = server.place.data
         lines = (data / "postmaster.pid").read_text().splitlines()
     # As after a crash, when another process has the number now.
@@ -162,21 +165,6 @@ def test_stale_pid_file_of_a_living_process_is_ignored(home: Path) -> None:
     paths.own(stale)
     with start(home) as server:
         assert ask(server, "SELECT 1") == 1
-
-
-def test_interrupted_initdb_is_repeated(home: Path) -> None:
-    unfinished = home / "postgres.new"
-    unfinished.mkdir(parents=True)
-    (unfinished / "PG_VERSION").write_text("18\n")
-    with start(home) as server:
-        assert ask(server, "SELECT 1") == 1
-
-
-def test_ctrl_c_does_not_reach_the_server(home: Path) -> None:
-    with start(home) as server:
-        pid = postmaster(server)
-        assert os.getsid(pid) != os.getsid(0)
-        assert os.getpgid(pid) != os.getpgid(0)
 
 
 def test_socket_is_in_a_short_folder_if_the_home_path_is_too_long(home: Path) -> None:

@@ -59,6 +59,14 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
         result = self.database.transaction(work)
         return self.database.transaction(work) if twice else result
 
+    def allowed(self, work: Work[T], claim: Claim, twice: bool) -> list[T]:
+        """The result of a write in a list, which is empty if the attempt has ended: then it is refused."""
+        if self.is_live(claim):
+            return [self.do(work, twice)]
+        with pytest.raises(LeaseLostError):
+            self.do(work)
+        return []
+
     def overlap(self, first: Work[T], second: Work[U]) -> Overlap[T, U]:
         return overlap(self.database, first, second)
 
@@ -102,26 +110,16 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
         """Its agent has started a trainer for it."""
         if claim is None:
             return
-        work = self.writing("place", claim)
-        if self.is_live(claim):
-            self.do(work, twice)
+        if self.allowed(self.writing("place", claim), claim, twice):
             self.written("place", claim)
-        else:
-            with pytest.raises(LeaseLostError):
-                self.do(work)
 
     @rule(claim=claims, epoch=st.integers(1, EPOCHS), twice=st.booleans())
     def report(self, claim: Claim | None, epoch: int, twice: bool) -> None:
         if claim is None:
             return
-        work = self.writing("record", claim, epoch)
-        if self.is_live(claim):
-            stored = self.do(work, twice)
+        if stored := self.allowed(self.writing("record", claim, epoch), claim, twice):
             self.written("record", claim, epoch)
-            assert stored == {epoch: {"loss": float(self.snapshot[claim.reservation_id, epoch])}}
-        else:
-            with pytest.raises(LeaseLostError):
-                self.do(work)
+            assert stored == [{epoch: {"loss": float(self.snapshot[claim.reservation_id, epoch])}}]
 
     @rule(
         claim=claims,
@@ -131,13 +129,10 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
     def settle(self, claim: Claim | None, outcome: str, twice: bool) -> None:
         if claim is None:
             return
-        work = self.ending(outcome, claim)
-        if self.is_live(claim):
-            self.do(work, twice)
+        if not self.is_live(claim) and self.settled.get(claim.reservation_id) == outcome:
+            return
+        if self.allowed(self.ending(outcome, claim), claim, twice):
             self.ended(outcome, claim)
-        elif self.settled.get(claim.reservation_id) != outcome:
-            with pytest.raises(LeaseLostError):
-                self.do(work)
 
     @rule(claim=claims, how=st.sampled_from(["release", "lose", "leave", "reap_agent"]), twice=st.booleans())
     def end(self, claim: Claim | None, how: str, twice: bool) -> None:

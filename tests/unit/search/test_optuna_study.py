@@ -49,40 +49,35 @@ def test_tpe_learns_from_completed_trials(storage: InMemoryStorage, pruner: str)
     assert sum(proposed[-15:]) / 15 < 0.35
 
 
+def begin(agent: Search, number: int, *losses: float) -> tuple[int, int]:
+    """Create a trial and report the losses of its epochs; return Optuna's id and number."""
+    trial_id, trial_number = agent.create(claim(number))
+    agent.suggest(trial_id)
+    for epoch, loss in enumerate(losses, 1):
+        agent.report(trial_id, epoch, loss)
+    return trial_id, trial_number
+
+
 @pytest.mark.parametrize("pruner", ["median", "asha"])
 def test_bad_trial_is_pruned_and_good_one_is_not(storage: InMemoryStorage, pruner: str) -> None:
     agent = search("random", pruner, storage)
     for number in range(12):
-        trial_id, trial_number = agent.create(claim(number))
-        agent.suggest(trial_id)
-        for epoch in range(1, 5):
-            agent.report(trial_id, epoch, float(number % 6))
+        loss = float(number % 6)
+        trial_id, trial_number = begin(agent, number, *[loss] * 4)
         # Stores the rung, if the pruner has rungs.
         agent.should_prune(trial_id)
-        agent.tell(trial_id, trial_number, Outcome.COMPLETE, float(number % 6))
-    verdicts = []
-    for number, loss in ((12, 99.0), (13, -1.0)):
-        trial_id, _ = agent.create(claim(number))
-        agent.suggest(trial_id)
-        for epoch in (1, 2):
-            agent.report(trial_id, epoch, loss)
-        verdicts.append(agent.should_prune(trial_id))
+        agent.tell(trial_id, trial_number, Outcome.COMPLETE, loss)
+    verdicts = [
+        agent.should_prune(begin(agent, number, loss, loss)[0]) for number, loss in ((12, 99.0), (13, -1.0))
+    ]
     assert verdicts == [True, False]
 
 
-def test_pruner_sees_reports_of_other_agents_after_take_over(
-    storage: InMemoryStorage,
-) -> None:
+def test_pruner_sees_reports_of_other_agents_after_take_over(storage: InMemoryStorage) -> None:
     first, second = (search("random", "median", storage) for _ in range(2))
     for number in range(6):
-        trial_id, trial_number = first.create(claim(number))
-        first.suggest(trial_id)
-        for epoch in range(1, 5):
-            first.report(trial_id, epoch, 1.0)
-        first.tell(trial_id, trial_number, Outcome.COMPLETE, 1.0)
-    trial_id, _ = first.create(claim(6))
-    first.suggest(trial_id)
-    first.report(trial_id, 1, 5.0)
+        first.tell(*begin(first, number, *[1.0] * 4), Outcome.COMPLETE, 1.0)
+    trial_id, _ = begin(first, 6, 5.0)
     first.should_prune(trial_id)
     # Too good at its second epoch to be pruned at its third.
     second.report(trial_id, 2, 0.5)
@@ -91,9 +86,7 @@ def test_pruner_sees_reports_of_other_agents_after_take_over(
     assert not first.should_prune(trial_id)
 
 
-def test_sampler_fills_parameters_missing_from_first(
-    storage: InMemoryStorage,
-) -> None:
+def test_sampler_fills_parameters_missing_from_first(storage: InMemoryStorage) -> None:
     agent = search("random", "none", storage)
     agent._spec = replace(agent._spec, first=({"x": 0.25},))
     trial_id, _ = agent.create(claim(0))
@@ -112,9 +105,7 @@ def test_cmaes_does_not_warn_of_categorical_parameters(
     optuna.logging.enable_propagation()
     try:
         for number in range(14):
-            trial_id, trial_number = agent.create(claim(number))
-            agent.suggest(trial_id)
-            agent.tell(trial_id, trial_number, Outcome.COMPLETE, 1.0 + number)
+            agent.tell(*begin(agent, number), Outcome.COMPLETE, 1.0 + number)
     finally:
         optuna.logging.disable_propagation()
     assert caplog.text == ""
