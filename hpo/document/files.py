@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import errno
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,10 @@ def document_files(document: Document, name: str) -> dict[str, bytes]:
     }
 
 
-def csv_file(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+def csv_file(headers: Sequence[str], rows: Iterable[Sequence[object]], line_end: str = "\n") -> bytes:
     """Return a CSV table with empty cells for None and numbers in full precision."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator=line_end)
     writer.writerow(headers)
     writer.writerows(rows)
     return text.getvalue().encode()
@@ -49,26 +50,44 @@ def json_file(value: Mapping[str, Any]) -> bytes:
     return formatting.json_text(value).encode()
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_document(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files, named by their path in `folder`, and delete pictures of an earlier document.
 
     Raises:
         ResultsNotWritableError: the folder or a file in it cannot be written.
         DiskFullError: the disk is full.
     """
-    try:
+    with results_writable(folder):
         for picture in (folder / PICTURES).glob("*.png"):
             if f"{PICTURES}/{picture.name}" not in files:
                 picture.unlink(missing_ok=True)
-        for name, content in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as partial:
-                partial.write_bytes(content)
+        write_files(folder, files)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write each file atomically."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as partial:
+            partial.write_bytes(content)
+
+
+@contextmanager
+def results_writable(folder: Path, hint: str = "") -> Iterator[None]:
+    """Replace an `OSError` by an error that names the folder and ends with the hint.
+
+    Raises:
+        ResultsNotWritableError: the folder or a file in it cannot be written.
+        DiskFullError: the disk is full.
+    """
+    try:
+        yield
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(f"no space left for results in {folder}: free some space") from exc
+            raise DiskFullError(f"no space left for results in {folder}: free some space{hint}") from exc
+        reason = exc.strerror or " ".join(str(exc).split())
         raise ResultsNotWritableError(
-            f"results cannot be written to {folder} ({exc.strerror or exc}):"
-            " choose another folder with HPO_RESULTS_DIR"
+            f"results cannot be written to {folder} ({reason}):"
+            f" choose another folder with HPO_RESULTS_DIR{hint}"
         ) from exc

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.document.document import Document
-from hpo.document.files import document_files, json_file, write_files
+from hpo.document.files import document_files, json_file, write_document
 from hpo.explore.dataset import Dataset
 from hpo.explore.duplicates import Pair, Place, find_duplicates
 from hpo.explore.exploration_document import Exploration, build_exploration
@@ -30,7 +30,7 @@ def explore(dataset: Dataset, folder: Path) -> tuple[Document, list[str]]:
     )
     document = build_exploration(dataset, found)
     files = document_files(document, "explore") | {"statistics.json": json_file(_statistics(dataset, found))}
-    write_files(folder, files)
+    write_document(folder, files)
     return document, list(files)
 
 

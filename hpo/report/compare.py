@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.document.document import Document
-from hpo.document.files import document_files, json_file, write_files
+from hpo.document.files import document_files, json_file, write_document
 from hpo.report.compare_sections import build_document
 from hpo.report.cost import cost_of
 from hpo.report.study_comparison import (
@@ -36,7 +36,7 @@ def compare(database: Database, names: Sequence[str], folder: Path) -> tuple[Doc
     pairs = compare_pairs(results, figure) if figure is not None else []
     document = build_document(results, figure, pairs)
     files = document_files(document, "compare") | {"compare.json": json_file(_json(results, figure, pairs))}
-    write_files(folder, files)
+    write_document(folder, files)
     return document, list(files)
 
 

@@ -12,7 +12,7 @@ from hpo import formatting
 from hpo.analysis.common_epoch import Comparison, compare_trials
 from hpo.analysis.effects import Effect, find_effects, importances
 from hpo.document.document import Document, Section
-from hpo.document.files import csv_file, document_files, json_file, write_files
+from hpo.document.files import csv_file, document_files, json_file, write_document
 from hpo.report.cost import cost_of, cost_section
 from hpo.report.parameter_sections import parameter_section
 from hpo.report.reproduction_section import commands, reproduction_section
@@ -34,7 +34,7 @@ def report(database: Database, name: str, folder: Path) -> list[str]:
         ResultsNotWritableError, DiskFullError: the files cannot be written.
     """
     files = report_files(read_history(database, name))
-    write_files(folder, files)
+    write_document(folder, files)
     return list(files)
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import errno
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +12,9 @@ from typing import Any
 from hpo import formatting
 from hpo.analysis.confusion import Confusion, class_scores, confused_pairs, pooled
 from hpo.analysis.statistics import Interval, summarize
-from hpo.errors import DiskFullError, ResultsNotWritableError
+from hpo.document.files import csv_file, json_file, results_writable, write_files
 from hpo.export.config import Config
 from hpo.export.config_file import render
-from hpo.files.atomic import atomic_write
 from hpo.trainer.messages import EpochRecord
 
 DETAIL = ("wrong_images",)
@@ -77,27 +73,13 @@ def check_folder(folder: Path) -> None:
         ResultsNotWritableError: the folder cannot be created or written to.
         DiskFullError: there is no space.
     """
-    with _writing(folder):
+    with results_writable(folder):
         was_there = folder.is_dir()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(prefix=".probe-", dir=folder) as probe:
             probe.write(b"x")
         if not was_there:
             folder.rmdir()
-
-
-@contextmanager
-def _writing(folder: Path, hint: str = "") -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        reason = exc.strerror or " ".join(str(exc).split())
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(f"no space left for results in {folder}: free some{hint}") from exc
-        raise ResultsNotWritableError(
-            f"results cannot be written to {folder} ({reason}):"
-            f" choose another folder with HPO_RESULTS_DIR{hint}"
-        ) from exc
 
 
 def write_results(
@@ -137,15 +119,19 @@ def write_results(
         **about,
     }
     safe: dict[str, Any] = formatting.json_safe(metrics)
-    with _writing(folder, " and run the same command again: no epoch is trained twice"):
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_text(folder / "metrics.json", formatting.json_text(safe))
-        _write_text(folder / "best_config.yaml", render(config, "yaml"))
-        _write_history(folder / "history.csv", results)
+    files = {
+        "metrics.json": json_file(safe),
+        "best_config.yaml": render(config, "yaml").encode(),
+        "history.csv": _history_csv(results),
+    }
+    if confusions:
+        # True classes are rows, predicted ones columns.
+        rows = [[name, *row] for name, row in zip(classes, confusions[0], strict=True)]
+        files["confusion_matrix.csv"] = csv_file(["true \\ predicted", *classes], rows, "\r\n")
+    with results_writable(folder, " and run the same command again: no epoch is trained twice"):
+        write_files(folder, files)
         # A file that an earlier retrain left would pass for one of this retrain.
-        if confusions:
-            _write_confusion(folder / "confusion_matrix.csv", confusions[0], classes)
-        else:
+        if not confusions:
             (folder / "confusion_matrix.csv").unlink(missing_ok=True)
         if model is not None and model.is_file():
             shutil.move(model, folder / model.name)
@@ -187,26 +173,11 @@ def _detail(results: Sequence[SeedResult]) -> dict[str, Any]:
     }
 
 
-def _write_history(path: Path, results: Sequence[SeedResult]) -> None:
+def _history_csv(results: Sequence[SeedResult]) -> bytes:
     names = list(dict.fromkeys(name for r in results for record in r.history for name in record.metrics))
-    with atomic_write(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["seed", "epoch", "seconds", *names])
-        for result in results:
-            for record in result.history:
-                row = [record.metrics.get(name, "") for name in names]
-                writer.writerow([result.seed, record.epoch, round(record.seconds, 3), *row])
-
-
-def _write_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[Any]) -> None:
-    """Write a matrix with true classes as rows and predicted ones as columns."""
-    with atomic_write(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["true \\ predicted", *classes])
-        for name, row in zip(classes, confusion, strict=True):
-            writer.writerow([name, *row])
-
-
-def _write_text(path: Path, content: str) -> None:
-    with atomic_write(path) as partial:
-        partial.write_text(content, encoding="utf-8")
+    rows = (
+        [result.seed, record.epoch, round(record.seconds, 3), *map(record.metrics.get, names)]
+        for result in results
+        for record in result.history
+    )
+    return csv_file(["seed", "epoch", "seconds", *names], rows, "\r\n")

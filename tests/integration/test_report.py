@@ -15,7 +15,7 @@ from optuna.distributions import FloatDistribution
 from hpo.analysis.common_epoch import compare_trials
 from hpo.analysis.statistics import summarize
 from hpo.cli.main import run
-from hpo.document.files import write_files
+from hpo.document.files import write_document
 from hpo.export.best_config import build_config
 from hpo.report.study_report import report_files, seed_noise
 from hpo.search.spec import space_to_json
@@ -403,7 +403,7 @@ def test_pictures_of_an_earlier_report_are_deleted(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for name in ("pictures/old.png", "pictures/new.png", "pictures/mine.txt"):
         (tmp_path / name).write_bytes(b"before")
-    write_files(tmp_path, {"pictures/new.png": b"after"})
+    write_document(tmp_path, {"pictures/new.png": b"after"})
     assert {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()} == {
         "new.png": b"after",
         "mine.txt": b"before",

@@ -84,6 +84,6 @@ def test_write_error_names_the_folder(
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, "no")
 
-    monkeypatch.setattr(Path, "write_text", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(expected, match="no epoch is trained twice"):
         write_results(tmp_path / "s", CONFIG, [result(1, 0.9)], {}, None)
