@@ -176,7 +176,8 @@ def database(storage_url: str) -> Iterator[Database]:
 def _new_database(admin: Engine, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+        # Copying files takes a third of the time of writing them to the WAL.
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
     yield _url(admin, name)
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
