@@ -13,7 +13,7 @@ import pytest
 
 from storage.engine import open_database
 from tests.acceptance.service import Running, Service
-from tests.integration.finished import finished_study
+from tests.integration.rows import finished_study
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page

@@ -26,21 +26,16 @@ def file(database: Database, tmp_path: Path) -> Path:
     study = StudyRows(database, "demo")
     agent = study.agent()
     reservation_id = study.trial("complete", 0.75, completed=1, error=CURIOUS)
-    study.epoch(
-        reservation_id,
-        study.attempt(reservation_id, agent, ended=1.0),
-        1,
-        {"loss": "NaN", "val_accuracy": 0.1 + 0.2},
-    )
+    attempt = study.attempt(reservation_id, agent, ended=1.0)
+    study.epoch(reservation_id, attempt, 1, {"loss": "NaN", "val_accuracy": 0.1 + 0.2})
     study.attempt(study.trial(), agent)
     optuna_trial = study.study.ask()
     optuna_trial.report(math.nan, 1)
     optuna_trial.report(math.inf, 2)
     optuna_trial.set_user_attr("note", CURIOUS)
     study.study.tell(optuna_trial, 1e-300)
-    database.optuna.set_study_system_attr(
-        study.study_id, f"dashboard:{optuna_trial._trial_id}:note_str:0", "a note"
-    )
+    note = f"dashboard:{optuna_trial._trial_id}:note_str:0"
+    database.optuna.set_study_system_attr(study.study_id, note, "a note")
     database.transaction(lambda c: c.execute(text("UPDATE hpo.trials SET trial_id = NULL")))
     path = tmp_path / "demo.gz"
     made = write_backup(database, "demo", path)
@@ -75,13 +70,10 @@ def test_restored_study_has_the_same_values(database: Database, file: Path) -> N
     assert again.metrics == {"loss": "NaN", "val_accuracy": 0.1 + 0.2}
     # optuna-dashboard finds a trial's note by its Optuna id.
     study_id = database.optuna.get_study_id_from_name("again")
-    assert database.optuna.get_study_system_attrs(study_id) == {
-        f"dashboard:{first._trial_id}:note_str:0": "a note"
-    }
-    ended = database.transaction(
-        lambda c: c.execute(text("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")).scalars().all()
-    )
-    assert ended == [None, None, None, "released"]
+    notes = {f"dashboard:{first._trial_id}:note_str:0": "a note"}
+    assert database.optuna.get_study_system_attrs(study_id) == notes
+    query = "SELECT array_agg(outcome ORDER BY attempt_id) FROM hpo.attempts"
+    assert database.transaction(lambda c: c.scalar(text(query))) == [None, None, None, "released"]
 
 
 def test_backup_of_revision_0002_restores(database: Database) -> None:
@@ -99,9 +91,8 @@ def test_backup_of_revision_0002_restores(database: Database) -> None:
 
 
 def test_restore_does_not_overwrite_a_study(database: Database, file: Path) -> None:
-    with pytest.raises(
-        StudyConflictError, match=r"study 'demo' already exists in .* --as, or run hpo delete"
-    ) as refused:
+    exists = r"study 'demo' already exists in .* --as, or run hpo delete"
+    with pytest.raises(StudyConflictError, match=exists) as refused:
         read_backup(database, file)
     assert "\n" not in str(refused.value)
     database.optuna.create_new_study(database.optuna.get_study_directions(1), "plain")

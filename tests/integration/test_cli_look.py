@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -45,32 +46,23 @@ def rows(database: Database) -> StudyRows:
 def test_ls_without_studies(hpo) -> None:
     assert hpo("ls")[:2] == (0, "no study yet; create one: hpo launch --study digits-cnn --trials 12\n")
     assert json.loads(hpo("ls --json")[1]) == []
+    assert "has no study yet" in hpo("status --study demo")[2]
 
 
-@pytest.mark.parametrize("command", ["status", "trials", "best", "export", "pause", "stop", "delete --yes"])
 @pytest.mark.usefixtures("rows")
-def test_unknown_study_suggests_nearest_one(hpo, command: str) -> None:
-    name, *rest = command.split()
-    code, out, err = hpo(" ".join([name, "--study", "dmo", *rest]))
-    assert (code, out) == (2, "")
-    assert err.startswith("hpo: no study 'dmo' in postgresql")
-    assert "did you mean demo?" in err
+def test_unknown_study_suggests_nearest_one(hpo, database: Database) -> None:
+    for command in ("status", "trials", "best", "export", "pause", "stop", "delete --yes"):
+        code, out, err = hpo(f"{command} --study dmo")
+        assert (code, out) == (2, ""), command
+        assert err.startswith(f"hpo: no study 'dmo' in {database.shown}"), command
+        assert re.search(r"did you mean demo\?.*hpo ls", err), command
 
 
 @pytest.mark.usefixtures("rows")
 def test_ls_lists_studies(hpo) -> None:
     lines = hpo("ls")[1].splitlines()
     assert lines[0].split()[:3] == ["study", "condition", "finished"]
-    assert lines[1].split()[:8] == [
-        "demo",
-        "running",
-        "2/10",
-        "0",
-        "1",
-        "0.9123",
-        "val_accuracy",
-        "digits-cnn",
-    ]
+    assert " ".join(lines[1].split()[:8]) == "demo running 2/10 0 1 0.9123 val_accuracy digits-cnn"
     (study,) = json.loads(hpo("ls --json")[1])
     assert study["best_value"] == 0.91234567
 
@@ -99,9 +91,8 @@ def test_watch_ends_when_the_study_is_finished(hpo, rows) -> None:
 @pytest.mark.usefixtures("rows")
 def test_trials_are_printed_as_table_csv_and_json(hpo) -> None:
     lines = hpo("trials --study demo")[1].splitlines()
-    assert lines[0].split() == [
-        "number", "state", "value", "epochs", "seconds", "attempts", "learning_rate", "why"
-    ]  # fmt: skip
+    columns = "number state value epochs seconds attempts learning_rate why"
+    assert " ".join(lines[0].split()) == columns
     assert lines[2].split()[:3] == ["1", "diverged", "nan"]
     table = list(csv.DictReader(io.StringIO(hpo("trials --study demo --csv")[1])))
     assert table[0]["value"] == "0.91234567"
@@ -169,14 +160,14 @@ def test_export_names_device_that_trained_the_trial(hpo, database: Database, tmp
 
 @pytest.mark.usefixtures("rows")
 def test_pause_resume_and_stop_report_the_new_state(hpo) -> None:
-    assert (
-        "demo is paused. Its agents hold their trials. `hpo resume` continues it."
-        in hpo("pause --study demo")[1]
-    )
-    assert "demo is already paused. `hpo resume` continues it." in hpo("pause --study demo")[1]
-    assert "demo: pausing" in hpo("status --study demo")[1]
-    assert "demo is set to run. Its agents continue." in hpo("resume --study demo")[1]
-    assert "demo is stopped. Its agents checkpoint their trials and end." in hpo("stop --study demo")[1]
+    for command, printed in (
+        ("pause", "demo is paused. Its agents hold their trials. `hpo resume` continues it."),
+        ("pause", "demo is already paused. `hpo resume` continues it."),
+        ("status", "demo: pausing"),
+        ("resume", "demo is set to run. Its agents continue."),
+        ("stop", "demo is stopped. Its agents checkpoint their trials and end."),
+    ):
+        assert printed in hpo(f"{command} --study demo")[1]
 
 
 @pytest.mark.usefixtures("rows")
@@ -187,7 +178,7 @@ def test_delete_asks_first(hpo, monkeypatch) -> None:
     monkeypatch.setattr("click.confirm", lambda *_, **__: pytest.fail("confirmation requested"))
     code, _, err = hpo("delete --study demo")
     assert code == 1
-    assert "hpo stop --study demo" in err
+    assert re.search("1 trial running.*hpo stop --study demo", err)
     assert hpo("delete --study demo --yes --force")[:2] == (0, "deleted study demo with 3 trials\n")
 
 
@@ -206,14 +197,6 @@ def test_doctor_exits_with_1_if_a_check_fails(hpo) -> None:
     assert checks["data digits"]["result"] == "ok"
     assert {"versions", "accelerators", "cores", "memory", "disk home", "fork"} <= set(checks)
     assert code == (1 if any(check["result"] == "fail" for check in checks.values()) else 0)
-
-
-def test_doctor_fails_for_unreachable_storage(hpo, monkeypatch) -> None:
-    monkeypatch.setenv("HPO_STORAGE", "postgresql://me:s3cret@127.0.0.1:9/none?connect_timeout=1")
-    code, out, err = hpo("doctor")
-    assert code == 1
-    assert "fail  storage" in out
-    assert "s3cret" not in out + err
 
 
 def test_completion_starts_no_embedded_database(hpo, monkeypatch, tmp_path: Path) -> None:

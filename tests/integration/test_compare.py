@@ -12,8 +12,7 @@ from hpo.cli.main import run
 from hpo.report.compare_sections import verdict
 from hpo.report.study_comparison import PairwiseDifference
 from storage.engine import Database
-from tests.integration.retrained import add_retrain
-from tests.integration.rows import StudyRows
+from tests.integration.rows import StudyRows, add_retrain
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ import hpo
 from hpo.dashboard.studies import read_confusions
 from hpo.errors import UnknownStudyError
 from storage.engine import Database
-from tests.integration.retrained import add_retrain
-from tests.integration.rows import StudyRows
+from tests.integration.rows import StudyRows, add_retrain
 
 
 def test_import_loads_no_heavy_package() -> None:
@@ -38,12 +37,8 @@ def test_results_have_one_frame_per_table(database: Database, storage_url: str) 
     assert found.epochs["val_accuracy"].tolist() == [0.8, 0.9]
     assert found.epochs.loc[(0, 2)].isna()["loss"]
     assert found.attempts.loc[attempt, "seconds"] == pytest.approx(50, abs=1)
-    assert found.attempts.loc[attempt, ["host", "slot", "device", "process"]].tolist() == [
-        "here",
-        0,
-        "cpu:0",
-        "boot:42:1",
-    ]
+    place = ["host", "slot", "device", "process"]
+    assert found.attempts.loc[attempt, place].tolist() == ["here", 0, "cpu:0", "boot:42:1"]
     assert isinstance(found.attempts.loc[attempt, "versions"], dict)
     assert found.retrains.loc[(retrain_id, 1_000_001), "test_accuracy"] == 0.9
     assert found.retrains["trial"].tolist() == [0, 0]
@@ -89,10 +84,8 @@ def test_documented_example_runs(
     scope: dict[str, object] = {}
     shown = []
     for statement in ast.parse(example).body:
-        code = compile(
-            ast.unparse(statement), "notebook.md", "eval" if isinstance(statement, ast.Expr) else "exec"
-        )
-        shown.append(eval(code, scope))
+        mode = "eval" if isinstance(statement, ast.Expr) else "exec"
+        shown.append(eval(compile(ast.unparse(statement), "notebook.md", mode), scope))
     *_, best, curves, tested = shown
     assert best["value"].tolist() == [0.9, pytest.approx(-0.1)]
     assert len(curves.get_lines()) == 2

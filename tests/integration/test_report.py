@@ -22,8 +22,7 @@ from hpo.search.spec import space_to_json
 from hpo.study.dataframes import frames_of
 from hpo.study.history import read_history
 from storage.engine import Database
-from tests.integration.retrained import add_retrain
-from tests.integration.rows import StudyRows
+from tests.integration.rows import StudyRows, add_retrain
 
 DEFAULT = {"learning_rate": 0.05}
 

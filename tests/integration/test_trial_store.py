@@ -5,26 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import optuna
 import pytest
-from sqlalchemy import insert, text
 
 from hpo.agent.testing import FakeStudy, FakeTrialStore
 from hpo.agent.trial_store import TrialStore
 from hpo.outcomes import Outcome
-from hpo.trainer.messages import EpochRecord
-from objectives.base import Device
 from storage.attempts import LeaseLostError
-from storage.claims import NEXT, Claim, NoWork
-from storage.leases import LeaseTimes
-from storage.retry import Retry
-from storage.studies import set_desired_state
-from storage.tables import studies
+from storage.claims import NEXT, NoWork
+from tests.integration.stores import StoredStudy, begun, claimed, report
 from tests.specs import spec
 
 SPEC = spec(max_lost=2)
 BUDGET = 2
-EXPIRE = "UPDATE hpo.attempts SET lease_until = clock_timestamp() - interval '1 s'"
 
 
 @dataclass
@@ -45,31 +37,8 @@ def backend(request: pytest.FixtureRequest) -> Backend:
             study.expire_leases,
             lambda state: setattr(study, "desired_state", state),
         )
-    database = request.getfixturevalue("database")
-    made = optuna.create_study(study_name="s", storage=database.optuna, direction="minimize")
-    row = {"study_id": made._study_id, "name": "s", "spec": SPEC.to_json(), "budget": BUDGET}
-    database.transaction(lambda connection: connection.execute(insert(studies).values(row)))
-
-    times = LeaseTimes(120.0, grace_renewals=0.0)
-    return Backend(
-        lambda: TrialStore(database, made._study_id, "s", SPEC, [Device()], Retry(5.0), times),
-        lambda: database.transaction(lambda c: c.execute(text(EXPIRE))),
-        lambda state: database.transaction(lambda c: set_desired_state(c, made._study_id, state)),
-    )
-
-
-def claimed(store: TrialStore, slot: int = 0, device: str = "cpu") -> Claim:
-    claim = store.claim(slot, device)
-    assert isinstance(claim, Claim)
-    return claim
-
-
-def begun(store: TrialStore, slot: int = 0) -> tuple[Claim, int]:
-    """Begin a trial in a slot; return its claim and trial_id."""
-    claim = claimed(store, slot)
-    trial_id, _, _ = store.sample(claim)
-    store.begin(claim.attempt_id, 1, 0)
-    return claim, trial_id
+    stored = StoredStudy(request.getfixturevalue("database"), SPEC, BUDGET)
+    return Backend(stored.agent, stored.expire_leases, stored.set_state)
 
 
 def test_budget_is_reserved_and_settled_once(backend: Backend) -> None:
@@ -81,7 +50,7 @@ def test_budget_is_reserved_and_settled_once(backend: Backend) -> None:
         trial_id, number, params = store.sample(claim)
         assert float(params["x"]) >= 0.0
         store.begin(claim.attempt_id, 1, 0)
-        assert store.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": loss}, 0.1)]) == {1: loss}
+        assert report(store, claim, trial_id, loss) == {1: loss}
         store.settle(claim.attempt_id, Outcome.COMPLETE, loss)
         store.settle(claim.attempt_id, Outcome.COMPLETE, loss)
     assert store.claim(0, "cpu") is NoWork.DONE
@@ -122,11 +91,11 @@ def test_released_trial_resumes_with_its_parameters(backend: Backend) -> None:
 def test_first_report_of_an_epoch_is_valid(backend: Backend) -> None:
     store = backend.open()
     claim, trial_id = begun(store)
-    store.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)])
+    report(store, claim, trial_id)
     store.release(claim.attempt_id)
     again = claimed(store)
     store.begin(again.attempt_id, 2, 0)
-    assert store.record(again.attempt_id, trial_id, [EpochRecord(1, {"loss": 9.0}, 0.1)]) == {1: 0.5}
+    assert report(store, again, trial_id, 9.0) == {1: 0.5}
 
 
 def test_expired_attempt_is_fenced_from_every_write(backend: Backend) -> None:
@@ -139,7 +108,7 @@ def test_expired_attempt_is_fenced_from_every_write(backend: Backend) -> None:
     for write in (
         lambda: store.begin(claim.attempt_id, 1, 0),
         lambda: store.assign_slot(claim.attempt_id, 0, "cpu"),
-        lambda: store.record(claim.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.5}, 0.1)]),
+        lambda: report(store, claim, trial_id),
         lambda: store.settle(claim.attempt_id, Outcome.COMPLETE, 0.5),
         lambda: store.check_held(claim.attempt_id),
         lambda: store.while_held(claim.attempt_id, lambda: pytest.fail("not held")),
@@ -154,7 +123,7 @@ def test_expired_attempt_is_fenced_from_every_write(backend: Backend) -> None:
     assert again.reservation_id == claim.reservation_id
     assert other.sample(again)[0] == trial_id
     other.begin(again.attempt_id, 1, 0)
-    assert other.record(again.attempt_id, trial_id, [EpochRecord(1, {"loss": 0.25}, 0.1)]) == {1: 0.25}
+    assert report(other, again, trial_id, 0.25) == {1: 0.25}
     other.settle(again.attempt_id, Outcome.COMPLETE, 0.25)
     best = other.refresh().best
     assert best is not None
