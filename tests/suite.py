@@ -23,8 +23,16 @@ PARTS: dict[str, list[str]] = {
 """Commands that run in the background; their output is printed when they have ended."""
 
 SERVICE = [
-    *(sys.executable, "-m", "pytest", "--numprocesses", os.environ.get("WORKERS", "6"), "--dist", "load"),
-    *("--maxschedchunk", "1", "--ignore", CLUSTER, "tests/acceptance", "tests/integration"),
+    *(
+        sys.executable,
+        "-m",
+        "pytest",
+        "--numprocesses",
+        os.environ.get("WORKERS", "6"),
+        "--dist",
+        "loadgroup",
+    ),
+    *("--ignore", CLUSTER, "tests/acceptance", "tests/integration"),
 ]
 """The longest part, whose progress is shown. Its tests are handed out one by one, because some take a minute."""
 

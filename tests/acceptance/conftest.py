@@ -14,8 +14,17 @@ from tests.version_0_1 import FOLDER, copy_checkpoints
 
 @pytest.fixture(scope="session")
 def commands() -> Iterator[ForkServer]:
-    """A process that forks `hpo` commands; objectives and TensorFlow are imported elsewhere."""
-    modules = ("hpo.agent.launch", "hpo.retrain.retrain", "hpo.study.status", "hpo.study.trials")
+    """A process that forks `hpo` commands."""
+    yield from _fork("hpo.agent.launch", "hpo.retrain.retrain", "hpo.study.status", "hpo.study.trials")
+
+
+@pytest.fixture(scope="session")
+def keras_commands() -> Iterator[ForkServer]:
+    """A process that forks scripts that train or evaluate a model."""
+    yield from _fork("keras", "tensorflow")
+
+
+def _fork(*modules: str) -> Iterator[ForkServer]:
     server = ForkServer(modules)
     yield server
     server.close()

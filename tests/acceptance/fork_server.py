@@ -29,6 +29,7 @@ class ForkServer:
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[2],
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
             start_new_session=True,
         )
 
@@ -80,13 +81,14 @@ def serve() -> None:
 
 
 def _become(environment: Mapping[str, str], cwd: str, outputs: Sequence[str]) -> None:
+    """Take over the session, streams, environment and folder of a command."""
     os.setsid()
     for number, path in enumerate((os.devnull, *outputs)):
-        os.dup2(os.open(path, os.O_WRONLY if number else os.O_RDONLY), number)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY), number)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
-    sys.path[0] = cwd
+    sys.path[:1] = [cwd, *filter(None, environment.get("PYTHONPATH", "").split(":"))]
 
 
 def _run(arguments: list[str]) -> None:

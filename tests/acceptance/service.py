@@ -180,12 +180,18 @@ class Service:
         # An interpreter reads its own variables when it starts.
         if self._commands is None or self.before or _of_python(self.environment) != _of_python(os.environ):
             return self.start(*arguments).wait(timeout)
+        return self._forked(self._commands, "-m", "hpo.cli", *arguments, timeout=timeout)
+
+    def python(self, commands: ForkServer, *arguments: object) -> Completed:
+        """Run `python ARGUMENTS`, which must succeed, in a process that `commands` forks."""
+        ended = self._forked(commands, *arguments, timeout=TIMEOUT)
+        assert ended.code == 0, ended.err
+        return ended
+
+    def _forked(self, commands: ForkServer, *arguments: object, timeout: float) -> Completed:
         self._ended += 1
         out, err = (self.folder / f"ended-{self._ended}.{stream}" for stream in ("out", "err"))
-        out.touch()
-        err.touch()
-        words = ["-m", "hpo.cli", *map(str, arguments)]
-        code = self._commands.run(words, self.environment, self.folder, (out, err), timeout)
+        code = commands.run([*map(str, arguments)], self.environment, self.folder, (out, err), timeout)
         return Completed(code, out.read_text(), err.read_text())
 
     def launch(self, objective: str, *arguments: object, study: str = "s") -> Running:
@@ -309,7 +315,9 @@ class Service:
 
 
 def _of_python(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith("PYTHON")}
+    """Return the variables that an interpreter reads when it starts, except the one that a fork server obeys."""
+    names = (name for name in environment if name.startswith("PYTHON") and name != "PYTHONPATH")
+    return {name: environment[name] for name in names}
 
 
 def _sum_to(epoch: int) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import subprocess
-import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,13 @@ import pytest
 
 import hpo
 from hpo.cli.main import run
+from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import Completed, Service
 from tests.version_0_1 import FOLDER, STUDIES, interrupted_trial, read_json
 
 PATIENCE = 240.0
 """Seconds for a command that imports TensorFlow, on a machine that has much else to do."""
+IN_KERAS_WORKER = pytest.mark.xdist_group("keras")
 
 
 def results(service: Service, study: str) -> Any:
@@ -126,23 +126,15 @@ def test_an_old_configuration_is_trained_again(old_service: Service, name: str) 
     )
 
 
-def run_script(service: Service, study: str, *words: str) -> subprocess.CompletedProcess:
-    """Run the exported script of a study, or what `words` do with it."""
+def copy_script(service: Service, study: str) -> Path:
+    """Copy the exported script of a study."""
     script = service.folder / f"{study}.py"
     shutil.copyfile(FOLDER / "exports" / f"{study}.py.txt", script)
-    done = subprocess.run(
-        [sys.executable, *words, str(script)],
-        env=service.environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+    return script
 
 
-def test_an_old_script_gives_the_value_of_its_trial(old_service: Service) -> None:
-    said = run_script(old_service, "moods").stdout.splitlines()
+def test_an_old_script_gives_the_value_of_its_trial(old_service: Service, commands: ForkServer) -> None:
+    said = old_service.python(commands, copy_script(old_service, "moods")).out.splitlines()
     assert said[0].startswith("trial 1 of study moods: user_objectives:Moody loss 0.2500")
     assert said[-1] == "loss = 0.25, as in the trial"
 
@@ -157,17 +149,20 @@ print("imported")
 """
 
 
-def test_an_old_script_trains_a_network(old_service: Service) -> None:
+@IN_KERAS_WORKER
+def test_an_old_script_trains_a_network(old_service: Service, keras_commands: ForkServer) -> None:
     """Names of modules that import Keras are checked in the same process, for that import takes long."""
     root = Path(__file__).parents[2]
     old_service.set(PYTHONPATH=f"{FOLDER}:{root}")
-    said = run_script(old_service, "digits", "-c", AND_IMPORT).stdout.splitlines()
+    script = copy_script(old_service, "digits")
+    said = old_service.python(keras_commands, "-c", AND_IMPORT, script).out.splitlines()
     assert said[-1] == "imported"
     value = float(said[-2].split()[2].rstrip(","))
     # The very value only where the processor and the versions are the same.
     assert value == pytest.approx(STUDIES["digits"]["best"]["value"], abs=0.1)
 
 
+@IN_KERAS_WORKER
 def test_a_network_goes_on_from_its_old_checkpoint(old_service: Service) -> None:
     number, _ = interrupted_trial("tiny")
     go_on(old_service, "tiny", "--precision", "float32")

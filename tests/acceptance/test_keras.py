@@ -1,16 +1,31 @@
-"""A real model: searched, retrained, exported, and loaded without this project."""
+"""A real model: searched, retrained, exported, loaded without this project, and interrupted without a trace.
+
+One worker of the suite runs these tests, because importing TensorFlow takes longer than training the models.
+"""
 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
+import pytest
+from sqlalchemy import Row
 
 from objectives.data import datasets
-from tests.acceptance.service import Service
+from tests.acceptance.fork_server import ForkServer
+from tests.acceptance.service import Running, Service
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+EPOCHS = 20
+PARAMS = ("batch_size=32", "optimizer=adam", "learning_rate=0.004", "dropout=0.3", "weight_decay=0.0001")
+TIMINGS = {"images_per_second"}
 
 PREDICT = """
 import json, sys
@@ -23,7 +38,9 @@ print(json.dumps({"accuracy": float(np.mean(predicted == data["labels"])), "dtyp
 """
 
 
-def test_digits_are_searched_retrained_reported_and_exported(service: Service) -> None:
+def test_digits_are_searched_retrained_reported_and_exported(
+    service: Service, keras_commands: ForkServer
+) -> None:
     searched = ("--trials", 3, "--epochs", 2, "--limit", 600)
     launched = service.hpo("launch", "--study", "digits-cnn", "--workers", 2, *searched, timeout=120)
     assert (launched.code, launched.err) == (0, "")
@@ -67,32 +84,40 @@ def test_digits_are_searched_retrained_reported_and_exported(service: Service) -
 
     # Its trial had a slot of one core, where the machine has two.
     value = service.study("digits-cnn").best_trial.value
-    assert _run_script(service).stdout.splitlines()[-1] == f"val_accuracy = {value!r}, as in the trial"
+    printed = service.python(keras_commands, _export_script(service, "digits-cnn")).out
+    assert printed.splitlines()[-1] == f"val_accuracy = {value!r}, as in the trial"
 
-    found = _predict(service, results / "model.keras")
+    images = datasets.load("digits", None)
+    np.savez(service.folder / "test.npz", images=images.x_test, labels=images.y_test)
+    predict = ("-c", PREDICT, results / "model.keras", service.folder / "test.npz")
+    found = json.loads(service.python(keras_commands, *predict).out)
     assert found["dtype"] == "uint8"
     assert found["accuracy"] == metrics["runs"][0]["test_accuracy"]
 
 
-def test_exported_script_reproduces_the_value_of_its_trial(service: Service) -> None:
-    # One slot of all cores, because several threads add up sums in another order than one.
-    arguments = ("--workers", 1, "--trials", 1, "--epochs", 3)
-    assert service.hpo("launch", "--study", "digits-cnn", *arguments, timeout=120).code == 0
-    stored = service.rows("SELECT metrics FROM hpo.epochs ORDER BY epoch")
-    trained = _run_script(service)
-    printed = [line for line in trained.stdout.splitlines() if line.startswith("epoch ")]
-    assert [_named(line, "loss") for line in printed] == [f"{row.metrics['loss']:.4g}" for row in stored]
-    value = service.study("digits-cnn").best_trial.value
-    assert trained.stdout.splitlines()[-1] == f"val_accuracy = {value!r}, as in the trial"
-    assert "trained with" not in trained.stderr
+def test_interrupted_trials_equal_uninterrupted_ones_and_their_script(service: Service) -> None:
+    """After a kill and after a signal; the slot has all cores, because threads add up sums in another order."""
+    whole, broken = _launch(service, "whole"), _launch(service, "broken")
+    service.wait_for(lambda: len(_metrics(service, "broken", 0)) >= 2, timeout=90)
+    # In one of the many epochs that are left.
+    psutil.Process(_attempts(service, "broken", 0)[0].pid).kill()
+    service.wait_for(lambda: len(_metrics(service, "broken", 1)) >= 2, timeout=90)
+    broken.send_signal(signal.SIGTERM)
+    assert broken.wait(10).code == 130
+    assert len(_metrics(service, "broken", 1)) < EPOCHS
+    assert _launch(service, "broken").wait().code == 0
+    assert whole.wait().code == 0
+    for number, interrupted in enumerate(["lost", "released"]):
+        first, second = _attempts(service, "broken", number)
+        assert (first.outcome, second.outcome) == (interrupted, "complete")
+        assert 2 <= second.resumed_from < EPOCHS
+        expected = _metrics(service, "whole", number)
+        assert len(expected) == EPOCHS
+        assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= expected[0].keys()
+        assert _metrics(service, "broken", number) == expected
 
-
-def _run_script(service: Service) -> subprocess.CompletedProcess[str]:
-    """Export the study's best trial as a script, and run it."""
-    script = service.folder / "train.py"
-    exported = service.hpo("export", "--study", "digits-cnn", "--format", "python", "-o", script)
-    assert exported.code == 0
-    return subprocess.run(
+    script = _export_script(service, "whole")
+    trained = subprocess.run(
         [sys.executable, str(script)],
         capture_output=True,
         text=True,
@@ -100,24 +125,52 @@ def _run_script(service: Service) -> subprocess.CompletedProcess[str]:
         timeout=120,
         check=True,
     )
+    best = service.study("whole").best_trial
+    printed = [line for line in trained.stdout.splitlines() if line.startswith("epoch ")]
+    stored = _metrics(service, "whole", best.number)
+    assert [_named(line, "loss") for line in printed] == [f"{epoch['loss']:.4g}" for epoch in stored]
+    assert trained.stdout.splitlines()[-1] == f"val_accuracy = {best.value!r}, as in the trial"
+    assert "trained with" not in trained.stderr
+
+
+def _launch(service: Service, study: str) -> Running:
+    """Start two trials, one after the other, because importing TensorFlow takes far longer than training both."""
+    fixed = [argument for param in PARAMS for argument in ("--param", param)]
+    return service.start(
+        "launch", "--study", study, "--objective", "digits-cnn", "--trials", 2, "--workers", 1,
+        "--epochs", EPOCHS, "--sampler", "random", "--pruner", "none", "--seed", 3, *fixed,
+    )  # fmt: skip
+
+
+def _metrics(service: Service, study: str, number: int) -> list[dict[str, float]]:
+    """Return the metrics of each epoch of a trial, without its speed."""
+    rows = service.rows(
+        "SELECT e.metrics FROM hpo.epochs e JOIN hpo.trials USING (reservation_id) JOIN hpo.studies USING (study_id)"
+        " WHERE name = :s AND number = :n ORDER BY epoch",
+        s=study,
+        n=number,
+    )
+    return [{name: row.metrics[name] for name in row.metrics.keys() - TIMINGS} for row in rows]
+
+
+def _attempts(service: Service, study: str, number: int) -> list[Row[Any]]:
+    """Return the attempts of a trial that a trainer has begun."""
+    return service.rows(
+        "SELECT a.pid, a.outcome, a.resumed_from FROM hpo.attempts a JOIN hpo.trials USING (reservation_id)"
+        " JOIN hpo.studies USING (study_id) WHERE name = :s AND number = :n AND a.pid IS NOT NULL"
+        " ORDER BY attempt_id",
+        s=study,
+        n=number,
+    )
+
+
+def _export_script(service: Service, study: str) -> Path:
+    """Export the study's best trial as a script."""
+    script = service.folder / "train.py"
+    assert service.hpo("export", "--study", study, "--format", "python", "-o", script).code == 0
+    return script
 
 
 def _named(line: str, name: str) -> str:
     """Return the value of a metric in a printed line of an epoch."""
     return next(part for part in line.split() if part.startswith(f"{name}=")).partition("=")[2]
-
-
-def _predict(service: Service, model: Path) -> dict:
-    """Evaluate the saved model on the test images in a process that cannot import this project."""
-    images = datasets.load("digits", None)
-    data = service.folder / "test.npz"
-    np.savez(data, images=images.x_test, labels=images.y_test)
-    predicted = subprocess.run(
-        [sys.executable, "-c", PREDICT, str(model), str(data)],
-        capture_output=True,
-        text=True,
-        cwd=service.folder,
-        timeout=120,
-        check=True,
-    )
-    return json.loads(predicted.stdout)
