@@ -53,9 +53,14 @@ class Completed:
         )
         return [str(line) for line in found]
 
-    @property
-    def complaint(self) -> str:
-        """The only line on stderr; anything else there fails the test."""
+    def clean(self, code: int = 0) -> Completed:
+        """Return itself; it must have ended with that code and printed nothing on stderr."""
+        assert (self.code, self.err) == (code, ""), self
+        return self
+
+    def complaint(self, code: int = 1) -> str:
+        """Return the only line on stderr; it must have ended with that code."""
+        assert self.code == code, self
         assert self.err.startswith("hpo: "), self.err
         assert self.err.count("\n") == 1, self.err
         assert "Traceback" not in self.err + self.out
@@ -200,7 +205,7 @@ class Service:
 
     def launched(self, objective: str, *arguments: object, study: str = "s") -> Completed:
         """Run `hpo launch` with an objective of `objectives_for_tests` to its end."""
-        return self.launch(objective, *arguments, study=study).wait()
+        return self.hpo("launch", "--study", study, "--objective", f"{OBJECTIVES}:{objective}", *arguments)
 
     def rows(self, sql: str, **parameters: Any) -> list[Row[Any]]:
         """Return the rows of a statement."""
@@ -212,6 +217,10 @@ class Service:
         """Return the first column of a statement's first row; None without rows."""
         rows = self.rows(sql, **parameters)
         return rows[0][0] if rows else None
+
+    def outcomes(self) -> list[str]:
+        """Return the outcomes of all attempts, in the order in which they began."""
+        return [row.outcome for row in self.rows("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")]
 
     def study(self, name: str = "s") -> optuna.Study:
         """Open the study with Optuna alone."""

@@ -71,11 +71,9 @@ def test_restored_study_continues_on_another_server(
     assert agent.wait().code == 130
     interrupted = service.value("SELECT count(*) FROM hpo.trials WHERE outcome IS NULL AND epochs > 0")
     assert interrupted > 0
-    made = service.hpo("backup", "--study", "s", "-o", file)
-    assert (made.code, made.err) == (0, "")
+    service.hpo("backup", "--study", "s", "-o", file).clean()
     # The file is all that goes along.
-    restored = elsewhere.hpo("restore", file)
-    assert (restored.code, restored.err) == (0, "")
+    restored = elsewhere.hpo("restore", file).clean()
     assert "hpo launch --study s" in restored.out
     assert as_optuna_sees_it(elsewhere) == as_optuna_sees_it(service)
     for query in OURS:
@@ -88,7 +86,7 @@ def test_restored_study_continues_on_another_server(
     )
     # Checkpoints are found by the reservation_ids, which only an empty server has free.
     assert resumed == (0 if used else interrupted)
-    assert elsewhere.hpo("restore", file).complaint.startswith("hpo: study 's' already exists")
+    assert elsewhere.hpo("restore", file).complaint().startswith("hpo: study 's' already exists")
 
 
 def test_backup_of_running_study_is_consistent(service: Service, tmp_path: Path) -> None:

@@ -38,8 +38,7 @@ def trials(service: Service, study: str) -> list[dict[str, Any]]:
 
 def go_on(service: Service, study: str, *words: object) -> Completed:
     """Continue a study as a user does, by the same command."""
-    ended = service.hpo("launch", "--study", study, "--workers", 1, *words, timeout=PATIENCE)
-    assert (ended.code, ended.err) == (0, "")
+    ended = service.hpo("launch", "--study", study, "--workers", 1, *words, timeout=PATIENCE).clean()
     return ended
 
 
@@ -70,8 +69,7 @@ def test_an_interrupted_trial_goes_on_from_its_old_checkpoint(old_service: Servi
 
 
 def test_an_interrupted_trial_goes_on_after_a_restore(moved_service: Service) -> None:
-    restored = moved_service.hpo("restore", FOLDER / "backups" / "interrupted.hpo.gz")
-    assert (restored.code, restored.err) == (0, "")
+    moved_service.hpo("restore", FOLDER / "backups" / "interrupted.hpo.gz").clean()
     go_on(moved_service, "interrupted")
     check_resumed(moved_service, "interrupted")
 
@@ -105,8 +103,7 @@ def test_a_finished_study_is_extended(old_service: Service) -> None:
 
 
 def test_an_interrupted_retrain_goes_on(old_service: Service) -> None:
-    ended = old_service.hpo("retrain", "--study", "retraining", "--seeds", 2, "--workers", 1)
-    assert (ended.code, ended.err) == (0, "")
+    ended = old_service.hpo("retrain", "--study", "retraining", "--seeds", 2, "--workers", 1).clean()
     assert "resumes after epoch 4" in ended.out
     folder = old_service.folder / "results" / "retraining"
     assert json.loads((folder / "metrics.json").read_text())["sessions"] == 2
@@ -116,8 +113,7 @@ def test_an_interrupted_retrain_goes_on(old_service: Service) -> None:
 @pytest.mark.parametrize("name", ["exports/moods.toml", "results/moods/best_config.yaml"])
 def test_an_old_configuration_is_trained_again(old_service: Service, name: str) -> None:
     """In two of the formats; another test reads all of them."""
-    ended = old_service.hpo("retrain", "--study", "moods", "--config", FOLDER / name, "--seeds", 1)
-    assert (ended.code, ended.err) == (0, "")
+    old_service.hpo("retrain", "--study", "moods", "--config", FOLDER / name, "--seeds", 1).clean()
     (found,) = (old_service.folder / "results").rglob("metrics.json")
     metrics, old = json.loads(found.read_text()), read_json("results/moods/metrics.json")
     assert (metrics["params"], metrics["runs"][0]["test_accuracy"]) == (

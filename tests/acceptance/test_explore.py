@@ -16,6 +16,4 @@ def test_explore_of_bundled_data_needs_no_tensorflow(service: Service) -> None:
 
 
 def test_an_unknown_data_set_is_one_line(service: Service) -> None:
-    ended = service.hpo("data", "explore", "minst")
-    assert ended.code == 2
-    assert "digits, mnist, cifar10" in ended.complaint
+    assert "digits, mnist, cifar10" in service.hpo("data", "explore", "minst").complaint(2)

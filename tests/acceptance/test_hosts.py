@@ -48,7 +48,7 @@ def test_hosts_with_clocks_hours_apart_share_a_study(service: Service, tmp_path:
         service.wait_for_epoch(1, trials=len(agents))
     assert [agent.wait().code for agent in agents] == [0, 0]
     service.check_records(8, epochs=10)
-    outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")]
+    outcomes = service.outcomes()
     assert outcomes == ["complete"] * 8
     # It lasted for several leases, and all recorded times are the database's.
     (lasted,) = service.rows(
@@ -74,7 +74,7 @@ def test_jumping_clock_loses_no_trial(service: Service, tmp_path: Path) -> None:
         service.wait_for(lambda known=known: service.value("SELECT count(*) FROM hpo.epochs") > known + 15)  # type: ignore[misc]
     assert [agent.wait().code for agent in agents] == [0, 0]
     service.check_records(4, epochs=20)
-    assert [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")] == ["complete"] * 4
+    assert service.outcomes() == ["complete"] * 4
     seconds = service.value("SELECT max(seconds) FROM hpo.epochs")
     assert 0 < seconds < 60, "an epoch was timed by a clock that can be set"
 

@@ -42,8 +42,7 @@ def test_digits_are_searched_retrained_reported_and_exported(
     service: Service, keras_commands: ForkServer
 ) -> None:
     searched = ("--trials", 3, "--epochs", 2, "--limit", 600)
-    launched = service.hpo("launch", "--study", "digits-cnn", "--workers", 2, *searched, timeout=120)
-    assert (launched.code, launched.err) == (0, "")
+    launched = service.hpo("launch", "--study", "digits-cnn", "--workers", 2, *searched, timeout=120).clean()
     assert len(launched.trial_lines) == 3
     service.check_records(3, epochs=2, study="digits-cnn")
     stored = service.rows("SELECT metrics FROM hpo.epochs")
@@ -51,8 +50,7 @@ def test_digits_are_searched_retrained_reported_and_exported(
     assert all(wanted <= row.metrics.keys() for row in stored)
 
     final = ("--seeds", 2, "--limit", "all")
-    retrained = service.hpo("retrain", "--study", "digits-cnn", "--workers", 2, *final, timeout=120)
-    assert (retrained.code, retrained.err) == (0, "")
+    service.hpo("retrain", "--study", "digits-cnn", "--workers", 2, *final, timeout=120).clean()
     results = service.folder / "results" / "digits-cnn"
     metrics = json.loads((results / "metrics.json").read_text())
     assert metrics["summary"]["test_accuracy"]["n"] == 2
@@ -69,8 +67,7 @@ def test_digits_are_searched_retrained_reported_and_exported(
         assert "wrong_images" not in run
     assert [score["name"] for score in metrics["per_class"]] == list("0123456789")
 
-    reported = service.hpo("report", "--study", "digits-cnn")
-    assert (reported.code, reported.err) == (0, "")
+    service.hpo("report", "--study", "digits-cnn").clean()
     page = (results / "report.html").read_text()
     # Thumbnails of the model's mistakes from the database.
     assert page.count('<img src="data:image/png;base64,') == len(metrics["runs"][0]["wrong"]) > 0

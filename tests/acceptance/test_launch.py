@@ -15,8 +15,7 @@ from tests.acceptance.service import Service
 
 
 def test_launch_runs_exactly_the_requested_trials(service: Service) -> None:
-    first = service.launched("Counted", "--trials", 5, "--workers", 2, "--pruner", "none")
-    assert (first.code, first.err) == (0, "")
+    first = service.launched("Counted", "--trials", 5, "--workers", 2, "--pruner", "none").clean()
     assert len(first.trial_lines) == 5
     assert "5 of 5 trials finished" in first.out
     line = re.compile(r"complete value=[\d.]+ epochs=4 seconds=[\d.]+ x=\S+ letter=[ab] \[\d/5\]")
@@ -103,8 +102,9 @@ def test_idle_agent_takes_trials_prefetched_by_another(service: Service) -> None
 
 def test_timeout_keeps_started_trials(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=0.3)
-    timed = service.launched("Counted", "--trials", 2, "--workers", 1, "--timeout", "2s", "--epochs", 30)
-    assert (timed.code, timed.err) == (0, "")
+    timed = service.launched(
+        "Counted", "--trials", 2, "--workers", 1, "--timeout", "2s", "--epochs", 30
+    ).clean()
     assert "the time is up" in timed.out
     assert service.value("SELECT outcome FROM hpo.attempts") == "released"
     service.set(TEST_EPOCH_SECONDS=0)
@@ -115,8 +115,7 @@ def test_timeout_keeps_started_trials(service: Service) -> None:
 
 def test_short_trials_are_prefetched(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=0.05)
-    ended = service.launched("Counted", "--trials", 16, "--workers", 2, "--epochs", 4, "--pruner", "none")
-    assert (ended.code, ended.err) == (0, "")
+    service.launched("Counted", "--trials", 16, "--workers", 2, "--epochs", 4, "--pruner", "none").clean()
     service.check_records(16, epochs=4)
     attempts = service.rows("SELECT slot, device, outcome FROM hpo.attempts")
     assert {(row.slot, row.outcome) for row in attempts} == {(0, "complete"), (1, "complete")}

@@ -42,8 +42,7 @@ def test_child_processes_end_with_their_trial(service: Service) -> None:
     agent = launch(service, "Parent", "--max-lost", 1)
     service.wait_for_epoch(3)
     assert children(service) <= living(service)
-    ended = agent.wait()
-    assert (ended.code, ended.err) == (0, "")
+    agent.wait().clean()
     service.wait_for(lambda: not children(service) & living(service), timeout=10.0)
     service.check_records(1, epochs=20)
 
@@ -92,12 +91,11 @@ def test_unresponsive_template_is_replaced(service: Service) -> None:
     service.wait_for_epoch(2)
     stuck = agent.template
     stuck.send_signal(signal.SIGSTOP)
-    ended = agent.wait()
-    assert (ended.code, ended.err) == (0, "")
+    ended = agent.wait().clean()
     assert "its template is replaced" in ended.out
     assert not psutil.pid_exists(stuck.pid)
     service.check_records(2, epochs=5)
-    outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")]
+    outcomes = service.outcomes()
     assert outcomes == ["complete", "released", "complete"]
     assert service.value("SELECT sum(lost) FROM hpo.trials") == 0
 
@@ -109,9 +107,8 @@ def test_sigterm_to_all_processes_costs_no_trial_an_attempt(service: Service) ->
     (pid,) = service.trainers()
     os.kill(pid, signal.SIGTERM)
     agent.send_signal(signal.SIGTERM)
-    ended = agent.wait(10.0)
-    assert (ended.code, ended.err) == (130, "")
-    assert [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")] == ["released"]
+    agent.wait(10.0).clean(130)
+    assert service.outcomes() == ["released"]
 
 
 def test_child_processes_that_ignore_sigterm_end(service: Service) -> None:
@@ -135,10 +132,9 @@ def test_child_processes_of_template_end_with_killed_agent(service: Service) -> 
 
 def test_failed_fork_costs_no_attempt(service: Service) -> None:
     agent = launch(service, "Crowded", "--max-lost", 1, epochs=3)
-    ended = agent.wait()
-    assert (ended.code, ended.err) == (0, "")
+    ended = agent.wait().clean()
     assert ended.out.count("Resource temporarily unavailable") == 2
-    outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts ORDER BY attempt_id")]
+    outcomes = service.outcomes()
     assert outcomes == ["released", "released", "complete"]
     service.check_records(1, epochs=3)
 

@@ -161,8 +161,7 @@ def test_study_survives_pause_and_dead_ray_node(service: Service, cluster: RayCl
     # Not between two trials: the trial of the node's agent must be lost.
     service.wait_for(lambda: service.value(IN_THE_MIDDLE) == 3)
     cluster.kill(1)
-    ended = driver.wait()
-    assert (ended.code, ended.err) == (0, "")
+    ended = driver.wait().clean()
     assert len(ended.trial_lines) == 9
     assert "9 of 9 trials finished" in ended.out
     # Ray has no third CPU any more.
@@ -180,4 +179,4 @@ def test_address_without_ray_cluster_is_refused_in_one_line(service: Service) ->
         closed.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{closed.getsockname()[1]}"
         refused = service.launched("Counted", "--engine", "ray", "--address", nobody)
-    assert (refused.code, f"no Ray cluster answers at {nobody}" in refused.complaint) == (1, True)
+    assert f"no Ray cluster answers at {nobody}" in refused.complaint()

@@ -164,7 +164,7 @@ def test_failing_commands_show_no_password(secretive: Service) -> None:
     service.set(HPO_STORAGE=as_typed)
     failed = service.hpo("health", "--study", "s")
     check(failed, 1)
-    assert "the database at 127.0.0.1:1 does not answer" in failed.complaint
+    assert "the database at 127.0.0.1:1 does not answer" in failed.complaint()
     check_files(service.folder / "home")
 
 

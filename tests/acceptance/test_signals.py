@@ -26,16 +26,14 @@ def begin(service: Service, trials: int = 1, workers: int = 1) -> Running:
 def finish(service: Service, trials: int = 1) -> None:
     """Run the same command again, faster."""
     service.set(TEST_EPOCH_SECONDS=0)
-    ended = service.hpo("launch", "--study", "s")
-    assert (ended.code, ended.err) == (0, "")
+    service.hpo("launch", "--study", "s").clean()
     service.check_records(trials, epochs=EPOCHS)
 
 
 def test_first_ctrl_c_lets_epochs_end(service: Service) -> None:
     agent = begin(service)
     agent.send_signal(signal.SIGINT)
-    ended = agent.wait(15.0)
-    assert (ended.code, ended.err) == (130, "")
+    ended = agent.wait(15.0).clean(130)
     assert "Ctrl-C again" in ended.out
     first = service.rows("SELECT * FROM hpo.attempts")
     assert [attempt.outcome for attempt in first] == ["released"]
@@ -77,7 +75,7 @@ def test_sigterm_releases_trials_within_ten_seconds(service: Service, command: s
     ended = agent.wait(10.0)
     assert time.monotonic() - began < 10.0
     assert (ended.code, ended.err) == (130, "")
-    outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")]
+    outcomes = service.outcomes()
     assert outcomes == ["released", "released"]
     finish(service, trials=2)
     assert service.value("SELECT min(resumed_from) FROM hpo.attempts WHERE outcome = 'complete'") >= 1
@@ -96,8 +94,7 @@ def test_sigterm_abandons_endless_epoch(service: Service) -> None:
     assert (ended.code, ended.err) == (130, "")
     assert service.value("SELECT outcome FROM hpo.attempts") == "released"
     gate.touch()
-    again = service.hpo("worker", "--study", "s", "--slots", 1)
-    assert (again.code, again.err) == (0, "")
+    service.hpo("worker", "--study", "s", "--slots", 1).clean()
     service.check_records(1, epochs=16)
     attempts = service.rows("SELECT resumed_from FROM hpo.attempts ORDER BY attempt_id")
     assert [attempt.resumed_from for attempt in attempts] == [0, 15]
@@ -107,8 +104,7 @@ def test_killed_trainer_resumes_from_checkpoint(service: Service) -> None:
     agent = begin(service)
     (pid,) = service.trainers()
     os.kill(pid, signal.SIGKILL)
-    ended = agent.wait()
-    assert (ended.code, ended.err) == (0, "")
+    ended = agent.wait().clean()
     assert "SIGKILL" in ended.out
     service.check_records(1, epochs=EPOCHS)
     attempts = service.rows("SELECT * FROM hpo.attempts ORDER BY attempt_id")
@@ -125,8 +121,7 @@ def test_killed_template_leaves_trainers_running(service: Service) -> None:
     service.wait_for_epoch(3, trials=2)
     before = service.trainers()
     os.kill(agent.template.pid, signal.SIGKILL)
-    ended = agent.wait()
-    assert (ended.code, ended.err) == (0, "")
+    agent.wait().clean()
     service.check_records(4, epochs=12)
     outcomes = {
         row.attempt_id: row.outcome for row in service.rows("SELECT attempt_id, outcome FROM hpo.attempts")
@@ -162,8 +157,7 @@ def test_attempt_with_expired_lease_is_fenced(service: Service) -> None:
         a=attempt,
     )
     service.wait_for(lambda: not any(process.pid == pid for process in service.processes()), timeout=15.0)
-    ended = agent.wait()
-    assert (ended.code, ended.err) == (0, "")
+    ended = agent.wait().clean()
     assert "trained by another agent now" in ended.out
     assert len(ended.trial_lines) == 1
     service.check_records(1, epochs=EPOCHS)
