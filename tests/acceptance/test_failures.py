@@ -58,6 +58,7 @@ def test_same_bug_in_every_trial_stops_launch(service: Service) -> None:
     outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.trials")]
     assert outcomes == ["bug"] * 3
     assert [trial.state for trial in service.study().trials] == [TrialState.FAIL] * 3
+    assert "complete trial" in service.hpo("retrain", "--study", "s").complaint()
 
 
 def test_fixed_objective_retries_failed_study(service: Service) -> None:
@@ -102,17 +103,6 @@ def test_trial_that_kills_its_process_fails_after_three_attempts(service: Servic
     (trial,) = service.rows("SELECT * FROM hpo.trials")
     assert (trial.outcome, trial.told_optuna, trial.epochs) == ("lost", True, 1)
     assert [trial.state for trial in service.study().trials] == [TrialState.FAIL]
-
-
-def test_hung_trial_is_ended(service: Service) -> None:
-    hanging = ("--hung-after", "1s", "--max-lost", 1, "--max-failed", 1)
-    ended = service.launched("Moody", "--workers", 1, "--param", "mood=hang", "--trials", 1, *hanging)
-    assert "no progress for 1 s" in ended.complaint()
-    (trial,) = service.rows("SELECT outcome, told_optuna, epochs FROM hpo.trials")
-    assert tuple(trial) == ("hung", True, 1)
-    assert service.value("SELECT outcome FROM hpo.attempts") == "hung"
-    (shown,) = rows_of(service.hpo("trials", "--study", "s", "--csv"))
-    assert (shown["state"], "no progress for 1 s" in shown["why"]) == ("hung", True)
 
 
 def test_full_disk_stops_launch_and_loses_nothing(service: Service) -> None:

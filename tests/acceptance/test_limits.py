@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -48,8 +49,10 @@ def test_trial_that_hangs_repeatedly_fails(service: Service) -> None:
     assert "lost 2 times, the last time: no progress for 1 s" in ended.complaint()
     attempts = service.rows("SELECT outcome, resumed_from FROM hpo.attempts ORDER BY attempt_id")
     assert [(a.outcome, a.resumed_from) for a in attempts] == [("hung", 0), ("hung", 1)]
-    (trial,) = service.rows("SELECT outcome, told_optuna FROM hpo.trials")
-    assert (trial.outcome, trial.told_optuna) == ("hung", True)
+    (trial,) = service.rows("SELECT outcome, told_optuna, epochs FROM hpo.trials")
+    assert tuple(trial) == ("hung", True, 1)
+    (shown,) = json.loads(service.hpo("trials", "--study", "s", "--json").clean().out)
+    assert (shown["state"], "no progress for 1 s" in shown["why"]) == ("hung", True)
 
 
 def test_checkpoint_quota_deletes_least_valuable_checkpoints(service: Service) -> None:

@@ -69,15 +69,11 @@ def test_killed_trainer_is_noticed_while_its_child_holds_the_pipe(
     service.check_records(1, epochs=20)
 
 
-def test_child_processes_end_with_killed_agent(service: Service) -> None:
-    agent = launch(service, "Parent")
-    service.wait_for_epoch(3)
-    agent.kill()
-    service.wait_for(lambda: not living(service), timeout=10.0)
-
-
-def test_trainer_that_holds_the_gil_ends_with_its_agent(service: Service) -> None:
-    agent = launch(service, "Stubborn")
+@pytest.mark.parametrize("objective", ["Parent", "Littering", "Stubborn"])
+def test_processes_end_with_killed_agent(service: Service, objective: str) -> None:
+    """Child processes of trainers and of the template, and a trainer that holds the GIL."""
+    agent = launch(service, objective)
+    service.wait_for_epoch(2)
     service.wait_for((service.folder / "children").exists)
     agent.kill()
     service.wait_for(lambda: not living(service), timeout=10.0)
@@ -100,17 +96,6 @@ def test_unresponsive_template_is_replaced(service: Service) -> None:
     assert service.value("SELECT sum(lost) FROM hpo.trials") == 0
 
 
-def test_sigterm_to_all_processes_costs_no_trial_an_attempt(service: Service) -> None:
-    """A service manager signals all processes: a trainer may get SIGTERM before its agent."""
-    agent = launch(service, "Parent")
-    service.wait_for_epoch(3)
-    (pid,) = service.trainers()
-    os.kill(pid, signal.SIGTERM)
-    agent.send_signal(signal.SIGTERM)
-    agent.wait(10.0).clean(130)
-    assert service.outcomes() == ["released"]
-
-
 def test_child_processes_that_ignore_sigterm_end(service: Service) -> None:
     service.set(TEST_CHILDREN=service.folder / "children", TEST_EPOCH_SECONDS=0.2)
     agent = service.launch("Littering", "--workers", 1, "--trials", 4, "--epochs", 20, "--pruner", "none")
@@ -120,13 +105,6 @@ def test_child_processes_that_ignore_sigterm_end(service: Service) -> None:
     assert agent.alive
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(10.0).code == 130
-    service.wait_for(lambda: not living(service), timeout=10.0)
-
-
-def test_child_processes_of_template_end_with_killed_agent(service: Service) -> None:
-    agent = launch(service, "Littering")
-    service.wait_for_epoch(2)
-    agent.kill()
     service.wait_for(lambda: not living(service), timeout=10.0)
 
 
