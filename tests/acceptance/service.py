@@ -207,6 +207,30 @@ class Service:
         """Run `hpo launch` with an objective of `objectives_for_tests` to its end."""
         return self.hpo("launch", "--study", study, "--objective", f"{OBJECTIVES}:{objective}", *arguments)
 
+    def begin(
+        self,
+        objective: str = "Counted",
+        *arguments: object,
+        trials: int = 1,
+        workers: int = 1,
+        epochs: int = 40,
+        epoch_seconds: float = 0.1,
+        at: int = 3,
+    ) -> Running:
+        """Start a study, and return when its first trials have finished epoch `at`."""
+        self.set(TEST_EPOCH_SECONDS=epoch_seconds)
+        size = ("--trials", trials, "--workers", workers, "--epochs", epochs, "--pruner", "none")
+        agent = self.launch(objective, *size, *arguments)
+        self.wait_for_epoch(at, trials=workers)
+        return agent
+
+    def finish(self, trials: int, epochs: int, *arguments: object) -> Completed:
+        """Launch study `s` again, faster, to its end, and check its records."""
+        self.set(TEST_EPOCH_SECONDS=0)
+        ended = self.hpo("launch", "--study", "s", *arguments).clean()
+        self.check_records(trials, epochs)
+        return ended
+
     def rows(self, sql: str, **parameters: Any) -> list[Row[Any]]:
         """Return the rows of a statement."""
         with self._engine.connect() as connection:

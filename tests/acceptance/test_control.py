@@ -9,9 +9,7 @@ COUNT = "SELECT count(*) FROM hpo.epochs"
 
 
 def test_pause_resume_stop_and_continue(service: Service) -> None:
-    service.set(TEST_EPOCH_SECONDS=0.1)
-    agent = service.launch("Counted", "--trials", 2, "--workers", 2, "--epochs", 120, "--pruner", "none")
-    service.wait_for_epoch(2, trials=2)
+    agent = service.begin(trials=2, workers=2, epochs=120, at=2)
 
     service.hpo("pause", "--study", "s").clean()
     # Twenty epochs' time without an epoch: the trainers hold.
@@ -33,9 +31,7 @@ def test_pause_resume_stop_and_continue(service: Service) -> None:
     # A worker does not wake a stopped study; a launch does.
     idle = service.hpo("worker", "--study", "s")
     assert (idle.code, idle.trial_lines) == (0, [])
-    service.set(TEST_EPOCH_SECONDS=0)
-    assert service.hpo("launch", "--study", "s", "--workers", 2).code == 0
-    service.check_records(2, epochs=120)
+    service.finish(2, 120, "--workers", 2)
     assert {row.number for row in service.rows("SELECT number FROM hpo.trials")} == numbers
     resumed = service.rows("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'")
     assert max(row.resumed_from for row in resumed) == reached

@@ -65,8 +65,7 @@ def test_fixed_objective_retries_failed_study(service: Service) -> None:
     service.set(TEST_ILL="bug")
     assert service.launched("Moody", "--workers", 1, "--trials", 2, "--param", "mood=fine").code == 1
     service.set(TEST_ILL="")
-    service.hpo("launch", "--study", "s", "--workers", 1).clean()
-    service.check_records(2, epochs=4)
+    service.finish(2, 4, "--workers", 1)
     assert service.value("SELECT count(*) FROM hpo.trials WHERE outcome = 'bug'") == 3
 
 
@@ -112,7 +111,6 @@ def test_full_disk_stops_launch_and_loses_nothing(service: Service) -> None:
     (attempt,) = service.rows("SELECT outcome, epochs FROM hpo.attempts")
     assert (attempt.outcome, attempt.epochs) == ("released", 1)
     service.set(TEST_ILL="")
-    assert service.hpo("launch", "--study", "s", "--workers", 1).code == 0
-    service.check_records(2, epochs=4)
+    service.finish(2, 4, "--workers", 1)
     attempts = service.rows("SELECT resumed_from FROM hpo.attempts ORDER BY attempt_id")
     assert [attempt.resumed_from for attempt in attempts] == [0, 1, 0]

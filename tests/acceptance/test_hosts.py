@@ -68,15 +68,11 @@ def test_sigterm_to_every_process_loses_no_trial(service: Service) -> None:
             process.terminate()
         agent.wait(10).clean(130)
     assert service.outcomes() == ["released"] * 6
-    service.set(TEST_EPOCH_SECONDS=0)
-    assert service.hpo("launch", "--study", "s").code == 0
-    service.check_records(2, epochs=30)
+    service.finish(2, 30)
 
 
 def test_stopped_trainers_end_with_their_agent(service: Service) -> None:
-    service.set(TEST_EPOCH_SECONDS=0.1)
-    agent = service.launch("Counted", "--trials", 2, "--workers", 2, "--epochs", 100, "--pruner", "none")
-    service.wait_for_epoch(2, trials=2)
+    agent = service.begin(trials=2, workers=2, epochs=100, at=2)
     assert service.hpo("pause", "--study", "s").code == 0
     newest = "SELECT extract(epoch FROM clock_timestamp() - max(created_at)) FROM hpo.epochs"
     service.wait_for(lambda: service.value(newest) > 1.5)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tests.acceptance.service import Running, Service
 
-GREEDY = Path(__file__).with_name("objectives_that_burden.py")
 EPOCHS = 40
 
 
@@ -21,22 +20,16 @@ def sizes(folder: Path) -> dict[str, int]:
 
 def interrupted(service: Service, workers: int) -> Path:
     """Create checkpoints of as many waiting trials as there are workers."""
-    service.set(TEST_EPOCH_SECONDS=0.05)
-    agent = service.launch(
-        "Counted", "--trials", workers, "--workers", workers, "--epochs", EPOCHS, "--pruner", "none"
-    )
-    service.wait_for_epoch(3, trials=workers)
+    agent = service.begin(trials=workers, workers=workers, epochs=EPOCHS, epoch_seconds=0.05)
     agent.send_signal(signal.SIGTERM)
-    assert agent.wait(10).code == 130
+    agent.wait(10).clean(130)
     service.set(TEST_EPOCH_SECONDS=0)
     return service.checkpoints
 
 
 def test_trial_over_memory_limit_ends_as_out_of_memory(service: Service) -> None:
-    service.hpo(
-        "launch", "--study", "s", "--objective", f"{GREEDY}:Greedy", "--trials", 3, "--workers", 1,
-        "--memory-per-worker", "512M", "--pruner", "none",
-    ).clean()  # fmt: skip
+    limit = ("--memory-per-worker", "512M", "--pruner", "none")
+    service.launched("Greedy", "--trials", 3, "--workers", 1, *limit).clean()
     outcomes = [row.outcome for row in service.rows("SELECT outcome FROM hpo.trials ORDER BY number")]
     assert outcomes == ["complete", "oom", "complete"]
 
@@ -89,8 +82,7 @@ def test_damaged_checkpoint_falls_back_to_previous_one(service: Service) -> None
     content = bytearray(newest.read_bytes())
     content[len(content) // 3] ^= 0xFF
     newest.write_bytes(content)
-    assert service.hpo("launch", "--study", "s").code == 0
-    service.check_records(1, EPOCHS)
+    service.finish(1, EPOCHS)
     resumed = service.value("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'")
     assert resumed == int(older.stem.partition("-")[2])
 
@@ -119,8 +111,7 @@ def test_same_named_study_of_another_database_keeps_checkpoints_apart(
     elsewhere = service.launched("Counted", "--trials", 2, "--workers", 1, "--storage", empty_storage_url)
     assert elsewhere.code == 0
     assert sizes(folder) == before
-    assert service.hpo("launch", "--study", "s", "--workers", 1).code == 0
-    service.check_records(1, EPOCHS)
+    service.finish(1, EPOCHS, "--workers", 1)
     assert service.value("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'") >= 3
 
 

@@ -6,11 +6,8 @@ import json
 import os
 import re
 import signal
-from pathlib import Path
 
 from tests.acceptance.service import Running, Service
-
-LOUD = Path(__file__).with_name("objectives_that_burden.py")
 
 
 def launch(
@@ -20,10 +17,9 @@ def launch(
     if opened:
         gate.touch()
     service.set(TEST_GATE=gate)
-    return service.start(
-        "launch", "--study", "s", "--objective", f"{LOUD}:{objective}", "--trials", trials, "--workers", 1,
-        "--param", f"prints={prints}", "--pruner", "none",
-    )  # fmt: skip
+    return service.launch(
+        objective, "--trials", trials, "--workers", 1, "--param", f"prints={prints}", "--pruner", "none"
+    )
 
 
 def shown(service: Service, *arguments: object) -> str:
@@ -173,7 +169,7 @@ def test_output_while_objective_loads_is_bounded(service: Service) -> None:
 
 
 def test_output_of_objective_that_fails_to_load_is_bounded(service: Service) -> None:
-    failed = service.hpo("launch", "--study", "s", "--objective", f"{LOUD}:LoudWhenLoaded", "--workers", 1)
+    failed = service.launched("LoudWhenLoaded", "--workers", 1)
     assert failed.code == 1
     assert "there is no gate" in failed.err
     (file,) = (service.folder / "home" / "logs").glob("template-s-*")

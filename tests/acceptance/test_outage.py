@@ -34,22 +34,9 @@ def server(open_folder: Path) -> Iterator[EmbeddedServer]:
         yield server
 
 
-def begin(
-    service: Service,
-    storage: str,
-    trials: int = 1,
-    epochs: int = EPOCHS,
-    hung: str = "30m",
-    epoch_seconds: float = 0.1,
-) -> Running:
+def begin(service: Service, storage: str, hung: str = "30m", **size: float) -> Running:
     """Start a study with the database `storage`, and return in the midst of its first trial."""
-    service.set(TEST_EPOCH_SECONDS=epoch_seconds)
-    agent = service.launch(
-        "Counted", "--trials", trials, "--workers", 1, "--epochs", epochs, "--pruner", "none",
-        "--storage", storage, "--hung-after", hung,
-    )  # fmt: skip
-    service.wait_for_epoch(3)
-    return agent
+    return service.begin("Counted", "--storage", storage, "--hung-after", hung, **{"epochs": EPOCHS} | size)  # type: ignore[arg-type]
 
 
 def through(proxy: Proxy, service: Service) -> str:
@@ -173,9 +160,7 @@ def test_sigterm_ends_agent_while_database_is_silent(service: Service, proxy: Pr
     reached = checkpointed(service)
     known = service.value("SELECT epochs FROM hpo.trials")
     assert reached > known
-    service.set(TEST_EPOCH_SECONDS=0)
-    assert service.hpo("launch", "--study", "s").code == 0
-    service.check_records(1, EPOCHS)
+    service.finish(1, EPOCHS)
     resumed = service.value("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'")
     # Epochs that were only on disk are not trained again.
     assert resumed == reached
@@ -195,9 +180,7 @@ def test_sigterm_ends_agent_while_database_is_down(tmp_path: Path, server: Embed
         assert "does not answer" in ended.out
         assert ended.err == ""
         server.ensure_running()
-        service.set(TEST_EPOCH_SECONDS=0)
-        assert service.hpo("launch", "--study", "s").code == 0
-        service.check_records(1, EPOCHS)
+        service.finish(1, EPOCHS)
     finally:
         assert service.close() == []
 

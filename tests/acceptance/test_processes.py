@@ -80,11 +80,7 @@ def test_processes_end_with_killed_agent(service: Service, objective: str) -> No
 
 
 def test_unresponsive_template_is_replaced(service: Service) -> None:
-    service.set(TEST_EPOCH_SECONDS=0.2)
-    agent = service.launch(
-        "Counted", "--trials", 2, "--workers", 1, "--epochs", 5, "--pruner", "none", "--hung-after", "4s"
-    )
-    service.wait_for_epoch(2)
+    agent = service.begin("Counted", "--hung-after", "4s", trials=2, epochs=5, epoch_seconds=0.2, at=2)
     stuck = agent.template
     stuck.send_signal(signal.SIGSTOP)
     ended = agent.wait().clean()
@@ -163,15 +159,3 @@ def test_killed_idle_templates_are_replaced(tmp_path: Path, monkeypatch: pytest.
             assert time.monotonic() < until
     assert events[-1] == Finished(Outcome.COMPLETE)
     assert len(killed) == 2
-
-
-def test_signal_to_all_processes_while_objective_loads(service: Service) -> None:
-    slow = service.folder / "slow.py"
-    slow.write_text("import time\ntime.sleep(60)\n")
-    agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
-    service.wait_for(lambda: service.runs("hpo.trainer.template"))
-    agent.template.send_signal(signal.SIGTERM)
-    agent.send_signal(signal.SIGTERM)
-    ended = agent.wait(10.0)
-    # Click ends the line that a terminal began with ^C.
-    assert (ended.code, ended.err.strip()) == (130, "")

@@ -13,32 +13,15 @@ from tests.acceptance.service import Running, Service
 EPOCHS = 40
 
 
-def begin(service: Service, trials: int = 1, workers: int = 1) -> Running:
-    """Start a study, and return in the midst of its first trials."""
-    service.set(TEST_EPOCH_SECONDS=0.1)
-    agent = service.launch(
-        "Counted", "--trials", trials, "--workers", workers, "--epochs", EPOCHS, "--pruner", "none"
-    )
-    service.wait_for_epoch(3, trials=workers)
-    return agent
-
-
-def finish(service: Service, trials: int = 1) -> None:
-    """Run the same command again, faster."""
-    service.set(TEST_EPOCH_SECONDS=0)
-    service.hpo("launch", "--study", "s").clean()
-    service.check_records(trials, epochs=EPOCHS)
-
-
 def test_first_ctrl_c_lets_epochs_end(service: Service) -> None:
-    agent = begin(service)
+    agent = service.begin()
     agent.send_signal(signal.SIGINT)
     ended = agent.wait(15.0).clean(130)
     assert "Ctrl-C again" in ended.out
     first = service.rows("SELECT * FROM hpo.attempts")
     assert [attempt.outcome for attempt in first] == ["released"]
     reached = service.value("SELECT epochs FROM hpo.trials")
-    finish(service)
+    service.finish(1, EPOCHS)
     attempts = service.rows("SELECT * FROM hpo.attempts ORDER BY attempt_id")
     assert [(a.outcome, a.resumed_from) for a in attempts] == [("released", 0), ("complete", reached)]
     assert service.value("SELECT number FROM hpo.trials") == 0
@@ -77,7 +60,7 @@ def test_sigterm_releases_trials_within_ten_seconds(service: Service, command: s
     assert (ended.code, ended.err) == (130, "")
     outcomes = service.outcomes()
     assert outcomes == ["released", "released"]
-    finish(service, trials=2)
+    service.finish(2, EPOCHS)
     assert service.value("SELECT min(resumed_from) FROM hpo.attempts WHERE outcome = 'complete'") >= 1
 
 
@@ -101,7 +84,7 @@ def test_sigterm_abandons_endless_epoch(service: Service) -> None:
 
 
 def test_killed_trainer_resumes_from_checkpoint(service: Service) -> None:
-    agent = begin(service)
+    agent = service.begin()
     (pid,) = service.trainers()
     os.kill(pid, signal.SIGKILL)
     ended = agent.wait().clean()
@@ -116,9 +99,7 @@ def test_killed_trainer_resumes_from_checkpoint(service: Service) -> None:
 
 
 def test_killed_template_leaves_trainers_running(service: Service) -> None:
-    service.set(TEST_EPOCH_SECONDS=0.1)
-    agent = service.launch("Counted", "--trials", 4, "--workers", 2, "--epochs", 12, "--pruner", "none")
-    service.wait_for_epoch(3, trials=2)
+    agent = service.begin(trials=4, workers=2, epochs=12)
     before = service.trainers()
     os.kill(agent.template.pid, signal.SIGKILL)
     agent.wait().clean()
@@ -131,7 +112,7 @@ def test_killed_template_leaves_trainers_running(service: Service) -> None:
 
 
 def test_launch_after_killed_agent_continues_at_once(service: Service) -> None:
-    agent = begin(service, trials=2, workers=2)
+    agent = service.begin(trials=2, workers=2)
     agent.kill()
     # Trainers and template detect it by themselves.
     service.wait_for(lambda: not service.processes(), timeout=5.0)
@@ -141,7 +122,7 @@ def test_launch_after_killed_agent_continues_at_once(service: Service) -> None:
     assert [row.left.total_seconds() > 60 for row in held] == [True, True]
 
     began = time.monotonic()
-    finish(service, trials=2)
+    service.finish(2, EPOCHS)
     assert time.monotonic() - began < 30.0
     attempts = service.rows("SELECT * FROM hpo.attempts ORDER BY attempt_id")
     assert [attempt.outcome for attempt in attempts] == ["lost", "lost", "complete", "complete"]
@@ -150,7 +131,7 @@ def test_launch_after_killed_agent_continues_at_once(service: Service) -> None:
 
 
 def test_attempt_with_expired_lease_is_fenced(service: Service) -> None:
-    agent = begin(service)
+    agent = service.begin()
     ((pid, attempt),) = service.trainers().items()
     service.rows(
         "UPDATE hpo.attempts SET ended_at = clock_timestamp(), outcome = 'lost' WHERE attempt_id = :a",
@@ -167,14 +148,21 @@ def test_attempt_with_expired_lease_is_fenced(service: Service) -> None:
     assert epochs[-1].attempt_id != attempt
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_while_objective_loads(service: Service, number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "reaches_template"),
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)],
+)
+def test_signal_while_objective_loads(service: Service, number: int, reaches_template: bool) -> None:
     """No unfinished study and no process is left behind."""
     slow = service.folder / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
     service.wait_for(lambda: service.runs("hpo.trainer.template"))
+    if reaches_template:
+        agent.template.send_signal(number)
     agent.send_signal(number)
-    assert agent.wait(5.0).code in (130, -signal.SIGTERM)
+    ended = agent.wait(5.0)
+    # Click ends the line that a terminal began with ^C.
+    assert (ended.code in (130, -signal.SIGTERM), ended.err.strip()) == (True, "")
     service.wait_for(lambda: not service.processes(), timeout=5.0)
     assert service.value("SELECT count(*) FROM hpo.studies") == 0
