@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
+# In an environment of its own: its last release in Python requires older packages than ours.
+COMPOSE := $(VENV)/compose/bin/docker-compose
 
 # Compiled modules are kept: otherwise each command would compile all that it imports, twice as long as it runs.
 unexport PYTHONDONTWRITEBYTECODE
@@ -45,6 +47,9 @@ demo: install ## Search, retrain and report on bundled data, under 5 minutes on 
 # Several parts at the same time: see tests/suite.py. WORKERS=N: tests of the service at a time, 6 by default.
 test: install ## The linters and the whole suite, real PostgreSQL and Ray included
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --group cluster
+	@command -v docker-compose >/dev/null || test -x $(COMPOSE) || { $(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)/compose && \
+		echo 'pyyaml>=6' | $(BIN)/uv pip install --quiet --python $(VENV)/compose/bin/python --override - \
+		'docker-compose==1.29.2' 'setuptools<81'; } >/dev/null 2>&1 || true
 	@command -v chromium google-chrome chrome >/dev/null || \
 		timeout 120 $(BIN)/playwright install --only-shell chromium >/dev/null 2>&1 || true
 	$(BIN)/python -m tests.suite

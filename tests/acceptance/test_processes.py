@@ -146,7 +146,8 @@ def test_killed_idle_templates_are_replaced(tmp_path: Path, monkeypatch: pytest.
         killed = set()
         for _ in range(2):
             wait_until_ready()
-            (template,) = psutil.Process().children()
+            children = psutil.Process().children()
+            (template,) = (child for child in children if "hpo.trainer.template" in child.cmdline())
             killed.add(template.pid)
             template.kill()
             while pool.ready:

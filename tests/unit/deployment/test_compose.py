@@ -20,6 +20,9 @@ EXAMPLE = ROOT / ".env.example"
 OVERRIDE = ROOT / "tests" / "compose" / "override.yml"
 SERVICES: dict[str, Any] = compose()["services"]
 OURS = {name: service for name, service in SERVICES.items() if name != "postgres"}
+INSTALLED = Path(sys.prefix) / "compose" / "bin"
+"""Folder of the docker-compose that `make test` installs next to the project's packages."""
+PROGRAM = shutil.which("docker-compose") or shutil.which("docker-compose", path=INSTALLED)
 VARIABLE = re.compile(r"\$\{(\w+)(:[-?])?([^}]*)\}")
 
 
@@ -36,12 +39,12 @@ def test_the_schema() -> None:
 
 
 @pytest.mark.skipif(
-    shutil.which("docker-compose") is None,
+    PROGRAM is None,
     reason="the compose file in docker-compose (install docker-compose)",
 )
 def test_docker_compose_reads_it(tmp_path: Path) -> None:
     file = tmp_path / "env"
-    command = ["docker-compose", "--env-file", str(file), "-f", str(COMPOSE), "-f", str(OVERRIDE), "config"]
+    command = [str(PROGRAM), "--env-file", str(file), "-f", str(COMPOSE), "-f", str(OVERRIDE), "config"]
     environment = {name: value for name, value in os.environ.items() if "PASSWORD" not in name}
     file.write_text(EXAMPLE.read_text())
     refused = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
