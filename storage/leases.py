@@ -88,7 +88,7 @@ def suspects(
 def reap(connection: Connection, overdue: Mapping[int, SuspectLease], max_lost: int) -> int:
     """Lose attempts whose leases were not renewed since they were read; returns their number.
 
-    The caller has waited for a renewal by its own clock: see `hpo.agent.lease_expiry`.
+    The caller has waited for a renewal by its own clock: see `hpo.agent.leases`.
     """
     ended = 0
     for attempt_id in sorted(overdue):

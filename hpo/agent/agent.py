@@ -16,7 +16,7 @@ from dataclasses import replace
 from hpo.agent import failure_policy
 from hpo.agent.attempts import AttemptTable, RunningAttempt
 from hpo.agent.cleanup import Cleanup
-from hpo.agent.lease_renewal import LeaseRenewal
+from hpo.agent.leases import LeaseRenewal
 from hpo.agent.trial_store import StudySnapshot, TrialStore
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from hpo.agent.attempt_log import AttemptLog
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.prefetch import PrefetchedTrial, Prefetcher
 from hpo.agent.trial_store import TrialStore
 from hpo.errors import HpoError
+from hpo.files.bounded_log import AttemptLog
 from hpo.search.spec import StudySpec
 from hpo.terminal.progress import SlotView
 from hpo.trainer.messages import Start

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,21 +14,13 @@ EVICTED = "evicted-"
 """Prefix of the names of folders that are being deleted."""
 
 
-@dataclass(frozen=True)
-class QuotaReport:
-    """Result of enforcing a quota."""
-
-    used_bytes: int
-    freed_bytes: int
-
-
 def enforce_quota(
     folder: Path,
     quota_bytes: int | None,
     reservation_ids: Callable[[], tuple[Collection[int], Collection[int]]],
     while_waiting: Callable[[int, Callable[[], None]], bool],
-) -> QuotaReport:
-    """Delete checkpoints until a study's folder holds at most `quota_bytes` of them.
+) -> int:
+    """Delete checkpoints until a study's folder holds at most `quota_bytes` of them; return the bytes left.
 
     `reservation_ids` returns those of the open trials and of the running ones among them. `while_waiting` calls a
     function if no agent holds a trial, or can begin it meanwhile, and returns whether it did.
@@ -37,7 +28,7 @@ def enforce_quota(
     then waiting trials, those with the fewest epochs first: they start from scratch. The newest checkpoint of a
     running trial always stays.
     """
-    found = _entries(folder)
+    found = entries(folder)
     for left_behind in found:
         if left_behind.name.startswith(EVICTED):
             CheckpointFolder(left_behind).delete()
@@ -45,7 +36,6 @@ def enforce_quota(
     # After listing the folders: a trial that begins meanwhile must not pass for a finished one.
     open_reservations, running_reservations = reservation_ids()
     used = sum(_size(path) for path in folders.values())
-    before = used
     finished = [path for reservation_id, path in folders.items() if reservation_id not in open_reservations]
     waiting = {
         reservation_id: path
@@ -57,7 +47,7 @@ def enforce_quota(
     for path in finished:
         used -= _remove_folder(path)
     if quota_bytes is None:
-        return QuotaReport(used, before - used)
+        return used
     for reservation_id, path in waiting.items():
         # Partial files of killed trainers; a running trial's own trainer has removed its own.
         for half in _whole_or_none(CheckpointFolder(path).partial):
@@ -67,7 +57,7 @@ def enforce_quota(
     for path in [*waiting.values(), *running]:
         for spare in _whole_or_none(CheckpointFolder(path).files)[:-1]:
             if used <= quota_bytes:
-                return QuotaReport(used, before - used)
+                return used
             used -= _remove_file(spare)
     for reservation_id, path in sorted(waiting.items(), key=lambda item: _newest_name(item[1])):
         if used <= quota_bytes:
@@ -76,7 +66,7 @@ def enforce_quota(
         evicted = path.with_name(f"{EVICTED}{uuid.uuid4().hex}")
         if while_waiting(reservation_id, partial(_rename, path, evicted)):
             used -= _remove_folder(evicted)
-    return QuotaReport(used, before - used)
+    return used
 
 
 def _newest_name(folder: Path) -> str:
@@ -96,15 +86,15 @@ def _whole_or_none(listed: Callable[[], list[Path]]) -> list[Path]:
     return []
 
 
-def _entries(folder: Path) -> list[Path]:
-    """Return its entries; empty if it cannot be listed, because another agent may be deleting it."""
+def entries(folder: Path) -> list[Path]:
+    """Return its entries; empty if it cannot be listed: it does not exist yet, or another agent is deleting it."""
     with suppress(OSError):
         return list(folder.iterdir())
     return []
 
 
 def _size(folder: Path) -> int:
-    return sum(_file_size(path) for path in _entries(folder))
+    return sum(_file_size(path) for path in entries(folder))
 
 
 def _file_size(path: Path) -> int:

@@ -10,9 +10,9 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from hpo.agent.attempt_log import AttemptLog
-from hpo.agent.checkpoint_quota import enforce_quota
+from hpo.agent.checkpoint_quota import enforce_quota, entries
 from hpo.agent.trial_store import TrialStore
+from hpo.files.bounded_log import AttemptLog
 from hpo.trainer.checkpoints import CheckpointFolder, trial_folder
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Cleanup:
     def remove_checkpoints(self) -> None:
         """Remove the checkpoints of finished trials, and more if the study has a quota."""
         self._quota_at = time.monotonic() + QUOTA_SECONDS
-        report = enforce_quota(
+        used_bytes = enforce_quota(
             self._checkpoints / self._folder,
             self._quota,
             self._store.open_reservations,
@@ -82,18 +82,12 @@ class Cleanup:
         )
         if self._quota is None:
             return
-        if report.used_bytes > self._quota and not self._over_quota:
+        if used_bytes > self._quota and not self._over_quota:
             log.warning(
-                f"the newest checkpoints of running trials alone take {report.used_bytes} bytes,"
+                f"the newest checkpoints of running trials alone take {used_bytes} bytes,"
                 f" more than --checkpoint-quota {self._quota}"
             )
-        self._over_quota = report.used_bytes > self._quota
-
-    def _entries(self) -> list[Path]:
-        # The folder does not exist before the first attempt.
-        with suppress(OSError):
-            return list(self._logs.iterdir())
-        return []
+        self._over_quota = used_bytes > self._quota
 
     def keep_orphaned_logs(self, held: frozenset[int], seconds: float) -> None:
         """Upload and remove the logs that dead agents have left.
@@ -101,7 +95,7 @@ class Cleanup:
         `held` are this agent's attempts; other agents have `seconds` to close their own logs.
         """
         found: dict[tuple[int, int], Path] = {}
-        for path in self._entries():
+        for path in entries(self._logs):
             match = _LOG.fullmatch(path.name)
             if match and int(match[2]) not in held:
                 found[int(match[1]), int(match[2])] = path

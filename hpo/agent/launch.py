@@ -12,7 +12,7 @@ from hpo import formatting
 from hpo.agent.agent import Agent
 from hpo.agent.attempts import AttemptTable, RunningAttempt
 from hpo.agent.cleanup import Cleanup
-from hpo.agent.lease_renewal import LeaseRenewal
+from hpo.agent.leases import LeaseRenewal
 from hpo.agent.outages import training_retry
 from hpo.agent.trial_store import StudySnapshot, TrialStore
 from hpo.devices.slots import slots_here

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 
-from hpo.agent.lease_expiry import LeaseMonitor
+from hpo.agent.leases import LeaseMonitor
 from hpo.devices.provenance import training_environment
 from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead, process_identity

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from hpo import formatting
-from hpo.devices.cores import claim_cores
 from hpo.devices.gpus import Gpu, choose_gpus
+from hpo.errors import FileNotWritableError
 from hpo.options import SlotOptions
 from objectives.base import Device
 
@@ -44,6 +47,45 @@ def slots_here(workers: int | None, options: SlotOptions, at_most: int | None = 
         cores = claim_cores(options.cores, cores)
     devices = plan_slots(workers, cores, gpus, options.gpu_share, at_most)
     return [replace(device, precision=options.precision) for device in devices]
+
+
+def claim_cores(count: int, cores: Sequence[int], folder: Path | None = None) -> tuple[int, ...]:
+    """Claim `count` of `cores` until this process ends, unclaimed ones first.
+
+    A claim is a file lock, which the kernel releases however the process ends. If too few cores are
+    free, claimed ones are shared: more trials than cores are slow, but allowed.
+
+    Raises:
+        FileNotWritableError: the folder of the claims is not usable.
+    """
+    # Not HPO_HOME: the agents of a host may have different ones.
+    claims = folder or Path(tempfile.gettempdir()) / f"hpo-cores-{os.geteuid()}"
+    chosen: list[int] = []
+    claimed: list[int] = []
+    try:
+        claims.mkdir(mode=0o700, exist_ok=True)
+        for core in cores:
+            if len(chosen) == count:
+                break
+            # Never closed and not inherited: the claim belongs to this process.
+            descriptor = os.open(
+                claims / str(core), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                chosen.append(core)
+            except BlockingIOError:
+                os.close(descriptor)
+                claimed.append(core)
+    except OSError as exc:
+        raise FileNotWritableError(
+            f"cannot claim cores in {claims} ({exc.strerror}): leave --cores out"
+        ) from exc
+    if len(chosen) < count and claimed:
+        # A different start for each process spreads the shared cores.
+        start = os.getpid() % len(claimed)
+        chosen += (claimed[start:] + claimed[:start])[: count - len(chosen)]
+    return tuple(sorted(chosen))
 
 
 def plan_slots(

@@ -1,9 +1,13 @@
-"""A log file that processes append to; when it grows too long, only its end is kept."""
+"""A log file that processes append to; when it grows too long, only its end is kept.
+
+The end of an attempt's log is uploaded to the database while it runs.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,9 +60,51 @@ class BoundedLog:
             self._cut = cut - len(notice)
 
 
+class AttemptLog(BoundedLog):
+    """The log of a running attempt, or of one whose agent died before closing it."""
+
+    def __init__(self, path: Path, upload: Callable[[str, int], None]) -> None:
+        """`upload` takes the tail and the total number of bytes printed."""
+        super().__init__(path)
+        self._upload = upload
+        self._uploaded = 0
+
+    def upload(self) -> None:
+        """Upload the tail, if something was printed since the last call."""
+        # Another agent of the host may have closed it.
+        with suppress(FileNotFoundError):
+            size = self.path.stat().st_size
+            printed = self._cut + size
+            if printed == self._uploaded:
+                return
+            tail = self._tail(size)
+            self._upload(_as_text(tail), printed)
+            self._uploaded = printed
+            if size > FILE_BYTES:
+                self._shorten()
+
+    def _tail(self, size: int) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(max(0, size - KEPT_BYTES))
+            return file.read(KEPT_BYTES)
+
+    def close(self) -> None:
+        """Upload the tail a last time and remove the file."""
+        self.upload()
+        self.path.unlink(missing_ok=True)
+
+
 def _cut_before(path: Path) -> int:
     """Return the number of bytes that another process has truncated from a file."""
     with suppress(OSError), path.open("rb") as file:
         if notice := _NOTICE.match(file.read(100)):
             return int(notice[1]) - len(notice[0])
     return 0
+
+
+def _as_text(printed: bytes) -> str:
+    """Return text with as many bytes in UTF-8 as were printed, so that a follower finds the new ones.
+
+    A NUL, which PostgreSQL's text cannot hold, and every byte that is not UTF-8 become a `?`.
+    """
+    return re.sub("[\0\udc80-\udcff]", "?", printed.decode("utf-8", "surrogateescape"))

@@ -1,9 +1,18 @@
-"""Process groups: each trainer leads one, so that all that its objective starts can be killed with it."""
+"""Process groups: each trainer leads one, so that all that its objective starts can be killed with it.
+
+A trainer and its group also end as soon as the agent is gone. The trainer's listener thread notices it on its own
+pipe, but only while native code lets another thread run; so the kernel itself sends a fatal signal when the last
+writer of a pipe has closed it.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import os
+import select
 import signal
+import sys
 import time
 from collections import deque
 from contextlib import suppress
@@ -11,11 +20,42 @@ from contextlib import suppress
 LEFTOVER_SECONDS = 3.0
 """Grace period for processes that a finished trainer left running."""
 
+_PR_SET_CHILD_SUBREAPER = 36
+
 
 def kill_group(pid: int) -> None:
     """Kill the process group that a process leads, if there is one."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Make this process the reaper of its descendants' orphans. Linux only.
+
+    Otherwise they go to process 1, which in many containers is the agent and does not reap them.
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_with_agent(guard: int) -> None:
+    """Kill this process group when the other end of the pipe `guard` is closed.
+
+    Only the agent holds that end, and it never writes. Outside Linux only the listener thread does this.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    # A new open file: the owner of SIGIO belongs to the open file, which all forks of a template share.
+    own = os.open(f"/proc/self/fd/{guard}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(own, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(own, 0)
+    if poll.poll(0):
+        # It was closed before the signal was requested.
+        kill_group(os.getpid())
+        os._exit(1)
 
 
 class ProcessGroups:

@@ -23,10 +23,9 @@ from typing import Any
 import hpo.errors
 from hpo.errors import HpoError, ObjectiveBrokenError
 from hpo.files.bounded_log import BoundedLog
-from hpo.process import oom_killer
 from hpo.process.identity import is_running
 from hpo.process.process_groups import kill_group
-from hpo.trainer.exits import Event, SpawnFailed, TrainerExited, describe_exit
+from hpo.trainer.exits import Event, SpawnFailed, TrainerExited, describe_exit, oom_kills
 from hpo.trainer.messages import (
     Described,
     Exited,
@@ -67,7 +66,7 @@ class _Trainer:
     """Whether its template is dead, so that no message reports its exit."""
     closed_at: float | None = None
     """Monotonic time when its pipe was found closed; its exit status may still follow."""
-    oom_kills_before: int = field(default_factory=oom_killer.kills)
+    oom_kills_before: int = field(default_factory=lambda: oom_kills())
     """Number of processes that the kernel had killed for lack of memory when the trainer started."""
 
 
@@ -98,7 +97,7 @@ class TrainerPool:
         self._events: deque[tuple[int, Event]] = deque()
         self._description: Description | None = None
         self._keeps_log = False
-        # Only this process holds the write end: see `hpo.process.orphan_guard`.
+        # Only this process holds the write end: see `end_with_agent`.
         self._guard_pipe: tuple[int, ...] = os.pipe()
 
     def __enter__(self) -> TrainerPool:
@@ -350,7 +349,7 @@ class TrainerPool:
         if trainer.pid is None:
             self._remove(slot, SpawnFailed("its template ended"))
         else:
-            kills = oom_killer.kills()
+            kills = oom_kills()
             out_of_memory = trainer.status == -signal.SIGKILL and kills > trainer.oom_kills_before
             if out_of_memory:
                 # The kill was of this trainer: do not attribute it to another one.

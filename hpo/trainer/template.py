@@ -22,8 +22,7 @@ from multiprocessing.connection import Connection
 
 from hpo.devices.provenance import versions
 from hpo.errors import HpoError
-from hpo.process import orphan_guard
-from hpo.process.process_groups import ProcessGroups
+from hpo.process.process_groups import ProcessGroups, adopt_orphans, end_with_agent
 from hpo.trainer.messages import Described, Exited, Fork, Forked, Load, LoadFailed, NotForked, Ready
 from objectives.base import Objective
 
@@ -37,8 +36,8 @@ def main() -> None:
     agent: Connection = Connection(int(sys.argv[1]))
     guard = int(sys.argv[2])
     # Processes that the objective starts while it is imported end with the agent too.
-    orphan_guard.arm(guard)
-    orphan_guard.adopt_orphans()
+    end_with_agent(guard)
+    adopt_orphans()
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -155,7 +154,7 @@ def _fork(
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         agent.close()
-        orphan_guard.arm(guard)
+        end_with_agent(guard)
         for wake_end in wake:
             os.close(wake_end)
         from hpo.trainer.trainer import train

@@ -22,7 +22,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("hpo.agent.lease_expiry.time", clock)
+    monkeypatch.setattr("hpo.agent.leases.time", clock)
     return clock
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import text
 
-from hpo.agent import lease_renewal
-from hpo.agent.lease_renewal import LeaseRenewal
+from hpo.agent import leases as agent_leases
+from hpo.agent.leases import LeaseRenewal
 from storage.engine import Database
 from storage.leases import LeaseTimes
 from tests.integration.storage.study_driver import StudyDriver
@@ -48,9 +48,9 @@ def test_leases_of_a_hung_agent_expire(
     """The renewing thread runs, but the agent's loop does not."""
     claim = study.claimed()
     live = "SELECT lease_until > clock_timestamp() FROM hpo.attempts WHERE attempt_id = :id"
-    monkeypatch.setattr(lease_renewal, "STUCK_SECONDS", 0.3)
+    monkeypatch.setattr(agent_leases, "STUCK_SECONDS", 0.3)
     wait_for(lambda: not study.row(live, claim.attempt_id)[0])
-    monkeypatch.setattr(lease_renewal, "STUCK_SECONDS", 600.0)
+    monkeypatch.setattr(agent_leases, "STUCK_SECONDS", 600.0)
     renewal.heartbeat()
     wait_for(lambda: study.row(live, claim.attempt_id)[0])
 

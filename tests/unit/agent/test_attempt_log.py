@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.agent.attempt_log import AttemptLog
-from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES
+from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES, AttemptLog
 
 
 class Uploads:

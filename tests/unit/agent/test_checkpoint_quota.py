@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.agent.checkpoint_quota import QuotaReport, enforce_quota
+from hpo.agent.checkpoint_quota import enforce_quota
 
 FILE = 100
 OPEN, RUNNING = {2, 3, 4}, {2}
@@ -29,14 +29,13 @@ def at_once(_reservation: int, act: Callable[[], None]) -> bool:
     return True
 
 
-def enforce(folder: Path, quota: int | None) -> tuple[QuotaReport, list[str]]:
+def enforce(folder: Path, quota: int | None) -> tuple[int, list[str]]:
     fill(folder)
-    report = enforce_quota(folder / "s", quota, lambda: (OPEN, RUNNING), at_once)
+    used = enforce_quota(folder / "s", quota, lambda: (OPEN, RUNNING), at_once)
     left = sorted(f"{path.parent.name[6:]}:{int(path.stem[6:])}" for path in folder.rglob("epoch-*"))
-    assert report.used_bytes == FILE * len(left)
-    assert report.freed_bytes == FILE * (8 - len(left))
+    assert used == FILE * len(left)
     assert (folder / "s" / "retrain-abc" / "kept").exists()
-    return report, left
+    return used, left
 
 
 def test_only_finished_trials_are_removed_without_a_quota(tmp_path: Path) -> None:
@@ -56,9 +55,7 @@ def test_waiting_trial_with_the_fewest_epochs_is_removed_next(tmp_path: Path) ->
 
 
 def test_newest_checkpoint_of_a_running_trial_stays(tmp_path: Path) -> None:
-    report, left = enforce(tmp_path, 1)
-    assert left == ["2:2"]
-    assert report.used_bytes > 1
+    assert enforce(tmp_path, 1) == (FILE, ["2:2"])
 
 
 def test_trial_that_begins_meanwhile_stays(tmp_path: Path) -> None:
@@ -81,9 +78,8 @@ def test_waiting_trial_that_another_agent_has_begun_stays(tmp_path: Path) -> Non
         asked.append(reservation_id)
         return False
 
-    report = enforce_quota(tmp_path / "s", 1, lambda: (OPEN, RUNNING), begun)
+    assert enforce_quota(tmp_path / "s", 1, lambda: (OPEN, RUNNING), begun) == 3 * FILE
     assert asked == [4, 3]
-    assert report.used_bytes == 3 * FILE
     assert {path.parent.name for path in tmp_path.rglob("epoch-*")} == {"trial-2", "trial-3", "trial-4"}
 
 
@@ -107,10 +103,10 @@ def test_partial_files_of_waiting_trials_are_removed(tmp_path: Path) -> None:
     def four_has_begun(reservation_id: int, act: Callable[[], None]) -> bool:
         return reservation_id != 4 and at_once(reservation_id, act)
 
-    report = enforce_quota(tmp_path / "s", 100 * FILE, lambda: (OPEN, RUNNING), four_has_begun)
+    used = enforce_quota(tmp_path / "s", 100 * FILE, lambda: (OPEN, RUNNING), four_has_begun)
     assert [half.exists() for half in halves] == [True, False, True]
-    # Those of trial 1, which is finished, and one that was half written.
-    assert report.freed_bytes == 3 * FILE
+    # Without those of trial 1, which is finished, and one of three that were half written.
+    assert used == 8 * FILE
 
 
 def test_folder_may_disappear_while_it_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hpo.agent import lease_expiry
-from hpo.agent.lease_expiry import LeaseMonitor
+from hpo.agent import leases
+from hpo.agent.leases import LeaseMonitor
 from storage.leases import LeaseTimes, SuspectLease
 
 TIMES = LeaseTimes(lease_seconds=120.0, grace_renewals=2.0)
@@ -25,7 +25,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(lease_expiry, "time", clock)
+    monkeypatch.setattr(leases, "time", clock)
     return clock
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from hpo.devices.cores import claim_cores
+from hpo.devices.slots import claim_cores
 from hpo.errors import FileNotWritableError
 
 CLAIM = """
 import sys
 from pathlib import Path
-from hpo.devices.cores import claim_cores
+from hpo.devices.slots import claim_cores
 print(*claim_cores(int(sys.argv[1]), range(4), Path(sys.argv[2])), flush=True)
 sys.stdin.read()
 """

@@ -84,7 +84,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.setattr(pool_module, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(pool_module, "kill_group", host.killed.append)
     monkeypatch.setattr(pool_module, "is_running", lambda pid: pid in host.running)
-    monkeypatch.setattr("hpo.process.oom_killer.kills", lambda: host.oom_kills)
+    monkeypatch.setattr(pool_module, "oom_kills", lambda: host.oom_kills)
     with host.pool:
         yield host
     for template in host.templates:

@@ -1,15 +1,23 @@
-"""The thread that renews an agent's leases while its main thread is busy."""
+"""Leases: a thread renews those of this agent; the expiry of others is judged by this agent's own clock.
+
+The database's clock alone cannot decide: it may be set, and stands still while its machine sleeps. Nor is one
+check enough: after an outage no agent has renewed yet. So an agent watches a suspect lease for a while by its own
+clock, which cannot be set, and ends it only if it stays as it is.
+"""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
 
 from hpo.errors import HpoError
 from storage import leases
 from storage.engine import Database
-from storage.leases import LeaseTimes
+from storage.leases import LeaseTimes, SuspectLease
 from storage.retry import Retry, short_reason
 
 CLOSE_SECONDS = 2.0
@@ -19,6 +27,38 @@ RETRY_SECONDS = 1.0
 
 STUCK_SECONDS = 600.0
 """Time without a heartbeat of the agent's loop after which its leases are no longer renewed."""
+
+
+class LeaseMonitor:
+    """Decides which suspect leases have expired, by how long this agent has seen them unrenewed."""
+
+    def __init__(self, times: LeaseTimes) -> None:
+        self._times = times
+        self._seen: dict[int, tuple[SuspectLease, float]] = {}
+        self._checked_at = time.monotonic()
+        self._restarted_at = -math.inf
+
+    def expired(self, suspects: Mapping[int, SuspectLease]) -> dict[int, SuspectLease]:
+        """Return the suspect leases, by attempt, that had enough time to be renewed and were not."""
+        now, lease_seconds = time.monotonic(), self._times.lease_seconds
+        # If this agent was offline, restart the observation window: others may have been offline too. At most
+        # once per lease, so that an agent that seldom checks ends leases as well.
+        if now - self._checked_at > lease_seconds / 2 and now > self._restarted_at + lease_seconds:
+            self._seen, self._restarted_at = {}, now
+        self._checked_at = now
+        self._seen = {
+            attempt: (lease, self._since(attempt, lease.until, now)) for attempt, lease in suspects.items()
+        }
+        return {
+            attempt: lease
+            for attempt, (lease, since) in self._seen.items()
+            if now - since >= replace(self._times, lease_seconds=lease.lease_seconds).grace_seconds
+        }
+
+    def _since(self, attempt: int, until: datetime, now: float) -> float:
+        """Return the time when the lease was first seen with its present end."""
+        before, since = self._seen.get(attempt, (None, now))
+        return since if before is not None and before.until == until else now
 
 
 class LeaseRenewal(threading.Thread):

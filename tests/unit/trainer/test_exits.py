@@ -7,31 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from hpo.process import oom_killer
-from hpo.trainer.exits import describe_exit
+from hpo.trainer import exits
+from hpo.trainer.exits import describe_exit, oom_kills
 
 
 @pytest.fixture
 def counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Those that are looked at, in order; none is there yet."""
     found = [tmp_path / name for name in ("group", "host")]
-    monkeypatch.setattr(oom_killer, "_counters", lambda: iter(found))
+    monkeypatch.setattr(exits, "_counters", lambda: iter(found))
     return found
 
 
 def test_narrowest_existing_counter_is_used(counters: list[Path]) -> None:
     group, host = counters
-    assert oom_killer.kills() == 0
+    assert oom_kills() == 0
     host.write_text("nr_free_pages 7\noom_kill 5\n")
-    assert oom_killer.kills() == 5
+    assert oom_kills() == 5
     group.write_text("low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
-    assert oom_killer.kills() == 2
+    assert oom_kills() == 2
     group.write_text("oom_kill_disable 0\nunder_oom 0\n")
-    assert oom_killer.kills() == 5
+    assert oom_kills() == 5
 
 
 def test_counter_of_this_host_is_readable() -> None:
-    assert oom_killer.kills() >= 0
+    assert oom_kills() >= 0
 
 
 def test_exit_descriptions() -> None:
