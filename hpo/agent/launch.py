@@ -51,17 +51,13 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         loader.resolve(request.objective)
     with interruptible() as signals, open_database(settings.storage, settings.home) as database:
         if not request.run:
-            _log_created(prepare(database, request, settings))
+            study = prepare(database, request, settings)
+            log.info(f"{study.budget} trials in total, state: {study.desired_state}")
+            log.info(f"next, on any machine: hpo worker --study {study.name}")
             return 0
-        existing = create.find(database, request.study)
-        check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
-        reference = _reference(request, existing)
-        if existing is not None and existing.begun:
-            # Before the slow import of the objective.
-            create.check_options(existing, request, reference)
-        data = create.data_options(request, existing)
+        existing, reference, data = _checked(database, request, settings)
         devices = slots_here(request.workers, request.agent.slots)
-        with _pool(reference, data_dir_of(settings, data), request.study, devices, settings) as pool:
+        with _pool(reference, data, request.study, devices, settings) as pool:
             description = pool.describe(loading_check(signals, pool, request.agent))
             study = create.create_or_continue(database, request, reference, description, existing)
             return _run(database, study, pool, settings, request.agent, signals, request.timeout_seconds)
@@ -73,10 +69,7 @@ def prepare(database: Database, request: LaunchRequest, settings: Settings) -> L
     Raises:
         HpoError: the request or the objective is at fault.
     """
-    existing = create.find(database, request.study)
-    check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
-    reference = _reference(request, existing)
-    data = data_dir_of(settings, create.data_options(request, existing))
+    existing, reference, data = _checked(database, request, settings)
     with _pool(reference, data, request.study, [], settings) as pool:
         return create.create_or_continue(database, request, reference, pool.describe(), existing)
 
@@ -94,10 +87,8 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         find_study(database, study)
         existing = create.find(database, study)
         assert existing is not None
-        spec = existing.spec
-        data = data_dir_of(settings, spec.data)
-        devices = slots_here(slots, options.slots)
-        with _pool(spec.objective, data, study, devices, settings) as pool:
+        data, devices = data_dir_of(settings, existing.spec.data), slots_here(slots, options.slots)
+        with _pool(existing.spec.objective, data, study, devices, settings) as pool:
             pool.describe(loading_check(signals, pool, options))
             return _run(database, existing, pool, settings, options, signals)
 
@@ -105,6 +96,18 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
 def data_dir_of(settings: Settings, data: DataOptions) -> DataOptions:
     """Return the study's data options with this host's data folder."""
     return replace(data, data_dir=str(settings.data_dir))
+
+
+def _checked(
+    database: Database, request: LaunchRequest, settings: Settings
+) -> tuple[LaunchedStudy | None, str, DataOptions]:
+    """Return the study, if it exists, with the request's objective and data, checked before their slow import."""
+    existing = create.find(database, request.study)
+    check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
+    reference = _reference(request, existing)
+    if existing is not None and existing.begun:
+        create.check_options(existing, request, reference)
+    return existing, reference, data_dir_of(settings, create.data_options(request, existing))
 
 
 def _reference(request: LaunchRequest, existing: LaunchedStudy | None) -> str:
@@ -184,11 +187,6 @@ def _run(
     if exit_code is ExitCode.DONE:
         log_next_steps(store.refresh(), study)
     return int(exit_code)
-
-
-def _log_created(study: LaunchedStudy) -> None:
-    log.info(f"{study.budget} trials in total, state: {study.desired_state}")
-    log.info(f"next, on any machine: hpo worker --study {study.name}")
 
 
 def log_next_steps(snapshot: StudySnapshot, study: LaunchedStudy) -> None:

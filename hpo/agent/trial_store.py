@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 
@@ -33,6 +33,7 @@ from storage.retry import Retry
 from storage.studies import read_desired_state
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 CLOSED_OUTSIDE = "its Optuna trial was closed by another program, outside this service"
 
@@ -79,17 +80,13 @@ class TrialStore:
         self._lease_monitor = LeaseMonitor(times)
         self.agent_id = self._write(agents.new_agent_id)
         agent = (self.host, os.getpid(), process_identity(), len(devices), training_environment(devices[0]))
-        ordinal = self._write(
-            lambda c: agents.join(c, self.agent_id, study_id, *agent, lease_seconds=times.lease_seconds)
-        )
+        ordinal = self._write(agents.join, self.agent_id, study_id, *agent, lease_seconds=times.lease_seconds)
         self._search = self._call(lambda: Search(name, spec, database.optuna, ordinal))
 
     def claim(self, slot: int, device: str) -> Claim | NoWork:
         """Reserve a trial for a slot, or return the reason why there is none."""
         return self._write(
-            lambda c: claims.claim(
-                c, self._study_id, self.agent_id, self.host, slot, device, self.times.lease_seconds
-            )
+            claims.claim, self._study_id, self.agent_id, self.host, slot, device, self.times.lease_seconds
         )
 
     def sample(self, claim: Claim) -> tuple[int, int, Params]:
@@ -102,8 +99,8 @@ class TrialStore:
             taken: int = claim.trial_id
             self._call(lambda: self._search.take_over(taken))
             if claim.params is not None:
-                return claim.trial_id, claim.number, dict(claim.params)
-            return claim.trial_id, claim.number, self._suggest(claim, claim.trial_id, claim.number)
+                return taken, claim.number, dict(claim.params)
+            return taken, claim.number, self._suggest(claim, taken, claim.number)
         maybe_created = not claim.fresh
 
         def create() -> tuple[int, int]:
@@ -117,7 +114,7 @@ class TrialStore:
 
         trial_id, number = self._call(create)
         # Before sampling, so that the trial has an owner if this agent dies meanwhile.
-        self._write(lambda c: attempts.attach(c, claim.attempt_id, trial_id, number, None))
+        self._write(attempts.attach, claim.attempt_id, trial_id, number, None)
         return trial_id, number, self._suggest(claim, trial_id, number)
 
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:
@@ -126,16 +123,16 @@ class TrialStore:
         Raises:
             LeaseLostError: an agent with an idle slot has taken its trial.
         """
-        self._write(lambda c: attempts.place(c, attempt_id, slot, device))
+        self._write(attempts.place, attempt_id, slot, device)
 
     def begin(self, attempt_id: int, pid: int, resumed_from: int) -> None:
         """Record that an attempt's trainer runs."""
-        self._write(lambda c: attempts.begin(c, attempt_id, pid, resumed_from))
+        self._write(attempts.begin, attempt_id, pid, resumed_from)
 
     def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> dict[int, float]:
         """Store epochs and report them to Optuna; return the metric that is valid for each."""
         rows = [(record.epoch, record.metrics, record.seconds) for record in records]
-        stored = self._write(lambda c: attempts.record(c, attempt_id, rows))
+        stored = self._write(attempts.record, attempt_id, rows)
         metric = self.spec.metric
         values = {epoch: metrics[metric] for epoch, metrics in sorted(stored.items()) if metric in metrics}
         try:
@@ -164,17 +161,17 @@ class TrialStore:
         Raises:
             LeaseLostError: another agent holds the trial now, so this outcome does not count.
         """
-        self._write(lambda c: leases.settle(c, attempt_id, outcome, value, error, traceback))
-        self._tell(self._write(lambda c: optuna_trials.pending_tell_of_attempt(c, attempt_id)))
+        self._write(leases.settle, attempt_id, outcome, value, error, traceback)
+        self._tell(self._write(optuna_trials.pending_tell_of_attempt, attempt_id))
 
     def release(self, *attempt_ids: int) -> None:
         """Give trials back, so that any agent resumes them."""
-        self._write(lambda c: leases.release(c, *attempt_ids))
+        self._write(leases.release, *attempt_ids)
 
     def lose(self, attempt_id: int, reason: str, kind: Outcome = Outcome.LOST) -> None:
         """End an attempt whose trainer died; after too many of them its trial fails."""
-        self._write(lambda c: leases.lose(c, attempt_id, reason, self.spec.max_lost, kind))
-        self._tell(self._write(lambda c: optuna_trials.pending_tell_of_attempt(c, attempt_id)))
+        self._write(leases.lose, attempt_id, reason, self.spec.max_lost, kind)
+        self._tell(self._write(optuna_trials.pending_tell_of_attempt, attempt_id))
 
     def reap_expired(self) -> None:
         """End attempts of other agents whose leases have expired."""
@@ -196,26 +193,24 @@ class TrialStore:
 
     def sweep(self, stale_seconds: float = STALE_SECONDS) -> None:
         """Complete the work of dead agents: their leases, outcomes that Optuna does not know, stray trials."""
-        for agent_id, pid, process in self._write(
-            lambda c: agents.agents_of_host(c, self._study_id, self.host)
-        ):
+        for agent_id, pid, process in self._write(agents.agents_of_host, self._study_id, self.host):
             if pid != os.getpid() and is_dead(process):
-                self._write(lambda c, a=agent_id: agents.reap_agent(c, a, self.spec.max_lost))  # type: ignore[misc]
-        self._tell(self._write(lambda c: optuna_trials.pending_tells(c, self._study_id, stale_seconds)))
-        for trial_id, number in self._write(lambda c: stray_trials(c, self._study_id)):
+                self._write(agents.reap_agent, agent_id, self.spec.max_lost)
+        self._tell(self._write(optuna_trials.pending_tells, self._study_id, stale_seconds))
+        for trial_id, number in self._write(stray_trials, self._study_id):
             self._finish(trial_id, number, Outcome.LOST, None)
 
     def orphaned_logs(self, attempt_ids: Sequence[int], seconds: float) -> dict[tuple[int, int], bool]:
         """Return for each attempt, by trial number and id, whether its agent no longer writes its log."""
-        return self._write(lambda c: attempts.left_logs(c, self._study_id, attempt_ids, seconds))
+        return self._write(attempts.left_logs, self._study_id, attempt_ids, seconds)
 
     def keep_log(self, attempt_id: int, tail: str, size: int) -> None:
         """Store the end of an attempt's output."""
-        self._write(lambda c: attempts.keep_log(c, attempt_id, tail, size))
+        self._write(attempts.keep_log, attempt_id, tail, size)
 
     def open_reservations(self) -> tuple[frozenset[int], frozenset[int]]:
         """Return the study's open trials, and those of them that an agent trains."""
-        return self._write(lambda c: budget.open_reservations(c, self._study_id))
+        return self._write(budget.open_reservations, self._study_id)
 
     def while_waiting(self, reservation_id: int, act: Callable[[], None]) -> bool:
         """Call `act` on a trial's files while no agent can begin it; return False if one holds it."""
@@ -243,7 +238,7 @@ class TrialStore:
 
     def check_held(self, attempt_id: int) -> None:
         """Raise LeaseLostError if another agent has ended the attempt."""
-        self._write(lambda c: attempts.guard(c, attempt_id))
+        self._write(attempts.guard, attempt_id)
 
     def failures(self, most: int) -> tuple[Counts, list[Failure]]:
         """Return the study's counts and its failures since its state was set to `run`, the last one first."""
@@ -253,14 +248,14 @@ class TrialStore:
 
     def leave(self) -> None:
         """Record that the agent has ended, and release all that it holds."""
-        self._write(lambda c: agents.leave(c, self.agent_id))
+        self._write(agents.leave, self.agent_id)
 
     def _suggest(self, claim: Claim, trial_id: int, number: int) -> Params:
         try:
             params = self._call(lambda: self._search.suggest(trial_id))
         except UpdateFinishedTrialError:
             self._closed(claim.attempt_id)
-        self._write(lambda c: attempts.attach(c, claim.attempt_id, trial_id, number, params))
+        self._write(attempts.attach, claim.attempt_id, trial_id, number, params)
         return params
 
     def _closed(self, attempt_id: int) -> NoReturn:
@@ -272,21 +267,18 @@ class TrialStore:
         """
         self.check_held(attempt_id)
         # The trial fails, because Optuna accepts no more reports of it.
-        self._write(lambda c: leases.settle(c, attempt_id, Outcome.LOST, None, CLOSED_OUTSIDE))
-        self._tell(self._write(lambda c: optuna_trials.pending_tell_of_attempt(c, attempt_id)))
+        self.settle(attempt_id, Outcome.LOST, None, CLOSED_OUTSIDE)
         raise TrialClosedError(CLOSED_OUTSIDE)
 
     def _tell(self, decided: Sequence[optuna_trials.PendingTell]) -> None:
         for trial in decided:
             self._finish(trial.trial_id, trial.number, trial.outcome, trial.value)
-            self._write(partial(optuna_trials.mark_told, reservation_id=trial.reservation_id))
+            self._write(optuna_trials.mark_told, trial.reservation_id)
 
     def _finish(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
-        try:
+        # Another agent may have told Optuna the same at the same moment.
+        with suppress(UpdateFinishedTrialError):
             self._call(lambda: self._search.tell(trial_id, number, outcome, value))
-        except UpdateFinishedTrialError:
-            # Another agent told Optuna the same at the same moment.
-            return
 
     def _find_created(self, reservation_id: int) -> tuple[int, int] | None:
         # No retry inside the caller's retry.
@@ -297,8 +289,8 @@ class TrialStore:
         row = trials.best_trial(connection, self._study_id, maximize=self.spec.direction == "maximize")
         return (row.number, row.value, row.params) if row is not None else None
 
-    def _write(self, work: Callable[[Connection], T]) -> T:
-        return self._database.transaction(work, self._retry)
+    def _write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._database.transaction(lambda c: work(c, *args, **kwargs), self._retry)
 
     def _call(self, call: Callable[[], T]) -> T:
         return self._database.retried(call, self._retry)
