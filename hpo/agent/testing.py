@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hpo.agent.trial_store import StudySnapshot
-from hpo.outcomes import Outcome
+from hpo.outcomes import CUT_SHORT, FAILURES, Outcome
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Params
@@ -19,7 +20,7 @@ from storage.leases import LeaseTimes
 
 @dataclass(kw_only=True)
 class FakeTrial:
-    """A row of `hpo.trials` with its epochs."""
+    """A row of `hpo.trials` with its epochs; its reservation is also its Optuna id."""
 
     reservation_id: int
     params: Params | None = None
@@ -27,8 +28,15 @@ class FakeTrial:
     outcome: Outcome | None = None
     value: float | None = None
     error: str = ""
-    traceback: str = ""
     lost: int = 0
+
+    @property
+    def number(self) -> int:
+        return self.reservation_id - 1
+
+    def settle(self, outcome: Outcome, value: float | None, error: str) -> None:
+        self.outcome, self.error = outcome, error
+        self.value = value if value is not None and math.isfinite(value) else None
 
 
 @dataclass(kw_only=True)
@@ -69,48 +77,47 @@ class FakeStudy:
         for attempt in self.attempts:
             attempt.expired = attempt.open
 
-    def holder(self, trial: FakeTrial) -> FakeAttempt | None:
-        """Return the open attempt of a trial."""
-        return next((one for one in self.attempts if one.trial is trial and one.open), None)
+    def attempts_of(self, trial: FakeTrial) -> list[FakeAttempt]:
+        return [attempt for attempt in self.attempts if attempt.trial is trial]
+
+    def undecided(self, *, running: bool) -> list[FakeTrial]:
+        """Return the trials without an outcome that an agent trains, or those that wait."""
+        trials = [trial for trial in self.trials if trial.outcome is None]
+        return [one for one in trials if any(attempt.open for attempt in self.attempts_of(one)) is running]
 
 
 class FakeTrialStore:
     """A `TrialStore` without a database or an Optuna."""
 
-    def __init__(self, study: FakeStudy, times: LeaseTimes | None = None) -> None:
+    def __init__(self, study: FakeStudy) -> None:
         self.study = study
         self.spec = study.spec
         self.name = "s"
-        self.times = times or LeaseTimes()
+        self.times = LeaseTimes()
         study.agents += 1
         self.agent_id = study.agents
 
     def claim(self, slot: int, device: str) -> Claim | NoWork:
-        study = self.study
+        study, counts = self.study, self._counts()
         if study.desired_state != "run":
             return NoWork.PAUSED if study.desired_state == "pause" else NoWork.STOPPED
-        mine = [one for one in study.attempts if one.open and one.agent_id == self.agent_id]
-        held = next((one for one in mine if one.slot == slot), None)
-        if held is not None:
-            return self._claim(held, fresh=False)
-        counts = self._counts()
+        for held in study.attempts:
+            if held.open and (held.agent_id, held.slot) == (self.agent_id, slot):
+                return self._claim(held, fresh=False)
         if counts.left == 0:
             return NoWork.DONE
-        untrained = False
+        fresh = untrained = False
         if counts.running < counts.left:
-            waiting = [one for one in study.trials if one.outcome is None and study.holder(one) is None]
-            trial, fresh = (
-                (waiting[0], False) if waiting else (FakeTrial(reservation_id=len(study.trials) + 1), True)
-            )
+            waiting = study.undecided(running=False)
+            fresh = not waiting
+            trial = waiting[0] if waiting else FakeTrial(reservation_id=len(study.trials) + 1)
+            study.trials += [trial] if fresh else []
         else:
             taken = None if device == NEXT else self._take_prefetched()
             if taken is None:
                 return NoWork.ELSEWHERE
-            trial, fresh = taken, False
-            before = [one for one in study.attempts if one.trial is trial]
-            untrained = all(one.device == NEXT and not one.began for one in before)
-        if fresh:
-            study.trials.append(trial)
+            trial = taken
+            untrained = all(one.device == NEXT and not one.began for one in study.attempts_of(trial))
         attempt = FakeAttempt(
             attempt_id=len(study.attempts) + 1, trial=trial, agent_id=self.agent_id, slot=slot, device=device
         )
@@ -128,23 +135,21 @@ class FakeTrialStore:
     def _claim(self, attempt: FakeAttempt, fresh: bool) -> Claim:
         trial = attempt.trial
         known = trial.params is not None
-        number = trial.reservation_id - 1
         return Claim(
             reservation_id=trial.reservation_id,
             attempt_id=attempt.attempt_id,
-            ordinal=number,
-            seed=number,
+            ordinal=trial.number,
+            seed=trial.number,
             trial_id=trial.reservation_id if known else None,
-            number=number if known else None,
+            number=trial.number if known else None,
             params=trial.params,
             fresh=fresh,
         )
 
     def sample(self, claim: Claim) -> tuple[int, int, Params]:
         trial = self._guard(claim.attempt_id).trial
-        if trial.params is None:
-            trial.params = {"x": float(trial.reservation_id)}
-        return trial.reservation_id, trial.reservation_id - 1, dict(trial.params)
+        trial.params = trial.params or {"x": float(trial.reservation_id)}
+        return trial.reservation_id, trial.number, dict(trial.params)
 
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:
         attempt = self._guard(attempt_id)
@@ -154,32 +159,22 @@ class FakeTrialStore:
         self._guard(attempt_id).began = True
 
     def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> dict[int, float]:  # noqa: ARG002
-        trial = self._guard(attempt_id).trial
-        for record in records:
-            trial.epochs.setdefault(record.epoch, dict(record.metrics))
-        valid = {record.epoch: trial.epochs[record.epoch] for record in records}
-        metric = self.spec.metric
+        epochs, metric = self._guard(attempt_id).trial.epochs, self.spec.metric
+        valid = {record.epoch: epochs.setdefault(record.epoch, dict(record.metrics)) for record in records}
         return {epoch: metrics[metric] for epoch, metrics in sorted(valid.items()) if metric in metrics}
 
     def should_prune(self, attempt_id: int, trial_id: int) -> bool:
-        trial = self._guard(attempt_id).trial
-        return self.study.prunes(trial_id - 1, max(trial.epochs))
+        return self.study.prunes(trial_id - 1, max(self._guard(attempt_id).trial.epochs))
 
     def settle(
-        self, attempt_id: int, outcome: Outcome, value: float | None, error: str = "", traceback: str = ""
+        self, attempt_id: int, outcome: Outcome, value: float | None, error: str = "", _traceback: str = ""
     ) -> None:
         attempt = self._attempt(attempt_id)
         if attempt.outcome not in (None, outcome):
             raise LeaseLostError
         if attempt.open:
             attempt.outcome = outcome
-            self._decide(attempt.trial, outcome, value, error, traceback)
-
-    def _decide(
-        self, trial: FakeTrial, outcome: Outcome, value: float | None, error: str, traceback: str = ""
-    ) -> None:
-        trial.outcome, trial.error, trial.traceback = outcome, error, traceback
-        trial.value = value if value is not None and math.isfinite(value) else None
+            attempt.trial.settle(outcome, value, error)
 
     def release(self, *attempt_ids: int) -> None:
         for attempt_id in attempt_ids:
@@ -188,17 +183,15 @@ class FakeTrialStore:
 
     def lose(self, attempt_id: int, reason: str, kind: Outcome = Outcome.LOST) -> None:
         attempt = self._attempt(attempt_id)
-        if not attempt.open:
-            return
-        if attempt.device == NEXT:
-            attempt.outcome = Outcome.RELEASED
+        if not attempt.open or attempt.device == NEXT:
+            self.release(attempt_id)
             return
         attempt.outcome, trial = kind, attempt.trial
         trial.lost += 1
         if trial.lost >= self.spec.max_lost:
-            ends = {one.outcome for one in self.study.attempts if one.trial is trial} - {Outcome.RELEASED}
+            ends = {one.outcome for one in self.study.attempts_of(trial)} - {Outcome.RELEASED}
             outcome = kind if ends == {kind} else Outcome.LOST
-            self._decide(trial, outcome, None, f"lost {trial.lost} times, the last time: {reason}")
+            trial.settle(outcome, None, f"lost {trial.lost} times, the last time: {reason}")
 
     def reap_expired(self) -> None:
         for attempt in self.study.attempts:
@@ -207,31 +200,27 @@ class FakeTrialStore:
 
     def refresh(self) -> StudySnapshot:
         sign = 1 if self.spec.direction == "minimize" else -1
-        complete = [
-            (sign * one.value, one.reservation_id, one)
-            for one in self.study.trials
-            if one.value is not None and one.outcome is Outcome.COMPLETE
-        ]
-        best: tuple[int, float, Mapping[str, object]] | None = None
-        if complete:
-            trial = min(complete)[2]
-            assert trial.value is not None
-            best = trial.reservation_id - 1, trial.value, dict(trial.params or {})
-        return StudySnapshot(self.study.desired_state, self._counts(), best)
+        best = min(
+            (
+                (sign * trial.value, trial.number, trial.value, trial.params or {})
+                for trial in self.study.trials
+                if trial.outcome is Outcome.COMPLETE and trial.value is not None
+            ),
+            default=None,
+        )
+        return StudySnapshot(self.study.desired_state, self._counts(), best and best[1:])
 
     def _counts(self) -> Counts:
-        study = self.study
-        outcomes = [trial.outcome for trial in study.trials if trial.outcome is not None]
-        failed = sum(outcome.is_failure for outcome in outcomes)
-        complete = outcomes.count(Outcome.COMPLETE)
-        running = sum(attempt.open for attempt in study.attempts)
+        outcomes = Counter(trial.outcome for trial in self.study.trials)
+        failed = sum(outcomes[outcome] for outcome in FAILURES)
+        running = sum(attempt.open for attempt in self.study.attempts)
         return Counts(
-            budget=study.budget,
-            complete=complete,
-            pruned=len(outcomes) - failed - complete,
+            budget=self.study.budget,
+            complete=outcomes[Outcome.COMPLETE],
+            pruned=sum(outcomes[outcome] for outcome in CUT_SHORT),
             failed=failed,
             running=running,
-            waiting=len(study.trials) - len(outcomes) - running,
+            waiting=outcomes[None] - running,
             failing=failed,
         )
 
@@ -239,19 +228,15 @@ class FakeTrialStore:
         """Do nothing: no agent of the fake dies between two writes."""
 
     def orphaned_logs(self, attempts: Sequence[int], seconds: float) -> dict[tuple[int, int], bool]:  # noqa: ARG002
-        known = {one.attempt_id: one for one in self.study.attempts}
-        found = [known[attempt_id] for attempt_id in attempts if attempt_id in known]
-        return {(one.trial.reservation_id - 1, one.attempt_id): not one.open for one in found}
+        known = [attempt for attempt in self.study.attempts if attempt.attempt_id in attempts]
+        return {(one.trial.number, one.attempt_id): not one.open for one in known}
 
     def keep_log(self, attempt_id: int, tail: str, size: int) -> None:  # noqa: ARG002
         self.study.logs[attempt_id] = tail
 
     def open_reservations(self) -> tuple[frozenset[int], frozenset[int]]:
-        trials = [trial for trial in self.study.trials if trial.outcome is None]
-        running = [trial for trial in trials if self.study.holder(trial) is not None]
-        return frozenset(one.reservation_id for one in trials), frozenset(
-            one.reservation_id for one in running
-        )
+        running = frozenset(trial.reservation_id for trial in self.study.undecided(running=True))
+        return running.union(one.reservation_id for one in self.study.undecided(running=False)), running
 
     def while_waiting(self, reservation_id: int, act: Callable[[], None]) -> bool:
         undecided, running = self.open_reservations()
@@ -269,9 +254,9 @@ class FakeTrialStore:
 
     def failures(self, most: int) -> tuple[Counts, list[Failure]]:
         failed = [
-            Failure(trial.outcome, trial.error, trial.traceback)
+            Failure(trial.outcome, trial.error, "")
             for trial in reversed(self.study.trials)
-            if trial.outcome is not None and trial.outcome.is_failure
+            if trial.outcome in FAILURES
         ]
         return self._counts(), failed[:most]
 
