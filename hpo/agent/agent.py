@@ -22,7 +22,7 @@ from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
-from hpo.trainer.messages import Continue, EpochRecord, Finished, Prune, Started
+from hpo.trainer.messages import Command, Continue, EpochRecord, Finished, Started
 from hpo.trainer.supervisor import Supervisor, Workload
 from storage.attempts import LeaseLostError
 from storage.budget import Counts
@@ -98,7 +98,6 @@ class Agent(Workload[RunningAttempt]):
         self._drop_fenced()
 
     def _apply(self, snapshot: StudySnapshot) -> None:
-        """Act on the study's state and failures."""
         self._snapshot, counts = snapshot, snapshot.counts
         if self._finished_before is None:
             self._finished_before = counts.finished
@@ -183,10 +182,8 @@ class Agent(Workload[RunningAttempt]):
             self._attempts.prefetcher.estimate_trial(record.seconds * self._spec.epochs)
         if record.epoch >= self._spec.epochs or run.detached:
             return
-        if not self._shutdown.begun and self._store.should_prune(run.attempt_id, run.trial_id):
-            self._supervisor.pool.send(slot, Prune())
-        else:
-            self._supervisor.pool.send(slot, Continue(record.epoch))
+        prune = not self._shutdown.begun and self._store.should_prune(run.attempt_id, run.trial_id)
+        self._supervisor.pool.send(slot, Command.PRUNE if prune else Continue(record.epoch))
 
     def on_finished(self, slot: int, run: RunningAttempt, finished: Finished) -> None:
         match finished.outcome:

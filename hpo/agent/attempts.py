@@ -47,7 +47,6 @@ class RunningAttempt(SupervisedRun):
         return {"trial": self.number, "attempt": self.attempt_id}
 
     def view(self, device: str, epochs: int) -> SlotView:
-        """Return its slot in the live view."""
         return SlotView(
             device=device,
             trial=self.number,

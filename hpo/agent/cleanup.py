@@ -58,7 +58,6 @@ class Cleanup:
         return self._log(path, attempt_id)
 
     def checkpoints_of(self, reservation_id: int) -> CheckpointFolder:
-        """Return the checkpoints of the trial with this reservation."""
         return trial_folder(self._checkpoints, self._folder, reservation_id)
 
     def run_due(self, logs: Iterable[AttemptLog]) -> None:
@@ -115,5 +114,4 @@ class Cleanup:
 
 
 def _seconds_unwritten(path: Path) -> float:
-    """Return the seconds since the last write to a file."""
     return time.time() - path.stat().st_mtime

@@ -105,7 +105,6 @@ class LeaseRenewal(threading.Thread):
             self._fenced |= held - live
 
     def heartbeat(self) -> None:
-        """Report that the agent's loop is alive."""
         self._heartbeat_at = time.monotonic()
 
     def fenced(self) -> frozenset[int]:

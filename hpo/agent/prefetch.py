@@ -42,7 +42,6 @@ class Prefetcher:
         self._trial_seconds: float | None = None
 
     def __iter__(self) -> Iterator[PrefetchedTrial]:
-        """Iterate over the queue, oldest first."""
         # A copy: the thread that renews leases reads it too.
         return iter(tuple(self._queue))
 
@@ -78,7 +77,6 @@ class Prefetcher:
         return next(n for n in range(self._slots, 2 * self._slots) if n not in self._slot_of.values())
 
     def add(self, slot: int, trial: PrefetchedTrial) -> None:
-        """Queue a trial that was claimed for a prefetch slot."""
         self._slot_of[trial.claim.attempt_id] = slot
         self._queue.append(trial)
 

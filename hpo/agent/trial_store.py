@@ -126,7 +126,6 @@ class TrialStore:
         self._write(attempts.place, attempt_id, slot, device)
 
     def begin(self, attempt_id: int, pid: int, resumed_from: int) -> None:
-        """Record that an attempt's trainer runs."""
         self._write(attempts.begin, attempt_id, pid, resumed_from)
 
     def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> dict[int, float]:
@@ -165,7 +164,6 @@ class TrialStore:
         self._tell(self._write(optuna_trials.pending_tell_of_attempt, attempt_id))
 
     def release(self, *attempt_ids: int) -> None:
-        """Give trials back, so that any agent resumes them."""
         self._write(leases.release, *attempt_ids)
 
     def lose(self, attempt_id: int, reason: str, kind: Outcome = Outcome.LOST) -> None:
@@ -183,7 +181,6 @@ class TrialStore:
         self._write(reap)
 
     def refresh(self) -> StudySnapshot:
-        """Read the study's state, counts and best trial."""
         desired_state, counts = self._write(
             lambda c: (read_desired_state(c, self._study_id), budget.count(c, self._study_id))
         )
@@ -205,7 +202,6 @@ class TrialStore:
         return self._write(attempts.left_logs, self._study_id, attempt_ids, seconds)
 
     def keep_log(self, attempt_id: int, tail: str, size: int) -> None:
-        """Store the end of an attempt's output."""
         self._write(attempts.keep_log, attempt_id, tail, size)
 
     def open_reservations(self) -> tuple[frozenset[int], frozenset[int]]:

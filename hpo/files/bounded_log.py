@@ -35,7 +35,6 @@ class BoundedLog:
         self._cut = _cut_before(path)
 
     def truncate(self) -> None:
-        """Truncate the file if it has grown too long."""
         with suppress(OSError):
             if self.path.stat().st_size > FILE_BYTES:
                 self._shorten()

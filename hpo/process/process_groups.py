@@ -67,7 +67,6 @@ class ProcessGroups:
         self._due: deque[tuple[float, int]] = deque()
 
     def add(self, group: int) -> None:
-        """Register the group of a new trainer."""
         self._running.add(group)
 
     def terminate(self, group: int) -> None:
@@ -78,12 +77,10 @@ class ProcessGroups:
             self._due.append((time.monotonic() + LEFTOVER_SECONDS, group))
 
     def kill(self, group: int) -> None:
-        """Kill a group whose trainer died."""
         self._running.discard(group)
         kill_group(group)
 
     def kill_all(self) -> None:
-        """Kill every group."""
         for group in [*self._running, *(group for _, group in self._due)]:
             kill_group(group)
 
@@ -92,6 +89,5 @@ class ProcessGroups:
         return max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
 
     def kill_due(self) -> None:
-        """Kill the groups whose grace period has ended."""
         while self._due and self._due[0][0] <= time.monotonic():
             kill_group(self._due.popleft()[1])

@@ -47,7 +47,6 @@ class Shutdown:
 
     @property
     def overdue(self) -> bool:
-        """Whether the deadline has passed."""
         return self.begun and time.monotonic() >= self._deadline
 
     def begin(self, exit_code: ExitCode, grace_seconds: float, error: HpoError | None = None) -> None:

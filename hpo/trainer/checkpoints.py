@@ -42,23 +42,15 @@ class CheckpointsError(HpoError):
     """Checkpoints cannot be written or read; this is not the trial's fault."""
 
 
-class CheckpointsUnwritableError(CheckpointsError):
-    """Checkpoints cannot be written."""
-
-
-class CheckpointsUnreadableError(CheckpointsError):
-    """Checkpoints exist but cannot be read."""
-
-
 def check_writable(checkpoints: Path) -> None:
-    """Create the folder of all checkpoints; raise CheckpointsUnwritableError if it is not writable."""
+    """Create the folder of all checkpoints; raise CheckpointsError if it is not writable."""
     probe = checkpoints / f".{uuid.uuid4().hex}"
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"1")
         probe.unlink()
     except OSError as exc:
-        raise CheckpointsUnwritableError(
+        raise CheckpointsError(
             f"checkpoints cannot be written to {checkpoints} ({exc.strerror or exc}): set HPO_CHECKPOINTS to a"
             " folder that this user may write to, with space left"
         ) from exc
@@ -95,7 +87,7 @@ class CheckpointFolder:
 
         Raises:
             DiskFullError: there is no space; earlier checkpoints are untouched.
-            CheckpointsUnwritableError: writing failed for another reason; the same holds.
+            CheckpointsError: writing failed for another reason; the same holds.
         """
         epoch = history[-1].epoch
         arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
@@ -115,7 +107,7 @@ class CheckpointFolder:
         self._write_atomically(final, content)
         _unlink(self._outcome_file)
         # The state is saved: older files can be removed later.
-        with suppress(CheckpointsUnreadableError):
+        with suppress(CheckpointsError):
             files = self.files()
             # A newer file is damaged, or of a fenced writer: no trial resumes from it.
             kept = [path for path in files if path <= final][-KEPT:]
@@ -160,7 +152,7 @@ class CheckpointFolder:
                 f"no space left for checkpoints in {self.path.parent}: free some and run the same"
                 " command again; trials resume from their last checkpoint"
             )
-        return CheckpointsUnwritableError(
+        return CheckpointsError(
             f"a checkpoint cannot be written to {self.path} ({exc.strerror or exc}): fix that, or set"
             " HPO_CHECKPOINTS to another folder, and run the same command again"
         )
@@ -169,7 +161,7 @@ class CheckpointFolder:
         """Return the newest complete checkpoint, or None; `warn` is called for each damaged one.
 
         Raises:
-            CheckpointsUnreadableError: the disk does not return the file.
+            CheckpointsError: the disk does not return the file.
             MemoryError: the file does not fit into memory.
         """
         for path in reversed(self.files()):
@@ -179,7 +171,7 @@ class CheckpointFolder:
                 # A fenced trainer deletes files that it considers old.
                 continue
             except OSError as exc:
-                raise CheckpointsUnreadableError(
+                raise CheckpointsError(
                     f"the checkpoint {path} cannot be read ({exc.strerror or exc}): fix that and run the same"
                     " command again, or delete the file to continue without it"
                 ) from exc
@@ -200,14 +192,13 @@ class CheckpointFolder:
             _unlink(path)
 
     def delete(self) -> None:
-        """Remove the folder with its files."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     def files(self) -> list[Path]:
         """Return the checkpoints, oldest first.
 
         Raises:
-            CheckpointsUnreadableError: the folder cannot be listed.
+            CheckpointsError: the folder cannot be listed.
         """
         return sorted(path for path in self._entries() if _CHECKPOINT.fullmatch(path.name))
 
@@ -218,7 +209,7 @@ class CheckpointFolder:
         except FileNotFoundError:
             return []
         except OSError as exc:
-            raise CheckpointsUnreadableError(
+            raise CheckpointsError(
                 f"the checkpoints in {self.path} cannot be listed ({exc.strerror or exc}): fix that and run the same"
                 " command again"
             ) from exc

@@ -51,7 +51,6 @@ Event = FromTrainer | TrainerExited | SpawnFailed
 
 
 def describe_exit(status: int | None, out_of_memory: bool = False) -> str:
-    """Return a sentence about an exit status."""
     if out_of_memory:
         return "the kernel killed its process: there was no memory left"
     if status is None:

@@ -3,13 +3,14 @@
 agent --Load--> template --Described, Ready | LoadFailed--> agent
 agent --Fork (+ one end of a pipe)--> template --Forked | NotForked, Exited--> agent
 agent --Start--> trainer --Started, Tick, Epoch, Finished--> agent
-agent --Continue | Prune | Preempt | Pause | Resume--> trainer
+agent --Continue | Command--> trainer
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from hpo.outcomes import Outcome
@@ -37,7 +38,6 @@ class Described:
 class Ready:
     """Trainers can be forked."""
 
-    seconds: float
     versions: Mapping[str, str]
 
 
@@ -160,26 +160,18 @@ class Continue:
     epoch: int
 
 
-@dataclass(frozen=True)
-class Pause:
-    """Wait at the next batch for a `Resume`: the study is paused."""
+class Command(Enum):
+    """A request to a running trainer."""
 
-
-@dataclass(frozen=True)
-class Resume:
-    """Continue after a `Pause`."""
-
-
-@dataclass(frozen=True)
-class Prune:
+    PAUSE = "pause"
+    """Wait at the next batch: the study is paused."""
+    RESUME = "resume"
+    PRUNE = "prune"
     """End: the pruner has ended this trial."""
-
-
-@dataclass(frozen=True)
-class Preempt:
+    PREEMPT = "preempt"
     """End after the epoch: the trial resumes from its checkpoint later or elsewhere."""
 
 
-ToTrainer = Start | Continue | Prune | Preempt | Pause | Resume
+ToTrainer = Start | Continue | Command
 FromTrainer = Started | Tick | Epoch | Finished
 FromTemplate = Described | Ready | LoadFailed | Forked | NotForked | Exited

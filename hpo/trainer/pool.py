@@ -87,7 +87,8 @@ class TrainerPool:
         self._bounded_log = BoundedLog(log)
         self._new_template = start_template
         self._template: TemplateProcess | None = None
-        self._ready = False
+        self.ready = False
+        """Whether the template has loaded everything, so that trainers start at once."""
         self._loading_since = time.monotonic()
         self._template_deaths = 0
         self._serials = count()
@@ -111,11 +112,6 @@ class TrainerPool:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def ready(self) -> bool:
-        """Whether the template has loaded everything, so that trainers start at once."""
-        return self._ready
 
     @property
     def busy(self) -> frozenset[int]:
@@ -146,7 +142,7 @@ class TrainerPool:
             ObjectiveBrokenError: it has been loading for longer.
         """
         limit = max(hung_seconds, LEAST_LOADING_SECONDS)
-        if not self._ready and time.monotonic() - self._loading_since > limit:
+        if not self.ready and time.monotonic() - self._loading_since > limit:
             self._keeps_log = True
             raise ObjectiveBrokenError(
                 f"{self._load.objective} and its data were not loaded within {limit:.0f} s: see {self._log},"
@@ -167,7 +163,6 @@ class TrainerPool:
         self._trainers[slot] = _Trainer(connection=ours, start=start, serial=serial)
 
     def is_forked(self, slot: int) -> bool:
-        """Return whether the template has forked the trainer of this slot."""
         return slot in self._trainers and self._trainers[slot].pid is not None
 
     def replace_template(self) -> None:
@@ -208,7 +203,6 @@ class TrainerPool:
         return events
 
     def close(self) -> None:
-        """End all trainers and the template."""
         for slot in list(self._trainers):
             self.kill(slot)
         if self._template is not None:
@@ -224,7 +218,7 @@ class TrainerPool:
 
     def _start_template(self) -> None:
         self._template = self._new_template(self._load, self._log, self._guard_pipe[0])
-        self._ready, self._loading_since = False, time.monotonic()
+        self.ready, self._loading_since = False, time.monotonic()
 
     def _request(self, fork: Fork, theirs: Connection) -> None:
         """Request a trainer from the template, and start another template if it has died."""
@@ -265,8 +259,8 @@ class TrainerPool:
         match message:
             case Described(description):
                 self._description = description
-            case Ready(_, versions):
-                self._ready, self.versions = True, dict(versions)
+            case Ready(versions):
+                self.ready, self.versions = True, dict(versions)
             case LoadFailed(name, text, traceback):
                 error = getattr(hpo.errors, name, ObjectiveBrokenError)
                 failure: HpoError = error(text)
@@ -297,7 +291,7 @@ class TrainerPool:
         """Start another template; running trainers continue without one."""
         assert self._template is not None
         status = self._template.close()
-        self._template, was_ready, self._ready = None, self._ready, False
+        self._template, was_ready, self.ready = None, self.ready, False
         # A template that has loaded everything and has nothing to do was killed from outside: that does not count.
         has_requests = any(trainer.pid is None for trainer in self._trainers.values())
         self._template_deaths += int(has_requests or not was_ready)

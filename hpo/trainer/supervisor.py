@@ -19,7 +19,7 @@ from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
-from hpo.trainer.messages import Epoch, EpochRecord, Finished, Pause, Preempt, Resume, Start, Started, Tick
+from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started, Tick
 from hpo.trainer.pool import TrainerPool
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,6 @@ class SupervisedRun:
         return {}
 
     def tick(self, tick: Tick) -> None:
-        """Note progress inside an epoch."""
         self.epoch, self.fraction = tick.epoch - 1, tick.fraction
         self.images_per_second = tick.images_per_second
 
@@ -166,13 +165,11 @@ class Supervisor(Generic[R]):
     # Slots.
 
     def free_slots(self) -> list[int]:
-        """Return the slots in which a run can start now."""
         if not self.pool.ready or self.shutdown.begun or time.monotonic() < self._retry_at:
             return []
         return [slot for slot in self.pool.free_slots() if slot not in self.in_slots]
 
     def start(self, slot: int, run: R, start: Start) -> None:
-        """Start a trainer for a run."""
         run.started = run.preempted = run.detached = False
         self.in_slots[slot] = run
         self.pool.start(slot, start)
@@ -185,7 +182,6 @@ class Supervisor(Generic[R]):
             del self.in_slots[slot]
 
     def kill(self, slot: int, run: R) -> None:
-        """Kill a run's trainer and remove the run."""
         if self.in_slots.get(slot) is run:
             self.pool.kill(slot)
         self.detach(slot, run)
@@ -199,7 +195,7 @@ class Supervisor(Generic[R]):
         """Make all trainers wait at their next batch, or resume them."""
         self.paused = paused
         for slot, run in self.in_slots.items():
-            self.pool.send(slot, Pause() if paused else Resume())
+            self.pool.send(slot, Command.PAUSE if paused else Command.RESUME)
             run.heard_at = time.monotonic()
 
     # The loop.
@@ -230,7 +226,7 @@ class Supervisor(Generic[R]):
                 self.pool.kill(slot)
             elif not run.preempted:
                 run.preempted = True
-                self.pool.send(slot, Preempt())
+                self.pool.send(slot, Command.PREEMPT)
 
     def _release_unstarted(self, work: Workload[R]) -> None:
         for slot, run in list(self.in_slots.items()):

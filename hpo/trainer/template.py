@@ -12,7 +12,6 @@ import select
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -101,7 +100,6 @@ def _exit_with(agent: Connection) -> Iterator[None]:
 
 def _load(agent: Connection) -> Objective | None:
     load: Load = agent.recv()
-    began_at = time.monotonic()
     try:
         from objectives import loader
 
@@ -119,7 +117,7 @@ def _load(agent: Connection) -> Objective | None:
     # Here, or every trainer would import it again.
     from hpo.trainer import trainer  # noqa: F401
 
-    agent.send(Ready(time.monotonic() - began_at, versions()))
+    agent.send(Ready(versions()))
     return objective
 
 

@@ -65,7 +65,6 @@ class TemplateProcess:
         reduction.send_handle(self.connection, pipe_end.fileno(), self._process.pid)
 
     def kill(self) -> None:
-        """Kill it; its pipe closes."""
         self._process.kill()
 
     def close(self) -> int:

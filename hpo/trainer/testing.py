@@ -13,6 +13,7 @@ from typing import Any
 from hpo.outcomes import Outcome
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
 from hpo.trainer.messages import (
+    Command,
     Epoch,
     EpochRecord,
     Finished,
@@ -20,10 +21,6 @@ from hpo.trainer.messages import (
     Forked,
     FromTemplate,
     Load,
-    Pause,
-    Preempt,
-    Prune,
-    Resume,
     Start,
     Started,
     ToTrainer,
@@ -119,12 +116,12 @@ class FakePool:
         if trainer is None:
             return
         match message:
-            case Prune():
+            case Command.PRUNE:
                 trainer.events = [Finished(Outcome.PRUNED)]
-            case Preempt():
+            case Command.PREEMPT:
                 trainer.events = [Finished(Outcome.PREEMPTED)]
-            case Pause() | Resume():
-                trainer.paused = isinstance(message, Pause)
+            case Command.PAUSE | Command.RESUME:
+                trainer.paused = message is Command.PAUSE
 
     def kill(self, slot: int) -> None:
         if self._trainers.pop(slot, None) is not None:

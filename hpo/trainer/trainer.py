@@ -21,14 +21,11 @@ from hpo.outcomes import CUT_SHORT, Outcome
 from hpo.process.process_groups import kill_group
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome
 from hpo.trainer.messages import (
+    Command,
     Continue,
     Epoch,
     EpochRecord,
     Finished,
-    Pause,
-    Preempt,
-    Prune,
-    Resume,
     Start,
     Started,
     Tick,
@@ -156,14 +153,12 @@ class TrainerRun(Run):
                 match message:
                     case Continue(epoch):
                         self._answered = epoch
-                    case Prune():
+                    case Command.PRUNE:
                         self.stop_outcome = Outcome.PRUNED
-                    case Preempt():
+                    case Command.PREEMPT:
                         self.stop_outcome = self.stop_outcome or Outcome.PREEMPTED
-                    case Pause():
-                        self._paused = True
-                    case Resume():
-                        self._paused = False
+                    case Command.PAUSE | Command.RESUME:
+                        self._paused = message is Command.PAUSE
                 self._received.notify_all()
 
     def _wait_for_answer(self) -> None:

@@ -26,7 +26,7 @@ from hpo.process.signals import SignalHandler
 from hpo.terminal.progress import TrialEnd, View
 from hpo.trainer import supervisor as supervisor_module
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
-from hpo.trainer.messages import Epoch, EpochRecord, Finished, Pause, Preempt, Prune, Resume, Start, Started
+from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.testing import FakePool, trained
 from storage.claims import NEXT, Claim
@@ -136,7 +136,7 @@ def test_pruner_ends_a_trial_after_its_epoch(world: World) -> None:
     world.study.budget = 2
     world.run()
     assert world.outcomes == [Outcome.PRUNED, Outcome.COMPLETE]
-    assert (0, Prune()) in world.pool.sent
+    assert (0, Command.PRUNE) in world.pool.sent
     assert world.study.trials[0].value == 1.0
 
 
@@ -153,7 +153,7 @@ def test_stop_and_signals_preempt_trials_and_release_them(world: World, stop, co
     world.after(2, lambda: stop(world))
     assert world.run() is code
     assert world.attempts == [Outcome.RELEASED]
-    assert (0, Preempt()) in world.pool.sent
+    assert (0, Command.PREEMPT) in world.pool.sent
     assert world.study.trials[0].epochs
 
 
@@ -190,10 +190,8 @@ def test_paused_study_holds_its_trials_until_it_is_resumed(world: World) -> None
 
     world.pool.on_wait = on_wait
     assert world.run(hung_seconds=0.5) is ExitCode.DONE
-    assert [message for _, message in world.pool.sent if isinstance(message, Pause | Resume)] == [
-        Pause(),
-        Resume(),
-    ]
+    commands = [message for _, message in world.pool.sent if isinstance(message, Command)]
+    assert commands == [Command.PAUSE, Command.RESUME]
     assert world.attempts == [Outcome.COMPLETE]
 
 

@@ -19,7 +19,7 @@ from hpo.terminal.progress import PlainProgress
 from hpo.trainer import supervisor
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
-from hpo.trainer.messages import Epoch, EpochRecord, Finished, Preempt, Start, Started
+from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started
 from hpo.trainer.testing import FakePool
 
 CONFIG = Config(objective="o", params={}, epochs=1, seed=0, metric="loss", direction="minimize")
@@ -119,7 +119,7 @@ def test_interrupt_preempts_runs_and_a_resumed_retrain_is_possible(tmp_path: Pat
 
     retrain.pool.on_wait = interrupt
     assert not retrain.run()
-    assert sorted(retrain.pool.sent, key=lambda sent: sent[0]) == [(0, Preempt()), (1, Preempt())]
+    assert sorted(retrain.pool.sent, key=lambda sent: sent[0]) == [(0, Command.PREEMPT), (1, Command.PREEMPT)]
     assert [run.ended for run in retrain.runs] == [False, False]
 
 

@@ -13,6 +13,7 @@ from hpo.outcomes import Outcome
 from hpo.trainer import pool as pool_module
 from hpo.trainer.exits import SpawnFailed, TrainerExited
 from hpo.trainer.messages import (
+    Command,
     Continue,
     Described,
     Epoch,
@@ -24,7 +25,6 @@ from hpo.trainer.messages import (
     Load,
     LoadFailed,
     NotForked,
-    Prune,
     Ready,
     Started,
 )
@@ -32,7 +32,7 @@ from hpo.trainer.pool import MAX_TEMPLATE_DEATHS, TrainerPool
 from hpo.trainer.testing import FakeTemplate, start_message
 from objectives.base import DataOptions, Description, Device
 
-READY = Ready(1.0, {"keras": "3"})
+READY = Ready({"keras": "3"})
 DESCRIBED = Described(Description(name="o", metric="loss", direction="minimize", epochs=3, space={}))
 EPOCH = Epoch(EpochRecord(1, {"loss": 0.5}, 0.1))
 DONE = Finished(Outcome.COMPLETE)
@@ -143,14 +143,14 @@ def test_messages_are_routed_by_slot(host: Host) -> None:
     one.send(Started(10, 0))
     other.send(EPOCH)
     assert sorted(host.events(), key=str) == [(0, Started(10, 0)), (1, EPOCH)]
-    host.pool.send(1, Prune())
+    host.pool.send(1, Command.PRUNE)
     host.pool.send(0, Continue(1))
-    assert (one.recv(), other.recv()) == (Continue(1), Prune())
+    assert (one.recv(), other.recv()) == (Continue(1), Command.PRUNE)
     one.send(DONE)
     assert host.events() == [(0, DONE)]
     assert (host.pool.busy, host.pool.free_slots()) == ({1}, [0])
     assert host.events(Exited(10, 0)) == []
-    host.pool.send(0, Prune())
+    host.pool.send(0, Command.PRUNE)
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,10 @@ import pytest
 from hpo.outcomes import Outcome
 from hpo.trainer import trainer
 from hpo.trainer.messages import (
+    Command,
     Continue,
     Epoch,
     Finished,
-    Pause,
-    Preempt,
-    Prune,
-    Resume,
     Tick,
     ToTrainer,
 )
@@ -157,7 +154,7 @@ def test_finished_checkpoint_has_no_epoch_left(agent: Agent) -> None:
     assert list(agent.run(epochs=1).epochs()) == []
 
 
-@pytest.mark.parametrize(("message", "ending"), [(Prune(), "pruned"), (Preempt(), "yielded")])
+@pytest.mark.parametrize(("message", "ending"), [(Command.PRUNE, "pruned"), (Command.PREEMPT, "yielded")])
 def test_run_ends_after_the_epoch_when_asked_to(agent: Agent, message: ToTrainer, ending: str) -> None:
     run = agent.run()
     agent.say(message)
@@ -171,7 +168,7 @@ def test_run_ends_after_the_epoch_when_asked_to(agent: Agent, message: ToTrainer
 
 def test_prune_overrides_preempt(agent: Agent) -> None:
     run = agent.run()
-    agent.say(Prune(), Preempt())
+    agent.say(Command.PRUNE, Command.PREEMPT)
     for _ in run.epochs():
         run.report(loss=1.0)
     agent.leave()
@@ -187,7 +184,7 @@ def test_run_continues_without_an_answer_after_a_while(agent: Agent) -> None:
 
 def test_run_waits_while_the_study_is_paused(agent: Agent) -> None:
     run = agent.run(epochs=1)
-    agent.say(Pause())
+    agent.say(Command.PAUSE)
     started = threading.Event()
 
     def train() -> None:
@@ -202,7 +199,7 @@ def test_run_waits_while_the_study_is_paused(agent: Agent) -> None:
     thread = threading.Thread(target=train)
     thread.start()
     assert not started.wait(0.2)
-    agent.say(Resume())
+    agent.say(Command.RESUME)
     assert started.wait(PATIENCE)
     thread.join(PATIENCE)
     assert isinstance(agent.hear(), Epoch)
