@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, reservation_of
+from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, reservation_of, unlink
 
 EVICTED = "evicted-"
 """Prefix of the names of folders that are being deleted."""
@@ -45,27 +45,27 @@ def enforce_quota(
     running = [path for reservation_id, path in folders.items() if reservation_id in running_reservations]
     # Left by an agent that died before deleting them, or by a fenced trainer.
     for path in finished:
-        used -= _remove_folder(path)
+        used -= _remove(path)
     if quota_bytes is None:
         return used
     for reservation_id, path in waiting.items():
         # Partial files of killed trainers; a running trial's own trainer has removed its own.
         for half in _whole_or_none(CheckpointFolder(path).partial):
-            size = _file_size(half)
-            if while_waiting(reservation_id, partial(_delete, half)):
+            size = _size(half)
+            if while_waiting(reservation_id, partial(unlink, half)):
                 used -= size
     for path in [*waiting.values(), *running]:
         for spare in _whole_or_none(CheckpointFolder(path).files)[:-1]:
             if used <= quota_bytes:
                 return used
-            used -= _remove_file(spare)
+            used -= _remove(spare)
     for reservation_id, path in sorted(waiting.items(), key=lambda item: _newest_name(item[1])):
         if used <= quota_bytes:
             break
         # Renamed while no agent can begin the trial, deleted afterwards without a lock.
         evicted = path.with_name(f"{EVICTED}{uuid.uuid4().hex}")
         if while_waiting(reservation_id, partial(_rename, path, evicted)):
-            used -= _remove_folder(evicted)
+            used -= _remove(evicted)
     return used
 
 
@@ -93,29 +93,19 @@ def entries(folder: Path) -> list[Path]:
     return []
 
 
-def _size(folder: Path) -> int:
-    return sum(_file_size(path) for path in entries(folder))
-
-
-def _file_size(path: Path) -> int:
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of a folder's files."""
     # A trainer, on another host too, may delete an old checkpoint meanwhile.
     with suppress(OSError):
-        return path.stat().st_size
+        return sum(map(_size, entries(path))) if path.is_dir() else path.stat().st_size
     return 0
 
 
-def _remove_folder(folder: Path) -> int:
-    size = _size(folder)
-    CheckpointFolder(folder).delete()
-    return size
-
-
-def _remove_file(path: Path) -> int:
-    size = _file_size(path)
-    _delete(path)
-    return size - _file_size(path)
-
-
-def _delete(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink()
+def _remove(path: Path) -> int:
+    """Delete a file or a folder as far as possible; return the bytes freed."""
+    before = _size(path)
+    if path.is_dir():
+        CheckpointFolder(path).delete()
+    else:
+        unlink(path)
+    return before - _size(path)

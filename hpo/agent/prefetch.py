@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
@@ -36,14 +35,13 @@ class Prefetcher:
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._queue: deque[PrefetchedTrial] = deque()
-        self._slot_of: dict[int, int] = {}
+        # By prefetch slot, oldest first. Replaced, never changed: the thread that renews leases reads it too.
+        self._queue: dict[int, PrefetchedTrial] = {}
         self._claim_seconds: float | None = None
         self._trial_seconds: float | None = None
 
     def __iter__(self) -> Iterator[PrefetchedTrial]:
-        # A copy: the thread that renews leases reads it too.
-        return iter(tuple(self._queue))
+        return iter(self._queue.values())
 
     def record_claim(self, seconds: float) -> None:
         """Note the time that claiming and sampling a trial took."""
@@ -74,18 +72,15 @@ class Prefetcher:
 
     def free_slot(self) -> int:
         """Return a prefetch slot: a number beyond the real slots, which distinguishes claims."""
-        return next(n for n in range(self._slots, 2 * self._slots) if n not in self._slot_of.values())
+        return next(n for n in range(self._slots, 2 * self._slots) if n not in self._queue)
 
     def add(self, slot: int, trial: PrefetchedTrial) -> None:
-        self._slot_of[trial.claim.attempt_id] = slot
-        self._queue.append(trial)
+        self._queue = {**self._queue, slot: trial}
 
     def discard(self, attempts: Container[int]) -> None:
         """Remove trials that are being trained, here or by another agent."""
-        for trial in self:
-            if trial.claim.attempt_id in attempts:
-                self._queue.remove(trial)
-                del self._slot_of[trial.claim.attempt_id]
+        queue = self._queue.items()
+        self._queue = {slot: trial for slot, trial in queue if trial.claim.attempt_id not in attempts}
 
 
 def _moved(average: float | None, seconds: float) -> float:

@@ -101,12 +101,11 @@ def installed_gpus() -> tuple[Gpu, ...]:
     Raises:
         DriverFailedError: nvidia-smi is installed but fails.
     """
-    program = shutil.which("nvidia-smi")
-    if program is None:
+    if shutil.which("nvidia-smi") is None:
         return _listed_by_kernel_module()
     found: list[Gpu] = []
     instances: list[Gpu] | None = None
-    for line in _query(program, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"):
+    for line in _query(f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"):
         fields = [field.strip() for field in line.split(",")]
         if len(fields) != _FIELDS.count(",") + 1:
             # A message of the driver, such as that a GPU's information is damaged.
@@ -114,7 +113,7 @@ def installed_gpus() -> tuple[Gpu, ...]:
         index, uuid, model, memory, mig = fields
         if mig == "Enabled":
             # A partitioned GPU computes only through its instances.
-            instances = _instances(_query(program, "-L")) if instances is None else instances
+            instances = _instances(_query("-L")) if instances is None else instances
             found += [instance for instance in instances if instance.label.startswith(f"{index}.")]
         else:
             found.append(Gpu(index, uuid, model, int(memory) * _MIB if memory.isdecimal() else None))
@@ -123,20 +122,17 @@ def installed_gpus() -> tuple[Gpu, ...]:
 
 def compute_capabilities() -> frozenset[float]:
     """Return the CUDA compute capabilities of the installed GPUs, e.g. 8.0; empty if the driver is too old."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return frozenset()
     try:
-        lines = _query(program, "--query-gpu=compute_cap", "--format=csv,noheader")
+        lines = _query("--query-gpu=compute_cap", "--format=csv,noheader")
     except DriverFailedError:
         return frozenset()
     return frozenset(float(line) for line in lines if re.fullmatch(r"\d+\.\d+", line.strip()))
 
 
-def _query(program: str, *arguments: str) -> list[str]:
+def _query(*arguments: str) -> list[str]:
     try:
         answer = subprocess.run(
-            [program, *arguments], capture_output=True, text=True, timeout=_SECONDS, check=True
+            ["nvidia-smi", *arguments], capture_output=True, text=True, timeout=_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
         output = getattr(error, "stderr", None) or getattr(error, "stdout", None) or error

@@ -105,7 +105,7 @@ class CheckpointFolder:
             file.write(digested.digest())
 
         self._write_atomically(final, content)
-        _unlink(self._outcome_file)
+        unlink(self._outcome_file)
         # The state is saved: older files can be removed later.
         with suppress(CheckpointsError):
             files = self.files()
@@ -113,7 +113,7 @@ class CheckpointFolder:
             kept = [path for path in files if path <= final][-KEPT:]
             for other in files:
                 if other not in kept:
-                    _unlink(other)
+                    unlink(other)
 
     def save_outcome(self, saved: SavedOutcome) -> None:
         """Keep the trial's outcome until the folder is deleted; raise as `write` does."""
@@ -189,7 +189,7 @@ class CheckpointFolder:
     def clear_partial(self) -> None:
         """Remove incomplete files; only the holder of the trial may do so."""
         for path in self.partial():
-            _unlink(path)
+            unlink(path)
 
     def delete(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
@@ -226,7 +226,7 @@ def reservation_of(folder: Path) -> int | None:
     return int(reservation_id) if dash and reservation_id.isdecimal() else None
 
 
-def _unlink(path: Path) -> None:
+def unlink(path: Path) -> None:
     """Remove a file that is no longer needed; errors do not matter."""
     with suppress(OSError):
         path.unlink()

@@ -51,12 +51,10 @@ class TrainerRun(Run):
         self.output = Path(start.output) if start.output else None
         self.results: dict[str, Any] = {}
         self.stop_outcome: Outcome | None = None
-        self._metric = start.metric
-        self._reply_seconds = start.reply_seconds
+        self._start = start
         self._connection = connection
         self._folder = CheckpointFolder(Path(start.checkpoints))
         self._folder.clear_partial()
-        self._saves_outcome = start.saves_outcome
         self.earlier_outcome = self._folder.saved_outcome() if start.saves_outcome else None
         """Outcome of an earlier attempt that the database does not have yet."""
         checkpoint = self._folder.newest(self.log) if self.earlier_outcome is None else None
@@ -95,9 +93,9 @@ class TrainerRun(Run):
 
     def report(self, **metrics: float) -> None:
         values = {name: float(value) for name, value in metrics.items()}
-        if self._metric not in values and not self.final:
+        if self._start.metric not in values and not self.final:
             raise MetricMissingError(
-                f"run.report() was given {', '.join(values) or 'nothing'}, but not {self._metric!r},"
+                f"run.report() was given {', '.join(values) or 'nothing'}, but not {self._start.metric!r},"
                 " the objective's metric"
             )
         if len(self._history) >= self._epoch:
@@ -105,7 +103,7 @@ class TrainerRun(Run):
         record = EpochRecord(self._epoch, values, time.monotonic() - self._epoch_began_at)
         self._history.append(record)
         try:
-            check_finite(values, self._metric, self._epoch)
+            check_finite(values, self._start.metric, self._epoch)
         except DivergedError:
             # No state to resume from.
             self._connection.send(Epoch(record))
@@ -130,7 +128,7 @@ class TrainerRun(Run):
     def save_outcome(self, finished: Finished) -> None:
         """Save the outcome for a later attempt, in case the agent dies before the database has it."""
         # The last checkpoint does not show these outcomes; a failed trial is retried.
-        if finished.outcome in CUT_SHORT and self._saves_outcome:
+        if finished.outcome in CUT_SHORT and self._start.saves_outcome:
             # The agent receives it all the same.
             with suppress(CheckpointsError, DiskFullError):
                 self._folder.save_outcome(
@@ -165,7 +163,7 @@ class TrainerRun(Run):
         """Wait for the answer to an epoch, but not forever: the agent's database may be unreachable."""
         with self._received:
             self._received.wait_for(
-                lambda: self._answered >= self._epoch or self.stop_outcome, timeout=self._reply_seconds
+                lambda: self._answered >= self._epoch or self.stop_outcome, timeout=self._start.reply_seconds
             )
 
     def _wait_while_paused(self) -> None:

@@ -50,9 +50,8 @@ class FakeProgress:
 
 
 class FakeRenewal:
-    def __init__(self) -> None:
-        self.lost: frozenset[int] = frozenset()
-        self.last_error: str | None = None
+    lost: frozenset[int] = frozenset()
+    last_error: str | None = None
 
     def heartbeat(self) -> None:
         pass
@@ -96,6 +95,25 @@ class World:
                 act()
 
         self.pool.on_wait = on_wait
+
+    def signal(self, waits: int, *numbers: int) -> None:
+        self.after(waits, lambda: self.signals.received.extend(numbers))
+
+    def expire(self) -> None:
+        """Let another agent end all attempts."""
+        self.study.expire_leases()
+        FakeTrialStore(self.study).reap_expired()
+
+    def prefetching_agent(self) -> Agent:
+        """Return an agent that prefetches: its first trial leaves it a turn without an event."""
+        agent = self.agent()
+        self.table.prefetcher.record_claim(1.0)
+        self.table.prefetcher.record_trial(1.0)
+        self.pool.scripts = [events(Started(1, 0))]
+        return agent
+
+    def finish_first(self) -> None:
+        self.pool._trainers[0].events = trained(self.pool.starts[0])[1:]
 
     @property
     def outcomes(self) -> list[Outcome | None]:
@@ -157,19 +175,24 @@ def test_stop_and_signals_preempt_trials_and_release_them(world: World, stop, co
     assert world.study.trials[0].epochs
 
 
-def test_second_ctrl_c_ends_without_waiting_for_epochs(world: World) -> None:
-    world.pool.scripts = [events(Started(1, 0))]
-    world.after(3, lambda: world.signals.received.extend([signal.SIGINT, signal.SIGINT]))
-    assert world.run() is ExitCode.INTERRUPTED
-    assert world.attempts == [Outcome.RELEASED]
-    assert world.pool.killed == [0]
+TERMINATED = TrainerExited("its process was ended by SIGTERM", -signal.SIGTERM)
 
 
-def test_trainer_that_has_not_started_is_killed_and_released_at_a_shutdown(world: World) -> None:
-    world.pool.scripts = [events()]
-    world.after(2, lambda: world.signals.received.append(signal.SIGINT))
+@pytest.mark.parametrize(
+    ("script", "waits", "received", "killed"),
+    [
+        pytest.param([Started(1, 0)], 3, [signal.SIGINT] * 2, [0], id="a second Ctrl-C waits for no epoch"),
+        pytest.param([], 2, [signal.SIGINT], [0], id="trainer has not started"),
+        pytest.param([Started(1, 0), TERMINATED], 2, [signal.SIGTERM], [], id="SIGTERM to all processes"),
+    ],
+)
+def test_trial_without_a_checkpointed_end_is_released_at_a_shutdown(
+    world: World, script: list[Event], waits: int, received: list[int], killed: list[int]
+) -> None:
+    world.pool.scripts = [events(*script)]
+    world.signal(waits, *received)
     assert world.run() is ExitCode.INTERRUPTED
-    assert (world.pool.killed, world.attempts) == ([0], [Outcome.RELEASED])
+    assert (world.attempts, world.pool.killed) == ([Outcome.RELEASED], killed)
 
 
 def test_timeout_stops_the_agent_with_exit_code_zero(world: World) -> None:
@@ -240,42 +263,24 @@ def test_spawn_failure_is_retried_and_costs_no_attempt(
 def test_spawn_is_not_retried_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor_module, "SPAWN_RETRY_SECONDS", 60.0)
     world.pool.scripts = [events(SpawnFailed("full"))]
-    world.after(20, lambda: world.signals.received.append(signal.SIGTERM))
+    world.signal(20, signal.SIGTERM)
     world.run()
     assert len(world.pool.starts) == 1
 
 
-def test_trainer_ended_by_the_agents_own_sigterm_is_released(world: World) -> None:
-    terminated = TrainerExited("its process was ended by SIGTERM", -signal.SIGTERM)
-    world.pool.scripts = [events(Started(1, 0), terminated)]
-    world.after(2, lambda: world.signals.received.append(signal.SIGTERM))
-    assert world.run() is ExitCode.INTERRUPTED
-    assert world.attempts == [Outcome.RELEASED]
-
-
-def test_attempt_fenced_by_the_lease_renewal_is_killed_and_dropped(world: World) -> None:
-    world.pool.scripts = [events(Started(1, 0))]
+@pytest.mark.parametrize("noticed_at", ["renewal", "write"])
+def test_fenced_attempt_is_killed_and_dropped(
+    world: World, caplog: pytest.LogCaptureFixture, noticed_at: str
+) -> None:
+    world.pool.scripts = [events(Started(1, 0))] if noticed_at == "renewal" else []
 
     def fence() -> None:
-        world.study.expire_leases()
-        FakeTrialStore(world.study).reap_expired()
-        world.renewal.lost = frozenset({1})
+        world.expire()
+        world.renewal.lost = frozenset({1} if noticed_at == "renewal" else ())
 
-    world.after(3, fence)
+    world.after(3 if noticed_at == "renewal" else 2, fence)
     world.run()
     assert world.pool.killed == [0]
-    assert world.attempts == [Outcome.LOST, Outcome.COMPLETE]
-
-
-def test_attempt_fenced_at_a_write_is_killed_and_dropped(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fence() -> None:
-        world.study.expire_leases()
-        FakeTrialStore(world.study).reap_expired()
-
-    world.after(2, fence)
-    world.run()
     assert world.attempts == [Outcome.LOST, Outcome.COMPLETE]
     assert caplog.messages == ["the trial is trained by another agent now: this attempt was ended"]
     assert (caplog.records[0].trial, caplog.records[0].attempt) == (0, 1)
@@ -306,19 +311,21 @@ def test_same_bug_stops_the_agent_after_three_trials(world: World) -> None:
     assert world.outcomes == [Outcome.BUG] * 3
 
 
-def test_hung_trainer_is_killed_and_its_trial_resumes(world: World) -> None:
-    world.pool.scripts = [events(Started(1, 0))]
+@pytest.mark.parametrize(
+    ("script", "outcome", "lost", "templates_replaced"),
+    [
+        pytest.param([Started(1, 0)], Outcome.HUNG, 1, 0, id="the trainer hangs"),
+        pytest.param([], Outcome.RELEASED, 0, 1, id="its template hangs, which costs no attempt"),
+    ],
+)
+def test_trial_without_progress_is_killed_and_resumes(
+    world: World, script: list[Event], outcome: Outcome, lost: int, templates_replaced: int
+) -> None:
+    world.pool.scripts = [events(*script)]
     world.run(hung_seconds=0.05)
-    assert world.pool.killed == [0]
-    assert world.attempts == [Outcome.HUNG, Outcome.COMPLETE]
-
-
-def test_template_without_an_answer_is_replaced_and_costs_no_attempt(world: World) -> None:
-    world.pool.scripts = [events()]
-    world.run(hung_seconds=0.05)
-    assert (world.pool.templates_replaced, world.pool.killed) == (1, [0])
-    assert world.attempts == [Outcome.RELEASED, Outcome.COMPLETE]
-    assert world.study.trials[0].lost == 0
+    assert (world.pool.templates_replaced, world.pool.killed) == (templates_replaced, [0])
+    assert world.attempts == [outcome, Outcome.COMPLETE]
+    assert world.study.trials[0].lost == lost
 
 
 def test_trial_lost_too_often_fails(world: World) -> None:
@@ -351,32 +358,23 @@ def test_error_that_a_signal_explains_is_an_interruption(
 
 def test_short_trials_are_prefetched_and_fill_slots_at_once(world: World) -> None:
     world.study.budget = 6
-    agent = world.agent()
-    world.table.prefetcher.record_claim(1.0)
-    world.table.prefetcher.record_trial(1.0)
-    # A turn without an event, in which the agent prefetches.
-    world.pool.scripts = [events(Started(1, 0))]
-    world.after(4, lambda: setattr(world.pool._trainers[0], "events", trained(world.pool.starts[0])[1:]))
-    assert agent.run() is ExitCode.DONE
+    world.after(4, world.finish_first)
+    assert world.prefetching_agent().run() is ExitCode.DONE
     assert world.outcomes == [Outcome.COMPLETE] * 6
     assert all(attempt.device != NEXT for attempt in world.study.attempts)
 
 
 def test_prefetched_trial_taken_by_an_idle_agent_is_not_trained_twice(world: World) -> None:
     world.study.budget = 2
-    agent = world.agent()
-    world.table.prefetcher.record_claim(1.0)
-    world.table.prefetcher.record_trial(1.0)
-    other = FakeTrialStore(world.study)
+    agent, other = world.prefetching_agent(), FakeTrialStore(world.study)
     taken: list[Claim] = []
-    world.pool.scripts = [events(Started(1, 0))]
 
     def take() -> None:
         claim = other.claim(0, "cpu")
         assert isinstance(claim, Claim)
         taken.append(claim)
         other.settle(claim.attempt_id, Outcome.COMPLETE, 0.1)
-        world.pool._trainers[0].events = trained(world.pool.starts[0])[1:]
+        world.finish_first()
 
     world.after(4, take)
     assert agent.run() is ExitCode.DONE
@@ -387,12 +385,8 @@ def test_prefetched_trial_taken_by_an_idle_agent_is_not_trained_twice(world: Wor
 
 def test_prefetched_trials_are_released_at_a_shutdown(world: World) -> None:
     world.study.budget = 4
-    agent = world.agent()
-    world.table.prefetcher.record_claim(1.0)
-    world.table.prefetcher.record_trial(1.0)
-    world.pool.scripts = [events(Started(1, 0))]
-    world.after(5, lambda: world.signals.received.append(signal.SIGTERM))
-    agent.run()
+    world.signal(5, signal.SIGTERM)
+    world.prefetching_agent().run()
     assert world.attempts == [Outcome.RELEASED] * 2
     assert len(world.pool.starts) == 1
 
