@@ -143,7 +143,7 @@ def keep_log(connection: Connection, attempt_id: int, tail: str, size: int) -> N
     )
 
 
-def left_logs(
+def orphaned_logs(
     connection: Connection, study_id: int, attempts: Sequence[int], seconds: float
 ) -> dict[tuple[int, int], bool]:
     """Return whether the agents of these attempts are done with their logs, by trial number and attempt id.

@@ -199,7 +199,7 @@ class TrialStore:
 
     def orphaned_logs(self, attempt_ids: Sequence[int], seconds: float) -> dict[tuple[int, int], bool]:
         """Return for each attempt, by trial number and id, whether its agent no longer writes its log."""
-        return self._write(attempts.left_logs, self._study_id, attempt_ids, seconds)
+        return self._write(attempts.orphaned_logs, self._study_id, attempt_ids, seconds)
 
     def keep_log(self, attempt_id: int, tail: str, size: int) -> None:
         self._write(attempts.keep_log, attempt_id, tail, size)
