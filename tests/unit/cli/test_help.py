@@ -142,7 +142,7 @@ def test_shell_completes_commands_and_shipped_names() -> None:
     assert done.output == "plain,digits-cnn\n"
     environment = {"_HPO_COMPLETE": "bash_complete", "COMP_WORDS": "hpo data fetch ", "COMP_CWORD": "3"}
     done = CliRunner().invoke(cli, env=environment, prog_name="hpo")
-    assert done.output.split() == ["plain,digits", "plain,mnist", "plain,cifar10"]
+    assert done.output.split() == [f"plain,{name}" for name in SHIPPED]
 
 
 def test_help_of_data_names_the_data_sets_of_the_registry() -> None:

@@ -52,6 +52,7 @@ def objective(request) -> KerasObjective:
     return made
 
 
+one_objective = pytest.mark.parametrize("objective", ["digits-cnn"], indirect=True)
 each_optimizer = pytest.mark.parametrize("kind", ["sgd", "adam"])
 
 
@@ -126,12 +127,10 @@ def test_accelerated_copy_computes_the_same_as_the_network(objective, network):
     )
 
 
-@pytest.mark.parametrize("copied", [False, True])
-def test_dropout_acts_in_training_and_not_at_inference(objective, copied):
+def test_dropout_acts_in_training_and_not_at_inference(objective):
+    """The networks are the copies that are trained; at inference they compute the same as the originals."""
     pixels = objective._data.x_valid[:4]
-    some, without = (build(objective, dropout=rate) for rate in (0.5, 0.0))
-    if copied:
-        some, without = (layers.accelerated(model, "float32") for model in (some, without))
+    some, without = (layers.accelerated(build(objective, dropout=rate), "float32") for rate in (0.5, 0.0))
     trained = [values([some(pixels, training=True)])[0] for _ in range(2)]
     assert (trained[0] != trained[1]).mean() > 0.5
     trained = [values([without(pixels, training=True)])[0] for _ in range(2)]
@@ -293,6 +292,12 @@ def rate(step: int) -> float:
     return PEAK * (1 + math.cos(math.pi * (step - warmup) / (STEPS - warmup))) / 2
 
 
+def test_optimizer_is_that_of_the_base_class(objective):
+    """So that it is enough to test it with one objective."""
+    assert type(objective).optimizer is KerasObjective.optimizer
+
+
+@one_objective
 @each_optimizer
 def test_learning_rate_warms_up_to_its_peak_and_falls_to_zero(objective, kind):
     made = objective.optimizer(objective.first[0] | {"optimizer": kind, "learning_rate": PEAK}, STEPS)
@@ -306,12 +311,13 @@ def test_learning_rate_warms_up_to_its_peak_and_falls_to_zero(objective, kind):
     assert found[-1] == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("objective", ["digits-cnn"], indirect=True)
+@one_objective
 def test_run_of_one_step_has_no_warm_up(objective):
     made = objective.optimizer({"optimizer": "sgd", "learning_rate": PEAK}, 1)
     assert float(keras.ops.convert_to_numpy(made.learning_rate)) == pytest.approx(PEAK)
 
 
+@one_objective
 @each_optimizer
 def test_optimizer_takes_the_steps_of_keras(objective, kind):
     """On a quadratic bowl; SGD has Nesterov momentum."""

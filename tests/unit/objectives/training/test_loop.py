@@ -36,9 +36,20 @@ def digits() -> DigitsCNN:
 
 
 @pytest.fixture(scope="module")
-def whole_run(digits) -> LocalRun:
+def traced() -> list[None]:
+    """Return an item for each time that Keras' training step was called in `whole_run`."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def whole_run(digits, traced) -> LocalRun:
     run = LocalRun(total_epochs=EPOCHS, seed=3, metric="val_accuracy", device=BFLOAT16)
-    digits.train(PARAMS, run)
+    train_step = keras.Model.train_step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            keras.Model, "train_step", lambda model, data: traced.append(None) or train_step(model, data)
+        )
+        digits.train(PARAMS, run)
     return run
 
 
@@ -76,18 +87,17 @@ def whole_sgd_run(digits) -> LocalRun:
     ("optimizer", "device", "uninterrupted"),
     [("adam", BFLOAT16, "whole_run"), ("sgd", FLOAT32, "whole_sgd_run")],
 )
-@pytest.mark.parametrize("interrupted_after", [1, 3])
-def test_resumed_run_equals_uninterrupted_run(
-    digits, request, interrupted_after, optimizer, device, uninterrupted
+def test_run_that_was_interrupted_twice_equals_uninterrupted_run(
+    digits, request, optimizer, device, uninterrupted
 ):
-    params, whole = PARAMS | {"optimizer": optimizer}, request.getfixturevalue(uninterrupted)
-    first = LocalRun(total_epochs=EPOCHS, seed=3, device=device, stop_after=interrupted_after)
-    digits.train(params, first)
-    second = LocalRun(total_epochs=EPOCHS, seed=3, device=device, resume=first.checkpoint)
-    digits.train(params, second)
-    assert exact(first.history + second.history) == exact(whole.history)
+    whole, checkpoint, history = request.getfixturevalue(uninterrupted), None, []
+    for stop_after in (1, 3, None):
+        run = LocalRun(EPOCHS, seed=3, device=device, resume=checkpoint, stop_after=stop_after)
+        digits.train(PARAMS | {"optimizer": optimizer}, run)
+        checkpoint, history = run.checkpoint, history + run.history
+    assert exact(history) == exact(whole.history)
     for name, value in whole.checkpoint.state.items():
-        np.testing.assert_array_equal(second.checkpoint.state[name], value, err_msg=name)
+        np.testing.assert_array_equal(checkpoint.state[name], value, err_msg=name)
 
 
 def test_chunk_size_does_not_change_results(digits, whole_run, monkeypatch):
@@ -165,6 +175,7 @@ def test_final_run_evaluates_once_and_exports_stock_layers(tmp_path):
     objective.train(PARAMS, run)
 
     results = run.results
+    assert not any("flip" in name for name in results)
     assert results["n_test"] == np.sum(results["confusion"]) == 359
     assert results["classes"] == list("0123456789")
     assert results["test_accuracy"] == pytest.approx(np.trace(results["confusion"]) / 359)
@@ -185,19 +196,16 @@ def test_final_run_evaluates_once_and_exports_stock_layers(tmp_path):
     assert (again.history, again.results["test_loss"]) == ([], results["test_loss"])
 
 
-def test_flip_average_is_recorded_only_with_flip_augmentation():
+def test_flip_average_is_recorded_with_flip_augmentation():
     class Flipped(DigitsCNN):
         augmentation = Augmentation(flip=True)
 
-    flipped, plain = Flipped(), DigitsCNN()
-    for objective in (flipped, plain):
-        objective.prepare(DataOptions(limit=300), final=True)
-    runs = [LocalRun(total_epochs=1, final=True, device=FLOAT32) for _ in range(2)]
-    flipped.train(PARAMS, runs[0])
-    plain.train(PARAMS, runs[1])
-    assert {"test_accuracy_flip_averaged", "test_loss_flip_averaged"} <= runs[0].results.keys()
-    assert runs[0].results["test_loss_flip_averaged"] != runs[0].results["test_loss"]
-    assert not any("flip" in name for name in runs[1].results)
+    flipped = Flipped()
+    flipped.prepare(DataOptions(limit=300), final=True)
+    run = LocalRun(total_epochs=1, final=True, device=FLOAT32)
+    flipped.train(PARAMS, run)
+    assert {"test_accuracy_flip_averaged", "test_loss_flip_averaged"} <= run.results.keys()
+    assert run.results["test_loss_flip_averaged"] != run.results["test_loss"]
 
 
 def test_final_run_without_test_set_is_refused(digits):
@@ -272,14 +280,7 @@ def test_unknown_optimizer_is_refused(digits):
 
 
 @pytest.mark.skipif(backend.name() != "tensorflow", reason="other backends have no graph to trace")
-def test_trial_traces_its_steps_once(monkeypatch):
+@pytest.mark.usefixtures("whole_run")
+def test_trial_traces_its_steps_once(traced):
     """Each trace costs a second of every trial."""
-    traced = []
-    train_step = keras.Model.train_step
-    monkeypatch.setattr(
-        keras.Model, "train_step", lambda self, data: traced.append(None) or train_step(self, data)
-    )
-    objective = DigitsCNN()
-    objective.prepare(DataOptions(limit=200), final=False)
-    objective.train(PARAMS, LocalRun(2, seed=1))
     assert len(traced) == 1
