@@ -38,8 +38,7 @@ def cnn(
     x = layers.Flatten()(x)
     x = layers.Dropout(dropout)(x)
     x = layers.Dense(dense, activation="relu", kernel_initializer="he_normal")(x)
-    x = layers.Dropout(dropout)(x)
-    return keras.Model(inputs, layers.Dense(data.class_count, name="logits")(x), name="cnn")
+    return _classifier(inputs, x, data, dropout, "cnn")
 
 
 def resnet(
@@ -57,9 +56,7 @@ def resnet(
     for stage, width in enumerate(widths):
         for block in range(depth):
             x = _residual(x, width, stride=2 if stage > 0 and block == 0 else 1)
-    x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(dropout)(x)
-    return keras.Model(inputs, layers.Dense(data.class_count, name="logits")(x), name="resnet")
+    return _classifier(inputs, layers.GlobalAveragePooling2D()(x), data, dropout, "resnet")
 
 
 def pooled_resnet(
@@ -82,9 +79,7 @@ def pooled_resnet(
         for _ in range(depth):
             x = _residual(x, width, stride=1)
     x = layers.GlobalMaxPooling2D()(x)
-    x = layers.Rescaling(FEATURE_SCALE)(x)
-    x = layers.Dropout(dropout)(x)
-    return keras.Model(inputs, layers.Dense(data.class_count, name="logits")(x), name="pooled_resnet")
+    return _classifier(inputs, layers.Rescaling(FEATURE_SCALE)(x), data, dropout, "pooled_resnet")
 
 
 def _input(data: Data) -> Any:
@@ -95,6 +90,11 @@ def _normalized(pixels: Any, data: Data) -> Any:
     """Scale each channel to zero mean and unit variance by the statistics of the training images."""
     x = layers.Rescaling(1 / 255)(pixels)
     return layers.Normalization(mean=data.mean, variance=[std**2 for std in data.std])(x)
+
+
+def _classifier(inputs: Any, features: Any, data: Data, dropout: float, name: str) -> keras.Model:
+    x = layers.Dropout(dropout)(features)
+    return keras.Model(inputs, layers.Dense(data.class_count, name="logits")(x), name=name)
 
 
 def _convolution(x: Any, width: int, stride: int = 1, pool: bool = False, relu: bool = True) -> Any:

@@ -1,4 +1,4 @@
-"""What version 0.1 wrote, from `tests/data/v0.1`: later versions must read it."""
+"""Files of version 0.1 (`tests/data/v0.1`), which later versions must read."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 FOLDER = Path(__file__).parent / "data" / "v0.1"
-"""It is also the folder of the user's objectives, which the studies name as `user_objectives:Class`."""
+"""Folder of the files; also of the objectives that the studies name as `user_objectives:Class`."""
 
 EXPECTED: dict[str, Any] = json.loads((FOLDER / "expected.json").read_text())
-"""What the commands of version 0.1 printed with `--json`: of all studies, and of each."""
+"""Output of version 0.1's commands with `--json`: for all studies, and for each."""
 
 STUDIES: dict[str, dict[str, Any]] = EXPECTED["studies"]
 
 
 def read_json(name: str) -> Any:
-    """One of the JSON files."""
+    """Return the content of a JSON file."""
     return json.loads((FOLDER / name).read_text())
 
 
 def load_dump(url: str) -> None:
-    """Fill an empty database with the tables and the studies of version 0.1."""
+    """Fill an empty database with the tables and studies of version 0.1."""
     sql = lzma.decompress((FOLDER / "database.sql.xz").read_bytes()).decode()
     engine = create_engine(url, poolclass=NullPool)
     connection = engine.raw_connection()
@@ -39,12 +39,12 @@ def load_dump(url: str) -> None:
 
 
 def copy_checkpoints(folder: Path) -> None:
-    """Put the checkpoints of version 0.1 where a service looks for them."""
+    """Copy the checkpoints of version 0.1 to a service's folder."""
     shutil.copytree(FOLDER / "checkpoints", folder)
 
 
 def interrupted_trial(study: str) -> tuple[int, int]:
-    """The number of the study's one trial that was interrupted, and its epochs until then."""
+    """Return the number of the study's interrupted trial, and the epochs that it had completed."""
     ((number, epochs),) = [
         (trial["number"], trial["epochs"])
         for trial in STUDIES[study]["trials"]

@@ -11,11 +11,10 @@ from objectives.backend.interface import (
     bind,
     chosen,
     configure,
-    forward,
+    current,
     is_out_of_memory,
     name,
     precision,
-    training_steps,
 )
 
 __all__ = [
@@ -24,9 +23,8 @@ __all__ = [
     "bind",
     "chosen",
     "configure",
-    "forward",
+    "current",
     "is_out_of_memory",
     "name",
     "precision",
-    "training_steps",
 ]

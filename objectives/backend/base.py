@@ -43,8 +43,14 @@ class Backend(ABC):
     def compute_capability(self) -> float:
         """Return the CUDA compute capability of the first visible GPU, e.g. 8.0; 0 without a CUDA GPU."""
 
-    def training_steps(self, model: keras.Model, batch: Batch | None, resident: Sequence[Any]) -> Steps:
-        """See `objectives.backend.training_steps`; here, one call of `train_on_batch` after another."""
+    def training_steps(
+        self, model: keras.Model, batch: Batch | None = None, resident: Sequence[Any] = ()
+    ) -> Steps:
+        """Return a function that trains a compiled model for several steps, in one call where the backend can.
+
+        It takes images (k, batch, height, width, channels) and labels (k, batch), or the inputs from which `batch`
+        makes both; `batch` gets the arrays of `resident`, which lie on the device, as its first arguments.
+        """
 
         def steps(arrays: Arrays) -> dict[str, float]:
             # `train_on_batch` resets no metrics: its last result covers all batches so far.

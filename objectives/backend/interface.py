@@ -9,22 +9,16 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from hpo.errors import UsageError
-from objectives.backend.base import Backend, Batch, Steps
+from objectives.backend.base import Backend
 from objectives.backend.jax import Jax
 from objectives.backend.tensorflow import TensorFlow
 from objectives.backend.torch import Torch
 from objectives.base import Device
-
-if TYPE_CHECKING:
-    import keras
 
 BACKENDS: Mapping[str, Backend] = {"tensorflow": TensorFlow(), "jax": Jax(), "torch": Torch()}
 """Names of backends, as `KERAS_BACKEND` has them, to the backends; the first is Keras' default."""
@@ -127,20 +121,6 @@ def precision(device: Device, capability: float | None = None) -> Literal["float
     backend = BACKENDS.get(name())
     fast = backend is not None and backend.bfloat16_on_cpu and _processor_flags() & _BFLOAT16_FLAGS
     return "bfloat16" if fast else "float32"
-
-
-def training_steps(model: keras.Model, batch: Batch | None = None, resident: Sequence[Any] = ()) -> Steps:
-    """Return a function that trains a compiled model for several steps, in one call where the backend can.
-
-    It takes images (k, batch, height, width, channels) and labels (k, batch), or the inputs from which `batch`
-    makes both; `batch` gets the arrays of `resident`, which lie on the device, as its first arguments.
-    """
-    return current().training_steps(model, batch, resident)
-
-
-def forward(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
-    """Return the model's inference as a compiled function of a batch."""
-    return current().forward(model)
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

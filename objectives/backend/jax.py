@@ -41,7 +41,9 @@ class Jax(Backend):
         except (AttributeError, ValueError):
             return 0.0
 
-    def training_steps(self, model: keras.Model, batch: Batch | None, resident: Sequence[Any]) -> Steps:
+    def training_steps(
+        self, model: keras.Model, batch: Batch | None = None, resident: Sequence[Any] = ()
+    ) -> Steps:
         import jax  # type: ignore[import-not-found,unused-ignore]
 
         # `resident` stays an argument, because a compiled function copies the arrays that it closes over.

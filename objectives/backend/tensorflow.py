@@ -52,7 +52,9 @@ class TensorFlow(Backend):
             return float(f"{major}.{minor}")
         return 0.0
 
-    def training_steps(self, model: keras.Model, batch: Batch | None, resident: Sequence[Any]) -> Steps:
+    def training_steps(
+        self, model: keras.Model, batch: Batch | None = None, resident: Sequence[Any] = ()
+    ) -> Steps:
         """Return a loop in one graph around the model's own `train_step`: no return to Python between batches."""
         import tensorflow as tf
 

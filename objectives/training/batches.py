@@ -37,7 +37,7 @@ def advancing(model: keras.Model, data: Data, augmentation: Augmentation | None,
 
 def hosted(model: keras.Model, data: Data, augmentation: Augmentation | None) -> Advance:
     """Train on batches that are made in the host's memory."""
-    steps = backend.training_steps(model)
+    steps = backend.current().training_steps(model)
 
     def advance(chosen: NDArray[np.int64], generators: Sequence[np.random.Generator]) -> dict[str, float]:
         images = data.x_train[chosen]
@@ -63,7 +63,7 @@ def resident(model: keras.Model, data: Data, augmentation: Augmentation | None) 
     if augmentation is not None:
         drawn = vars(augmentation.draw(1, np.random.default_rng(0)))
         kinds = tuple(name for name, value in drawn.items() if value is not None)
-    steps = backend.training_steps(model, batch, on_device)
+    steps = backend.current().training_steps(model, batch, on_device)
 
     def advance(chosen: NDArray[np.int64], generators: Sequence[np.random.Generator]) -> dict[str, float]:
         every: list[Changes] = []

@@ -37,11 +37,6 @@ class Measured:
     """Probabilities (n, classes); each row sums to one."""
 
 
-def evaluate(forward: Forward, images: Images, labels: Labels) -> Measured:
-    """Return loss and accuracy over all images, computed in float64 from the model's logits."""
-    return measure(logits(forward, images), labels)
-
-
 def measure(outputs: NDArray[Any], labels: Labels) -> Measured:
     """Return loss and accuracy of logits (n, classes), computed in float64."""
     shifted = outputs.astype(np.float64)
@@ -110,7 +105,7 @@ def finish(model: keras.Model, data: Data, run: Run, flip: bool = False) -> None
     """
     assert data.x_test is not None
     assert data.y_test is not None
-    forward = backend.forward(model)
+    forward = backend.current().forward(model)
     outputs = logits(forward, data.x_test)
     measured = measure(outputs, data.y_test)
     measured_calibration = calibration.calibration(measured.probabilities, data.y_test)

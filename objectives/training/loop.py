@@ -151,7 +151,7 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
     )
     completed = checkpoint.restore(model, run.state) if run.state is not None else 0
     advance = batches.advancing(model, data, objective.augmentation, run.device)
-    logits = backend.forward(model)
+    forward = backend.current().forward(model)
     for epoch in run.epochs():
         began_at = time.perf_counter()
         model.reset_metrics()
@@ -159,7 +159,7 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
         metrics["images_per_second"] = steps * batch_size / (time.perf_counter() - began_at)
         metrics["learning_rate"] = float(keras.ops.convert_to_tensor(model.optimizer.learning_rate))
         if not run.final:
-            measured = evaluation.evaluate(logits, data.x_valid, data.y_valid)
+            measured = evaluation.measure(evaluation.logits(forward, data.x_valid), data.y_valid)
             metrics |= {"val_loss": measured.loss, "val_accuracy": measured.accuracy}
         completed = epoch
         run.save(checkpoint.capture(model, completed))

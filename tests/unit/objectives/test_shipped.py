@@ -136,7 +136,7 @@ def test_dropout_acts_in_training_and_not_at_inference(objective):
     trained = [values([without(pixels, training=True)])[0] for _ in range(2)]
     np.testing.assert_allclose(*trained, rtol=1e-4, atol=1e-4)
 
-    forward = backend.forward(some)
+    forward = backend.current().forward(some)
     first, second = (evaluation.logits(forward, pixels) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     # The logits of an image do not depend on the other images of its batch.
@@ -175,8 +175,8 @@ class Trained:
         self.evaluated_on: list[np.ndarray] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(objective, "build", self._kept(objective.build))
-            patch.setattr(backend, "training_steps", self._seen(backend.training_steps, self.trained_on))
-            patch.setattr(backend, "forward", self._seen(backend.forward, self.evaluated_on))
+            for name, seen in (("training_steps", self.trained_on), ("forward", self.evaluated_on)):
+                patch.setattr(backend.current(), name, self._seen(getattr(backend.current(), name), seen))
             objective.train(objective.first[0] | {"batch_size": BATCH}, self.run)
 
     def _kept(self, make):
@@ -232,7 +232,9 @@ def test_only_training_images_are_augmented(objective, trained):
 def changed(objective: KerasObjective, image: np.ndarray, count: int, monkeypatch) -> np.ndarray:
     """Return the augmented training images (count, height, width, channels) if all of them are this one."""
     seen: list[np.ndarray] = []
-    monkeypatch.setattr(backend, "training_steps", lambda _: lambda given: seen.append(given[0]) or {})
+    monkeypatch.setattr(
+        backend.current(), "training_steps", lambda _: lambda given: seen.append(given[0]) or {}
+    )
     data = replace(
         objective._data, x_train=np.repeat(image[None], count, 0), y_train=np.zeros(count, np.int64)
     )
