@@ -273,7 +273,11 @@ def test_commands_accept_all_options_of_version_0_1(path: str) -> None:
 
 def check_option(path: str, old: dict[str, Any], name: str, now: list[click.Parameter]) -> None:
     """Check that a command accepts an option under an old name and with the same kind of value."""
-    found = [option for option in now if name in (*option.opts, *option.secondary_opts)]
+    found = [
+        option
+        for option in now
+        if name in (*option.opts, *option.secondary_opts, *getattr(option, "hidden_names", ()))
+    ]
     assert found, f"{path} has no {name}"
     (option,) = found
     assert isinstance(option, click.Option)
