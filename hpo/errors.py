@@ -74,6 +74,10 @@ class AgentSilentError(HpoError):
     """The database has no recent heartbeat of an agent of this host."""
 
 
+class StudyDamagedError(HpoError):
+    """The rows of a study hold values that this service does not write."""
+
+
 class BackupFileError(HpoError):
     """A file given to `hpo restore` is not a complete backup of a study."""
 

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from sqlalchemy import Connection, Row, func, select, text, update
 
+from hpo.errors import StudyDamagedError
 from hpo.outcomes import COUNTED
 from storage.tables import studies
 
 DesiredState = Literal["run", "pause", "stop"]
 """Agents hold their trials at the next batch on `pause`; on `stop` they checkpoint and release them, and end."""
 
+DESIRED_STATES: tuple[DesiredState, ...] = get_args(DesiredState)
+
+_UID = re.compile("([0-9a-f]{8})?")
+
+
+def is_uid(value: object) -> bool:
+    """Whether it is the uid of a study; it is empty for a study created before uids existed."""
+    return isinstance(value, str) and _UID.fullmatch(value) is not None
+
 
 def folder_name(study: str, uid: str) -> str:
     """Return the name of a study's folders, distinct between databases that share a disk.
 
-    The uid is empty for a study created before uids existed.
+    Raises:
+        StudyDamagedError: the name leads out of the folder that contains it: the database was edited.
     """
+    if not is_uid(uid) or "/" in study or study in ("", ".", ".."):
+        raise StudyDamagedError(
+            f"the files of study {study!r} would lie outside its folder, because the database holds uid {uid!r}:"
+            f" delete the study with hpo delete --study {study}, which leaves files of such names alone"
+        )
     return f"{study}@{uid}" if uid else study
 
 
@@ -59,8 +76,12 @@ class StoredStudy:
         return bool(self.spec_json["direction"] == "maximize")
 
 
-def find(connection: Connection, name: str) -> StoredStudy | None:
-    """Return the study of that name, or None."""
+def find(connection: Connection, name: str, *, damaged: bool = False) -> StoredStudy | None:
+    """Return the study of that name, or None.
+
+    Raises:
+        StudyDamagedError: its spec is not one, and `damaged` does not ask for such studies too.
+    """
     row = connection.execute(
         select(
             studies.c.study_id,
@@ -72,7 +93,25 @@ def find(connection: Connection, name: str) -> StoredStudy | None:
             studies.c.created_at,
         ).where(studies.c.name == name)
     ).one_or_none()
-    return None if row is None else StoredStudy(**row._mapping)
+    if row is None:
+        return None
+    if not damaged and not is_spec(row.spec_json):
+        raise StudyDamagedError(
+            f"study {name!r} has no valid spec in the database: delete it with hpo delete --study {name},"
+            " and restore it from a backup if you have one"
+        )
+    return StoredStudy(**row._mapping)
+
+
+def is_spec(spec_json: object) -> bool:
+    """Whether it has what every reader of a spec needs."""
+    return (
+        isinstance(spec_json, Mapping)
+        and all(isinstance(spec_json.get(key), str) for key in ("objective", "metric"))
+        and spec_json.get("direction") in ("minimize", "maximize")
+        and isinstance(spec_json.get("space"), Mapping)
+        and isinstance(spec_json.get("epochs"), int)
+    )
 
 
 def names(connection: Connection) -> dict[int, str]:

@@ -11,18 +11,22 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby, islice
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
 
 _BATCH = 1000
+"""Largest number of rows in a statement."""
+
+_BATCH_CHARACTERS = 4 * 2**20
+"""Number of JSON characters after which a statement takes no further row."""
 
 
 class RowsUnsoundError(Exception):
-    """The rows are no complete study: a table is unknown, or a row refers to a missing one."""
+    """The rows are no complete study: a row refers to a missing one."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class KeptTable:
     """Column of its id, for which the target database assigns new values."""
     refers: Mapping[str, str] = field(default_factory=dict)
     """Columns that hold ids of other tables, with the tables' names."""
+
+    @property
+    def referred_to(self) -> bool:
+        """Whether rows of other tables hold ids of this one."""
+        return any(self.name in table.refers.values() for table in TABLES)
 
 
 _STUDY = {"study_id": "public.studies"}
@@ -79,7 +88,7 @@ TABLES = (
 )
 """Tables in the order in which their rows can be written; a test compares with the schema."""
 
-_BY_NAME = {table.name: table for table in TABLES}
+BY_NAME = {table.name: table for table in TABLES}
 
 READABLE_REVISIONS = ("0002", "0003")
 """Revisions of our tables whose rows can be restored into today's."""
@@ -101,6 +110,15 @@ Ids = dict[str, dict[int, int]]
 Row = dict[str, Any]
 
 
+class DumpedRow(NamedTuple):
+    """A row with today's names of columns."""
+
+    table: KeptTable
+    values: Row
+    characters: int
+    """Length of its JSON."""
+
+
 def begin_snapshot(connection: Connection) -> None:
     """Make a new transaction a read-only snapshot without a time limit."""
     connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
@@ -118,47 +136,73 @@ def read_rows(connection: Connection, study_id: int) -> Iterator[tuple[str, str]
             yield table.name, row
 
 
-def keep_reservations(connection: Connection, lowest: int, highest: int) -> bool:
-    """Whether the reservation_ids are free in this database; if so, they are reserved.
-
-    Checkpoints are found by their reservation_id. Run it in its own transaction, because it blocks claims.
-    """
-    connection.execute(text("LOCK TABLE hpo.trials IN SHARE ROW EXCLUSIVE MODE"))
-    sequence = connection.execute(
-        text("SELECT pg_get_serial_sequence('hpo.trials', 'reservation_id')")
-    ).scalar_one()
-    state = connection.execute(text(f"SELECT last_value, is_called FROM {sequence}")).one()
-    if state.last_value + int(state.is_called) > lowest:
-        return False
-    connection.execute(text("SELECT setval(CAST(:q AS regclass), :n)"), {"q": sequence, "n": highest})
-    return True
+def with_todays_names(table: KeptTable, row: Row) -> Row:
+    """Return a row of an earlier revision with today's names of columns."""
+    names = _FORMER_COLUMNS.get(table.name, {})
+    return {names.get(column, column): value for column, value in row.items()}
 
 
 def write_rows(
     connection: Connection,
-    rows: Iterable[tuple[str, Row]],
+    rows: Iterable[DumpedRow],
     name: str,
     reservation_attribute: str,
-    keeps_reservations: bool,
+    reservations: tuple[int, int] | None,
 ) -> Ids:
     """Write a study's rows under new ids and a name; running attempts become released.
 
+    Checkpoints are found by the reservation_id. If those from the lowest to the highest of `reservations` are free in
+    this database, they are kept, and claims wait until the transaction ends.
+
     Raises:
-        RowsUnsoundError: a row is of an unknown table, or refers to a missing row.
+        RowsUnsoundError: a row refers to a missing row.
     """
     connection.execute(text("SET LOCAL statement_timeout = 0"))
     now: str = connection.execute(text("SELECT to_json(clock_timestamp()) #>> '{}'")).scalar_one()
-    restored = _Restored(
-        name, reservation_attribute, keeps_reservations, now, {table.name: {} for table in TABLES}
-    )
-    for table_name, group in groupby(rows, lambda row: row[0]):
-        table = _BY_NAME.get(table_name)
-        if table is None:
-            raise RowsUnsoundError(f"it contains rows of an unknown table, {table_name}")
-        found = (row for _, row in group)
-        while batch := list(islice(found, _BATCH)):
-            _write_batch(connection, table, batch, restored)
+    keeps = reservations is not None and _are_free(connection, reservations[0])
+    restored = _Restored(name, reservation_attribute, keeps, now, {table.name: {} for table in TABLES})
+    for _, group in groupby(rows, lambda row: row.table.name):
+        for batch in _batches(group):
+            _write_batch(connection, batch[0].table, [row.values for row in batch], restored)
+    if keeps and reservations is not None:
+        # Last, because a sequence keeps its value when a transaction fails.
+        connection.execute(
+            text("SELECT setval(CAST(:q AS regclass), :n)"),
+            {"q": _reservation_sequence(connection), "n": reservations[1]},
+        )
     return restored.ids
+
+
+def _are_free(connection: Connection, lowest: int) -> bool:
+    """Whether no reservation_id from `lowest` on has been drawn; if so, none is drawn until the transaction ends."""
+    query = text(
+        f"SELECT last_value + CAST(is_called AS integer) <= :n FROM {_reservation_sequence(connection)}"
+    )
+    # First without the lock, which other agents of the database wait for.
+    if not connection.execute(query, {"n": lowest}).scalar_one():
+        return False
+    connection.execute(text("LOCK TABLE hpo.trials IN SHARE ROW EXCLUSIVE MODE"))
+    return bool(connection.execute(query, {"n": lowest}).scalar_one())
+
+
+def _reservation_sequence(connection: Connection) -> str:
+    return str(
+        connection.execute(text("SELECT pg_get_serial_sequence('hpo.trials', 'reservation_id')")).scalar_one()
+    )
+
+
+def _batches(rows: Iterable[DumpedRow]) -> Iterator[list[DumpedRow]]:
+    """Yield rows in groups that fit into memory."""
+    batch: list[DumpedRow] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        characters += row.characters
+        if len(batch) == _BATCH or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 @dataclass
@@ -173,8 +217,7 @@ class _Restored:
 
     def row(self, table: KeptTable, row: Row) -> Row | None:
         """Return the row to write, still with its old id; None to skip it."""
-        names = _FORMER_COLUMNS.get(table.name, {})
-        changed = {names.get(column, column): value for column, value in row.items()}
+        changed = dict(row)
         for column, other in table.refers.items():
             if changed[column] is not None:
                 changed[column] = self.ids[other][changed[column]]
@@ -230,7 +273,7 @@ def _write_batch(connection: Connection, table: KeptTable, batch: list[Row], res
     try:
         rows = [changed for row in batch if (changed := restored.row(table, row)) is not None]
         if table.own is not None:
-            _give_ids(connection, table.name, table.own, rows, restored)
+            _give_ids(connection, table, table.own, rows, restored)
     except (KeyError, TypeError, ValueError) as exc:
         raise RowsUnsoundError(f"a row of {table.name} is incomplete, or refers to a missing row") from exc
     connection.execute(
@@ -242,11 +285,15 @@ def _write_batch(connection: Connection, table: KeptTable, batch: list[Row], res
     )
 
 
-def _give_ids(connection: Connection, table: str, own: str, rows: list[Row], restored: _Restored) -> None:
-    kept = table == "hpo.trials" and restored.keeps_reservations
-    drawn = [row[own] for row in rows] if kept else _draw_ids(connection, table, own, len(rows))
+def _give_ids(
+    connection: Connection, table: KeptTable, own: str, rows: list[Row], restored: _Restored
+) -> None:
+    kept = table.name == "hpo.trials" and restored.keeps_reservations
+    drawn = [row[own] for row in rows] if kept else _draw_ids(connection, table.name, own, len(rows))
+    referred_to = table.referred_to
     for row, new in zip(rows, drawn, strict=True):
-        restored.ids[table][row[own]] = new
+        if referred_to:
+            restored.ids[table.name][row[own]] = new
         row[own] = new
 
 

@@ -28,7 +28,8 @@ def enforce_quota(
     then waiting trials, those with the fewest epochs first: they start from scratch. The newest checkpoint of a
     running trial always stays.
     """
-    found = entries(folder)
+    # A link in place of the folder leads to files of others.
+    found = [] if folder.is_symlink() else entries(folder)
     for left_behind in found:
         if left_behind.name.startswith(EVICTED):
             CheckpointFolder(left_behind).delete()
@@ -87,9 +88,12 @@ def _whole_or_none(listed: Callable[[], list[Path]]) -> list[Path]:
 
 
 def entries(folder: Path) -> list[Path]:
-    """Return its entries; empty if it cannot be listed: it does not exist yet, or another agent is deleting it."""
+    """Return its entries but links, which lead to files of others.
+
+    It is empty if it cannot be listed: it does not exist yet, or another agent is deleting it.
+    """
     with suppress(OSError):
-        return list(folder.iterdir())
+        return [path for path in folder.iterdir() if not path.is_symlink()]
     return []
 
 

@@ -1,19 +1,13 @@
-"""`hpo backup` and `hpo restore`: one study as a portable file.
-
-The file is gzipped JSON lines: a header, one line per row of `storage.study_dump`, and the row count.
-"""
+"""`hpo backup` and `hpo restore`: one study as a portable file."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import zlib
 from collections import deque
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, IntegrityError
@@ -22,14 +16,12 @@ from hpo.devices.provenance import versions
 from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError
 from hpo.files.atomic import atomic_write
 from hpo.options import check_study_name
+from hpo.study.backup_file import FORMAT, BackupRows, damaged, read_header
 from hpo.study.catalog import describe_database, read_study
 from storage import study_dump
 from storage.engine import Database
 from storage.migrate import HEAD
 from storage.optuna_trials import RESERVATION_ATTRIBUTE
-
-FORMAT = 1
-"""Version of the file format."""
 
 
 @dataclass(frozen=True)
@@ -57,56 +49,52 @@ def write_backup(database: Database, study: str, path: Path) -> Backup:
 
 
 def read_backup(database: Database, path: Path, name: str | None = None) -> Backup:
-    """Restore a study under its own name or another, in one transaction.
+    """Restore a study under its own name or another, in one transaction: a file that is refused changes nothing.
 
     Raises:
         BackupFileError: the file is missing, damaged, truncated, or of another version.
         StudyConflictError: a study with that name exists.
     """
-    with _opened(path) as file:
-        header = _header(path, file)
+    header = read_header(path)
     found = database.transaction(_tables)
-    readable = header["tables"].get("hpo") in study_dump.READABLE_REVISIONS
-    if not readable or header["tables"] | {"hpo": HEAD} != found:
+    readable = header.tables.get("hpo") in study_dump.READABLE_REVISIONS
+    if not readable or header.tables | {"hpo": HEAD} != found:
         raise BackupFileError(
-            f"{path} was written from tables {header['tables']}, and those of this database are {found}: restore it"
-            f" with hpo-service {header['versions'].get('hpo-service', '?')} into an empty database; a newer"
-            " version brings its tables up to date when it opens it"
+            f"{path} was written from tables {header.tables}, and those of this database are {found}: restore it"
+            f" with hpo-service {header.version} into an empty database; a newer version brings its tables up to"
+            " date when it opens it"
         )
-    study = check_study_name(name or header["study"])
-    # Checked before ids are reserved, so that a failed restore can be repeated with the same ids.
+    study = check_study_name(name or header.study)
+    # Before the rows are checked, because a large file takes a while.
     if database.transaction(lambda c: _study_ids(c, study)):
         raise _conflict(database, study)
-    deque(_Rows(path), maxlen=0)
-    bounds = header["tokens"]
-    keep = database.transaction(lambda c: study_dump.keep_reservations(c, *bounds)) if bounds else False
+    rows = BackupRows(path)
+    deque(rows, maxlen=0)
     ours: set[int] = set()
-    rows = _Rows(path)
 
     def restore(connection: Connection) -> Backup:
         existing = _study_ids(connection, study)
         if existing and existing <= ours:
             # Committed before; only the confirmation was lost.
-            return Backup(study, header["trials"], rows.read)
+            return Backup(study, header.trials, rows.read)
         if existing:
             raise _conflict(database, study)
-        try:
-            # Closes the file at once if writing stops before the last row.
-            with closing(iter(rows)) as reading:
-                ids = study_dump.write_rows(connection, reading, study, RESERVATION_ATTRIBUTE, keep)
-        except study_dump.RowsUnsoundError as exc:
-            raise _damaged(path, str(exc)) from exc
+        # Closes the file at once if writing stops before the last row.
+        with closing(iter(rows)) as reading:
+            ids = study_dump.write_rows(connection, reading, study, RESERVATION_ATTRIBUTE, rows.reservations)
         ours.update(ids["public.studies"].values())
-        return Backup(study, header["trials"], rows.read)
+        return Backup(study, header.trials, rows.read)
 
     try:
         return database.transaction(restore)
+    except study_dump.RowsUnsoundError as exc:
+        raise damaged(path, str(exc)) from exc
     except IntegrityError as exc:
         if "study_name" in str(exc.orig) or "uq_studies_name" in str(exc.orig):
             raise _conflict(database, study) from exc
-        raise _damaged(path, "its rows contradict each other") from exc
+        raise damaged(path, "its rows contradict each other") from exc
     except DataError as exc:
-        raise _damaged(path, "a value is not of its column's type") from exc
+        raise damaged(path, "a value is not of its column's type") from exc
 
 
 def _study_ids(connection: Connection, study: str) -> set[int]:
@@ -161,62 +149,3 @@ def _tables(connection: Connection) -> dict[str, str]:
     """Return the schema revisions of our tables and of Optuna's."""
     optuna = connection.execute(text("SELECT version_num FROM public.alembic_version")).scalar_one()
     return {"hpo": HEAD, "optuna": str(optuna)}
-
-
-class _Rows:
-    """Iterable of the rows of a file; `read` counts the rows of the last iteration."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.read = 0
-
-    def __iter__(self) -> Generator[tuple[str, dict[str, Any]]]:
-        self.read = 0
-        with _opened(self._path) as file:
-            next(file)
-            for line in file:
-                entry = json.loads(line)
-                if "table" not in entry:
-                    if entry.get("rows") != self.read:
-                        raise ValueError("the row count in its last line is wrong")
-                    return
-                yield str(entry["table"]), dict(entry["row"])
-                self.read += 1
-        raise _damaged(self._path, "it is truncated")
-
-
-def _header(path: Path, file: IO[str]) -> dict[str, Any]:
-    header = json.loads(file.readline())
-    if not isinstance(header, dict) or "format" not in header:
-        raise ValueError("it does not begin like a backup")
-    if header["format"] != FORMAT:
-        raise BackupFileError(
-            f"{path} is a backup of format {header['format']}, and this hpo-service reads {FORMAT}: use a newer one"
-        )
-    missing = {"study", "trials", "tokens", "tables", "versions"} - header.keys()
-    if missing:
-        raise ValueError(f"its first line lacks {', '.join(sorted(missing))}")
-    return header
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[str]]:
-    """Open a backup as text; any error of the file becomes a BackupFileError."""
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            yield file
-    except FileNotFoundError as exc:
-        raise BackupFileError(f"file not found: {path}") from exc
-    except (EOFError, zlib.error) as exc:
-        raise _damaged(path, "it is truncated or damaged") from exc
-    except OSError as exc:
-        # Includes gzip.BadGzipFile.
-        raise _damaged(path, exc.strerror or str(exc)) from exc
-    except (ValueError, TypeError, KeyError) as exc:
-        raise _damaged(path, " ".join(str(exc).split())) from exc
-
-
-def _damaged(path: Path, why: str) -> BackupFileError:
-    return BackupFileError(
-        f"{path} is not a complete backup of a study ({why}): create a new one with hpo backup"
-    )

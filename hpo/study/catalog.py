@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, func, select
 
-from hpo.errors import HpoError, UnknownStudyError
+from hpo.errors import HpoError, StudyDamagedError, UnknownStudyError
 from hpo.formatting import JsonRow
 from hpo.outcomes import COUNTED, FAILURES
 from hpo.study.predicates import alive_agent, live_attempt, may_be_best
@@ -107,7 +107,8 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
     """
 
     def claim(connection: Connection) -> tuple[StoredStudy, int]:
-        study = read_study(connection, name, database)
+        # A damaged study can be deleted too.
+        study = stored.find(connection, name, damaged=True) or read_study(connection, name, database)
         running: int = connection.execute(_count_live(trials.c.study_id == study.study_id)).scalar_one()
         if running and not force:
             raise StudyBusyError(
@@ -127,9 +128,27 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
         lambda connection: connection.execute(delete(studies).where(studies.c.study_id == study.study_id))
     )
     for folder in folders:
-        _delete_folder(folder, study.folder)
+        # Without a valid name there is no folder of the study.
+        with suppress(StudyDamagedError):
+            _delete_folder(folder, study.folder)
         _delete_template_logs(folder, name)
     return number
+
+
+def count_trials(database: Database, name: str) -> tuple[int, int]:
+    """Return how many trials a study has, and how many of them are running, even if its spec is damaged.
+
+    Raises:
+        UnknownStudyError: no study has that name.
+    """
+
+    def count(connection: Connection) -> tuple[int, int]:
+        study = stored.find(connection, name, damaged=True) or read_study(connection, name, database)
+        of_study = trials.c.study_id == study.study_id
+        number = connection.execute(select(func.count()).select_from(trials).where(of_study)).scalar_one()
+        return number, connection.execute(_count_live(of_study)).scalar_one()
+
+    return database.transaction(count)
 
 
 def _count_live(of_study: ColumnElement[bool]) -> Select[int]:
@@ -157,22 +176,28 @@ def _summaries(connection: Connection) -> list[StudySummary]:
         .group_by(studies.c.study_id)
         .order_by(studies.c.created_at.desc(), studies.c.name)
     )
-    return [
-        StudySummary(
-            name=row.name,
-            objective=row.spec["objective"],
-            state=state_of(row.desired_state, row.finished >= row.budget, row.running, row.alive),
-            finished=row.finished,
-            budget=row.budget,
-            failed=row.failed,
-            running=row.running,
-            metric=row.spec["metric"],
-            best_value=row.highest if row.spec["direction"] == "maximize" else row.lowest,
-            agents=row.alive,
-            created_at=row.created_at,
-        )
-        for row in connection.execute(query)
-    ]
+    return [_summary(row) for row in connection.execute(query)]
+
+
+def _summary(row: Row[Any]) -> StudySummary:
+    sound = stored.is_spec(row.spec)
+    spec: Mapping[str, Any] = row.spec if sound else {"objective": "-", "metric": "-", "direction": ""}
+    best = row.highest if spec["direction"] == "maximize" else row.lowest
+    return StudySummary(
+        name=row.name,
+        objective=spec["objective"],
+        state=state_of(row.desired_state, row.finished >= row.budget, row.running, row.alive)
+        if sound
+        else "damaged",
+        finished=row.finished,
+        budget=row.budget,
+        failed=row.failed,
+        running=row.running,
+        metric=spec["metric"],
+        best_value=best if sound else None,
+        agents=row.alive,
+        created_at=row.created_at,
+    )
 
 
 def state_of(desired: str, spent: bool, running: int, alive: int) -> str:

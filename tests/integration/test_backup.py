@@ -11,9 +11,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError, UnknownStudyError
+from hpo.errors import (
+    BackupFileError,
+    FileNotWritableError,
+    StudyConflictError,
+    StudyDamagedError,
+    UnknownStudyError,
+)
 from hpo.study.backup import read_backup, write_backup
+from hpo.study.catalog import delete_study, find_study, list_studies
 from storage.engine import Database, open_database
+from storage.studies import folder_name
 from storage.study_dump import TABLES
 from tests.integration.rows import StudyRows
 
@@ -108,6 +116,16 @@ def replaced(old: str, new: str, lines: list[str]) -> list[str]:
     return [line.replace(old, new) for line in lines]
 
 
+def changed(table: str, values: dict[str, object], lines: list[str]) -> list[str]:
+    """Change values of every row of a table."""
+    return [
+        json.dumps({"table": table, "row": json.loads(line)["row"] | values})
+        if f'"{table}"' in line
+        else line
+        for line in lines
+    ]
+
+
 def counted(lines: list[str]) -> list[str]:
     """Correct the row count in the last line."""
     return [*lines[:-1], json.dumps({**json.loads(lines[-1]), "rows": len(lines) - 2})]
@@ -121,10 +139,32 @@ PASSWORDS = json.dumps({"table": "public.passwords", "row": {}})
     [
         (lambda lines: lines[:-1], "truncated"),
         (lambda lines: without("hpo.epochs", lines), "row count in its last line is wrong"),
-        (lambda lines: counted([*lines[:-1], PASSWORDS, lines[-1]]), "unknown table, public.passwords"),
+        (lambda lines: counted([*lines[:-1], PASSWORDS, lines[-1]]), "unknown table, 'public.passwords'"),
         (lambda lines: counted(without("hpo.agents", lines)), "refers to a missing row"),
+        (lambda lines: counted(without("hpo.studies", lines)), "0 rows of hpo.studies, not one"),
         (lambda lines: [lines[0], "42"], "not a complete backup"),
-        (lambda lines: replaced('"budget":10', '"budget":"ten"', lines), "not of its column's type"),
+        (lambda lines: [lines[0], "[" * 100_000], "nested too deeply"),
+        (lambda lines: [lines[0], f"[{'[],' * 500_000}]"], "more than 500000 lists"),
+        (lambda lines: [lines[0], " " * (2**25 + 1)], "longer than 33554432 characters"),
+        (lambda lines: replaced('"budget":10', '"budget":"ten"', lines), "hpo.studies has no valid budget"),
+        (lambda lines: replaced('"slots":2', '"slots":"two"', lines), "not of its column's type"),
+        (lambda lines: changed("hpo.studies", {"uid": "../../x"}, lines), "no valid uid"),
+        (lambda lines: changed("hpo.studies", {"spec": {}}, lines), "no valid spec"),
+        (lambda lines: changed("hpo.studies", {"spec": None}, lines), "no valid spec"),
+        (lambda lines: changed("hpo.studies", {"desired_state": "dance"}, lines), "no valid desired_state"),
+        (lambda lines: replaced('"direction":"MAX', '"direction":"MIN', lines), "contradict each other"),
+        (
+            lambda lines: replaced('"reservation_id":', '"reservation_id":922337203685477', lines),
+            "reservation_id",
+        ),
+        (lambda lines: changed("hpo.trials", {"params": [1]}, lines), "no valid params"),
+        (lambda lines: changed("hpo.epochs", {"metrics": {"loss": "low"}}, lines), "no valid metrics"),
+        (lambda lines: changed("hpo.trials", {"error": "a\0"}, lines), "contains NUL or half a character"),
+        (lambda lines: changed("hpo.trials", {"error": "\ud800"}, lines), "contains NUL or half a character"),
+        (
+            lambda lines: changed("public.trial_user_attributes", {"value_json": "{"}, lines),
+            "no valid value_json",
+        ),
         (lambda lines: lines[1:], "does not begin like a backup"),
         (lambda lines: replaced('"format": 1', '"format": 2', lines), "format 2.*newer"),
         (lambda lines: replaced('"hpo": "0', '"hpo": "9', lines), "was written from tables .*empty database"),
@@ -138,11 +178,26 @@ def test_damaged_backup_changes_nothing(
     assert damage(lines) != lines
     with gzip.open(file, "wt") as new:
         new.write("\n".join([*damage(lines), ""]))
-    with pytest.raises(BackupFileError, match=message):
+    before = rows_and_next_reservation(database)
+    with pytest.raises(BackupFileError, match=message) as refused:
         read_backup(database, file, "again")
-    for name in ("public.studies", "hpo.studies"):
-        query = text(f"SELECT count(*) FROM {name}")
-        assert database.transaction(lambda c, q=query: c.execute(q).scalar_one()) == 1
+    assert "\n" not in str(refused.value)
+    *rows, next_id = rows_and_next_reservation(database)
+    # Ids that a transaction drew before it failed are not drawn again.
+    assert rows == before[:-1]
+    assert before[-1] <= next_id <= before[-1] + 2
+
+
+def rows_and_next_reservation(database: Database) -> list[int]:
+    """Return the number of rows of each table, and the state of the sequence of reservation ids."""
+    queries = [f"SELECT count(*) FROM {table.name}" for table in TABLES]
+    sequence = database.transaction(
+        lambda c: c.execute(
+            text("SELECT pg_get_serial_sequence('hpo.trials', 'reservation_id')")
+        ).scalar_one()
+    )
+    queries.append(f"SELECT last_value + CAST(is_called AS integer) FROM {sequence}")
+    return [database.transaction(lambda c, q=query: c.execute(text(q)).scalar_one()) for query in queries]
 
 
 def test_missing_or_truncated_file_is_not_a_backup(database: Database, tmp_path: Path, file: Path) -> None:
@@ -192,5 +247,34 @@ def test_failed_restore_uses_up_no_reservation_ids(
     with open_database(empty_storage_url, tmp_path) as other:
         with pytest.raises(BackupFileError):
             read_backup(other, damaged)
+        # A row that only the database refuses, after others have been written.
+        with gzip.open(file, "rt") as old, gzip.open(damaged, "wt") as new:
+            new.write(old.read().replace('"pid":42', '"pid":"none"'))
+        begun = rows_and_next_reservation(other)
+        with pytest.raises(BackupFileError):
+            read_backup(other, damaged)
+        assert rows_and_next_reservation(other) == begun
         read_backup(other, file)
         assert other.transaction(lambda c: c.execute(text(reservation_ids)).scalar_one()) == before
+
+
+def test_damaged_study_is_listed_and_can_be_deleted(database: Database, tmp_path: Path) -> None:
+    study = StudyRows(database, "demo")
+    StudyRows(database, "sound")
+    study.set(spec={}, uid="../../victim")
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    states = {row.name: row.state for row in list_studies(database)}
+    assert states == {"demo": "damaged", "sound": "idle"}
+    with pytest.raises(StudyDamagedError, match="hpo delete --study demo"):
+        find_study(database, "demo")
+    (tmp_path / "a" / "checkpoints").mkdir(parents=True)
+    delete_study(database, "demo", folders=[tmp_path / "a" / "checkpoints"])
+    assert [row.name for row in list_studies(database)] == ["sound"]
+    assert victim.is_dir()
+
+
+@pytest.mark.parametrize("uid", ["..", "/../../x", "a/b", "ABCDEF12", "12345678/../.."])
+def test_folder_of_a_study_never_leaves_its_parent(uid: str) -> None:
+    with pytest.raises(StudyDamagedError, match="outside its folder"):
+        folder_name("demo", uid)

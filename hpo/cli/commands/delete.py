@@ -23,18 +23,16 @@ def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
 
     Files of results stay. The record of when its retrains opened the test set is deleted.
     """
-    from hpo.study.catalog import StudyBusyError, delete_study, describe_database
-    from hpo.study.status import study_status
+    from hpo.study.catalog import StudyBusyError, count_trials, delete_study, describe_database
 
     with options.opened(storage) as database:
-        found = study_status(database, study)
-        if found.running and not force:
+        total, running = count_trials(database, study)
+        if running and not force:
             # Before asking; `delete_study` checks again, because a trial may have begun since.
             raise StudyBusyError(
-                f"study {study!r} has {found.running} trial{'s' if found.running > 1 else ''} running: "
+                f"study {study!r} has {running} trial{'s' if running > 1 else ''} running: "
                 f"run hpo stop --study {study} first, or add --force"
             )
-        total = sum(found.outcomes.values()) + found.running + found.waiting
         where = describe_database(database)
         if not yes and not click.confirm(
             f"Delete study {study} with {total} trials from {where}? This cannot be undone."

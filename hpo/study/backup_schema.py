@@ -1,0 +1,183 @@
+"""Rules for the rows of a backup: anyone may have written the file, and agents and commands trust the tables.
+
+The database checks types and references; these rules check values whose meaning it does not know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hpo.options import COUNT, NUMBER, PRUNERS, SAMPLERS, Range
+from hpo.outcomes import Outcome
+from hpo.search.spec import StudySpec
+from storage.retrains import Source
+from storage.studies import DESIRED_STATES, is_uid
+from storage.study_dump import BY_NAME, KeptTable, Row
+
+Rule = Callable[[Any], bool]
+
+_ID = Range(1, 2**53)
+"""Range of ids: above it a sequence would come near its end, and JSON readers lose digits."""
+
+
+class RowInvalidError(ValueError):
+    """A row breaks a rule; the message names table and column."""
+
+
+def check_row(table: KeptTable, row: Row) -> None:
+    """Check one row, whose columns have today's names.
+
+    Raises:
+        RowInvalidError: a column is missing or holds a value that no backup contains.
+    """
+    ids = ([table.own] if table.own else []) + [name for name in table.refers if name != "trial_id"]
+    rules: dict[str, Rule] = {**dict.fromkeys(ids, _is_id), **_RULES.get(table.name, {})}
+    for column, rule in rules.items():
+        if column not in row or not _holds(rule, row[column]):
+            raise RowInvalidError(f"a row of {table.name} has no valid {column}")
+
+
+def _holds(rule: Rule, value: Any) -> bool:
+    try:
+        return rule(value)
+    # Values of any type and depth are passed to parsers that expect some.
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return False
+
+
+def _whole(value: Any, bounds: Range) -> bool:
+    return type(value) is int and bounds.low <= value <= bounds.high
+
+
+def _is_id(value: Any) -> bool:
+    return _whole(value, _ID)
+
+
+def _is_json(value: Any) -> bool:
+    json.loads(value)
+    return True
+
+
+def _is_distribution(value: Any) -> bool:
+    from optuna.distributions import json_to_distribution
+
+    json_to_distribution(value)
+    return True
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number as the tables store one: NaN and infinities are strings."""
+    float(value)
+    return type(value) in (int, float, str)
+
+
+def _is_metrics(value: Any) -> bool:
+    return all(_is_number(number) for number in value.values())
+
+
+def _is_outcome(value: Any) -> bool:
+    return value is None or bool(Outcome(value))
+
+
+def _is_spec(value: Any) -> bool:
+    spec = StudySpec.from_json(value)
+    data = spec.data
+    return (
+        _is_text(spec.objective)
+        and _is_text(spec.metric)
+        and spec.direction in ("minimize", "maximize")
+        and all(_is_text(name) for name in (*spec.space, *spec.objective_space))
+        and all(set(params) <= set(spec.space) for params in spec.first)
+        and spec.sampler in SAMPLERS
+        and spec.pruner in PRUNERS
+        and _whole(spec.seed, NUMBER)
+        and all(_whole(count, COUNT) for count in (spec.epochs, spec.max_lost, spec.max_failed))
+        and _whole(spec.startup, NUMBER)
+        and (spec.checkpoint_quota_bytes is None or _is_id(spec.checkpoint_quota_bytes))
+        and (data.data_dir is None or isinstance(data.data_dir, str))
+        and (data.limit is None or _whole(data.limit, COUNT))
+        and 0 < data.validation_fraction < 1
+        and _whole(data.split_seed, NUMBER)
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_results(value: Any) -> bool:
+    """Whether it is the content of a retrain's metrics.json, with details, or None: it has not finished."""
+    if value is None:
+        return True
+    history = value.get("detail", {}).get("history", [])
+    return (
+        bool(Source(value.get("source", Source.SEARCH)))
+        and bool(value["runs"])
+        and all(type(run["seed"]) is int for run in value["runs"])
+        and isinstance(value.get("summary", {}), dict)
+        and all(type(row["seed"]) is type(row["epoch"]) is int for row in history)
+        and all(_is_number(row["seconds"]) and _is_metrics(row["metrics"]) for row in history)
+    )
+
+
+def _is_params(value: Any) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+_ATTRIBUTES: Mapping[str, Rule] = {"key": _is_text, "value_json": _is_json}
+
+_RULES: Mapping[str, Mapping[str, Rule]] = {
+    "public.study_user_attributes": _ATTRIBUTES,
+    "public.study_system_attributes": _ATTRIBUTES,
+    "public.trial_user_attributes": _ATTRIBUTES,
+    "public.trial_system_attributes": _ATTRIBUTES,
+    "public.trial_params": {"distribution_json": _is_distribution, "param_name": _is_text},
+    "hpo.studies": {
+        "uid": is_uid,
+        "spec": _is_spec,
+        "budget": lambda value: _whole(value, NUMBER),
+        "desired_state": lambda value: value in DESIRED_STATES,
+        "agents_seen": lambda value: _whole(value, NUMBER),
+    },
+    "hpo.agents": {"versions": lambda value: all(isinstance(name, str) for name in value.values())},
+    "hpo.trials": {
+        "ordinal": lambda value: _whole(value, NUMBER),
+        "number": lambda value: value is None or _whole(value, NUMBER),
+        "outcome": _is_outcome,
+        "epochs": lambda value: _whole(value, NUMBER),
+        "params": _is_params,
+    },
+    "hpo.attempts": {"outcome": _is_outcome},
+    "hpo.epochs": {"epoch": lambda value: _whole(value, COUNT), "metrics": _is_metrics},
+    "hpo.retrains": {
+        "config": lambda value: isinstance(value, dict),
+        "seeds": lambda value: all(type(seed) is int for seed in value),
+        "metrics": _is_results,
+    },
+}
+"""Rules by table and column; a rule that raises counts as broken."""
+
+
+def check_tables(counts: Mapping[str, int]) -> None:
+    """Check that a backup holds one study; `counts` are the numbers of rows by table.
+
+    Raises:
+        RowInvalidError: a table that has one row for a study has none, or several.
+    """
+    for name in ("public.studies", "public.study_directions", "hpo.studies"):
+        if counts.get(name) != 1:
+            raise RowInvalidError(f"it holds {counts.get(name, 0)} rows of {name}, not one")
+
+
+def table_named(name: object) -> KeptTable:
+    """Return the table of a row.
+
+    Raises:
+        RowInvalidError: backups contain no such table.
+    """
+    table = BY_NAME.get(name) if isinstance(name, str) else None
+    if table is None:
+        raise RowInvalidError(f"it contains rows of an unknown table, {name!r}")
+    return table
