@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from objectives import values
 from objectives.base import Device, MetricMissingError, Run, State, check_finite
 
 
@@ -63,10 +64,11 @@ class LocalRun(Run):
         self._saved = dict(state)
 
     def report(self, **metrics: float) -> None:
-        if self.metric and not self.final and self.metric not in metrics:
+        reported = values.metrics(metrics)
+        if self.metric and not self.final and self.metric not in reported:
             raise MetricMissingError(f"epoch {self._epoch} was reported without {self.metric!r}")
-        self.history.append(metrics)
-        check_finite(metrics, self.metric, self._epoch)
+        self.history.append(reported)
+        check_finite(reported, self.metric, self._epoch)
         if self._saved is not None:
             self.checkpoint = Checkpoint(self._epoch, self._saved)
             self._saved = None
@@ -75,7 +77,9 @@ class LocalRun(Run):
         self.ticks.append((done, total, images))
 
     def record(self, **results: Any) -> None:
-        self.results.update(results)
+        together = {**self.results, **values.records(results)}
+        values.check_size(together)
+        self.results = together
 
     def log(self, message: str) -> None:
         self.messages.append(message)

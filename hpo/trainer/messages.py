@@ -1,4 +1,4 @@
-"""Messages between an agent, its template and its trainers: small pickled values in pipes.
+"""Messages between an agent, its template and its trainers; those of trainers are JSON, see `hpo.trainer.pipe`.
 
 agent --Load--> template --Described, Ready | LoadFailed--> agent
 agent --Fork (+ one end of a pipe)--> template --Forked | NotForked, Exited--> agent

@@ -23,6 +23,7 @@ from typing import Any
 import hpo.errors
 from hpo.errors import HpoError, ObjectiveBrokenError
 from hpo.files.bounded_log import BoundedLog
+from hpo.outcomes import Outcome
 from hpo.process.identity import is_running
 from hpo.process.process_groups import kill_group
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited, describe_exit, oom_kills
@@ -40,6 +41,7 @@ from hpo.trainer.messages import (
     Started,
     ToTrainer,
 )
+from hpo.trainer.pipe import MOST_BYTES, UnreadableMessageError, decode
 from hpo.trainer.template_process import STATUS_SECONDS, TemplateProcess
 from objectives.base import Description, Device
 
@@ -312,10 +314,19 @@ class TrainerPool:
 
     def _receive_from(self, slot: int, trainer: _Trainer) -> None:
         try:
-            message = trainer.connection.recv()
+            content = trainer.connection.recv_bytes(MOST_BYTES)
         except (EOFError, OSError):
             trainer.closed_at = time.monotonic()
             return
+        try:
+            message = decode(content)
+        except UnreadableMessageError as exc:
+            if trainer.pid is not None:
+                kill_group(trainer.pid)
+            message = Finished(
+                Outcome.BUG,
+                f"its process sent a message that cannot be read ({exc}): remove the code that writes to its pipe",
+            )
         if isinstance(message, Started):
             trainer.pid = message.pid
         self._events.append((slot, message))

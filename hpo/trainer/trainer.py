@@ -9,9 +9,9 @@ import signal
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from io import TextIOWrapper
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from hpo.errors import DiskFullError
 from hpo.outcomes import CUT_SHORT, Outcome
 from hpo.process.process_groups import kill_group
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome
+from hpo.trainer.failures import message_of, one_line, traceback_of
 from hpo.trainer.messages import (
     Command,
     Continue,
@@ -30,6 +31,8 @@ from hpo.trainer.messages import (
     Started,
     Tick,
 )
+from hpo.trainer.pipe import TrainerPipe
+from objectives import values
 from objectives.backend import is_out_of_memory
 from objectives.base import DivergedError, MetricMissingError, Objective, Run, State, check_finite
 
@@ -43,7 +46,7 @@ ORPHANED = 3
 class TrainerRun(Run):
     """A `Run` whose reports go to the agent and whose checkpoints go to disk."""
 
-    def __init__(self, connection: Connection, start: Start) -> None:
+    def __init__(self, pipe: TrainerPipe, start: Start) -> None:
         self.seed = start.seed
         self.total_epochs = start.epochs
         self.device = start.device
@@ -52,7 +55,9 @@ class TrainerRun(Run):
         self.results: dict[str, Any] = {}
         self.stop_outcome: Outcome | None = None
         self._start = start
-        self._connection = connection
+        self._pipe = pipe
+        # Threads of an objective may report at once.
+        self._reporting = threading.RLock()
         self._folder = CheckpointFolder(Path(start.checkpoints))
         self._folder.clear_partial()
         self.earlier_outcome = self._folder.saved_outcome() if start.saves_outcome else None
@@ -92,24 +97,29 @@ class TrainerRun(Run):
         self._saved = state
 
     def report(self, **metrics: float) -> None:
-        values = {name: float(value) for name, value in metrics.items()}
-        if self._start.metric not in values and not self.final:
+        self._pipe.check_owned()
+        reported = values.metrics(metrics)
+        with self._reporting:
+            self._report(reported)
+
+    def _report(self, metrics: Mapping[str, float]) -> None:
+        if self._start.metric not in metrics and not self.final:
             raise MetricMissingError(
-                f"run.report() was given {', '.join(values) or 'nothing'}, but not {self._start.metric!r},"
+                f"run.report() was given {', '.join(metrics) or 'nothing'}, but not {self._start.metric!r},"
                 " the objective's metric"
             )
         if len(self._history) >= self._epoch:
             raise MetricMissingError(f"run.report() was called again in epoch {self._epoch}: once an epoch")
-        record = EpochRecord(self._epoch, values, time.monotonic() - self._epoch_began_at)
+        record = EpochRecord(self._epoch, metrics, time.monotonic() - self._epoch_began_at)
         self._history.append(record)
         try:
-            check_finite(values, self._start.metric, self._epoch)
+            check_finite(metrics, self._start.metric, self._epoch)
         except DivergedError:
             # No state to resume from.
-            self._connection.send(Epoch(record))
+            self._pipe.send(Epoch(record))
             raise
         self._folder.write(self._history, self._saved)
-        self._connection.send(Epoch(record))
+        self._pipe.send(Epoch(record))
         if self._epoch < self.total_epochs:
             self._wait_for_answer()
 
@@ -119,11 +129,16 @@ class TrainerRun(Run):
         # An agent that has not answered the last epoch is busy: the pipe is left to epochs.
         if now - self._ticked_at >= TICK_SECONDS and self._answered >= self._epoch - 1:
             self._ticked_at = now
-            rate = images / max(now - self._epoch_began_at, 1e-9)
-            self._connection.send(Tick(self._epoch, done / max(total, 1), rate))
+            fraction = values.number("done of run.tick()", done) / max(
+                values.number("total of run.tick()", total), 1.0
+            )
+            rate = values.number("images of run.tick()", images) / max(now - self._epoch_began_at, 1e-9)
+            self._pipe.send(Tick(self._epoch, min(max(fraction, 0.0), 1.0), rate))
 
     def record(self, **results: Any) -> None:
-        self.results.update(results)
+        together = {**self.results, **values.records(results)}
+        values.check_size(together)
+        self.results = together
 
     def save_outcome(self, finished: Finished) -> None:
         """Save the outcome for a later attempt, in case the agent dies before the database has it."""
@@ -142,7 +157,7 @@ class TrainerRun(Run):
         """Receive the agent's messages until it is gone; then end this process at once."""
         while True:
             try:
-                message = self._connection.recv()
+                message = self._pipe.receive()
             except (EOFError, OSError):
                 # With its child processes.
                 kill_group(os.getpid())
@@ -174,6 +189,7 @@ class TrainerRun(Run):
 def train(connection: Connection, objective: Objective) -> None:
     """Train the attempt that the agent sends, report its outcome, and end the process."""
     start: Start = connection.recv()
+    pipe = TrainerPipe(connection)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
@@ -181,9 +197,7 @@ def train(connection: Connection, objective: Objective) -> None:
     except OSError as exc:
         full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = f"no space left for the log {start.log}" if full else f"the log cannot be written: {exc}"
-        connection.send(
-            Finished(Outcome.DISK_FULL, f"{reason}: free some space and run the same command again")
-        )
+        pipe.send(Finished(Outcome.DISK_FULL, f"{reason}: free some space and run the same command again"))
         os._exit(0)
     if start.device.cores and hasattr(os, "sched_setaffinity"):
         with suppress(OSError):
@@ -191,32 +205,34 @@ def train(connection: Connection, objective: Objective) -> None:
     if start.memory_bytes:
         _limit_memory(start.memory_bytes)
     try:
-        finished = _train(connection, objective, start)
+        finished = _train(pipe, objective, start)
     except CheckpointsError as exc:
         finished = Finished(Outcome.DISK_FULL, str(exc))
     except MemoryError as exc:
         finished = Finished(Outcome.OUT_OF_MEMORY, f"there is no memory for the checkpoint: {exc}")
+    _flush_output()
     with suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    with suppress(OSError):
-        connection.send(finished)
+        pipe.send(finished)
     # Threads of a numeric library may hang an orderly exit, and nothing is left to clean up.
     os._exit(0)
 
 
-def _train(connection: Connection, objective: Objective, start: Start) -> Finished:
+def _train(pipe: TrainerPipe, objective: Objective, start: Start) -> Finished:
     """Train from the last checkpoint, if there is one, until the trial or the attempt ends.
 
     Raises:
         CheckpointsError, MemoryError: it cannot be read.
     """
-    run = TrainerRun(connection, start)
-    connection.send(Started(os.getpid(), len(run.history), run.history))
+    run = TrainerRun(pipe, start)
+    pipe.send(Started(os.getpid(), len(run.history), run.history))
     threading.Thread(target=run.listen, name="listener", daemon=True).start()
     if run.earlier_outcome is not None:
         return Finished(run.earlier_outcome.outcome, run.earlier_outcome.error, run.earlier_outcome.traceback)
     finished = _outcome(objective, start, run)
+    if not pipe.owned:
+        # A process that the objective has forked came back from `train`: only its parent reports.
+        _flush_output()
+        os._exit(1)
     run.save_outcome(finished)
     return finished
 
@@ -229,26 +245,41 @@ def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
                 f"train() returned after {len(run.history)} of {start.epochs} epochs; loop over run.epochs()"
             )
     except DivergedError as exc:
-        return Finished(Outcome.DIVERGED, str(exc))
+        return Finished(Outcome.DIVERGED, message_of(exc))
     except (DiskFullError, CheckpointsError) as exc:
         return Finished(Outcome.DISK_FULL, str(exc))
-    except (Exception, SystemExit) as exc:  # noqa: BLE001 - user code may raise anything; it is reported
-        text = traceback.format_exc()
-        # The log's disk may be the one that is full.
-        with suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
-        if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            return Finished(Outcome.DISK_FULL, f"no space left: {exc}")
-        kind = Outcome.OUT_OF_MEMORY if is_out_of_memory(exc) else Outcome.BUG
-        return Finished(kind, _one_line(exc), text)
+    # User code may raise anything, KeyboardInterrupt and the like included; it is reported, not tried again.
+    except BaseException as exc:  # noqa: BLE001
+        return _failed(exc)
     if run.stop_outcome and len(run.history) < start.epochs:
         return Finished(run.stop_outcome)
     return Finished(Outcome.COMPLETE, results=run.results)
 
 
-def _one_line(exc: BaseException) -> str:
-    text = " ".join(str(exc).split())
-    return f"{type(exc).__name__}: {text[:400]}" if text else type(exc).__name__
+def _failed(error: BaseException) -> Finished:
+    """Return the outcome of an exception of user code, and print its traceback."""
+    shown = traceback_of(error)
+    _flush_output()
+    # Not through `sys.stderr`, which user code may have closed; the log's disk may be the one that is full.
+    with suppress(OSError):
+        os.write(2, shown.encode())
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Finished(Outcome.DISK_FULL, f"no space left: {message_of(error)}")
+    return Finished(Outcome.OUT_OF_MEMORY if _lacks_memory(error) else Outcome.BUG, one_line(error), shown)
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    try:
+        return is_out_of_memory(error)
+    except Exception:  # noqa: BLE001 - the text of the exception cannot be shown
+        return False
+
+
+def _flush_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # User code may have closed or replaced them.
+        with suppress(Exception):
+            stream.flush()
 
 
 def _redirect_output(log: str) -> None:
@@ -259,6 +290,9 @@ def _redirect_output(log: str) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    # Text that is no UTF-8, such as a file's name, is printed with escapes and ends no trial.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _limit_memory(extra: int) -> None:

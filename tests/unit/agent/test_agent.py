@@ -228,7 +228,9 @@ def test_lost_trial_resumes_and_its_epochs_are_kept(world: World, caplog: pytest
     world.run()
     assert (world.attempts, world.outcomes) == ([Outcome.LOST, Outcome.COMPLETE], [Outcome.COMPLETE])
     assert world.study.trials[0].epochs == {1: {"loss": 0.7}, 2: {"loss": 0.5}}
-    begun = [(record.attempt, record.message) for record in caplog.records if record.message.startswith("process ")]
+    begun = [
+        (record.attempt, record.message) for record in caplog.records if record.message.startswith("process ")
+    ]
     assert begun == [(1, "process 1 starts"), (2, "process 2 resumes after epoch 1")]
 
 

@@ -28,6 +28,7 @@ from hpo.trainer.messages import (
     Ready,
     Started,
 )
+from hpo.trainer.pipe import encode
 from hpo.trainer.pool import MAX_TEMPLATE_DEATHS, TrainerPool
 from hpo.trainer.testing import FakeTemplate, start_message
 from objectives.base import DataOptions, Description, Device
@@ -140,13 +141,13 @@ def test_messages_are_routed_by_slot(host: Host) -> None:
     first, second = host.start(0, pid=10), host.start(1, pid=11)
     one, other = host.template.trainers[first], host.template.trainers[second]
     assert (one.recv().metric, other.recv().metric) == ("loss", "loss")
-    one.send(Started(10, 0))
-    other.send(EPOCH)
+    one.send_bytes(encode(Started(10, 0)))
+    other.send_bytes(encode(EPOCH))
     assert sorted(host.events(), key=str) == [(0, Started(10, 0)), (1, EPOCH)]
     host.pool.send(1, Command.PRUNE)
     host.pool.send(0, Continue(1))
     assert (one.recv(), other.recv()) == (Continue(1), Command.PRUNE)
-    one.send(DONE)
+    one.send_bytes(encode(DONE))
     assert host.events() == [(0, DONE)]
     assert (host.pool.busy, host.pool.free_slots()) == ({1}, [0])
     assert host.events(Exited(10, 0)) == []
@@ -167,12 +168,24 @@ def test_exit_follows_last_messages_and_is_classified(
     host: Host, status: int, oom_kills: int, reason: str, out_of_memory: bool
 ) -> None:
     trainer = host.template.trainers[host.start(pid=10)]
-    trainer.send(EPOCH)
+    trainer.send_bytes(encode(EPOCH))
     host.oom_kills += oom_kills
     # Its child holds the pipe open.
     exited = TrainerExited(reason, status, out_of_memory)
     assert host.events(Exited(10, status)) == [(0, EPOCH), (0, exited)]
     assert (host.killed, host.pool.busy) == ([10], frozenset())
+
+
+def test_bytes_that_are_no_message_are_a_bug_of_their_trial_alone(host: Host) -> None:
+    one, other = (host.template.trainers[host.start(slot, pid=10 + slot)] for slot in (0, 1))
+    one.send(EPOCH)
+    other.send_bytes(encode(EPOCH))
+    (_, finished), event = host.events()
+    assert isinstance(finished, Finished)
+    assert (finished.outcome, host.killed) == (Outcome.BUG, [10])
+    assert finished.error.startswith("its process sent a message that cannot be read")
+    assert event == (1, EPOCH)
+    assert host.pool.busy == {1}
 
 
 def test_one_kill_of_the_kernel_is_attributed_to_one_trainer(host: Host) -> None:
@@ -183,7 +196,7 @@ def test_one_kill_of_the_kernel_is_attributed_to_one_trainer(host: Host) -> None
 
 
 def test_trainer_that_finished_before_its_exit_is_not_lost(host: Host) -> None:
-    host.template.trainers[host.start(pid=10)].send(DONE)
+    host.template.trainers[host.start(pid=10)].send_bytes(encode(DONE))
     assert host.events(Exited(10, 0)) == [(0, DONE)]
 
 
@@ -194,7 +207,7 @@ def test_exit_of_a_trainer_without_its_template_has_an_unknown_status(host: Host
     host.template.die()
     host.pool.wait(0.0)
     assert len(host.templates) == 2
-    trainer.send(EPOCH)
+    trainer.send_bytes(encode(EPOCH))
     assert host.events() == [(0, EPOCH)], "it goes on"
     trainer.close() if dies == "pipe closes" else host.running.clear()
     assert host.events() == [(0, TrainerExited("its process ended with an unknown status"))]
@@ -297,7 +310,7 @@ def test_replaced_template_is_killed_and_trainers_go_on(host: Host) -> None:
     trainer = host.template.trainers[host.start(pid=10)]
     host.pool.replace_template()
     assert host.pool.wait(0.0) == []
-    trainer.send(DONE)
+    trainer.send_bytes(encode(DONE))
     assert (host.events(), len(host.templates)) == ([(0, DONE)], 2)
 
 

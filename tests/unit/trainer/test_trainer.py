@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import math
 import os
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import StringIO
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,6 +30,7 @@ from hpo.trainer.messages import (
     Tick,
     ToTrainer,
 )
+from hpo.trainer.pipe import TrainerPipe, decode
 from hpo.trainer.testing import start_message
 from hpo.trainer.trainer import ORPHANED, TrainerRun
 from objectives.base import DivergedError, MetricMissingError, Objective, Params, Run
@@ -48,7 +51,7 @@ class Agent:
         ours, theirs = Pipe()
         self.connections += [ours, theirs]
         more = {"epochs": epochs, "reply_seconds": reply_seconds, "saves_outcome": True, **more}
-        run = TrainerRun(theirs, start_message(checkpoints=str(self.folder / "trial"), **more))
+        run = TrainerRun(TrainerPipe(theirs), start_message(checkpoints=str(self.folder / "trial"), **more))
         thread = threading.Thread(target=_until_exit(run), daemon=True)
         thread.start()
         self.threads.append(thread)
@@ -60,13 +63,13 @@ class Agent:
 
     def hear(self) -> Any:
         assert self.connections[-2].poll(PATIENCE)
-        return self.connections[-2].recv()
+        return decode(self.connections[-2].recv_bytes())
 
     def received(self) -> list[Any]:
         """Return all messages so far."""
         messages = []
         while self.connections[-2].poll():
-            messages.append(self.connections[-2].recv())
+            messages.append(decode(self.connections[-2].recv_bytes()))
         return messages
 
     def leave(self) -> None:
@@ -307,6 +310,66 @@ def test_bug_is_retried_and_retrained_runs_save_no_outcome(agent: Agent) -> None
     run.save_outcome(Finished(Outcome.PRUNED))
     assert agent.run(epochs=3).earlier_outcome is not None
     assert agent.run(epochs=3, saves_outcome=False).earlier_outcome is None
+
+
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (GeneratorExit(), "GeneratorExit"),
+        (asyncio.CancelledError(), "CancelledError"),
+        (Wordless(), "Wordless: its text cannot be shown: __str__ raised RuntimeError"),
+        (ValueError("a\0\udcff"), "ValueError: a\\x00\\udcff"),
+    ],
+)
+def test_any_exception_is_a_bug_with_a_reason(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, error: BaseException, line: str
+) -> None:
+    run = agent.run(epochs=3)
+    agent.say(Continue(1))
+    # As user code may leave them.
+    monkeypatch.setattr(sys, "stdout", None)
+    closed = StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    finished = trainer._outcome(Ill(), start_message(params={"error": error}), run)
+    assert (finished.outcome, finished.error) == (Outcome.BUG, line)
+    assert "Traceback" in finished.traceback
+
+
+def test_reason_of_a_diverged_trial_may_be_any_text(agent: Agent) -> None:
+    run = agent.run(epochs=3)
+    agent.say(Continue(1))
+    start = start_message(params={"error": DivergedError("NUL \0 " + "a" * 10_000)})
+    finished = trainer._outcome(Ill(), start, run)
+    assert finished.outcome == Outcome.DIVERGED
+    assert finished.error.startswith("NUL \\x00 aaa")
+    assert len(finished.error) <= 420
+
+
+def test_epoch_is_reported_by_one_of_two_threads(agent: Agent) -> None:
+    run = agent.run(epochs=1)
+    assert next(run.epochs()) == 1
+    refused: list[Exception] = []
+
+    def report() -> None:
+        try:
+            run.report(loss=1.0)
+        except MetricMissingError as exc:
+            refused.append(exc)
+
+    threads = [threading.Thread(target=report) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 3
+    assert len(agent.received()) == 1
 
 
 def test_full_disk_is_reported_though_the_log_is_on_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,144 @@
+"""Messages of a trainer as JSON, so that nothing of an objective's own classes reaches its agent.
+
+A trainer runs user code, so its agent takes from it nothing but these messages, each of plain values of the right
+type: no pickle, which runs code where it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from typing import Any
+
+from hpo.outcomes import Outcome
+from hpo.trainer.failures import MOST_MESSAGE, MOST_TRACEBACK
+from hpo.trainer.messages import Epoch, EpochRecord, Finished, FromTrainer, Started, Tick, ToTrainer
+from objectives.values import MOST_RECORDED, ValueRefusedError, checked_name, shortened, text
+
+MOST_BYTES = 4 * MOST_RECORDED
+"""Largest message of a trainer."""
+
+MOST_EPOCH = 2**31 - 1
+"""Largest number of an epoch that the database stores."""
+
+
+class UnreadableMessageError(Exception):
+    """The bytes that a trainer sent are no message: code of the objective has written to its pipe."""
+
+
+class TrainerPipe:
+    """A trainer's end of the pipe to its agent, which the threads of an objective share."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process is the trainer, and not a process that its objective has forked."""
+        return os.getpid() == self._pid
+
+    def check_owned(self) -> None:
+        """Raise ValueRefusedError in a process that the objective has forked."""
+        if not self.owned:
+            raise ValueRefusedError(
+                "run was used in a process that the objective has started: report, tick and record in the process that"
+                " called train()"
+            )
+
+    def send(self, message: FromTrainer) -> None:
+        """Send a message as a whole; raise OSError if the agent is gone."""
+        self.check_owned()
+        content = encode(message)
+        with self._lock:
+            self._connection.send_bytes(content)
+
+    def receive(self) -> ToTrainer:
+        """Wait for the agent's next message; raise EOFError or OSError if the agent is gone."""
+        message: ToTrainer = self._connection.recv()
+        return message
+
+
+def encode(message: FromTrainer) -> bytes:
+    """Return a message as bytes; its texts are cleaned and bounded here."""
+    if isinstance(message, Finished):
+        message = Finished(
+            message.outcome,
+            text(shortened(message.error, 3 * MOST_MESSAGE)),
+            text(shortened(message.traceback, 2 * MOST_TRACEBACK)),
+            message.results,
+        )
+    return json.dumps([type(message).__name__, asdict(message)]).encode()
+
+
+def decode(content: bytes) -> FromTrainer:
+    """Return the message that `encode` made these bytes of.
+
+    Raises:
+        UnreadableMessageError: they are none.
+    """
+    try:
+        kind, values = json.loads(content)
+        match kind:
+            case "Started":
+                history = tuple(map(epoch_record, values["history"]))
+                return Started(_whole(values["pid"]), _whole(values["resumed_from"]), history)
+            case "Tick":
+                return Tick(
+                    _whole(values["epoch"]), _real(values["fraction"]), _real(values["images_per_second"])
+                )
+            case "Epoch":
+                return Epoch(epoch_record(values["record"]))
+            case "Finished":
+                error, traceback = text(values["error"]), text(values["traceback"])
+                return Finished(Outcome(values["outcome"]), error, traceback, _mapping(values["results"]))
+        raise ValueError(f"unknown kind {kind!r}")
+    # Foreign bytes fail in any way.
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+        raise UnreadableMessageError(type(exc).__name__) from exc
+
+
+def epoch_record(values: Any) -> EpochRecord:
+    """Return the epoch of these values.
+
+    Raises:
+        ValueError, TypeError, KeyError: they are none.
+    """
+    epoch, seconds = _whole(values["epoch"]), _real(values["seconds"])
+    if epoch < 1:
+        raise ValueError(f"epoch {epoch}")
+    metrics = {
+        checked_name("metric", name): _float(value) for name, value in _mapping(values["metrics"]).items()
+    }
+    return EpochRecord(epoch, metrics, seconds)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(type(value).__name__)
+    return value
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MOST_EPOCH:
+        raise ValueError(f"{value!r:.40} is no count")
+    return value
+
+
+def _float(value: Any) -> float:
+    if type(value) not in (float, int):
+        raise TypeError(type(value).__name__)
+    return float(value)
+
+
+def _real(value: Any) -> float:
+    found = _float(value)
+    if not math.isfinite(found):
+        raise ValueError(f"{found} is not finite")
+    return found

@@ -1,0 +1,219 @@
+"""The values that an objective reports, records and saves: kept as given, or refused by name.
+
+A metric becomes a float. A record becomes text, numbers, booleans, None, lists and dictionaries with names as keys,
+so nothing of an objective's own classes leaves its process. Only characters that neither UTF-8 nor PostgreSQL can
+store are replaced in texts, by their escapes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+MOST_NAME = 200
+"""Largest number of characters of a metric's or record's name."""
+MOST_DEPTH = 20
+"""Largest depth of nested records."""
+MOST_VALUES = 2_000_000
+"""Largest number of values in one record."""
+MOST_RECORDED = 16 * 1024 * 1024
+"""Largest size of all records of a run together, as JSON in bytes."""
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_PLAIN_TYPES = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)) | {
+    "bool"
+}
+"""Names of NumPy's types whose values become Python's own in a list."""
+_NO_REAL_NUMBERS = ("complex", "datetime", "timedelta")
+
+
+class ValueRefusedError(ValueError):
+    """A value that cannot be kept as it is; the message names it."""
+
+
+def text(value: str) -> str:
+    r"""Return the text with NUL and lone surrogates, which cannot be stored, replaced by escapes such as `\x00`."""
+    plain = str.__str__(value)
+    return _UNSTORABLE.sub(lambda found: ascii(found[0])[1:-1], plain)
+
+
+def shortened(value: str, most: int) -> str:
+    """Return the text, without its middle if it has more than `most` characters."""
+    if len(value) <= most:
+        return value
+    half = most // 2
+    return f"{value[:half]} … {len(value) - 2 * half} characters left out … {value[-half:]}"
+
+
+def checked_name(kind: str, name: object) -> str:
+    """Return the name of a metric, record or key.
+
+    Raises:
+        ValueRefusedError: it is no text, is empty or long, or has characters that cannot be printed.
+    """
+    if not isinstance(name, str):
+        raise ValueRefusedError(f"the name of a {kind} is {_shown(name)}: use text")
+    plain = str.__str__(name)
+    if not plain or len(plain) > MOST_NAME or not plain.isprintable():
+        raise ValueRefusedError(
+            f"the name of a {kind} is {shortened(plain, 60)!a}: use 1 to {MOST_NAME} printable characters"
+        )
+    return plain
+
+
+def metrics(reported: Mapping[str, object]) -> dict[str, float]:
+    """Return the metrics of an epoch as floats.
+
+    Raises:
+        ValueRefusedError: a value is no single real number, or a name cannot be kept.
+    """
+    return {
+        checked_name("metric", name): number(f"the metric {name!a}", value)
+        for name, value in reported.items()
+    }
+
+
+def number(label: str, value: object) -> float:
+    """Return a single real number of any library, or the text of one, as a float; `label` names it in the error.
+
+    Raises:
+        ValueRefusedError: it is none, or too large for a float.
+    """
+    try:
+        real = _real(value)
+        found = float(real)
+        too_large = math.isinf(found) and bool(real != found)
+    except OverflowError:
+        too_large = True
+    # Types of other libraries raise anything.
+    except Exception as exc:
+        raise ValueRefusedError(
+            f"{label} is {_shown(value)}: give a single real number, or leave it out"
+        ) from exc
+    if too_large:
+        raise ValueRefusedError(f"{label} is beyond the largest float, 1.8e308: scale it, or leave it out")
+    return found
+
+
+def _real(value: Any) -> Any:
+    if isinstance(value, str):
+        return Decimal(shortened(value.strip(), MOST_NAME))
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError
+    if not hasattr(type(value), "__float__") and hasattr(type(value), "__array__"):
+        import numpy as np
+
+        value = np.asarray(value)
+    kind = str(getattr(value, "dtype", ""))
+    if tuple(getattr(value, "shape", ())) or any(name in kind for name in _NO_REAL_NUMBERS):
+        raise TypeError
+    return value
+
+
+def records(recorded: Mapping[str, object]) -> dict[str, Any]:
+    """Return records as plain values: arrays and tuples become lists, NumPy's numbers become Python's.
+
+    Raises:
+        ValueRefusedError: a value or name cannot be kept, or the values are too large together.
+    """
+    plain = {
+        checked_name("record", name): _Converter().plain(f"the record {name!a}", value)
+        for name, value in recorded.items()
+    }
+    check_size(plain)
+    return plain
+
+
+def check_size(plain: Mapping[str, Any]) -> None:
+    """Raise ValueRefusedError if records are too large together."""
+    sizes = {name: len(json.dumps(value)) for name, value in plain.items()}
+    if sum(sizes.values()) > MOST_RECORDED:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise ValueRefusedError(
+            f"the record {largest!a} is too large ({sizes[largest] / 2**20:.1f} MiB as JSON, all records together"
+            f" at most {MOST_RECORDED // 2**20} MiB): write it to a file in run.output"
+        )
+
+
+class _Converter:
+    """The conversion of one record."""
+
+    def __init__(self) -> None:
+        self._left = MOST_VALUES
+
+    def plain(self, label: str, value: Any, depth: int = 0) -> Any:
+        self._left -= 1
+        if depth > MOST_DEPTH or self._left < 0:
+            raise ValueRefusedError(
+                f"{label} is nested too deep or has too many values (at most {MOST_DEPTH} levels and"
+                f" {MOST_VALUES:,} values): write it to a file in run.output"
+            )
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return text(value)
+        if hasattr(type(value), "__array__") and hasattr(value, "dtype"):
+            listed = self._listed(label, value)
+            # The numbers of an array need no further look.
+            return listed if str(value.dtype) in _PLAIN_TYPES else self.plain(label, listed, depth)
+        if isinstance(value, int):
+            number(label, value)
+            return int(value)
+        if isinstance(value, Real | Decimal):
+            return number(label, value)
+        if isinstance(value, Mapping):
+            return {
+                checked_name(f"key in {label}", key): self.plain(f"{label}[{key!a}]", item, depth + 1)
+                for key, item in value.items()
+            }
+        if isinstance(value, list | tuple | range):
+            return [self.plain(f"{label}[{index}]", item, depth + 1) for index, item in enumerate(value)]
+        raise ValueRefusedError(f"{label} is {_shown(value)}: {_REMEDY}")
+
+    def _listed(self, label: str, value: Any) -> Any:
+        """Return an array or tensor as nested lists, or as one value if it has no dimension."""
+        import numpy as np
+
+        try:
+            # Any array: a masked one lists its masked values as None.
+            array = np.asanyarray(value)
+            if array.dtype.kind in "cSMm" or array.dtype.names is not None:
+                raise TypeError
+            if array.dtype.kind not in "biuUO" and array.dtype not in (np.float16, np.float32, np.float64):
+                # bfloat16 and other types that have no Python form.
+                array = array.astype(np.float64)
+            listed = array.tolist() if array.size <= MOST_VALUES else None
+        except Exception as exc:
+            raise ValueRefusedError(f"{label} is {_shown(value)}: {_REMEDY}") from exc
+        if listed is None:
+            raise ValueRefusedError(
+                f"{label} has {array.size:,} values, at most {MOST_VALUES:,}: write it to a file in run.output"
+            )
+        return listed
+
+
+_REMEDY = (
+    "use numbers, text, booleans, None, arrays of these, lists, or dictionaries with text as keys, or write a file"
+    " in run.output"
+)
+
+
+def _shown(value: object) -> str:
+    """Return a description of a value whose own text may be long, or raise."""
+    if value is None:
+        return "None"
+    if isinstance(value, str):
+        return f"the text {shortened(str.__str__(value), 40)!a}"
+    kind = text(type(value).__name__)
+    try:
+        shape = tuple(getattr(value, "shape", ()))
+        dtype = str(getattr(value, "dtype", ""))
+    except Exception:  # noqa: BLE001 - foreign types raise anything
+        shape, dtype = (), ""
+    details = ", ".join([*([f"shape {shape}"] if shape else []), *([dtype] if dtype else [])])
+    return f"of type {kind}" + (f" ({details})" if details else "")
