@@ -17,9 +17,11 @@ any process can read a search space in milliseconds.
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -30,7 +32,7 @@ Params = dict[str, Any]
 """One configuration: a value for each name of the search space."""
 
 State = Mapping[str, Any]
-"""Content of a checkpoint: names to NumPy arrays, numbers, strings or lists of numbers."""
+"""Content of a checkpoint: names to NumPy arrays, numbers, strings, or lists and dicts of numbers and strings."""
 
 
 @dataclass(frozen=True)
@@ -107,16 +109,23 @@ class Run(ABC):
 
     @abstractmethod
     def save(self, state: State) -> None:
-        """Put `state` into the checkpoint that the next `report` writes."""
+        """Keep a copy of `state`, the state after this epoch, before or after its `report`.
+
+        An interrupted run resumes after the epoch of the last state that was saved, else at epoch 1 without a state.
+
+        Raises:
+            ValueRefusedError: a value cannot be kept as it is.
+        """
 
     @abstractmethod
     def report(self, **metrics: float) -> None:
         """Close the current epoch with its metrics, which must include the objective's `metric`.
 
-        Writes the checkpoint, sends the metrics, and waits for the decision to continue, pause or prune.
+        Writes a saved state, sends the metrics, and waits for the decision to continue, pause or prune.
 
         Raises:
-            MetricMissingError: the objective's metric is missing; a final run needs none.
+            MetricMissingError: the objective's metric is missing, which a final run may omit, or no epoch is in
+                progress.
             DivergedError: the metric or a loss is not finite.
         """
 
@@ -132,9 +141,13 @@ class Run(ABC):
     def log(self, message: str) -> None:
         """Write a line to the attempt's log."""
 
+    def _training(self, metric: str) -> AbstractContextManager[None]:  # noqa: ARG002 - for runs with rules
+        """Return a context in which an objective with this metric trains."""
+        return nullcontext()
+
 
 class MetricMissingError(Exception):
-    """`Run.report` was called without the objective's metric: fix the objective."""
+    """`Run.report` was called without the objective's metric, or not once in each epoch: fix the objective."""
 
 
 class DivergedError(Exception):
@@ -164,6 +177,20 @@ class Description:
     summary: str = ""
 
 
+Train = Callable[["Objective", Params, Run], None]
+
+
+def _checked(train: Train) -> Train:
+    """Return `train` within the rules of its run, which learns the objective's metric by it."""
+
+    @functools.wraps(train)
+    def checked(self: Objective, params: Params, run: Run) -> None:
+        with run._training(self.metric) if isinstance(run, Run) else nullcontext():
+            train(self, params, run)
+
+    return checked
+
+
 class Objective(ABC):
     """Base class of everything that can be tuned: set the class attributes and write `train`."""
 
@@ -179,6 +206,11 @@ class Objective(ABC):
     dataset: ClassVar[str | None] = None
     """Name of the data set, for display and `hpo explore`; optional."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "train" in vars(cls):
+            cls.train = _checked(cls.train)  # type: ignore[assignment,method-assign]
+
     def prepare(self, options: DataOptions, final: bool) -> None:  # noqa: B027 - optional hook
         """Import packages and load data once for all runs, which are forked from this process afterwards.
 
@@ -189,6 +221,9 @@ class Objective(ABC):
     @abstractmethod
     def train(self, params: Params, run: Run) -> None:
         """Train one configuration and report each epoch to `run`.
+
+        Return when `run.epochs()` ends, or earlier where further epochs are useless: the trial is complete then, with
+        the epochs that were reported.
 
         Raises:
             DivergedError: training cannot recover. Any other exception fails the trial.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from objectives import values
-from objectives.base import Device, MetricMissingError, Run, State, check_finite
+from objectives.base import Device, State
+from objectives.checked_run import CheckedRun, copy_state
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,10 @@ class Checkpoint:
 
 
 @dataclass
-class LocalRun(Run):
+class LocalRun(CheckedRun):
     """Keeps everything that an objective reports; `resume` continues from another run's `checkpoint`.
+
+    Accepts and refuses the same calls as the service.
 
     run = LocalRun(total_epochs=2)
     objective.train(params, run)
@@ -37,7 +39,7 @@ class LocalRun(Run):
     final: bool = False
     output: Path | None = None
     metric: str | None = None
-    """Metric that each report must contain; None: no requirement."""
+    """Metric that each report must contain; None: that of the objective whose `train` is called."""
     resume: Checkpoint | None = None
     stop_after: int | None = None
     """Epoch after which the run ends early, as a pruned or preempted one does."""
@@ -46,32 +48,27 @@ class LocalRun(Run):
     messages: list[str] = field(default_factory=list)
     ticks: list[tuple[int, int, int]] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
-    """Checkpoint of the last epoch that was closed by `report` after a `save`."""
-    _epoch: int = 0
-    _saved: State | None = None
+    """The last saved state and its epoch; first that of `resume`."""
+
+    def __post_init__(self) -> None:
+        self._completed = self.resume.epoch if self.resume else 0
+        self.checkpoint = self.checkpoint or self.resume
+        self._state = copy_state(self.resume.state) if self.resume else None
 
     @property
     def state(self) -> State | None:
-        return self.resume.state if self.resume else None
+        return self._state
 
-    def epochs(self) -> Iterator[int]:
-        start = self.resume.epoch if self.resume else 0
-        last = min(self.total_epochs, self.stop_after or self.total_epochs)
-        for self._epoch in range(start + 1, last + 1):
-            yield self._epoch
+    def _begin(self, epoch: int) -> bool:
+        return self.stop_after is None or epoch <= self.stop_after
 
-    def save(self, state: State) -> None:
-        self._saved = dict(state)
+    def _close(self, metrics: dict[str, float], state: State | None) -> None:
+        self.history.append(metrics)
+        if state is not None:
+            self._keep(state)
 
-    def report(self, **metrics: float) -> None:
-        reported = values.metrics(metrics)
-        if self.metric and not self.final and self.metric not in reported:
-            raise MetricMissingError(f"epoch {self._epoch} was reported without {self.metric!r}")
-        self.history.append(reported)
-        check_finite(reported, self.metric, self._epoch)
-        if self._saved is not None:
-            self.checkpoint = Checkpoint(self._epoch, self._saved)
-            self._saved = None
+    def _keep(self, state: State) -> None:
+        self.checkpoint = Checkpoint(self._completed, state)
 
     def tick(self, done: int, total: int, images: int = 0) -> None:
         self.ticks.append((done, total, images))

@@ -73,12 +73,22 @@ def place(connection: Connection, attempt_id: int, slot: int, device: str) -> No
 
 
 def begin(connection: Connection, attempt_id: int, pid: int, resumed_from: int) -> None:
-    """Store the trainer's process id and the epoch that the attempt resumes from."""
-    guard(connection, attempt_id)
-    connection.execute(
-        text("UPDATE hpo.attempts SET pid = :pid, resumed_from = :r WHERE attempt_id = :a"),
-        {"a": attempt_id, "pid": pid, "r": resumed_from},
-    )
+    """Store the trainer's process id and the epoch that the attempt resumes from.
+
+    Later epochs of earlier attempts are trained again: they are deleted, in Optuna too, so that the history of a trial
+    is always that of its state.
+    """
+    reservation_id = guard(connection, attempt_id)
+    for statement in (
+        "UPDATE hpo.attempts SET pid = :pid, resumed_from = :r WHERE attempt_id = :a",
+        "DELETE FROM hpo.epochs WHERE reservation_id = :t AND epoch > :r",
+        "UPDATE hpo.trials SET epochs = least(epochs, :r) WHERE reservation_id = :t",
+        "DELETE FROM trial_intermediate_values v USING trials o, hpo.trials t WHERE t.reservation_id = :t"
+        " AND o.trial_id = t.trial_id AND o.state = 'RUNNING' AND v.trial_id = o.trial_id AND v.step > :r",
+    ):
+        connection.execute(
+            text(statement), {"a": attempt_id, "t": reservation_id, "pid": pid, "r": resumed_from}
+        )
 
 
 def record(
@@ -86,7 +96,8 @@ def record(
 ) -> dict[int, dict[str, float]]:
     """Store epochs (epoch, metrics, seconds) of an attempt; returns the stored metrics by epoch.
 
-    The first report of an epoch counts: one from an earlier attempt is kept.
+    The first report of an epoch by an attempt counts; it replaces that of an earlier attempt, whose values differ
+    where its checkpoint was not the one that this attempt resumed.
     """
     reservation_id = guard(connection, attempt_id)
     if not epochs:
@@ -95,7 +106,9 @@ def record(
         connection.execute(
             text(
                 "INSERT INTO hpo.epochs (reservation_id, epoch, attempt_id, metrics, seconds) VALUES"
-                " (:t, :e, :a, CAST(:m AS jsonb), :sec) ON CONFLICT DO NOTHING"
+                " (:t, :e, :a, CAST(:m AS jsonb), :sec) ON CONFLICT (reservation_id, epoch) DO UPDATE"
+                " SET attempt_id = excluded.attempt_id, metrics = excluded.metrics, seconds = excluded.seconds"
+                " WHERE epochs.attempt_id <> excluded.attempt_id AND epochs.metrics <> excluded.metrics"
             ),
             {"t": reservation_id, "e": epoch, "a": attempt_id, "m": _metrics_json(metrics), "sec": seconds},
         )

@@ -25,6 +25,8 @@ class FakeTrial:
     reservation_id: int
     params: Params | None = None
     epochs: dict[int, dict[str, float]] = field(default_factory=dict)
+    reporters: dict[int, int] = field(default_factory=dict)
+    """Attempt that reported each epoch."""
     outcome: Outcome | None = None
     value: float | None = None
     error: str = ""
@@ -156,11 +158,17 @@ class FakeTrialStore:
         attempt.slot, attempt.device = slot, device
 
     def begin(self, attempt_id: int, pid: int, resumed_from: int) -> None:  # noqa: ARG002
-        self._guard(attempt_id).began = True
+        attempt = self._guard(attempt_id)
+        attempt.began, trial = True, attempt.trial
+        trial.epochs = {epoch: metrics for epoch, metrics in trial.epochs.items() if epoch <= resumed_from}
 
     def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> dict[int, float]:  # noqa: ARG002
-        epochs, metric = self._guard(attempt_id).trial.epochs, self.spec.metric
-        valid = {record.epoch: epochs.setdefault(record.epoch, dict(record.metrics)) for record in records}
+        trial, metric = self._guard(attempt_id).trial, self.spec.metric
+        for record in records:
+            if record.epoch not in trial.epochs or trial.reporters[record.epoch] != attempt_id:
+                trial.epochs[record.epoch] = dict(record.metrics)
+                trial.reporters[record.epoch] = attempt_id
+        valid = {record.epoch: trial.epochs[record.epoch] for record in records}
         return {epoch: metrics[metric] for epoch, metrics in sorted(valid.items()) if metric in metrics}
 
     def should_prune(self, attempt_id: int, trial_id: int) -> bool:

@@ -1,9 +1,10 @@
 """Checkpoints, from which interrupted trials resume: one folder a trial, one file an epoch, written atomically.
 
-A file is a NumPy `.npz` with the state that an objective saved and, as JSON, the epochs trained so far, followed by
-a digest. It is written under another name, synced and renamed, so a file with the final name is complete unless the
-disk itself fails; then the digest shows the damage, and the file before is used. A file that cannot be read because
-the disk does not answer is not damaged: a trial that ignored it would start from scratch and delete it.
+A file is a NumPy `.npz` with the state that an objective saved after an epoch and, as JSON, the epochs up to it,
+followed by a digest; an epoch after which nothing was saved has no file. It is written under another name, synced and
+renamed, so a file with the final name is complete unless the disk itself fails; then the digest shows the damage, and
+the file before is used. A file that cannot be read because the disk does not answer is not damaged: a trial that
+ignored it would start from scratch and delete it.
 
 The outcome of a trial is saved next to them in the same way, until its agent has it in the database.
 """
@@ -83,25 +84,28 @@ class CheckpointFolder:
         self._outcome_file = path / "ended.json"
 
     def write(self, history: Sequence[EpochRecord], state: Mapping[str, Any]) -> None:
-        """Write `state` as the end of the last epoch of `history`; keep the newest `KEPT` files.
+        """Write `state` as the state after the last epoch of `history`; keep the newest `KEPT` files.
 
         Raises:
             DiskFullError: there is no space; earlier checkpoints are untouched.
             CheckpointsError: writing failed for another reason; the same holds.
         """
-        epoch = history[-1].epoch
-        arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+        arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray | np.generic)}
         header = {
             "history": [asdict(record) for record in history],
+            "arrays": list(arrays),
+            "scalars": [name for name, value in arrays.items() if isinstance(value, np.generic)],
             "values": {name: value for name, value in state.items() if name not in arrays},
         }
         # As bytes: NumPy stores a string array with four bytes a character.
-        arrays[_HEADER] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-        final = self._file(epoch)
+        encoded = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+        # By position: not every name that an objective may choose can be the name of a file.
+        numbered = {str(index): value for index, value in enumerate(arrays.values())}
+        final = self._file(len(history))
 
         def content(file: BinaryIO) -> None:
             digested = _Digested(file)
-            np.savez(digested, allow_pickle=False, **arrays)
+            np.savez(digested, allow_pickle=False, **numbered, **{_HEADER: encoded})
             file.write(digested.digest())
 
         self._write_atomically(final, content)
@@ -166,7 +170,7 @@ class CheckpointFolder:
         """
         for path in reversed(self.files()):
             try:
-                return _read(path)
+                found = _read(path)
             except FileNotFoundError:
                 # A fenced trainer deletes files that it considers old.
                 continue
@@ -180,6 +184,10 @@ class CheckpointFolder:
             # Damaged bytes make the reading libraries raise anything.
             except Exception as exc:  # noqa: BLE001
                 warn(f"the checkpoint {path} is damaged ({exc}): using the one before, if there is one")
+                continue
+            if found is not None:
+                return found
+            warn(f"the checkpoint {path} of version 0.1 does not name the epoch of its state: not used")
         return None
 
     def partial(self) -> list[Path]:
@@ -232,19 +240,36 @@ def unlink(path: Path) -> None:
         path.unlink()
 
 
-def _read(path: Path) -> Checkpoint:
+def _read(path: Path) -> Checkpoint | None:
     # Opened here, because NumPy leaves a damaged file open.
     with path.open("rb") as raw:
         _check_digest(raw)
         return _parse(raw)
 
 
-def _parse(raw: BinaryIO) -> Checkpoint:
+def _parse(raw: BinaryIO) -> Checkpoint | None:
+    """Return the content of a file; None for a file of version 0.1 whose state may be that of an earlier epoch."""
     with np.load(raw, allow_pickle=False) as file:
         header = json.loads(file[_HEADER].tobytes())
-        state = {name: file[name] for name in file.files if name != _HEADER}
-    history = tuple(EpochRecord(**record) for record in header["history"])
-    return Checkpoint(history[-1].epoch, history, {**state, **header["values"]})
+        history = tuple(EpochRecord(**record) for record in header["history"])
+        if "arrays" not in header:
+            arrays = {name: file[name] for name in file.files if name != _HEADER}
+            return _trusted(Checkpoint(len(history), history, {**arrays, **header["values"]}))
+        arrays = {name: file[str(index)] for index, name in enumerate(header["arrays"])}
+    for name in header["scalars"]:
+        arrays[name] = arrays[name][()]
+    return Checkpoint(len(history), history, {**arrays, **header["values"]})
+
+
+def _trusted(checkpoint: Checkpoint) -> Checkpoint | None:
+    """Return a checkpoint of version 0.1 if its state names its epoch.
+
+    That version wrote a file after every epoch, with the state saved last, of whichever epoch, or with none.
+    """
+    named = [
+        value for value in checkpoint.state.values() if isinstance(value, int) and not isinstance(value, bool)
+    ]
+    return checkpoint if checkpoint.epoch in named else None
 
 
 class _Digested:

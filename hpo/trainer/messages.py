@@ -120,7 +120,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Started:
-    """The trainer runs; `history` holds the epochs of the checkpoint it continues."""
+    """The trainer runs; `history` holds the epochs of the checkpoint that it continues, or of a saved outcome."""
 
     pid: int
     resumed_from: int
@@ -138,7 +138,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch was completed and its checkpoint written."""
+    """An epoch was completed, and its state written if one was saved."""
 
     record: EpochRecord
 

@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from io import TextIOWrapper
 from multiprocessing.connection import Connection
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import DiskFullError
-from hpo.outcomes import CUT_SHORT, Outcome
+from hpo.outcomes import Outcome
 from hpo.process.process_groups import kill_group
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome
 from hpo.trainer.failures import message_of, one_line, traceback_of
@@ -34,7 +33,8 @@ from hpo.trainer.messages import (
 from hpo.trainer.pipe import TrainerPipe
 from objectives import values
 from objectives.backend import is_out_of_memory
-from objectives.base import DivergedError, MetricMissingError, Objective, Run, State, check_finite
+from objectives.base import DivergedError, Objective, State
+from objectives.checked_run import CheckedRun
 
 TICK_SECONDS = 1.0
 """Shortest time between two reports of progress inside an epoch."""
@@ -43,13 +43,14 @@ ORPHANED = 3
 """Exit code of a trainer whose agent is gone."""
 
 
-class TrainerRun(Run):
+class TrainerRun(CheckedRun):
     """A `Run` whose reports go to the agent and whose checkpoints go to disk."""
 
     def __init__(self, pipe: TrainerPipe, start: Start) -> None:
         self.seed = start.seed
         self.total_epochs = start.epochs
         self.device = start.device
+        self.metric = start.metric
         self.final = start.final
         self.output = Path(start.output) if start.output else None
         self.results: dict[str, Any] = {}
@@ -66,8 +67,7 @@ class TrainerRun(Run):
         self._state: State | None = checkpoint.state if checkpoint else None
         known = checkpoint or self.earlier_outcome
         self._history: list[EpochRecord] = list(known.history) if known else []
-        self._saved: State = {}
-        self._epoch = 0
+        self._completed = len(self._history)
         self._epoch_began_at = self._ticked_at = time.monotonic()
         self._received = threading.Condition()
         self._answered = len(self._history)
@@ -82,46 +82,30 @@ class TrainerRun(Run):
         """Epochs trained so far, those of earlier attempts included."""
         return tuple(self._history)
 
-    def epochs(self) -> Iterator[int]:
-        first = len(self._history) + 1
-        for epoch in range(first, self.total_epochs + 1):
-            self._wait_while_paused()
-            if self.stop_outcome:
-                return
-            self._epoch, self._epoch_began_at = epoch, time.monotonic()
-            yield epoch
-            if len(self._history) < epoch:
-                raise MetricMissingError(f"train() ended epoch {epoch} without calling run.report()")
-
-    def save(self, state: State) -> None:
-        self._saved = state
+    def _begin(self, epoch: int) -> bool:  # noqa: ARG002 - the agent counts them
+        self._wait_while_paused()
+        self._epoch_began_at = time.monotonic()
+        return self.stop_outcome is None
 
     def report(self, **metrics: float) -> None:
         self._pipe.check_owned()
-        reported = values.metrics(metrics)
         with self._reporting:
-            self._report(reported)
+            super().report(**metrics)
 
-    def _report(self, metrics: Mapping[str, float]) -> None:
-        if self._start.metric not in metrics and not self.final:
-            raise MetricMissingError(
-                f"run.report() was given {', '.join(metrics) or 'nothing'}, but not {self._start.metric!r},"
-                " the objective's metric"
-            )
-        if len(self._history) >= self._epoch:
-            raise MetricMissingError(f"run.report() was called again in epoch {self._epoch}: once an epoch")
+    def save(self, state: State) -> None:
+        self._pipe.check_owned()
+        with self._reporting:
+            super().save(state)
+
+    def _close(self, metrics: dict[str, float], state: State | None) -> None:
         record = EpochRecord(self._epoch, metrics, time.monotonic() - self._epoch_began_at)
         self._history.append(record)
-        try:
-            check_finite(metrics, self._start.metric, self._epoch)
-        except DivergedError:
-            # No state to resume from.
-            self._pipe.send(Epoch(record))
-            raise
-        self._folder.write(self._history, self._saved)
+        if state is not None:
+            self._keep(state)
         self._pipe.send(Epoch(record))
-        if self._epoch < self.total_epochs:
-            self._wait_for_answer()
+
+    def _keep(self, state: State) -> None:
+        self._folder.write(self._history, state)
 
     def tick(self, done: int, total: int, images: int = 0) -> None:
         self._wait_while_paused()
@@ -142,8 +126,8 @@ class TrainerRun(Run):
 
     def save_outcome(self, finished: Finished) -> None:
         """Save the outcome for a later attempt, in case the agent dies before the database has it."""
-        # The last checkpoint does not show these outcomes; a failed trial is retried.
-        if finished.outcome in CUT_SHORT and self._start.saves_outcome:
+        # A failed trial is retried.
+        if finished.outcome.counts and self._start.saves_outcome:
             # The agent receives it all the same.
             with suppress(CheckpointsError, DiskFullError):
                 self._folder.save_outcome(
@@ -174,8 +158,10 @@ class TrainerRun(Run):
                         self._paused = message is Command.PAUSE
                 self._received.notify_all()
 
-    def _wait_for_answer(self) -> None:
+    def _decide(self) -> None:
         """Wait for the answer to an epoch, but not forever: the agent's database may be unreachable."""
+        if self._completed >= self.total_epochs:
+            return
         with self._received:
             self._received.wait_for(
                 lambda: self._answered >= self._epoch or self.stop_outcome, timeout=self._start.reply_seconds
@@ -240,24 +226,29 @@ def _train(pipe: TrainerPipe, objective: Objective, start: Start) -> Finished:
 def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
     try:
         objective.train(dict(start.params), run)
-        if run.stop_outcome is None and len(run.history) < start.epochs:
-            raise MetricMissingError(
-                f"train() returned after {len(run.history)} of {start.epochs} epochs; loop over run.epochs()"
-            )
-    except DivergedError as exc:
-        return Finished(Outcome.DIVERGED, message_of(exc))
-    except (DiskFullError, CheckpointsError) as exc:
-        return Finished(Outcome.DISK_FULL, str(exc))
+        run.check_end()
     # User code may raise anything, KeyboardInterrupt and the like included; it is reported, not tried again.
     except BaseException as exc:  # noqa: BLE001
-        return _failed(exc)
-    if run.stop_outcome and len(run.history) < start.epochs:
+        failure = _failed(exc)
+        # Code after a loop that was ended early may find something missing, and the trial is decided.
+        excused = run.ended_early or failure.outcome is Outcome.BUG
+        if run.stop_outcome is not None and excused:
+            # User code may have closed the stream.
+            with suppress(Exception):
+                run.log("this error does not count: the trial had to end before it")
+            return Finished(run.stop_outcome)
+        return failure
+    if run.ended_early and run.stop_outcome is not None:
         return Finished(run.stop_outcome)
     return Finished(Outcome.COMPLETE, results=run.results)
 
 
 def _failed(error: BaseException) -> Finished:
-    """Return the outcome of an exception of user code, and print its traceback."""
+    """Return the outcome of an exception of user code; print its traceback, except where the outcome says enough."""
+    if isinstance(error, DivergedError):
+        return Finished(Outcome.DIVERGED, message_of(error))
+    if isinstance(error, DiskFullError | CheckpointsError):
+        return Finished(Outcome.DISK_FULL, str(error))
     shown = traceback_of(error)
     _flush_output()
     # Not through `sys.stderr`, which user code may have closed; the log's disk may be the one that is full.

@@ -12,12 +12,12 @@ from objectives.base import State
 
 
 def capture(model: keras.Model, epoch: int) -> dict[str, Any]:
-    """Return weights, states of normalizations and dropout, and the optimizer's moments and step count."""
-    state: dict[str, Any] = {"epoch": epoch}
-    for name, variable in _variables(model).items():
-        # A copy, because the backend may write to the memory that it returns.
-        state[name] = np.array(keras.ops.convert_to_numpy(variable))
-    return state
+    """Return weights, states of normalizations and dropout, and the optimizer's moments and step count.
+
+    The arrays may share the model's memory, which changes as it trains: `Run.save` copies them.
+    """
+    arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(model).items()}
+    return {"epoch": epoch, **arrays}
 
 
 def restore(model: keras.Model, state: State) -> int:

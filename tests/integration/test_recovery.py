@@ -213,7 +213,7 @@ def test_attempt_is_fenced_between_an_epoch_and_its_report(
     assert study.states == [COMPLETE]
     # Not TrialClosedError: no other program closed the trial.
     assert lost.type is LeaseLostError
-    assert study.optuna.best_trial.intermediate_values == {1: 0.7, 2: 0.5}
+    assert study.optuna.best_trial.intermediate_values == {1: 0.5, 2: 0.5}, "trained again"
 
 
 def test_fenced_attempt_changes_nothing(study: StoredStudy) -> None:
@@ -242,3 +242,20 @@ def test_fenced_attempt_changes_nothing(study: StoredStudy) -> None:
     assert study.optuna.best_value == 0.5
     assert study.optuna.best_trial.intermediate_values == {1: 0.5, 2: 0.5}
     assert study.scalar("SELECT lost FROM hpo.trials") == 1
+
+
+def test_trial_that_begins_again_has_no_epochs_of_its_earlier_attempt(study: StoredStudy) -> None:
+    """Neither in Optuna nor in our tables: a pruner or sampler would take them for those of the new attempt."""
+    store = study.agent()
+    claim, trial_id = begun(store)
+    for epoch in (1, 2, 3):
+        report(store, claim, trial_id, loss=0.5 + epoch, epoch=epoch)
+    store.release(claim.attempt_id)
+    again, _ = begun(store)
+    assert study.optuna.get_trials()[0].intermediate_values == {}
+    report(store, again, trial_id, loss=0.1)
+    store.settle(again.attempt_id, Outcome.PRUNED, 0.1)
+    assert study.optuna.get_trials()[0].intermediate_values == {1: 0.1}
+    assert study.scalar("SELECT array_agg(epoch) FROM hpo.epochs") == [1]
+    assert study.scalar("SELECT epochs FROM hpo.trials") == 1
+    assert study.scalar("SELECT sum(epochs) FROM hpo.attempts") == 4, "what was trained was paid for"

@@ -88,14 +88,15 @@ def test_released_trial_resumes_with_its_parameters(backend: Backend) -> None:
     assert other.sample(again) == sampled
 
 
-def test_first_report_of_an_epoch_is_valid(backend: Backend) -> None:
+def test_report_is_valid_until_another_attempt_trains_the_epoch_again(backend: Backend) -> None:
     store = backend.open()
     claim, trial_id = begun(store)
-    report(store, claim, trial_id)
+    assert report(store, claim, trial_id) == {1: 0.5}
+    assert report(store, claim, trial_id, 9.0) == {1: 0.5}, "a repeated write changes nothing"
     store.release(claim.attempt_id)
     again = claimed(store)
-    store.begin(again.attempt_id, 2, 0)
-    assert report(store, again, trial_id, 9.0) == {1: 0.5}
+    store.begin(again.attempt_id, 2, 1)
+    assert report(store, again, trial_id, 9.0) == {1: 9.0}, "it resumed another checkpoint"
 
 
 def test_expired_attempt_is_fenced_from_every_write(backend: Backend) -> None:

@@ -49,7 +49,7 @@ class StudyDriverModel:
         self.lost: dict[int, int] = {}
         """How often the attempts of a share were lost, by reservation_id."""
         self.snapshot: dict[tuple[int, int], int] = {}
-        """Whose report of an epoch stands, by reservation_id and epoch: the first one's."""
+        """Attempt whose report of an epoch is valid, by reservation_id and epoch: the last one that reported it."""
 
     @property
     def finished(self) -> int:
@@ -198,7 +198,10 @@ class StudyDriverModel:
     def written(self, what: str, claim: Claim, epoch: int = 1) -> None:
         match what:
             case "record":
-                self.snapshot.setdefault((claim.reservation_id, epoch), claim.attempt_id)
+                self.snapshot[claim.reservation_id, epoch] = claim.attempt_id
+            case "begin":
+                for key in [key for key in self.snapshot if key[0] == claim.reservation_id]:
+                    del self.snapshot[key]
             case "attach":
                 self.spares |= {claim.attempt_id} & self.ahead
             case "place":

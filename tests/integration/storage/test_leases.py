@@ -111,13 +111,20 @@ def test_trial_fails_with_the_outcome_of_all_its_attempts(
     assert study.trial(claim).outcome == outcome
 
 
-def test_first_report_of_an_epoch_is_kept(study: StudyDriver) -> None:
+def test_epochs_trained_again_replace_those_of_an_earlier_attempt(study: StudyDriver) -> None:
     first = study.claimed()
-    assert study.record(first, (1, 0.9), (2, 0.8)) == {1: {"loss": 0.9}, 2: {"loss": 0.8}}
+    assert study.record(first, (1, 0.9), (2, 0.8), (3, 0.7)) == {
+        1: {"loss": 0.9},
+        2: {"loss": 0.8},
+        3: {"loss": 0.7},
+    }
     study.do(leases.release, first.attempt_id)
     second = study.claimed()
     study.do(attempts.begin, second.attempt_id, 42, 1)
-    assert study.record(second, (2, 0.7), (3, 0.6)) == {2: {"loss": 0.8}, 3: {"loss": 0.6}}
+    assert study.trial(second).epochs == 1
+    # Its checkpoint is of another attempt, whose first epoch differed.
+    assert study.record(second, (1, 0.5)) == {1: {"loss": 0.5}}
+    assert study.record(second, (2, 0.7), (3, 0.6)) == {2: {"loss": 0.7}, 3: {"loss": 0.6}}
     assert study.record(second) == {}
     assert study.trial(second).epochs == 3
     assert (study.attempt(second).resumed_from, study.attempt(second).epochs) == (1, 2)

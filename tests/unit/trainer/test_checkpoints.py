@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import math
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,6 +82,43 @@ def test_state_is_restored_bit_for_bit(folder: CheckpointFolder) -> None:
             np.testing.assert_array_equal(found.state[name], value)
         else:
             assert found.state[name] == value
+
+
+def write_as_version_0_1(folder: CheckpointFolder, epoch: int, values: dict[str, Any]) -> None:
+    """Write a file after an epoch with the state saved last, as that version did."""
+    header = {"history": [asdict(record) for record in history(epoch)], "values": values}
+    arrays = {"weights": WEIGHTS, "__header__": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
+    buffer = BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    digest = hashlib.blake2b(buffer.getvalue(), digest_size=16).digest()
+    folder.path.mkdir(exist_ok=True, parents=True)
+    (folder.path / f"epoch-{epoch:06d}.npz").write_bytes(buffer.getvalue() + digest)
+
+
+@pytest.mark.parametrize(
+    ("values", "trusted"),
+    [
+        ({"epoch": 3}, True),
+        ({"done": 3, "x": 0.5}, True),
+        ({"done": 2}, False),
+        ({"x": 0.5}, False),
+        ({}, False),
+    ],
+)
+def test_checkpoint_of_version_0_1_is_used_only_if_its_state_names_its_epoch(
+    folder: CheckpointFolder, values: dict[str, Any], trusted: bool
+) -> None:
+    """That version also wrote a file after an epoch in which nothing was saved."""
+    write_as_version_0_1(folder, 3, values)
+    warnings: list[str] = []
+    found = folder.newest(warnings.append)
+    if trusted:
+        assert found is not None
+        assert (found.epoch, found.state["weights"].tolist()) == (3, WEIGHTS.tolist())
+        assert list(found.history) == history(3)
+    else:
+        (line,) = warnings
+        assert (found, "epoch-000003.npz of version 0.1" in line) == (None, True)
 
 
 def test_two_newest_checkpoints_are_kept(folder: CheckpointFolder) -> None:

@@ -153,6 +153,7 @@ def test_run_resumes_after_the_last_checkpoint(agent: Agent) -> None:
 def test_finished_checkpoint_has_no_epoch_left(agent: Agent) -> None:
     run = agent.run(epochs=1)
     for _ in run.epochs():
+        run.save({"done": 1})
         run.report(loss=1.0)
     assert list(agent.run(epochs=1).epochs()) == []
 

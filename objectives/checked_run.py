@@ -1,0 +1,165 @@
+"""The rules of a run: epochs that it trains, calls that it refuses, and the epoch that a saved state belongs to.
+
+Runs by hand and runs of the service share them, so both accept and refuse the same. History and state belong together:
+a state saved before the report of an epoch, or after it and before the next epoch, is the state after that epoch. An
+interrupted run resumes after the epoch of its last saved state, else at epoch 1 without a state.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from objectives import values
+from objectives.base import DivergedError, MetricMissingError, Run, State, check_finite
+
+_PLAIN = (type(None), bool, int, float, str)
+
+
+class CheckedRun(Run):
+    """A `Run` that applies the rules; subclasses keep and send what it accepts."""
+
+    metric: str | None
+    """Metric that each report must contain, except in a final run; None: that of the objective."""
+    ended_early: bool = False
+    """Whether `epochs` has refused an epoch, because the run was pruned or has to stop."""
+
+    _completed: int = 0
+    """Number of epochs reported, those before an interruption included."""
+    _epoch: int = 0
+    """Epoch in progress, or the last one; 0 before the first."""
+    _unreported: State | None = None
+    """State saved in the epoch in progress."""
+    _diverged: DivergedError | None = None
+    _in_train: bool = False
+
+    def epochs(self) -> Iterator[int]:
+        while self._completed < self.total_epochs:
+            if self._diverged is not None:
+                raise self._diverged
+            epoch = self._completed + 1
+            if not self._begin(epoch):
+                self.ended_early = True
+                return
+            self._epoch, self._unreported = epoch, None
+            yield epoch
+            if self._completed < epoch:
+                raise MetricMissingError(f"train() ended epoch {epoch} without calling run.report()")
+
+    def save(self, state: State) -> None:
+        copied = copy_state(state)
+        if self._epoch > self._completed:
+            self._unreported = copied
+        elif self._diverged is None:
+            self._keep(copied)
+
+    def report(self, **metrics: float) -> None:
+        reported = values.metrics(metrics)
+        if self._epoch == 0:
+            raise MetricMissingError("run.report() was called outside the loop over run.epochs()")
+        if self.metric is not None and self.metric not in reported and not self.final:
+            raise MetricMissingError(
+                f"run.report() was given {', '.join(reported) or 'nothing'}, but not {self.metric!r},"
+                " the objective's metric"
+            )
+        if self._completed >= self._epoch:
+            raise MetricMissingError(f"run.report() was called again in epoch {self._epoch}: once an epoch")
+        self._completed = self._epoch
+        state, self._unreported = self._unreported, None
+        try:
+            check_finite(reported, self.metric, self._epoch)
+        except DivergedError as exc:
+            self._diverged = exc
+            # No state to resume from.
+            self._close(reported, None)
+            raise
+        self._close(reported, state)
+        self._decide()
+
+    def check_end(self) -> None:
+        """Check that `train` may return now.
+
+        Raises:
+            MetricMissingError: no epoch was reported.
+            DivergedError: a report was not finite, and `train` has ignored the error.
+        """
+        if self._diverged is not None:
+            raise self._diverged
+        if self._completed == 0 and not self.ended_early:
+            raise MetricMissingError("train() returned without a reported epoch: loop over run.epochs()")
+
+    @contextmanager
+    def _training(self, metric: str) -> Iterator[None]:
+        if self._in_train:
+            yield
+            return
+        self._in_train, self.metric = True, self.metric or metric
+        try:
+            yield
+        finally:
+            self._in_train = False
+        self.check_end()
+
+    @abstractmethod
+    def _begin(self, epoch: int) -> bool:
+        """Return whether the run may train this epoch; wait while it is paused."""
+
+    @abstractmethod
+    def _close(self, metrics: dict[str, float], state: State | None) -> None:
+        """Keep a reported epoch, with the state after it if one was saved."""
+
+    @abstractmethod
+    def _keep(self, state: State) -> None:
+        """Keep a state that was saved after the report of its epoch."""
+
+    def _decide(self) -> None:
+        """Wait for the decision to continue after a report."""
+
+
+def copy_state(state: State) -> dict[str, Any]:
+    """Return a copy of a state, which the objective may change from now on.
+
+    Raises:
+        ValueRefusedError: a value cannot be kept as it is.
+    """
+    if not isinstance(state, dict):
+        state = dict(state)
+    return {_checked_name(name): _copy(value, name) for name, value in state.items()}
+
+
+def _checked_name(name: object) -> str:
+    if type(name) is not str:
+        raise values.ValueRefusedError(f"run.save() was given the name {name!r}: names are strings")
+    return name
+
+
+def _copy(value: Any, name: str) -> Any:
+    if isinstance(value, np.generic) and not value.dtype.hasobject:
+        return value
+    if type(value) in (np.ndarray, np.memmap) and not value.dtype.hasobject:
+        return np.array(value)
+    if type(value) in _PLAIN:
+        return value
+    if type(value) is list:
+        return [_copy_plain(item, name) for item in value]
+    if type(value) is dict:
+        return {_checked_name(key): _copy_plain(item, name) for key, item in value.items()}
+    raise _refusal(value, name)
+
+
+def _copy_plain(value: Any, name: str) -> Any:
+    """Return a copy of a part of a list or dict, which holds no arrays."""
+    if isinstance(value, np.ndarray | np.generic):
+        raise _refusal(value, name)
+    return _copy(value, name)
+
+
+def _refusal(value: object, name: str) -> values.ValueRefusedError:
+    return values.ValueRefusedError(
+        f"run.save() was given {name!r} with a {type(value).__name__}: save NumPy arrays and numbers, strings, or"
+        " lists and dicts of numbers and strings"
+    )
