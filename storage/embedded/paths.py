@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -15,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import EmbeddedServerError
+from hpo.ownership import make_private_folder, other_writers
 
 MAJOR = 18
 PORT = 5432
+SOCKET = f".s.PGSQL.{PORT}"
 ROOT_BASE = Path("/var/lib/hpo")
 SYSTEM_USER = "pgserver"
 ELSEWHERE = "or give --storage postgresql://… of your own server"
@@ -25,13 +26,10 @@ ELSEWHERE = "or give --storage postgresql://… of your own server"
 START_SECONDS = 60
 STOP_SECONDS = 30
 
-# The kernel's limit is 108 bytes on Linux and 104 on macOS, its final NUL included.
-_LONGEST_SOCKET_PATH = 102
-
 
 @dataclass(frozen=True)
 class Place:
-    """Folders of one home's cluster; fixed once its data exist."""
+    """Folders of one home's cluster, fixed while its server runs, and the files next to its data."""
 
     data: Path
     sockets: Path
@@ -41,8 +39,17 @@ class Place:
         return self.data.with_name(f"{self.data.name}.log")
 
     @property
+    def note(self) -> Path:
+        """File that names the host that runs the server."""
+        return self.data.with_name(f"{self.data.name}.host")
+
+    @property
     def socket(self) -> Path:
-        return self.sockets / f".s.PGSQL.{PORT}"
+        return self.sockets / SOCKET
+
+    @property
+    def pid_file(self) -> Path:
+        return self.data / "postmaster.pid"
 
 
 def runs_as() -> dict[str, Any]:
@@ -73,16 +80,43 @@ def system_user() -> tuple[int, int]:
     return entry.pw_uid, entry.pw_gid
 
 
+def server_user() -> int:
+    """Return the uid of the user that runs the server."""
+    return system_user()[0] if os.geteuid() == 0 else os.geteuid()
+
+
+def server_user_name() -> str | None:
+    """Return the name of the user that runs the server; None if its uid has no name, as in some containers."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(server_user()).pw_name
+    except KeyError:
+        return None
+
+
 def own(path: Path) -> None:
     """Give a new file or folder to the user that runs the server."""
     if os.geteuid() == 0:
-        os.chown(path, *system_user())
+        os.chown(path, *system_user(), follow_symlinks=False)
+
+
+def make_home(home: Path) -> None:
+    """Create `home`, which only you and the server's user can enter; refuse one that other users may change."""
+    make_private_folder(home, group=system_user()[1] if os.geteuid() == 0 else None)
+    writers = other_writers(home)
+    if writers is not None:
+        raise EmbeddedServerError(
+            f"HPO_HOME {home} {writers}, who could replace the database in it: choose a folder of your own, run "
+            f"chmod go-w {home}, {ELSEWHERE}"
+        )
 
 
 def place(home: Path, root_base: Path = ROOT_BASE) -> Place:
     """Return the folders of `home`: inside it, or for root in `root_base` if the system user cannot enter it.
 
-    Existing data are used where they are, even if a folder's mode has changed since.
+    Existing data are used where they are, even if a folder's mode has changed since. The socket is in the data's
+    folder, unless `sockets.usable` refuses it.
     """
     digest = hashlib.sha256(str(home).encode()).hexdigest()[:10]
     inside, outside = home / "postgres", root_base / f"postgres-{digest}"
@@ -93,31 +127,7 @@ def place(home: Path, root_base: Path = ROOT_BASE) -> Place:
         data = outside
     else:
         data = inside
-    return Place(data, _socket_folder(data, digest))
-
-
-def _socket_folder(data: Path, digest: str) -> Path:
-    """Return `data` (mode 0700), or a folder in /tmp if libpq cannot use its path."""
-    longest = os.fsencode(data / f".s.PGSQL.{PORT}.lock")
-    if len(longest) <= _LONGEST_SOCKET_PATH and re.fullmatch(r"[\w./+-]+", str(data), re.ASCII):
-        return data
-    # Not $TMPDIR: all processes that share the server must use the same folder.
-    return Path(f"/tmp/hpo-{os.geteuid()}-{digest}")
-
-
-def make_socket_folder(where: Place) -> None:
-    """Create the folder of the socket; refuse one that another user owns."""
-    if where.sockets == where.data:
-        return
-    try:
-        where.sockets.mkdir(mode=0o700)
-        own(where.sockets)
-    except FileExistsError:
-        pass
-    owner = system_user()[0] if os.geteuid() == 0 else os.geteuid()
-    found = where.sockets.lstat()
-    if found.st_uid != owner or not where.sockets.is_dir() or where.sockets.is_symlink():
-        raise EmbeddedServerError(f"{where.sockets} belongs to another user: remove it, {ELSEWHERE}")
+    return Place(data, data)
 
 
 def reachable(folder: Path) -> bool:

@@ -1,9 +1,10 @@
-"""The embedded PostgreSQL: one server per `HPO_HOME`, shared by every process that uses that home.
+"""The embedded PostgreSQL: one server per `HPO_HOME`, shared by every process of one host that uses that home.
 
 Each process holds a shared lock on `postgres.users` while it uses the server. A process that leaves and
 can make that lock exclusive is the last, and stops the server. The running server holds a lock on
-`postgres.alive`, which its processes inherit. The kernel releases both locks even after a SIGKILL, so
-unlike a pid file they are never stale. Starting and stopping happen under a third lock, `postgres.lock`.
+`postgres.alive`, which its processes inherit; no process connects unless that lock is held. The kernel
+releases both locks even after a SIGKILL, so unlike a pid file they are never stale. Starting and stopping
+happen under a third lock, `postgres.lock`. `postgres.host` names the host, because locks may be local to it.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import fcntl
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 from hpo.errors import EmbeddedServerError
-from storage.embedded import paths
+from storage.embedded import paths, sockets
+from storage.embedded.holder import Holder
 from storage.embedded.paths import ELSEWHERE, START_SECONDS, STOP_SECONDS
 
 _LOG_BYTES = 10_000_000
@@ -80,18 +82,25 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """SQLAlchemy URL; without a password, because the mode of the socket's folder protects it."""
+        """SQLAlchemy URL; without a password, because the mode of the socket's folder protects it.
+
+        libpq compares the user of the server's process for each connection.
+        """
         host = quote(str(self.place.sockets), safe="/")
-        return f"postgresql+psycopg2://postgres@/postgres?host={host}&port={paths.PORT}"
+        user = paths.server_user_name()
+        peer = "" if user is None else f"&requirepeer={quote(user)}"
+        return f"postgresql+psycopg2://postgres@/postgres?host={host}&port={paths.PORT}{peer}"
 
     def ensure_running(self) -> None:
         """Start the server unless it answers, for example after it was killed."""
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
+            paths.make_home(self.home)
             with self._locked():
+                where = paths.place(self.home, self._root_base)
+                self._refuse_other_host(where)
                 self._join()
                 try:
-                    self._start_unless_alive()
+                    self._place = self._start_unless_alive(where)
                 except BaseException:
                     self._leave()
                     raise
@@ -131,8 +140,6 @@ class EmbeddedServer:
             # Exclusive only under the lock that we hold now, so this never waits.
             fcntl.flock(self._users, fcntl.LOCK_SH)
             atexit.register(self.close)
-        if self._place is None:
-            self._place = paths.place(self.home, self._root_base)
 
     def _leave(self) -> None:
         users, where = self._users, self._place
@@ -160,26 +167,67 @@ class EmbeddedServer:
         finally:
             os.close(lock)
 
-    def _start_unless_alive(self) -> None:
-        where = self.place
+    def _refuse_other_host(self, where: paths.Place) -> None:
+        """Raise EmbeddedServerError if another host runs the server; nothing of it may be removed then."""
+        holder = Holder.read(where.note)
+        if holder is None or holder.is_here or holder.has_ended(where.pid_file, where.note):
+            return
+        raise EmbeddedServerError(
+            f"the embedded PostgreSQL in {where.data} is in use by the host {holder.host}, and serves one host only: "
+            f"end hpo there, or set HPO_STORAGE to a server that both hosts reach; if {holder.host} no longer exists, "
+            f"remove {where.note}"
+        )
+
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[int]:
+        """Yield the file that the server locks; closed without unlocking, because a new server has inherited it."""
         alive = _open(self.home / "postgres.alive")
         try:
-            deadline = time.monotonic() + STOP_SECONDS
-            while not answers(where.socket):
-                if _try_lock(alive):
-                    self._start(where, alive)
-                    return
-                # Its last processes are ending, or it has not opened its socket yet.
-                if time.monotonic() > deadline:
-                    raise self._failed(where, "is held by a PostgreSQL that does not answer")
-                time.sleep(0.05)
+            yield alive
         finally:
-            # Close without unlocking, because the server has inherited the lock.
             os.close(alive)
 
-    def _start(self, where: paths.Place, alive: int) -> None:
+    def _start_unless_alive(self, where: paths.Place) -> paths.Place:
+        """Return the place of the running server, with the folder of its socket."""
+        log_end = None
+        deadline = time.monotonic() + STOP_SECONDS
+        while True:
+            with self._alive() as alive:
+                if _try_lock(alive):
+                    if log_end is not None:
+                        raise self._failed(where, "cannot be started", _read_from(where.log, log_end))
+                    where, log_end = self._start(where, alive)
+                    deadline = time.monotonic() + START_SECONDS
+                elif log_end is None:
+                    where = replace(where, sockets=self._socket_folder(where))
+            if _is_ready(where):
+                sockets.refuse_foreign(where.sockets)
+                return where
+            # It has not opened its socket yet, or its last processes are ending.
+            if time.monotonic() > deadline:
+                raise self._failed(
+                    where,
+                    "is held by a PostgreSQL that does not answer, perhaps of another host",
+                    "" if log_end is None else _read_from(where.log, log_end),
+                )
+            time.sleep(0.02)
+
+    def _socket_folder(self, where: paths.Place) -> Path:
+        """Return the folder in which the running server listens."""
+        holder = Holder.read(where.note)
+        return where.data.resolve() if holder is None else Path(holder.sockets)
+
+    def _start(self, where: paths.Place, alive: int) -> tuple[paths.Place, int]:
+        """Start the server, which inherits the locked file `alive`; return its place and the end of its log before."""
         programs = paths.programs(self._root_base)
         self._open_log(where)
+        holder = Holder.read(where.note)
+        data = where.data.resolve()
+        folder = (
+            data if sockets.usable(data) else sockets.make_folder(None if holder is None else holder.sockets)
+        )
+        where = replace(where, sockets=folder)
+        Holder.here(folder).write(where.note)
         if not (where.data / "PG_VERSION").exists():
             self._create(where, programs)
         found = (where.data / "PG_VERSION").read_text().strip()
@@ -188,20 +236,16 @@ class EmbeddedServer:
                 f"the data in {where.data} are of PostgreSQL {found}, not {paths.MAJOR}: set HPO_HOME to "
                 f"another folder, use the hpo-service that made them, {ELSEWHERE}"
             )
-        paths.make_socket_folder(where)
-        # These files are stale, because we hold the lock that a running server would hold.
-        (where.data / "postmaster.pid").unlink(missing_ok=True)
-        (where.sockets / f"{where.socket.name}.lock").unlink(missing_ok=True)
+        # These files are stale, because we hold the lock that a running server of this host would hold.
+        where.pid_file.unlink(missing_ok=True)
+        where.socket.with_name(f"{where.socket.name}.lock").unlink(missing_ok=True)
         settings = _SETTINGS | {"unix_socket_directories": str(where.sockets)}
-        options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         log_end = where.log.stat().st_size
-        start: list[str | Path] = [programs / "pg_ctl", "start", "-w", "-s", "-t", str(START_SECONDS), "-D"]
-        done = paths.run(*start, where.data, "-l", where.log, "-o", options, keep=alive)
-        if done.returncode:
-            with where.log.open("rb") as log:
-                log.seek(log_end)
-                output = log.read(100_000).decode(errors="replace")
-            raise self._failed(where, "cannot be started", output + done.stdout)
+        # Not pg_ctl: it passes the paths to a shell as text, which executes what is in their names.
+        start: list[str | Path] = ["/bin/sh", "-c", '"$@" >>"$0" 2>&1 &', where.log, programs / "postgres"]
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        paths.run(*start, "-D", where.data, *options, keep=alive)
+        return where, log_end
 
     def _create(self, where: paths.Place, programs: Path) -> None:
         """Run `initdb` next to the final folder, then rename, so that an interruption leaves no partial cluster."""
@@ -224,18 +268,32 @@ class EmbeddedServer:
     def _stop(self, where: paths.Place) -> None:
         """Stop the server if possible; never raises, because the next start finds a running server."""
         with contextlib.suppress(OSError, subprocess.SubprocessError, EmbeddedServerError):
-            alive = _open(self.home / "postgres.alive")
-            try:
-                # Already dead: pg_ctl must not signal another process with its old pid.
-                if _try_lock(alive):
-                    return
-            finally:
-                os.close(alive)
-            programs = paths.programs(self._root_base)
-            for mode in ("fast", "immediate"):
-                stop = ["stop", "-w", "-s", "-t", str(STOP_SECONDS), "-m", mode]
-                if paths.run(programs / "pg_ctl", *stop, "-D", where.data).returncode == 0:
-                    return
+            holder = Holder.read(where.note)
+            if holder is not None and not holder.is_here:
+                return
+            if self._end(where):
+                where.note.unlink(missing_ok=True)
+                if where.sockets != where.data.resolve():
+                    shutil.rmtree(where.sockets)
+
+    def _end(self, where: paths.Place) -> bool:
+        """Return whether the server has ended, after asking it to."""
+        with self._alive() as alive:
+            # Already dead: pg_ctl must not signal another process with its old pid.
+            if _try_lock(alive):
+                return True
+        programs = paths.programs(self._root_base)
+        stop: list[str | Path] = [
+            programs / "pg_ctl",
+            "stop",
+            "-w",
+            "-s",
+            "-t",
+            str(STOP_SECONDS),
+            "-D",
+            where.data,
+        ]
+        return any(paths.run(*stop, "-m", mode).returncode == 0 for mode in ("fast", "immediate"))
 
     def _open_log(self, where: paths.Place) -> None:
         """Create the log file, because the server's user may not create it in root's folder."""
@@ -256,17 +314,19 @@ class EmbeddedServer:
         )
 
 
-def answers(path: Path) -> bool:
-    """Whether a server listens on this socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(2)
-        try:
-            probe.connect(str(path))
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-    return True
+def _is_ready(where: paths.Place) -> bool:
+    """Whether the server has noted in its pid file that it accepts statements, and listens."""
+    with contextlib.suppress(OSError):
+        lines = where.pid_file.read_text(errors="replace").splitlines()
+        return len(lines) > 7 and lines[7].strip() == "ready" and sockets.answers(where.socket)
+    return False
+
+
+def _read_from(log: Path, begin: int) -> str:
+    """Return the first messages of a log after `begin`."""
+    with log.open("rb") as file:
+        file.seek(begin)
+        return file.read(100_000).decode(errors="replace")
 
 
 def _open(path: Path) -> int:

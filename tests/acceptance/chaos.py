@@ -23,7 +23,8 @@ from typing import TypeVar
 
 import psutil
 
-from storage.embedded.server import EmbeddedServer, answers
+from storage.embedded.server import EmbeddedServer
+from storage.embedded.sockets import answers
 from storage.engine import open_database
 from tests.acceptance import cuts, trace
 from tests.acceptance.chaos_report import HEADER, Report

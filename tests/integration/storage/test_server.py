@@ -17,7 +17,9 @@ import psycopg2
 import pytest
 
 from hpo.errors import EmbeddedServerError
-from storage.embedded.server import EmbeddedServer, answers, paths
+from storage.embedded import paths
+from storage.embedded.server import EmbeddedServer
+from storage.embedded.sockets import answers
 
 ROOT = os.geteuid() == 0
 
@@ -174,7 +176,15 @@ def test_socket_is_in_a_short_folder_if_the_home_path_is_too_long(home: Path) ->
         assert server.place.sockets.stat().st_mode & 0o777 == 0o700
         assert ask(server, "SELECT 1") == 1
         folder = server.place.sockets
-    folder.rmdir()
+        # A name that another user cannot predict.
+        assert folder.name not in (f"hpo-{os.geteuid()}", paths.place(deep, home.parent / "root").data.name)
+        os.kill(postmaster(server), signal.SIGKILL)
+        while answers(server.place.socket):
+            time.sleep(0.01)
+        server.ensure_running()
+        # Open engines connect to the same folder.
+        assert server.place.sockets == folder
+    assert not folder.exists()
 
 
 def test_existing_folders_keep_their_mode(home: Path) -> None:
