@@ -1,19 +1,20 @@
 """The comparison of complete and pruned trials at one epoch that nearly all of them reached.
 
 Complete trials are a selection by the pruner, so they alone would hide the cause of bad values; and the last value of
-a pruned trial belongs to an earlier epoch than that of a complete one.
+a pruned trial belongs to an earlier epoch than that of a complete one. A complete trial that ended itself early keeps
+its last value.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpo.outcomes import Outcome
 from hpo.search.space import is_within
-from hpo.study.history import StudyHistory
+from hpo.study.history import EpochRow, StudyHistory
 from hpo.study.trials import TrialRow
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Compared:
 
     trial: TrialRow
     value: float
-    """Value of the study's metric after that epoch."""
+    """Value of the study's metric after that epoch, or after the last one of a complete trial that ended itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,24 +70,32 @@ def compare_trials(history: StudyHistory) -> Comparison:
     metric = history.study.metric
     space = space_from_json(history.study.spec_json["space"])
     # Running trials may still reach it, and diverged trials have no value to compare.
-    judged = [trial.epochs for trial in history.trials if trial.state in (Outcome.COMPLETE, Outcome.PRUNED)]
-    reached = sorted((epochs for epochs in judged if epochs), reverse=True)
+    total = int(history.study.spec_json["epochs"])
+    pruned = [trial.epochs for trial in history.trials if trial.state == Outcome.PRUNED and trial.epochs]
+    complete = [total for trial in history.trials if trial.state == Outcome.COMPLETE]
+    reached = sorted([*pruned, *complete], reverse=True)
     epoch = reached[max(0, math.ceil(REACHED_BY * len(reached)) - 1)] if reached else 0
     found = []
     for trial in history.trials:
         rows = history.curves.get(trial.number, []) if trial.number is not None else []
-        value = next((row.metrics.get(metric) for row in rows if row.epoch == epoch), None)
+        value = _value_at(epoch, trial, rows, metric)
         if value is not None and math.isfinite(value) and _lies_in(trial.params, space):
             found.append(Compared(trial, value))
     return Comparison(
         epoch=epoch,
-        epochs_per_trial=int(history.study.spec_json["epochs"]),
+        epochs_per_trial=total,
         trials=tuple(found),
         left_out=len(history.curves) - len(found),
         space=space,
         maximize=history.study.maximize,
         metric=metric,
     )
+
+
+def _value_at(epoch: int, trial: TrialRow, rows: Sequence[EpochRow], metric: str) -> float | None:
+    if rows and trial.state == Outcome.COMPLETE:
+        epoch = min(epoch, max(row.epoch for row in rows))
+    return next((row.metrics.get(metric) for row in rows if row.epoch == epoch), None)
 
 
 def _lies_in(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> bool:

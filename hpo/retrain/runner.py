@@ -149,6 +149,8 @@ class SeedRunner(Workload[SeedRun]):
         self._supervisor.detach(slot, run)
         match finished.outcome:
             case Outcome.COMPLETE:
+                if run.epoch < run.config.epochs:
+                    self._notify_trained(run, ended=True)
                 seconds = sum(record.seconds for record in run.history)
                 run.result = SeedResult(run.seed, tuple(run.history), finished.results, seconds)
                 shown = f"finished {len(run.history)} epochs {_shown(run, finished)}"
@@ -184,15 +186,17 @@ class SeedRunner(Workload[SeedRun]):
         run.failure = failure
         log.warning(f"{failure}: {reason}", extra=run.context)
 
-    def _notify_trained(self, run: SeedRun) -> None:
-        if self._on_trained is not None and run.epoch >= run.config.epochs:
+    def _notify_trained(self, run: SeedRun, *, ended: bool = False) -> None:
+        """Notify that a run has trained all its epochs, or has `ended` with fewer."""
+        if self._on_trained is not None and (ended or run.epoch >= run.config.epochs):
             self._on_trained()
 
     def show(self) -> None:
         done = sum(run.ended for run in self._runs)
         elapsed = time.monotonic() - self._began_at
         trained = sum(len(run.history) for run in self._runs)
-        total = sum(run.config.epochs for run in self._runs)
+        # A run may end itself early.
+        total = sum(len(run.history) if run.ended else run.config.epochs for run in self._runs)
         slots = []
         for slot, device in enumerate(self._pool.devices):
             run = self._supervisor.in_slots.get(slot)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRow:
-    """One epoch of a trial, as first reported."""
+    """One epoch of a trial, as reported last."""
 
     number: int
     epoch: int

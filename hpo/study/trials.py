@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Float, Select, cast, func, or_, select
+from sqlalchemy import Connection, Float, Integer, Select, cast, func, or_, select
 
 from hpo.errors import NoResultError
 from hpo.formatting import JsonRow
@@ -17,7 +17,7 @@ from hpo.study.catalog import read_study
 from hpo.study.predicates import live_attempt, may_be_best, seconds_of_attempt
 from storage.claims import NEXT
 from storage.studies import StoredStudy
-from storage.tables import agents, attempts, epochs, trials
+from storage.tables import agents, attempts, epochs, studies, trials
 
 if TYPE_CHECKING:
     from storage.engine import Database
@@ -159,6 +159,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
             trials.c.outcome,
             trials.c.value,
             trials.c.epochs,
+            studies.c.spec["epochs"].astext.cast(Integer).label("total"),
             trials.c.params,
             trials.c.lost,
             trials.c.error,
@@ -167,7 +168,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
             cast(spent.c.seconds, Float).label("seconds"),
             spent.c.live,
         )
-        .select_from(trials.outerjoin(spent, spent.c.reservation_id == trials.c.reservation_id))
+        .select_from(trials.join(studies).outerjoin(spent, spent.c.reservation_id == trials.c.reservation_id))
         .where(trials.c.study_id == study_id)
         .order_by(trials.c.number.nulls_last(), trials.c.ordinal)
     )
@@ -175,7 +176,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
         TrialRow(
             number=row.number,
             state=row.outcome or (RUNNING if row.live else WAITING),
-            why=why_ended(row.outcome, row.epochs, row.lost, row.error),
+            why=why_ended(row.outcome, row.epochs, row.total, row.lost, row.error),
             value=row.value,
             epochs=row.epochs,
             seconds=max(0.0, row.seconds or 0.0),
@@ -205,12 +206,12 @@ def trained_on(
     return {row.number: (row.device, row.versions) for row in connection.execute(query)}
 
 
-def why_ended(outcome: Outcome | None, completed: int, lost: int, error: str | None) -> str:
-    """Explain the outcome of a trial; empty while the trial is open."""
+def why_ended(outcome: Outcome | None, completed: int, total: int, lost: int, error: str | None) -> str:
+    """Explain the outcome of a trial after `completed` of `total` epochs; empty while the trial is open."""
     after = f"after epoch {completed}" if completed else "in the first epoch"
     explanation = {
         None: "",
-        Outcome.COMPLETE: "trained to the end",
+        Outcome.COMPLETE: "trained to the end" if completed >= total else f"ended itself {after}",
         Outcome.PRUNED: f"pruned {after}",
         Outcome.DIVERGED: f"diverged {after}",
         Outcome.OUT_OF_MEMORY: f"out of memory {after}",

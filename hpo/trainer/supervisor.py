@@ -33,6 +33,9 @@ QUIET_SECONDS = 0.02
 START_SECONDS = 0.1
 """Longest time that a trainer which has just started gets the processor before events are handled."""
 
+PRUNED_SECONDS = 30.0
+"""Longest silence of a trainer whose trial is pruned: code after its loop may block, and its slot is wanted."""
+
 SPAWN_RETRY_SECONDS = 3.0
 """Time before a trainer is requested again after the host could not start one."""
 
@@ -46,6 +49,8 @@ class SupervisedRun:
     started: bool = False
     """Whether the trainer runs; before, it may wait for a template."""
     preempted: bool = False
+    pruned: bool = False
+    """Whether its trainer was asked to end because the trial is pruned."""
     detached: bool = False
     """Whether the run has left its slot, so that later events of its trainer do not count."""
     epoch: int = 0
@@ -170,7 +175,7 @@ class Supervisor(Generic[R]):
         return [slot for slot in self.pool.free_slots() if slot not in self.in_slots]
 
     def start(self, slot: int, run: R, start: Start) -> None:
-        run.started = run.preempted = run.detached = False
+        run.started = run.preempted = run.pruned = run.detached = False
         self.in_slots[slot] = run
         self.pool.start(slot, start)
         run.heard_at = time.monotonic()
@@ -314,10 +319,10 @@ class Supervisor(Generic[R]):
 
     def _end_hung(self, work: Workload[R], listened_at: float) -> None:
         """Kill trainers that had been silent for too long when this process last listened."""
-        limit = self._hung_seconds
         if self.paused:
             return
         for slot, run in list(self.in_slots.items()):
+            limit = min(self._hung_seconds, PRUNED_SECONDS) if run.pruned else self._hung_seconds
             if listened_at - run.heard_at <= limit:
                 continue
             forked = self.pool.is_forked(slot)

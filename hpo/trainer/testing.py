@@ -75,6 +75,13 @@ class FakePool:
     sent: list[tuple[int, ToTrainer]] = field(default_factory=list)
     killed: list[int] = field(default_factory=list)
     templates_replaced: int = 0
+    endings: dict[Command, list[Event]] = field(
+        default_factory=lambda: {
+            Command.PRUNE: [Finished(Outcome.PRUNED)],
+            Command.PREEMPT: [Finished(Outcome.PREEMPTED)],
+        }
+    )
+    """Events of a trainer that is asked to end."""
     on_wait: Callable[[], None] = lambda: None
     """Called by each `wait`, to change the world while an agent runs."""
 
@@ -116,10 +123,8 @@ class FakePool:
         if trainer is None:
             return
         match message:
-            case Command.PRUNE:
-                trainer.events = [Finished(Outcome.PRUNED)]
-            case Command.PREEMPT:
-                trainer.events = [Finished(Outcome.PREEMPTED)]
+            case Command.PRUNE | Command.PREEMPT:
+                trainer.events = list(self.endings[message])
             case Command.PAUSE | Command.RESUME:
                 trainer.paused = message is Command.PAUSE
 

@@ -189,17 +189,20 @@ def test_trial_rows_and_their_order(database: Database) -> None:
 @pytest.mark.parametrize(
     ("ended", "reason"),
     [
-        ((None, 3, 0, None), ""),
-        (("complete", 5, 0, None), "trained to the end"),
-        (("pruned", 2, 0, None), "pruned after epoch 2"),
-        (("diverged", 0, 0, None), "diverged in the first epoch"),
-        (("oom", 1, 0, "killed at 2 GiB"), "out of memory after epoch 1: killed at 2 GiB"),
-        (("lost", 1, 3, None), "lost 3 times"),
-        (("lost", 1, 3, "lost 3 times, the last time: killed"), "lost 3 times, the last time: killed"),
-        (("new-kind", 1, 0, None), "new-kind"),
+        ((None, 3, 5, 0, None), ""),
+        (("complete", 5, 5, 0, None), "trained to the end"),
+        (("complete", 4, 5, 0, None), "ended itself after epoch 4"),
+        (("pruned", 2, 5, 0, None), "pruned after epoch 2"),
+        (("diverged", 0, 5, 0, None), "diverged in the first epoch"),
+        (("oom", 1, 5, 0, "killed at 2 GiB"), "out of memory after epoch 1: killed at 2 GiB"),
+        (("lost", 1, 5, 3, None), "lost 3 times"),
+        (("lost", 1, 5, 3, "lost 3 times, the last time: killed"), "lost 3 times, the last time: killed"),
+        (("new-kind", 1, 5, 0, None), "new-kind"),
     ],
 )
-def test_reason_for_the_end_of_a_trial(ended: tuple[str | None, int, int, str | None], reason: str) -> None:
+def test_reason_for_the_end_of_a_trial(
+    ended: tuple[str | None, int, int, int, str | None], reason: str
+) -> None:
     assert why_ended(*ended) == reason
 
 

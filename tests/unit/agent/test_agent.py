@@ -330,6 +330,32 @@ def test_trial_without_progress_is_killed_and_resumes(
     assert world.study.trials[0].lost == lost
 
 
+HANGS: list[Event] = []
+
+
+@pytest.mark.parametrize("ending", [[KILLED], [CRASHED], HANGS], ids=["killed", "crashed", "hangs"])
+@pytest.mark.parametrize("command", [Command.PRUNE, Command.PREEMPT])
+def test_trainer_that_does_not_end_well_after_it_was_asked_to_end_costs_no_attempt(
+    world: World, monkeypatch: pytest.MonkeyPatch, command: Command, ending: list[Event]
+) -> None:
+    """Code after its loop has ended the process, or blocks: the trial is decided, or resumes later."""
+    monkeypatch.setattr(supervisor_module, "PRUNED_SECONDS", 0.05)
+    world.pool.endings[command] = ending
+    world.study.prunes = lambda number, epoch: command is Command.PRUNE and (number, epoch) == (0, 1)
+    if command is Command.PREEMPT:
+        world.signal(2, signal.SIGINT)
+        hung_seconds = 0.05
+    else:
+        hung_seconds = 60.0
+    world.run(hung_seconds=hung_seconds)
+    first = world.study.trials[0]
+    if command is Command.PRUNE:
+        assert (world.attempts, first.outcome, first.value) == ([Outcome.PRUNED], Outcome.PRUNED, 1.0)
+    else:
+        assert (world.attempts, first.outcome) == ([Outcome.RELEASED], None)
+    assert first.lost == 0
+
+
 def test_trial_lost_too_often_fails(world: World) -> None:
     world.study.spec.__dict__["max_failed"] = 1
     world.pool.default = events(Started(1, 0), KILLED)

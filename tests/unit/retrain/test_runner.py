@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,18 @@ def test_all_seeds_are_trained_and_report_before_the_test_set(tmp_path: Path) ->
     assert [run.result.seed for run in retrain.runs if run.result] == [0, 1]
     assert len(opened) == 2
     assert all(start.final for start in retrain.pool.starts)
+
+
+def test_run_that_ends_itself_has_a_result_and_reports_that_the_test_set_was_opened(tmp_path: Path) -> None:
+    opened: list[int] = []
+    ended = [Started(1, 0), LAST_EPOCH, Finished(Outcome.COMPLETE)]
+    retrain = Retrain(tmp_path, events(*ended), events(*ended))
+    for run in retrain.runs:
+        run.config = replace(CONFIG, epochs=3)
+    retrain.on_trained = lambda: opened.append(1)
+    assert retrain.run()
+    assert [len(run.result.history) for run in retrain.runs if run.result] == [1, 1]
+    assert len(opened) == 2
 
 
 def test_waiting_for_the_database_makes_no_trainer_hung(tmp_path: Path) -> None:

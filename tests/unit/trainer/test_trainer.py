@@ -373,6 +373,74 @@ def test_epoch_is_reported_by_one_of_two_threads(agent: Agent) -> None:
     assert len(agent.received()) == 1
 
 
+class Careless(Objective):
+    """Raise an error after the loop, or leave or raise in the second epoch, in which it is asked to end."""
+
+    def train(self, params: Params, run: Run) -> None:
+        for epoch in run.epochs():
+            run.report(loss=1.0)
+            if epoch == 2:
+                run.stop_outcome = params.get("stop")  # type: ignore[attr-defined]
+            if epoch == params.get("leaves_at"):
+                return
+            if epoch == params.get("raises_at"):
+                raise params["error"]
+        raise params["error"]
+
+
+def outcome_of(agent: Agent, **params: Any) -> tuple[TrainerRun, Finished]:
+    run = agent.run(epochs=3, reply_seconds=0.0)
+    return run, trainer._outcome(Careless(), start_message(params=params), run)
+
+
+@pytest.mark.parametrize("stop", [Outcome.PRUNED, Outcome.PREEMPTED])
+@pytest.mark.parametrize(
+    ("raises_at", "error", "outcome"),
+    [
+        (None, ValueError("fewer epochs than expected"), None),
+        (None, StopIteration(), None),
+        (None, SystemExit(1), None),
+        (None, KeyboardInterrupt(), None),
+        (None, MemoryError("much"), None),
+        (None, DivergedError("no finite epoch"), None),
+        (None, OSError(errno.ENOSPC, "No space left on device"), None),
+        (2, ValueError("in the loop"), None),
+        (2, MemoryError("in the loop"), Outcome.OUT_OF_MEMORY),
+        (2, DivergedError("in the loop"), Outcome.DIVERGED),
+    ],
+)
+def test_error_after_the_run_was_asked_to_end_makes_no_bug_of_it(
+    agent: Agent, stop: Outcome, raises_at: int | None, error: BaseException, outcome: Outcome | None
+) -> None:
+    run, ended = outcome_of(agent, stop=stop, raises_at=raises_at, error=error)
+    assert ended.outcome is (outcome or stop)
+    assert len(run.history) == 2
+
+
+def test_error_after_a_loop_that_was_not_ended_is_a_bug(agent: Agent) -> None:
+    _, ended = outcome_of(agent, error=ValueError("late"))
+    assert (ended.outcome, ended.error) == (Outcome.BUG, "ValueError: late")
+
+
+@pytest.mark.parametrize("stop", [None, Outcome.PRUNED, Outcome.PREEMPTED])
+def test_trial_that_ends_itself_is_complete_although_it_is_asked_to_end(
+    agent: Agent, stop: Outcome | None
+) -> None:
+    run, ended = outcome_of(agent, stop=stop, leaves_at=2)
+    assert (ended.outcome, len(run.history)) == (Outcome.COMPLETE, 2)
+
+
+@pytest.mark.parametrize("leaves_at", [2, 3])
+def test_complete_result_is_reported_again_if_its_agent_died(agent: Agent, leaves_at: int) -> None:
+    """Without a saved state it would be trained again; with one, a trial that ended itself would go on."""
+    run, ended = outcome_of(agent, leaves_at=leaves_at)
+    run.save_outcome(ended)
+    again = agent.run(epochs=3)
+    assert again.earlier_outcome is not None
+    assert again.earlier_outcome.outcome is Outcome.COMPLETE
+    assert [record.epoch for record in again.history] == list(range(1, leaves_at + 1))
+
+
 def test_full_disk_is_reported_though_the_log_is_on_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         def write(self, _: str) -> int:
