@@ -28,6 +28,8 @@ from typing import Any, ClassVar, Literal
 
 from optuna.distributions import BaseDistribution
 
+from objectives import choices
+
 Params = dict[str, Any]
 """One configuration: a value for each name of the search space."""
 
@@ -237,8 +239,8 @@ class Objective(ABC):
             metric=cls.metric,
             direction=cls.direction,
             epochs=cls.epochs,
-            space=dict(cls.space),
-            first=tuple(dict(params) for params in cls.first),
+            space=choices.stored_space(cls.space),
+            first=tuple(choices.stored_params(params, cls.space) for params in cls.first),
             dataset=cls.dataset if isinstance(cls.dataset, str) else None,
             summary=(cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else "",
         )

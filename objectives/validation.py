@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping
 
-from optuna.distributions import BaseDistribution
+from optuna.distributions import (
+    DISTRIBUTION_CLASSES,
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
+from objectives import choices
 from objectives.base import Objective
 from objectives.keras_objective import KerasObjective
+
+_LONGEST_NAME = 512
+"""Most characters of a parameter's name in Optuna's tables."""
 
 
 def problem(objective: type[Objective]) -> str | None:
@@ -34,10 +43,49 @@ def _space_problem(space: object) -> str | None:
     if not isinstance(space, Mapping) or not space:
         return "space must be a dict of at least one parameter name to an Optuna distribution"
     for name, distribution in space.items():
-        if not isinstance(name, str) or not name:
-            return f"space has {name!r} where the name of a parameter belongs"
+        if not isinstance(name, str) or not name or not name.isprintable() or len(name) > _LONGEST_NAME:
+            return (
+                f"space has {_shortened(name)} where the name of a parameter belongs:"
+                f" use 1 to {_LONGEST_NAME} printable characters"
+            )
         if not isinstance(distribution, BaseDistribution):
-            return f"space[{name!r}] must be an Optuna distribution, not {distribution!r}"
+            return f"space[{name!r}] must be an Optuna distribution, not {_shortened(distribution)}"
+        wrong = _distribution_problem(distribution)
+        if wrong:
+            return f"space[{name!r}] {wrong}"
+    return None
+
+
+def _distribution_problem(distribution: BaseDistribution) -> str | None:
+    if type(distribution) is CategoricalDistribution:
+        for choice in distribution.choices:
+            wrong = choices.value_problem(choice)
+            if wrong:
+                return (
+                    f"has the choice {_shortened(choice)}, {wrong}, which a study cannot store: a choice is"
+                    f" {choices.ALLOWED}; name the choices by strings, and look up the objects in train()"
+                )
+        return _ambiguity(distribution)
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        if type(distribution) not in DISTRIBUTION_CLASSES:
+            return (
+                f"must be a distribution of Optuna's own, not of the class {type(distribution).__qualname__}"
+            )
+        return choices.number_problem(distribution)
+    return f"must be a float, int or categorical distribution, not {_shortened(distribution)}"
+
+
+def _ambiguity(distribution: CategoricalDistribution) -> str | None:
+    """Return why two choices cannot be told apart once stored."""
+    seen: dict[str, object] = {}
+    for choice in distribution.choices:
+        key = choices.identity(choice)
+        if key in seen and repr(seen[key]) != repr(choice):
+            return (
+                f"has the choices {_shortened(seen[key])} and {_shortened(choice)}, which are stored the same:"
+                " leave one of them out"
+            )
+        seen[key] = choice
     return None
 
 
@@ -46,23 +94,26 @@ def _first_problem(objective: type[Objective]) -> str | None:
     for index, params in enumerate(objective.first):
         where = f"first[{index}]"
         if not isinstance(params, Mapping):
-            return f"{where} must be a dict of a value for each parameter, not {params!r}"
-        missing, unknown = sorted(space.keys() - params.keys()), sorted(params.keys() - space.keys())
+            return f"{where} must be a dict of a value for each parameter, not {_shortened(params)}"
+        missing, unknown = (
+            sorted(space.keys() - params.keys()),
+            sorted(map(str, params.keys() - space.keys())),
+        )
         if missing:
             return f"{where} has no value for {', '.join(missing)}"
         if unknown:
             return f"{where} names {', '.join(unknown)}, not in space"
         for name, value in params.items():
-            if not _contains(space[name], value):
-                return f"{where}[{name!r}] = {value!r} is not in {space[name]}"
+            if not choices.contains(space[name], value):
+                return f"{where}[{name!r}] = {_shortened(value)} is not in {_shortened(space[name], 120)}"
     return None
 
 
-def _contains(distribution: BaseDistribution, value: object) -> bool:
-    """Return whether Optuna would accept `value`; its warning about unusual types is suppressed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return distribution._contains(distribution.to_internal_repr(value))
-        except (ValueError, TypeError):
-            return False
+def _shortened(value: object, most: int = 60) -> str:
+    """Return a value's representation on one line for a message."""
+    try:
+        text = " ".join(repr(value).split())
+    # Of a very large whole number, and of what it holds.
+    except ValueError:
+        text = f"an object of type {type(value).__qualname__}"
+    return text if len(text) <= most else f"{text[: most - 1]}…"

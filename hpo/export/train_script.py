@@ -48,6 +48,7 @@ from hpo.errors import HpoError
 from hpo.export.device_match import match_device
 from hpo.settings import Settings
 from objectives.base import DataOptions
+from objectives.choices import declared
 from objectives.loader import load
 from objectives.local_run import LocalRun
 
@@ -73,7 +74,7 @@ def main():
     data_dir = str(Settings.from_environment().data_dir)
     objective.prepare(DataOptions(data_dir=data_dir, **DATA), final=False)
     run = PrintingRun(total_epochs=EPOCHS, seed=SEED, metric=METRIC, device=device)
-    objective.train(dict(PARAMS), run)
+    objective.train(declared(PARAMS, objective.space), run)
     if run.history:
         value = float(run.history[-1][METRIC])
         trial = "" if VALUE is None else ", as in the trial" if value == VALUE else f", in the trial {{VALUE}}"

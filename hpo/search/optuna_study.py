@@ -20,6 +20,7 @@ from hpo.search.samplers import SAMPLERS, build_sampler
 from hpo.search.spec import StudySpec
 from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
+from objectives.choices import contains, find
 from storage.claims import Claim
 from storage.optuna_trials import RESERVATION_ATTRIBUTE
 
@@ -105,37 +106,25 @@ class Search:
 
 
 def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
-    match distribution:
-        case optuna.distributions.FloatDistribution():
-            return trial.suggest_float(
-                name, distribution.low, distribution.high, log=distribution.log, step=distribution.step
-            )
-        case optuna.distributions.IntDistribution():
-            return trial.suggest_int(
-                name, distribution.low, distribution.high, log=distribution.log, step=distribution.step
-            )
-        case optuna.distributions.CategoricalDistribution():
-            return trial.suggest_categorical(name, distribution.choices)
-    raise TypeError(f"{name}: {type(distribution).__name__} is not one of Optuna's distributions")
+    # Not `suggest_categorical`: it would build a distribution that takes 1 for True.
+    value = trial._suggest(name, distribution)
+    found = find(distribution, value)
+    return value if found is None else found[0]
 
 
 def lies_within(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> bool:
     """Return whether the parameters are a configuration of the space."""
-    return params.keys() == space.keys() and all(_holds(dist, params[name]) for name, dist in space.items())
+    return params.keys() == space.keys() and all(contains(dist, params[name]) for name, dist in space.items())
 
 
 def known_good_parts(first: Sequence[Params], space: Mapping[str, BaseDistribution]) -> tuple[Params, ...]:
     """Return the part of each known good configuration inside a (narrowed) space; the sampler fills the rest."""
     parts = (
-        {name: params[name] for name, dist in space.items() if name in params and _holds(dist, params[name])}
+        {
+            name: params[name]
+            for name, dist in space.items()
+            if name in params and contains(dist, params[name])
+        }
         for params in first
     )
     return tuple(part for part in parts if part)
-
-
-def _holds(distribution: BaseDistribution, value: Any) -> bool:
-    try:
-        return bool(distribution._contains(distribution.to_internal_repr(value)))
-    except ValueError:
-        # A categorical distribution raises it if the value is not among its choices.
-        return False

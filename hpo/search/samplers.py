@@ -9,8 +9,11 @@ from functools import wraps
 from importlib.util import find_spec
 from typing import ParamSpec, TypeVar
 
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from hpo.errors import MissingDependencyError
 from hpo.search.spec import StudySpec
@@ -82,4 +85,18 @@ def build_sampler(spec: StudySpec, agent: int) -> BaseSampler:
         MissingDependencyError: the sampler needs a package that is not installed.
     """
     check_sampler(spec.sampler)
-    return SAMPLERS[spec.sampler].build(spec, (spec.seed * 10_007 + agent) % 2**32)
+    return _telling_apart(SAMPLERS[spec.sampler].build(spec, (spec.seed * 10_007 + agent) % 2**32), spec)
+
+
+def _telling_apart(sampler: BaseSampler, spec: StudySpec) -> BaseSampler:
+    """Let a sampler model the study's own distributions, which tell 1 from True, instead of those Optuna reads."""
+    infer = sampler.infer_relative_search_space
+
+    def own(study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {
+            name: found if (known := spec.space.get(name)) != found or known is None else known
+            for name, found in infer(study, trial).items()
+        }
+
+    sampler.infer_relative_search_space = own  # type: ignore[method-assign]
+    return sampler

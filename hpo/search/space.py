@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from hpo import formatting
 from hpo.errors import ConfigFileError
 from hpo.suggestions import did_you_mean
+from objectives.choices import contains
 
 
 def describe_distribution(distribution: BaseDistribution) -> str:
@@ -54,10 +55,16 @@ def to_unit(value: Any, distribution: BaseDistribution) -> float:
 
 
 def from_unit(position: float, distribution: BaseDistribution) -> float | int:
-    """Invert `to_unit` for a number."""
+    """Invert `to_unit` for a number; a position between two steps gives the nearer step."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = float(distribution.low), float(distribution.high)
-    value = low * (high / low) ** position if distribution.log else low + position * (high - low)
+    if distribution.log:
+        value = math.exp(math.log(low) + position * (math.log(high) - math.log(low)))
+    else:
+        value = low + position * (high - low)
+        if distribution.step is not None:
+            value = low + round((value - low) / distribution.step) * distribution.step
+    value = min(max(value, low), high)
     return round(value) if isinstance(distribution, IntDistribution) else float(value)
 
 
@@ -79,24 +86,7 @@ def check_params(params: Mapping[str, Any], space: Mapping[str, BaseDistribution
             raise ConfigFileError(
                 f"{source}: its 'params' lack {name!r} ({describe_distribution(distribution)})"
             )
-        if not is_within(params[name], distribution):
+        if not contains(distribution, params[name]):
             raise ConfigFileError(
                 f"{source}: parameter {name!r} is {params[name]!r}, but must be {describe_distribution(distribution)}"
             )
-
-
-def is_within(value: Any, distribution: BaseDistribution) -> bool:
-    """Return whether a parameter may have this value."""
-    if isinstance(distribution, CategoricalDistribution):
-        # Python treats True as 1; an objective may not.
-        return any(
-            value == choice and isinstance(value, bool) == isinstance(choice, bool)
-            for choice in distribution.choices
-        )
-    if isinstance(distribution, FloatDistribution | IntDistribution):
-        kind = int if isinstance(distribution, IntDistribution) else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kind):
-            return False
-        # Includes the steps of the distribution, if it has any.
-        return bool(distribution.low <= value <= distribution.high and distribution._contains(value))
-    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 
 from hpo.options import LaunchDefaults
 from objectives.base import DataOptions, Description, Params
+from objectives.choices import stored_space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,4 +84,7 @@ def space_to_json(space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
 
 def space_from_json(values: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     """Invert `space_to_json`."""
-    return {name: json_to_distribution(json.dumps(dist)) for name, dist in values.items()}
+    with warnings.catch_warnings():
+        # Optuna's, of choices that are lists or dicts.
+        warnings.simplefilter("ignore")
+        return stored_space({name: json_to_distribution(json.dumps(dist)) for name, dist in values.items()})

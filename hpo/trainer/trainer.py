@@ -35,6 +35,7 @@ from objectives import values
 from objectives.backend import is_out_of_memory
 from objectives.base import DivergedError, Objective, State
 from objectives.checked_run import CheckedRun
+from objectives.choices import declared
 
 TICK_SECONDS = 1.0
 """Shortest time between two reports of progress inside an epoch."""
@@ -225,7 +226,7 @@ def _train(pipe: TrainerPipe, objective: Objective, start: Start) -> Finished:
 
 def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
     try:
-        objective.train(dict(start.params), run)
+        objective.train(declared(start.params, objective.space), run)
         run.check_end()
     # User code may raise anything, KeyboardInterrupt and the like included; it is reported, not tried again.
     except BaseException as exc:  # noqa: BLE001

@@ -11,6 +11,7 @@ from optuna.storages import InMemoryStorage
 
 from hpo.outcomes import Outcome
 from hpo.search.optuna_study import Search
+from objectives.choices import categorical
 from storage.claims import Claim
 from tests.specs import spec
 
@@ -109,3 +110,19 @@ def test_cmaes_does_not_warn_of_categorical_parameters(
     finally:
         optuna.logging.disable_propagation()
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_choices_that_compare_equal_are_learned_apart(storage: InMemoryStorage, sampler: str) -> None:
+    choices = [1, "a", True, 1.0]
+    options = spec({"c": categorical(choices)}, sampler=sampler, startup=8, seed=3)
+    agent = Search("s", options, storage, agent=1)
+    values = {}
+    for number in range(40):
+        trial_id, _ = agent.create(claim(number))
+        value = values[number] = agent.suggest(trial_id)["c"]
+        agent.tell(trial_id, number, Outcome.COMPLETE, 0.0 if value is True else 1.0)
+    stored = [trial.params["c"] for trial in optuna.load_study(study_name="s", storage=storage).trials]
+    assert [repr(value) for value in stored] == [repr(value) for value in values.values()]
+    if sampler == "tpe":
+        assert sum(value is True for value in stored[8:]) > 16

@@ -1,0 +1,177 @@
+"""Choices arrive as their space declares them, or are refused with the parameter's name."""
+
+from __future__ import annotations
+
+import enum
+import json
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from hpo.search.space import from_unit
+from hpo.search.spec import space_from_json, space_to_json
+from objectives.base import Objective
+from objectives.choices import contains, declared
+from objectives.validation import problem
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Whole(int):
+    """A class of the user's own that JSON would take for a number."""
+
+
+def made(space: Any, first: Any = ()) -> type[Objective]:
+    return type("Made", (Objective,), {"space": {"c": space}, "first": first, "train": lambda *_: None})
+
+
+def one_of(*choices: Any) -> CategoricalDistribution:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return CategoricalDistribution(choices)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        (1, "a", 0.5, None, True),
+        (1, True, 1.0, 0.0, -0.0),
+        ("1", 1),
+        tuple(2 ** np.arange(4, 8)),
+        (np.float32(0.1), np.float32(1)),
+        (np.str_("a"), np.bool_(True)),
+        ((3, 3), (5, (5, 1)), "same"),
+        ([64, 64], [True], [1]),
+        ({"k": (3, 3)}, {"k": (5, 5), "l": None}),
+        ({1: 0.1, 10: 0.01}, {1: 0.2}),
+        (2**70, 2**71),
+        ("ü€\n", "", "\x1b[0m"),
+    ],
+    ids=str,
+)
+def test_stored_choice_is_handed_over_as_declared(choices: tuple[Any, ...]) -> None:
+    objective = made(one_of(*choices), [{"c": choices[-1]}])
+    assert problem(objective) is None
+    description = objective.describe("o")
+    space = space_from_json(json.loads(json.dumps(space_to_json(description.space))))
+    stored = json.loads(json.dumps(list(space["c"].choices)))  # type: ignore[attr-defined]
+    arrived = [declared({"c": choice}, objective.space)["c"] for choice in stored]
+    assert repr(arrived) == repr(list(choices))
+    assert repr(declared(description.first[0], objective.space)["c"]) == repr(choices[-1])
+    # Optuna's index, which it stores, leads to the same choice.
+    assert [space["c"].to_internal_repr(choice) for choice in stored] == list(range(len(choices)))
+
+
+def own_list() -> list[Any]:
+    endless: list[Any] = []
+    endless.append(endless)
+    return endless
+
+
+@pytest.mark.parametrize(
+    ("space", "reason"),
+    [
+        (one_of(1.0, float("inf")), "not a finite number"),
+        (one_of(1.0, float("nan")), "not a finite number"),
+        (one_of(np.float32("nan")), "not a finite number"),
+        (one_of((1, [float("-inf")])), "not a finite number"),
+        (one_of(dict, list), "type type"),
+        (one_of(print, abs), "builtin_function"),
+        (one_of(lambda x: x), "type function"),
+        (one_of(Colour.RED), "type Colour"),
+        (one_of(Whole(1)), "type Whole"),
+        (one_of({1, 2}), "type set"),
+        (one_of(b"a"), "type bytes"),
+        (one_of(np.array([1, 2])), "type ndarray"),
+        (one_of(np.datetime64("2020")), "type date"),
+        (one_of(1j), "type complex"),
+        (one_of({1.5: 1}), "a key of type float"),
+        (one_of({1: 1, "1": 2}), "written the same"),
+        (one_of(own_list()), "nested too deeply"),
+        (one_of(10**5000), "4000 digits"),
+        (one_of("a\0"), "cannot be stored"),
+        (one_of("\ud800"), "cannot be stored"),
+        (one_of([1], (1,)), "stored the same"),
+        (one_of({1: 1}, {"1": 1}), "stored the same"),
+        (FloatDistribution(0.0, float("inf")), "finite ends"),
+        (FloatDistribution(float("nan"), 1.0), "finite ends"),
+        (FloatDistribution(-1.7e308, 1.7e308), "finite ends"),
+        (IntDistribution(0, 2**60), "2**53"),
+        (type("Own", (FloatDistribution,), {})(0, 1), "class Own"),
+    ],
+)
+def test_space_that_cannot_be_stored_is_refused_by_name(space: BaseDistribution, reason: str) -> None:
+    message = problem(made(space))
+    assert message is not None
+    assert message.startswith("space['c']")
+    assert reason in message
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "a\0", "\ud800", "x" * 513, 1])
+def test_name_that_cannot_be_stored_is_refused(name: Any) -> None:
+    objective = type("Made", (Objective,), {"space": {name: IntDistribution(0, 1)}, "train": lambda *_: None})
+    assert "the name of a parameter" in str(problem(objective))
+
+
+@pytest.mark.parametrize(
+    ("space", "value", "stored"),
+    [
+        (one_of(32, 64), np.int64(64), 64),
+        (FloatDistribution(0, 1), np.float32(0.5), 0.5),
+        (FloatDistribution(0, 1), 1, 1.0),
+        (IntDistribution(1, 99), np.int64(64), 64),
+        (IntDistribution(np.int64(1), np.int64(9)), 9, 9),
+        (FloatDistribution(np.float32(0.25), np.float32(0.5), log=np.bool_(True)), 0.5, 0.5),
+        (one_of((3, 3), (5, 5)), (5, 5), [5, 5]),
+    ],
+)
+def test_first_configuration_is_stored_as_plain_values(space: Any, value: Any, stored: Any) -> None:
+    objective = made(space, [{"c": value}])
+    assert problem(objective) is None
+    description = objective.describe("o")
+    assert repr(description.first[0]["c"]) == repr(stored)
+    json.dumps(space_to_json(description.space), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("space", "value"),
+    [
+        (one_of(1, 2), True),
+        (one_of("a"), None),
+        (FloatDistribution(0, 1), "0.5"),
+        (FloatDistribution(0, 1), True),
+        (FloatDistribution(0, 1), float("nan")),
+        (FloatDistribution(0, 1, step=0.25), 0.3),
+        (IntDistribution(0, 9), 2.5),
+        (IntDistribution(0, 9), 2.0),
+        (IntDistribution(0, 9, step=3), 4),
+    ],
+)
+def test_first_configuration_outside_the_space_is_refused(space: Any, value: Any) -> None:
+    assert str(problem(made(space, [{"c": value}]))).startswith("first[0]['c'] =")
+
+
+def test_number_of_a_file_is_a_choice_whatever_its_type() -> None:
+    assert declared({"c": 1}, {"c": one_of(0.5, 1.0)})["c"] == 1.0
+    assert not contains(one_of(0.5, 1.0), True)
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        FloatDistribution(0.1, 0.7, step=0.2),
+        IntDistribution(1, 10, step=3),
+        FloatDistribution(1e-300, 1e300, log=True),
+    ],
+)
+def test_every_position_of_a_range_is_one_of_its_values(distribution: Any) -> None:
+    assert all(
+        contains(distribution, from_unit(place, distribution)) for place in np.linspace(0, 1, 41).tolist()
+    )
