@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
@@ -35,6 +35,20 @@ def parameters(values: Mapping[str, object] | None) -> str:
 def in_order(values: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
     """Return the values in the order of the names, the ones without a name last."""
     return {name: values[name] for name in dict.fromkeys([*names, *values]) if name in values}
+
+
+def apart(names: Iterable[str], taken: Collection[str], prefix: str) -> dict[str, str]:
+    """Return a column for each name: its own, or one with the prefix where another column has that name."""
+    names = list(dict.fromkeys(names))
+    used = {*taken, *names}
+    columns = {}
+    for name in names:
+        columns[name] = name
+        if name in taken:
+            while columns[name] in used:
+                columns[name] = prefix + columns[name]
+            used.add(columns[name])
+    return columns
 
 
 def duration(seconds: float | None) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from hpo.outcomes import CUT_SHORT, FAILURES, Outcome
+from hpo.outcomes import COUNTED, CUT_SHORT, FAILURES, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +138,20 @@ def lock_study(connection: Connection, study_id: int) -> Row[Any] | None:
         ),
         {"s": study_id},
     ).one_or_none()
+
+
+def ends(connection: Connection, study_id: int) -> list[tuple[Outcome, int, str]]:
+    """Return each outcome that counts with its number of trials and its latest error, the most frequent first."""
+    rows = connection.execute(
+        text(
+            "SELECT outcome, count(*) AS number,"
+            " coalesce((array_agg(error ORDER BY decided_at DESC, reservation_id DESC))[1], '') AS error"
+            " FROM hpo.trials WHERE study_id = :s AND outcome = ANY(:counted)"
+            " GROUP BY outcome ORDER BY number DESC, outcome"
+        ),
+        {"s": study_id, "counted": list(COUNTED)},
+    )
+    return [(Outcome(row.outcome), row.number, row.error) for row in rows]
 
 
 def failures(connection: Connection, study_id: int, most: int) -> list[Failure]:

@@ -12,12 +12,20 @@ from collections.abc import Sequence
 
 from hpo import formatting
 from hpo.agent.trial_store import TrialStore
-from hpo.errors import ObjectiveFailedError
+from hpo.errors import NoResultError, ObjectiveFailedError
 from hpo.outcomes import Outcome
 from storage.budget import Failure
 
 SAME_BUG = 3
 """Number of trials with the same bug, before any has finished, after which agents stop."""
+
+_NAMES = {Outcome.OUT_OF_MEMORY: "out of memory"}
+_REMEDIES = {
+    Outcome.OUT_OF_MEMORY: "use fewer --workers, a larger --memory-per-worker or --gpu-share if you set one, or"
+    " smaller models and batches (--param), in another study",
+    Outcome.DIVERGED: "narrow the search space to smaller steps (--param) in another study",
+}
+_OTHER_REMEDY = "use another --pruner in another study, or more --trials"
 
 _FRAME = re.compile(r'^  File ".*", line \d+, in .*$', re.MULTILINE)
 
@@ -52,6 +60,16 @@ def too_many(failures: Sequence[Failure], study: str, failing: int, max_failed: 
         f"{formatting.counted(failing, 'trial has', 'trials have')} failed (--max-failed {max_failed}), the last with:"
         f" {last.error}; hpo trials --study {study} lists them, hpo launch or hpo resume resets the count",
         last.traceback,
+    )
+
+
+def none_complete(ends: Sequence[tuple[Outcome, int, str]], study: str) -> NoResultError:
+    """Return the error of a study that has spent its budget without a complete trial."""
+    numbers = ", ".join(f"{number} {_NAMES.get(outcome, outcome)}" for outcome, number, _ in ends)
+    error = next((f", the last with {error}" for _, _, error in ends if error), "")
+    remedies = [_REMEDIES[outcome] for outcome, _, _ in ends if outcome in _REMEDIES] or [_OTHER_REMEDY]
+    return NoResultError(
+        f"no trial of the study is complete ({numbers}{error}): {remedies[0]}; hpo trials --study {study} lists them"
     )
 
 

@@ -12,6 +12,7 @@ from hpo import formatting
 from hpo.agent.agent import Agent
 from hpo.agent.attempts import AttemptTable, RunningAttempt
 from hpo.agent.cleanup import Cleanup
+from hpo.agent.failure_policy import none_complete
 from hpo.agent.leases import LeaseRenewal
 from hpo.agent.outages import training_retry
 from hpo.agent.trial_store import StudySnapshot, TrialStore
@@ -33,6 +34,7 @@ from hpo.trainer.pool import TrainerPool
 from hpo.trainer.supervisor import Supervisor
 from objectives import loader
 from objectives.base import DataOptions, Device
+from storage import budget
 from storage.engine import Database, open_database
 from storage.leases import LeaseTimes
 
@@ -185,13 +187,19 @@ def _run(
         with suppress(HpoError):
             store.leave()
     if exit_code is ExitCode.DONE:
-        log_next_steps(store.refresh(), study)
+        log_next_steps(database, store.refresh(), study)
     return int(exit_code)
 
 
-def log_next_steps(snapshot: StudySnapshot, study: LaunchedStudy) -> None:
-    """Log the results of a study whose agents have ended, and the command to run next."""
+def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedStudy) -> None:
+    """Log the results of a study whose agents have ended, and the command to run next.
+
+    Raises:
+        NoResultError: the budget is spent, and no trial is complete.
+    """
     counts = snapshot.counts
+    if snapshot.best is None and counts.finished and not counts.left:
+        raise none_complete(database.transaction(lambda c: budget.ends(c, study.study_id)), study.name)
     log.info(
         f"{counts.finished} of {counts.budget} trials finished ({counts.complete} complete, {counts.pruned} pruned),"
         f" {counts.failed} failed"

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpo.analysis.statistics import is_comparable
 from hpo.outcomes import Outcome
 from hpo.study.history import EpochRow, StudyHistory
 from hpo.study.trials import TrialRow
@@ -41,7 +42,7 @@ class Comparison:
     epochs_per_trial: int
     trials: tuple[Compared, ...]
     left_out: int
-    """Trials that ended earlier, have no finite value at this epoch or lie outside the space."""
+    """Trials that ended earlier, have no finite value at this epoch, or one beyond 1e150, or lie outside the space."""
     space: Mapping[str, BaseDistribution]
     maximize: bool
     metric: str
@@ -79,7 +80,7 @@ def compare_trials(history: StudyHistory) -> Comparison:
     for trial in history.trials:
         rows = history.curves.get(trial.number, []) if trial.number is not None else []
         value = _value_at(epoch, trial, rows, metric)
-        if value is not None and math.isfinite(value) and _lies_in(trial.params, space):
+        if value is not None and is_comparable(value) and _lies_in(trial.params, space):
             found.append(Compared(trial, value))
     return Comparison(
         epoch=epoch,

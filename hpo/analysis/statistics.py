@@ -12,6 +12,33 @@ from hpo import formatting
 
 CONFIDENCE = 0.95
 
+LARGEST = 1e150
+"""Largest value that is compared and drawn: squares and differences of larger ones exceed the largest float."""
+
+
+def is_comparable(value: float) -> bool:
+    """Whether a value is finite and small enough for statistics and charts."""
+    return abs(value) <= LARGEST
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean, also of values whose sum exceeds the largest float."""
+    if all(map(is_comparable, values)) or not all(map(math.isfinite, values)):
+        return statistics.fmean(values)
+    return math.fsum(value / len(values) for value in values)
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Return the sample standard deviation (n - 1) of finite values; infinity beyond the largest float."""
+    if all(map(is_comparable, values)):
+        return statistics.stdev(values)
+    return LARGEST * statistics.stdev([value / LARGEST for value in values])
+
+
+def shown_deviation(value: float) -> str:
+    """Return a standard deviation with 4 decimals, or 4 digits if it is large."""
+    return f"{value:.4f}" if value < 1e4 else formatting.metric(value)
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -29,7 +56,7 @@ class Interval:
     def shown_mean(self) -> str:
         """Mean and deviation: `0.9731 ± 0.0064`."""
         spread = self.standard_deviation
-        return formatting.metric(self.mean) + ("" if spread is None else f" ± {spread:.4f}")
+        return formatting.metric(self.mean) + ("" if spread is None else f" ± {shown_deviation(spread)}")
 
     @property
     def shown_interval(self) -> str:
@@ -60,7 +87,8 @@ class Difference:
 
     mean: float
     interval95: tuple[float, float] | None
-    """Welch's t interval; None if either sample has fewer than two values or both are constant."""
+    """Welch's t interval; None if either sample has fewer than two values, both are constant, or a value is
+    not finite or beyond `LARGEST`."""
     p_value: float | None
     """P-value of Welch's two-sided test; None as above."""
 
@@ -77,32 +105,32 @@ def summarize(values: Sequence[float]) -> Interval:
 
     If a value is not finite, only the mean is set, which is not finite either.
     """
-    mean, n = statistics.fmean(values), len(values)
+    centre, n = mean(values), len(values)
     if n < 2 or not all(map(math.isfinite, values)):
-        return Interval(mean, None, None, n)
-    deviation = statistics.stdev(values)
+        return Interval(centre, None, None, n)
+    spread = deviation(values)
     # The mean of equal values may be rounded, which would give a deviation slightly above zero.
     if len(set(values)) == 1:
         return Interval(values[0], 0.0, None, n)
     from scipy.stats import t
 
-    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / math.sqrt(n)
-    return Interval(mean, deviation, (mean - half, mean + half), n)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) / math.sqrt(n) * spread
+    return Interval(centre, spread, (centre - half, centre + half), n)
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
     """Return `first` minus `second` by Welch's t test, which allows unequal variances (Welch, 1947)."""
-    mean = statistics.fmean(first) - statistics.fmean(second)
-    if len(first) < 2 or len(second) < 2:
-        return Difference(mean, None, None)
+    difference = mean(first) - mean(second)
+    if len(first) < 2 or len(second) < 2 or not all(map(is_comparable, [*first, *second])):
+        return Difference(difference, None, None)
     if len(set(first)) == len(set(second)) == 1:
         # Equal values on few images do not allow an estimate of the spread.
-        return Difference(mean, None, None)
+        return Difference(difference, None, None)
     from scipy.stats import ttest_ind
 
     test = ttest_ind(first, second, equal_var=False)
     bounds = test.confidence_interval(CONFIDENCE)
-    return Difference(mean, (float(bounds.low), float(bounds.high)), float(test.pvalue))
+    return Difference(difference, (float(bounds.low), float(bounds.high)), float(test.pvalue))
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bottle import HTTPError
 
+from hpo.analysis.records import drawable
 from hpo.errors import HpoError
 from hpo.report.retraining_sections import MOST_CLASSES
 from hpo.study.catalog import StudyBusyError, delete_study
@@ -73,8 +74,15 @@ def read_confusions(connection: Connection, study_id: int) -> dict[int, Mapping[
 
     `matrices` has one for each final run, `classes` the class names or None.
     """
-    return {
-        row.number: {"matrices": row.matrices, "classes": row.classes}
+    found = [
+        (
+            row.number,
+            drawable([{"confusion": matrix, "classes": row.classes} for matrix in row.matrices or ()]),
+        )
         for row in retrains.confusions(connection, study_id)
-        if row.matrices and all(0 < len(matrix) <= MOST_CLASSES for matrix in row.matrices)
+    ]
+    return {
+        number: {"matrices": [run["confusion"] for run in runs], "classes": runs[0].get("classes")}
+        for number, runs in found
+        if runs and all(0 < len(run.get("confusion", ())) <= MOST_CLASSES for run in runs)
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -34,8 +33,12 @@ class Axis:
     """Lowest and highest value shown; None: the range of the data."""
 
 
+MOST_DRAWN = 1e150
+"""Largest coordinate: the ranges of axes exceed the largest float with larger ones."""
+
+
 class Point(NamedTuple):
-    """A point of a series; a coordinate that is None or not finite interrupts the line."""
+    """A point of a series; a coordinate that is None, not finite or beyond `MOST_DRAWN` interrupts the line."""
 
     x: float | None = None
     y: float | None = None
@@ -58,7 +61,7 @@ class Series:
     marker: Literal["circle", "cross"] = "circle"
 
     def coordinates(self) -> tuple[list[float | None], list[float | None]]:
-        """Return x and y of all points, with None for values that are not finite."""
+        """Return x and y of all points, with None for values that cannot be drawn."""
         return [_finite(point.x) for point in self.points], [_finite(point.y) for point in self.points]
 
 
@@ -115,7 +118,7 @@ class Surface:
 
 
 def _finite(value: float | None) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
+    return float(value) if value is not None and abs(value) <= MOST_DRAWN else None
 
 
 Panel = Chart | Bars | Matrix | Surface

@@ -16,7 +16,7 @@ from hpo.document.html import render_page
 from hpo.document.markdown import render_markdown
 from hpo.document.png_charts import draw_gallery, draw_png
 from hpo.errors import DiskFullError, ResultsNotWritableError
-from hpo.files.atomic import atomic_write
+from hpo.files.atomic import output_file
 
 PICTURES = "pictures"
 """Folder of the pictures, next to the Markdown file."""
@@ -69,7 +69,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as partial:
+        with output_file(path) as partial:
             partial.write_bytes(content)
 
 

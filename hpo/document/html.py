@@ -100,12 +100,18 @@ def _figure(figure: Figure, numbers: Iterator[int]) -> str:
     panels = []
     for panel in figure.panels:
         name = f"data-{next(numbers)}"
-        drawn = figure_json(panel, figure.height)
+        try:
+            drawn = figure_json(panel, figure.height)
+            content = script_json(drawn)
+        # A chart never costs the report.
+        except (ArithmeticError, ValueError, TypeError, LookupError) as exc:
+            panels.append(f'<p class="note">This chart cannot be drawn ({type(exc).__name__}).</p>')
+            continue
         title = f"<h3>{escape(panel.title)}</h3>" if panel.title else ""
         space = f"min-height:{drawn['layout']['height']}px"
         panels.append(
             f'<div class="cell">{title}<div class="panel" data-figure="{name}" style="{space}"></div></div>'
-            f'<script type="application/json" id="{name}">{script_json(drawn)}</script>'
+            f'<script type="application/json" id="{name}">{content}</script>'
         )
     many = " many" if len(figure.panels) > 1 else ""
     width = f' style="max-width:{figure.width}px"' if figure.width is not None else ""

@@ -33,7 +33,23 @@ _SETTINGS: dict[Any, Any] = {
 
 
 def draw_png(figure: Figure) -> bytes:
-    """Draw a figure with all its panels."""
+    """Draw a figure with all its panels, or a notice if it cannot be drawn: a chart never costs the report."""
+    try:
+        return _figure(figure)
+    # Values of users' programs reach the limits of the drawing library.
+    except (ArithmeticError, ValueError, TypeError, LookupError, RuntimeError) as exc:
+        return _notice(f"{figure.key}: this figure cannot be drawn ({type(exc).__name__})")
+
+
+def _notice(text: str) -> bytes:
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(8.5, 0.6))
+    canvas.text(0.02, 0.4, text, fontsize=9, color=GREY, parse_math=False)
+    return _png(canvas)
+
+
+def _figure(figure: Figure) -> bytes:
     # Without pyplot there is no global state, and no display is needed.
     import matplotlib
     from matplotlib.figure import Figure as Canvas
@@ -54,7 +70,14 @@ def draw_png(figure: Figure) -> bytes:
 
 
 def draw_gallery(gallery: Gallery) -> bytes:
-    """Draw small images with their captions as one picture."""
+    """Draw small images with their captions as one picture, or a notice if one of them is no image."""
+    try:
+        return _gallery(gallery)
+    except (ValueError, OSError) as exc:
+        return _notice(f"{gallery.key}: these images cannot be drawn ({type(exc).__name__})")
+
+
+def _gallery(gallery: Gallery) -> bytes:
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
     from PIL import Image

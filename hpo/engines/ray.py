@@ -87,7 +87,7 @@ def _monitor(
     finally:
         progress.close()
     if ending is ExitCode.DONE:
-        log_next_steps(StudySnapshot(status.desired_state, status.counts, status.best), study)
+        log_next_steps(database, StudySnapshot(status.desired_state, status.counts, status.best), study)
     return int(ending)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +31,27 @@ def atomic_write(path: Path) -> Iterator[Path]:
         # On a read-only disk even the removal of a missing file fails.
         with suppress(OSError):
             partial.unlink()
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[Path]:
+    """Yield the path to write a file to that a user named: links are followed, devices and pipes written into.
+
+    A regular file is replaced atomically and keeps its mode.
+
+    Raises:
+        OSError: the file cannot be written, or its links form a circle.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    with atomic_write(target) as partial:
+        yield partial
+        if target.exists():
+            shutil.copymode(target, partial)
 
 
 def _sync(path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from hpo import formatting
 from hpo.analysis.effects import amount
+from hpo.analysis.statistics import mean
 from hpo.document.charts import Axis, Chart, Point, Series, Style, colour_of
 from hpo.document.document import Block, Bullets, Document, Figure, Paragraph, Section, Table
 from hpo.report.cost import cost_of
@@ -161,7 +162,7 @@ def _final_curves(results: Sequence[StudyResult]) -> list[Chart]:
         at: dict[int, list[Mapping[str, Any]]] = {}
         for row in sorted(history, key=lambda row: row["epoch"]):
             at.setdefault(row["epoch"], []).append(row)
-        means = [statistics.fmean(float(row["metrics"][name]) for row in same) for same in at.values()]
+        means = [mean([float(row["metrics"][name]) for row in same]) for same in at.values()]
         seconds = accumulate(statistics.fmean(row["seconds"] for row in same) for same in at.values())
         for found, x in ((by_epoch, at), (by_time, seconds)):
             points = [Point(*place) for place in zip(x, means, strict=True)]
@@ -205,7 +206,7 @@ def _cost(results: Sequence[StudyResult]) -> Table:
     rows = []
     for result in results:
         cost = cost_of(result.history)
-        per_seed = [run["seconds"] for run in result.runs]
+        per_seed = [run["seconds"] for run in result.runs if run["seconds"] is not None]
         hardware = result.metrics.get("hardware", {})
         cores = formatting.counted(hardware.get("cores"), "core")
         rows.append(

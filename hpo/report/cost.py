@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo import formatting
+from hpo.analysis.records import drawable
 from hpo.document.document import Block, Paragraph, Section, Table
 from hpo.outcomes import Outcome
 from hpo.study.history import StudyHistory
@@ -62,7 +63,7 @@ def cost_of(history: StudyHistory) -> Cost:
 
 def _retrain_seconds(metrics: Mapping[str, Any]) -> float:
     candidates = metrics.get("selection", {}).get("candidates", [])
-    return float(sum(run["seconds"] for run in [*metrics.get("runs", []), *candidates]))
+    return float(sum(run["seconds"] or 0.0 for run in [*drawable(metrics.get("runs", [])), *candidates]))
 
 
 def cost_section(history: StudyHistory) -> Section:

@@ -7,7 +7,8 @@ from typing import Any
 
 from hpo import formatting
 from hpo.analysis.confusion import class_scores, confused_pairs, pooled
-from hpo.analysis.statistics import Interval, wilson
+from hpo.analysis.records import drawable
+from hpo.analysis.statistics import Interval, shown_deviation, wilson
 from hpo.document.charts import GREY, Axis, Chart, Matrix, Point, Series, Style, colour_of
 from hpo.document.document import Block, Bullets, Figure, Gallery, Paragraph, Picture, Section, Table
 from hpo.report.search_sections import epoch_axis
@@ -25,8 +26,9 @@ LEAST_IN_BIN = 10
 
 def retraining_sections(history: StudyHistory, retrain: RetrainRow) -> list[Section]:
     """Return the sections of one finished retrain."""
-    metrics = retrain.metrics or {}
-    sections = [Section("Test set", _test(history, retrain))]
+    metrics = dict(retrain.metrics or {})
+    metrics["runs"] = drawable(metrics["runs"])
+    sections = [Section("Test set", _test(history, retrain, metrics))]
     confusions = [run["confusion"] for run in metrics["runs"] if run.get("confusion")]
     if confusions:
         names = [str(name) for name in metrics["runs"][0].get("classes") or range(len(confusions[0]))]
@@ -40,8 +42,7 @@ def retraining_sections(history: StudyHistory, retrain: RetrainRow) -> list[Sect
     return sections
 
 
-def _test(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
-    metrics = retrain.metrics or {}
+def _test(history: StudyHistory, retrain: RetrainRow, metrics: Mapping[str, Any]) -> list[Block]:
     known = list(FIGURES)
     tested = sorted(
         (name for name in metrics["summary"] if name.startswith("test_")),
@@ -57,7 +58,7 @@ def _test(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
                     "mean": formatting.metric(one.mean),
                     "standard deviation": "-"
                     if one.standard_deviation is None
-                    else f"{one.standard_deviation:.4f}",
+                    else shown_deviation(one.standard_deviation),
                     "95 % interval": one.shown_interval,
                     "seeds": str(one.n),
                 }
@@ -67,7 +68,7 @@ def _test(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
             text=["figure"],
         )
     ]
-    blocks += [Paragraph(text, "note") for text in _limits(history, retrain)]
+    blocks += [Paragraph(text, "note") for text in _limits(history, retrain, metrics)]
     selection = metrics.get("selection")
     if selection is not None:
         blocks.append(
@@ -82,13 +83,14 @@ def _test(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
 
 
 def _run_table(runs: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> Table:
+    shown = {name: name.removeprefix("test_").replace("_", " ") for name in figures}
+    if len({"seed", "training time", *shown.values()}) < 2 + len(shown):
+        # The names in full are distinct.
+        shown = dict(zip(figures, figures, strict=True))
     rows = [
         {
             "seed": str(run["seed"]),
-            **{
-                name.removeprefix("test_").replace("_", " "): formatting.metric(float(run[name]))
-                for name in figures
-            },
+            **{column: formatting.metric(float(run[name])) for name, column in shown.items()},
             "training time": formatting.duration(run["seconds"]),
         }
         for run in runs
@@ -96,9 +98,9 @@ def _run_table(runs: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> Tab
     return Table.of(rows, caption="Each final run.")
 
 
-def _limits(history: StudyHistory, retrain: RetrainRow) -> list[str]:
+def _limits(history: StudyHistory, retrain: RetrainRow, metrics: Mapping[str, Any]) -> list[str]:
     """Return the caveats of the test figures."""
-    metrics, spec = retrain.metrics or {}, history.study.spec_json
+    spec = history.study.spec_json
     found = []
     if not matches_search(retrain, spec):
         found.append(
@@ -167,7 +169,7 @@ def _mistakes(
     else:
         blocks.append(Paragraph("No test image was misclassified."))
     images, wrong = metrics.get("detail", {}).get("wrong_images"), metrics["runs"][0].get("wrong")
-    if images and wrong:
+    if images and wrong and all(isinstance(png, str) for png in images):
         pictures = [
             Picture(
                 png,

@@ -9,6 +9,7 @@ from itertools import accumulate
 
 from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
+from hpo.analysis.statistics import is_comparable
 from hpo.document.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Point, Series, Style
 from hpo.document.document import Figure, Paragraph, Section, Table
 from hpo.outcomes import Outcome
@@ -247,7 +248,15 @@ def epoch_axis(epochs: int) -> Axis:
 
 
 def zoomed(values: Sequence[float], maximize: bool) -> tuple[tuple[float, float] | None, int]:
-    """Return axis bounds that leave out outliers on the worse side, and the number of values left out."""
+    """Return axis bounds that leave out outliers on the worse side, and the number of values left out.
+
+    Values that are too large to be drawn are left out too.
+    """
+    bounds, outside = _zoomed([value for value in values if is_comparable(value)], maximize)
+    return bounds, outside + sum(not is_comparable(value) for value in values)
+
+
+def _zoomed(values: Sequence[float], maximize: bool) -> tuple[tuple[float, float] | None, int]:
     if len(values) < ZOOM_FROM:
         return None, 0
     best = max(values) if maximize else min(values)

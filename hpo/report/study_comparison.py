@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from hpo.analysis.records import drawable, is_number
 from hpo.analysis.statistics import CONFIDENCE, Difference, Interval, holm, welch
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow
@@ -39,13 +40,12 @@ class StudyResult:
 
     @property
     def runs(self) -> Sequence[Mapping[str, Any]]:
-        """Final runs of that retrain."""
-        runs: Sequence[Mapping[str, Any]] = self.metrics.get("runs", [])
-        return runs
+        """Final runs of that retrain, with the records that can be shown."""
+        return drawable(self.metrics.get("runs", []))
 
     def values(self, figure: str) -> list[float]:
         """Return a figure of each final run; empty unless all runs have it."""
-        found = [run[figure] for run in self.runs if isinstance(run.get(figure), int | float)]
+        found = [run[figure] for run in self.runs if is_number(run.get(figure))]
         return found if len(found) == len(self.runs) else []
 
     def summary(self, figure: str) -> Interval | None:
@@ -109,7 +109,7 @@ def comparability_warnings(results: Sequence[StudyResult]) -> list[str]:
         values = {result.name: result.runs[0].get(key, result.metrics.get(key)) for result in retrained}
         if len({repr(value) for value in values.values()}) > 1:
             shown = ", ".join(
-                f"{name} {', '.join(value[:3]) + ' …' if isinstance(value, list) else value}"
+                f"{name} {', '.join(map(str, value[:3])) + ' …' if isinstance(value, list) else value}"
                 for name, value in values.items()
             )
             found.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hpo import formatting
 from hpo.analysis.common_epoch import Comparison, compare_trials
 from hpo.analysis.effects import Effect, find_effects, importances
+from hpo.analysis.statistics import deviation
 from hpo.document.document import Document, Section
 from hpo.document.files import csv_file, document_files, json_file, write_document
 from hpo.report.cost import cost_of, cost_section
@@ -117,13 +118,13 @@ def seed_noise(history: StudyHistory, comparison: Comparison) -> float | None:
     if comparison.epoch != comparison.epochs_per_trial:
         return None
     spreads = [
-        statistics.stdev(candidate["values"])
+        deviation(candidate["values"])
         for row in history.finished_retrains
         if matches_search(row, history.study.spec_json)
         for candidate in (row.metrics or {}).get("selection", {}).get("candidates", [])
         if len(candidate["values"]) > 1
     ]
-    return (sum(spread**2 for spread in spreads) / len(spreads)) ** 0.5 if spreads else None
+    return math.hypot(*spreads) / math.sqrt(len(spreads)) if spreads else None
 
 
 def _importance(
@@ -178,7 +179,8 @@ def _summary(history: StudyHistory) -> dict[str, Any]:
 
 def _trials_csv(history: StudyHistory) -> bytes:
     names = list(dict.fromkeys([*history.parameters, *(n for trial in history.trials for n in trial.params)]))
-    headers = ("number", "state", "value", "epochs", "seconds", "attempts", "created_at", *names, "why")
+    own = ("number", "state", "value", "epochs", "seconds", "attempts", "created_at")
+    headers = (*own, *formatting.apart(names, {*own, "why"}, "param_").values(), "why")
     return csv_file(
         headers,
         (
@@ -199,9 +201,10 @@ def _trials_csv(history: StudyHistory) -> bytes:
 
 
 def _epochs_csv(history: StudyHistory) -> bytes:
-    names = list(dict.fromkeys(name for row in history.epochs for name in row.metrics))
+    own = ("number", "epoch", "attempt_id", "seconds")
+    names = formatting.apart((name for row in history.epochs for name in row.metrics), own, "metric_")
     return csv_file(
-        ("number", "epoch", "attempt_id", "seconds", *names),
+        (*own, *names.values()),
         (
             (
                 row.number,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.effects import Effect, amount
-from hpo.analysis.statistics import Interval, welch
+from hpo.analysis.statistics import Interval, mean, welch
 from hpo.document.document import Block, Bullets, Paragraph, Section, Table
 from hpo.outcomes import Outcome
 from hpo.report.study_comparison import FIGURES, setup_of
@@ -252,6 +251,6 @@ def _describe_difference(best: list[float], default: list[float], figure: str, *
     }[found.exceeds_noise]
     return (
         f"Compared with the objective's default configuration, from fresh seeds: {figure} "
-        f"{formatting.metric(statistics.fmean(best))} instead of {formatting.metric(statistics.fmean(default))}, "
+        f"{formatting.metric(mean(best))} instead of {formatting.metric(mean(default))}, "
         f"{amount(abs(gain), figure)} {direction}{interval}; {noise}."
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from hpo import formatting
 from hpo.analysis.confusion import Confusion, class_scores, confused_pairs, pooled
+from hpo.analysis.records import drawable, is_number
 from hpo.analysis.statistics import Interval, summarize
 from hpo.document.files import csv_file, json_file, results_writable, write_files
 from hpo.export.config import Config
@@ -45,9 +46,9 @@ def summaries(results: Sequence[SeedResult], metric: str | None = None) -> dict[
 def _numbers_of(result: SeedResult, metric: str | None) -> dict[str, float]:
     last = result.history[-1].metrics if result.history else {}
     tested = {
-        name: value
+        name: float(value)
         for name, value in result.recorded.items()
-        if name.startswith("test_") and isinstance(value, float)
+        if name.startswith("test_") and is_number(value)
     }
     final = {
         f"final_{name}": value
@@ -97,8 +98,9 @@ def write_results(
         ResultsNotWritableError: a file cannot be written; checkpoints and model stay where they are.
         DiskFullError: there is no space; the same holds.
     """
-    confusions = [result.recorded["confusion"] for result in results if result.recorded.get("confusion")]
-    classes = [str(name) for name in results[0].recorded.get("classes") or ()]
+    shown = drawable([result.recorded for result in results])
+    confusions = [run["confusion"] for run in shown if run.get("confusion")]
+    classes = [str(name) for name in shown[0].get("classes") or ()]
     if confusions and len(classes) != len(confusions[0]):
         classes = [str(label) for label in range(len(confusions[0]))]
     metrics: dict[str, Any] = {
@@ -112,7 +114,7 @@ def write_results(
             {
                 "seed": result.seed,
                 "seconds": round(result.seconds, 2),
-                **{name: value for name, value in result.recorded.items() if name not in DETAIL},
+                **_apart({name: value for name, value in result.recorded.items() if name not in DETAIL}),
             }
             for result in results
         ],
@@ -138,6 +140,12 @@ def write_results(
         elif model is not None:
             (folder / model.name).unlink(missing_ok=True)
     return {**safe, "detail": formatting.json_safe(_detail(results))}
+
+
+def _apart(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return records next to the seed and seconds of a run, which no record may replace."""
+    columns = formatting.apart(recorded, ("seed", "seconds"), "recorded_")
+    return {columns[name]: value for name, value in recorded.items()}
 
 
 def _classes_json(confusions: Sequence[Confusion], classes: Sequence[str]) -> dict[str, Any]:
@@ -174,10 +182,12 @@ def _detail(results: Sequence[SeedResult]) -> dict[str, Any]:
 
 
 def _history_csv(results: Sequence[SeedResult]) -> bytes:
-    names = list(dict.fromkeys(name for r in results for record in r.history for name in record.metrics))
+    own = ("seed", "epoch", "seconds")
+    reported = (name for result in results for record in result.history for name in record.metrics)
+    names = formatting.apart(reported, own, "metric_")
     rows = (
         [result.seed, record.epoch, round(record.seconds, 3), *map(record.metrics.get, names)]
         for result in results
         for record in result.history
     )
-    return csv_file(["seed", "epoch", "seconds", *names], rows, "\r\n")
+    return csv_file([*own, *names.values()], rows, "\r\n")

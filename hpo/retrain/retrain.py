@@ -228,7 +228,7 @@ class _Retrain:
     def _print_summary(self, metric: str, results: Sequence[SeedResult], about: Mapping[str, Any]) -> None:
         for name, interval in summaries(results, metric).items():
             if name.startswith("test_"):
-                log.info(f"{name}: {interval.describe()}")
+                log.info(f"{name}: {interval.describe()}", extra={"is_result": True})
         study = self.plan.study
         if study is not None:
             opened = formatting.times(about["test_openings"])

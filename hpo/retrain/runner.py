@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpo import formatting
 from hpo.errors import DiskFullError, HpoError
 from hpo.export.config import Config
 from hpo.files.bounded_log import BoundedLog
@@ -242,4 +243,4 @@ def _shown(run: SeedRun, finished: Finished) -> str:
     if not found and run.history:
         last = run.history[-1].metrics
         found = {run.config.metric: last[run.config.metric]} if run.config.metric in last else {}
-    return " ".join(f"{name}={value:.4f}" for name, value in found.items())
+    return " ".join(f"{name}={formatting.metric(value)}" for name, value in found.items())

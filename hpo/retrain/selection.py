@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo import formatting
-from hpo.analysis.statistics import summarize
+from hpo.analysis.statistics import mean, shown_deviation, summarize
 from hpo.export.config import Config
 from hpo.files.atomic import atomic_write
 from hpo.options import AgentOptions
@@ -42,7 +42,7 @@ class Candidate:
     @property
     def mean(self) -> float | None:
         """Mean over seeds; None if a run failed."""
-        return None if self.failure else math.fsum(self.values) / len(self.values)
+        return None if self.failure else mean(self.values)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def selection_lines(selection: Mapping[str, Any]) -> list[str]:
     for candidate in selection["candidates"]:
         spread = candidate.get("standard_deviation")
         shown = candidate["failure"] or f"{formatting.metric(candidate['mean'])}" + (
-            f" ± {spread:.4f}" if spread is not None else ""
+            f" ± {shown_deviation(float(spread))}" if spread is not None else ""
         )
         lines.append(
             f"trial {candidate['trial']}: {shown} (in the search {formatting.metric(candidate['search_value'])})"

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from hpo.devices.provenance import versions
 from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError
-from hpo.files.atomic import atomic_write
+from hpo.files.atomic import output_file
 from hpo.options import check_study_name
 from hpo.study.backup_file import FORMAT, BackupRows, damaged, read_header
 from hpo.study.catalog import describe_database, read_study
@@ -42,7 +42,7 @@ def write_backup(database: Database, study: str, path: Path) -> Backup:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as partial:
+        with output_file(path) as partial:
             return database.transaction(lambda connection: _write(connection, database, study, partial))
     except OSError as exc:
         raise FileNotWritableError(f"cannot write {path}: {exc.strerror or exc}") from exc

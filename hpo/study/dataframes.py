@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from hpo import formatting
 from hpo.settings import Settings
 from hpo.study.history import AttemptRow, StudyHistory, read_history
 from storage.engine import open_database
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 _TRIAL_COLUMNS = ["state", "value", "epochs", "seconds", "attempts", "created_at", "why"]
 _EPOCH_COLUMNS = ["seconds", "attempt_id", "created_at"]
+_RUN_COLUMNS = ("retrain_id", "trial", "test_opened_at")
+_FINAL_EPOCH_COLUMNS = ("retrain_id", "seed", "epoch", "seconds")
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,15 @@ class Results:
     """Index `number`: state, value, epochs, seconds, attempts, created_at, why, and one column `param_…` per
     parameter."""
     epochs: pd.DataFrame
-    """Index `number`, `epoch`: seconds, attempt_id, created_at, and one column per metric."""
+    """Index `number`, `epoch`: seconds, attempt_id, created_at, and one column per metric, with
+    `metric_` before the name of a metric that is called like one of these."""
     attempts: pd.DataFrame
     """Index `attempt_id`: number, host, device, slot, resumed_from, epochs, outcome, error, started_at,
     ended_at, seconds, pid, process (its agent's), versions (a dict)."""
     retrains: pd.DataFrame
     """Index `retrain_id`, `seed`, one row per final run of a finished retrain: trial, test_opened_at,
-    seconds, and every recorded number, e.g. `test_accuracy`."""
+    seconds, and every recorded number, e.g. `test_accuracy`, with `recorded_` before the name of a record that is
+    called like one of these."""
     retrain_epochs: pd.DataFrame
     """Index `retrain_id`, `seed`, `epoch`: seconds, and one column per metric of the final runs."""
 
@@ -72,8 +77,13 @@ def frames_of(history: StudyHistory) -> Results:
         for trial in history.trials
         if trial.number is not None
     ]
+    known = ("number", "epoch", *_EPOCH_COLUMNS)
+    names = formatting.apart((name for row in history.epochs for name in row.metrics), known, "metric_")
     epochs = [
-        {**{column: getattr(row, column) for column in ("number", "epoch", *_EPOCH_COLUMNS)}, **row.metrics}
+        {
+            **{column: getattr(row, column) for column in known},
+            **{names[name]: value for name, value in row.metrics.items()},
+        }
         for row in history.epochs
     ]
     attempts = [vars(row) for row in history.attempts]
@@ -89,18 +99,26 @@ def frames_of(history: StudyHistory) -> Results:
                     "seed": run["seed"],
                     "trial": retrain.config.get("trial") if own else None,
                     "test_opened_at": retrain.test_opened_at,
-                    **{name: value for name, value in run.items() if _is_number(value) and name != "seed"},
+                    **{
+                        f"recorded_{name}" if name in _RUN_COLUMNS else name: value
+                        for name, value in run.items()
+                        if _is_number(value) and name != "seed"
+                    },
                 }
             )
+        rows = metrics.get("detail", {}).get("history", [])
+        names = formatting.apart(
+            (name for row in rows for name in row["metrics"]), _FINAL_EPOCH_COLUMNS, "metric_"
+        )
         final_epochs += [
             {
                 "retrain_id": retrain.retrain_id,
                 "seed": row["seed"],
                 "epoch": row["epoch"],
                 "seconds": row["seconds"],
-                **{name: float(value) for name, value in row["metrics"].items()},
+                **{names[name]: float(value) for name, value in row["metrics"].items()},
             }
-            for row in metrics.get("detail", {}).get("history", [])
+            for row in rows
         ]
     return Results(
         _frame(trials, ["number"], _TRIAL_COLUMNS),

@@ -37,9 +37,11 @@ class TerminalFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-11-28T04:45:00Z INFO study=cifar trial=3 attempt=7 message`."""
+    """`2026-11-28T04:45:00Z INFO study=cifar trial=3 attempt=7 message`; a command's result is its message alone."""
 
     def format(self, record: logging.LogRecord) -> str:
+        if getattr(record, "is_result", False):
+            return super().format(record)
         context = "".join(f" {name}={value}" for name, value in context_of(record).items())
         return f"{_utc(record)} {record.levelname}{context} {super().format(record)}"
 

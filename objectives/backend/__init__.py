@@ -12,10 +12,10 @@ from objectives.backend.interface import (
     chosen,
     configure,
     current,
-    is_out_of_memory,
     name,
     precision,
 )
+from objectives.backend.memory_errors import is_out_of_memory
 
 __all__ = [
     "BACKENDS",

@@ -32,8 +32,12 @@ class Backend(ABC):
     bfloat16_on_cpu: ClassVar[bool] = False
     """Whether bfloat16 was measured to be faster than float32 on processors that have instructions for it."""
 
-    def limit_gpu_memory(self, fraction: float) -> None:  # noqa: B027 - optional hook
-        """Set the environment variables, if any, that limit this process to its share of the GPU's memory."""
+    def share_gpu(self, fraction: float | None) -> None:  # noqa: B027 - optional hook
+        """Set the environment variables, if any, that keep this process from taking all of the GPU's memory.
+
+        `fraction` is its share where several slots use the GPU. The variables reach objectives that do not call
+        `configure`, and processes that they start.
+        """
 
     @abstractmethod
     def configure(self, device: Device) -> None:

@@ -29,17 +29,6 @@ _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 _BFLOAT16_CAPABILITY = 8.0
 """CUDA compute capability from which GPUs multiply bfloat16 (Ampere)."""
 
-_PACKAGES = tuple(backend.package for backend in BACKENDS.values())
-_MEMORY_ERRORS = frozenset({"ResourceExhaustedError", "OutOfMemoryError", "MemoryError"})
-_MEMORY_PHRASES = (
-    "resource_exhausted",
-    "out of memory",
-    "out_of_memory",
-    "oom when allocating",
-    "can't allocate memory",
-    "not enough memory",
-)
-
 
 def chosen() -> str:
     """Return the backend that importing Keras would choose: `KERAS_BACKEND`, keras.json or the default."""
@@ -90,9 +79,9 @@ def bind(device: Device) -> None:
     """
     # A slot of processor cores must not see a GPU, or its framework would take the GPU's memory.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if device.gpu is None else device.gpu
-    if device.gpu_memory_fraction is not None:
+    if device.gpu is not None:
         for backend in BACKENDS.values():
-            backend.limit_gpu_memory(device.gpu_memory_fraction)
+            backend.share_gpu(device.gpu_memory_fraction)
 
 
 def configure(device: Device, seed: int) -> None:
@@ -121,21 +110,6 @@ def precision(device: Device, capability: float | None = None) -> Literal["float
     backend = BACKENDS.get(name())
     fast = backend is not None and backend.bfloat16_on_cpu and _processor_flags() & _BFLOAT16_FLAGS
     return "bfloat16" if fast else "float32"
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Return whether an error, or one that caused it, means that memory ran out, on the device or the host."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if _MEMORY_ERRORS & {cls.__name__ for cls in type(error).__mro__}:
-            return True
-        text = str(error).lower()
-        from_backend = isinstance(error, RuntimeError) or type(error).__module__.startswith(_PACKAGES)
-        if from_backend and any(phrase in text for phrase in _MEMORY_PHRASES):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _configured() -> str | None:

@@ -20,7 +20,10 @@ class Jax(Backend):
     # Several trials may share a GPU, so JAX must not take all of its memory at the start.
     variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
-    def limit_gpu_memory(self, fraction: float) -> None:
+    def share_gpu(self, fraction: float | None) -> None:
+        if fraction is None:
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+            return
         # The older of the two names, which all versions read; newer ones refuse to be given both.
         os.environ.pop("XLA_CLIENT_MEM_FRACTION", None)
         os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{fraction:.4f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,14 @@ class TensorFlow(Backend):
     variables = {"TF_CPP_MIN_LOG_LEVEL": "2"}
     bfloat16_on_cpu = True
 
+    _GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
+    _grows_by_bind = False
+
+    def share_gpu(self, fraction: float | None) -> None:  # noqa: ARG002 - TensorFlow has no variable for a share
+        # An objective that does not call `configure` must not take all of the GPU's memory at its first tensor.
+        self._grows_by_bind = self._grows_by_bind or self._GROWTH not in os.environ
+        os.environ.setdefault(self._GROWTH, "true")
+
     def configure(self, device: Device) -> None:
         import tensorflow as tf
 
@@ -39,6 +48,8 @@ class TensorFlow(Backend):
                     tf.config.experimental.set_memory_growth(gpu, True)
                 else:
                     # Allocated at once and never exceeded, so that the other slots of the GPU keep their share.
+                    if self._grows_by_bind:
+                        os.environ.pop(self._GROWTH, None)
                     limit = tf.config.LogicalDeviceConfiguration(
                         memory_limit=device.gpu_memory_bytes // 2**20
                     )

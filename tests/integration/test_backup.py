@@ -222,6 +222,13 @@ def test_failed_backup_leaves_no_file(database: Database, file: Path, tmp_path: 
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_backup_to_a_full_device_is_an_error_and_leaves_the_device(database: Database, file: Path) -> None:
+    assert file.exists()
+    with pytest.raises(FileNotWritableError, match="cannot write /dev/full: No space left"):
+        write_backup(database, "demo", Path("/dev/full"))
+    assert Path("/dev/full").is_char_device()
+
+
 def test_rows_are_restored_in_batches(database: Database, tmp_path: Path) -> None:
     study = StudyRows(database, "many", budget=2500)
     query = (

@@ -430,3 +430,52 @@ def test_report_command(
     (tmp_path / "file").write_bytes(b"")
     assert run(["report", "--study", "demo", "-o", str(tmp_path / "file" / "x")]) == 1
     assert "results cannot be written" in capsys.readouterr().err
+
+
+def test_values_near_the_largest_float_are_reported(rows: StudyRows) -> None:
+    for index in range(24):
+        trained(rows, 1e308, (1.7e308, -1.7e308, 0.5 + index / 100)[index % 3])
+    huge = [1.7e308, -1.7e308]
+    add_retrain(rows, [1e308, 1e308], summary={"test_accuracy": summarize(huge).to_json()})
+    found = files(rows)
+    assert "| 0 | complete | 1.7e+308 |" in report_text(found)
+    assert "cannot be drawn" not in found["report.html"].decode()
+    assert json.loads(found["importance.json"])["trials_left_out"] == 16
+
+
+def test_retrain_with_records_of_any_form_is_reported(rows: StudyRows) -> None:
+    trained(rows, 0.9)
+    run = {
+        "seconds": "slow",
+        "classes": 10,
+        "confusion": [[1], [2, 3]],
+        "calibration": 0.03,
+        "wrong": 3,
+        "n_test": "many",
+        "parameters": [1],
+        "test_seed": 1,
+        "test_training time": 2,
+    }
+    summary = {name: summarize([1.0]).to_json() for name in ("test_seed", "test_training time")}
+    add_retrain(
+        rows,
+        [0.5],
+        runs=[{"seed": 1, **run}],
+        summary=summary,
+        detail={"history": [], "wrong_images": [5, "x"]},
+    )
+    found = files(rows)
+    assert "| seed | test_seed | test_training time | training time |" in report_text(found)
+    assert len(frames_of(read_history(rows.database, rows.name)).retrains) == 1
+
+
+def test_metrics_named_like_a_column_are_kept_apart(rows: StudyRows) -> None:
+    reservation_id = rows.trial("complete", 0.5, completed=1)
+    attempt = rows.attempt(reservation_id, rows.agent(ended=1.0), ended=50.0, completed=1, outcome="complete")
+    rows.epoch(reservation_id, attempt, 1, {"val_accuracy": 0.5, "number": 7, "epoch": 8, "seconds": 9})
+    history = read_history(rows.database, rows.name)
+    frame = frames_of(history).epochs
+    assert (frame.index.names, list(frame.index)) == (["number", "epoch"], [(0, 1)])
+    assert frame.loc[(0, 1), ["metric_number", "metric_epoch", "metric_seconds"]].tolist() == [7, 8, 9]
+    table = list(csv.DictReader(io.StringIO(report_files(history)["epochs.csv"].decode())))
+    assert (table[0]["number"], table[0]["epoch"], table[0]["metric_epoch"]) == ("0", "1", "8.0")

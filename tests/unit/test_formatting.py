@@ -81,3 +81,17 @@ def test_json_text_has_one_row_of_numbers_per_line() -> None:
     assert json.loads(text) == value | {"bad": "nan"}
     assert "\n    [8, 2],\n    [1, 9]\n" in text
     assert '"interval95": [0.1, null]' in text
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        (["loss", "f1"], ["loss", "f1"]),
+        (["seconds", "loss"], ["metric_seconds", "loss"]),
+        (["seconds", "metric_seconds"], ["metric_metric_seconds", "metric_seconds"]),
+        (["metric_seconds", "seconds"], ["metric_seconds", "metric_metric_seconds"]),
+        (["seed", "seed"], ["metric_seed"]),
+    ],
+)
+def test_name_of_another_column_gets_a_prefix(names: list[str], columns: list[str]) -> None:
+    assert list(formatting.apart(names, ("seed", "seconds"), "metric_").values()) == columns

@@ -9,6 +9,7 @@ import click
 from hpo.cli import options
 from hpo.cli.options import NearestChoice, option
 from hpo.errors import FileNotWritableError
+from hpo.files.atomic import output_file
 
 
 @click.command()
@@ -46,7 +47,8 @@ def export(study: str, form: str | None, output: Path | None, trial: int | None,
         return
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
+        with output_file(output) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise FileNotWritableError(f"{output} cannot be written: {exc.strerror or exc}") from exc
     click.echo(f"wrote {output}" if by_suffix else f"wrote {output} as {wanted}")

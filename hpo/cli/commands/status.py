@@ -108,6 +108,8 @@ def _running_table(found: StudyStatus) -> list[str]:
 
 
 def _next_step(found: StudyStatus) -> str:
+    if found.state == "finished" and found.best_number is None:
+        return f", and no trial is complete (hpo trials --study {found.name} shows why each ended)"
     steps = {
         "finished": f" (next: hpo retrain --study {found.name}, or more --trials)",
         "idle": f" (no agent is alive; continue it: hpo launch --study {found.name})",

@@ -61,3 +61,23 @@ def test_too_many_failures_show_the_last_traceback() -> None:
     error = failure_policy.too_many([last, bug("ValueError: a")], "s", failing=12, max_failed=10)
     assert str(error).startswith("12 trials have failed (--max-failed 10), the last with: KeyError: 'b'; ")
     assert error.traceback == last.traceback
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        (
+            [(Outcome.OUT_OF_MEMORY, 12, "MemoryError: no 8 GiB")],
+            "no trial of the study is complete (12 out of memory, the last with MemoryError: no 8 GiB): use fewer",
+        ),
+        (
+            [(Outcome.DIVERGED, 2, "loss is nan"), (Outcome.PRUNED, 1, "")],
+            "no trial of the study is complete (2 diverged, 1 pruned, the last with loss is nan): narrow the search",
+        ),
+        ([(Outcome.PRUNED, 1, "")], "no trial of the study is complete (1 pruned): use another --pruner"),
+    ],
+)
+def test_study_without_a_complete_trial_is_reported_with_counts_cause_and_remedy(ends, message) -> None:
+    error = failure_policy.none_complete(ends, "s")
+    assert str(error).startswith(message)
+    assert str(error).endswith("; hpo trials --study s lists them")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 from scipy.stats import binomtest, t
 
-from hpo.analysis.statistics import holm, summarize, welch, wilson
+from hpo.analysis.statistics import Interval, holm, summarize, welch, wilson
+from hpo.formatting import json_safe
 
 
 def test_interval_is_students() -> None:
@@ -67,3 +69,24 @@ def test_values_that_are_not_finite_have_no_interval(value: float) -> None:
     found = summarize([value, 0.5])
     assert not math.isfinite(found.mean)
     assert (found.standard_deviation, found.interval95, found.n) == (None, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "deviation"),
+    [
+        ((1e308, 1e308), 1e308, 0.0),
+        ((1.7e308, 1.7e308, 1.7e308), 1.7e308, 0.0),
+        ((1e308, -1e308), 0.0, 1.4142135623730951e308),
+        ((1.7e308, -1.7e308), 0.0, math.inf),
+        ((1e308, 1.0), 5e307, 7.0710678118654755e307),
+    ],
+)
+def test_values_near_the_largest_float_have_a_summary(
+    values: tuple[float, ...], mean: float, deviation: float
+) -> None:
+    found = summarize(values)
+    assert found.mean == pytest.approx(mean)
+    assert found.standard_deviation == pytest.approx(deviation)
+    assert Interval.from_json(json.loads(json.dumps(json_safe(found.to_json())))) == found
+    assert len(found.describe()) < 120
+    assert welch(values, values[::-1]).p_value is None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import math
 
 import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
 from hpo.document.charts import Axis, Bars, Chart, Matrix, Panel, Point, Series, Surface
-from hpo.document.document import Figure
+from hpo.document.document import Document, Figure, Gallery, Picture, Section
+from hpo.document.html import render_page
 from hpo.document.plotly_charts import figure_json, script_json
-from hpo.document.png_charts import draw_png
+from hpo.document.png_charts import draw_gallery, draw_png
 
 NAME = "$x_1$ <b>&"
 PANELS: dict[str, Panel] = {
@@ -101,3 +103,19 @@ def test_json_cannot_end_its_script_element() -> None:
 def test_names_are_escaped_for_plotly() -> None:
     shown = figure_json(PANELS["bars"], 300)
     assert shown["data"][0]["y"][0] == "$x_1$ &lt;b&gt;&amp;"
+
+
+@pytest.mark.parametrize("largest", [1e308, -1.7e308, 1e200, math.inf, math.nan])
+def test_value_that_is_too_large_is_not_drawn(largest: float) -> None:
+    series = Series(name="s", points=[Point(1, 0.5), Point(2, largest), Point(3, 1e149)])
+    assert series.coordinates()[1] == [0.5, None, 1e149]
+    assert draw_png(Figure("f", "", [Chart("", Axis(), Axis(), [series])])).startswith(b"\x89PNG")
+
+
+def test_figure_that_cannot_be_drawn_does_not_cost_the_document() -> None:
+    bars = Bars("", ["a"], ["no number"])  # type: ignore[list-item]
+    assert draw_png(Figure("f", "", [bars])).startswith(b"\x89PNG")
+    assert draw_gallery(Gallery("g", "", [Picture("bm90IGFuIGltYWdl", "a")])).startswith(b"\x89PNG")
+    page = render_page(Document("t", "", [Section("s", [Figure("f", "caption", [bars])])]))
+    assert "This chart cannot be drawn (ValueError)." in page
+    assert "caption" in page

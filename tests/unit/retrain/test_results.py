@@ -87,3 +87,38 @@ def test_write_error_names_the_folder(
     monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(expected, match="no epoch is trained twice"):
         write_results(tmp_path / "s", CONFIG, [result(1, 0.9)], {}, None)
+
+
+def test_whole_number_has_an_interval_and_a_boolean_has_none() -> None:
+    rows = [result(1, 0.9), result(2, 0.8)]
+    for row in rows:
+        row.recorded.update(test_correct=190 + row.seed % 2, test_passed=True, test_note="text")
+    found = summaries(rows)
+    assert found["test_correct"].mean == 190.5
+    assert not {"test_passed", "test_note"} & found.keys()
+
+
+def test_records_and_metrics_named_like_a_column_are_kept_apart(tmp_path: Path) -> None:
+    metrics = {"loss": 0.1, "seed": 5.0, "epoch": 6.0, "seconds": 7.0}
+    recorded = {"seed": "mine", "seconds": 8.0, "test_accuracy": 0.9}
+    written = write_results(
+        tmp_path / "s", CONFIG, [SeedResult(3, (EpochRecord(1, metrics, 1.0),), recorded, 2.0)], {}, None
+    )
+    assert written["runs"] == [
+        {"seed": 3, "seconds": 2.0, "recorded_seed": "mine", "recorded_seconds": 8.0, "test_accuracy": 0.9}
+    ]
+    history = (tmp_path / "s" / "history.csv").read_text().splitlines()
+    assert history[0] == "seed,epoch,seconds,loss,metric_seed,metric_epoch,metric_seconds"
+    assert history[1] == "3,1,1.0,0.1,5.0,6.0,7.0"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"confusion": 5}, {"confusion": [[1, 2], [3]]}, {"classes": 10}, {"confusion": "text", "classes": "ab"}],
+)
+def test_records_of_another_form_are_kept_as_given(tmp_path: Path, odd: dict[str, object]) -> None:
+    run = result(1, 0.9)
+    run.recorded.update(odd)
+    written = write_results(tmp_path / "s", CONFIG, [run], {}, None)
+    assert {name: written["runs"][0][name] for name in odd} == odd
+    assert not (tmp_path / "s" / "confusion_matrix.csv").exists()
