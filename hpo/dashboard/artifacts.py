@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from bottle import HTTPError
 
 from hpo.analysis.confusion import pooled
+from hpo.dashboard.reports import DrawingBusyError, drawing_turn
 from hpo.dashboard.studies import read, read_confusions
 from hpo.document.charts import BLUE, GREY, Axis, Chart, Point, Series, Style
 from hpo.document.document import Figure
@@ -66,8 +67,11 @@ class PictureStore:
         figure = read(self._database, lambda c: draw(c, trial_id))
         if figure is None:
             _not_found(artifact_id)
-        with self._drawing:
-            return io.BytesIO(draw_png(figure))
+        try:
+            with drawing_turn(self._drawing):
+                return io.BytesIO(draw_png(figure))
+        except DrawingBusyError as error:
+            raise HTTPError(503, str(error)) from error
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> NoReturn:
         """Refuse to add files, as the protocol requires this method."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import mimetypes
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hpo.dashboard.security import answer
+from hpo.dashboard.studies import PATIENCE
 from hpo.errors import HpoError, UnknownStudyError
 from hpo.report.study_report import report_files
 from hpo.study.history import read_history
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 PREFIX = "/reports/"
 KEPT_SECONDS = 30.0
 """Age at which a report is created again, or ten times the time it took, if longer."""
+DRAWING_SECONDS = 20.0
+"""Seconds to wait for another drawing."""
 MOST_KEPT = 8
 """Largest number of reports kept in memory."""
 
@@ -29,6 +33,10 @@ _POLICY = (
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = (("Content-Security-Policy", _POLICY), ("Cache-Control", "no-store"))
+
+
+class DrawingBusyError(HpoError):
+    """Another picture or report is being drawn."""
 
 
 class Reports:
@@ -59,14 +67,35 @@ class Reports:
         return answer(environ, start_response, status, kind, content, *_HEADERS)
 
     def _files(self, study: str) -> Mapping[str, bytes]:
-        with self._drawing:
+        started_at = time.monotonic()
+        until, files = self._made.get(study, (0.0, {}))
+        if started_at < until:
+            return files
+        # Without the lock: in an outage of the database the pictures of other studies are still drawn.
+        history = read_history(self._database, study, PATIENCE)
+        with drawing_turn(self._drawing):
             until, files = self._made.get(study, (0.0, {}))
-            started_at = time.monotonic()
-            if started_at < until:
+            if time.monotonic() < until:
+                # Another request has created it meanwhile.
                 return files
-            files = report_files(read_history(self._database, study))
+            files = report_files(history)
             ended_at = time.monotonic()
             self._made[study] = (ended_at + max(KEPT_SECONDS, 10 * (ended_at - started_at)), files)
             if len(self._made) > MOST_KEPT:
                 del self._made[min(self._made, key=lambda name: self._made[name][0])]
             return files
+
+
+@contextmanager
+def drawing_turn(drawing: threading.Lock) -> Iterator[None]:
+    """Hold the lock of drawing within this block.
+
+    Raises:
+        DrawingBusyError: another drawing takes too long.
+    """
+    if not drawing.acquire(timeout=DRAWING_SECONDS):
+        raise DrawingBusyError("the dashboard is still drawing another report: reload the page in a minute")
+    try:
+        yield
+    finally:
+        drawing.release()

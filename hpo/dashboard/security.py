@@ -53,6 +53,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_password(authorization: str, password: str) -> bool:
+    """Whether an `Authorization` header holds the user and the password."""
+    kind, _, encoded = authorization.partition(" ")
+    try:
+        given = base64.b64decode(encoded, validate=True) if kind.lower() == "basic" else b""
+    except (binascii.Error, ValueError):
+        given = b""
+    # Environment variables hold bytes that are not UTF-8 as surrogates.
+    return hmac.compare_digest(given, f"{USER}:{password}".encode(errors="surrogateescape"))
+
+
+def is_change(method: str, path: str) -> bool:
+    """Whether a request is among `CHANGES`."""
+    return any(method == verb and place.fullmatch(path) for verb, place in CHANGES)
+
+
 class SecurityHeaders:
     """Adds security headers and answers health checks; the outermost layer, so that refusals have the headers too."""
 
@@ -77,24 +93,18 @@ class Password:
     """Requires a password (HTTP Basic, user `hpo`)."""
 
     def __init__(self, inner: WSGIApplication, password: str) -> None:
-        self._inner = inner
-        # Environment variables hold bytes that are not UTF-8 as surrogates.
-        self._wanted = f"{USER}:{password}".encode(errors="surrogateescape")
+        self._inner, self._password = inner, password
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        kind, _, encoded = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        try:
-            given = base64.b64decode(encoded, validate=True) if kind.lower() == "basic" else b""
-        except (binascii.Error, ValueError):
-            given = b""
-        if hmac.compare_digest(given, self._wanted):
+        if is_password(environ.get("HTTP_AUTHORIZATION", ""), self._password):
             return self._inner(environ, start_response)
         return answer(
             environ,
             start_response,
             "401 Unauthorized",
             "text/plain",
-            f"password required: log in as {USER} with the password that HPO_DASHBOARD_PASSWORD sets\n".encode(),
+            f"password required: log in as {USER} with the password that HPO_DASHBOARD_PASSWORD sets,"
+            " or the one that hpo dashboard printed\n".encode(),
             ("WWW-Authenticate", 'Basic realm="hpo dashboard", charset="UTF-8"'),
         )
 
@@ -141,7 +151,7 @@ def few_changes(environ: WSGIEnvironment) -> str | None:
         return None
     if origin is not None and _split(origin).netloc != environ.get("HTTP_HOST"):
         return "changes are accepted only from the dashboard's own pages"
-    if not any(method == verb and place.fullmatch(path) for verb, place in CHANGES):
+    if not is_change(method, path):
         return "the dashboard only writes notes and deletes studies: use hpo otherwise"
     return None
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpo.dashboard.artifacts import PictureStore
+from hpo.dashboard.http_server import create_server
 from hpo.dashboard.reports import Reports
 from hpo.dashboard.security import (
+    HEALTH,
     Guard,
     Password,
     SecurityHeaders,
     few_changes,
+    is_change,
     is_loopback,
+    is_password,
     known_hosts,
     read_only,
 )
@@ -32,10 +36,8 @@ if TYPE_CHECKING:
 
     from storage.engine import Database
 
-THREADS = 8
-"""Number of requests answered at the same time."""
-CLOSING_SECONDS = 1
-"""Seconds to wait for unfinished answers at shutdown."""
+LEAST_PASSWORD = 8
+"""Characters of the shortest password with which other machines may reach the dashboard: it can be guessed online."""
 
 PASSWORD, PASSWORD_FILE = "HPO_DASHBOARD_PASSWORD", "HPO_DASHBOARD_PASSWORD_FILE"
 
@@ -110,6 +112,14 @@ class DashboardServer:
                 f"other machines could reach the dashboard at {request.host} without a password: set {PASSWORD}, or"
                 f" {PASSWORD_FILE} to the name of a file that contains it"
             )
+        if password is not None and not is_loopback(request.host) and len(password) < LEAST_PASSWORD:
+            raise PasswordNeededError(
+                f"the password of the dashboard has {len(password)} characters, and other machines could guess it at"
+                f" {request.host}: set {PASSWORD} to at least {LEAST_PASSWORD}"
+            )
+        self.token = secrets.token_urlsafe(12) if password is None and request.allow_changes else None
+        """Password of this start, without which other users of this machine could delete studies."""
+        password = password or self.token
         app = build_app(database, request, password)
         try:
             listening = _listen(request.host, request.port)
@@ -118,7 +128,12 @@ class DashboardServer:
             raise PortTakenError(
                 f"cannot listen at {request.host}, port {request.port} ({reason}): choose another --port or --host"
             ) from exc
-        self._server = _serve(app, listening)
+
+        def accepts(method: str, path: str, authorization: str) -> bool:
+            allowed = password is None or is_password(authorization, password)
+            return allowed and request.allow_changes and is_change(method, path)
+
+        self._server = create_server(app, listening, accepts, HEALTH)
         shown = f"[{request.host}]" if ":" in request.host else request.host
         self.url = f"http://{shown}:{listening[0].getsockname()[1]}/"
 
@@ -153,24 +168,3 @@ def _listen(host: str, port: int) -> list[socket.socket]:
     if unavailable is not None and not listening:
         raise unavailable
     return listening
-
-
-def _serve(app: WSGIApplication, listening: list[socket.socket]) -> Any:
-    from waitress.server import create_server
-    from waitress.task import ThreadedTaskDispatcher
-
-    class Dispatcher(ThreadedTaskDispatcher):
-        def shutdown(self, cancel_pending: bool = True, timeout: int = CLOSING_SECONDS) -> bool:
-            return bool(super().shutdown(cancel_pending, timeout))
-
-    # Waitress warns of queued requests and of shutdowns during an answer, which are normal here.
-    logging.getLogger("waitress").setLevel(logging.ERROR)
-    dispatcher = Dispatcher()
-    dispatcher.set_thread_count(THREADS)
-    return create_server(
-        app,
-        _dispatcher=dispatcher,
-        sockets=listening,
-        ident=None,
-        clear_untrusted_proxy_headers=True,
-    )

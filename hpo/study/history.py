@@ -18,6 +18,7 @@ from hpo.study.status import StudyStatus, read_status
 from hpo.study.trials import TrialRow, trial_rows_of
 from storage.attempts import read_metrics
 from storage.retrains import RetrainRow, Source, retrains_of
+from storage.retry import Retry
 from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, trials
 
@@ -132,7 +133,7 @@ class StudyHistory:
         return sorted(row.test_opened_at for row in self.retrains if row.test_opened_at is not None)
 
 
-def read_history(database: Database, name: str) -> StudyHistory:
+def read_history(database: Database, name: str, retry: Retry | None = None) -> StudyHistory:
     """Read the complete history of a study in one snapshot.
 
     Raises:
@@ -154,7 +155,7 @@ def read_history(database: Database, name: str) -> StudyHistory:
             retrains=retrains_of(connection, study_id),
         )
 
-    return database.transaction(read)
+    return database.transaction(read, retry)
 
 
 def _epochs(connection: Connection, study_id: int) -> list[EpochRow]:

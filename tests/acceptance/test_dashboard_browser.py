@@ -96,13 +96,13 @@ def test_dashboard_shows_charts_artifacts_and_report_read_only(
 
 
 def test_dashboard_refuses_wrong_password(service: Service, context: BrowserContext) -> None:
-    service.set(HPO_DASHBOARD_PASSWORD="right")
+    service.set(HPO_DASHBOARD_PASSWORD="right-one")
     url = address(service, service.start("dashboard", "--port", 0, "--host", "0.0.0.0"))
     port = url.rpartition(":")[2]
     with pytest.raises(Exception, match="ERR_INVALID_AUTH_CREDENTIALS"):
         context.new_page().goto(f"http://hpo:wrong@127.0.0.1:{port}/dashboard")
     page = context.new_page()
-    page.goto(f"http://hpo:right@127.0.0.1:{port}/dashboard")
+    page.goto(f"http://hpo:right-one@127.0.0.1:{port}/dashboard")
     page.wait_for_function(
         "document.title == 'Optuna Dashboard' && document.querySelectorAll('button').length"
     )

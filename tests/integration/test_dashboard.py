@@ -3,9 +3,10 @@
 import base64
 import io
 import json
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from PIL import Image
 
+from hpo.dashboard import http_server
+from hpo.dashboard.http_server import CONNECTIONS
 from hpo.dashboard.server import (
     PASSWORD,
     PASSWORD_FILE,
@@ -28,9 +31,14 @@ from storage.engine import Database
 from tests.integration.rows import StudyRows, finished_study
 
 
+def basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f"hpo:{password}".encode()).decode()
+
+
 class Client:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         self.url = urlsplit(url)
+        self.headers = {"Authorization": basic(token)} if token is not None else {}
 
     def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> Any:
         """Return the complete answer: `status`, `headers` and `content`."""
@@ -38,7 +46,9 @@ class Client:
         connection = HTTPConnection(self.url.hostname, self.url.port, timeout=30)
         try:
             content = None if body is None else json.dumps(body)
-            connection.request(method, path, content, {"Content-Type": "application/json", **headers})
+            connection.request(
+                method, path, content, {"Content-Type": "application/json", **self.headers, **headers}
+            )
             answer = connection.getresponse()
             answer.content = answer.read()  # type: ignore[attr-defined]
             return answer
@@ -63,7 +73,7 @@ def served(database: Database, **request: Any) -> Iterator[Client]:
     # It ends within a second of being closed; tests do not wait.
     threading.Thread(target=answer, daemon=True).start()
     try:
-        yield Client(server.url)
+        yield Client(server.url, server.token)
     finally:
         server.close()
 
@@ -200,7 +210,7 @@ def test_port_in_use_or_unknown_host_is_reported(database: Database, monkeypatch
     in_use = r"\(Address already in use\): choose another --port"
     with served(database) as client, pytest.raises(PortTakenError, match=in_use):
         DashboardServer(database, DashboardRequest(port=client.url.port or 0))
-    monkeypatch.setenv(PASSWORD, "x")
+    monkeypatch.setenv(PASSWORD, "a long password")
     with pytest.raises(PortTakenError, match=r"nowhere\.invalid"):
         DashboardServer(database, DashboardRequest("nowhere.invalid", 0))
 
@@ -209,3 +219,52 @@ def test_name_with_several_addresses_has_one_port(database: Database) -> None:
     with served(database, host="localhost") as client:
         assert client.url.hostname == "localhost"
         assert client.ask("/api/studies").status == 200
+
+
+def test_changes_need_the_password_of_the_start(rows: StudyRows) -> None:
+    with served(rows.database, allow_changes=True) as client:
+        assert len(client.headers["Authorization"]) > 16
+        stranger = Client(client.url.geturl())
+        assert stranger.ask(f"/api/studies/{rows.study_id}", "DELETE").status == 401
+        assert stranger.ask("/api/studies").status == 401
+        assert client.ask(f"/api/studies/{rows.study_id}", "DELETE").status == 204
+
+
+def connect(client: Client) -> socket.socket:
+    return socket.create_connection((client.url.hostname or "", client.url.port or 0), timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ("Content-Length: 1000000000", b"413"),
+        ("Content-Length: 1000", b"401"),
+        ("Transfer-Encoding: chunked", b"401"),
+        ("Expect: 100-continue\r\nContent-Length: 1000", b"401"),
+    ],
+)
+def test_body_is_refused_before_it_is_received(
+    database: Database, monkeypatch: pytest.MonkeyPatch, headers: str, status: bytes
+) -> None:
+    monkeypatch.setenv(PASSWORD, "a long password")
+    with served(database, allow_changes=True) as client, connect(client) as stranger:
+        stranger.sendall(f"PUT /api/studies/1/note HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n".encode())
+        with stranger.makefile("rb") as answer:
+            assert answer.readline().split()[1] == status
+            # The server does not wait for the body.
+            assert answer.read() is not None
+
+
+def test_health_is_reported_while_many_requests_are_half_open(database: Database) -> None:
+    with served(database) as client, ExitStack() as opened:
+        for _ in range(CONNECTIONS + 50):
+            half = opened.enter_context(connect(client))
+            half.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        assert client.ask("/healthz").content == b"ok\n"
+
+
+def test_slow_request_is_closed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0)
+    with served(database) as client, connect(client) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\n")
+        assert slow.recv(1) == b""

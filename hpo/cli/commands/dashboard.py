@@ -30,7 +30,8 @@ def dashboard(host: str, port: int, allow_changes: bool, storage: str | None) ->
     """Show studies in a browser, with curves, confusion matrices and reports.
 
     By default it is read-only and reachable only from this machine. On another address it needs a password,
-    from HPO_DASHBOARD_PASSWORD or from the file named by HPO_DASHBOARD_PASSWORD_FILE; the user is `hpo`.
+    from HPO_DASHBOARD_PASSWORD or from the file named by HPO_DASHBOARD_PASSWORD_FILE; the user is `hpo`. With
+    --allow-changes and no password, it prints one of its own, which other users of this machine do not know.
     Plain HTTP does not encrypt passwords: put a proxy with TLS in front of it.
     """
     from hpo.dashboard.server import DashboardRequest, DashboardServer
@@ -42,6 +43,8 @@ def dashboard(host: str, port: int, allow_changes: bool, storage: str | None) ->
         try:
             kind = "changes are allowed" if allow_changes else "read-only"
             click.echo(f"dashboard: {server.url} ({kind}); Ctrl-C ends it")
+            if server.token is not None:
+                click.echo(f"log in as hpo with the password {server.token}, which is valid until it ends")
             server.run()
         finally:
             server.close()

@@ -46,3 +46,12 @@ def test_empty_or_unreadable_password_file_is_reported(
     monkeypatch.setenv(PASSWORD_FILE, str(path))
     with pytest.raises(UsageError, match=PASSWORD_FILE):
         DashboardServer(NO_DATABASE, DashboardRequest(port=0))
+
+
+@pytest.mark.parametrize("password", ["x", "1234567"])
+def test_short_password_is_refused_where_others_can_guess_it(
+    monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setenv(PASSWORD, password)
+    with pytest.raises(PasswordNeededError, match="at least 8"):
+        DashboardServer(NO_DATABASE, DashboardRequest("0.0.0.0", 0))
