@@ -20,7 +20,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -68,12 +68,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class SavedOutcome:
-    """Outcome of a trial that the database may not have yet."""
+    """Outcome of a run that its agent may not have stored yet."""
 
     outcome: Outcome
     error: str
     traceback: str
     history: tuple[EpochRecord, ...]
+    results: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CheckpointFolder:

@@ -99,8 +99,8 @@ class Start:
     """File to which the attempt's output is appended."""
     final: bool = False
     saves_outcome: bool = False
-    """Whether the outcome is saved next to the checkpoints: a trial's agent may die before the database has it. A run
-    of a retrain is repeated instead."""
+    """Whether each outcome is saved next to the checkpoints: a trial's agent may die before the database has it. Of a
+    run of a retrain, only a complete result is saved; another outcome ends the retrain, which may be repeated."""
     output: str | None = None
     reply_seconds: float = 2.0
     """Longest wait for the answer to an epoch, after which the trainer continues."""

@@ -62,8 +62,9 @@ class TrainerRun(CheckedRun):
         self._reporting = threading.RLock()
         self._folder = CheckpointFolder(Path(start.checkpoints))
         self._folder.clear_partial()
-        self.earlier_outcome = self._folder.saved_outcome() if start.saves_outcome else None
-        """Outcome of an earlier attempt that the database does not have yet."""
+        saved = self._folder.saved_outcome()
+        self.earlier_outcome = saved if saved is not None and self._is_final(saved.outcome) else None
+        """Outcome of an earlier attempt that its agent has not stored."""
         checkpoint = self._folder.newest(self.log) if self.earlier_outcome is None else None
         self._state: State | None = checkpoint.state if checkpoint else None
         known = checkpoint or self.earlier_outcome
@@ -127,13 +128,18 @@ class TrainerRun(CheckedRun):
 
     def save_outcome(self, finished: Finished) -> None:
         """Save the outcome for a later attempt, in case the agent dies before the database has it."""
-        # A failed trial is retried.
-        if finished.outcome.counts and self._start.saves_outcome:
+        if self._is_final(finished.outcome):
             # The agent receives it all the same.
             with suppress(CheckpointsError, DiskFullError):
                 self._folder.save_outcome(
-                    SavedOutcome(finished.outcome, finished.error, finished.traceback, tuple(self._history))
+                    SavedOutcome(
+                        finished.outcome, finished.error, finished.traceback, self.history, finished.results
+                    )
                 )
+
+    def _is_final(self, outcome: Outcome) -> bool:
+        # A failed trial is retried.
+        return outcome is Outcome.COMPLETE or (outcome.counts and self._start.saves_outcome)
 
     def log(self, message: str) -> None:
         print(message, flush=True)
@@ -213,8 +219,8 @@ def _train(pipe: TrainerPipe, objective: Objective, start: Start) -> Finished:
     run = TrainerRun(pipe, start)
     pipe.send(Started(os.getpid(), len(run.history), run.history))
     threading.Thread(target=run.listen, name="listener", daemon=True).start()
-    if run.earlier_outcome is not None:
-        return Finished(run.earlier_outcome.outcome, run.earlier_outcome.error, run.earlier_outcome.traceback)
+    if (saved := run.earlier_outcome) is not None:
+        return Finished(saved.outcome, saved.error, saved.traceback, saved.results)
     finished = _outcome(objective, start, run)
     if not pipe.owned:
         # A process that the objective has forked came back from `train`: only its parent reports.

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -430,14 +430,18 @@ def test_trial_that_ends_itself_is_complete_although_it_is_asked_to_end(
     assert (ended.outcome, len(run.history)) == (Outcome.COMPLETE, 2)
 
 
+@pytest.mark.parametrize("saves_outcome", [True, False], ids=["trial", "retrain"])
 @pytest.mark.parametrize("leaves_at", [2, 3])
-def test_complete_result_is_reported_again_if_its_agent_died(agent: Agent, leaves_at: int) -> None:
+def test_complete_result_is_reported_again_if_its_agent_died(
+    agent: Agent, leaves_at: int, saves_outcome: bool
+) -> None:
     """Without a saved state it would be trained again; with one, a trial that ended itself would go on."""
     run, ended = outcome_of(agent, leaves_at=leaves_at)
-    run.save_outcome(ended)
-    again = agent.run(epochs=3)
+    run.save_outcome(replace(ended, results={"test_accuracy": 0.5, "confusion": [[1, 0], [0, 1]]}))
+    again = agent.run(epochs=3, saves_outcome=saves_outcome)
     assert again.earlier_outcome is not None
     assert again.earlier_outcome.outcome is Outcome.COMPLETE
+    assert again.earlier_outcome.results == {"test_accuracy": 0.5, "confusion": [[1, 0], [0, 1]]}
     assert [record.epoch for record in again.history] == list(range(1, leaves_at + 1))
 
 
