@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import keras
 
 
+REPORTED = ("val_accuracy", "val_loss", "accuracy", "loss", "learning_rate", "images_per_second")
+"""Names of the metrics that the training loop reports after each epoch of a trial."""
+
+
 class KerasObjective(Objective):
     """Set `dataset`, `epochs`, `space` and `first`, and write `build`; this class trains, checkpoints and evaluates.
 

@@ -15,7 +15,7 @@ from optuna.distributions import (
 
 from objectives import choices
 from objectives.base import Objective
-from objectives.keras_objective import KerasObjective
+from objectives.keras_objective import REPORTED, KerasObjective
 
 _LONGEST_NAME = 512
 """Most characters of a parameter's name in Optuna's tables."""
@@ -36,7 +36,17 @@ def problem(objective: type[Objective]) -> str | None:
         isinstance(objective.dataset, str) or callable(objective.dataset)
     ):
         return "dataset must be a data set's name or a function that returns arrays"
+    if _lacks_metric(objective):
+        return (
+            f"metric {objective.metric!r} is not among those that KerasObjective.train reports ({', '.join(REPORTED)}):"
+            " choose one of them, or write train()"
+        )
     return _space_problem(objective.space) or _first_problem(objective)
+
+
+def _lacks_metric(objective: type[Objective]) -> bool:
+    inherits = issubclass(objective, KerasObjective) and objective.train is KerasObjective.train
+    return inherits and objective.metric not in REPORTED
 
 
 def _space_problem(space: object) -> str | None:

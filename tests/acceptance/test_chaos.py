@@ -82,6 +82,19 @@ def test_attempt_that_resumes_from_wrong_epoch_is_detected(lines: tuple[str, ...
         trace.costs(traced(*lines))
 
 
+@pytest.mark.parametrize(
+    "lines", [("A0", "a1", "a2", "B0"), ("A0", "a1", "a2", "a3", "a4", "a5", "B3", "b4", "C3")]
+)
+def test_attempt_resumes_after_its_last_saved_epoch(lines: tuple[str, ...]) -> None:
+    def every_third(_seed: int, epoch: int) -> int:
+        return epoch - epoch % 3
+
+    trace.costs(traced(*lines), (), every_third)
+    for wrong in ("D1", "D4", "D6"):
+        with pytest.raises(AssertionError):
+            trace.costs(traced(*lines, wrong), (), every_third)
+
+
 def test_cut_off_attempt_may_overlap_its_successor() -> None:
     """Its checkpoint of epoch 3 is older than its successor's, and takes that away."""
     lines = traced("A0", "a1", "a2", "B2", "b3", "b4", "a3", "b5", "C3", "c4")

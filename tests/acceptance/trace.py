@@ -1,14 +1,14 @@
 """The trace that trainers write, and a check that every attempt resumed where the previous one ended.
 
-The database cannot show this, because an epoch that is trained again is recorded once. So the objective `Traced`
-writes where an attempt begins and every epoch it has trained, before that epoch is saved.
+The database cannot show this, because an epoch that is trained again replaces the earlier one. So the objective
+`Traced` writes where an attempt begins and every epoch it has trained, before that epoch is saved.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 
@@ -32,7 +32,7 @@ class Costs:
     again: int = 0
     """Epochs trained more than once."""
     unsaved: int = 0
-    """Epochs that an attempt trained and the next one did not find on disk."""
+    """Epochs that an attempt trained and the next one did not find on disk, not saved ones included."""
     late: int = 0
     """Epochs trained for trials that others had taken: only an agent that can be reached is fenced."""
     contested: set[int] = field(default_factory=set)
@@ -47,22 +47,27 @@ def read(path: Path) -> list[Note]:
     return [Note(int(seed), int(pid), word, int(epoch)) for seed, pid, word, epoch in lines]
 
 
-def costs(notes: Iterable[Note], cut_off: Container[int] = ()) -> Costs:
+def costs(
+    notes: Iterable[Note],
+    cut_off: Container[int] = (),
+    last_saved: Callable[[int, int], int] = lambda _seed, epoch: epoch,
+) -> Costs:
     """Follow every trial from attempt to attempt; raises AssertionError if one resumes from a wrong epoch.
 
     `cut_off` holds the trainers whose trials were taken while their agents were offline: they continued to train.
+    `last_saved` returns the last epoch up to a given one after which the trial of a seed saves its state.
 
-    Between two attempts at most one whole epoch is lost, and only if the first of them was killed in the few
+    Of the epochs saved, at most one is lost between two attempts, and only if the first of them was killed in the few
     milliseconds between the end of an epoch and the rename of its checkpoint: when epoch n is noted, the
     checkpoint of n - 1 is on disk. That is the exact bound for all ends of an attempt: its trainer or agent was killed,
     its host was lost, or its time after SIGTERM was over. Only a trainer that was not ended when another
     took its trial can cost more: it writes checkpoints too, and the later ones of its successor go with each.
     """
-    trials: defaultdict[int, _Trial] = defaultdict(_Trial)
+    trials: dict[int, _Trial] = {}
     resumed: dict[tuple[int, int], int] = {}
     trained = 0
     for note in notes:
-        trial = trials[note.seed]
+        trial = trials.setdefault(note.seed, _Trial(partial(last_saved, note.seed)))
         if note.word == "after":
             resumed[note.seed, note.pid] = note.epoch
             trial.begin(note, cut_off)
@@ -81,7 +86,8 @@ def costs(notes: Iterable[Note], cut_off: Container[int] = ()) -> Costs:
 class _Trial:
     """A trial that passes from trainer to trainer."""
 
-    def __init__(self) -> None:
+    def __init__(self, last_saved: Callable[[int], int]) -> None:
+        self._last_saved = last_saved
         self.trained: set[int] = set()
         self.unsaved = self.late = 0
         self._holder: int | None = None
@@ -90,14 +96,15 @@ class _Trial:
         self._strange: list[int] = []
 
     def begin(self, note: Note, cut_off: Container[int]) -> None:
-        least = max(self._began, self._reached - 1)
+        least = max(self._began, self._last_saved(self._reached - 1))
         if self._holder in cut_off:
             # It may have gone on after its successor had looked for a checkpoint.
             least = self._began
         least, most = min([least, *self._strange]), max([self._reached, *self._strange])
+        assert note.epoch == self._last_saved(note.epoch), f"the state after epoch {note.epoch} was not saved"
         assert least <= note.epoch <= most, (
             f"the trial of seed {note.seed} went on after epoch {note.epoch} in process {note.pid}, and before it"
-            f" process {self._holder} had trained epoch {self._reached}: only the last one may be lost"
+            f" process {self._holder} had trained epoch {self._reached}: only the last one saved may be lost"
         )
         self.unsaved += max(0, self._reached - note.epoch)
         self._holder, self._began, self._reached = note.pid, note.epoch, note.epoch

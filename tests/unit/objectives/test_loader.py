@@ -179,3 +179,24 @@ def test_keras_objective_without_data_set_is_refused(tmp_path):
 def test_base_classes_are_abstract():
     assert Objective.__abstractmethods__ == {"train"}
     assert KerasObjective.__abstractmethods__ == {"build"}
+
+
+KERAS = """from optuna.distributions import FloatDistribution
+from objectives import KerasObjective
+class Quadratic(KerasObjective):
+    dataset, metric, space = "digits", "val_auc", {"learning_rate": FloatDistribution(0.001, 0.1)}
+    def build(self, params, data):
+        return None
+"""
+
+
+@pytest.mark.parametrize("own_loop", [False, True])
+def test_metric_that_the_inherited_loop_does_not_report_is_refused(tmp_path, own_loop):
+    if own_loop:
+        reference = write(tmp_path, KERAS + "    def train(self, params, run):\n        pass\n")
+        assert loader.load(reference).metric == "val_auc"
+        return
+    with pytest.raises(
+        ObjectiveBrokenError, match=r"metric 'val_auc' is not among those .*val_accuracy, val_loss"
+    ):
+        loader.load(write(tmp_path, KERAS))
