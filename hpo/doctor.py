@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from hpo import formatting
 from hpo.devices import provenance
+from hpo.devices.cgroups import cpu_quota, memory_limit
 from hpo.devices.gpus import DriverFailedError, Gpu, installed_gpus, visible_gpus
 from hpo.devices.slots import describe, slots_here, usable_cores
 from hpo.errors import HpoError, UsageError
@@ -150,29 +151,23 @@ def _slots(workers: int | None, options: SlotOptions) -> Check:
 def _cores() -> Check:
     usable, total = len(usable_cores()), os.cpu_count() or 1
     confined = f" of {total}" if usable < total else ""
-    return Check("cores", "ok", f"{usable}{confined} usable")
+    quota = cpu_quota()
+    limit = (
+        "" if quota is None else f" (the container's quota is {formatting.counted(round(quota, 2), 'core')})"
+    )
+    return Check("cores", "ok", f"{usable}{confined} usable{limit}")
 
 
 def _memory() -> Check:
     import psutil
 
     memory = psutil.virtual_memory()
-    limit = _memory_limit()
+    limit = memory_limit()
     total = min(memory.total, limit) if limit else memory.total
     detail = f"{formatting.size(min(memory.available, total))} free of {formatting.size(total)}"
     if total < _LEAST_MEMORY:
         return Check("memory", "warn", detail, "TensorFlow and one trial need about 2 GiB")
     return Check("memory", "ok", detail)
-
-
-def _memory_limit() -> int | None:
-    """Return the memory limit of the container in bytes, if it has one."""
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            return int(Path(file).read_text())
-        except (OSError, ValueError):
-            continue
-    return None
 
 
 def _disk(name: str, folder: Path, variable: str) -> Check:

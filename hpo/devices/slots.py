@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
+import platform
 import re
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo import formatting
+from hpo.devices.cgroups import cpu_quota
 from hpo.devices.gpus import Gpu, choose_gpus
 from hpo.errors import FileNotWritableError
 from hpo.options import SlotOptions
@@ -25,10 +29,18 @@ TensorFlow reserves 0.2 to 1.8 GiB of a whole GPU for the same purpose (`MinSyst
 
 
 def usable_cores() -> tuple[int, ...]:
-    """Return the CPU cores that this process may run on."""
+    """Return the CPU cores that this process may run on, as many as a quota of CPU time allows, rounded up."""
     if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
+        cores = tuple(sorted(os.sched_getaffinity(0)))
+    else:
+        cores = tuple(range(os.cpu_count() or 1))
+    quota = cpu_quota()
+    count = len(cores) if quota is None else math.ceil(round(quota, 2))
+    if count >= len(cores):
+        return cores
+    # Containers on one host cannot see each other's cores: their names, unlike the first cores, differ.
+    first = zlib.crc32(platform.node().encode()) % len(cores)
+    return tuple(sorted((cores + cores)[first : first + max(1, count)]))
 
 
 def slots_here(workers: int | None, options: SlotOptions, at_most: int | None = None) -> list[Device]:

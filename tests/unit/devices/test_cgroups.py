@@ -1,0 +1,97 @@
+"""Limits of control groups, read from files such as containers of both versions show."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hpo.devices import cgroups, slots
+
+FILES = dict[str, str]
+V2 = "0::/a.slice/b.scope"
+V1 = "4:memory:/a/b\n3:cpu,cpuacct:/a/b\n0::/"
+
+
+@pytest.fixture
+def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that lays out the files below the mount, given what /proc/self/cgroup holds."""
+    monkeypatch.setattr(cgroups, "MOUNT", tmp_path)
+    monkeypatch.setattr(cgroups, "OWN_GROUPS", tmp_path / "own")
+
+    def lay_out(own: str, files: FILES) -> None:
+        (tmp_path / "own").write_text(own)
+        for name, content in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(content)
+
+    return lay_out
+
+
+def v1(folder: str, quota: int, period: int = 100_000) -> FILES:
+    return {f"{folder}cpu.cfs_quota_us": f"{quota}\n", f"{folder}cpu.cfs_period_us": f"{period}\n"}
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "quota"),
+    [
+        ("0::/", {"cpu.max": "100000 100000\n"}, 1.0),
+        ("0::/", {"cpu.max": "max 100000\n"}, None),
+        ("0::/", {}, None),
+        ("", {"cpu.max": "50000 100000"}, 0.5),
+        # The smallest quota on the path to the root.
+        (V2, {"a.slice/b.scope/cpu.max": "max 100000", "a.slice/cpu.max": "250000 100000"}, 2.5),
+        (V2, {"a.slice/b.scope/cpu.max": "300000 100000", "a.slice/cpu.max": "400000 100000"}, 3.0),
+        # The host's path, with the container's own group at the root; a group outside the container's view.
+        (V2, {"cpu.max": "150000 50000"}, 3.0),
+        ("0::/../other", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/", {"cpu.max": "damaged"}, None),
+        (V1, v1("cpu,cpuacct/", 200_000), 2.0),
+        (V1, v1("cpu/", 200_000), 2.0),
+        (V1, v1("cpu/a/b/", -1) | v1("cpu/a/", 150_000) | v1("cpu/", -1), 1.5),
+        ("", v1("cpu/", 100_000), 1.0),
+    ],
+)
+def test_cpu_quota_is_the_smallest_on_the_path_to_the_root(group, own, files, quota):
+    group(own, files)
+    assert cgroups.cpu_quota() == quota
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "limit"),
+    [
+        ("0::/", {"memory.max": "max"}, None),
+        (V2, {"a.slice/b.scope/memory.max": "max", "a.slice/memory.max": "2048"}, 2048),
+        (
+            V1,
+            {"memory/a/memory.limit_in_bytes": "1024", "memory/memory.limit_in_bytes": str(2**63 - 4096)},
+            1024,
+        ),
+    ],
+)
+def test_memory_limit_is_the_smallest_on_the_path_to_the_root(group, own, files, limit):
+    group(own, files)
+    assert cgroups.memory_limit() == limit
+
+
+@pytest.mark.parametrize(
+    ("quota", "count"), [("10000", 1), ("100000", 1), ("150000", 2), ("400000", 4), ("800000", 4)]
+)
+def test_slots_use_as_many_cores_as_the_quota_rounded_up(group, monkeypatch, quota, count):
+    group("0::/", {"cpu.max": f"{quota} 100000"})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3, 6, 7}, raising=False)
+    cores = slots.usable_cores()
+    assert len(cores) == len(set(cores)) == count
+    assert set(cores) <= {2, 3, 6, 7}
+    assert cores == slots.usable_cores()
+
+
+def test_containers_of_one_host_use_different_cores(group, monkeypatch):
+    group("0::/", {"cpu.max": "100000 100000"})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    used = set()
+    for container in range(8):
+        monkeypatch.setattr(slots.platform, "node", lambda name=f"container-{container}": name)
+        used.add(slots.usable_cores())
+    assert len(used) > 4
