@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import BinaryIO
 
+from hpo.devices.threads import hold_threads
 from hpo.errors import FileNotWritableError
 from hpo.process.process_groups import kill_group
 from hpo.trainer.messages import Fork, FromTemplate, Load
@@ -94,9 +95,7 @@ def template_environment() -> dict[str, str]:
     """Return the template's environment: no database, quiet frameworks, no thread pools, large memory pages."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # The template needs no thread pools, and they would not survive a fork.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment.setdefault(name, "1")
+    hold_threads(environment)
     # Pages of 2 MiB save address lookups in large tensors. glibc reads this only at its start.
     tunables = environment.get("GLIBC_TUNABLES", "")
     if "glibc.malloc.hugetlb" not in tunables:

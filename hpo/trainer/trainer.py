@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from hpo.devices.threads import release_threads
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
 from hpo.process.process_groups import kill_group
@@ -195,6 +196,8 @@ def train(connection: Connection, objective: Objective) -> None:
     if start.device.cores and hasattr(os, "sched_setaffinity"):
         with suppress(OSError):
             os.sched_setaffinity(0, start.device.cores)
+    # Pinned like this process, and not part of the memory that the trial may allocate.
+    release_threads(start.device.threads)
     if start.memory_bytes:
         _limit_memory(start.memory_bytes)
     try:

@@ -1,0 +1,53 @@
+"""Threads of numeric libraries: one in the template, which is forked, and those of its slot in a trainer."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+
+import threadpoolctl
+
+OPENMP = "OMP_NUM_THREADS"
+"""Variable that most libraries read where their own is not set."""
+
+_OWN = {
+    "openblas": "OPENBLAS_NUM_THREADS",
+    "mkl": "MKL_NUM_THREADS",
+    "blis": "BLIS_NUM_THREADS",
+    "veclib": "VECLIB_MAXIMUM_THREADS",
+    "numexpr": "NUMEXPR_NUM_THREADS",
+}
+"""The own variables of libraries, by the names that threadpoolctl gives those which it knows."""
+
+_VARIABLES = (OPENMP, *_OWN.values())
+_CHOSEN = "_HPO_CHOSEN_THREADS"
+"""Variable that takes the user's settings through the template to its trainers."""
+
+
+def hold_threads(environment: dict[str, str]) -> None:
+    """Give the template one thread: a pool of threads does not survive a fork."""
+    chosen = {name: environment[name] for name in _VARIABLES if name in environment}
+    environment |= {_CHOSEN: json.dumps(chosen), **dict.fromkeys(_VARIABLES, "1")}
+
+
+def release_threads(threads: int) -> None:
+    """Give numeric libraries of this process, and processes that it starts, `threads` threads.
+
+    Settings of the user's own stay. Libraries that are loaded already no longer read their variables.
+    """
+    chosen = json.loads(os.environ.pop(_CHOSEN, "{}"))
+    for name in _VARIABLES:
+        if name in chosen:
+            os.environ[name] = chosen[name]
+        elif OPENMP in chosen:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = str(threads)
+    for library in threadpoolctl.ThreadpoolController().lib_controllers:
+        own = _OWN.get(library.internal_api, OPENMP)
+        # OMP_NUM_THREADS may list a number for each level of nested regions; libraries ignore a damaged value.
+        with suppress(ValueError):
+            count = int(os.environ.get(own, os.environ.get(OPENMP, "")).partition(",")[0])
+            if count > 0:
+                library.set_num_threads(count)
