@@ -25,6 +25,7 @@ _DATABASE_DROPPED = "57P04"
 _TRANSIENT_CLASSES = ("08", "40", "53", "57")
 # Lock not available; idle in transaction for too long; a transaction that took too long; a standby.
 _TRANSIENT_CODES = {"55P03", "25P03", "25P04", READ_ONLY}
+_DATA_CLASS = "22"
 # Errors while connecting have a text but no code; these are permanent.
 _PERMANENT_TEXTS = (
     "authentication failed",
@@ -69,6 +70,17 @@ def is_hopeless(error: BaseException) -> bool:
     """Whether connecting failed for a permanent reason, such as a wrong password."""
     message = str(_driver_error(error) or error)
     return any(permanent in message for permanent in _PERMANENT_TEXTS)
+
+
+def is_of_database(error: BaseException) -> bool:
+    """Whether the database failed, or the way to it; False for a value that it refused, and for errors of others."""
+    cause = _driver_error(error)
+    if isinstance(cause, psycopg2.DataError) or (sqlstate(error) or "").startswith(_DATA_CLASS):
+        return False
+    return cause is not None or any(
+        isinstance(link, sa.SQLAlchemyError) or type(link).__name__ == "StorageInternalError"
+        for link in _causes(error)
+    )
 
 
 def sqlstate(error: BaseException) -> str | None:

@@ -17,11 +17,12 @@ from hpo.agent import failure_policy
 from hpo.agent.attempts import AttemptTable, RunningAttempt
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.leases import LeaseRenewal
-from hpo.agent.trial_store import StudySnapshot, TrialStore
+from hpo.agent.trial_store import StudySnapshot, TrialStore, is_of_trial
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
+from hpo.trainer.failures import one_line, traceback_of
 from hpo.trainer.messages import Command, Continue, EpochRecord, Finished, Started
 from hpo.trainer.supervisor import Supervisor, Workload
 from storage.attempts import LeaseLostError
@@ -128,7 +129,21 @@ class Agent(Workload[RunningAttempt]):
 
     @contextmanager
     def fencing(self, slot: int, run: RunningAttempt) -> Iterator[None]:
-        """Drop the attempt if another agent has ended it."""
+        """Drop the attempt if another agent has ended it; fail its trial if its event cannot be handled."""
+        try:
+            with self._dropping_lost(slot, run):
+                yield
+        # Values of one trial may end this trial only: other agents would end at the same one in turn.
+        except Exception as exc:
+            if not is_of_trial(exc):
+                raise
+            self._supervisor.kill(slot, run)
+            error = f"an event of the trial cannot be handled: {one_line(exc)}"
+            with self._dropping_lost(slot, run):
+                self._settle(slot, run, Finished(Outcome.BUG, error, traceback_of(exc)))
+
+    @contextmanager
+    def _dropping_lost(self, slot: int, run: RunningAttempt) -> Iterator[None]:
         try:
             yield
         except LeaseLostError as exc:

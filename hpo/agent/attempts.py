@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -9,17 +10,21 @@ from dataclasses import dataclass, field
 
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.prefetch import PrefetchedTrial, Prefetcher
-from hpo.agent.trial_store import TrialStore
+from hpo.agent.trial_store import TrialStore, is_of_trial
 from hpo.errors import HpoError
 from hpo.files.bounded_log import AttemptLog
+from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from hpo.terminal.progress import SlotView
+from hpo.trainer.failures import one_line, traceback_of
 from hpo.trainer.messages import Start
 from hpo.trainer.supervisor import SupervisedRun, Supervisor
 from objectives.base import Params
 from storage.attempts import LeaseLostError
 from storage.budget import Counts
 from storage.claims import NEXT, Claim, NoWork
+
+log = logging.getLogger(__name__)
 
 CLAIM_RETRY_SECONDS = 1.0
 """Time before the budget is asked for work again when it had none."""
@@ -153,10 +158,23 @@ class AttemptTable:
                 # Not trained yet: the folder is of another database whose reservations had the same numbers.
                 folder = self._cleanup.checkpoints_of(claim.reservation_id)
                 self._store.while_held(claim.attempt_id, folder.delete)
-            trial = PrefetchedTrial(claim, *self._store.sample(claim))
-            self.prefetcher.record_claim(time.monotonic() - began_at)
+            trial = self._sample(claim)
+            if trial is not None:
+                self.prefetcher.record_claim(time.monotonic() - began_at)
             return trial
         return None
+
+    def _sample(self, claim: Claim) -> PrefetchedTrial | None:
+        """Sample the trial of a claim; fail it and return None if the sampler cannot propose one."""
+        try:
+            return PrefetchedTrial(claim, *self._store.sample(claim))
+        except Exception as exc:
+            if not is_of_trial(exc):
+                raise
+            error = f"the sampler failed: {one_line(exc)}"
+            log.warning(error)
+            self._store.settle(claim.attempt_id, Outcome.BUG, None, error, traceback_of(exc))
+            return None
 
     def _start(self, slot: int, trial: PrefetchedTrial) -> None:
         claim = trial.claim

@@ -6,6 +6,7 @@ told. A later agent completes the steps that a dead one has left out.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,10 +17,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.agent.leases import LeaseMonitor
 from hpo.devices.provenance import training_environment
+from hpo.errors import HpoError
 from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead, process_identity
 from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
+from hpo.trainer.failures import one_line
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device, Params
 from storage import agents, attempts, budget, claims, leases, optuna_trials, trials
@@ -29,8 +32,10 @@ from storage.claims import Claim, NoWork
 from storage.engine import Connection, Database
 from storage.leases import LeaseTimes
 from storage.optuna_trials import find_created, stray_trials
-from storage.retry import Retry
+from storage.retry import Retry, is_of_database
 from storage.studies import read_desired_state
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -39,6 +44,11 @@ CLOSED_OUTSIDE = "its Optuna trial was closed by another program, outside this s
 
 STALE_SECONDS = 30.0
 """Age at which a decision that Optuna does not know was left by a dead agent."""
+
+
+def is_of_trial(error: Exception) -> bool:
+    """Whether an error comes from the values of one trial, and not from the database, a lease or the user's setup."""
+    return not isinstance(error, HpoError | LeaseLostError) and not is_of_database(error)
 
 
 class TrialClosedError(LeaseLostError):
@@ -151,6 +161,14 @@ class TrialStore:
             return self._call(lambda: self._search.should_prune(trial_id))
         except UpdateFinishedTrialError:
             self._closed(attempt_id)
+        except Exception as exc:
+            if not is_of_trial(exc):
+                raise
+            # Values of other trials may exceed the pruner's arithmetic; this one continues.
+            log.warning(
+                f"the pruner failed ({one_line(exc)}): the trial continues", extra={"trial_id": trial_id}
+            )
+            return False
 
     def settle(
         self, attempt_id: int, outcome: Outcome, value: float | None, error: str = "", traceback: str = ""

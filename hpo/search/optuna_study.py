@@ -7,13 +7,17 @@ the id of its reservation as an attribute, by which it is found again if the ans
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from hpo.errors import HpoError
 from hpo.outcomes import Outcome
 from hpo.search.pruners import PRUNERS, build_pruner
 from hpo.search.samplers import SAMPLERS, build_sampler
@@ -23,6 +27,12 @@ from objectives.base import Params
 from objectives.choices import contains, find
 from storage.claims import Claim
 from storage.optuna_trials import RESERVATION_ATTRIBUTE
+from storage.retry import is_of_database
+
+log = logging.getLogger(__name__)
+
+_QUIET: Mapping[str, Any] = {"over": "ignore", "invalid": "ignore"}
+"""NumPy's settings for values near the largest float, whose differences are infinite."""
 
 
 class Search:
@@ -63,9 +73,24 @@ class Search:
 
     def suggest(self, trial_id: int) -> Params:
         """Return a value for every parameter of the space; values that the trial has already are kept."""
-        # A copy, because a study caches the trials that it read first.
-        trial = optuna.Trial(copy.copy(self._proposing), trial_id)
-        return {name: _suggest(trial, name, dist) for name, dist in self._spec.space.items()}
+        try:
+            return self._suggest_by(copy.copy(self._proposing), trial_id)
+        except UpdateFinishedTrialError:
+            raise
+        except Exception as exc:
+            if isinstance(exc, HpoError) or is_of_database(exc):
+                raise
+            # Values of other trials may exceed the sampler's arithmetic: this one is drawn at random.
+            log.warning(f"the sampler failed ({type(exc).__name__}: {exc}): a trial is sampled at random")
+        at_random = copy.copy(self._study)
+        at_random.sampler = optuna.samplers.RandomSampler(seed=(self._spec.seed + trial_id) % 2**32)
+        return self._suggest_by(at_random, trial_id)
+
+    def _suggest_by(self, study: optuna.Study, trial_id: int) -> Params:
+        # A copy of the study, because it caches the trials that it read first.
+        trial = optuna.Trial(study, trial_id)
+        with np.errstate(**_QUIET):
+            return {name: _suggest(trial, name, dist) for name, dist in self._spec.space.items()}
 
     def take_over(self, trial_id: int) -> None:
         """Refresh a trial that another process may have created or trained since this one read it."""
@@ -91,7 +116,8 @@ class Search:
                 trial = self._judged[trial_id]
             case "attributes":
                 trial = self._storage.get_trial(trial_id)
-        return self._study.pruner.prune(self._study, trial)
+        with np.errstate(**_QUIET):
+            return self._study.pruner.prune(self._study, trial)
 
     def tell(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
         """Close a trial in Optuna, if it is still open."""

@@ -30,6 +30,8 @@ from hpo.errors import DiskFullError, HpoError
 from hpo.files.atomic import PARTIAL, atomic_write
 from hpo.outcomes import Outcome
 from hpo.trainer.messages import EpochRecord
+from hpo.trainer.pipe import epoch_record
+from objectives.values import text
 
 KEPT = 2
 """Number of checkpoints kept of a trial: the newest, and the one before in case of damage."""
@@ -122,21 +124,26 @@ class CheckpointFolder:
 
     def save_outcome(self, saved: SavedOutcome) -> None:
         """Keep the trial's outcome until the folder is deleted; raise as `write` does."""
-        text = json.dumps(asdict(saved))
-        self._write_atomically(self._outcome_file, lambda file: file.write(text.encode()))
+        content = json.dumps(asdict(saved)).encode()
+        self._write_atomically(self._outcome_file, lambda file: file.write(content))
 
     def saved_outcome(self) -> SavedOutcome | None:
         """Return the outcome that was saved, unless the trial was trained further since."""
         try:
             values = json.loads(self._outcome_file.read_bytes())
-            history = tuple(EpochRecord(**record) for record in values.pop("history"))
-            saved = SavedOutcome(Outcome(values.pop("outcome")), **values, history=history)
+            history = _history_of(values["history"])
+            outcome, error, traceback = (
+                Outcome(values["outcome"]),
+                text(values["error"]),
+                text(values["traceback"]),
+            )
+            saved = SavedOutcome(outcome, error, traceback, history)
         # Missing, incomplete or of another format: the trial resumes from its checkpoint and ends again.
         except (OSError, ValueError, KeyError, TypeError):
             return None
         newest = self.files()[-1:]
         beyond = newest and newest[0] > self._file(len(history))
-        return None if beyond else saved
+        return None if beyond or not outcome.counts else saved
 
     def _file(self, epoch: int) -> Path:
         return self.path / f"epoch-{epoch:06d}.npz"
@@ -248,11 +255,19 @@ def _read(path: Path) -> Checkpoint | None:
         return _parse(raw)
 
 
+def _history_of(records: Sequence[Any]) -> tuple[EpochRecord, ...]:
+    """Return the epochs of a history; raise ValueError, TypeError or KeyError if they are none, or one is missing."""
+    history = tuple(map(epoch_record, records))
+    if [record.epoch for record in history] != list(range(1, len(history) + 1)):
+        raise ValueError("an epoch is missing")
+    return history
+
+
 def _parse(raw: BinaryIO) -> Checkpoint | None:
     """Return the content of a file; None for a file of version 0.1 whose state may be that of an earlier epoch."""
     with np.load(raw, allow_pickle=False) as file:
         header = json.loads(file[_HEADER].tobytes())
-        history = tuple(EpochRecord(**record) for record in header["history"])
+        history = _history_of(header["history"])
         if "arrays" not in header:
             arrays = {name: file[name] for name in file.files if name != _HEADER}
             return _trusted(Checkpoint(len(history), history, {**arrays, **header["values"]}))

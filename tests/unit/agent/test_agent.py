@@ -6,7 +6,9 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg2
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from hpo.agent import agent as agent_module
 from hpo.agent.agent import Agent
@@ -147,6 +149,56 @@ def test_agent_trains_until_the_budget_is_spent(world: World) -> None:
     assert [end.value for end in world.progress.ended] == [0.5] * 5
     assert all(attempt is not None for attempt in world.attempts)
     assert world.progress.views[-1].counts.complete == 5
+
+
+@pytest.mark.parametrize("method", ["begin", "record", "should_prune"])
+def test_trial_whose_event_cannot_be_handled_fails_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    handle = getattr(world.store, method)
+
+    def fail_first(attempt_id: int, *args: object) -> object:
+        if attempt_id == 1:
+            raise OverflowError("too large")
+        return handle(attempt_id, *args)
+
+    monkeypatch.setattr(world.store, method, fail_first)
+    world.study.budget, world.pool = 3, FakePool(slots=2)
+    assert world.run() is ExitCode.DONE
+    assert world.outcomes == [Outcome.BUG, *[Outcome.COMPLETE] * 3]
+    failed = world.progress.ended[0] if world.progress.ended[0].outcome is Outcome.BUG else None
+    failed = failed or next(end for end in world.progress.ended if end.outcome is Outcome.BUG)
+    assert failed.error == "an event of the trial cannot be handled: OverflowError: too large"
+    assert 0 in world.pool.killed or 1 in world.pool.killed
+
+
+def test_trial_that_cannot_be_sampled_fails_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = world.store.sample
+
+    def fail_first(claim: Claim) -> object:
+        if claim.attempt_id == 1:
+            raise OverflowError("range exceeds valid bounds")
+        return sample(claim)
+
+    monkeypatch.setattr(world.store, "sample", fail_first)
+    world.study.budget = 2
+    assert world.run() is ExitCode.DONE
+    assert world.outcomes == [Outcome.BUG, *[Outcome.COMPLETE] * 2]
+
+
+@pytest.mark.parametrize(
+    "error", [DBAPIError("INSERT", {}, psycopg2.ProgrammingError("no such table")), DiskFullError("full")]
+)
+def test_failure_of_the_database_is_not_one_of_a_trial(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(world.store, "record", fail)
+    with pytest.raises(type(error)):
+        world.run()
+    assert world.outcomes == [None]
 
 
 def test_pruner_ends_a_trial_after_its_epoch(world: World) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.storages import InMemoryStorage
 
 from hpo.outcomes import Outcome
@@ -126,3 +127,44 @@ def test_choices_that_compare_equal_are_learned_apart(storage: InMemoryStorage, 
     assert [repr(value) for value in stored] == [repr(value) for value in values.values()]
     if sampler == "tpe":
         assert sum(value is True for value in stored[8:]) > 16
+
+
+@pytest.mark.parametrize("error", [OverflowError("too large"), ValueError("a\0b"), RuntimeError()])
+def test_trial_is_sampled_at_random_if_the_sampler_fails(
+    storage: InMemoryStorage,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    agent = search("tpe", "none", storage)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(agent._proposing.sampler, "infer_relative_search_space", fail)
+    with caplog.at_level("WARNING"):
+        params = agent.suggest(agent.create(claim(0))[0])
+    assert params.keys() == SPACE.keys()
+    assert f"the sampler failed ({type(error).__name__}" in caplog.text
+
+
+def test_error_of_the_database_is_not_one_of_the_sampler(
+    storage: InMemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = search("tpe", "none", storage)
+
+    def fail(*_: object) -> None:
+        raise StorageInternalError("lost")
+
+    monkeypatch.setattr(agent._proposing.sampler, "infer_relative_search_space", fail)
+    with pytest.raises(StorageInternalError):
+        agent.suggest(agent.create(claim(0))[0])
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
+def test_sampler_goes_on_after_values_near_the_largest_float(storage: InMemoryStorage, sampler: str) -> None:
+    agent = search(sampler, "median", storage)
+    for number in range(12):
+        trial_id, trial_number = begin(agent, number, 1e308, (-1.7e308, 1.7e308)[number % 2])
+        assert agent.should_prune(trial_id) in (True, False)
+        agent.tell(trial_id, trial_number, Outcome.COMPLETE, (-1.7e308, 1.7e308)[number % 2])

@@ -13,7 +13,7 @@ from sqlalchemy import exc as sa
 
 from hpo.errors import DiskFullError, StorageUnreachableError
 from storage import retry
-from storage.retry import INTERRUPTED_SECONDS, Retry, is_hopeless, is_transient, short_reason
+from storage.retry import INTERRUPTED_SECONDS, Retry, is_hopeless, is_of_database, is_transient, short_reason
 
 
 def coded(code: str, words: str = "the server's words") -> psycopg2.Error:
@@ -208,3 +208,22 @@ def test_full_disk_is_named(clock: Clock) -> None:
     full = wrapped(coded(errorcodes.DISK_FULL, "could not extend file: No space left on device"))
     with pytest.raises(DiskFullError, match="No space left"):
         Retry(interrupted=FakeEvent(clock))(failing(1, full))
+
+
+@pytest.mark.parametrize(
+    ("error", "of_database"),
+    [
+        (refused(), True),
+        (wrapped(coded(errorcodes.UNDEFINED_TABLE)), True),
+        (wrapped(coded(errorcodes.UNIQUE_VIOLATION)), True),
+        (by_optuna(refused()), True),
+        (by_optuna(KeyError("k")), True),
+        (sa.InvalidRequestError("no transaction"), True),
+        (wrapped(coded(errorcodes.UNTRANSLATABLE_CHARACTER)), False),
+        (by_optuna(wrapped(coded(errorcodes.NUMERIC_VALUE_OUT_OF_RANGE))), False),
+        (ValueError("A string literal cannot contain NUL (0x00) characters."), False),
+        (OverflowError(), False),
+    ],
+)
+def test_value_that_the_database_refuses_is_not_its_failure(error: Exception, of_database: bool) -> None:
+    assert is_of_database(error) is of_database

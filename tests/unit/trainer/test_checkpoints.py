@@ -283,3 +283,49 @@ def test_incomplete_outcome_is_ignored(folder: CheckpointFolder, content: str) -
     write(folder, 1)
     (folder.path / "ended.json").write_text(content)
     assert folder.saved_outcome() is None
+
+
+GOOD = {"epoch": 1, "metrics": {"loss": 0.5}, "seconds": 0.1}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"history": [GOOD, GOOD]},
+        {"history": [{**GOOD, "epoch": 10**20}]},
+        {"history": [{**GOOD, "metrics": {"a\0": 0.5}}]},
+        {"history": [{**GOOD, "metrics": {"loss": "text"}}]},
+        {"history": [{**GOOD, "seconds": math.nan}]},
+        {"history": 5},
+        {"history": [GOOD], "arrays": ["none"]},
+        [],
+    ],
+)
+def test_forged_checkpoint_counts_as_damaged(folder: CheckpointFolder, forged: Any) -> None:
+    write(folder, 1)
+    path = folder.path / "epoch-000002.npz"
+    if isinstance(forged, dict):
+        forged = {"arrays": [], "scalars": [], "values": {}, **forged}
+
+    file = BytesIO()
+    np.savez(file, __header__=np.frombuffer(json.dumps(forged).encode(), dtype=np.uint8))
+    path.write_bytes(file.getvalue() + hashlib.blake2b(file.getvalue(), digest_size=16).digest())
+    warnings: list[str] = []
+    found = folder.newest(warnings.append)
+    assert found is not None
+    assert found.epoch == 1
+    assert [line.count("epoch-000002.npz is damaged") for line in warnings] == [1]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"outcome": "released", "error": "", "traceback": "", "history": []},
+        {"outcome": "diverged", "error": 5, "traceback": "", "history": []},
+        {"outcome": "diverged", "error": "", "traceback": "", "history": [{**GOOD, "epoch": 2}]},
+    ],
+)
+def test_forged_outcome_is_ignored(folder: CheckpointFolder, forged: dict[str, Any]) -> None:
+    folder.path.mkdir(parents=True)
+    (folder.path / "ended.json").write_text(json.dumps(forged))
+    assert folder.saved_outcome() is None
