@@ -1,6 +1,6 @@
 """Messages between an agent, its template and its trainers; those of trainers are JSON, see `hpo.trainer.pipe`.
 
-agent --Load--> template --Described, Ready | LoadFailed--> agent
+agent --Load--> template --Described, Ready | LoadFailed | Unforkable--> agent
 agent --Fork (+ one end of a pipe)--> template --Forked | NotForked, Exited--> agent
 agent --Start--> trainer --Started, Tick, Epoch, Finished--> agent
 agent --Continue | Command--> trainer
@@ -17,6 +17,14 @@ from hpo.outcomes import Outcome
 from objectives.base import DataOptions, Description, Device, Params
 
 
+class Preload(Enum):
+    """The part of an objective that a template loads before it forks; each trainer loads the rest itself."""
+
+    ALL = "its class and its data"
+    IMPORTS = "its class"
+    NOTHING = "nothing"
+
+
 @dataclass(frozen=True)
 class Load:
     """Import this objective and its data once."""
@@ -25,6 +33,9 @@ class Load:
     data: DataOptions
     final: bool
     """Whether the test set is needed, for a retrain."""
+    preload: Preload = Preload.ALL
+    modules: tuple[str, ...] = ()
+    """Modules to import after the class, because `prepare` is known to import them."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,18 @@ class LoadFailed:
     """Name of the `HpoError` class to raise."""
     message: str
     traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Unforkable:
+    """Loading has left threads behind, which a fork would not have; the template ends."""
+
+    threads: str
+    """Threads that run, as the subject of a sentence."""
+    preload: Preload
+    """The part that the next template may load."""
+    modules: tuple[str, ...] = ()
+    """The modules that it may import."""
 
 
 @dataclass(frozen=True)
@@ -174,4 +197,4 @@ class Command(Enum):
 
 ToTrainer = Start | Continue | Command
 FromTrainer = Started | Tick | Epoch | Finished
-FromTemplate = Described | Ready | LoadFailed | Forked | NotForked | Exited
+FromTemplate = Described | Ready | LoadFailed | Unforkable | Forked | NotForked | Exited

@@ -6,13 +6,14 @@ studies and no database, so searching and retraining share it.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from multiprocessing import Pipe
 from multiprocessing import connection as mp_connection
@@ -36,14 +37,18 @@ from hpo.trainer.messages import (
     Load,
     LoadFailed,
     NotForked,
+    Preload,
     Ready,
     Start,
     Started,
     ToTrainer,
+    Unforkable,
 )
 from hpo.trainer.pipe import MOST_BYTES, UnreadableMessageError, decode
 from hpo.trainer.template_process import STATUS_SECONDS, TemplateProcess
 from objectives.base import Description, Device
+
+log = logging.getLogger(__name__)
 
 MAX_TEMPLATE_DEATHS = 3
 """Number of templates in a row that may die while they load or fork, before a trainer has started."""
@@ -270,6 +275,8 @@ class TrainerPool:
                     failure.add_note(traceback)
                 self._keeps_log = True
                 raise failure
+            case Unforkable():
+                self._load_less(message)
             case Forked(serial, pid):
                 self._template_deaths = 0
                 if serial in self._abandoned:
@@ -288,6 +295,19 @@ class TrainerPool:
                     if trainer.pid == pid:
                         trainer.status = status
                         self._reap(slot, trainer)
+
+    def _load_less(self, message: Unforkable) -> None:
+        """Start a template that leaves the loading which starts threads to each trainer."""
+        assert self._template is not None
+        if self._load.preload is Preload.ALL:
+            log.warning(
+                f"loading {self._load.objective} has started {message.threads}, and threads do not survive a fork:"
+                " each trial loads its data itself, which takes longer; to load them once, start no threads and"
+                " compute with no framework in prepare() or the data function"
+            )
+        self._template.close()
+        self._load = replace(self._load, preload=message.preload, modules=message.modules)
+        self._start_template()
 
     def _template_died(self) -> None:
         """Start another template; running trainers continue without one."""

@@ -1,7 +1,8 @@
 """The process that has imported Keras, the objective and the data once; trainers are forked from it.
 
 Started by the agent as `python -m hpo.trainer.template FD GUARD`. It stays single-threaded and touches no
-accelerator, so that a fork of it is sound, and ends, with nothing left behind, when its agent does.
+accelerator, so that a fork of it is sound; if its objective starts threads, the agent replaces it by a template that
+loads less. It ends, with nothing left behind, when its agent does.
 """
 
 from __future__ import annotations
@@ -22,8 +23,20 @@ from multiprocessing.connection import Connection
 from hpo.devices.provenance import versions
 from hpo.errors import HpoError
 from hpo.process.process_groups import ProcessGroups, adopt_orphans, end_with_agent
-from hpo.trainer.messages import Described, Exited, Fork, Forked, Load, LoadFailed, NotForked, Ready
-from objectives.base import Objective
+from hpo.trainer.fork_safety import ThreadCheck, imported_frameworks
+from hpo.trainer.loading import ObjectiveLoader
+from hpo.trainer.messages import (
+    Described,
+    Exited,
+    Fork,
+    Forked,
+    Load,
+    LoadFailed,
+    NotForked,
+    Preload,
+    Ready,
+    Unforkable,
+)
 
 LOADING_THRESHOLD = 100_000
 """New objects between two garbage collections while an objective is loaded; Python's default is 700."""
@@ -45,9 +58,9 @@ def main() -> None:
         default = gc.get_threshold()
         gc.set_threshold(LOADING_THRESHOLD)
         with _exit_with(agent):
-            objective = _load(agent)
+            loaded = _load(agent)
         gc.set_threshold(*default)
-        if objective is None:
+        if loaded is None:
             return
         # All objects are shared with every trainer from now on; the collector must not touch their pages.
         gc.collect()
@@ -63,7 +76,7 @@ def main() -> None:
                     _reap(agent, groups)
                 if agent in ready:
                     request: Fork = agent.recv()
-                    _fork(agent, request, objective, guard, (wake_read, wake_write), groups)
+                    _fork(agent, request, loaded, guard, (wake_read, wake_write), groups)
         finally:
             groups.kill_all()
     except (EOFError, OSError):
@@ -98,15 +111,24 @@ def _exit_with(agent: Connection) -> Iterator[None]:
         os.close(stop_read)
 
 
-def _load(agent: Connection) -> Objective | None:
-    load: Load = agent.recv()
-    try:
-        from objectives import loader
+def _load(agent: Connection) -> ObjectiveLoader | None:
+    """Load as much of the objective as the agent asks for; return None if trainers cannot be forked from this process.
 
-        cls = loader.load(load.objective)
-        agent.send(Described(cls.describe(load.objective)))
-        objective = cls()
-        objective.prepare(load.data, load.final)
+    A template that loads nothing is not checked: its threads are none of the objective's.
+    """
+    load: Load = agent.recv()
+    loaded, check, environment = ObjectiveLoader(load), ThreadCheck(), dict(os.environ)
+    try:
+        if load.preload is not Preload.NOTHING:
+            agent.send(Described(loaded.import_class().describe(load.objective)))
+            if threads := check.cause():
+                agent.send(Unforkable(threads, Preload.NOTHING))
+                return None
+        if load.preload is Preload.ALL:
+            loaded.prepare()
+            if threads := check.cause():
+                agent.send(Unforkable(threads, Preload.IMPORTS, imported_frameworks(environment)))
+                return None
     except HpoError as exc:
         agent.send(LoadFailed(type(exc).__name__, str(exc)))
         return None
@@ -118,13 +140,13 @@ def _load(agent: Connection) -> Objective | None:
     from hpo.trainer import trainer  # noqa: F401
 
     agent.send(Ready(versions()))
-    return objective
+    return loaded
 
 
 def _fork(
     agent: Connection,
     request: Fork,
-    objective: Objective,
+    loaded: ObjectiveLoader,
     guard: int,
     wake: tuple[int, int],
     groups: ProcessGroups,
@@ -159,7 +181,7 @@ def _fork(
         from objectives.backend import bind
 
         bind(request.device)
-        train(Connection(descriptor), objective)
+        train(Connection(descriptor), loaded)
     except BaseException:  # noqa: BLE001 - a fork must never return into the template's loop
         with suppress(Exception):
             traceback.print_exc()

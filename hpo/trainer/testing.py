@@ -12,6 +12,7 @@ from typing import Any
 
 from hpo.outcomes import Outcome
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.loading import ObjectiveLoader
 from hpo.trainer.messages import (
     Command,
     Epoch,
@@ -25,7 +26,7 @@ from hpo.trainer.messages import (
     Started,
     ToTrainer,
 )
-from objectives.base import Device
+from objectives.base import DataOptions, Device, Objective
 
 Script = Callable[[Start], Iterable[Event]]
 """Events of a trainer, one for each `wait`; a script that ends without a `Finished` hangs."""
@@ -52,6 +53,11 @@ def start_message(**values: Any) -> Start:
         "log": "",
     }
     return Start(**defaults | values)
+
+
+def prepared(objective: Objective) -> ObjectiveLoader:
+    """Return an objective as trainers get it."""
+    return ObjectiveLoader(Load("o", DataOptions(), final=False), objective)
 
 
 @dataclass
@@ -146,6 +152,7 @@ class FakeTemplate:
     """A `TemplateProcess` whose messages, trainers and end a test chooses."""
 
     def __init__(self, load: Load, log: Path, guard: int) -> None:  # noqa: ARG002 - the signature of the real one
+        self.load = load
         self.connection, self._process = Pipe()
         self.status = 0
         self.trainers: dict[int, Connection] = {}

@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +22,7 @@ from hpo.outcomes import Outcome
 from hpo.process.process_groups import kill_group
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome
 from hpo.trainer.failures import message_of, one_line, traceback_of
+from hpo.trainer.loading import ObjectiveLoader
 from hpo.trainer.messages import (
     Command,
     Continue,
@@ -40,6 +42,9 @@ from objectives.choices import declared
 
 TICK_SECONDS = 1.0
 """Shortest time between two reports of progress inside an epoch."""
+
+LOADING_SECONDS = 300.0
+"""Longest time in which a trainer that loads the objective itself counts as alive without progress."""
 
 ORPHANED = 3
 """Exit code of a trainer whose agent is gone."""
@@ -122,6 +127,25 @@ class TrainerRun(CheckedRun):
             rate = values.number("images of run.tick()", images) / max(now - self._epoch_began_at, 1e-9)
             self._pipe.send(Tick(self._epoch, min(max(fraction, 0.0), 1.0), rate))
 
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Report that this process is alive while it loads the objective in this block."""
+        done = threading.Event()
+        until = time.monotonic() + LOADING_SECONDS
+
+        def report() -> None:
+            with suppress(OSError):
+                while not done.wait(TICK_SECONDS) and time.monotonic() < until:
+                    self._pipe.send(Tick(len(self._history) + 1, 0.0, 0.0))
+
+        thread = threading.Thread(target=report, name="loading", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
     def record(self, **results: Any) -> None:
         together = {**self.results, **values.records(results)}
         values.check_size(together)
@@ -180,7 +204,7 @@ class TrainerRun(CheckedRun):
             self._received.wait_for(lambda: not self._paused or self.stop_outcome)
 
 
-def train(connection: Connection, objective: Objective) -> None:
+def train(connection: Connection, loaded: ObjectiveLoader) -> None:
     """Train the attempt that the agent sends, report its outcome, and end the process."""
     start: Start = connection.recv()
     pipe = TrainerPipe(connection)
@@ -198,10 +222,10 @@ def train(connection: Connection, objective: Objective) -> None:
             os.sched_setaffinity(0, start.device.cores)
     # Pinned like this process, and not part of the memory that the trial may allocate.
     release_threads(start.device.threads)
-    if start.memory_bytes:
+    if loaded.prepared and start.memory_bytes:
         _limit_memory(start.memory_bytes)
     try:
-        finished = _train(pipe, objective, start)
+        finished = _train(pipe, loaded, start)
     except CheckpointsError as exc:
         finished = Finished(Outcome.DISK_FULL, str(exc))
     except MemoryError as exc:
@@ -213,7 +237,7 @@ def train(connection: Connection, objective: Objective) -> None:
     os._exit(0)
 
 
-def _train(pipe: TrainerPipe, objective: Objective, start: Start) -> Finished:
+def _train(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start) -> Finished:
     """Train from the last checkpoint, if there is one, until the trial or the attempt ends.
 
     Raises:
@@ -224,7 +248,7 @@ def _train(pipe: TrainerPipe, objective: Objective, start: Start) -> Finished:
     threading.Thread(target=run.listen, name="listener", daemon=True).start()
     if (saved := run.earlier_outcome) is not None:
         return Finished(saved.outcome, saved.error, saved.traceback, saved.results)
-    finished = _outcome(objective, start, run)
+    finished = _outcome(loaded, start, run)
     if not pipe.owned:
         # A process that the objective has forked came back from `train`: only its parent reports.
         _flush_output()
@@ -233,8 +257,9 @@ def _train(pipe: TrainerPipe, objective: Objective, start: Start) -> Finished:
     return finished
 
 
-def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
+def _outcome(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Finished:
     try:
+        objective = loaded.prepare() if loaded.prepared else _prepare(loaded, start, run)
         objective.train(declared(start.params, objective.space), run)
         run.check_end()
     # User code may raise anything, KeyboardInterrupt and the like included; it is reported, not tried again.
@@ -251,6 +276,15 @@ def _outcome(objective: Objective, start: Start, run: TrainerRun) -> Finished:
     if run.ended_early and run.stop_outcome is not None:
         return Finished(run.stop_outcome)
     return Finished(Outcome.COMPLETE, results=run.results)
+
+
+def _prepare(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Objective:
+    with run.loading():
+        objective = loaded.prepare_in_trainer(start.device)
+    if start.memory_bytes:
+        # The data do not count, as in a trainer that shares them with its template.
+        _limit_memory(start.memory_bytes)
+    return objective
 
 
 def _failed(error: BaseException) -> Finished:

@@ -13,7 +13,7 @@ import pytest
 from hpo.errors import ObjectiveBrokenError
 from hpo.outcomes import Outcome
 from hpo.trainer import pool as pool_module
-from hpo.trainer.messages import Finished, Load
+from hpo.trainer.messages import Epoch, Finished, Load
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.testing import start_message
 from objectives.base import DataOptions, Device
@@ -160,3 +160,56 @@ def test_killed_idle_templates_are_replaced(tmp_path: Path, monkeypatch: pytest.
             assert time.monotonic() < until
     assert events[-1] == Finished(Outcome.COMPLETE)
     assert len(killed) == 2
+
+
+POOLED = """
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from optuna.distributions import FloatDistribution
+from objectives.base import Objective
+
+{module}
+
+class Pooled(Objective):
+    space = {{"x": FloatDistribution(0.0, 1.0)}}
+
+    def prepare(self, options, final):
+        self.pool = {pool}
+        self.images = list(self.pool.map(np.ones, range(4)))
+        self.drawn = np.random.random()
+
+    def train(self, params, run):
+        for _ in run.epochs():
+            run.report(loss=sum(image.sum() for image in self.pool.map(np.ones, range(4))), drawn=self.drawn)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "pool"),
+    [("", "ThreadPoolExecutor(2)"), ("POOL = ThreadPoolExecutor(2); POOL.submit(abs, 1)", "POOL")],
+)
+def test_trials_use_threads_that_loading_has_started(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, module: str, pool: str
+) -> None:
+    path = tmp_path / "pooled.py"
+    path.write_text(POOLED.format(module=module, pool=pool))
+    load = Load(f"{path}:Pooled", DataOptions(), final=False)
+    until = time.monotonic() + 60.0
+    with TrainerPool(load, [Device()] * 2, tmp_path / "template.log") as trainers:
+        while not trainers.ready:
+            assert trainers.wait(0.1) == []
+            assert time.monotonic() < until
+        for slot in range(2):
+            files = {"checkpoints": str(tmp_path / f"trial-{slot}"), "log": str(tmp_path / f"log-{slot}")}
+            trainers.start(slot, start_message(epochs=1, **files))
+        events = []
+        while trainers.busy:
+            events += [event for _, event in trainers.wait(0.1)]
+            assert time.monotonic() < until
+    assert [event.outcome for event in events if isinstance(event, Finished)] == [Outcome.COMPLETE] * 2
+    metrics = [event.record.metrics for event in events if isinstance(event, Epoch)]
+    assert metrics[0]["loss"] == 6.0
+    assert metrics[0] == metrics[1], "all trials must have the same data"
+    (warning,) = caplog.messages
+    assert "thread" in warning
+    assert "each trial loads its data itself" in warning

@@ -25,8 +25,10 @@ from hpo.trainer.messages import (
     Load,
     LoadFailed,
     NotForked,
+    Preload,
     Ready,
     Started,
+    Unforkable,
 )
 from hpo.trainer.pipe import encode
 from hpo.trainer.pool import MAX_TEMPLATE_DEATHS, TrainerPool
@@ -101,6 +103,22 @@ def test_template_describes_the_objective_then_is_ready(host: Host) -> None:
     assert (host.pool.ready, host.pool.versions) == (True, {"keras": "3"})
     host.pool.close()
     assert not host.log.exists(), "the log of a template that did not fail is of no use"
+
+
+def test_template_that_loads_less_replaces_one_with_threads(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.events(DESCRIBED, Unforkable("3 threads of JAX", Preload.IMPORTS, ("keras",)))
+    host.events(DESCRIBED, Unforkable("1 thread (reader)", Preload.NOTHING))
+    host.events(READY)
+    loads = [(template.load.preload, template.load.modules) for template in host.templates]
+    assert loads == [(Preload.ALL, ()), (Preload.IMPORTS, ("keras",)), (Preload.NOTHING, ())]
+    (warning,) = caplog.messages
+    assert warning.startswith("loading o has started 3 threads of JAX, and threads do not survive a fork: ")
+    assert host.pool.ready
+    host.template.die()
+    host.pool.wait(0.0)
+    assert host.template.load.preload is Preload.NOTHING
 
 
 def test_wait_for_a_description_can_be_ended(host: Host) -> None:

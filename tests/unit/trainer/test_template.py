@@ -14,13 +14,35 @@ from types import SimpleNamespace
 
 import pytest
 
-from hpo.trainer import template
-from hpo.trainer.messages import Described, Exited, Fork, Forked, Load, LoadFailed, NotForked, Ready
-from objectives.base import DataOptions, Device, Objective
+from hpo.trainer import fork_safety, template
+from hpo.trainer.loading import ObjectiveLoader
+from hpo.trainer.messages import (
+    Described,
+    Exited,
+    Fork,
+    Forked,
+    Load,
+    LoadFailed,
+    NotForked,
+    Preload,
+    Ready,
+)
+from objectives.base import DataOptions, Device
 
 OBJECTIVE = """
+import concurrent.futures
+import threading
 import optuna
 from objectives.base import Objective
+
+FINISH = threading.Event()
+
+def thread():
+    started = threading.Thread(target=FINISH.wait, name="reader", daemon=True)
+    started.start()
+    return started
+
+{module}
 
 class Mine(Objective):
     metric = "loss"
@@ -53,13 +75,19 @@ def pipe() -> Iterator[tuple[Connection, Connection]]:
     theirs.close()
 
 
-def loaded(pipe: tuple[Connection, Connection], folder: Path, prepare: str) -> tuple[Objective | None, list]:
+def loaded(
+    pipe: tuple[Connection, Connection],
+    folder: Path,
+    prepare: str,
+    module: str = "",
+    preload: Preload = Preload.ALL,
+) -> tuple[ObjectiveLoader | None, list]:
     """Return what the template loads from an objective with this body, and its messages."""
     ours, theirs = pipe
     path = folder / "mine.py"
-    path.write_text(OBJECTIVE.format(prepare=prepare))
-    ours.send(Load(f"{path}:Mine", DataOptions(), final=True))
-    objective = template._load(theirs)
+    path.write_text(OBJECTIVE.format(prepare=prepare, module=module))
+    ours.send(Load(f"{path}:Mine", DataOptions(), final=True, preload=preload))
+    found = template._load(theirs)
     theirs.close()
     messages = []
     while ours.poll():
@@ -67,15 +95,16 @@ def loaded(pipe: tuple[Connection, Connection], folder: Path, prepare: str) -> t
             messages.append(ours.recv())
         except EOFError:
             break
-    return objective, messages
+    return found, messages
 
 
 def test_loaded_objective_is_described_and_prepared(
     pipe: tuple[Connection, Connection], tmp_path: Path
 ) -> None:
-    objective, (described, ready) = loaded(pipe, tmp_path, "self.final = final")
-    assert objective is not None
-    assert objective.final
+    found, (described, ready) = loaded(pipe, tmp_path, "self.final = final")
+    assert found is not None
+    assert found.prepared
+    assert found.prepare().final
     assert isinstance(described, Described)
     assert (described.description.metric, described.description.direction) == ("loss", "minimize")
     assert isinstance(ready, Ready)
@@ -98,12 +127,57 @@ def test_failure_to_load_is_reported_by_class(
     message: str,
     has_traceback: bool,
 ) -> None:
-    objective, (_, failed) = loaded(pipe, tmp_path, prepare)
-    assert objective is None
+    found, (_, failed) = loaded(pipe, tmp_path, prepare)
+    assert found is None
     assert isinstance(failed, LoadFailed)
     assert failed.error == error
     assert failed.message.endswith(message)
     assert bool(failed.traceback) == has_traceback
+
+
+@pytest.mark.parametrize(
+    ("prepare", "module", "preload"),
+    [("self.thread = thread()", "", Preload.IMPORTS), ("pass", "THREAD = thread()", Preload.NOTHING)],
+)
+def test_threads_left_by_loading_make_the_next_template_load_less(
+    pipe: tuple[Connection, Connection],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: str,
+    module: str,
+    preload: Preload,
+) -> None:
+    monkeypatch.setattr(fork_safety, "SETTLE_SECONDS", 0.0)
+    found, (_, refused) = loaded(pipe, tmp_path, prepare, module)
+    assert found is None
+    assert (refused.threads, refused.preload) == ("1 thread (reader)", preload)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "module", "preload", "described"),
+    [
+        (
+            "with concurrent.futures.ThreadPoolExecutor(2) as pool: list(pool.map(abs, range(9)))",
+            "",
+            "ALL",
+            True,
+        ),
+        ("raise AssertionError", "", "IMPORTS", True),
+        ("raise AssertionError", "raise AssertionError", "NOTHING", False),
+    ],
+)
+def test_template_without_threads_is_ready_with_what_it_was_to_load(
+    pipe: tuple[Connection, Connection],
+    tmp_path: Path,
+    prepare: str,
+    module: str,
+    preload: str,
+    described: bool,
+) -> None:
+    found, messages = loaded(pipe, tmp_path, prepare, module, Preload[preload])
+    assert found is not None
+    assert found.prepared == (preload == "ALL")
+    assert [type(message) for message in messages] == [Described] * described + [Ready]
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -123,7 +197,8 @@ def test_fork_is_answered_and_its_pipe_is_closed_here(
 
     monkeypatch.setattr(os, "fork", fork)
     monkeypatch.setattr(os, "setpgid", lambda *ids: led.append(ids))
-    template._fork(theirs, Fork(7, Device()), Objective, 0, (0, 0), groups)
+    loaded = ObjectiveLoader(Load("mine", DataOptions(), final=False))
+    template._fork(theirs, Fork(7, Device()), loaded, 0, (0, 0), groups)
     assert ours.recv() == (NotForked(7, "Resource temporarily unavailable") if full else Forked(7, 4321))
     assert (groups.calls, led) == (([], []) if full else ([("add", 4321)], [(4321, 4321)]))
     with pytest.raises(EOFError):

@@ -31,7 +31,7 @@ from hpo.trainer.messages import (
     ToTrainer,
 )
 from hpo.trainer.pipe import TrainerPipe, decode
-from hpo.trainer.testing import start_message
+from hpo.trainer.testing import prepared, start_message
 from hpo.trainer.trainer import ORPHANED, TrainerRun
 from objectives.base import DivergedError, MetricMissingError, Objective, Params, Run
 
@@ -292,7 +292,7 @@ class Ill(Objective):
 def test_saved_outcome_is_reported_again(agent: Agent, error: Exception, outcome: str) -> None:
     run = agent.run(epochs=3)
     agent.say(Continue(1))
-    ended = trainer._outcome(Ill(), start_message(params={"error": error}), run)
+    ended = trainer._outcome(prepared(Ill()), start_message(params={"error": error}), run)
     assert ended.outcome == outcome
     run.save_outcome(ended)
     # The agent dies; the objective would go on now.
@@ -306,7 +306,7 @@ def test_bug_is_retried_and_retrained_runs_save_no_outcome(agent: Agent) -> None
     run = agent.run(epochs=3)
     agent.say(Continue(1))
     start = start_message(params={"error": ValueError("a bug")})
-    run.save_outcome(trainer._outcome(Ill(), start, run))
+    run.save_outcome(trainer._outcome(prepared(Ill()), start, run))
     assert agent.run(epochs=3).earlier_outcome is None
     run.save_outcome(Finished(Outcome.PRUNED))
     assert agent.run(epochs=3).earlier_outcome is not None
@@ -338,7 +338,7 @@ def test_any_exception_is_a_bug_with_a_reason(
     closed = StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)
-    finished = trainer._outcome(Ill(), start_message(params={"error": error}), run)
+    finished = trainer._outcome(prepared(Ill()), start_message(params={"error": error}), run)
     assert (finished.outcome, finished.error) == (Outcome.BUG, line)
     assert "Traceback" in finished.traceback
 
@@ -347,7 +347,7 @@ def test_reason_of_a_diverged_trial_may_be_any_text(agent: Agent) -> None:
     run = agent.run(epochs=3)
     agent.say(Continue(1))
     start = start_message(params={"error": DivergedError("NUL \0 " + "a" * 10_000)})
-    finished = trainer._outcome(Ill(), start, run)
+    finished = trainer._outcome(prepared(Ill()), start, run)
     assert finished.outcome == Outcome.DIVERGED
     assert finished.error.startswith("NUL \\x00 aaa")
     assert len(finished.error) <= 420
@@ -390,7 +390,7 @@ class Careless(Objective):
 
 def outcome_of(agent: Agent, **params: Any) -> tuple[TrainerRun, Finished]:
     run = agent.run(epochs=3, reply_seconds=0.0)
-    return run, trainer._outcome(Careless(), start_message(params=params), run)
+    return run, trainer._outcome(prepared(Careless()), start_message(params=params), run)
 
 
 @pytest.mark.parametrize("stop", [Outcome.PRUNED, Outcome.PREEMPTED])
@@ -454,4 +454,15 @@ def test_full_disk_is_reported_though_the_log_is_on_it(agent: Agent, monkeypatch
     agent.say(Continue(1))
     monkeypatch.setattr(sys, "stderr", Full())
     start = start_message(params={"error": OSError(errno.ENOSPC, "No space left on device")})
-    assert trainer._outcome(Ill(), start, run).outcome == Outcome.DISK_FULL
+    assert trainer._outcome(prepared(Ill()), start, run).outcome == Outcome.DISK_FULL
+
+
+def test_trainer_that_loads_its_objective_reports_that_it_is_alive(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
+    run = agent.run()
+    with run.loading():
+        assert agent.hear() == Tick(1, 0.0, 0.0)
+    agent.received()
+    assert agent.received() == []

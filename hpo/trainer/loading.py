@@ -1,0 +1,71 @@
+"""The stages in which an objective is loaded, each either in the template or in every trainer."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import sys
+from contextlib import suppress
+
+import numpy as np
+
+from hpo.trainer.messages import Load
+from objectives import backend, loader
+from objectives.base import Device, Objective
+from objectives.keras_objective import KerasObjective
+
+
+class ObjectiveLoader:
+    """An objective, as far as it has been loaded in this process."""
+
+    def __init__(self, load: Load, objective: Objective | None = None) -> None:
+        """`objective` is given if it has been prepared."""
+        self.load = load
+        self._cls: type[Objective] | None = None
+        self._objective = objective
+
+    @property
+    def prepared(self) -> bool:
+        """Whether everything was loaded before the fork."""
+        return self._objective is not None
+
+    def import_class(self) -> type[Objective]:
+        """Return the objective's class, imported before frameworks because its module may configure them.
+
+        Raises:
+            HpoError: the class cannot be imported.
+        """
+        if self._cls is None:
+            self._cls = loader.load(self.load.objective)
+            if self.load.modules:
+                backend.before_import()
+            for name in self.load.modules:
+                # The objective's own import of it reports the reason.
+                with suppress(ImportError):
+                    importlib.import_module(name)
+        return self._cls
+
+    def prepare(self) -> Objective:
+        """Return the objective with its data loaded."""
+        if self._objective is None:
+            objective = self.import_class()()
+            objective.prepare(self.load.data, self.load.final)
+            self._objective = objective
+        return self._objective
+
+    def prepare_in_trainer(self, device: Device) -> Objective:
+        """Return the objective with its data loaded, if need be in this trainer.
+
+        Its threads and GPU memory are then those of the trainer's device, and random numbers start from the same
+        seed in every trainer, because all trials of a study must train on the same data.
+        """
+        if not self.prepared:
+            seed = self.load.data.split_seed
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            if issubclass(self.import_class(), KerasObjective):
+                backend.before_import()
+                backend.configure(device, seed)
+            elif "keras" in sys.modules:
+                sys.modules["keras"].utils.set_random_seed(seed % 2**32)
+        return self.prepare()
