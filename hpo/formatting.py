@@ -13,6 +13,30 @@ from typing import Any, ClassVar, TypeVar
 T = TypeVar("T")
 
 
+_CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and line feed, marks that reverse the direction of text, and halves of characters."""
+
+
+def printable(text: str) -> str:
+    """Return the text with each control character replaced by a question mark.
+
+    Names, errors and output of objectives may hold sequences that write to a terminal's clipboard or title, or hide
+    text.
+    """
+    return text if text.isprintable() else _CONTROL.sub("?", text)
+
+
+def csv_cell(value: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
 def metric(value: float | None) -> str:
     """Return a metric with 4 decimals; very small ones have 4 significant digits, large ones no decimals."""
     if value is None:

@@ -124,6 +124,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; print an error as one line on stderr."""
+    from hpo.terminal.safe_output import safe_streams
+
+    with safe_streams():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     streams = sys.stdout, sys.stderr
     try:
         result = cli.main(list(arguments), prog_name="hpo", standalone_mode=False)
@@ -168,7 +175,9 @@ def _message(error: HpoError) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    from hpo.formatting import printable
+
+    return printable(" ".join(text.split()))
 
 
 def _print_error(message: str, arguments: Sequence[str]) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from hpo.formatting import json_safe
+from hpo.formatting import csv_cell, json_safe, printable
+from hpo.terminal.safe_output import safe_console
 
 _GAP = 2
 """Characters between two columns on a terminal."""
@@ -40,15 +41,15 @@ def echo_table(
     On a narrow terminal, columns of `drop` are left out, in this order, and those of `wrap` take several
     lines; no word is broken, and text that is still too long ends in an ellipsis.
     """
-    body = [list(row) for row in rows]
+    # Before the widths of columns are measured.
+    body = [[printable(cell) for cell in row] for row in rows]
     aligned = set(right)
     if on_terminal():
         from rich.box import SIMPLE_HEAD
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        console, flexible = Console(), set(wrap)
+        console, flexible = safe_console(), set(wrap)
         kept = _that_fit(headers, body, flexible, drop, console.width)
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         for column, width in kept.items():
@@ -71,9 +72,7 @@ def fits(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Return whether each row fits on one line; without a terminal it always does."""
     if not on_terminal():
         return True
-    from rich.console import Console
-
-    return sum(_widths(headers, rows)) + _GAP * (len(headers) - 1) <= Console().width
+    return sum(_widths(headers, rows)) + _GAP * (len(headers) - 1) <= safe_console().width
 
 
 def _that_fit(
@@ -137,11 +136,11 @@ def echo_facts(facts: Iterable[tuple[str, str]]) -> None:
     pairs = list(facts)
     width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
-        click.echo(f"{click.style(name.ljust(width), bold=True)}  {value}")
+        click.echo(f"{click.style(printable(name).ljust(width), bold=True)}  {printable(value)}")
 
 
 def echo_csv(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print CSV: None is empty, numbers have full precision."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(headers)
-    writer.writerows(rows)
+    writer.writerows([csv_cell(cell) for cell in row] for row in rows)

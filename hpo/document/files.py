@@ -40,8 +40,8 @@ def csv_file(headers: Sequence[str], rows: Iterable[Sequence[object]], line_end:
     """Return a CSV table with empty cells for None and numbers in full precision."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator=line_end)
-    writer.writerow(headers)
-    writer.writerows(rows)
+    writer.writerow([formatting.csv_cell(header) for header in headers])
+    writer.writerows([formatting.csv_cell(cell) for cell in row] for row in rows)
     return text.getvalue().encode()
 
 

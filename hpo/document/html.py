@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
-from html import escape
 from itertools import count
 from typing import TYPE_CHECKING
 
 from hpo.document.document import Block, Bullets, Code, Document, Figure, Gallery, Paragraph, Section, Table
 from hpo.document.plotly_charts import figure_json, script_json
+from hpo.formatting import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +19,11 @@ _POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
     " base-uri 'none'; form-action 'none'"
 )
+
+
+def escape(text: str) -> str:
+    """Escape HTML, and replace control characters."""
+    return html.escape(printable(text))
 
 
 def render_page(document: Document) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from hpo.document.document import Block, Bullets, Code, Document, Figure, Gallery, Paragraph, Section, Table
+from hpo.formatting import printable
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")
 
@@ -19,7 +20,7 @@ def render_markdown(document: Document, pictures: str) -> str:
         parts.append(_section(section, pictures))
     if document.footer:
         parts.append(f"---\n\n{_escape(document.footer)}")
-    return "\n\n".join(parts) + "\n"
+    return printable("\n\n".join(parts) + "\n")
 
 
 def _section(section: Section, pictures: str) -> str:

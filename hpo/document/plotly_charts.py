@@ -11,6 +11,7 @@ from math import log10
 from typing import Any
 
 from hpo.document.charts import Axis, Bars, Chart, Matrix, Panel, Series, Surface
+from hpo.formatting import printable
 
 _SHADES = [[0, "rgba(59,130,196,0.03)"], [1, "rgba(59,130,196,0.95)"]]
 _VIRIDIS = "Viridis"
@@ -170,4 +171,4 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 def _plain(text: str) -> str:
     """Escape text, because Plotly interprets a few HTML tags."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

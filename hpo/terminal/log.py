@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, TextIO
 
+from hpo.formatting import printable
+
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")
 
@@ -75,7 +77,7 @@ class LogHandler(logging.Handler):
         return self._stream or sys.stdout
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.write_line(self._formatter().format(record))
+        self.write_line(printable(self._formatter().format(record)))
 
     def _formatter(self) -> logging.Formatter:
         if self.log_format == "json":

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TextIO, cast
 from hpo import formatting
 from hpo.outcomes import Outcome
 from hpo.terminal import log
+from hpo.terminal.safe_output import safe_console
 from hpo.terminal.stream import TerminalStream
 from storage.budget import Counts
 
@@ -116,10 +117,9 @@ class LiveProgress:
     """A view that rich redraws in place."""
 
     def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
         from rich.live import Live
 
-        self._console = Console(file=cast(TextIO, TerminalStream(stream)))
+        self._console = safe_console(cast(TextIO, TerminalStream(stream)))
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
         self._drawn_at = 0.0

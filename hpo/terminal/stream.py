@@ -18,7 +18,7 @@ class TerminalStream:
     """
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream: TextIO = getattr(stream, "unfiltered", stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from hpo.cli import options
@@ -37,9 +39,14 @@ def logs(study: str, number: int | None, follow: bool, storage: str | None) -> N
     with options.opened(storage) as database:
         if follow:
             for piece in follow_logs(database, study, number):
-                click.echo(piece, nl=False)
+                click.echo(_lines(piece), nl=False)
             return
         for attempt in read_logs(database, study, number):
             click.echo(attempt.heading)
             if attempt.tail:
-                click.echo(attempt.tail, nl=not attempt.tail.endswith("\n"))
+                click.echo(_lines(attempt.tail), nl=not attempt.tail.endswith("\n"))
+
+
+def _lines(text: str) -> str:
+    """Return output with each state of a progress bar on a line of its own."""
+    return re.sub(r"\r\n?", "\n", text).replace("\b", "")

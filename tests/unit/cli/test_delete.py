@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from hpo.cli.main import run
@@ -11,8 +9,7 @@ from hpo.cli.main import run
 
 @pytest.mark.usefixtures("no_database")
 def test_running_study_is_refused_before_confirmation(monkeypatch, capsys) -> None:
-    found = SimpleNamespace(running=2, waiting=0, outcomes={})
-    monkeypatch.setattr("hpo.study.status.study_status", lambda *_: found)
+    monkeypatch.setattr("hpo.study.catalog.count_trials", lambda *_: (2, 2))
     monkeypatch.setattr("click.confirm", lambda *_, **__: pytest.fail("asked for confirmation"))
     assert run(["delete", "--study", "demo"]) == 1
     printed = capsys.readouterr().err
