@@ -99,6 +99,17 @@ def counted(number: object, noun: str, plural: str | None = None) -> str:
     return f"{'?' if number is None else number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def ranges(numbers: Iterable[int]) -> str:
+    """Return whole numbers in order, e.g. `0-3, 5, 7-9`."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
+
+
 def p_value(value: float | None) -> str:
     """Return a p-value with 3 decimals, e.g. `0.031` or `< 0.001`."""
     if value is None:

@@ -177,6 +177,8 @@ class Description:
     first: Sequence[Params] = field(default_factory=tuple)
     dataset: str | None = None
     summary: str = ""
+    code: str = ""
+    """Digest of the code that was loaded, see `objectives.code`; empty: not known."""
 
 
 Train = Callable[["Objective", Params, Run], None]

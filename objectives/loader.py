@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hpo.errors import ObjectiveBrokenError, UnknownObjectiveError
+from objectives import code
 from objectives.base import Description, Objective
 from objectives.validation import problem
 
@@ -92,6 +93,12 @@ def load(reference: str) -> type[Objective]:
     if wrong:
         raise ObjectiveBrokenError(f"{class_name} in {where}: {wrong}")
     return found
+
+
+def code_digest(reference: str) -> str:
+    """Return the digest of the code of an objective that was loaded, see `objectives.code`."""
+    resolved = resolve(reference)
+    return code.digest(SHIPPED.get(resolved, resolved).rpartition(":")[0])
 
 
 def describe(reference: str) -> Description:

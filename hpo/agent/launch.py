@@ -23,7 +23,7 @@ from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.search.samplers import check_sampler
 from hpo.settings import Settings
-from hpo.study import create
+from hpo.study import create, identity
 from hpo.study.catalog import find_study
 from hpo.study.create import LaunchedStudy
 from hpo.terminal.log import set_study
@@ -91,7 +91,9 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         assert existing is not None
         data, devices = data_dir_of(settings, existing.spec.data), slots_here(slots, options.slots)
         with _pool(existing.spec.objective, data, study, devices, settings) as pool:
-            pool.describe(loading_check(signals, pool, options))
+            description = pool.describe(loading_check(signals, pool, options))
+            identity.check_worker(study, existing.spec, description)
+            existing = replace(existing, spec=replace(existing.spec, code=description.code))
             return _run(database, existing, pool, settings, options, signals)
 
 

@@ -22,6 +22,7 @@ from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead, process_identity
 from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
+from hpo.study.identity import CODE
 from hpo.trainer.failures import one_line
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device, Params
@@ -89,9 +90,10 @@ class TrialStore:
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
         self._lease_monitor = LeaseMonitor(times)
         self.agent_id = self._write(agents.new_agent_id)
-        agent = (self.host, os.getpid(), process_identity(), len(devices), training_environment(devices[0]))
+        versions = training_environment(devices[0]) | ({CODE: spec.code} if spec.code else {})
+        agent = (self.host, os.getpid(), process_identity(), len(devices), versions)
         ordinal = self._write(agents.join, self.agent_id, study_id, *agent, lease_seconds=times.lease_seconds)
-        self._search = self._call(lambda: Search(name, spec, database.optuna, ordinal))
+        self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal))
 
     def claim(self, slot: int, device: str) -> Claim | NoWork:
         """Reserve a trial for a slot, or return the reason why there is none."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from hpo import formatting
@@ -24,6 +26,8 @@ def summary_section(
     """Return the result, the comparison with the default, the clear effects and the configuration."""
     study, best = history.study, history.best
     blocks = _tested(study.name, retrain) if retrain is not None else _best_so_far(history)
+    if len(history.codes) > 1:
+        blocks += _versions_of_code(history)
     blocks.append(Paragraph(against_default(history)))
     clear = [f"{effect.parameter}: {effect.finding}" for effect in effects if effect.stands_out]
     if clear:
@@ -64,6 +68,17 @@ def _best_so_far(history: StudyHistory) -> list[Block]:
             "note",
         ),
     ]
+
+
+def _versions_of_code(history: StudyHistory) -> list[Block]:
+    """Return a warning that the objective's code has changed, and a table of the trials of each version."""
+    mixed = sorted(number for number, times in Counter(chain(*history.codes.values())).items() if times > 1)
+    text = "The objective's code has changed during the study, so its trials may not be comparable."
+    if mixed:
+        ran = "Trial" if len(mixed) == 1 else "Trials"
+        text += f" {ran} {formatting.ranges(mixed)} ran with more than one version."
+    rows = [(code, formatting.ranges(numbers)) for code, numbers in history.codes.items()]
+    return [Paragraph(text, "note"), Table(("version of the code", "trials"), rows)]
 
 
 def _params_table(history: StudyHistory, params: Mapping[str, Any], header: str) -> Table:

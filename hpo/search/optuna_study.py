@@ -38,9 +38,14 @@ _QUIET: Mapping[str, Any] = {"over": "ignore", "invalid": "ignore"}
 class Search:
     """An agent's view of an Optuna study."""
 
-    def __init__(self, name: str, spec: StudySpec, storage: optuna.storages.BaseStorage, agent: int) -> None:
+    def __init__(
+        self, study_id: int, spec: StudySpec, storage: optuna.storages.BaseStorage, agent: int
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._spec = spec
+        self._study_id = study_id
+        # Plain Optuna may have renamed the study.
+        name = storage.get_study_name_from_id(study_id)
         self._study = optuna.load_study(
             study_name=name,
             storage=storage,
@@ -57,7 +62,6 @@ class Search:
             )
         self._storage = storage
         self._judged: dict[int, FrozenTrial] = {}
-        self._study_id = storage.get_study_id_from_name(name)
 
     def create(self, claim: Claim) -> tuple[int, int]:
         """Create a running trial for a reservation and return Optuna's trial_id and number."""

@@ -27,9 +27,9 @@ def with_space(
         StudyConflictError: the request does not choose a space, or Optuna does not allow the change.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
     """
-    now = _normal(description.space)
+    now = normal(description.space)
     wanted = narrow_space(now, request.params) if request.params else None
-    same_code = now == _normal(spec.objective_space)
+    same_code = now == normal(spec.objective_space)
     if same_code and (wanted is None or wanted == spec.space):
         return spec
     if request.space == "keep":
@@ -61,7 +61,7 @@ def with_space(
     return replace(spec, space=target, objective_space=now, first=known_good_parts(description.first, target))
 
 
-def _normal(space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
+def normal(space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
     """Return the space as the database would return it, so that equal spaces compare equal."""
     return space_from_json(space_to_json(space))
 

@@ -29,6 +29,10 @@ class StudySpec:
     """Search space: the objective's, narrowed by `--param`."""
     objective_space: Mapping[str, BaseDistribution]
     """Space of the objective when the study began, to detect changes of its code."""
+    objective_epochs: int | None = None
+    """Epochs that the objective's class declared when the study began; None: not known."""
+    code: str = ""
+    """Digest of the objective's code, see `objectives.code`; empty: not known."""
     first: tuple[Params, ...] = ()
     """Known good configurations that are tried first, or their parts inside `space`."""
     sampler: str = LaunchDefaults.sampler
@@ -43,6 +47,11 @@ class StudySpec:
     """Failed trials after which the study stops; they do not count towards the budget."""
     checkpoint_quota_bytes: int | None = None
     """Limit of the study's checkpoints in one checkpoint folder; None: no limit."""
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether `--param` has narrowed the objective's space."""
+        return self.space != self.objective_space
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict for `from_json`."""

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import optuna
 from sqlalchemy import Connection
 
 from hpo.errors import StudyConflictError
 from hpo.options import LaunchDefaults, LaunchRequest
 from hpo.search.optuna_study import known_good_parts
 from hpo.search.samplers import startup_trials
-from hpo.search.space_changes import with_space
+from hpo.search.space_changes import normal, with_space
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
+from hpo.study import identity
 from objectives.base import DataOptions, Description
-from storage import budget, studies
+from storage import budget, optuna_studies, studies
 from storage.engine import Database
 from storage.studies import StoredStudy
 
@@ -35,16 +35,22 @@ class LaunchedStudy(StoredStudy):
 
 
 def find(database: Database, name: str) -> LaunchedStudy | None:
-    """Return the study of that name, or None."""
+    """Return the study of that name, or None.
+
+    Raises:
+        StudyConflictError: it was deleted or changed with plain Optuna.
+    """
 
     def read(c: Connection) -> LaunchedStudy | None:
         study = studies.find(c, name)
         if study is None:
             return None
+        spec = StudySpec.from_json(study.spec_json)
+        identity.check_optuna(name, spec.direction, optuna_studies.find_by_id(c, study.study_id))
         progress = studies.progress(c, study.study_id)
         return LaunchedStudy(
             **vars(study),
-            spec=StudySpec.from_json(study.spec_json),
+            spec=spec,
             finished=progress.finished,
             open=progress.open,
             begun=progress.trials > 0 or progress.has_agents,
@@ -77,9 +83,12 @@ def create_or_continue(
     """
     existing = existing or _create(database, request, reference, description)
     while True:
+        if description.code:
+            identity.check_agents(database, existing, description.code)
         spec = _agreed_spec(database, existing, request, reference, description)
         kept = _update(database, existing, spec, request.trials, resume=request.run)
         if kept is not None:
+            identity.report_code_change(database, existing, existing.spec, description.code)
             return replace(
                 existing,
                 spec=spec,
@@ -104,15 +113,23 @@ def _agreed_spec(
 ) -> StudySpec:
     """Return the spec that the study and the request agree on."""
     try:
+        identity.check_declarations(existing.name, existing.spec, description, request.epochs)
         spec = with_space(database, existing.study_id, existing.spec, request, description)
         check_options(existing, request, reference)
     except StudyConflictError:
-        if existing.begun or existing.spec.direction != description.direction:
+        keeps_narrowing = existing.spec.narrowed and not request.params
+        changed_space = normal(description.space) != normal(existing.spec.objective_space)
+        if existing.begun or (keeps_narrowing and changed_space):
             raise
         # A launch failed before its first trial, so no trial has to stay comparable.
         spec = _new_spec(_with_stored(request, existing.spec, reference), reference, description)
+        if keeps_narrowing:
+            space = existing.spec.space
+            spec = replace(spec, space=space, first=known_good_parts(description.first, space))
     return replace(
         spec,
+        objective_epochs=description.epochs,
+        code=description.code or spec.code,
         startup=startup_trials(request.trials or existing.budget),
         max_failed=request.max_failed or spec.max_failed,
         max_lost=request.max_lost or spec.max_lost,
@@ -123,19 +140,23 @@ def _agreed_spec(
 def _create(
     database: Database, request: LaunchRequest, reference: str, description: Description
 ) -> LaunchedStudy:
+    """Create the study in Optuna's tables and ours at once, so that a failure leaves neither behind."""
     spec = _new_spec(request, reference, description)
     trials = request.trials or LaunchDefaults.trials
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = database.retried(
-        lambda: optuna.create_study(
-            study_name=request.study,
-            storage=database.optuna,
-            direction=description.direction,
-            load_if_exists=True,
-        )
-    )
-    study_id = database.optuna.get_study_id_from_name(request.study)
-    _insert(database, study_id, request.study, spec, trials, foreign=bool(study.get_trials(deepcopy=False)))
+
+    def write(c: Connection) -> None:
+        new = optuna_studies.create(c, request.study, spec.direction)
+        found = optuna_studies.find(c, request.study)
+        assert found is not None
+        stored = studies.names(c).get(found.study_id)
+        if stored == request.study:
+            # By a simultaneous launch, or by this one before the answer was lost.
+            return
+        if not new:
+            identity.check_twin(found, spec.direction, stored)
+        studies.insert(c, found.study_id, request.study, spec.to_json(), trials)
+
+    database.transaction(write)
     created = find(database, request.study)
     assert created is not None
     return created
@@ -152,6 +173,8 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
         epochs=request.epochs or description.epochs,
         space=space,
         objective_space=description.space,
+        objective_epochs=description.epochs,
+        code=description.code,
         first=known_good_parts(description.first, space),
         sampler=request.sampler or defaults.sampler,
         pruner=request.pruner or defaults.pruner_for(trials),
@@ -166,32 +189,16 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
 
 def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> LaunchRequest:
     """Fill the options that the request leaves open from the stored spec, as far as they fit its objective."""
-    same = reference == stored.objective
+    # Epochs that are the objective's own change with it.
+    requested = reference == stored.objective and stored.epochs != stored.objective_epochs
     return replace(
         request,
-        epochs=request.epochs or (stored.epochs if same else None),
+        epochs=request.epochs or (stored.epochs if requested else None),
         limit=request.limit or stored.data.limit,
         sampler=request.sampler or stored.sampler,
         pruner=request.pruner or stored.pruner,
         seed=stored.seed if request.seed is None else request.seed,
     )
-
-
-def _insert(
-    database: Database, study_id: int, name: str, spec: StudySpec, trials: int, foreign: bool
-) -> None:
-    """Store the spec, unless a simultaneous launch has stored it."""
-
-    def write(c: Connection) -> bool:
-        if foreign and not studies.is_stored(c, study_id):
-            return False
-        studies.insert(c, study_id, name, spec.to_json(), trials)
-        return True
-
-    if not database.transaction(write):
-        raise StudyConflictError(
-            f"study {name!r} was created with plain Optuna and has trials: choose another name with --study"
-        )
 
 
 def _update(
@@ -203,6 +210,8 @@ def _update(
     def write(c: Connection) -> int | None:
         if not studies.update_spec(c, study_id, existing.spec_json, spec.to_json()):
             return None
+        if spec.direction != existing.spec.direction:
+            optuna_studies.set_direction(c, study_id, spec.direction)
         if trials is not None:
             # Preparation alone never lowers the budget: containers prepare the study at every start.
             least = 0 if resume else budget.count(c, study_id).budget

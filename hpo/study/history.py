@@ -13,6 +13,7 @@ from sqlalchemy import Column, Connection, Table, func, select
 
 from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
+from hpo.study.identity import CODE
 from hpo.study.predicates import seconds_of_attempt
 from hpo.study.status import StudyStatus, read_status
 from hpo.study.trials import TrialRow, trial_rows_of
@@ -109,6 +110,17 @@ class StudyHistory:
         """Best complete trial; on a tie, the earlier one."""
         sign = -1 if self.study.maximize else 1
         return min(self.complete, key=lambda trial: sign * (trial.value or 0.0), default=None)
+
+    @cached_property
+    def codes(self) -> dict[str, list[int]]:
+        """Numbers of the trials that ran with each version of the objective's code, by its digest; earliest first."""
+        found: dict[str, list[int]] = {}
+        for attempt in self.attempts:
+            if attempt.number is not None and (attempt.pid is not None or attempt.epochs):
+                trained = found.setdefault(attempt.versions.get(CODE, "not recorded"), [])
+                if attempt.number not in trained:
+                    trained.append(attempt.number)
+        return found
 
     @property
     def parameters(self) -> list[str]:

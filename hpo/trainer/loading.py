@@ -6,12 +6,13 @@ import importlib
 import random
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
 from hpo.trainer.messages import Load
 from objectives import backend, loader
-from objectives.base import Device, Objective
+from objectives.base import Description, Device, Objective
 from objectives.keras_objective import KerasObjective
 
 
@@ -44,6 +45,11 @@ class ObjectiveLoader:
                 with suppress(ImportError):
                     importlib.import_module(name)
         return self._cls
+
+    def describe(self) -> Description:
+        """Return the declarations of the objective's class, with the digest of its code."""
+        reference = self.load.objective
+        return replace(self.import_class().describe(reference), code=loader.code_digest(reference))
 
     def prepare(self) -> Objective:
         """Return the objective with its data loaded."""

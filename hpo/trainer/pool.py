@@ -265,6 +265,12 @@ class TrainerPool:
             return
         match message:
             case Described(description):
+                if self._description is not None and description.code != self._description.code:
+                    # Its earlier trainers and the study's other agents train with the code as it was.
+                    raise ObjectiveBrokenError(
+                        f"the code of {self._load.objective} was changed while it was being trained: run the same"
+                        " command again to continue with the new code"
+                    )
                 self._description = description
             case Ready(versions):
                 self.ready, self.versions = True, dict(versions)

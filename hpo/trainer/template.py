@@ -120,7 +120,7 @@ def _load(agent: Connection) -> ObjectiveLoader | None:
     loaded, check, environment = ObjectiveLoader(load), ThreadCheck(), dict(os.environ)
     try:
         if load.preload is not Preload.NOTHING:
-            agent.send(Described(loaded.import_class().describe(load.objective)))
+            agent.send(Described(loaded.describe()))
             if threads := check.cause():
                 agent.send(Unforkable(threads, Preload.NOTHING))
                 return None

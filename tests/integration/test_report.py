@@ -32,13 +32,19 @@ def rows(database: Database) -> StudyRows:
     return StudyRows(database)
 
 
-def trained(rows: StudyRows, *values: float, outcome: str | None = "complete", **more: object) -> int:
+def trained(
+    rows: StudyRows,
+    *values: float,
+    outcome: str | None = "complete",
+    versions: dict[str, str] | None = None,
+    **more: object,
+) -> int:
     """Insert a trial with one epoch for each value."""
     final = values[-1] if outcome in ("complete", "pruned") else None
     reservation_id = rows.trial(outcome, final, completed=len(values), **more)
     attempt = rows.attempt(
         reservation_id,
-        rows.agent(ended=1.0),
+        rows.agent(ended=1.0, versions=versions),
         ended=50.0,
         completed=len(values),
         outcome=outcome or "released",
@@ -68,6 +74,18 @@ def test_report_of_a_study_without_trials(rows: StudyRows) -> None:
     assert json.loads(found["report.json"])["best_trial"] is None
     # A page without charts does not contain Plotly.
     assert len(found["report.html"]) < 50_000
+
+
+def test_report_lists_the_trials_of_each_version_of_the_code(rows: StudyRows) -> None:
+    resumed = trained(rows, 0.5, 0.7, versions={"objective": "c0de1"})
+    trained(rows, 0.6, versions={"objective": "c0de1"})
+    assert "version of the code" not in report_text(files(rows))
+    trained(rows, 0.8, versions={"objective": "c0de2"})
+    rows.attempt(resumed, rows.agent(versions={"objective": "c0de2"}), completed=1)
+    markdown = report_text(files(rows))
+    assert "The objective's code has changed during the study" in markdown
+    assert "Trial 0 ran with more than one version." in markdown
+    assert "| c0de1 | 0-1 |\n| c0de2 | 0, 2 |" in markdown
 
 
 def test_report_of_a_running_study_without_retrain(rows: StudyRows) -> None:

@@ -32,6 +32,7 @@ SHOWN = {
     },
     formatting.size: {5: "5 B", 2048: "2.0 KiB", 3.2 * 1024**3: "3.2 GiB", 2 * 1024**4: "2.0 TiB"},
     formatting.times: {0: "never", 1: "once", 2: "2 times"},
+    formatting.ranges: {(): "", (3,): "3", (5, 2, 1, 0): "0-2, 5", (1, 2): "1-2"},
     formatting.p_value: {None: "-", 0.0004: "< 0.001", 0.0314: "0.031", 1.0: "1.000"},
 }
 

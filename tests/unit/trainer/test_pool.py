@@ -36,7 +36,15 @@ from hpo.trainer.testing import FakeTemplate, start_message
 from objectives.base import DataOptions, Description, Device
 
 READY = Ready({"keras": "3"})
-DESCRIBED = Described(Description(name="o", metric="loss", direction="minimize", epochs=3, space={}))
+
+
+def described(code: str) -> Described:
+    return Described(
+        Description(name="o", metric="loss", direction="minimize", epochs=3, space={}, code=code)
+    )
+
+
+DESCRIBED = described("c0de")
 EPOCH = Epoch(EpochRecord(1, {"loss": 0.5}, 0.1))
 DONE = Finished(Outcome.COMPLETE)
 
@@ -119,6 +127,16 @@ def test_template_that_loads_less_replaces_one_with_threads(
     host.template.die()
     host.pool.wait(0.0)
     assert host.template.load.preload is Preload.NOTHING
+
+
+def test_restarted_template_with_changed_code_ends_the_agent(host: Host) -> None:
+    host.events(described("c0de1"), READY)
+    host.template.die()
+    assert host.events() == []
+    with pytest.raises(
+        ObjectiveBrokenError, match="was changed while it was being trained: run the same command"
+    ):
+        host.events(described("c0de2"))
 
 
 def test_wait_for_a_description_can_be_ended(host: Host) -> None:

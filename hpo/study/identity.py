@@ -1,0 +1,176 @@
+"""Identity of a study: the objective's declarations and code that its trials have in common.
+
+A study that has begun keeps its metric, direction and number of epochs, because its trials must stay comparable.
+Changed code is reported by a launch, which continues with it, and refused by a worker, which cannot know which
+version the study is to continue with.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, func, select
+
+from hpo import formatting
+from hpo.errors import StudyConflictError
+from hpo.process.identity import is_dead
+from hpo.search.space_changes import normal
+from hpo.search.spec import StudySpec
+from hpo.study.predicates import alive_agent
+from objectives.base import Description
+from storage.engine import Database
+from storage.optuna_studies import OptunaStudy
+from storage.studies import StoredStudy
+from storage.tables import agents, attempts, trials
+
+log = logging.getLogger(__name__)
+
+CODE = "objective"
+"""Key of the digest of the objective's code among an agent's versions."""
+
+
+def check_declarations(study: str, spec: StudySpec, description: Description, epochs: int | None) -> None:
+    """Check that the objective declares the metric, direction and epochs of a study that has begun.
+
+    `epochs` are those of the request, which override the objective's.
+
+    Raises:
+        StudyConflictError: one of them has changed.
+    """
+    changes = _changes(spec, description)
+    if changes:
+        raise StudyConflictError(
+            f"the objective has changed since study {study!r} began ({'; '.join(changes)}), and its trials must stay"
+            " comparable: restore the objective, or start another study with --study"
+        )
+    declared = spec.objective_epochs
+    if declared not in (None, description.epochs) and spec.epochs == declared and epochs is None:
+        raise StudyConflictError(
+            f"the objective has changed since study {study!r} began (epochs: was {declared}, is"
+            f" {description.epochs}), and its trials must stay comparable: add --epochs {declared} to continue with"
+            " as many, or start another study with --study"
+        )
+
+
+def check_worker(study: str, spec: StudySpec, description: Description) -> None:
+    """Check that a worker has loaded the version of the objective that the study trains.
+
+    Raises:
+        StudyConflictError: it is another one.
+    """
+    changes = _changes(spec, description)
+    if spec.objective_epochs not in (None, description.epochs):
+        changes.append(_change("epochs", spec.objective_epochs, description.epochs))
+    if normal(description.space) != normal(spec.objective_space):
+        changes.append("another search space")
+    if not changes and spec.code and description.code and spec.code != description.code:
+        changes.append(_change("code", spec.code, description.code))
+    if changes:
+        raise StudyConflictError(
+            f"{spec.objective} differs from the version that study {study!r} trains ({'; '.join(changes)}): copy that"
+            f" version to this host, or continue the study with this one: hpo launch --study {study}"
+        )
+
+
+def check_optuna(study: str, direction: str, found: OptunaStudy | None) -> None:
+    """Check that a study is in Optuna's tables with its direction.
+
+    Raises:
+        StudyConflictError: it was deleted or changed with plain Optuna.
+    """
+    if found is None:
+        raise StudyConflictError(
+            f"study {study!r} was deleted with plain Optuna, and its trials with it: remove the rest with hpo delete"
+            f" --study {study}, or choose another name with --study"
+        )
+    if found.directions != (direction,):
+        raise StudyConflictError(
+            f"study {found.name!r} {_optimizes(found.directions)} in Optuna's tables, but its objective is to"
+            f" {direction} one metric: choose another name with --study"
+        )
+
+
+def check_twin(found: OptunaStudy, direction: str, owner: str | None) -> None:
+    """Check that a study which plain Optuna created can become one of this service.
+
+    `owner` is the name of the study that it belongs to already.
+
+    Raises:
+        StudyConflictError: it cannot.
+    """
+    if owner is not None:
+        raise StudyConflictError(
+            f"study {found.name!r} is study {owner!r}, renamed with plain Optuna: use --study {owner}, or choose"
+            " another name"
+        )
+    if found.trials:
+        raise StudyConflictError(
+            f"study {found.name!r} was created with plain Optuna and has trials: choose another name with --study"
+        )
+    check_optuna(found.name, direction, found)
+
+
+def _optimizes(directions: Sequence[str]) -> str:
+    if len(directions) == 1:
+        return f"has the direction {directions[0]}"
+    return f"has {len(directions)} objectives ({', '.join(directions)})"
+
+
+def _changes(spec: StudySpec, description: Description) -> list[str]:
+    pairs = (
+        ("metric", spec.metric, description.metric),
+        ("direction", spec.direction, description.direction),
+    )
+    return [_change(name, before, now) for name, before, now in pairs if before != now]
+
+
+def _change(name: str, before: object, now: object) -> str:
+    return f"{name}: was {before}, is {now}"
+
+
+def check_agents(database: Database, study: StoredStudy, code: str) -> None:
+    """Check that no living agent trains the study with other code.
+
+    Raises:
+        StudyConflictError: one does.
+    """
+    query = select(agents.c.host, agents.c.pid, agents.c.process).where(
+        agents.c.study_id == study.study_id, alive_agent(), agents.c.versions[CODE].astext != code
+    )
+    living = [
+        f"{row.host} (process {row.pid})"
+        for row in database.transaction(lambda c: c.execute(query).all())
+        if not is_dead(row.process)
+    ]
+    if living:
+        raise StudyConflictError(
+            f"the objective's code differs from that which {formatting.counted(len(living), 'agent')} of study"
+            f" {study.name!r} train: {', '.join(living[:3])}: end them first (hpo stop --study {study.name}), or start"
+            " another study with --study"
+        )
+
+
+def report_code_change(database: Database, study: StoredStudy, spec: StudySpec, code: str) -> None:
+    """Log that a launch continues a study with other code than its earlier trials."""
+    if not (spec.code and code and spec.code != code):
+        return
+    last = database.transaction(lambda c: _last_trial_with_other_code(c, study.study_id, code))
+    if last is not None:
+        log.warning(
+            f"the objective's code has changed since trial {last} ({spec.code} -> {code}): later trials may not be"
+            " comparable with earlier ones; hpo report shows which trials ran with which code"
+        )
+
+
+def _last_trial_with_other_code(connection: Connection, study_id: int, code: str) -> int | None:
+    number: int | None = connection.execute(
+        select(func.max(trials.c.number))
+        .select_from(attempts.join(trials).join(agents))
+        .where(
+            trials.c.study_id == study_id,
+            attempts.c.pid.is_not(None),
+            agents.c.versions[CODE].astext != code,
+        )
+    ).scalar_one()
+    return number

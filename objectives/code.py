@@ -1,0 +1,110 @@
+"""Digest of an objective's code, to detect that it differs between trials, launches and hosts.
+
+It covers the objective's file and the modules that it imports from beside it, those that functions import included.
+Installed packages are not covered: their versions are recorded by themselves.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import sysconfig
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+DIGITS = 12
+"""Hexadecimal digits of a digest."""
+
+_SERVICE = tuple(Path(__file__).resolve().parents[1] / name for name in ("hpo", "objectives", "storage"))
+"""Folders of hpo-service, which has a version of its own."""
+_INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib"))
+
+
+def digest(source: str) -> str:
+    """Return the first `DIGITS` digits of the SHA-256 of the code of `path/to/file.py` or `package.module`.
+
+    The ends of lines do not count, because version control may change them.
+    """
+    found = hashlib.sha256()
+    for name, path in sorted(files(source).items()):
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+        found.update(f"{name} {len(content)}\n".encode() + content)
+    return found.hexdigest()[:DIGITS]
+
+
+def files(source: str) -> dict[str, Path]:
+    """Return the files of an objective's code by their names relative to the folder that they are imported from."""
+    if source.endswith(".py"):
+        path, package = Path(source).resolve(), ""
+        root = path.parent
+    else:
+        spec = importlib.util.find_spec(source)
+        if spec is None or spec.origin is None:
+            return {}
+        path, package = Path(spec.origin).resolve(), source.partition(".")[0]
+        levels = source.count(".") + (path.name == "__init__.py")
+        root = path.parents[levels]
+    imports = _Imports(root, package if root in _INSTALLED else "")
+    return imports.follow([path, *(imports.files(source) if package else ())])
+
+
+@dataclass(frozen=True)
+class _Imports:
+    """The modules of a folder that import one another."""
+
+    root: Path
+    package: str
+    """Package whose modules count; empty: all modules below the folder."""
+
+    def follow(self, left: list[Path]) -> dict[str, Path]:
+        """Return the files, the modules that they import, and so on, by relative name."""
+        found: dict[str, Path] = {}
+        while left:
+            path = left.pop()
+            name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+            if name not in found:
+                found[name] = path
+                left += [other for module in _imported(path, self.root) for other in self.files(module)]
+        return found
+
+    def files(self, module: str) -> Iterator[Path]:
+        """Yield the files that the import of a dotted name runs, as far as they are the user's."""
+        parts = module.split(".")
+        if self.package and parts[0] != self.package:
+            return
+        for count in range(1, len(parts) + 1):
+            base = self.root.joinpath(*parts[:count])
+            for path in (base / "__init__.py", base.with_name(f"{base.name}.py")):
+                if path.is_file() and not _is_foreign(path.resolve(), self.root):
+                    yield path.resolve()
+                    break
+
+
+def _is_foreign(path: Path, root: Path) -> bool:
+    """Whether a file is of hpo-service, or of packages that are installed below the objective's folder."""
+    folders = (*_SERVICE, *(folder for folder in _INSTALLED if folder != root))
+    return any(path.is_relative_to(folder) for folder in folders)
+
+
+def _imported(path: Path, root: Path) -> Iterator[str]:
+    """Yield the dotted names that a file imports anywhere, and that it gives `import_module` as text."""
+    package = path.parent.relative_to(root).parts if path.is_relative_to(root) else ()
+    # A file that does not compile is imported by nothing that runs.
+    with suppress(SyntaxError, ValueError, OSError, RecursionError):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            match node:
+                case ast.Import(names=names):
+                    yield from (alias.name for alias in names)
+                case ast.ImportFrom(module=module, names=names, level=level):
+                    parent = package[: len(package) - level + 1] if level else ()
+                    base = ".".join([*parent, *([module] if module else [])])
+                    yield from ([base] if base else [])
+                    yield from (f"{base}.{alias.name}".strip(".") for alias in names if alias.name != "*")
+                case ast.Call(
+                    func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
+                    args=[ast.Constant(value=str(name)), *_],
+                ):
+                    yield name.lstrip(".")
