@@ -31,7 +31,8 @@ class KerasObjective(Objective):
     metric: ClassVar[str] = "val_accuracy"
     direction: ClassVar[Literal["minimize", "maximize"]] = "maximize"
     dataset: ClassVar[str | Callable[[], Any] | None] = None  # type: ignore[assignment]
-    """Name of a data set, or a function that returns `(x_train, y_train), (x_test, y_test)`."""
+    """Name of a data set, or a function that returns `(x_train, y_train), (x_test, y_test)`; with `(x_val, y_val)` as
+    the second of three pairs, trials are validated on these images and not on training images that are held out."""
     classes: ClassVar[Sequence[str] | None] = None
     """Names of the labels of a data set of your own; None: their numbers."""
     augmentation: ClassVar[Augmentation | None] = None

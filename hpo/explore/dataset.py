@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpo.errors import DataDamagedError, UnknownObjectiveError, UsageError
@@ -103,11 +103,11 @@ def _augmentations(dataset: str) -> dict[str, Augmentation]:
 def _dataset(
     name: str, loaded: Arrays, classes: tuple[str, ...] | None, augmentations: Mapping[str, Augmentation]
 ) -> Dataset:
-    train, valid = split_indices(loaded.y_train, DataOptions())
+    train, valid = split_indices(loaded.y_train, DataOptions(), loaded.y_valid)
     return Dataset(
         name=name,
         title=datasets.SHIPPED[name].title if name in datasets.SHIPPED else "",
-        data=split(Arrays(loaded.x_train, loaded.y_train), DataOptions(), final=False, classes=classes),
+        data=split(replace(loaded, x_test=None, y_test=None), DataOptions(), final=False, classes=classes),
         x_test=loaded.x_test,
         y_test=loaded.y_test,
         indices={"training": train, "validation": valid},

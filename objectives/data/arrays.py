@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
@@ -20,7 +21,11 @@ Labels = NDArray[np.int64]
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 """Names of the arrays in a file: the layout of `keras.datasets`."""
 
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError)
+_VALIDATION = ("val", "valid", "validation")
+"""Names of the optional validation arrays in a file, after `x_` and `y_`."""
+
+_ENCRYPTED = 0x1
+"""Flag of an encrypted member of a zip archive."""
 
 
 class _Invalid(Exception):
@@ -35,13 +40,16 @@ class Arrays:
     y_train: Labels
     x_test: Images | None = None
     y_test: Labels | None = None
+    x_valid: Images | None = None
+    """Validation images of the data set's own; None: training images are held out instead."""
+    y_valid: Labels | None = None
 
 
 def read(path: Path, class_count: int | None, test: bool) -> Arrays:
-    """Read the arrays of an .npz file; reads the test arrays only if `test`.
+    """Read the arrays of an .npz file, its `x_val` and `y_val` included; reads the test arrays only if `test`.
 
     Raises:
-        DataDamagedError: the file cannot be read or its arrays are invalid.
+        DataDamagedError: the file cannot be read, its arrays are invalid, or they are larger than free memory.
     """
     try:
         # Opened here, because np.load leaves a file open that is no archive.
@@ -49,11 +57,14 @@ def read(path: Path, class_count: int | None, test: bool) -> Arrays:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise _Invalid("it is not an .npz archive")
-            absent = [name for name in NAMES if name not in archive.files]
-            if absent:
-                raise _Invalid(f"it has no array {', '.join(absent)}")
-            return checked([archive[name] for name in (NAMES if test else NAMES[:2])], class_count)
-    except (_Invalid, *_UNREADABLE) as exc:
+            names = _names(archive.files, test)
+            assert archive.zip is not None
+            _check_sizes(path, archive.zip, names)
+            return checked([archive[name] for name in names["train"]], class_count, _pairs(archive, names))
+    except DataDamagedError:
+        raise
+    # A damaged archive makes NumPy and its decompressors raise anything.
+    except Exception as exc:
         reason = str(exc) if isinstance(exc, _Invalid) else f"it cannot be read ({_one_line(exc)})"
         raise DataDamagedError(
             f"data file {path} is damaged: {reason}; delete it and fetch it again "
@@ -62,7 +73,9 @@ def read(path: Path, class_count: int | None, test: bool) -> Arrays:
 
 
 def call(function: Callable[[], Any], class_count: int | None, test: bool) -> Arrays:
-    """Return the arrays of a user's function: `(x_train, y_train), (x_test, y_test)`, or only the first pair.
+    """Return the arrays of a user's function: pairs of images and labels.
+
+    One pair is the training set, two are the training and the test set, three the training, validation and test set.
 
     Raises:
         DataDamagedError: the function returns something else.
@@ -72,25 +85,95 @@ def call(function: Callable[[], Any], class_count: int | None, test: bool) -> Ar
     pairs = [returned] if _is_pair_of_arrays(returned) else returned
     if not (isinstance(pairs, tuple | list) and pairs and all(_is_pair_of_arrays(pair) for pair in pairs)):
         raise DataDamagedError(
-            f"{where} must return (x_train, y_train), (x_test, y_test) as NumPy arrays, or the first pair"
+            f"{where} must return (x_train, y_train), (x_test, y_test) as NumPy arrays, or the first pair, or three"
+            " pairs with (x_val, y_val) as the second"
+        )
+    if len(pairs) > 3:
+        raise DataDamagedError(
+            f"{where} returns {len(pairs)} pairs of arrays: return one (training), two (training, test) or three"
+            " (training, validation, test)"
         )
     if test and len(pairs) < 2:
         raise DataDamagedError(f"{where} returns no test set, but retraining needs one: return a second pair")
     try:
-        return checked([array for pair in pairs[: 1 + test] for array in pair], class_count)
+        named = dict(
+            zip(("train", "val", "test") if len(pairs) == 3 else ("train", "test"), pairs, strict=False)
+        )
+        if not test:
+            named.pop("test", None)
+        return checked(named.pop("train"), class_count, named)
     except _Invalid as exc:
         raise DataDamagedError(f"{where} returns invalid data: {exc}") from exc
 
 
-def checked(raw: Sequence[NDArray[Any]], class_count: int | None) -> Arrays:
-    """Return training arrays, and test arrays if `raw` has four, validated and in one shape and type."""
-    x_train, y_train = _checked_pair("train", raw[0], raw[1], class_count)
-    if len(raw) == 2:
-        return Arrays(x_train, y_train)
-    x_test, y_test = _checked_pair("test", raw[2], raw[3], class_count or int(y_train.max()) + 1)
-    if x_test.shape[1:] != x_train.shape[1:]:
-        raise _Invalid(f"x_test holds images of {x_test.shape[1:]}, x_train of {x_train.shape[1:]}")
-    return Arrays(x_train, y_train, x_test, y_test)
+def checked(
+    train: Sequence[NDArray[Any]],
+    class_count: int | None,
+    more: Mapping[str, Sequence[NDArray[Any]]] | None = None,
+) -> Arrays:
+    """Return training arrays, and those of `more` by the names of their splits, validated in one shape and type."""
+    x_train, y_train = _checked_pair("train", train[0], train[1], class_count)
+    found: dict[str, tuple[Images, Labels]] = {}
+    for split, (x, y) in (more or {}).items():
+        found[split] = _checked_pair(split, x, y, class_count or int(y_train.max()) + 1)
+        shape = found[split][0].shape[1:]
+        if shape != x_train.shape[1:]:
+            raise _Invalid(f"x_{split} holds images of {shape}, x_train of {x_train.shape[1:]}")
+    absent = (None, None)
+    return Arrays(x_train, y_train, *found.pop("test", absent), *next(iter(found.values()), absent))
+
+
+def _names(present: Sequence[str], test: bool) -> dict[str, tuple[str, str]]:
+    """Return the names of the arrays to read, images and labels, by split."""
+    absent = [name for name in NAMES if name not in present]
+    if absent:
+        raise _Invalid(f"it has no array {', '.join(absent)}")
+    pairs = {split: (f"x_{split}", f"y_{split}") for split in ("train", "test", *_VALIDATION)}
+    used = {split: pair for split, pair in pairs.items() if set(pair) <= set(present)}
+    known = {name for pair in used.values() for name in pair}
+    unused = [name for name in present if name.startswith(("x_", "y_")) and name not in known]
+    # Data that were held out on purpose must not be ignored.
+    if unused:
+        raise _Invalid(
+            f"it has {', '.join(unused)}, which would not be used (name validation arrays x_val and y_val)"
+        )
+    if len(used) > 3:
+        raise _Invalid(
+            f"it has several validation sets ({', '.join(split for split in used if split in _VALIDATION)})"
+        )
+    return {split: pair for split, pair in used.items() if test or split != "test"}
+
+
+def _pairs(
+    archive: Mapping[str, NDArray[Any]], names: Mapping[str, tuple[str, str]]
+) -> dict[str, list[NDArray[Any]]]:
+    return {split: [archive[name] for name in pair] for split, pair in names.items() if split != "train"}
+
+
+def _check_sizes(path: Path, archive: zipfile.ZipFile, names: Mapping[str, tuple[str, str]]) -> None:
+    """Check, before memory is taken for them, that the arrays are as large as their headers state, and fit."""
+    total = 0
+    for name in [name for pair in names.values() for name in pair]:
+        info = archive.getinfo(f"{name}.npy")
+        if info.flag_bits & _ENCRYPTED:
+            raise _Invalid(f"{name} is encrypted")
+        with archive.open(info) as member:
+            version = np.lib.format.read_magic(member)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read(member)
+            if not dtype.hasobject and math.prod(shape) * dtype.itemsize != info.file_size - member.tell():
+                raise _Invalid(f"{name} is not as large as its shape {shape}")
+        total += info.file_size
+    free = psutil.virtual_memory().available
+    if total > free:
+        raise DataDamagedError(
+            f"the arrays of data file {path} take {total / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are"
+            " free: use a host with more memory, or a smaller file"
+        )
 
 
 def _checked_pair(

@@ -68,7 +68,7 @@ class FileReport:
     arrays: Mapping[str, str]
     """Array names to type and shape."""
     class_counts: Mapping[str, tuple[int, ...]]
-    """`train` and `test` to the number of images of each class."""
+    """`train`, `test` and, where the file has it, `valid` to the number of images of each class."""
     problems: tuple[str, ...] = ()
 
 
@@ -139,11 +139,11 @@ def verify(name: str, data_dir: str | Path | None) -> FileReport:
         loaded = load(name, data_dir)
     except DataDamagedError as exc:
         return FileReport(name, path, digest, {}, {}, (str(exc),))
-    present = {key: getattr(loaded, key) for key in arrays.NAMES}
+    splits = ("train", "test") if loaded.x_valid is None else ("train", "valid", "test")
+    present = {f"{kind}_{split}": getattr(loaded, f"{kind}_{split}") for split in splits for kind in "xy"}
     classes = len(class_names(name) or np.unique(loaded.y_train))
     counts = {
-        split: tuple(np.bincount(present[f"y_{split}"], minlength=classes).tolist())
-        for split in ("train", "test")
+        split: tuple(np.bincount(present[f"y_{split}"], minlength=classes).tolist()) for split in splits
     }
     problems = tuple(
         f"there is no {split} image of class {label}"
@@ -175,7 +175,7 @@ def _digits() -> Arrays:
     count = round(len(y) * _DIGITS_TEST_FRACTION)
     test = stratified(y, count, np.random.default_rng(_DIGITS_SEED))
     train = np.setdiff1d(np.arange(len(y)), test)
-    return arrays.checked([x[train], y[train], x[test], y[test]], 10)
+    return arrays.checked([x[train], y[train]], 10, {"test": [x[test], y[test]]})
 
 
 def _downloaded(dataset: Dataset) -> Arrays:
@@ -192,7 +192,7 @@ def _downloaded(dataset: Dataset) -> Arrays:
             f"({' '.join(str(exc).split())}): put {dataset.name}.npz into a folder and set HPO_DATA_DIR to it, "
             f"or run `hpo data fetch {dataset.name}` on a machine with network"
         ) from exc
-    return arrays.checked([*train, *test], len(dataset.classes))
+    return arrays.checked(train, len(dataset.classes), {"test": test})
 
 
 @contextmanager

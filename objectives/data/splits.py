@@ -13,6 +13,9 @@ from objectives.data.arrays import Arrays, Images, Labels
 
 Indices = NDArray[np.intp]
 
+_BLOCK_VALUES = 1 << 15
+"""Number of pixels of a channel that are counted at a time: 256 KiB of memory."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
@@ -48,6 +51,8 @@ class Data:
 def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str, ...] | None = None) -> Data:
     """Split the training images, stratified by class; every trial of a study gets the same split.
 
+    Validation images of the data set's own are used instead of training images that are held out.
+
     In a final run the validation images are training images, and the test set is included.
 
     Raises:
@@ -65,16 +70,26 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
     y = arrays.y_train
     if classes is None:
         classes = tuple(str(label) for label in range(int(y.max()) + 1))
-    train, valid = split_indices(y, options)
-    if final:
+    train, valid = split_indices(y, options, arrays.y_valid)
+    held_out, held_labels = (
+        (arrays.x_train, y)
+        if arrays.x_valid is None or arrays.y_valid is None
+        else (arrays.x_valid, arrays.y_valid)
+    )
+    if not final:
+        x_train, y_train = _taken(arrays.x_train, train), y[train]
+    elif arrays.x_valid is None:
         train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
-    x_train = arrays.x_train[train]
+        x_train, y_train = _taken(arrays.x_train, train), y[train]
+    else:
+        x_train = np.concatenate([_taken(arrays.x_train, train), _taken(held_out, valid)])
+        y_train, valid = np.concatenate([y[train], held_labels[valid]]), valid[:0]
     mean, std = _channel_statistics(x_train)
     return Data(
         x_train=x_train,
-        y_train=y[train],
-        x_valid=arrays.x_train[valid],
-        y_valid=y[valid],
+        y_train=y_train,
+        x_valid=_taken(held_out, valid),
+        y_valid=held_labels[valid],
         x_test=arrays.x_test if final else None,
         y_test=arrays.y_test if final else None,
         classes=classes,
@@ -103,30 +118,47 @@ def stratified(labels: Labels, count: int, rng: np.random.Generator, spare: int 
     return np.sort(np.concatenate(chosen))
 
 
-def split_indices(y: Labels, options: DataOptions) -> tuple[Indices, Indices]:
+def _taken(images: Images, indices: Indices) -> Images:
+    """Return the images of sorted indices, without a copy if these are all."""
+    return images if len(indices) == len(images) else images[indices]
+
+
+def split_indices(y: Labels, options: DataOptions, y_valid: Labels | None = None) -> tuple[Indices, Indices]:
     """Return the indices of the training and validation images of a study's trials, within the limit.
+
+    Those of validation images refer to `y_valid` if it is given, else to `y`.
 
     Raises:
         DataDamagedError: a class has too few images.
     """
     rng = np.random.default_rng(options.split_seed)
-    valid = stratified(y, round(len(y) * options.validation_fraction), rng, spare=1)
-    if len(valid) == 0:
-        raise DataDamagedError("no class has two images, one to train on and one to validate on")
-    train = np.setdiff1d(np.arange(len(y)), valid)
+    if y_valid is None:
+        valid = stratified(y, round(len(y) * options.validation_fraction), rng, spare=1)
+        if len(valid) == 0:
+            raise DataDamagedError("no class has two images, one to train on and one to validate on")
+        train = np.setdiff1d(np.arange(len(y)), valid)
+    else:
+        train, valid = np.arange(len(y)), np.arange(len(y_valid))
     if options.limit is not None and options.limit < len(train):
         proportion = options.limit / len(train)
         train = train[stratified(y[train], options.limit, rng)]
-        valid = valid[stratified(y[valid], round(len(valid) * proportion), rng)]
+        labels = y if y_valid is None else y_valid
+        valid = valid[stratified(labels[valid], round(len(valid) * proportion), rng)]
     return train, valid
 
 
 def _channel_statistics(x: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel in 0..1, exact, from counts of the 256 values."""
+    counts = np.zeros((x.shape[-1], 256), np.int64)
+    # In blocks, because counting makes eight bytes of each pixel.
+    rows = max(1, _BLOCK_VALUES // (x.shape[1] * x.shape[2]))
+    for first in range(0, len(x), rows):
+        for channel, count in enumerate(counts):
+            count += np.bincount(x[first : first + rows, ..., channel].ravel(), minlength=256)
     values = np.arange(256) / 255
     means, deviations = [], []
-    for channel in range(x.shape[-1]):
-        shares = np.bincount(x[..., channel].ravel(), minlength=256) / x[..., channel].size
+    for count in counts:
+        shares = count / count.sum()
         mean = float(shares @ values)
         means.append(mean)
         deviations.append(max(float(shares @ (values - mean) ** 2) ** 0.5, 1e-3))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +22,9 @@ def content(**changes: object) -> dict[str, object]:
         "y_test": (np.arange(6) % 3).reshape(6, 1),
     }
     return {name: value for name, value in (valid | changes).items() if value is not None}
+
+
+VALIDATION = {"x_val": np.full((3, 4, 5), 7, np.uint8), "y_val": np.array([2, 1, 0])}
 
 
 def write(path: Path, **changes: object) -> Path:
@@ -55,6 +60,16 @@ def test_test_set_is_read_only_on_request(tmp_path):
         ({"y_train": np.full(20, -1)}, "labels from -1 to -1"),
         ({"y_train": np.array([None] * 20)}, "cannot be read"),
         ({"x_test": np.zeros((6, 5, 5), np.uint8)}, "x_test holds images of"),
+        ({"x_val": np.zeros((6, 4, 5), np.uint8)}, "it has x_val, which would not be used"),
+        (
+            {"x_dev": np.zeros(1), "y_dev": np.zeros(1)},
+            r"x_dev, y_dev, which would not .*name .* x_val and y_val",
+        ),
+        ({"x_val": np.zeros((2, 5, 5), np.uint8), "y_val": np.zeros(2, int)}, "x_val holds images of"),
+        (
+            VALIDATION | {"x_valid": np.zeros(1), "y_valid": np.zeros(1)},
+            r"several validation sets \(val, valid\)",
+        ),
     ],
 )
 def test_invalid_file_is_reported_with_cause_and_remedy(tmp_path, changes, message):
@@ -120,3 +135,62 @@ def test_data_function_that_returns_invalid_arrays_is_refused():
 
     with pytest.raises(DataDamagedError, match="load_pets returns invalid data: x_train is float64"):
         arrays.call(load_pets, None, test=False)
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+@pytest.mark.parametrize("test", [False, True])
+def test_validation_arrays_of_a_file_are_read(tmp_path, name, test):
+    changes = {key.replace("val", name): array for key, array in VALIDATION.items()}
+    read = arrays.read(write(tmp_path / "tiny.npz", **changes), 3, test)
+    assert read.x_valid.shape == (3, 4, 5, 1)
+    assert read.y_valid.tolist() == [2, 1, 0]
+    assert (read.x_test is not None) == test
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_second_of_three_pairs_is_the_validation_set(test):
+    data = content() | VALIDATION
+    pairs = [(data[f"x_{split}"], data[f"y_{split}"]) for split in ("train", "val", "test")]
+    read = arrays.call(lambda: pairs, None, test)
+    assert read.y_valid.tolist() == [2, 1, 0]
+    assert (read.y_test is not None) == test
+    if test:
+        assert read.y_test.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_function_that_returns_four_pairs_is_refused():
+    pair = (content()["x_train"], content()["y_train"])
+    with pytest.raises(DataDamagedError, match="returns 4 pairs of arrays: return one"):
+        arrays.call(lambda: [pair] * 4, None, test=False)
+
+
+def test_encrypted_archive_is_refused(tmp_path):
+    path = write(tmp_path / "tiny.npz")
+    whole = bytearray(path.read_bytes())
+    # The flag, in the headers of the first member and in its entry of the directory.
+    whole[6] |= 1
+    whole[whole.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(whole)
+    with pytest.raises(DataDamagedError, match="x_train is encrypted"):
+        arrays.read(path, 3, test=True)
+
+
+def test_array_that_claims_another_size_is_refused_before_memory_is_taken(tmp_path):
+    path = tmp_path / "tiny.npz"
+    huge = b"{'descr': '|u1', 'fortran_order': False, 'shape': (10000000000, 10000), }"
+    header = b"\x93NUMPY\x01\x00" + len(huge).to_bytes(2, "little") + huge
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in arrays.NAMES:
+            archive.writestr(f"{name}.npy", header)
+    with pytest.raises(
+        DataDamagedError, match=r"x_train is not as large as its shape \(10000000000, 10000\)"
+    ):
+        arrays.read(path, 3, test=True)
+
+
+def test_file_larger_than_free_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays.psutil, "virtual_memory", lambda: SimpleNamespace(available=500))
+    with pytest.raises(
+        DataDamagedError, match=r"tiny\.npz take 0\.0 GiB, and 0\.0 GiB of memory are free: use"
+    ):
+        arrays.read(write(tmp_path / "tiny.npz"), 3, test=True)

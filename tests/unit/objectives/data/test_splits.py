@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from hpo.errors import DataDamagedError, UsageError
 from objectives.base import DataOptions
+from objectives.data import splits
 from objectives.data.arrays import Arrays
 from objectives.data.splits import split, stratified
 
@@ -67,6 +69,37 @@ def test_final_run_trains_on_both_and_has_the_test_set(whole):
     assert numbers(final.x_train) == numbers(trial.x_train) | numbers(trial.x_valid)
     assert len(final.x_valid) == len(final.y_valid) == 0
     assert final.x_test is whole.x_test
+
+
+@pytest.mark.parametrize(("limit", "trained", "validated"), [(None, 200, 20), (100, 100, 10)])
+def test_validation_images_of_the_data_set_are_used(
+    whole: Arrays, limit: int | None, trained: int, validated: int
+) -> None:
+    x_valid = np.full((20, 3, 3, 2), 255, np.uint8)
+    arrays, options = (
+        replace(whole, x_valid=x_valid, y_valid=np.zeros(20, np.int64)),
+        DataOptions(limit=limit),
+    )
+    trial, final = split(arrays, options, final=False), split(arrays, options, final=True)
+    assert (
+        (len(trial.x_train), len(trial.x_valid))
+        == (len(trial.y_train), len(trial.y_valid))
+        == (trained, validated)
+    )
+    assert (trial.x_valid.min(), trial.x_train[:, 1:].max()) == (255, 0)
+    assert (len(final.x_train), len(final.y_train), len(final.x_valid)) == (trained + validated,) * 2 + (0,)
+    assert final.y_train[trained:].tolist() == [0] * validated
+    assert final.x_train[trained:].min() == 255
+
+
+def test_statistics_take_a_tenth_of_the_memory_of_the_images():
+    images = np.random.default_rng(0).integers(0, 256, (500, 64, 64, 3), dtype=np.uint8)
+    tracemalloc.start()
+    mean, _ = splits._channel_statistics(images)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < images.nbytes / 10
+    np.testing.assert_allclose(mean, images.mean(axis=(0, 1, 2)) / 255, rtol=1e-12)
 
 
 def test_mean_and_deviation_come_from_training_images_only(whole):
