@@ -14,7 +14,7 @@ from hpo import formatting
 from hpo.devices import provenance
 from hpo.devices.cgroups import cpu_quota, memory_limit
 from hpo.devices.gpus import DriverFailedError, Gpu, installed_gpus, visible_gpus
-from hpo.devices.slots import describe, slots_here, usable_cores
+from hpo.devices.slots import describe, plan_here, usable_cores
 from hpo.errors import HpoError, UsageError
 from hpo.options import SlotOptions
 from hpo.settings import Settings
@@ -142,10 +142,10 @@ def _gpu(gpu: Gpu) -> str:
 
 def _slots(workers: int | None, options: SlotOptions) -> Check:
     try:
-        devices = slots_here(workers, options)
+        devices, notes = plan_here(workers, options)
     except HpoError as error:
         return Check("slots", "fail", str(error))
-    return Check("slots", "ok", "; ".join(describe(devices)))
+    return Check("slots", "warn" if notes else "ok", "; ".join(describe(devices)), "; ".join(notes))
 
 
 def _cores() -> Check:

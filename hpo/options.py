@@ -207,7 +207,8 @@ class RayOptions:
     )
     gpus_per_worker: float = _field(
         0.0,
-        "Ray: GPUs per worker slot. With 0.25, four slots share a GPU, each limited to a quarter of its memory.",
+        "Ray: GPUs per worker slot. With 0.25, four slots share a GPU, each limited to a quarter of its memory; "
+        "at most 1.",
         kind=Range(0.0, 64.0),
         metavar="N",
         show_default="none",
@@ -252,8 +253,8 @@ class LaunchRequest:
     )
     timeout_seconds: float | None = _field(
         None,
-        "Stop after this time, e.g. 90s, 15m or 2h. Running trials are checkpointed and continue at the next "
-        "launch.",
+        "Stop this long after the objective and its data are loaded, e.g. 90s, 15m or 2h. Running trials are "
+        "checkpointed and continue at the next launch.",
         "--timeout",
         kind="time",
         show_default="none",

@@ -50,7 +50,7 @@ class Agent(Workload[RunningAttempt]):
         progress: Progress,
         timeout_seconds: float | None = None,
     ) -> None:
-        """End after `timeout_seconds`, if given."""
+        """End `timeout_seconds` after the objective is loaded, if given."""
         self._store = store
         self._spec = store.spec
         self._supervisor = supervisor
@@ -60,7 +60,8 @@ class Agent(Workload[RunningAttempt]):
         self._cleanup = cleanup
         self._progress = progress
         self._began_at = time.monotonic()
-        self._timeout_at = None if timeout_seconds is None else self._began_at + timeout_seconds
+        self._timeout_seconds = timeout_seconds
+        self._timeout_at = math.inf
         self._snapshot: StudySnapshot | None = None
         self._finished_before: int | None = None
         self._failing = 0
@@ -86,6 +87,8 @@ class Agent(Workload[RunningAttempt]):
     def poll(self) -> None:
         self._lease_renewal.heartbeat()
         now = time.monotonic()
+        if self._timeout_seconds is not None and self._timeout_at == math.inf and self._supervisor.pool.ready:
+            self._timeout_at = now + self._timeout_seconds
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_SECONDS
             self._store.sweep()
@@ -108,7 +111,7 @@ class Agent(Workload[RunningAttempt]):
         if snapshot.desired_state == "stop" and not self._shutdown.begun:
             log.info("the study was stopped: hpo launch continues it")
             self._shutdown.stop()
-        if self._timeout_at is not None and time.monotonic() >= self._timeout_at and not self._shutdown.begun:
+        if time.monotonic() >= self._timeout_at and not self._shutdown.begun:
             log.info("the time is up: run the same command to continue")
             self._shutdown.stop()
         paused = snapshot.desired_state == "pause"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import math
 import os
 import platform
@@ -22,6 +23,8 @@ from hpo.devices.gpus import Gpu, choose_gpus
 from hpo.errors import FileNotWritableError
 from hpo.options import SlotOptions
 from objectives.base import Device
+
+log = logging.getLogger(__name__)
 
 CONTEXT_BYTES = 2**30
 """Reserve of a slot's GPU memory for CUDA and its libraries, which allocate outside the framework's pool.
@@ -44,7 +47,17 @@ def usable_cores() -> tuple[int, ...]:
 
 
 def slots_here(workers: int | None, options: SlotOptions, at_most: int | None = None) -> list[Device]:
-    """Return the slots of this host that the options request, at most `at_most`.
+    """Return the slots of `plan_here`, and log its notes."""
+    devices, notes = plan_here(workers, options, at_most)
+    for note in notes:
+        log.warning(note)
+    return devices
+
+
+def plan_here(
+    workers: int | None, options: SlotOptions, at_most: int | None = None
+) -> tuple[list[Device], list[str]]:
+    """Return the slots of this host that the options request, at most `at_most`, and notes on a poor division.
 
     Claimed cores stay claimed until this process ends.
 
@@ -58,7 +71,25 @@ def slots_here(workers: int | None, options: SlotOptions, at_most: int | None = 
     if options.cores is not None:
         cores = claim_cores(options.cores, cores)
     devices = plan_slots(workers, cores, gpus, options.gpu_share, at_most)
-    return [replace(device, precision=options.precision) for device in devices]
+    return [replace(device, precision=options.precision) for device in devices], _notes(workers, cores, gpus)
+
+
+def _notes(workers: int | None, cores: Sequence[int], gpus: Sequence[Gpu]) -> list[str]:
+    """Return a line for GPUs that stay idle and one for cores that slots share, if the user requested either."""
+    notes = []
+    if workers is not None and workers < len(gpus):
+        idle = ", ".join(gpu.label for gpu in gpus[workers:])
+        used = ",".join(gpu.label for gpu in gpus[:workers])
+        notes.append(
+            f"GPU {idle} stays idle, because each worker slot uses one GPU: use --workers {len(gpus)},"
+            f" or --gpus {used} to leave it to others"
+        )
+    if workers is not None and workers > len(cores):
+        notes.append(
+            f"{workers} worker slots share {formatting.counted(len(cores), 'core')}, so each trial is slower:"
+            f" use --workers {len(cores)}, unless trials wait for other things than processor time"
+        )
+    return notes
 
 
 def claim_cores(count: int, cores: Sequence[int], folder: Path | None = None) -> tuple[int, ...]:

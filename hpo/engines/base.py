@@ -5,8 +5,13 @@ The study and its leases in the database are the same for all engines.
 
 from __future__ import annotations
 
+import logging
+
+from hpo import formatting
 from hpo.options import LaunchRequest
 from hpo.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def launch(request: LaunchRequest, settings: Settings) -> int:
@@ -15,6 +20,9 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
     Raises:
         HpoError: an error of the request, the objective, the database or the engine.
     """
+    if request.timeout_seconds is not None and request.run:
+        limit = formatting.duration(request.timeout_seconds)
+        log.info(f"--timeout: this launch ends {limit} after the objective is loaded")
     # Without a run it does not matter where agents would be.
     if request.engine == "ray" and request.run:
         from hpo.engines.ray import launch as launch_in_cluster

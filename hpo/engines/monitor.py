@@ -94,7 +94,8 @@ class Monitor:
         self._interrupted = interrupted
         self._times = times or MonitorTimes()
         self._began_at = time.monotonic()
-        self._timeout_at = None if timeout_seconds is None else self._began_at + timeout_seconds
+        self._timeout_seconds = timeout_seconds
+        self._timeout_at = float("inf")
         self._finished_before: int | None = None
         self._wake = threading.Event()
         self._signals: list[int] = []
@@ -154,12 +155,17 @@ class Monitor:
         settle = self._times.settle_seconds
         if self._ending is not None:
             return
-        if status.counts.left == 0:
+        # Loading does not count: an agent claims its first trial when it has loaded the objective.
+        counts = status.counts
+        began = counts.running or counts.finished > (self._finished_before or 0)
+        if self._timeout_seconds is not None and began:
+            self._timeout_at = min(self._timeout_at, time.monotonic() + self._timeout_seconds)
+        if counts.left == 0:
             self._end(ExitCode.DONE, settle)
         elif status.desired_state == "stop":
             log.info("the study was stopped: hpo launch continues it")
             self._end(ExitCode.DONE, settle)
-        elif self._timeout_at is not None and time.monotonic() >= self._timeout_at:
+        elif time.monotonic() >= self._timeout_at:
             log.info("the time is up: the same command continues")
             self._end(ExitCode.DONE, 0.0)
         elif agents.ended == agents.wanted:

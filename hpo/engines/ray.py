@@ -124,8 +124,13 @@ def check_shares(options: RayOptions, workers: int | None) -> None:
     """Refuse GPU fractions that Ray cannot allot.
 
     Raises:
-        UsageError: an agent requests more than one GPU and not a whole number.
+        UsageError: a slot requests more than the one GPU that it can use, or an agent several and not a whole number.
     """
+    if options.gpus_per_worker > 1:
+        raise UsageError(
+            f"--gpus-per-worker {options.gpus_per_worker:g}: a worker slot uses one GPU, so the others would stay"
+            " idle: use at most 1, and more --workers"
+        )
     for slots in set(slots_of_agents(workers or options.workers_per_agent, options.workers_per_agent)):
         gpus = options.gpus_per_worker * slots
         if gpus > 1 and not math.isclose(gpus, round(gpus)):

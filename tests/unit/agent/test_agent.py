@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -252,6 +253,20 @@ def test_timeout_stops_the_agent_with_exit_code_zero(world: World) -> None:
     assert world.run(timeout=0.05) is ExitCode.DONE
     assert world.study.desired_state == "run"
     assert world.attempts[-1] in (Outcome.RELEASED, Outcome.COMPLETE)
+
+
+def test_timeout_counts_from_the_end_of_loading(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, skipped = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: real() + skipped[0])
+    world.pool.ready = False
+    world.study.budget = 3
+
+    def load() -> None:
+        world.pool.ready, skipped[0] = True, 100.0
+
+    world.after(2, load)
+    assert world.run(timeout=60.0) is ExitCode.DONE
+    assert world.outcomes == [Outcome.COMPLETE] * 3
 
 
 def test_paused_study_holds_its_trials_until_it_is_resumed(world: World) -> None:

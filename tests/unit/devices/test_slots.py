@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from hpo.devices import slots as slots_module
 from hpo.devices.gpus import Gpu
 from hpo.devices.slots import CONTEXT_BYTES, describe, parse_description, plan_slots, slots_here
 from hpo.options import PRECISIONS, Precision, SlotOptions
@@ -128,3 +129,36 @@ def test_description_round_trips(cores: tuple[int, ...], workers: int, gpus: tup
 @pytest.mark.parametrize("text", ["", "cpu:0", "next", "cores", "core 0, core 1", "gpu 0"])
 def test_other_texts_describe_no_slot(text: str) -> None:
     assert parse_description(text) == {}
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "cores", "notes"),
+    [
+        (None, "01", 1, []),
+        (1, "", 2, []),
+        (2, "01", 2, []),
+        (
+            1,
+            "012",
+            2,
+            [
+                "GPU 1, 2 stays idle, because each worker slot uses one GPU: use --workers 3,"
+                " or --gpus 0 to leave it to others"
+            ],
+        ),
+        (
+            50,
+            "",
+            2,
+            [
+                "50 worker slots share 2 cores, so each trial is slower: use --workers 2,"
+                " unless trials wait for other things than processor time"
+            ],
+        ),
+    ],
+)
+def test_idle_gpus_and_shared_cores_are_reported(monkeypatch, caplog, workers, gpus, cores, notes) -> None:
+    monkeypatch.setattr(slots_module, "usable_cores", lambda: tuple(range(cores)))
+    monkeypatch.setattr(slots_module, "choose_gpus", lambda *_: tuple(map(gpu, gpus)))
+    slots_here(workers, SlotOptions())
+    assert caplog.messages == notes

@@ -65,6 +65,8 @@ def test_default_workers_fill_the_available_resources(cpus: float, gpus: float, 
 
 
 def test_fractional_gpus_above_one_are_refused() -> None:
+    with pytest.raises(UsageError, match="--gpus-per-worker 2: a worker slot uses one GPU"):
+        check_shares(RayOptions(gpus_per_worker=2.0), None)
     check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=4), None)
     check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=4), 6)
     check_shares(RayOptions(gpus_per_worker=0.1, workers_per_agent=10), None)
