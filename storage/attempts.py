@@ -15,6 +15,9 @@ from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
 
+NEXT = "next"
+"""Device of a prefetched attempt: it has no slot yet, so it does not train."""
+
 
 class LeaseLostError(Exception):
     """Another agent has ended the attempt: its further reports are refused."""
@@ -89,6 +92,27 @@ def begin(connection: Connection, attempt_id: int, pid: int, resumed_from: int) 
         connection.execute(
             text(statement), {"a": attempt_id, "t": reservation_id, "pid": pid, "r": resumed_from}
         )
+
+
+def hold(connection: Connection, attempt_id: int) -> None:
+    """Note that the trainer of an attempt waits, because its study is paused."""
+    guard(connection, attempt_id)
+    connection.execute(
+        text("UPDATE hpo.attempts SET held_at = coalesce(held_at, clock_timestamp()) WHERE attempt_id = :a"),
+        {"a": attempt_id},
+    )
+
+
+def unhold(connection: Connection, agent_id: int) -> None:
+    """Note that an agent's trainers continue, and for how long they have waited."""
+    connection.execute(
+        text(
+            "UPDATE hpo.attempts SET held_at = NULL,"
+            " held_seconds = coalesce(held_seconds, 0) + extract(epoch FROM clock_timestamp() - held_at)"
+            " WHERE agent_id = :a AND ended_at IS NULL AND held_at IS NOT NULL"
+        ),
+        {"a": agent_id},
+    )
 
 
 def record(

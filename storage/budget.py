@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from hpo.outcomes import COUNTED, CUT_SHORT, FAILURES, Outcome
+from storage.attempts import NEXT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class Counts:
     """Pruned, diverged and out of memory."""
     failed: int = 0
     running: int = 0
+    prepared: int = 0
+    """Prefetched by agents whose slots are busy."""
     waiting: int = 0
     """Reserved, but held by no agent now."""
     failing: int = 0
@@ -36,6 +39,11 @@ class Counts:
     def finished(self) -> int:
         """Trials that count towards the budget."""
         return self.complete + self.pruned
+
+    @property
+    def held(self) -> int:
+        """Trials that agents hold a lease on."""
+        return self.running + self.prepared
 
     @property
     def left(self) -> int:
@@ -62,7 +70,8 @@ def count(connection: Connection, study_id: int) -> Counts:
             " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:failures)) AS failed,"
             " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:failures)"
             "   AND t.decided_at >= s.failures_since) AS failing,"
-            " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.reservation_id IS NOT NULL) AS running,"
+            " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.device <> :next) AS running,"
+            " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.device = :next) AS prepared,"
             " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.reservation_id IS NULL) AS waiting"
             " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id)"
             " LEFT JOIN hpo.attempts a ON a.reservation_id = t.reservation_id AND a.ended_at IS NULL"
@@ -73,6 +82,7 @@ def count(connection: Connection, study_id: int) -> Counts:
             "complete": Outcome.COMPLETE,
             "cut_short": list(CUT_SHORT),
             "failures": list(FAILURES),
+            "next": NEXT,
         },
     ).one_or_none()
     return Counts(**row._mapping) if row is not None else Counts()
@@ -123,7 +133,7 @@ def set_budget(connection: Connection, study_id: int, trials: int) -> None:
     """Set the number of finished trials, at least those that were begun: they will finish."""
     lock_study(connection, study_id)
     counts = count(connection, study_id)
-    begun = counts.finished + counts.running + counts.waiting
+    begun = counts.finished + counts.held + counts.waiting
     connection.execute(
         text("UPDATE hpo.studies SET budget = :n WHERE study_id = :s"),
         {"s": study_id, "n": max(trials, begun)},

@@ -15,9 +15,7 @@ from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
 from storage import attempts, budget
-
-NEXT = "next"
-"""Device of a prefetched attempt: it has no slot yet, so it does not train."""
+from storage.attempts import NEXT
 
 
 class NoWork(Enum):
@@ -74,7 +72,7 @@ def claim(
     if counts.left == 0:
         return NoWork.DONE
     fresh = untrained = False
-    if counts.running < counts.left:
+    if counts.held < counts.left:
         reservation_id = _waiting(connection, study_id)
         if reservation_id is None:
             reservation_id, fresh = _reserve(connection, study_id, int(study.seed or 0)), True

@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
-from storage import attempts, budget, claims
+from storage import attempts, budget
 from storage.attempts import LeaseLostError
 
 
@@ -130,6 +130,23 @@ def settle(
     attempts.end(connection, [attempt_id], outcome, error)
 
 
+def kill(
+    connection: Connection, study_id: int, reservation_id: int, value: float | None, reason: str
+) -> bool:
+    """Decide an open trial as pruned, and fence the attempt that trains it; False if it was decided before."""
+    # As a claim does, so that none begins the trial meanwhile; attempts before trials, as in every transaction.
+    budget.lock_study(connection, study_id)
+    live = connection.execute(
+        text("SELECT attempt_id FROM hpo.attempts WHERE reservation_id = :t AND ended_at IS NULL FOR UPDATE"),
+        {"t": reservation_id},
+    )
+    attempt_ids = list(live.scalars())
+    decided = budget.decide(connection, reservation_id, Outcome.PRUNED, value, reason, None)
+    if decided:
+        attempts.end(connection, attempt_ids, Outcome.PRUNED, reason)
+    return decided
+
+
 def release(connection: Connection, *attempt_ids: int) -> None:
     """Release attempts: any agent may resume their trials from the last checkpoints."""
     attempts.end(connection, attempt_ids, Outcome.RELEASED)
@@ -147,7 +164,7 @@ def lose(
     ).one_or_none()
     if row is None:
         return
-    if row.device == claims.NEXT:
+    if row.device == attempts.NEXT:
         # The trial was only prefetched, so it did not cause the death of its agent.
         attempts.end(connection, [attempt_id], Outcome.RELEASED, reason)
         return

@@ -71,6 +71,11 @@ def pending_tell_of_attempt(connection: Connection, attempt_id: int) -> list[Pen
     return _pending(connection, condition, attempt_id)
 
 
+def pending_tell_of_trial(connection: Connection, reservation_id: int) -> list[PendingTell]:
+    """Return the trial of a reservation, if it is decided and still open in Optuna."""
+    return _pending(connection, "t.reservation_id = :id", reservation_id)
+
+
 def _pending(
     connection: Connection, condition: str, id: int, after_seconds: float = 0.0
 ) -> list[PendingTell]:

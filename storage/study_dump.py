@@ -90,7 +90,7 @@ TABLES = (
 
 BY_NAME = {table.name: table for table in TABLES}
 
-READABLE_REVISIONS = ("0002", "0003")
+READABLE_REVISIONS = ("0002", "0003", "0004")
 """Revisions of our tables whose rows can be restored into today's."""
 
 _FORMER_COLUMNS: Mapping[str, Mapping[str, str]] = {

@@ -138,6 +138,8 @@ attempts = Table(
     _time("started_at", nullable=False, server_default=_NOW),
     _time("lease_until", nullable=False),
     _time("ended_at"),
+    _time("held_at", comment="since when its trainer waits in a paused study"),
+    Column("held_seconds", Double, comment="seconds that its trainer waited in earlier pauses"),
     # Fencing depends on this: a trial has at most one live attempt.
     Index("uq_attempts_open", "reservation_id", unique=True, postgresql_where=text("ended_at IS NULL")),
     Index("ix_attempts_agent_id", "agent_id"),

@@ -65,7 +65,8 @@ class Agent(Workload[RunningAttempt]):
         self._snapshot: StudySnapshot | None = None
         self._finished_before: int | None = None
         self._failing = 0
-        self._poll_at = self._sweep_at = 0.0
+        self._best: float | None = None
+        self._poll_at = self._sweep_at = self._paused_at = 0.0
 
     def run(self) -> ExitCode:
         """Train until the budget is spent.
@@ -103,6 +104,8 @@ class Agent(Workload[RunningAttempt]):
 
     def _apply(self, snapshot: StudySnapshot) -> None:
         self._snapshot, counts = snapshot, snapshot.counts
+        if snapshot.best is not None:
+            self._best = snapshot.best[1]
         if self._finished_before is None:
             self._finished_before = counts.finished
         if counts.failing != self._failing and counts.left:
@@ -116,7 +119,21 @@ class Agent(Workload[RunningAttempt]):
             self._shutdown.stop()
         paused = snapshot.desired_state == "pause"
         if paused != self._supervisor.paused:
-            self._supervisor.pause(paused=paused)
+            self._pause(paused=paused)
+
+    def _pause(self, *, paused: bool) -> None:
+        now = time.monotonic()
+        if paused:
+            self._paused_at = now
+            self._attempts.release_prefetched()
+        self._supervisor.pause(paused=paused)
+        if paused:
+            return
+        self._store.unhold()
+        # The pause is no part of the time that trials take.
+        self._began_at += now - self._paused_at
+        for attempt in self._attempts.in_slots.values():
+            attempt.began_at += now - self._paused_at
 
     def _drop_fenced(self) -> None:
         fenced = self._lease_renewal.fenced()
@@ -127,7 +144,7 @@ class Agent(Workload[RunningAttempt]):
 
     def _drop_lost_lease(self, slot: int, attempt: RunningAttempt, reason: str = "") -> None:
         self._attempts.cancel(slot, attempt)
-        reason = reason or "the trial is trained by another agent now"
+        reason = reason or "another agent has taken the trial over, or hpo kill has ended it"
         log.warning(f"{reason}: this attempt was ended", extra=attempt.context)
 
     @contextmanager
@@ -179,7 +196,7 @@ class Agent(Workload[RunningAttempt]):
         if self._attempts.prefetch():
             assert self._snapshot is not None
             counts = self._snapshot.counts
-            self._snapshot = replace(self._snapshot, counts=replace(counts, running=counts.running + 1))
+            self._snapshot = replace(self._snapshot, counts=replace(counts, prepared=counts.prepared + 1))
 
     def release(self, slot: int, run: RunningAttempt) -> None:
         self._attempts.release(slot, run)
@@ -193,6 +210,9 @@ class Agent(Workload[RunningAttempt]):
         self._store.begin(run.attempt_id, event.pid, event.resumed_from)
         # Epochs of the checkpoint that a dead agent had not reported yet.
         self._record(run, event.history)
+
+    def on_held(self, slot: int, run: RunningAttempt) -> None:  # noqa: ARG002
+        self._store.hold(run.attempt_id)
 
     def on_epoch(self, slot: int, run: RunningAttempt, record: EpochRecord) -> None:
         self._record(run, [record])
@@ -239,10 +259,19 @@ class Agent(Workload[RunningAttempt]):
             params=run.params,
             error=finished.error,
             attempt_id=run.attempt_id,
+            new_best=outcome is Outcome.COMPLETE and self._is_new_best(value),
         )
         self._progress.trial_ended(end, self._count(outcome))
         if outcome is Outcome.BUG:
             self._check_failures()
+
+    def _is_new_best(self, value: float | None) -> bool:
+        """Whether a value beats that of every trial known so far, which it does once."""
+        sign = 1 if self._spec.direction == "maximize" else -1
+        if value is None or (self._best is not None and sign * value <= sign * self._best):
+            return False
+        self._best = value
+        return True
 
     def _count(self, outcome: Outcome) -> Counts | None:
         """Add a trial to the snapshot, which is read again only later."""
@@ -300,7 +329,7 @@ class Agent(Workload[RunningAttempt]):
         counts, pool = self._snapshot.counts, self._supervisor.pool
         elapsed = time.monotonic() - self._began_at
         done_here = counts.finished - (self._finished_before or 0)
-        eta = elapsed / done_here * counts.left if done_here > 0 else None
+        eta = elapsed / done_here * counts.left if done_here > 0 and not self._supervisor.paused else None
         idle = "" if pool.ready else "loading the objective and its data"
         slots = [
             SlotView(device=device.name, note=idle)

@@ -20,9 +20,9 @@ from hpo.trainer.failures import one_line, traceback_of
 from hpo.trainer.messages import Start
 from hpo.trainer.supervisor import SupervisedRun, Supervisor
 from objectives.base import Params
-from storage.attempts import LeaseLostError
+from storage.attempts import NEXT, LeaseLostError
 from storage.budget import Counts
-from storage.claims import NEXT, Claim, NoWork
+from storage.claims import Claim, NoWork
 
 log = logging.getLogger(__name__)
 

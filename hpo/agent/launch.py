@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 from hpo import formatting
@@ -188,13 +188,13 @@ def _run(
         # Leases that cannot be released now expire by themselves.
         with suppress(HpoError):
             store.leave()
-    if exit_code is ExitCode.DONE:
+    with suppress(HpoError) if exit_code is ExitCode.INTERRUPTED else nullcontext():
         log_next_steps(database, store.refresh(), study)
     return int(exit_code)
 
 
 def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedStudy) -> None:
-    """Log the results of a study whose agents have ended, and the command to run next.
+    """Log the results of a study so far, and the command to run next.
 
     Raises:
         NoResultError: the budget is spent, and no trial is complete.
@@ -216,4 +216,10 @@ def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedS
             f"best: {study.spec.metric} {value:.4f} in trial {number}: {formatting.parameters(params)}",
             extra={"fields": {"message": "best", "trial": number, "value": value, "params": dict(params)}},
         )
-        log.info(f"next: hpo retrain --study {study.name}   or   hpo export --study {study.name}")
+    if counts.left:
+        log.info(f"to continue: hpo launch --study {study.name}")
+    elif snapshot.best is not None:
+        log.info(
+            f"next: hpo report --study {study.name}, hpo retrain --study {study.name},"
+            f" hpo export --study {study.name}, or hpo dashboard"
+        )

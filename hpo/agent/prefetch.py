@@ -68,7 +68,7 @@ class Prefetcher:
         if self._claim_seconds is None or self._trial_seconds is None:
             return False
         worth = WORTH * self._claim_seconds * self._slots / max(self._trial_seconds, 1e-9)
-        return len(self._queue) + 1 <= min(worth, self._slots) and counts.left > counts.running
+        return len(self._queue) + 1 <= min(worth, self._slots) and counts.left > counts.held
 
     def free_slot(self) -> int:
         """Return a prefetch slot: a number beyond the real slots, which distinguishes claims."""

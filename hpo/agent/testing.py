@@ -12,9 +12,9 @@ from hpo.outcomes import CUT_SHORT, FAILURES, Outcome
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Params
-from storage.attempts import LeaseLostError
+from storage.attempts import NEXT, LeaseLostError
 from storage.budget import Counts, Failure
-from storage.claims import NEXT, Claim, NoWork
+from storage.claims import Claim, NoWork
 from storage.leases import LeaseTimes
 
 
@@ -54,6 +54,7 @@ class FakeAttempt:
     expired: bool = False
     """Whether its lease has run out."""
     began: bool = False
+    held: bool = False
 
     @property
     def open(self) -> bool:
@@ -109,7 +110,7 @@ class FakeTrialStore:
         if counts.left == 0:
             return NoWork.DONE
         fresh = untrained = False
-        if counts.running < counts.left:
+        if counts.held < counts.left:
             waiting = study.undecided(running=False)
             fresh = not waiting
             trial = waiting[0] if waiting else FakeTrial(reservation_id=len(study.trials) + 1)
@@ -161,6 +162,13 @@ class FakeTrialStore:
         attempt = self._guard(attempt_id)
         attempt.began, trial = True, attempt.trial
         trial.epochs = {epoch: metrics for epoch, metrics in trial.epochs.items() if epoch <= resumed_from}
+
+    def hold(self, attempt_id: int) -> None:
+        self._guard(attempt_id).held = True
+
+    def unhold(self) -> None:
+        for attempt in self.study.attempts:
+            attempt.held = attempt.held and attempt.agent_id != self.agent_id
 
     def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> dict[int, float]:  # noqa: ARG002
         trial, metric = self._guard(attempt_id).trial, self.spec.metric
@@ -221,14 +229,16 @@ class FakeTrialStore:
     def _counts(self) -> Counts:
         outcomes = Counter(trial.outcome for trial in self.study.trials)
         failed = sum(outcomes[outcome] for outcome in FAILURES)
-        running = sum(attempt.open for attempt in self.study.attempts)
+        prepared = sum(attempt.open and attempt.device == NEXT for attempt in self.study.attempts)
+        held = sum(attempt.open for attempt in self.study.attempts)
         return Counts(
             budget=self.study.budget,
             complete=outcomes[Outcome.COMPLETE],
             pruned=sum(outcomes[outcome] for outcome in CUT_SHORT),
             failed=failed,
-            running=running,
-            waiting=outcomes[None] - running,
+            running=held - prepared,
+            prepared=prepared,
+            waiting=outcomes[None] - held,
             failing=failed,
         )
 

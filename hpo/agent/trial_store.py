@@ -140,6 +140,14 @@ class TrialStore:
     def begin(self, attempt_id: int, pid: int, resumed_from: int) -> None:
         self._write(attempts.begin, attempt_id, pid, resumed_from)
 
+    def hold(self, attempt_id: int) -> None:
+        """Note that a trainer waits, because the study is paused."""
+        self._write(attempts.hold, attempt_id)
+
+    def unhold(self) -> None:
+        """Note that the trainers continue."""
+        self._write(attempts.unhold, self.agent_id)
+
     def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> dict[int, float]:
         """Store epochs and report them to Optuna; return the metric that is valid for each."""
         rows = [(record.epoch, record.metrics, record.seconds) for record in records]

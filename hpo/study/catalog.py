@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, fun
 from hpo.errors import HpoError, StudyDamagedError, UnknownStudyError
 from hpo.formatting import JsonRow
 from hpo.outcomes import COUNTED, FAILURES
-from hpo.study.predicates import alive_agent, live_attempt, may_be_best
+from hpo.study.predicates import alive_agent, attempt_in_slot, live_attempt, may_be_best
 from hpo.suggestions import did_you_mean
 from storage import studies as stored
 from storage.studies import DesiredState, StoredStudy
@@ -109,7 +109,9 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
     def claim(connection: Connection) -> tuple[StoredStudy, int]:
         # A damaged study can be deleted too.
         study = stored.find(connection, name, damaged=True) or read_study(connection, name, database)
-        running: int = connection.execute(_count_live(trials.c.study_id == study.study_id)).scalar_one()
+        running: int = connection.execute(
+            _count(trials.c.study_id == study.study_id, live_attempt())
+        ).scalar_one()
         if running and not force:
             raise StudyBusyError(
                 f"study {name!r} has {running} trial{'s' if running > 1 else ''} running: "
@@ -146,19 +148,21 @@ def count_trials(database: Database, name: str) -> tuple[int, int]:
         study = stored.find(connection, name, damaged=True) or read_study(connection, name, database)
         of_study = trials.c.study_id == study.study_id
         number = connection.execute(select(func.count()).select_from(trials).where(of_study)).scalar_one()
-        return number, connection.execute(_count_live(of_study)).scalar_one()
+        return number, connection.execute(_count(of_study, live_attempt())).scalar_one()
 
     return database.transaction(count)
 
 
-def _count_live(of_study: ColumnElement[bool]) -> Select[int]:
-    return select(func.count()).select_from(attempts.join(trials)).where(of_study, live_attempt())
+def _count(*conditions: ColumnElement[bool]) -> Select[int]:
+    return select(func.count()).select_from(attempts.join(trials)).where(*conditions)
 
 
 def _summaries(connection: Connection) -> list[StudySummary]:
     best = case((may_be_best(), trials.c.value))
     finished = func.count().filter(trials.c.outcome.in_(COUNTED))
-    running = _count_live(trials.c.study_id == studies.c.study_id).correlate(studies).scalar_subquery()
+    of_study = trials.c.study_id == studies.c.study_id
+    running = _count(of_study, attempt_in_slot()).correlate(studies).scalar_subquery()
+    held = _count(of_study, attempt_in_slot(), attempts.c.held_at.is_not(None))
     alive = (
         select(func.count()).where(agents.c.study_id == studies.c.study_id, alive_agent()).scalar_subquery()
     )
@@ -170,6 +174,7 @@ def _summaries(connection: Connection) -> list[StudySummary]:
             func.min(best).label("lowest"),
             func.max(best).label("highest"),
             running.label("running"),
+            held.correlate(studies).scalar_subquery().label("held"),
             alive.label("alive"),
         )
         .select_from(studies.outerjoin(trials))
@@ -186,7 +191,7 @@ def _summary(row: Row[Any]) -> StudySummary:
     return StudySummary(
         name=row.name,
         objective=spec["objective"],
-        state=state_of(row.desired_state, row.finished >= row.budget, row.running, row.alive)
+        state=state_of(row.desired_state, row.finished >= row.budget, row.running, row.held, row.alive)
         if sound
         else "damaged",
         finished=row.finished,
@@ -200,15 +205,16 @@ def _summary(row: Row[Any]) -> StudySummary:
     )
 
 
-def state_of(desired: str, spent: bool, running: int, alive: int) -> str:
+def state_of(desired: str, spent: bool, running: int, held: int, alive: int) -> str:
     """Return the state of a study, one of those that `hpo.study.status.StudyStatus.state` lists.
 
-    It follows from the desired state, whether the budget is spent, and the running trials and alive agents.
+    It follows from the desired state, whether the budget is spent, the number of running trials, of those among them
+    that are held in a pause, and of agents that are alive.
     """
     if spent and not running:
         return "finished"
     if desired == "pause":
-        return "pausing" if running else "paused"
+        return "pausing" if running > held else "paused"
     if desired == "stop":
         return "stopping" if running else "stopped"
     return "running" if alive or running else "idle"

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Double, and_, case, cast, extract, func
 
 from hpo.outcomes import Outcome
-from storage.claims import NEXT
+from storage.attempts import NEXT
 from storage.leases import LeaseTimes
 from storage.tables import agents, attempts, trials
 
@@ -16,9 +16,19 @@ _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 
 def seconds_of_attempt() -> ColumnElement[float]:
-    """Duration of an attempt until it ended or its lease ends; 0 for a prefetched attempt without a slot."""
+    """Duration of an attempt until it ended or its lease ends, without the time for which a pause held it.
+
+    It is 0 for a prefetched attempt without a slot.
+    """
     until = func.coalesce(attempts.c.ended_at, func.least(attempts.c.lease_until, NOW))
-    return case((attempts.c.device == NEXT, 0.0), else_=seconds(until - attempts.c.started_at))
+    trained_until = func.least(until, func.coalesce(attempts.c.held_at, until))
+    trained = seconds(trained_until - attempts.c.started_at) - func.coalesce(attempts.c.held_seconds, 0.0)
+    return case((attempts.c.device == NEXT, 0.0), else_=trained)
+
+
+def attempt_in_slot() -> ColumnElement[bool]:
+    """Whether an attempt is live and not only prefetched."""
+    return and_(live_attempt(), attempts.c.device != NEXT)
 
 
 def live_attempt() -> ColumnElement[bool]:

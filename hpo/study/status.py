@@ -8,14 +8,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Double, and_, cast, func, select, text
+from sqlalchemy import Connection, Double, and_, case, cast, func, select, text
 
 from hpo.errors import AgentSilentError
 from hpo.formatting import JsonRow
 from hpo.outcomes import COUNTED, FAILURES, Outcome
 from hpo.study.catalog import read_study, state_of
-from hpo.study.predicates import NOW, alive_agent, lease_seconds, live_attempt, seconds
+from hpo.study.predicates import (
+    NOW,
+    alive_agent,
+    attempt_in_slot,
+    lease_seconds,
+    live_attempt,
+    seconds,
+    seconds_of_attempt,
+)
 from hpo.study.trials import best_query
+from storage.attempts import NEXT
 from storage.budget import Counts
 from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, trials
@@ -61,7 +70,7 @@ class RunningRow(JsonRow):
     device: str
     host: str
     seconds: float
-    """Seconds since this attempt started."""
+    """Seconds of this attempt, without pauses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +107,8 @@ class StudyStatus(JsonRow):
     """Number of trials per outcome that occurred."""
     failed: int
     running: int
+    prepared: int
+    """Prefetched trials, which start when a slot is free."""
     waiting: int
     """Open trials without a running attempt; the next attempt resumes them."""
     expired: tuple[ExpiredRow, ...]
@@ -112,7 +123,8 @@ class StudyStatus(JsonRow):
     elapsed_seconds: float
     """Seconds during which at least one agent was alive."""
     remaining_seconds: float | None
-    """Estimate at the pace so far; None if the study is not running or no trial has finished."""
+    """Estimate from the time that trials took so far and the slots that there are now; None if the study is not
+    running or no trial has finished."""
     agents: tuple[AgentRow, ...]
     slots: tuple[RunningRow, ...]
     created_at: datetime
@@ -127,6 +139,7 @@ class StudyStatus(JsonRow):
             pruned=self.finished - complete,
             failed=self.failed,
             running=self.running,
+            prepared=self.prepared,
             waiting=self.waiting,
         )
 
@@ -183,10 +196,11 @@ def _latest_heartbeat(connection: Connection, study_id: int, host: str) -> Agent
 def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
     """Read the status inside a transaction."""
     counts = _counts(connection, study.study_id)
-    finished, running = counts["finished"], counts["running"]
+    finished, held = counts["finished"], counts.pop("held")
     alive = _alive_agents(connection, study.study_id)
     elapsed = _elapsed(connection, study.study_id)
-    state = state_of(study.desired_state, finished >= study.budget, running, len(alive))
+    spent = _spent(connection, study.study_id)
+    state = state_of(study.desired_state, finished >= study.budget, counts["running"], held, len(alive))
     best = connection.execute(best_query(study)).first()
     return StudyStatus(
         **counts,
@@ -204,7 +218,9 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
         best_params=best.params if best else None,
         elapsed_seconds=elapsed,
         remaining_seconds=(
-            max(0, study.budget - finished) * elapsed / finished if finished and state == "running" else None
+            max(0, study.budget - finished) * spent / finished / sum(agent.slots for agent in alive)
+            if finished and alive and state == "running"
+            else None
         ),
         agents=alive,
         slots=_running_slots(connection, study),
@@ -215,12 +231,15 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
 def _counts(connection: Connection, study_id: int) -> dict[str, Any]:
     """Return the fields of a `StudyStatus` that count trials and epochs."""
     # One query for all trials, so that their numbers add up.
-    live = attempts.c.attempt_id.is_not(None)
+    state = case(
+        (attempts.c.attempt_id.is_(None), "waiting"), (attempts.c.device == NEXT, "prepared"), else_="running"
+    )
     rows = connection.execute(
         select(
             trials.c.outcome,
-            live.label("live"),
+            state.label("state"),
             func.count().label("number"),
+            func.count(attempts.c.held_at).label("held"),
             func.sum(trials.c.epochs).label("completed"),
         )
         .select_from(
@@ -229,11 +248,11 @@ def _counts(connection: Connection, study_id: int) -> dict[str, Any]:
             )
         )
         .where(trials.c.study_id == study_id)
-        .group_by(trials.c.outcome, live)
+        .group_by(trials.c.outcome, state)
     ).all()
     number: Counter[str] = Counter()
     for row in rows:
-        number[row.outcome or ("running" if row.live else "waiting")] += row.number
+        number[row.outcome or row.state] += row.number
     finished = sum(number[outcome] for outcome in COUNTED)
     completed = sum(row.completed for row in rows if row.outcome in COUNTED)
     trained = connection.scalar(
@@ -246,6 +265,8 @@ def _counts(connection: Connection, study_id: int) -> dict[str, Any]:
         "finished": finished,
         "failed": sum(number[outcome] for outcome in FAILURES),
         "running": number["running"],
+        "held": sum(row.held for row in rows),
+        "prepared": number["prepared"],
         "waiting": number["waiting"],
         "epochs_trained": trained or 0,
         "mean_epochs": completed / finished if finished else None,
@@ -294,10 +315,10 @@ def _running_slots(connection: Connection, study: StoredStudy) -> tuple[RunningR
             attempts.c.slot,
             attempts.c.device,
             attempts.c.host,
-            seconds(NOW - attempts.c.started_at).label("seconds"),
+            seconds_of_attempt().label("seconds"),
         )
         .select_from(attempts.join(trials).outerjoin(last, text("true")))
-        .where(trials.c.study_id == study.study_id, live_attempt())
+        .where(trials.c.study_id == study.study_id, attempt_in_slot())
         .order_by(attempts.c.host, attempts.c.slot, trials.c.ordinal)
     )
     return tuple(RunningRow(**row._mapping) for row in connection.execute(query))
@@ -319,6 +340,12 @@ _ELAPSED = text(
     ) AS spells
     """
 )
+
+
+def _spent(connection: Connection, study_id: int) -> float:
+    """Return the seconds that slots have spent on trials."""
+    query = select(func.sum(seconds_of_attempt())).select_from(attempts.join(trials))
+    return float(connection.scalar(query.where(trials.c.study_id == study_id)) or 0.0)
 
 
 def _elapsed(connection: Connection, study_id: int) -> float:

@@ -15,7 +15,7 @@ from hpo.formatting import JsonRow
 from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
 from hpo.study.predicates import live_attempt, may_be_best, seconds_of_attempt
-from storage.claims import NEXT
+from storage.attempts import NEXT
 from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, studies, trials
 
@@ -220,7 +220,7 @@ def why_ended(outcome: Outcome | None, completed: int, total: int, lost: int, er
         Outcome.HUNG: f"made no progress {after}",
     }.get(outcome, str(outcome))
     detail = " ".join((error or "").split())
-    if not detail or outcome in (None, Outcome.COMPLETE, Outcome.PRUNED):
+    if not detail or outcome in (None, Outcome.COMPLETE):
         return explanation
     return detail if outcome in (Outcome.LOST, Outcome.HUNG) else f"{explanation}: {detail}"
 

@@ -62,6 +62,8 @@ class TrialEnd:
     params: Mapping[str, Any]
     error: str = ""
     attempt_id: int | None = None
+    new_best: bool = False
+    """Whether no earlier trial had a better value."""
 
 
 class Progress(Protocol):
@@ -100,12 +102,13 @@ class PlainProgress:
             "seconds": round(trial.seconds, 3),
             "params": dict(trial.params),
             "error": trial.error,
+            "new_best": trial.new_best,
         }
         if counts:
             fields |= {"finished": counts.finished, "budget": counts.budget}
         logger.info(
             f"{trial.outcome}{value} epochs={trial.epochs} seconds={trial.seconds:.1f}"
-            f" {formatting.parameters(trial.params)}{error}{done}",
+            f" {formatting.parameters(trial.params)}{error}{done}{' new best' if trial.new_best else ''}",
             extra={"trial": trial.number, "attempt": trial.attempt_id, "fields": fields},
         )
 
@@ -145,6 +148,7 @@ class LiveProgress:
             (str(trial.outcome), style),
             f"{value} after {trial.epochs} epochs, {trial.seconds:.1f} s: "
             f"{formatting.parameters(trial.params)}{error}",
+            (" new best", "bold green") if trial.new_best else "",
         )
         self._console.print(line, highlight=False)
 
@@ -172,7 +176,8 @@ def _draw(view: View) -> Any:
         Text(f"{counts.finished}/{counts.budget} trials"),
         Text(f"{formatting.duration(view.elapsed_seconds)}{eta}"),
     )
-    outcomes = Text(f"{counts.pruned} pruned, {counts.failed} failed, {counts.running} running")
+    prepared = f", {counts.prepared} prepared" if counts.prepared else ""
+    outcomes = Text(f"{counts.pruned} pruned, {counts.failed} failed, {counts.running} running{prepared}")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("slot", "device", "trial", "epoch", view.metric, "images/s"):
         table.add_column(Text(name), justify="left" if name in ("slot", "device") else "right")

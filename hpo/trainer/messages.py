@@ -160,6 +160,11 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class Held:
+    """The trainer waits, because its study is paused."""
+
+
+@dataclass(frozen=True)
 class Epoch:
     """An epoch was completed, and its state written if one was saved."""
 
@@ -196,5 +201,5 @@ class Command(Enum):
 
 
 ToTrainer = Start | Continue | Command
-FromTrainer = Started | Tick | Epoch | Finished
+FromTrainer = Started | Tick | Held | Epoch | Finished
 FromTemplate = Described | Ready | LoadFailed | Unforkable | Forked | NotForked | Exited

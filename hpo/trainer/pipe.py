@@ -17,7 +17,7 @@ from typing import Any
 
 from hpo.outcomes import Outcome
 from hpo.trainer.failures import MOST_MESSAGE, MOST_TRACEBACK
-from hpo.trainer.messages import Epoch, EpochRecord, Finished, FromTrainer, Started, Tick, ToTrainer
+from hpo.trainer.messages import Epoch, EpochRecord, Finished, FromTrainer, Held, Started, Tick, ToTrainer
 from objectives.values import MOST_RECORDED, ValueRefusedError, checked_name, shortened, text
 
 MOST_BYTES = 4 * MOST_RECORDED
@@ -93,6 +93,8 @@ def decode(content: bytes) -> FromTrainer:
                 return Tick(
                     _whole(values["epoch"]), _real(values["fraction"]), _real(values["images_per_second"])
                 )
+            case "Held":
+                return Held()
             case "Epoch":
                 return Epoch(epoch_record(values["record"]))
             case "Finished":

@@ -19,7 +19,7 @@ from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
-from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started, Tick
+from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Held, Start, Started, Tick
 from hpo.trainer.pool import TrainerPool
 
 log = logging.getLogger(__name__)
@@ -89,6 +89,9 @@ class Workload(ABC, Generic[R]):
     @abstractmethod
     def on_epoch(self, slot: int, run: R, record: EpochRecord) -> None:
         """Keep an epoch and answer the trainer."""
+
+    def on_held(self, slot: int, run: R) -> None:
+        """Note that a trainer waits, because the runs are paused."""
 
     @abstractmethod
     def on_finished(self, slot: int, run: R, finished: Finished) -> None:
@@ -293,6 +296,9 @@ class Supervisor(Generic[R]):
                 work.on_started(slot, run, event)
             case Tick():
                 run.tick(event)
+            case Held():
+                if self.paused:
+                    work.on_held(slot, run)
             case Epoch(record):
                 log.debug(f"epoch {record.epoch} took {record.seconds:.2f} s", extra=run.context)
                 work.on_epoch(slot, run, record)

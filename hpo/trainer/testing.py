@@ -21,6 +21,7 @@ from hpo.trainer.messages import (
     Fork,
     Forked,
     FromTemplate,
+    Held,
     Load,
     Start,
     Started,
@@ -64,6 +65,8 @@ def prepared(objective: Objective) -> ObjectiveLoader:
 class _Trainer:
     events: list[Event]
     paused: bool = False
+    holds: bool = False
+    """Whether it has yet to report that it waits."""
     forked: bool = True
 
 
@@ -113,8 +116,11 @@ class FakePool:
 
     def wait(self, timeout: float) -> list[tuple[int, Event]]:  # noqa: ARG002 - the pool's signature
         self.on_wait()
-        events = []
+        events: list[tuple[int, Event]] = []
         for slot, trainer in list(self._trainers.items()):
+            if trainer.holds:
+                trainer.holds = False
+                events.append((slot, Held()))
             if trainer.paused or not trainer.events:
                 continue
             event = trainer.events.pop(0)
@@ -132,7 +138,7 @@ class FakePool:
             case Command.PRUNE | Command.PREEMPT:
                 trainer.events = list(self.endings[message])
             case Command.PAUSE | Command.RESUME:
-                trainer.paused = message is Command.PAUSE
+                trainer.paused = trainer.holds = message is Command.PAUSE
 
     def kill(self, slot: int) -> None:
         if self._trainers.pop(slot, None) is not None:

@@ -29,6 +29,7 @@ from hpo.trainer.messages import (
     Epoch,
     EpochRecord,
     Finished,
+    Held,
     Start,
     Started,
     Tick,
@@ -201,7 +202,13 @@ class TrainerRun(CheckedRun):
 
     def _wait_while_paused(self) -> None:
         with self._received:
+            if not self._paused or self.stop_outcome:
+                return
+            began_at = time.monotonic()
+            self._pipe.send(Held())
             self._received.wait_for(lambda: not self._paused or self.stop_outcome)
+            # Time without training is not the epoch's.
+            self._epoch_began_at += time.monotonic() - began_at
 
 
 def train(connection: Connection, loaded: ObjectiveLoader) -> None:

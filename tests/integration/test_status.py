@@ -13,6 +13,8 @@ from hpo.errors import NoResultError
 from hpo.study.catalog import find_study, list_studies
 from hpo.study.status import study_status
 from hpo.study.trials import best_trial, sorted_trials, trial_rows, why_ended
+from storage import attempts
+from storage.attempts import NEXT
 from storage.engine import Database
 from storage.tables import trials
 from tests.integration.rows import StudyRows
@@ -74,7 +76,8 @@ def test_status_counts_trials_by_state(database: Database) -> None:
     assert (alive.host, alive.pid, alive.slots) == ("here", 42, 2)
     assert alive.seen_seconds == pytest.approx(2, abs=5)
     assert status.elapsed_seconds == pytest.approx(100, abs=5)
-    assert status.remaining_seconds == pytest.approx(100, abs=5)
+    # 126 s of slots for 5 trials; 5 trials are left for 2 slots.
+    assert status.remaining_seconds == pytest.approx(63, abs=5)
     json.dumps(status.to_json(), allow_nan=False)
 
 
@@ -112,6 +115,35 @@ def test_condition_follows_desired_state_and_running_trials(
     assert study_status(database, "demo").state == condition
     (summary,) = list_studies(database)
     assert summary.state == condition
+
+
+def test_prepared_trials_are_not_running_and_held_ones_make_a_study_paused(database: Database) -> None:
+    rows = StudyRows(database)
+    agent = rows.agent()
+    rows.attempt(rows.trial(), agent, started=60)
+    rows.attempt(rows.trial(), agent, slot=2, device=NEXT)
+    rows.set(desired_state="pause")
+    status = study_status(database, "demo")
+    assert (status.state, status.running, status.prepared, len(status.slots)) == ("pausing", 1, 1, 1)
+    assert status.counts.held == 2
+    database.transaction(lambda connection: attempts.hold(connection, 1))
+    held = study_status(database, "demo")
+    (summary,) = list_studies(database)
+    assert (held.state, held.running, summary.state, summary.running) == ("paused", 1, "paused", 1)
+    # The clock of the trial stands still, also after the pause.
+    before, after = held.slots[0].seconds, study_status(database, "demo").slots[0].seconds
+    assert before == pytest.approx(after, abs=1e-6)
+    database.transaction(lambda connection: attempts.unhold(connection, agent))
+    (resumed,) = study_status(database, "demo").slots
+    assert before <= resumed.seconds < before + 5
+    assert study_status(database, "demo").state == "pausing"
+
+
+def test_remaining_time_follows_from_the_time_of_trials_and_the_slots(database: Database) -> None:
+    rows = StudyRows(database, budget=5)
+    agent = rows.agent(started=1000)
+    rows.attempt(rows.trial("complete", 0.5, completed=5), agent, started=100, ended=60, outcome="complete")
+    assert study_status(database, "demo").remaining_seconds == pytest.approx(4 * 40 / 2, abs=0.1)
 
 
 def test_expired_lease_is_shown_until_the_trial_resumes(database: Database) -> None:

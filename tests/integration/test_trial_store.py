@@ -10,8 +10,8 @@ import pytest
 from hpo.agent.testing import FakeStudy, FakeTrialStore
 from hpo.agent.trial_store import TrialStore
 from hpo.outcomes import Outcome
-from storage.attempts import LeaseLostError
-from storage.claims import NEXT, NoWork
+from storage.attempts import NEXT, LeaseLostError
+from storage.claims import NoWork
 from tests.integration.stores import StoredStudy, begun, claimed, report
 from tests.specs import spec
 

@@ -56,7 +56,9 @@ def _status_text(found: StudyStatus) -> str:
         ("objective", f"{found.objective}, {found.direction} {found.metric}"),
         (
             "trials",
-            f"{found.finished} of {found.budget} finished, {found.running} running, {found.waiting} waiting, "
+            f"{found.finished} of {found.budget} finished, {found.running} running"
+            + (f", {found.prepared} prepared" if found.prepared else "")
+            + f", {found.waiting} waiting, "
             f"{found.failed} failed" + (f" ({outcomes})" if outcomes else ""),
         ),
     ]

@@ -99,7 +99,7 @@ def test_resumed_trial_keeps_its_proposal(study: StudyDriver) -> None:
 
 
 def ahead(study: StudyDriver, slot: int, sampled: bool = True) -> Claim:
-    claim = study.do(claims.claim, study.study_id, study.agent_id, "here", slot, claims.NEXT, 60.0)
+    claim = study.do(claims.claim, study.study_id, study.agent_id, "here", slot, attempts.NEXT, 60.0)
     assert isinstance(claim, Claim)
     if sampled:
         study.do(attempts.attach, claim.attempt_id, claim.reservation_id, claim.ordinal, {"x": slot})
@@ -111,7 +111,7 @@ def test_idle_agent_takes_over_a_prefetched_trial(study: StudyDriver) -> None:
     first, last = ahead(study, slot=2), ahead(study, slot=3)
     other = study.join()
     # Not to ask ahead itself, and not from itself.
-    assert study.do(claims.claim, study.study_id, other, "here", 2, claims.NEXT, 60.0) is NoWork.ELSEWHERE
+    assert study.do(claims.claim, study.study_id, other, "here", 2, attempts.NEXT, 60.0) is NoWork.ELSEWHERE
     assert study.claim(slot=1) is NoWork.ELSEWHERE
     taken = study.claimed(slot=0, agent=other)
     # The one that would have waited longest.

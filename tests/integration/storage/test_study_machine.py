@@ -99,7 +99,7 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
     @rule(target=claims, agent=agents, sampled=st.booleans(), twice=st.booleans())
     def prefetch(self, agent: int, sampled: bool, twice: bool = False) -> Claim | None:
         expected = self.expect(agent, ahead=True)
-        got = self.claimed(agent, self.do(self.claiming(agent, claims.NEXT)), expected, ahead=True)
+        got = self.claimed(agent, self.do(self.claiming(agent, attempts.NEXT)), expected, ahead=True)
         if got is not None and sampled:
             self.do(self.writing("attach", got), twice)
             self.written("attach", got)
@@ -402,10 +402,10 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
             return
         counts = self.do(lambda c: budget.count(c, 1))
         assert counts.budget == self.trials
-        assert counts.running == len(self.live)
+        assert counts.held == len(self.live)
         assert counts.waiting == len(self.ordinals.keys() - self.settled.keys()) - len(self.live)
         assert counts.finished == self.finished
-        assert counts.finished + counts.running <= self.trials, "the budget is exceeded"
+        assert counts.finished + counts.held <= self.trials, "the budget is exceeded"
         assert counts.failed == sum(outcome in FAILURES for outcome in self.settled.values())
 
     @invariant()
@@ -443,7 +443,7 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
             self.do(lambda c, a=got.attempt_id: leases.settle(c, a, Outcome.COMPLETE, 0.5))  # type: ignore[misc]
         assert got is NoWork.DONE
         counts = self.do(lambda c: budget.count(c, 1))
-        assert (counts.finished, counts.running, counts.waiting) == (self.trials, 0, 0)
+        assert (counts.finished, counts.held, counts.waiting) == (self.trials, 0, 0)
 
 
 def _fresh_study(connection: Connection) -> None:

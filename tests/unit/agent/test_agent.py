@@ -32,7 +32,8 @@ from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
 from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.testing import FakePool, trained
-from storage.claims import NEXT, Claim
+from storage.attempts import NEXT
+from storage.claims import Claim
 from tests.specs import spec
 
 KILLED = TrainerExited("its process was ended by SIGKILL", -signal.SIGKILL)
@@ -278,11 +279,26 @@ def test_paused_study_holds_its_trials_until_it_is_resumed(world: World) -> None
         count += 1
         world.study.desired_state = steps.get(count, world.study.desired_state)
 
+        if count == 5:
+            held.extend(attempt.held for attempt in world.study.attempts)
+            time.sleep(0.5)
+
+    held: list[bool] = []
     world.pool.on_wait = on_wait
     assert world.run(hung_seconds=0.5) is ExitCode.DONE
+    assert held == [True]
+    assert not world.study.attempts[0].held
+    assert world.progress.ended[0].seconds < 0.5
     commands = [message for _, message in world.pool.sent if isinstance(message, Command)]
     assert commands == [Command.PAUSE, Command.RESUME]
     assert world.attempts == [Outcome.COMPLETE]
+
+
+def test_first_trial_and_each_better_one_are_a_new_best(world: World) -> None:
+    world.study.budget = 4
+    world.pool.scripts = [lambda start, loss=loss: trained(start, loss=loss) for loss in (0.5, 0.7, 0.3, 0.3)]
+    world.run()
+    assert [end.new_best for end in world.progress.ended] == [True, False, True, False]
 
 
 def test_lost_trial_resumes_and_its_epochs_are_kept(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -351,7 +367,9 @@ def test_fenced_attempt_is_killed_and_dropped(
     world.run()
     assert world.pool.killed == [0]
     assert world.attempts == [Outcome.LOST, Outcome.COMPLETE]
-    assert caplog.messages == ["the trial is trained by another agent now: this attempt was ended"]
+    assert caplog.messages == [
+        "another agent has taken the trial over, or hpo kill has ended it: this attempt was ended"
+    ]
     assert (caplog.records[0].trial, caplog.records[0].attempt) == (0, 1)
 
 

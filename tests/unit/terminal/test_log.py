@@ -103,6 +103,7 @@ def test_end_of_a_trial_has_its_numbers_as_text_or_as_json_fields(handler: LogHa
         "seconds": 1.235,
         "params": {"rate": 0.1, "layers": 2},
         "error": "loss is nan",
+        "new_best": False,
     }
     assert [json.loads(line) | {"time": None} for line in objects] == [
         {"time": None} | ended,

@@ -27,6 +27,7 @@ from hpo.trainer.messages import (
     Continue,
     Epoch,
     Finished,
+    Held,
     Tick,
     ToTrainer,
 )
@@ -202,11 +203,14 @@ def test_run_waits_while_the_study_is_paused(agent: Agent) -> None:
         agent.threads[-1].join(0.01)
     thread = threading.Thread(target=train)
     thread.start()
+    assert isinstance(agent.hear(), Held)
     assert not started.wait(0.2)
     agent.say(Command.RESUME)
     assert started.wait(PATIENCE)
     thread.join(PATIENCE)
-    assert isinstance(agent.hear(), Epoch)
+    epoch = agent.hear()
+    assert isinstance(epoch, Epoch)
+    assert epoch.record.seconds < 0.2
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

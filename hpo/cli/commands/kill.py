@@ -1,0 +1,25 @@
+"""`hpo kill`: end one trial."""
+
+from __future__ import annotations
+
+import click
+
+from hpo.cli import options
+from hpo.cli.options import option
+from hpo.options import NUMBER
+
+
+@click.command()
+@options.study_option
+@option("--trial", metavar="N", type=options.Number(NUMBER), required=True, help="Number of the trial.")
+@options.storage_option
+def kill(study: str, trial: int, storage: str | None) -> None:
+    """End one trial, running or waiting, as pruned.
+
+    It counts towards --trials, and the sampler learns from its epochs. Its agent goes on with the next trial.
+    """
+    from hpo.study.kill import kill_trial
+
+    with options.opened(storage) as database:
+        kill_trial(database, study, trial)
+    click.echo(f"trial {trial} of {study} is pruned; its agent ends it within seconds")

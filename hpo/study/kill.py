@@ -1,0 +1,78 @@
+"""End one trial of a study by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, select
+
+from hpo.errors import HpoError
+from hpo.outcomes import Outcome
+from hpo.study.catalog import read_study
+from storage import attempts, leases, optuna_trials
+from storage.studies import StoredStudy
+from storage.tables import epochs, trials
+
+if TYPE_CHECKING:
+    from storage.engine import Database
+
+REASON = "ended by hpo kill"
+
+
+class TrialNotOpenError(HpoError):
+    """The study has no such trial, or it has ended."""
+
+
+def kill_trial(database: Database, name: str, number: int) -> None:
+    """End a trial, running or waiting, as pruned: it counts towards the budget, and the sampler learns from it.
+
+    An agent that trains it is fenced: it kills the trainer at the trial's next report or at the next renewal of its
+    lease, at the latest.
+
+    Raises:
+        UnknownStudyError: no study has that name.
+        TrialNotOpenError: the study has no such trial, or it has ended.
+    """
+
+    def end(connection: Connection) -> list[optuna_trials.PendingTell]:
+        study = read_study(connection, name, database)
+        reservation_id = connection.scalar(
+            select(trials.c.reservation_id).where(
+                trials.c.study_id == study.study_id, trials.c.number == number
+            )
+        )
+        if reservation_id is None:
+            raise TrialNotOpenError(
+                f"study {name!r} has no trial {number}: hpo trials --study {name} lists them"
+            )
+        if not leases.kill(
+            connection, study.study_id, reservation_id, _last_value(connection, study, reservation_id), REASON
+        ):
+            raise TrialNotOpenError(
+                f"trial {number} of study {name!r} has ended: hpo trials --study {name} shows how"
+            )
+        return optuna_trials.pending_tell_of_trial(connection, reservation_id)
+
+    for trial in database.transaction(end):
+        _tell(database, name, trial)
+
+
+def _last_value(connection: Connection, study: StoredStudy, reservation_id: int) -> float | None:
+    metrics = connection.scalar(
+        select(epochs.c.metrics)
+        .where(epochs.c.reservation_id == reservation_id)
+        .order_by(epochs.c.epoch.desc())
+        .limit(1)
+    )
+    return None if metrics is None else attempts.read_metrics(metrics).get(study.metric)
+
+
+def _tell(database: Database, name: str, trial: optuna_trials.PendingTell) -> None:
+    """Close the trial in Optuna; if this process dies first, an agent does it."""
+    import optuna
+
+    study = optuna.load_study(study_name=name, storage=database.optuna)
+    study.tell(
+        trial.number, state=optuna.trial.TrialState[Outcome.PRUNED.optuna_state], skip_if_finished=True
+    )
+    database.transaction(lambda connection: optuna_trials.mark_told(connection, trial.reservation_id))
