@@ -4,7 +4,7 @@
 #   docker build -t hpo-service:gpu --build-arg GPU=1 .      # with CUDA, from PyPI
 #
 # Needs BuildKit, which Docker has by default since version 23.
-ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 ARG UV_VERSION=0.13.9

@@ -22,6 +22,10 @@ class ObjectiveBrokenError(HpoError):
     """The objective's own code raised while it was being imported or checked."""
 
 
+class ObjectiveFileError(HpoError):
+    """The file of a study's objective may be written by other users."""
+
+
 class ObjectiveFailedError(HpoError):
     """The first trials all failed with the same error; `traceback` is printed once, above the message."""
 

@@ -47,6 +47,25 @@ def other_writers(path: Path) -> str | None:
     return None
 
 
+def replaceable_by_others(file: Path) -> str | None:
+    """Return which other users may change `file` or replace it, or a folder above it; None if only you and root may.
+
+    A file on a file system mounted read-only is as whoever mounted it chose, for example in a container.
+    """
+    resolved = file.resolve()
+    if os.statvfs(resolved).f_flag & os.ST_RDONLY:
+        return None
+    for path in (resolved, *resolved.parents):
+        found = path.stat()
+        # In a folder such as /tmp, each user may rename and delete own files only.
+        if path != resolved and found.st_mode & stat.S_ISVTX and found.st_uid in (0, os.geteuid()):
+            continue
+        reason = other_writers(path)
+        if reason is not None:
+            return f"{path} {reason}"
+    return None
+
+
 def _is_private_group(gid: int) -> bool:
     """Whether it is root's group, or the group of your own that many systems give to each user."""
     if gid == 0:

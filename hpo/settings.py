@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpo.errors import UsageError
+from hpo.errors import FileNotWritableError, UsageError
+from hpo.ownership import make_private_folder
 
 ROOT_HOME = Path("/var/lib/hpo")
 """Home for root: the embedded PostgreSQL opens the modes of its parent folders, which `/root` must not have."""
@@ -34,15 +35,26 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Return the settings of environment variables; an empty variable counts as unset."""
         env = os.environ if environment is None else environment
-        home = _path(env.get("HPO_HOME")) or _default_home(env)
+        home = _path("HPO_HOME", env.get("HPO_HOME")) or _default_home(env)
+        results = _path("HPO_RESULTS_DIR", env.get("HPO_RESULTS_DIR") or "results")
+        assert results is not None
         return cls(
             home=home,
             storage=env.get("HPO_STORAGE") or None,
-            data_dir=_path(env.get("HPO_DATA_DIR")) or home / "data",
-            results_dir=_path(env.get("HPO_RESULTS_DIR")) or Path("results").absolute(),
-            checkpoints=_path(env.get("HPO_CHECKPOINTS")) or home / "checkpoints",
+            data_dir=_path("HPO_DATA_DIR", env.get("HPO_DATA_DIR")) or home / "data",
+            results_dir=results,
+            checkpoints=_path("HPO_CHECKPOINTS", env.get("HPO_CHECKPOINTS")) or home / "checkpoints",
             lease_seconds=_seconds("HPO_LEASE_SECONDS", env.get("HPO_LEASE_SECONDS"), 120.0),
         )
+
+    def make_home(self) -> None:
+        """Create the home, which only its user can enter, unless it exists."""
+        try:
+            make_private_folder(self.home)
+        except OSError as exc:
+            raise FileNotWritableError(
+                f"cannot create the folder {self.home} ({exc.strerror}): choose another with HPO_HOME"
+            ) from exc
 
 
 def _default_home(env: Mapping[str, str]) -> Path:
@@ -50,8 +62,12 @@ def _default_home(env: Mapping[str, str]) -> Path:
         return ROOT_HOME
     shared = env.get("XDG_DATA_HOME", "")
     # By the XDG specification, relative paths are ignored.
-    base = Path(shared) if Path(shared).is_absolute() else Path.home() / ".local" / "share"
-    return base / "hpo"
+    if Path(shared).is_absolute():
+        return Path(shared) / "hpo"
+    try:
+        return Path.home() / ".local" / "share" / "hpo"
+    except RuntimeError:
+        raise UsageError("you have no home folder: set HPO_HOME") from None
 
 
 def _seconds(name: str, value: str | None, default: float) -> float:
@@ -66,5 +82,16 @@ def _seconds(name: str, value: str | None, default: float) -> float:
     return seconds
 
 
-def _path(value: str | None) -> Path | None:
-    return Path(value).expanduser().absolute() if value else None
+def _path(name: str, value: str | None) -> Path | None:
+    if not value:
+        return None
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        raise UsageError(
+            f"{name}={value}: there is no such user, or you have no home folder: give a path"
+        ) from None
+    except FileNotFoundError:
+        raise UsageError(
+            f"{name}={value} is relative to a folder that no longer exists: give an absolute path"
+        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import URL, make_url
@@ -83,7 +84,10 @@ def without_secrets(text: str, url: URL) -> str:
 
 
 def engine_options(url: URL) -> dict[str, Any]:
-    """Return `create_engine` options for `url`; its query string overrides ours."""
+    """Return `create_engine` options for `url`; its query string overrides ours.
+
+    Settings of the session are not sent in the startup message, because poolers such as PgBouncer refuse it then.
+    """
     session = {
         "timezone": "UTC",
         # PostgreSQL's default looks in a schema of the user's name first: for a user called `hpo`, Optuna
@@ -106,9 +110,8 @@ def engine_options(url: URL) -> dict[str, Any]:
     arguments = {name: value for name, value in defaults.items() if name not in url.query}
     given = url.query.get("options", "")
     given = given if isinstance(given, str) else " ".join(given)
-    # The last setting of a name counts.
-    ours = " ".join(f"-c {name}={value}" for name, value in session.items())
-    arguments["options"] = f"{ours} {given}".strip()
+    named = {name.replace("-", "_").lower() for name in re.findall(r"(?:-c\s*|--)([\w.-]+)=", given)}
+    ours = {name: value for name, value in session.items() if name not in named}
     return {
         "pool_pre_ping": True,
         # No table has such a column, and each new connection would ask for the type first.
@@ -117,4 +120,16 @@ def engine_options(url: URL) -> dict[str, Any]:
         "max_overflow": 2,
         "pool_timeout": 30,
         "connect_args": arguments,
+        "pool_events": [(partial(_set_session, ours), "connect")],
     }
+
+
+def _set_session(settings: dict[str, str], connection: Any, _record: object) -> None:
+    """Apply `settings` to a new connection in one round trip."""
+    if not settings:
+        return
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
+        cursor.execute(f"SELECT {calls}", [text for pair in settings.items() for text in pair])
+    connection.autocommit = False

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection as Connection  # also for modules that only pass a connection on
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.engine import URL
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StorageUnreachableError, StorageUrlError
@@ -30,9 +30,18 @@ from storage.connection import (
     without_secrets,
 )
 from storage.connection_watchdog import ConnectionWatchdog
-from storage.migrate import LOCK_SECONDS, optuna_storage
+from storage.migrate import LOCK_SECONDS, missing_rights, optuna_storage
 from storage.migrate import migrate as migrate_schema
-from storage.retry import READ_ONLY, Retry, is_hopeless, is_transient, short_reason, sqlstate
+from storage.retry import (
+    MISSING_RIGHTS,
+    READ_ONLY,
+    Retry,
+    is_hopeless,
+    is_refused_by_pooler,
+    is_transient,
+    short_reason,
+    sqlstate,
+)
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -42,6 +51,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OLDEST_MAJOR = 14
+
+_FACTS = text(
+    "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), pg_backend_pid()"
+)
 
 SILENT_SECONDS = STATEMENT_SECONDS + 15.0
 """Seconds until a connection counts as dead: the server itself ends a statement earlier."""
@@ -56,6 +69,7 @@ class Database:
         self.engine: Engine = create_engine(url, **engine_options(url))
         self._connections = ConnectionWatchdog()
         self._connections.follow(self.engine)
+        event.listen(self.engine, "handle_error", self._report_missing_rights)
 
     def __repr__(self) -> str:
         return f"Database({self.shown!r})"
@@ -81,6 +95,7 @@ class Database:
 
         plain = optuna_storage(self._url, create=False)
         self._connections.follow(plain.engine)
+        event.listen(plain.engine, "handle_error", self._report_missing_rights)
         return get_storage(plain)
 
     def watch(self, seconds: float = SILENT_SECONDS) -> None:
@@ -129,6 +144,10 @@ class Database:
         self._connections.close()
         if self._server is not None:
             self._server.close()
+
+    def _report_missing_rights(self, context: ExceptionContext) -> None:
+        if sqlstate(context.original_exception) == MISSING_RIGHTS:
+            raise missing_rights(self._url, context.original_exception) from context.original_exception
 
     def _engines(self) -> list[Engine]:
         """Return our engine, and Optuna's once it is in use."""
@@ -179,7 +198,8 @@ def _wait_until_it_answers(database: Database, seconds: float) -> None:
     while True:
         try:
             with database.engine.connect() as connection:
-                version = int(connection.execute(text("SHOW server_version_num")).scalar_one())
+                version, encoding, pid = connection.execute(_FACTS).one()
+                pooled = connection.connection.dbapi_connection.info.backend_pid != pid  # type: ignore[union-attr]
             break
         except SQLAlchemyError as error:
             problem = _problem(database, error)
@@ -187,11 +207,34 @@ def _wait_until_it_answers(database: Database, seconds: float) -> None:
                 # Not `from error`: SQLAlchemy's text may contain the password.
                 raise problem from None
         time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
+    if pooled:
+        _refuse_transaction_pooling(database)
+    if encoding != "UTF8":
+        raise StorageUrlError(
+            f"{database.shown} stores text as {encoding}, which cannot hold every name and message: create a database "
+            "with createdb --encoding=UTF8 --template=template0 NAME, and name it in --storage or HPO_STORAGE"
+        )
     if version < OLDEST_MAJOR * 10_000:
         raise StorageUrlError(
             f"{database.shown} is PostgreSQL {version // 10_000}, but {OLDEST_MAJOR} or newer is required: "
             f"upgrade the server, or {REMEDY}"
         )
+
+
+def _refuse_transaction_pooling(database: Database) -> None:
+    """Raise StorageUrlError if a pooler gives the session of one connection to another between transactions."""
+    pid = text("SELECT pg_backend_pid()")
+    for _ in range(3):
+        with database.engine.connect() as first, database.engine.connect() as second:
+            before = first.execute(pid).scalar_one()
+            first.rollback()
+            # Within its transaction, the second connection keeps the server process that it gets.
+            other = second.execute(pid).scalar_one()
+            if other == before or first.execute(pid).scalar_one() != before:
+                raise StorageUrlError(
+                    f"the pooler at {target(database.engine.url)} works in transaction mode, which loses the settings"
+                    " of a session: set pool_mode = session for this database, or connect to PostgreSQL itself"
+                )
 
 
 def server_version(connection: Connection) -> str:
@@ -202,6 +245,11 @@ def server_version(connection: Connection) -> str:
 def _problem(database: Database, error: SQLAlchemyError) -> StorageUnreachableError:
     url = database.engine.url
     reason = without_secrets(short_reason(error), url)
+    if is_refused_by_pooler(error):
+        return StorageUnreachableError(
+            f"the pooler at {target(url)}, such as PgBouncer, refused the connection ({reason}): use its session mode"
+            " (pool_mode = session), add the parameter to its ignore_startup_parameters, or connect to PostgreSQL"
+        )
     remedy = (
         "check the user, the password and the database's name in --storage or HPO_STORAGE"
         if is_hopeless(error)

@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from hpo.errors import SchemaTooNewError, StorageUrlError
 from storage.connection import engine_options, full_url, shown_url
-from storage.retry import short_reason, sqlstate
+from storage.retry import MISSING_RIGHTS, short_reason, sqlstate
 from storage.tables import SCHEMA
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 # Any number; advisory locks are per database.
 _LOCK = 0x68706F
 LOCK_SECONDS = 120
-_INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def migrate(engine: Engine) -> None:
@@ -51,12 +50,17 @@ def migrate(engine: Engine) -> None:
             connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
             _upgrade(connection)
     except ProgrammingError as error:
-        if sqlstate(error) != _INSUFFICIENT_PRIVILEGE:
+        if sqlstate(error) != MISSING_RIGHTS:
             raise
-        raise StorageUrlError(
-            f"the user of {shown_url(engine.url)} may not create tables ({short_reason(error)}): "
-            "make it the database's owner (ALTER DATABASE … OWNER TO …)"
-        ) from error
+        raise missing_rights(engine.url, error) from error
+
+
+def missing_rights(url: URL, error: BaseException) -> StorageUrlError:
+    """Return the error of a database user who lacks rights."""
+    return StorageUrlError(
+        f"the user of {shown_url(url)} lacks rights ({short_reason(error)}): make it the owner of the database and of "
+        "its tables (ALTER DATABASE … OWNER TO …, REASSIGN OWNED BY … TO …)"
+    )
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -70,13 +74,19 @@ def current_revision(connection: Connection) -> str | None:
 
 def optuna_storage(url: URL, *, create: bool) -> RDBStorage:
     """Return Optuna's storage on `url`; raises StorageUrlError if another version of Optuna made its tables."""
+    from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
 
     options: dict[str, Any] = engine_options(url)
     if create:
-        options = {"poolclass": NullPool, "connect_args": options["connect_args"]}
+        kept = {name: options[name] for name in ("connect_args", "pool_events")}
+        options = {"poolclass": NullPool, **kept}
     try:
         return RDBStorage(full_url(url), engine_kwargs=options, skip_table_creation=not create)
+    except StorageInternalError as error:
+        if sqlstate(error) != MISSING_RIGHTS:
+            raise
+        raise missing_rights(url, error) from error
     except RuntimeError as error:
         raise StorageUrlError(
             f"the Optuna tables in {shown_url(url)} were made by another version of Optuna: use an empty "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ T = TypeVar("T")
 
 READ_ONLY = "25006"
 """SQLSTATE of a write on a standby: another server is, or becomes, the primary."""
+MISSING_RIGHTS = "42501"
 _DISK_FULL = "53100"
 _DATABASE_DROPPED = "57P04"
 # Classes: connection lost, rolled back (serialization, deadlock), no resources, operator's action.
@@ -32,6 +34,8 @@ _PERMANENT_TEXTS = (
     "no password supplied",
     "no pg_hba.conf entry",
     "does not exist",
+    "no such database",
+    "no such user",
     "is not permitted to log in",
     "permission denied",
     "does not support SSL",
@@ -39,6 +43,10 @@ _PERMANENT_TEXTS = (
     "invalid ",
     "certificate",
 )
+_POOLER_TEXT = re.compile(
+    r"unsupported startup parameter|command-line options|statement pooling mode", re.IGNORECASE
+)
+"""Refusals of PgBouncer and of poolers like it; the second is of Amazon's RDS Proxy."""
 
 INTERRUPTED_SECONDS = 1.0
 """Seconds that retries continue after an interruption: enough for a rolled-back transaction, not for an outage."""
@@ -48,6 +56,8 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later: the server restarts, is unreachable, or rolled us back."""
     if isinstance(error, sa.TimeoutError):
         return True  # no connection of the pool came free
+    if is_refused_by_pooler(error):
+        return False
     if any(isinstance(link, sa.PendingRollbackError) for link in _causes(error)):
         # Optuna reused a session after a query in it had failed. The first error is lost, and the next call
         # has a new session.
@@ -69,7 +79,12 @@ def is_transient(error: BaseException) -> bool:
 def is_hopeless(error: BaseException) -> bool:
     """Whether connecting failed for a permanent reason, such as a wrong password."""
     message = str(_driver_error(error) or error)
-    return any(permanent in message for permanent in _PERMANENT_TEXTS)
+    return any(permanent in message for permanent in _PERMANENT_TEXTS) or is_refused_by_pooler(error)
+
+
+def is_refused_by_pooler(error: BaseException) -> bool:
+    """Whether a pooler in front of the server refuses how we connect."""
+    return _POOLER_TEXT.search(str(_driver_error(error) or error)) is not None
 
 
 def is_of_database(error: BaseException) -> bool:

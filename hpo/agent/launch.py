@@ -26,6 +26,7 @@ from hpo.settings import Settings
 from hpo.study import create, identity
 from hpo.study.catalog import find_study
 from hpo.study.create import LaunchedStudy
+from hpo.study.objective_file import check_objective_file
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
 from hpo.trainer.checkpoints import check_writable
@@ -89,6 +90,7 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         find_study(database, study)
         existing = create.find(database, study)
         assert existing is not None
+        check_objective_file(existing.spec.objective, study)
         data, devices = data_dir_of(settings, existing.spec.data), slots_here(slots, options.slots)
         with _pool(existing.spec.objective, data, study, devices, settings) as pool:
             description = pool.describe(loading_check(signals, pool, options))
@@ -118,6 +120,7 @@ def _reference(request: LaunchRequest, existing: LaunchedStudy | None) -> str:
     if request.objective is not None:
         return loader.resolve(request.objective)
     if existing is not None:
+        check_objective_file(existing.spec.objective, existing.name)
         return existing.spec.objective
     try:
         return loader.resolve(request.study)
@@ -130,6 +133,7 @@ def _reference(request: LaunchRequest, existing: LaunchedStudy | None) -> str:
 def _pool(
     reference: str, data: DataOptions, study: str, devices: Sequence[Device], settings: Settings
 ) -> TrainerPool:
+    settings.make_home()
     # Not in the study's own folder, whose name is unknown before the study is created.
     log = settings.home / "logs" / f"template-{study}-{os.getpid()}.log"
     return TrainerPool(Load(reference, data, final=False), devices, log)

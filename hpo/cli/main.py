@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import NoReturn
 
@@ -30,6 +32,8 @@ _SHARED_MODULES = dict.fromkeys(("pause", "resume", "stop"), "control") | {"rest
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 """141 is 128 + SIGPIPE, the exit code of a program that a closed pipe ended."""
+
+_OUTPUT_LOST = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class RootGroup(click.Group):
@@ -109,16 +113,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run `hpo` and exit: 0 done, 1 error, 2 usage, 130 interrupted, 141 closed pipe."""
     code = EXIT_INTERRUPTED
     try:
+        _open_standard_streams()
         # SIGTERM acts as Ctrl-C unless a command handles it, so that child processes are ended.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         code = run(sys.argv[1:] if arguments is None else list(arguments))
-        sys.stdout.flush()
+        code = _flush_output(code)
     except BrokenPipeError:
         # Also if stderr is closed and the error could not be printed.
         _discard_output()
         code = EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
+    except OSError:
+        # Standard error cannot be written either.
+        _discard_output()
+        code = EXIT_ERROR
     sys.exit(code)
 
 
@@ -165,6 +174,9 @@ def _run(arguments: Sequence[str]) -> int:
             return EXIT_BROKEN_PIPE
         return stop.code if isinstance(stop.code, int) else EXIT_ERROR
     except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a line
+        if isinstance(error, OSError) and _is_of_output(error):
+            _discard_output()
+            return _output_lost(error)
         return _bug(error, arguments)
     return result if isinstance(result, int) else 0
 
@@ -212,27 +224,89 @@ def _write_crash(error: Exception, arguments: Sequence[str]) -> str:
     import time
     from pathlib import Path
 
+    from hpo.ownership import make_private_folder
     from hpo.settings import Settings
 
     text = f"hpo {' '.join(arguments)}\n\n{''.join(traceback.format_exception(error))}"
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-    for folder in (Settings.from_environment().home / "crashes", Path(tempfile.gettempdir())):
+    prefix = time.strftime("hpo-%Y%m%d-%H%M%S-")
+    folders = [Path(tempfile.gettempdir())]
+    with suppress(HpoError):
+        folders.insert(0, Settings.from_environment().home / "crashes")
+    for folder in folders:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(
-                _redacted(text, arguments), encoding="utf-8", errors="backslashreplace"
-            )
+            make_private_folder(folder)
+            # A new file, which only its user can read, under a name that nobody can predict.
+            descriptor, path = tempfile.mkstemp(prefix=prefix, suffix=".txt", dir=folder)
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(_redacted(text, arguments))
         except OSError:
             continue
-        return str(folder / name)
+        return path
     return "no file: neither the home nor the temporary folder is writable (set HPO_DEBUG=1 to print it)"
 
 
+def _open_standard_streams() -> None:
+    """Open closed standard streams on the null device, or the next file opened would get their output.
+
+    Raises:
+        SystemExit: standard output is closed, so the command's output would be lost.
+    """
+    closed = [descriptor for descriptor in (0, 1, 2) if not _is_open(descriptor)]
+    for descriptor in closed:
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != descriptor:
+            os.dup2(opened, descriptor)
+            os.close(opened)
+    if 2 in closed:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+    if 1 in closed:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        _print_error("standard output is closed: redirect it to a file or to /dev/null", [])
+        sys.exit(EXIT_ERROR)
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether `error` is of standard output, which cannot be written."""
+    if error.filename is not None or error.errno not in _OUTPUT_LOST:
+        return False
+    try:
+        os.write(1, b"\n")
+    except OSError:
+        return True
+    return False
+
+
+def _flush_output(code: int) -> int:
+    """Write the rest of the output, and return `code`, or 1 if it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard_output()
+        return _output_lost(error)
+    return code
+
+
+def _output_lost(error: OSError) -> int:
+    _print_error(f"cannot write the output ({error.strerror}): redirect it elsewhere", [])
+    return EXIT_ERROR
+
+
 def _discard_output() -> None:
-    """Redirect closed streams to the null device, so that the interpreter's last flush succeeds."""
+    """Redirect streams that cannot be written to the null device, so that the interpreter's last flush succeeds."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:
             os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import re
+import stat
 import tempfile
 import zlib
 from collections import Counter
@@ -107,6 +108,12 @@ def claim_cores(count: int, cores: Sequence[int], folder: Path | None = None) ->
     claimed: list[int] = []
     try:
         claims.mkdir(mode=0o700, exist_ok=True)
+        found = claims.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise FileNotWritableError(
+                f"cannot claim cores in {claims} (other users may write there): remove it, set TMPDIR to a folder of "
+                "your own for every agent, or leave --cores out"
+            )
         for core in cores:
             if len(chosen) == count:
                 break

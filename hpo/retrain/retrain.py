@@ -28,6 +28,7 @@ from hpo.retrain.selection import Selection, read_selection, select, selection_l
 from hpo.retrain.timing import SessionLog
 from hpo.search.space import check_params
 from hpo.settings import Settings
+from hpo.study.objective_file import check_objective_file
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trainer.checkpoints import CheckpointFolder
@@ -58,8 +59,11 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
     set_study(request.study)
     with interruptible() as signals, open_database(settings.storage, settings.home) as database:
         plan = make_plan(database, request, settings.results_dir)
+        if request.config is None:
+            check_objective_file(plan.configs[0].objective, request.study)
         # Before hours of training.
         check_folder(plan.folder)
+        settings.make_home()
         progress = open_progress()
         try:
             finished = _Retrain(request, settings, database, plan, progress, signals).run()

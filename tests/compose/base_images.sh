@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-python_image=python:3.11-slim-bookworm
+python_image=python:3.11.14-slim-bookworm
 postgres_image=postgres:$postgres_major
 for image in "$python_image" "$postgres_image"; do
     if docker image inspect "$image" >/dev/null 2>&1; then
@@ -74,6 +74,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     echo "listen_addresses = '*'" >>"$PGDATA/postgresql.conf"
     pg_ctl -w start -o "-c listen_addresses=''"
     createdb --username="$POSTGRES_USER" "$POSTGRES_DB"
+    for script in /docker-entrypoint-initdb.d/*.sh; do . "$script"; done
     pg_ctl -w -m fast stop
 fi
 exec "$@"

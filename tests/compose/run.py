@@ -271,7 +271,7 @@ def main() -> None:
     )
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--build-option", action="append", default=[], help="passed on to docker build")
-    parser.add_argument("--postgres", default="17", help="tag of the image postgres")
+    parser.add_argument("--postgres", default="17.6-bookworm", help="tag of the image postgres")
     arguments = parser.parse_args()
     # Such as would break a URL, a shell and an interpolation.
     password = "p@ss: w/rd%25#" + secrets.token_hex(8)

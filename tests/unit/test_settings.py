@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hpo.errors import UsageError
 from hpo.settings import ROOT_HOME, Settings
 
 
@@ -50,3 +51,19 @@ def test_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_repr_hides_password() -> None:
     """Notebooks print it if a cell ends with `hpo.load_study(…)`."""
     assert "s3cret" not in repr(Settings.from_environment({"HPO_STORAGE": "postgresql://me:s3cret@h/d"}))
+
+
+@pytest.mark.parametrize("name", ["HPO_HOME", "HPO_DATA_DIR", "HPO_RESULTS_DIR", "HPO_CHECKPOINTS"])
+def test_folder_of_an_unknown_user_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"{name}=~nosuchuser/x: there is no such user"):
+        Settings.from_environment({"HPO_HOME": "/h", name: "~nosuchuser/x"})
+
+
+def test_missing_home_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(Path, "home", missing)
+    with pytest.raises(UsageError, match="set HPO_HOME"):
+        Settings.from_environment({})

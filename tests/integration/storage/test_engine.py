@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from hpo.errors import StorageUnreachableError, StorageUrlError
@@ -161,3 +161,33 @@ def test_old_server_is_refused(storage_url: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(engine, "OLDEST_MAJOR", 99)
     with pytest.raises(StorageUrlError, match="99 or newer"):
         open_database(storage_url, NOWHERE)
+
+
+def test_database_of_another_encoding_is_refused(postgres_admin: Engine) -> None:
+    with postgres_admin.connect() as connection:
+        connection.execute(
+            text("CREATE DATABASE latin1 TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C' STRATEGY FILE_COPY")
+        )
+        try:
+            url = postgres_admin.url.set(database="latin1").render_as_string(hide_password=False)
+            with pytest.raises(StorageUrlError, match=r"stores text as LATIN1.*createdb --encoding=UTF8"):
+                open_database(url, NOWHERE)
+        finally:
+            connection.execute(text("DROP DATABASE latin1 WITH (FORCE)"))
+
+
+def test_missing_rights_are_reported_by_both_engines(storage_url: str, postgres_admin: Engine) -> None:
+    with postgres_admin.connect() as connection:
+        connection.execute(text("CREATE ROLE reader LOGIN"))
+    try:
+        guest = storage_url.replace("postgres@", "reader@")
+        with pytest.raises(StorageUrlError, match="permission denied for schema hpo"):
+            open_database(guest, NOWHERE)
+        with open_database(guest, NOWHERE, migrate=False) as database:
+            with pytest.raises(StorageUrlError, match=r"lacks rights \(permission denied.*OWNER TO"):
+                database.transaction(lambda c: c.execute(text("SELECT * FROM hpo.studies")))
+            with pytest.raises(StorageUrlError, match="lacks rights"):
+                database.optuna.get_all_studies()
+    finally:
+        with postgres_admin.connect() as connection:
+            connection.execute(text("DROP ROLE reader"))

@@ -150,7 +150,9 @@ def test_missing_permission_to_create_tables_is_reported(empty_storage_url: str)
     with open_engine(empty_storage_url).begin() as connection:
         connection.execute(text("CREATE ROLE guest LOGIN"))
     try:
-        with pytest.raises(StorageUrlError, match=r"may not create tables.*owner"):
+        with pytest.raises(
+            StorageUrlError, match=r"lacks rights \(permission denied for schema public\).*owner"
+        ):
             open_database(empty_storage_url.replace("postgres@", "guest@"), NOWHERE)
     finally:
         with open_engine(empty_storage_url).begin() as connection:

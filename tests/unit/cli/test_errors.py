@@ -192,3 +192,40 @@ def test_help_exits_with_0(capsys) -> None:
     assert run(["--help"]) == 0
     assert capsys.readouterr().err == ""
     assert cli.name == "cli"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "message"),
+    [
+        (">/dev/full", "cannot write the output (No space left on device): redirect it elsewhere"),
+        (">&-", "standard output is closed: redirect it to a file or to /dev/null"),
+        (">&- <&-", "standard output is closed: redirect it to a file or to /dev/null"),
+        (">/dev/full 2>&-", ""),
+    ],
+)
+def test_output_that_cannot_be_written_is_an_error(redirection: str, message: str) -> None:
+    if "full" in redirection and not Path("/dev/full").exists():
+        pytest.skip("a device that is full (Linux)")
+    command = f"exec '{sys.executable}' -m hpo.cli objectives {redirection}"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (f"hpo: {message}\n" if message else "")
+
+
+def test_crash_file_is_private_and_follows_no_link(raising, capsys, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run(raising(ZeroDivisionError("by zero"))) == 1
+    first, second = (tmp_path / "crashes").iterdir()
+    assert first.stat().st_mode & 0o777 == 0o600
+    assert first.parent.stat().st_mode & 0o777 == 0o700
+    assert f"{os.getpid()}.txt" not in first.name + second.name
+    assert str(first) in capsys.readouterr().err
+
+
+def test_crash_with_an_unusable_home_setting_is_reported(
+    raising, capsys, monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HPO_HOME", "~nosuchuser")
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    assert run(raising(ZeroDivisionError("by zero"))) == 1
+    assert f"is in {tmp_path}/hpo-" in capsys.readouterr().err

@@ -166,3 +166,21 @@ def test_commands_on_pages_name_what_is_there(line: str, monkeypatch: pytest.Mon
 def test_the_readme_shows_the_four_commands() -> None:
     shown = [line for line in documented() if line in (ROOT / "README.md").read_text()]
     assert [" ".join(line.split()[2:4]) for line in shown] == ["run --rm", "run --rm", "up -d", "up -d"]
+
+
+def test_containers_log_in_as_a_role_without_superuser() -> None:
+    postgres = SERVICES["postgres"]
+    assert postgres["environment"]["POSTGRES_USER"] == "postgres"
+    assert "./examples/postgres-role.sh:/docker-entrypoint-initdb.d/role.sh:ro" in postgres["volumes"]
+    script = (ROOT / "examples" / "postgres-role.sh").read_text()
+    assert "CREATE ROLE optuna LOGIN NOSUPERUSER" in script
+    for service in OURS.values():
+        assert service["environment"]["HPO_STORAGE"].startswith("postgresql://optuna@")
+
+
+def test_images_are_of_exact_versions() -> None:
+    tags = [interpolated(SERVICES["postgres"]["image"])]
+    tags += re.findall(r"^ARG PYTHON_IMAGE=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert len(tags) == 2
+    for tag in tags:
+        assert re.fullmatch(r"postgres:\d+\.\d+-\w+|python:\d+\.\d+\.\d+-slim-\w+", tag)

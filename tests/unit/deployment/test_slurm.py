@@ -30,6 +30,7 @@ Begin = Callable[..., subprocess.Popen[str]]
 
 AGENT = """#!/usr/bin/env bash
 echo "$@" > called
+echo "$HPO_HOME" > home
 trap 'echo told >> called; exit {code}' TERM
 echo ready >> called
 {work}
@@ -81,7 +82,7 @@ def _begin(folder: Path, work: str, code: int, script: Path) -> subprocess.Popen
     ):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
-    environment = {**ENVIRONMENT, "PATH": f"{folder}:{os.environ['PATH']}"}
+    environment = {**ENVIRONMENT, "PATH": f"{folder}:{os.environ['PATH']}", "TMPDIR": str(folder)}
     return subprocess.Popen(
         ["bash", script],
         cwd=folder,
@@ -105,6 +106,11 @@ def test_it_ends_as_its_agent_does(tmp_path: Path, begin: Begin, code: int) -> N
     assert task.wait(20) == code
     assert task.communicate()[1] == ""
     assert (tmp_path / "called").read_text().splitlines() == ["worker", "ready"]
+    home = (tmp_path / "home").read_text().strip()
+    assert re.fullmatch(rf"{re.escape(str(tmp_path))}/hpo-\w{{10}}/home", home), (
+        "a name that nobody can predict"
+    )
+    assert not list(tmp_path.glob("hpo-*"))
     assert not (tmp_path / "requeued").exists()
 
 

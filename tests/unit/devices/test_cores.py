@@ -64,3 +64,19 @@ def test_unusable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileNotWritableError, match="leave --cores out"):
         claim_cores(1, (0,), tmp_path / "file")
+
+
+@pytest.mark.parametrize("kind", ["link", "open", "file"])
+def test_folder_that_others_may_have_made_is_refused(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "claims"
+    if kind == "link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        folder.symlink_to(tmp_path / "elsewhere")
+    elif kind == "open":
+        folder.mkdir()
+        folder.chmod(0o777)
+    else:
+        folder.touch()
+    with pytest.raises(FileNotWritableError, match=r"cannot claim cores in .*leave --cores out"):
+        claim_cores(1, range(4), folder)
+    assert not list(tmp_path.glob("*/*"))
