@@ -18,6 +18,7 @@ any process can read a search space in milliseconds.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -181,17 +182,19 @@ class Description:
     """Digest of the code that was loaded, see `objectives.code`; empty: not known."""
 
 
-Train = Callable[["Objective", Params, Run], None]
+Train = Callable[..., Any]
 
 
 def _checked(train: Train) -> Train:
     """Return `train` within the rules of its run, which learns the objective's metric by it."""
 
     @functools.wraps(train)
-    def checked(self: Objective, params: Params, run: Run) -> None:
-        with run._training(self.metric) if isinstance(run, Run) else nullcontext():
-            train(self, params, run)
+    def checked(self: Objective, *args: Any, **kwargs: Any) -> Any:
+        run = next((value for value in (*args, *kwargs.values()) if isinstance(value, Run)), None)
+        with run._training(self.metric) if run is not None else nullcontext():
+            return train(self, *args, **kwargs)
 
+    checked._checked = True  # type: ignore[attr-defined]
     return checked
 
 
@@ -212,8 +215,10 @@ class Objective(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "train" in vars(cls):
-            cls.train = _checked(cls.train)  # type: ignore[assignment,method-assign]
+        train = inspect.getattr_static(cls, "train")
+        # An inherited one is checked already, unless it comes from a class that is no objective.
+        if inspect.isfunction(train) and not hasattr(train, "_checked"):
+            cls.train = _checked(train)  # type: ignore[method-assign]
 
     def prepare(self, options: DataOptions, final: bool) -> None:  # noqa: B027 - optional hook
         """Import packages and load data once for all runs, which are forked from this process afterwards.

@@ -54,7 +54,8 @@ class CheckedRun(Run):
         copied = copy_state(state)
         if self._epoch > self._completed:
             self._unreported = copied
-        elif self._diverged is None:
+        # The state that a run has resumed stays, also where an objective saves one before its loop.
+        elif self._diverged is None and (self._epoch or not self._completed):
             self._keep(copied)
 
     def report(self, **metrics: float) -> None:

@@ -131,7 +131,8 @@ def record(
             text(
                 "INSERT INTO hpo.epochs (reservation_id, epoch, attempt_id, metrics, seconds) VALUES"
                 " (:t, :e, :a, CAST(:m AS jsonb), :sec) ON CONFLICT (reservation_id, epoch) DO UPDATE"
-                " SET attempt_id = excluded.attempt_id, metrics = excluded.metrics, seconds = excluded.seconds"
+                " SET attempt_id = excluded.attempt_id, metrics = excluded.metrics, seconds = excluded.seconds,"
+                " created_at = clock_timestamp()"
                 " WHERE epochs.attempt_id <> excluded.attempt_id AND epochs.metrics <> excluded.metrics"
             ),
             {"t": reservation_id, "e": epoch, "a": attempt_id, "m": _metrics_json(metrics), "sec": seconds},

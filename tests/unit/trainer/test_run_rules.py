@@ -118,6 +118,15 @@ def test_state_saved_before_the_first_epoch_or_after_the_last_is_kept(runs: Runs
     assert (run.state, list(run.epochs())) == ({"trained": EPOCHS}, [])
 
 
+def test_state_that_a_run_has_resumed_is_not_replaced_before_its_loop(runs: Runs) -> None:
+    run = runs.resume()
+    next(iter(run.epochs()))
+    run.report(loss=0.0)
+    run.save({"trained": 1})
+    runs.resume().save({"trained": 0})
+    assert runs.resume().state == {"trained": 1}
+
+
 def test_state_of_an_epoch_that_the_loop_left_unreported_is_not_kept(runs: Runs) -> None:
     run = runs.resume()
     for epoch in run.epochs():
@@ -271,3 +280,27 @@ def test_objective_that_calls_train_of_its_base_class_is_checked_once(runs: Runs
             run.report(loss=1.0)
 
     Derived().train({}, runs.resume())
+
+
+def test_train_of_any_form_is_checked() -> None:
+    class Mixin:
+        def train(self, _config: Params, the_run: Run, *, _epochs: int = 1) -> None:
+            next(iter(the_run.epochs()))
+            the_run.report(accuracy=1.0)
+
+    class Mixed(Mixin, Objective):  # type: ignore[misc]
+        pass
+
+    class Derived(Mixed):
+        def train(self, config: Params, the_run: Run) -> None:  # type: ignore[override]
+            super().train(config, the_run=the_run, _epochs=2)
+
+    class Static(Objective):
+        @staticmethod
+        def train(_config: Params, the_run: Run) -> None:  # type: ignore[override]
+            next(iter(the_run.epochs()))
+
+    for one in (Mixed(), Derived()):
+        with pytest.raises(MetricMissingError, match="not 'loss'"):
+            one.train({}, LocalRun(total_epochs=1))
+    Static().train({}, LocalRun(total_epochs=1))
