@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
+from storage import attempts, budget
 
 RESERVATION_ATTRIBUTE = "hpo_token"
 """User attribute of a trial: the id of the reservation that it was created for."""
+REFUSAL_ATTRIBUTE = "hpo_refused"
+"""User attribute of an enqueued trial that was refused: the reason."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,60 @@ def find_created(connection: Connection, study_id: int, reservation_id: int) -> 
         {"s": study_id, "k": RESERVATION_ATTRIBUTE, "v": json.dumps(reservation_id)},
     ).one_or_none()
     return (row.trial_id, row.number) if row is not None else None
+
+
+def attached(connection: Connection, reservation_id: int) -> tuple[int, int] | None:
+    """Return id and number of the Optuna trial that a reservation has, if it has one."""
+    row = connection.execute(
+        text(
+            "SELECT trial_id, number FROM hpo.trials WHERE reservation_id = :r AND trial_id IS NOT NULL"
+            " AND number IS NOT NULL"
+        ),
+        {"r": reservation_id},
+    ).one_or_none()
+    return (row.trial_id, row.number) if row is not None else None
+
+
+def next_enqueued(connection: Connection, study_id: int) -> tuple[int, int] | None:
+    """Return id and number of the earliest trial that plain Optuna enqueued and that no reservation has."""
+    row = connection.execute(
+        text(
+            "SELECT t.trial_id, t.number FROM trials t WHERE t.study_id = :s AND t.state = 'WAITING'"
+            " AND NOT EXISTS (SELECT 1 FROM hpo.trials h WHERE h.trial_id = t.trial_id)"
+            " ORDER BY t.number LIMIT 1"
+        ),
+        {"s": study_id},
+    ).one_or_none()
+    return (row.trial_id, row.number) if row is not None else None
+
+
+def count_enqueued(connection: Connection, study_id: int) -> int:
+    """Return the number of trials that wait in Optuna for a place in the budget."""
+    found: int = connection.execute(
+        text(
+            "SELECT count(*) FROM trials t WHERE t.study_id = :s AND t.state = 'WAITING'"
+            " AND NOT EXISTS (SELECT 1 FROM hpo.trials h WHERE h.trial_id = t.trial_id)"
+        ),
+        {"s": study_id},
+    ).scalar_one()
+    return found
+
+
+def take_enqueued(connection: Connection, study_id: int, attempt_id: int, trial_id: int, number: int) -> bool:
+    """Make an enqueued trial that of the attempt's reservation; return False if another reservation has it.
+
+    Raises:
+        LeaseLostError: another agent has ended the attempt.
+    """
+    budget.lock_study(connection, study_id)
+    reservation_id = attempts.guard(connection, attempt_id)
+    taken = connection.execute(
+        text("SELECT reservation_id FROM hpo.trials WHERE trial_id = :t"), {"t": trial_id}
+    ).scalar_one_or_none()
+    if taken not in (None, reservation_id):
+        return False
+    attempts.attach(connection, attempt_id, trial_id, number, None)
+    return True
 
 
 def stray_trials(connection: Connection, study_id: int) -> list[tuple[int, int]]:

@@ -119,8 +119,9 @@ class TrialStore:
             nonlocal maybe_created
             found = self._find_created(claim.reservation_id) if maybe_created else None
             maybe_created = True
+            found = found or self._take_enqueued(claim)
             if found is not None:
-                # Created by a dead agent, or by us before the answer was lost.
+                # Enqueued with plain Optuna, created by a dead agent, or by us before the answer was lost.
                 self._search.take_over(found[0])
             return found or self._search.create(claim)
 
@@ -128,6 +129,30 @@ class TrialStore:
         # Before sampling, so that the trial has an owner if this agent dies meanwhile.
         self._write(attempts.attach, claim.attempt_id, trial_id, number, None)
         return trial_id, number, self._suggest(claim, trial_id, number)
+
+    def _take_enqueued(self, claim: Claim) -> tuple[int, int] | None:
+        """Give a claim the earliest trial that plain Optuna enqueued; those outside the space are refused.
+
+        The known good configurations of the objective come first. Writes without a retry, because the caller retries.
+        """
+        if claim.ordinal < len(self.spec.first):
+            return None
+        study_id, begin = self._study_id, self._database.engine.begin
+        while True:
+            with begin() as connection:
+                taken = optuna_trials.attached(connection, claim.reservation_id)
+                found = taken or optuna_trials.next_enqueued(connection, study_id)
+            if found is None or taken is not None:
+                return found
+            reason = self._search.refuse_outside(found[0])
+            if reason is not None:
+                log.warning(
+                    f"trial {found[1]}, which was enqueued with plain Optuna, is not trained: {reason}"
+                )
+                continue
+            with begin() as connection:
+                if optuna_trials.take_enqueued(connection, study_id, claim.attempt_id, *found):
+                    return found
 
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:
         """Record the slot of a prefetched attempt.

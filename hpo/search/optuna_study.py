@@ -21,12 +21,13 @@ from hpo.errors import HpoError
 from hpo.outcomes import Outcome
 from hpo.search.pruners import PRUNERS, build_pruner
 from hpo.search.samplers import SAMPLERS, build_sampler
+from hpo.search.space import params_problem
 from hpo.search.spec import StudySpec
 from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
 from objectives.choices import contains, find
 from storage.claims import Claim
-from storage.optuna_trials import RESERVATION_ATTRIBUTE
+from storage.optuna_trials import REFUSAL_ATTRIBUTE, RESERVATION_ATTRIBUTE
 from storage.retry import is_of_database
 
 log = logging.getLogger(__name__)
@@ -97,10 +98,22 @@ class Search:
             return {name: _suggest(trial, name, dist) for name, dist in self._spec.space.items()}
 
     def take_over(self, trial_id: int) -> None:
-        """Refresh a trial that another process may have created or trained since this one read it."""
+        """Refresh a trial that another process may have created or trained; start a waiting one."""
         self._judged.pop(trial_id, None)
         # Optuna's cache writes only to trials that it has read.
         self._storage.get_all_trials(self._study_id, deepcopy=False)
+        if self._storage.get_trial(trial_id).state is TrialState.WAITING:
+            self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+
+    def refuse_outside(self, trial_id: int) -> str | None:
+        """Fail an enqueued trial whose values lie outside the space; return the reason, or None if all lie inside."""
+        self._storage.get_all_trials(self._study_id, deepcopy=False)
+        trial = self._storage.get_trial(trial_id)
+        reason = params_problem(trial.system_attrs.get("fixed_params", {}), self._spec.space, partial=True)
+        if reason is not None and trial.state is TrialState.WAITING:
+            self._storage.set_trial_user_attr(trial_id, REFUSAL_ATTRIBUTE, reason)
+            self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+        return reason
 
     def report(self, trial_id: int, epoch: int, value: float) -> None:
         """Report the objective's metric after `epoch` epochs to Optuna."""

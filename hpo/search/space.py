@@ -74,19 +74,27 @@ def check_params(params: Mapping[str, Any], space: Mapping[str, BaseDistribution
     Raises:
         ConfigFileError: a parameter is missing, unknown, of the wrong type or out of range.
     """
+    problem = params_problem(params, space)
+    if problem is not None:
+        raise ConfigFileError(f"{source}: {problem}")
+
+
+def params_problem(
+    params: Mapping[str, Any], space: Mapping[str, BaseDistribution], *, partial: bool = False
+) -> str | None:
+    """Return the reason why the parameters are no configuration of the space; `partial`: some may be missing."""
     for name in params:
         if name not in space:
             known = ", ".join(space) or "no parameter"
-            raise ConfigFileError(
-                f"{source}: the objective has no parameter {name!r}{did_you_mean(name, space)};"
-                f" its space has {known}"
+            return (
+                f"the objective has no parameter {name!r}{did_you_mean(name, space)}; its space has {known}"
             )
     for name, distribution in space.items():
         if name not in params:
-            raise ConfigFileError(
-                f"{source}: its 'params' lack {name!r} ({describe_distribution(distribution)})"
+            if not partial:
+                return f"it lacks parameter {name!r} ({describe_distribution(distribution)})"
+        elif not contains(distribution, params[name]):
+            return (
+                f"parameter {name!r} is {params[name]!r}, but must be {describe_distribution(distribution)}"
             )
-        if not contains(distribution, params[name]):
-            raise ConfigFileError(
-                f"{source}: parameter {name!r} is {params[name]!r}, but must be {describe_distribution(distribution)}"
-            )
+    return None

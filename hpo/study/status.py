@@ -26,6 +26,7 @@ from hpo.study.predicates import (
 from hpo.study.trials import best_query
 from storage.attempts import NEXT
 from storage.budget import Counts
+from storage.optuna_trials import count_enqueued
 from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, trials
 
@@ -110,7 +111,7 @@ class StudyStatus(JsonRow):
     prepared: int
     """Prefetched trials, which start when a slot is free."""
     waiting: int
-    """Open trials without a running attempt; the next attempt resumes them."""
+    """Open trials without a running attempt, which the next attempt resumes, and trials enqueued with Optuna."""
     expired: tuple[ExpiredRow, ...]
     """Waiting trials with an expired lease."""
     best_number: int | None
@@ -267,7 +268,7 @@ def _counts(connection: Connection, study_id: int) -> dict[str, Any]:
         "running": number["running"],
         "held": sum(row.held for row in rows),
         "prepared": number["prepared"],
-        "waiting": number["waiting"],
+        "waiting": number["waiting"] + count_enqueued(connection, study_id),
         "epochs_trained": trained or 0,
         "mean_epochs": completed / finished if finished else None,
     }
