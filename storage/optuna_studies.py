@@ -16,10 +16,12 @@ class OptunaStudy:
     directions: tuple[str, ...]
     """`minimize` or `maximize` for each of its objectives."""
     trials: int
+    """Trials that have begun; those that are only enqueued are trained as trials of the service."""
 
 
 _FIND = (
-    "SELECT s.study_id, s.study_name, (SELECT count(*) FROM public.trials t WHERE t.study_id = s.study_id) AS trials,"
+    "SELECT s.study_id, s.study_name, (SELECT count(*) FROM public.trials t WHERE t.study_id = s.study_id"
+    " AND t.state <> 'WAITING') AS trials,"
     " ARRAY(SELECT lower(d.direction::text) FROM public.study_directions d WHERE d.study_id = s.study_id"
     "  ORDER BY d.objective) AS directions FROM public.studies s WHERE "
 )

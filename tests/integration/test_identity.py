@@ -202,3 +202,13 @@ def test_study_renamed_with_plain_optuna_keeps_its_own_name(database: Database) 
     assert launch(database).study_id == study.study_id
     with pytest.raises(StudyConflictError, match="is study 's', renamed with plain Optuna: use --study s"):
         create_or_continue(database, LaunchRequest(study="t"), "q", DESCRIPTION, None)
+
+
+def test_study_that_holds_only_enqueued_trials_may_be_launched(database: Database) -> None:
+    study = optuna.create_study(study_name="s", storage=database.optuna)
+    study.enqueue_trial({"x": 0.25})
+    assert launch(database).spec.direction == "minimize"
+    study.add_trial(optuna.trial.create_trial(value=0.0))
+    optuna.create_study(study_name="t", storage=database.optuna).add_trials(study.trials[1:])
+    with pytest.raises(StudyConflictError, match="has trials"):
+        create_or_continue(database, LaunchRequest(study="t"), "q", DESCRIPTION, None)
