@@ -31,7 +31,7 @@ from hpo.files.atomic import PARTIAL, atomic_write
 from hpo.outcomes import Outcome
 from hpo.trainer.messages import EpochRecord
 from hpo.trainer.pipe import epoch_record
-from objectives.values import text
+from objectives.values import records, text
 
 KEPT = 2
 """Number of checkpoints kept of a trial: the newest, and the one before in case of damage."""
@@ -137,9 +137,9 @@ class CheckpointFolder:
                 text(values["error"]),
                 text(values["traceback"]),
             )
-            saved = SavedOutcome(outcome, error, traceback, history)
+            saved = SavedOutcome(outcome, error, traceback, history, records(values.get("results", {})))
         # Missing, incomplete or of another format: the trial resumes from its checkpoint and ends again.
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         newest = self.files()[-1:]
         beyond = newest and newest[0] > self._file(len(history))
