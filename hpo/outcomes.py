@@ -21,6 +21,9 @@ class Outcome(StrEnum):
     """An attempt only: any agent resumes its trial."""
     PREEMPTED = "yielded"
     """A trainer's message only: it ended at a checkpoint because it was asked to."""
+    MISFIT = "misfit"
+    """A trainer's message only: the objective failed with its checkpoint before it completed another epoch. The run
+    starts again from epoch 1."""
     DISK_FULL = "disk"
     """A trainer's message only: the host has no space left; the trial is not at fault."""
 

@@ -147,9 +147,9 @@ def kill(
     return decided
 
 
-def release(connection: Connection, *attempt_ids: int) -> None:
+def release(connection: Connection, *attempt_ids: int, reason: str | None = None) -> None:
     """Release attempts: any agent may resume their trials from the last checkpoints."""
-    attempts.end(connection, attempt_ids, Outcome.RELEASED)
+    attempts.end(connection, attempt_ids, Outcome.RELEASED, reason)
 
 
 def lose(

@@ -228,6 +228,8 @@ class Agent(Workload[RunningAttempt]):
         match finished.outcome:
             case Outcome.PREEMPTED:
                 self._attempts.release(slot, run)
+            case Outcome.MISFIT:
+                self._restart(slot, run, finished.error)
             case Outcome.DISK_FULL:
                 # An agent that finished the trial in our place removes its folder: then our disk is not full.
                 self._store.check_held(run.attempt_id)
@@ -239,6 +241,14 @@ class Agent(Workload[RunningAttempt]):
                 self._settle(slot, run, replace(finished, outcome=Outcome.DIVERGED, error=error))
             case _:
                 self._settle(slot, run, finished)
+
+    def _restart(self, slot: int, run: RunningAttempt, error: str) -> None:
+        """Give a trial back without its checkpoint, so that it starts again from epoch 1."""
+        folder = self._cleanup.checkpoints_of(run.claim.reservation_id)
+        self._store.while_held(run.attempt_id, folder.delete)
+        reason = f"the checkpoint of epoch {run.epoch} does not fit the objective ({error})"
+        self._attempts.release(slot, run, reason)
+        log.warning(f"{reason}: starting again from epoch 1", extra=run.context)
 
     def _settle(self, slot: int, run: RunningAttempt, finished: Finished) -> None:
         outcome = finished.outcome

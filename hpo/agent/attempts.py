@@ -212,9 +212,9 @@ class AttemptTable:
         self._supervisor.kill(slot, attempt)
         self.drop(slot, attempt)
 
-    def release(self, slot: int, attempt: RunningAttempt) -> None:
+    def release(self, slot: int, attempt: RunningAttempt, reason: str | None = None) -> None:
         """Give the trial of an attempt back, so that any agent resumes it."""
-        self._store.release(attempt.attempt_id)
+        self._store.release(attempt.attempt_id, reason=reason)
         self.drop(slot, attempt)
 
     def release_prefetched(self) -> None:

@@ -192,7 +192,7 @@ class FakeTrialStore:
             attempt.outcome = outcome
             attempt.trial.settle(outcome, value, error)
 
-    def release(self, *attempt_ids: int) -> None:
+    def release(self, *attempt_ids: int, reason: str | None = None) -> None:  # noqa: ARG002
         for attempt_id in attempt_ids:
             attempt = self._attempt(attempt_id)
             attempt.outcome = attempt.outcome or Outcome.RELEASED

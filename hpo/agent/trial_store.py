@@ -216,8 +216,8 @@ class TrialStore:
         self._write(leases.settle, attempt_id, outcome, value, error, traceback)
         self._tell(self._write(optuna_trials.pending_tell_of_attempt, attempt_id))
 
-    def release(self, *attempt_ids: int) -> None:
-        self._write(leases.release, *attempt_ids)
+    def release(self, *attempt_ids: int, reason: str | None = None) -> None:
+        self._write(leases.release, *attempt_ids, reason=reason)
 
     def lose(self, attempt_id: int, reason: str, kind: Outcome = Outcome.LOST) -> None:
         """End an attempt whose trainer died; after too many of them its trial fails."""

@@ -158,6 +158,14 @@ class SeedRunner(Workload[SeedRun]):
                 log.info(shown.rstrip(), extra=run.context)
             case Outcome.PREEMPTED:
                 self._waiting.appendleft(run)
+            case Outcome.MISFIT:
+                log.warning(
+                    f"the checkpoint of epoch {run.epoch} does not fit the objective ({finished.error}): starting again"
+                    " from epoch 1",
+                    extra=run.context,
+                )
+                run.folder.delete()
+                self._waiting.appendleft(run)
             case Outcome.DISK_FULL:
                 raise DiskFullError(finished.error)
             case Outcome.DIVERGED | Outcome.OUT_OF_MEMORY if not self._final:

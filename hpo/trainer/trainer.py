@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from io import TextIOWrapper
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -76,7 +77,7 @@ class TrainerRun(CheckedRun):
         self._state: State | None = checkpoint.state if checkpoint else None
         known = checkpoint or self.earlier_outcome
         self._history: list[EpochRecord] = list(known.history) if known else []
-        self._completed = len(self._history)
+        self._completed = self._resumed_from = len(self._history)
         self._epoch_began_at = self._ticked_at = time.monotonic()
         self._received = threading.Condition()
         self._answered = len(self._history)
@@ -90,6 +91,11 @@ class TrainerRun(CheckedRun):
     def history(self) -> tuple[EpochRecord, ...]:
         """Epochs trained so far, those of earlier attempts included."""
         return tuple(self._history)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the run continues a checkpoint and has not completed an epoch since."""
+        return self._state is not None and self._completed == self._resumed_from
 
     def _begin(self, epoch: int) -> bool:  # noqa: ARG002 - the agent counts them
         self._wait_while_paused()
@@ -265,8 +271,10 @@ def _train(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start) -> Finished
 
 
 def _outcome(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Finished:
+    started = False
     try:
         objective = loaded.prepare() if loaded.prepared else _prepare(loaded, start, run)
+        started = True
         objective.train(declared(start.params, objective.space), run)
         run.check_end()
     # User code may raise anything, KeyboardInterrupt and the like included; it is reported, not tried again.
@@ -279,6 +287,9 @@ def _outcome(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Finished
             with suppress(Exception):
                 run.log("this error does not count: the trial had to end before it")
             return Finished(run.stop_outcome)
+        if started and run.resumes and failure.outcome is Outcome.BUG:
+            # The model may have been edited since, which is not the trial's fault.
+            return replace(failure, outcome=Outcome.MISFIT)
         return failure
     if run.ended_early and run.stop_outcome is not None:
         return Finished(run.stop_outcome)

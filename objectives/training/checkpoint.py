@@ -32,8 +32,8 @@ def restore(model: keras.Model, state: State) -> int:
     if found != expected:
         differing = sorted(key for key in found.keys() | expected if found.get(key) != expected.get(key))
         raise ObjectiveBrokenError(
-            f"the checkpoint does not fit the model that build() returns ({', '.join(differing[:3])}): "
-            "the objective's code has changed since the study began; restore it or start a new study"
+            f"the checkpoint does not fit the model that build() returns ({', '.join(differing[:3])}): build the model"
+            " that it was made with, or train from epoch 1"
         )
     for name, variable in variables.items():
         variable.assign(state[name])

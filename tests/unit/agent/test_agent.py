@@ -28,6 +28,7 @@ from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler
 from hpo.terminal.progress import TrialEnd, View
 from hpo.trainer import supervisor as supervisor_module
+from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
 from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started
 from hpo.trainer.supervisor import Supervisor
@@ -315,6 +316,30 @@ def test_lost_trial_resumes_and_its_epochs_are_kept(world: World, caplog: pytest
         (record.attempt, record.message) for record in caplog.records if record.message.startswith("process ")
     ]
     assert begun == [(1, "process 1 starts"), (2, "process 2 resumes after epoch 1")]
+
+
+def test_trial_whose_checkpoint_does_not_fit_starts_again_from_epoch_1(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = EpochRecord(1, {"loss": 0.7}, 0.01)
+    trial = CheckpointFolder(world.folder / "checkpoints" / "s" / "trial-1")
+
+    def refuse(_start: Start) -> list[Event]:
+        trial.write([first], {"w16": 1.0})
+        return [Started(2, 1, (first,)), Finished(Outcome.MISFIT, "KeyError: 'w32'")]
+
+    def train_again(start: Start) -> list[Event]:
+        assert trial.files() == []
+        return trained(start)
+
+    world.pool.scripts = [events(Started(1, 0), Epoch(first), KILLED), refuse, train_again]
+    world.run()
+    assert world.attempts == [Outcome.LOST, Outcome.RELEASED, Outcome.COMPLETE]
+    assert world.study.trials[0].epochs == {1: {"loss": 1.0}, 2: {"loss": 0.5}}
+    assert world.study.trials[0].lost == 1
+    assert caplog.messages[-1] == (
+        "the checkpoint of epoch 1 does not fit the objective (KeyError: 'w32'): starting again from epoch 1"
+    )
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,15 @@ def test_interrupt_preempts_runs_and_a_resumed_retrain_is_possible(tmp_path: Pat
     assert [run.ended for run in retrain.runs] == [False, False]
 
 
+def test_run_whose_checkpoint_does_not_fit_starts_again(tmp_path: Path) -> None:
+    epoch = EpochRecord(1, {"loss": 0.7}, 0.01)
+    retrain = Retrain(tmp_path, events(Started(1, 1, (epoch,)), Finished(Outcome.MISFIT, "KeyError: 'w32'")))
+    retrain.runs[0].folder.write([epoch], {"w16": 1.0})
+    assert retrain.run()
+    assert retrain.runs[0].folder.files() == []
+    assert [len(run.history) for run in retrain.runs] == [CONFIG.epochs] * 2
+
+
 def test_spawn_failure_is_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

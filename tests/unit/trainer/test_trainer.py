@@ -52,7 +52,9 @@ class Agent:
         ours, theirs = Pipe()
         self.connections += [ours, theirs]
         more = {"epochs": epochs, "reply_seconds": reply_seconds, "saves_outcome": True, **more}
-        run = TrainerRun(TrainerPipe(theirs), start_message(checkpoints=str(self.folder / "trial"), **more))
+        run = TrainerRun(
+            TrainerPipe(theirs), start_message(**{"checkpoints": str(self.folder / "trial"), **more})
+        )
         thread = threading.Thread(target=_until_exit(run), daemon=True)
         thread.start()
         self.threads.append(thread)
@@ -470,3 +472,41 @@ def test_trainer_that_loads_its_objective_reports_that_it_is_alive(
         assert agent.hear() == Tick(1, 0.0, 0.0)
     agent.received()
     assert agent.received() == []
+
+
+class Renamed(Objective):
+    """Reads a state that was saved under another name."""
+
+    def train(self, params: Params, run: Run) -> None:
+        for epoch in run.epochs():
+            if epoch >= params["from"] and params["name"] not in (run.state or {}):
+                raise params["error"]
+            run.report(loss=1.0)
+
+
+@pytest.mark.parametrize(
+    ("params", "outcome"),
+    [
+        ({"from": 0, "name": "w32", "error": KeyError("w32")}, Outcome.MISFIT),
+        ({"from": 0, "name": "w32", "error": SystemExit(1)}, Outcome.MISFIT),
+        ({"from": 0, "name": "w32", "error": DivergedError("too much")}, Outcome.DIVERGED),
+        ({"from": 3, "name": "w32", "error": KeyError("w32")}, Outcome.BUG),
+        ({"from": 0, "name": "w16"}, Outcome.COMPLETE),
+    ],
+)
+def test_error_before_the_first_epoch_after_a_checkpoint_is_none_of_the_trial(
+    agent: Agent, params: Params, outcome: Outcome
+) -> None:
+    run = agent.run(reply_seconds=0.0)
+    next(run.epochs())
+    run.save({"w16": 1.0})
+    run.report(loss=0.5)
+    resumed = agent.run(reply_seconds=0.0)
+    finished = trainer._outcome(prepared(Renamed()), start_message(params=params), resumed)
+    assert finished.outcome is outcome
+    # Without a checkpoint the same error is a bug.
+    fresh = agent.run(reply_seconds=0.0, checkpoints=str(agent.folder / "other"))
+    if outcome is Outcome.MISFIT:
+        assert (
+            trainer._outcome(prepared(Renamed()), start_message(params=params), fresh).outcome is Outcome.BUG
+        )
