@@ -36,6 +36,15 @@ def memory_limit() -> int | None:
     return min(limits, default=None)
 
 
+def processes_left() -> int | None:
+    """Return the number of processes and threads that may still be started here; None: no limit."""
+    left = []
+    for folder, _ in _folders("pids"):
+        with suppress(OSError, ValueError):
+            left.append(int((folder / "pids.max").read_text()) - int((folder / "pids.current").read_text()))
+    return min(left, default=None)
+
+
 def _folders(controller: str) -> Iterator[tuple[Path, bool]]:
     """Yield the folders of this process's group and of those around it, and whether they are of version 2.
 

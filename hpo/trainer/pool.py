@@ -28,6 +28,7 @@ from hpo.outcomes import Outcome
 from hpo.process.identity import is_running
 from hpo.process.process_groups import kill_group
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited, describe_exit, oom_kills
+from hpo.trainer.limits import check_limits
 from hpo.trainer.messages import (
     Described,
     Exited,
@@ -53,6 +54,15 @@ log = logging.getLogger(__name__)
 MAX_TEMPLATE_DEATHS = 3
 """Number of templates in a row that may die while they load or fork, before a trainer has started."""
 
+MOST_UNANSWERED = 16
+"""Number of requests to a template that may wait for its answer, so few that a pipe holds them.
+
+So a request never blocks, whatever the template does: the two could wait for each other if both pipes were full.
+"""
+
+MOST_MESSAGES = 64
+"""Number of a template's messages that are read in a row before those of trainers."""
+
 POLL_SECONDS = 0.2
 """Seconds between two checks for exits that no message reports."""
 
@@ -67,6 +77,8 @@ class _Trainer:
     connection: Connection
     start: Start
     serial: int
+    request_end: Connection | None
+    """The trainer's end of the pipe until it is requested from the template."""
     pid: int | None = None
     status: int | None = None
     orphan: bool = False
@@ -75,6 +87,16 @@ class _Trainer:
     """Monotonic time when its pipe was found closed; its exit status may still follow."""
     oom_kills_before: int = field(default_factory=lambda: oom_kills())
     """Number of processes that the kernel had killed for lack of memory when the trainer started."""
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the template has yet to answer the request for it."""
+        return self.request_end is None and self.pid is None and not self.orphan
+
+    def close(self) -> None:
+        self.connection.close()
+        if self.request_end is not None:
+            self.request_end.close()
 
 
 class TrainerPool:
@@ -109,7 +131,13 @@ class TrainerPool:
         self._guard_pipe: tuple[int, ...] = os.pipe()
 
     def __enter__(self) -> TrainerPool:
+        """Start the template.
+
+        Raises:
+            UsageError: the host's limits do not allow so many trainers.
+        """
         try:
+            check_limits(len(self.devices))
             self._start_template()
         except BaseException:
             # `__exit__` is not called after a Ctrl-C in here.
@@ -157,17 +185,16 @@ class TrainerPool:
             )
 
     def start(self, slot: int, start: Start) -> None:
-        """Fork a trainer for a free slot and send it its attempt."""
-        ours, theirs = Pipe()
-        serial = next(self._serials)
+        """Fork a trainer for a free slot, as soon as the template keeps up, and send it its attempt."""
         try:
-            self._request(Fork(serial, self.devices[slot]), theirs)
-        finally:
-            theirs.close()
-        # A template that died with the request has closed the pipe: the trainer then counts as dead.
-        with suppress(OSError):
-            ours.send(start)
-        self._trainers[slot] = _Trainer(connection=ours, start=start, serial=serial)
+            ours, theirs = Pipe()
+        except OSError as exc:
+            self._events.append((slot, SpawnFailed(exc.strerror or str(exc))))
+            return
+        self._trainers[slot] = _Trainer(
+            connection=ours, start=start, serial=next(self._serials), request_end=theirs
+        )
+        self._request_trainers()
 
     def is_forked(self, slot: int) -> bool:
         return slot in self._trainers and self._trainers[slot].pid is not None
@@ -188,11 +215,11 @@ class TrainerPool:
         trainer = self._trainers.pop(slot, None)
         if trainer is None:
             return
-        if trainer.pid is None:
+        if trainer.unanswered:
             self._abandoned.add(trainer.serial)
-        elif trainer.status is None:
+        elif trainer.pid is not None and trainer.status is None:
             kill_group(trainer.pid)
-        trainer.connection.close()
+        trainer.close()
 
     def truncate_log(self) -> None:
         """Bound the template's log; `wait` does so too."""
@@ -227,16 +254,31 @@ class TrainerPool:
         self._template = self._new_template(self._load, self._log, self._guard_pipe[0])
         self.ready, self._loading_since = False, time.monotonic()
 
-    def _request(self, fork: Fork, theirs: Connection) -> None:
-        """Request a trainer from the template, and start another template if it has died."""
-        for attempt in (1, 2):
-            assert self._template is not None
-            try:
-                self._template.request(fork, theirs)
+    def _request_trainers(self) -> None:
+        """Request trainers from the template in the order of their starts, as many as may be unanswered."""
+        unanswered = len(self._abandoned) + sum(trainer.unanswered for trainer in self._trainers.values())
+        for slot, trainer in list(self._trainers.items()):
+            if unanswered >= MOST_UNANSWERED:
                 return
-            except OSError:
-                if attempt == 1:
-                    self._template_died()
+            if trainer.request_end is not None:
+                self._request(Fork(trainer.serial, self.devices[slot]), trainer, trainer.request_end)
+                unanswered += 1
+
+    def _request(self, fork: Fork, trainer: _Trainer, theirs: Connection) -> None:
+        """Request a trainer from the template, and start another template if it has died."""
+        with theirs:
+            for attempt in (1, 2):
+                assert self._template is not None
+                try:
+                    self._template.request(fork, theirs)
+                    break
+                except OSError:
+                    if attempt == 1:
+                        self._template_died()
+        trainer.request_end = None
+        # A template that died with the request has closed the pipe: the trainer then counts as dead.
+        with suppress(OSError):
+            trainer.connection.send(trainer.start)
 
     def _poll(self, timeout: float) -> None:
         open_trainers = [trainer for trainer in self._trainers.values() if trainer.closed_at is None]
@@ -248,13 +290,21 @@ class TrainerPool:
         ready = set(mp_connection.wait(waiting, timeout))
         # The template first: it reports the exit of a trainer whose pipe has closed.
         if self._template is not None and self._template.connection in ready:
-            self._receive_from_template()
+            self._receive_all_from_template()
+            self._request_trainers()
         for slot, trainer in list(self._trainers.items()):
             if trainer.connection in ready and self._trainers.get(slot) is trainer:
                 self._receive_from(slot, trainer)
         for slot, trainer in list(self._trainers.items()):
             self._check_exit(slot, trainer)
         self.truncate_log()
+
+    def _receive_all_from_template(self) -> None:
+        """Read the template's messages so far, because it may start many trainers at once."""
+        for _ in range(MOST_MESSAGES):
+            self._receive_from_template()
+            if self._template is None or not self._template.connection.poll(0):
+                return
 
     def _receive_from_template(self) -> None:
         assert self._template is not None
@@ -321,10 +371,11 @@ class TrainerPool:
         status = self._template.close()
         self._template, was_ready, self.ready = None, self.ready, False
         # A template that has loaded everything and has nothing to do was killed from outside: that does not count.
-        has_requests = any(trainer.pid is None for trainer in self._trainers.values())
+        has_requests = any(trainer.unanswered for trainer in self._trainers.values())
         self._template_deaths += int(has_requests or not was_ready)
         for trainer in self._trainers.values():
-            trainer.orphan = True
+            # The next template gets the requests that this one has not got.
+            trainer.orphan = trainer.orphan or trainer.request_end is None
         self._abandoned.clear()
         self._keeps_log = True
         if self._template_deaths >= MAX_TEMPLATE_DEATHS or (not was_ready and self._description is None):
@@ -393,4 +444,4 @@ class TrainerPool:
 
     def _remove(self, slot: int, event: Event) -> None:
         self._events.append((slot, event))
-        self._trainers.pop(slot).connection.close()
+        self._trainers.pop(slot).close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ from hpo.trainer.messages import (
     Unforkable,
 )
 from hpo.trainer.pipe import encode
-from hpo.trainer.pool import MAX_TEMPLATE_DEATHS, TrainerPool
+from hpo.trainer.pool import MAX_TEMPLATE_DEATHS, MOST_UNANSWERED, TrainerPool
 from hpo.trainer.testing import FakeTemplate, start_message
 from objectives.base import DataOptions, Description, Device
 
@@ -254,6 +255,51 @@ def test_failed_fork_is_a_spawn_failure(host: Host) -> None:
     serial = host.start()
     assert not host.pool.is_forked(0)
     assert host.events(NotForked(serial, "no room")) == [(0, SpawnFailed("no room"))]
+    assert host.pool.free_slots() == [0, 1]
+
+
+def test_1024_slots_start_with_few_unanswered_requests(host: Host) -> None:
+    """More requests than a pipe holds would wait for a template that itself waits for its messages to be read."""
+    host.pool.devices = [Device()] * 1024
+    host.events(DESCRIBED, READY)
+    for slot in host.pool.free_slots():
+        host.pool.start(slot, start_message())
+    # Never requested, so neither it nor its slot waits for an answer.
+    host.pool.kill(1023)
+    template = host.template
+    assert len(template.trainers) == MOST_UNANSWERED
+    answered = 0
+    while answered < 1023:
+        assert len(template.trainers) - answered <= MOST_UNANSWERED
+        for serial in sorted(template.trainers)[answered:]:
+            template.send(Forked(serial, 10_000 + serial))
+            answered += 1
+        assert host.pool.wait(0.0) == []
+    assert sorted(template.trainers) == list(range(1023))
+    assert all(host.pool.is_forked(slot) for slot in range(1023))
+    for connection in template.trainers.values():
+        connection.close()
+    template.trainers.clear()
+
+
+def test_requests_that_a_dead_template_has_not_got_reach_the_next_one(host: Host) -> None:
+    host.pool.devices = [Device()] * (MOST_UNANSWERED + 2)
+    host.events(DESCRIBED, READY)
+    for slot in host.pool.free_slots():
+        host.pool.start(slot, start_message())
+    host.template.die()
+    events = [*host.pool.wait(0.0), *host.pool.wait(0.0), *host.events(READY)]
+    assert events == [(slot, SpawnFailed("its template ended")) for slot in range(MOST_UNANSWERED)]
+    assert sorted(host.template.trainers) == [MOST_UNANSWERED, MOST_UNANSWERED + 1]
+
+
+def test_pipe_that_cannot_be_opened_is_a_spawn_failure(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(pool_module, "Pipe", refuse)
+    host.pool.start(0, start_message())
+    assert host.pool.wait(0.0) == [(0, SpawnFailed("Too many open files"))]
     assert host.pool.free_slots() == [0, 1]
 
 
