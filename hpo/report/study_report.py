@@ -191,7 +191,7 @@ def _trials_csv(history: StudyHistory) -> bytes:
                 trial.epochs,
                 round(trial.seconds, 3),
                 trial.attempts,
-                trial.created_at.isoformat(),
+                trial.created_at.isoformat() if trial.created_at else "",
                 *(trial.params.get(name) for name in names),
                 trial.why,
             )

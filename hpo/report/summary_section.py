@@ -28,6 +28,8 @@ def summary_section(
     blocks = _tested(study.name, retrain) if retrain is not None else _best_so_far(history)
     if len(history.codes) > 1:
         blocks += _versions_of_code(history)
+    if history.status.better_added is not None:
+        blocks.append(Paragraph(f"Note: {history.status.better_added}.", "note"))
     blocks.append(Paragraph(against_default(history)))
     clear = [f"{effect.parameter}: {effect.finding}" for effect in effects if effect.stands_out]
     if clear:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Double, and_, case, cast, func, select, text
 from hpo.errors import AgentSilentError
 from hpo.formatting import JsonRow
 from hpo.outcomes import COUNTED, FAILURES, Outcome
+from hpo.study.added import better_added
 from hpo.study.catalog import read_study, state_of
 from hpo.study.predicates import (
     NOW,
@@ -129,6 +130,8 @@ class StudyStatus(JsonRow):
     agents: tuple[AgentRow, ...]
     slots: tuple[RunningRow, ...]
     created_at: datetime
+    better_added: str | None = None
+    """Note on a result that is better than the best one and was added, not trained here."""
 
     @property
     def counts(self) -> Counts:
@@ -226,6 +229,7 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
         agents=alive,
         slots=_running_slots(connection, study),
         created_at=study.created_at,
+        better_added=better_added(connection, study, best.value if best else None),
     )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Float, Integer, Select, cast, func, or_, sele
 from hpo.errors import NoResultError
 from hpo.formatting import JsonRow
 from hpo.outcomes import Outcome
+from hpo.study.added import better_added, read_added
 from hpo.study.catalog import read_study
 from hpo.study.predicates import live_attempt, may_be_best, seconds_of_attempt
 from storage.attempts import NEXT
@@ -34,7 +35,7 @@ class TrialRow(JsonRow):
     number: int | None
     """Trial number in Optuna; None while the trial is being created."""
     state: str
-    """Outcome; `running` or `waiting` while the trial is open."""
+    """Outcome; `running` or `waiting` while the trial is open; `added` for a result that was not trained here."""
     why: str
     """Explanation of the outcome; empty while the trial is open."""
     value: float | None
@@ -43,7 +44,7 @@ class TrialRow(JsonRow):
     """Seconds spent in all attempts."""
     attempts: int
     params: Mapping[str, Any]
-    created_at: datetime
+    created_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +62,39 @@ class BestTrial(JsonRow):
     seed: int
     metrics: Mapping[str, float]
     """Metrics reported after the last epoch."""
+    better_added: str | None = None
+    """Note on a better result that was added and not trained here."""
 
 
 def trial_rows(database: Database, name: str) -> list[TrialRow]:
-    """Return all trials of a study, ordered by number.
+    """Return all trials of a study and those added with plain Optuna, ordered by number.
 
     Raises:
         UnknownStudyError: no study has that name.
     """
-    return database.transaction(
-        lambda connection: trial_rows_of(connection, read_study(connection, name, database).study_id)
-    )
+    return database.transaction(lambda c: _with_added(c, read_study(c, name, database).study_id))
+
+
+def _with_added(connection: Connection, study_id: int) -> list[TrialRow]:
+    """Return the rows of a study's trials and of those that only Optuna has."""
+    added = [
+        TrialRow(
+            number=trial.number,
+            state="added" if trial.is_result else trial.state,
+            why=trial.why,
+            value=trial.value,
+            epochs=0,
+            seconds=0.0,
+            attempts=0,
+            params=trial.params,
+            created_at=trial.created_at,
+        )
+        for trial in read_added(connection, study_id)
+    ]
+    rows = trial_rows_of(connection, study_id)
+    if not added:
+        return rows
+    return sorted([*rows, *added], key=lambda row: (row.number is None, row.number or 0))
 
 
 def sorted_trials(database: Database, name: str, by: str) -> list[TrialRow]:
@@ -83,7 +106,7 @@ def sorted_trials(database: Database, name: str, by: str) -> list[TrialRow]:
 
     def read(connection: Connection) -> list[TrialRow]:
         study = read_study(connection, name, database)
-        rows = trial_rows_of(connection, study.study_id)
+        rows = _with_added(connection, study.study_id)
         if by == "seconds":
             return sorted(rows, key=lambda row: -row.seconds)
         sign = -1 if study.maximize else 1
@@ -273,4 +296,5 @@ def _best_trial(connection: Connection, study: StoredStudy, row: Any) -> BestTri
         epochs=row.epochs,
         seed=row.seed,
         metrics={name: float(value) for name, value in (metrics or {}).items()},
+        better_added=better_added(connection, study, row.value),
     )

@@ -38,4 +38,6 @@ def best(study: str, as_json: bool, storage: str | None) -> None:
     )
     if others:
         click.echo(f"after its last epoch: {others}")
+    if found.better_added is not None:
+        click.echo(f"note: {found.better_added}")
     click.echo(f"next: hpo retrain --study {study}, or hpo export --study {study}")

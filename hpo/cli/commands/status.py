@@ -65,6 +65,8 @@ def _status_text(found: StudyStatus) -> str:
     if found.best_number is not None:
         best = f"{formatting.metric(found.best_value)} in trial {found.best_number}: "
         facts.append(("best", best + formatting.parameters(found.best_params)))
+    if found.better_added is not None:
+        facts.append(("note", found.better_added))
     mean = f", {found.mean_epochs:.1f} of {found.epochs_per_trial} per trial" if found.mean_epochs else ""
     facts.append(("epochs", f"{found.epochs_trained} trained{mean}"))
     left = f", about {formatting.duration(found.remaining_seconds)} left" if found.remaining_seconds else ""
