@@ -24,11 +24,22 @@ class ObjectiveLoader:
         self.load = load
         self._cls: type[Objective] | None = None
         self._objective = objective
+        self._inherited: dict[str, object] = {}
 
     @property
     def prepared(self) -> bool:
         """Whether everything was loaded before the fork."""
         return self._objective is not None
+
+    def freeze(self) -> None:
+        """Note, before a fork, the attributes that all trainers share."""
+        self._inherited = dict(getattr(self._objective, "__dict__", {}))
+
+    def drop(self) -> None:
+        """Release the attributes that this trainer has set: their files and the like are closed with them."""
+        attributes = getattr(self._objective, "__dict__", {})
+        for name in [name for name, value in attributes.items() if self._inherited.get(name) is not value]:
+            del attributes[name]
 
     def import_class(self) -> type[Objective]:
         """Return the objective's class, imported before frameworks because its module may configure them.

@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 from hpo.devices.provenance import versions
 from hpo.errors import HpoError
 from hpo.process.process_groups import ProcessGroups, adopt_orphans, end_with_agent
+from hpo.trainer.ending import flush_before_forks, forget_template
 from hpo.trainer.fork_safety import ThreadCheck, imported_frameworks
 from hpo.trainer.loading import ObjectiveLoader
 from hpo.trainer.messages import (
@@ -64,6 +65,8 @@ def main() -> None:
             return
         # All objects are shared with every trainer from now on; the collector must not touch their pages.
         gc.collect()
+        flush_before_forks()
+        loaded.freeze()
         gc.freeze()
         groups = ProcessGroups()
         try:
@@ -166,7 +169,9 @@ def _fork(
         groups.add(pid)
         agent.send(Forked(request.serial, pid))
         return
-    # In the trainer. No pipe of the template may stay open here, or its end would go unnoticed.
+    # In the trainer.
+    forget_template()
+    # No pipe of the template may stay open here, or its end would go unnoticed.
     try:
         # Leader of a group, so that its child processes end with it.
         with suppress(OSError):

@@ -22,6 +22,7 @@ from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
 from hpo.process.process_groups import kill_group
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome
+from hpo.trainer.ending import end_orderly
 from hpo.trainer.failures import message_of, one_line, traceback_of
 from hpo.trainer.loading import ObjectiveLoader
 from hpo.trainer.messages import (
@@ -134,6 +135,10 @@ class TrainerRun(CheckedRun):
             rate = values.number("images of run.tick()", images) / max(now - self._epoch_began_at, 1e-9)
             self._pipe.send(Tick(self._epoch, min(max(fraction, 0.0), 1.0), rate))
 
+    def send_alive(self) -> None:
+        """Report that this process is alive after its last epoch."""
+        self._pipe.send(Tick(max(len(self._history), 1), 1.0, 0.0))
+
     @contextmanager
     def loading(self) -> Iterator[None]:
         """Report that this process is alive while it loads the objective in this block."""
@@ -145,13 +150,11 @@ class TrainerRun(CheckedRun):
                 while not done.wait(TICK_SECONDS) and time.monotonic() < until:
                     self._pipe.send(Tick(len(self._history) + 1, 0.0, 0.0))
 
-        thread = threading.Thread(target=report, name="loading", daemon=True)
-        thread.start()
+        threading.Thread(target=report, name="loading", daemon=True).start()
         try:
             yield
         finally:
             done.set()
-            thread.join()
 
     def record(self, **results: Any) -> None:
         together = {**self.results, **values.records(results)}
@@ -243,11 +246,7 @@ def train(connection: Connection, loaded: ObjectiveLoader) -> None:
         finished = Finished(Outcome.DISK_FULL, str(exc))
     except MemoryError as exc:
         finished = Finished(Outcome.OUT_OF_MEMORY, f"there is no memory for the checkpoint: {exc}")
-    _flush_output()
-    with suppress(OSError):
-        pipe.send(finished)
-    # Threads of a numeric library may hang an orderly exit, and nothing is left to clean up.
-    os._exit(0)
+    _report(pipe, finished)
 
 
 def _train(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start) -> Finished:
@@ -267,7 +266,23 @@ def _train(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start) -> Finished
         _flush_output()
         os._exit(1)
     run.save_outcome(finished)
+
+    def expired() -> None:
+        with suppress(Exception):
+            run.log("the process of this trial ends although its threads or exit handlers have not")
+        _report(pipe, finished)
+
+    end_orderly(loaded.drop, run.send_alive, expired)
     return finished
+
+
+def _report(pipe: TrainerPipe, finished: Finished) -> None:
+    """Report the outcome and end the process."""
+    _flush_output()
+    with suppress(OSError):
+        pipe.send(finished)
+    # Threads of a numeric library may hang the interpreter's own end.
+    os._exit(0)
 
 
 def _outcome(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Finished:

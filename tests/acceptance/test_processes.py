@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import time
+import zipfile
 from pathlib import Path
 
 import psutil
@@ -160,6 +162,90 @@ def test_killed_idle_templates_are_replaced(tmp_path: Path, monkeypatch: pytest.
             assert time.monotonic() < until
     assert events[-1] == Finished(Outcome.COMPLETE)
     assert len(killed) == 2
+
+
+ENDING = """
+import atexit, gzip, tempfile, threading, time, zipfile
+from pathlib import Path
+from optuna.distributions import FloatDistribution
+from hpo.trainer import ending
+from objectives.base import Objective
+
+FOLDER = Path({folder!r})
+ending.END_SECONDS = {seconds}
+
+def write(name):
+    with (FOLDER / name).open("a") as file:
+        file.write("1")
+
+class Ending(Objective):
+    space = {{"x": FloatDistribution(0.0, 1.0)}}
+
+    def prepare(self, options, final):
+        atexit.register(write, "template")
+        self.shared = (FOLDER / "shared").open("w")
+        self.shared.write("p")
+        self.kept = tempfile.TemporaryDirectory(dir=FOLDER, prefix="kept")
+
+    def train(self, params, run):
+        self.curve = (FOLDER / "curve").open("a")
+        self.packed = gzip.open(FOLDER / "packed.gz", "wt")
+        self.archive = zipfile.ZipFile(FOLDER / "zip", "w")
+        self.archive.writestr("a", "1")
+        self.scratch = tempfile.TemporaryDirectory(dir=FOLDER, prefix="scratch")
+        atexit.register(write, "trainer")
+        atexit.register(lambda: 1 / 0)
+        for epoch in run.epochs():
+            for file in (self.shared, self.curve, self.packed):
+                file.write("1")
+            run.report(loss=1.0)
+        threading.Thread(target=self.late).start()
+
+    def late(self):
+        time.sleep({late})
+        write("late")
+"""
+
+
+def end_of_trial(folder: Path, seconds: float, late: float) -> str:
+    """Train one epoch of `Ending` and return the trial's log."""
+    path = folder / "ending.py"
+    path.write_text(ENDING.format(folder=str(folder), seconds=seconds, late=late))
+    until = time.monotonic() + 60.0
+    load = Load(f"{path}:Ending", DataOptions(), final=False)
+    with TrainerPool(load, [Device()], folder / "template.log") as pool:
+        while not pool.ready:
+            assert pool.wait(0.1) == []
+            assert time.monotonic() < until
+        pool.start(0, start_message(epochs=1, checkpoints=str(folder / "trial"), log=str(folder / "log")))
+        events = []
+        while pool.busy:
+            events += [event for _, event in pool.wait(0.1)]
+            assert time.monotonic() < until
+        assert len([entry for entry in folder.iterdir() if entry.name.startswith("kept")]) == 1
+    assert events[-1] == Finished(Outcome.COMPLETE)
+    assert (folder / "template").read_text() == "1", "exit handlers of the template run in it alone"
+    return (folder / "log").read_text()
+
+
+def test_trainer_ends_like_a_process_of_its_own(tmp_path: Path) -> None:
+    log = end_of_trial(tmp_path, seconds=30.0, late=0.3)
+    assert "ZeroDivisionError" in log
+    assert [(tmp_path / name).read_text() for name in ("late", "trainer", "curve", "shared")] == [
+        "1",
+        "1",
+        "1",
+        "p1",
+    ]
+    assert gzip.decompress((tmp_path / "packed.gz").read_bytes()) == b"1"
+    assert zipfile.ZipFile(tmp_path / "zip").read("a") == b"1"
+    assert not list(tmp_path.glob("scratch*"))
+
+
+def test_trainer_that_does_not_end_is_ended_after_a_while(tmp_path: Path) -> None:
+    log = end_of_trial(tmp_path, seconds=0.2, late=600.0)
+    assert "ends although its threads or exit handlers have not" in log
+    assert not (tmp_path / "late").exists()
 
 
 POOLED = """
