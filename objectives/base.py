@@ -224,7 +224,8 @@ class Objective(ABC):
         """Import packages and load data once for all runs, which are forked from this process afterwards.
 
         If `final`, load the test set too, and train on the validation images as well.
-        Do not start threads or initialize a GPU: neither survives a fork.
+        Close pools of threads and compute with no framework here: neither survives a fork, and each trial then prepares
+        itself, which takes longer.
         """
 
     @abstractmethod

@@ -95,3 +95,16 @@ def test_containers_of_one_host_use_different_cores(group, monkeypatch):
         monkeypatch.setattr(slots.platform, "node", lambda name=f"container-{container}": name)
         used.add(slots.usable_cores())
     assert len(used) > 4
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "left"),
+    [
+        ("0::/a/b", {"a/pids.max": "100", "a/pids.current": "60", "a/b/pids.max": "max"}, 40),
+        ("4:pids:/job", {"pids/job/pids.max": "50", "pids/job/pids.current": "10"}, 40),
+        ("0::/", {"pids.max": "max", "pids.current": "10"}, None),
+    ],
+)
+def test_processes_left_are_the_fewest_on_the_path_to_the_root(group, own, files, left):
+    group(own, files)
+    assert cgroups.processes_left() == left
