@@ -19,6 +19,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 EXACT = 2**53
 """Largest whole number up to which all are exact in a double, in which Optuna stores the values of a range."""
 
+# Optuna warns of choices that are lists or dicts whenever it reads one; stored forms are safe to read.
+warnings.filterwarnings(
+    "ignore", message="Choices for a categorical distribution should be", category=UserWarning
+)
+
 _LONGEST = 13_000
 """Most bits of a whole number: Python refuses to read or write a little more than 4,000 digits."""
 

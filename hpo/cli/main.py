@@ -22,13 +22,18 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Look": ("ls", "status", "trials", "best", "logs", "objectives"),
     "Results": ("report", "compare"),
     "Serve": ("dashboard",),
-    "Use": ("export", "data", "doctor", "delete"),
+    "Use": ("export", "import", "data", "doctor", "delete"),
     "Operate": ("init", "health", "backup", "restore"),
 }
 """Titles of the help's groups, each with its commands."""
 
-_SHARED_MODULES = dict.fromkeys(("pause", "resume", "stop"), "control") | {"restore": "backup"}
+_SHARED_MODULES = dict.fromkeys(("pause", "resume", "stop"), "control") | {
+    "restore": "backup",
+    "import": "import_",
+}
 """Modules of `hpo.cli.commands` that hold several commands; every other command has one named after it."""
+_ATTRIBUTES = {"import": "import_"}
+"""Names in Python of commands whose names are keywords."""
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 """141 is 128 + SIGPIPE, the exit code of a program that a closed pipe ended."""
@@ -46,7 +51,7 @@ class RootGroup(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         module = importlib.import_module(f"hpo.cli.commands.{_SHARED_MODULES.get(cmd_name, cmd_name)}")
-        command = getattr(module, cmd_name)
+        command = getattr(module, _ATTRIBUTES.get(cmd_name, cmd_name))
         assert isinstance(command, click.Command)
         return command
 

@@ -106,7 +106,8 @@ def check_twin(found: OptunaStudy, direction: str, owner: str | None) -> None:
         )
     if found.trials:
         raise StudyConflictError(
-            f"study {found.name!r} was created with plain Optuna and has trials: choose another name with --study"
+            f"study {found.name!r} was created with plain Optuna and has trials: choose another name with --study, and"
+            " bring known results in with hpo import"
         )
     check_optuna(found.name, direction, found)
 
