@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import BinaryIO
 
+from hpo.devices.gpus import visible_gpus
 from hpo.devices.threads import hold_threads
 from hpo.errors import FileNotWritableError
 from hpo.process.process_groups import kill_group
@@ -94,7 +95,8 @@ def _opened(log: Path) -> BinaryIO:
 def template_environment() -> dict[str, str]:
     """Return the template's environment: no database, quiet frameworks, no thread pools, large memory pages."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
-    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Without a GPU, TensorFlow logs as an error that it cannot initialize CUDA.
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if visible_gpus() else "3")
     hold_threads(environment)
     # Pages of 2 MiB save address lookups in large tensors. glibc reads this only at its start.
     tunables = environment.get("GLIBC_TUNABLES", "")

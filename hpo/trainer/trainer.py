@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from io import TextIOWrapper
+from io import BufferedWriter, TextIOWrapper
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hpo.devices.threads import release_threads
 from hpo.errors import DiskFullError
+from hpo.files.bounded_log import BoundedLog, BoundedOutput
 from hpo.outcomes import Outcome
 from hpo.process.process_groups import kill_group
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome
@@ -48,6 +49,9 @@ TICK_SECONDS = 1.0
 
 LOADING_SECONDS = 300.0
 """Longest time in which a trainer that loads the objective itself counts as alive without progress."""
+
+LOG_CHECK_SECONDS = 0.05
+"""Seconds between two checks of the log's size."""
 
 ORPHANED = 3
 """Exit code of a trainer whose agent is gone."""
@@ -358,9 +362,30 @@ def _redirect_output(log: str) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-    # Text that is no UTF-8, such as a file's name, is printed with escapes and ends no trial.
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    bounded = BoundedLog(path)
+    sys.stdout, sys.stderr = _bounded(sys.stdout, 1, bounded), _bounded(sys.stderr, 2, bounded)
+    # Output of native libraries, of child processes, and of streams that the objective has kept.
+    threading.Thread(target=_keep_bounded, args=(bounded,), name="log", daemon=True).start()
+
+
+def _bounded(stream: TextIO, descriptor: int, log: BoundedLog) -> TextIO:
+    """Return a stream in place of `stream` that truncates the log."""
+    if not isinstance(stream, TextIOWrapper):
+        return stream
+    return TextIOWrapper(
+        BufferedWriter(BoundedOutput(descriptor, log)),
+        stream.encoding,
+        # Text that is no UTF-8, such as a file's name, is printed with escapes and ends no trial.
+        "backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def _keep_bounded(log: BoundedLog) -> None:
+    while True:
+        log.truncate()
+        time.sleep(LOG_CHECK_SECONDS)
 
 
 def _limit_memory(extra: int) -> None:

@@ -163,6 +163,9 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
             metrics |= {"val_loss": measured.loss, "val_accuracy": measured.accuracy}
         completed = epoch
         run.save(checkpoint.capture(model, completed))
+        run.log(
+            f"epoch {epoch}/{run.total_epochs}: {' '.join(f'{name}={value:.4g}' for name, value in metrics.items())}"
+        )
         run.report(**metrics)
     if run.final and completed == run.total_epochs:
         run.record(precision=precision)

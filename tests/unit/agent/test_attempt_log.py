@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import os
 from pathlib import Path
 
 import pytest
 
-from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES, AttemptLog
+from hpo.files import bounded_log
+from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES, AttemptLog, BoundedOutput
 
 
 class Uploads:
@@ -153,15 +156,46 @@ def test_file_may_disappear_at_any_moment(
     """Two agents of one host close the log of a third."""
     append(log, b"said\n")
     other = AttemptLog(log.path, uploads)
-    stat = Path.stat
+    real_open = Path.open
 
-    def looked_at(path: Path, **more: bool) -> object:
-        found = stat(path, **more)
+    def opened(path: Path, *mode: str) -> object:
         other.path.unlink(missing_ok=True)
-        return found
+        return real_open(path, *mode)
 
-    monkeypatch.setattr(Path, "stat", looked_at)
+    monkeypatch.setattr(Path, "open", opened)
     log.close()
     log.truncate()
     log.close()
     assert uploads.calls == []
+
+
+def test_writer_bounds_its_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uploads: Uploads
+) -> None:
+    monkeypatch.setattr(bounded_log, "FILE_BYTES", 200_000)
+    monkeypatch.setattr(bounded_log, "CHUNK_BYTES", 50_000)
+    log = AttemptLog(tmp_path / "log", uploads)
+    with log.path.open("ab", 0) as file:
+        stream = io.BufferedWriter(BoundedOutput(file.fileno(), log))
+        longest = 0
+        for _ in range(100):
+            stream.write(b"x" * 39_999 + b"\n")
+            longest = max(longest, log.path.stat().st_size)
+        stream.write(b"the end")
+        stream.flush()
+    assert longest <= 250_000
+    log.upload()
+    tail, size = uploads.calls[-1]
+    assert size == 100 * 40_000 + len("the end")
+    assert tail.endswith("x\nthe end")
+
+
+def test_locked_file_is_left_to_its_holder(log: AttemptLog, uploads: Uploads) -> None:
+    append(log, b"x" * (FILE_BYTES + 1))
+    with log.path.open("rb") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        log.upload()
+        log.truncate()
+    assert (uploads.calls, log.path.stat().st_size) == ([], FILE_BYTES + 1)
+    log.upload()
+    assert log.path.stat().st_size < KEPT_BYTES + 100
