@@ -108,6 +108,18 @@ def finish(connection: Connection, retrain_id: int, metrics: Mapping[str, Any]) 
     )
 
 
+def latest_summaries(connection: Connection) -> dict[str, Mapping[str, Any]]:
+    """Return the summary of the latest finished retrain of each study that has one, by the study's name."""
+    rows = connection.execute(
+        text(
+            "SELECT DISTINCT ON (study_id) name, metrics->'summary' AS summary"
+            " FROM hpo.retrains JOIN hpo.studies USING (study_id)"
+            " WHERE jsonb_typeof(metrics->'summary') = 'object' ORDER BY study_id, retrain_id DESC"
+        )
+    )
+    return {row.name: row.summary for row in rows}
+
+
 def openings(connection: Connection, study_id: int) -> list[datetime]:
     """Return when retrains of the study opened the test set, oldest first."""
     rows = connection.execute(

@@ -36,6 +36,18 @@ def trial_of_optuna(connection: Connection, trial_id: int) -> Row[Any] | None:
     ).one_or_none()
 
 
+def failures(connection: Connection, study_id: int) -> dict[int, tuple[str, str]]:
+    """Return outcome and error of each trial that did not complete, by Optuna's trial_id."""
+    rows = connection.execute(
+        text(
+            "SELECT trial_id, outcome, coalesce(error, '') AS error FROM hpo.trials"
+            " WHERE study_id = :s AND trial_id IS NOT NULL AND outcome IS NOT NULL AND outcome <> :complete"
+        ),
+        {"s": study_id, "complete": Outcome.COMPLETE},
+    )
+    return {row.trial_id: (row.outcome, row.error) for row in rows}
+
+
 def epochs_of(connection: Connection, reservation_id: int) -> dict[int, dict[str, float]]:
     """Return the metrics of each epoch of a trial, in order."""
     rows = connection.execute(

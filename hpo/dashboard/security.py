@@ -30,6 +30,9 @@ Renaming would copy the study under a name unknown to the service and delete the
 trials would interfere with the agents; files are not stored.
 """
 
+PLOTTED_TRIALS = 2000
+"""Largest number of trials of Optuna's own plots, which take 155 s for the contours of 10,000."""
+
 _HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
@@ -139,6 +142,24 @@ def read_only(environ: WSGIEnvironment) -> str | None:
     """Refuse requests that do more than read."""
     reads = environ["REQUEST_METHOD"] in READING
     return None if reads else "the dashboard is read-only: restart it with --allow-changes"
+
+
+_SLOW_PLOT = re.compile(r"/api/studies/(\d+)/plot/(contour|rank|parallel_coordinate|slice)")
+
+
+def slow_plots(trials_of: Callable[[int], int]) -> Callable[[WSGIEnvironment], str | None]:
+    """Return a check that refuses Optuna's plots of many trials, which occupy a processor for minutes.
+
+    `trials_of` returns a study's number of trials.
+    """
+
+    def check(environ: WSGIEnvironment) -> str | None:
+        found = _SLOW_PLOT.fullmatch(environ.get("PATH_INFO", ""))
+        if found is None or trials_of(int(found[1])) <= PLOTTED_TRIALS:
+            return None
+        return f"Optuna draws no {found[2]} plot of more than {PLOTTED_TRIALS} trials here: read the study's report"
+
+    return check
 
 
 def few_changes(environ: WSGIEnvironment) -> str | None:

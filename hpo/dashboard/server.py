@@ -26,6 +26,7 @@ from hpo.dashboard.security import (
     is_password,
     known_hosts,
     read_only,
+    slow_plots,
 )
 from hpo.dashboard.storage_view import StorageView
 from hpo.dashboard.studies import OwnStudies
@@ -90,6 +91,7 @@ def build_app(database: Database, request: DashboardRequest, password: str | Non
     drawing = threading.Lock()
     storage = StorageView(database.optuna, OwnStudies(database, request.study_folders), request.allow_changes)
     app: WSGIApplication = wsgi(storage, artifact_store=PictureStore(database, drawing))
+    app = Guard(app, slow_plots(storage.get_n_trials))
     app = Reports(app, database, drawing)
     app = Guard(app, few_changes if request.allow_changes else read_only)
     app = Password(app, password) if password is not None else Guard(app, known_hosts)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from hpo.dashboard.artifacts import Picture, artifact_id
 from hpo.errors import HpoError
+from hpo.formatting import printable
 from storage.optuna_proxy import ForwardingStorage
 
 if TYPE_CHECKING:
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from optuna.study._frozen import FrozenStudy
     from optuna.trial import FrozenTrial, TrialState
 
-    from hpo.dashboard.studies import OwnStudies
+    from hpo.dashboard.studies import Facts, OwnStudies
 
 # Keys of optuna-dashboard in the system attributes of trials and studies.
 _ARTIFACT = "artifacts:"
+_METRIC_NAMES = "study:metric_names"
 _NOTE_VERSION, _NOTE_TEXT = "dashboard:note_ver", "dashboard:note_str:0"
 
 
@@ -42,16 +44,23 @@ class StorageView(ForwardingStorage):
     # Reading.
 
     def get_all_studies(self) -> list[FrozenStudy]:
-        names = self._own.names()
+        names, facts = self._own.names(), self._own.facts()
         return [
-            _noted(study, names[study._study_id]) if study._study_id in names else study
+            _noted(study, name, facts.get(name))
+            if (name := names.get(study._study_id)) is not None
+            else study
             for study in self._storage.get_all_studies()
         ]
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        attributes = self._storage.get_study_user_attrs(study_id)
+        facts = self._own.facts().get(self._own.names().get(study_id, ""))
+        return attributes if facts is None else {**facts.attributes, **attributes}
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         name = self._own.names().get(study_id)
         attributes = self._storage.get_study_system_attrs(study_id)
-        return attributes if name is None else _with_note(attributes, name)
+        return attributes if name is None else _with_note(attributes, name, self._own.facts().get(name))
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         trial = self._storage.get_trial(trial_id)
@@ -65,6 +74,7 @@ class StorageView(ForwardingStorage):
         if study_id not in self._own.names():
             return trials
         with_matrix = set(self._own.retrained(study_id))
+        failures = self._own.failures(study_id)
 
         def pictures(trial: FrozenTrial) -> list[Picture]:
             available = {
@@ -73,7 +83,9 @@ class StorageView(ForwardingStorage):
             }
             return [picture for picture, exists in available.items() if exists]
 
-        return [_illustrated(trial, pictures(trial)) for trial in trials]
+        return [
+            _illustrated(trial, pictures(trial), failures.get(trial._trial_id, ("", ""))) for trial in trials
+        ]
 
     # Writing.
 
@@ -87,7 +99,10 @@ class StorageView(ForwardingStorage):
         return self._storage
 
 
-def _illustrated(trial: FrozenTrial, pictures: Sequence[Picture]) -> FrozenTrial:
+def _illustrated(
+    trial: FrozenTrial, pictures: Sequence[Picture], failure: tuple[str, str] = ("", "")
+) -> FrozenTrial:
+    """Return the trial with pictures, and with outcome and error if it did not complete."""
     artifacts = {
         _ARTIFACT + name: json.dumps(
             {"artifact_id": name, "mimetype": "image/png", "encoding": None, "filename": picture.file_name}
@@ -98,17 +113,23 @@ def _illustrated(trial: FrozenTrial, pictures: Sequence[Picture]) -> FrozenTrial
     # The storage caches its objects, so they must not be changed.
     shown = copy.copy(trial)
     shown._system_attrs = {**trial._system_attrs, **artifacts}
+    reasons = {key: printable(text) for key, text in zip(("outcome", "error"), failure, strict=True) if text}
+    shown._user_attrs = {**trial._user_attrs, **reasons}
     return shown
 
 
-def _noted(study: FrozenStudy, name: str) -> FrozenStudy:
+def _noted(study: FrozenStudy, name: str, facts: Facts | None) -> FrozenStudy:
     noted = copy.copy(study)
-    noted.system_attrs = _with_note(study.system_attrs, name)
+    noted.system_attrs = _with_note(study.system_attrs, name, facts)
+    if facts is not None:
+        noted.user_attrs = {**facts.attributes, **study.user_attrs}
     return noted
 
 
-def _with_note(attributes: dict[str, Any], study: str) -> dict[str, Any]:
-    """Add a note with a link to the report, unless the study has a note."""
+def _with_note(attributes: dict[str, Any], study: str, facts: Facts | None) -> dict[str, Any]:
+    """Add the metric's name, and a note with a link to the report, unless the study has its own."""
+    if facts is not None:
+        attributes = {_METRIC_NAMES: [facts.metric], **attributes}
     if _NOTE_VERSION in attributes:
         return attributes
     text = f"[Report of this study](/reports/{quote(study, safe='')}/report.html)"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from bottle import HTTPError
 
+from hpo import formatting
 from hpo.analysis.records import drawable
 from hpo.errors import HpoError
 from hpo.report.retraining_sections import MOST_CLASSES
-from hpo.study.catalog import StudyBusyError, delete_study
-from storage import retrains, studies
+from hpo.study.catalog import StudyBusyError, StudySummary, delete_study, summaries
+from storage import retrains, studies, trials
 from storage.retry import Retry
 
 if TYPE_CHECKING:
@@ -22,6 +25,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = Retry(patience_seconds=5.0)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A study of the service, as its page shows it."""
+
+    metric: str
+    attributes: Mapping[str, str]
 
 
 class OwnStudies:
@@ -35,6 +46,18 @@ class OwnStudies:
     def names(self) -> dict[int, str]:
         """Return the names of the service's studies by id."""
         return read(self._database, studies.names)
+
+    def facts(self) -> dict[str, Facts]:
+        """Return what the service knows about its studies, by name."""
+        retrained = read(self._database, retrains.latest_summaries)
+        return {
+            row.name: Facts(row.metric, _attributes(row, retrained.get(row.name)))
+            for row in read(self._database, summaries)
+        }
+
+    def failures(self, study_id: int) -> dict[int, tuple[str, str]]:
+        """Return outcome and error of each trial that did not complete, by Optuna's trial_id."""
+        return read(self._database, lambda c: trials.failures(c, study_id))
 
     def retrained(self, study_id: int) -> list[int]:
         """Return the numbers of the trials with a confusion matrix."""
@@ -55,6 +78,25 @@ class OwnStudies:
         except StudyBusyError as error:
             # The dashboard shows the text of this kind of error only.
             raise HTTPError(409, str(error)) from error
+
+
+def _attributes(study: StudySummary, tested: Mapping[str, Any] | None) -> dict[str, str]:
+    attributes = {
+        "objective": study.objective,
+        "metric": study.metric,
+        "state": study.state,
+        "budget": f"{study.finished} of {study.budget} trials finished, {study.failed} failed",
+    }
+    if study.data:
+        attributes["data"] = study.data
+    if tested:
+        attributes["test result"] = ", ".join(
+            f"{name} {formatting.metric(formatting.json_number(value.get('mean')))}"
+            for name, value in tested.items()
+            if isinstance(value, Mapping) and name.startswith("test_")
+        )
+    attributes["report"] = f"/reports/{quote(study.name, safe='')}/report.html"
+    return {name: value for name, value in attributes.items() if value}
 
 
 def read(database: Database, work: Callable[[Connection], T]) -> T:

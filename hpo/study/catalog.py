@@ -47,6 +47,8 @@ class StudySummary(JsonRow):
     best_value: float | None
     agents: int
     created_at: datetime
+    data: str = ""
+    """Part of the data that it trains on; empty: all."""
 
 
 def find_study(database: Database, name: str) -> StoredStudy:
@@ -82,7 +84,7 @@ def study_names(database: Database) -> list[str]:
 
 def list_studies(database: Database) -> list[StudySummary]:
     """Return all studies, the newest first."""
-    return database.transaction(_summaries)
+    return database.transaction(summaries)
 
 
 def set_desired_state(database: Database, name: str, state: DesiredState) -> DesiredState:
@@ -157,7 +159,8 @@ def _count(*conditions: ColumnElement[bool]) -> Select[int]:
     return select(func.count()).select_from(attempts.join(trials)).where(*conditions)
 
 
-def _summaries(connection: Connection) -> list[StudySummary]:
+def summaries(connection: Connection) -> list[StudySummary]:
+    """Return all studies, the newest first."""
     best = case((may_be_best(), trials.c.value))
     finished = func.count().filter(trials.c.outcome.in_(COUNTED))
     of_study = trials.c.study_id == studies.c.study_id
@@ -202,7 +205,13 @@ def _summary(row: Row[Any]) -> StudySummary:
         best_value=best if sound else None,
         agents=row.alive,
         created_at=row.created_at,
+        data=_data(spec),
     )
+
+
+def _data(spec: Mapping[str, Any]) -> str:
+    limit = (spec.get("data") or {}).get("limit")
+    return "" if limit is None else f"{limit} training images"
 
 
 def state_of(desired: str, spent: bool, running: int, held: int, alive: int) -> str:

@@ -17,7 +17,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from PIL import Image
 
-from hpo.dashboard import http_server
+from hpo.dashboard import http_server, security
 from hpo.dashboard.http_server import CONNECTIONS
 from hpo.dashboard.server import (
     PASSWORD,
@@ -113,6 +113,33 @@ def test_trial_has_pictures_and_study_links_its_report(rows: StudyRows) -> None:
         assert client.ask("/reports/demo/pictures/confusion.png").content.startswith(b"\x89PNG")
         head = client.ask(link, "HEAD")
         assert (head.status, head.content) == (200, b"")
+
+
+def test_study_shows_metric_state_and_test_result_and_a_failed_trial_its_reason(rows: StudyRows) -> None:
+    failed = rows.study.ask()
+    rows.study.tell(failed, state=TrialState.FAIL)
+    rows.trial("bug", None, error="ValueError: \x1b[2Jno images", trial_id=failed._trial_id)
+    with served(rows.database) as client:
+        study = client.json(f"/api/studies/{rows.study_id}")
+        assert study["objective_names"] == ["val_accuracy"]
+        attributes = {one["key"]: one["value"] for one in study["user_attrs"]}
+        assert attributes["objective"] == "digits-cnn"
+        assert attributes["test result"].startswith("test_accuracy 0.905")
+        assert client.ask(attributes["report"]).status == 200
+        assert {"state", "budget", "metric"} <= attributes.keys()
+        shown = {one["key"]: one["value"] for one in study["trials"][-1]["user_attrs"]}
+        assert shown == {"outcome": "bug", "error": "ValueError: ?[2Jno images"}
+    assert rows.database.optuna.get_study_user_attrs(rows.study_id) == {}
+
+
+def test_slow_plots_of_many_trials_are_refused(rows: StudyRows, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(rows.database) as client:
+        plot = f"/api/studies/{rows.study_id}/plot/contour"
+        assert client.ask(plot).status == 200
+        monkeypatch.setattr(security, "PLOTTED_TRIALS", 1)
+        refused = client.ask(plot)
+        assert refused.status == 403
+        assert "more than 1 trials" in json.loads(refused.content)["reason"]
 
 
 def test_pictures_and_notes_are_not_stored(rows: StudyRows) -> None:
