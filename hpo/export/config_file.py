@@ -13,6 +13,9 @@ from hpo.export.train_script import script
 
 Format = Literal["yaml", "json", "toml", "python"]
 FORMATS: tuple[Format, ...] = ("yaml", "json", "toml", "python")
+FILE_BYTES = 2**20
+"""Size of the longest file that is read: a configuration has a few values."""
+
 SUFFIXES: Mapping[str, Format] = {
     ".yaml": "yaml",
     ".yml": "yaml",
@@ -33,7 +36,9 @@ def render(config: Config, form: Format) -> str:
     if form == "yaml":
         import yaml
 
-        body = yaml.safe_dump(config.to_json(), sort_keys=False, allow_unicode=True)
+        body = yaml.dump(
+            _unshared(config.to_json()), Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True
+        )
         return f"# {config.about}\n# Train it again: hpo retrain --study NAME --config THIS_FILE\n{body}"
     if form == "toml":
         import tomli_w
@@ -57,6 +62,8 @@ def read_config(path: Path) -> Config:
     if form is None or form == "python":
         raise ConfigFileError(f"{path} is not a configuration: it must end in .yaml, .yml, .json or .toml")
     try:
+        if path.stat().st_size > FILE_BYTES:
+            raise ConfigFileError(f"{path} is not a configuration: it is longer than {FILE_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as exc:
         raise ConfigFileError(f"there is no file {path}: `hpo export -o {path.name}` writes one") from exc
@@ -87,7 +94,14 @@ def _parse(text: str, form: Format) -> Any:
     if form == "yaml":
         import yaml
 
-        return yaml.safe_load(text)
+        class Loader(yaml.SafeLoader):
+            # A few nested aliases stand for gigabytes.
+            def compose_node(self, parent: Any, index: Any) -> Any:
+                if self.check_event(yaml.AliasEvent):
+                    raise yaml.YAMLError("it has an alias (*name): write the value itself")
+                return super().compose_node(parent, index)
+
+        return yaml.load(text, Loader)
     if form == "toml":
         import tomllib
 
@@ -100,6 +114,11 @@ def _parse_errors() -> tuple[type[Exception], ...]:
 
     # Errors of JSON and TOML are ValueErrors; deep nesting ends in a RecursionError.
     return (yaml.YAMLError, ValueError, RecursionError)
+
+
+def _unshared(value: Any) -> Any:
+    """Return a copy in which no list or mapping occurs twice, which YAML would write as an alias."""
+    return json.loads(json.dumps(value))
 
 
 def _first_line(error: Exception) -> str:

@@ -326,3 +326,17 @@ def test_script_reads_data_from_the_folder_of_hpo(tmp_path: Path) -> None:
 def test_script_of_any_config_compiles() -> None:
     for config in (CONFIG, replace(CONFIG, study=None, trial=None, value=math.nan, versions={}, device={})):
         compile(render(config, "python"), "best.py", "exec")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "has an alias"),
+        ("a: " + "x" * 2**20, "longer than 1048576 bytes"),
+    ],
+)
+def test_file_that_would_fill_the_memory_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigFileError, match=message):
+        read_config(path)
