@@ -11,11 +11,12 @@ from typing import ParamSpec, TypeVar
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from hpo.errors import MissingDependencyError
+from hpo.search.cmaes_state import StoredCmaEsSampler
 from hpo.search.spec import StudySpec
 
 P = ParamSpec("P")
@@ -40,7 +41,7 @@ SAMPLERS = {
     "gp": Sampler(lambda spec, seed: GPSampler(seed=seed, n_startup_trials=spec.startup), needs="torch"),
     # It leaves choices to a random sampler, and would warn of each in every trial.
     "cmaes": Sampler(
-        lambda spec, seed: CmaEsSampler(
+        lambda spec, seed: StoredCmaEsSampler(
             seed=seed, n_startup_trials=spec.startup, warn_independent_sampling=False
         )
     ),
