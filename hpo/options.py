@@ -273,7 +273,7 @@ class LaunchRequest:
     )
     sampler: str | None = _field(
         None,
-        "Algorithm that proposes the next configuration.",
+        "Algorithm that proposes the next configuration; a launch may change it for the rest of a study.",
         kind=SAMPLERS,
         show_default=_for_new(LaunchDefaults.sampler),
     )

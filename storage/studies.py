@@ -134,9 +134,16 @@ def progress(connection: Connection, study_id: int) -> Row[Any]:
     ).one()
 
 
-def is_stored(connection: Connection, study_id: int) -> bool:
-    """Whether Optuna's study of that id has a row here."""
-    return connection.scalar(select(studies.c.study_id).where(studies.c.study_id == study_id)) is not None
+def is_in_use(connection: Connection, study_id: int) -> bool:
+    """Whether a trial was trained, or a living agent may train one."""
+    trained = connection.scalar(
+        text(
+            "SELECT EXISTS (SELECT 1 FROM hpo.attempts JOIN hpo.trials USING (reservation_id)"
+            " WHERE study_id = :s AND pid IS NOT NULL)"
+        ),
+        {"s": study_id},
+    )
+    return bool(trained) or bool(progress(connection, study_id).has_agents)
 
 
 def insert(

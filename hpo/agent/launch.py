@@ -58,11 +58,17 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
             log.info(f"{study.budget} trials in total, state: {study.desired_state}")
             log.info(f"next, on any machine: hpo worker --study {study.name}")
             return 0
+        check_writable(settings.checkpoints)
         existing, reference, data = _checked(database, request, settings)
         devices = slots_here(request.workers, request.agent.slots)
         with _pool(reference, data, request.study, devices, settings) as pool:
             description = pool.describe(loading_check(signals, pool, request.agent))
             study = create.create_or_continue(database, request, reference, description, existing)
+            if existing is None:
+                with create.discarded_if_refused(database, study):
+                    return _run(
+                        database, study, pool, settings, request.agent, signals, request.timeout_seconds
+                    )
             return _run(database, study, pool, settings, request.agent, signals, request.timeout_seconds)
 
 
@@ -91,6 +97,7 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         existing = create.find(database, study)
         assert existing is not None
         check_objective_file(existing.spec.objective, study)
+        check_writable(settings.checkpoints)
         data, devices = data_dir_of(settings, existing.spec.data), slots_here(slots, options.slots)
         with _pool(existing.spec.objective, data, study, devices, settings) as pool:
             description = pool.describe(loading_check(signals, pool, options))
@@ -159,7 +166,6 @@ def _run(
     timeout_seconds: float | None = None,
 ) -> int:
     check_sampler(study.spec.sampler)
-    check_writable(settings.checkpoints)
     progress = open_progress()
     attempts: AttemptTable | None = None
     lease_renewal: LeaseRenewal | None = None

@@ -88,6 +88,10 @@ def narrowed(spec: Mapping[str, Any]) -> dict[str, str]:
 
 def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str, str]]:
     facts = [("search seed", f"{history.study.spec_json['seed']}; trial n uses this seed plus n")]
+    earlier = history.study.spec_json.get("earlier_samplers", [])
+    if earlier:
+        until = ", ".join(f"{name} for the first {formatting.counted(end, 'trial')}" for name, end in earlier)
+        facts.append(("samplers", f"{until}, then {history.study.spec_json['sampler']}"))
     hosts = sorted({agent.host for agent in history.agents})
     versions = {name: number for agent in history.agents for name, number in agent.versions.items()}
     facts.append(

@@ -36,6 +36,8 @@ class StudySpec:
     first: tuple[Params, ...] = ()
     """Known good configurations that are tried first, or their parts inside `space`."""
     sampler: str = LaunchDefaults.sampler
+    earlier_samplers: tuple[tuple[str, int], ...] = ()
+    """Samplers before a change, each with the number of trials that the study had reserved at its end."""
     pruner: str = LaunchDefaults.pruner
     seed: int = LaunchDefaults.seed
     data: DataOptions = field(default_factory=DataOptions)
@@ -68,6 +70,7 @@ class StudySpec:
         known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
         known["space"] = space_from_json(known["space"])
         known["objective_space"] = space_from_json(known["objective_space"])
+        known["earlier_samplers"] = tuple((str(n), int(end)) for n, end in known.get("earlier_samplers", ()))
         known["first"] = tuple(dict(params) for params in known.get("first", ()))
         data_names = {f.name for f in fields(DataOptions)}
         known["data"] = DataOptions(**{k: v for k, v in known.get("data", {}).items() if k in data_names})

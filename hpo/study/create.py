@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
 
-from hpo.errors import StudyConflictError
+from hpo.errors import HpoError, StorageUnreachableError, StudyConflictError
 from hpo.options import LaunchDefaults, LaunchRequest
 from hpo.search.optuna_study import known_good_parts
 from hpo.search.samplers import startup_trials
@@ -16,10 +18,13 @@ from hpo.search.space_changes import normal, with_space
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
 from hpo.study import identity
+from hpo.study.catalog import delete_study
 from objectives.base import DataOptions, Description
 from storage import budget, optuna_studies, studies
 from storage.engine import Database
 from storage.studies import StoredStudy
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +32,8 @@ class LaunchedStudy(StoredStudy):
     """A stored study with its parsed spec and its progress, as a launch or an agent finds it."""
 
     spec: StudySpec
+    reserved: int
+    """Trials that were reserved, those that failed included."""
     finished: int
     open: int
     """Trials that were started and have no outcome yet."""
@@ -51,6 +58,7 @@ def find(database: Database, name: str) -> LaunchedStudy | None:
         return LaunchedStudy(
             **vars(study),
             spec=spec,
+            reserved=progress.trials,
             finished=progress.finished,
             open=progress.open,
             begun=progress.trials > 0 or progress.has_agents,
@@ -88,6 +96,11 @@ def create_or_continue(
         spec = _agreed_spec(database, existing, request, reference, description)
         kept = _update(database, existing, spec, request.trials, resume=request.run)
         if kept is not None:
+            if existing.begun and spec.sampler != existing.spec.sampler:
+                log.info(
+                    f"{spec.sampler} proposes the trials from now on instead of {existing.spec.sampler}; agents that"
+                    " are running keep theirs"
+                )
             identity.report_code_change(database, existing, existing.spec, description.code)
             return replace(
                 existing,
@@ -102,6 +115,20 @@ def create_or_continue(
                 f"study {request.study!r} was deleted meanwhile: run the same command again"
             )
         existing = found
+
+
+@contextmanager
+def discarded_if_refused(database: Database, study: LaunchedStudy) -> Iterator[None]:
+    """Delete a new study if the block fails before any process has trained one of its trials."""
+    try:
+        yield
+    except StorageUnreachableError:
+        raise
+    except HpoError:
+        with suppress(HpoError):
+            if not database.transaction(lambda c: studies.is_in_use(c, study.study_id)):
+                delete_study(database, study.name)
+        raise
 
 
 def _agreed_spec(
@@ -126,10 +153,15 @@ def _agreed_spec(
         if keeps_narrowing:
             space = existing.spec.space
             spec = replace(spec, space=space, first=known_good_parts(description.first, space))
+    sampler, earlier = request.sampler or spec.sampler, spec.earlier_samplers
+    if existing.begun and sampler != spec.sampler:
+        earlier += ((spec.sampler, existing.reserved),)
     return replace(
         spec,
         objective_epochs=description.epochs,
         code=description.code or spec.code,
+        sampler=sampler,
+        earlier_samplers=earlier,
         startup=startup_trials(request.trials or existing.budget),
         max_failed=request.max_failed or spec.max_failed,
         max_lost=request.max_lost or spec.max_lost,
@@ -230,7 +262,6 @@ def check_options(existing: LaunchedStudy, request: LaunchRequest, reference: st
         ("--objective", request.objective and reference, spec.objective),
         ("--epochs", request.epochs, spec.epochs),
         ("--limit", request.limit, spec.data.limit),
-        ("--sampler", request.sampler, spec.sampler),
         ("--pruner", request.pruner, spec.pruner),
         ("--seed", request.seed, spec.seed),
     )

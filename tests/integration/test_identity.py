@@ -15,7 +15,9 @@ from sqlalchemy import text
 from hpo.errors import StudyConflictError
 from hpo.options import LaunchRequest
 from hpo.process.identity import process_identity
+from hpo.report.study_report import report_files
 from hpo.study.create import LaunchedStudy, create_or_continue, find
+from hpo.study.history import read_history
 from hpo.study.identity import check_worker
 from objectives.base import Description
 from storage import agents
@@ -101,6 +103,19 @@ def test_changed_epochs_are_settled_by_the_option(database: Database) -> None:
 def test_epochs_of_the_class_do_not_matter_next_to_the_option(database: Database) -> None:
     begin(database, launch(database, epochs=9))
     assert launch(database, {"epochs": 7}).spec.epochs == 9
+
+
+def test_sampler_may_change_in_a_study_that_has_begun(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin(database, launch(database, sampler="tpe"))
+    with caplog.at_level(logging.INFO):
+        spec = launch(database, sampler="random").spec
+    assert "random proposes the trials from now on instead of tpe" in caplog.messages[0]
+    assert (spec.sampler, spec.earlier_samplers) == ("random", (("tpe", 1),))
+    assert launch(database).spec == spec
+    markdown = report_files(read_history(database, "s"))["report.md"].decode()
+    assert "tpe for the first 1 trial, then random" in markdown
 
 
 def test_launch_reports_changed_code_and_continues(
