@@ -13,7 +13,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from objectives import choices
+from objectives import choices, values
 from objectives.base import Objective
 from objectives.keras_objective import REPORTED, KerasObjective
 
@@ -26,8 +26,10 @@ def problem(objective: type[Objective]) -> str | None:
     if inspect.isabstract(objective):
         missing = ", ".join(sorted(objective.__abstractmethods__))
         return f"does not define {missing}"
-    if not isinstance(objective.metric, str) or not objective.metric:
-        return "metric must be the name of a reported number"
+    try:
+        values.checked_name("metric", objective.metric)
+    except values.ValueRefusedError as exc:
+        return f"metric must be the name of a reported number: {exc}"
     if objective.direction not in ("minimize", "maximize"):
         return f"direction must be 'minimize' or 'maximize', not {objective.direction!r}"
     if isinstance(objective.epochs, bool) or not isinstance(objective.epochs, int) or objective.epochs < 1:

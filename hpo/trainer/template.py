@@ -24,6 +24,7 @@ from hpo.devices.provenance import versions
 from hpo.errors import HpoError
 from hpo.process.process_groups import ProcessGroups, adopt_orphans, end_with_agent
 from hpo.trainer.ending import flush_before_forks, forget_template
+from hpo.trainer.failures import one_line, traceback_of
 from hpo.trainer.fork_safety import ThreadCheck, imported_frameworks
 from hpo.trainer.loading import ObjectiveLoader
 from hpo.trainer.messages import (
@@ -38,6 +39,7 @@ from hpo.trainer.messages import (
     Ready,
     Unforkable,
 )
+from objectives.values import text
 
 LOADING_THRESHOLD = 100_000
 """New objects between two garbage collections while an objective is loaded; Python's default is 700."""
@@ -133,11 +135,11 @@ def _load(agent: Connection) -> ObjectiveLoader | None:
                 agent.send(Unforkable(threads, Preload.IMPORTS, imported_frameworks(environment)))
                 return None
     except HpoError as exc:
-        agent.send(LoadFailed(type(exc).__name__, str(exc)))
+        agent.send(LoadFailed(type(exc).__name__, text(str(exc))))
         return None
-    except (Exception, SystemExit) as exc:  # noqa: BLE001 - user code may raise anything; it is reported
-        message = f"preparing {load.objective} failed: {type(exc).__name__}: {' '.join(str(exc).split())}"
-        agent.send(LoadFailed("ObjectiveBrokenError", message, traceback.format_exc()))
+    except BaseException as exc:  # noqa: BLE001 - user code may raise anything; it is reported
+        message = f"preparing {load.objective} failed: {one_line(exc)}"
+        agent.send(LoadFailed("ObjectiveBrokenError", message, traceback_of(exc)))
         return None
     # Here, or every trainer would import it again.
     from hpo.trainer import trainer  # noqa: F401

@@ -116,6 +116,8 @@ def test_loaded_objective_is_described_and_prepared(
     [
         ("raise ValueError('two\\n  lines')", "ObjectiveBrokenError", "ValueError: two lines", True),
         ("raise SystemExit(3)", "ObjectiveBrokenError", "SystemExit: 3", True),
+        ("raise KeyboardInterrupt", "ObjectiveBrokenError", "KeyboardInterrupt", True),
+        ("raise ValueError('NUL \\0 \\udcff' + 'a' * 10**6)", "ObjectiveBrokenError", "aaa", True),
         ("import hpo.errors; raise hpo.errors.DataMissingError('gone')", "DataMissingError", "gone", False),
     ],
 )
