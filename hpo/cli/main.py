@@ -18,7 +18,7 @@ import click
 from hpo.errors import HpoError, ObjectiveFailedError, UsageError
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Run": ("launch", "worker", "pause", "resume", "stop", "kill", "retrain"),
+    "Run": ("launch", "worker", "pause", "resume", "stop", "kill", "note", "retrain"),
     "Look": ("ls", "status", "trials", "best", "logs", "objectives"),
     "Results": ("report", "compare"),
     "Serve": ("dashboard",),

@@ -48,6 +48,9 @@ def summary_section(
                 "note",
             )
         )
+    notes = [f"trial {trial.number}: {trial.note}" for trial in history.trials if trial.note]
+    if notes:
+        blocks += [Paragraph("Notes on trials:"), Bullets(notes)]
     if len(history.finished_retrains) > 1:
         blocks += _also_retrained(history, retrain)
     return Section("Summary", blocks)

@@ -15,6 +15,7 @@ from hpo.formatting import JsonRow
 from hpo.outcomes import Outcome
 from hpo.study.added import better_added, read_added
 from hpo.study.catalog import read_study
+from hpo.study.notes import read_notes
 from hpo.study.predicates import live_attempt, may_be_best, seconds_of_attempt
 from storage.attempts import NEXT
 from storage.studies import StoredStudy
@@ -45,6 +46,8 @@ class TrialRow(JsonRow):
     attempts: int
     params: Mapping[str, Any]
     created_at: datetime | None
+    note: str = ""
+    """Note of `hpo note` or of the dashboard."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +198,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
         .where(trials.c.study_id == study_id)
         .order_by(trials.c.number.nulls_last(), trials.c.ordinal)
     )
+    notes = read_notes(connection, study_id)
     return [
         TrialRow(
             number=row.number,
@@ -206,6 +210,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
             attempts=row.attempts or 0,
             params=row.params or {},
             created_at=row.created_at,
+            note=notes.get(row.number, ""),
         )
         for row in connection.execute(query)
     ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import optuna
+import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
+from hpo.errors import UsageError
 from hpo.study.added import read_added
 from hpo.study.history import read_history
+from hpo.study.notes import save_note
 from hpo.study.status import study_status
 from hpo.study.trials import best_trial, sorted_trials, trial_rows
 from storage.engine import Database
@@ -36,6 +39,21 @@ def test_added_result_is_listed_and_never_the_best(database: Database) -> None:
     history = read_history(database, "s")
     assert [trial.number for trial in history.trials] == [0]
     assert "trial 2 has a better loss" in str(history.status.better_added)
+
+
+def test_note_is_kept_with_its_trial_and_shown(database: Database) -> None:
+    study = StoredStudy(database)
+    agent = study.agent()
+    train(agent, claimed(agent))
+    for text in ("first", "the good ü\0 " + "x" * 1900):
+        save_note(database, "s", 0, text)
+    (row,) = read_history(database, "s").trials
+    assert row.note == r"the good ü\x00 " + "x" * 1900
+    save_note(database, "s", 0, "")
+    assert trial_rows(database, "s")[0].note == ""
+    for number, text in ((1, "a"), (0, "a" * 2001)):
+        with pytest.raises(UsageError):
+            save_note(database, "s", number, text)
 
 
 def test_trials_of_the_service_are_not_added(database: Database) -> None:

@@ -54,7 +54,7 @@ def _parameter_names(rows: Sequence[TrialRow]) -> list[str]:
 def _echo_csv(rows: Sequence[TrialRow]) -> None:
     names = _parameter_names(rows)
     output.echo_csv(
-        (*_FACTS, *names, "why"),
+        (*_FACTS, *names, "why", "note"),
         [
             (
                 row.number,
@@ -65,6 +65,7 @@ def _echo_csv(rows: Sequence[TrialRow]) -> None:
                 row.attempts,
                 *(row.params.get(name) for name in names),
                 row.why,
+                row.note,
             )
             for row in rows
         ],
@@ -90,14 +91,15 @@ def _echo_table(rows: Sequence[TrialRow]) -> None:
         (
             *fact,
             *(formatting.parameter(row.params[name]) if name in row.params else "" for name in names),
-            row.why,
+            _remarks(row),
         )
         for fact, row in zip(facts, rows, strict=True)
     ]
     if not output.fits(headers, cells):
         headers = (*_FACTS, "params", "why")
         cells = [
-            (*fact, formatting.parameters(row.params), row.why) for fact, row in zip(facts, rows, strict=True)
+            (*fact, formatting.parameters(row.params), _remarks(row))
+            for fact, row in zip(facts, rows, strict=True)
         ]
     output.echo_table(
         headers,
@@ -106,3 +108,7 @@ def _echo_table(rows: Sequence[TrialRow]) -> None:
         wrap=("params", "why"),
         drop=("attempts", "seconds", "epochs"),
     )
+
+
+def _remarks(row: TrialRow) -> str:
+    return "; ".join(filter(None, (row.why, row.note and f"note: {' '.join(row.note.split())}")))
