@@ -37,6 +37,7 @@ class Range:
 COUNT = Range(1, 1_000_000)
 NUMBER = Range(0, 2**31 - 1)
 """Range of seeds and trial numbers, which the database stores in 32 bits."""
+ANY_NUMBER = Range(-1e15, 1e15)
 SLOTS = Range(1, 1024)
 
 Kind = Range | tuple[str, ...] | Literal["text", "flag", "objective", "time", "size", "images", "file"]
@@ -258,6 +259,27 @@ class LaunchRequest:
         "--timeout",
         kind="time",
         show_default="none",
+    )
+    trial_timeout_seconds: float | None = _field(
+        None,
+        "End a trial that trains for longer than this as timed out, pauses excluded. It counts, and the sampler gets "
+        "its last value.",
+        "--trial-timeout",
+        kind="time",
+        show_default=_for_new("no limit"),
+    )
+    target: float | None = _field(
+        None,
+        "Start no further trial once a complete one reaches this value of the metric; running ones finish.",
+        kind=ANY_NUMBER,
+        metavar="VALUE",
+        show_default=_for_new("none"),
+    )
+    patience: int | None = _field(
+        None,
+        "Start no further trial once this many in a row have finished without a new best one.",
+        kind=COUNT,
+        show_default=_for_new("no limit"),
     )
     epochs: int | None = _field(
         None,

@@ -12,6 +12,8 @@ class Outcome(StrEnum):
     PRUNED = "pruned"
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "oom"
+    TIMED_OUT = "timed out"
+    """The trial trained for longer than `--trial-timeout`; Optuna gets its last value, as of a pruned one."""
     BUG = "bug"
     LOST = "lost"
     """The trainer, or its agent, died too often."""
@@ -50,7 +52,7 @@ class Outcome(StrEnum):
         return "PRUNED" if self.counts else "FAIL"
 
 
-COUNTED = (Outcome.COMPLETE, Outcome.PRUNED, Outcome.DIVERGED, Outcome.OUT_OF_MEMORY)
+COUNTED = (Outcome.COMPLETE, Outcome.PRUNED, Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT)
 """Outcomes that count towards the budget, in the order in which they are shown."""
 
 CUT_SHORT = COUNTED[1:]

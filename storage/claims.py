@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
-from storage import attempts, budget
+from storage import attempts, budget, goals
 from storage.attempts import NEXT
 
 
@@ -68,6 +68,7 @@ def claim(
     held = _held(connection, agent_id, slot)
     if held is not None:
         return _read(connection, held)
+    goals.end_if_reached(connection, study_id)
     counts = budget.count(connection, study_id)
     if counts.left == 0:
         return NoWork.DONE

@@ -109,7 +109,11 @@ trials = Table(
     Column("seed", BigInteger, nullable=False),
     Column("lost", Integer, nullable=False, server_default="0", comment="attempts that were lost"),
     Column("epochs", Integer, nullable=False, server_default="0", comment="epochs completed"),
-    Column("outcome", Text, comment="complete, pruned, diverged, oom, bug, lost or hung; null while open"),
+    Column(
+        "outcome",
+        Text,
+        comment="complete, pruned, diverged, oom, bug, lost or hung; null while open",
+    ),
     Column("value", Double, comment="the objective's metric after the last epoch"),
     Column("error", Text, comment="what went wrong, in one line"),
     Column("traceback", Text),

@@ -17,6 +17,7 @@ from hpo.agent import failure_policy
 from hpo.agent.attempts import AttemptTable, RunningAttempt
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.leases import LeaseRenewal
+from hpo.agent.trial_limit import TrialLimit
 from hpo.agent.trial_store import StudySnapshot, TrialStore, is_of_trial
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
@@ -62,6 +63,7 @@ class Agent(Workload[RunningAttempt]):
         self._began_at = time.monotonic()
         self._timeout_seconds = timeout_seconds
         self._timeout_at = math.inf
+        self._trial_limit = TrialLimit(self._spec.trial_timeout_seconds)
         self._snapshot: StudySnapshot | None = None
         self._finished_before: int | None = None
         self._failing = 0
@@ -101,6 +103,10 @@ class Agent(Workload[RunningAttempt]):
             self._apply(self._store.refresh())
         self._cleanup.run_due([attempt.log for attempt in self._attempts.in_slots.values()])
         self._drop_fenced()
+        if not self._supervisor.paused:
+            overdue = self._trial_limit.overdue(self._attempts.in_slots, self._supervisor.listened_at)
+            for slot, attempt in overdue.items():
+                self._time_out(slot, attempt)
 
     def _apply(self, snapshot: StudySnapshot) -> None:
         self._snapshot, counts = snapshot, snapshot.counts
@@ -134,6 +140,12 @@ class Agent(Workload[RunningAttempt]):
         self._began_at += now - self._paused_at
         for attempt in self._attempts.in_slots.values():
             attempt.began_at += now - self._paused_at
+            attempt.limit_at += now - self._paused_at
+
+    def _time_out(self, slot: int, attempt: RunningAttempt) -> None:
+        self._supervisor.kill(slot, attempt)
+        with self._dropping_lost(slot, attempt):
+            self._settle(slot, attempt, self._trial_limit.finished)
 
     def _drop_fenced(self) -> None:
         fenced = self._lease_renewal.fenced()
@@ -208,6 +220,7 @@ class Agent(Workload[RunningAttempt]):
 
     def on_started(self, slot: int, run: RunningAttempt, event: Started) -> None:  # noqa: ARG002
         self._store.begin(run.attempt_id, event.pid, event.resumed_from)
+        self._trial_limit.begin(run, event)
         # Epochs of the checkpoint that a dead agent had not reported yet.
         self._record(run, event.history)
 
@@ -218,7 +231,11 @@ class Agent(Workload[RunningAttempt]):
         self._record(run, [record])
         if 2 * record.epoch >= self._spec.epochs:
             self._attempts.prefetcher.estimate_trial(record.seconds * self._spec.epochs)
+        exceeded = self._trial_limit.exceeded(run, record)
         if record.epoch >= self._spec.epochs or run.detached:
+            return
+        if exceeded:
+            self._time_out(slot, run)
             return
         prune = not self._shutdown.begun and self._store.should_prune(run.attempt_id, run.trial_id)
         run.pruned = prune
@@ -252,7 +269,7 @@ class Agent(Workload[RunningAttempt]):
 
     def _settle(self, slot: int, run: RunningAttempt, finished: Finished) -> None:
         outcome = finished.outcome
-        value = run.value if outcome in (Outcome.COMPLETE, Outcome.PRUNED) else None
+        value = run.value if outcome in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.TIMED_OUT) else None
         seconds = time.monotonic() - run.began_at
         if outcome.counts:
             self._attempts.prefetcher.record_trial(seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -42,6 +43,10 @@ class RunningAttempt(SupervisedRun):
     began_at: float = field(default_factory=time.monotonic)
     value: float | None = None
     """Value of the objective's metric after the last epoch."""
+    trained_seconds: float = 0.0
+    """Time of its epochs, those of earlier attempts included."""
+    limit_at: float = math.inf
+    """Monotonic time when the trial will have trained for too long."""
 
     @property
     def attempt_id(self) -> int:

@@ -26,6 +26,7 @@ from hpo.settings import Settings
 from hpo.study import create, identity
 from hpo.study.catalog import find_study
 from hpo.study.create import LaunchedStudy
+from hpo.study.goal_text import goal_text
 from hpo.study.objective_file import check_objective_file
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
@@ -37,6 +38,7 @@ from objectives import loader
 from objectives.base import DataOptions, Device
 from storage import budget
 from storage.engine import Database, open_database
+from storage.goals import read as read_goals
 from storage.leases import LeaseTimes
 
 log = logging.getLogger(__name__)
@@ -216,6 +218,9 @@ def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedS
         f"{counts.finished} of {counts.budget} trials finished ({counts.complete} complete, {counts.pruned} pruned),"
         f" {counts.failed} failed"
     )
+    goals = database.transaction(lambda c: read_goals(c, study.study_id))
+    if goals is not None and goals.reached:
+        log.info(f"{goal_text(goals)}: to search on, change it and give more --trials")
     if snapshot.best is None and counts.finished:
         log.info(
             f"no trial is complete, so there is no best one: hpo trials --study {study.name} shows why each ended"

@@ -47,6 +47,12 @@ class StudySpec:
     """Lost attempts after which a trial is failed."""
     max_failed: int = LaunchDefaults.max_failed
     """Failed trials after which the study stops; they do not count towards the budget."""
+    trial_timeout_seconds: float | None = None
+    """Longest time that a trial may train; None: no limit."""
+    target: float | None = None
+    """Value of the metric that ends the search once a complete trial reaches it."""
+    patience: int | None = None
+    """Finished trials without a new best one after which the search ends."""
     checkpoint_quota_bytes: int | None = None
     """Limit of the study's checkpoints in one checkpoint folder; None: no limit."""
 

@@ -6,6 +6,7 @@ The database checks types and references; these rules check values whose meaning
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -96,6 +97,11 @@ def _is_spec(value: Any) -> bool:
         and all(_whole(count, COUNT) for count in (spec.epochs, spec.max_lost, spec.max_failed))
         and _whole(spec.startup, NUMBER)
         and (spec.checkpoint_quota_bytes is None or _is_id(spec.checkpoint_quota_bytes))
+        and (spec.patience is None or _whole(spec.patience, COUNT))
+        and all(
+            value is None or (type(value) in (int, float) and math.isfinite(value))
+            for value in (spec.target, spec.trial_timeout_seconds)
+        )
         and (data.data_dir is None or isinstance(data.data_dir, str))
         and (data.limit is None or _whole(data.limit, COUNT))
         and 0 < data.validation_fraction < 1

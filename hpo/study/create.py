@@ -166,6 +166,9 @@ def _agreed_spec(
         max_failed=request.max_failed or spec.max_failed,
         max_lost=request.max_lost or spec.max_lost,
         checkpoint_quota_bytes=request.checkpoint_quota_bytes or spec.checkpoint_quota_bytes,
+        trial_timeout_seconds=request.trial_timeout_seconds or spec.trial_timeout_seconds,
+        target=spec.target if request.target is None else request.target,
+        patience=request.patience or spec.patience,
     )
 
 
@@ -216,6 +219,9 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
         max_failed=request.max_failed or defaults.max_failed,
         max_lost=request.max_lost or defaults.max_lost,
         checkpoint_quota_bytes=request.checkpoint_quota_bytes,
+        trial_timeout_seconds=request.trial_timeout_seconds,
+        target=request.target,
+        patience=request.patience,
     )
 
 

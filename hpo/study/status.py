@@ -25,8 +25,10 @@ from hpo.study.predicates import (
     seconds_of_attempt,
 )
 from hpo.study.trials import best_query
+from storage import goals
 from storage.attempts import NEXT
 from storage.budget import Counts
+from storage.goals import Goals
 from storage.optuna_trials import count_enqueued
 from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, trials
@@ -118,6 +120,10 @@ class StudyStatus(JsonRow):
     best_number: int | None
     best_value: float | None
     best_params: Mapping[str, Any] | None
+    goals: Goals | None
+    """`--target` and `--patience`, and the progress towards them; None if the study has neither."""
+    trial_timeout_seconds: float | None
+    """Longest time that a trial may train."""
     epochs_trained: int
     """Epochs trained by all attempts, including epochs repeated after a loss."""
     mean_epochs: float | None
@@ -220,6 +226,8 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
         best_number=best.number if best else None,
         best_value=best.value if best else None,
         best_params=best.params if best else None,
+        goals=goals.read(connection, study.study_id),
+        trial_timeout_seconds=study.spec_json.get("trial_timeout_seconds"),
         elapsed_seconds=elapsed,
         remaining_seconds=(
             max(0, study.budget - finished) * spent / finished / sum(agent.slots for agent in alive)

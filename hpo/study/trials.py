@@ -243,6 +243,7 @@ def why_ended(outcome: Outcome | None, completed: int, total: int, lost: int, er
         Outcome.PRUNED: f"pruned {after}",
         Outcome.DIVERGED: f"diverged {after}",
         Outcome.OUT_OF_MEMORY: f"out of memory {after}",
+        Outcome.TIMED_OUT: f"timed out {after}",
         Outcome.BUG: f"error {after}",
         Outcome.LOST: f"lost {lost} times",
         Outcome.HUNG: f"made no progress {after}",

@@ -148,6 +148,8 @@ class Supervisor(Generic[R]):
         self.memory_bytes = memory_bytes
         self._events: list[tuple[int, R, Event]] = []
         self._retry_at = 0.0
+        self.listened_at = 0.0
+        """Monotonic time when events of trainers were last read."""
 
     def run(self, work: Workload[R]) -> None:
         """Loop until all work is done or a shutdown has ended it.
@@ -263,7 +265,7 @@ class Supervisor(Generic[R]):
     def _listen(self, work: Workload[R], seconds: float) -> bool:
         """Collect events and refill slots that have become free; return True if one was refilled."""
         events = [(slot, event) for slot, event in self.pool.wait(seconds) if slot in self.in_slots]
-        now = time.monotonic()
+        now = self.listened_at = time.monotonic()
         for slot, event in events:
             run = self.in_slots[slot]
             run.heard_at = now

@@ -67,6 +67,14 @@ def _status_text(found: StudyStatus) -> str:
         facts.append(("best", best + formatting.parameters(found.best_params)))
     if found.better_added is not None:
         facts.append(("note", found.better_added))
+    if found.trial_timeout_seconds is not None:
+        facts.append(
+            ("limit", f"a trial trains for at most {formatting.duration(found.trial_timeout_seconds)}")
+        )
+    if found.goals is not None:
+        from hpo.study.goal_text import goal_text
+
+        facts.append(("goal", goal_text(found.goals)))
     mean = f", {found.mean_epochs:.1f} of {found.epochs_per_trial} per trial" if found.mean_epochs else ""
     facts.append(("epochs", f"{found.epochs_trained} trained{mean}"))
     left = f", about {formatting.duration(found.remaining_seconds)} left" if found.remaining_seconds else ""

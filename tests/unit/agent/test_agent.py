@@ -30,7 +30,7 @@ from hpo.terminal.progress import TrialEnd, View
 from hpo.trainer import supervisor as supervisor_module
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
-from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started
+from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started, Tick
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.testing import FakePool, trained
 from storage.attempts import NEXT
@@ -376,6 +376,54 @@ def test_spawn_is_not_retried_at_once(world: World, monkeypatch: pytest.MonkeyPa
     world.signal(20, signal.SIGTERM)
     world.run()
     assert len(world.pool.starts) == 1
+
+
+def ticking(_: Start) -> list[Event]:
+    return [Started(1, 0), epoch(1, 0.25), *(Tick(2, 0.5, 0.0) for _ in range(10**4))]
+
+
+def test_trial_that_ticks_for_ever_times_out_with_its_last_value(world: World, monkeypatch) -> None:
+    real, skipped = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: real() + skipped[0])
+    world.study.spec.__dict__.update(trial_timeout_seconds=600.0)
+    world.study.budget = 2
+    world.pool.scripts = [ticking]
+    waits = 0
+
+    def on_wait() -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 6:
+            skipped[0] = 700.0
+            # A real trainer ticks once a second: most listens read nothing.
+            world.pool._trainers[0].paused = True
+
+    world.pool.on_wait = on_wait
+    assert world.run(hung_seconds=10**6) is ExitCode.DONE
+    assert world.outcomes == [Outcome.TIMED_OUT, Outcome.COMPLETE]
+    assert world.pool.killed == [0]
+    first = world.study.trials[0]
+    assert (first.value, first.error) == (0.25, "it trained for more than 10m00s (--trial-timeout)")
+
+
+def test_epochs_of_earlier_attempts_count_towards_the_time_limit(world: World) -> None:
+    world.study.spec.__dict__.update(trial_timeout_seconds=600.0, epochs=3)
+    history = (EpochRecord(1, {"loss": 0.5}, 500.0),)
+    second = Epoch(EpochRecord(2, {"loss": 0.4}, 100.0))
+    world.pool.scripts = [events(Started(1, 1, history), second, epoch(3), Finished(Outcome.COMPLETE))]
+    world.run()
+    assert (world.outcomes, world.pool.killed) == ([Outcome.TIMED_OUT], [0])
+    assert world.study.trials[0].value == 0.4
+
+
+def test_trial_that_finished_while_the_agent_waited_is_not_timed_out(world: World, monkeypatch) -> None:
+    real, skipped = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: real() + skipped[0])
+    world.study.spec.__dict__.update(trial_timeout_seconds=600.0)
+    # The database was unreachable for longer than the limit, and the trainer went on.
+    world.after(2, lambda: skipped.__setitem__(0, 10**4))
+    world.run(hung_seconds=10**6)
+    assert world.outcomes == [Outcome.COMPLETE]
 
 
 @pytest.mark.parametrize("noticed_at", ["renewal", "write"])

@@ -44,6 +44,7 @@ def test_omitted_options_have_defaults(called) -> None:
 def test_options_of_launch_reach_the_request(called, tmp_path: Path) -> None:
     command = (
         "launch --study s --objective o.py:C --workers 3 --trials 7 --timeout 2m --epochs 4 --limit 500 "
+        "--trial-timeout 1h --target -0.25 --patience 20 "
         "--sampler cmaes --pruner asha --seed 9 -p a=1,2 --param b=1..3 --max-failed 5 --space keep "
         f"--storage postgresql://h/d --data-dir {tmp_path}"
     )
@@ -55,6 +56,9 @@ def test_options_of_launch_reach_the_request(called, tmp_path: Path) -> None:
         workers=3,
         trials=7,
         timeout_seconds=120.0,
+        trial_timeout_seconds=3600.0,
+        target=-0.25,
+        patience=20,
         epochs=4,
         limit=500,
         sampler="cmaes",

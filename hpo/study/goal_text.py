@@ -1,0 +1,24 @@
+"""Goals of a study in the terms of the options that set them."""
+
+from __future__ import annotations
+
+from hpo import formatting
+from storage.goals import Goals
+
+
+def goal_text(goals: Goals) -> str:
+    """Return the goals and the progress towards them as one line."""
+    parts = []
+    if goals.target is not None:
+        best = (
+            "none is complete" if goals.best_value is None else f"best {formatting.metric(goals.best_value)}"
+        )
+        reached = (
+            f"reached in trial {goals.best_number}" if goals.reached == "target" else f"not reached ({best})"
+        )
+        parts.append(f"--target {goals.target:g} {reached}")
+    if goals.patience is not None:
+        ended = ", so no further trial starts" if goals.reached == "patience" else ""
+        since = formatting.counted(goals.trials_since_best, "trial")
+        parts.append(f"--patience {goals.patience}: {since} without a new best one{ended}")
+    return "; ".join(parts)

@@ -1,0 +1,90 @@
+"""Goals of a study: a value of its metric, or trials without a new best one, after which no further trial starts.
+
+A claim checks them under the lock that makes reservations exact, so that all agents together stop at the same trial.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from hpo.outcomes import COUNTED, Outcome
+from storage import budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goals:
+    """The goals of a study and its progress towards them."""
+
+    target: float | None
+    """Value that a complete trial must reach."""
+    patience: int | None
+    """Finished trials without a new best one after which the search ends."""
+    best_number: int | None
+    """Number of the first trial with the best value."""
+    best_value: float | None
+    trials_since_best: int
+    """Trials that have finished since."""
+    reached: str
+    """The goal that is reached, as `target` or `patience`; else empty."""
+
+
+def read(connection: Connection, study_id: int) -> Goals | None:
+    """Return the goals of a study; None if it has none."""
+    spec = connection.execute(
+        text(
+            "SELECT spec->>'target' AS target, spec->>'patience' AS patience,"
+            " spec->>'direction' = 'maximize' AS maximize FROM hpo.studies WHERE study_id = :s"
+        ),
+        {"s": study_id},
+    ).one_or_none()
+    if spec is None or (spec.target is None and spec.patience is None):
+        return None
+    target = None if spec.target is None else float(spec.target)
+    patience = None if spec.patience is None else int(spec.patience)
+    # The first to finish of several with the same value: an equal one is no improvement.
+    best = connection.execute(
+        text(
+            "SELECT number, value, reservation_id, decided_at FROM hpo.trials"
+            " WHERE study_id = :s AND outcome = :complete AND value IS NOT NULL"
+            f" ORDER BY value {'DESC' if spec.maximize else 'ASC'}, decided_at, reservation_id LIMIT 1"
+        ),
+        {"s": study_id, "complete": Outcome.COMPLETE},
+    ).one_or_none()
+    if best is None:
+        return Goals(
+            target=target,
+            patience=patience,
+            best_number=None,
+            best_value=None,
+            trials_since_best=0,
+            reached="",
+        )
+    since: int = connection.execute(
+        text(
+            "SELECT count(*) FROM hpo.trials WHERE study_id = :s AND outcome = ANY(:counted)"
+            " AND (decided_at, reservation_id) > (:at, :t)"
+        ),
+        {"s": study_id, "counted": list(COUNTED), "at": best.decided_at, "t": best.reservation_id},
+    ).scalar_one()
+    reached = ""
+    if target is not None and (best.value >= target if spec.maximize else best.value <= target):
+        reached = "target"
+    elif patience is not None and since >= patience:
+        reached = "patience"
+    return Goals(
+        target=target,
+        patience=patience,
+        best_number=best.number,
+        best_value=best.value,
+        trials_since_best=since,
+        reached=reached,
+    )
+
+
+def end_if_reached(connection: Connection, study_id: int) -> None:
+    """Lower the budget of a study that has reached a goal to the trials that were begun; its row must be locked."""
+    goals = read(connection, study_id)
+    if goals is not None and goals.reached:
+        budget.set_budget(connection, study_id, 0)
