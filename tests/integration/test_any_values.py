@@ -46,6 +46,7 @@ from hpo.trainer.testing import FakePool, prepared
 from hpo.trainer.trainer import TrainerRun
 from objectives import values
 from objectives.base import Device, DivergedError, Objective, Params, Run
+from objectives.choices import declared, stored_space
 from objectives.validation import problem
 from storage import retrains
 from storage.engine import Database
@@ -390,10 +391,10 @@ def test_given_choices_arrive_or_are_refused_by_name(database: Database, choices
     if refused is not None:
         assert "'letter'" in refused
         return
-    study = StudyRows(database, uuid.uuid4().hex, spec=spec(space))
-    store = TrialStore(
-        database, study.study_id, study.name, spec(space), [Device()], Retry(5.0), LeaseTimes()
-    )
+    stored = spec(stored_space(space))
+    study = StudyRows(database, uuid.uuid4().hex, spec=stored)
+    store = TrialStore(database, study.study_id, study.name, stored, [Device()], Retry(5.0), LeaseTimes())
     claim = store.claim(0, "cpu:0")
     _, _, params = store.sample(claim)  # type: ignore[arg-type]
-    assert any(params["letter"] is choice or repr(params["letter"]) == repr(choice) for choice in choices)
+    arrived = declared(params, space)["letter"]
+    assert any(arrived is choice or repr(arrived) == repr(choice) for choice in choices)
