@@ -92,7 +92,7 @@ def test_host_cut_off_longer_than_its_lease_is_fenced(network_service: Service, 
     assert agents["alpha"].alive
     hosts.join("alpha")
 
-    service.wait_for(lambda: "is trained by another agent now" in agents["alpha"].output(), 60)
+    service.wait_for(lambda: "another agent has taken the trial over" in agents["alpha"].output(), 60)
     ended = {name: agent.wait() for name, agent in agents.items()}
     assert {name: (done.code, done.err) for name, done in ended.items()} == dict.fromkeys(HOSTS, (0, ""))
     service.check_records(TRIALS, EPOCHS)

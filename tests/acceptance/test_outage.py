@@ -124,7 +124,7 @@ def test_agent_that_reconnects_after_its_lease_is_fenced(service: Service, proxy
     proxy.heal()
     ended = late.wait()
     assert (ended.code, ended.trial_lines) == (0, [])
-    assert "trained by another agent now" in ended.out
+    assert "another agent has taken the trial over" in ended.out
     assert len(other.wait().trial_lines) == 1
     service.check_records(1, EPOCHS)
     assert service.outcomes() == ["lost", "complete"]

@@ -139,7 +139,7 @@ def test_attempt_with_expired_lease_is_fenced(service: Service) -> None:
     )
     service.wait_for(lambda: not any(process.pid == pid for process in service.processes()), timeout=15.0)
     ended = agent.wait().clean()
-    assert "trained by another agent now" in ended.out
+    assert "another agent has taken the trial over" in ended.out
     assert len(ended.trial_lines) == 1
     service.check_records(1, epochs=EPOCHS)
     assert len(service.study().trials) == 1
