@@ -245,7 +245,7 @@ def test_params_outside_the_space_are_refused(changed: dict, message: str) -> No
 
 
 def test_missing_parameter_is_refused() -> None:
-    with pytest.raises(ConfigFileError, match="lack 'batch_size'"):
+    with pytest.raises(ConfigFileError, match="lacks parameter 'batch_size'"):
         check_params({}, SPACE, Path("a.yaml"))
 
 
