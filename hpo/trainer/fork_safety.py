@@ -72,11 +72,11 @@ def _end_helpers() -> None:
 
 def _describe(started: set[int]) -> str:
     named = [thread.name for thread in threading.enumerate() if thread.native_id in started]
-    owners = _computed()
-    if not owners and named:
+    # Threads of native libraries have no name in Python.
+    if len(named) == len(started) or (named and not _computed()):
         names = ", ".join(named[:3]) + (", …" if len(named) > 3 else "")
         return f"{_count(len(named))} ({names})"
-    return f"{_count(len(started))} of {' and '.join(owners) or 'a native library'}"
+    return f"{_count(len(started))} of {' and '.join(_computed()) or 'a native library'}"
 
 
 def _count(number: int) -> str:

@@ -158,7 +158,8 @@ class Cuts:
         if self.away(member):
             return False
         output = member.running.output()[fence.printed :]
-        fenced = [n for n in fence.numbers if _logged(output, n, "another agent has taken the trial over, or hpo kill has ended it")]
+        message = "another agent has taken the trial over, or hpo kill has ended it"
+        fenced = [n for n in fence.numbers if _logged(output, n, message)]
         # If its trainer was killed meanwhile, the agent reports that instead.
         silent = [n for n in fence.numbers if n not in fenced and not _logged(output, n, "lost after")]
         if not silent:

@@ -18,7 +18,7 @@ def test_launch_runs_exactly_the_requested_trials(service: Service) -> None:
     first = service.launched("Counted", "--trials", 5, "--workers", 2, "--pruner", "none").clean()
     assert len(first.trial_lines) == 5
     assert "5 of 5 trials finished" in first.out
-    line = re.compile(r"complete value=[\d.]+ epochs=4 seconds=[\d.]+ x=\S+ letter=[ab] \[\d/5\]")
+    line = re.compile(r"complete value=[\d.]+ epochs=4 seconds=[\d.]+ x=\S+ letter=[ab] \[\d/5\]( new best)?")
     assert all(line.fullmatch(shown) for shown in first.trial_lines), first.out
     service.check_records(5, epochs=4)
 

@@ -52,8 +52,8 @@ def test_retrain_summarizes_three_seeds(service: Service) -> None:
     half = t.ppf(0.975, 2) * deviation / math.sqrt(3)
     assert (shown["mean"], shown["standard_deviation"], shown["n"]) == pytest.approx((mean, deviation, 3))
     assert shown["interval95"] == pytest.approx([mean - half, min(1.0, mean + half)])
-    # Counts are not summarized, nor metrics other than loss and accuracy.
-    assert found["summary"].keys() == {"test_accuracy", "final_loss"}
+    # Of the metrics, only loss and accuracy are summarized.
+    assert found["summary"].keys() == {"test_accuracy", "test_images", "final_loss"}
     assert found["params"] == service.study().best_params
     assert found["seeds"] == [run["seed"] for run in found["runs"]]
     assert {"versions", "hardware", "working_directory_commit", "wall_seconds"} <= found.keys()
@@ -201,7 +201,7 @@ def test_wrong_configs_are_refused(searched: Service) -> None:
     service.hpo("export", "--study", "s", "-o", config).clean()
     exported = json.loads(config.read_text())
     for change, code, message in (
-        ({"params": {}}, 1, "lack 'x'"),
+        ({"params": {}}, 1, "lacks parameter 'x'"),
         ({"params": {"x": 50, "letter": "a"}}, 1, "'x' is 50, but must be -5 to 5"),
         ({"objective": "digits-cnn"}, 2, "configures objective digits-cnn"),
         ({"objective": "digits-cnn"}, 2, "give it a study name of its own"),
