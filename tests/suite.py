@@ -28,7 +28,7 @@ SERVICE = [
         "-m",
         "pytest",
         "--numprocesses",
-        os.environ.get("WORKERS", "6"),
+        os.environ.get("WORKERS", "8"),
         "--dist",
         "loadgroup",
     ),
