@@ -28,7 +28,7 @@ SERVICE = [
         "-m",
         "pytest",
         "--numprocesses",
-        os.environ.get("WORKERS", "8"),
+        os.environ.get("WORKERS", "6"),
         "--dist",
         "loadgroup",
     ),
