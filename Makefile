@@ -59,7 +59,7 @@ unit: install ## Only the fast tests
 
 soak: install ## Before a release: an outage of a minute, and 200 trials under faults: make soak SECONDS=600 SEED=1
 	$(BIN)/pytest -m soak tests/acceptance
-	$(BIN)/python -m tests.acceptance.chaos --trials $(or $(TRIALS),200) --seconds $(or $(SECONDS),0) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.acceptance.faults.chaos --trials $(or $(TRIALS),200) --seconds $(or $(SECONDS),0) $(if $(SEED),--seed $(SEED))
 
 chaos: soak
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from hpo.study.create import LaunchedStudy
 from storage.agents import join, new_agent_id
-from storage.optuna_trials import RESERVATION_ATTRIBUTE
+from storage.optuna.trials import RESERVATION_ATTRIBUTE
 
 _HISTORY = """
 CREATE TEMP TABLE history ON COMMIT DROP AS

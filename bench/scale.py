@@ -34,9 +34,9 @@ from hpo.agent.trial_store import TrialStore
 from hpo.study.create import LaunchedStudy
 from objectives.base import Device
 from storage.agents import join, new_agent_id
+from storage.connection.retry import Retry
 from storage.leases import LeaseTimes
-from storage.optuna_trials import RESERVATION_ATTRIBUTE
-from storage.retry import Retry
+from storage.optuna.trials import RESERVATION_ATTRIBUTE
 
 _RUNNING = """
 INSERT INTO trials (number, study_id, state, datetime_start)

@@ -11,8 +11,8 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from hpo.errors import SchemaTooNewError, StorageUrlError
-from storage.connection import engine_options, full_url, shown_url
-from storage.retry import MISSING_RIGHTS, short_reason, sqlstate
+from storage.connection.retry import MISSING_RIGHTS, short_reason, sqlstate
+from storage.connection.url import engine_options, full_url, shown_url
 from storage.tables import SCHEMA
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from datetime import datetime
 
 from hpo.errors import HpoError
 from storage import leases
-from storage.engine import Database
+from storage.connection.engine import Database
+from storage.connection.retry import Retry, short_reason
 from storage.leases import LeaseTimes, SuspectLease
-from storage.retry import Retry, short_reason
 
 CLOSE_SECONDS = 2.0
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from storage.retry import Retry, short_reason
+from storage.connection.retry import Retry, short_reason
 
 log = logging.getLogger(__name__)
 

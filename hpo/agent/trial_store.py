@@ -26,14 +26,15 @@ from hpo.study.identity import CODE
 from hpo.trainer.failures import one_line
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device, Params
-from storage import agents, attempts, budget, claims, leases, optuna_trials, trials
+from storage import agents, attempts, budget, claims, leases, trials
 from storage.attempts import LeaseLostError
 from storage.budget import Counts, Failure
 from storage.claims import Claim, NoWork
-from storage.engine import Connection, Database
+from storage.connection.engine import Connection, Database
+from storage.connection.retry import Retry, is_of_database
 from storage.leases import LeaseTimes
-from storage.optuna_trials import find_created, stray_trials
-from storage.retry import Retry, is_of_database
+from storage.optuna import trials as optuna_trials
+from storage.optuna.trials import find_created, stray_trials
 from storage.studies import read_desired_state
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
+from keyword import iskeyword
 from typing import NoReturn
 
 import click
@@ -25,15 +26,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Use": ("export", "import", "data", "doctor", "delete"),
     "Operate": ("init", "health", "backup", "restore"),
 }
-"""Titles of the help's groups, each with its commands."""
+"""Titles of the help's groups, each with its commands, and in lower case a package of `hpo.cli.commands`."""
 
-_SHARED_MODULES = dict.fromkeys(("pause", "resume", "stop"), "control") | {
-    "restore": "backup",
-    "import": "import_",
-}
-"""Modules of `hpo.cli.commands` that hold several commands; every other command has one named after it."""
-_ATTRIBUTES = {"import": "import_"}
-"""Names in Python of commands whose names are keywords."""
+_SHARED_MODULES = dict.fromkeys(("pause", "resume", "stop"), "control") | {"restore": "backup"}
+"""Modules that hold several commands; every other command has one named after it."""
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 """141 is 128 + SIGPIPE, the exit code of a program that a closed pipe ended."""
@@ -47,11 +43,13 @@ class RootGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's signature
         return list(chain(*SECTIONS.values()))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        section = next((title.lower() for title, commands in SECTIONS.items() if cmd_name in commands), None)
+        if section is None:
             return None
-        module = importlib.import_module(f"hpo.cli.commands.{_SHARED_MODULES.get(cmd_name, cmd_name)}")
-        command = getattr(module, _ATTRIBUTES.get(cmd_name, cmd_name))
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"hpo.cli.commands.{section}.{_SHARED_MODULES.get(name, name)}")
+        command = getattr(module, name)
         assert isinstance(command, click.Command)
         return command
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from hpo.dashboard.artifacts import Picture, artifact_id
 from hpo.errors import HpoError
 from hpo.formatting import printable
-from storage.optuna_proxy import ForwardingStorage
+from storage.optuna.proxy import ForwardingStorage
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

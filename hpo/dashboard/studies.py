@@ -16,10 +16,10 @@ from hpo.errors import HpoError
 from hpo.report.retraining_sections import MOST_CLASSES
 from hpo.study.catalog import StudyBusyError, StudySummary, delete_study, summaries
 from storage import retrains, studies, trials
-from storage.retry import Retry
+from storage.connection.retry import Retry
 
 if TYPE_CHECKING:
-    from storage.engine import Connection, Database
+    from storage.connection.engine import Connection, Database
 
 
 T = TypeVar("T")

@@ -27,8 +27,8 @@ from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
 from objectives.choices import contains, find
 from storage.claims import Claim
-from storage.optuna_trials import REFUSAL_ATTRIBUTE, RESERVATION_ATTRIBUTE
-from storage.retry import is_of_database
+from storage.connection.retry import is_of_database
+from storage.optuna.trials import REFUSAL_ATTRIBUTE, RESERVATION_ATTRIBUTE
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from storage.optuna_proxy import ForwardingStorage
+from storage.optuna.proxy import ForwardingStorage
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import json_to_distribution
 from sqlalchemy import Connection, text
 
-from storage.optuna_trials import REFUSAL_ATTRIBUTE, RESERVATION_ATTRIBUTE
+from storage.optuna.trials import REFUSAL_ATTRIBUTE, RESERVATION_ATTRIBUTE
 
 if TYPE_CHECKING:
     from storage.studies import StoredStudy

@@ -18,13 +18,13 @@ from hpo.study.predicates import seconds_of_attempt
 from hpo.study.status import StudyStatus, read_status
 from hpo.study.trials import TrialRow, trial_rows_of
 from storage.attempts import read_metrics
+from storage.connection.retry import Retry
 from storage.retrains import RetrainRow, Source, retrains_of
-from storage.retry import Retry
 from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, trials
 
 if TYPE_CHECKING:
-    from storage.engine import Database
+    from storage.connection.engine import Database
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ from hpo.search.space_changes import normal
 from hpo.search.spec import StudySpec
 from hpo.study.predicates import alive_agent
 from objectives.base import Description
-from storage.engine import Database
-from storage.optuna_studies import OptunaStudy
+from storage.connection.engine import Database
+from storage.optuna.studies import OptunaStudy
 from storage.studies import StoredStudy
 from storage.tables import agents, attempts, trials
 

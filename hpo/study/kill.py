@@ -9,12 +9,13 @@ from sqlalchemy import Connection, select
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
-from storage import attempts, leases, optuna_trials
+from storage import attempts, leases
+from storage.optuna import trials as optuna_trials
 from storage.studies import StoredStudy
 from storage.tables import epochs, trials
 
 if TYPE_CHECKING:
-    from storage.engine import Database
+    from storage.connection.engine import Database
 
 REASON = "ended by hpo kill"
 

@@ -29,13 +29,13 @@ from storage import goals
 from storage.attempts import NEXT
 from storage.budget import Counts
 from storage.goals import Goals
-from storage.optuna_trials import count_enqueued
+from storage.optuna.trials import count_enqueued
 from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, trials
 
 if TYPE_CHECKING:
-    from storage.engine import Database
-    from storage.retry import Retry
+    from storage.connection.engine import Database
+    from storage.connection.retry import Retry
 
 
 @dataclass(frozen=True, kw_only=True)

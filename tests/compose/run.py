@@ -25,7 +25,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
-from tests.acceptance.chaos import AUDIT
+from tests.acceptance.faults.chaos import AUDIT
 from tests.acceptance.service import Service
 
 T = TypeVar("T")

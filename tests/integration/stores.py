@@ -13,9 +13,9 @@ from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
 from storage.claims import Claim
-from storage.engine import Database
+from storage.connection.engine import Database
+from storage.connection.retry import Retry
 from storage.leases import LeaseTimes
-from storage.retry import Retry
 from storage.studies import set_desired_state
 from tests.integration.rows import StudyRows
 from tests.specs import spec

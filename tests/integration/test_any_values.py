@@ -50,9 +50,9 @@ from objectives.base import Device, DivergedError, Objective, Params, Run
 from objectives.choices import declared, stored_space
 from objectives.validation import problem
 from storage import retrains
-from storage.engine import Database
+from storage.connection.engine import Database
+from storage.connection.retry import Retry
 from storage.leases import LeaseTimes
-from storage.retry import Retry
 from tests.integration.rows import StudyRows
 from tests.integration.stores import StoredStudy
 from tests.specs import SPACE, spec

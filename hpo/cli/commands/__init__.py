@@ -1,1 +1,1 @@
-"""The commands of `hpo`: one module each, named as the command or the noun that its commands share."""
+"""Commands of `hpo`: a package for each section of its help, a module for each command or shared noun."""

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from hpo.cli import main as exported
-from hpo.cli.commands import control
+from hpo.cli.commands.run import control
 from hpo.cli.main import cli, run
 from hpo.errors import (
     NoResultError,

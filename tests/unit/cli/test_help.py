@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import walk_packages
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from hpo.cli import commands as commands_package
 from hpo.cli.main import SECTIONS, cli
 from hpo.options import PRUNERS, SAMPLERS, LaunchDefaults
 from hpo.search import pruners, samplers
@@ -45,6 +47,14 @@ def test_help_lists_commands_in_groups() -> None:
     for commands in SECTIONS.values():
         for name in commands:
             assert f"\n  {name} " in printed
+
+
+def test_each_section_has_a_package_with_its_commands() -> None:
+    found = list(walk_packages(commands_package.__path__, "hpo.cli.commands."))
+    packages = {module.name.rpartition(".")[2] for module in found if module.ispkg}
+    assert packages == {title.lower() for title in SECTIONS}
+    # `ALL` has imported the module of each command.
+    assert [module.name for module in found if module.name not in sys.modules] == []
 
 
 def test_short_help_is_not_truncated() -> None:

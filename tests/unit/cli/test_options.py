@@ -9,9 +9,9 @@ from typing import Any
 import click
 import pytest
 
-from hpo.cli.commands.launch import launch
-from hpo.cli.commands.retrain import retrain
-from hpo.cli.commands.worker import worker
+from hpo.cli.commands.run.launch import launch
+from hpo.cli.commands.run.retrain import retrain
+from hpo.cli.commands.run.worker import worker
 from hpo.cli.main import cli, run
 from hpo.cli.options import DURATION, NearestChoice, Number, Quantity
 from hpo.options import LaunchRequest, RetrainRequest, WorkRequest

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
-from hpo.cli.commands import control
+from hpo.cli.commands.run import control
 from hpo.cli.main import run
 from hpo.errors import HpoError, ObjectiveFailedError
-from storage.connection import EXAMPLE, parse_url
+from storage.connection.url import EXAMPLE, parse_url
 from tests.unit.passwords import PASSWORDS
 
 UNKNOWN = "postgresql://me:zq1/zq2@host/db"

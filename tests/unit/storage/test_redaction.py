@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from storage.connection import REMEDY
+from storage.connection.url import REMEDY
 from storage.redaction import passwords_given, redacted
 from tests.unit.passwords import PASSWORDS
 

@@ -1,0 +1,1 @@
+"""Commands that serve studies to a browser."""

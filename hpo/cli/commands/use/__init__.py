@@ -1,0 +1,1 @@
+"""Commands that use, add or delete results and data, or check this machine."""

@@ -1,0 +1,1 @@
+"""Connections to PostgreSQL: their URL, engine, watchdog and retries."""

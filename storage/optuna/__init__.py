@@ -1,0 +1,1 @@
+"""Optuna's own tables and storage."""

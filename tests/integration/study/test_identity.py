@@ -1,0 +1,229 @@
+"""A study is continued with the objective that it began with, and with its own study in Optuna's tables."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from sqlalchemy import text
+
+from hpo.errors import StudyConflictError
+from hpo.options import LaunchRequest
+from hpo.process.identity import process_identity
+from hpo.report.study_report import report_files
+from hpo.study.create import LaunchedStudy, create_or_continue, find
+from hpo.study.history import read_history
+from hpo.study.identity import check_worker
+from objectives.base import Description
+from storage import agents
+from storage.connection.engine import Database
+
+SPACE = {"x": FloatDistribution(0.0, 5.0)}
+DESCRIPTION = Description(name="q", metric="loss", direction="minimize", epochs=4, space=SPACE, code="c0de1")
+CHANGED = {
+    "metric: was loss, is score": {"metric": "score"},
+    "direction: was minimize, is maximize": {"direction": "maximize"},
+    "epochs: was 4, is 7": {"epochs": 7},
+}
+
+
+def launch(database: Database, changes: Mapping[str, Any] | None = None, **options: Any) -> LaunchedStudy:
+    request = LaunchRequest(study="s", **options)
+    description = replace(DESCRIPTION, **(changes or {}))
+    return create_or_continue(database, request, "q", description, find(database, "s"))
+
+
+def begin(database: Database, study: LaunchedStudy, code: str = "c0de1", process: str = "boot:1:1") -> None:
+    """Let an agent train a trial."""
+
+    def write(c: Any) -> None:
+        agent = agents.new_agent_id(c)
+        agents.join(c, agent, study.study_id, "here", 1, process, 1, {"objective": code})
+        c.execute(
+            text(
+                "WITH t AS (INSERT INTO hpo.trials (study_id, ordinal, number, seed) VALUES (:s, :a, 2, 0)"
+                " RETURNING reservation_id) INSERT INTO hpo.attempts"
+                " (reservation_id, agent_id, slot, device, host, pid, lease_until)"
+                " SELECT reservation_id, :a, 0, 'cpu', 'here', 1, clock_timestamp() FROM t"
+            ),
+            {"s": study.study_id, "a": agent},
+        )
+
+    database.transaction(write)
+
+
+def leave(database: Database) -> None:
+    database.transaction(lambda c: c.execute(text("UPDATE hpo.agents SET ended_at = clock_timestamp()")))
+
+
+def optuna_study(database: Database, **options: Any) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(study_name="s", storage=database.optuna, **options)
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_launch_refuses_a_changed_declaration_of_a_study_that_has_begun(
+    database: Database, change: str
+) -> None:
+    begin(database, launch(database))
+    with pytest.raises(StudyConflictError, match=change):
+        launch(database, CHANGED[change])
+    found = find(database, "s")
+    assert found is not None
+    assert (found.spec.metric, found.spec.direction, found.spec.epochs) == ("loss", "minimize", 4)
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_study_that_has_not_begun_follows_its_objective(database: Database, change: str) -> None:
+    launch(database, params=("x=1..2",))
+    spec = launch(database, CHANGED[change]).spec
+    assert {name: getattr(spec, name) for name in CHANGED[change]} == CHANGED[change]
+    assert spec.space == {"x": FloatDistribution(1.0, 2.0)}, "the narrowed space is kept"
+    directions = optuna.load_study(study_name="s", storage=database.optuna).directions
+    assert [direction.name.lower() for direction in directions] == [spec.direction]
+
+
+def test_narrowed_space_of_a_study_that_has_not_begun_is_not_dropped(database: Database) -> None:
+    launch(database, params=("x=1..2",))
+    with pytest.raises(StudyConflictError, match="search space has changed"):
+        launch(database, {"space": {"x": FloatDistribution(0.0, 9.0)}})
+
+
+def test_changed_epochs_are_settled_by_the_option(database: Database) -> None:
+    begin(database, launch(database))
+    assert launch(database, {"epochs": 7}, epochs=4).spec.epochs == 4
+    assert launch(database, {"epochs": 7}).spec.epochs == 4, "it was settled"
+
+
+def test_epochs_of_the_class_do_not_matter_next_to_the_option(database: Database) -> None:
+    begin(database, launch(database, epochs=9))
+    assert launch(database, {"epochs": 7}).spec.epochs == 9
+
+
+def test_sampler_may_change_in_a_study_that_has_begun(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin(database, launch(database, sampler="tpe"))
+    with caplog.at_level(logging.INFO):
+        spec = launch(database, sampler="random").spec
+    assert "random proposes the trials from now on instead of tpe" in caplog.messages[0]
+    assert (spec.sampler, spec.earlier_samplers) == ("random", (("tpe", 1),))
+    assert launch(database).spec == spec
+    markdown = report_files(read_history(database, "s"))["report.md"].decode()
+    assert "tpe for the first 1 trial, then random" in markdown
+
+
+def test_launch_reports_changed_code_and_continues(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin(database, launch(database))
+    leave(database)
+    with caplog.at_level(logging.WARNING):
+        assert launch(database).spec.code == "c0de1"
+        assert not caplog.messages
+        assert launch(database, {"code": "c0de2"}).spec.code == "c0de2"
+    assert "code has changed since trial 2 (c0de1 -> c0de2)" in caplog.messages[0]
+
+
+def test_launch_refuses_other_code_than_a_living_agent_trains(database: Database) -> None:
+    study = launch(database)
+    begin(database, study, process=process_identity())
+    launch(database)
+    with pytest.raises(
+        StudyConflictError, match=r"differs .* 1 agent of study 's' train: here \(process 1\)"
+    ):
+        launch(database, {"code": "c0de2"})
+    dead = process_identity().rpartition(":")[0] + ":1"
+    database.transaction(lambda c: c.execute(text("UPDATE hpo.agents SET process = :p"), {"p": dead}))
+    assert launch(database, {"code": "c0de2"}).spec.code == "c0de2", "its process has ended"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *((CHANGED[change], change) for change in CHANGED),
+        ({"space": {"x": FloatDistribution(100.0, 200.0)}}, "another search space"),
+        ({"code": "c0de2"}, "code: was c0de1, is c0de2"),
+    ],
+)
+def test_worker_refuses_another_version(database: Database, changes: Mapping[str, Any], message: str) -> None:
+    spec = launch(database).spec
+    check_worker("s", spec, DESCRIPTION)
+    check_worker("s", replace(spec, code="", objective_epochs=None), replace(DESCRIPTION, code="new"))
+    with pytest.raises(
+        StudyConflictError, match=f"differs from the version .*{message}.*: copy that version"
+    ):
+        check_worker("s", spec, replace(DESCRIPTION, **changes))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"direction": "maximize"}, "has the direction maximize in Optuna's tables"),
+        ({"directions": ["minimize", "maximize"]}, r"has 2 objectives \(minimize, maximize\)"),
+    ],
+)
+def test_study_of_plain_optuna_with_other_directions_is_refused(
+    database: Database, options: Mapping[str, Any], message: str
+) -> None:
+    made = optuna_study(database, **options)
+    with pytest.raises(StudyConflictError, match=f"{message}.*choose another name"):
+        launch(database)
+    assert find(database, "s") is None
+    assert len(optuna.load_study(study_name="s", storage=database.optuna).directions) == len(made.directions)
+
+
+def test_empty_study_of_plain_optuna_is_adopted(database: Database) -> None:
+    made = optuna_study(database, direction="minimize")
+    assert launch(database).study_id == made._study_id
+
+
+def test_refused_launch_leaves_no_study_behind(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise StudyConflictError("refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.studies.insert", refuse)
+        with pytest.raises(StudyConflictError):
+            launch(database)
+    assert optuna.get_all_study_names(database.optuna) == []
+    assert launch(database).spec.metric == "loss"
+
+
+def test_created_study_is_as_optuna_would_create_it(database: Database) -> None:
+    launch(database, {"direction": "maximize"})
+    study = optuna.load_study(study_name="s", storage=database.optuna)
+    assert (study.direction.name, study.user_attrs, study.trials) == ("MAXIMIZE", {}, [])
+
+
+def test_study_deleted_with_plain_optuna_is_refused_with_a_way_out(database: Database) -> None:
+    launch(database)
+    optuna.delete_study(study_name="s", storage=database.optuna)
+    with pytest.raises(StudyConflictError, match=r"deleted with plain Optuna.*hpo delete --study s"):
+        find(database, "s")
+    optuna_study(database)
+    with pytest.raises(StudyConflictError, match="deleted with plain Optuna"):
+        find(database, "s")
+
+
+def test_study_renamed_with_plain_optuna_keeps_its_own_name(database: Database) -> None:
+    study = launch(database)
+    database.transaction(lambda c: c.execute(text("UPDATE public.studies SET study_name = 't'")))
+    assert launch(database).study_id == study.study_id
+    with pytest.raises(StudyConflictError, match="is study 's', renamed with plain Optuna: use --study s"):
+        create_or_continue(database, LaunchRequest(study="t"), "q", DESCRIPTION, None)
+
+
+def test_study_that_holds_only_enqueued_trials_may_be_launched(database: Database) -> None:
+    study = optuna.create_study(study_name="s", storage=database.optuna)
+    study.enqueue_trial({"x": 0.25})
+    assert launch(database).spec.direction == "minimize"
+    study.add_trial(optuna.trial.create_trial(value=0.0))
+    optuna.create_study(study_name="t", storage=database.optuna).add_trials(study.trials[1:])
+    with pytest.raises(StudyConflictError, match="has trials"):
+        create_or_continue(database, LaunchRequest(study="t"), "q", DESCRIPTION, None)
