@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpo.study.dataframes import LoadedStudy
+    from objectives.augment import Augmentation
+    from objectives.base import Infeasible, Objective
+    from objectives.keras_objective import KerasObjective
 
-__all__ = ["load_study"]
+__all__ = ["Augmentation", "Infeasible", "KerasObjective", "Objective", "load_study"]
+
+_HOMES = {
+    "Augmentation": "objectives.augment",
+    "Infeasible": "objectives.base",
+    "KerasObjective": "objectives.keras_objective",
+    "Objective": "objectives.base",
+}
+"""Modules of objectives' classes, imported on first use: every command imports `hpo`, which must stay light."""
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def load_study(name: str, storage: str | None = None) -> LoadedStudy:

@@ -14,6 +14,8 @@ class Outcome(StrEnum):
     OUT_OF_MEMORY = "oom"
     TIMED_OUT = "timed out"
     """The trial trained for longer than `--trial-timeout`; Optuna gets its last value, as of a pruned one."""
+    INFEASIBLE = "infeasible"
+    """The objective raised `Infeasible`: no model can be made from this configuration."""
     BUG = "bug"
     LOST = "lost"
     """The trainer, or its agent, died too often."""
@@ -42,7 +44,7 @@ class Outcome(StrEnum):
     @property
     def is_infeasible(self) -> bool:
         """Whether the sampler should avoid such configurations, even if the trial reported good values."""
-        return self in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY)
+        return self in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.INFEASIBLE)
 
     @property
     def optuna_state(self) -> str:
@@ -52,7 +54,14 @@ class Outcome(StrEnum):
         return "PRUNED" if self.counts else "FAIL"
 
 
-COUNTED = (Outcome.COMPLETE, Outcome.PRUNED, Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT)
+COUNTED = (
+    Outcome.COMPLETE,
+    Outcome.PRUNED,
+    Outcome.DIVERGED,
+    Outcome.OUT_OF_MEMORY,
+    Outcome.TIMED_OUT,
+    Outcome.INFEASIBLE,
+)
 """Outcomes that count towards the budget, in the order in which they are shown."""
 
 CUT_SHORT = COUNTED[1:]

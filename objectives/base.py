@@ -157,6 +157,10 @@ class DivergedError(Exception):
     """A loss is not finite. Raise this error or report the value: both end the trial as diverged."""
 
 
+class Infeasible(Exception):
+    """No model can be made from this configuration: the trial ends as infeasible, and the sampler avoids its like."""
+
+
 def check_finite(metrics: Mapping[str, float], metric: str | None, epoch: int) -> None:
     """Raise DivergedError if the objective's metric, `loss` or `val_loss` is not finite after an epoch."""
     watched = dict.fromkeys([metric, "loss", "val_loss"])
@@ -236,7 +240,10 @@ class Objective(ABC):
         the epochs that were reported.
 
         Raises:
-            DivergedError: training cannot recover. Any other exception fails the trial.
+            DivergedError: training cannot recover.
+            Infeasible: the configuration cannot work, such as a kernel larger than its image.
+            optuna.TrialPruned: further epochs are useless, and the trial counts as pruned. Any other exception fails
+                the trial.
         """
 
     @classmethod

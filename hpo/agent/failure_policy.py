@@ -24,6 +24,7 @@ _REMEDIES = {
     Outcome.OUT_OF_MEMORY: "use fewer --workers, a larger --memory-per-worker or --gpu-share if you set one, or"
     " smaller models and batches (--param), in another study",
     Outcome.DIVERGED: "narrow the search space to smaller steps (--param) in another study",
+    Outcome.INFEASIBLE: "narrow the search space to configurations that can be built (--param) in another study",
 }
 _OTHER_REMEDY = "use another --pruner in another study, or more --trials"
 
@@ -56,9 +57,10 @@ def same_bug(failures: Sequence[Failure], study: str, at_least: int) -> Objectiv
 def too_many(failures: Sequence[Failure], study: str, failing: int, max_failed: int) -> ObjectiveFailedError:
     """Return the error to stop with after `--max-failed` failures; the last failure comes first."""
     last = failures[0]
+    hint = " (raise hpo.Infeasible where a configuration cannot work)" if last.outcome is Outcome.BUG else ""
     return ObjectiveFailedError(
         f"{formatting.counted(failing, 'trial has', 'trials have')} failed (--max-failed {max_failed}), the last with:"
-        f" {last.error}; hpo trials --study {study} lists them, hpo launch or hpo resume resets the count",
+        f" {last.error}{hint}; hpo trials --study {study} lists them, hpo launch or hpo resume resets the count",
         last.traceback,
     )
 
@@ -83,5 +85,8 @@ def _bug(failure: Failure) -> tuple[str, str]:
 
 def _remedy(failure: Failure, study: str) -> str:
     if failure.outcome is Outcome.BUG:
-        return f"fix the objective (hpo trials --study {study} lists them)"
+        return (
+            "fix the objective, or raise hpo.Infeasible where a configuration cannot work"
+            f" (hpo trials --study {study} lists them)"
+        )
     return f"read their logs (hpo logs --study {study}) and fix the cause"

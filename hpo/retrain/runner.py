@@ -168,8 +168,8 @@ class SeedRunner(Workload[SeedRun]):
                 self._waiting.appendleft(run)
             case Outcome.DISK_FULL:
                 raise DiskFullError(finished.error)
-            case Outcome.DIVERGED | Outcome.OUT_OF_MEMORY if not self._final:
-                self._fail(run, f"{finished.outcome} after epoch {run.epoch}", finished.error)
+            case outcome if outcome.is_infeasible and not self._final:
+                self._fail(run, f"{outcome} after epoch {run.epoch}", finished.error)
             case outcome:
                 error = RetrainFailedError(
                     f"{run.name} ended as {outcome} after epoch {run.epoch}: {finished.error} (see {run.log})"

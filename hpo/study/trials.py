@@ -244,6 +244,7 @@ def why_ended(outcome: Outcome | None, completed: int, total: int, lost: int, er
         Outcome.DIVERGED: f"diverged {after}",
         Outcome.OUT_OF_MEMORY: f"out of memory {after}",
         Outcome.TIMED_OUT: f"timed out {after}",
+        Outcome.INFEASIBLE: f"infeasible {after}" if completed else "infeasible",
         Outcome.BUG: f"error {after}",
         Outcome.LOST: f"lost {lost} times",
         Outcome.HUNG: f"made no progress {after}",

@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TextIO
 
+from optuna.exceptions import TrialPruned
+
 from hpo.devices.threads import release_threads
 from hpo.errors import DiskFullError
 from hpo.files.bounded_log import BoundedLog, BoundedOutput
@@ -40,7 +42,7 @@ from hpo.trainer.messages import (
 from hpo.trainer.pipe import TrainerPipe
 from objectives import values
 from objectives.backend import is_out_of_memory
-from objectives.base import DivergedError, Objective, State
+from objectives.base import DivergedError, Infeasible, Objective, State
 from objectives.checked_run import CheckedRun
 from objectives.choices import declared
 
@@ -328,6 +330,10 @@ def _failed(error: BaseException) -> Finished:
     """Return the outcome of an exception of user code; print its traceback, except where the outcome says enough."""
     if isinstance(error, DivergedError):
         return Finished(Outcome.DIVERGED, message_of(error))
+    if isinstance(error, Infeasible):
+        return Finished(Outcome.INFEASIBLE, message_of(error))
+    if isinstance(error, TrialPruned):
+        return Finished(Outcome.PRUNED, message_of(error))
     if isinstance(error, DiskFullError | CheckpointsError):
         return Finished(Outcome.DISK_FULL, str(error))
     shown = traceback_of(error)

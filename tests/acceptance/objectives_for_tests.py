@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from optuna import TrialPruned
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from objectives.base import DataOptions, Objective, Params, Run, State
+from objectives.base import DataOptions, Infeasible, Objective, Params, Run, State
 from objectives.data import datasets
 
 EPOCH_SECONDS = float(os.environ.get("TEST_EPOCH_SECONDS", "0"))
@@ -140,12 +141,26 @@ class Moody(Counted):
     space = {
         "x": FloatDistribution(-5.0, 5.0),
         "mood": CategoricalDistribution(
-            ["fine", "hopeless", "diverged", "oom", "bug", "disk", "silent", "hang", "die"]
+            [
+                "fine",
+                "hopeless",
+                "diverged",
+                "oom",
+                "impossible",
+                "gives up",
+                "bug",
+                "disk",
+                "silent",
+                "hang",
+                "die",
+            ]
         ),
     }
     first = [
         {"x": 2.0, "mood": mood}
-        for mood in ("fine", "fine", "fine", "fine", "hopeless", "diverged", "oom", "bug")
+        for mood in (
+            *("fine", "fine", "fine", "fine", "hopeless", "diverged", "oom", "impossible", "gives up", "bug"),
+        )
     ]
 
     def misbehave(self, params: Params, epoch: int) -> None:
@@ -155,6 +170,10 @@ class Moody(Counted):
         match mood:
             case "oom":
                 raise MemoryError("the model is too large")
+            case "impossible":
+                raise Infeasible("a kernel of 7 in an image of 5")
+            case "gives up":
+                raise TrialPruned
             case "bug":
                 raise ValueError("the objective is broken")
             case "disk":

@@ -301,7 +301,7 @@ class Service:
         """
         finished = self.value(
             "SELECT count(*) FROM hpo.trials JOIN hpo.studies USING (study_id) WHERE name = :n"
-            " AND outcome IN ('complete', 'pruned', 'diverged', 'oom')",
+            " AND outcome IN ('complete', 'pruned', 'diverged', 'oom', 'infeasible')",
             n=study,
         )
         assert finished == trials

@@ -17,5 +17,5 @@ def test_optuna_completes_only_complete_trials_and_prunes_the_rest_that_counts()
     states = {outcome: TrialState[outcome.optuna_state] for outcome in Outcome}
     assert [outcome for outcome, state in states.items() if state is TrialState.COMPLETE] == ["complete"]
     assert [outcome for outcome, state in states.items() if state is TrialState.PRUNED] == [
-        "pruned", "diverged", "oom", "timed out"
+        "pruned", "diverged", "oom", "timed out", "infeasible"
     ]  # fmt: skip

@@ -17,32 +17,36 @@ def rows_of(shown: Completed) -> list[dict[str, str]]:
 
 def test_outcomes_are_distinguished(service: Service) -> None:
     # One worker, so that the pruner can compare with the four fine trials.
-    ended = service.launched("Moody", "--workers", 1, "--trials", 7).clean()
+    ended = service.launched("Moody", "--workers", 1, "--trials", 9).clean()
     # The bug, started last, does not count: no further trial was needed.
-    assert "7 of 7 trials finished (4 complete, 3 pruned), 0 failed" in ended.out
-    more = service.hpo("launch", "--study", "s", "--workers", 1, "--trials", 8, "--max-failed", 1)
+    assert "9 of 9 trials finished (4 complete, 5 pruned), 0 failed" in ended.out
+    more = service.hpo("launch", "--study", "s", "--workers", 1, "--trials", 10, "--max-failed", 1)
     assert more.code == 1
     last = more.err.splitlines()[-1]
     assert last.startswith(
         "hpo: 1 trial has failed (--max-failed 1), the last with: ValueError: the objective is broken"
     )
     assert more.err.count("Traceback (most recent call last)") == 1
-    service.check_records(7, epochs=4)
+    service.check_records(9, epochs=4)
 
     trials = rows_of(service.hpo("trials", "--study", "s", "--csv"))
-    assert [trial["state"] for trial in trials] == ["complete"] * 4 + ["pruned", "diverged", "oom", "bug"]
+    assert [trial["state"] for trial in trials] == ["complete"] * 4 + [
+        *("pruned", "diverged", "oom", "infeasible", "pruned", "bug"),
+    ]
     why = [trial["why"] for trial in trials]
     assert why[0] == "trained to the end"
     assert why[4] == "pruned after epoch 2"
     assert why[5].startswith("diverged after epoch 2: loss")
     assert why[6] == "out of memory after epoch 1: MemoryError: the model is too large"
-    assert why[7] == "error after epoch 1: ValueError: the objective is broken"
+    assert why[7] == "infeasible after epoch 1: a kernel of 7 in an image of 5"
+    assert why[8] == "pruned after epoch 1"
+    assert why[9] == "error after epoch 1: ValueError: the objective is broken"
 
     known = service.study().trials
     assert [trial.state for trial in known] == (
-        [TrialState.COMPLETE] * 4 + [TrialState.PRUNED] * 3 + [TrialState.FAIL]
+        [TrialState.COMPLETE] * 4 + [TrialState.PRUNED] * 5 + [TrialState.FAIL]
     )
-    assert [bool(trial.constraints) for trial in known] == [False] * 5 + [True, True, False]
+    assert [bool(trial.constraints) for trial in known] == [False] * 5 + [True, True, True, False, False]
     assert service.study().best_trial.number in (0, 1, 2, 3)
 
 

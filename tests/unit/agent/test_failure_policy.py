@@ -59,7 +59,9 @@ def test_killed_trials_are_no_bug_of_the_objective() -> None:
 def test_too_many_failures_show_the_last_traceback() -> None:
     last = bug("KeyError: 'b'")
     error = failure_policy.too_many([last, bug("ValueError: a")], "s", failing=12, max_failed=10)
-    assert str(error).startswith("12 trials have failed (--max-failed 10), the last with: KeyError: 'b'; ")
+    assert str(error).startswith(
+        "12 trials have failed (--max-failed 10), the last with: KeyError: 'b' (raise hpo.Infeas"
+    )
     assert error.traceback == last.traceback
 
 
@@ -73,6 +75,10 @@ def test_too_many_failures_show_the_last_traceback() -> None:
         (
             [(Outcome.DIVERGED, 2, "loss is nan"), (Outcome.PRUNED, 1, "")],
             "no trial of the study is complete (2 diverged, 1 pruned, the last with loss is nan): narrow the search",
+        ),
+        (
+            [(Outcome.INFEASIBLE, 3, "a kernel of 7")],
+            "no trial of the study is complete (3 infeasible, the last with a kernel of 7): narrow the search space to",
         ),
         ([(Outcome.PRUNED, 1, "")], "no trial of the study is complete (1 pruned): use another --pruner"),
     ],

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optuna import TrialPruned
 
 from hpo.outcomes import Outcome
 from hpo.trainer import trainer
@@ -34,7 +35,7 @@ from hpo.trainer.messages import (
 from hpo.trainer.pipe import TrainerPipe, decode
 from hpo.trainer.testing import prepared, start_message
 from hpo.trainer.trainer import ORPHANED, TrainerRun
-from objectives.base import DivergedError, MetricMissingError, Objective, Params, Run
+from objectives.base import DivergedError, Infeasible, MetricMissingError, Objective, Params, Run
 
 PATIENCE = 30.0
 
@@ -293,7 +294,13 @@ class Ill(Objective):
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"), [(DivergedError("nan"), "diverged"), (MemoryError("much"), "oom")]
+    ("error", "outcome"),
+    [
+        (DivergedError("nan"), "diverged"),
+        (MemoryError("much"), "oom"),
+        (Infeasible("no room for a kernel"), "infeasible"),
+        (TrialPruned("hopeless"), "pruned"),
+    ],
 )
 def test_saved_outcome_is_reported_again(agent: Agent, error: Exception, outcome: str) -> None:
     run = agent.run(epochs=3)
