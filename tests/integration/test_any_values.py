@@ -42,9 +42,9 @@ from hpo.trainer import trainer
 from hpo.trainer.exits import Event
 from hpo.trainer.messages import EpochRecord, Finished, Start
 from hpo.trainer.pipe import TrainerPipe, decode
+from hpo.trainer.run import TrainerRun
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.testing import FakePool, prepared
-from hpo.trainer.trainer import TrainerRun
 from objectives import values
 from objectives.base import Device, DivergedError, Objective, Params, Run
 from objectives.choices import declared, stored_space

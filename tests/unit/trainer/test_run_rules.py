@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from hpo.trainer.pipe import TrainerPipe
+from hpo.trainer.run import TrainerRun
 from hpo.trainer.testing import start_message
-from hpo.trainer.trainer import TrainerRun
 from objectives.base import DivergedError, MetricMissingError, Objective, Params, Run
 from objectives.checked_run import CheckedRun, copy_state
 from objectives.local_run import LocalRun

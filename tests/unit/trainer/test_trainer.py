@@ -33,8 +33,8 @@ from hpo.trainer.messages import (
     ToTrainer,
 )
 from hpo.trainer.pipe import TrainerPipe, decode
+from hpo.trainer.run import ORPHANED, TrainerRun
 from hpo.trainer.testing import prepared, start_message
-from hpo.trainer.trainer import ORPHANED, TrainerRun
 from objectives.base import DivergedError, Infeasible, MetricMissingError, Objective, Params, Run
 
 PATIENCE = 30.0
@@ -100,7 +100,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
 
     monkeypatch.setattr(os, "_exit", leave)
     # Its group with it: here that would be the test itself.
-    monkeypatch.setattr(trainer, "kill_group", exits.append)
+    monkeypatch.setattr("hpo.trainer.run.kill_group", exits.append)
     agent = Agent(tmp_path, exits)
     yield agent
     for connection in agent.connections[::2]:
@@ -269,7 +269,7 @@ def test_progress_is_sent_at_most_once_a_second(agent: Agent, monkeypatch: pytes
     for batch in range(100):
         run.tick(batch, 100, images=batch)
     assert agent.received() == []
-    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.0)
+    monkeypatch.setattr("hpo.trainer.run.TICK_SECONDS", 0.0)
     run.tick(50, 100, images=640)
     (tick,) = agent.received()
     assert isinstance(tick, Tick)
@@ -473,7 +473,7 @@ def test_full_disk_is_reported_though_the_log_is_on_it(agent: Agent, monkeypatch
 def test_trainer_that_loads_its_objective_reports_that_it_is_alive(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr("hpo.trainer.run.TICK_SECONDS", 0.01)
     run = agent.run()
     with run.loading():
         assert agent.hear() == Tick(1, 0.0, 0.0)

@@ -1,0 +1,58 @@
+"""The output of a trainer, which goes to the bounded log of its attempt."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from io import BufferedWriter, TextIOWrapper
+from pathlib import Path
+from typing import TextIO
+
+from hpo.files.bounded_log import BoundedLog, BoundedOutput
+
+LOG_CHECK_SECONDS = 0.05
+"""Seconds between two checks of the log's size."""
+
+
+def flush_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # User code may have closed or replaced them.
+        with suppress(Exception):
+            stream.flush()
+
+
+def redirect_output(log: str) -> None:
+    """Send the attempt's output, that of native libraries included, to its log."""
+    path = Path(log)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    bounded = BoundedLog(path)
+    sys.stdout, sys.stderr = _bounded(sys.stdout, 1, bounded), _bounded(sys.stderr, 2, bounded)
+    # Output of native libraries, of child processes, and of streams that the objective has kept.
+    threading.Thread(target=_keep_bounded, args=(bounded,), name="log", daemon=True).start()
+
+
+def _bounded(stream: TextIO, descriptor: int, log: BoundedLog) -> TextIO:
+    """Return a stream in place of `stream` that truncates the log."""
+    if not isinstance(stream, TextIOWrapper):
+        return stream
+    return TextIOWrapper(
+        BufferedWriter(BoundedOutput(descriptor, log)),
+        stream.encoding,
+        # Text that is no UTF-8, such as a file's name, is printed with escapes and ends no trial.
+        "backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def _keep_bounded(log: BoundedLog) -> None:
+    while True:
+        log.truncate()
+        time.sleep(LOG_CHECK_SECONDS)

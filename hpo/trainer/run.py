@@ -1,0 +1,206 @@
+"""The run of an attempt: its reports go to the agent, its checkpoints to disk."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import DiskFullError
+from hpo.outcomes import Outcome
+from hpo.process.process_groups import kill_group
+from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome
+from hpo.trainer.messages import (
+    Command,
+    Continue,
+    Epoch,
+    EpochRecord,
+    Finished,
+    Held,
+    Start,
+    Tick,
+)
+from hpo.trainer.pipe import TrainerPipe
+from objectives import values
+from objectives.base import State
+from objectives.checked_run import CheckedRun
+
+TICK_SECONDS = 1.0
+"""Shortest time between two reports of progress inside an epoch."""
+
+LOADING_SECONDS = 300.0
+"""Longest time in which a trainer that loads the objective itself counts as alive without progress."""
+
+ORPHANED = 3
+"""Exit code of a trainer whose agent is gone."""
+
+
+class TrainerRun(CheckedRun):
+    """A `Run` whose reports go to the agent and whose checkpoints go to disk."""
+
+    def __init__(self, pipe: TrainerPipe, start: Start) -> None:
+        self.seed = start.seed
+        self.total_epochs = start.epochs
+        self.device = start.device
+        self.metric = start.metric
+        self.final = start.final
+        self.output = Path(start.output) if start.output else None
+        self.results: dict[str, Any] = {}
+        self.stop_outcome: Outcome | None = None
+        self._start = start
+        self._pipe = pipe
+        # Threads of an objective may report at once.
+        self._reporting = threading.RLock()
+        self._folder = CheckpointFolder(Path(start.checkpoints))
+        self._folder.clear_partial()
+        saved = self._folder.saved_outcome()
+        self.earlier_outcome = saved if saved is not None and self._is_final(saved.outcome) else None
+        """Outcome of an earlier attempt that its agent has not stored."""
+        checkpoint = self._folder.newest(self.log) if self.earlier_outcome is None else None
+        self._state: State | None = checkpoint.state if checkpoint else None
+        known = checkpoint or self.earlier_outcome
+        self._history: list[EpochRecord] = list(known.history) if known else []
+        self._completed = self._resumed_from = len(self._history)
+        self._epoch_began_at = self._ticked_at = time.monotonic()
+        self._received = threading.Condition()
+        self._answered = len(self._history)
+        self._paused = False
+
+    @property
+    def state(self) -> State | None:
+        return self._state
+
+    @property
+    def history(self) -> tuple[EpochRecord, ...]:
+        """Epochs trained so far, those of earlier attempts included."""
+        return tuple(self._history)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the run continues a checkpoint and has not completed an epoch since."""
+        return self._state is not None and self._completed == self._resumed_from
+
+    def _begin(self, epoch: int) -> bool:  # noqa: ARG002 - the agent counts them
+        self._wait_while_paused()
+        self._epoch_began_at = time.monotonic()
+        return self.stop_outcome is None
+
+    def report(self, **metrics: float) -> None:
+        self._pipe.check_owned()
+        with self._reporting:
+            super().report(**metrics)
+
+    def save(self, state: State) -> None:
+        self._pipe.check_owned()
+        with self._reporting:
+            super().save(state)
+
+    def _close(self, metrics: dict[str, float], state: State | None) -> None:
+        record = EpochRecord(self._epoch, metrics, time.monotonic() - self._epoch_began_at)
+        self._history.append(record)
+        if state is not None:
+            self._keep(state)
+        self._pipe.send(Epoch(record))
+
+    def _keep(self, state: State) -> None:
+        self._folder.write(self._history, state)
+
+    def tick(self, done: int, total: int, images: int = 0) -> None:
+        self._wait_while_paused()
+        now = time.monotonic()
+        # An agent that has not answered the last epoch is busy: the pipe is left to epochs.
+        if now - self._ticked_at >= TICK_SECONDS and self._answered >= self._epoch - 1:
+            self._ticked_at = now
+            fraction = values.number("done of run.tick()", done) / max(
+                values.number("total of run.tick()", total), 1.0
+            )
+            rate = values.number("images of run.tick()", images) / max(now - self._epoch_began_at, 1e-9)
+            self._pipe.send(Tick(self._epoch, min(max(fraction, 0.0), 1.0), rate))
+
+    def send_alive(self) -> None:
+        """Report that this process is alive after its last epoch."""
+        self._pipe.send(Tick(max(len(self._history), 1), 1.0, 0.0))
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Report that this process is alive while it loads the objective in this block."""
+        done = threading.Event()
+        until = time.monotonic() + LOADING_SECONDS
+
+        def report() -> None:
+            with suppress(OSError):
+                while not done.wait(TICK_SECONDS) and time.monotonic() < until:
+                    self._pipe.send(Tick(len(self._history) + 1, 0.0, 0.0))
+
+        threading.Thread(target=report, name="loading", daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
+
+    def record(self, **results: Any) -> None:
+        together = {**self.results, **values.records(results)}
+        values.check_size(together)
+        self.results = together
+
+    def save_outcome(self, finished: Finished) -> None:
+        """Save the outcome for a later attempt, in case the agent dies before the database has it."""
+        if self._is_final(finished.outcome):
+            # The agent receives it all the same.
+            with suppress(CheckpointsError, DiskFullError):
+                self._folder.save_outcome(
+                    SavedOutcome(
+                        finished.outcome, finished.error, finished.traceback, self.history, finished.results
+                    )
+                )
+
+    def _is_final(self, outcome: Outcome) -> bool:
+        # A failed trial is retried.
+        return outcome is Outcome.COMPLETE or (outcome.counts and self._start.saves_outcome)
+
+    def log(self, message: str) -> None:
+        print(message, flush=True)
+
+    def listen(self) -> None:
+        """Receive the agent's messages until it is gone; then end this process at once."""
+        while True:
+            try:
+                message = self._pipe.receive()
+            except (EOFError, OSError):
+                # With its child processes.
+                kill_group(os.getpid())
+                os._exit(ORPHANED)
+            with self._received:
+                match message:
+                    case Continue(epoch):
+                        self._answered = epoch
+                    case Command.PRUNE:
+                        self.stop_outcome = Outcome.PRUNED
+                    case Command.PREEMPT:
+                        self.stop_outcome = self.stop_outcome or Outcome.PREEMPTED
+                    case Command.PAUSE | Command.RESUME:
+                        self._paused = message is Command.PAUSE
+                self._received.notify_all()
+
+    def _decide(self) -> None:
+        """Wait for the answer to an epoch, but not forever: the agent's database may be unreachable."""
+        if self._completed >= self.total_epochs:
+            return
+        with self._received:
+            self._received.wait_for(
+                lambda: self._answered >= self._epoch or self.stop_outcome, timeout=self._start.reply_seconds
+            )
+
+    def _wait_while_paused(self) -> None:
+        with self._received:
+            if not self._paused or self.stop_outcome:
+                return
+            began_at = time.monotonic()
+            self._pipe.send(Held())
+            self._received.wait_for(lambda: not self._paused or self.stop_outcome)
+            # Time without training is not the epoch's.
+            self._epoch_began_at += time.monotonic() - began_at
