@@ -20,6 +20,8 @@ PRUNERS = ("median", "asha", "hyperband", "none")
 ENGINES = ("local", "ray")
 SPACES = ("keep", "change")
 DEVICES = ("cpu", "gpu")
+NONE: Literal["none"] = "none"
+"""Value of an option that removes a limit or a goal that a study has."""
 Precision = Literal["auto", "float32", "bfloat16"]
 """The same as `objectives.base.Precision`, whose module imports Optuna; a test compares them."""
 PRECISIONS = get_args(Precision)
@@ -40,7 +42,7 @@ NUMBER = Range(0, 2**31 - 1)
 ANY_NUMBER = Range(-1e15, 1e15)
 SLOTS = Range(1, 1024)
 
-Kind = Range | tuple[str, ...] | Literal["text", "flag", "objective", "time", "size", "images", "file"]
+Kind = Range | tuple[str, ...] | Literal["text", "flag", "objective", "time", "size", "file"]
 """Type of an option's value; a tuple lists the choices."""
 
 
@@ -49,6 +51,8 @@ class OptionSpec(TypedDict, total=False):
 
     kind: Kind
     """Type of the value; "text" if it is not given."""
+    word: str
+    """Word that is accepted in place of a number."""
     metavar: str
     envvar: str
     """Environment variable that stands in for the option."""
@@ -260,25 +264,30 @@ class LaunchRequest:
         kind="time",
         show_default="none",
     )
-    trial_timeout_seconds: float | None = _field(
+    trial_timeout_seconds: float | Literal["none"] | None = _field(
         None,
         "End a trial that trains for longer than this as timed out, pauses excluded. It counts, and the sampler gets "
-        "its last value.",
+        "its last value. none: remove the study's limit.",
         "--trial-timeout",
         kind="time",
+        word=NONE,
         show_default=_for_new("no limit"),
     )
-    target: float | None = _field(
+    target: float | Literal["none"] | None = _field(
         None,
-        "Start no further trial once a complete one reaches this value of the metric; running ones finish.",
+        "Start no further trial once a complete one reaches this value of the metric; running ones finish. none: "
+        "remove the study's target.",
         kind=ANY_NUMBER,
-        metavar="VALUE",
+        word=NONE,
+        metavar="VALUE|none",
         show_default=_for_new("none"),
     )
-    patience: int | None = _field(
+    patience: int | Literal["none"] | None = _field(
         None,
-        "Start no further trial once this many in a row have finished without a new best one.",
+        "Start no further trial once this many in a row have finished without a new best one. none: remove the "
+        "study's patience.",
         kind=COUNT,
+        word=NONE,
         show_default=_for_new("no limit"),
     )
     epochs: int | None = _field(
@@ -335,12 +344,13 @@ class LaunchRequest:
         kind=COUNT,
         show_default=_for_new(LaunchDefaults.max_lost),
     )
-    checkpoint_quota_bytes: int | None = _field(
+    checkpoint_quota_bytes: int | Literal["none"] | None = _field(
         None,
         "Limit for the study's checkpoints in total, e.g. 10G; spare ones and those of waiting trials are "
-        "deleted first.",
+        "deleted first. none: remove the study's limit.",
         "--checkpoint-quota",
         kind="size",
+        word=NONE,
         envvar="HPO_CHECKPOINT_QUOTA",
         show_default=_for_new("no limit"),
     )
@@ -395,7 +405,8 @@ class RetrainRequest:
         None,
         "Training images, as for hpo launch; each run also trains on the validation images in proportion. all: "
         "a search on part of the images ends with a model of all of them.",
-        kind="images",
+        kind=COUNT,
+        word="all",
         show_default="those of the configuration",
     )
     config: Path | None = _field(

@@ -2,14 +2,15 @@
 
 One row of `hpo.trials` is one reservation, made by `storage.claims`. It is *open* until an attempt decides its
 outcome; which attempt may do so is settled by `storage.leases`. A budget of N means N finished trials (complete,
-pruned, diverged or out of memory: all that a sampler learns from), however many agents come and go.
+pruned, diverged, out of memory or timed out: all that a sampler learns from), however many agents come and go.
 Every function takes an open transaction, and every write can be repeated when the answer to a commit was lost.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -25,7 +26,10 @@ class Counts:
     budget: int = 0
     complete: int = 0
     pruned: int = 0
-    """Pruned, diverged and out of memory."""
+    diverged: int = 0
+    out_of_memory: int = 0
+    timed_out: int = 0
+    infeasible: int = 0
     failed: int = 0
     running: int = 0
     prepared: int = 0
@@ -38,7 +42,7 @@ class Counts:
     @property
     def finished(self) -> int:
         """Trials that count towards the budget."""
-        return self.complete + self.pruned
+        return sum(self.of(outcome) for outcome in COUNTED)
 
     @property
     def held(self) -> int:
@@ -50,6 +54,21 @@ class Counts:
         """Trials still to finish."""
         return max(0, self.budget - self.finished)
 
+    def of(self, outcome: Outcome) -> int:
+        """Return the number of trials with an outcome that counts."""
+        number: int = getattr(self, outcome.name.lower())
+        return number
+
+    def plus(self, outcome: Outcome, number: int = 1) -> Counts:
+        """Return the counts with `number` more trials of an outcome that counts."""
+        return replace(self, **{outcome.name.lower(): self.of(outcome) + number})
+
+    @property
+    def cut_short(self) -> str:
+        """Trials that count and are not complete, by outcome: `4 pruned, 1 timed out`."""
+        shown = (outcome for outcome in CUT_SHORT if self.of(outcome) or outcome is Outcome.PRUNED)
+        return ", ".join(f"{self.of(outcome)} {outcome}" for outcome in shown)
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -60,13 +79,23 @@ class Failure:
     traceback: str
 
 
+def fields(outcomes: Mapping[Outcome, int]) -> dict[str, int]:
+    """Return the fields of `Counts` that count trials by outcome."""
+    return {outcome.name.lower(): outcomes.get(outcome, 0) for outcome in COUNTED}
+
+
+_COUNTED_COLUMNS = "".join(
+    f" count(t.reservation_id) FILTER (WHERE t.outcome = :{one.name}) AS {one.name.lower()},"
+    for one in COUNTED
+)
+
+
 def count(connection: Connection, study_id: int) -> Counts:
     """Count a study's trials; all zero for a deleted study."""
     row = connection.execute(
         text(
             "SELECT s.budget,"
-            " count(t.reservation_id) FILTER (WHERE t.outcome = :complete) AS complete,"
-            " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:cut_short)) AS pruned,"
+            f"{_COUNTED_COLUMNS}"
             " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:failures)) AS failed,"
             " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:failures)"
             "   AND t.decided_at >= s.failures_since) AS failing,"
@@ -77,13 +106,7 @@ def count(connection: Connection, study_id: int) -> Counts:
             " LEFT JOIN hpo.attempts a ON a.reservation_id = t.reservation_id AND a.ended_at IS NULL"
             " WHERE s.study_id = :s GROUP BY s.study_id"
         ),
-        {
-            "s": study_id,
-            "complete": Outcome.COMPLETE,
-            "cut_short": list(CUT_SHORT),
-            "failures": list(FAILURES),
-            "next": NEXT,
-        },
+        {"s": study_id, "failures": list(FAILURES), "next": NEXT, **{one.name: one for one in COUNTED}},
     ).one_or_none()
     return Counts(**row._mapping) if row is not None else Counts()
 

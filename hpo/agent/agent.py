@@ -306,8 +306,7 @@ class Agent(Workload[RunningAttempt]):
             return None
         counts = self._snapshot.counts
         if outcome.counts:
-            pruned = int(outcome is not Outcome.COMPLETE)
-            counts = replace(counts, complete=counts.complete + 1 - pruned, pruned=counts.pruned + pruned)
+            counts = counts.plus(outcome)
             self._snapshot = replace(self._snapshot, counts=counts)
         return counts
 

@@ -215,12 +215,12 @@ def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedS
     if snapshot.best is None and counts.finished and not counts.left:
         raise none_complete(database.transaction(lambda c: budget.ends(c, study.study_id)), study.name)
     log.info(
-        f"{counts.finished} of {counts.budget} trials finished ({counts.complete} complete, {counts.pruned} pruned),"
+        f"{counts.finished} of {counts.budget} trials finished ({counts.complete} complete, {counts.cut_short}),"
         f" {counts.failed} failed"
     )
     goals = database.transaction(lambda c: read_goals(c, study.study_id))
     if goals is not None and goals.reached:
-        log.info(f"{goal_text(goals)}: to search on, change it and give more --trials")
+        log.info(f"{goal_text(goals)}: to search on, give another value (or none) and more --trials")
     if snapshot.best is None and counts.finished:
         log.info(
             f"no trial is complete, so there is no best one: hpo trials --study {study.name} shows why each ended"

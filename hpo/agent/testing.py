@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hpo.agent.trial_store import StudySnapshot
-from hpo.outcomes import CUT_SHORT, FAILURES, Outcome
+from hpo.outcomes import FAILURES, Outcome
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Params
 from storage.attempts import NEXT, LeaseLostError
-from storage.budget import Counts, Failure
+from storage.budget import Counts, Failure, fields
 from storage.claims import Claim, NoWork
 from storage.leases import LeaseTimes
 
@@ -233,8 +233,7 @@ class FakeTrialStore:
         held = sum(attempt.open for attempt in self.study.attempts)
         return Counts(
             budget=self.study.budget,
-            complete=outcomes[Outcome.COMPLETE],
-            pruned=sum(outcomes[outcome] for outcome in CUT_SHORT),
+            **fields({outcome: number for outcome, number in outcomes.items() if outcome}),
             failed=failed,
             running=held - prepared,
             prepared=prepared,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from hpo.options import COUNT, Kind, LaunchRequest, Range, RetrainRequest
+from hpo.options import Kind, LaunchRequest, Range, RetrainRequest
 from hpo.settings import Settings
 from hpo.terminal import log
 from hpo.terminal.log import FORMATS
@@ -108,20 +108,37 @@ class Number(click.FloatRange):
 
 
 class Quantity(click.ParamType[Any]):
-    """A positive number with a unit, the first of `units` if it has none."""
+    """A positive number with a unit, the first of `units` if it has none, or `word`."""
 
-    def __init__(self, name: str, units: dict[str, int], most: float, usage: str, *, whole: bool = False):
+    def __init__(
+        self,
+        name: str,
+        units: dict[str, int],
+        most: float,
+        usage: str,
+        *,
+        whole: bool = False,
+        word: str | None = None,
+    ) -> None:
         self.name, self.units, self.most, self.usage, self.whole = name, units, most, usage, whole
+        self.word = word
+
+    def or_word(self, word: str) -> Quantity:
+        """Return the same type, which accepts a word too."""
+        return Quantity(self.name, self.units, self.most, self.usage, whole=self.whole, word=word)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         text = str(value).strip().lower()
+        if self.word is not None and text == self.word:
+            return self.word
         unit = next((unit for unit in sorted(self.units, key=len, reverse=True) if text.endswith(unit)), "")
         try:
             number = float(text.removesuffix(unit)) * (self.units[unit] if unit else 1)
         except ValueError:
             number = 0.0
         if not 0 < number <= self.most or (self.whole and number < 1):
-            self.fail(f"{value!r} is not a {self.name}: use e.g. {self.usage}", param, ctx)
+            usage = self.usage + (f", or {self.word}" if self.word else "")
+            self.fail(f"{value!r} is not a {self.name}: use e.g. {usage}", param, ctx)
         return int(number) if self.whole else number
 
 
@@ -172,17 +189,23 @@ _TYPES: dict[str, tuple[Any, str | None]] = {
     "objective": (OBJECTIVE, "REF"),
     "time": (DURATION, "TIME"),
     "size": (SIZE, "SIZE"),
-    "images": (Number(COUNT, "all"), "N|all"),
     "file": (click.Path(path_type=Path, dir_okay=False), "FILE"),
 }
 """Click's type and the placeholder of each named kind."""
 
 
-def click_type(kind: Kind) -> tuple[Any, str | None]:
+def click_type(kind: Kind, word: str | None = None) -> tuple[Any, str | None]:
     """Return the type for Click, and the placeholder that the help shows; None: Click's own."""
-    if isinstance(kind, Range):
-        return Number(kind), "N" if isinstance(kind.low, int) else None
-    return (NearestChoice(kind), None) if isinstance(kind, tuple) else _TYPES[kind]
+    if isinstance(kind, tuple):
+        return NearestChoice(kind), None
+    found, metavar = (
+        (Number(kind, word), "N" if isinstance(kind.low, int) else None)
+        if isinstance(kind, Range)
+        else _TYPES[kind]
+    )
+    if word is None:
+        return found, metavar
+    return found.or_word(word) if isinstance(found, Quantity) else found, f"{metavar}|{word}"
 
 
 def field_option(request: type, name: str, **changes: Any) -> Callable[[_Command], _Command]:
@@ -190,7 +213,7 @@ def field_option(request: type, name: str, **changes: Any) -> Callable[[_Command
     field = next(field for field in dataclasses.fields(request) if field.name == name)
     attributes = {**field.metadata, **changes}
     names = attributes.pop("names", ()) or (f"--{name.replace('_', '-')}",)
-    kind = attributes.pop("kind", "text")
+    kind, word = attributes.pop("kind", "text"), attributes.pop("word", None)
     if field.default is dataclasses.MISSING:
         attributes["required"] = True
     else:
@@ -199,7 +222,7 @@ def field_option(request: type, name: str, **changes: Any) -> Callable[[_Command
     if kind == "flag":
         attributes["flag_value"] = not field.default
     else:
-        attributes["type"], metavar = click_type(kind)
+        attributes["type"], metavar = click_type(kind, word)
         attributes.setdefault("metavar", metavar)
     return option(*names, name, **attributes)
 

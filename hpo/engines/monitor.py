@@ -13,13 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
 
 from hpo.engines.progress_feed import ProgressFeed, Update
 from hpo.errors import HpoError
-from hpo.outcomes import Outcome
 from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, ExitCode
 from hpo.study.create import LaunchedStudy
 from hpo.study.status import StudyStatus
@@ -256,10 +255,8 @@ def _with_counts(ended: Sequence[TrialEnd], counts: Counts) -> list[tuple[TrialE
     steps = []
     for end in reversed(ended):
         steps.append((end, counts))
-        if end.outcome is Outcome.COMPLETE:
-            counts = replace(counts, complete=counts.complete - 1)
-        elif end.outcome.counts:
-            counts = replace(counts, pruned=counts.pruned - 1)
+        if end.outcome.counts:
+            counts = counts.plus(end.outcome, -1)
     return steps[::-1]
 
 

@@ -104,8 +104,9 @@ def _progress(history: StudyHistory) -> Figure:
         )
     values = [trial.value or 0.0 for trial in ended] + [value for _, value in cut]
     bounds, outside = zoomed(values, history.study.maximize)
-    caption = f"{metric} of every trial in the order of their start; pruned trials at their last epoch." + (
-        f" {formatting.counted(outside, 'outlier')} outside the chart." if outside else ""
+    caption = (
+        f"{metric} of every trial in the order of their start; trials that ended early at their last epoch."
+        + (f" {formatting.counted(outside, 'outlier')} outside the chart." if outside else "")
     )
     return Figure("history", caption, [Chart("", Axis("trial"), Axis(metric, bounds=bounds), series)])
 
@@ -136,14 +137,17 @@ def _curves(history: StudyHistory) -> Figure:
     shown = _most_relevant(history, trials)
     complete = [t for t in shown if t.state == Outcome.COMPLETE and t is not best]
     pruned = [t for t in shown if t.state == Outcome.PRUNED]
+    timed_out = [t for t in shown if t.state == Outcome.TIMED_OUT]
     still_open = [t for t in shown if t.state in OPEN]
-    failed = [t for t in shown if t.state not in (Outcome.COMPLETE, Outcome.PRUNED, *OPEN)]
+    others = (Outcome.COMPLETE, Outcome.PRUNED, Outcome.TIMED_OUT, *OPEN)
+    failed = [t for t in shown if t.state not in others]
     leader = [best] if best is not None and best.number in history.curves else []
     series = [
         *_joined(history, complete, "complete", BLUE, opacity=0.55),
         *_joined(history, pruned, "pruned", ORANGE, opacity=0.75, ends=True),
+        *_joined(history, timed_out, "timed out", OLIVE, opacity=0.75, ends=True),
         *_joined(history, still_open, "still open", GREY, opacity=0.9),
-        *_joined(history, failed, "failed or diverged", RED, opacity=0.8),
+        *_joined(history, failed, "failed, diverged or infeasible", RED, opacity=0.8),
         *_joined(history, leader, "best", GREEN, width=3.0),
     ]
     measured = [row.metrics.get(metric, math.nan) for t in shown for row in history.curves[t.number or 0]]
@@ -151,7 +155,7 @@ def _curves(history: StudyHistory) -> Figure:
     caption = (
         f"{metric} after each epoch of {len(shown)}"
         + (f" of {len(trials)}" if len(shown) < len(trials) else "")
-        + " trials. A cross marks the pruning of a trial."
+        + " trials. A cross marks the end of a trial that was pruned or timed out."
         + (" Outliers are outside the chart." if outside else "")
     )
     axis = epoch_axis(int(history.study.spec_json["epochs"]))

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from hpo.errors import HpoError, StorageUnreachableError, StudyConflictError
-from hpo.options import LaunchDefaults, LaunchRequest
+from hpo.options import NONE, LaunchDefaults, LaunchRequest
 from hpo.search.optuna_study import known_good_parts
 from hpo.search.samplers import startup_trials
 from hpo.search.space_changes import normal, with_space
@@ -26,6 +26,9 @@ from storage.optuna import studies as optuna_studies
 from storage.studies import StoredStudy
 
 log = logging.getLogger(__name__)
+
+LIMITS = ("checkpoint_quota_bytes", "trial_timeout_seconds", "target", "patience")
+"""Limits and goals of a study, which any launch may set, change or remove."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,13 +167,17 @@ def _agreed_spec(
         sampler=sampler,
         earlier_samplers=earlier,
         startup=startup_trials(request.trials or existing.budget),
-        max_failed=request.max_failed or spec.max_failed,
-        max_lost=request.max_lost or spec.max_lost,
-        checkpoint_quota_bytes=request.checkpoint_quota_bytes or spec.checkpoint_quota_bytes,
-        trial_timeout_seconds=request.trial_timeout_seconds or spec.trial_timeout_seconds,
-        target=spec.target if request.target is None else request.target,
-        patience=request.patience or spec.patience,
+        max_failed=request.max_failed or existing.spec.max_failed,
+        max_lost=request.max_lost or existing.spec.max_lost,
+        **_limits(request, existing.spec),
     )
+
+
+def _limits(request: LaunchRequest, stored: StudySpec | None = None) -> dict[str, Any]:
+    """Return the requested limits and goals, else the stored ones."""
+    requested = {name: getattr(request, name) for name in LIMITS}
+    kept = {name: getattr(stored, name, None) for name, value in requested.items() if value is None}
+    return {name: None if value == NONE else value for name, value in requested.items()} | kept
 
 
 def _create(
@@ -219,10 +226,7 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
         startup=startup_trials(trials),
         max_failed=request.max_failed or defaults.max_failed,
         max_lost=request.max_lost or defaults.max_lost,
-        checkpoint_quota_bytes=request.checkpoint_quota_bytes,
-        trial_timeout_seconds=request.trial_timeout_seconds,
-        target=request.target,
-        patience=request.patience,
+        **_limits(request),
     )
 
 

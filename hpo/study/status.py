@@ -27,7 +27,7 @@ from hpo.study.predicates import (
 from hpo.study.trials import best_query
 from storage import goals
 from storage.attempts import NEXT
-from storage.budget import Counts
+from storage.budget import Counts, fields
 from storage.goals import Goals
 from storage.optuna.trials import count_enqueued
 from storage.studies import StoredStudy
@@ -142,11 +142,9 @@ class StudyStatus(JsonRow):
     @property
     def counts(self) -> Counts:
         """Trials of the study by state."""
-        complete = self.outcomes.get(Outcome.COMPLETE, 0)
         return Counts(
+            **fields({Outcome(outcome): number for outcome, number in self.outcomes.items()}),
             budget=self.budget,
-            complete=complete,
-            pruned=self.finished - complete,
             failed=self.failed,
             running=self.running,
             prepared=self.prepared,

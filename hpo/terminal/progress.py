@@ -177,7 +177,7 @@ def _draw(view: View) -> Any:
         Text(f"{formatting.duration(view.elapsed_seconds)}{eta}"),
     )
     prepared = f", {counts.prepared} prepared" if counts.prepared else ""
-    outcomes = Text(f"{counts.pruned} pruned, {counts.failed} failed, {counts.running} running{prepared}")
+    outcomes = Text(f"{counts.cut_short}, {counts.failed} failed, {counts.running} running{prepared}")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("slot", "device", "trial", "epoch", view.metric, "images/s"):
         table.add_column(Text(name), justify="left" if name in ("slot", "device") else "right")

@@ -161,6 +161,9 @@ def test_first_decision_counts_and_only_its_finite_value_is_stored(
     counts = study.count()
     assert (counts.finished, counts.failed) == ((1, 0) if outcome in COUNTED else (0, 1))
     assert counts.left == 3 - counts.finished
+    assert {one: counts.of(one) for one in COUNTED if counts.of(one)} == (
+        {outcome: 1} if outcome in COUNTED else {}
+    )
 
 
 def test_pending_tells_are_listed(study: StudyDriver) -> None:

@@ -63,6 +63,26 @@ def test_default_outside_a_narrowed_space_keeps_its_other_parameters(database: D
     assert list(enrolled(database, params=("kind=b",)).spec.first) == [{"x": 1.0}]
 
 
+LIMITS = {"target": 0.5, "patience": 7, "trial_timeout_seconds": 60.0, "checkpoint_quota_bytes": 10**6}
+
+
+def test_limits_and_goals_of_a_study_are_kept_changed_and_removed(database: Database) -> None:
+    def stored() -> dict[str, object]:
+        found = find(database, "s")
+        assert found is not None
+        return {name: getattr(found.spec, name) for name in LIMITS}
+
+    enrolled(database, **LIMITS)
+    # Before its first trial a study may get other options.
+    enrolled(database, find(database, "s"), epochs=9)
+    assert stored() == LIMITS
+    begin(database, find(database, "s"))
+    enrolled(database, find(database, "s"), target=0.0, patience="none")
+    assert stored() == LIMITS | {"target": 0.0, "patience": None}
+    enrolled(database, find(database, "s"), **dict.fromkeys(LIMITS, "none"))
+    assert stored() == dict.fromkeys(LIMITS)
+
+
 def begin(database: Database, study: LaunchedStudy | None) -> None:
     """Let an agent join the study, as before its first trial."""
     assert study is not None

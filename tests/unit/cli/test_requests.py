@@ -71,6 +71,19 @@ def test_options_of_launch_reach_the_request(called, tmp_path: Path) -> None:
     assert (settings.storage, settings.data_dir) == ("postgresql://h/d", tmp_path)
 
 
+def test_limits_and_goals_are_removed_by_a_word(called, capsys) -> None:
+    removed = "--target none --patience NONE --trial-timeout none --checkpoint-quota none"
+    run(["launch", "--study", "s", *removed.split()])
+    ((request, _),) = called
+    assert request == LaunchRequest(
+        study="s", target="none", patience="none", trial_timeout_seconds="none", checkpoint_quota_bytes="none"
+    )
+    for option in ("--target", "--patience", "--trial-timeout", "--checkpoint-quota"):
+        assert run(["launch", "--study", "s", option, "nothing"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert ", or none (see hpo launch --help)" in line
+
+
 def test_variables_replace_options(called, monkeypatch) -> None:
     monkeypatch.setenv("HPO_STUDY", "s")
     monkeypatch.setenv("HPO_WORKERS", "5")
