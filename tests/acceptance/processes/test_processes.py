@@ -14,7 +14,7 @@ import pytest
 
 from hpo.errors import ObjectiveBrokenError
 from hpo.outcomes import Outcome
-from hpo.trainer import pool as pool_module
+from hpo.trainer import current_template
 from hpo.trainer.messages import Epoch, Finished, Load
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.testing import start_message
@@ -118,7 +118,7 @@ def test_failed_fork_costs_no_attempt(service: Service) -> None:
 def test_objective_that_loads_too_slowly_fails_launch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "LEAST_LOADING_SECONDS", 0.0)
+    monkeypatch.setattr(current_template, "LEAST_LOADING_SECONDS", 0.0)
     slow = tmp_path / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
     load = Load(f"{slow}:Slow", DataOptions(), final=False)
@@ -133,7 +133,7 @@ def test_objective_that_loads_too_slowly_fails_launch(
 
 def test_killed_idle_templates_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As by the kernel when memory runs out; each replacement loads and forks like the first template."""
-    monkeypatch.setattr(pool_module, "MAX_TEMPLATE_DEATHS", 1)
+    monkeypatch.setattr(current_template, "MAX_TEMPLATE_DEATHS", 1)
     files = {"checkpoints": str(tmp_path / "trial"), "log": str(tmp_path / "log")}
     start = start_message(params={"x": 1.0, "letter": "a"}, epochs=1, **files)
     until = time.monotonic() + 60.0

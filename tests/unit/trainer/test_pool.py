@@ -11,7 +11,9 @@ import pytest
 
 from hpo.errors import HpoError, ObjectiveBrokenError, UsageError
 from hpo.outcomes import Outcome
+from hpo.trainer import current_template, pooled_trainer
 from hpo.trainer import pool as pool_module
+from hpo.trainer.current_template import MAX_TEMPLATE_DEATHS
 from hpo.trainer.exits import SpawnFailed, TrainerExited
 from hpo.trainer.messages import (
     Command,
@@ -32,7 +34,7 @@ from hpo.trainer.messages import (
     Unforkable,
 )
 from hpo.trainer.pipe import encode
-from hpo.trainer.pool import MAX_TEMPLATE_DEATHS, MOST_UNANSWERED, TrainerPool
+from hpo.trainer.pool import MOST_UNANSWERED, TrainerPool
 from hpo.trainer.testing import FakeTemplate, start_message
 from objectives.base import DataOptions, Description, Device
 
@@ -92,11 +94,13 @@ class Host:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     host = Host(tmp_path, 2)
-    monkeypatch.setattr(pool_module, "STATUS_SECONDS", 0.0)
     monkeypatch.setattr(pool_module, "POLL_SECONDS", 0.0)
-    monkeypatch.setattr(pool_module, "kill_group", host.killed.append)
-    monkeypatch.setattr(pool_module, "is_running", lambda pid: pid in host.running)
-    monkeypatch.setattr(pool_module, "oom_kills", lambda: host.oom_kills)
+    for module in (pool_module, pooled_trainer):
+        monkeypatch.setattr(module, "kill_group", host.killed.append)
+        monkeypatch.setattr(module, "oom_kills", lambda: host.oom_kills)
+    for module in (current_template, pooled_trainer):
+        monkeypatch.setattr(module, "STATUS_SECONDS", 0.0)
+    monkeypatch.setattr(pooled_trainer, "is_running", lambda pid: pid in host.running)
     with host.pool:
         yield host
     for template in host.templates:
@@ -166,7 +170,7 @@ def test_template_that_loads_for_too_long_breaks_the_objective(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.pool.check_loading(0.0)
-    monkeypatch.setattr(pool_module, "LEAST_LOADING_SECONDS", -1.0)
+    monkeypatch.setattr(current_template, "LEAST_LOADING_SECONDS", -1.0)
     host.pool.check_loading(60.0)
     with pytest.raises(ObjectiveBrokenError, match=r"not loaded within -1 s: see .*template\.log"):
         host.pool.check_loading(-2.0)

@@ -1,0 +1,180 @@
+"""The template of a pool: started, and replaced when it dies or has to load less."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import hpo.errors
+from hpo.errors import HpoError, ObjectiveBrokenError
+from hpo.files.bounded_log import BoundedLog
+from hpo.trainer.messages import (
+    Described,
+    Exited,
+    Fork,
+    Forked,
+    Load,
+    LoadFailed,
+    NotForked,
+    Preload,
+    Ready,
+    Unforkable,
+)
+from hpo.trainer.template_process import STATUS_SECONDS, TemplateProcess
+from objectives.base import Description
+
+log = logging.getLogger(__name__)
+
+MAX_TEMPLATE_DEATHS = 3
+"""Number of templates in a row that may die while they load or fork, before a trainer has started."""
+
+LEAST_LOADING_SECONDS = 300.0
+"""Shortest limit for loading: importing a framework and reading data may take minutes on a busy machine."""
+
+StartTemplate = Callable[[Load, Path, int], TemplateProcess]
+
+
+class CurrentTemplate:
+    """The running template, what it has loaded, and its log."""
+
+    def __init__(self, load: Load, log: Path, start_template: StartTemplate) -> None:
+        self.ready = False
+        """Whether it has loaded everything, so that trainers start at once."""
+        self.versions: dict[str, str] = {}
+        self.description: Description | None = None
+        self._load = load
+        self._log = log
+        self._bounded_log = BoundedLog(log)
+        self._keeps_log = False
+        self._new_process = start_template
+        self._process: TemplateProcess | None = None
+        self._loading_since = time.monotonic()
+        self._deaths = 0
+        # Only this process holds the write end: see `end_with_agent`.
+        self._guard_pipe: tuple[int, ...] = os.pipe()
+
+    @property
+    def connection(self) -> Connection | None:
+        """The pipe to it; None while it is not started."""
+        return self._process.connection if self._process is not None else None
+
+    def start(self) -> None:
+        self._process = self._new_process(self._load, self._log, self._guard_pipe[0])
+        self.ready, self._loading_since = False, time.monotonic()
+
+    def kill(self) -> None:
+        """Kill it; its closed pipe is noticed later."""
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+        for descriptor in self._guard_pipe:
+            os.close(descriptor)
+        self._guard_pipe = ()
+        self.truncate_log()
+        if not self._keeps_log:
+            # The log of a template that did not fail is of no use.
+            self._log.unlink(missing_ok=True)
+
+    def truncate_log(self) -> None:
+        self._bounded_log.truncate()
+
+    def check_loading(self, hung_seconds: float) -> None:
+        """Check that it has not been loading for more than `hung_seconds`, at least five minutes.
+
+        Raises:
+            ObjectiveBrokenError: it has been loading for longer.
+        """
+        limit = max(hung_seconds, LEAST_LOADING_SECONDS)
+        if not self.ready and time.monotonic() - self._loading_since > limit:
+            self._keeps_log = True
+            raise ObjectiveBrokenError(
+                f"{self._load.objective} and its data were not loaded within {limit:.0f} s: see {self._log},"
+                " or allow more with --hung-after"
+            )
+
+    def request(self, fork: Fork, pipe_end: Connection) -> None:
+        """Request a trainer; raise OSError if the template has ended."""
+        assert self._process is not None
+        self._process.request(fork, pipe_end)
+
+    def receive(self) -> Forked | NotForked | Exited | None:
+        """Read its next message, and return it if it is of a trainer.
+
+        Raises:
+            EOFError, OSError: the template has ended.
+            HpoError: the objective or its data cannot be loaded, or its code was changed.
+        """
+        assert self._process is not None
+        message = self._process.receive()
+        match message:
+            case Described(description):
+                if self.description is not None and description.code != self.description.code:
+                    # Its earlier trainers and the study's other agents train with the code as it was.
+                    raise ObjectiveBrokenError(
+                        f"the code of {self._load.objective} was changed while it was being trained: run the same"
+                        " command again to continue with the new code"
+                    )
+                self.description = description
+            case Ready(versions):
+                self.ready, self.versions = True, dict(versions)
+            case LoadFailed(name, text, traceback):
+                error = getattr(hpo.errors, name, ObjectiveBrokenError)
+                failure: HpoError = error(text)
+                if traceback:
+                    failure.add_note(traceback)
+                self._keeps_log = True
+                raise failure
+            case Unforkable():
+                self._load_less(message)
+            case Forked():
+                self._deaths = 0
+                return message
+            case NotForked() | Exited():
+                return message
+        return None
+
+    def _load_less(self, message: Unforkable) -> None:
+        """Start a template that leaves the loading which starts threads to each trainer."""
+        assert self._process is not None
+        if self._load.preload is Preload.ALL:
+            log.warning(
+                f"loading {self._load.objective} has started {message.threads}, and threads do not survive a fork:"
+                " each trial loads its data itself, which takes longer; to load them once, start no threads and"
+                " compute with no framework in prepare() or the data function"
+            )
+        self._process.close()
+        self._load = replace(self._load, preload=message.preload, modules=message.modules)
+        self.start()
+
+    def replace_dead(self, *, has_requests: bool) -> None:
+        """Start another template in place of one that has ended, with requests that it has not answered or without.
+
+        Raises:
+            ObjectiveBrokenError: too many in a row have ended, or the first did before it described the objective.
+        """
+        assert self._process is not None
+        status = self._process.close()
+        self._process, was_ready, self.ready = None, self.ready, False
+        # A template that has loaded everything and has nothing to do was killed from outside: that does not count.
+        self._deaths += int(has_requests or not was_ready)
+        self._keeps_log = True
+        if self._deaths >= MAX_TEMPLATE_DEATHS or (not was_ready and self.description is None):
+            if status == -signal.SIGTERM:
+                # Sent to every process of a service: our own SIGTERM comes in a moment, and decides.
+                time.sleep(STATUS_SECONDS)
+            how = f"signal {-status}" if status < 0 else f"exit code {status}"
+            raise ObjectiveBrokenError(
+                f"the process that loads {self._load.objective} ended ({how}) before it could train:"
+                f" see {self._log}"
+            )
+        self.start()

@@ -1,0 +1,76 @@
+"""A trainer as its pool sees it: its pipe, its process and the end of both."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+from hpo.outcomes import Outcome
+from hpo.process.identity import is_running
+from hpo.process.process_groups import kill_group
+from hpo.trainer.exits import oom_kills
+from hpo.trainer.messages import Finished, FromTrainer, Start, Started
+from hpo.trainer.pipe import MOST_BYTES, UnreadableMessageError, decode
+from hpo.trainer.template_process import STATUS_SECONDS
+
+
+@dataclass(kw_only=True)
+class PooledTrainer:
+    """A trainer that was requested, or is to be."""
+
+    connection: Connection
+    start: Start
+    serial: int
+    request_end: Connection | None
+    """The trainer's end of the pipe until it is requested from the template."""
+    pid: int | None = None
+    status: int | None = None
+    orphan: bool = False
+    """Whether its template is dead, so that no message reports its exit."""
+    closed_at: float | None = None
+    """Monotonic time when its pipe was found closed; its exit status may still follow."""
+    oom_kills_before: int = field(default_factory=lambda: oom_kills())
+    """Number of processes that the kernel had killed for lack of memory when the trainer started."""
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the template has yet to answer the request for it."""
+        return self.request_end is None and self.pid is None and not self.orphan
+
+    @property
+    def has_exited(self) -> bool:
+        """Whether it has ended, although its template does not report that."""
+        if self.closed_at is not None:
+            return self.orphan or time.monotonic() - self.closed_at > STATUS_SECONDS
+        # A process that it has forked may hold its pipe open.
+        return self.orphan and self.pid is not None and not is_running(self.pid)
+
+    def receive(self) -> FromTrainer | None:
+        """Return its next message; None if it has closed its pipe."""
+        try:
+            content = self.connection.recv_bytes(MOST_BYTES)
+        except (EOFError, OSError):
+            self.closed_at = time.monotonic()
+            return None
+        try:
+            message = decode(content)
+        except UnreadableMessageError as exc:
+            self.kill()
+            return Finished(
+                Outcome.BUG,
+                f"its process sent a message that cannot be read ({exc}): remove the code that writes to its pipe",
+            )
+        if isinstance(message, Started):
+            self.pid = message.pid
+        return message
+
+    def kill(self) -> None:
+        """Kill its process, if that is known, and the processes it has started."""
+        if self.pid is not None:
+            kill_group(self.pid)
+
+    def close(self) -> None:
+        self.connection.close()
+        if self.request_end is not None:
+            self.request_end.close()
