@@ -15,6 +15,9 @@ from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
 
+RUNG_PREFIX = "completed_rung_"
+"""Start of the names of the attributes in which Optuna's ASHA and Hyperband keep a trial's value at each rung."""
+
 NEXT = "next"
 """Device of a prefetched attempt: it has no slot yet, so it does not train."""
 
@@ -78,14 +81,18 @@ def place(connection: Connection, attempt_id: int, slot: int, device: str) -> No
 def begin(connection: Connection, attempt_id: int, pid: int, resumed_from: int) -> None:
     """Store the trainer's process id and the epoch that the attempt resumes from.
 
-    Later epochs of earlier attempts are trained again: they are deleted, in Optuna too, so that the history of a trial
-    is always that of its state.
+    Later epochs of earlier attempts are trained again: they are deleted, in Optuna too, with what its pruners noted
+    on them, so that the history of a trial is always that of its state.
     """
     reservation_id = guard(connection, attempt_id)
     for statement in (
         "UPDATE hpo.attempts SET pid = :pid, resumed_from = :r WHERE attempt_id = :a",
         "DELETE FROM hpo.epochs WHERE reservation_id = :t AND epoch > :r",
         "UPDATE hpo.trials SET epochs = least(epochs, :r) WHERE reservation_id = :t",
+        "DELETE FROM trial_system_attributes s USING trials o, hpo.trials t WHERE t.reservation_id = :t"
+        " AND o.trial_id = t.trial_id AND o.state = 'RUNNING' AND s.trial_id = o.trial_id"
+        f" AND starts_with(s.key, '{RUNG_PREFIX}') AND EXISTS"
+        " (SELECT 1 FROM trial_intermediate_values v WHERE v.trial_id = o.trial_id AND v.step > :r)",
         "DELETE FROM trial_intermediate_values v USING trials o, hpo.trials t WHERE t.reservation_id = :t"
         " AND o.trial_id = t.trial_id AND o.state = 'RUNNING' AND v.trial_id = o.trial_id AND v.step > :r",
     ):

@@ -223,6 +223,8 @@ class Agent(Workload[RunningAttempt]):
         self._trial_limit.begin(run, event)
         # Epochs of the checkpoint that a dead agent had not reported yet.
         self._record(run, event.history)
+        if event.resumed_from:
+            self._store.replay(run.attempt_id, run.trial_id)
 
     def on_held(self, slot: int, run: RunningAttempt) -> None:  # noqa: ARG002
         self._store.hold(run.attempt_id)

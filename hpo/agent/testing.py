@@ -179,6 +179,9 @@ class FakeTrialStore:
         valid = {record.epoch: trial.epochs[record.epoch] for record in records}
         return {epoch: metrics[metric] for epoch, metrics in sorted(valid.items()) if metric in metrics}
 
+    def replay(self, attempt_id: int, trial_id: int) -> None:
+        """Do nothing: the fake's pruner keeps no notes."""
+
     def should_prune(self, attempt_id: int, trial_id: int) -> bool:
         return self.study.prunes(trial_id - 1, max(self._guard(attempt_id).trial.epochs))
 

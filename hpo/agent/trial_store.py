@@ -193,8 +193,20 @@ class TrialStore:
         Raises:
             LeaseLostError: the trial was settled meanwhile, so the pruner cannot write to it.
         """
+        return bool(self._judge(attempt_id, trial_id, self._search.should_prune))
+
+    def replay(self, attempt_id: int, trial_id: int) -> None:
+        """Let the pruner judge the recorded epochs of a resumed trial again, where its notes on them are gone.
+
+        Raises:
+            LeaseLostError: as in `should_prune`.
+        """
+        self._judge(attempt_id, trial_id, self._search.replay)
+
+    def _judge(self, attempt_id: int, trial_id: int, judge: Callable[[int], T]) -> T | None:
+        """Return the pruner's judgement; None if the pruner failed."""
         try:
-            return self._call(lambda: self._search.should_prune(trial_id))
+            return self._call(lambda: judge(trial_id))
         except UpdateFinishedTrialError:
             self._closed(attempt_id)
         except Exception as exc:
@@ -204,7 +216,7 @@ class TrialStore:
             log.warning(
                 f"the pruner failed ({one_line(exc)}): the trial continues", extra={"trial_id": trial_id}
             )
-            return False
+            return None
 
     def settle(
         self, attempt_id: int, outcome: Outcome, value: float | None, error: str = "", traceback: str = ""

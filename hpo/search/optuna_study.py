@@ -26,6 +26,7 @@ from hpo.search.spec import StudySpec
 from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
 from objectives.choices import contains, find
+from storage.attempts import RUNG_PREFIX
 from storage.claims import Claim
 from storage.connection.retry import is_of_database
 from storage.optuna.trials import REFUSAL_ATTRIBUTE, RESERVATION_ATTRIBUTE
@@ -133,6 +134,23 @@ class Search:
                 trial = self._judged[trial_id]
             case "attributes":
                 trial = self._storage.get_trial(trial_id)
+        return self._judge(trial)
+
+    def replay(self, trial_id: int) -> None:
+        """Let the pruner judge the epochs of a resumed trial again, if what it had noted on them was deleted."""
+        if PRUNERS[self._spec.pruner].reads != "attributes":
+            return
+        trial = self._storage.get_trial(trial_id)
+        values = trial.intermediate_values
+        if any(name.startswith(RUNG_PREFIX) for name in trial.system_attrs):
+            return
+        for step in sorted(values):
+            trial = self._storage.get_trial(trial_id)
+            trial.intermediate_values = {epoch: value for epoch, value in values.items() if epoch <= step}
+            # It was decided then that the trial continues; only the pruner's notes are wanted.
+            self._judge(trial)
+
+    def _judge(self, trial: FrozenTrial) -> bool:
         with np.errstate(**_QUIET):
             return self._study.pruner.prune(self._study, trial)
 

@@ -259,3 +259,40 @@ def test_trial_that_begins_again_has_no_epochs_of_its_earlier_attempt(study: Sto
     assert study.scalar("SELECT array_agg(epoch) FROM hpo.epochs") == [1]
     assert study.scalar("SELECT epochs FROM hpo.trials") == 1
     assert study.scalar("SELECT sum(epochs) FROM hpo.attempts") == 4, "what was trained was paid for"
+
+
+def rungs(study: StoredStudy) -> dict[str, float]:
+    """Return what the pruner has noted on the first trial."""
+    attrs = study.optuna.get_trials()[0].system_attrs
+    return {name: value for name, value in attrs.items() if name.startswith("completed_rung_")}
+
+
+@pytest.mark.parametrize("resumed_from", [0, 2, 3, 5, 10])
+@pytest.mark.parametrize("pruner", ["asha", "hyperband"])
+def test_pruner_judges_a_resumed_trial_by_its_present_epochs_only(
+    database: Database, pruner: str, resumed_from: int
+) -> None:
+    """Rungs after epochs 1, 3 and 9, or of a later bracket of Hyperband."""
+    study = StoredStudy(database, replace(SPEC, pruner=pruner, epochs=10))
+    store = study.agent()
+    claim, trial_id = begun(store)
+
+    def judge(epochs: range, worse: float) -> None:
+        for epoch in epochs:
+            report(store, claim, trial_id, loss=worse + 10.0 - epoch, epoch=epoch)
+            store.should_prune(claim.attempt_id, trial_id)
+
+    judge(range(1, 10), 0.0)
+    before = rungs(study)
+    assert before
+    store.release(claim.attempt_id)
+    claim = claimed(store)
+    store.sample(claim)
+    store.begin(claim.attempt_id, 1, resumed_from)
+    store.replay(claim.attempt_id, trial_id)
+    kept = {name: loss for name, loss in before.items() if 10.0 - loss <= resumed_from}
+    assert rungs(study) == kept
+    judge(range(resumed_from + 1, 10), 100.0)
+    assert rungs(study) == kept | {
+        name: 100.0 + loss for name, loss in before.items() if 10.0 - loss > resumed_from
+    }
