@@ -39,8 +39,8 @@ from hpo.study.create import LaunchedStudy, create_or_continue
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
 from storage.claims import Claim
-from storage.connection.engine import Database
 from storage.connection.retry import Retry
+from storage.engine import Database
 from storage.leases import LeaseTimes
 
 T = TypeVar("T")

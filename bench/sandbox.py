@@ -19,8 +19,8 @@ import psutil
 from sqlalchemy import Row, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from storage.connection.engine import Database, open_database
 from storage.embedded.server import EmbeddedServer
+from storage.engine import Database, open_database
 
 ROOT = Path(__file__).parent.parent
 

@@ -46,7 +46,7 @@ def load_study(name: str, storage: str | None = None) -> LoadedStudy:
 
     # Imported here because every command imports `hpo`, which must stay light.
     from hpo.study.dataframes import LoadedStudy
-    from storage.connection.engine import open_database
+    from storage.engine import open_database
 
     settings = Settings.from_environment()
     if storage is not None:

@@ -86,7 +86,7 @@ def _backend() -> Check:
 
 def _storage(settings: Settings) -> Check:
     from storage import studies
-    from storage.connection.engine import open_database, server_version
+    from storage.engine import open_database, server_version
 
     try:
         with open_database(settings.storage, settings.home, wait_seconds=_STORAGE_SECONDS) as database:

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
-from storage.connection.engine import Database, open_database
 from storage.embedded.server import EmbeddedServer
+from storage.engine import Database, open_database
 from tests.version_0_1 import load_dump
 
 TEMPLATE = "hpo_template"

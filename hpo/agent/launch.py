@@ -37,7 +37,7 @@ from hpo.trainer.supervisor import Supervisor
 from objectives import loader
 from objectives.base import DataOptions, Device
 from storage import budget
-from storage.connection.engine import Database, open_database
+from storage.engine import Database, open_database
 from storage.goals import read as read_goals
 from storage.leases import LeaseTimes
 

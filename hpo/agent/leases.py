@@ -16,8 +16,8 @@ from datetime import datetime
 
 from hpo.errors import HpoError
 from storage import leases
-from storage.connection.engine import Database
 from storage.connection.retry import Retry, short_reason
+from storage.engine import Database
 from storage.leases import LeaseTimes, SuspectLease
 
 CLOSE_SECONDS = 2.0

@@ -30,8 +30,8 @@ from storage import agents, attempts, budget, claims, leases, trials
 from storage.attempts import LeaseLostError
 from storage.budget import Counts, Failure
 from storage.claims import Claim, NoWork
-from storage.connection.engine import Connection, Database
 from storage.connection.retry import Retry, is_of_database
+from storage.engine import Connection, Database
 from storage.leases import LeaseTimes
 from storage.optuna import trials as optuna_trials
 from storage.optuna.trials import find_created, stray_trials

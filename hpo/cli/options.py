@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
     from click.types import OptionHelpExtra
 
-    from storage.connection.engine import Database
+    from storage.engine import Database
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Request = TypeVar("_Request")
@@ -315,7 +315,7 @@ def settings(storage: str | None = None, data_dir: Path | None = None) -> Settin
 @contextmanager
 def opened(storage: str | None) -> Iterator[Database]:
     """Open the database of `--storage`; nothing is imported or started before."""
-    from storage.connection.engine import open_database
+    from storage.engine import open_database
 
     found = settings(storage)
     with open_database(found.storage, found.home) as database:

@@ -21,7 +21,7 @@ from hpo.report.search_sections import epoch_axis
 from storage import trials
 
 if TYPE_CHECKING:
-    from storage.connection.engine import Connection, Database
+    from storage.engine import Connection, Database
 
 MOST_PANELS = 6
 """Largest number of metrics whose curves are drawn, the study's metric first."""

@@ -18,7 +18,7 @@ from hpo.study.history import read_history
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from storage.connection.engine import Database
+    from storage.engine import Database
 
 PREFIX = "/reports/"
 KEPT_SECONDS = 30.0

@@ -35,7 +35,7 @@ from hpo.errors import HpoError, UsageError
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-    from storage.connection.engine import Database
+    from storage.engine import Database
 
 LEAST_PASSWORD = 8
 """Characters of the shortest password with which other machines may reach the dashboard: it can be guessed online."""

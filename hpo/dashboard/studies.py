@@ -19,7 +19,7 @@ from storage import retrains, studies, trials
 from storage.connection.retry import Retry
 
 if TYPE_CHECKING:
-    from storage.connection.engine import Connection, Database
+    from storage.engine import Connection, Database
 
 
 T = TypeVar("T")

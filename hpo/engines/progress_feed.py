@@ -11,8 +11,8 @@ from hpo.study.catalog import read_study
 from hpo.study.status import StudyStatus, read_status
 from hpo.terminal.progress import TrialEnd
 from storage import trials
-from storage.connection.engine import Connection, Database
 from storage.connection.retry import Retry
+from storage.engine import Connection, Database
 
 OVERLAP_SECONDS = 60.0
 """Seconds by which the commit of a decision may lag behind its time stamp."""

@@ -28,7 +28,7 @@ from hpo.study.create import LaunchedStudy
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
 from objectives import loader
-from storage.connection.engine import Database, open_database
+from storage.engine import Database, open_database
 
 CONNECT_SECONDS = 5.0
 """Timeout of our own connection check: Ray itself tries an unreachable address for minutes."""

@@ -12,7 +12,7 @@ from hpo.export.config import Config
 
 if TYPE_CHECKING:
     from hpo.study.trials import BestTrial
-    from storage.connection.engine import Database
+    from storage.engine import Database
 
 _SETTINGS = ("backend", "precision")
 """Entries of an agent's versions that are not packages."""

@@ -21,7 +21,7 @@ from hpo.report.study_comparison import (
 from hpo.study.history import read_history
 
 if TYPE_CHECKING:
-    from storage.connection.engine import Database
+    from storage.engine import Database
 
 
 def compare(database: Database, names: Sequence[str], folder: Path) -> tuple[Document, list[str]]:

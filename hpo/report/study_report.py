@@ -24,7 +24,7 @@ from hpo.report.summary_section import against_default, summary_section
 from hpo.study.history import StudyHistory, read_history
 
 if TYPE_CHECKING:
-    from storage.connection.engine import Database
+    from storage.engine import Database
 
 
 def report(database: Database, name: str, folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ from hpo.export.config import Config
 from hpo.export.config_file import read_config
 from hpo.options import RetrainRequest
 from hpo.study.catalog import find_study
-from storage.connection.engine import Database
+from storage.engine import Database
 from storage.retrains import Source
 from storage.studies import StoredStudy
 

@@ -37,8 +37,8 @@ from hpo.trainer.pool import TrainerPool
 from objectives import loader
 from objectives.base import DataOptions
 from storage import retrains
-from storage.connection.engine import Connection, Database, open_database
 from storage.connection.retry import Retry
+from storage.engine import Connection, Database, open_database
 from storage.studies import StoredStudy
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec, space_from_json, space_to_json
 from objectives.base import Description
 from storage import trials
-from storage.connection.engine import Database
+from storage.engine import Database
 
 
 def with_space(

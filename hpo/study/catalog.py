@@ -23,7 +23,7 @@ from storage.studies import DesiredState, StoredStudy
 from storage.tables import agents, attempts, studies, trials
 
 if TYPE_CHECKING:
-    from storage.connection.engine import Database
+    from storage.engine import Database
 
 
 class StudyBusyError(HpoError):

@@ -21,7 +21,7 @@ from hpo.study import identity
 from hpo.study.catalog import delete_study
 from objectives.base import DataOptions, Description
 from storage import budget, studies
-from storage.connection.engine import Database
+from storage.engine import Database
 from storage.optuna import studies as optuna_studies
 from storage.studies import StoredStudy
 

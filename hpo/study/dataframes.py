@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hpo import formatting
 from hpo.settings import Settings
 from hpo.study.history import AttemptRow, StudyHistory, read_history
-from storage.connection.engine import open_database
+from storage.engine import open_database
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,7 +24,7 @@ from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, trials
 
 if TYPE_CHECKING:
-    from storage.connection.engine import Database
+    from storage.engine import Database
 
 
 @dataclass(frozen=True, kw_only=True)

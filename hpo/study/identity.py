@@ -19,7 +19,7 @@ from hpo.search.space_changes import normal
 from hpo.search.spec import StudySpec
 from hpo.study.predicates import alive_agent
 from objectives.base import Description
-from storage.connection.engine import Database
+from storage.engine import Database
 from storage.optuna.studies import OptunaStudy
 from storage.studies import StoredStudy
 from storage.tables import agents, attempts, trials

@@ -15,7 +15,7 @@ from storage.studies import StoredStudy
 from storage.tables import epochs, trials
 
 if TYPE_CHECKING:
-    from storage.connection.engine import Database
+    from storage.engine import Database
 
 REASON = "ended by hpo kill"
 

@@ -22,7 +22,7 @@ from hpo.study.catalog import find_study
 from objectives.choices import find, identity
 
 if TYPE_CHECKING:
-    from storage.connection.engine import Database
+    from storage.engine import Database
 
 IMPORT_ATTRIBUTE = "hpo_imported"
 """User attribute of an imported trial: the name of the file."""

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from hpo.errors import UsageError
 from hpo.outcomes import COUNTED
 from hpo.study.catalog import find_study, read_study
-from storage.connection.engine import Database
+from storage.engine import Database
 
 FOLLOW_SECONDS = 1.0
 

@@ -12,7 +12,7 @@ from hpo.study.catalog import find_study
 from objectives import values
 
 if TYPE_CHECKING:
-    from storage.connection.engine import Database
+    from storage.engine import Database
 
 LONGEST = 2000
 """Most characters of a note: the dashboard loads all notes whenever it refreshes."""

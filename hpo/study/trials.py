@@ -22,7 +22,7 @@ from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, studies, trials
 
 if TYPE_CHECKING:
-    from storage.connection.engine import Database
+    from storage.engine import Database
 
 
 RUNNING, WAITING = OPEN = ("running", "waiting")

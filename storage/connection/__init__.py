@@ -1,1 +1,1 @@
-"""Connections to PostgreSQL: their URL, engine, watchdog and retries."""
+"""Connections to PostgreSQL: their URL, watchdog and retries."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from storage.connection.engine import open_database
+from storage.engine import open_database
 from tests.acceptance.service import Running, Service
 from tests.integration.rows import finished_study
 

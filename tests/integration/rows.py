@@ -16,7 +16,7 @@ from hpo import formatting
 from hpo.analysis.statistics import summarize
 from hpo.search.spec import StudySpec
 from storage import retrains
-from storage.connection.engine import Database
+from storage.engine import Database
 from storage.tables import agents, attempts, epochs, studies, trials
 from tests.specs import spec as make_spec
 

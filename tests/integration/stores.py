@@ -13,8 +13,8 @@ from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device
 from storage.claims import Claim
-from storage.connection.engine import Database
 from storage.connection.retry import Retry
+from storage.engine import Database
 from storage.leases import LeaseTimes
 from storage.studies import set_desired_state
 from tests.integration.rows import StudyRows

@@ -50,8 +50,8 @@ from objectives.base import Device, DivergedError, Objective, Params, Run
 from objectives.choices import declared, stored_space
 from objectives.validation import problem
 from storage import retrains
-from storage.connection.engine import Database
 from storage.connection.retry import Retry
+from storage.engine import Database
 from storage.leases import LeaseTimes
 from tests.integration.rows import StudyRows
 from tests.integration.stores import StoredStudy

@@ -13,7 +13,7 @@ import pytest
 
 from hpo.cli.main import run
 from hpo.export.config_file import read_config
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.rows import StudyRows
 
 

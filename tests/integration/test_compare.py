@@ -11,7 +11,7 @@ from hpo.analysis.statistics import Difference
 from hpo.cli.main import run
 from hpo.report.compare_sections import verdict
 from hpo.report.study_comparison import PairwiseDifference
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.rows import StudyRows, add_retrain
 
 

@@ -27,7 +27,7 @@ from hpo.dashboard.server import (
     PortTakenError,
 )
 from hpo.study.catalog import find_study
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.rows import StudyRows, finished_study
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hpo.engines.progress_feed import ProgressFeed
-from storage.connection.engine import Database
 from storage.connection.retry import Retry
+from storage.engine import Database
 from tests.integration.rows import StudyRows, ago
 
 

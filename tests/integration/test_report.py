@@ -21,7 +21,7 @@ from hpo.report.study_report import report_files, seed_noise
 from hpo.search.spec import space_to_json
 from hpo.study.dataframes import frames_of
 from hpo.study.history import read_history
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.rows import StudyRows, add_retrain
 
 DEFAULT = {"learning_rate": 0.05}

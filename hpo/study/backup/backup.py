@@ -19,7 +19,7 @@ from hpo.options import check_study_name
 from hpo.study.backup.file import FORMAT, BackupRows, damaged, read_header
 from hpo.study.catalog import describe_database, read_study
 from storage import study_dump
-from storage.connection.engine import Database
+from storage.engine import Database
 from storage.migrate import HEAD
 from storage.optuna.trials import RESERVATION_ATTRIBUTE
 

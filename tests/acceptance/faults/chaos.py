@@ -23,9 +23,9 @@ from typing import TypeVar
 
 import psutil
 
-from storage.connection.engine import open_database
 from storage.embedded.server import EmbeddedServer
 from storage.embedded.sockets import answers
+from storage.engine import open_database
 from tests.acceptance.faults import cuts, trace
 from tests.acceptance.faults.cuts import EXPIRED, TRAINING, Cuts, Member
 from tests.acceptance.faults.proxy import Proxy

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from storage.connection.engine import open_database
 from storage.embedded.server import EmbeddedServer
+from storage.engine import open_database
 from tests.acceptance.faults import network
 from tests.acceptance.faults.chaos import AUDIT
 from tests.acceptance.faults.network import PASSWORD, Network

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from storage.connection.engine import open_database
 from storage.embedded.server import EmbeddedServer
+from storage.engine import open_database
 from tests.acceptance.faults.proxy import Proxy
 from tests.acceptance.service import Running, Service
 

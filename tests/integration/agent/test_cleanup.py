@@ -14,7 +14,7 @@ from hpo.agent.cleanup import Cleanup
 from hpo.agent.trial_store import TrialStore
 from storage import agents
 from storage.claims import Claim, NoWork
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed
 
 WAITING = """

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from hpo.study.status import study_status
 from storage.claims import NoWork
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, train
 from tests.specs import spec
 

@@ -8,7 +8,7 @@ import pytest
 
 from hpo.agent.trial_store import TrialStore
 from storage import leases
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, train
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from hpo.agent import leases as agent_leases
 from hpo.agent.leases import LeaseRenewal
-from storage.connection.engine import Database
+from storage.engine import Database
 from storage.leases import LeaseTimes
 from tests.integration.storage.study_driver import StudyDriver
 

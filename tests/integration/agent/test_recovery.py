@@ -17,7 +17,7 @@ from hpo.outcomes import Outcome
 from storage import attempts
 from storage.attempts import LeaseLostError
 from storage.claims import Claim, NoWork
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.stores import SPEC, StoredStudy, begun, claimed, report, train
 
 COMPLETE, FAIL, RUNNING = TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from sqlalchemy import Connection, text
 
 from storage.attempts import LeaseLostError
-from storage.connection.engine import Database
+from storage.engine import Database
 
 T = TypeVar("T")
 U = TypeVar("U")

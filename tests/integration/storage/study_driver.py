@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, text
 from storage import agents, attempts, budget, claims, leases
 from storage.budget import Counts
 from storage.claims import Claim, NoWork
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.rows import StudyRows
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from hpo.outcomes import COUNTED, FAILURES, Outcome
 from storage import agents, attempts, budget, claims, leases, studies
 from storage.attempts import LeaseLostError
 from storage.claims import Claim, NoWork
-from storage.connection.engine import Database
+from storage.engine import Database
 from storage.optuna import trials as optuna_trials
 from tests.integration.storage.study_driver import StudyDriver
 

@@ -16,10 +16,10 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from hpo.errors import StorageUnreachableError, StorageUrlError
-from storage.connection import engine
-from storage.connection.engine import Database, open_database
+from storage import engine
 from storage.connection.retry import Retry
 from storage.embedded.server import EmbeddedServer
+from storage.engine import Database, open_database
 
 NOWHERE = Path("unused")
 

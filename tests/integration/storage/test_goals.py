@@ -9,7 +9,7 @@ from hpo.outcomes import Outcome
 from hpo.study.goal_text import goal_text
 from storage import budget, goals, leases
 from storage.claims import NoWork
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.storage.study_driver import StudyDriver
 
 

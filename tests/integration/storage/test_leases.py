@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from storage import agents, attempts, leases
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.storage.study_driver import LEASE, StudyDriver, reap_all
 
 MAX_LOST = 3

@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import make_url, text
 
 from hpo.errors import HpoError, StorageUrlError
-from storage.connection import engine
-from storage.connection.engine import open_database
+from storage import engine
 from storage.embedded import paths
+from storage.engine import open_database
 
 NOWHERE = Path("unused")
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storage import retrains
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.rows import StudyRows
 
 CONFIG = {"objective": "digits-cnn", "params": {"x": 1}}

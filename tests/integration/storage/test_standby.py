@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, make_url, text
 
-from storage.connection.engine import Database
 from storage.connection.retry import Retry
+from storage.engine import Database
 
 
 def test_read_only_server_is_unreachable(database: Database, postgres_admin: Engine) -> None:

@@ -28,7 +28,7 @@ from hpo.outcomes import FAILURES, Outcome
 from storage import agents, attempts, budget, claims, leases
 from storage.attempts import LeaseLostError
 from storage.claims import Claim, NoWork
-from storage.connection.engine import Database, open_database
+from storage.engine import Database, open_database
 from tests.integration.storage.overlap import Overlap, overlap
 from tests.integration.storage.study_model import ENDINGS, LEASE, OF_ALL, StudyDriverModel, Work
 

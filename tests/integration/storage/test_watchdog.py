@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Engine, event, make_url, text
 
 from hpo.errors import StorageUnreachableError
-from storage.connection import engine
-from storage.connection.engine import Database, open_database
+from storage import engine
 from storage.embedded.server import EmbeddedServer
+from storage.engine import Database, open_database
 from tests.acceptance.faults.proxy import Proxy
 
 

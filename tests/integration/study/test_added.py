@@ -13,7 +13,7 @@ from hpo.study.history import read_history
 from hpo.study.notes import save_note
 from hpo.study.status import study_status
 from hpo.study.trials import best_trial, sorted_trials, trial_rows
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, train
 
 

@@ -20,7 +20,7 @@ from hpo.errors import (
 )
 from hpo.study.backup.backup import read_backup, write_backup
 from hpo.study.catalog import delete_study, find_study, list_studies
-from storage.connection.engine import Database, open_database
+from storage.engine import Database, open_database
 from storage.studies import folder_name
 from storage.study_dump import TABLES
 from tests.integration.rows import StudyRows

@@ -19,7 +19,7 @@ from hpo.study.catalog import (
     study_names,
 )
 from hpo.study.status import study_status
-from storage.connection.engine import Database
+from storage.engine import Database
 from storage.studies import read_desired_state
 from storage.tables import attempts, epochs, studies, trials
 from tests.integration.rows import StudyRows

@@ -13,7 +13,7 @@ from hpo.options import LaunchRequest
 from hpo.study.create import LaunchedStudy, create_or_continue, find
 from objectives.base import Description
 from storage import agents
-from storage.connection.engine import Database
+from storage.engine import Database
 
 SPACE = {"x": FloatDistribution(0.0, 5.0), "kind": CategoricalDistribution(["a", "b"])}
 DESCRIPTION = Description(

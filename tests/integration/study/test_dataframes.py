@@ -13,7 +13,7 @@ import pytest
 import hpo
 from hpo.dashboard.studies import read_confusions
 from hpo.errors import UnknownStudyError
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.rows import StudyRows, add_retrain
 
 

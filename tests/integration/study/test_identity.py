@@ -21,7 +21,7 @@ from hpo.study.history import read_history
 from hpo.study.identity import check_worker
 from objectives.base import Description
 from storage import agents
-from storage.connection.engine import Database
+from storage.engine import Database
 
 SPACE = {"x": FloatDistribution(0.0, 5.0)}
 DESCRIPTION = Description(name="q", metric="loss", direction="minimize", epochs=4, space=SPACE, code="c0de1")

@@ -9,7 +9,7 @@ from hpo.outcomes import Outcome
 from hpo.study.kill import REASON, TrialNotOpenError, kill_trial
 from hpo.study.trials import trial_rows
 from storage.attempts import LeaseLostError
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.rows import StudyRows
 from tests.integration.stores import StoredStudy, begun, report
 

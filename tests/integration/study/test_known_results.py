@@ -14,7 +14,7 @@ from hpo.study.known_results import Imported, import_results
 from hpo.study.status import study_status
 from hpo.study.trials import trial_rows
 from objectives.choices import categorical
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, train
 from tests.specs import spec
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 import hpo.study.logs
 from hpo.study.logs import UnknownTrialError, follow_logs
 from storage import attempts
-from storage.connection.engine import Database
+from storage.engine import Database
 from tests.integration.rows import StudyRows
 
 

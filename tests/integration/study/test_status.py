@@ -15,7 +15,7 @@ from hpo.study.status import study_status
 from hpo.study.trials import best_trial, sorted_trials, trial_rows, why_ended
 from storage import attempts
 from storage.attempts import NEXT
-from storage.connection.engine import Database
+from storage.engine import Database
 from storage.tables import trials
 from tests.integration.rows import StudyRows
 

@@ -19,7 +19,7 @@ def health(study: str, storage: str | None) -> None:
     from hpo.formatting import counted
     from hpo.process.identity import host_name
     from hpo.study.status import check_agent
-    from storage.connection.engine import open_database
+    from storage.engine import open_database
 
     found = options.settings(storage)
     with open_database(found.storage, found.home, wait_seconds=2.0, migrate=False) as database:
