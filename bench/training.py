@@ -32,7 +32,7 @@ import numpy as np
 
 from bench.options import parser
 from bench.report import Report, Row, spread
-from hpo.trainer.template_process import template_environment
+from hpo.trainer.template.process import template_environment
 from objectives.base import DataOptions, Device, Params, Precision
 from objectives.data.splits import Data
 from objectives.keras_objective import KerasObjective

@@ -25,7 +25,8 @@ from hpo.process.shutdown import ExitCode
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
 from hpo.trainer.failures import one_line, traceback_of
 from hpo.trainer.messages import Command, Continue, EpochRecord, Finished, Started
-from hpo.trainer.supervisor import Supervisor, Workload
+from hpo.trainer.supervisor import Supervisor
+from hpo.trainer.workload import Workload
 from storage.attempts import LeaseLostError
 from storage.budget import Counts
 

@@ -19,7 +19,8 @@ from hpo.search.spec import StudySpec
 from hpo.terminal.progress import SlotView
 from hpo.trainer.failures import one_line, traceback_of
 from hpo.trainer.messages import Start
-from hpo.trainer.supervisor import SupervisedRun, Supervisor
+from hpo.trainer.supervisor import Supervisor
+from hpo.trainer.workload import SupervisedRun
 from objectives.base import Params
 from storage.attempts import NEXT, LeaseLostError
 from storage.budget import Counts

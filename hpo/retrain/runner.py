@@ -21,7 +21,8 @@ from hpo.terminal.progress import Progress, SlotView, View
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import Continue, EpochRecord, Finished, Start, Started
 from hpo.trainer.pool import TrainerPool
-from hpo.trainer.supervisor import SupervisedRun, Supervisor, Workload
+from hpo.trainer.supervisor import Supervisor
+from hpo.trainer.workload import SupervisedRun, Workload
 from storage.budget import Counts
 
 log = logging.getLogger(__name__)

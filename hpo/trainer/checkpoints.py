@@ -1,10 +1,9 @@
 """Checkpoints, from which interrupted trials resume: one folder a trial, one file an epoch, written atomically.
 
-A file is a NumPy `.npz` with the state that an objective saved after an epoch and, as JSON, the epochs up to it,
-followed by a digest; an epoch after which nothing was saved has no file. It is written under another name, synced and
-renamed, so a file with the final name is complete unless the disk itself fails; then the digest shows the damage, and
-the file before is used. A file that cannot be read because the disk does not answer is not damaged: a trial that
-ignored it would start from scratch and delete it.
+A file is written under another name, synced and renamed, so a file with the final name is complete unless the disk
+itself fails; then its digest shows the damage, and the file before is used. An epoch after which nothing was saved has
+no file. A file that cannot be read because the disk does not answer is not damaged: a trial that ignored it would start
+from scratch and delete it.
 
 The outcome of a trial is saved next to them in the same way, until its agent has it in the database.
 """
@@ -12,9 +11,7 @@ The outcome of a trial is saved next to them in the same way, until its agent ha
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
-import os
 import re
 import shutil
 import uuid
@@ -24,21 +21,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from hpo.errors import DiskFullError, HpoError
 from hpo.files.atomic import PARTIAL, atomic_write
 from hpo.outcomes import Outcome
+from hpo.trainer import checkpoint_file
+from hpo.trainer.checkpoint_file import Checkpoint, history_of
 from hpo.trainer.messages import EpochRecord
-from hpo.trainer.pipe import epoch_record
 from objectives.values import records, text
 
 KEPT = 2
 """Number of checkpoints kept of a trial: the newest, and the one before in case of damage."""
 
 _CHECKPOINT = re.compile(r"epoch-\d+\.npz")
-_HEADER = "__header__"
-_DIGEST_BYTES = 16
 
 
 class CheckpointsError(HpoError):
@@ -57,15 +51,6 @@ def check_writable(checkpoints: Path) -> None:
             f"checkpoints cannot be written to {checkpoints} ({exc.strerror or exc}): set HPO_CHECKPOINTS to a"
             " folder that this user may write to, with space left"
         ) from exc
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """State of a run at the end of an epoch."""
-
-    epoch: int
-    history: tuple[EpochRecord, ...]
-    state: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -93,25 +78,8 @@ class CheckpointFolder:
             DiskFullError: there is no space; earlier checkpoints are untouched.
             CheckpointsError: writing failed for another reason; the same holds.
         """
-        arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray | np.generic)}
-        header = {
-            "history": [asdict(record) for record in history],
-            "arrays": list(arrays),
-            "scalars": [name for name, value in arrays.items() if isinstance(value, np.generic)],
-            "values": {name: value for name, value in state.items() if name not in arrays},
-        }
-        # As bytes: NumPy stores a string array with four bytes a character.
-        encoded = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-        # By position: not every name that an objective may choose can be the name of a file.
-        numbered = {str(index): value for index, value in enumerate(arrays.values())}
         final = self._file(len(history))
-
-        def content(file: BinaryIO) -> None:
-            digested = _Digested(file)
-            np.savez(digested, allow_pickle=False, **numbered, **{_HEADER: encoded})
-            file.write(digested.digest())
-
-        self._write_atomically(final, content)
+        self._write_atomically(final, lambda file: checkpoint_file.write(file, history, state))
         unlink(self._outcome_file)
         # The state is saved: older files can be removed later.
         with suppress(CheckpointsError):
@@ -131,7 +99,7 @@ class CheckpointFolder:
         """Return the outcome that was saved, unless the trial was trained further since."""
         try:
             values = json.loads(self._outcome_file.read_bytes())
-            history = _history_of(values["history"])
+            history = history_of(values["history"])
             outcome, error, traceback = (
                 Outcome(values["outcome"]),
                 text(values["error"]),
@@ -178,7 +146,7 @@ class CheckpointFolder:
         """
         for path in reversed(self.files()):
             try:
-                found = _read(path)
+                found = checkpoint_file.read(path)
             except FileNotFoundError:
                 # A fenced trainer deletes files that it considers old.
                 continue
@@ -246,80 +214,3 @@ def unlink(path: Path) -> None:
     """Remove a file that is no longer needed; errors do not matter."""
     with suppress(OSError):
         path.unlink()
-
-
-def _read(path: Path) -> Checkpoint | None:
-    # Opened here, because NumPy leaves a damaged file open.
-    with path.open("rb") as raw:
-        _check_digest(raw)
-        return _parse(raw)
-
-
-def _history_of(records: Sequence[Any]) -> tuple[EpochRecord, ...]:
-    """Return the epochs of a history; raise ValueError, TypeError or KeyError if they are none, or one is missing."""
-    history = tuple(map(epoch_record, records))
-    if [record.epoch for record in history] != list(range(1, len(history) + 1)):
-        raise ValueError("an epoch is missing")
-    return history
-
-
-def _parse(raw: BinaryIO) -> Checkpoint | None:
-    """Return the content of a file; None for a file of version 0.1 whose state may be that of an earlier epoch."""
-    with np.load(raw, allow_pickle=False) as file:
-        header = json.loads(file[_HEADER].tobytes())
-        history = _history_of(header["history"])
-        if "arrays" not in header:
-            arrays = {name: file[name] for name in file.files if name != _HEADER}
-            return _trusted(Checkpoint(len(history), history, {**arrays, **header["values"]}))
-        arrays = {name: file[str(index)] for index, name in enumerate(header["arrays"])}
-    for name in header["scalars"]:
-        arrays[name] = arrays[name][()]
-    return Checkpoint(len(history), history, {**arrays, **header["values"]})
-
-
-def _trusted(checkpoint: Checkpoint) -> Checkpoint | None:
-    """Return a checkpoint of version 0.1 if its state names its epoch.
-
-    That version wrote a file after every epoch, with the state saved last, of whichever epoch, or with none.
-    """
-    named = [
-        value for value in checkpoint.state.values() if isinstance(value, int) and not isinstance(value, bool)
-    ]
-    return checkpoint if checkpoint.epoch in named else None
-
-
-class _Digested:
-    """A sequential file with a digest of the bytes written.
-
-    It has no `seek`, so a zip is written in one pass.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._hash = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-
-    def write(self, data: Any) -> int:
-        self._hash.update(data)
-        return self._file.write(data)
-
-    def read(self, _size: int = -1) -> bytes:
-        """Raise: the method only makes NumPy accept the object as a file."""
-        raise OSError(errno.EBADF, "this file is only written")
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def digest(self) -> bytes:
-        return self._hash.digest()
-
-
-def _check_digest(file: BinaryIO) -> None:
-    """Raise ValueError unless a file ends with the digest of its other bytes; rewind it."""
-    left = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
-    found = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    while left > 0 and (block := file.read(min(left, 1 << 20))):
-        found.update(block)
-        left -= len(block)
-    if left or file.read() != found.digest():
-        raise ValueError("the file is damaged")
-    file.seek(0)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from hpo.process.process_groups import kill_group
-from hpo.trainer.current_template import CurrentTemplate, StartTemplate
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited, describe_exit, oom_kills
 from hpo.trainer.limits import check_limits
 from hpo.trainer.messages import (
@@ -32,7 +31,8 @@ from hpo.trainer.messages import (
     ToTrainer,
 )
 from hpo.trainer.pooled_trainer import PooledTrainer
-from hpo.trainer.template_process import TemplateProcess
+from hpo.trainer.template.current import CurrentTemplate, StartTemplate
+from hpo.trainer.template.process import TemplateProcess
 from objectives.base import Description, Device
 
 MOST_UNANSWERED = 16

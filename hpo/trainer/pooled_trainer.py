@@ -12,7 +12,7 @@ from hpo.process.process_groups import kill_group
 from hpo.trainer.exits import oom_kills
 from hpo.trainer.messages import Finished, FromTrainer, Start, Started
 from hpo.trainer.pipe import MOST_BYTES, UnreadableMessageError, decode
-from hpo.trainer.template_process import STATUS_SECONDS
+from hpo.trainer.template.process import STATUS_SECONDS
 
 
 @dataclass(kw_only=True)

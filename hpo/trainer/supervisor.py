@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import logging
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
 from hpo.errors import ObjectiveBrokenError, StorageUnreachableError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
-from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Held, Start, Started, Tick
+from hpo.trainer.messages import Command, Epoch, Finished, Held, Start, Started, Tick
 from hpo.trainer.pool import TrainerPool
+from hpo.trainer.workload import R, Workload
 
 log = logging.getLogger(__name__)
 
@@ -38,93 +35,6 @@ PRUNED_SECONDS = 30.0
 
 SPAWN_RETRY_SECONDS = 3.0
 """Time before a trainer is requested again after the host could not start one."""
-
-
-@dataclass(kw_only=True)
-class SupervisedRun:
-    """A run in a slot, from the request for its trainer to its end."""
-
-    heard_at: float = 0.0
-    """Monotonic time of the trainer's last message."""
-    started: bool = False
-    """Whether the trainer runs; before, it may wait for a template."""
-    preempted: bool = False
-    pruned: bool = False
-    """Whether its trainer was asked to end because the trial is pruned."""
-    detached: bool = False
-    """Whether the run has left its slot, so that later events of its trainer do not count."""
-    epoch: int = 0
-    """Number of completed epochs."""
-    fraction: float = 0.0
-    """Completed part of the current epoch."""
-    images_per_second: float | None = None
-
-    @property
-    def context(self) -> Mapping[str, object]:
-        """Context of the run's log records, which their messages do not repeat."""
-        return {}
-
-    def tick(self, tick: Tick) -> None:
-        self.epoch, self.fraction = tick.epoch - 1, tick.fraction
-        self.images_per_second = tick.images_per_second
-
-
-R = TypeVar("R", bound=SupervisedRun)
-
-
-class Workload(ABC, Generic[R]):
-    """Runs for a supervisor: `schedule` starts them, and the other methods are called as they proceed."""
-
-    def poll(self) -> None:
-        """Do periodic work; called once in each turn of the loop."""
-
-    @abstractmethod
-    def schedule(self) -> bool:
-        """Start runs in free slots; return True when all work is done."""
-
-    @abstractmethod
-    def on_started(self, slot: int, run: R, event: Started) -> None:
-        """Note that a trainer runs, and the epochs of the checkpoint that it resumes."""
-
-    @abstractmethod
-    def on_epoch(self, slot: int, run: R, record: EpochRecord) -> None:
-        """Keep an epoch and answer the trainer."""
-
-    def on_held(self, slot: int, run: R) -> None:
-        """Note that a trainer waits, because the runs are paused."""
-
-    @abstractmethod
-    def on_finished(self, slot: int, run: R, finished: Finished) -> None:
-        """Keep the outcome of a run; it must be detached."""
-
-    @abstractmethod
-    def on_lost(self, slot: int, run: R, reason: str, outcome: Outcome) -> None:
-        """Note an attempt without a result: `LOST`, `HUNG` or `OUT_OF_MEMORY`; it must be detached."""
-
-    @abstractmethod
-    def release(self, slot: int, run: R) -> None:
-        """Give a run back that ended through no fault of its own; it must be detached."""
-
-    def release_queued(self) -> None:
-        """Give runs without a slot back at a shutdown."""
-
-    def refill(self, finished: Sequence[tuple[int, Finished]]) -> bool:  # noqa: ARG002 - for those who prefetch
-        """Start prefetched runs in slots that have just become free; return True if any was."""
-        return False
-
-    def wants_prefetch(self) -> bool:
-        """Whether the next run should be prepared as soon as no trainer has an event."""
-        return False
-
-    def prefetch(self) -> None:
-        """Prepare the next run."""
-
-    def fencing(self, slot: int, run: R) -> AbstractContextManager[None]:  # noqa: ARG002 - for those with leases
-        """Return a context in which an event of a run is handled."""
-        return nullcontext()
-
-    def show(self) -> None:
-        """Update the view; called once in each turn of the loop."""
 
 
 class Supervisor(Generic[R]):

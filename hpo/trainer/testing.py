@@ -12,7 +12,6 @@ from typing import Any
 
 from hpo.outcomes import Outcome
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
-from hpo.trainer.loading import ObjectiveLoader
 from hpo.trainer.messages import (
     Command,
     Epoch,
@@ -27,6 +26,7 @@ from hpo.trainer.messages import (
     Started,
     ToTrainer,
 )
+from hpo.trainer.template.loading import ObjectiveLoader
 from objectives.base import DataOptions, Device, Objective
 
 Script = Callable[[Start], Iterable[Event]]

@@ -21,7 +21,6 @@ from hpo.outcomes import Outcome
 from hpo.trainer.checkpoints import CheckpointsError
 from hpo.trainer.ending import end_orderly
 from hpo.trainer.failures import message_of, one_line, traceback_of
-from hpo.trainer.loading import ObjectiveLoader
 from hpo.trainer.messages import (
     Finished,
     Start,
@@ -30,6 +29,7 @@ from hpo.trainer.messages import (
 from hpo.trainer.output import flush_output, redirect_output
 from hpo.trainer.pipe import TrainerPipe
 from hpo.trainer.run import TrainerRun
+from hpo.trainer.template.loading import ObjectiveLoader
 from objectives.backend import is_out_of_memory
 from objectives.base import DivergedError, Infeasible, Objective
 from objectives.choices import declared

@@ -102,7 +102,7 @@ class Running:
     def template(self) -> psutil.Process:
         """The process that forks its trainers."""
         children = psutil.Process(self.pid).children()
-        return next(child for child in children if "hpo.trainer.template" in child.cmdline())
+        return next(child for child in children if "hpo.trainer.template.fork_server" in child.cmdline())
 
     def send_signal(self, number: int) -> None:
         self._process.send_signal(number)

@@ -14,9 +14,9 @@ import pytest
 
 from hpo.errors import ObjectiveBrokenError
 from hpo.outcomes import Outcome
-from hpo.trainer import current_template
 from hpo.trainer.messages import Epoch, Finished, Load
 from hpo.trainer.pool import TrainerPool
+from hpo.trainer.template import current as current_template
 from hpo.trainer.testing import start_message
 from objectives.base import DataOptions, Device
 from tests.acceptance.service import OBJECTIVES, Running, Service
@@ -149,7 +149,9 @@ def test_killed_idle_templates_are_replaced(tmp_path: Path, monkeypatch: pytest.
         for _ in range(2):
             wait_until_ready()
             children = psutil.Process().children()
-            (template,) = (child for child in children if "hpo.trainer.template" in child.cmdline())
+            (template,) = (
+                child for child in children if "hpo.trainer.template.fork_server" in child.cmdline()
+            )
             killed.add(template.pid)
             template.kill()
             while pool.ready:

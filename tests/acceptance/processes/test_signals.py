@@ -157,7 +157,7 @@ def test_signal_while_objective_loads(service: Service, number: int, reaches_tem
     slow = service.folder / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
-    service.wait_for(lambda: service.runs("hpo.trainer.template"))
+    service.wait_for(lambda: service.runs("hpo.trainer.template.fork_server"))
     if reaches_template:
         agent.template.send_signal(number)
     agent.send_signal(number)

@@ -16,7 +16,7 @@ import pytest
 
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
-from hpo.trainer import checkpoints
+from hpo.trainer import checkpoint_file
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome, trial_folder
 from hpo.trainer.messages import EpochRecord
 
@@ -245,7 +245,7 @@ def test_unreadable_checkpoint_is_not_damaged(
     """Ignoring it would restart the trial and delete its checkpoints."""
     write(folder, 1, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "_parse", fail(error))
+        patch.setattr(checkpoint_file, "_parse", fail(error))
         with pytest.raises(raised, match=message):
             folder.newest()
     assert newest_epoch(folder) == 2

@@ -11,9 +11,8 @@ import pytest
 
 from hpo.errors import HpoError, ObjectiveBrokenError, UsageError
 from hpo.outcomes import Outcome
-from hpo.trainer import current_template, pooled_trainer
 from hpo.trainer import pool as pool_module
-from hpo.trainer.current_template import MAX_TEMPLATE_DEATHS
+from hpo.trainer import pooled_trainer
 from hpo.trainer.exits import SpawnFailed, TrainerExited
 from hpo.trainer.messages import (
     Command,
@@ -35,6 +34,8 @@ from hpo.trainer.messages import (
 )
 from hpo.trainer.pipe import encode
 from hpo.trainer.pool import MOST_UNANSWERED, TrainerPool
+from hpo.trainer.template import current as current_template
+from hpo.trainer.template.current import MAX_TEMPLATE_DEATHS
 from hpo.trainer.testing import FakeTemplate, start_message
 from objectives.base import DataOptions, Description, Device
 

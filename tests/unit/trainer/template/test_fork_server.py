@@ -14,8 +14,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from hpo.trainer import fork_safety, template
-from hpo.trainer.loading import ObjectiveLoader
 from hpo.trainer.messages import (
     Described,
     Exited,
@@ -27,6 +25,9 @@ from hpo.trainer.messages import (
     Preload,
     Ready,
 )
+from hpo.trainer.template import fork_safety
+from hpo.trainer.template import fork_server as template
+from hpo.trainer.template.loading import ObjectiveLoader
 from objectives.base import DataOptions, Device
 
 OBJECTIVE = """

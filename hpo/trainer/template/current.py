@@ -26,7 +26,7 @@ from hpo.trainer.messages import (
     Ready,
     Unforkable,
 )
-from hpo.trainer.template_process import STATUS_SECONDS, TemplateProcess
+from hpo.trainer.template.process import STATUS_SECONDS, TemplateProcess
 from objectives.base import Description
 
 log = logging.getLogger(__name__)

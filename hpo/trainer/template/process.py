@@ -34,7 +34,14 @@ class TemplateProcess:
         with _opened(log) as output:
             self._process = subprocess.Popen(
                 # -P: a folder named `hpo` in the working directory must not shadow ours.
-                [sys.executable, "-P", "-m", "hpo.trainer.template", str(theirs.fileno()), str(guard)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "hpo.trainer.template.fork_server",
+                    str(theirs.fileno()),
+                    str(guard),
+                ],
                 pass_fds=[theirs.fileno(), guard],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -1,6 +1,6 @@
 """The process that has imported Keras, the objective and the data once; trainers are forked from it.
 
-Started by the agent as `python -m hpo.trainer.template FD GUARD`. It stays single-threaded and touches no
+Started by the agent as `python -m hpo.trainer.template.fork_server FD GUARD`. It stays single-threaded and touches no
 accelerator, so that a fork of it is sound; if its objective starts threads, the agent replaces it by a template that
 loads less. It ends, with nothing left behind, when its agent does.
 """
@@ -25,8 +25,6 @@ from hpo.errors import HpoError
 from hpo.process.process_groups import ProcessGroups, adopt_orphans, end_with_agent
 from hpo.trainer.ending import flush_before_forks, forget_template
 from hpo.trainer.failures import one_line, traceback_of
-from hpo.trainer.fork_safety import ThreadCheck, imported_frameworks
-from hpo.trainer.loading import ObjectiveLoader
 from hpo.trainer.messages import (
     Described,
     Exited,
@@ -39,6 +37,8 @@ from hpo.trainer.messages import (
     Ready,
     Unforkable,
 )
+from hpo.trainer.template.fork_safety import ThreadCheck, imported_frameworks
+from hpo.trainer.template.loading import ObjectiveLoader
 from objectives.values import text
 
 LOADING_THRESHOLD = 100_000

@@ -1,0 +1,131 @@
+"""The file of a checkpoint: a NumPy `.npz`, followed by a digest.
+
+It holds the state that an objective saved after an epoch and, as JSON, the epochs up to it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from hpo.trainer.messages import EpochRecord
+from hpo.trainer.pipe import epoch_record
+
+_HEADER = "__header__"
+_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State of a run at the end of an epoch."""
+
+    epoch: int
+    history: tuple[EpochRecord, ...]
+    state: Mapping[str, Any]
+
+
+def write(file: BinaryIO, history: Sequence[EpochRecord], state: Mapping[str, Any]) -> None:
+    """Write a checkpoint into a new file."""
+    arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray | np.generic)}
+    header = {
+        "history": [asdict(record) for record in history],
+        "arrays": list(arrays),
+        "scalars": [name for name, value in arrays.items() if isinstance(value, np.generic)],
+        "values": {name: value for name, value in state.items() if name not in arrays},
+    }
+    # As bytes: NumPy stores a string array with four bytes a character.
+    encoded = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    # By position: not every name that an objective may choose can be the name of a file.
+    numbered = {str(index): value for index, value in enumerate(arrays.values())}
+    digested = _Digested(file)
+    np.savez(digested, allow_pickle=False, **numbered, **{_HEADER: encoded})
+    file.write(digested.digest())
+
+
+def read(path: Path) -> Checkpoint | None:
+    """Return the content of a file; None for a file of version 0.1 whose state may be that of an earlier epoch.
+
+    Raises:
+        Exception: the file is damaged; of any class.
+    """
+    # Opened here, because NumPy leaves a damaged file open.
+    with path.open("rb") as raw:
+        _check_digest(raw)
+        return _parse(raw)
+
+
+def history_of(records: Sequence[Any]) -> tuple[EpochRecord, ...]:
+    """Return the epochs of a history; raise ValueError, TypeError or KeyError if they are none, or one is missing."""
+    history = tuple(map(epoch_record, records))
+    if [record.epoch for record in history] != list(range(1, len(history) + 1)):
+        raise ValueError("an epoch is missing")
+    return history
+
+
+def _parse(raw: BinaryIO) -> Checkpoint | None:
+    with np.load(raw, allow_pickle=False) as file:
+        header = json.loads(file[_HEADER].tobytes())
+        history = history_of(header["history"])
+        if "arrays" not in header:
+            arrays = {name: file[name] for name in file.files if name != _HEADER}
+            return _trusted(Checkpoint(len(history), history, {**arrays, **header["values"]}))
+        arrays = {name: file[str(index)] for index, name in enumerate(header["arrays"])}
+    for name in header["scalars"]:
+        arrays[name] = arrays[name][()]
+    return Checkpoint(len(history), history, {**arrays, **header["values"]})
+
+
+def _trusted(checkpoint: Checkpoint) -> Checkpoint | None:
+    """Return a checkpoint of version 0.1 if its state names its epoch.
+
+    That version wrote a file after every epoch, with the state saved last, of whichever epoch, or with none.
+    """
+    named = [
+        value for value in checkpoint.state.values() if isinstance(value, int) and not isinstance(value, bool)
+    ]
+    return checkpoint if checkpoint.epoch in named else None
+
+
+class _Digested:
+    """A sequential file with a digest of the bytes written.
+
+    It has no `seek`, so a zip is written in one pass.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def read(self, _size: int = -1) -> bytes:
+        """Raise: the method only makes NumPy accept the object as a file."""
+        raise OSError(errno.EBADF, "this file is only written")
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
+
+def _check_digest(file: BinaryIO) -> None:
+    """Raise ValueError unless a file ends with the digest of its other bytes; rewind it."""
+    left = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
+    found = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    while left > 0 and (block := file.read(min(left, 1 << 20))):
+        found.update(block)
+        left -= len(block)
+    if left or file.read() != found.digest():
+        raise ValueError("the file is damaged")
+    file.seek(0)

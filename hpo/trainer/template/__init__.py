@@ -1,0 +1,1 @@
+"""The process from which trainers are forked, and its start, watch and replacement by the agent."""
