@@ -124,6 +124,8 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
         ("commit of the working directory", metrics.get("working_directory_commit") or "not in a repository"),
         ("wall time of the retrain", _wall_time(metrics)),
     ]
+    if metrics.get("objective_code"):
+        facts.append(("digest of the objective's code in the retrain", metrics["objective_code"]))
     if metrics.get("objective_sha256"):
         facts.append(("SHA-256 of the objective's file", metrics["objective_sha256"]))
     return facts

@@ -15,7 +15,7 @@ from hpo.analysis.statistics import Interval, mean, welch
 from hpo.document.document import Block, Bullets, Paragraph, Section, Table
 from hpo.outcomes import Outcome
 from hpo.report.study_comparison import FIGURES, setup_of
-from hpo.study.history import StudyHistory
+from hpo.study.history import NOT_RECORDED, StudyHistory
 from hpo.study.trials import TrialRow
 from storage.retrains import RetrainRow, Source
 
@@ -28,6 +28,8 @@ def summary_section(
     blocks = _tested(study.name, retrain) if retrain is not None else _best_so_far(history)
     if len(history.codes) > 1:
         blocks += _versions_of_code(history)
+    if retrain is not None:
+        blocks += _other_code(history, retrain)
     if history.status.better_added is not None:
         blocks.append(Paragraph(f"Note: {history.status.better_added}.", "note"))
     blocks.append(Paragraph(against_default(history)))
@@ -84,6 +86,25 @@ def _versions_of_code(history: StudyHistory) -> list[Block]:
         text += f" {ran} {formatting.ranges(mixed)} ran with more than one version."
     rows = [(code, formatting.ranges(numbers)) for code, numbers in history.codes.items()]
     return [Paragraph(text, "note"), Table(("version of the code", "trials"), rows)]
+
+
+def _other_code(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
+    """Return a warning if the final runs were trained with other code than their trial."""
+    code, trial = (retrain.metrics or {}).get("objective_code"), retrain.config.get("trial")
+    if code is None or trial is None or retrain.config.get("study") not in (None, history.study.name):
+        return []
+    earlier = [
+        found
+        for found, numbers in history.codes.items()
+        if trial in numbers and found not in (code, NOT_RECORDED)
+    ]
+    if not earlier:
+        return []
+    text = (
+        f"The final runs were trained with another version of the objective's code ({code}) than trial {trial}"
+        f" ({', '.join(earlier)}), so they may not repeat its result."
+    )
+    return [Paragraph(text, "note")]
 
 
 def _params_table(history: StudyHistory, params: Mapping[str, Any], header: str) -> Table:

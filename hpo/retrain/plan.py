@@ -13,6 +13,7 @@ from hpo.export.config import Config
 from hpo.export.config_file import read_config
 from hpo.options import RetrainRequest
 from hpo.study.catalog import find_study
+from hpo.study.identity import CODE, codes_of_trials
 from storage.engine import Database
 from storage.retrains import Source
 from storage.studies import StoredStudy
@@ -80,6 +81,23 @@ def make_plan(database: Database, request: RetrainRequest, results_dir: Path) ->
         source,
         study,
         folder,
+    )
+
+
+def codes_of(
+    database: Database, study: StoredStudy | None, configs: Sequence[Config]
+) -> dict[int, frozenset[str]]:
+    """Return the digests of the code that has trained the configurations' trials, by the trials' numbers."""
+    found = {
+        config.trial: frozenset({config.versions[CODE]} if CODE in config.versions else ())
+        for config in configs
+        if config.trial is not None
+    }
+    ours = [config.trial for config in configs if study is not None and config.study == study.name]
+    if study is None or not ours:
+        return found
+    return found | codes_of_trials(
+        database, study.study_id, [number for number in ours if number is not None]
     )
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,11 +14,14 @@ from hpo.agent.launch import data_dir_of, loading_check
 from hpo.agent.outages import training_retry
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here
+from hpo.errors import ObjectiveBrokenError
 from hpo.export.config import Config
 from hpo.files.lock import exclusive_lock
 from hpo.options import RetrainRequest, check_study_name
 from hpo.process.signals import SignalHandler, interruptible
-from hpo.retrain.plan import Plan, make_plan
+from hpo.retrain.folders import RunFolders
+from hpo.retrain.plan import Plan, codes_of, make_plan
+from hpo.retrain.record import RetrainRecord
 from hpo.retrain.results import SeedResult, check_folder, summaries, write_results
 from hpo.retrain.runner import SeedRun, SeedRunner
 from hpo.retrain.selection import Selection, read_selection, select, selection_lines, write_selection
@@ -35,11 +35,8 @@ from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import Load
 from hpo.trainer.pool import TrainerPool
 from objectives import loader
-from objectives.base import DataOptions
-from storage import retrains
-from storage.connection.retry import Retry
-from storage.engine import Connection, Database, open_database
-from storage.studies import StoredStudy
+from objectives.base import DataOptions, Description
+from storage.engine import Database, open_database
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +88,7 @@ class _Retrain:
         folder = study.folder if study is not None and same_name else self.request.study
         self.checkpoints = self.settings.checkpoints / folder
         self.logs = self.settings.home / "logs" / folder
+        self.folders = RunFolders(self.checkpoints, self.request.study)
 
     def run(self) -> bool:
         """Choose among candidates, train, test and write results; return False if interrupted."""
@@ -109,43 +107,54 @@ class _Retrain:
 
     def _train(self, configs: Sequence[Config]) -> bool:
         if len(configs) == 1:
-            base = self._base(configs[0])
-            with exclusive_lock(base, self.request.study):
-                return self._final(configs[0], None, SessionLog(base))
-        folder = self.checkpoints / f"candidates-{_fingerprint(configs)}"
-        with exclusive_lock(folder, self.request.study):
-            work = SessionLog(folder)
-            selection = self._selection(configs, folder)
-            if selection is None or self.signals.received:
-                # A signal in the last moments of the candidates ends the retrain before everything is loaded again.
-                work.end()
-                return False
-            with exclusive_lock(self._base(selection.winner), self.request.study):
-                if not self._final(selection.winner, selection, work):
+            return self._final(configs[0])
+        with self._pool(configs[0], len(configs) * self.request.seeds, final=False) as pool:
+            code = self._describe(pool).code
+            self._report_other_code(configs, code)
+            folder = self.folders.of("candidates", configs, code)
+            with exclusive_lock(folder, self.request.study):
+                work = SessionLog(folder)
+                selection = self._selection(configs, folder, pool)
+                pool.close()
+                if selection is None or self.signals.received:
+                    # A signal in the last moments of the candidates ends the retrain before everything is loaded again.
+                    work.end()
                     return False
-            CheckpointFolder(folder).delete()
-        return True
+                finished = self._final(selection.winner, selection, work, code)
+        if finished:
+            self.folders.delete("candidates", configs)
+        return finished
 
-    def _base(self, config: Config) -> Path:
-        """Return the folder of its final runs' checkpoints."""
-        return self.checkpoints / f"retrain-{_fingerprint([config])}"
+    def _describe(self, pool: TrainerPool) -> Description:
+        return pool.describe(loading_check(self.signals, pool, self.request.agent))
 
-    def _selection(self, configs: Sequence[Config], folder: Path) -> Selection | None:
+    def _report_other_code(self, configs: Sequence[Config], code: str) -> None:
+        """Log that a configuration's trial was trained with other code than the retrain."""
+        codes = codes_of(self.database, self.plan.study, configs)
+        trials = [number for number, found in codes.items() if found - {code}]
+        if trials:
+            earlier = ", ".join(sorted(set().union(*codes.values()) - {code}))
+            log.warning(
+                f"the objective's code has changed since {'trial' if len(trials) == 1 else 'trials'}"
+                f" {formatting.ranges(trials)} ({earlier} -> {code}): the retrain may not repeat the search's result;"
+                " hpo report shows which code trained which trial"
+            )
+
+    def _selection(self, configs: Sequence[Config], folder: Path, pool: TrainerPool) -> Selection | None:
         kept = read_selection(folder, configs, self.request.seeds)
         if kept is not None:
             log.info(f"trial {kept.winner.trial} was chosen before")
             return kept
-        with self._pool(configs[0], len(configs) * self.request.seeds, final=False) as pool:
-            selection = select(
-                configs,
-                self.request.seeds,
-                folder,
-                self.logs,
-                pool,
-                self.progress,
-                self.signals,
-                self.request.agent,
-            )
+        selection = select(
+            configs,
+            self.request.seeds,
+            folder,
+            self.logs,
+            pool,
+            self.progress,
+            self.signals,
+            self.request.agent,
+        )
         if selection is not None:
             write_selection(folder, selection)
             shown = selection.to_json()
@@ -160,66 +169,91 @@ class _Retrain:
                 log.info(f"  {line}")
         return selection
 
-    def _final(self, config: Config, selection: Selection | None, work: SessionLog) -> bool:
-        seeds = [FIRST_SEED + index for index in range(self.request.seeds)]
-        base = self._base(config)
+    def _final(
+        self,
+        config: Config,
+        selection: Selection | None = None,
+        work: SessionLog | None = None,
+        code: str | None = None,
+    ) -> bool:
+        """Train the final runs and write their results; `work` and `code` are those of the selection."""
         # Before the training: the file may be edited meanwhile, or another commit checked out.
         commit = git_commit()
         sha256 = objective_sha256(loader.resolve(config.objective))
-        with self._pool(config, len(seeds), final=True) as pool:
-            space = pool.describe(loading_check(self.signals, pool, self.request.agent)).space
-            if self.request.config is not None:
-                check_params(config.params, space, self.request.config)
-            runs = [
-                SeedRun(
-                    config=config,
-                    seed=seed,
-                    folder=CheckpointFolder(base / f"seed-{seed}"),
-                    log=self.logs / f"retrain-seed-{seed}.log",
-                    output=base / "output" if index == 0 else None,
+        with self._pool(config, self.request.seeds, final=True) as pool:
+            description = self._describe(pool)
+            if code is None:
+                self._report_other_code([config], description.code)
+            elif code != description.code:
+                raise ObjectiveBrokenError(
+                    f"the code of {config.objective} was changed after the candidates were trained: run the same"
+                    " command again to begin again with the new code"
                 )
-                for index, seed in enumerate(seeds)
-            ]
+            if self.request.config is not None:
+                check_params(config.params, description.space, self.request.config)
+            base = self.folders.of("retrain", [config], description.code)
+            with exclusive_lock(base, self.request.study):
+                about = {
+                    "working_directory_commit": commit,
+                    "objective_code": description.code,
+                    **({"objective_sha256": sha256} if sha256 is not None else {}),
+                    **({"selection": selection.to_json()} if selection is not None else {}),
+                }
+                finished = self._train_final(config, pool, base, work or SessionLog(base), about)
+        if finished:
+            self.folders.delete("retrain", [config])
+        return finished
 
-            def truncate_logs() -> None:
-                pool.truncate_log()
-                for run in runs:
-                    run.printed.truncate()
+    def _train_final(
+        self, config: Config, pool: TrainerPool, base: Path, work: SessionLog, about: dict[str, Any]
+    ) -> bool:
+        seeds = [FIRST_SEED + index for index in range(self.request.seeds)]
+        runs = [
+            SeedRun(
+                config=config,
+                seed=seed,
+                folder=CheckpointFolder(base / f"seed-{seed}"),
+                log=self.logs / f"retrain-seed-{seed}.log",
+                output=base / "output" if index == 0 else None,
+            )
+            for index, seed in enumerate(seeds)
+        ]
 
-            retry = training_retry(self.signals.event, truncate_logs)
-            record = _RetrainRecord(self.database, retry, self.plan.study, config, seeds, base)
-            finished = SeedRunner(
-                f"retrain {config.study}",
-                runs,
-                pool,
-                self.progress,
-                self.signals,
-                self.request.agent,
-                record.open_test_set,
-            ).run()
-            total = work.end()
-            if not finished:
-                return False
-            about = {
-                "source": self.plan.source,
-                "seeds": seeds,
-                "wall_seconds": round(total.seconds, 1),
-                "sessions": total.sessions,
-                "slots": [device.name for device in pool.devices],
-                "hardware": hardware(),
-                "versions": dict(pool.versions),
-                "backend": backend(),
-                "working_directory_commit": commit,
-                **({"objective_sha256": sha256} if sha256 is not None else {}),
-                **({"selection": selection.to_json()} if selection is not None else {}),
-                **record.to_json(),
-            }
-            pool.close()
-            results = [run.result for run in runs if run.result is not None]
-            model = base / "output" / "model.keras"
-            metrics = write_results(self.plan.folder, config, results, about, model)
-            record.finish(metrics)
-            CheckpointFolder(base).delete()
+        def truncate_logs() -> None:
+            pool.truncate_log()
+            for run in runs:
+                run.printed.truncate()
+
+        retry = training_retry(self.signals.event, truncate_logs)
+        record = RetrainRecord(self.database, retry, self.plan.study, config, seeds, base)
+        finished = SeedRunner(
+            f"retrain {config.study}",
+            runs,
+            pool,
+            self.progress,
+            self.signals,
+            self.request.agent,
+            record.open_test_set,
+        ).run()
+        total = work.end()
+        if not finished:
+            return False
+        about = {
+            "source": self.plan.source,
+            "seeds": seeds,
+            "wall_seconds": round(total.seconds, 1),
+            "sessions": total.sessions,
+            "slots": [device.name for device in pool.devices],
+            "hardware": hardware(),
+            "versions": dict(pool.versions),
+            "backend": backend(),
+            **about,
+            **record.to_json(),
+        }
+        pool.close()
+        results = [run.result for run in runs if run.result is not None]
+        metrics = write_results(self.plan.folder, config, results, about, base / "output" / "model.keras")
+        record.finish(metrics)
         self._print_summary(config.metric, results, about)
         return True
 
@@ -240,68 +274,3 @@ class _Retrain:
         log.info(f"results: {self.plan.folder}")
         if study is not None:
             log.info(f"next: hpo report --study {study.name}")
-
-
-class _RetrainRecord:
-    """The database's record of one retrain; a retrain of a config file alone has no study and no record."""
-
-    def __init__(
-        self,
-        database: Database,
-        retry: Retry,
-        study: StoredStudy | None,
-        config: Config,
-        seeds: Sequence[int],
-        base: Path,
-    ) -> None:
-        self._database = database
-        self._retry = retry
-        self._study_id = study_id = study.study_id if study is not None else None
-        self._opened = False
-        self._retrain_id: int | None = None
-        if study_id is None:
-            return
-        note = base / "retrain.json"
-        earlier: int | None = None
-        with suppress(OSError, ValueError):
-            earlier = int(json.loads(note.read_text()))
-        new_id = self._write(retrains.new_id)
-        self._retrain_id = self._write(
-            lambda c: retrains.begin(c, new_id, study_id, config.to_json(), seeds, earlier)
-        )
-        # A resumed retrain has the same record, and opens the test set once.
-        note.write_text(json.dumps(self._retrain_id))
-
-    def open_test_set(self) -> None:
-        """Record that a final run is about to open the test set."""
-        retrain_id = self._retrain_id
-        if retrain_id is not None and not self._opened:
-            self._write(lambda c: retrains.open_test_set(c, retrain_id))
-            self._opened = True
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the number and times of the study's test set openings, this retrain's included."""
-        study_id = self._study_id
-        if study_id is None:
-            return {"test_openings": None}
-        times = self._write(lambda c: retrains.openings(c, study_id))
-        return {"test_openings": len(times), "test_opened_at": [time.isoformat() for time in times]}
-
-    def finish(self, metrics: Mapping[str, Any]) -> None:
-        """Store the metrics."""
-        retrain_id = self._retrain_id
-        if retrain_id is not None:
-            self._write(lambda c: retrains.finish(c, retrain_id, metrics))
-
-    def _write(self, work: Callable[[Connection], T]) -> T:
-        return self._database.transaction(work, self._retry)
-
-
-def _fingerprint(configs: Sequence[Config]) -> str:
-    """Return a hash that a resumed retrain shares with the interrupted one, and no other retrain."""
-    parts = [
-        part
-        for config in configs
-        for part in (config.objective, dict(config.params), config.epochs, dict(config.data))
-    ]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -26,6 +26,9 @@ from storage.tables import agents, attempts, epochs, trials
 if TYPE_CHECKING:
     from storage.engine import Database
 
+NOT_RECORDED = "not recorded"
+"""Digest of the code of attempts of versions that did not store it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRow:
@@ -117,7 +120,7 @@ class StudyHistory:
         found: dict[str, list[int]] = {}
         for attempt in self.attempts:
             if attempt.number is not None and (attempt.pid is not None or attempt.epochs):
-                trained = found.setdefault(attempt.versions.get(CODE, "not recorded"), [])
+                trained = found.setdefault(attempt.versions.get(CODE, NOT_RECORDED), [])
                 if attempt.number not in trained:
                     trained.append(attempt.number)
         return found

@@ -175,3 +175,22 @@ def _last_trial_with_other_code(connection: Connection, study_id: int, code: str
         )
     ).scalar_one()
     return number
+
+
+def codes_of_trials(database: Database, study_id: int, numbers: Sequence[int]) -> dict[int, frozenset[str]]:
+    """Return the digests of the code that has trained each trial, as far as they were recorded."""
+    code = agents.c.versions[CODE].astext
+    query = (
+        select(trials.c.number, func.array_agg(code.distinct()).label("codes"))
+        .select_from(attempts.join(trials).join(agents))
+        .where(
+            trials.c.study_id == study_id,
+            trials.c.number.in_(numbers),
+            attempts.c.epochs > 0,
+            code.is_not(None),
+        )
+        .group_by(trials.c.number)
+    )
+    return {
+        row.number: frozenset(row.codes) for row in database.transaction(lambda c: c.execute(query).all())
+    }

@@ -152,6 +152,42 @@ def test_interrupted_retrain_continues_from_last_epoch(service: Service, number:
     assert found["wall_seconds"] > sum(run["seconds"] for run in found["runs"]) / 2
 
 
+def test_retrain_continues_only_with_the_code_that_began_it(service: Service) -> None:
+    objective = service.folder / "edited.py"
+
+    def write(version: int) -> None:
+        objective.write_text(OBJECTIVES.read_text() + f"\nVERSION = {version}\n")
+
+    write(1)
+    launch = ("launch", "--study", "s", "--objective", f"{objective}:Counted", "--epochs", 20)
+    service.hpo(*launch, "--trials", 1, "--workers", 1).clean()
+    service.set(TEST_EPOCH_SECONDS=0.15)
+    shown = ""
+    for version in (2, 3):
+        write(version)
+        running = service.start("retrain", "--study", "s", "--workers", 1, "--seeds", 1)
+        service.wait_for(
+            lambda: (
+                len([*(service.folder / "checkpoints").rglob("epoch-000003.npz")]) == version - 1  # noqa: B023
+            )
+        )
+        running.send_signal(signal.SIGINT)
+        shown = running.wait(10.0).clean(130).out
+        assert "the objective's code has changed since trial 0 (" in shown
+    ((second, third),) = re.findall(
+        r"this retrain was interrupted \((\S+) -> (\S+)\): it begins again", shown
+    )
+    assert second != third
+    service.set(TEST_EPOCH_SECONDS=0)
+    write(2)
+    ended = service.hpo("retrain", "--study", "s", "--workers", 1, "--seeds", 1).clean()
+    assert ended.out.count("resumes after epoch") == 1
+    assert "begins again" not in ended.out
+    assert (results(service) / "model.keras").read_text() == "total 210"
+    assert metrics(service)["objective_code"] == second
+    assert not list((service.folder / "checkpoints").rglob("*.npz"))
+
+
 def test_sigterm_abandons_endless_epochs_of_retrain(service: Service) -> None:
     """They are abandoned in time, and previous epochs are kept."""
     assert service.launched("Gated", "--trials", 1, "--workers", 1, "--epochs", 16).code == 0

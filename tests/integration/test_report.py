@@ -88,6 +88,17 @@ def test_report_lists_the_trials_of_each_version_of_the_code(rows: StudyRows) ->
     assert "| c0de1 | 0-1 |\n| c0de2 | 0, 2 |" in markdown
 
 
+@pytest.mark.parametrize(("code", "said"), [("c0de2", True), ("c0de1", False), (None, False)])
+def test_report_of_a_retrain_with_other_code_says_so(rows: StudyRows, code: str | None, said: bool) -> None:
+    trained(rows, 0.5, 0.7, versions={"objective": "c0de1"})
+    add_retrain(rows, [0.9], config={"trial": 0, "study": "demo"}, objective_code=code)
+    note = (
+        "The final runs were trained with another version of the objective's code (c0de2) than trial 0 (c0de1), so they"
+        " may not repeat its result."
+    )
+    assert (note in report_text(files(rows))) == said
+
+
 def test_report_of_a_running_study_without_retrain(rows: StudyRows) -> None:
     trained(rows, 0.5, 0.7, 0.9, 0.91, 0.92)
     trained(rows, 0.3, 0.4, outcome="pruned")
