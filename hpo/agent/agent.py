@@ -19,16 +19,16 @@ from hpo.agent.cleanup import Cleanup
 from hpo.agent.leases import LeaseRenewal
 from hpo.agent.trial_limit import TrialLimit
 from hpo.agent.trial_store import StudySnapshot, TrialStore, is_of_trial
+from hpo.agent.view import StudyView
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
-from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
+from hpo.terminal.progress import Progress
 from hpo.trainer.failures import one_line, traceback_of
 from hpo.trainer.messages import Command, Continue, EpochRecord, Finished, Started
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.workload import Workload
 from storage.attempts import LeaseLostError
-from storage.budget import Counts
 
 log = logging.getLogger(__name__)
 
@@ -60,15 +60,11 @@ class Agent(Workload[RunningAttempt]):
         self._attempts = attempts
         self._lease_renewal = lease_renewal
         self._cleanup = cleanup
-        self._progress = progress
-        self._began_at = time.monotonic()
+        self._view = StudyView(store.name, store.spec, supervisor, progress)
         self._timeout_seconds = timeout_seconds
         self._timeout_at = math.inf
         self._trial_limit = TrialLimit(self._spec.trial_timeout_seconds)
-        self._snapshot: StudySnapshot | None = None
-        self._finished_before: int | None = None
         self._failing = 0
-        self._best: float | None = None
         self._poll_at = self._sweep_at = self._paused_at = 0.0
 
     def run(self) -> ExitCode:
@@ -103,18 +99,15 @@ class Agent(Workload[RunningAttempt]):
             self._store.reap_expired()
             self._apply(self._store.refresh())
         self._cleanup.run_due([attempt.log for attempt in self._attempts.in_slots.values()])
-        self._drop_fenced()
+        self._attempts.drop_fenced(self._lease_renewal.fenced())
         if not self._supervisor.paused:
             overdue = self._trial_limit.overdue(self._attempts.in_slots, self._supervisor.listened_at)
             for slot, attempt in overdue.items():
                 self._time_out(slot, attempt)
 
     def _apply(self, snapshot: StudySnapshot) -> None:
-        self._snapshot, counts = snapshot, snapshot.counts
-        if snapshot.best is not None:
-            self._best = snapshot.best[1]
-        if self._finished_before is None:
-            self._finished_before = counts.finished
+        self._view.refresh(snapshot)
+        counts = snapshot.counts
         if counts.failing != self._failing and counts.left:
             self._failing = counts.failing
             self._check_failures()
@@ -138,7 +131,7 @@ class Agent(Workload[RunningAttempt]):
             return
         self._store.unhold()
         # The pause is no part of the time that trials take.
-        self._began_at += now - self._paused_at
+        self._view.exclude(now - self._paused_at)
         for attempt in self._attempts.in_slots.values():
             attempt.began_at += now - self._paused_at
             attempt.limit_at += now - self._paused_at
@@ -147,18 +140,6 @@ class Agent(Workload[RunningAttempt]):
         self._supervisor.kill(slot, attempt)
         with self._dropping_lost(slot, attempt):
             self._settle(slot, attempt, self._trial_limit.finished)
-
-    def _drop_fenced(self) -> None:
-        fenced = self._lease_renewal.fenced()
-        self._attempts.prefetcher.discard(fenced)
-        for slot, attempt in list(self._attempts.in_slots.items()):
-            if attempt.attempt_id in fenced:
-                self._drop_lost_lease(slot, attempt)
-
-    def _drop_lost_lease(self, slot: int, attempt: RunningAttempt, reason: str = "") -> None:
-        self._attempts.cancel(slot, attempt)
-        reason = reason or "another agent has taken the trial over, or hpo kill has ended it"
-        log.warning(f"{reason}: this attempt was ended", extra=attempt.context)
 
     @contextmanager
     def fencing(self, slot: int, run: RunningAttempt) -> Iterator[None]:
@@ -180,7 +161,7 @@ class Agent(Workload[RunningAttempt]):
         try:
             yield
         except LeaseLostError as exc:
-            self._drop_lost_lease(slot, run, str(exc))
+            self._attempts.drop_lost(slot, run, str(exc))
 
     # Scheduling.
 
@@ -203,13 +184,12 @@ class Agent(Workload[RunningAttempt]):
         return bool(filled)
 
     def wants_prefetch(self) -> bool:
-        return self._snapshot is not None and self._attempts.wants_prefetch(self._snapshot.counts)
+        counts = self._view.counts
+        return counts is not None and self._attempts.wants_prefetch(counts)
 
     def prefetch(self) -> None:
         if self._attempts.prefetch():
-            assert self._snapshot is not None
-            counts = self._snapshot.counts
-            self._snapshot = replace(self._snapshot, counts=replace(counts, prepared=counts.prepared + 1))
+            self._view.trial_prefetched()
 
     def release(self, slot: int, run: RunningAttempt) -> None:
         self._attempts.release(slot, run)
@@ -249,7 +229,7 @@ class Agent(Workload[RunningAttempt]):
             case Outcome.PREEMPTED:
                 self._attempts.release(slot, run)
             case Outcome.MISFIT:
-                self._restart(slot, run, finished.error)
+                self._attempts.restart(slot, run, finished.error)
             case Outcome.DISK_FULL:
                 # An agent that finished the trial in our place removes its folder: then our disk is not full.
                 self._store.check_held(run.attempt_id)
@@ -262,14 +242,6 @@ class Agent(Workload[RunningAttempt]):
             case _:
                 self._settle(slot, run, finished)
 
-    def _restart(self, slot: int, run: RunningAttempt, error: str) -> None:
-        """Give a trial back without its checkpoint, so that it starts again from epoch 1."""
-        folder = self._cleanup.checkpoints_of(run.claim.reservation_id)
-        self._store.while_held(run.attempt_id, folder.delete)
-        reason = f"the checkpoint of epoch {run.epoch} does not fit the objective ({error})"
-        self._attempts.release(slot, run, reason)
-        log.warning(f"{reason}: starting again from epoch 1", extra=run.context)
-
     def _settle(self, slot: int, run: RunningAttempt, finished: Finished) -> None:
         outcome = finished.outcome
         value = run.value if outcome in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.TIMED_OUT) else None
@@ -280,38 +252,9 @@ class Agent(Workload[RunningAttempt]):
         self._attempts.drop(slot, run)
         self._cleanup.checkpoints_of(run.claim.reservation_id).delete()
         self._poll_at = 0.0
-        end = TrialEnd(
-            number=run.number,
-            outcome=outcome,
-            value=value,
-            epochs=run.epoch,
-            seconds=seconds,
-            params=run.params,
-            error=finished.error,
-            attempt_id=run.attempt_id,
-            new_best=outcome is Outcome.COMPLETE and self._is_new_best(value),
-        )
-        self._progress.trial_ended(end, self._count(outcome))
+        self._view.trial_ended(run, finished, value, seconds)
         if outcome is Outcome.BUG:
             self._check_failures()
-
-    def _is_new_best(self, value: float | None) -> bool:
-        """Whether a value beats that of every trial known so far, which it does once."""
-        sign = 1 if self._spec.direction == "maximize" else -1
-        if value is None or (self._best is not None and sign * value <= sign * self._best):
-            return False
-        self._best = value
-        return True
-
-    def _count(self, outcome: Outcome) -> Counts | None:
-        """Add a trial to the snapshot, which is read again only later."""
-        if self._snapshot is None:
-            return None
-        counts = self._snapshot.counts
-        if outcome.counts:
-            counts = counts.plus(outcome)
-            self._snapshot = replace(self._snapshot, counts=counts)
-        return counts
 
     def on_lost(self, slot: int, run: RunningAttempt, reason: str, outcome: Outcome) -> None:
         if run.pruned or run.preempted:
@@ -332,11 +275,7 @@ class Agent(Workload[RunningAttempt]):
     def _record(self, run: RunningAttempt, records: Sequence[EpochRecord]) -> None:
         if not records:
             return
-        values = self._store.record(run.attempt_id, run.trial_id, records)
-        run.epoch, run.fraction = records[-1].epoch, 0.0
-        run.images_per_second = records[-1].metrics.get("images_per_second", run.images_per_second)
-        if values:
-            run.value = values[max(values)]
+        run.record(records[-1], self._store.record(run.attempt_id, run.trial_id, records))
 
     def _check_failures(self) -> None:
         """Stop early if the objective itself is broken, or if no trial ever finishes, on whichever host."""
@@ -351,37 +290,11 @@ class Agent(Workload[RunningAttempt]):
         else:
             self._shutdown.stop(error)
 
-    # The view.
-
     def show(self) -> None:
-        assert self._snapshot is not None
-        counts, pool = self._snapshot.counts, self._supervisor.pool
-        elapsed = time.monotonic() - self._began_at
-        done_here = counts.finished - (self._finished_before or 0)
-        eta = elapsed / done_here * counts.left if done_here > 0 and not self._supervisor.paused else None
-        idle = "" if pool.ready else "loading the objective and its data"
-        slots = [
-            SlotView(device=device.name, note=idle)
-            if slot not in self._attempts.in_slots
-            else self._attempts.in_slots[slot].view(device.name, self._spec.epochs)
-            for slot, device in enumerate(pool.devices)
-        ]
-        self._progress.update(
-            View(
-                study=self._store.name,
-                metric=self._spec.metric,
-                counts=counts,
-                best=self._snapshot.best,
-                slots=slots,
-                elapsed_seconds=elapsed,
-                eta_seconds=eta,
-                note=self._note(),
-            )
-        )
-
-    def _note(self) -> str:
         if self._lease_renewal.last_error:
-            return f"training continues; {self._lease_renewal.last_error}"
-        if self._supervisor.paused:
-            return "paused: hpo resume continues"
-        return "stopping: waiting for running epochs" if self._shutdown.begun else ""
+            note = f"training continues; {self._lease_renewal.last_error}"
+        elif self._supervisor.paused:
+            note = "paused: hpo resume continues"
+        else:
+            note = "stopping: waiting for running epochs" if self._shutdown.begun else ""
+        self._view.show(note)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from hpo.terminal.progress import SlotView
 from hpo.trainer.failures import one_line, traceback_of
-from hpo.trainer.messages import Start
+from hpo.trainer.messages import EpochRecord, Start
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.workload import SupervisedRun
 from objectives.base import Params
@@ -56,6 +56,13 @@ class RunningAttempt(SupervisedRun):
     @property
     def context(self) -> Mapping[str, object]:
         return {"trial": self.number, "attempt": self.attempt_id}
+
+    def record(self, last: EpochRecord, values: Mapping[int, float]) -> None:
+        """Note the last epoch, and the objective's metric by epoch as far as it is known."""
+        self.epoch, self.fraction = last.epoch, 0.0
+        self.images_per_second = last.metrics.get("images_per_second", self.images_per_second)
+        if values:
+            self.value = values[max(values)]
 
     def view(self, device: str, epochs: int) -> SlotView:
         return SlotView(
@@ -218,10 +225,31 @@ class AttemptTable:
         self._supervisor.kill(slot, attempt)
         self.drop(slot, attempt)
 
+    def drop_fenced(self, fenced: Container[int]) -> None:
+        """Kill the attempts with these ids, whose leases are lost."""
+        self.prefetcher.discard(fenced)
+        for slot, attempt in list(self.in_slots.items()):
+            if attempt.attempt_id in fenced:
+                self.drop_lost(slot, attempt)
+
+    def drop_lost(self, slot: int, attempt: RunningAttempt, reason: str = "") -> None:
+        """Kill an attempt that has lost its lease."""
+        self.cancel(slot, attempt)
+        reason = reason or "another agent has taken the trial over, or hpo kill has ended it"
+        log.warning(f"{reason}: this attempt was ended", extra=attempt.context)
+
     def release(self, slot: int, attempt: RunningAttempt, reason: str | None = None) -> None:
         """Give the trial of an attempt back, so that any agent resumes it."""
         self._store.release(attempt.attempt_id, reason=reason)
         self.drop(slot, attempt)
+
+    def restart(self, slot: int, attempt: RunningAttempt, error: str) -> None:
+        """Give a trial back without its checkpoint, so that it starts again from epoch 1."""
+        folder = self._cleanup.checkpoints_of(attempt.claim.reservation_id)
+        self._store.while_held(attempt.attempt_id, folder.delete)
+        reason = f"the checkpoint of epoch {attempt.epoch} does not fit the objective ({error})"
+        self.release(slot, attempt, reason)
+        log.warning(f"{reason}: starting again from epoch 1", extra=attempt.context)
 
     def release_prefetched(self) -> None:
         """Give prefetched trials back, so that other agents can train them now."""

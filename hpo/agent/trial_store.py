@@ -16,6 +16,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.agent.leases import LeaseMonitor
+from hpo.agent.optuna_trials import OptunaTrials
 from hpo.devices.provenance import training_environment
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
@@ -34,7 +35,7 @@ from storage.connection.retry import Retry, is_of_database
 from storage.engine import Connection, Database
 from storage.leases import LeaseTimes
 from storage.optuna import trials as optuna_trials
-from storage.optuna.trials import find_created, stray_trials
+from storage.optuna.trials import stray_trials
 from storage.studies import read_desired_state
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class TrialStore:
         agent = (self.host, os.getpid(), process_identity(), len(devices), versions)
         ordinal = self._write(agents.join, self.agent_id, study_id, *agent, lease_seconds=times.lease_seconds)
         self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal))
+        self._optuna_trials = OptunaTrials(database, study_id, spec, self._search)
 
     def claim(self, slot: int, device: str) -> Claim | NoWork:
         """Reserve a trial for a slot, or return the reason why there is none."""
@@ -118,42 +120,13 @@ class TrialStore:
 
         def create() -> tuple[int, int]:
             nonlocal maybe_created
-            found = self._find_created(claim.reservation_id) if maybe_created else None
-            maybe_created = True
-            found = found or self._take_enqueued(claim)
-            if found is not None:
-                # Enqueued with plain Optuna, created by a dead agent, or by us before the answer was lost.
-                self._search.take_over(found[0])
-            return found or self._search.create(claim)
+            before, maybe_created = maybe_created, True
+            return self._optuna_trials.find_or_create(claim, maybe_created=before)
 
         trial_id, number = self._call(create)
         # Before sampling, so that the trial has an owner if this agent dies meanwhile.
         self._write(attempts.attach, claim.attempt_id, trial_id, number, None)
         return trial_id, number, self._suggest(claim, trial_id, number)
-
-    def _take_enqueued(self, claim: Claim) -> tuple[int, int] | None:
-        """Give a claim the earliest trial that plain Optuna enqueued; those outside the space are refused.
-
-        The known good configurations of the objective come first. Writes without a retry, because the caller retries.
-        """
-        if claim.ordinal < len(self.spec.first):
-            return None
-        study_id, begin = self._study_id, self._database.engine.begin
-        while True:
-            with begin() as connection:
-                taken = optuna_trials.attached(connection, claim.reservation_id)
-                found = taken or optuna_trials.next_enqueued(connection, study_id)
-            if found is None or taken is not None:
-                return found
-            reason = self._search.refuse_outside(found[0])
-            if reason is not None:
-                log.warning(
-                    f"trial {found[1]}, which was enqueued with plain Optuna, is not trained: {reason}"
-                )
-                continue
-            with begin() as connection:
-                if optuna_trials.take_enqueued(connection, study_id, claim.attempt_id, *found):
-                    return found
 
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:
         """Record the slot of a prefetched attempt.
@@ -341,11 +314,6 @@ class TrialStore:
         # Another agent may have told Optuna the same at the same moment.
         with suppress(UpdateFinishedTrialError):
             self._call(lambda: self._search.tell(trial_id, number, outcome, value))
-
-    def _find_created(self, reservation_id: int) -> tuple[int, int] | None:
-        # No retry inside the caller's retry.
-        with self._database.engine.begin() as connection:
-            return find_created(connection, self._study_id, reservation_id)
 
     def _find_best(self, connection: Connection) -> tuple[int, float, Mapping[str, Any]] | None:
         row = trials.best_trial(connection, self._study_id, maximize=self.spec.direction == "maximize")

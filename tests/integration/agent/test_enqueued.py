@@ -35,7 +35,7 @@ def test_enqueued_trial_of_a_dead_agent_is_trained_by_another(database: Database
     study.optuna.enqueue_trial({"x": 0.25})
     dead, other = study.agent(), study.agent()
     claim = claimed(dead)
-    assert dead._take_enqueued(claim) == dead._take_enqueued(claim)
+    assert dead._optuna_trials._take_enqueued(claim) == dead._optuna_trials._take_enqueued(claim)
     study.expire_leases()
     other.reap_expired()
     train(other, claimed(other))

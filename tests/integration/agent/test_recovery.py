@@ -145,7 +145,7 @@ def test_trial_created_twice_leaves_one_failed_stray(
     """The first commit becomes visible only after the search for it."""
     store = study.agent()
     monkeypatch.setattr(store._search, "create", losing_answer(store._search.create))
-    monkeypatch.setattr(store, "_find_created", lambda _reservation: None)
+    monkeypatch.setattr(store._optuna_trials, "_find_created", lambda _reservation: None)
     store.sample(claimed(store))
     study.agent().sweep()
     assert sorted(state.name for state in study.states) == ["FAIL", "RUNNING"]

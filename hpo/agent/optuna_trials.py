@@ -1,0 +1,62 @@
+"""The Optuna trial of a claim: found, taken from the enqueued ones, or created.
+
+Reads and writes are not retried here, because the caller retries the whole.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from hpo.search.optuna_study import Search
+from hpo.search.spec import StudySpec
+from storage.claims import Claim
+from storage.engine import Database
+from storage.optuna import trials as optuna_trials
+
+log = logging.getLogger(__name__)
+
+
+class OptunaTrials:
+    """The trials of one study in Optuna's tables."""
+
+    def __init__(self, database: Database, study_id: int, spec: StudySpec, search: Search) -> None:
+        self._begin = database.engine.begin
+        self._study_id = study_id
+        self._spec = spec
+        self._search = search
+
+    def find_or_create(self, claim: Claim, *, maybe_created: bool) -> tuple[int, int]:
+        """Return id and number of a claim's trial, which may have been created before an answer was lost."""
+        found = self._find_created(claim.reservation_id) if maybe_created else None
+        found = found or self._take_enqueued(claim)
+        if found is not None:
+            # Enqueued with plain Optuna, created by a dead agent, or by us before the answer was lost.
+            self._search.take_over(found[0])
+        return found or self._search.create(claim)
+
+    def _find_created(self, reservation_id: int) -> tuple[int, int] | None:
+        with self._begin() as connection:
+            return optuna_trials.find_created(connection, self._study_id, reservation_id)
+
+    def _take_enqueued(self, claim: Claim) -> tuple[int, int] | None:
+        """Give a claim the earliest trial that plain Optuna enqueued; those outside the space are refused.
+
+        The known good configurations of the objective come first.
+        """
+        if claim.ordinal < len(self._spec.first):
+            return None
+        while True:
+            with self._begin() as connection:
+                taken = optuna_trials.attached(connection, claim.reservation_id)
+                found = taken or optuna_trials.next_enqueued(connection, self._study_id)
+            if found is None or taken is not None:
+                return found
+            reason = self._search.refuse_outside(found[0])
+            if reason is not None:
+                log.warning(
+                    f"trial {found[1]}, which was enqueued with plain Optuna, is not trained: {reason}"
+                )
+                continue
+            with self._begin() as connection:
+                if optuna_trials.take_enqueued(connection, self._study_id, claim.attempt_id, *found):
+                    return found
