@@ -33,7 +33,7 @@ from bench.options import parser
 from bench.report import Report, Row, ratio, spread
 from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
-from hpo.options import LaunchRequest
+from hpo.options.requests import LaunchRequest
 from hpo.outcomes import Outcome
 from hpo.study.create import LaunchedStudy, create_or_continue
 from hpo.trainer.messages import EpochRecord

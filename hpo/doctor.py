@@ -16,7 +16,7 @@ from hpo.devices.cgroups import cpu_quota, memory_limit
 from hpo.devices.gpus import DriverFailedError, Gpu, installed_gpus, visible_gpus
 from hpo.devices.slots import describe, plan_here, usable_cores
 from hpo.errors import HpoError, UsageError
-from hpo.options import SlotOptions
+from hpo.options.hosts import SlotOptions
 from hpo.settings import Settings
 from objectives.backend.interface import backend_named
 from objectives.data.datasets import SHIPPED

@@ -18,7 +18,9 @@ from hpo.agent.outages import training_retry
 from hpo.agent.trial_store import StudySnapshot, TrialStore
 from hpo.devices.slots import slots_here
 from hpo.errors import HpoError, UnknownObjectiveError
-from hpo.options import AgentOptions, LaunchDefaults, LaunchRequest, check_study_name
+from hpo.options.hosts import AgentOptions
+from hpo.options.requests import LaunchDefaults, LaunchRequest
+from hpo.options.study_name import check_study_name
 from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.search.samplers import check_sampler

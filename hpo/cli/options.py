@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from hpo.options import Kind, LaunchRequest, Range, RetrainRequest
+from hpo.options.fields import Kind, Range
+from hpo.options.requests import LaunchRequest, RetrainRequest
 from hpo.settings import Settings
 from hpo.terminal import log
 from hpo.terminal.log import FORMATS

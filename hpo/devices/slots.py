@@ -22,7 +22,7 @@ from hpo import formatting
 from hpo.devices.cgroups import cpu_quota
 from hpo.devices.gpus import Gpu, choose_gpus
 from hpo.errors import FileNotWritableError
-from hpo.options import SlotOptions
+from hpo.options.hosts import SlotOptions
 from objectives.base import Device
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any
 
 from hpo import formatting
-from hpo.options import PRECISIONS
+from hpo.options.hosts import PRECISIONS
 
 FILE_VERSION = 1
 """Version of the form that `to_json` writes; later versions are refused."""
@@ -77,7 +77,7 @@ class Config:
     backend: str | None = None
     """Keras backend that trained the trial; None if unknown, as for the following fields."""
     precision: str | None = None
-    """Precision of its layers: one of `hpo.options.PRECISIONS`."""
+    """Precision of its layers: one of `hpo.options.hosts.PRECISIONS`."""
     device: Mapping[str, Any] = field(default_factory=dict)
     """`cores`: number of cores of its slot; `gpu`: label of its GPU, if any. Empty: unknown."""
     versions: Mapping[str, str] = field(default_factory=dict)

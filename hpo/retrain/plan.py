@@ -11,7 +11,7 @@ from hpo.errors import NoResultError, UnknownStudyError, UsageError
 from hpo.export.best_config import best_configs, build_config
 from hpo.export.config import Config
 from hpo.export.config_file import read_config
-from hpo.options import RetrainRequest
+from hpo.options.requests import RetrainRequest
 from hpo.study.catalog import find_study
 from hpo.study.identity import CODE, codes_of_trials
 from storage.engine import Database

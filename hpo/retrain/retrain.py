@@ -17,7 +17,8 @@ from hpo.devices.slots import slots_here
 from hpo.errors import ObjectiveBrokenError
 from hpo.export.config import Config
 from hpo.files.lock import exclusive_lock
-from hpo.options import RetrainRequest, check_study_name
+from hpo.options.requests import RetrainRequest
+from hpo.options.study_name import check_study_name
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.retrain.folders import RunFolders
 from hpo.retrain.plan import Plan, codes_of, make_plan

@@ -13,7 +13,7 @@ from hpo import formatting
 from hpo.errors import DiskFullError, HpoError
 from hpo.export.config import Config
 from hpo.files.bounded_log import BoundedLog
-from hpo.options import AgentOptions
+from hpo.options.hosts import AgentOptions
 from hpo.outcomes import Outcome
 from hpo.process.signals import SignalHandler
 from hpo.retrain.results import SeedResult

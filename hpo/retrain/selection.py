@@ -17,7 +17,7 @@ from hpo import formatting
 from hpo.analysis.statistics import mean, shown_deviation, summarize
 from hpo.export.config import Config
 from hpo.files.atomic import atomic_write
-from hpo.options import AgentOptions
+from hpo.options.hosts import AgentOptions
 from hpo.process.signals import SignalHandler
 from hpo.retrain.runner import RetrainFailedError, SeedRun, SeedRunner
 from hpo.terminal.progress import Progress

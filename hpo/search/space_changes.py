@@ -8,7 +8,7 @@ from dataclasses import replace
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from hpo.errors import StudyConflictError
-from hpo.options import LaunchRequest
+from hpo.options.requests import LaunchRequest
 from hpo.search.optuna_study import known_good_parts, lies_within
 from hpo.search.space import describe_distribution
 from hpo.search.space_overrides import narrow_space

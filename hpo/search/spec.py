@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 
-from hpo.options import LaunchDefaults
+from hpo.options.requests import LaunchDefaults
 from objectives.base import DataOptions, Description, Params
 from objectives.choices import stored_space
 

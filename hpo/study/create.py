@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from hpo.errors import HpoError, StorageUnreachableError, StudyConflictError
-from hpo.options import NONE, LaunchDefaults, LaunchRequest
+from hpo.options.fields import NONE
+from hpo.options.requests import LaunchDefaults, LaunchRequest
 from hpo.search.optuna_study import known_good_parts
 from hpo.search.samplers import startup_trials
 from hpo.search.space_changes import normal, with_space

@@ -12,7 +12,7 @@ import pytest
 from hpo import doctor
 from hpo.devices import slots
 from hpo.errors import StorageUnreachableError
-from hpo.options import SlotOptions
+from hpo.options.hosts import SlotOptions
 from hpo.settings import Settings
 from objectives.backend.interface import BACKENDS
 

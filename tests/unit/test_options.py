@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from hpo import options
-from hpo.options import StudyNameError, check_study_name
+from hpo.options import hosts
+from hpo.options.study_name import StudyNameError, check_study_name
 from objectives import base
 
 
@@ -23,4 +23,4 @@ def test_invalid_name_is_refused(name: str) -> None:
 
 
 def test_precisions_match_those_of_objectives() -> None:
-    assert get_args(base.Precision) == options.PRECISIONS
+    assert get_args(base.Precision) == hosts.PRECISIONS

@@ -11,7 +11,7 @@ import pytest
 
 from hpo.agent import launch
 from hpo.errors import ObjectiveFileError
-from hpo.options import LaunchRequest
+from hpo.options.requests import LaunchRequest
 from hpo.ownership import make_private_folder, replaceable_by_others
 from hpo.study.objective_file import check_objective_file
 

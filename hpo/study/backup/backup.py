@@ -15,7 +15,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from hpo.devices.provenance import versions
 from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError
 from hpo.files.atomic import output_file
-from hpo.options import check_study_name
+from hpo.options.study_name import check_study_name
 from hpo.study.backup.file import FORMAT, BackupRows, damaged, read_header
 from hpo.study.catalog import describe_database, read_study
 from storage import study_dump

@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hpo.options import COUNT, NUMBER, PRUNERS, SAMPLERS, Range
+from hpo.options.fields import COUNT, NUMBER, Range
+from hpo.options.requests import PRUNERS, SAMPLERS
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from storage.retrains import Source

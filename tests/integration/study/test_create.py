@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from sqlalchemy import text
 
 from hpo.errors import StudyConflictError
-from hpo.options import LaunchRequest
+from hpo.options.requests import LaunchRequest
 from hpo.study.create import LaunchedStudy, create_or_continue, find
 from objectives.base import Description
 from storage import agents

@@ -13,7 +13,7 @@ from optuna.distributions import FloatDistribution
 from sqlalchemy import text
 
 from hpo.errors import StudyConflictError
-from hpo.options import LaunchRequest
+from hpo.options.requests import LaunchRequest
 from hpo.process.identity import process_identity
 from hpo.report.study_report import report_files
 from hpo.study.create import LaunchedStudy, create_or_continue, find

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from hpo.cli import commands as commands_package
 from hpo.cli.main import SECTIONS, cli
-from hpo.options import PRUNERS, SAMPLERS, LaunchDefaults
+from hpo.options.requests import PRUNERS, SAMPLERS, LaunchDefaults
 from hpo.search import pruners, samplers
 from objectives.data.datasets import SHIPPED
 

@@ -12,7 +12,8 @@ import pytest
 from hpo.cli.main import run
 from hpo.cli.options import DURATION, SIZE
 from hpo.engines import ray
-from hpo.options import ENGINES, LaunchRequest, RayOptions, RetrainRequest, SlotOptions
+from hpo.options.hosts import RayOptions, SlotOptions
+from hpo.options.requests import ENGINES, LaunchRequest, RetrainRequest
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from hpo.devices import slots as slots_module
 from hpo.devices.gpus import Gpu
 from hpo.devices.slots import CONTEXT_BYTES, describe, parse_description, plan_slots, slots_here
-from hpo.options import PRECISIONS, Precision, SlotOptions
+from hpo.options.hosts import PRECISIONS, Precision, SlotOptions
 
 GIB = 2**30
 

@@ -19,7 +19,8 @@ from hpo.engines.ray import (
     launch,
 )
 from hpo.errors import MissingDependencyError, UsageError
-from hpo.options import AgentOptions, LaunchRequest, RayOptions
+from hpo.options.hosts import AgentOptions, RayOptions
+from hpo.options.requests import LaunchRequest
 from hpo.settings import Settings
 
 SETTINGS = Settings(Path("/h"), "postgresql://u:secret@server/d", Path("/d"), Path("/r"), Path("/c"))

@@ -12,7 +12,7 @@ import pytest
 
 from hpo.errors import DiskFullError, StorageUnreachableError
 from hpo.export.config import Config
-from hpo.options import AgentOptions
+from hpo.options.hosts import AgentOptions
 from hpo.outcomes import Outcome
 from hpo.process.signals import SignalHandler
 from hpo.retrain.runner import MAX_LOST, RetrainFailedError, SeedRun, SeedRunner

@@ -6,7 +6,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
-from hpo.options import NUMBER
+from hpo.options.fields import NUMBER
 
 
 @click.command()

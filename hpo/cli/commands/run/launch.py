@@ -9,7 +9,8 @@ import click
 from click.core import ParameterSource
 
 from hpo.cli import options
-from hpo.options import LaunchRequest, RayOptions
+from hpo.options.hosts import RayOptions
+from hpo.options.requests import LaunchRequest
 
 
 @click.command()

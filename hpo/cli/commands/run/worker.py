@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpo.cli import options
-from hpo.options import WorkRequest
+from hpo.options.requests import WorkRequest
 
 
 @click.command()

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from hpo.cli import options, output
-from hpo.options import LaunchRequest, SlotOptions
+from hpo.options.hosts import SlotOptions
+from hpo.options.requests import LaunchRequest
 
 
 @click.command()
