@@ -47,7 +47,7 @@ class RunningAttempt(SupervisedRun):
     trained_seconds: float = 0.0
     """Time of its epochs, those of earlier attempts included."""
     limit_at: float = math.inf
-    """Monotonic time when the trial will have trained for too long."""
+    """Time when the trial will have trained for too long, by the supervisor's clock."""
 
     @property
     def attempt_id(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 
 from hpo import formatting
@@ -27,7 +26,7 @@ class TrialLimit:
     def begin(self, run: RunningAttempt, event: Started) -> None:
         """Note that a trainer has started, and how long the epochs took that it does not train again."""
         run.trained_seconds = sum(record.seconds for record in event.history)
-        run.limit_at = time.monotonic() + self._seconds - run.trained_seconds
+        run.limit_at = run.heard_at + self._seconds - run.trained_seconds
 
     def exceeded(self, run: RunningAttempt, record: EpochRecord) -> bool:
         """Add an epoch and return whether the trial has trained for too long."""

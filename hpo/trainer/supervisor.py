@@ -12,6 +12,7 @@ from typing import Generic
 
 from hpo.errors import ObjectiveBrokenError, StorageUnreachableError
 from hpo.outcomes import Outcome
+from hpo.process.listening_clock import ListeningClock
 from hpo.process.shutdown import ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
@@ -58,8 +59,9 @@ class Supervisor(Generic[R]):
         self.memory_bytes = memory_bytes
         self._events: list[tuple[int, R, Event]] = []
         self._retry_at = 0.0
+        self._clock = ListeningClock()
         self.listened_at = 0.0
-        """Monotonic time when events of trainers were last read."""
+        """Time when events of trainers were last read, by a clock that leaves out the time in which none could be."""
 
     def run(self, work: Workload[R]) -> None:
         """Loop until all work is done or a shutdown has ended it.
@@ -93,7 +95,7 @@ class Supervisor(Generic[R]):
         run.started = run.preempted = run.pruned = run.detached = False
         self.in_slots[slot] = run
         self.pool.start(slot, start)
-        run.heard_at = time.monotonic()
+        run.heard_at = self._clock.now()
 
     def detach(self, slot: int, run: R) -> None:
         """Remove a run from its slot, which may have the next run already."""
@@ -116,7 +118,7 @@ class Supervisor(Generic[R]):
         self.paused = paused
         for slot, run in self.in_slots.items():
             self.pool.send(slot, Command.PAUSE if paused else Command.RESUME)
-            run.heard_at = time.monotonic()
+            run.heard_at = self._clock.now()
 
     # The loop.
 
@@ -161,7 +163,7 @@ class Supervisor(Generic[R]):
         while refilled and time.monotonic() < until:
             # A trainer that has just started needs the processor more than the database does.
             refilled = self._listen(work, QUIET_SECONDS)
-        listened_at = time.monotonic()
+        listened_at = self.listened_at
         quiet = not self._events
         self._handle_events(work)
         self._end_hung(work, listened_at)
@@ -175,7 +177,7 @@ class Supervisor(Generic[R]):
     def _listen(self, work: Workload[R], seconds: float) -> bool:
         """Collect events and refill slots that have become free; return True if one was refilled."""
         events = [(slot, event) for slot, event in self.pool.wait(seconds) if slot in self.in_slots]
-        now = self.listened_at = time.monotonic()
+        now = self.listened_at = self._clock.now()
         for slot, event in events:
             run = self.in_slots[slot]
             run.heard_at = now

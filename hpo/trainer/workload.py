@@ -17,7 +17,7 @@ class SupervisedRun:
     """A run in a slot, from the request for its trainer to its end."""
 
     heard_at: float = 0.0
-    """Monotonic time of the trainer's last message."""
+    """Time of the trainer's last message, by the supervisor's clock."""
     started: bool = False
     """Whether the trainer runs; before, it may wait for a template."""
     preempted: bool = False

@@ -14,6 +14,7 @@ from pathlib import Path
 import hpo.errors
 from hpo.errors import HpoError, ObjectiveBrokenError
 from hpo.files.bounded_log import BoundedLog
+from hpo.process.listening_clock import ListeningClock
 from hpo.trainer.messages import (
     Described,
     Exited,
@@ -54,7 +55,8 @@ class CurrentTemplate:
         self._keeps_log = False
         self._new_process = start_template
         self._process: TemplateProcess | None = None
-        self._loading_since = time.monotonic()
+        self._clock = ListeningClock()
+        self._loading_since = self._clock.now()
         self._deaths = 0
         # Only this process holds the write end: see `end_with_agent`.
         self._guard_pipe: tuple[int, ...] = os.pipe()
@@ -66,7 +68,7 @@ class CurrentTemplate:
 
     def start(self) -> None:
         self._process = self._new_process(self._load, self._log, self._guard_pipe[0])
-        self.ready, self._loading_since = False, time.monotonic()
+        self.ready, self._loading_since = False, self._clock.now()
 
     def kill(self) -> None:
         """Kill it; its closed pipe is noticed later."""
@@ -95,7 +97,7 @@ class CurrentTemplate:
             ObjectiveBrokenError: it has been loading for longer.
         """
         limit = max(hung_seconds, LEAST_LOADING_SECONDS)
-        if not self.ready and time.monotonic() - self._loading_since > limit:
+        if self._clock.now() - self._loading_since > limit and not self.ready:
             self._keeps_log = True
             raise ObjectiveBrokenError(
                 f"{self._load.objective} and its data were not loaded within {limit:.0f} s: see {self._log},"

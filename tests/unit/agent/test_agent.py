@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg2
 import pytest
@@ -393,8 +395,10 @@ def test_trial_that_ticks_for_ever_times_out_with_its_last_value(world: World, m
     def on_wait() -> None:
         nonlocal waits
         waits += 1
+        if waits >= 6:
+            # Not at once: an agent that was stopped so long would not count it.
+            skipped[0] += 4.0
         if waits == 6:
-            skipped[0] = 700.0
             # A real trainer ticks once a second: most listens read nothing.
             world.pool._trainers[0].paused = True
 
@@ -486,6 +490,33 @@ def test_trial_without_progress_is_killed_and_resumes(
     assert (world.pool.templates_replaced, world.pool.killed) == (templates_replaced, [0])
     assert world.attempts == [outcome, Outcome.COMPLETE]
     assert world.study.trials[0].lost == lost
+
+
+@pytest.mark.parametrize(
+    ("stopped", "outcomes"),
+    [
+        pytest.param([2], [Outcome.COMPLETE], id="frozen with its container"),
+        pytest.param(range(2, 40), [Outcome.HUNG, Outcome.COMPLETE], id="busy, and the trainer hangs"),
+    ],
+)
+def test_time_in_which_an_agent_does_not_listen_hardly_counts_as_silence(
+    world: World, monkeypatch: pytest.MonkeyPatch, stopped: Sequence[int], outcomes: list[Outcome]
+) -> None:
+    turns, ahead, monotonic = count(1), 0.0, time.monotonic
+
+    def on_wait() -> None:
+        nonlocal ahead
+        turn = next(turns)
+        ahead += 7200.0 * (turn in stopped)
+        if turn == 4 and turn not in stopped:
+            world.finish_first()
+
+    clock = SimpleNamespace(monotonic=lambda: monotonic() + ahead)
+    monkeypatch.setattr("hpo.process.listening_clock.time", clock)
+    world.pool.on_wait = on_wait
+    world.pool.scripts = [events(Started(1, 0))]
+    world.run(hung_seconds=60.0)
+    assert world.attempts == outcomes
 
 
 HANGS: list[Event] = []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -177,6 +179,14 @@ def test_template_that_loads_for_too_long_breaks_the_objective(
         host.pool.check_loading(-2.0)
     host.events(READY)
     host.pool.check_loading(-2.0)
+
+
+def test_time_in_which_this_process_was_stopped_is_no_time_of_loading(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = time.monotonic() + 7200.0
+    monkeypatch.setattr("hpo.process.listening_clock.time", SimpleNamespace(monotonic=lambda: later))
+    host.pool.check_loading(60.0)
 
 
 def test_messages_are_routed_by_slot(host: Host) -> None:
