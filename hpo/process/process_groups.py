@@ -47,8 +47,9 @@ def end_with_agent(guard: int) -> None:
         return
     # A new open file: the owner of SIGIO belongs to the open file, which all forks of a template share.
     own = os.open(f"/proc/self/fd/{guard}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(own, fcntl.F_SETOWN, -os.getpgrp())
+    # Not the default, SIGIO, which does not end a stopped process, nor one that handles or blocks it.
+    fcntl.fcntl(own, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     poll = select.poll()
     poll.register(own, 0)

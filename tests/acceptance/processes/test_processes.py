@@ -73,10 +73,12 @@ def test_killed_trainer_is_noticed_while_its_child_holds_the_pipe(
 
 @pytest.mark.parametrize("objective", ["Parent", "Littering", "Stubborn"])
 def test_processes_end_with_killed_agent(service: Service, objective: str) -> None:
-    """Child processes of trainers and of the template, and a trainer that holds the GIL."""
+    """Child processes of trainers and of the template, a trainer that holds the GIL, and one that is stopped."""
     agent = launch(service, objective)
     service.wait_for_epoch(2)
     service.wait_for((service.folder / "children").exists)
+    for process in agent.template.children():
+        process.suspend()
     agent.kill()
     service.wait_for(lambda: not living(service), timeout=10.0)
 
