@@ -44,8 +44,11 @@ def check_writable(checkpoints: Path) -> None:
     probe = checkpoints / f".{uuid.uuid4().hex}"
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"1")
-        probe.unlink()
+        try:
+            probe.write_bytes(b"1")
+        finally:
+            # On a full disk the file exists, but is empty.
+            unlink(probe)
     except OSError as exc:
         raise CheckpointsError(
             f"checkpoints cannot be written to {checkpoints} ({exc.strerror or exc}): set HPO_CHECKPOINTS to a"

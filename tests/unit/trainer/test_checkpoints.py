@@ -17,7 +17,13 @@ import pytest
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
 from hpo.trainer import checkpoint_file
-from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome, trial_folder
+from hpo.trainer.checkpoints import (
+    CheckpointFolder,
+    CheckpointsError,
+    SavedOutcome,
+    check_writable,
+    trial_folder,
+)
 from hpo.trainer.messages import EpochRecord
 
 WEIGHTS = np.arange(200.0)
@@ -195,6 +201,17 @@ def test_read_only_disk_is_not_a_bug(folder: CheckpointFolder, monkeypatch: pyte
         monkeypatch.setattr(Path, name, fail(OSError(errno.EROFS, "Read-only file system")))
     with pytest.raises(CheckpointsError, match=r"cannot be written to .* \(Read-only file system\)"):
         write(folder, 2)
+
+
+def test_check_of_a_full_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(path: Path, _content: bytes) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    with pytest.raises(CheckpointsError, match=r"cannot be written to .* \(No space left on device\)"):
+        check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_partial_file_of_a_killed_trainer_is_not_read_and_is_removed(folder: CheckpointFolder) -> None:
