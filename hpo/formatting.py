@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -62,17 +63,25 @@ def in_order(values: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
 
 
 def apart(names: Iterable[str], taken: Collection[str], prefix: str) -> dict[str, str]:
-    """Return a column for each name: its own, or one with the prefix where another column has that name."""
+    """Return a heading for each name: itself, or with the prefix where another one is or looks the same.
+
+    A name that a spreadsheet would take for a formula gets the prefix too.
+    """
     names = list(dict.fromkeys(names))
+    seen = Counter(_heading(name) for name in (*names, *dict.fromkeys(taken)))
     used = {*taken, *names}
-    columns = {}
+    headings = {}
     for name in names:
-        columns[name] = name
-        if name in taken:
-            while columns[name] in used:
-                columns[name] = prefix + columns[name]
-            used.add(columns[name])
-    return columns
+        headings[name] = name
+        if seen[_heading(name)] > 1 or csv_cell(name) != name:
+            while headings[name] in used or _heading(headings[name]) in seen:
+                headings[name] = prefix + headings[name]
+            used.add(headings[name])
+    return headings
+
+
+def _heading(name: str) -> str:
+    return " ".join(printable(name).split())
 
 
 def duration(seconds: float | None) -> str:

@@ -14,7 +14,13 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 
 EXACT = 2**53
 """Largest whole number up to which all are exact in a double, in which Optuna stores the values of a range."""
@@ -76,13 +82,16 @@ def _stored_dict(value: dict[Any, Any]) -> dict[str, Any]:
     return found
 
 
+_encode = json.JSONEncoder(sort_keys=True).encode
+
+
 def identity(value: Any) -> str:
     """Return a text that two values share only if they are stored the same: 1, 1.0 and True differ.
 
     Raises:
         ValueError: the value has no stored form.
     """
-    return json.dumps(stored(value), sort_keys=True)
+    return _encode(stored(value))
 
 
 def value_problem(value: Any) -> str | None:
@@ -119,9 +128,10 @@ def find(distribution: BaseDistribution, value: Any) -> tuple[Any] | None:
     """
     if value_problem(value) is not None:
         return None
-    plain = stored(value)
     if isinstance(distribution, CategoricalDistribution):
-        return _find_choice(distribution, plain)
+        place = position(distribution, value)
+        return None if place is None else (distribution.choices[place],)
+    plain = stored(value)
     if isinstance(distribution, IntDistribution):
         inside = type(plain) is int and distribution.low <= plain <= distribution.high
         return (plain,) if inside and distribution._contains(float(plain)) else None
@@ -131,13 +141,69 @@ def find(distribution: BaseDistribution, value: Any) -> tuple[Any] | None:
     return None
 
 
-def _find_choice(distribution: CategoricalDistribution, plain: Any) -> tuple[Any] | None:
-    wanted = identity(plain)
-    same = [choice for choice in distribution.choices if identity(choice) == wanted]
-    if not same and type(plain) in (int, float):
-        # A file may hold 1 for 1.0.
-        same = [choice for choice in distribution.choices if type(choice) in (int, float) and choice == plain]
-    return (same[0],) if same else None
+def position(distribution: CategoricalDistribution, value: Any) -> int | None:
+    """Return the index of a value among the choices, None if it is none of them."""
+    kind = type(value)
+    if kind in (str, int, bool):
+        # The same as below, only faster.
+        for place, choice in enumerate(distribution.choices):
+            if type(choice) is kind and choice == value:
+                return place
+    if value_problem(value) is not None:
+        return None
+    wanted = identity(value)
+    for place, choice in enumerate(distribution.choices):
+        if identity(choice) == wanted:
+            return place
+    # A file may hold 1 for 1.0.
+    plain = stored(value)
+    near = [place for place, choice in enumerate(distribution.choices) if _equal(stored(choice), plain)]
+    return near[0] if len(near) == 1 else None
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Return whether two stored values are equal as numbers: 1 is 1.0, but not True."""
+    numbers = {int, float}
+    if type(one) is not type(other) and not {type(one), type(other)} <= numbers:
+        return False
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(item, other[key]) for key, item in one.items())
+    return bool(one == other)
+
+
+def same_params(
+    one: Mapping[str, Any], other: Mapping[str, Any], space: Mapping[str, BaseDistribution]
+) -> bool:
+    """Return whether two configurations have the same values, as a space stores them."""
+    return one.keys() == other.keys() and all(
+        _same(value, other[name], space.get(name)) for name, value in one.items()
+    )
+
+
+def _same(one: Any, other: Any, distribution: BaseDistribution | None) -> bool:
+    if value_problem(one) is not None or value_problem(other) is not None:
+        return False
+    return identity(_found(distribution, one)) == identity(_found(distribution, other))
+
+
+def same_space(one: Mapping[str, BaseDistribution], other: Mapping[str, BaseDistribution]) -> bool:
+    """Return whether two spaces have the same parameters with the same values; Optuna takes 1 for True."""
+    return one.keys() == other.keys() and all(
+        same_distribution(distribution, other[name]) for name, distribution in one.items()
+    )
+
+
+def same_distribution(one: BaseDistribution | None, other: BaseDistribution | None) -> bool:
+    """Return whether two distributions have the same values; that of an absent parameter is None."""
+    if one is None or other is None:
+        return one is other
+    return _form(one) == _form(other)
+
+
+def _form(distribution: BaseDistribution) -> str:
+    return identity(json.loads(distribution_to_json(_stored_distribution(distribution))))
 
 
 def stored_space(space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:

@@ -16,7 +16,7 @@ from hpo.analysis.statistics import is_comparable
 from hpo.outcomes import Outcome
 from hpo.study.history import EpochRow, StudyHistory
 from hpo.study.trials import TrialRow
-from objectives.choices import contains
+from objectives.choices import contains, identity
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -50,7 +50,9 @@ class Comparison:
     @property
     def varied(self) -> list[str]:
         """Parameters with more than one value among the compared trials."""
-        return [name for name in self.space if len({repr(one.trial.params[name]) for one in self.trials}) > 1]
+        return [
+            name for name in self.space if len({identity(one.trial.params[name]) for one in self.trials}) > 1
+        ]
 
     def describe(self) -> str:
         """Return a sentence on how the trials were compared."""
@@ -66,10 +68,7 @@ class Comparison:
 
 def compare_trials(history: StudyHistory) -> Comparison:
     """Compare the trials of a study at the last epoch that nearly all of them reached."""
-    from hpo.search.spec import space_from_json
-
-    metric = history.study.metric
-    space = space_from_json(history.study.spec_json["space"])
+    metric, space = history.study.metric, history.space
     # Running trials may still reach it, and diverged trials have no value to compare.
     total = int(history.study.spec_json["epochs"])
     pruned = [trial.epochs for trial in history.trials if trial.state == Outcome.PRUNED and trial.epochs]

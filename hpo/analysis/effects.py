@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.statistics import CONFIDENCE, holm
-from hpo.search.space import from_unit, to_unit
+from hpo.search.choice_text import label, labels
+from hpo.search.space import from_unit, place_of, to_unit
 
 Floats = NDArray[np.float64]
 
@@ -82,7 +84,12 @@ class Column:
     def choices(self) -> list[Any]:
         """Tried choices in the order of the space."""
         assert isinstance(self.distribution, CategoricalDistribution)
-        return [choice for choice in self.distribution.choices if choice in self.values]
+        return [self.distribution.choices[place] for place in self._places]
+
+    @cached_property
+    def _places(self) -> list[int]:
+        assert isinstance(self.distribution, CategoricalDistribution)
+        return sorted({place_of(value, self.distribution) for value in self.values})
 
     @property
     def is_choice(self) -> bool:
@@ -90,8 +97,9 @@ class Column:
 
     def features(self, values: Sequence[Any]) -> Floats:
         """Return (n, k): for a number its position in 0..1 on its search scale and the square; else a level each."""
-        if self.is_choice:
-            return np.array([[float(value == choice) for choice in self.choices[1:]] for value in values])
+        if isinstance(self.distribution, CategoricalDistribution):
+            tried = [place_of(value, self.distribution) for value in values]
+            return np.array([[float(one == place) for place in self._places[1:]] for one in tried])
         place = np.array([to_unit(value, self.distribution) for value in values])
         distinct = len({repr(value) for value in self.values})
         return np.column_stack([place, place**2] if distinct > 2 else [place])
@@ -118,6 +126,12 @@ class Column:
         """Whether there are enough trials for its coefficients."""
         return len(self.values) >= TRIALS_PER_COEFFICIENT * (1 + self.coefficients)
 
+    def text(self, value: Any) -> str:
+        """Return a value as text; no two choices have the same."""
+        if isinstance(self.distribution, CategoricalDistribution):
+            return label(self.distribution, value)
+        return formatting.parameter(value)
+
     def tried(self) -> list[Any]:
         """Return the values at which to evaluate the effect: every choice, or 21 steps over the middle 80 %."""
         if self.is_choice:
@@ -136,14 +150,16 @@ def columns_of(comparison: Comparison) -> list[Column]:
         values = [one.trial.params[name] for one in comparison.trials]
         whole = Column(name, comparison.space[name], values, everywhere)
         other = NESTED.get(name)
-        if other not in comparison.varied or whole.is_choice or other is None:
+        outer = comparison.space[other] if other in comparison.varied else None
+        if other is None or whole.is_choice or not isinstance(outer, CategoricalDistribution):
             found.append(whole)
             continue
-        held = [one.trial.params[other] for one in comparison.trials]
-        for choice in dict.fromkeys(sorted(held, key=str)):
-            rows = np.array([value == choice for value in held])
+        held = [place_of(one.trial.params[other], outer) for one in comparison.trials]
+        texts = labels(outer)
+        for place in sorted(set(held), key=lambda place: texts[place]):
+            rows = np.array([one == place for one in held])
             members = [value for value, member in zip(values, rows, strict=True) if member]
-            found.append(Column(f"{name} with {choice}", comparison.space[name], members, rows))
+            found.append(Column(f"{name} with {texts[place]}", comparison.space[name], members, rows))
     return found
 
 
@@ -215,10 +231,12 @@ def importances(comparison: Comparison) -> dict[str, float] | None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(direction="maximize" if comparison.maximize else "minimize")
+        # Optuna hashes distributions, so choices that are lists become their indices.
+        space = {name: _hashable(distribution) for name, distribution in comparison.space.items()}
         study.add_trials(
             optuna.trial.create_trial(
-                params={name: one.trial.params[name] for name in comparison.space},
-                distributions=dict(comparison.space),
+                params={name: _hashed(one.trial.params[name], comparison.space[name]) for name in space},
+                distributions=space,
                 value=one.value,
             )
             for one in comparison.trials
@@ -228,6 +246,16 @@ def importances(comparison: Comparison) -> dict[str, float] | None:
     finally:
         optuna.logging.set_verbosity(verbosity)
     return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _hashable(distribution: BaseDistribution) -> BaseDistribution:
+    if isinstance(distribution, CategoricalDistribution):
+        return CategoricalDistribution(range(len(distribution.choices)))
+    return distribution
+
+
+def _hashed(value: Any, distribution: BaseDistribution) -> Any:
+    return place_of(value, distribution) if isinstance(distribution, CategoricalDistribution) else value
 
 
 def amount(value: float, metric: str) -> str:
@@ -271,7 +299,7 @@ def _effect(
     # Largest difference between any two of the values that the data do not exclude.
     most = float(np.percentile(np.ptp(resampled, axis=1), 100 * CONFIDENCE))
     cost = float(fitted[best] - fitted[worst])
-    shown = [formatting.parameter(_plain(tried[place])) for place in (worst, best)]
+    shown = [column.text(_plain(tried[place])) for place in (worst, best)]
     significant = p_value < 1 - CONFIDENCE and low > 0
     if significant:
         interval = f"95 % interval {amount(low, metric).removesuffix(' points')} to {amount(high, metric)}"

@@ -142,5 +142,5 @@ def echo_facts(facts: Iterable[tuple[str, str]]) -> None:
 def echo_csv(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print CSV: None is empty, numbers have full precision."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(headers)
+    writer.writerow([csv_cell(header) for header in headers])
     writer.writerows([csv_cell(cell) for cell in row] for row in rows)

@@ -10,6 +10,7 @@ from typing import Any
 
 from hpo import formatting
 from hpo.options.hosts import PRECISIONS
+from objectives.choices import ALLOWED, stored, value_problem
 
 FILE_VERSION = 1
 """Version of the form that `to_json` writes; later versions are refused."""
@@ -110,7 +111,16 @@ class Config:
                     raise ValueError(f"its {part!r} has an unknown {name!r}; known are {', '.join(checks)}")
                 if not checks[name](value):
                     raise ValueError(f"its {part!r} cannot have {name!r} {value!r}")
+        for name, value in values["params"].items():
+            if not isinstance(name, str):
+                raise ValueError(f"its 'params' cannot have the name {name!r}: write it in quotes")
+            problem = value_problem(value)
+            if problem is not None:
+                raise ValueError(f"its 'params' has {problem} as {name!r}: use {ALLOWED}")
+        if not all(isinstance(one, str) for pair in (values.get("versions") or {}).items() for one in pair):
+            raise ValueError("its 'versions' must be texts: write each in quotes")
         known = {f.name: values[f.name] for f in fields(cls) if values.get(f.name) is not None}
+        known["params"] = {name: stored(value) for name, value in known["params"].items()}
         if "value" in known:
             known["value"] = float(known["value"])
         return cls(**known)
@@ -120,4 +130,4 @@ class Config:
         """Objective, trial and value in one line."""
         where = f"trial {self.trial} of study {self.study}: " if self.trial is not None else ""
         value = f" {self.metric} {formatting.metric(self.value)}" if self.value is not None else ""
-        return f"{where}{self.objective}{value}"
+        return " ".join(formatting.printable(f"{where}{self.objective}{value}").split())

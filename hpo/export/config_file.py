@@ -29,24 +29,28 @@ def render(config: Config, form: Format) -> str:
     """Return the text of a file with the configuration.
 
     Raises:
-        UsageError: a parameter is None and the format is TOML.
+        UsageError: a parameter has None, or a list or mapping of it, and the format is TOML.
     """
     if form == "json":
         return json.dumps(config.to_json(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     if form == "yaml":
         import yaml
 
+        text = json.dumps(config.to_json(), ensure_ascii=False)
+        # From JSON, no list or mapping occurs twice, which YAML would write as an alias. Line breaks such as U+0085 are
+        # read back only if they are escaped.
         body = yaml.dump(
-            _unshared(config.to_json()), Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True
+            json.loads(text), Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=text.isprintable()
         )
         return f"# {config.about}\n# Train it again: hpo retrain --study NAME --config THIS_FILE\n{body}"
     if form == "toml":
         import tomli_w
 
-        missing = [name for name, value in config.params.items() if value is None]
+        missing = [name for name, value in config.params.items() if _has_none(value)]
         if missing:
+            held = "is" if config.params[missing[0]] is None else "contains"
             raise UsageError(
-                f"parameter {missing[0]} is None, which TOML cannot represent: choose yaml or json"
+                f"parameter {missing[0]} {held} None, which TOML cannot represent: choose yaml, json or python"
             )
         return f"# {config.about}\n{tomli_w.dumps(_without_none(config.to_json()))}"
     return script(config)
@@ -116,19 +120,20 @@ def _parse_errors() -> tuple[type[Exception], ...]:
     return (yaml.YAMLError, ValueError, RecursionError)
 
 
-def _unshared(value: Any) -> Any:
-    """Return a copy in which no list or mapping occurs twice, which YAML would write as an alias."""
-    return json.loads(json.dumps(value))
-
-
 def _first_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
+def _has_none(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_none, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_none, value))
+    return value is None
+
+
 def _without_none(value: Any) -> Any:
-    """Drop values that are None, because TOML has no null."""
+    """Drop fields that are None, because TOML has no null; no parameter has one."""
     if isinstance(value, Mapping):
         return {key: _without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_none(item) for item in value]
     return value

@@ -155,7 +155,7 @@ class LaunchRequest:
     )
     params: tuple[str, ...] = option_field(
         (),
-        "Fix or narrow a parameter, e.g. batch_size=64,128 or learning_rate=1e-4..1e-2. Repeatable.",
+        "Fix or narrow a parameter, e.g. batch_size=64,128, learning_rate=1e-4..1e-2 or 'kernel=[3, 3]'. Repeatable.",
         "--param",
         "-p",
         multiple=True,

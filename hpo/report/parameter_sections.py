@@ -15,7 +15,8 @@ from hpo.document.charts import BLUE, ORANGE, Axis, Bars, Chart, Point, Series, 
 from hpo.document.document import Block, Figure, Paragraph, Section, Table
 from hpo.outcomes import Outcome
 from hpo.report.search_sections import zoomed
-from hpo.search.space import from_unit, is_log, to_unit
+from hpo.search.choice_text import labels
+from hpo.search.space import from_unit, is_log, place_of, to_unit
 
 MOST_PAIRS = 3
 MOST_IMPORTANT = 3
@@ -160,15 +161,13 @@ def _surface(comparison: Comparison, first: str, second: str) -> Surface:
 def _coordinate(comparison: Comparison, name: str, value: object) -> float:
     distribution = comparison.space[name]
     if isinstance(distribution, CategoricalDistribution):
-        return float(distribution.choices.index(value))
+        return float(place_of(value, distribution))
     return float(value)  # type: ignore[arg-type]
 
 
 def _axis(comparison: Comparison, name: str, title: str) -> Axis:
     distribution = comparison.space[name]
     if isinstance(distribution, CategoricalDistribution):
-        ticks = [
-            (float(index), formatting.parameter(choice)) for index, choice in enumerate(distribution.choices)
-        ]
+        ticks = [(float(index), text) for index, text in enumerate(labels(distribution))]
         return Axis(title, ticks=ticks, bounds=(-0.5, len(ticks) - 0.5))
     return Axis(title, log=is_log(distribution))

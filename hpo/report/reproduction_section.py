@@ -8,8 +8,10 @@ from typing import Any
 
 from hpo import formatting
 from hpo.document.document import Block, Code, Section, Table
-from hpo.search.spec import StudySpec
+from hpo.search.space_overrides import override_text
+from hpo.search.spec import StudySpec, space_from_json
 from hpo.study.history import StudyHistory
+from objectives.choices import same_distribution
 from storage.retrains import RetrainRow
 
 
@@ -36,8 +38,8 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     arguments += ["--sampler", spec["sampler"], "--pruner", spec["pruner"], "--seed", str(spec["seed"])]
     if data.get("limit") is not None:
         arguments += ["--limit", str(data["limit"])]
-    for name, value in narrowed(spec).items():
-        arguments += ["--param", f"{name}={value}"]
+    for override in narrowed(spec):
+        arguments += ["--param", override]
     precisions = {agent.versions.get("precision") for agent in history.agents}
     if len(precisions) == 1 and (precision := precisions.pop()) is not None:
         # The meaning of `auto` depends on the processor.
@@ -70,20 +72,14 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     return lines
 
 
-def narrowed(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values of `--param`: the parameters whose range differs from the objective's own."""
-    original, changed = spec.get("objective_space", {}), {}
-    for name, distribution in spec["space"].items():
-        if name in original and original[name] == distribution:
-            continue
-        attributes = distribution["attributes"]
-        if "choices" in attributes:
-            changed[name] = ",".join(str(choice) for choice in attributes["choices"])
-        elif attributes["low"] == attributes["high"]:
-            changed[name] = str(attributes["low"])
-        else:
-            changed[name] = f"{attributes['low']}..{attributes['high']}"
-    return changed
+def narrowed(spec: Mapping[str, Any]) -> list[str]:
+    """Return the values of `--param`: of the parameters whose range differs from the objective's own."""
+    original = space_from_json(spec.get("objective_space", {}))
+    return [
+        override_text(name, original.get(name), distribution)
+        for name, distribution in space_from_json(spec["space"]).items()
+        if not same_distribution(original.get(name), distribution)
+    ]
 
 
 def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str, str]]:

@@ -66,8 +66,11 @@ def trial_table(history: StudyHistory) -> Section:
         )
         for trial in shown
     ]
-    headers = ("trial", "state", history.study.metric, "epochs", "time", *names)
-    right = frozenset({"trial", history.study.metric, "epochs", "time"})
+    own = ("trial", "state", "epochs", "time")
+    [metric] = formatting.apart([history.study.metric], own, "metric_").values()
+    headings = formatting.apart(names, (*own, metric), "param_").values()
+    headers = ("trial", "state", metric, "epochs", "time", *headings)
+    right = frozenset({"trial", metric, "epochs", "time"})
     return Section(
         "Trials", [Table(headers, rows, right, caption)] if rows else [Paragraph("No trials yet.")]
     )

@@ -21,6 +21,7 @@ from hpo.report.retraining_sections import retraining_sections
 from hpo.report.search_sections import search_sections, trial_table
 from hpo.report.study_comparison import matches_search
 from hpo.report.summary_section import against_default, summary_section
+from hpo.study.columns import of_parameters
 from hpo.study.history import StudyHistory, read_history
 
 if TYPE_CHECKING:
@@ -180,9 +181,8 @@ def _summary(history: StudyHistory) -> dict[str, Any]:
 def _trials_csv(history: StudyHistory) -> bytes:
     names = list(dict.fromkeys([*history.parameters, *(n for trial in history.trials for n in trial.params)]))
     own = ("number", "state", "value", "epochs", "seconds", "attempts", "created_at")
-    headers = (*own, *formatting.apart(names, {*own, "why"}, "param_").values(), "why")
     return csv_file(
-        headers,
+        (*own, *of_parameters(names).values(), "why", "note"),
         (
             (
                 trial.number,
@@ -194,6 +194,7 @@ def _trials_csv(history: StudyHistory) -> bytes:
                 trial.created_at.isoformat() if trial.created_at else "",
                 *(trial.params.get(name) for name in names),
                 trial.why,
+                trial.note,
             )
             for trial in history.trials
         ),

@@ -17,6 +17,7 @@ from hpo.outcomes import Outcome
 from hpo.report.study_comparison import FIGURES, setup_of
 from hpo.study.history import NOT_RECORDED, StudyHistory
 from hpo.study.trials import TrialRow
+from objectives.choices import same_params
 from storage.retrains import RetrainRow, Source
 
 
@@ -42,7 +43,7 @@ def summary_section(
     params = retrain.config["params"] if retrain is not None else best.params if best is not None else None
     if params is not None:
         blocks.append(_params_table(history, params, "retrained" if retrain is not None else "best"))
-    if retrain is not None and best is not None and best.params != retrain.config.get("params"):
+    if retrain is not None and best is not None and not _same(history, best.params, _params(retrain)):
         blocks.append(
             Paragraph(
                 f"The retrained configuration is not the one with the best single value, trial {best.number} "
@@ -193,7 +194,9 @@ def default_params(history: StudyHistory) -> Mapping[str, Any] | None:
 def default_trial(history: StudyHistory) -> TrialRow | None:
     """Return the trial of the default configuration, preferably a complete one."""
     default = default_params(history)
-    tried = [trial for trial in history.trials if default is not None and dict(trial.params) == dict(default)]
+    tried = [
+        trial for trial in history.trials if default is not None and _same(history, trial.params, default)
+    ]
     return min(tried, key=lambda trial: (trial.state != Outcome.COMPLETE, trial.number or 0), default=None)
 
 
@@ -212,7 +215,7 @@ def against_default(history: StudyHistory) -> str:
     if trial.state != Outcome.COMPLETE or trial.value is None:
         ended = trial.why or trial.state
         return f"There is no final value of {reference} to compare with: {ended}."
-    if best is None or dict(best.params) == dict(default):
+    if best is None or _same(history, best.params, default):
         return f"No trial was better than {reference}, {study.metric} {formatting.metric(trial.value)}."
     gain = (best.value or 0.0) - trial.value
     answer = history.answer
@@ -231,8 +234,8 @@ def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> s
     if latest is None:
         return None
     finished = history.finished_retrains
-    is_default = _params(latest) == dict(default)
-    others = [row for row in finished if (_params(row) == dict(default)) != is_default]
+    is_default = _same(history, _params(latest), default)
+    others = [row for row in finished if _same(history, _params(row), default) != is_default]
     other = next((row for row in reversed(others) if setup_of(row) == setup_of(latest)), None)
     if other is not None:
         best, against = (other, latest) if is_default else (latest, other)
@@ -245,7 +248,7 @@ def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> s
         beaten = f", the best of {rivals + 1} candidates from fresh seeds" if rivals > 0 else ""
         return f"The retrained configuration is the objective's default configuration{beaten}."
     chosen = next((one for one in candidates if one["chosen"]), None)
-    tried = next((one for one in candidates if one["params"] == default), None)
+    tried = next((one for one in candidates if _same(history, one["params"], default)), None)
     if chosen is not None and tried is not None and min(len(chosen["values"]), len(tried["values"])) > 1:
         found = _describe_difference(
             chosen["values"],
@@ -262,6 +265,10 @@ def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> s
             " so the two are not compared."
         )
     return None
+
+
+def _same(history: StudyHistory, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return same_params(one, other, history.space)
 
 
 def _params(row: RetrainRow) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from hpo.export.best_config import best_configs, build_config
 from hpo.export.config import Config
 from hpo.export.config_file import read_config
 from hpo.options.requests import RetrainRequest
+from hpo.search.spec import space_from_json
 from hpo.study.catalog import find_study
 from hpo.study.identity import CODE, codes_of_trials
+from objectives.choices import same_params
 from storage.engine import Database
 from storage.retrains import Source
 from storage.studies import StoredStudy
@@ -104,7 +106,8 @@ def codes_of(
 def _is_best_trial(database: Database, study: StoredStudy, config: Config) -> bool:
     """Return whether a configuration is the best of the study's complete trials."""
     with suppress(NoResultError):
-        return best_configs(database, study.name, 1)[0].params == config.params
+        best = best_configs(database, study.name, 1)[0]
+        return same_params(best.params, config.params, space_from_json(study.spec_json["space"]))
     return False
 
 

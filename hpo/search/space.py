@@ -11,14 +11,15 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from hpo import formatting
 from hpo.errors import ConfigFileError
+from hpo.search.choice_text import labels
 from hpo.suggestions import did_you_mean
-from objectives.choices import contains
+from objectives.choices import contains, position
 
 
 def describe_distribution(distribution: BaseDistribution) -> str:
     """Return e.g. `0.0001 to 0.1, log`, `1 to 8, step 2` or `one of 64, 128`."""
     if isinstance(distribution, CategoricalDistribution):
-        choices = [formatting.parameter(choice) for choice in distribution.choices]
+        choices = labels(distribution)
         return f"one of {', '.join(choices)}" if len(choices) > 1 else f"fixed at {choices[0]}"
     if isinstance(distribution, FloatDistribution | IntDistribution):
         low, high = formatting.parameter(distribution.low), formatting.parameter(distribution.high)
@@ -43,8 +44,7 @@ def is_log(distribution: BaseDistribution) -> bool:
 def to_unit(value: Any, distribution: BaseDistribution) -> float:
     """Return the position of a value: 0 at the low end, 1 at the high end; choices are equally spaced."""
     if isinstance(distribution, CategoricalDistribution):
-        last = max(1, len(distribution.choices) - 1)
-        return distribution.choices.index(value) / last
+        return place_of(value, distribution) / max(1, len(distribution.choices) - 1)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = float(distribution.low), float(distribution.high)
     if low == high:
@@ -52,6 +52,18 @@ def to_unit(value: Any, distribution: BaseDistribution) -> float:
     if distribution.log:
         return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))
     return (float(value) - low) / (high - low)
+
+
+def place_of(value: Any, distribution: CategoricalDistribution) -> int:
+    """Return the index of a choice.
+
+    Raises:
+        ValueError: the value is none of them.
+    """
+    place = position(distribution, value)
+    if place is None:
+        raise ValueError(f"{value!r} is not {describe_distribution(distribution)}")
+    return place
 
 
 def from_unit(position: float, distribution: BaseDistribution) -> float | int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -12,8 +12,9 @@ from hpo.options.requests import LaunchRequest
 from hpo.search.optuna_study import known_good_parts, lies_within
 from hpo.search.space import describe_distribution
 from hpo.search.space_overrides import narrow_space
-from hpo.search.spec import StudySpec, space_from_json, space_to_json
+from hpo.search.spec import StudySpec
 from objectives.base import Description
+from objectives.choices import same_distribution, same_space
 from storage import trials
 from storage.engine import Database
 
@@ -27,10 +28,10 @@ def with_space(
         StudyConflictError: the request does not choose a space, or Optuna does not allow the change.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
     """
-    now = normal(description.space)
+    now = description.space
     wanted = narrow_space(now, request.params) if request.params else None
-    same_code = now == normal(spec.objective_space)
-    if same_code and (wanted is None or wanted == spec.space):
+    same_code = same_space(now, spec.objective_space)
+    if same_code and (wanted is None or same_space(wanted, spec.space)):
         return spec
     if request.space == "keep":
         return replace(spec, objective_space=now)
@@ -61,20 +62,19 @@ def with_space(
     return replace(spec, space=target, objective_space=now, first=known_good_parts(description.first, target))
 
 
-def normal(space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-    """Return the space as the database would return it, so that equal spaces compare equal."""
-    return space_from_json(space_to_json(space))
-
-
 def _differences(old: Mapping[str, BaseDistribution], new: Mapping[str, BaseDistribution]) -> list[str]:
-    def text_of(space: Mapping[str, BaseDistribution], name: str) -> str:
-        return describe_distribution(space[name]) if name in space else "absent"
+    def texts(name: str, describe: Callable[[BaseDistribution], str]) -> list[str]:
+        return [describe(space[name]) if name in space else "absent" for space in (old, new)]
 
-    return [
-        f"{name}: was {text_of(old, name)}, is {text_of(new, name)}"
-        for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name)
-    ]
+    found = []
+    for name in dict.fromkeys([*old, *new]):
+        if not same_distribution(old.get(name), new.get(name)):
+            was, now = texts(name, describe_distribution)
+            if was == now:
+                # They differ in types or late digits.
+                was, now = texts(name, repr)
+            found.append(f"{name}: was {was}, is {now}")
+    return found
 
 
 def _unchangeable(old: Mapping[str, BaseDistribution], new: Mapping[str, BaseDistribution]) -> list[str]:
@@ -82,7 +82,7 @@ def _unchangeable(old: Mapping[str, BaseDistribution], new: Mapping[str, BaseDis
     return [
         name
         for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name)
+        if not same_distribution(old.get(name), new.get(name))
         and (
             name not in old
             or name not in new

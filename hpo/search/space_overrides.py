@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpo.errors import InvalidParameterError, UnknownParameterError
+from hpo.search import choice_text
 from hpo.suggestions import did_you_mean
+from objectives.choices import categorical, identity, position
 
 Numeric = FloatDistribution | IntDistribution
 
@@ -28,7 +31,7 @@ def narrow_space(
     narrowed = dict(space)
     given: set[str] = set()
     for text in overrides:
-        name, equals, value = (part.strip() for part in text.partition("="))
+        name, equals, value = _parts(space, text)
         override = _shortened(text)
         if not equals or not value:
             raise InvalidParameterError(
@@ -49,15 +52,38 @@ def narrow_space(
     return narrowed
 
 
+def _parts(space: Mapping[str, BaseDistribution], text: str) -> tuple[str, str, str]:
+    """Return name, `=` and value; names may hold `=` themselves."""
+    places = [place for place, character in enumerate(text) if character == "="]
+    known = [place for place in places if text[:place].strip() in space]
+    place = (known or places or [len(text)])[-1 if known else 0]
+    return text[:place].strip(), text[place : place + 1], text[place + 1 :].strip()
+
+
+def override_text(name: str, original: BaseDistribution | None, distribution: BaseDistribution) -> str:
+    """Return the `NAME=…` that narrows an original distribution to another one."""
+    if isinstance(distribution, CategoricalDistribution):
+        texts = [repr(choice) for choice in distribution.choices]
+        if isinstance(original, CategoricalDistribution):
+            every = choice_text.written(original)
+            found = [position(original, choice) for choice in distribution.choices]
+            texts = [every[place] for place in found if place is not None]
+            if choice_text.read_several(original, ",".join(texts)) != [tuple(found)]:
+                texts = [json.dumps(choice, ensure_ascii=False) for choice in distribution.choices]
+        return f"{name}={','.join(texts)}"
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = distribution.low, distribution.high
+    return f"{name}={low}" if low == high else f"{name}={low}..{high}"
+
+
 def _narrow(override: str, distribution: BaseDistribution, value: str) -> BaseDistribution:
     if isinstance(distribution, CategoricalDistribution):
-        chosen = [_choice(override, distribution, part) for part in value.split(",")]
-        return CategoricalDistribution(_distinct(override, chosen))
+        return categorical(_distinct(override, _choices(override, distribution, value)))
     if not isinstance(distribution, FloatDistribution | IntDistribution):
         raise InvalidParameterError(f"--param {override}: {type(distribution).__name__} cannot be narrowed")
     if "," in value:
         numbers = [_number(override, distribution, part) for part in value.split(",")]
-        return CategoricalDistribution(_distinct(override, numbers))
+        return categorical(_distinct(override, numbers))
     low, dots, high = value.partition("..")
     ends = (_number(override, distribution, low), _number(override, distribution, high if dots else low))
     if ends[0] > ends[1]:
@@ -69,23 +95,32 @@ def _narrow(override: str, distribution: BaseDistribution, value: str) -> BaseDi
     return FloatDistribution(ends[0], ends[1], log=distribution.log, step=distribution.step)
 
 
-def _choice(override: str, distribution: CategoricalDistribution, part: str) -> Any:
-    wanted = part.strip()
-    for choice in distribution.choices:
-        if str(choice) == wanted:
-            return choice
-    choices = [str(choice) for choice in distribution.choices]
+def _choices(override: str, distribution: CategoricalDistribution, value: str) -> list[Any]:
+    ways = choice_text.read_several(distribution, value)
+    if len(ways) == 1:
+        return [distribution.choices[place] for place in ways[0]]
+    if ways:
+        quoted = [
+            ",".join(json.dumps(distribution.choices[place], ensure_ascii=False) for place in way)
+            for way in ways
+        ]
+        raise InvalidParameterError(
+            f"--param {override}: {_shortened(value)!r} can be read in two ways: write {' or '.join(quoted)}, with the"
+            " quotes"
+        )
+    texts = choice_text.written(distribution)
+    part = choice_text.unread(distribution, value)
     raise InvalidParameterError(
-        f"--param {override}: {_shortened(wanted)!r} is not one of {', '.join(choices)}"
-        f"{did_you_mean(_shortened(wanted), choices)}"
+        f"--param {override}: {_shortened(part)!r} is not one of {', '.join(texts)}"
+        f"{did_you_mean(_shortened(part), texts)}"
     )
 
 
 def _number(override: str, distribution: Numeric, part: str) -> float | int:
     integral = isinstance(distribution, IntDistribution)
     try:
-        number = int(part) if integral else float(part)
-    except ValueError:
+        number = _whole(part) if integral else float(part)
+    except (ValueError, OverflowError):
         kind = "a whole number" if integral else "a number"
         raise InvalidParameterError(
             f"--param {override}: {_shortened(part.strip())!r} is not {kind}"
@@ -103,10 +138,25 @@ def _number(override: str, distribution: Numeric, part: str) -> float | int:
     return number
 
 
+def _whole(text: str) -> int:
+    """Return a whole number, which may be written as 1e3 or 64.0.
+
+    Raises:
+        ValueError, OverflowError: it is none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if number != int(number):
+            raise
+        return int(number)
+
+
 def _distinct(override: str, values: list[Any]) -> list[Any]:
     """Return the values, or raise if one is given twice."""
     for index, value in enumerate(values):
-        if any(value == other and type(value) is type(other) for other in values[:index]):
+        if any(identity(value) == identity(other) for other in values[:index]):
             raise InvalidParameterError(f"--param {override}: {_shortened(str(value))} is given twice")
     return values
 

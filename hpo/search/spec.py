@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 
 from hpo.options.requests import LaunchDefaults
 from objectives.base import DataOptions, Description, Params
-from objectives.choices import stored_space
+from objectives.choices import same_space, stored_space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class StudySpec:
     @property
     def narrowed(self) -> bool:
         """Whether `--param` has narrowed the objective's space."""
-        return self.space != self.objective_space
+        return not same_space(self.space, self.objective_space)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict for `from_json`."""

@@ -15,12 +15,13 @@ from hpo.options.fields import NONE
 from hpo.options.requests import LaunchDefaults, LaunchRequest
 from hpo.search.optuna_study import known_good_parts
 from hpo.search.samplers import startup_trials
-from hpo.search.space_changes import normal, with_space
+from hpo.search.space_changes import with_space
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
 from hpo.study import identity
 from hpo.study.catalog import delete_study
 from objectives.base import DataOptions, Description
+from objectives.choices import same_space
 from storage import budget, studies
 from storage.engine import Database
 from storage.optuna import studies as optuna_studies
@@ -150,7 +151,7 @@ def _agreed_spec(
         check_options(existing, request, reference)
     except StudyConflictError:
         keeps_narrowing = existing.spec.narrowed and not request.params
-        changed_space = normal(description.space) != normal(existing.spec.objective_space)
+        changed_space = not same_space(description.space, existing.spec.objective_space)
         if existing.begun or (keeps_narrowing and changed_space):
             raise
         # A launch failed before its first trial, so no trial has to stay comparable.

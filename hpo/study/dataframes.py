@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _TRIAL_COLUMNS = ["state", "value", "epochs", "seconds", "attempts", "created_at", "why"]
 _EPOCH_COLUMNS = ["seconds", "attempt_id", "created_at"]
-_RUN_COLUMNS = ("retrain_id", "trial", "test_opened_at")
+_RUN_COLUMNS = ("retrain_id", "seed", "trial", "test_opened_at")
 _FINAL_EPOCH_COLUMNS = ("retrain_id", "seed", "epoch", "seconds")
 
 
@@ -92,6 +92,10 @@ def frames_of(history: StudyHistory) -> Results:
         metrics = retrain.metrics or {}
         # The configuration in a file may come from a trial of another study.
         own = retrain.config.get("study") in (None, history.study.name)
+        recorded = (
+            name for run in metrics["runs"] for name in run if _is_number(run[name]) and name != "seed"
+        )
+        columns = formatting.apart(recorded, _RUN_COLUMNS, "recorded_")
         for run in metrics["runs"]:
             runs.append(
                 {
@@ -100,7 +104,7 @@ def frames_of(history: StudyHistory) -> Results:
                     "trial": retrain.config.get("trial") if own else None,
                     "test_opened_at": retrain.test_opened_at,
                     **{
-                        f"recorded_{name}" if name in _RUN_COLUMNS else name: value
+                        columns[name]: value
                         for name, value in run.items()
                         if _is_number(value) and name != "seed"
                     },

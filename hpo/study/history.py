@@ -24,6 +24,8 @@ from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, trials
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
     from storage.engine import Database
 
 NOT_RECORDED = "not recorded"
@@ -124,6 +126,13 @@ class StudyHistory:
                 if attempt.number not in trained:
                     trained.append(attempt.number)
         return found
+
+    @cached_property
+    def space(self) -> Mapping[str, BaseDistribution]:
+        """Search space of the study."""
+        from hpo.search.spec import space_from_json
+
+        return space_from_json(self.study.spec_json["space"])
 
     @property
     def parameters(self) -> list[str]:

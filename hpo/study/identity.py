@@ -15,10 +15,10 @@ from sqlalchemy import Connection, func, select
 from hpo import formatting
 from hpo.errors import StudyConflictError
 from hpo.process.identity import is_dead
-from hpo.search.space_changes import normal
 from hpo.search.spec import StudySpec
 from hpo.study.predicates import alive_agent
 from objectives.base import Description
+from objectives.choices import same_space
 from storage.engine import Database
 from storage.optuna.studies import OptunaStudy
 from storage.studies import StoredStudy
@@ -62,7 +62,7 @@ def check_worker(study: str, spec: StudySpec, description: Description) -> None:
     changes = _changes(spec, description)
     if spec.objective_epochs not in (None, description.epochs):
         changes.append(_change("epochs", spec.objective_epochs, description.epochs))
-    if normal(description.space) != normal(spec.objective_space):
+    if not same_space(description.space, spec.objective_space):
         changes.append("another search space")
     if not changes and spec.code and description.code and spec.code != description.code:
         changes.append(_change("code", spec.code, description.code))

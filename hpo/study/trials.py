@@ -17,6 +17,7 @@ from hpo.study.added import better_added, read_added
 from hpo.study.catalog import read_study
 from hpo.study.notes import read_notes
 from hpo.study.predicates import live_attempt, may_be_best, seconds_of_attempt
+from objectives.choices import identity
 from storage.attempts import NEXT
 from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, studies, trials
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 RUNNING, WAITING = OPEN = ("running", "waiting")
 """States of trials without an outcome."""
+ADDED = "added"
+"""State of a result that was not trained here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +83,11 @@ def trial_rows(database: Database, name: str) -> list[TrialRow]:
 
 def _with_added(connection: Connection, study_id: int) -> list[TrialRow]:
     """Return the rows of a study's trials and of those that only Optuna has."""
+    notes = read_notes(connection, study_id)
     added = [
         TrialRow(
             number=trial.number,
-            state="added" if trial.is_result else trial.state,
+            state=ADDED if trial.is_result else trial.state,
             why=trial.why,
             value=trial.value,
             epochs=0,
@@ -91,6 +95,7 @@ def _with_added(connection: Connection, study_id: int) -> list[TrialRow]:
             attempts=0,
             params=trial.params,
             created_at=trial.created_at,
+            note=notes.get(trial.number, ""),
         )
         for trial in read_added(connection, study_id)
     ]
@@ -268,12 +273,13 @@ def best_query(study: StoredStudy, limit: int | None = 1) -> Select[Any]:
 
 def _best(connection: Connection, study: StoredStudy, limit: int) -> list[BestTrial]:
     # Parameters may occur more than once, so several distinct ones require all rows.
-    found: list[BestTrial] = []
+    found: dict[str, BestTrial] = {}
     for row in connection.execute(best_query(study, 1 if limit == 1 else None)):
         if len(found) == limit:
             break
-        if all(trial.params != (row.params or {}) for trial in found):
-            found.append(_best_trial(connection, study, row))
+        key = identity(row.params or {})
+        if key not in found:
+            found[key] = _best_trial(connection, study, row)
     if not found:
         number = connection.scalar(
             select(func.count()).select_from(trials).where(trials.c.study_id == study.study_id)
@@ -282,7 +288,7 @@ def _best(connection: Connection, study: StoredStudy, limit: int) -> list[BestTr
             f"study {study.name!r} has no complete trial among its {number or 0} yet: "
             f"hpo status --study {study.name} shows its progress"
         )
-    return found
+    return list(found.values())
 
 
 def _best_trial(connection: Connection, study: StoredStudy, row: Any) -> BestTrial:

@@ -72,6 +72,24 @@ class Counted(Objective):
         run.report(loss=(params["x"] - 2) ** 2 + 1 / epoch, total=total)
 
 
+class Kernels(Objective):
+    """Has choices of several types, and parameters and a metric that are called like columns of tables."""
+
+    metric, direction, epochs = "loss", "minimize", 2
+    space = {
+        "state": CategoricalDistribution([(3, 3), (5, 5)]),
+        "value": CategoricalDistribution(["1", 1, True, "a,b", None]),
+    }
+
+    def train(self, params: Params, run: Run) -> None:
+        if type(params["state"]) is not tuple:
+            raise TypeError(f"{params['state']!r} is no tuple")
+        for _ in run.epochs():
+            run.report(loss=params["state"][0] + len(repr(params["value"])) / 10, epoch=7.0)
+        if run.final:
+            run.record(test_loss=0.5)
+
+
 def last_saved(seed: int, epoch: int) -> int:
     """Return the last epoch after which `Traced` has saved its state; 0 if it has saved none.
 

@@ -21,6 +21,7 @@ from hpo.report.study_report import report_files, seed_noise
 from hpo.search.spec import space_to_json
 from hpo.study.dataframes import frames_of
 from hpo.study.history import read_history
+from objectives.choices import categorical
 from storage.engine import Database
 from tests.integration.rows import StudyRows, add_retrain
 
@@ -384,7 +385,7 @@ def test_parameters_follow_the_order_of_the_space(rows: StudyRows) -> None:
     ranges = re.search(r"high \(top\): (.*); val_accuracy", markdown)
     assert ranges is not None
     assert [text.split()[0] for text in ranges[1].split("; ")] == names
-    assert found["trials.csv"].decode().splitlines()[0].split(",")[-4:-1] == names
+    assert found["trials.csv"].decode().splitlines()[0].split(",")[-5:] == [*names, "why", "note"]
     summary = json.loads(found["report.json"])
     assert list(summary["best_trial"]["params"]) == names
     assert list(summary["spec"]["space"]) == names
@@ -508,3 +509,50 @@ def test_metrics_named_like_a_column_are_kept_apart(rows: StudyRows) -> None:
     assert frame.loc[(0, 1), ["metric_number", "metric_epoch", "metric_seconds"]].tolist() == [7, 8, 9]
     table = list(csv.DictReader(io.StringIO(report_files(history)["epochs.csv"].decode())))
     assert (table[0]["number"], table[0]["epoch"], table[0]["metric_epoch"]) == ("0", "1", "8.0")
+
+
+def test_parameters_named_like_a_column_and_choices_of_any_kind_are_reported(rows: StudyRows) -> None:
+    space = {"state": categorical([[3, 3], [5, 5]]), "epochs": categorical([1, True, "1"])}
+    space |= {"val_accuracy": FloatDistribution(0.0, 1.0), "=a": categorical(["=1+1", "b"])}
+    spec = read_history(rows.database, rows.name).study.spec_json
+    rows.set(
+        spec={
+            **spec,
+            "space": space_to_json(space | {"epochs": categorical([True, "1"])}),
+            "objective_space": space_to_json(space),
+        }
+    )
+    for number in range(20):
+        params = {
+            "state": [[3, 3], [5, 5]][number % 2],
+            "epochs": [True, "1"][number // 2 % 2],
+            "val_accuracy": number / 20,
+            "=a": ["=1+1", "b"][number // 4 % 2],
+        }
+        trained(rows, 0.9 - number / 100, params=params)
+    found = files(rows)
+    table = list(csv.DictReader(io.StringIO(found["trials.csv"].decode())))
+    assert (table[1]["state"], table[1]["param_state"], table[1]["epochs"]) == ("complete", "[5, 5]", "1")
+    assert (table[0]["param_epochs"], table[0]["param_=a"]) == ("True", "'=1+1")
+    markdown = report_text(found)
+    assert (
+        "| trial | state | val_accuracy | epochs | time | param_state | param_epochs | param_val_accuracy |"
+        in markdown
+    )
+    assert "--param 'epochs=True,\"1\"'" in markdown
+    assert {effect["parameter"] for effect in json.loads(found["importance.json"])["effects"]} == set(space)
+    assert json.loads(found["importance.json"])["importance"].keys() == set(space)
+    frame = frames_of(read_history(rows.database, rows.name)).trials
+    assert frame.loc[1, ["state", "param_state"]].tolist() == ["complete", [5, 5]]
+
+
+@pytest.mark.parametrize(("default", "same"), [(1, True), (True, False), (1.0, True)])
+def test_default_is_recognized_by_type(rows: StudyRows, default: object, same: bool) -> None:
+    space = {"c": categorical([1, True]), "x": FloatDistribution(0.0, 1.0)}
+    spec = read_history(rows.database, rows.name).study.spec_json
+    first = [{"c": default, "x": 1}]
+    rows.set(
+        spec={**spec, "space": space_to_json(space), "objective_space": space_to_json(space), "first": first}
+    )
+    trained(rows, 0.5, params={"c": 1, "x": 1.0})
+    assert ("was not tried in this study" in report_text(files(rows))) is not same

@@ -92,6 +92,10 @@ def test_json_text_has_one_row_of_numbers_per_line() -> None:
         (["seconds", "metric_seconds"], ["metric_metric_seconds", "metric_seconds"]),
         (["metric_seconds", "seconds"], ["metric_seconds", "metric_metric_seconds"]),
         (["seed", "seed"], ["metric_seed"]),
+        (["a", " a", "b"], ["metric_a", "metric_ a", "b"]),
+        (["a\0", "a?"], ["metric_a\0", "metric_a?"]),
+        (["=a", "'=a"], ["metric_=a", "'=a"]),
+        (["-1", "-a"], ["-1", "metric_-a"]),
     ],
 )
 def test_name_of_another_column_gets_a_prefix(names: list[str], columns: list[str]) -> None:

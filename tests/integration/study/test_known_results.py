@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from hpo.errors import ConfigFileError
 from hpo.formatting import json_text
@@ -63,6 +63,65 @@ def test_listed_trials_of_one_study_are_results_for_another(database: Database, 
     path = tmp_path / "trials.json"
     path.write_text(json_text([row.to_json() for row in trial_rows(database, "s")]), encoding="utf-8")
     assert import_results(database, "s", path) == Imported(1, 0, 0)
+
+
+NAMED = {
+    "value": FloatDistribution(0, 1),
+    "param_value": FloatDistribution(0, 1),
+    "state": categorical(["a", None]),
+    "loss": IntDistribution(0, 9),
+    "=a": categorical(["=1+1", "b"]),
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "number,state,value,param_param_value,param_value,param_state,loss,param_=a,why\n"
+        "0,complete,0.5,0.25,0.75,,3,'=1+1,\n",
+        "value,params_value,params_param_value,params_state,params_loss,params_=a,state\n"
+        "0.5,0.25,0.75,None,3.0,=1+1,COMPLETE\n",
+        '[{"value": 0.5, "params": {"value": 0.25, "param_value": 0.75, "state": null, "loss": 3, "=a": "=1+1"}}]',
+    ],
+    ids=["hpo trials", "Optuna", "JSON"],
+)
+def test_parameter_named_like_a_column_has_its_own(database: Database, tmp_path: Path, text: str) -> None:
+    study = StoredStudy(database, spec(NAMED))
+    path = tmp_path / "f"
+    path.write_text(text, encoding="utf-8")
+    import_results(database, "s", path)
+    (trial,) = study.optuna.get_trials()
+    assert trial.value == 0.5
+    assert trial.params == {"value": 0.25, "param_value": 0.75, "state": None, "loss": 3, "=a": "=1+1"}
+
+
+@pytest.mark.parametrize(
+    ("space", "text", "message"),
+    [
+        ({"c": categorical([1, "1"])}, "value,c\n1,1\n", "which may be 1 or '1': use JSON"),
+        ({"c": categorical(["", None])}, "value,c\n1,\n", "which may be '' or None: use JSON"),
+        ({"c": categorical(["=a", "'=a"])}, "value,c\n1,'=a\n", "which may be \"'=a\" or '=a': use JSON"),
+        ({"loss": FloatDistribution(0, 9)}, "loss\n1\n", "it has no finite number as 'value'"),
+        ({"value": FloatDistribution(0, 9)}, "value\n1\n", "it lacks parameter 'value'"),
+        ({"state": categorical(["a"])}, "value,state\n1,a\n", "state is 'a', which no trial has"),
+        (
+            {"value": FloatDistribution(0, 9), "param_value": FloatDistribution(0, 9)},
+            "value,param_value,param_param_value\n1,2,3\n",
+            "parameter 'value' may be in column 'param_value' or 'param_param_value': leave one out, or use JSON",
+        ),
+        ({"x": FloatDistribution(0, 9)}, "value,x,value\n1,2,3\n", "column 'value' is there twice"),
+        ({"x": categorical([None])}, "value,x\n1\n", "result 1 has 1 cells in 2 columns"),
+    ],
+)
+def test_cell_that_may_mean_several_things_is_refused(
+    database: Database, tmp_path: Path, space: dict[str, BaseDistribution], text: str, message: str
+) -> None:
+    StoredStudy(database, spec(space))
+    path = tmp_path / "f"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigFileError) as caught:
+        import_results(database, "s", path)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from hpo.analysis.common_epoch import compare_trials
-from hpo.search.spec import space_to_json
 
 
 def history(*trials: tuple[str, list[float]]) -> Any:
@@ -20,9 +19,9 @@ def history(*trials: tuple[str, list[float]]) -> Any:
         number: [SimpleNamespace(epoch=epoch, metrics={"loss": loss}) for epoch, loss in enumerate(losses, 1)]
         for number, (_, losses) in enumerate(trials)
     }
-    spec = {"epochs": 10, "space": space_to_json({"x": FloatDistribution(0.0, 1.0)})}
-    study = SimpleNamespace(metric="loss", maximize=False, spec_json=spec)
-    return SimpleNamespace(study=study, trials=rows, curves=curves)
+    study = SimpleNamespace(metric="loss", maximize=False, spec_json={"epochs": 10})
+    space = {"x": FloatDistribution(0.0, 1.0)}
+    return SimpleNamespace(study=study, space=space, trials=rows, curves=curves)
 
 
 @pytest.mark.parametrize(

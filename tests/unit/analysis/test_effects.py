@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from hpo.analysis.effects import MIN_TRIALS, amount, find_effects, importances, trials_needed
+from hpo.search.choice_text import labels
+from objectives.choices import categorical, identity
 from objectives.shipped.cifar_resnet import CifarResNet
 from tests.unit.made_trials import SPACE, compared
 
@@ -43,6 +46,22 @@ def test_planted_effect_is_found_but_not_in_correlated_parameter() -> None:
     )
     assert found["dropout"] == 10
     assert all(found[name] <= 2 for name in SPACE if name != "dropout")
+
+
+@pytest.mark.parametrize("choices", [["1", 1, True], [[1], [True]]], ids=str)
+def test_choices_that_look_the_same_have_effects_of_their_own(choices: list[Any]) -> None:
+    space = {"optimizer": categorical(choices), "learning_rate": FloatDistribution(1e-4, 1.0, log=True)}
+    last = identity(choices[-1])
+
+    def better(params) -> float:
+        return 0.9 + 0.05 * (identity(params["optimizer"]) == last)
+
+    trials = compared(60, 1, better, space=space)
+    found = {effect.parameter: effect for effect in find_effects(trials)}
+    assert len(found) == 1 + len(choices)
+    assert found["optimizer"].best == labels(space["optimizer"])[-1]  # type: ignore[arg-type]
+    assert found["optimizer"].best != found["optimizer"].worst
+    assert importances(trials) is not None
 
 
 def test_learning_rate_has_one_effect_for_each_optimizer() -> None:

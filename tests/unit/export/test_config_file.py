@@ -20,6 +20,7 @@ from hpo.export.config import _DATA, _FIELDS, Config
 from hpo.export.config_file import FORMATS, Format, read_config, render
 from hpo.search.space import check_params
 from objectives.base import DataOptions
+from objectives.choices import identity
 
 CONFIG = Config(
     objective="digits-cnn",
@@ -61,9 +62,14 @@ def test_written_config_is_read_back(tmp_path: Path, form: Format) -> None:
 
 def test_parameter_that_is_none_cannot_be_written_as_toml(tmp_path: Path) -> None:
     config = replace(CONFIG, params={**CONFIG.params, "kind": None})
-    with pytest.raises(UsageError, match="kind is None, which TOML cannot represent: choose yaml or json"):
+    with pytest.raises(
+        UsageError, match="kind is None, which TOML cannot represent: choose yaml, json or python"
+    ):
         render(config, "toml")
     assert read_config(write(tmp_path, config, "yaml")).params["kind"] is None
+    for value in ([1, None], {"a": [{"b": None}]}):
+        with pytest.raises(UsageError, match="kind contains None, which TOML cannot represent"):
+            render(replace(CONFIG, params={"kind": value}), "toml")
 
 
 @pytest.mark.parametrize("form", list(SUFFIX))
@@ -86,25 +92,53 @@ def test_value_that_is_not_finite_is_read_back(tmp_path: Path, form: Format) -> 
     assert read.trial is None
 
 
-values = st.one_of(
-    st.booleans(),
-    st.integers(-(2**53), 2**53),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.text(
-        st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029\ufeff\ufffe\uffff")
-    ),
+texts = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9
+) | st.sampled_from(
+    ["1e-3", "yes", "null", "<<", "1:30", "2020-01-01", "\x85", "a\u2028b", "\ufeff", "\r\n", "- a", "#"]
+)
+scalars = (
+    st.booleans() | st.integers(-(2**80), 2**80) | st.floats(allow_nan=False, allow_infinity=False) | texts
+)
+values = st.recursive(
+    scalars, lambda one: st.lists(one, max_size=3) | st.dictionaries(texts, one, max_size=3), max_leaves=4
 )
 
 
 @pytest.mark.parametrize("form", list(SUFFIX))
-@given(params=st.dictionaries(st.from_regex(r"[a-z_]{1,9}", fullmatch=True), values, max_size=4))
+@given(params=st.dictionaries(texts, values, max_size=4))
 def test_any_parameters_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, form: Format, params: dict
 ) -> None:
     path = write(tmp_path_factory.mktemp("c"), replace(CONFIG, params=params, data={}), form)
-    read = read_config(path)
-    assert read.params == params
-    assert [type(value) for value in read.params.values()] == [type(value) for value in params.values()]
+    assert identity(read_config(path).params) == identity(params)
+
+
+def test_tuples_and_numbers_as_keys_are_read_as_stored(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "objective: o\nepochs: 1\nseed: 1\nmetric: m\ndirection: minimize\nparams: {k: {1: 0.5}}\n"
+    )
+    assert read_config(path).params == {"k": {"1": 0.5}}
+    assert read_config(write(tmp_path, replace(CONFIG, params={"k": (3, {1: (2,)})}), "toml")).params == {
+        "k": [3, {"1": [2]}]
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("params: {k: 2020-01-01}", "'params' has an object of type date as 'k'"),
+        ("params: {k: .nan}", "'params' has not a finite number as 'k'"),
+        ("params: {1: a}", "'params' cannot have the name 1"),
+        ("params: {k: 1}\nversions: {keras: 3.1}", "'versions' must be texts"),
+    ],
+)
+def test_value_that_no_space_can_have_is_refused(tmp_path: Path, line: str, reason: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"objective: o\nepochs: 1\nseed: 1\nmetric: m\ndirection: minimize\n{line}\n")
+    with pytest.raises(ConfigFileError, match=reason):
+        read_config(path)
 
 
 @pytest.mark.parametrize(

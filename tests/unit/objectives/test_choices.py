@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from hpo.search.space import from_unit
 from hpo.search.spec import space_from_json, space_to_json
 from objectives.base import Objective
-from objectives.choices import contains, declared
+from objectives.choices import contains, declared, find, same_params, same_space, stored_space
 from objectives.validation import problem
 
 
@@ -175,3 +175,72 @@ def test_every_position_of_a_range_is_one_of_its_values(distribution: Any) -> No
     assert all(
         contains(distribution, from_unit(place, distribution)) for place in np.linspace(0, 1, 41).tolist()
     )
+
+
+@pytest.mark.parametrize(
+    ("choices", "value", "found"),
+    [
+        ((1, "a"), True, None),
+        ((True, "a"), 1, None),
+        ((0.5, 1.0), 1, 1.0),
+        ((1, 1.0), 1.0, 1.0),
+        ((0.0, -0.0), 0, None),
+        (((1, 2.0), "a"), [1.0, 2], [1, 2.0]),
+        (((1, 2), "a"), [True, 2], None),
+        (({"k": 1.0}, "a"), {"k": 1}, {"k": 1.0}),
+        (({"k": 1.0}, "a"), {"k": True}, None),
+        ((1e300, "a"), 10**300, None),
+        (("1", None), 1, None),
+    ],
+    ids=str,
+)
+def test_value_of_a_file_is_a_choice_if_it_is_equal_as_a_number(
+    choices: tuple[Any, ...], value: Any, found: Any
+) -> None:
+    space = stored_space({"c": one_of(*choices)})
+    assert repr(find(space["c"], value)) == repr(None if found is None else (found,))
+
+
+SAME = [
+    (one_of(1, 2), 1, 1.0, True),
+    (one_of(1, True, 1.0), 1, 1.0, False),
+    (one_of(1, True), 1, True, False),
+    (one_of(False, 0), False, 0, False),
+    (one_of((3, 3), 1), (3, 3), [3, 3], True),
+    (one_of([1], [True]), [1], [True], False),
+    (one_of("1", 1), "1", 1, False),
+    (one_of(1, 2), np.int64(1), 1, True),
+    (one_of({1: 2}, 3), {1: 2}, {"1": 2}, True),
+    (FloatDistribution(0, 1), 1, 1.0, True),
+    (FloatDistribution(0, 1), True, 1.0, False),
+    (FloatDistribution(0, 1), float("nan"), float("nan"), False),
+    (IntDistribution(0, 1), 1, True, False),
+]
+
+
+@pytest.mark.parametrize(("distribution", "one", "other", "same"), SAME, ids=str)
+def test_configurations_are_the_same_by_stored_values(
+    distribution: BaseDistribution, one: Any, other: Any, same: bool
+) -> None:
+    assert same_params({"c": one}, {"c": other}, {"c": distribution}) is same
+    assert not same_params({"c": one}, {"c": one, "d": 1}, {"c": distribution})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (one_of(1, 2), one_of(True, 2), False),
+        (one_of(1, 2), one_of(1.0, 2), False),
+        (one_of(0.1), one_of(0.1 + 1e-12), False),
+        (one_of((3, 3)), one_of([3, 3]), True),
+        (FloatDistribution(0, 1), FloatDistribution(0.0, np.float64(1)), True),
+        (FloatDistribution(0, 1), IntDistribution(0, 1), False),
+        (IntDistribution(0, 4, step=2), IntDistribution(0, 4), False),
+    ],
+    ids=str,
+)
+def test_spaces_are_the_same_by_stored_values(
+    one: BaseDistribution, other: BaseDistribution, same: bool
+) -> None:
+    assert same_space({"c": one, "d": one}, {"d": one, "c": other}) is same
+    assert not same_space({"c": one}, {"c": one, "d": one})

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpo.errors import InvalidParameterError, UnknownParameterError
 from hpo.search.optuna_study import known_good_parts, lies_within
-from hpo.search.space_overrides import narrow_space
+from hpo.search.space_overrides import narrow_space, override_text
+from objectives.choices import categorical, identity, same_space, stored
 
 SPACE: dict[str, BaseDistribution] = {
     "batch_size": CategoricalDistribution([64, 128, 256]),
@@ -35,6 +40,10 @@ SPACE: dict[str, BaseDistribution] = {
         ("layers=4..8", IntDistribution(4, 8, step=2)),
         ("layers=4", IntDistribution(4, 4, step=2)),
         ("width=8..16", IntDistribution(8, 16, log=True)),
+        ("width=1e1..1.6e1", IntDistribution(10, 16, log=True)),
+        ("batch_size=6.4e1", CategoricalDistribution([64])),
+        ("augment=true", CategoricalDistribution([True])),
+        ("augment=FALSE", CategoricalDistribution([False])),
     ],
 )
 def test_override_narrows_one_parameter(override: str, narrowed: BaseDistribution) -> None:
@@ -49,6 +58,67 @@ def test_choice_keeps_its_type() -> None:
     assert isinstance(size, int)
     (flag,) = narrow_space(SPACE, ["augment=True"])["augment"].choices  # type: ignore[attr-defined]
     assert flag is True
+
+
+@pytest.mark.parametrize(
+    ("choices", "text", "chosen"),
+    [
+        ([(3, 3), (5, 5)], "(3,3)", [[3, 3]]),
+        ([(3, 3), (5, 5)], "[5, 5], (3, 3)", [[5, 5], [3, 3]]),
+        ([(3,), (3, 3)], "(3,)", [[3]]),
+        ([[64, 64], 64], "[64,64]", [[64, 64]]),
+        ([None, True, 1, 1.0, "1"], 'null,true,1,1.0,"1"', [None, True, 1, 1.0, "1"]),
+        ([None, "none", "None"], "none,None,'None'", ["none", None, "None"]),
+        (["None", "true"], "None,true", ["None", "true"]),
+        (["1", "2"], "2", ["2"]),
+        ([0.001, 0.01], "1e-3,.01", [0.001, 0.01]),
+        ([10 ** (-8 / 3), 1.0], "0.00215", [10 ** (-8 / 3)]),
+        (["a,b", "c"], "c,a,b", ["c", "a,b"]),
+        (["a", "b", "a,b"], '"a,b"', ["a,b"]),
+        (["a", "b", "a,b"], '"a","b"', ["a", "b"]),
+        ([" a", ""], '" a",""', [" a", ""]),
+        (["'x'", "a=b"], "'x',a=b", ["'x'", "a=b"]),
+        ([{"a": 1, "b": 2}, {"a": 2}], '{"a": 1, "b": 2}', [{"a": 1, "b": 2}]),
+        ([{1: 0.1, 10: 0.01}, {1: 0.2}], "{1: 0.1, 10: 0.01}", [{"1": 0.1, "10": 0.01}]),
+        ([2**70, 2**71], str(2**71), [2**71]),
+    ],
+    ids=str,
+)
+def test_each_choice_can_be_written(choices: list[Any], text: str, chosen: list[Any]) -> None:
+    space = {"c": categorical([stored(choice) for choice in choices])}
+    (found,) = narrow_space(space, [f"c={text}"]).values()
+    assert repr(list(found.choices)) == repr(chosen)  # type: ignore[attr-defined]
+
+
+def test_choices_that_can_be_read_in_two_ways_are_refused() -> None:
+    with pytest.raises(InvalidParameterError, match=r"""write "a,b" or "a","b", with the quotes"""):
+        narrow_space({"c": categorical(["a", "b", "a,b"])}, ["c=a,b"])
+
+
+def test_name_may_hold_equals_signs() -> None:
+    space = narrow_space({"a=b": IntDistribution(0, 9), "a": IntDistribution(0, 9)}, ["a=b=3", "a=4"])
+    assert space == {"a=b": IntDistribution(3, 3), "a": IntDistribution(4, 4)}
+
+
+texts = st.sampled_from(["a", "b", "a,b", "1", "None", "true", " a", '"a"', "[1]", ""]) | st.text(
+    st.characters(exclude_categories=["Cs", "Cc"]), max_size=5
+)
+plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
+nested = st.recursive(
+    plain, lambda one: st.lists(one, max_size=3) | st.dictionaries(texts, one, max_size=2), max_leaves=4
+)
+
+
+@settings(max_examples=60)
+@given(
+    choices=st.lists(nested, min_size=1, max_size=5, unique_by=identity),
+    some=st.lists(st.integers(0, 4), min_size=1),
+)
+def test_narrowed_space_can_be_written_again(choices: list[Any], some: list[int]) -> None:
+    original = {"c": categorical(choices)}
+    places = list(dict.fromkeys(place % len(choices) for place in some))
+    narrowed = {"c": categorical([choices[place] for place in places])}
+    assert same_space(narrow_space(original, [override_text("c", original["c"], narrowed["c"])]), narrowed)
 
 
 def test_overrides_add_up() -> None:

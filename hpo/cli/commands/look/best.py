@@ -21,14 +21,17 @@ def best(study: str, as_json: bool, storage: str | None) -> None:
     if as_json:
         output.echo_json(found.to_json())
         return
+    own = ("study", "trial", "epochs", "seed")
+    [metric] = formatting.apart([found.metric], own, "metric_").values()
+    names = formatting.apart(found.params, (*own, metric), "param_")
     output.echo_facts(
         [
             ("study", f"{found.study} ({found.objective})"),
             ("trial", str(found.number)),
-            (found.metric, f"{formatting.metric(found.value)} ({found.direction}d)"),
+            (metric, f"{formatting.metric(found.value)} ({found.direction}d)"),
             ("epochs", str(found.epochs)),
             ("seed", str(found.seed)),
-            *((name, formatting.parameter(value)) for name, value in found.params.items()),
+            *((names[name], formatting.parameter(value)) for name, value in found.params.items()),
         ]
     )
     others = " ".join(

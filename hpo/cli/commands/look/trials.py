@@ -29,7 +29,10 @@ _FACTS = ("number", "state", "value", "epochs", "seconds", "attempts")
 @options.json_option
 @options.storage_option
 def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | None) -> None:
-    """List a study's trials, with values, parameters and reasons."""
+    """List a study's trials, with values, parameters and reasons.
+
+    A parameter named like another column is in column param_NAME.
+    """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other", click.get_current_context())
     from hpo.study.trials import sorted_trials, trial_rows
@@ -47,14 +50,16 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
         click.echo(f"study {study} has no trial yet")
 
 
-def _parameter_names(rows: Sequence[TrialRow]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row.params))
+def _columns(rows: Sequence[TrialRow]) -> dict[str, str]:
+    from hpo.study.columns import of_parameters
+
+    return of_parameters(name for row in rows for name in row.params)
 
 
 def _echo_csv(rows: Sequence[TrialRow]) -> None:
-    names = _parameter_names(rows)
+    names = _columns(rows)
     output.echo_csv(
-        (*_FACTS, *names, "why", "note"),
+        (*_FACTS, *names.values(), "why", "note"),
         [
             (
                 row.number,
@@ -74,7 +79,7 @@ def _echo_csv(rows: Sequence[TrialRow]) -> None:
 
 def _echo_table(rows: Sequence[TrialRow]) -> None:
     """Print a column per parameter, or all parameters in one column if the terminal is too narrow."""
-    names = _parameter_names(rows)
+    names = _columns(rows)
     facts = [
         (
             "" if row.number is None else str(row.number),
@@ -86,7 +91,7 @@ def _echo_table(rows: Sequence[TrialRow]) -> None:
         )
         for row in rows
     ]
-    headers: tuple[str, ...] = (*_FACTS, *names, "why")
+    headers: tuple[str, ...] = (*_FACTS, *names.values(), "why")
     cells: list[tuple[str, ...]] = [
         (
             *fact,

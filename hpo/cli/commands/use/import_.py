@@ -18,7 +18,8 @@ def import_(study: str, file: Path, storage: str | None) -> None:
     """Add known results, from which the study's sampler learns.
 
     FILE is CSV or JSON with a row for each result: the parameters and value, as printed by hpo trials --csv or --json,
-    or as in Optuna's data frames. Rows that are not complete are skipped, results imported before too.
+    or as in Optuna's data frames. A parameter named like another column is in param_NAME. Choices that look the same in
+    CSV, such as 1 and "1", need JSON. Rows that are not complete are skipped, results imported before too.
 
     The results were not trained here: they do not count towards --trials, and the best trial is never one of them.
     """

@@ -1,0 +1,140 @@
+"""Texts of choices: as they are printed, written after `--param`, and read from cells of a file.
+
+A text is read as a literal of JSON or Python if it is the literal of a choice, else as a string. So `1` is the number
+where a space has both 1 and "1", and `"1"`, with its quotes, is the string.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution
+
+from hpo import formatting
+from objectives.choices import position
+
+_LONGEST = 10_000
+"""Most characters of a text that is read as a literal."""
+_FOLDED = {"none": None, "null": None, "true": True, "false": False}
+"""Constants as spreadsheets and other languages write them."""
+
+
+def labels(distribution: CategoricalDistribution) -> list[str]:
+    """Return a short text for each choice, no two the same."""
+    short = [formatting.parameter(choice) for choice in distribution.choices]
+    return short if len(set(short)) == len(short) else written(distribution)
+
+
+def label(distribution: CategoricalDistribution, value: Any) -> str:
+    """Return the text of a choice among `labels`."""
+    place = position(distribution, value)
+    return formatting.parameter(value) if place is None else labels(distribution)[place]
+
+
+def written(distribution: CategoricalDistribution) -> list[str]:
+    """Return a text for each choice, which `read_one` and `read_several` read as that choice."""
+    return [_written(distribution, place) for place in range(len(distribution.choices))]
+
+
+def _written(distribution: CategoricalDistribution, place: int) -> str:
+    choice = distribution.choices[place]
+    if (
+        isinstance(choice, str)
+        and choice
+        and choice == choice.strip()
+        and read_several(distribution, choice) == [(place,)]
+    ):
+        return choice
+    return json.dumps(choice, ensure_ascii=False) if isinstance(choice, str | list | dict) else repr(choice)
+
+
+def read_one(distribution: CategoricalDistribution, text: str) -> int | None:
+    """Return the index of the choice that a text names, None if it names none."""
+    return next(_meanings(distribution, text), None)
+
+
+def read_cell(distribution: CategoricalDistribution, cell: str) -> list[int]:
+    """Return the indices of the choices that a cell of a CSV file may stand for: it shows no types."""
+    found = list(_meanings(distribution, cell))
+    for place, choice in enumerate(distribution.choices):
+        if isinstance(choice, str) and formatting.csv_cell(choice) == cell:
+            found.append(place)
+        if choice is None and not cell:
+            found.append(place)
+    return list(dict.fromkeys(found))
+
+
+def read_several(distribution: CategoricalDistribution, text: str) -> list[tuple[int, ...]]:
+    """Return the ways to read a text as choices between commas, at most two; choices may hold commas themselves."""
+    return _ways(distribution, text.split(","))[-1]
+
+
+def unread(distribution: CategoricalDistribution, text: str) -> str:
+    """Return the first part of a text that names no choice."""
+    parts = text.split(",")
+    ways = _ways(distribution, parts)
+    first = max(end for end, found in enumerate(ways[:-1]) if found)
+    opened = parts[first].strip().startswith(("[", "(", "{", '"', "'"))
+    return (",".join(parts[first:]) if opened else parts[first]).strip()
+
+
+def _ways(distribution: CategoricalDistribution, parts: Sequence[str]) -> list[list[tuple[int, ...]]]:
+    """Return for each number of leading parts at most two ways to read them as choices."""
+    longest = 2 + max(str(choice).count(",") for choice in distribution.choices)
+    ways: list[list[tuple[int, ...]]] = [[()]]
+    for end in range(1, len(parts) + 1):
+        found: dict[tuple[int, ...], None] = {}
+        for start in range(max(0, end - longest), end):
+            if ways[start]:
+                place = read_one(distribution, ",".join(parts[start:end]).strip())
+                if place is not None:
+                    found |= dict.fromkeys((*way, place) for way in ways[start])
+        ways.append(list(found)[:2])
+    return ways
+
+
+def _meanings(distribution: CategoricalDistribution, text: str) -> Iterator[int]:
+    """Yield the indices of the choices that a text may name, the likeliest first."""
+    found = False
+    for values in (_literals(text), (text,)):
+        for value in values:
+            place = position(distribution, value)
+            if place is not None:
+                found = True
+                yield place
+    if found:
+        return
+    folded = text.strip().casefold()
+    place = position(distribution, _FOLDED[folded]) if folded in _FOLDED else None
+    short = [formatting.parameter(choice) for choice in distribution.choices]
+    if place is not None:
+        yield place
+    elif short.count(text) == 1:
+        yield short.index(text)
+
+
+def _literals(text: str) -> Sequence[Any]:
+    """Return the value that a text is the literal of in JSON or Python, if any; no bare tuples."""
+    text = text.strip()
+    if len(text) > _LONGEST:
+        return ()
+    for parse in (json.loads, _python, float):
+        try:
+            value = parse(text)
+        # Of deep nesting too.
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+        if not isinstance(value, tuple) or text.startswith("("):
+            return (value,)
+    return ()
+
+
+def _python(text: str) -> Any:
+    with warnings.catch_warnings():
+        # Of unknown escapes.
+        warnings.simplefilter("ignore")
+        return ast.literal_eval(text)
