@@ -48,8 +48,11 @@ def metric(value: float | None) -> str:
 
 
 def parameter(value: object) -> str:
-    """Return a parameter; floats have 3 significant digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    """Return a parameter on one line; floats have 3 significant digits."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    text = str(value)
+    return text if text.isprintable() else repr(value)
 
 
 def parameters(values: Mapping[str, object] | None) -> str:

@@ -11,7 +11,7 @@ import copy
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import (
@@ -143,21 +143,25 @@ def find(distribution: BaseDistribution, value: Any) -> tuple[Any] | None:
 
 def position(distribution: CategoricalDistribution, value: Any) -> int | None:
     """Return the index of a value among the choices, None if it is none of them."""
+    return _position(distribution.choices, value)
+
+
+def _position(choices: Sequence[Any], value: Any) -> int | None:
     kind = type(value)
     if kind in (str, int, bool):
         # The same as below, only faster.
-        for place, choice in enumerate(distribution.choices):
+        for place, choice in enumerate(choices):
             if type(choice) is kind and choice == value:
                 return place
     if value_problem(value) is not None:
         return None
     wanted = identity(value)
-    for place, choice in enumerate(distribution.choices):
+    for place, choice in enumerate(choices):
         if identity(choice) == wanted:
             return place
     # A file may hold 1 for 1.0.
     plain = stored(value)
-    near = [place for place, choice in enumerate(distribution.choices) if _equal(stored(choice), plain)]
+    near = [place for place, choice in enumerate(choices) if _equal(stored(choice), plain)]
     return near[0] if len(near) == 1 else None
 
 
@@ -244,16 +248,15 @@ def _found(distribution: BaseDistribution | None, value: Any) -> Any:
 
 
 class _Choices(tuple[Any, ...]):
-    """Choices of which some compare equal, such as 1 and True, found by their stored form."""
+    """Choices of which some compare equal, such as 1 and True, found by their stored forms."""
 
     __slots__ = ()
 
     def index(self, value: Any, *_: Any) -> int:
-        wanted = identity(value)
-        for place, choice in enumerate(self):
-            if identity(choice) == wanted:
-                return place
-        raise ValueError(f"{value!r} is not among the choices")
+        place = _position(self, value)
+        if place is None:
+            raise ValueError(f"{value!r} is not among the choices")
+        return place
 
 
 def categorical(choices: list[Any]) -> CategoricalDistribution:

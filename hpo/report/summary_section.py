@@ -51,7 +51,7 @@ def summary_section(
                 "note",
             )
         )
-    notes = [f"trial {trial.number}: {trial.note}" for trial in history.trials if trial.note]
+    notes = [f"trial {number}: {note}" for number, note in sorted(history.notes.items())]
     if notes:
         blocks += [Paragraph("Notes on trials:"), Bullets(notes)]
     if len(history.finished_retrains) > 1:

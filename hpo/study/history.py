@@ -14,6 +14,7 @@ from sqlalchemy import Column, Connection, Table, func, select
 from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
 from hpo.study.identity import CODE
+from hpo.study.notes import read_notes
 from hpo.study.predicates import seconds_of_attempt
 from hpo.study.status import StudyStatus, read_status
 from hpo.study.trials import TrialRow, trial_rows_of
@@ -92,6 +93,8 @@ class StudyHistory:
     attempts: Sequence[AttemptRow]
     agents: Sequence[AgentLife]
     retrains: Sequence[RetrainRow]
+    notes: Mapping[int, str]
+    """Notes on trials by number, those on added ones included."""
 
     @cached_property
     def curves(self) -> dict[int, list[EpochRow]]:
@@ -177,6 +180,7 @@ def read_history(database: Database, name: str, retry: Retry | None = None) -> S
             attempts=_attempts(connection, study_id),
             agents=_agents(connection, study_id),
             retrains=retrains_of(connection, study_id),
+            notes=read_notes(connection, study_id),
         )
 
     return database.transaction(read, retry)

@@ -52,6 +52,7 @@ def test_parameters() -> None:
     values = {"learning_rate": 0.00123456, "batch_size": 128, "optimizer": "sgd"}
     assert formatting.parameters(values) == "learning_rate=0.00123 batch_size=128 optimizer=sgd"
     assert formatting.parameters(None) == ""
+    assert formatting.parameters({"text": "a\nb", "list": ["a\nb"]}) == "text='a\\nb' list=['a\\nb']"
 
 
 def test_json_writes_nan_as_text() -> None:

@@ -51,7 +51,11 @@ def test_note_is_kept_with_its_trial_and_shown(database: Database) -> None:
     assert row.note == r"the good ü\x00 " + "x" * 1900
     save_note(database, "s", 0, "")
     assert trial_rows(database, "s")[0].note == ""
-    for number, text in ((1, "a"), (0, "a" * 2001)):
+    add(study.optuna, 0.25, 0.75)
+    save_note(database, "s", 1, "added")
+    assert trial_rows(database, "s")[1].note == "added"
+    assert read_history(database, "s").notes == {1: "added"}
+    for number, text in ((2, "a"), (0, "a" * 2001)):
         with pytest.raises(UsageError):
             save_note(database, "s", number, text)
 

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from hpo.search.space import from_unit
 from hpo.search.spec import space_from_json, space_to_json
 from objectives.base import Objective
-from objectives.choices import contains, declared, find, same_params, same_space, stored_space
+from objectives.choices import categorical, contains, declared, find, same_params, same_space, stored_space
 from objectives.validation import problem
 
 
@@ -199,6 +199,10 @@ def test_value_of_a_file_is_a_choice_if_it_is_equal_as_a_number(
 ) -> None:
     space = stored_space({"c": one_of(*choices)})
     assert repr(find(space["c"], value)) == repr(None if found is None else (found,))
+
+
+def test_enqueued_number_is_not_taken_for_a_boolean() -> None:
+    assert categorical([True, 1.0, "a"]).to_internal_repr(1) == 1
 
 
 SAME = [
