@@ -11,9 +11,12 @@ from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from optuna.distributions import CategoricalDistribution
+
 from hpo.dashboard.artifacts import Picture, artifact_id
 from hpo.errors import HpoError
 from hpo.formatting import printable
+from hpo.search.choice_text import label, labels
 from storage.optuna.proxy import ForwardingStorage
 
 if TYPE_CHECKING:
@@ -115,7 +118,21 @@ def _illustrated(
     shown._system_attrs = {**trial._system_attrs, **artifacts}
     reasons = {key: printable(text) for key, text in zip(("outcome", "error"), failure, strict=True) if text}
     shown._user_attrs = {**trial._user_attrs, **reasons}
+    _name_choices(shown)
     return shown
+
+
+def _name_choices(trial: FrozenTrial) -> None:
+    """Replace choices that are lists or dicts by texts: Optuna's importances need hashable ones."""
+    distributions, params = dict(trial.distributions), dict(trial.params)
+    for name, distribution in trial.distributions.items():
+        if isinstance(distribution, CategoricalDistribution) and any(
+            isinstance(choice, list | dict) for choice in distribution.choices
+        ):
+            texts = labels(distribution)
+            distributions[name] = CategoricalDistribution(texts)
+            params[name] = label(distribution, trial.params[name])
+    trial.params, trial.distributions = params, distributions
 
 
 def _noted(study: FrozenStudy, name: str, facts: Facts | None) -> FrozenStudy:

@@ -1,0 +1,28 @@
+"""The dashboard gets trials in a form that its charts can show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.trial import create_trial
+
+from hpo.dashboard.storage_view import _illustrated
+from objectives.choices import categorical
+
+
+def test_choices_that_are_lists_are_shown_as_texts() -> None:
+    space: dict[str, Any] = {"kernel": categorical([[3, 3], [5, 5], None]), "x": FloatDistribution(0, 1)}
+    choices = space["kernel"].choices
+    trials = [
+        create_trial(params={"kernel": choices[n % 3], "x": n / 12}, distributions=space, value=n % 3)
+        for n in range(12)
+    ]
+    shown = [_illustrated(trial, ()) for trial in trials]
+    assert [trial.params["kernel"] for trial in shown[:3]] == ["[3, 3]", "[5, 5]", "None"]
+    assert trials[0].params["kernel"] == [3, 3]
+    study = optuna.create_study()
+    study.add_trials(shown)
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    assert optuna.importance.get_param_importances(study, evaluator=evaluator).keys() == space.keys()
