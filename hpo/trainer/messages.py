@@ -1,4 +1,4 @@
-"""Messages between an agent, its template and its trainers; those of trainers are JSON, see `hpo.trainer.pipe`.
+"""Messages between an agent, its template and its trainers; those to the agent are JSON, see `pipe`, `template.pipe`.
 
 agent --Load--> template --Described, Ready | LoadFailed | Unforkable--> agent
 agent --Fork (+ one end of a pipe)--> template --Forked | NotForked, Exited--> agent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing import Pipe, reduction
 from multiprocessing.connection import Connection
@@ -16,6 +17,8 @@ from hpo.devices.threads import hold_threads
 from hpo.errors import FileNotWritableError
 from hpo.process.process_groups import kill_group
 from hpo.trainer.messages import Fork, FromTemplate, Load
+from hpo.trainer.pipe import MessageReader
+from hpo.trainer.template.pipe import decode
 
 STATUS_SECONDS = 1.0
 """Time to wait for the exit status of a process whose pipe has closed."""
@@ -51,18 +54,19 @@ class TemplateProcess:
                 start_new_session=True,
             )
         theirs.close()
+        self._messages = MessageReader(self.connection)
         # One that has died already is detected at its closed pipe.
         with suppress(OSError):
             self.connection.send(load)
 
-    def receive(self) -> FromTemplate:
-        """Return its next message.
+    def receive(self) -> Iterator[FromTemplate]:
+        """Yield the messages that have arrived.
 
         Raises:
             EOFError, OSError: it has ended.
+            UnreadableMessageError: code of the objective has written to its pipe.
         """
-        message: FromTemplate = self.connection.recv()
-        return message
+        return map(decode, self._messages.read())
 
     def request(self, fork: Fork, pipe_end: Connection) -> None:
         """Request a trainer that gets this end of a pipe.
