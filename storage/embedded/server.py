@@ -23,6 +23,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hpo.errors import EmbeddedServerError
+from hpo.ownership import open_private
 from storage.embedded import paths, sockets
 from storage.embedded.holder import Holder
 from storage.embedded.paths import ELSEWHERE, START_SECONDS, STOP_SECONDS
@@ -299,9 +300,10 @@ class EmbeddedServer:
         """Create the log file, because the server's user may not create it in root's folder."""
         if where.log.exists() and where.log.stat().st_size > _LOG_BYTES:
             where.log.replace(where.log.with_suffix(".log.old"))
-        if not where.log.exists():
-            where.log.touch(mode=0o600)
-            paths.own(where.log)
+        os.close(open_private(where.log, os.O_WRONLY))
+        # A log of an earlier version may be readable by all.
+        where.log.chmod(0o600)
+        paths.own(where.log)
 
     def _failed(self, where: paths.Place, problem: str, output: str = "") -> EmbeddedServerError:
         """Return an error with the problem, PostgreSQL's last message, the log and a remedy, in one line."""
@@ -330,7 +332,7 @@ def _read_from(log: Path, begin: int) -> str:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return open_private(path, os.O_RDWR)
 
 
 def _try_lock(descriptor: int, seconds: float = 0.0) -> bool:

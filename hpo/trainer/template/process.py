@@ -15,6 +15,7 @@ from typing import BinaryIO
 from hpo.devices.gpus import visible_gpus
 from hpo.devices.threads import hold_threads
 from hpo.errors import FileNotWritableError
+from hpo.ownership import open_private
 from hpo.process.process_groups import kill_group
 from hpo.trainer.messages import Fork, FromTemplate, Load
 from hpo.trainer.pipe import MessageReader
@@ -96,7 +97,7 @@ class TemplateProcess:
 def _opened(log: Path) -> BinaryIO:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        return log.open("ab")
+        return os.fdopen(open_private(log, os.O_WRONLY | os.O_APPEND), "ab")
     except OSError as exc:
         raise FileNotWritableError(
             f"the log {log} cannot be written ({exc.strerror or exc}): fix that, or set HPO_HOME to another folder"

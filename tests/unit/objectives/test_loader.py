@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import py_compile
+import sys
 import textwrap
 from pathlib import Path
 
@@ -59,6 +62,47 @@ def test_file_can_import_its_neighbours(tmp_path):
     (tmp_path / "neighbour_of_mine.py").write_text("EPOCHS = 7")
     source = SOUND.replace('"minimize", 5', '"minimize", EPOCHS')
     assert loader.describe(write(tmp_path, "from neighbour_of_mine import EPOCHS\n" + source)).epochs == 7
+
+
+@pytest.fixture
+def shared_folder(tmp_path, monkeypatch):
+    """A folder such as /tmp, in which others may put modules; here, mode 666 marks those of others."""
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    tmp_path.chmod(0o1777)
+    yield tmp_path
+    tmp_path.chmod(0o755)
+
+
+def test_modules_that_others_have_put_next_to_a_file_are_not_imported(shared_folder):
+    for name, mode in (("my_neighbour_in_tmp", 0o644), ("planted_in_tmp", 0o666)):
+        (shared_folder / f"{name}.py").write_text("EPOCHS = 7")
+        (shared_folder / f"{name}.py").chmod(mode)
+        (shared_folder / f"package_{name}").mkdir(mode=0o755)
+        (shared_folder / f"package_{name}" / "__init__.py").write_text("from .part import EPOCHS")
+        (shared_folder / f"package_{name}" / "part.py").write_text("EPOCHS = 7")
+    (shared_folder / "package_planted_in_tmp").chmod(0o777)
+    source = SOUND.replace('"minimize", 5', '"minimize", EPOCHS')
+    own = "from my_neighbour_in_tmp import EPOCHS\nfrom package_my_neighbour_in_tmp import EPOCHS\n"
+    (shared_folder / "mine.py").write_text(own + source)
+    assert loader.describe(f"{shared_folder}/mine.py:Quadratic").epochs == 7
+    assert str(shared_folder) not in sys.path
+    for name in ("planted_in_tmp", "package_planted_in_tmp"):
+        (shared_folder / f"{name}_user.py").write_text(f"import {name}\n" + source)
+        with pytest.raises(ObjectiveBrokenError, match=f"No module named '{name}'"):
+            loader.load(f"{shared_folder}/{name}_user.py:Quadratic")
+
+
+def test_cached_code_next_to_a_file_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "cached.py"
+    path.write_text(SOUND.replace('"minimize", 5', '"minimize", 6'))
+    cache = Path(py_compile.compile(str(path), doraise=True))
+    written = path.stat()
+    path.write_text(SOUND)
+    # The cache counts as fresh by size and time.
+    os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert cache.exists()
+    assert loader.describe(f"{path}:Quadratic").epochs == 5
 
 
 def test_class_in_an_installed_module_is_loaded():
