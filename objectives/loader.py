@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 import re
+import stat
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,7 +22,6 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from hpo.errors import ObjectiveBrokenError, UnknownObjectiveError
-from hpo.ownership import other_writers
 from objectives import code
 from objectives.base import Description, Objective
 from objectives.validation import problem
@@ -63,6 +63,12 @@ def file_of(reference: str) -> Path | None:
     if not path.is_file():
         raise UnknownObjectiveError(f"objective {reference!r}: there is no file {path}")
     return path
+
+
+def is_shared(folder: Path) -> bool:
+    """Whether others may add files to a folder, but not replace those of other users, as in /tmp."""
+    mode = folder.stat().st_mode
+    return bool(mode & stat.S_ISVTX and mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def resolve(reference: str) -> str:
@@ -153,7 +159,7 @@ def _import_file(path: Path) -> ModuleType:
     # Registered before it runs, with its folder on the path, so that the file's dataclasses, pickles and
     # sibling modules work as in a script.
     sys.modules[name] = module
-    _import_from(path.parent)
+    _import_from_folder_of(path)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as exc:
@@ -171,13 +177,14 @@ class _SourceLoader(SourceFileLoader):
 
 
 class _OwnModules(MetaPathFinder):
-    """Finds the modules of a folder to which others may add files: those that only you and root may change.
+    """Finds the modules of a folder such as /tmp that belong to you, root or the owner of the objective's file.
 
     Packages try to import many modules that are not installed, any of which another user may have put there.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = str(folder)
+    def __init__(self, file: Path) -> None:
+        self.folder = str(file.parent)
+        self._owners = {os.geteuid(), 0, _owner(file)}
 
     def find_spec(
         self,
@@ -188,24 +195,26 @@ class _OwnModules(MetaPathFinder):
         spec = PathFinder.find_spec(fullname, [self.folder], target) if path is None else None
         if spec is None or spec.origin is None or not spec.has_location:
             return None
-        origin = Path(spec.origin)
-        files = [origin, *(Path(folder) for folder in spec.submodule_search_locations or ())]
-        if any(other_writers(file) is not None for file in files):
+        found = [spec.origin, *(spec.submodule_search_locations or ())]
+        if any(_owner(Path(name)) not in self._owners for name in found):
             return None
         if isinstance(spec.loader, SourceFileLoader):
             spec.loader = _SourceLoader(fullname, spec.origin)
         return spec
 
 
-def _import_from(folder: Path) -> None:
-    """Let modules be imported from a folder, after all others."""
-    if other_writers(folder) is not None:
-        if not any(
-            isinstance(finder, _OwnModules) and finder.folder == str(folder) for finder in sys.meta_path
-        ):
-            sys.meta_path.append(_OwnModules(folder))
-    elif str(folder) not in sys.path:
-        sys.path.append(str(folder))
+def _owner(path: Path) -> int:
+    return path.stat().st_uid
+
+
+def _import_from_folder_of(file: Path) -> None:
+    """Let modules next to a file be imported, after all others."""
+    folder = str(file.parent)
+    if is_shared(file.parent):
+        if not any(isinstance(finder, _OwnModules) and finder.folder == folder for finder in sys.meta_path):
+            sys.meta_path.append(_OwnModules(file))
+    elif folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _broken(exc: BaseException, source: str) -> ObjectiveBrokenError:

@@ -7,7 +7,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 from hpo.errors import ObjectiveFileError
-from hpo.ownership import other_writers, replaceable_by_others
+from hpo.ownership import replaceable_by_others
 from objectives import code, loader
 
 
@@ -44,7 +44,7 @@ def _loaded(source: Path) -> Iterator[Path]:
     yield source
     for path in code.files(str(source)).values():
         yield path
-        # `objectives.loader` reads no cache of the file itself, nor in a folder to which others may add files.
-        if path != source.resolve() and other_writers(path.parent) is None:
+        # `objectives.loader` reads no cache of the file itself, nor in a folder such as /tmp.
+        if path != source.resolve() and not loader.is_shared(path.parent):
             cache = Path(cache_from_source(path))
             yield from (found for found in (cache.parent, cache) if found.exists())
