@@ -39,7 +39,6 @@ from hpo.trainer.messages import (
 )
 from hpo.trainer.template.fork_safety import ThreadCheck, imported_frameworks
 from hpo.trainer.template.loading import ObjectiveLoader
-from hpo.trainer.template.pipe import send
 from objectives.values import text
 
 LOADING_THRESHOLD = 100_000
@@ -126,26 +125,26 @@ def _load(agent: Connection) -> ObjectiveLoader | None:
     loaded, check, environment = ObjectiveLoader(load), ThreadCheck(), dict(os.environ)
     try:
         if load.preload is not Preload.NOTHING:
-            send(agent, Described(loaded.describe()))
+            agent.send(Described(loaded.describe()))
             if threads := check.cause():
-                send(agent, Unforkable(threads, Preload.NOTHING))
+                agent.send(Unforkable(threads, Preload.NOTHING))
                 return None
         if load.preload is Preload.ALL:
             loaded.prepare()
             if threads := check.cause():
-                send(agent, Unforkable(threads, Preload.IMPORTS, imported_frameworks(environment)))
+                agent.send(Unforkable(threads, Preload.IMPORTS, imported_frameworks(environment)))
                 return None
     except HpoError as exc:
-        send(agent, LoadFailed(type(exc).__name__, text(str(exc))))
+        agent.send(LoadFailed(type(exc).__name__, text(str(exc))))
         return None
     except BaseException as exc:  # noqa: BLE001 - user code may raise anything; it is reported
         message = f"preparing {load.objective} failed: {one_line(exc)}"
-        send(agent, LoadFailed("ObjectiveBrokenError", message, traceback_of(exc)))
+        agent.send(LoadFailed("ObjectiveBrokenError", message, traceback_of(exc)))
         return None
     # Here, or every trainer would import it again.
     from hpo.trainer import trainer  # noqa: F401
 
-    send(agent, Ready(versions()))
+    agent.send(Ready(versions()))
     return loaded
 
 
@@ -162,7 +161,7 @@ def _fork(
         pid = os.fork()
     except OSError as exc:
         os.close(descriptor)
-        send(agent, NotForked(request.serial, exc.strerror or str(exc)))
+        agent.send(NotForked(request.serial, exc.strerror or str(exc)))
         return
     if pid:
         os.close(descriptor)
@@ -170,7 +169,7 @@ def _fork(
         with suppress(OSError):
             os.setpgid(pid, pid)
         groups.add(pid)
-        send(agent, Forked(request.serial, pid))
+        agent.send(Forked(request.serial, pid))
         return
     # In the trainer.
     forget_template()
@@ -213,7 +212,7 @@ def _reap(agent: Connection, groups: ProcessGroups) -> None:
         if orderly:
             # Its children may need to clean up; the trainer itself has been waited for.
             groups.terminate(pid)
-        send(agent, Exited(pid, os.waitstatus_to_exitcode(status)))
+        agent.send(Exited(pid, os.waitstatus_to_exitcode(status)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
-from hpo.cli.types import Number
 from hpo.options.fields import NUMBER
 
 
@@ -18,7 +17,7 @@ from hpo.options.fields import NUMBER
     "--trial",
     "number",
     metavar="N",
-    type=Number(NUMBER),
+    type=options.Number(NUMBER),
     show_default="all trials",
     help="Only the attempts of this trial.",
 )

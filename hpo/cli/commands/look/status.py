@@ -9,8 +9,7 @@ import click
 
 from hpo import formatting
 from hpo.cli import options, output
-from hpo.cli.options import option
-from hpo.cli.types import DURATION
+from hpo.cli.options import DURATION, option
 
 if TYPE_CHECKING:
     from hpo.study.status import StudyStatus
