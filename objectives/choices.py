@@ -20,6 +20,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
     distribution_to_json,
+    json_to_distribution,
 )
 
 EXACT = 2**53
@@ -227,6 +228,19 @@ def _stored_distribution(distribution: BaseDistribution) -> BaseDistribution:
             distribution.low, distribution.high, log=bool(distribution.log), step=distribution.step
         )
     return distribution
+
+
+def space_to_json(space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """Return Optuna's JSON form of each distribution by name."""
+    return {name: json.loads(distribution_to_json(dist)) for name, dist in space.items()}
+
+
+def space_from_json(values: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+    """Invert `space_to_json`."""
+    with warnings.catch_warnings():
+        # Optuna's, of choices that are lists or dicts.
+        warnings.simplefilter("ignore")
+        return stored_space({name: json_to_distribution(json.dumps(dist)) for name, dist in values.items()})
 
 
 def stored_params(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> dict[str, Any]:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
-import os
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import chain
 from keyword import iskeyword
 from typing import NoReturn
 
 import click
 
+from hpo.cli.errors import (
+    EXIT_BROKEN_PIPE,
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    bug,
+    message,
+    one_line,
+    print_error,
+    print_redacted,
+)
+from hpo.cli.streams import discard_output, flush_output, is_of_output, open_standard_streams, output_lost
 from hpo.errors import HpoError, ObjectiveFailedError, UsageError
 
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -30,11 +38,6 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 
 _SHARED_MODULES = dict.fromkeys(("pause", "resume", "stop"), "control") | {"restore": "backup"}
 """Modules that hold several commands; every other command has one named after it."""
-
-EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
-"""141 is 128 + SIGPIPE, the exit code of a program that a closed pipe ended."""
-
-_OUTPUT_LOST = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class RootGroup(click.Group):
@@ -116,20 +119,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run `hpo` and exit: 0 done, 1 error, 2 usage, 130 interrupted, 141 closed pipe."""
     code = EXIT_INTERRUPTED
     try:
-        _open_standard_streams()
+        open_standard_streams()
         # SIGTERM acts as Ctrl-C unless a command handles it, so that child processes are ended.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         code = run(sys.argv[1:] if arguments is None else list(arguments))
-        code = _flush_output(code)
+        code = flush_output(code)
     except BrokenPipeError:
         # Also if stderr is closed and the error could not be printed.
-        _discard_output()
+        discard_output()
         code = EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except OSError:
         # Standard error cannot be written either.
-        _discard_output()
+        discard_output()
         code = EXIT_ERROR
     sys.exit(code)
 
@@ -148,168 +151,37 @@ def _run(arguments: Sequence[str]) -> int:
         result = cli.main(list(arguments), prog_name="hpo", standalone_mode=False)
     except HpoError as error:
         if isinstance(error, ObjectiveFailedError) and error.traceback:
-            _print(error.traceback.rstrip(), arguments)
+            print_redacted(error.traceback.rstrip(), arguments)
         # Tracebacks of the user's code, from a process that has ended.
         for note in getattr(error, "__notes__", ()):
-            _print(note.rstrip(), arguments)
-        _print_error(_message(error), arguments)
+            print_redacted(note.rstrip(), arguments)
+        print_error(message(error), arguments)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "hpo"
-        _print_error(f"{_one_line(error.format_message()).rstrip('.')} (see {where} --help)", arguments)
+        print_error(f"{one_line(error.format_message()).rstrip('.')} (see {where} --help)", arguments)
         return EXIT_USAGE
     except click.ClickException as error:
-        _print_error(_one_line(error.format_message()), arguments)
+        print_error(one_line(error.format_message()), arguments)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):
             return EXIT_INTERRUPTED
-        _print_error("aborted: standard input ended before an answer; use --yes", arguments)
+        print_error("aborted: standard input ended before an answer; use --yes", arguments)
         return EXIT_ERROR
     except BrokenPipeError:
-        _discard_output()
+        discard_output()
         return EXIT_BROKEN_PIPE
     except SystemExit as stop:
         # Click exits after shell completion, and on a broken pipe, after it has wrapped both streams.
         if (sys.stdout, sys.stderr) != streams:
             sys.stdout, sys.stderr = streams
-            _discard_output()
+            discard_output()
             return EXIT_BROKEN_PIPE
         return stop.code if isinstance(stop.code, int) else EXIT_ERROR
     except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a line
-        if isinstance(error, OSError) and _is_of_output(error):
-            _discard_output()
-            return _output_lost(error)
-        return _bug(error, arguments)
+        if isinstance(error, OSError) and is_of_output(error):
+            discard_output()
+            return output_lost(error)
+        return bug(error, arguments)
     return result if isinstance(result, int) else 0
-
-
-def _message(error: HpoError) -> str:
-    text = _one_line(str(error))
-    return text or _one_line((type(error).__doc__ or type(error).__name__).splitlines()[0])
-
-
-def _one_line(text: str) -> str:
-    from hpo.formatting import printable
-
-    return printable(" ".join(text.split()))
-
-
-def _print_error(message: str, arguments: Sequence[str]) -> None:
-    _print(f"hpo: {message}", arguments)
-
-
-def _print(text: str, arguments: Sequence[str]) -> None:
-    click.echo(_redacted(text, arguments), err=True)
-
-
-def _redacted(text: str, arguments: Sequence[str]) -> str:
-    """Remove the passwords given to this process from a text, and other texts that look like one."""
-    from storage.redaction import passwords_given, redacted
-
-    return redacted(text, passwords_given(arguments, os.environ))
-
-
-def _bug(error: Exception, arguments: Sequence[str]) -> int:
-    summary = _one_line(f"{type(error).__name__}: {error}")
-    if os.environ.get("HPO_DEBUG") == "1":
-        _print("".join(traceback.format_exception(error)).rstrip(), arguments)
-        _print_error(f"{summary} — this is a bug", arguments)
-    else:
-        where = _write_crash(error, arguments)
-        _print_error(f"{summary} — this is a bug; its traceback is in {where}", arguments)
-    return EXIT_ERROR
-
-
-def _write_crash(error: Exception, arguments: Sequence[str]) -> str:
-    """Write the traceback to the home, or to the temporary folder if that is not writable, and return the path."""
-    import tempfile
-    import time
-    from pathlib import Path
-
-    from hpo.ownership import make_private_folder
-    from hpo.settings import Settings
-
-    text = f"hpo {' '.join(arguments)}\n\n{''.join(traceback.format_exception(error))}"
-    prefix = time.strftime("hpo-%Y%m%d-%H%M%S-")
-    folders = [Path(tempfile.gettempdir())]
-    with suppress(HpoError):
-        folders.insert(0, Settings.from_environment().home / "crashes")
-    for folder in folders:
-        try:
-            make_private_folder(folder)
-            # A new file, which only its user can read, under a name that nobody can predict.
-            descriptor, path = tempfile.mkstemp(prefix=prefix, suffix=".txt", dir=folder)
-            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(_redacted(text, arguments))
-        except OSError:
-            continue
-        return path
-    return "no file: neither the home nor the temporary folder is writable (set HPO_DEBUG=1 to print it)"
-
-
-def _open_standard_streams() -> None:
-    """Open closed standard streams on the null device, or the next file opened would get their output.
-
-    Raises:
-        SystemExit: standard output is closed, so the command's output would be lost.
-    """
-    closed = [descriptor for descriptor in (0, 1, 2) if not _is_open(descriptor)]
-    for descriptor in closed:
-        opened = os.open(os.devnull, os.O_RDWR)
-        if opened != descriptor:
-            os.dup2(opened, descriptor)
-            os.close(opened)
-    if 2 in closed:
-        sys.stderr = os.fdopen(2, "w", closefd=False)
-    if 1 in closed:
-        sys.stdout = os.fdopen(1, "w", closefd=False)
-        _print_error("standard output is closed: redirect it to a file or to /dev/null", [])
-        sys.exit(EXIT_ERROR)
-
-
-def _is_open(descriptor: int) -> bool:
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
-
-
-def _is_of_output(error: OSError) -> bool:
-    """Whether `error` is of standard output, which cannot be written."""
-    if error.filename is not None or error.errno not in _OUTPUT_LOST:
-        return False
-    try:
-        os.write(1, b"\n")
-    except OSError:
-        return True
-    return False
-
-
-def _flush_output(code: int) -> int:
-    """Write the rest of the output, and return `code`, or 1 if it cannot be written."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _discard_output()
-        return _output_lost(error)
-    return code
-
-
-def _output_lost(error: OSError) -> int:
-    _print_error(f"cannot write the output ({error.strerror}): redirect it elsewhere", [])
-    return EXIT_ERROR
-
-
-def _discard_output() -> None:
-    """Redirect streams that cannot be written to the null device, so that the interpreter's last flush succeeds."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)

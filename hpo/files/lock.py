@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hpo.errors import FileNotWritableError, RetrainRunningError
+from hpo.ownership import open_private
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def _lock(folder: Path, study: str) -> int:
     for _ in range(100):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            descriptor = open_private(path, os.O_RDWR)
         except OSError as exc:
             if isinstance(exc, FileNotFoundError) and folder.parent.is_dir():
                 continue  # The other process finished and has just deleted the folder.

@@ -58,7 +58,9 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
     with interruptible() as signals, open_database(settings.storage, settings.home) as database:
         plan = make_plan(database, request, settings.results_dir)
         if request.config is None:
-            check_objective_file(plan.configs[0].objective, request.study)
+            study = f"--study {request.study}"
+            named = f"hpo export {study} --output best.yaml, then hpo retrain {study} --config best.yaml"
+            check_objective_file(plan.configs[0].objective, request.study, deliberately=named)
         # Before hours of training.
         check_folder(plan.folder)
         settings.make_home()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.distributions import BaseDistribution
 
 from hpo.options.requests import LaunchDefaults
 from objectives.base import DataOptions, Description, Params
-from objectives.choices import same_space, stored_space
+from objectives.choices import same_space
+from objectives.choices import space_from_json as space_from_json
+from objectives.choices import space_to_json as space_to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,16 +93,3 @@ class StudySpec:
             first=self.first,
             summary=self.objective,
         )
-
-
-def space_to_json(space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-    """Return Optuna's JSON form of each distribution by name."""
-    return {name: json.loads(distribution_to_json(dist)) for name, dist in space.items()}
-
-
-def space_from_json(values: Mapping[str, Any]) -> dict[str, BaseDistribution]:
-    """Invert `space_to_json`."""
-    with warnings.catch_warnings():
-        # Optuna's, of choices that are lists or dicts.
-        warnings.simplefilter("ignore")
-        return stored_space({name: json_to_distribution(json.dumps(dist)) for name, dist in values.items()})

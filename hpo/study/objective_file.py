@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from hpo.errors import ObjectiveFileError
 from hpo.ownership import replaceable_by_others
+from objectives import code, loader
 
 
-def check_objective_file(reference: str, study: str) -> None:
-    """Raise ObjectiveFileError if the study names a file that another user could have written.
+def check_objective_file(reference: str, study: str, *, deliberately: str | None = None) -> None:
+    """Check that no other user could have written the file that a study names, or a module that it imports.
 
-    Who can write to the database chooses the path, and who can write to the file chooses the code. A file that does
-    not exist is reported by the loader.
+    Who can write to the database chooses the path, and who can write to the file chooses the code. `deliberately` is
+    the command that loads it all the same, by default a launch that names it.
+
+    Raises:
+        ObjectiveFileError: another user could have.
+        UnknownObjectiveError: there is no such file.
     """
-    source, _, name = reference.rpartition(":")
-    if not source.endswith(".py") or not Path(source).is_file():
+    source = loader.file_of(reference)
+    if source is None:
         return
-    reason = replaceable_by_others(Path(source))
+    reason = None
+    try:
+        for path in _loaded(source):
+            reason = reason or replaceable_by_others(path)
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
     if reason is not None:
+        if deliberately is None:
+            deliberately = f"hpo launch --study {study} --objective {reference}"
         raise ObjectiveFileError(
             f"the objective of study {study} is not loaded, because other users could have changed it ({reason}): "
-            f"correct the owner or the mode, or run it deliberately with "
-            f"hpo launch --study {study} --objective {source}:{name}"
+            f"correct the owner or the mode, or run it deliberately with {deliberately}"
         )
+
+
+def _loaded(source: Path) -> Iterator[Path]:
+    """Yield the files that an import of `source` runs; modules next to it may come from a cache."""
+    yield source
+    for path in code.files(str(source)).values():
+        yield path
+        # `objectives.loader` reads no cache of the file itself, nor in a folder such as /tmp.
+        if path != source.resolve() and not loader.is_shared(path.parent):
+            cache = Path(cache_from_source(path))
+            yield from (found for found in (cache.parent, cache) if found.exists())

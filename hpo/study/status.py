@@ -1,4 +1,4 @@
-"""Status of a study, from a constant number of aggregating queries, and the heartbeat of its agent on a host."""
+"""Status of a study, from a constant number of aggregating queries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Double, and_, case, cast, func, select, text
 
-from hpo.errors import AgentSilentError
 from hpo.formatting import JsonRow
 from hpo.outcomes import COUNTED, FAILURES, Outcome
 from hpo.study.added import better_added
@@ -19,11 +18,11 @@ from hpo.study.predicates import (
     NOW,
     alive_agent,
     attempt_in_slot,
-    lease_seconds,
     live_attempt,
     seconds,
     seconds_of_attempt,
 )
+from hpo.study.spent_time import elapsed_seconds, spent_seconds
 from hpo.study.trials import best_query
 from storage import goals
 from storage.attempts import NEXT
@@ -47,18 +46,6 @@ class AgentRow(JsonRow):
     slots: int
     seen_seconds: float
     """Seconds since its last heartbeat, by the database's clock."""
-
-
-@dataclass(frozen=True)
-class AgentHeartbeat:
-    """The latest heartbeat of an agent on a host."""
-
-    pid: int
-    slots: int
-    seen_seconds: float
-    """Seconds since it last renewed its leases, by the database's clock."""
-    lease_seconds: float
-    """Duration of its leases."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,44 +157,13 @@ def study_status(database: Database, name: str, retry: Retry | None = None) -> S
     )
 
 
-def check_agent(database: Database, study: str, host: str) -> AgentHeartbeat:
-    """Return the latest heartbeat on `host` if it is younger than half a lease; leases are renewed 12 times each.
-
-    Raises:
-        UnknownStudyError: no study has that name.
-        AgentSilentError: no agent of the study runs on this host, or its heartbeat is older.
-    """
-    heartbeat = database.transaction(
-        lambda c: _latest_heartbeat(c, read_study(c, study, database).study_id, host)
-    )
-    if heartbeat is None:
-        raise AgentSilentError(f"no agent of study {study!r} runs on {host}")
-    if heartbeat.seen_seconds > heartbeat.lease_seconds / 2:
-        raise AgentSilentError(
-            f"the last heartbeat of agent {heartbeat.pid} of study {study!r} on {host} was"
-            f" {heartbeat.seen_seconds:.0f} s ago"
-        )
-    return heartbeat
-
-
-def _latest_heartbeat(connection: Connection, study_id: int, host: str) -> AgentHeartbeat | None:
-    silent = seconds(NOW - agents.c.seen_at)
-    row = connection.execute(
-        select(agents.c.pid, agents.c.slots, silent.label("silent"), lease_seconds().label("lease"))
-        .where(agents.c.study_id == study_id, agents.c.host == host, agents.c.ended_at.is_(None))
-        .order_by(agents.c.seen_at.desc())
-        .limit(1)
-    ).one_or_none()
-    return AgentHeartbeat(row.pid, row.slots, row.silent, row.lease) if row is not None else None
-
-
 def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
     """Read the status inside a transaction."""
     counts = _counts(connection, study.study_id)
     finished, held = counts["finished"], counts.pop("held")
     alive = _alive_agents(connection, study.study_id)
-    elapsed = _elapsed(connection, study.study_id)
-    spent = _spent(connection, study.study_id)
+    elapsed = elapsed_seconds(connection, study.study_id)
+    spent = spent_seconds(connection, study.study_id)
     state = state_of(study.desired_state, finished >= study.budget, counts["running"], held, len(alive))
     best = connection.execute(best_query(study)).first()
     return StudyStatus(
@@ -333,33 +289,3 @@ def _running_slots(connection: Connection, study: StoredStudy) -> tuple[RunningR
         .order_by(attempts.c.host, attempts.c.slot, trials.c.ordinal)
     )
     return tuple(RunningRow(**row._mapping) for row in connection.execute(query))
-
-
-_ELAPSED = text(
-    """
-    SELECT coalesce(sum(extract(epoch FROM upper(spell) - lower(spell))), 0)::float8
-    FROM (
-        SELECT unnest(range_agg(tstzrange(started_at, greatest(started_at, last)))) AS spell
-        FROM (
-            SELECT started_at,
-                   CASE WHEN ended_at IS NOT NULL THEN ended_at
-                        WHEN seen_at > clock_timestamp() - make_interval(secs => coalesce(lease_seconds, 120))
-                        THEN clock_timestamp()
-                        ELSE seen_at END AS last
-            FROM hpo.agents WHERE study_id = :study_id
-        ) AS lives
-    ) AS spells
-    """
-)
-
-
-def _spent(connection: Connection, study_id: int) -> float:
-    """Return the seconds that slots have spent on trials."""
-    query = select(func.sum(seconds_of_attempt())).select_from(attempts.join(trials))
-    return float(connection.scalar(query.where(trials.c.study_id == study_id)) or 0.0)
-
-
-def _elapsed(connection: Connection, study_id: int) -> float:
-    """Return the seconds during which any agent was alive, counting overlaps once."""
-    value = connection.scalar(_ELAPSED, {"study_id": study_id})
-    return float(value or 0.0)

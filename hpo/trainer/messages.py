@@ -1,8 +1,8 @@
-"""Messages between an agent, its template and its trainers; those of trainers are JSON, see `hpo.trainer.pipe`.
+"""Messages between an agent, its template and its trainers; those to the agent are JSON, see `pipe`, `template.pipe`.
 
 agent --Load--> template --Described, Ready | LoadFailed | Unforkable--> agent
 agent --Fork (+ one end of a pipe)--> template --Forked | NotForked, Exited--> agent
-agent --Start--> trainer --Started, Tick, Held, Epoch, Ending, Finished--> agent
+agent --Start--> trainer --Started, Tick, Epoch, Finished--> agent
 agent --Continue | Command--> trainer
 """
 
@@ -165,11 +165,6 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Ending:
-    """The run trains no further epoch, because it was asked to end: code after its loop runs."""
-
-
-@dataclass(frozen=True)
 class Epoch:
     """An epoch was completed, and its state written if one was saved."""
 
@@ -206,5 +201,5 @@ class Command(Enum):
 
 
 ToTrainer = Start | Continue | Command
-FromTrainer = Started | Tick | Held | Epoch | Ending | Finished
+FromTrainer = Started | Tick | Held | Epoch | Finished
 FromTemplate = Described | Ready | LoadFailed | Unforkable | Forked | NotForked | Exited

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hpo.files.bounded_log import BoundedLog, BoundedOutput
+from hpo.ownership import open_private
 
 LOG_CHECK_SECONDS = 0.05
 """Seconds between two checks of the log's size."""
@@ -28,7 +29,7 @@ def redirect_output(log: str) -> None:
     """Send the attempt's output, that of native libraries included, to its log."""
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    descriptor = open_private(path, os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)

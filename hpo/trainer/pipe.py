@@ -9,29 +9,25 @@ from __future__ import annotations
 import json
 import math
 import os
+import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
 
 from hpo.outcomes import Outcome
 from hpo.trainer.failures import MOST_MESSAGE, MOST_TRACEBACK
-from hpo.trainer.messages import (
-    Ending,
-    Epoch,
-    EpochRecord,
-    Finished,
-    FromTrainer,
-    Held,
-    Started,
-    Tick,
-    ToTrainer,
-)
+from hpo.trainer.messages import Epoch, EpochRecord, Finished, FromTrainer, Held, Started, Tick, ToTrainer
 from objectives.values import MOST_RECORDED, ValueRefusedError, checked_name, shortened, text
 
 MOST_BYTES = 4 * MOST_RECORDED
 """Largest message of a trainer."""
+
+_LENGTH = struct.Struct("!i")
+"""Length of a message in the bytes before it, as `multiprocessing.connection` sends it."""
+
+_READ_BYTES = 256 * 1024
 
 MOST_EPOCH = 2**31 - 1
 """Largest number of an epoch that the database stores."""
@@ -39,6 +35,43 @@ MOST_EPOCH = 2**31 - 1
 
 class UnreadableMessageError(Exception):
     """The bytes that a trainer sent are no message: code of the objective has written to its pipe."""
+
+
+class MessageReader:
+    """The agent's reading end of a pipe: it returns whole messages and never waits for the rest of one.
+
+    Code of an objective may have written half a message, or a trainer may have been stopped in the middle of one.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._read = bytearray()
+
+    def read(self) -> Iterator[bytes]:
+        """Yield the messages that are complete, after a single read, which waits for the first byte only.
+
+        Raises:
+            EOFError, OSError: the pipe is closed.
+            UnreadableMessageError: the next bytes are no message.
+        """
+        chunk = os.read(self._connection.fileno(), _READ_BYTES)
+        if not chunk:
+            raise EOFError
+        self._read += chunk
+        while (end := self._end()) is not None:
+            message = bytes(self._read[_LENGTH.size : end])
+            del self._read[:end]
+            yield message
+
+    def _end(self) -> int | None:
+        """Return where the first message ends; None if it is incomplete."""
+        if len(self._read) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._read)
+        if not 0 <= length <= MOST_BYTES:
+            raise UnreadableMessageError(f"{length} bytes")
+        end: int = _LENGTH.size + length
+        return end if len(self._read) >= end else None
 
 
 class TrainerPipe:
@@ -98,20 +131,18 @@ def decode(content: bytes) -> FromTrainer:
         match kind:
             case "Started":
                 history = tuple(map(epoch_record, values["history"]))
-                return Started(_whole(values["pid"]), _whole(values["resumed_from"]), history)
+                return Started(whole(values["pid"]), whole(values["resumed_from"]), history)
             case "Tick":
                 return Tick(
-                    _whole(values["epoch"]), _real(values["fraction"]), _real(values["images_per_second"])
+                    whole(values["epoch"]), _real(values["fraction"]), _real(values["images_per_second"])
                 )
             case "Held":
                 return Held()
-            case "Ending":
-                return Ending()
             case "Epoch":
                 return Epoch(epoch_record(values["record"]))
             case "Finished":
                 error, traceback = text(values["error"]), text(values["traceback"])
-                return Finished(Outcome(values["outcome"]), error, traceback, _mapping(values["results"]))
+                return Finished(Outcome(values["outcome"]), error, traceback, mapping(values["results"]))
         raise ValueError(f"unknown kind {kind!r}")
     # Foreign bytes fail in any way.
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
@@ -124,22 +155,24 @@ def epoch_record(values: Any) -> EpochRecord:
     Raises:
         ValueError, TypeError, KeyError: they are none.
     """
-    epoch, seconds = _whole(values["epoch"]), _real(values["seconds"])
+    epoch, seconds = whole(values["epoch"]), _real(values["seconds"])
     if epoch < 1:
         raise ValueError(f"epoch {epoch}")
     metrics = {
-        checked_name("metric", name): _float(value) for name, value in _mapping(values["metrics"]).items()
+        checked_name("metric", name): _float(value) for name, value in mapping(values["metrics"]).items()
     }
     return EpochRecord(epoch, metrics, seconds)
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return a JSON object; raise TypeError if the value is none."""
     if not isinstance(value, dict):
         raise TypeError(type(value).__name__)
     return value
 
 
-def _whole(value: Any) -> int:
+def whole(value: Any) -> int:
+    """Return a number that is not negative and fits into 31 bits; raise ValueError if the value is none."""
     if type(value) is not int or not 0 <= value <= MOST_EPOCH:
         raise ValueError(f"{value!r:.40} is no count")
     return value

@@ -31,7 +31,7 @@ from hpo.trainer.messages import (
     ToTrainer,
 )
 from hpo.trainer.pooled_trainer import PooledTrainer
-from hpo.trainer.template.current import CurrentTemplate, StartTemplate
+from hpo.trainer.template.current import CurrentTemplate, OfTrainer, StartTemplate
 from hpo.trainer.template.process import TemplateProcess
 from objectives.base import Description, Device
 
@@ -40,9 +40,6 @@ MOST_UNANSWERED = 16
 
 So a request never blocks, whatever the template does: the two could wait for each other if both pipes were full.
 """
-
-MOST_MESSAGES = 64
-"""Number of a template's messages that are read in a row before those of trainers."""
 
 POLL_SECONDS = 0.2
 """Seconds between two checks for exits that no message reports."""
@@ -211,7 +208,7 @@ class TrainerPool:
         ready = set(mp_connection.wait(waiting, timeout))
         # The template first: it reports the exit of a trainer whose pipe has closed.
         if self._template.connection in ready:
-            self._receive_all_from_template()
+            self._receive_from_template()
             self._request_trainers()
         for slot, trainer in list(self._trainers.items()):
             if trainer.connection in ready and self._trainers.get(slot) is trainer:
@@ -221,20 +218,14 @@ class TrainerPool:
                 self._reap(slot, trainer)
         self.truncate_log()
 
-    def _receive_all_from_template(self) -> None:
-        """Read the template's messages so far, because it may start many trainers at once."""
-        for _ in range(MOST_MESSAGES):
-            self._receive_from_template()
-            connection = self._template.connection
-            if connection is None or not connection.poll(0):
-                return
-
     def _receive_from_template(self) -> None:
         try:
-            message = self._template.receive()
+            for message in self._template.receive():
+                self._on_template(message)
         except (EOFError, OSError):
             self._template_died()
-            return
+
+    def _on_template(self, message: OfTrainer) -> None:
         match message:
             case Forked(serial, pid):
                 if serial in self._abandoned:
@@ -264,12 +255,11 @@ class TrainerPool:
         self._template.replace_dead(has_requests=has_requests)
 
     def _receive_from(self, slot: int, trainer: PooledTrainer) -> None:
-        message = trainer.receive()
-        if message is None:
-            return
-        self._events.append((slot, message))
-        if isinstance(message, Finished):
-            self._trainers.pop(slot).connection.close()
+        for message in trainer.receive():
+            self._events.append((slot, message))
+            if isinstance(message, Finished):
+                self._trainers.pop(slot).connection.close()
+                return
 
     def _reap(self, slot: int, trainer: PooledTrainer) -> None:
         """Read the last messages of a trainer that has ended, and kill the processes it has left."""

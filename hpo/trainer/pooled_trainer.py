@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
@@ -11,7 +12,7 @@ from hpo.process.identity import is_running
 from hpo.process.process_groups import kill_group
 from hpo.trainer.exits import oom_kills
 from hpo.trainer.messages import Finished, FromTrainer, Start, Started
-from hpo.trainer.pipe import MOST_BYTES, UnreadableMessageError, decode
+from hpo.trainer.pipe import MessageReader, UnreadableMessageError, decode
 from hpo.trainer.template.process import STATUS_SECONDS
 
 
@@ -33,6 +34,9 @@ class PooledTrainer:
     oom_kills_before: int = field(default_factory=lambda: oom_kills())
     """Number of processes that the kernel had killed for lack of memory when the trainer started."""
 
+    def __post_init__(self) -> None:
+        self._messages = MessageReader(self.connection)
+
     @property
     def unanswered(self) -> bool:
         """Whether the template has yet to answer the request for it."""
@@ -46,24 +50,22 @@ class PooledTrainer:
         # A process that it has forked may hold its pipe open.
         return self.orphan and self.pid is not None and not is_running(self.pid)
 
-    def receive(self) -> FromTrainer | None:
-        """Return its next message; None if it has closed its pipe."""
+    def receive(self) -> Iterator[FromTrainer]:
+        """Yield its messages that have arrived; notice a pipe that it has closed."""
         try:
-            content = self.connection.recv_bytes(MOST_BYTES)
+            for content in self._messages.read():
+                message = decode(content)
+                if isinstance(message, Started):
+                    self.pid = message.pid
+                yield message
         except (EOFError, OSError):
             self.closed_at = time.monotonic()
-            return None
-        try:
-            message = decode(content)
         except UnreadableMessageError as exc:
             self.kill()
-            return Finished(
+            yield Finished(
                 Outcome.BUG,
                 f"its process sent a message that cannot be read ({exc}): remove the code that writes to its pipe",
             )
-        if isinstance(message, Started):
-            self.pid = message.pid
-        return message
 
     def kill(self) -> None:
         """Kill its process, if that is known, and the processes it has started."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -26,6 +26,8 @@ from hpo.trainer.messages import (
     Started,
     ToTrainer,
 )
+from hpo.trainer.pipe import MessageReader
+from hpo.trainer.template import pipe
 from hpo.trainer.template.loading import ObjectiveLoader
 from objectives.base import DataOptions, Device, Objective
 
@@ -160,6 +162,7 @@ class FakeTemplate:
     def __init__(self, load: Load, log: Path, guard: int) -> None:  # noqa: ARG002 - the signature of the real one
         self.load = load
         self.connection, self._process = Pipe()
+        self._messages = MessageReader(self.connection)
         self.status = 0
         self.trainers: dict[int, Connection] = {}
         """Trainers' ends of their pipes by the serial of the request."""
@@ -170,7 +173,7 @@ class FakeTemplate:
         for message in messages:
             if isinstance(message, Forked):
                 self._forked.add(message.serial)
-            self._process.send(message)
+            pipe.send(self._process, message)
 
     def die(self, status: int = -9) -> None:
         self.status = status
@@ -178,9 +181,8 @@ class FakeTemplate:
         for serial in self.trainers.keys() - self._forked:
             self.trainers[serial].close()
 
-    def receive(self) -> FromTemplate:
-        message: FromTemplate = self.connection.recv()
-        return message
+    def receive(self) -> Iterator[FromTemplate]:
+        return map(pipe.decode, self._messages.read())
 
     def request(self, fork: Fork, pipe_end: Connection) -> None:
         if self._process.closed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import cache_from_source
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import pytest
 
 from hpo.agent import launch
-from hpo.errors import ObjectiveFileError
+from hpo.errors import ObjectiveFileError, UnknownObjectiveError
 from hpo.options.requests import LaunchRequest
-from hpo.ownership import make_private_folder, replaceable_by_others
+from hpo.ownership import make_private_folder, open_private, replaceable_by_others
 from hpo.study.objective_file import check_objective_file
 
 
@@ -46,6 +47,19 @@ def test_writable_file_or_folder_is_not_safe(file: Path, changed: str, mode: int
     assert reason in found
 
 
+def test_link_that_others_may_replace_is_not_safe(file: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    (shared / "link").symlink_to(file.parent)
+    assert "shared may be written by every user" in str(replaceable_by_others(shared / "link" / file.name))
+    (tmp_path / "link").symlink_to("shared/../shared/link")
+    assert "shared may be written by every user" in str(replaceable_by_others(tmp_path / "link" / file.name))
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(OSError, match="symbolic links"):
+        replaceable_by_others(tmp_path / "circle")
+
+
 def test_link_is_as_safe_as_its_target(file: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.py"
     link.symlink_to(file)
@@ -66,7 +80,7 @@ def test_file_of_a_read_only_mount_is_safe(file: Path, monkeypatch: pytest.Monke
     assert replaceable_by_others(file) is None
 
 
-@pytest.mark.parametrize("reference", ["digits-cnn", "package.module:Class", "/missing/file.py:Class"])
+@pytest.mark.parametrize("reference", ["digits-cnn", "package.module:Class"])
 def test_references_without_a_file_are_not_checked(reference: str) -> None:
     check_objective_file(reference, "s")
 
@@ -79,6 +93,74 @@ def test_objective_file_of_a_study_is_loaded_only_on_request(file: Path) -> None
         launch._reference(LaunchRequest(study="s"), study)
     assert "\n" not in str(caught.value)
     assert launch._reference(LaunchRequest(study="s", objective=reference), study) == reference
+
+
+def test_objective_file_that_is_named_with_a_tilde_is_checked(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(file.parent))
+    check_objective_file("~/objective.py:Mine", "s")
+    file.chmod(0o666)
+    with pytest.raises(ObjectiveFileError):
+        check_objective_file("~/objective.py:Mine", "s")
+    with pytest.raises(UnknownObjectiveError, match=r"there is no file .*~nosuchuser/objective.py"):
+        check_objective_file("~nosuchuser/objective.py:Mine", "s")
+
+
+@pytest.mark.parametrize("changed", ["helper.py", "__pycache__", cache_from_source("helper.py")])
+def test_modules_that_an_objective_file_imports_are_checked(file: Path, changed: str) -> None:
+    file.write_text("def later():\n    from helper import VALUE\n")
+    (file.parent / "helper.py").write_text("VALUE = 1\n")
+    (file.parent / "__pycache__").mkdir()
+    (file.parent / cache_from_source("helper.py")).touch()
+    check_objective_file(f"{file}:Mine", "s")
+    (file.parent / changed).chmod(0o777)
+    with pytest.raises(ObjectiveFileError, match=f"{changed} may be written by every user"):
+        check_objective_file(f"{file}:Mine", "s")
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "names", "made"),
+    [
+        (0o755, None, ["logs", "postgres.lock"], 0o700),
+        (0o755, os.getegid(), ["logs"], 0o710),
+        (0o750, None, ["logs"], 0o750),
+        (0o777, None, ["logs"], 0o777),
+        (0o755, None, ["logs", "thesis.tex"], 0o755),
+        (0o755, None, [], 0o755),
+    ],
+)
+def test_home_of_an_earlier_version_becomes_private(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: int,
+    group: int | None,
+    names: list[str],
+    made: int,
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(mode)
+    for name in names:
+        (home / name).touch()
+    if os.geteuid() == 0 and group is None:
+        # Root's home is entered by the user of the server.
+        make_private_folder(home)
+        assert home.stat().st_mode & 0o777 == mode
+        other_than_root = home.stat().st_uid + 1
+        os.chown(home, other_than_root, -1)
+        monkeypatch.setattr(os, "geteuid", lambda: other_than_root)
+    make_private_folder(home, group)
+    assert home.stat().st_mode & 0o777 == made
+
+
+def test_private_file_is_not_opened_through_a_link(tmp_path: Path) -> None:
+    os.close(open_private(tmp_path / "made", os.O_WRONLY))
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with pytest.raises(OSError, match="symbolic links"):
+        open_private(tmp_path / "link", os.O_WRONLY)
+    assert not (tmp_path / "target").exists()
 
 
 def test_private_folder_keeps_an_existing_one(tmp_path: Path) -> None:

@@ -6,13 +6,12 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import hpo.errors
-from hpo.errors import HpoError, ObjectiveBrokenError
+from hpo.errors import ObjectiveBrokenError
 from hpo.files.bounded_log import BoundedLog
 from hpo.process.listening_clock import ListeningClock
 from hpo.trainer.messages import (
@@ -27,6 +26,8 @@ from hpo.trainer.messages import (
     Ready,
     Unforkable,
 )
+from hpo.trainer.pipe import UnreadableMessageError
+from hpo.trainer.template.pipe import error_class
 from hpo.trainer.template.process import STATUS_SECONDS, TemplateProcess
 from objectives.base import Description
 
@@ -37,6 +38,9 @@ MAX_TEMPLATE_DEATHS = 3
 
 LEAST_LOADING_SECONDS = 300.0
 """Shortest limit for loading: importing a framework and reading data may take minutes on a busy machine."""
+
+OfTrainer = Forked | NotForked | Exited
+"""Messages of a template that are of its trainers, not of itself."""
 
 StartTemplate = Callable[[Load, Path, int], TemplateProcess]
 
@@ -109,15 +113,32 @@ class CurrentTemplate:
         assert self._process is not None
         self._process.request(fork, pipe_end)
 
-    def receive(self) -> Forked | NotForked | Exited | None:
-        """Read its next message, and return it if it is of a trainer.
+    def receive(self) -> Iterator[OfTrainer]:
+        """Read the messages that have arrived, and yield those of trainers.
 
         Raises:
             EOFError, OSError: the template has ended.
             HpoError: the objective or its data cannot be loaded, or its code was changed.
         """
-        assert self._process is not None
-        message = self._process.receive()
+        process = self._process
+        assert process is not None
+        try:
+            for message in process.receive():
+                if isinstance(message, OfTrainer):
+                    self._deaths = 0 if isinstance(message, Forked) else self._deaths
+                    yield message
+                else:
+                    self._on_loading(message)
+                if self._process is not process:
+                    return
+        except UnreadableMessageError as exc:
+            self._keeps_log = True
+            raise ObjectiveBrokenError(
+                f"the process that loads {self._load.objective} sent a message that cannot be read ({exc}): remove the"
+                " code that writes to its pipe"
+            ) from exc
+
+    def _on_loading(self, message: Described | Ready | LoadFailed | Unforkable) -> None:
         match message:
             case Described(description):
                 if self.description is not None and description.code != self.description.code:
@@ -130,20 +151,13 @@ class CurrentTemplate:
             case Ready(versions):
                 self.ready, self.versions = True, dict(versions)
             case LoadFailed(name, text, traceback):
-                error = getattr(hpo.errors, name, ObjectiveBrokenError)
-                failure: HpoError = error(text)
+                failure = error_class(name)(text)
                 if traceback:
                     failure.add_note(traceback)
                 self._keeps_log = True
                 raise failure
             case Unforkable():
                 self._load_less(message)
-            case Forked():
-                self._deaths = 0
-                return message
-            case NotForked() | Exited():
-                return message
-        return None
 
     def _load_less(self, message: Unforkable) -> None:
         """Start a template that leaves the loading which starts threads to each trainer."""

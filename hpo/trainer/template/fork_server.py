@@ -39,6 +39,7 @@ from hpo.trainer.messages import (
 )
 from hpo.trainer.template.fork_safety import ThreadCheck, imported_frameworks
 from hpo.trainer.template.loading import ObjectiveLoader
+from hpo.trainer.template.pipe import send
 from objectives.values import text
 
 LOADING_THRESHOLD = 100_000
@@ -125,26 +126,26 @@ def _load(agent: Connection) -> ObjectiveLoader | None:
     loaded, check, environment = ObjectiveLoader(load), ThreadCheck(), dict(os.environ)
     try:
         if load.preload is not Preload.NOTHING:
-            agent.send(Described(loaded.describe()))
+            send(agent, Described(loaded.describe()))
             if threads := check.cause():
-                agent.send(Unforkable(threads, Preload.NOTHING))
+                send(agent, Unforkable(threads, Preload.NOTHING))
                 return None
         if load.preload is Preload.ALL:
             loaded.prepare()
             if threads := check.cause():
-                agent.send(Unforkable(threads, Preload.IMPORTS, imported_frameworks(environment)))
+                send(agent, Unforkable(threads, Preload.IMPORTS, imported_frameworks(environment)))
                 return None
     except HpoError as exc:
-        agent.send(LoadFailed(type(exc).__name__, text(str(exc))))
+        send(agent, LoadFailed(type(exc).__name__, text(str(exc))))
         return None
     except BaseException as exc:  # noqa: BLE001 - user code may raise anything; it is reported
         message = f"preparing {load.objective} failed: {one_line(exc)}"
-        agent.send(LoadFailed("ObjectiveBrokenError", message, traceback_of(exc)))
+        send(agent, LoadFailed("ObjectiveBrokenError", message, traceback_of(exc)))
         return None
     # Here, or every trainer would import it again.
     from hpo.trainer import trainer  # noqa: F401
 
-    agent.send(Ready(versions()))
+    send(agent, Ready(versions()))
     return loaded
 
 
@@ -161,7 +162,7 @@ def _fork(
         pid = os.fork()
     except OSError as exc:
         os.close(descriptor)
-        agent.send(NotForked(request.serial, exc.strerror or str(exc)))
+        send(agent, NotForked(request.serial, exc.strerror or str(exc)))
         return
     if pid:
         os.close(descriptor)
@@ -169,7 +170,7 @@ def _fork(
         with suppress(OSError):
             os.setpgid(pid, pid)
         groups.add(pid)
-        agent.send(Forked(request.serial, pid))
+        send(agent, Forked(request.serial, pid))
         return
     # In the trainer.
     forget_template()
@@ -212,7 +213,7 @@ def _reap(agent: Connection, groups: ProcessGroups) -> None:
         if orderly:
             # Its children may need to clean up; the trainer itself has been waited for.
             groups.terminate(pid)
-        agent.send(Exited(pid, os.waitstatus_to_exitcode(status)))
+        send(agent, Exited(pid, os.waitstatus_to_exitcode(status)))
 
 
 if __name__ == "__main__":

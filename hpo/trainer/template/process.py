@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing import Pipe, reduction
 from multiprocessing.connection import Connection
@@ -14,8 +15,11 @@ from typing import BinaryIO
 from hpo.devices.gpus import visible_gpus
 from hpo.devices.threads import hold_threads
 from hpo.errors import FileNotWritableError
+from hpo.ownership import open_private
 from hpo.process.process_groups import kill_group
 from hpo.trainer.messages import Fork, FromTemplate, Load
+from hpo.trainer.pipe import MessageReader
+from hpo.trainer.template.pipe import decode
 
 STATUS_SECONDS = 1.0
 """Time to wait for the exit status of a process whose pipe has closed."""
@@ -51,18 +55,19 @@ class TemplateProcess:
                 start_new_session=True,
             )
         theirs.close()
+        self._messages = MessageReader(self.connection)
         # One that has died already is detected at its closed pipe.
         with suppress(OSError):
             self.connection.send(load)
 
-    def receive(self) -> FromTemplate:
-        """Return its next message.
+    def receive(self) -> Iterator[FromTemplate]:
+        """Yield the messages that have arrived.
 
         Raises:
             EOFError, OSError: it has ended.
+            UnreadableMessageError: code of the objective has written to its pipe.
         """
-        message: FromTemplate = self.connection.recv()
-        return message
+        return map(decode, self._messages.read())
 
     def request(self, fork: Fork, pipe_end: Connection) -> None:
         """Request a trainer that gets this end of a pipe.
@@ -92,7 +97,7 @@ class TemplateProcess:
 def _opened(log: Path) -> BinaryIO:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        return log.open("ab")
+        return os.fdopen(open_private(log, os.O_WRONLY | os.O_APPEND), "ab")
     except OSError as exc:
         raise FileNotWritableError(
             f"the log {log} cannot be written ({exc.strerror or exc}): fix that, or set HPO_HOME to another folder"

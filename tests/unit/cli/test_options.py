@@ -13,7 +13,7 @@ from hpo.cli.commands.run.launch import launch
 from hpo.cli.commands.run.retrain import retrain
 from hpo.cli.commands.run.worker import worker
 from hpo.cli.main import cli, run
-from hpo.cli.options import DURATION, NearestChoice, Number, Quantity
+from hpo.cli.types import DURATION, NearestChoice, Number, Quantity
 from hpo.options.requests import LaunchRequest, RetrainRequest, WorkRequest
 from tests.unit.cli.test_help import ALL, OPTIONS
 

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from hpo.cli.main import run
-from hpo.cli.options import DURATION, SIZE
+from hpo.cli.types import DURATION, SIZE
 from hpo.engines import ray
 from hpo.options.hosts import RayOptions, SlotOptions
 from hpo.options.requests import ENGINES, LaunchRequest, RetrainRequest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from urllib.parse import quote
@@ -33,6 +34,11 @@ def stored(folder: Path) -> str:
     return "\n".join(f"{file}\n{file.read_text()}" for file in folder.rglob("*") if file.is_file())
 
 
+def without_random_names(text: str) -> str:
+    """Return a text without the random part of the names of crash files, which may contain anything."""
+    return re.sub(r"(hpo-\d{8}-\d{6}-)\w{8}\.txt", r"\1.txt", text)
+
+
 @pytest.mark.parametrize(
     "before",
     [
@@ -52,7 +58,7 @@ def test_usage_error_hides_password(
     for arguments in ([url], url.split(" ")):
         assert run([*before, *arguments]) in (1, 2)
     captured = capsys.readouterr()
-    assert "zq" not in captured.out + captured.err + stored(tmp_path)
+    assert "zq" not in without_random_names(captured.out + captured.err + stored(tmp_path))
     assert captured.err.startswith("hpo: ")
 
 
@@ -87,7 +93,7 @@ def test_bug_hides_password(
     monkeypatch.setattr(sys, "argv", ["hpo", *arguments])
     assert run(arguments) == 1
     printed = capsys.readouterr().err + stored(tmp_path)
-    assert "zq" not in printed
+    assert "zq" not in without_random_names(printed)
     assert "Traceback" in printed
     assert "RuntimeError: cannot reach postgresql://me:***@" in printed
 
@@ -105,7 +111,7 @@ def test_bug_with_undecodable_bytes_hides_password(
     monkeypatch.setattr(control.stop, "callback", fail)
     assert run(["stop", "--study", "x", "--storage", url]) == 1
     printed = capsys.readouterr().err + stored(tmp_path)
-    assert "zq" not in printed
+    assert "zq" not in without_random_names(printed)
     assert "cannot reach postgresql://me:***@host/db of" in printed
 
 
@@ -134,7 +140,7 @@ def test_password_of_another_process_is_hidden(
 
         monkeypatch.setattr(control.stop, "callback", fail)
         assert run(["stop", "--study", "x"]) == 1
-    assert "zq" not in capsys.readouterr().err + stored(tmp_path)
+    assert "zq" not in without_random_names(capsys.readouterr().err + stored(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +150,7 @@ def test_refused_url_shows_an_example(refused: str, capsys: pytest.CaptureFixtur
     assert run(["status", "--study", "x", "--storage", refused]) == 2
     printed = capsys.readouterr().err
     assert EXAMPLE in printed
-    assert "zq" not in printed
+    assert "zq" not in without_random_names(printed)
 
 
 def test_example_is_shown_even_with_its_own_password(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import py_compile
+import sys
 import textwrap
 from pathlib import Path
 
@@ -59,6 +62,63 @@ def test_file_can_import_its_neighbours(tmp_path):
     (tmp_path / "neighbour_of_mine.py").write_text("EPOCHS = 7")
     source = SOUND.replace('"minimize", 5', '"minimize", EPOCHS')
     assert loader.describe(write(tmp_path, "from neighbour_of_mine import EPOCHS\n" + source)).epochs == 7
+
+
+@pytest.fixture
+def owners(tmp_path, monkeypatch):
+    """Owners of files by name, in place of the real ones."""
+    found = {}
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    monkeypatch.setattr(loader, "_owner", lambda path: found.get(path.name, os.geteuid()))
+    yield found
+    tmp_path.chmod(0o755)
+
+
+def write_modules(folder, name):
+    (folder / f"{name}.py").write_text("EPOCHS = 7")
+    (folder / f"package_{name}").mkdir(mode=0o755)
+    (folder / f"package_{name}" / "__init__.py").write_text("from .part import EPOCHS")
+    (folder / f"package_{name}" / "part.py").write_text("EPOCHS = 7")
+
+
+def test_modules_that_others_have_put_into_a_shared_folder_are_not_imported(tmp_path, owners):
+    tmp_path.chmod(0o1777)
+    for name in ("my_neighbour_in_tmp", "planted_in_tmp"):
+        write_modules(tmp_path, name)
+    owners |= {"planted_in_tmp.py": 12345, "package_planted_in_tmp": 12345}
+    source = SOUND.replace('"minimize", 5', '"minimize", EPOCHS')
+    own = "from my_neighbour_in_tmp import EPOCHS\nfrom package_my_neighbour_in_tmp import EPOCHS\n"
+    assert loader.describe(write(tmp_path, own + source)).epochs == 7
+    assert str(tmp_path) not in sys.path
+    for name in ("planted_in_tmp", "package_planted_in_tmp"):
+        (tmp_path / f"{name}_user.py").write_text(f"import {name}\n" + source)
+        with pytest.raises(ObjectiveBrokenError, match=f"No module named '{name}'"):
+            loader.load(f"{tmp_path}/{name}_user.py:Quadratic")
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o775, 0o777, 0o1777])
+def test_file_of_a_colleague_can_import_its_neighbours(tmp_path, owners, mode):
+    """As in a container, into which the folder of a user of the host is mounted."""
+    tmp_path.chmod(mode)
+    name = f"of_a_colleague_{mode}"
+    write_modules(tmp_path, name)
+    owners |= {"mine.py": 12345, f"{name}.py": 12345, f"package_{name}": 12345, "__init__.py": 12345}
+    source = SOUND.replace('"minimize", 5', '"minimize", EPOCHS')
+    own = f"from {name} import EPOCHS\nfrom package_{name} import EPOCHS\n"
+    assert loader.describe(write(tmp_path, own + source)).epochs == 7
+
+
+def test_cached_code_next_to_a_file_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "cached.py"
+    path.write_text(SOUND.replace('"minimize", 5', '"minimize", 6'))
+    cache = Path(py_compile.compile(str(path), doraise=True))
+    written = path.stat()
+    path.write_text(SOUND)
+    # The cache counts as fresh by size and time.
+    os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert cache.exists()
+    assert loader.describe(f"{path}:Quadratic").epochs == 5
 
 
 def test_class_in_an_installed_module_is_loaded():

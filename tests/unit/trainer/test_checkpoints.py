@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
@@ -90,12 +91,18 @@ def test_state_is_restored_bit_for_bit(folder: CheckpointFolder) -> None:
             assert found.state[name] == value
 
 
-def write_as_version_0_1(folder: CheckpointFolder, epoch: int, values: dict[str, Any]) -> None:
+def write_as_version_0_1(
+    folder: CheckpointFolder,
+    epoch: int,
+    values: dict[str, Any],
+    save: Callable[..., None] = np.savez,
+    weights: NDArray[Any] = WEIGHTS,
+) -> None:
     """Write a file after an epoch with the state saved last, as that version did."""
     header = {"history": [asdict(record) for record in history(epoch)], "values": values}
-    arrays = {"weights": WEIGHTS, "__header__": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
+    arrays = {"weights": weights, "__header__": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
     buffer = BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    save(buffer, allow_pickle=False, **arrays)
     digest = hashlib.blake2b(buffer.getvalue(), digest_size=16).digest()
     folder.path.mkdir(exist_ok=True, parents=True)
     (folder.path / f"epoch-{epoch:06d}.npz").write_bytes(buffer.getvalue() + digest)
@@ -125,6 +132,15 @@ def test_checkpoint_of_version_0_1_is_used_only_if_its_state_names_its_epoch(
     else:
         (line,) = warnings
         assert (found, "epoch-000003.npz of version 0.1" in line) == (None, True)
+
+
+def test_compressed_checkpoint_is_damaged(folder: CheckpointFolder) -> None:
+    """A file of a few kilobytes may hold terabytes of zeros."""
+    write_as_version_0_1(folder, 3, {"epoch": 3}, save=np.savez_compressed, weights=np.zeros(10**6))
+    warnings: list[str] = []
+    assert folder.newest(warnings.append) is None
+    (line,) = warnings
+    assert "epoch-000003.npz" in line
 
 
 def test_two_newest_checkpoints_are_kept(folder: CheckpointFolder) -> None:

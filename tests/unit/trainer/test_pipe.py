@@ -14,7 +14,7 @@ import pytest
 
 from hpo.outcomes import Outcome
 from hpo.trainer.messages import Epoch, EpochRecord, Finished, FromTrainer, Started, Tick
-from hpo.trainer.pipe import TrainerPipe, UnreadableMessageError, decode, encode
+from hpo.trainer.pipe import MessageReader, TrainerPipe, UnreadableMessageError, decode, encode
 from objectives.values import ValueRefusedError
 
 RECORD = EpochRecord(2, {"loss": 0.1, "val/auc %": 1e308, "tiny": 5e-324}, 0.25)
@@ -77,6 +77,33 @@ def forged(kind: str, **values: Any) -> bytes:
 def test_other_bytes_are_refused(content: bytes) -> None:
     with pytest.raises(UnreadableMessageError):
         decode(content)
+
+
+def test_reader_does_not_wait_for_the_rest_of_a_message() -> None:
+    ours, theirs = Pipe()
+    reader = MessageReader(ours)
+    whole = b"\0\0\0\3one" + b"\0\0\0\3two"
+    for part in (whole[:2], whole[2:12]):
+        os.write(theirs.fileno(), part)
+        read = list(reader.read())
+    assert read == [b"one"]
+    os.write(theirs.fileno(), whole[12:])
+    assert list(reader.read()) == [b"two"]
+    theirs.close()
+    with pytest.raises(EOFError):
+        list(reader.read())
+    ours.close()
+
+
+@pytest.mark.parametrize("length", [b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"])
+def test_message_of_any_other_length_is_refused(length: bytes) -> None:
+    ours, theirs = Pipe()
+    os.write(theirs.fileno(), b"\0\0\0\1a" + length + b"rest")
+    found = MessageReader(ours).read()
+    assert next(found) == b"a"
+    with pytest.raises(UnreadableMessageError):
+        next(found)
+    ours.close(), theirs.close()
 
 
 def test_messages_of_several_threads_do_not_mix() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -238,6 +239,33 @@ def test_bytes_that_are_no_message_are_a_bug_of_their_trial_alone(host: Host) ->
     assert finished.error.startswith("its process sent a message that cannot be read")
     assert event == (1, EPOCH)
     assert host.pool.busy == {1}
+
+
+def test_half_a_message_holds_up_its_trial_alone(host: Host) -> None:
+    one, other = (host.template.trainers[host.start(slot, pid=10 + slot)] for slot in (0, 1))
+    os.write(one.fileno(), b"\0\0\1\0half")
+    other.send_bytes(encode(EPOCH))
+    assert host.events() == [(1, EPOCH)]
+    one.close()
+    exited = TrainerExited("its process was ended by SIGKILL", -9, False)
+    assert host.events(Exited(10, -9)) == [(0, exited)]
+
+
+class Malicious:
+    def __init__(self, victim: Path) -> None:
+        self.victim = victim
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.victim,)
+
+
+def test_template_that_sends_a_pickle_is_refused_and_runs_nothing(host: Host, tmp_path: Path) -> None:
+    host.template._process.send(Malicious(tmp_path / "victim"))
+    with pytest.raises(
+        ObjectiveBrokenError, match=r"loads o sent a message that cannot be read \(\w+\): remove"
+    ):
+        host.events()
+    assert not (tmp_path / "victim").exists()
 
 
 def test_one_kill_of_the_kernel_is_attributed_to_one_trainer(host: Host) -> None:

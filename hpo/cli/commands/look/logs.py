@@ -8,6 +8,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.types import Number
 from hpo.options.fields import NUMBER
 
 
@@ -17,7 +18,7 @@ from hpo.options.fields import NUMBER
     "--trial",
     "number",
     metavar="N",
-    type=options.Number(NUMBER),
+    type=Number(NUMBER),
     show_default="all trials",
     help="Only the attempts of this trial.",
 )

@@ -8,7 +8,7 @@ import click
 
 from hpo import formatting
 from hpo.cli import options, output
-from hpo.cli.options import OBJECTIVE
+from hpo.cli.types import OBJECTIVE
 
 if TYPE_CHECKING:
     from objectives.base import Description

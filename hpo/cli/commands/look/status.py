@@ -9,7 +9,8 @@ import click
 
 from hpo import formatting
 from hpo.cli import options, output
-from hpo.cli.options import DURATION, option
+from hpo.cli.options import option
+from hpo.cli.types import DURATION
 
 if TYPE_CHECKING:
     from hpo.study.status import StudyStatus

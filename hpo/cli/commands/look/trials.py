@@ -10,6 +10,7 @@ import click
 from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.options import option
+from hpo.cli.types import NearestChoice
 
 if TYPE_CHECKING:
     from hpo.study.trials import TrialRow
@@ -21,7 +22,7 @@ _FACTS = ("number", "state", "value", "epochs", "seconds", "attempts")
 @options.study_option
 @option(
     "--sort",
-    type=options.NearestChoice(("number", "value", "seconds")),
+    type=NearestChoice(("number", "value", "seconds")),
     default="number",
     help="Order: by number, best value first, or longest first.",
 )

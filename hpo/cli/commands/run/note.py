@@ -6,12 +6,13 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.types import Number
 from hpo.options.fields import NUMBER
 
 
 @click.command()
 @options.study_option
-@option("--trial", metavar="N", type=options.Number(NUMBER), required=True, help="Number of the trial.")
+@option("--trial", metavar="N", type=Number(NUMBER), required=True, help="Number of the trial.")
 @click.argument("text")
 @options.storage_option
 def note(study: str, trial: int, text: str, storage: str | None) -> None:

@@ -6,6 +6,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.types import Number
 from hpo.options.fields import Range
 
 
@@ -13,7 +14,7 @@ from hpo.options.fields import Range
 @option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @option(
     "--port",
-    type=options.Number(Range(0, 65535)),
+    type=Number(Range(0, 65535)),
     metavar="N",
     default=8080,
     show_default=True,

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from hpo.cli import options, output
-from hpo.cli.options import DATA
 from hpo.cli.output import echo_table
+from hpo.cli.types import DATA
 from hpo.errors import DataDamagedError
 
 

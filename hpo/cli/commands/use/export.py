@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from hpo.cli import options
-from hpo.cli.options import NearestChoice, option
+from hpo.cli.options import option
+from hpo.cli.types import NearestChoice
 from hpo.errors import FileNotWritableError
 from hpo.files.atomic import output_file
 

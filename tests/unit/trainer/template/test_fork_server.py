@@ -28,6 +28,7 @@ from hpo.trainer.messages import (
 from hpo.trainer.template import fork_safety
 from hpo.trainer.template import fork_server as template
 from hpo.trainer.template.loading import ObjectiveLoader
+from hpo.trainer.template.pipe import decode
 from objectives.base import DataOptions, Device
 
 OBJECTIVE = """
@@ -93,7 +94,7 @@ def loaded(
     messages = []
     while ours.poll():
         try:
-            messages.append(ours.recv())
+            messages.append(decode(ours.recv_bytes()))
         except EOFError:
             break
     return found, messages
@@ -202,7 +203,9 @@ def test_fork_is_answered_and_its_pipe_is_closed_here(
     monkeypatch.setattr(os, "setpgid", lambda *ids: led.append(ids))
     loaded = ObjectiveLoader(Load("mine", DataOptions(), final=False))
     template._fork(theirs, Fork(7, Device()), loaded, 0, (0, 0), groups)
-    assert ours.recv() == (NotForked(7, "Resource temporarily unavailable") if full else Forked(7, 4321))
+    assert decode(ours.recv_bytes()) == (
+        NotForked(7, "Resource temporarily unavailable") if full else Forked(7, 4321)
+    )
     assert (groups.calls, led) == (([], []) if full else ([("add", 4321)], [(4321, 4321)]))
     with pytest.raises(EOFError):
         trainer.recv()
@@ -237,7 +240,7 @@ def test_exit_is_reported_and_its_process_group_ends(
 
     monkeypatch.setattr(os, "waitpid", waitpid)
     template._reap(pipe[1], groups)
-    assert [pipe[0].recv() for _ in range(2)] == [Exited(11, status), Exited(12, status)]
+    assert [decode(pipe[0].recv_bytes()) for _ in range(2)] == [Exited(11, status), Exited(12, status)]
     order = [call, "waited"] if call == "kill" else ["waited", call]
     assert groups.calls == [(name, pid) for pid in (11, 12) for name in order]
 
