@@ -50,6 +50,10 @@ class StudyConflictError(HpoError):
     """The study exists with other options or another search space than requested."""
 
 
+class StudyLostError(HpoError):
+    """The study or its database was deleted or replaced while a process trained."""
+
+
 class NoResultError(HpoError):
     """The study has no complete trial yet, so there is no best one."""
 

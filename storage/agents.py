@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
@@ -60,6 +61,27 @@ def join(
         },
     )
     return ordinal
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What the database still has of a study that an agent has joined."""
+
+    agents_table: int | None
+    """OID of the table with the agent's own row, which a restored database replaces; None: the row is gone."""
+    in_optuna: bool
+
+
+def presence(connection: Connection, agent_id: int, process: str, study_id: int) -> Presence:
+    """Return what is left of an agent and its study."""
+    row = connection.execute(
+        text(
+            "SELECT (SELECT CAST(tableoid AS bigint) FROM hpo.agents WHERE agent_id = :a AND process = :p"
+            " AND study_id = :s) AS agents_table, EXISTS (SELECT 1 FROM studies WHERE study_id = :s) AS in_optuna"
+        ),
+        {"a": agent_id, "p": process, "s": study_id},
+    ).one()
+    return Presence(row.agents_table, row.in_optuna)
 
 
 def leave(connection: Connection, agent_id: int) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from hpo.errors import StudyLostError
+
 
 class Source(StrEnum):
     """Why a configuration was retrained."""
@@ -59,7 +61,18 @@ def begin(
     seeds: Sequence[int],
     earlier: int | None = None,
 ) -> int:
-    """Log a retrain once and return its id; resume the `earlier` one if it is of this study and has not ended."""
+    """Log a retrain once and return its id; resume the `earlier` one if it is of this study and has not ended.
+
+    Raises:
+        StudyLostError: the study was deleted.
+    """
+    study = connection.execute(
+        text("SELECT 1 FROM hpo.studies WHERE study_id = :s FOR KEY SHARE"), {"s": study_id}
+    ).one_or_none()
+    if study is None:
+        raise StudyLostError(
+            "the study was deleted while its objective was loaded: retrain an exported configuration with --config"
+        )
     values = {
         "id": retrain_id,
         "s": study_id,
@@ -97,15 +110,16 @@ def open_test_set(connection: Connection, retrain_id: int) -> None:
     )
 
 
-def finish(connection: Connection, retrain_id: int, metrics: Mapping[str, Any]) -> None:
-    """Store the results of a retrain."""
-    connection.execute(
+def finish(connection: Connection, retrain_id: int, metrics: Mapping[str, Any]) -> bool:
+    """Store the results of a retrain; return False if its study was deleted, and its record with it."""
+    result = connection.execute(
         text(
             "UPDATE hpo.retrains SET metrics = CAST(:m AS jsonb), ended_at = clock_timestamp()"
             " WHERE retrain_id = :r"
         ),
         {"r": retrain_id, "m": json.dumps(metrics)},
     )
+    return bool(result.rowcount)
 
 
 def latest_summaries(connection: Connection) -> dict[str, Mapping[str, Any]]:

@@ -222,6 +222,8 @@ class Agent(Workload[RunningAttempt]):
             return
         prune = not self._shutdown.begun and self._store.should_prune(run.attempt_id, run.trial_id)
         run.pruned = prune
+        if prune:
+            run.ending_at = self._supervisor.listened_at
         self._supervisor.pool.send(slot, Command.PRUNE if prune else Continue(record.epoch))
 
     def on_finished(self, slot: int, run: RunningAttempt, finished: Finished) -> None:
@@ -256,15 +258,13 @@ class Agent(Workload[RunningAttempt]):
         if outcome is Outcome.BUG:
             self._check_failures()
 
+    def on_killed(self, slot: int, run: RunningAttempt) -> None:
+        if run.pruned:
+            self._settle(slot, run, Finished(Outcome.PRUNED))
+        else:
+            self._attempts.release(slot, run)
+
     def on_lost(self, slot: int, run: RunningAttempt, reason: str, outcome: Outcome) -> None:
-        if run.pruned or run.preempted:
-            # It was asked to end: code after its loop has blocked or ended the process.
-            log.warning(f"{reason}, after it was asked to end", extra=run.context)
-            if run.pruned:
-                self._settle(slot, run, Finished(Outcome.PRUNED))
-            else:
-                self._attempts.release(slot, run)
-            return
         self._store.lose(run.attempt_id, reason, outcome)
         self._attempts.drop(slot, run)
         fields = {"outcome": outcome, "epochs": run.epoch}

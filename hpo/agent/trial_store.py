@@ -18,7 +18,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from hpo.agent.leases import LeaseMonitor
 from hpo.agent.optuna_trials import OptunaTrials
 from hpo.devices.provenance import training_environment
-from hpo.errors import HpoError
+from hpo.errors import HpoError, StudyLostError
 from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead, process_identity
 from hpo.search.optuna_study import Search
@@ -28,6 +28,7 @@ from hpo.trainer.failures import one_line
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Device, Params
 from storage import agents, attempts, budget, claims, leases, trials
+from storage.agents import Presence
 from storage.attempts import LeaseLostError
 from storage.budget import Counts, Failure
 from storage.claims import Claim, NoWork
@@ -91,10 +92,12 @@ class TrialStore:
         self._best_among: int | None = None
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
         self._lease_monitor = LeaseMonitor(times)
+        self._joined: Presence | None = None
         self.agent_id = self._write(agents.new_agent_id)
         versions = training_environment(devices[0]) | ({CODE: spec.code} if spec.code else {})
         agent = (self.host, os.getpid(), process_identity(), len(devices), versions)
         ordinal = self._write(agents.join, self.agent_id, study_id, *agent, lease_seconds=times.lease_seconds)
+        self._joined = self._write(self._presence)
         self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal))
         self._optuna_trials = OptunaTrials(database, study_id, spec, self._search)
 
@@ -220,9 +223,19 @@ class TrialStore:
         self._write(reap)
 
     def refresh(self) -> StudySnapshot:
-        desired_state, counts = self._write(
-            lambda c: (read_desired_state(c, self._study_id), budget.count(c, self._study_id))
+        """Return the study's state and counts.
+
+        Raises:
+            StudyLostError: the study is gone.
+        """
+        desired_state, counts, present = self._write(
+            lambda c: (
+                read_desired_state(c, self._study_id),
+                budget.count(c, self._study_id),
+                self._presence(c),
+            )
         )
+        self._check_present(present)
         if counts.complete != self._best_among:
             self._best_among, self._best = counts.complete, self._write(self._find_best)
         return StudySnapshot(desired_state, counts, self._best)
@@ -319,8 +332,41 @@ class TrialStore:
         row = trials.best_trial(connection, self._study_id, maximize=self.spec.direction == "maximize")
         return (row.number, row.value, row.params) if row is not None else None
 
+    def _presence(self, connection: Connection) -> Presence:
+        return agents.presence(connection, self.agent_id, process_identity(), self._study_id)
+
+    def _check_present(self, present: Presence) -> None:
+        if self._joined in (None, present):
+            return
+        if present.agents_table == self._joined.agents_table:
+            raise StudyLostError(
+                f"study {self.name!r} was deleted with plain Optuna while this agent trained it: remove the rest with"
+                f" hpo delete --study {self.name}"
+            )
+        raise StudyLostError(
+            f"study {self.name!r} was deleted, or its database was replaced, while this agent trained it: its running"
+            " trials are not recorded; hpo ls lists the studies, and hpo launch continues one or begins again"
+        )
+
+    def _explained(self, call: Callable[[], T]) -> T:
+        """Return the result of a call; where the study is gone, every error is a consequence of that.
+
+        Raises:
+            StudyLostError: the study is gone.
+        """
+        try:
+            return call()
+        except (HpoError, UpdateFinishedTrialError):
+            raise
+        except Exception:
+            if self._joined is not None:
+                self._check_present(self._database.transaction(self._presence, self._retry))
+            raise
+
     def _write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._database.transaction(lambda c: work(c, *args, **kwargs), self._retry)
+        return self._explained(
+            lambda: self._database.transaction(lambda c: work(c, *args, **kwargs), self._retry)
+        )
 
     def _call(self, call: Callable[[], T]) -> T:
-        return self._database.retried(call, self._retry)
+        return self._explained(lambda: self._database.retried(call, self._retry))

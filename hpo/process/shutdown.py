@@ -39,7 +39,7 @@ class Shutdown:
         """None until the shutdown begins."""
         self.error: HpoError | None = None
         """Error to raise once everything has been released."""
-        self._deadline = 0.0
+        self._began_at = self._deadline = 0.0
 
     @property
     def begun(self) -> bool:
@@ -49,10 +49,16 @@ class Shutdown:
     def overdue(self) -> bool:
         return self.begun and time.monotonic() >= self._deadline
 
+    @property
+    def grace_seconds(self) -> float:
+        """Time from its beginning to its deadline; 0 if nothing was waited for."""
+        return self._deadline - self._began_at
+
     def begin(self, exit_code: ExitCode, grace_seconds: float, error: HpoError | None = None) -> None:
-        deadline = time.monotonic() + grace_seconds
+        now = time.monotonic()
+        deadline = now + grace_seconds
         if self.exit_code is None:
-            self.exit_code, self.error, self._deadline = exit_code, error, deadline
+            self.exit_code, self.error, self._began_at, self._deadline = exit_code, error, now, deadline
         else:
             self._deadline = min(self._deadline, deadline)
 

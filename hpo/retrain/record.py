@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from storage import retrains
 from storage.connection.retry import Retry
 from storage.engine import Connection, Database
 from storage.studies import StoredStudy
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -66,7 +69,9 @@ class RetrainRecord:
         """Store the metrics."""
         retrain_id = self._retrain_id
         if retrain_id is not None:
-            self._write(lambda c: retrains.finish(c, retrain_id, metrics))
+            stored = self._write(lambda c: retrains.finish(c, retrain_id, metrics))
+            if not stored:
+                log.warning("the study was deleted meanwhile: the results are in their files only")
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         return self._database.transaction(work, self._retry)

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from hpo.errors import HpoError, StorageUnreachableError, StudyConflictError
+from hpo.errors import HpoError, StorageUnreachableError, StudyConflictError, StudyLostError
 from hpo.options.fields import NONE
 from hpo.options.requests import LaunchDefaults, LaunchRequest
 from hpo.search.optuna_study import known_good_parts
@@ -128,7 +128,7 @@ def discarded_if_refused(database: Database, study: LaunchedStudy) -> Iterator[N
     """Delete a new study if the block fails before any process has trained one of its trials."""
     try:
         yield
-    except StorageUnreachableError:
+    except (StorageUnreachableError, StudyLostError):
         raise
     except HpoError:
         with suppress(HpoError):

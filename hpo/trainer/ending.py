@@ -42,13 +42,15 @@ def forget_template() -> None:
     atexit.register(logging.shutdown)
 
 
-def end_orderly(drop: Callable[[], None], alive: Callable[[], None], expired: Callable[[], None]) -> None:
+def end_orderly(
+    drop: Callable[[], None], alive: Callable[[], None], expired: Callable[[], None], seconds: float
+) -> None:
     """Join threads that are no daemons, run exit handlers, `drop` the objective, and flush open files.
 
-    `alive` is called meanwhile, and `expired`, which must end the process, after `END_SECONDS`.
+    `alive` is called meanwhile, and `expired`, which must end the process, after `seconds`.
     """
     done = threading.Event()
-    until = time.monotonic() + END_SECONDS
+    until = time.monotonic() + seconds
 
     def watch() -> None:
         while not done.wait(max(min(ALIVE_SECONDS, until - time.monotonic()), 0.0)):

@@ -2,7 +2,7 @@
 
 agent --Load--> template --Described, Ready | LoadFailed | Unforkable--> agent
 agent --Fork (+ one end of a pipe)--> template --Forked | NotForked, Exited--> agent
-agent --Start--> trainer --Started, Tick, Epoch, Finished--> agent
+agent --Start--> trainer --Started, Tick, Held, Epoch, Ending, Finished--> agent
 agent --Continue | Command--> trainer
 """
 
@@ -165,6 +165,11 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """The run trains no further epoch, because it was asked to end: code after its loop runs."""
+
+
+@dataclass(frozen=True)
 class Epoch:
     """An epoch was completed, and its state written if one was saved."""
 
@@ -201,5 +206,5 @@ class Command(Enum):
 
 
 ToTrainer = Start | Continue | Command
-FromTrainer = Started | Tick | Held | Epoch | Finished
+FromTrainer = Started | Tick | Held | Epoch | Ending | Finished
 FromTemplate = Described | Ready | LoadFailed | Unforkable | Forked | NotForked | Exited

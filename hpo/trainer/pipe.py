@@ -18,7 +18,17 @@ from typing import Any
 
 from hpo.outcomes import Outcome
 from hpo.trainer.failures import MOST_MESSAGE, MOST_TRACEBACK
-from hpo.trainer.messages import Epoch, EpochRecord, Finished, FromTrainer, Held, Started, Tick, ToTrainer
+from hpo.trainer.messages import (
+    Ending,
+    Epoch,
+    EpochRecord,
+    Finished,
+    FromTrainer,
+    Held,
+    Started,
+    Tick,
+    ToTrainer,
+)
 from objectives.values import MOST_RECORDED, ValueRefusedError, checked_name, shortened, text
 
 MOST_BYTES = 4 * MOST_RECORDED
@@ -138,6 +148,8 @@ def decode(content: bytes) -> FromTrainer:
                 )
             case "Held":
                 return Held()
+            case "Ending":
+                return Ending()
             case "Epoch":
                 return Epoch(epoch_record(values["record"]))
             case "Finished":

@@ -17,6 +17,7 @@ from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOut
 from hpo.trainer.messages import (
     Command,
     Continue,
+    Ending,
     Epoch,
     EpochRecord,
     Finished,
@@ -68,7 +69,7 @@ class TrainerRun(CheckedRun):
         self._epoch_began_at = self._ticked_at = time.monotonic()
         self._received = threading.Condition()
         self._answered = len(self._history)
-        self._paused = False
+        self._paused = self._loading = self._ending = False
 
     @property
     def state(self) -> State | None:
@@ -87,6 +88,7 @@ class TrainerRun(CheckedRun):
     def _begin(self, epoch: int) -> bool:  # noqa: ARG002 - the agent counts them
         self._wait_while_paused()
         self._epoch_began_at = time.monotonic()
+        self._notify_ending()
         return self.stop_outcome is None
 
     def report(self, **metrics: float) -> None:
@@ -130,6 +132,7 @@ class TrainerRun(CheckedRun):
         """Report that this process is alive while it loads the objective in this block."""
         done = threading.Event()
         until = time.monotonic() + LOADING_SECONDS
+        self._loading = True
 
         def report() -> None:
             with suppress(OSError):
@@ -140,6 +143,7 @@ class TrainerRun(CheckedRun):
         try:
             yield
         finally:
+            self._loading = False
             done.set()
 
     def record(self, **results: Any) -> None:
@@ -182,6 +186,10 @@ class TrainerRun(CheckedRun):
                         self.stop_outcome = Outcome.PRUNED
                     case Command.PREEMPT:
                         self.stop_outcome = self.stop_outcome or Outcome.PREEMPTED
+                        if self._loading:
+                            # Nothing was trained, and loading may take minutes.
+                            self._pipe.send(Finished(Outcome.PREEMPTED))
+                            kill_group(os.getpid())
                     case Command.PAUSE | Command.RESUME:
                         self._paused = message is Command.PAUSE
                 self._received.notify_all()
@@ -194,6 +202,13 @@ class TrainerRun(CheckedRun):
             self._received.wait_for(
                 lambda: self._answered >= self._epoch or self.stop_outcome, timeout=self._start.reply_seconds
             )
+        self._notify_ending()
+
+    def _notify_ending(self) -> None:
+        """Notify the agent once that no epoch follows: from now on the process may take only so long to end."""
+        if self.stop_outcome is not None and not self._ending:
+            self._ending = True
+            self._pipe.send(Ending())
 
     def _wait_while_paused(self) -> None:
         with self._received:

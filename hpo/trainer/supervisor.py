@@ -16,7 +16,7 @@ from hpo.process.listening_clock import ListeningClock
 from hpo.process.shutdown import ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
-from hpo.trainer.messages import Command, Epoch, Finished, Held, Start, Started, Tick
+from hpo.trainer.messages import Command, Ending, Epoch, Finished, Held, Start, Started, Tick
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.workload import R, Workload
 
@@ -31,8 +31,8 @@ QUIET_SECONDS = 0.02
 START_SECONDS = 0.1
 """Longest time that a trainer which has just started gets the processor before events are handled."""
 
-PRUNED_SECONDS = 30.0
-"""Longest silence of a trainer whose trial is pruned: code after its loop may block, and its slot is wanted."""
+ENDING_SECONDS = 10.0
+"""Longest time of a trainer without an epoch to train: code after its loop, threads and exit handlers may block."""
 
 SPAWN_RETRY_SECONDS = 3.0
 """Time before a trainer is requested again after the host could not start one."""
@@ -93,6 +93,7 @@ class Supervisor(Generic[R]):
 
     def start(self, slot: int, run: R, start: Start) -> None:
         run.started = run.preempted = run.pruned = run.detached = False
+        run.ending_at = None
         self.in_slots[slot] = run
         self.pool.start(slot, start)
         run.heard_at = self._clock.now()
@@ -130,7 +131,10 @@ class Supervisor(Generic[R]):
             self._preempt()
         work.poll()
         if self.shutdown.begun:
-            if not self.in_slots or self.shutdown.overdue:
+            if self.shutdown.overdue:
+                self._report_overdue()
+                return True
+            if not self.in_slots:
                 return True
             self._preempt()
             self._release_unstarted(work)
@@ -149,6 +153,16 @@ class Supervisor(Generic[R]):
             elif not run.preempted:
                 run.preempted = True
                 self.pool.send(slot, Command.PREEMPT)
+
+    def _report_overdue(self) -> None:
+        """Log the runs that a shutdown ends, unless it was to end them at once."""
+        seconds = self.shutdown.grace_seconds
+        for run in self.in_slots.values() if seconds >= 1.0 else ():
+            log.warning(
+                f"has not ended {seconds:.0f} s after it was asked to: its process is killed, and it resumes from its"
+                " last checkpoint",
+                extra=run.context,
+            )
 
     def _release_unstarted(self, work: Workload[R]) -> None:
         for slot, run in list(self.in_slots.items()):
@@ -213,6 +227,8 @@ class Supervisor(Generic[R]):
             case Held():
                 if self.paused:
                     work.on_held(slot, run)
+            case Ending():
+                run.ending_at = run.ending_at or self.listened_at
             case Epoch(record):
                 log.debug(f"epoch {record.epoch} took {record.seconds:.2f} s", extra=run.context)
                 work.on_epoch(slot, run, record)
@@ -235,21 +251,29 @@ class Supervisor(Generic[R]):
         # Keras's backend crashes if it is refused memory; under a limit that is the likely cause.
         refused = exited.crashed and self.memory_bytes is not None
         outcome = Outcome.OUT_OF_MEMORY if refused or exited.out_of_memory else Outcome.LOST
+        if run.pruned or run.preempted:
+            log.warning(f"{exited.reason}, after it was asked to end", extra=run.context)
+            work.on_killed(slot, run)
+            return
         work.on_lost(slot, run, exited.reason, outcome)
 
     def _end_hung(self, work: Workload[R], listened_at: float) -> None:
         """Kill trainers that had been silent for too long when this process last listened."""
+        self._end_late(work, listened_at)
         if self.paused:
             return
+        limit = self._hung_seconds
         for slot, run in list(self.in_slots.items()):
-            limit = min(self._hung_seconds, PRUNED_SECONDS) if run.pruned else self._hung_seconds
             if listened_at - run.heard_at <= limit:
                 continue
             forked = self.pool.is_forked(slot)
             if not forked:
                 self.pool.replace_template()
             self.pool.kill(slot)
-            if forked:
+            if forked and (run.pruned or run.preempted):
+                log.warning(f"no progress for {limit:.0f} s, after it was asked to end", extra=run.context)
+                work.on_killed(slot, run)
+            elif forked:
                 work.on_lost(slot, run, f"no progress for {limit:.0f} s", Outcome.HUNG)
             else:
                 work.release(slot, run)
@@ -257,3 +281,17 @@ class Supervisor(Generic[R]):
                     f"no process was started in {limit:.0f} s: its template is replaced",
                     extra=run.context,
                 )
+
+    def _end_late(self, work: Workload[R], listened_at: float) -> None:
+        """Kill trainers that have not ended long after they were asked to, whether they are silent or not."""
+        limit = min(self._hung_seconds, ENDING_SECONDS)
+        for slot, run in list(self.in_slots.items()):
+            if run.ending_at is None or listened_at - run.ending_at <= limit:
+                continue
+            self.pool.kill(slot)
+            log.warning(
+                f"has not ended {limit:.0f} s after it was asked to: its process was killed",
+                extra=run.context,
+            )
+            with work.fencing(slot, run):
+                work.on_killed(slot, run)

@@ -19,7 +19,7 @@ from hpo.devices.threads import release_threads
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
 from hpo.trainer.checkpoints import CheckpointsError
-from hpo.trainer.ending import end_orderly
+from hpo.trainer.ending import END_SECONDS, end_orderly
 from hpo.trainer.failures import message_of, one_line, traceback_of
 from hpo.trainer.messages import (
     Finished,
@@ -87,7 +87,9 @@ def _train(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start) -> Finished
             run.log("the process of this trial ends although its threads or exit handlers have not")
         _report(pipe, finished)
 
-    end_orderly(loaded.drop, run.send_alive, expired)
+    # An agent that has asked it to end kills it earlier, and names it.
+    seconds = END_SECONDS if run.stop_outcome is None else 2 * END_SECONDS
+    end_orderly(loaded.drop, run.send_alive, expired, seconds)
     return finished
 
 

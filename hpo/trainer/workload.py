@@ -23,6 +23,8 @@ class SupervisedRun:
     preempted: bool = False
     pruned: bool = False
     """Whether its trainer was asked to end because the trial is pruned."""
+    ending_at: float | None = None
+    """Monotonic time since which it was to end, as it was asked to: only code after its loop runs."""
     detached: bool = False
     """Whether the run has left its slot, so that later events of its trainer do not count."""
     epoch: int = 0
@@ -37,7 +39,8 @@ class SupervisedRun:
         return {}
 
     def tick(self, tick: Tick) -> None:
-        self.epoch, self.fraction = tick.epoch - 1, tick.fraction
+        # Code after the report of an epoch may still report progress in it.
+        self.epoch, self.fraction = max(self.epoch, tick.epoch - 1), tick.fraction
         self.images_per_second = tick.images_per_second
 
 
@@ -72,6 +75,10 @@ class Workload(ABC, Generic[R]):
     @abstractmethod
     def on_lost(self, slot: int, run: R, reason: str, outcome: Outcome) -> None:
         """Note an attempt without a result: `LOST`, `HUNG` or `OUT_OF_MEMORY`; it must be detached."""
+
+    def on_killed(self, slot: int, run: R) -> None:
+        """Note a run that was asked to end, and whose process ended in another way; it must be detached."""
+        self.release(slot, run)
 
     @abstractmethod
     def release(self, slot: int, run: R) -> None:

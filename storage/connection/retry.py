@@ -23,6 +23,8 @@ READ_ONLY = "25006"
 MISSING_RIGHTS = "42501"
 _DISK_FULL = "53100"
 _DATABASE_DROPPED = "57P04"
+_GONE = {_DATABASE_DROPPED, "3D000", "3F000", "42P01"}
+"""SQLSTATEs of a database, schema or table that does not exist."""
 # Classes: connection lost, rolled back (serialization, deadlock), no resources, operator's action.
 _TRANSIENT_CLASSES = ("08", "40", "53", "57")
 # Lock not available; idle in transaction for too long; a transaction that took too long; a standby.
@@ -80,6 +82,16 @@ def is_hopeless(error: BaseException) -> bool:
     """Whether connecting failed for a permanent reason, such as a wrong password."""
     message = str(_driver_error(error) or error)
     return any(permanent in message for permanent in _PERMANENT_TEXTS) or is_refused_by_pooler(error)
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether a database that was open cannot be connected to any more, or has lost its tables."""
+    cause = _driver_error(error)
+    if cause is None:
+        return False
+    if cause.pgcode is not None:
+        return cause.pgcode in _GONE
+    return isinstance(cause, psycopg2.OperationalError) and is_hopeless(cause)
 
 
 def is_refused_by_pooler(error: BaseException) -> bool:
@@ -164,6 +176,11 @@ class Retry:
                 if sqlstate(error) == _DISK_FULL:
                     raise DiskFullError(
                         f"the database server's disk is full ({short_reason(error)}): free some space on it"
+                    ) from error
+                if is_gone(error):
+                    raise StorageUnreachableError(
+                        f"the database can no longer be used ({short_reason(error)}): check that it and its tables"
+                        " exist and that its user may connect, then run the same command again"
                     ) from error
                 if not is_transient(error):
                     raise

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import Engine, make_url, text
 
 from storage.embedded.server import EmbeddedServer
 from storage.engine import open_database
@@ -32,6 +32,23 @@ def server(open_folder: Path) -> Iterator[EmbeddedServer]:
     with EmbeddedServer.start(open_folder / "home", root_base=open_folder / "root") as server:
         open_database(server.url, Path("unused")).close()
         yield server
+
+
+def test_agent_of_a_dropped_database_ends_with_a_line(service: Service, postgres_admin: Engine) -> None:
+    agent = service.begin(trials=3, workers=2)
+    database = make_url(service.url).database
+    with postgres_admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {database} WITH (FORCE)"))
+        message = agent.wait(20.0).complaint()
+        assert (
+            f'the database can no longer be used (database "{database}" does not exist): check that it'
+            in message
+        )
+        assert "does not exist): check the user" in service.hpo("ls").complaint()
+        # The database of the next user, or the same one restored.
+        connection.execute(text(f"CREATE DATABASE {database}"))
+    assert service.hpo("ls").clean().out.startswith("no study yet")
+    assert not (service.folder / "home" / "crashes").exists()
 
 
 def begin(service: Service, storage: str, hung: str = "30m", **size: float) -> Running:

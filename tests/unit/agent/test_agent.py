@@ -26,13 +26,13 @@ from hpo.errors import (
     StorageUnreachableError,
 )
 from hpo.outcomes import Outcome
-from hpo.process.shutdown import ExitCode
+from hpo.process.shutdown import ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
 from hpo.terminal.progress import TrialEnd, View
 from hpo.trainer import supervisor as supervisor_module
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
-from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started, Tick
+from hpo.trainer.messages import Command, Ending, Epoch, EpochRecord, Finished, Start, Started, Tick
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.testing import FakePool, trained
 from storage.attempts import NEXT
@@ -528,7 +528,7 @@ def test_trainer_that_does_not_end_well_after_it_was_asked_to_end_costs_no_attem
     world: World, monkeypatch: pytest.MonkeyPatch, command: Command, ending: list[Event]
 ) -> None:
     """Code after its loop has ended the process, or blocks: the trial is decided, or resumes later."""
-    monkeypatch.setattr(supervisor_module, "PRUNED_SECONDS", 0.05)
+    monkeypatch.setattr(supervisor_module, "ENDING_SECONDS", 0.05)
     world.pool.endings[command] = ending
     world.study.prunes = lambda number, epoch: command is Command.PRUNE and (number, epoch) == (0, 1)
     if command is Command.PREEMPT:
@@ -543,6 +543,37 @@ def test_trainer_that_does_not_end_well_after_it_was_asked_to_end_costs_no_attem
     else:
         assert (world.attempts, first.outcome) == ([Outcome.RELEASED], None)
     assert first.lost == 0
+
+
+@pytest.mark.parametrize("command", [Command.PRUNE, Command.PREEMPT])
+def test_trainer_that_goes_on_after_it_was_asked_to_end_is_killed(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, command: Command
+) -> None:
+    """It is not silent: its threads or its code after the loop still report progress."""
+    monkeypatch.setattr(supervisor_module, "ENDING_SECONDS", 0.0)
+    world.pool.endings[command] = [Ending(), *[Tick(2, 1.0, 0.0)] * 50, Finished(Outcome.COMPLETE)]
+    world.study.prunes = lambda number, epoch: command is Command.PRUNE and (number, epoch) == (0, 1)
+    if command is Command.PREEMPT:
+        world.signal(2, signal.SIGINT)
+    world.run()
+    assert world.pool.killed == [0]
+    assert world.attempts[0] is (Outcome.PRUNED if command is Command.PRUNE else Outcome.RELEASED)
+    assert "has not ended 0 s after it was asked to: its process was killed" in caplog.messages
+
+
+def test_runs_that_a_shutdown_ends_are_named(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Shutdown, "grace_seconds", 60.0)
+    monkeypatch.setattr(Shutdown, "overdue", property(lambda shutdown: shutdown.begun))
+    world.signal(2, signal.SIGINT)
+    world.run()
+    assert [
+        message
+        for message in caplog.messages
+        if message.startswith("has not ended 60 s after it was asked to")
+    ]
+    assert world.attempts == [Outcome.RELEASED]
 
 
 def test_trial_lost_too_often_fails(world: World) -> None:

@@ -26,6 +26,7 @@ from hpo.trainer import trainer
 from hpo.trainer.messages import (
     Command,
     Continue,
+    Ending,
     Epoch,
     Finished,
     Held,
@@ -172,6 +173,21 @@ def test_run_ends_after_the_epoch_when_asked_to(agent: Agent, message: ToTrainer
         run.report(loss=1.0)
     assert len(epochs) <= 1
     assert run.stop_outcome == ending
+    assert [type(message) for message in agent.received()] == [Epoch] * len(epochs) + [Ending]
+
+
+def test_trainer_that_loads_ends_at_once_when_preempted(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = threading.Event()
+    monkeypatch.setattr("hpo.trainer.run.kill_group", lambda _: killed.set())
+    run = agent.run()
+    with run.loading():
+        agent.say(Command.PREEMPT)
+        assert killed.wait(PATIENCE)
+    assert [message for message in agent.received() if not isinstance(message, Tick)] == [
+        Finished(Outcome.PREEMPTED)
+    ]
 
 
 def test_prune_overrides_preempt(agent: Agent) -> None:
