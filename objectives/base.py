@@ -52,6 +52,8 @@ class DataOptions:
     """Seed of the stratified train/validation split; the same for every trial of a study."""
 
 
+Direction = Literal["minimize", "maximize"]
+
 Precision = Literal["auto", "float32", "bfloat16"]
 """Type that layers compute in; "auto": bfloat16 where the device has instructions for it."""
 
@@ -100,6 +102,12 @@ class Run(ABC):
     once and `record` the results."""
     output: Path | None
     """Folder for the files of a final run (`model.keras`); None otherwise."""
+    number: int = 0
+    """Number of the trial in its study."""
+    study: str = ""
+    """Name of the study; empty in a run by hand."""
+    direction: Direction = "minimize"
+    """Direction in which the study optimizes the metric."""
 
     @property
     @abstractmethod
@@ -144,6 +152,35 @@ class Run(ABC):
     def log(self, message: str) -> None:
         """Write a line to the attempt's log."""
 
+    # For objectives with an open space, which name their parameters while they run.
+
+    def suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        """Return the value of a parameter in its stored form; the same one whenever its trial asks again.
+
+        Raises:
+            ValueError: another trial of the study has asked for this parameter with other choices or of another kind.
+            RunEndedError: the process has to end.
+        """
+        raise NotImplementedError(f"{type(self).__name__} suggests no parameters")
+
+    def judge(self, value: float) -> None:  # noqa: B027 - for open spaces
+        """Set the value by which the trial is judged, in place of its last report.
+
+        Raises:
+            DivergedError: it is not finite.
+        """
+
+    def annotate(self, name: str, value: Any) -> None:  # noqa: B027 - for open spaces
+        """Keep a plain value as a user attribute of the trial in Optuna."""
+
+    def constrain(self, name: str, value: float) -> None:  # noqa: B027 - for open spaces
+        """Keep a constraint of the trial in Optuna; above zero, it is violated."""
+
+    @property
+    def prune_advised(self) -> bool:
+        """Whether the pruner would end this trial, which ends only if the objective raises `optuna.TrialPruned`."""
+        return False
+
     def _training(self, metric: str) -> AbstractContextManager[None]:  # noqa: ARG002 - for runs with rules
         """Return a context in which an objective with this metric trains."""
         return nullcontext()
@@ -155,6 +192,13 @@ class MetricMissingError(Exception):
 
 class DivergedError(Exception):
     """A loss is not finite. Raise this error or report the value: both end the trial as diverged."""
+
+
+class RunEndedError(BaseException):
+    """The process has to end, in an objective without a loop over `Run.epochs`.
+
+    No `Exception`, so that handlers of the objective let it pass.
+    """
 
 
 class Infeasible(Exception):
@@ -176,10 +220,13 @@ class Description:
 
     name: str
     metric: str
-    direction: Literal["minimize", "maximize"]
-    epochs: int
+    direction: Direction
+    epochs: int | None
+    """Epochs of a trial that is not pruned; None: the objective alone knows."""
     space: Mapping[str, BaseDistribution]
     first: Sequence[Params] = field(default_factory=tuple)
+    open_space: bool = False
+    """Whether the objective names its parameters while it runs; `space` is empty then."""
     dataset: str | None = None
     summary: str = ""
     code: str = ""
@@ -207,11 +254,13 @@ class Objective(ABC):
 
     metric: ClassVar[str] = "loss"
     """Name of the reported number to optimize."""
-    direction: ClassVar[Literal["minimize", "maximize"]] = "minimize"
-    epochs: ClassVar[int] = 1
-    """Number of epochs of a trial, unless `--epochs` sets another."""
+    direction: ClassVar[Direction] = "minimize"
+    epochs: ClassVar[int | None] = 1
+    """Number of epochs of a trial, unless `--epochs` sets another; None: only the objective knows."""
     space: ClassVar[Mapping[str, BaseDistribution]] = {}
     """Parameter names to Optuna distributions; flat, so that it can be shown, narrowed, exported and validated."""
+    open_space: ClassVar[bool] = False
+    """Whether `train` asks for its parameters by `Run.suggest`, and `space` is empty."""
     first: ClassVar[Sequence[Params]] = ()
     """Known good configurations, tried before the sampler proposes any; each names every parameter."""
     dataset: ClassVar[str | None] = None
@@ -256,6 +305,7 @@ class Objective(ABC):
             epochs=cls.epochs,
             space=choices.stored_space(cls.space),
             first=tuple(choices.stored_params(params, cls.space) for params in cls.first),
+            open_space=cls.open_space,
             dataset=cls.dataset if isinstance(cls.dataset, str) else None,
             summary=(cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else "",
         )

@@ -7,6 +7,7 @@ interrupted run resumes after the epoch of its last saved state, else at epoch 1
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ class CheckedRun(Run):
     """Epoch in progress, or the last one; 0 before the first."""
     _unreported: State | None = None
     """State saved in the epoch in progress."""
+    value: float | None = None
+    """Value that the objective set by `judge`; None: the metric of the last report decides."""
     _diverged: DivergedError | None = None
     _in_train: bool = False
 
@@ -80,6 +83,13 @@ class CheckedRun(Run):
             raise
         self._close(reported, state)
         self._decide()
+
+    def judge(self, value: float) -> None:
+        judged = values.number("the value of the trial", value)
+        if not math.isfinite(judged):
+            self._diverged = DivergedError(f"the value of the trial is {judged}")
+            raise self._diverged
+        self.value = judged
 
     def check_end(self) -> None:
         """Check that `train` may return now.

@@ -1,6 +1,7 @@
 """Loads the class of an objective by its reference.
 
-A reference is a shipped name (`digits-cnn`), `package.module:Class` or `path/to/file.py:Class`.
+A reference is a shipped name (`digits-cnn`), `package.module:Class` or `path/to/file.py:Class`; in place of a class it
+may name an Optuna objective, a function of a trial.
 Loading imports only the objective's module; `Objective.prepare` imports Keras.
 """
 
@@ -10,6 +11,7 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import stat
@@ -22,7 +24,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from hpo.errors import ObjectiveBrokenError, UnknownObjectiveError
-from objectives import code
+from objectives import code, optuna_objective
 from objectives.base import Description, Objective
 from objectives.validation import problem
 
@@ -35,7 +37,7 @@ SHIPPED = {
 }
 """Names of the shipped objectives to the references of their classes."""
 
-_FORMS = "a shipped name, package.module:Class or path/to/file.py:Class"
+_FORMS = "a shipped name, package.module:Class or path/to/file.py:Class, where an Optuna objective may stand for Class"
 _MODULE_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -109,15 +111,29 @@ def load(reference: str) -> type[Objective]:
     where = module.__file__ or source
     found = getattr(module, class_name, None)
     if found is None:
-        raise ObjectiveBrokenError(f"{where} has no class {class_name}; {_offer(module)}")
+        raise ObjectiveBrokenError(f"{where} has no class or function {class_name}; {_offer(module)}")
     if not (isinstance(found, type) and issubclass(found, Objective)):
-        raise ObjectiveBrokenError(
-            f"{class_name} in {where} is not a subclass of objectives.base.Objective; {_offer(module)}"
-        )
+        found = _wrapped(found, class_name, where, module)
     wrong = problem(found)
     if wrong:
         raise ObjectiveBrokenError(f"{class_name} in {where}: {wrong}")
     return found
+
+
+def _wrapped(found: object, name: str, where: str, module: ModuleType) -> type[Objective]:
+    """Return an Optuna objective as an objective of this service."""
+    if not callable(found):
+        raise ObjectiveBrokenError(
+            f"{name} in {where} is neither a subclass of hpo.Objective nor a function of an Optuna trial;"
+            f" {_offer(module)}"
+        )
+    try:
+        return optuna_objective.wrap(found, name)
+    except ValueError as exc:
+        raise ObjectiveBrokenError(
+            f"{name} in {where} is no subclass of hpo.Objective, and as an Optuna objective it {exc};"
+            f" {_offer(module)}"
+        ) from exc
 
 
 def code_digest(reference: str) -> str:
@@ -231,10 +247,18 @@ def _broken(exc: BaseException, source: str) -> ObjectiveBrokenError:
 
 
 def _offer(module: ModuleType) -> str:
-    """Return the list of objectives that a module defines, for an error message."""
-    found = sorted(
-        name
-        for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, Objective) and value.__module__ == module.__name__
-    )
-    return f"objectives in it: {', '.join(found)}" if found else "it defines no objective"
+    """Return the objectives that a module defines, else its functions, for an error message."""
+    own = {name: value for name, value in vars(module).items() if _is_of(value, module)}
+    objectives = [
+        name for name, value in own.items() if isinstance(value, type) and issubclass(value, Objective)
+    ]
+    functions = [name for name, value in own.items() if inspect.isfunction(value)]
+    if objectives:
+        return f"objectives in it: {', '.join(sorted(objectives))}"
+    if functions:
+        return f"functions in it: {', '.join(sorted(functions)[:10])}"
+    return "it defines no objective"
+
+
+def _is_of(value: object, module: ModuleType) -> bool:
+    return getattr(value, "__module__", None) == module.__name__

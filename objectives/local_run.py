@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import BaseDistribution
 
 from objectives import values
 from objectives.base import Device, State
 from objectives.checked_run import CheckedRun, copy_state
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,9 @@ class LocalRun(CheckedRun):
     """Epoch after which the run ends early, as a pruned or preempted one does."""
     history: list[dict[str, float]] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """Attributes that an Optuna objective has set."""
+    constraints: dict[str, float] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     ticks: list[tuple[int, int, int]] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
@@ -54,6 +63,13 @@ class LocalRun(CheckedRun):
         self._completed = self.resume.epoch if self.resume else 0
         self.checkpoint = self.checkpoint or self.resume
         self._state = copy_state(self.resume.state) if self.resume else None
+        self._suggested: dict[str, Any] = {}
+
+    @cached_property
+    def _sampler(self) -> BaseSampler:
+        from optuna.samplers import RandomSampler
+
+        return RandomSampler(seed=self.seed % 2**32)
 
     @property
     def state(self) -> State | None:
@@ -77,6 +93,19 @@ class LocalRun(CheckedRun):
         together = {**self.results, **values.records(results)}
         values.check_size(together)
         self.results = together
+
+    def suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        """Return a random value of an open space's parameter, drawn by the run's seed."""
+        if name not in self._suggested:
+            # Its random numbers need neither a study nor a trial.
+            self._suggested[name] = self._sampler.sample_independent(None, None, name, distribution)  # type: ignore[arg-type]
+        return self._suggested[name]
+
+    def annotate(self, name: str, value: Any) -> None:
+        self.attributes[name] = value
+
+    def constrain(self, name: str, value: float) -> None:
+        self.constraints[name] = value
 
     def log(self, message: str) -> None:
         self.messages.append(message)

@@ -32,6 +32,8 @@ def problem(objective: type[Objective]) -> str | None:
         return f"metric must be the name of a reported number: {exc}"
     if objective.direction not in ("minimize", "maximize"):
         return f"direction must be 'minimize' or 'maximize', not {objective.direction!r}"
+    if objective.open_space:
+        return None
     if isinstance(objective.epochs, bool) or not isinstance(objective.epochs, int) or objective.epochs < 1:
         return f"epochs must be a whole number of at least 1, not {objective.epochs!r}"
     if issubclass(objective, KerasObjective) and not (

@@ -63,6 +63,20 @@ def attach(
     )
 
 
+def add_param(connection: Connection, attempt_id: int, name: str, value: Any) -> dict[str, Any]:
+    """Add a parameter to the attempt's trial, whose space is open; return all of them."""
+    reservation_id = guard(connection, attempt_id)
+    stored = connection.execute(
+        text("SELECT params FROM hpo.trials WHERE reservation_id = :t"), {"t": reservation_id}
+    ).scalar_one()
+    params = {**(stored or {}), name: value}
+    connection.execute(
+        text("UPDATE hpo.trials SET params = CAST(:params AS json) WHERE reservation_id = :t"),
+        {"t": reservation_id, "params": json.dumps(params)},
+    )
+    return params
+
+
 def place(connection: Connection, attempt_id: int, slot: int, device: str) -> None:
     """Start a prefetched attempt in a slot.
 
@@ -94,7 +108,7 @@ def begin(connection: Connection, attempt_id: int, pid: int, resumed_from: int) 
         f" AND starts_with(s.key, '{RUNG_PREFIX}') AND EXISTS"
         " (SELECT 1 FROM trial_intermediate_values v WHERE v.trial_id = o.trial_id AND v.step > :r)",
         "DELETE FROM trial_intermediate_values v USING trials o, hpo.trials t WHERE t.reservation_id = :t"
-        " AND o.trial_id = t.trial_id AND o.state = 'RUNNING' AND v.trial_id = o.trial_id AND v.step > :r",
+        " AND o.trial_id = t.trial_id AND o.state = 'RUNNING' AND v.trial_id = o.trial_id AND (v.step > :r OR :r = 0)",
     ):
         connection.execute(
             text(statement), {"a": attempt_id, "t": reservation_id, "pid": pid, "r": resumed_from}

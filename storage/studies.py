@@ -110,7 +110,7 @@ def is_spec(spec_json: object) -> bool:
         and all(isinstance(spec_json.get(key), str) for key in ("objective", "metric"))
         and spec_json.get("direction") in ("minimize", "maximize")
         and isinstance(spec_json.get("space"), Mapping)
-        and isinstance(spec_json.get("epochs"), int)
+        and (isinstance(spec_json.get("epochs"), int) or bool(spec_json.get("open_space")))
     )
 
 

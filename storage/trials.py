@@ -57,6 +57,14 @@ def epochs_of(connection: Connection, reservation_id: int) -> dict[int, dict[str
     return {row.epoch: read_metrics(row.metrics) for row in rows}
 
 
+def most_epochs(connection: Connection, study_id: int) -> int:
+    """Return the number of epochs of the longest trial."""
+    found: int = connection.execute(
+        text("SELECT coalesce(max(epochs), 0) FROM hpo.trials WHERE study_id = :s"), {"s": study_id}
+    ).scalar_one()
+    return found
+
+
 def counted_params(connection: Connection, study_id: int) -> list[Mapping[str, Any]]:
     """Return the parameters of the trials that count towards the budget."""
     rows = connection.execute(

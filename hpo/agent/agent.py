@@ -25,7 +25,17 @@ from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.terminal.progress import Progress
 from hpo.trainer.failures import one_line, traceback_of
-from hpo.trainer.messages import Command, Continue, EpochRecord, Finished, Started
+from hpo.trainer.messages import (
+    Annotate,
+    Command,
+    Constrain,
+    Continue,
+    EpochRecord,
+    Finished,
+    Started,
+    Suggest,
+    Suggested,
+)
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.workload import Workload
 from storage.attempts import LeaseLostError
@@ -212,21 +222,35 @@ class Agent(Workload[RunningAttempt]):
 
     def on_epoch(self, slot: int, run: RunningAttempt, record: EpochRecord) -> None:
         self._record(run, [record])
-        if 2 * record.epoch >= self._spec.epochs:
-            self._attempts.prefetcher.estimate_trial(record.seconds * self._spec.epochs)
+        epochs = self._spec.epochs
+        if epochs is not None and 2 * record.epoch >= epochs:
+            self._attempts.prefetcher.estimate_trial(record.seconds * epochs)
         exceeded = self._trial_limit.exceeded(run, record)
-        if record.epoch >= self._spec.epochs or run.detached:
+        if run.detached or (epochs is not None and record.epoch >= epochs):
             return
         if exceeded:
             self._time_out(slot, run)
             return
         prune = not self._shutdown.begun and self._store.should_prune(run.attempt_id, run.trial_id)
-        run.pruned = prune
-        if prune:
+        # An objective with an open space ends by itself, if it asks.
+        run.pruned = prune and not self._spec.open_space
+        if run.pruned:
             run.ending_at = self._supervisor.listened_at
         self._supervisor.pool.send(slot, Command.PRUNE if prune else Continue(record.epoch))
 
+    def on_suggest(self, slot: int, run: RunningAttempt, event: Suggest) -> Suggested:  # noqa: ARG002
+        try:
+            run.params = self._store.suggest(run.attempt_id, run.trial_id, event.name, event.distribution)
+        except ValueError as exc:
+            return Suggested(event.name, error=one_line(exc))
+        return Suggested(event.name, run.params[event.name])
+
+    def on_annotated(self, slot: int, run: RunningAttempt, event: Annotate | Constrain) -> None:  # noqa: ARG002
+        self._store.annotate(run.attempt_id, run.trial_id, event)
+
     def on_finished(self, slot: int, run: RunningAttempt, finished: Finished) -> None:
+        if finished.value is not None:
+            run.value = finished.value
         match finished.outcome:
             case Outcome.PREEMPTED:
                 self._attempts.release(slot, run)

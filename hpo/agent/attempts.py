@@ -64,7 +64,7 @@ class RunningAttempt(SupervisedRun):
         if values:
             self.value = values[max(values)]
 
-    def view(self, device: str, epochs: int) -> SlotView:
+    def view(self, device: str, epochs: int | None) -> SlotView:
         return SlotView(
             device=device,
             trial=self.number,
@@ -209,6 +209,10 @@ class AttemptTable:
             log=str(log.path),
             memory_bytes=self._supervisor.memory_bytes,
             saves_outcome=True,
+            number=trial.number,
+            study=self._store.name,
+            direction=self._spec.direction,
+            open_space=self._spec.open_space,
         )
         self._supervisor.start(slot, attempt, start)
 

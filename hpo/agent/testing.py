@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from optuna.distributions import FloatDistribution, json_to_distribution
+
 from hpo.agent.trial_store import StudySnapshot
 from hpo.outcomes import FAILURES, Outcome
 from hpo.search.spec import StudySpec
-from hpo.trainer.messages import EpochRecord
+from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from storage.attempts import NEXT, LeaseLostError
 from storage.budget import Counts, Failure, fields
@@ -25,6 +27,8 @@ class FakeTrial:
     reservation_id: int
     params: Params | None = None
     epochs: dict[int, dict[str, float]] = field(default_factory=dict)
+    annotations: dict[str, object] = field(default_factory=dict)
+    """Attributes and constraints that the objective has set."""
     reporters: dict[int, int] = field(default_factory=dict)
     """Attempt that reported each epoch."""
     outcome: Outcome | None = None
@@ -151,8 +155,19 @@ class FakeTrialStore:
 
     def sample(self, claim: Claim) -> tuple[int, int, Params]:
         trial = self._guard(claim.attempt_id).trial
-        trial.params = trial.params or {"x": float(trial.reservation_id)}
+        sampled = {} if self.spec.open_space else {"x": float(trial.reservation_id)}
+        trial.params = trial.params or sampled
         return trial.reservation_id, trial.number, dict(trial.params)
+
+    def suggest(self, attempt_id: int, trial_id: int, name: str, distribution: str) -> Params:  # noqa: ARG002
+        trial = self._guard(attempt_id).trial
+        found = json_to_distribution(distribution)
+        assert isinstance(found, FloatDistribution), "the fake samples no other"
+        trial.params = {name: found.low, **(trial.params or {})}
+        return dict(trial.params)
+
+    def annotate(self, attempt_id: int, trial_id: int, event: Annotate | Constrain) -> None:  # noqa: ARG002
+        self._guard(attempt_id).trial.annotations[event.name] = event.value
 
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:
         attempt = self._guard(attempt_id)

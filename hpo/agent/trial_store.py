@@ -25,8 +25,9 @@ from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
 from hpo.study.identity import CODE
 from hpo.trainer.failures import one_line
-from hpo.trainer.messages import EpochRecord
+from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Device, Params
+from objectives.optuna_objective import STEP
 from storage import agents, attempts, budget, claims, leases, trials
 from storage.agents import Presence
 from storage.attempts import LeaseLostError
@@ -131,6 +132,35 @@ class TrialStore:
         self._write(attempts.attach, claim.attempt_id, trial_id, number, None)
         return trial_id, number, self._suggest(claim, trial_id, number)
 
+    def suggest(self, attempt_id: int, trial_id: int, name: str, distribution: str) -> dict[str, Any]:
+        """Sample a parameter of an open space, unless its trial has it; return all parameters of the trial.
+
+        Raises:
+            ValueError: other trials have a parameter of this name with other choices or of another kind.
+            LeaseLostError: another agent holds the trial.
+        """
+        self.check_held(attempt_id)
+        try:
+            value = self._call(lambda: self._search.suggest_one(trial_id, name, distribution))
+        except UpdateFinishedTrialError:
+            self._closed(attempt_id)
+        return self._write(attempts.add_param, attempt_id, name, value)
+
+    def annotate(self, attempt_id: int, trial_id: int, event: Annotate | Constrain) -> None:
+        """Keep an attribute or a constraint of a trial in Optuna.
+
+        Raises:
+            LeaseLostError: another agent holds the trial.
+        """
+        self.check_held(attempt_id)
+        try:
+            if isinstance(event, Annotate):
+                self._call(lambda: self._search.annotate(trial_id, event.name, event.value))
+            else:
+                self._call(lambda: self._search.constrain(trial_id, event.name, event.value))
+        except UpdateFinishedTrialError:
+            self._closed(attempt_id)
+
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:
         """Record the slot of a prefetched attempt.
 
@@ -158,7 +188,8 @@ class TrialStore:
         values = {epoch: metrics[metric] for epoch, metrics in sorted(stored.items()) if metric in metrics}
         try:
             for epoch, value in values.items():
-                self._call(lambda e=epoch, v=value: self._search.report(trial_id, e, v))  # type: ignore[misc]
+                step = int(stored[epoch].get(STEP, epoch)) if self.spec.open_space else epoch
+                self._call(lambda s=step, v=value: self._search.report(trial_id, s, v))  # type: ignore[misc]
         except UpdateFinishedTrialError:
             self._closed(attempt_id)
         return values

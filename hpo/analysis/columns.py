@@ -100,13 +100,15 @@ class Column:
 def columns_of(comparison: Comparison) -> list[Column]:
     """Return the varied parameters, those in `NESTED` once for each choice of a varied outer parameter."""
     found = []
-    everywhere = np.ones(len(comparison.trials), dtype=np.bool_)
     for name in comparison.varied:
-        values = [one.trial.params[name] for one in comparison.trials]
-        whole = Column(name, comparison.space[name], values, everywhere)
+        # Trials that do not use a parameter say nothing about it.
+        used = np.array([name in one.trial.params for one in comparison.trials])
+        values = [one.trial.params[name] for one in comparison.trials if name in one.trial.params]
+        whole = Column(name, comparison.space[name], values, used)
         other = NESTED.get(name)
         outer = comparison.space[other] if other in comparison.varied else None
-        if other is None or whole.is_choice or not isinstance(outer, CategoricalDistribution):
+        lacking = not used.all() or (other is not None and comparison.lacks(other))
+        if other is None or whole.is_choice or lacking or not isinstance(outer, CategoricalDistribution):
             found.append(whole)
             continue
         held = [place_of(one.trial.params[other], outer) for one in comparison.trials]

@@ -49,10 +49,16 @@ class Comparison:
 
     @property
     def varied(self) -> list[str]:
-        """Parameters with more than one value among the compared trials."""
+        """Parameters with more than one value among the compared trials that have them."""
         return [
-            name for name in self.space if len({identity(one.trial.params[name]) for one in self.trials}) > 1
+            name
+            for name in self.space
+            if len({identity(one.trial.params[name]) for one in self.trials if name in one.trial.params}) > 1
         ]
+
+    def lacks(self, name: str) -> bool:
+        """Return whether some of the compared trials have no value for a parameter, which they did not use."""
+        return any(name not in one.trial.params for one in self.trials)
 
     def describe(self) -> str:
         """Return a sentence on how the trials were compared."""
@@ -75,11 +81,18 @@ def compare_trials(history: StudyHistory) -> Comparison:
     complete = [total for trial in history.trials if trial.state == Outcome.COMPLETE]
     reached = sorted([*pruned, *complete], reverse=True)
     epoch = reached[max(0, math.ceil(REACHED_BY * len(reached)) - 1)] if reached else 0
+    is_open = bool(history.study.spec_json.get("open_space"))
+
+    def lies_in(params: Mapping[str, Any]) -> bool:
+        # In an open space, each trial has its own parameters.
+        names = params if is_open else space
+        return all(name in params and name in space and contains(space[name], params[name]) for name in names)
+
     found = []
     for trial in history.trials:
         rows = history.curves.get(trial.number, []) if trial.number is not None else []
         value = _value_at(epoch, trial, rows, metric)
-        if value is not None and is_comparable(value) and _lies_in(trial.params, space):
+        if value is not None and is_comparable(value) and lies_in(trial.params):
             found.append(Compared(trial, value))
     return Comparison(
         epoch=epoch,
@@ -96,7 +109,3 @@ def _value_at(epoch: int, trial: TrialRow, rows: Sequence[EpochRow], metric: str
     if rows and trial.state == Outcome.COMPLETE:
         epoch = min(epoch, max(row.epoch for row in rows))
     return next((row.metrics.get(metric) for row in rows if row.epoch == epoch), None)
-
-
-def _lies_in(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> bool:
-    return all(name in params and contains(space[name], params[name]) for name in space)

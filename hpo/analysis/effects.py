@@ -120,7 +120,8 @@ def importances(comparison: Comparison) -> dict[str, float] | None:
     the size of its effect.
     """
     n = len(comparison.trials)
-    varied = comparison.varied
+    # The best trials can only agree in a parameter that all of them have.
+    varied = [name for name in comparison.varied if not comparison.lacks(name)]
     if n < MIN_TRIALS or not varied:
         return None
     import optuna
@@ -131,7 +132,7 @@ def importances(comparison: Comparison) -> dict[str, float] | None:
     try:
         study = optuna.create_study(direction="maximize" if comparison.maximize else "minimize")
         # Optuna hashes distributions, so choices that are lists become their indices.
-        space = {name: _hashable(distribution) for name, distribution in comparison.space.items()}
+        space = {name: _hashable(comparison.space[name]) for name in varied}
         study.add_trials(
             optuna.trial.create_trial(
                 params={name: _hashed(one.trial.params[name], comparison.space[name]) for name in space},

@@ -57,7 +57,7 @@ def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list
         Config(
             objective=study.objective,
             params=formatting.in_order(best.params, study.spec_json["space"]),
-            epochs=int(study.spec_json["epochs"]),
+            epochs=None if study.spec_json.get("open_space") else int(study.spec_json["epochs"]),
             seed=best.seed,
             metric=study.metric,
             direction=best.direction,

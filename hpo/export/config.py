@@ -64,8 +64,8 @@ class Config:
 
     objective: str
     params: Mapping[str, Any]
-    epochs: int
-    """Epochs of the learning rate schedule."""
+    epochs: int | None = None
+    """Epochs of the learning rate schedule; None: an Optuna objective, which alone knows them."""
     seed: int
     metric: str
     direction: str

@@ -62,7 +62,8 @@ class PrintingRun(LocalRun):
     def report(self, **metrics):
         super().report(**metrics)
         shown = " ".join(f"{{name}}={{value:.4g}}" for name, value in metrics.items())
-        print(f"epoch {{len(self.history)}}/{{self.total_epochs}} {{shown}}", flush=True)
+        total = "" if EPOCHS is None else f"/{{EPOCHS}}"
+        print(f"epoch {{len(self.history)}}{{total}} {{shown}}", flush=True)
         if not math.isfinite(metrics.get(METRIC, 0.0)):
             raise SystemExit(f"diverged: {{METRIC}} is {{metrics[METRIC]}}")
 
@@ -73,10 +74,10 @@ def main():
     objective = load(OBJECTIVE)()
     data_dir = str(Settings.from_environment().data_dir)
     objective.prepare(DataOptions(data_dir=data_dir, **DATA), final=False)
-    run = PrintingRun(total_epochs=EPOCHS, seed=SEED, metric=METRIC, device=device)
+    run = PrintingRun(total_epochs=EPOCHS or sys.maxsize, final=EPOCHS is None, seed=SEED, metric=METRIC, device=device)
     objective.train(declared(PARAMS, objective.space), run)
     if run.history:
-        value = float(run.history[-1][METRIC])
+        value = float(run.history[-1][METRIC] if run.value is None else run.value)
         trial = "" if VALUE is None else ", as in the trial" if value == VALUE else f", in the trial {{VALUE}}"
         print(f"{{METRIC}} = {{value}}{{trial}}")
 

@@ -14,6 +14,7 @@ SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
 PRUNERS = ("median", "asha", "hyperband", "none")
 """Names that `hpo.search.samplers` and `hpo.search.pruners` build, which import Optuna; a test compares them."""
 ENGINES = ("local", "ray")
+DIRECTIONS = ("minimize", "maximize")
 SPACES = ("keep", "change")
 
 
@@ -63,10 +64,16 @@ class LaunchRequest:
     study: str = field(metadata=_STUDY)
     objective: str | None = option_field(
         None,
-        "Objective to tune: a shipped name (see hpo objectives), package.module:Class or "
-        "path/to/file.py:Class.",
+        "Objective to tune: a shipped name (see hpo objectives), package.module:Class or path/to/file.py:Class; "
+        "an Optuna objective, path/to/file.py:function, runs as it is.",
         kind="objective",
         show_default="the study's own, or the objective of the study's name",
+    )
+    direction: str | None = option_field(
+        None,
+        "Direction of the value that an Optuna objective returns; other objectives declare theirs.",
+        kind=DIRECTIONS,
+        show_default=_for_new("minimize"),
     )
     workers: int | None = _workers(
         "Worker slots: trials that run at the same time, each on its part of the cores or GPUs."

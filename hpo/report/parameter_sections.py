@@ -96,7 +96,7 @@ def _slice(comparison: Comparison, name: str, label: str, colour: str, *, early:
             f"trial {one.trial.number}: {name} {formatting.parameter(value)}, {formatting.metric(one.value)}",
         )
         for one in comparison.trials
-        if (one.trial.state != Outcome.COMPLETE) == early
+        if (one.trial.state != Outcome.COMPLETE) == early and name in one.trial.params
     ]
     marker: Literal["circle", "cross"] = "cross" if early else "circle"
     series = Series(

@@ -34,11 +34,14 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     study, spec = history.study, history.study.spec_json
     data = spec.get("data", {})
     arguments = ["hpo", "launch", "--study", study.name, "--objective", study.objective]
-    arguments += ["--trials", str(study.budget), "--epochs", str(spec["epochs"])]
+    arguments += ["--trials", str(study.budget)]
+    arguments += (
+        ["--direction", spec["direction"]] if spec.get("open_space") else ["--epochs", str(spec["epochs"])]
+    )
     arguments += ["--sampler", spec["sampler"], "--pruner", spec["pruner"], "--seed", str(spec["seed"])]
     if data.get("limit") is not None:
         arguments += ["--limit", str(data["limit"])]
-    for override in narrowed(spec):
+    for override in () if spec.get("open_space") else narrowed(spec):
         arguments += ["--param", override]
     precisions = {agent.versions.get("precision") for agent in history.agents}
     if len(precisions) == 1 and (precision := precisions.pop()) is not None:
@@ -53,7 +56,7 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
         selection = (retrain.metrics or {}).get("selection")
         if selection is not None:
             arguments += ["--top", str(len(selection["candidates"]))]
-        if retrain.config.get("epochs") != spec["epochs"]:
+        if not spec.get("open_space") and retrain.config.get("epochs") != spec["epochs"]:
             arguments += ["--epochs", str(retrain.config["epochs"])]
         limit = retrain.config.get("data", {}).get("limit")
         if limit != data.get("limit"):

@@ -219,10 +219,14 @@ def _parallel(comparison: Comparison) -> Figure:
     groups: dict[int, list[Point]] = {}
     for rank, one in enumerate(ordered):
         value = (one.value - lowest) / (highest - lowest) if highest > lowest else 0.5
-        line = [*(to_unit(one.trial.params[name], comparison.space[name]) for name in names), value]
+        params = one.trial.params
+        line = [
+            *(to_unit(params[name], comparison.space[name]) if name in params else None for name in names),
+            value,
+        ]
         label = _label(one.trial, one.value)
         points = groups.setdefault(rank * len(_RAMP) // len(ordered), [])
-        points += [*(Point(x, y, label) for x, y in enumerate(line)), Point()]
+        points += [*(Point() if y is None else Point(x, y, label) for x, y in enumerate(line)), Point()]
     series = []
     for step, points in sorted(groups.items()):
         share = {0: "worst sixth", len(_RAMP) - 1: "best sixth"}.get(step, "")

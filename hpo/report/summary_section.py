@@ -64,15 +64,17 @@ def _best_so_far(history: StudyHistory) -> list[Block]:
     if best is None:
         yet = "" if history.status.state == "finished" else " yet"
         return [Paragraph(f"No trial has completed{yet}, so there is no result.", "lead")]
+    # An Optuna objective chooses its data itself.
+    is_open = bool(study.spec_json.get("open_space"))
+    where, tested = ("", "") if is_open else (" on validation images", f"{_test_evaluations(history)} ")
     return [
         Paragraph(
-            f"Best so far: {study.metric} {formatting.metric(best.value)} on validation images,"
-            f" trial {best.number}.",
+            f"Best so far: {study.metric} {formatting.metric(best.value)}{where}, trial {best.number}.",
             "lead",
         ),
         Paragraph(
             "This value is optimistic: it is the best of many single runs, chosen by this value. "
-            f"{_test_evaluations(history)} hpo retrain --study {study.name} gives an unbiased estimate.",
+            f"{tested}hpo retrain --study {study.name} gives an unbiased estimate.",
             "note",
         ),
     ]

@@ -55,6 +55,9 @@ def _numbers_of(result: SeedResult, metric: str | None) -> dict[str, float]:
         for name, value in last.items()
         if name == metric or "loss" in name or "accuracy" in name
     }
+    if metric is not None and metric in result.recorded and is_number(result.recorded[metric]):
+        # The value that an Optuna objective returned.
+        final[f"final_{metric}"] = float(result.recorded[metric])
     return {**tested, **final}
 
 
@@ -107,7 +110,7 @@ def write_results(
         "study": config.study,
         "objective": config.objective,
         "params": dict(config.params),
-        "epochs": config.epochs,
+        "epochs": config.epochs or max(len(result.history) for result in results),
         "summary": {name: interval.to_json() for name, interval in summaries(results, config.metric).items()},
         **_classes_json(confusions, classes),
         "runs": [

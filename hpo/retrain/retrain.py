@@ -14,7 +14,7 @@ from hpo.agent.launch import data_dir_of, loading_check
 from hpo.agent.outages import training_retry
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here
-from hpo.errors import ObjectiveBrokenError
+from hpo.errors import ConfigFileError, ObjectiveBrokenError
 from hpo.export.config import Config
 from hpo.files.lock import exclusive_lock
 from hpo.options.requests import RetrainRequest
@@ -165,8 +165,10 @@ class _Retrain:
             limit = config.data.get("limit")
             images = "all" if limit is None else limit
             log.info(
-                f"{shown['metric']} on validation images from {self.request.seeds} fresh seeds, {config.epochs} epochs"
-                f" of {images} training images:"
+                f"{shown['metric']} from {self.request.seeds} fresh seeds:"
+                if config.epochs is None
+                else f"{shown['metric']} on validation images from {self.request.seeds} fresh seeds, {config.epochs}"
+                f" epochs of {images} training images:"
             )
             for line in selection_lines(shown):
                 log.info(f"  {line}")
@@ -192,8 +194,7 @@ class _Retrain:
                     f"the code of {config.objective} was changed after the candidates were trained: run the same"
                     " command again to begin again with the new code"
                 )
-            if self.request.config is not None:
-                check_params(config.params, description.space, self.request.config)
+            self._check(config, description)
             base = self.folders.of("retrain", [config], description.code)
             with exclusive_lock(base, self.request.study):
                 about = {
@@ -260,6 +261,18 @@ class _Retrain:
         self._print_summary(config.metric, results, about)
         return True
 
+    def _check(self, config: Config, description: Description) -> None:
+        """Raise ConfigFileError if the objective cannot be trained with a configuration that was given as a file."""
+        given = self.request.config
+        if given is None or (config.epochs is None and description.open_space):
+            return
+        if config.epochs is None or description.open_space:
+            kind = "names its parameters while it runs" if description.open_space else "declares its epochs"
+            raise ConfigFileError(
+                f"{given} does not fit {config.objective}, which {kind} now: export the configuration again"
+            )
+        check_params(config.params, description.space, given)
+
     def _pool(self, config: Config, runs: int, *, final: bool) -> TrainerPool:
         devices = slots_here(self.request.workers, self.request.agent.slots, at_most=runs)
         data = data_dir_of(self.settings, DataOptions(**dict(config.data)))
@@ -268,10 +281,10 @@ class _Retrain:
 
     def _print_summary(self, metric: str, results: Sequence[SeedResult], about: Mapping[str, Any]) -> None:
         for name, interval in summaries(results, metric).items():
-            if name.startswith("test_"):
+            if name.startswith("test_") or (name == f"final_{metric}" and not about["test_openings"]):
                 log.info(f"{name}: {interval.describe()}", extra={"is_result": True})
         study = self.plan.study
-        if study is not None:
+        if study is not None and about["test_openings"]:
             opened = formatting.times(about["test_openings"])
             log.info(f"test set: opened {opened} by retrains of study {study.name}")
         log.info(f"results: {self.plan.folder}")

@@ -126,6 +126,10 @@ class SeedRunner(Workload[SeedRun]):
                 log=str(run.log),
                 final=self._final,
                 output=str(run.output) if run.output is not None else None,
+                number=run.config.trial or 0,
+                study=run.config.study or "",
+                direction="maximize" if run.config.direction == "maximize" else "minimize",
+                open_space=run.config.epochs is None,
                 memory_bytes=self._supervisor.memory_bytes,
             )
             self._supervisor.start(slot, run, start)
@@ -151,7 +155,7 @@ class SeedRunner(Workload[SeedRun]):
         self._supervisor.detach(slot, run)
         match finished.outcome:
             case Outcome.COMPLETE:
-                if run.epoch < run.config.epochs:
+                if run.config.epochs is not None and run.epoch < run.config.epochs:
                     self._notify_trained(run, ended=True)
                 seconds = sum(record.seconds for record in run.history)
                 run.result = SeedResult(run.seed, tuple(run.history), finished.results, seconds)
@@ -197,8 +201,12 @@ class SeedRunner(Workload[SeedRun]):
         log.warning(f"{failure}: {reason}", extra=run.context)
 
     def _notify_trained(self, run: SeedRun, *, ended: bool = False) -> None:
-        """Notify that a run has trained all its epochs, or has `ended` with fewer."""
-        if self._on_trained is not None and (ended or run.epoch >= run.config.epochs):
+        """Notify that a run has trained all its epochs, or has `ended` with fewer.
+
+        An objective with an open space has no test set that this service knows of.
+        """
+        epochs = run.config.epochs
+        if self._on_trained is not None and epochs is not None and (ended or run.epoch >= epochs):
             self._on_trained()
 
     def show(self) -> None:
@@ -206,7 +214,7 @@ class SeedRunner(Workload[SeedRun]):
         elapsed = time.monotonic() - self._began_at
         trained = sum(len(run.history) for run in self._runs)
         # A run may end itself early.
-        total = sum(len(run.history) if run.ended else run.config.epochs for run in self._runs)
+        total = sum(len(run.history) if run.ended else run.config.epochs or 0 for run in self._runs)
         slots = []
         for slot, device in enumerate(self._pool.devices):
             run = self._supervisor.in_slots.get(slot)
@@ -233,7 +241,7 @@ class SeedRunner(Workload[SeedRun]):
             running=len(self._supervisor.in_slots),
             waiting=len(self._waiting),
         )
-        eta = elapsed / trained * (total - trained) if trained else None
+        eta = elapsed / trained * (total - trained) if trained and total > trained else None
         self._progress.update(
             View(
                 study=self._title,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -25,7 +25,7 @@ from hpo.search.space import params_problem
 from hpo.search.spec import StudySpec
 from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
-from objectives.choices import contains, find
+from objectives.choices import contains, find, stored_space
 from storage.attempts import RUNG_PREFIX
 from storage.claims import Claim
 from storage.connection.retry import is_of_database
@@ -64,6 +64,8 @@ class Search:
             )
         self._storage = storage
         self._judged: dict[int, FrozenTrial] = {}
+        self._asking: dict[int, optuna.Trial] = {}
+        """Trials of an open space, each with the values that its sampler has drawn together."""
 
     def create(self, claim: Claim) -> tuple[int, int]:
         """Create a running trial for a reservation and return Optuna's trial_id and number."""
@@ -88,9 +90,7 @@ class Search:
                 raise
             # Values of other trials may exceed the sampler's arithmetic: this one is drawn at random.
             log.warning(f"the sampler failed ({type(exc).__name__}: {exc}): a trial is sampled at random")
-        at_random = copy.copy(self._study)
-        at_random.sampler = optuna.samplers.RandomSampler(seed=(self._spec.seed + trial_id) % 2**32)
-        return self._suggest_by(at_random, trial_id)
+        return self._suggest_by(self._at_random(trial_id), trial_id)
 
     def _suggest_by(self, study: optuna.Study, trial_id: int) -> Params:
         # A copy of the study, because it caches the trials that it read first.
@@ -98,9 +98,49 @@ class Search:
         with np.errstate(**_QUIET):
             return {name: _suggest(trial, name, dist) for name, dist in self._spec.space.items()}
 
+    def suggest_one(self, trial_id: int, name: str, distribution: str) -> Any:
+        """Return the value of one parameter of an open space in its stored form.
+
+        Raises:
+            ValueError: other trials have a parameter of this name with other choices or of another kind.
+        """
+        found = stored_space({name: json_to_distribution(distribution)})[name]
+        trial = self._asking.get(trial_id)
+        if trial is None:
+            trial = self._asking[trial_id] = optuna.Trial(copy.copy(self._proposing), trial_id)
+        with np.errstate(**_QUIET):
+            try:
+                return _suggest(trial, name, found)
+            except UpdateFinishedTrialError:
+                raise
+            except Exception as exc:
+                if isinstance(exc, HpoError) or is_of_database(exc):
+                    raise
+                reason = exc
+            value = _suggest(optuna.Trial(self._at_random(trial_id), trial_id), name, found)
+        log.warning(
+            f"the sampler failed ({type(reason).__name__}: {reason}): a parameter is sampled at random"
+        )
+        return value
+
+    def _at_random(self, trial_id: int) -> optuna.Study:
+        study = copy.copy(self._study)
+        study.sampler = optuna.samplers.RandomSampler(seed=(self._spec.seed + trial_id) % 2**32)
+        return study
+
+    def annotate(self, trial_id: int, name: str, value: Any) -> None:
+        """Set a user attribute of a trial."""
+        self._storage.set_trial_user_attr(trial_id, name, value)
+
+    def constrain(self, trial_id: int, name: str, value: float) -> None:
+        """Set a constraint of a trial, once."""
+        if f"constraints:{name}" not in self._storage.get_trial_system_attrs(trial_id):
+            optuna.Trial(self._study, trial_id).set_constraint(name, value)
+
     def take_over(self, trial_id: int) -> None:
         """Refresh a trial that another process may have created or trained; start a waiting one."""
         self._judged.pop(trial_id, None)
+        self._asking.pop(trial_id, None)
         # Optuna's cache writes only to trials that it has read.
         self._storage.get_all_trials(self._study_id, deepcopy=False)
         if self._storage.get_trial(trial_id).state is TrialState.WAITING:
@@ -110,6 +150,8 @@ class Search:
         """Fail an enqueued trial whose values lie outside the space; return the reason, or None if all lie inside."""
         self._storage.get_all_trials(self._study_id, deepcopy=False)
         trial = self._storage.get_trial(trial_id)
+        if self._spec.open_space:
+            return None
         reason = params_problem(trial.system_attrs.get("fixed_params", {}), self._spec.space, partial=True)
         if reason is not None and trial.state is TrialState.WAITING:
             self._storage.set_trial_user_attr(trial_id, REFUSAL_ATTRIBUTE, reason)
@@ -157,13 +199,12 @@ class Search:
     def tell(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
         """Close a trial in Optuna, if it is still open."""
         if outcome.is_infeasible and not self._storage.get_trial(trial_id).state.is_finished():
-            key = f"constraints:{outcome}"
-            if key not in self._storage.get_trial_system_attrs(trial_id):
-                optuna.Trial(self._study, trial_id).set_constraint(outcome, 1.0)
+            self.constrain(trial_id, outcome, 1.0)
         state = TrialState[outcome.optuna_state]
         values = value if state is TrialState.COMPLETE else None
         self._study.tell(number, values, state=state, skip_if_finished=True)
         self._judged.pop(trial_id, None)
+        self._asking.pop(trial_id, None)
 
 
 def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:

@@ -27,27 +27,28 @@ class Pruner:
 
 def _median(spec: StudySpec) -> BasePruner:
     # The first configuration is a known good one: with fewer to compare with, it alone would set the bar.
-    return MedianPruner(
-        n_startup_trials=min(5, spec.startup), n_warmup_steps=max(1, math.ceil(spec.epochs / 3))
-    )
+    warmup = 0 if spec.epochs is None else max(1, math.ceil(spec.epochs / 3))
+    return MedianPruner(n_startup_trials=min(5, spec.startup), n_warmup_steps=warmup)
 
 
 def _first_rung(spec: StudySpec) -> int:
-    return max(1, spec.epochs // REDUCTION**2)
+    return 1 if spec.epochs is None else max(1, spec.epochs // REDUCTION**2)
+
+
+def _asha(spec: StudySpec) -> BasePruner:
+    first = "auto" if spec.epochs is None else _first_rung(spec)
+    return SuccessiveHalvingPruner(min_resource=first, reduction_factor=REDUCTION)
+
+
+def _hyperband(spec: StudySpec) -> BasePruner:
+    last = "auto" if spec.epochs is None else spec.epochs
+    return HyperbandPruner(min_resource=_first_rung(spec), max_resource=last, reduction_factor=REDUCTION)
 
 
 PRUNERS = {
     "median": Pruner(_median, "reports"),
-    "asha": Pruner(
-        lambda spec: SuccessiveHalvingPruner(min_resource=_first_rung(spec), reduction_factor=REDUCTION),
-        "attributes",
-    ),
-    "hyperband": Pruner(
-        lambda spec: HyperbandPruner(
-            min_resource=_first_rung(spec), max_resource=spec.epochs, reduction_factor=REDUCTION
-        ),
-        "attributes",
-    ),
+    "asha": Pruner(_asha, "attributes"),
+    "hyperband": Pruner(_hyperband, "attributes"),
     "none": Pruner(lambda _: NopPruner(), "nothing"),
 }
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any
 
 from optuna.distributions import BaseDistribution
 
 from hpo.options.requests import LaunchDefaults
-from objectives.base import DataOptions, Description, Params
+from objectives.base import DataOptions, Description, Direction, Params
 from objectives.choices import same_space
 from objectives.choices import space_from_json as space_from_json
 from objectives.choices import space_to_json as space_to_json
@@ -22,13 +22,15 @@ class StudySpec:
     objective: str
     """A shipped objective's name, `package.module:Class` or `/absolute/file.py:Class`."""
     metric: str
-    direction: Literal["minimize", "maximize"]
-    epochs: int
-    """Epochs of a trial that is not pruned."""
+    direction: Direction
+    epochs: int | None
+    """Epochs of a trial that is not pruned; None: the objective alone knows."""
     space: Mapping[str, BaseDistribution]
     """Search space: the objective's, narrowed by `--param`."""
     objective_space: Mapping[str, BaseDistribution]
     """Space of the objective when the study began, to detect changes of its code."""
+    open_space: bool = False
+    """Whether the objective names its parameters while it runs; both spaces are empty then."""
     objective_epochs: int | None = None
     """Epochs that the objective's class declared when the study began; None: not known."""
     code: str = ""
@@ -90,6 +92,7 @@ class StudySpec:
             direction=self.direction,
             epochs=self.epochs,
             space=self.space,
+            open_space=self.open_space,
             first=self.first,
             summary=self.objective,
         )

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, fun
 from hpo.errors import HpoError, StudyDamagedError, UnknownStudyError
 from hpo.formatting import JsonRow
 from hpo.outcomes import COUNTED, FAILURES
+from hpo.study.open_space import with_observed_space
 from hpo.study.predicates import alive_agent, attempt_in_slot, live_attempt, may_be_best
 from hpo.suggestions import did_you_mean
 from storage import studies as stored
@@ -69,7 +70,7 @@ def read_study(connection: Connection, name: str, database: Database) -> StoredS
         raise UnknownStudyError(
             f"no study {name!r} in {describe_database(database)}{did_you_mean(name, known)} ({more})"
         )
-    return study
+    return with_observed_space(connection, study)
 
 
 def describe_database(database: Database) -> str:

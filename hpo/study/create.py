@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection
 
-from hpo.errors import HpoError, StorageUnreachableError, StudyConflictError, StudyLostError
+from hpo.errors import HpoError, StorageUnreachableError, StudyConflictError, StudyLostError, UsageError
 from hpo.options.fields import NONE
 from hpo.options.requests import LaunchDefaults, LaunchRequest
 from hpo.search.optuna_study import known_good_parts
@@ -20,7 +20,7 @@ from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
 from hpo.study import identity
 from hpo.study.catalog import delete_study
-from objectives.base import DataOptions, Description
+from objectives.base import DataOptions, Description, Direction
 from objectives.choices import same_space
 from storage import budget, studies
 from storage.engine import Database
@@ -95,6 +95,7 @@ def create_or_continue(
         StudyConflictError: the study exists with other options or another search space.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
     """
+    check_open_space(request, description)
     existing = existing or _create(database, request, reference, description)
     while True:
         if description.code:
@@ -214,10 +215,12 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
     return StudySpec(
         objective=reference,
         metric=description.metric,
-        direction=description.direction,
+        # `check_open_space` has accepted it.
+        direction=cast("Direction | None", request.direction) or description.direction,
         epochs=request.epochs or description.epochs,
         space=space,
         objective_space=description.space,
+        open_space=description.open_space,
         objective_epochs=description.epochs,
         code=description.code,
         first=known_good_parts(description.first, space),
@@ -268,11 +271,32 @@ def _update(
     return database.transaction(write)
 
 
+def check_open_space(request: LaunchRequest, description: Description) -> None:
+    """Raise UsageError if the request has an option that does not apply to this kind of objective."""
+    if not description.open_space:
+        if request.direction not in (None, description.direction):
+            raise UsageError(
+                f"--direction {request.direction}: the objective declares that it is to {description.direction}"
+                f" {description.metric}: leave --direction out, or change the objective"
+            )
+        return
+    for option, value, remedy in (
+        ("--epochs", request.epochs, "the objective trains as long as its own code says"),
+        ("--limit", request.limit, "the objective loads its data itself"),
+        ("--param", request.params, "the objective names its parameters and their ranges while it runs"),
+    ):
+        if value:
+            raise UsageError(
+                f"{option} does not apply to an Optuna objective, because {remedy}: leave it out"
+            )
+
+
 def check_options(existing: LaunchedStudy, request: LaunchRequest, reference: str) -> None:
     """Raise StudyConflictError if the request has other options than the study was created with."""
     spec = existing.spec
     requested: Sequence[tuple[str, Any, Any]] = (
         ("--objective", request.objective and reference, spec.objective),
+        ("--direction", request.direction, spec.direction),
         ("--epochs", request.epochs, spec.epochs),
         ("--limit", request.limit, spec.data.limit),
         ("--pruner", request.pruner, spec.pruner),

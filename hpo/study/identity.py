@@ -119,10 +119,9 @@ def _optimizes(directions: Sequence[str]) -> str:
 
 
 def _changes(spec: StudySpec, description: Description) -> list[str]:
-    pairs = (
-        ("metric", spec.metric, description.metric),
-        ("direction", spec.direction, description.direction),
-    )
+    # The study alone has the direction of an objective with an open space.
+    direction = spec.direction if description.open_space else description.direction
+    pairs = (("metric", spec.metric, description.metric), ("direction", spec.direction, direction))
     return [_change(name, before, now) for name, before, now in pairs if before != now]
 
 

@@ -190,7 +190,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
             trials.c.outcome,
             trials.c.value,
             trials.c.epochs,
-            studies.c.spec["epochs"].astext.cast(Integer).label("total"),
+            func.coalesce(studies.c.spec["epochs"].astext.cast(Integer), 0).label("total"),
             trials.c.params,
             trials.c.lost,
             trials.c.error,

@@ -27,7 +27,8 @@ class SlotView:
     device: str
     trial: int | None = None
     epoch: int = 0
-    epochs: int = 0
+    epochs: int | None = 0
+    """Epochs of its trial; None: only the objective knows."""
     fraction: float = 0.0
     """Completed fraction of the current epoch."""
     value: float | None = None
@@ -190,7 +191,7 @@ def _draw(view: View) -> Any:
             str(index),
             Text(slot.device),
             str(slot.trial),
-            f"{slot.epoch}/{slot.epochs}{within}",
+            f"{slot.epoch}{within}" if slot.epochs is None else f"{slot.epoch}/{slot.epochs}{within}",
             "-" if slot.value is None else f"{slot.value:.4f}",
             "-" if slot.images_per_second is None else f"{slot.images_per_second:,.0f}",
         )

@@ -65,6 +65,7 @@ class SavedOutcome:
     traceback: str
     history: tuple[EpochRecord, ...]
     results: Mapping[str, Any] = field(default_factory=dict)
+    value: float | None = None
 
 
 class CheckpointFolder:
@@ -108,7 +109,9 @@ class CheckpointFolder:
                 text(values["error"]),
                 text(values["traceback"]),
             )
-            saved = SavedOutcome(outcome, error, traceback, history, records(values.get("results", {})))
+            value = None if values.get("value") is None else float(values["value"])
+            results = records(values.get("results", {}))
+            saved = SavedOutcome(outcome, error, traceback, history, results, value)
         # Missing, incomplete or of another format: the trial resumes from its checkpoint and ends again.
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None

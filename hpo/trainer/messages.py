@@ -4,6 +4,7 @@ agent --Load--> template --Described, Ready | LoadFailed | Unforkable--> agent
 agent --Fork (+ one end of a pipe)--> template --Forked | NotForked, Exited--> agent
 agent --Start--> trainer --Started, Tick, Held, Epoch, Ending, Finished--> agent
 agent --Continue | Command--> trainer
+trainer --Suggest, Annotate, Constrain--> agent, of objectives with an open space; agent --Suggested--> trainer
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from enum import Enum
 from typing import Any
 
 from hpo.outcomes import Outcome
-from objectives.base import DataOptions, Description, Device, Params
+from objectives.base import DataOptions, Description, Device, Direction, Params
 
 
 class Preload(Enum):
@@ -113,7 +114,8 @@ class Start:
 
     params: Params
     seed: int
-    epochs: int
+    epochs: int | None
+    """None: only the objective knows."""
     metric: str
     device: Device
     checkpoints: str
@@ -125,6 +127,11 @@ class Start:
     """Whether each outcome is saved next to the checkpoints: a trial's agent may die before the database has it. Of a
     run of a retrain, only a complete result is saved; another outcome ends the retrain, which may be repeated."""
     output: str | None = None
+    number: int = 0
+    study: str = ""
+    direction: Direction = "minimize"
+    open_space: bool = False
+    """Whether the objective asks for its parameters, and ends a trial that the pruner would end by itself."""
     reply_seconds: float = 2.0
     """Longest wait for the answer to an epoch, after which the trainer continues."""
     memory_bytes: int | None = None
@@ -184,6 +191,43 @@ class Finished:
     error: str = ""
     traceback: str = ""
     results: Mapping[str, Any] = field(default_factory=dict)
+    value: float | None = None
+    """Value that the objective returned; None: the metric of the last epoch decides."""
+
+
+@dataclass(frozen=True)
+class Suggest:
+    """The objective asks for a parameter of its open space."""
+
+    name: str
+    distribution: str
+    """Optuna's JSON form of the distribution, with stored forms as choices."""
+
+
+@dataclass(frozen=True)
+class Annotate:
+    """The objective sets a user attribute of its trial."""
+
+    name: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Constrain:
+    """The objective sets a constraint of its trial."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """The value of a parameter in its stored form: the answer to a `Suggest`."""
+
+    name: str
+    value: Any = None
+    error: str = ""
+    """Reason why it has no value; empty if it has one."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +249,6 @@ class Command(Enum):
     """End after the epoch: the trial resumes from its checkpoint later or elsewhere."""
 
 
-ToTrainer = Start | Continue | Command
-FromTrainer = Started | Tick | Held | Epoch | Ending | Finished
+ToTrainer = Start | Continue | Suggested | Command
+FromTrainer = Started | Tick | Held | Epoch | Suggest | Annotate | Constrain | Ending | Finished
 FromTemplate = Described | Ready | LoadFailed | Unforkable | Forked | NotForked | Exited

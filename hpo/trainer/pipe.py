@@ -16,9 +16,13 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
 
+from optuna.distributions import json_to_distribution
+
 from hpo.outcomes import Outcome
 from hpo.trainer.failures import MOST_MESSAGE, MOST_TRACEBACK
 from hpo.trainer.messages import (
+    Annotate,
+    Constrain,
     Ending,
     Epoch,
     EpochRecord,
@@ -26,6 +30,7 @@ from hpo.trainer.messages import (
     FromTrainer,
     Held,
     Started,
+    Suggest,
     Tick,
     ToTrainer,
 )
@@ -126,6 +131,7 @@ def encode(message: FromTrainer) -> bytes:
             text(shortened(message.error, 3 * MOST_MESSAGE)),
             text(shortened(message.traceback, 2 * MOST_TRACEBACK)),
             message.results,
+            message.value,
         )
     return json.dumps([type(message).__name__, asdict(message)]).encode()
 
@@ -154,7 +160,17 @@ def decode(content: bytes) -> FromTrainer:
                 return Epoch(epoch_record(values["record"]))
             case "Finished":
                 error, traceback = text(values["error"]), text(values["traceback"])
-                return Finished(Outcome(values["outcome"]), error, traceback, mapping(values["results"]))
+                value = None if values["value"] is None else _real(values["value"])
+                return Finished(
+                    Outcome(values["outcome"]), error, traceback, mapping(values["results"]), value
+                )
+            case "Suggest":
+                json_to_distribution(values["distribution"])
+                return Suggest(_text(values["name"]), values["distribution"])
+            case "Annotate":
+                return Annotate(checked_name("attribute", values["name"]), values["value"])
+            case "Constrain":
+                return Constrain(checked_name("constraint", values["name"]), _real(values["value"]))
         raise ValueError(f"unknown kind {kind!r}")
     # Foreign bytes fail in any way.
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
@@ -179,6 +195,12 @@ def epoch_record(values: Any) -> EpochRecord:
 def mapping(value: Any) -> Mapping[str, Any]:
     """Return a JSON object; raise TypeError if the value is none."""
     if not isinstance(value, dict):
+        raise TypeError(type(value).__name__)
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
         raise TypeError(type(value).__name__)
     return value
 

@@ -10,12 +10,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import BaseDistribution, distribution_to_json
+
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
 from hpo.process.process_groups import kill_group
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome
 from hpo.trainer.messages import (
+    Annotate,
     Command,
+    Constrain,
     Continue,
     Ending,
     Epoch,
@@ -23,11 +27,13 @@ from hpo.trainer.messages import (
     Finished,
     Held,
     Start,
+    Suggest,
+    Suggested,
     Tick,
 )
-from hpo.trainer.pipe import TrainerPipe
+from hpo.trainer.pipe import MOST_EPOCH, TrainerPipe
 from objectives import values
-from objectives.base import State
+from objectives.base import RunEndedError, State
 from objectives.checked_run import CheckedRun
 
 TICK_SECONDS = 1.0
@@ -45,7 +51,10 @@ class TrainerRun(CheckedRun):
 
     def __init__(self, pipe: TrainerPipe, start: Start) -> None:
         self.seed = start.seed
-        self.total_epochs = start.epochs
+        self.total_epochs = start.epochs or MOST_EPOCH
+        self.number = start.number
+        self.study = start.study
+        self.direction = start.direction
         self.device = start.device
         self.metric = start.metric
         self.final = start.final
@@ -69,7 +78,8 @@ class TrainerRun(CheckedRun):
         self._epoch_began_at = self._ticked_at = time.monotonic()
         self._received = threading.Condition()
         self._answered = len(self._history)
-        self._paused = self._loading = self._ending = False
+        self._paused = self._loading = self._ending = self._prune_advised = False
+        self._suggested: dict[str, Suggested] = {}
 
     @property
     def state(self) -> State | None:
@@ -151,6 +161,33 @@ class TrainerRun(CheckedRun):
         values.check_size(together)
         self.results = together
 
+    def suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        self._pipe.check_owned()
+        self._wait_while_paused()
+        with self._reporting:
+            self._suggested.pop(name, None)
+            self._pipe.send(Suggest(name, distribution_to_json(distribution)))
+            with self._received:
+                self._received.wait_for(lambda: name in self._suggested or self.stop_outcome)
+                found = self._suggested.get(name)
+        if found is None:
+            self.ended_early = True
+            raise RunEndedError
+        if found.error:
+            raise ValueError(found.error)
+        return found.value
+
+    @property
+    def prune_advised(self) -> bool:
+        return self._prune_advised
+
+    def annotate(self, name: str, value: Any) -> None:
+        values.check_size({name: value})
+        self._pipe.send(Annotate(name, value))
+
+    def constrain(self, name: str, value: float) -> None:
+        self._pipe.send(Constrain(name, value))
+
     def save_outcome(self, finished: Finished) -> None:
         """Save the outcome for a later attempt, in case the agent dies before the database has it."""
         if self._is_final(finished.outcome):
@@ -158,7 +195,12 @@ class TrainerRun(CheckedRun):
             with suppress(CheckpointsError, DiskFullError):
                 self._folder.save_outcome(
                     SavedOutcome(
-                        finished.outcome, finished.error, finished.traceback, self.history, finished.results
+                        finished.outcome,
+                        finished.error,
+                        finished.traceback,
+                        self.history,
+                        finished.results,
+                        finished.value,
                     )
                 )
 
@@ -182,6 +224,10 @@ class TrainerRun(CheckedRun):
                 match message:
                     case Continue(epoch):
                         self._answered = epoch
+                    case Suggested(name):
+                        self._suggested[name] = message
+                    case Command.PRUNE if self._start.open_space:
+                        self._prune_advised, self._answered = True, self._completed
                     case Command.PRUNE:
                         self.stop_outcome = Outcome.PRUNED
                     case Command.PREEMPT:

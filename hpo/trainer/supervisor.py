@@ -16,7 +16,19 @@ from hpo.process.listening_clock import ListeningClock
 from hpo.process.shutdown import ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
-from hpo.trainer.messages import Command, Ending, Epoch, Finished, Held, Start, Started, Tick
+from hpo.trainer.messages import (
+    Annotate,
+    Command,
+    Constrain,
+    Ending,
+    Epoch,
+    Finished,
+    Held,
+    Start,
+    Started,
+    Suggest,
+    Tick,
+)
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.workload import R, Workload
 
@@ -232,6 +244,10 @@ class Supervisor(Generic[R]):
             case Epoch(record):
                 log.debug(f"epoch {record.epoch} took {record.seconds:.2f} s", extra=run.context)
                 work.on_epoch(slot, run, record)
+            case Suggest():
+                self.pool.send(slot, work.on_suggest(slot, run, event))
+            case Annotate() | Constrain():
+                work.on_annotated(slot, run, event)
             case Finished():
                 work.on_finished(slot, run, event)
             case TrainerExited():

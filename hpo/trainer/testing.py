@@ -39,7 +39,7 @@ def trained(start: Start, **metrics: float) -> list[Event]:
     """Return the events of a run that trains all its epochs, by default with a metric of 1 / epoch."""
     epochs: list[Event] = [
         Epoch(EpochRecord(epoch, metrics or {start.metric: 1.0 / epoch}, 0.01))
-        for epoch in range(1, start.epochs + 1)
+        for epoch in range(1, (start.epochs or 1) + 1)
     ]
     return [Started(1, 0), *epochs, Finished(Outcome.COMPLETE)]
 

@@ -74,7 +74,7 @@ def _train(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start) -> Finished
     pipe.send(Started(os.getpid(), len(run.history), run.history))
     threading.Thread(target=run.listen, name="listener", daemon=True).start()
     if (saved := run.earlier_outcome) is not None:
-        return Finished(saved.outcome, saved.error, saved.traceback, saved.results)
+        return Finished(saved.outcome, saved.error, saved.traceback, saved.results, saved.value)
     finished = _outcome(loaded, start, run)
     if not pipe.owned:
         # A process that the objective has forked came back from `train`: only its parent reports.
@@ -125,7 +125,7 @@ def _outcome(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Finished
         return failure
     if run.ended_early and run.stop_outcome is not None:
         return Finished(run.stop_outcome)
-    return Finished(Outcome.COMPLETE, results=run.results)
+    return Finished(Outcome.COMPLETE, results=run.results, value=run.value)
 
 
 def _prepare(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Objective:

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from hpo.outcomes import Outcome
-from hpo.trainer.messages import EpochRecord, Finished, Started, Tick
+from hpo.trainer.messages import (
+    Annotate,
+    Constrain,
+    EpochRecord,
+    Finished,
+    Started,
+    Suggest,
+    Suggested,
+    Tick,
+)
 
 
 @dataclass(kw_only=True)
@@ -67,6 +76,17 @@ class Workload(ABC, Generic[R]):
 
     def on_held(self, slot: int, run: R) -> None:
         """Note that a trainer waits, because the runs are paused."""
+
+    def on_suggest(self, slot: int, run: R, event: Suggest) -> Suggested:  # noqa: ARG002 - for those who search
+        """Return the value of a parameter that the objective asks for."""
+        return Suggested(
+            event.name,
+            error=f"the configuration has no value in the range of the parameter {event.name!r} that the objective asks"
+            " for: its code has changed, or it does not depend on its parameters alone",
+        )
+
+    def on_annotated(self, slot: int, run: R, event: Annotate | Constrain) -> None:
+        """Keep an attribute or constraint of a trial."""
 
     @abstractmethod
     def on_finished(self, slot: int, run: R, finished: Finished) -> None:

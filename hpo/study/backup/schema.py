@@ -95,7 +95,8 @@ def _is_spec(value: Any) -> bool:
         and spec.sampler in SAMPLERS
         and spec.pruner in PRUNERS
         and _whole(spec.seed, NUMBER)
-        and all(_whole(count, COUNT) for count in (spec.epochs, spec.max_lost, spec.max_failed))
+        and all(_whole(count, COUNT) for count in (spec.max_lost, spec.max_failed))
+        and ((spec.open_space is True and spec.epochs is None) or _whole(spec.epochs, COUNT))
         and _whole(spec.startup, NUMBER)
         and (spec.checkpoint_quota_bytes is None or _is_id(spec.checkpoint_quota_bytes))
         and (spec.patience is None or _whole(spec.patience, COUNT))

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from optuna import TrialPruned
+from optuna.distributions import FloatDistribution, distribution_to_json
 
 from hpo.outcomes import Outcome
 from hpo.trainer import trainer
@@ -30,13 +32,23 @@ from hpo.trainer.messages import (
     Epoch,
     Finished,
     Held,
+    Suggest,
+    Suggested,
     Tick,
     ToTrainer,
 )
 from hpo.trainer.pipe import TrainerPipe, decode
 from hpo.trainer.run import ORPHANED, TrainerRun
 from hpo.trainer.testing import prepared, start_message
-from objectives.base import DivergedError, Infeasible, MetricMissingError, Objective, Params, Run
+from objectives.base import (
+    DivergedError,
+    Infeasible,
+    MetricMissingError,
+    Objective,
+    Params,
+    Run,
+    RunEndedError,
+)
 
 PATIENCE = 30.0
 
@@ -50,7 +62,7 @@ class Agent:
     threads: list[threading.Thread] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)
 
-    def run(self, epochs: int = 3, reply_seconds: float = PATIENCE, **more: Any) -> TrainerRun:
+    def run(self, epochs: int | None = 3, reply_seconds: float = PATIENCE, **more: Any) -> TrainerRun:
         ours, theirs = Pipe()
         self.connections += [ours, theirs]
         more = {"epochs": epochs, "reply_seconds": reply_seconds, "saves_outcome": True, **more}
@@ -533,3 +545,60 @@ def test_error_before_the_first_epoch_after_a_checkpoint_is_none_of_the_trial(
         assert (
             trainer._outcome(prepared(Renamed()), start_message(params=params), fresh).outcome is Outcome.BUG
         )
+
+
+UNIT = FloatDistribution(0.0, 1.0)
+
+
+def test_open_space_gets_its_parameters_from_the_agent(agent: Agent) -> None:
+    run = agent.run(epochs=None, open_space=True)
+    asked = Suggest("x", distribution_to_json(UNIT))
+    with ThreadPoolExecutor(1) as pool:
+        value = pool.submit(run.suggest, "x", UNIT)
+        assert agent.hear() == asked
+        agent.say(Suggested("x", 0.5))
+        assert value.result(PATIENCE) == 0.5
+        refused = pool.submit(run.suggest, "kind", UNIT)
+        assert agent.hear() == Suggest("kind", asked.distribution)
+        agent.say(Suggested("kind", error="another kind"))
+        with pytest.raises(ValueError, match="another kind"):
+            refused.result(PATIENCE)
+
+
+def test_open_space_that_waits_for_a_parameter_is_preempted(agent: Agent) -> None:
+    run = agent.run(epochs=None, open_space=True)
+    with ThreadPoolExecutor(1) as pool:
+        value = pool.submit(run.suggest, "x", UNIT)
+        assert isinstance(agent.hear(), Suggest)
+        agent.say(Command.PREEMPT)
+        with pytest.raises(RunEndedError):
+            value.result(PATIENCE)
+    assert (run.ended_early, run.stop_outcome) == (True, Outcome.PREEMPTED)
+
+
+def test_open_space_is_only_advised_to_prune(agent: Agent) -> None:
+    run = agent.run(epochs=None, open_space=True)
+    agent.say(Command.PRUNE)
+    epochs = run.epochs()
+    next(epochs)
+    run.report(loss=1.0)
+    assert (run.prune_advised, run.stop_outcome) == (True, None)
+    assert next(epochs) == 2
+
+
+def test_judged_value_is_saved_with_the_outcome(agent: Agent) -> None:
+    run = agent.run(epochs=None, open_space=True)
+    run.judge(0.25)
+    run.save_outcome(Finished(Outcome.COMPLETE, value=run.value))
+    earlier = agent.run(epochs=None, open_space=True).earlier_outcome
+    assert earlier is not None
+    assert earlier.value == 0.25
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_judged_value_that_is_not_finite_has_diverged(agent: Agent, value: float) -> None:
+    run = agent.run()
+    with pytest.raises(DivergedError):
+        run.judge(value)
+    with pytest.raises(DivergedError):
+        run.check_end()

@@ -1,0 +1,325 @@
+"""An Optuna objective, a function of a trial, as an `Objective`: its code runs unchanged.
+
+Its space is open: it names its parameters while it runs, so the run asks the service for each (`Run.suggest`). A
+report closes an epoch of the run, and carries the step that the function gave; the returned value decides.
+"""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+import random
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+)
+from optuna.trial import BaseTrial
+
+from objectives import choices, values
+from objectives.base import MetricMissingError, Objective, Params, Run, RunEndedError
+
+METRIC = "value"
+"""Name of the number that an Optuna objective returns and reports."""
+STEP = "step"
+"""Name under which a report keeps the step that the function gave."""
+OWN_ATTRIBUTES = "hpo_"
+"""Beginning of the names of user attributes that the service sets."""
+
+
+class OptunaObjective(Objective):
+    """Base of the classes that `wrap` returns."""
+
+    metric = METRIC
+    direction = "minimize"
+    """Optuna's default; `--direction` chooses another."""
+    epochs = None
+    open_space = True
+    space: ClassVar[dict[str, BaseDistribution]] = {}
+    function: ClassVar[Callable[[Any], Any]]
+
+    def train(self, params: Params, run: Run) -> None:
+        """Call the function with a trial of this run."""
+        _seed(run.seed)
+        trial = ObjectiveTrial(params, run)
+        try:
+            trial.finish(type(self).function(trial))
+        except RunEndedError:
+            return
+
+
+def wrap(function: Callable[..., Any], name: str) -> type[OptunaObjective]:
+    """Return the objective of a function of a trial.
+
+    Raises:
+        ValueError: it cannot be called with a trial; the message ends a sentence that begins with its name.
+    """
+    if isinstance(function, type):
+        function = _instance(function)
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as exc:
+        raise ValueError(f"must take one argument, the trial ({exc})") from None
+    except ValueError:
+        # A function of an extension module may have no signature.
+        pass
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise ValueError("must return a number: it is a coroutine or generator")
+    attributes = {"function": staticmethod(function), "__doc__": inspect.getdoc(function)}
+    return type(name, (OptunaObjective,), attributes)
+
+
+def _instance(cls: type) -> Callable[..., Any]:
+    try:
+        made: object = cls()
+    except TypeError as exc:
+        raise ValueError(
+            f"is a class that needs arguments ({exc}): name an object of it, as in objective = {cls.__name__}(…)"
+        ) from None
+    if not callable(made):
+        raise ValueError("is a class whose objects cannot be called with a trial")
+    return made
+
+
+class ObjectiveTrial(BaseTrial):
+    """The trial that an Optuna objective gets: Optuna's methods, without a database behind them."""
+
+    def __init__(self, params: Params, run: Run) -> None:
+        self._given = dict(params)
+        self._run = run
+        self._epochs = run.epochs()
+        self._started_at = datetime.datetime.now()
+        self._params: dict[str, Any] = {}
+        self._distributions: dict[str, BaseDistribution] = {}
+        self._user_attrs: dict[str, Any] = {}
+        self._constraints: dict[str, float] = {}
+        self._reported: dict[int, float] = {}
+        self.study = _StudyOfTrial(run)
+        self._next_epoch()
+
+    # Parameters.
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Return a number from `low` to `high`, both included."""
+        found: float = self._suggest(name, FloatDistribution(low, high, log=log, step=step))
+        return found
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """Return a whole number from `low` to `high`, both included."""
+        found: int = self._suggest(name, IntDistribution(low, high, log=log, step=step))
+        return found
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Return one of the choices."""
+        return self._suggest(name, _categorical(choices))
+
+    def suggest_uniform(self, name: str, low: float, high: float) -> float:
+        """Return `suggest_float(name, low, high)`, as earlier versions of Optuna spelled it."""
+        return self.suggest_float(name, low, high)
+
+    def suggest_loguniform(self, name: str, low: float, high: float) -> float:
+        """Return `suggest_float(name, low, high, log=True)`, as earlier versions of Optuna spelled it."""
+        return self.suggest_float(name, low, high, log=True)
+
+    def suggest_discrete_uniform(self, name: str, low: float, high: float, q: float) -> float:
+        """Return `suggest_float(name, low, high, step=q)`, as earlier versions of Optuna spelled it."""
+        return self.suggest_float(name, low, high, step=q)
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        if name in self._params:
+            check_distribution_compatibility(self._distributions[name], distribution)
+            return self._params[name]
+        stored = choices.stored_space({name: distribution})[name]
+        value = self._value(name, stored)
+        found = choices.find(distribution, value)
+        self._params[name] = value if found is None else found[0]
+        self._distributions[name] = distribution
+        return self._params[name]
+
+    def _value(self, name: str, distribution: BaseDistribution) -> Any:
+        if name in self._given:
+            value = self._given[name]
+            if choices.contains(distribution, value):
+                return value
+            if self._run.final:
+                warnings.warn(
+                    f"The value {value!r} of the parameter {name!r} is out of the range of {distribution}.",
+                    stacklevel=4,
+                )
+                return value
+        elif self._run.final:
+            raise ValueError(
+                f"the configuration has no value for the parameter {name!r}, which the objective asks for: it depends"
+                " on more than its parameters, or its code has changed"
+            )
+        return self._run.suggest(name, distribution)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameters suggested so far."""
+        return dict(self._params)
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Distributions of the parameters suggested so far."""
+        return dict(self._distributions)
+
+    # Reports.
+
+    def report(self, value: float, step: int) -> None:
+        """Report the value after a step, and wait for the decision to continue.
+
+        Raises:
+            TypeError, ValueError: the value is no number, or the step no whole number from 0.
+        """
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"The `value` argument is of type '{type(value)}' but supposed to be a float."
+            ) from None
+        try:
+            at = int(step)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"The `step` argument is of type '{type(step)}' but supposed to be an int."
+            ) from None
+        if at < 0:
+            raise ValueError(f"`step={at}` must be non-negative.")
+        if at in self._reported:
+            warnings.warn(
+                f"The reported value is ignored because this `step={at}` is already reported.", stacklevel=2
+            )
+            return
+        self._reported[at] = number
+        self._run.report(**{METRIC: number, STEP: at})
+        self._next_epoch()
+
+    def should_prune(self) -> bool:
+        """Return whether the pruner ends this trial; the function then raises `optuna.TrialPruned`."""
+        return self._run.prune_advised
+
+    def _next_epoch(self) -> None:
+        """Open the epoch that the next report closes.
+
+        Raises:
+            RunEndedError: the process has to end; so does each further call, if the function has caught the error.
+        """
+        if next(self._epochs, None) is None:
+            raise RunEndedError
+
+    def finish(self, returned: object) -> None:
+        """Judge the trial by the value that the function returned.
+
+        Raises:
+            ValueRefusedError: it is no single number.
+        """
+        value = _returned(returned)
+        if self._run.final:
+            self._run.record(**{METRIC: value})
+        if self._reported:
+            self._run.judge(value)
+        else:
+            self._run.report(**{METRIC: value, STEP: 0})
+
+    # Attributes.
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Keep a value with the trial."""
+        if str(key).startswith(OWN_ATTRIBUTES):
+            raise values.ValueRefusedError(
+                f"the attribute {key!r} is the service's own: choose a name that does not begin with {OWN_ATTRIBUTES}"
+            )
+        kept = values.records({key: value})
+        self._user_attrs.update(kept)
+        self._run.annotate(key, kept[key])
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """Attributes set so far."""
+        return dict(self._user_attrs)
+
+    def set_constraint(self, key: str, value: float) -> None:
+        """Keep a constraint, which is violated where it is above zero."""
+        number = values.number(f"the constraint {key!a}", value)
+        self._constraints[key] = number
+        self._run.constrain(key, number)
+
+    @property
+    def constraints(self) -> dict[str, float]:
+        """Constraints set so far."""
+        return dict(self._constraints)
+
+    @property
+    def number(self) -> int:
+        """Number of the trial in its study."""
+        return self._run.number
+
+    @property
+    def datetime_start(self) -> datetime.datetime | None:
+        """Time at which this attempt began."""
+        return self._started_at
+
+
+class _StudyOfTrial:
+    """The study of a trial as far as one of its trials may use it."""
+
+    def __init__(self, run: Run) -> None:
+        self.study_name = run.study
+        self.direction = run.direction
+        self.directions = [run.direction]
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise values.ValueRefusedError(
+            f"trial.study.{name} is not available in a trial, which knows no database: a trial may use study_name and"
+            " direction"
+        )
+
+
+def _categorical(declared: Sequence[Any]) -> CategoricalDistribution:
+    with warnings.catch_warnings():
+        # Optuna's, of choices that are no plain values; those that cannot be stored are refused by name.
+        warnings.simplefilter("ignore")
+        distribution = CategoricalDistribution(declared)
+    for choice in distribution.choices:
+        problem = choices.value_problem(choice)
+        if problem is not None:
+            raise values.ValueRefusedError(
+                f"a choice is {problem}, which a study cannot store: a choice is {choices.ALLOWED}; name the choices by"
+                " strings, and look up the objects in the objective"
+            )
+    return distribution
+
+
+def _returned(value: object) -> float:
+    """Return the function's result as a float."""
+    if value is None:
+        raise MetricMissingError("the objective returned None: return the number to optimize")
+    if isinstance(value, list | tuple) and len(value) > 1:
+        raise MetricMissingError(
+            f"the objective returned {len(value)} values, and a study here has one: return the number to optimize, and"
+            " keep others with trial.set_user_attr()"
+        )
+    single = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+    return values.number("the value that the objective returned", single)
+
+
+def _seed(seed: int) -> None:
+    """Seed the generators that an objective may use, so that a run can be repeated."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(seed % 2**32)
+    else:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)

@@ -1,0 +1,159 @@
+"""Studies whose objective names its parameters while it runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+
+from hpo.agent.trial_store import TrialStore
+from hpo.outcomes import Outcome
+from hpo.search.spec import StudySpec
+from hpo.study.catalog import find_study
+from hpo.trainer.messages import Annotate, Constrain, EpochRecord
+from storage.attempts import LeaseLostError
+from storage.claims import Claim
+from storage.engine import Database
+from tests.integration.stores import StoredStudy, begun, claimed
+from tests.specs import spec
+
+OPEN = spec({}, open_space=True, epochs=None, metric="value", direction="maximize")
+
+
+def ask(store: TrialStore, claim: Claim, trial_id: int, name: str, distribution: BaseDistribution) -> object:
+    return store.suggest(claim.attempt_id, trial_id, name, distribution_to_json(distribution))[name]
+
+
+def reported(store: TrialStore, claim: Claim, trial_id: int, *values: float) -> None:
+    """Report values at the steps 0, 10, 20 and so on."""
+    records = [
+        EpochRecord(place + 1, {"value": value, "step": 10.0 * place}, 0.1)
+        for place, value in enumerate(values)
+    ]
+    store.record(claim.attempt_id, trial_id, records)
+
+
+@pytest.fixture
+def study(database: Database) -> StoredStudy:
+    return StoredStudy(database, OPEN, budget=3)
+
+
+def test_parameters_are_sampled_once_and_in_both_tables(study: StoredStudy) -> None:
+    store = study.agent()
+    claim, trial_id = begun(store)
+    unit, kind = FloatDistribution(0, 1), CategoricalDistribution(["a", [1, 2], None, True, 1])
+    found = {"x": ask(store, claim, trial_id, "x", unit), "kind": ask(store, claim, trial_id, "kind", kind)}
+    assert [ask(store, claim, trial_id, name, dist) for name, dist in (("x", unit), ("kind", kind))] == list(
+        found.values()
+    )
+    assert study.optuna.get_trials()[0].params == found
+    assert json.loads(study.scalar("SELECT params::text FROM hpo.trials")) == found
+
+
+def test_lost_trial_goes_on_elsewhere_with_its_values(study: StoredStudy) -> None:
+    store, other = study.agent(), study.agent()
+    claim, trial_id = begun(store)
+    value = ask(store, claim, trial_id, "x", FloatDistribution(0, 1))
+    reported(store, claim, trial_id, 0.5, 0.6)
+    study.expire_leases()
+    other.reap_expired()
+    again = claimed(other)
+    assert (again.reservation_id, other.sample(again)) == (claim.reservation_id, (trial_id, 0, {"x": value}))
+    other.begin(again.attempt_id, 1, 0)
+    # The function begins again, so its reports do too.
+    assert study.optuna.get_trials()[0].intermediate_values == {}
+    assert ask(other, again, trial_id, "x", FloatDistribution(0, 1)) == value
+    with pytest.raises(LeaseLostError):
+        ask(store, claim, trial_id, "y", FloatDistribution(0, 1))
+    with pytest.raises(LeaseLostError):
+        store.annotate(claim.attempt_id, trial_id, Annotate("a", 1))
+    reported(other, again, trial_id, 0.7)
+    other.settle(again.attempt_id, Outcome.COMPLETE, 0.9)
+    trial = study.optuna.get_trials()[0]
+    assert (trial.params, trial.intermediate_values, trial.value) == ({"x": value}, {0: 0.7}, 0.9)
+
+
+def test_reports_reach_optuna_at_the_steps_of_the_function(study: StoredStudy) -> None:
+    store = study.agent()
+    claim, trial_id = begun(store)
+    reported(store, claim, trial_id, 0.1, 0.2, 0.3)
+    store.settle(claim.attempt_id, Outcome.PRUNED, 0.3)
+    trial = study.optuna.get_trials()[0]
+    assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {0: 0.1, 10: 0.2, 20: 0.3})
+
+
+def test_another_kind_of_distribution_is_refused_and_nothing_lost(study: StoredStudy) -> None:
+    store = study.agent()
+    for slot, distribution in enumerate((CategoricalDistribution(["a", "b"]), FloatDistribution(0, 1))):
+        claim, trial_id = begun(store, slot)
+        ask(store, claim, trial_id, "x", distribution) if slot == 0 else None
+    with pytest.raises(ValueError, match="distribution"):
+        ask(store, claim, trial_id, "x", FloatDistribution(0, 1))
+    with pytest.raises(ValueError, match="CategoricalDistribution does not support dynamic value space"):
+        ask(store, claim, trial_id, "x", CategoricalDistribution(["a", "c"]))
+    assert ask(store, claim, trial_id, "y", FloatDistribution(0, 1)) is not None
+
+
+def test_failing_sampler_is_replaced_by_chance(
+    study: StoredStudy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = study.agent()
+    claim, trial_id = begun(store)
+    sampler = store._search._study.sampler
+
+    def fail(*_: object) -> None:
+        raise OverflowError("too large")
+
+    monkeypatch.setattr(sampler, "sample_independent", fail)
+    assert isinstance(sampler, RandomSampler)
+    with caplog.at_level(logging.WARNING):
+        assert 1 <= ask(store, claim, trial_id, "n", IntDistribution(1, 3)) <= 3  # type: ignore[operator]
+    assert "the sampler failed (OverflowError: too large)" in caplog.text
+
+
+def test_enqueued_values_are_used(study: StoredStudy) -> None:
+    study.optuna.enqueue_trial({"x": 0.25, "unused": 3})
+    store = study.agent()
+    claim, trial_id = begun(store)
+    assert ask(store, claim, trial_id, "x", FloatDistribution(0, 1)) == 0.25
+
+
+def test_attributes_and_constraints_reach_optuna(study: StoredStudy) -> None:
+    store = study.agent()
+    claim, trial_id = begun(store)
+    store.annotate(claim.attempt_id, trial_id, Annotate("matrix", [[1.0]]))
+    for value in (1.0, 2.0):
+        store.annotate(claim.attempt_id, trial_id, Constrain("size", value))
+    trial = study.optuna.get_trials()[0]
+    assert (trial.user_attrs["matrix"], trial.constraints) == ([[1.0]], {"size": 1.0})
+
+
+def test_space_of_the_study_is_that_of_its_trials(study: StoredStudy, database: Database) -> None:
+    assert find_study(database, "s").spec_json["space"] == {}
+    store = study.agent()
+    asked = (
+        {"x": FloatDistribution(0, 1), "n": IntDistribution(1, 3)},
+        {"x": FloatDistribution(0.5, 2), "n": IntDistribution(2, 8, step=2), "late": FloatDistribution(0, 1)},
+    )
+    for slot, space in enumerate(asked):
+        claim, trial_id = begun(store, slot)
+        for name, distribution in space.items():
+            ask(store, claim, trial_id, name, distribution)
+        reported(store, claim, trial_id, *[0.0] * (slot + 1))
+    found = StudySpec.from_json(find_study(database, "s").spec_json)
+    assert list(found.space.items()) == [
+        ("x", FloatDistribution(0, 2)),
+        ("n", IntDistribution(1, 8)),
+        ("late", FloatDistribution(0, 1)),
+    ]
+    assert (found.epochs, found.open_space) == (2, True)

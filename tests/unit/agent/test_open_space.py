@@ -1,0 +1,78 @@
+"""An agent whose objective names its parameters while it runs."""
+
+from __future__ import annotations
+
+import pytest
+from optuna.distributions import FloatDistribution, distribution_to_json
+
+from hpo.agent.testing import FakeStudy, FakeTrialStore
+from hpo.outcomes import Outcome
+from hpo.trainer.messages import (
+    Annotate,
+    Command,
+    Constrain,
+    Continue,
+    Epoch,
+    EpochRecord,
+    Finished,
+    Started,
+    Suggest,
+    Suggested,
+)
+from tests.specs import spec
+from tests.unit.agent.test_agent import World, events, world  # noqa: F401 - a fixture
+
+UNIT = distribution_to_json(FloatDistribution(0.25, 1.0))
+
+
+@pytest.fixture
+def opened(world: World) -> World:  # noqa: F811 - of another module
+    world.study = FakeStudy(spec=spec({}, open_space=True, epochs=None, metric="value"), budget=1)
+    world.store = FakeTrialStore(world.study)
+    return world
+
+
+def step(number: int, value: float) -> Epoch:
+    return Epoch(EpochRecord(number, {"value": value, "step": number - 1.0}, 0.01))
+
+
+def test_parameters_are_answered_and_the_returned_value_decides(opened: World) -> None:
+    opened.pool.scripts = [
+        events(
+            Started(1, 0),
+            Suggest("x", UNIT),
+            Annotate("note", "a"),
+            Constrain("size", -1.0),
+            step(1, 0.5),
+            Finished(Outcome.COMPLETE, value=0.125),
+        )
+    ]
+    opened.run()
+    assert opened.pool.sent == [(0, Suggested("x", 0.25)), (0, Continue(1))]
+    (trial,) = opened.study.trials
+    assert (trial.outcome, trial.value, trial.params) == (Outcome.COMPLETE, 0.125, {"x": 0.25})
+    assert trial.annotations == {"note": "a", "size": -1.0}
+    assert opened.progress.ended[0].params == {"x": 0.25}
+    assert (opened.pool.starts[0].epochs, opened.pool.starts[0].open_space) == (None, True)
+
+
+def test_refused_parameter_is_answered_with_the_reason(
+    opened: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def refuse(*_: object) -> None:
+        raise ValueError("another kind")
+
+    monkeypatch.setattr(opened.store, "suggest", refuse)
+    opened.pool.scripts = [events(Started(1, 0), Suggest("x", UNIT), Finished(Outcome.PRUNED))]
+    opened.run()
+    assert opened.pool.sent == [(0, Suggested("x", error="ValueError: another kind"))]
+
+
+def test_objective_that_ignores_the_pruner_completes(opened: World) -> None:
+    opened.pool.endings = {Command.PRUNE: [step(2, 0.4), Finished(Outcome.COMPLETE, value=0.3)]}
+    opened.study.prunes = lambda _number, epoch: epoch == 1
+    opened.pool.scripts = [events(Started(1, 0), step(1, 0.5), Finished(Outcome.PRUNED))]
+    opened.run()
+    assert opened.pool.sent[0] == (0, Command.PRUNE)
+    assert [(trial.outcome, trial.value) for trial in opened.study.trials] == [(Outcome.COMPLETE, 0.3)]
