@@ -37,11 +37,6 @@ class Outcome(StrEnum):
         return self in COUNTED
 
     @property
-    def is_failure(self) -> bool:
-        """Whether trials with this outcome do not count, and are limited by `max_failed`."""
-        return self in FAILURES
-
-    @property
     def is_infeasible(self) -> bool:
         """Whether the sampler should avoid such configurations, even if the trial reported good values."""
         return self in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.INFEASIBLE)

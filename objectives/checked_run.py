@@ -24,6 +24,8 @@ _PLAIN = (type(None), bool, int, float, str)
 class CheckedRun(Run):
     """A `Run` that applies the rules; subclasses keep and send what it accepts."""
 
+    results: dict[str, Any]
+    """Results that `record` has got."""
     metric: str | None
     """Metric that each report must contain, except in a final run; None: that of the objective."""
     ended_early: bool = False
@@ -90,6 +92,11 @@ class CheckedRun(Run):
             self._diverged = DivergedError(f"the value of the trial is {judged}")
             raise self._diverged
         self.value = judged
+
+    def record(self, **results: Any) -> None:
+        together = {**self.results, **values.records(results)}
+        values.check_size(together)
+        self.results = together
 
     def check_end(self) -> None:
         """Check that `train` may return now.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
 
-from objectives import values
 from objectives.base import Device, State
 from objectives.checked_run import CheckedRun, copy_state
 
@@ -88,11 +87,6 @@ class LocalRun(CheckedRun):
 
     def tick(self, done: int, total: int, images: int = 0) -> None:
         self.ticks.append((done, total, images))
-
-    def record(self, **results: Any) -> None:
-        together = {**self.results, **values.records(results)}
-        values.check_size(together)
-        self.results = together
 
     def suggest(self, name: str, distribution: BaseDistribution) -> Any:
         """Return a random value of an open space's parameter, drawn by the run's seed."""

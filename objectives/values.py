@@ -36,6 +36,11 @@ class ValueRefusedError(ValueError):
     """A value that cannot be kept as it is; the message names it."""
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is an integer or a float, and not a boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def text(value: str) -> str:
     r"""Return the text with NUL and lone surrogates, which cannot be stored, replaced by escapes such as `\x00`."""
     plain = str.__str__(value)

@@ -10,10 +10,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-
-def is_number(value: object) -> bool:
-    """Whether a value is an integer or a float, and not a boolean."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+from objectives.values import is_number
 
 
 def drawable(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from hpo.analysis.records import drawable, is_number
+from hpo.analysis.records import drawable
 from hpo.analysis.statistics import CONFIDENCE, Difference, Interval, holm, welch
 from hpo.study.history import StudyHistory
+from objectives.values import is_number
 from storage.retrains import RetrainRow
 
 FIGURES = {

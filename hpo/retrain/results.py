@@ -11,12 +11,13 @@ from typing import Any
 
 from hpo import formatting
 from hpo.analysis.confusion import Confusion, class_scores, confused_pairs, pooled
-from hpo.analysis.records import drawable, is_number
+from hpo.analysis.records import drawable
 from hpo.analysis.statistics import Interval, summarize
 from hpo.document.files import csv_file, json_file, results_writable, write_files
 from hpo.export.config import Config
 from hpo.export.config_file import render
 from hpo.trainer.messages import EpochRecord
+from objectives.values import is_number
 
 DETAIL = ("wrong_images",)
 """Records that are too large for metrics.json; the database keeps those of the first run."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hpo import formatting
 from hpo.settings import Settings
 from hpo.study.history import AttemptRow, StudyHistory, read_history
+from objectives.values import is_number
 from storage.engine import open_database
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def frames_of(history: StudyHistory) -> Results:
         # The configuration in a file may come from a trial of another study.
         own = retrain.config.get("study") in (None, history.study.name)
         recorded = (
-            name for run in metrics["runs"] for name in run if _is_number(run[name]) and name != "seed"
+            name for run in metrics["runs"] for name in run if is_number(run[name]) and name != "seed"
         )
         columns = formatting.apart(recorded, _RUN_COLUMNS, "recorded_")
         for run in metrics["runs"]:
@@ -106,7 +107,7 @@ def frames_of(history: StudyHistory) -> Results:
                     **{
                         columns[name]: value
                         for name, value in run.items()
-                        if _is_number(value) and name != "seed"
+                        if is_number(value) and name != "seed"
                     },
                 }
             )
@@ -143,7 +144,3 @@ def _frame(rows: list[dict[str, Any]], index: list[str], columns: list[str]) -> 
 
     own = dict.fromkeys([*index, *columns, *(name for row in rows for name in row)])
     return pd.DataFrame(rows, columns=list(own)).set_index(index)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -156,11 +156,6 @@ class TrainerRun(CheckedRun):
             self._loading = False
             done.set()
 
-    def record(self, **results: Any) -> None:
-        together = {**self.results, **values.records(results)}
-        values.check_size(together)
-        self.results = together
-
     def suggest(self, name: str, distribution: BaseDistribution) -> Any:
         self._pipe.check_owned()
         self._wait_while_paused()

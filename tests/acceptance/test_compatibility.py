@@ -23,12 +23,12 @@ IN_KERAS_WORKER = pytest.mark.xdist_group("keras")
 
 
 def results(service: Service, study: str) -> Any:
-    """What was recorded of a study, as pandas frames."""
+    """Return the records of a study as pandas frames."""
     return hpo.load_study(study, storage=service.url).results()
 
 
 def trials(service: Service, study: str) -> list[dict[str, Any]]:
-    """What `hpo trials` shows; in this process, which has imported what that needs."""
+    """Return the output of `hpo trials`, run in this process, which has imported the modules that it needs."""
     said = io.StringIO()
     with redirect_stdout(said):
         assert run(["trials", "--study", study, "--json", "--storage", service.url]) == 0

@@ -142,7 +142,7 @@ errors = st.one_of(
 
 @dataclass
 class Given(Objective):
-    """Hands over what an example holds."""
+    """Reports the values of an example."""
 
     space = SPACE
 

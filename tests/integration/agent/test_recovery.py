@@ -262,7 +262,7 @@ def test_trial_that_begins_again_has_no_epochs_of_its_earlier_attempt(study: Sto
 
 
 def rungs(study: StoredStudy) -> dict[str, float]:
-    """Return what the pruner has noted on the first trial."""
+    """Return the notes of the pruner on the first trial."""
     attrs = study.optuna.get_trials()[0].system_attrs
     return {name: value for name, value in attrs.items() if name.startswith("completed_rung_")}
 

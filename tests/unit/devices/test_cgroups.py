@@ -16,7 +16,7 @@ V1 = "4:memory:/a/b\n3:cpu,cpuacct:/a/b\n0::/"
 
 @pytest.fixture
 def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Return a function that lays out the files below the mount, given what /proc/self/cgroup holds."""
+    """Return a function that lays out the files below the mount, for a content of /proc/self/cgroup."""
     monkeypatch.setattr(cgroups, "MOUNT", tmp_path)
     monkeypatch.setattr(cgroups, "OWN_GROUPS", tmp_path / "own")
 

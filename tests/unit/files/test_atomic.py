@@ -1,4 +1,4 @@
-"""Files that users name are replaced completely or not at all; links, devices and pipes stay what they are."""
+"""Files that users name are replaced completely or not at all; links, devices and pipes keep their kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of a run hold by hand and in the service: what it refuses, and where an interrupted run resumes."""
+"""The rules of a run hold by hand and in the service: calls that it refuses, and where an interrupted run resumes."""
 
 from __future__ import annotations
 

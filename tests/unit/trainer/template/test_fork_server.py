@@ -59,7 +59,7 @@ class Mine(Objective):
 
 
 class Groups:
-    """Records what happens to process groups."""
+    """Records the calls that end process groups."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
@@ -84,7 +84,7 @@ def loaded(
     module: str = "",
     preload: Preload = Preload.ALL,
 ) -> tuple[ObjectiveLoader | None, list]:
-    """Return what the template loads from an objective with this body, and its messages."""
+    """Return the objective that the template loads from this body, and the template's messages."""
     ours, theirs = pipe
     path = folder / "mine.py"
     path.write_text(OBJECTIVE.format(prepare=prepare, module=module))
