@@ -13,8 +13,9 @@ from typing import Any, Literal
 from hpo import formatting
 from hpo.devices import provenance
 from hpo.devices.cgroups import cpu_quota, memory_limit
+from hpo.devices.cores import usable_cores
 from hpo.devices.gpus import DriverFailedError, Gpu, installed_gpus, visible_gpus
-from hpo.devices.slots import describe, plan_here, usable_cores
+from hpo.devices.slots import describe, plan_here
 from hpo.errors import HpoError, UsageError
 from hpo.options.hosts import SlotOptions
 from hpo.settings import Settings
@@ -149,7 +150,7 @@ def _slots(workers: int | None, options: SlotOptions) -> Check:
 
 
 def _cores() -> Check:
-    usable, total = len(usable_cores()), os.cpu_count() or 1
+    usable, total = usable_cores().count, os.cpu_count() or 1
     confined = f" of {total}" if usable < total else ""
     quota = cpu_quota()
     limit = (

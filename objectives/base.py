@@ -67,6 +67,8 @@ class Device:
     _: KW_ONLY
     cores: tuple[int, ...] = ()
     """Processor cores that the trainer is pinned to; empty: not pinned."""
+    core_count: int | None = None
+    """Number of cores whose time the trainer may use, pinned or not; None: as many as it is pinned to."""
     gpu: str | None = None
     """Index or UUID of the GPU; None: no GPU is visible to the trainer."""
     gpu_memory_bytes: int | None = None
@@ -82,7 +84,7 @@ class Device:
     @property
     def threads(self) -> int:
         """Number of threads for numeric libraries: one per core, at least one."""
-        return max(1, len(self.cores))
+        return max(1, self.core_count or len(self.cores))
 
 
 class Run(ABC):

@@ -56,12 +56,13 @@ def _folders(controller: str) -> Iterator[tuple[Path, bool]]:
     except OSError:
         lines = []
     # The root of each version is always tried: the file may be hidden.
-    roots = {(MOUNT, True): "/", (MOUNT / controller, False): "/"}
+    roots = {(MOUNT, True): "/", (MOUNT / "unified", True): "/", (MOUNT / controller, False): "/"}
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
         if not controllers:
-            roots[MOUNT, True] = group
+            # Next to version 1, version 2 is mounted below it.
+            roots[MOUNT, True] = roots[MOUNT / "unified", True] = group
         elif controller in controllers.split(","):
             roots.pop((MOUNT / controller, False), None)
             folder = MOUNT / controllers

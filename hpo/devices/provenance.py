@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
+from hpo.devices.cores import usable_cores
 from hpo.devices.gpus import compute_capabilities, visible_gpus
-from hpo.devices.slots import usable_cores
 from objectives import backend as keras_backend
 from objectives.base import Device
 
@@ -36,7 +36,7 @@ def hardware() -> dict[str, Any]:
     """Return processor, usable cores, memory in GiB and GPUs of this host."""
     return {
         "processor": _processor(),
-        "cores": len(usable_cores()),
+        "cores": usable_cores().count,
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": [gpu.model or gpu.address for gpu in visible_gpus()],
         "system": f"{platform.system()} {platform.machine()}",

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import math
-import os
-import platform
 import re
-import stat
-import tempfile
-import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from hpo import formatting
-from hpo.devices.cgroups import cpu_quota
+from hpo.devices.cores import Cores, cores_of_agent, usable_cores
 from hpo.devices.gpus import Gpu, choose_gpus
-from hpo.errors import FileNotWritableError
 from hpo.options.hosts import SlotOptions
 from objectives.base import Device
 
@@ -32,19 +23,28 @@ CONTEXT_BYTES = 2**30
 TensorFlow reserves 0.2 to 1.8 GiB of a whole GPU for the same purpose (`MinSystemMemory`)."""
 
 
-def usable_cores() -> tuple[int, ...]:
-    """Return the CPU cores that this process may run on, as many as a quota of CPU time allows, rounded up."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = tuple(sorted(os.sched_getaffinity(0)))
-    else:
-        cores = tuple(range(os.cpu_count() or 1))
-    quota = cpu_quota()
-    count = len(cores) if quota is None else math.ceil(round(quota, 2))
-    if count >= len(cores):
-        return cores
-    # Containers on one host cannot see each other's cores: their names, unlike the first cores, differ.
-    first = zlib.crc32(platform.node().encode()) % len(cores)
-    return tuple(sorted((cores + cores)[first : first + max(1, count)]))
+@dataclass(frozen=True)
+class _CoreShare:
+    """Cores of one slot."""
+
+    cores: tuple[int, ...]
+    pinned: bool
+
+    @property
+    def count(self) -> int:
+        return len(self.cores)
+
+    @property
+    def pinned_to(self) -> tuple[int, ...]:
+        return self.cores if self.pinned else ()
+
+    @property
+    def name(self) -> str:
+        first, last = self.cores[0], self.cores[-1]
+        return "cpu" if not self.pinned else f"cpu:{first}" if first == last else f"cpu:{first}-{last}"
+
+    def __str__(self) -> str:
+        return _format_cores(self.cores) if self.pinned else formatting.counted(self.count, "core")
 
 
 def slots_here(workers: int | None, options: SlotOptions, at_most: int | None = None) -> list[Device]:
@@ -70,12 +70,12 @@ def plan_here(
     gpus = choose_gpus(options.gpus, options.device)
     cores = usable_cores()
     if options.cores is not None:
-        cores = claim_cores(options.cores, cores)
+        cores = cores_of_agent(options.cores, cores)
     devices = plan_slots(workers, cores, gpus, options.gpu_share, at_most)
     return [replace(device, precision=options.precision) for device in devices], _notes(workers, cores, gpus)
 
 
-def _notes(workers: int | None, cores: Sequence[int], gpus: Sequence[Gpu]) -> list[str]:
+def _notes(workers: int | None, cores: Cores, gpus: Sequence[Gpu]) -> list[str]:
     """Return a line for GPUs that stay idle and one for cores that slots share, if the user requested either."""
     notes = []
     if workers is not None and workers < len(gpus):
@@ -85,62 +85,17 @@ def _notes(workers: int | None, cores: Sequence[int], gpus: Sequence[Gpu]) -> li
             f"GPU {idle} stays idle, because each worker slot uses one GPU: use --workers {len(gpus)},"
             f" or --gpus {used} to leave it to others"
         )
-    if workers is not None and workers > len(cores):
+    if workers is not None and workers > cores.count:
         notes.append(
-            f"{workers} worker slots share {formatting.counted(len(cores), 'core')}, so each trial is slower:"
-            f" use --workers {len(cores)}, unless trials wait for other things than processor time"
+            f"{workers} worker slots share {formatting.counted(cores.count, 'core')}, so each trial is slower:"
+            f" use --workers {cores.count}, unless trials wait for other things than processor time"
         )
     return notes
 
 
-def claim_cores(count: int, cores: Sequence[int], folder: Path | None = None) -> tuple[int, ...]:
-    """Claim `count` of `cores` until this process ends, unclaimed ones first.
-
-    A claim is a file lock, which the kernel releases however the process ends. If too few cores are
-    free, claimed ones are shared: more trials than cores are slow, but allowed.
-
-    Raises:
-        FileNotWritableError: the folder of the claims is not usable.
-    """
-    # Not HPO_HOME: the agents of a host may have different ones.
-    claims = folder or Path(tempfile.gettempdir()) / f"hpo-cores-{os.geteuid()}"
-    chosen: list[int] = []
-    claimed: list[int] = []
-    try:
-        claims.mkdir(mode=0o700, exist_ok=True)
-        found = claims.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            raise FileNotWritableError(
-                f"cannot claim cores in {claims} (other users may write there): remove it, set TMPDIR to a folder of "
-                "your own for every agent, or leave --cores out"
-            )
-        for core in cores:
-            if len(chosen) == count:
-                break
-            # Never closed and not inherited: the claim belongs to this process.
-            descriptor = os.open(
-                claims / str(core), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-            )
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                chosen.append(core)
-            except BlockingIOError:
-                os.close(descriptor)
-                claimed.append(core)
-    except OSError as exc:
-        raise FileNotWritableError(
-            f"cannot claim cores in {claims} ({exc.strerror}): leave --cores out"
-        ) from exc
-    if len(chosen) < count and claimed:
-        # A different start for each process spreads the shared cores.
-        start = os.getpid() % len(claimed)
-        chosen += (claimed[start:] + claimed[:start])[: count - len(chosen)]
-    return tuple(sorted(chosen))
-
-
 def plan_slots(
     workers: int | None,
-    cores: Sequence[int],
+    cores: Cores,
     gpus: Sequence[Gpu],
     gpu_share: float = 1.0,
     at_most: int | None = None,
@@ -149,13 +104,17 @@ def plan_slots(
 
     The default is one slot per GPU, or one per core: several single-threaded trainers train more
     images per second than one trainer with as many threads. More slots than cores share cores. Slots
-    that share a GPU divide its memory, or the fraction `gpu_share` of it.
+    that are not pinned get a number of cores each. Slots that share a GPU divide its memory, or the fraction
+    `gpu_share` of it.
     """
-    count = workers or len(gpus) or len(cores)
+    count = workers or len(gpus) or cores.count
     count = min(count, at_most or count)
-    shares = _core_shares(count, cores)
+    shares = [_CoreShare(share, cores.pinned) for share in _core_shares(count, cores.usable[: cores.count])]
     if not gpus:
-        return [_cores_device(share) for share in shares]
+        return [
+            Device(share.name, cores=share.pinned_to, core_count=share.count, owns=str(share))
+            for share in shares
+        ]
     gpu_of_slot = [gpus[i % len(gpus)] for i in range(count)]
     sharers = Counter(gpu_of_slot)
     return [
@@ -171,9 +130,11 @@ def describe(devices: Sequence[Device]) -> list[str]:
 
 def parse_description(text: str) -> dict[str, Any]:
     """Parse `Device.owns` into the number of `cores` and the `gpu`; empty for any other text."""
-    found = re.fullmatch(r"(?:gpu (.+), )?cores? (\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)", text)
+    found = re.fullmatch(r"(?:gpu (.+), )?(?:cores? (\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)|(\d+) cores?)", text)
     if found is None:
         return {}
+    if found[3]:
+        return {"cores": int(found[3]), "gpu": found[1]}
     runs = [[int(core) for core in run.split("-")] for run in found[2].split(",")]
     return {"cores": sum(run[-1] - run[0] + 1 for run in runs), "gpu": found[1]}
 
@@ -185,13 +146,7 @@ def _core_shares(count: int, cores: Sequence[int]) -> list[tuple[int, ...]]:
     return [tuple(cores[a:b]) for a, b in pairwise(bounds)]
 
 
-def _cores_device(cores: tuple[int, ...]) -> Device:
-    first, last = cores[0], cores[-1]
-    name = f"cpu:{first}" if first == last else f"cpu:{first}-{last}"
-    return Device(name, cores=cores, owns=_format_cores(cores))
-
-
-def _gpu_device(gpu: Gpu, share: float, cores: tuple[int, ...]) -> Device:
+def _gpu_device(gpu: Gpu, share: float, cores: _CoreShare) -> Device:
     limit = fraction = None
     amount = ""
     if share < 1.0:
@@ -205,11 +160,12 @@ def _gpu_device(gpu: Gpu, share: float, cores: tuple[int, ...]) -> Device:
         amount = f" ({formatting.size(gpu.memory_bytes)})"
     return Device(
         name=f"gpu:{gpu.label}",
-        cores=cores,
+        cores=cores.pinned_to,
+        core_count=cores.count,
         gpu=gpu.address,
         gpu_memory_bytes=limit,
         gpu_memory_fraction=fraction,
-        owns=f"gpu {gpu.label}{amount}, {_format_cores(cores)}",
+        owns=f"gpu {gpu.label}{amount}, {cores}",
     )
 
 

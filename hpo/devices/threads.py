@@ -21,6 +21,21 @@ _OWN = {
 """The own variables of libraries, by the names that threadpoolctl gives those which it knows."""
 
 _VARIABLES = (OPENMP, *_OWN.values())
+
+_UNHELD = (
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    # Those of XLA's own processor backend, which JAX uses; older versions read the second.
+    "PJRT_NPROC",
+    "NPROC",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "RAYON_NUM_THREADS",
+    # Processes of joblib.
+    "LOKY_MAX_CPU_COUNT",
+)
+"""Variables of libraries that start their threads when these first compute, which the template's do not. Without them
+they would start one for each core of the host where a quota limits the slot and it is pinned to none."""
 _CHOSEN = "_HPO_CHOSEN_THREADS"
 """Variable that takes the user's settings through the template to its trainers."""
 
@@ -44,6 +59,8 @@ def release_threads(threads: int) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = str(threads)
+    for name in _UNHELD:
+        os.environ.setdefault(name, str(threads))
     for library in threadpoolctl.ThreadpoolController().lib_controllers:
         own = _OWN.get(library.internal_api, OPENMP)
         # OMP_NUM_THREADS may list a number for each level of nested regions; libraries ignore a damaged value.

@@ -12,8 +12,9 @@ from typing import Any, cast
 
 from hpo import formatting
 from hpo.devices import provenance
+from hpo.devices.cores import Cores, usable_cores
 from hpo.devices.gpus import Gpu, visible_gpus
-from hpo.devices.slots import plan_slots, usable_cores
+from hpo.devices.slots import plan_slots
 from objectives.backend import bind
 from objectives.base import Device, Precision
 
@@ -32,29 +33,34 @@ def match_device(
     if backend and not os.environ.get("KERAS_BACKEND") and importlib.util.find_spec(backend):
         os.environ["KERAS_BACKEND"] = backend
     gpus = visible_gpus(warn=True)[:1] if device.get("gpu") else ()
-    cores = usable_cores()[: device.get("cores", 1)]
-    found = differences(device, backend, versions, cores, gpus)
+    cores = _as_many(usable_cores(), device.get("cores", 1))
+    found = differences(device, backend, versions, cores.count, gpus)
     if found:
         print(f"trained with {', '.join(found)}: results may differ", file=sys.stderr)
-    if hasattr(os, "sched_setaffinity"):
+    if cores.pinned and hasattr(os, "sched_setaffinity"):
         with suppress(OSError):
-            os.sched_setaffinity(0, cores)
+            os.sched_setaffinity(0, cores.usable)
     [like] = plan_slots(1, cores, gpus)
     bind(like)
     return replace(like, precision=cast(Precision, precision or "auto"))
+
+
+def _as_many(cores: Cores, count: int) -> Cores:
+    count = min(count, cores.count)
+    return Cores(usable=cores.usable[:count] if cores.pinned else cores.usable, count=count)
 
 
 def differences(
     device: Mapping[str, Any],
     backend: str | None,
     versions: Mapping[str, str],
-    cores: Sequence[int],
+    cores: int,
     gpus: Sequence[Gpu],
 ) -> list[str]:
     """Return the differences between the trial's environment and this one, such as `2 cores (here 1)`."""
     found = []
-    if device.get("cores") != len(cores):
-        found.append(f"{formatting.counted(device.get('cores'), 'core')} (here {len(cores)})")
+    if device.get("cores") != cores:
+        found.append(f"{formatting.counted(device.get('cores'), 'core')} (here {cores})")
     if device.get("gpu") and not gpus:
         found.append(f"gpu {device['gpu']} (here none)")
     here = provenance.versions() | {"backend": provenance.backend()}

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import keras
 
 
+_INTRAOP = "TF_NUM_INTRAOP_THREADS"
+
+
 class TensorFlow(Backend):
     """Trains a chunk of batches in one graph."""
 
@@ -37,7 +40,8 @@ class TensorFlow(Backend):
 
         # Refused once TensorFlow has computed in this process (a notebook, a test): its settings then stay.
         with contextlib.suppress(RuntimeError):
-            tf.config.threading.set_intra_op_parallelism_threads(device.threads)
+            if _INTRAOP not in os.environ:
+                tf.config.threading.set_intra_op_parallelism_threads(device.threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
         if device.gpu is None:
             tf.config.experimental.enable_op_determinism()

@@ -11,6 +11,7 @@ import pytest
 
 from hpo import doctor
 from hpo.devices import slots
+from hpo.devices.cores import Cores
 from hpo.errors import StorageUnreachableError
 from hpo.options.hosts import SlotOptions
 from hpo.settings import Settings
@@ -50,7 +51,7 @@ def test_unreachable_storage_fails(check) -> None:
 
 def test_gpus_and_devices_of_slots_are_listed(monkeypatch, tmp_path, settings: Settings) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(slots, "usable_cores", lambda: tuple(range(8)))
+    monkeypatch.setattr(slots, "usable_cores", lambda: Cores(usable=tuple(range(8)), count=8))
     tool(tmp_path, monkeypatch, "print('0, GPU-8f2a, NVIDIA H200, 143771, Disabled')")
     checks = {check.name: check for check in doctor.examine(settings, workers=2)}
     assert checks["accelerators"] == doctor.Check("accelerators", "ok", "0: NVIDIA H200, 140.4 GiB")

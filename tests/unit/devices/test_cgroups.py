@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hpo.devices import cgroups, slots
+from hpo.devices import cgroups, cores
 
 FILES = dict[str, str]
 V2 = "0::/a.slice/b.scope"
+KUBELET = "0::/kubepods.slice/kubepods-podab.slice/cri-containerd-cd.scope"
 V1 = "4:memory:/a/b\n3:cpu,cpuacct:/a/b\n0::/"
 
 
@@ -51,6 +52,26 @@ def v1(folder: str, quota: int, period: int = 100_000) -> FILES:
         (V1, v1("cpu/", 200_000), 2.0),
         (V1, v1("cpu/a/b/", -1) | v1("cpu/a/", 150_000) | v1("cpu/", -1), 1.5),
         ("", v1("cpu/", 100_000), 1.0),
+        # Kubernetes: the pod's limit around the container's; a guaranteed and a burstable pod, drivers of both kinds.
+        (
+            KUBELET,
+            {
+                "kubepods.slice/kubepods-podab.slice/cpu.max": "200000 100000",
+                "kubepods.slice/kubepods-podab.slice/cri-containerd-cd.scope/cpu.max": "100000 100000",
+            },
+            1.0,
+        ),
+        ("5:cpuacct,cpu:/kubepods/burstable/podab/cd", v1("cpu/kubepods/burstable/podab/", 50_000), 0.5),
+        ("5:cpu,cpuacct:/kubepods/podab/cd", v1("cpu,cpuacct/", 200_000), 2.0),
+        # A slice of systemd, with a user's session below it.
+        (
+            "0::/user.slice/user-1000.slice/session-3.scope",
+            {"user.slice/user-1000.slice/cpu.max": "120000 100000", "user.slice/cpu.max": "max 100000"},
+            1.2,
+        ),
+        # Both versions at the same time: processor time is limited by either.
+        ("4:memory:/a\n0::/a/b", {"unified/a/cpu.max": "70000 100000"}, 0.7),
+        ("3:cpu,cpuacct:/a\n0::/a", v1("cpu,cpuacct/a/", 90_000) | {"unified/a/cpu.max": "max 100000"}, 0.9),
     ],
 )
 def test_cpu_quota_is_the_smallest_on_the_path_to_the_root(group, own, files, quota):
@@ -76,25 +97,14 @@ def test_memory_limit_is_the_smallest_on_the_path_to_the_root(group, own, files,
 
 
 @pytest.mark.parametrize(
-    ("quota", "count"), [("10000", 1), ("100000", 1), ("150000", 2), ("400000", 4), ("800000", 4)]
+    ("quota", "count"),
+    [("10000", 1), ("100000", 1), ("150000", 2), ("300000", 3), ("400000", 4), ("800000", 4), ("max", 4)],
 )
-def test_slots_use_as_many_cores_as_the_quota_rounded_up(group, monkeypatch, quota, count):
+def test_slots_are_pinned_only_where_no_quota_is_below_the_cores(group, monkeypatch, quota, count):
     group("0::/", {"cpu.max": f"{quota} 100000"})
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3, 6, 7}, raising=False)
-    cores = slots.usable_cores()
-    assert len(cores) == len(set(cores)) == count
-    assert set(cores) <= {2, 3, 6, 7}
-    assert cores == slots.usable_cores()
-
-
-def test_containers_of_one_host_use_different_cores(group, monkeypatch):
-    group("0::/", {"cpu.max": "100000 100000"})
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
-    used = set()
-    for container in range(8):
-        monkeypatch.setattr(slots.platform, "node", lambda name=f"container-{container}": name)
-        used.add(slots.usable_cores())
-    assert len(used) > 4
+    found = cores.usable_cores()
+    assert (found.usable, found.count, found.pinned) == ((2, 3, 6, 7), count, count == 4)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from hpo.devices.slots import claim_cores
+from hpo.devices import cores
+from hpo.devices.cores import Cores, claim_cores, cores_of_agent
 from hpo.errors import FileNotWritableError
 
 CLAIM = """
 import sys
 from pathlib import Path
-from hpo.devices.slots import claim_cores
+from hpo.devices.cores import claim_cores
 print(*claim_cores(int(sys.argv[1]), range(4), Path(sys.argv[2])), flush=True)
 sys.stdin.read()
 """
@@ -80,3 +81,32 @@ def test_folder_that_others_may_have_made_is_refused(tmp_path: Path, kind: str) 
     with pytest.raises(FileNotWritableError, match=r"cannot claim cores in .*leave --cores out"):
         claim_cores(1, range(4), folder)
     assert not list(tmp_path.glob("*/*"))
+
+
+HOST, CONTAINER = "pid:[4026531836] mnt:[4026531840]", "pid:[4026532301] mnt:[4026532298]"
+PRIVATE_MOUNTS = "pid:[4026531836] mnt:[4026532298]"
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "count", "requested", "expected"),
+    [
+        (HOST, 4, 2, ((0, 1), 2)),
+        (HOST, 4, 8, ((0, 1, 2, 3), 4)),
+        # The claims of other containers, and of services with a /tmp of their own, cannot be seen.
+        (CONTAINER, 4, 1, ((0, 1, 2, 3), 1)),
+        (PRIVATE_MOUNTS, 4, 2, ((0, 1, 2, 3), 2)),
+        # A quota leaves the choice of cores to the kernel.
+        (HOST, 2, 1, ((0, 1, 2, 3), 1)),
+        (CONTAINER, 2, 8, ((0, 1, 2, 3), 2)),
+    ],
+)
+def test_cores_are_claimed_only_where_other_agents_see_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespaces: str, count: int, requested: int, expected
+) -> None:
+    for name, target in zip(("pid", "mnt"), namespaces.split(), strict=True):
+        (tmp_path / name).symlink_to(target)
+    monkeypatch.setattr(cores, "NAMESPACES", tmp_path)
+    monkeypatch.setattr(cores.tempfile, "gettempdir", lambda: str(tmp_path))
+    found = cores_of_agent(requested, Cores(usable=(0, 1, 2, 3), count=count))
+    assert (found.usable, found.count) == expected
+    assert bool(list(tmp_path.glob("hpo-cores-*"))) == (namespaces == HOST and count == 4)

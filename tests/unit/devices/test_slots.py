@@ -1,13 +1,27 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from hpo.devices import slots as slots_module
+from hpo.devices.cores import Cores
 from hpo.devices.gpus import Gpu
-from hpo.devices.slots import CONTEXT_BYTES, describe, parse_description, plan_slots, slots_here
+from hpo.devices.slots import CONTEXT_BYTES, describe, parse_description, slots_here
+from hpo.devices.slots import plan_slots as plan_slots_on
 from hpo.options.hosts import PRECISIONS, Precision, SlotOptions
+from objectives.base import Device
 
 GIB = 2**30
+
+
+def plan_slots(
+    workers: int | None, cores: Sequence[int], gpus: Sequence[Gpu], count: int | None = None, **options: Any
+) -> list[Device]:
+    """Plan slots on some cores; `count`: a quota allows the time of so many of them."""
+    usable = tuple(cores)
+    return plan_slots_on(workers, Cores(usable=usable, count=count or len(usable)), gpus, **options)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +129,25 @@ def test_every_slot_has_the_requested_precision(precision: Precision) -> None:
     assert {slot.precision for slot in slots} == {precision}
 
 
+@pytest.mark.parametrize(
+    ("workers", "count", "gpus", "shown"),
+    [
+        (None, 1, (), ["1 core"]),
+        (None, 2, (), ["1 core", "1 core"]),
+        (1, 3, (), ["3 cores"]),
+        (2, 3, (), ["1 core", "2 cores"]),
+        (3, 2, (), ["1 core", "1 core", "1 core"]),
+        (None, 2, (gpu("0", 80),), ["gpu 0 (80.0 GiB), 2 cores"]),
+    ],
+)
+def test_slots_within_a_quota_are_not_pinned(workers, count, gpus, shown) -> None:
+    slots = plan_slots(workers, range(8), gpus, count)
+    assert [slot.owns for slot in slots] == shown
+    assert {slot.cores for slot in slots} == {()}
+    assert [slot.threads for slot in slots] == [parse_description(text)["cores"] for text in shown]
+    assert {slot.name for slot in slots} == {"gpu:0" if gpus else "cpu"}
+
+
 @pytest.mark.parametrize("cores", [(3,), (0, 1), (0, 1, 6, 8, 9), tuple(range(64))])
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("gpus", [(), (gpu("0.1", 16.0),), (gpu("GPU-1111aaaa"),)])
@@ -158,7 +191,8 @@ def test_other_texts_describe_no_slot(text: str) -> None:
     ],
 )
 def test_idle_gpus_and_shared_cores_are_reported(monkeypatch, caplog, workers, gpus, cores, notes) -> None:
-    monkeypatch.setattr(slots_module, "usable_cores", lambda: tuple(range(cores)))
+    usable = Cores(usable=tuple(range(cores)), count=cores)
+    monkeypatch.setattr(slots_module, "usable_cores", lambda: usable)
     monkeypatch.setattr(slots_module, "choose_gpus", lambda *_: tuple(map(gpu, gpus)))
     slots_here(workers, SlotOptions())
     assert caplog.messages == notes

@@ -49,3 +49,14 @@ def test_trainer_gets_the_threads_of_its_slot_unless_the_user_chose(
     assert tuple(environment.get(name) for name in NAMES) == variables
     assert tuple(library.threads for library in libraries) == loaded
     assert not any("HPO" in name for name in environment)
+
+
+def test_libraries_that_start_threads_late_get_those_of_the_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"POLARS_MAX_THREADS": "6"}
+    hold_threads(environment)
+    # In the template they have no threads yet, and objectives are loaded with as many as they like.
+    assert "TF_NUM_INTRAOP_THREADS" not in environment
+    monkeypatch.setattr(os, "environ", environment)
+    release_threads(2)
+    assert environment["TF_NUM_INTRAOP_THREADS"] == environment["PJRT_NPROC"] == "2"
+    assert environment["POLARS_MAX_THREADS"] == "6"

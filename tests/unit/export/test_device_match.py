@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from hpo.devices import provenance
+from hpo.devices.cores import Cores
 from hpo.devices.gpus import Gpu
 from hpo.export import device_match
 from objectives.base import Device
@@ -24,9 +25,12 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setenv("KERAS_BACKEND", "")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
-    def make(cores: tuple[int, ...] = (0, 1), gpus: tuple[Gpu, ...] = ()) -> list[tuple[int, ...]]:
+    def make(
+        cores: tuple[int, ...] = (0, 1), gpus: tuple[Gpu, ...] = (), quota: int | None = None
+    ) -> list[tuple[int, ...]]:
         pinned: list[tuple[int, ...]] = []
-        monkeypatch.setattr(device_match, "usable_cores", lambda: cores)
+        found = Cores(usable=cores, count=quota or len(cores))
+        monkeypatch.setattr(device_match, "usable_cores", lambda: found)
         monkeypatch.setattr(device_match, "visible_gpus", lambda **_: gpus)
         monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: pinned.append(tuple(cores)))
         monkeypatch.setattr(provenance, "versions", lambda: dict(HERE))
@@ -46,6 +50,12 @@ def test_device_has_as_many_cores_as_the_trial(
     assert pinned == [used]
     assert (os.environ["KERAS_BACKEND"], os.environ["CUDA_VISIBLE_DEVICES"]) == ("tensorflow", "-1")
     assert capsys.readouterr() == ("", "")
+
+
+def test_device_within_a_quota_is_not_pinned(host: Host) -> None:
+    pinned = host(cores=(4, 5, 6), quota=2)
+    device = device_match.match_device({"cores": 4}, "float32", "tensorflow", HERE)
+    assert (device.cores, device.threads, pinned) == ((), 2, [])
 
 
 def test_device_has_a_gpu_if_the_trial_had_one(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
