@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,12 +33,25 @@ class Backend(ABC):
     bfloat16_on_cpu: ClassVar[bool] = False
     """Whether bfloat16 was measured to be faster than float32 on processors that have instructions for it."""
 
-    def share_gpu(self, fraction: float | None) -> None:  # noqa: B027 - optional hook
-        """Set the environment variables, if any, that keep this process from taking all of the GPU's memory.
+    def __init__(self) -> None:
+        self._given: dict[str, str] = {}
+        """Environment variables that this object has set."""
 
-        `fraction` is its share where several slots use the GPU. The variables reach objectives that do not call
-        `configure`, and processes that they start.
+    def share_gpu(self, fraction: float | None) -> None:  # noqa: B027 - optional hook
+        """Keep this process from taking all of the GPU's memory, in objectives that do not call `configure` too.
+
+        `fraction` is its share where several slots use the GPU. The user's own settings stay.
         """
+
+    def before_import(self) -> None:
+        """Set the variables that the backend reads while it is imported."""
+        for variable in self.variables.keys() - self._given.keys():
+            self._set(variable, self.variables[variable])
+
+    def _set(self, variable: str, value: str) -> None:
+        """Set an environment variable unless the user has."""
+        if os.environ.get(variable) == self._given.get(variable):
+            os.environ[variable] = self._given[variable] = value
 
     @abstractmethod
     def configure(self, device: Device) -> None:

@@ -68,8 +68,7 @@ def backend_named(found: str) -> Backend:
 def before_import() -> None:
     """Set the variables that a backend reads while it is imported; values that you have set stay."""
     for backend in BACKENDS.values():
-        for variable, value in backend.variables.items():
-            os.environ.setdefault(variable, value)
+        backend.before_import()
 
 
 def bind(device: Device) -> None:

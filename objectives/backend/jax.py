@@ -13,22 +13,24 @@ if TYPE_CHECKING:
     import keras
 
 
+_FRACTIONS = ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION")
+_PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
+
+
 class Jax(Backend):
     """XLA uses one thread for each core that the trainer is pinned to."""
 
     package = "jax"
     # Several trials may share a GPU, so JAX must not take all of its memory at the start.
-    variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    variables = {_PREALLOCATE: "false"}
 
     def share_gpu(self, fraction: float | None) -> None:
-        if fraction is None:
-            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-            return
-        # The older of the two names, which all versions read; newer ones refuse to be given both.
-        os.environ.pop("XLA_CLIENT_MEM_FRACTION", None)
-        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{fraction:.4f}"
+        limited = any(name in os.environ and name not in self._given for name in _FRACTIONS)
+        if fraction is not None and not limited:
+            # The older of the two names, which all versions read; newer ones refuse to be given both.
+            self._set(_FRACTIONS[0], f"{fraction:.4f}")
         # JAX documents the limit only for memory that is allocated at the start.
-        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "true"
+        self._set(_PREALLOCATE, "false" if fraction is None else "true")
 
     def configure(self, device: Device) -> None:
         import jax  # type: ignore[import-not-found,unused-ignore]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import keras
 
 
+_CONTEXT = "tensorflow.python.eager.context"
+_GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
 _INTRAOP = "TF_NUM_INTRAOP_THREADS"
 
 
@@ -27,13 +29,32 @@ class TensorFlow(Backend):
     variables = {"TF_CPP_MIN_LOG_LEVEL": "2"}
     bfloat16_on_cpu = True
 
-    _GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
-    _grows_by_bind = False
+    _share: float | None = None
+    """Share of the GPU's memory where several slots use it."""
 
-    def share_gpu(self, fraction: float | None) -> None:  # noqa: ARG002 - TensorFlow has no variable for a share
-        # An objective that does not call `configure` must not take all of the GPU's memory at its first tensor.
-        self._grows_by_bind = self._grows_by_bind or self._GROWTH not in os.environ
-        os.environ.setdefault(self._GROWTH, "true")
+    def share_gpu(self, fraction: float | None) -> None:
+        self._set(_GROWTH, "true")
+        if fraction is not None and self._share is None:
+            import wrapt
+
+            wrapt.register_post_import_hook(self._limit, _CONTEXT)
+        self._share = fraction
+
+    def _limit(self, module: Any) -> None:
+        """Limit TensorFlow to the process's share of a GPU, unless the GPU is divided into logical devices.
+
+        TensorFlow has no public setting of a share that leaves memory growth and logical devices to the objective.
+        """
+        with contextlib.suppress(AttributeError):
+            unlimited = module.Context._compute_gpu_options
+
+            def limited(context: Any) -> Any:
+                options = unlimited(context)
+                if self._share is not None and not options.experimental.virtual_devices:
+                    options.per_process_gpu_memory_fraction = self._share
+                return options
+
+            module.Context._compute_gpu_options = limited
 
     def configure(self, device: Device) -> None:
         import tensorflow as tf
@@ -52,8 +73,8 @@ class TensorFlow(Backend):
                     tf.config.experimental.set_memory_growth(gpu, True)
                 else:
                     # Allocated at once and never exceeded, so that the other slots of the GPU keep their share.
-                    if self._grows_by_bind:
-                        os.environ.pop(self._GROWTH, None)
+                    if _GROWTH in self._given:
+                        os.environ.pop(_GROWTH, None)
                     limit = tf.config.LogicalDeviceConfiguration(
                         memory_limit=device.gpu_memory_bytes // 2**20
                     )

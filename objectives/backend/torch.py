@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from typing import Any
+
 from objectives.backend.base import Backend
 from objectives.base import Device
+
+_ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 
 
 class Torch(Backend):
@@ -13,13 +19,32 @@ class Torch(Backend):
     # Keeps cuBLAS deterministic under use_deterministic_algorithms; read when CUDA starts.
     variables = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
+    _share: float | None = None
+    """Share of the GPU's memory where several slots use it."""
+
+    def share_gpu(self, fraction: float | None) -> None:
+        chosen = any("per_process_memory_fraction" in os.environ.get(name, "") for name in _ALLOCATOR)
+        if fraction is not None and self._share is None and not chosen:
+            import wrapt
+
+            wrapt.register_post_import_hook(self._limit, "torch.cuda")
+        self._share = fraction
+
+    def _limit(self, cuda: Any) -> None:
+        """Limit PyTorch to the process's share of a GPU once it uses CUDA, which importing it does not."""
+
+        def limit() -> None:
+            if self._share is not None:
+                cuda.set_per_process_memory_fraction(self._share)
+
+        with contextlib.suppress(AttributeError):
+            cuda._lazy_call(limit)
+
     def configure(self, device: Device) -> None:
         import torch  # type: ignore[import-not-found,unused-ignore]
 
         torch.set_num_threads(device.threads)
         torch.use_deterministic_algorithms(device.gpu is None)
-        if device.gpu_memory_fraction is not None and torch.cuda.is_available():
-            torch.cuda.set_per_process_memory_fraction(device.gpu_memory_fraction)
 
     def compute_capability(self) -> float:
         import torch  # type: ignore[import-not-found,unused-ignore]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +13,21 @@ from hpo.errors import UsageError
 from objectives import backend
 from objectives.backend import interface
 from objectives.base import Device
+
+JAX = ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_PREALLOCATE")
+SHARED = Device("gpu:0", gpu="GPU-8f2a", gpu_memory_fraction=0.4875)
+
+
+@pytest.fixture
+def unset(monkeypatch):
+    """Backends that have set no variable, in an environment without any of theirs."""
+    for found in interface.BACKENDS.values():
+        monkeypatch.setattr(found, "_given", {})
+        monkeypatch.setattr(found, "_share", None, raising=False)
+    for variable in (*JAX, "CUDA_VISIBLE_DEVICES", "TF_FORCE_GPU_ALLOW_GROWTH"):
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    return monkeypatch
 
 
 class ResourceExhaustedError(Exception):
@@ -94,12 +111,9 @@ def test_other_errors_are_not_out_of_memory(error):
     ("user", "gpu", "expected"),
     [(None, "0", "true"), ("false", "0", "false"), (None, None, None)],
 )
-def test_tensorflow_of_any_objective_grows_into_a_gpu_unless_the_user_chose(monkeypatch, user, gpu, expected):
-    for name in ("TF_FORCE_GPU_ALLOW_GROWTH", "CUDA_VISIBLE_DEVICES", "XLA_PYTHON_CLIENT_PREALLOCATE"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+def test_tensorflow_of_any_objective_grows_into_a_gpu_unless_the_user_chose(unset, user, gpu, expected):
     if user is not None:
-        monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", user)
+        unset.setenv("TF_FORCE_GPU_ALLOW_GROWTH", user)
     backend.bind(Device("gpu:0", gpu=gpu))
     assert os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH") == expected
     assert os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE") == (None if gpu is None else "false")
@@ -162,19 +176,45 @@ def test_precision_follows_the_gpu(capability, expected, monkeypatch):
     assert backend.precision(Device("gpu:0", gpu="0"), 8.6) == "bfloat16"
 
 
-def test_process_sees_only_its_device(monkeypatch):
-    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "set by the user")
-    shares = ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_PREALLOCATE")
-    for name in ("CUDA_VISIBLE_DEVICES", *shares):
-        monkeypatch.setenv(name, "set by the user")
+def test_process_sees_only_its_device(unset):
+    unset.setenv("CUDA_VISIBLE_DEVICES", "set by the user")
     backend.bind(Device("cpu:0", cores=(0,)))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
     backend.bind(Device("gpu:0", gpu="GPU-8f2a"))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-8f2a"
-    # Without a share of the GPU the user's own limit stays.
-    assert [os.environ[name] for name in shares] == ["set by the user"] * 3
-    backend.bind(Device("gpu:0", gpu="GPU-8f2a", gpu_memory_fraction=0.4875))
-    assert os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.4875"
-    assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "true"
-    # JAX refuses to start with both.
-    assert "XLA_CLIENT_MEM_FRACTION" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [
+        ({}, {JAX[0]: "0.4875", JAX[2]: "true"}),
+        # JAX refuses to start with both names of the share.
+        ({JAX[1]: "0.3"}, {JAX[1]: "0.3", JAX[2]: "true"}),
+        ({JAX[0]: "0.6", JAX[2]: "false"}, {JAX[0]: "0.6", JAX[2]: "false"}),
+    ],
+)
+def test_jax_gets_the_share_of_the_slot_unless_the_user_chose(unset, user, expected):
+    for variable, value in user.items():
+        unset.setenv(variable, value)
+    # Ahead of the fork, in the trainer, and by `configure`.
+    for _ in range(2):
+        backend.before_import()
+        backend.bind(SHARED)
+        assert {name: os.environ[name] for name in JAX if name in os.environ} == expected
+
+
+def test_torch_is_limited_to_its_share_once_it_uses_cuda(unset):
+    queued, limits = [], []
+    cuda = SimpleNamespace(_lazy_call=queued.append, set_per_process_memory_fraction=limits.append)
+    unset.setitem(sys.modules, "torch.cuda", cuda)
+    backend.bind(SHARED)
+    assert limits == []
+    for call in queued:
+        call()
+    assert limits == [0.4875]
+
+
+def test_torch_keeps_the_limit_of_the_user(unset):
+    unset.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True,per_process_memory_fraction:0.3")
+    unset.setitem(sys.modules, "torch.cuda", SimpleNamespace(_lazy_call=lambda _: pytest.fail("limited")))
+    backend.bind(SHARED)

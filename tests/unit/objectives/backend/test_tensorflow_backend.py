@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.eager import context
 
 from objectives.backend.tensorflow import TensorFlow
 from objectives.base import Device
@@ -26,3 +30,19 @@ def test_tensorflow_limits_its_gpu_memory(limit, monkeypatch):
     else:
         ((gpu, (logical,)),) = called
         assert (gpu, logical.memory_limit) == ("GPU 0", 19 * 1024)
+
+
+@pytest.mark.parametrize(("divided", "share"), [(False, 0.4875), (True, 0.0)])
+def test_tensorflow_of_any_objective_is_limited_to_its_share_of_a_gpu(monkeypatch, divided, share):
+    """Unless the objective divides the GPU into logical devices, whose limits TensorFlow refuses next to a share."""
+    options = config_pb2.GPUOptions()
+    if divided:
+        options.experimental.virtual_devices.add(memory_limit_mb=[1024])
+    monkeypatch.setattr(context.Context, "_compute_gpu_options", lambda _: copy.deepcopy(options))
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "false")
+    backend = TensorFlow()
+    # TensorFlow is imported here already; test_logs.py imports it in the trial.
+    backend.share_gpu(0.4875)
+    assert context.Context().config.gpu_options.per_process_gpu_memory_fraction == share
+    backend.share_gpu(None)
+    assert context.Context().config.gpu_options.per_process_gpu_memory_fraction == 0.0
