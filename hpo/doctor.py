@@ -131,13 +131,13 @@ def _accelerators() -> Check:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     within = "" if chosen is None else f" (CUDA_VISIBLE_DEVICES={chosen}; the driver lists {len(installed)})"
     if any(gpu.memory_bytes is None for gpu in visible):
-        detail = f"{shown}{within}, memory unknown: with TensorFlow, slots that share a GPU are not limited"
+        detail = f"{shown}{within}: slots that share a GPU divide 90 % of it, which may leave CUDA too little"
         return Check("accelerators", "warn", detail, "install nvidia-smi")
     return Check("accelerators", "ok", (shown or "no GPU: trials train on the CPU") + within)
 
 
 def _gpu(gpu: Gpu) -> str:
-    memory = f", {formatting.size(gpu.memory_bytes)}" if gpu.memory_bytes is not None else ""
+    memory = ", memory unknown" if gpu.memory_bytes is None else f", {formatting.size(gpu.memory_bytes)}"
     return f"{gpu.label}: {gpu.model or gpu.address}{memory}"
 
 

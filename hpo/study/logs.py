@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from hpo.errors import UsageError
 from hpo.outcomes import COUNTED
 from hpo.study.catalog import find_study, read_study
+from hpo.study.framework_noise import without_noise
 from storage.engine import Database
 
 FOLLOW_SECONDS = 1.0
@@ -42,6 +43,11 @@ class AttemptText:
     tail: str
     size: int
     """Bytes printed in total; the tail may be shorter."""
+
+    @property
+    def output(self) -> str:
+        """The tail, without lines of a framework's start."""
+        return without_noise(self.tail, self.device)
 
     @property
     def heading(self) -> str:
@@ -107,7 +113,7 @@ def follow_logs(database: Database, study: str, number: int | None) -> Iterator[
             if current != attempt.attempt_id:
                 yield attempt.heading + "\n"
                 current = attempt.attempt_id
-            yield attempt.tail.encode()[-new:].decode("utf-8", "replace")
+            yield without_noise(attempt.tail.encode()[-new:].decode("utf-8", "replace"), attempt.device)
 
 
 @dataclass(frozen=True)

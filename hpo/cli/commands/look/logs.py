@@ -33,7 +33,7 @@ from hpo.options.fields import NUMBER
 def logs(study: str, number: int | None, follow: bool, storage: str | None) -> None:
     """Show the output of trials, wherever they ran.
 
-    The last 64 KiB of each attempt are stored.
+    The last 64 KiB of each attempt are stored. Lines that TensorFlow prints while it starts are left out.
     """
     from hpo.study.logs import follow_logs, read_logs
 
@@ -44,8 +44,8 @@ def logs(study: str, number: int | None, follow: bool, storage: str | None) -> N
             return
         for attempt in read_logs(database, study, number):
             click.echo(attempt.heading)
-            if attempt.tail:
-                click.echo(_lines(attempt.tail), nl=not attempt.tail.endswith("\n"))
+            if output := attempt.output:
+                click.echo(_lines(output), nl=not output.endswith("\n"))
 
 
 def _lines(text: str) -> str:
