@@ -31,15 +31,12 @@ class Cores:
     """Numbers of the cores that this process may run on."""
     count: int
     """Number of cores whose time it may use, at most that of the usable ones."""
+    pinned: bool = True
+    """Whether each slot gets cores of its own.
 
-    @property
-    def pinned(self) -> bool:
-        """Whether each slot gets cores of its own.
-
-        A quota limits the time on all cores and chooses none, and containers of one host cannot see which cores the
-        others choose. So slots within a quota are not pinned: the kernel moves them to idle cores.
-        """
-        return self.count == len(self.usable)
+    A quota limits the time on all cores and chooses none, and containers of one host cannot see which cores the others
+    choose. So slots within a quota are not pinned: the kernel moves them to idle cores.
+    """
 
 
 def usable_cores() -> Cores:
@@ -49,8 +46,9 @@ def usable_cores() -> Cores:
     else:
         usable = tuple(range(os.cpu_count() or 1))
     quota = cpu_quota()
-    allowed = len(usable) if quota is None else math.ceil(round(quota, 2))
-    return Cores(usable=usable, count=max(1, min(allowed, len(usable))))
+    if quota is None or quota >= len(usable):
+        return Cores(usable=usable, count=len(usable))
+    return Cores(usable=usable, count=max(1, math.ceil(round(quota, 2))), pinned=False)
 
 
 def cores_of_agent(count: int, cores: Cores) -> Cores:
@@ -61,7 +59,7 @@ def cores_of_agent(count: int, cores: Cores) -> Cores:
     """
     count = min(count, cores.count)
     if not cores.pinned or not _claims_are_seen():
-        return Cores(usable=cores.usable, count=count)
+        return Cores(usable=cores.usable, count=count, pinned=False)
     claimed = claim_cores(count, cores.usable)
     return Cores(usable=claimed, count=len(claimed))
 

@@ -31,6 +31,7 @@ _UNHELD = (
     "NUMBA_NUM_THREADS",
     "POLARS_MAX_THREADS",
     "RAYON_NUM_THREADS",
+    "OPENCV_FOR_THREADS_NUM",
     # Processes of joblib.
     "LOKY_MAX_CPU_COUNT",
 )

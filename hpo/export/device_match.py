@@ -47,7 +47,7 @@ def match_device(
 
 def _as_many(cores: Cores, count: int) -> Cores:
     count = min(count, cores.count)
-    return Cores(usable=cores.usable[:count] if cores.pinned else cores.usable, count=count)
+    return replace(cores, usable=cores.usable[:count] if cores.pinned else cores.usable, count=count)
 
 
 def differences(

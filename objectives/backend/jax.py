@@ -18,7 +18,7 @@ _PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
 
 
 class Jax(Backend):
-    """XLA uses one thread for each core that the trainer is pinned to."""
+    """XLA uses one thread for each core that the trainer is pinned to, or as many as `PJRT_NPROC` names."""
 
     package = "jax"
     # Several trials may share a GPU, so JAX must not take all of its memory at the start.

@@ -107,6 +107,6 @@ def test_cores_are_claimed_only_where_other_agents_see_it(
         (tmp_path / name).symlink_to(target)
     monkeypatch.setattr(cores, "NAMESPACES", tmp_path)
     monkeypatch.setattr(cores.tempfile, "gettempdir", lambda: str(tmp_path))
-    found = cores_of_agent(requested, Cores(usable=(0, 1, 2, 3), count=count))
+    found = cores_of_agent(requested, Cores(usable=(0, 1, 2, 3), count=count, pinned=count == 4))
     assert (found.usable, found.count) == expected
-    assert bool(list(tmp_path.glob("hpo-cores-*"))) == (namespaces == HOST and count == 4)
+    assert found.pinned == bool(list(tmp_path.glob("hpo-cores-*"))) == (namespaces == HOST and count == 4)

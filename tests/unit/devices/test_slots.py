@@ -21,7 +21,8 @@ def plan_slots(
 ) -> list[Device]:
     """Plan slots on some cores; `count`: a quota allows the time of so many of them."""
     usable = tuple(cores)
-    return plan_slots_on(workers, Cores(usable=usable, count=count or len(usable)), gpus, **options)
+    on = Cores(usable=usable, count=count or len(usable), pinned=count is None)
+    return plan_slots_on(workers, on, gpus, **options)
 
 
 @pytest.mark.parametrize(

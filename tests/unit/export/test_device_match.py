@@ -29,7 +29,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
         cores: tuple[int, ...] = (0, 1), gpus: tuple[Gpu, ...] = (), quota: int | None = None
     ) -> list[tuple[int, ...]]:
         pinned: list[tuple[int, ...]] = []
-        found = Cores(usable=cores, count=quota or len(cores))
+        found = Cores(usable=cores, count=quota or len(cores), pinned=quota is None)
         monkeypatch.setattr(device_match, "usable_cores", lambda: found)
         monkeypatch.setattr(device_match, "visible_gpus", lambda **_: gpus)
         monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: pinned.append(tuple(cores)))
