@@ -6,11 +6,12 @@ import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import psycopg2
 from sqlalchemy import Connection as Connection  # also for modules that only pass a connection on
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext
@@ -53,7 +54,8 @@ T = TypeVar("T")
 OLDEST_MAJOR = 14
 
 _FACTS = text(
-    "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), pg_backend_pid()"
+    "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), pg_backend_pid(),"
+    " current_setting('transaction_read_only')::bool"
 )
 
 SILENT_SECONDS = STATEMENT_SECONDS + 15.0
@@ -70,6 +72,8 @@ class Database:
         self._connections = ConnectionWatchdog()
         self._connections.follow(self.engine)
         event.listen(self.engine, "handle_error", self._report_missing_rights)
+        self.read_only = False
+        """Whether the server allowed no changes when it was opened. Later it may be read-only during a failover."""
 
     def __repr__(self) -> str:
         return f"Database({self.shown!r})"
@@ -128,6 +132,8 @@ class Database:
                 if self._server is not None and is_transient(error):
                     self._server.ensure_running()
                 if sqlstate(error) == READ_ONLY:
+                    if self.read_only:
+                        raise self._read_only_server(error) from error
                     # The next connection may lead to the server that took over.
                     for engine in self._engines():
                         engine.dispose()
@@ -148,6 +154,12 @@ class Database:
     def _report_missing_rights(self, context: ExceptionContext) -> None:
         if sqlstate(context.original_exception) == MISSING_RIGHTS:
             raise missing_rights(self._url, context.original_exception) from context.original_exception
+
+    def _read_only_server(self, error: BaseException) -> StorageUrlError:
+        return StorageUrlError(
+            f"the database at {target(self._url)} is read-only ({short_reason(error)}): it is a standby or an endpoint"
+            " for readers, so name the primary server in --storage or HPO_STORAGE"
+        )
 
     def _engines(self) -> list[Engine]:
         """Return our engine, and Optuna's once it is in use."""
@@ -198,11 +210,13 @@ def _wait_until_it_answers(database: Database, seconds: float) -> None:
     while True:
         try:
             with database.engine.connect() as connection:
-                version, encoding, pid = connection.execute(_FACTS).one()
+                version, encoding, pid, database.read_only = connection.execute(_FACTS).one()
                 pooled = connection.connection.dbapi_connection.info.backend_pid != pid  # type: ignore[union-attr]
             break
         except SQLAlchemyError as error:
             problem = _problem(database, error)
+            if "closed" in short_reason(error) and _works_only_without_transactions(database):
+                raise _unsuitable_pooler(database, "statement mode, which allows no transactions") from None
             if not is_transient(error) or time.monotonic() >= deadline:
                 # Not `from error`: SQLAlchemy's text may contain the password.
                 raise problem from None
@@ -231,10 +245,29 @@ def _refuse_transaction_pooling(database: Database) -> None:
             # Within its transaction, the second connection keeps the server process that it gets.
             other = second.execute(pid).scalar_one()
             if other == before or first.execute(pid).scalar_one() != before:
-                raise StorageUrlError(
-                    f"the pooler at {target(database.engine.url)} works in transaction mode, which loses the settings"
-                    " of a session: set pool_mode = session for this database, or connect to PostgreSQL itself"
-                )
+                raise _unsuitable_pooler(database, "transaction mode, which loses the settings of a session")
+
+
+def _works_only_without_transactions(database: Database) -> bool:
+    """Whether a pooler that has just closed a connection in a transaction answers outside of one."""
+    url = database.engine.url
+    _, arguments = database.engine.dialect.create_connect_args(url)
+    with (
+        suppress(psycopg2.Error),
+        closing(psycopg2.connect(**{**engine_options(url)["connect_args"], **arguments})) as connection,
+    ):
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            return bool(cursor.fetchone()[0] != connection.info.backend_pid)
+    return False
+
+
+def _unsuitable_pooler(database: Database, mode: str) -> StorageUrlError:
+    return StorageUrlError(
+        f"the pooler at {target(database.engine.url)} works in {mode}: set pool_mode = session for this database,"
+        " or connect to PostgreSQL itself"
+    )
 
 
 def server_version(connection: Connection) -> str:

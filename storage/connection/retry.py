@@ -204,6 +204,11 @@ class Retry:
 
 
 def _unreachable(error: BaseException, how_long: str) -> StorageUnreachableError:
+    if sqlstate(error) == READ_ONLY:
+        return StorageUnreachableError(
+            f"the database was read-only {how_long} ({short_reason(error)}): name the primary server in --storage or "
+            "HPO_STORAGE, then restart; no committed data is lost"
+        )
     return StorageUnreachableError(
         f"the database did not answer {how_long} ({short_reason(error)}): check that the server runs, "
         "then restart; no committed data is lost"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url, text
 
-from hpo.errors import HpoError, StorageUrlError
+from hpo.errors import StorageUrlError
 from storage import engine
 from storage.embedded import paths
 from storage.engine import open_database
@@ -66,11 +66,16 @@ def test_session_mode_works(open_folder: Path, empty_storage_url: str) -> None:
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="a real PgBouncer (apt-get install pgbouncer)")
-def test_transaction_mode_is_refused(open_folder: Path, storage_url: str) -> None:
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+def test_modes_that_lose_a_session_are_refused_at_once(
+    open_folder: Path, storage_url: str, mode: str
+) -> None:
     began_at = time.monotonic()
     with (
-        pgbouncer(open_folder, storage_url, "transaction") as url,
-        pytest.raises(HpoError, match=r"pooler.*pool_mode = session"),
+        pgbouncer(open_folder, storage_url, mode) as url,
+        pytest.raises(
+            StorageUrlError, match=rf"^the pooler at 127.0.0.1:\d+ works in {mode} mode.*pool_mode = session"
+        ),
     ):
         open_database(url, NOWHERE)
     assert time.monotonic() - began_at < 5

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
+import pytest
 from sqlalchemy import Engine, make_url, text
 
+from hpo.errors import StorageUrlError
 from storage.connection.retry import Retry
-from storage.engine import Database
+from storage.engine import Database, open_database
 
 
 def test_read_only_server_is_unreachable(database: Database, postgres_admin: Engine) -> None:
@@ -27,3 +32,25 @@ def test_read_only_server_is_unreachable(database: Database, postgres_admin: Eng
     )
     assert len(told) == 1
     assert "read-only" in told[0]
+
+
+@pytest.mark.parametrize("migrated", [True, False])
+def test_server_that_is_read_only_from_the_start_is_named_at_once(
+    postgres_admin: Engine, request: pytest.FixtureRequest, migrated: bool
+) -> None:
+    """A standby, or a cluster's endpoint for readers."""
+    url = request.getfixturevalue("storage_url" if migrated else "empty_storage_url")
+    with postgres_admin.connect() as connection:
+        connection.execute(
+            text(f'ALTER DATABASE "{make_url(url).database}" SET default_transaction_read_only = on')
+        )
+    began_at = time.monotonic()
+    with pytest.raises(StorageUrlError, match=r"^the database at .* is read-only \(cannot execute .*primary"):
+        _read_and_write(url)
+    assert time.monotonic() - began_at < 5
+
+
+def _read_and_write(url: str) -> None:
+    with open_database(url, Path("unused")) as database:
+        assert database.transaction(lambda c: c.scalar(text("SELECT count(*) FROM hpo.studies"))) == 0
+        database.transaction(lambda c: c.execute(text("DELETE FROM hpo.studies")))

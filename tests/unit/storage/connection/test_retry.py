@@ -234,3 +234,14 @@ def test_full_disk_is_named(clock: Clock) -> None:
 )
 def test_value_that_the_database_refuses_is_not_its_failure(error: Exception, of_database: bool) -> None:
     assert is_of_database(error) is of_database
+
+
+def test_server_that_stays_read_only_is_named(clock: Clock) -> None:
+    impatient = Retry(patience_seconds=2, first_delay=1, interrupted=FakeEvent(clock))
+    standby = wrapped(
+        coded(errorcodes.READ_ONLY_SQL_TRANSACTION, "cannot execute INSERT in a read-only transaction")
+    )
+    with pytest.raises(
+        StorageUnreachableError, match=r"was read-only for 2 s \(cannot execute INSERT .*primary"
+    ):
+        impatient(failing(99, standby))
