@@ -88,8 +88,11 @@ def _message(kind: str, values: Any) -> FromTemplate:
 
 
 def _description(values: Any) -> Description:
-    if values["direction"] not in ("minimize", "maximize") or type(values["epochs"]) is not int:
-        raise ValueError("direction or epochs")
+    if values["direction"] not in ("minimize", "maximize"):
+        raise ValueError("direction")
+    # Only an objective with an open space has no epochs.
+    if values["open_space"] not in (False, True) or (type(values["epochs"]) is int) is values["open_space"]:
+        raise ValueError("epochs")
     return Description(
         name=text(values["name"]),
         metric=checked_name("metric", values["metric"]),
@@ -97,6 +100,7 @@ def _description(values: Any) -> Description:
         epochs=values["epochs"],
         space=space_from_json(mapping(values["space"])),
         first=tuple(dict(mapping(params)) for params in values["first"]),
+        open_space=values["open_space"],
         dataset=None if values["dataset"] is None else text(values["dataset"]),
         summary=text(values["summary"]),
         code=text(values["code"]),

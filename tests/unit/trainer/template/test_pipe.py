@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,6 +47,7 @@ DESCRIPTION = Description(
     "message",
     [
         Described(DESCRIPTION),
+        Described(replace(DESCRIPTION, epochs=None, space={}, first=(), open_space=True)),
         *(Described(loader.describe(name)) for name in loader.names()),
         Ready({"python": "3.11", "keras": "3"}),
         LoadFailed("DataMissingError", "gone", "Traceback …"),
