@@ -80,8 +80,8 @@ class SignalHandler:
 
 
 @contextmanager
-def exit_deadline(seconds: float = TERMINATE_SECONDS) -> Iterator[None]:
-    """Exit the process at most `seconds` after a SIGTERM or SIGHUP that arrives in this block.
+def exit_deadline() -> Iterator[None]:
+    """Exit the process at most `TERMINATE_SECONDS` after a SIGTERM or SIGHUP that arrives in this block.
 
     A second Ctrl-C exits within `SECOND_INTERRUPT_SECONDS`.
 
@@ -97,7 +97,7 @@ def exit_deadline(seconds: float = TERMINATE_SECONDS) -> Iterator[None]:
         interrupts = 0
         while number := os.read(wake_read, 1):
             interrupts += number[0] == signal.SIGINT
-            left = seconds if number[0] in (signal.SIGTERM, signal.SIGHUP) else None
+            left = TERMINATE_SECONDS if number[0] in (signal.SIGTERM, signal.SIGHUP) else None
             if interrupts >= 2:
                 left = SECOND_INTERRUPT_SECONDS
             if left is not None and not done.wait(left):

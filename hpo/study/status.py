@@ -33,7 +33,6 @@ from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, trials
 
 if TYPE_CHECKING:
-    from storage.connection.retry import Retry
     from storage.engine import Database
 
 
@@ -146,14 +145,14 @@ class StudyStatus(JsonRow):
         return self.best_number, self.best_value, self.best_params or {}
 
 
-def study_status(database: Database, name: str, retry: Retry | None = None) -> StudyStatus:
+def study_status(database: Database, name: str) -> StudyStatus:
     """Return the status of a study.
 
     Raises:
         UnknownStudyError: no study has that name.
     """
     return database.transaction(
-        lambda connection: read_status(connection, read_study(connection, name, database)), retry
+        lambda connection: read_status(connection, read_study(connection, name, database))
     )
 
 
