@@ -13,7 +13,7 @@ import tempfile
 import time
 from typing import IO
 
-CLUSTER = "tests/acceptance/test_ray.py"
+CLUSTER = "tests/acceptance/cluster/test_ray.py"
 
 PARTS: dict[str, list[str]] = {
     "linters": ["make", "--no-print-directory", "lint"],

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Double, and_, case, cast, func, select, text
 
 from hpo.formatting import JsonRow
 from hpo.outcomes import COUNTED, FAILURES, Outcome
-from hpo.study.added import better_added
+from hpo.study.added.trials import better_added
 from hpo.study.catalog import read_study, state_of
 from hpo.study.predicates import (
     NOW,

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Float, Integer, Select, cast, func, or_, sele
 from hpo.errors import NoResultError
 from hpo.formatting import JsonRow
 from hpo.outcomes import Outcome
-from hpo.study.added import better_added, read_added
+from hpo.study.added.trials import better_added, read_added
 from hpo.study.catalog import read_study
 from hpo.study.notes import read_notes
 from hpo.study.predicates import live_attempt, may_be_best, seconds_of_attempt

@@ -8,7 +8,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
 from hpo.errors import UsageError
-from hpo.study.added import read_added
+from hpo.study.added.trials import read_added
 from hpo.study.history import read_history
 from hpo.study.notes import save_note
 from hpo.study.status import study_status

@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 
 from hpo.errors import ConfigFileError
 from hpo.formatting import json_text
-from hpo.study.known_results import Imported, import_results
+from hpo.study.added.known_results import Imported, import_results
 from hpo.study.status import study_status
 from hpo.study.trials import trial_rows
 from objectives.choices import categorical

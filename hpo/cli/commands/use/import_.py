@@ -23,7 +23,7 @@ def import_(study: str, file: Path, storage: str | None) -> None:
 
     The results were not trained here: they do not count towards --trials, and the best trial is never one of them.
     """
-    from hpo.study.known_results import import_results
+    from hpo.study.added.known_results import import_results
 
     with options.opened(storage) as database:
         done = import_results(database, study, file)

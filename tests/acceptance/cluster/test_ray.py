@@ -45,12 +45,12 @@ class RayCluster:
         self._log = folder / "cluster.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.acceptance.ray_cluster", str(nodes)],
+                [sys.executable, "-m", "tests.acceptance.cluster.ray_cluster", str(nodes)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                cwd=Path(__file__).parents[2],
+                cwd=Path(__file__).parents[3],
                 env=environment
                 | {
                     "RAY_USAGE_STATS_ENABLED": "0",

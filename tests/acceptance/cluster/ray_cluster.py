@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine: `python -m tests.acceptance.ray_cluster NODES`.
+"""A Ray cluster of several nodes on this machine: `python -m tests.acceptance.cluster.ray_cluster NODES`.
 
 Prints its address, then reads commands from standard input: `kill N` ends node N at once; end of file ends all nodes.
 """

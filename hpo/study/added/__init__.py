@@ -1,0 +1,1 @@
+"""Results that were added to a study, not trained by it."""
