@@ -24,6 +24,9 @@ from tests.version_0_1 import load_dump
 
 TEMPLATE = "hpo_template"
 
+PARTS = "hpo.document.parts"
+"""Logger of parts that are left out of documents."""
+
 FOLDER = "SUITE_FOLDER"
 """Environment variable with the folder of a run, which all its workers and their child processes share."""
 
@@ -171,6 +174,14 @@ def shared_old_storage_url(postgres_admin: Engine, old_template: str) -> Iterato
 def database(storage_url: str) -> Iterator[Database]:
     with open_database(storage_url, Path("unused")) as opened:
         yield opened
+
+
+@pytest.fixture
+def complete_documents(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test whose documents lack a part; one that breaks parts clears the log."""
+    yield
+    left_out = [record.getMessage() for record in caplog.get_records("call") if record.name == PARTS]
+    assert left_out == []
 
 
 def _new_database(admin: Engine, template: str) -> Iterator[str]:

@@ -22,6 +22,9 @@ _BACKENDS = (backend.package for backend in keras_backend.BACKENDS.values())
 VERSIONED = ("hpo-service", "optuna", "keras", *_BACKENDS, "numpy")
 """Packages that can change a result."""
 
+DATA = "data"
+"""Key of the line on a study's data, among the versions that a template and an agent report."""
+
 
 def versions(packages: Sequence[str] = VERSIONED) -> dict[str, str]:
     """Return the versions of Python and of the installed packages, without importing them."""

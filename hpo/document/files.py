@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hpo import formatting
 from hpo.document.document import Document
 from hpo.document.html import render_page
 from hpo.document.markdown import render_markdown
+from hpo.document.parts import attempt
 from hpo.document.png_charts import draw_gallery, draw_png
 from hpo.errors import DiskFullError, ResultsNotWritableError
 from hpo.files.atomic import output_file
@@ -43,6 +44,19 @@ def csv_file(headers: Sequence[str], rows: Iterable[Sequence[object]], line_end:
     writer.writerow([formatting.csv_cell(header) for header in headers])
     writer.writerows([formatting.csv_cell(cell) for cell in row] for row in rows)
     return text.getvalue().encode()
+
+
+def data_file(name: str, make: Callable[[], bytes]) -> dict[str, bytes]:
+    """Return a file by its name, or one that holds the error if it cannot be made.
+
+    Without it, the file of an earlier document would stay.
+    """
+    as_json = name.endswith(".json")
+    return {
+        name: attempt(
+            name, make, lambda line: json_file({"error": line}) if as_json else csv_file(["error"], [[line]])
+        )
+    }
 
 
 def json_file(value: Mapping[str, Any]) -> bytes:

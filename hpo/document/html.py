@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
+from hpo.document.charts import Panel
 from hpo.document.document import Block, Bullets, Code, Document, Figure, Gallery, Paragraph, Section, Table
+from hpo.document.parts import attempt
 from hpo.document.plotly_charts import figure_json, script_json
 from hpo.formatting import printable
 
@@ -64,8 +67,15 @@ def render_page(document: Document) -> str:
 
 
 def _section(section: Section, numbers: Iterator[int]) -> str:
-    blocks = "\n".join(_block(block, numbers) for block in section.blocks)
+    blocks = "\n".join(
+        attempt(f"A part of section {section.title}", partial(_block, block, numbers), _left_out)
+        for block in section.blocks
+    )
     return f'<section id="{section.anchor}">\n<h2>{escape(section.title)}</h2>\n{blocks}\n</section>'
+
+
+def _left_out(line: str) -> str:
+    return f'<p class="note">{escape(line)}</p>'
 
 
 def _block(block: Block, numbers: Iterator[int]) -> str:
@@ -103,22 +113,10 @@ def _table(table: Table) -> str:
 
 
 def _figure(figure: Figure, numbers: Iterator[int]) -> str:
-    panels = []
-    for panel in figure.panels:
-        name = f"data-{next(numbers)}"
-        try:
-            drawn = figure_json(panel, figure.height)
-            content = script_json(drawn)
-        # A chart never costs the report.
-        except (ArithmeticError, ValueError, TypeError, LookupError) as exc:
-            panels.append(f'<p class="note">This chart cannot be drawn ({type(exc).__name__}).</p>')
-            continue
-        title = f"<h3>{escape(panel.title)}</h3>" if panel.title else ""
-        space = f"min-height:{drawn['layout']['height']}px"
-        panels.append(
-            f'<div class="cell">{title}<div class="panel" data-figure="{name}" style="{space}"></div></div>'
-            f'<script type="application/json" id="{name}">{content}</script>'
-        )
+    panels = [
+        attempt(f"A chart of {figure.key}", partial(_panel, panel, figure.height, numbers), _left_out)
+        for panel in figure.panels
+    ]
     many = " many" if len(figure.panels) > 1 else ""
     width = f' style="max-width:{figure.width}px"' if figure.width is not None else ""
     return (
@@ -126,6 +124,17 @@ def _figure(figure: Figure, numbers: Iterator[int]) -> str:
         f"<figcaption>{escape(figure.caption)}</figcaption>"
         "<noscript><p>Charts need JavaScript; the Markdown file next to this page has pictures of them.</p></noscript>"
         "</figure>"
+    )
+
+
+def _panel(panel: Panel, height: int, numbers: Iterator[int]) -> str:
+    name, drawn = f"data-{next(numbers)}", figure_json(panel, height)
+    content = script_json(drawn)
+    title = f"<h3>{escape(panel.title)}</h3>" if panel.title else ""
+    space = f"min-height:{drawn['layout']['height']}px"
+    return (
+        f'<div class="cell">{title}<div class="panel" data-figure="{name}" style="{space}"></div></div>'
+        f'<script type="application/json" id="{name}">{content}</script>'
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from hpo.document.document import Block, Bullets, Code, Document, Figure, Gallery, Paragraph, Section, Table
+from hpo.document.parts import attempt
 from hpo.formatting import printable
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")
@@ -24,9 +26,9 @@ def render_markdown(document: Document, pictures: str) -> str:
 
 
 def _section(section: Section, pictures: str) -> str:
-    return "\n\n".join(
-        [f"## {_escape(section.title)}", *(_block(block, pictures) for block in section.blocks)]
-    )
+    name = f"A part of section {section.title}"
+    blocks = [attempt(name, partial(_block, block, pictures), _escape) for block in section.blocks]
+    return "\n\n".join([f"## {_escape(section.title)}", *blocks])
 
 
 def _block(block: Block, pictures: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.document.charts import GREY, Axis, Bars, Chart, Matrix, Panel, Series, Surface
 from hpo.document.document import Figure, Gallery
+from hpo.document.parts import attempt
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,19 +34,15 @@ _SETTINGS: dict[Any, Any] = {
 
 
 def draw_png(figure: Figure) -> bytes:
-    """Draw a figure with all its panels, or a notice if it cannot be drawn: a chart never costs the report."""
-    try:
-        return _figure(figure)
-    # Values of users' programs reach the limits of the drawing library.
-    except (ArithmeticError, ValueError, TypeError, LookupError, RuntimeError) as exc:
-        return _notice(f"{figure.key}: this figure cannot be drawn ({type(exc).__name__})")
+    """Draw a figure with all its panels, or a notice if it cannot be drawn."""
+    return attempt(f"Picture {figure.key}.png", lambda: _figure(figure), _notice)
 
 
 def _notice(text: str) -> bytes:
     from matplotlib.figure import Figure as Canvas
 
     canvas = Canvas(figsize=(8.5, 0.6))
-    canvas.text(0.02, 0.4, text, fontsize=9, color=GREY, parse_math=False)
+    canvas.text(0.02, 0.4, text[:120], fontsize=9, color=GREY, parse_math=False)
     return _png(canvas)
 
 
@@ -71,10 +68,7 @@ def _figure(figure: Figure) -> bytes:
 
 def draw_gallery(gallery: Gallery) -> bytes:
     """Draw small images with their captions as one picture, or a notice if one of them is no image."""
-    try:
-        return _gallery(gallery)
-    except (ValueError, OSError) as exc:
-        return _notice(f"{gallery.key}: these images cannot be drawn ({type(exc).__name__})")
+    return attempt(f"Picture {gallery.key}.png", lambda: _gallery(gallery), _notice)
 
 
 def _gallery(gallery: Gallery) -> bytes:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 
 from hpo import formatting
 from hpo.document.charts import BLUE, GREEN, GREY, RED, Axis, Chart, Point, Series
-from hpo.document.document import Block, Document, Figure, Gallery, Paragraph, Section, Table
-from hpo.explore import galleries
+from hpo.document.document import Block, Document, Figure, Gallery, Paragraph, Table
+from hpo.document.parts import section
+from hpo.explore import galleries, statistics
 from hpo.explore.dataset import Dataset
-from hpo.explore.duplicates import MOST_IMAGES, NEIGHBOURS, SIMILAR, Duplicates, Place
-from hpo.explore.label_errors import ClassMeans
+from hpo.explore.duplicates import MOST_IMAGES, NEIGHBOURS, SIMILAR, Duplicates, Place, find_duplicates
+from hpo.explore.label_errors import ClassMeans, class_means
 from hpo.explore.statistics import Balance, Channel
 
 _MOST_GROUPS = 12
@@ -20,14 +21,35 @@ _MOST_GROUPS = 12
 _COLOURS = {"red": RED, "green": GREEN, "blue": BLUE, "grey": GREY}
 
 
-@dataclass(frozen=True)
 class Exploration:
-    """Findings on a data set."""
+    """Findings on a data set, each computed when a part of the document needs it."""
 
-    balance: Balance
-    channels: Sequence[Channel]
-    duplicates: Duplicates
-    means: ClassMeans
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    @cached_property
+    def balance(self) -> Balance:
+        """Number of images of each class in each split."""
+        return statistics.balance(self._dataset.splits, self._dataset.data.class_count)
+
+    @cached_property
+    def channels(self) -> Sequence[Channel]:
+        """Pixels of each channel of the training and the validation images."""
+        splits = self._dataset.splits
+        return [
+            one for name in ("training", "validation") for one in statistics.channels(name, splits[name][0])
+        ]
+
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        """Identical and similar images within and across the splits."""
+        return find_duplicates(self._dataset.splits)
+
+    @cached_property
+    def means(self) -> ClassMeans:
+        """Mean image of each class, and images that resemble that of another."""
+        data = self._dataset.data
+        return class_means(data.x_train, data.y_train, data.class_count)
 
 
 def build_exploration(dataset: Dataset, found: Exploration) -> Document:
@@ -37,14 +59,18 @@ def build_exploration(dataset: Dataset, found: Exploration) -> Document:
     height, width, depth = x.shape[1:]
     title = f"{dataset.title}. " if dataset.title else ""
     sections = [
-        Section("Classes", _classes(dataset, found.balance)),
-        Section("Samples", list(galleries.samples(dataset))),
-        Section("Pixels", _pixels(found.channels)),
-        Section("Normalization", _normalization(dataset, found.channels)),
-        Section("Augmentation", _augmentation(dataset)),
-        Section("Duplicates", _duplicates(dataset, found.duplicates)),
-        Section("Labels", _labels(dataset, found)),
-        Section("Mean images", [galleries.mean_images(dataset, found.means)]),
+        *section("Classes", lambda: _classes(dataset, found.balance)),
+        *section("Samples", lambda: galleries.samples(dataset)),
+        *section("Pixels", lambda: _pixels(found.channels)),
+        *section(
+            "Normalization",
+            lambda: _normalization(dataset, found.channels),
+            lambda: galleries.normalization(dataset),
+        ),
+        *section("Augmentation", lambda: _augmentation(dataset), lambda: galleries.augmentations(dataset)),
+        *section("Duplicates", lambda: _duplicates(dataset, found.duplicates)),
+        *section("Labels", lambda: _labels(dataset, found), lambda: _suspects(dataset, found.means)),
+        *section("Mean images", lambda: galleries.mean_images(dataset, found.means)),
     ]
     return Document(
         f"Data set {dataset.name}",
@@ -114,7 +140,7 @@ def _pixels(channels: Sequence[Channel]) -> list[Block]:
     ]
 
 
-def _normalization(dataset: Dataset, channels: Sequence[Channel]) -> list[Block]:
+def _normalization(dataset: Dataset, channels: Sequence[Channel]) -> Table:
     rows = []
     trained = [one for one in channels if one.split == "training"]
     for one, mean, std in zip(trained, dataset.data.mean, dataset.data.std, strict=True):
@@ -124,10 +150,10 @@ def _normalization(dataset: Dataset, channels: Sequence[Channel]) -> list[Block]
     caption = (
         "The first layers of every shipped model normalize with these statistics of the training images."
     )
-    return [Table(headers, rows, frozenset(headers[1:]), caption), galleries.normalization(dataset)]
+    return Table(headers, rows, frozenset(headers[1:]), caption)
 
 
-def _augmentation(dataset: Dataset) -> list[Block]:
+def _augmentation(dataset: Dataset) -> Paragraph:
     if dataset.augmentations:
         text = (
             "Training augments each image in every epoch with the same functions as shown here: each change alone, then"
@@ -138,7 +164,7 @@ def _augmentation(dataset: Dataset) -> list[Block]:
             "No objective augments the images of this data set. These are common augmentations: use one only if you"
             " still recognize the class of each changed image, which does not hold for a mirrored digit, for example."
         )
-    return [Paragraph(text), *galleries.augmentations(dataset)]
+    return Paragraph(text)
 
 
 def _duplicates(dataset: Dataset, duplicates: Duplicates) -> list[Block]:
@@ -197,37 +223,42 @@ def _leaks_first(groups: Sequence[Sequence[Place]]) -> list[Sequence[Place]]:
     return sorted(groups, key=lambda group: len({place.split for place in group}) == 1)
 
 
-def _labels(dataset: Dataset, found: Exploration) -> list[Block]:
+def _labels(dataset: Dataset, found: Exploration) -> Table:
     missing = [
         f"{split} has no {dataset.data.classes[label]}"
         for split, counts in found.balance.counts.items()
         for label, count in enumerate(counts)
         if count == 0
     ]
-    means, contradictions = found.means, found.duplicates.contradictions
     checks = [
         ("whole numbers, one for each image", "yes"),
         (f"from 0 to {dataset.data.class_count - 1}", "yes"),
         ("every class in every split", "; ".join(missing) or "yes"),
-        ("identical images have the same label", _describe_contradictions(dataset, contradictions)),
+        (
+            "identical images have the same label",
+            _describe_contradictions(dataset, found.duplicates.contradictions),
+        ),
     ]
-    blocks: list[Block] = [Table(("check", "outcome"), checks)]
-    if means.suspects:
-        pictures = [
-            galleries.picture(
-                dataset.data.x_train[one.index],
-                f"{dataset.data.classes[one.label]}, resembles {dataset.data.classes[one.nearest]},"
-                f" #{dataset.number('training', one.index)}",
-            )
-            for one in means.suspects
-        ]
-        caption = (
-            "Training images much closer to the mean image of another class than to that of their own: often just"
-            " unusual, sometimes mislabelled. The check is informative only if the nearest mean is usually right"
-            f" (here for {100 * means.accuracy:.1f} % of the images)."
+    return Table(("check", "outcome"), checks)
+
+
+def _suspects(dataset: Dataset, means: ClassMeans) -> Gallery | None:
+    if not means.suspects:
+        return None
+    pictures = [
+        galleries.picture(
+            dataset.data.x_train[one.index],
+            f"{dataset.data.classes[one.label]}, resembles {dataset.data.classes[one.nearest]},"
+            f" #{dataset.number('training', one.index)}",
         )
-        blocks.append(Gallery("suspects", caption, pictures))
-    return blocks
+        for one in means.suspects
+    ]
+    caption = (
+        "Training images much closer to the mean image of another class than to that of their own: often just"
+        " unusual, sometimes mislabelled. The check is informative only if the nearest mean is usually right"
+        f" (here for {100 * means.accuracy:.1f} % of the images)."
+    )
+    return Gallery("suspects", caption, pictures)
 
 
 def _describe_contradictions(dataset: Dataset, groups: Sequence[Sequence[Place]]) -> str:
@@ -246,8 +277,8 @@ def _describe_contradictions(dataset: Dataset, groups: Sequence[Sequence[Place]]
 def terminal_blocks(document: Document) -> list[tuple[str, Sequence[Table | Paragraph]]]:
     """Return the tables and paragraphs of each section with a table."""
     found: list[tuple[str, Sequence[Table | Paragraph]]] = []
-    for section in document.sections:
-        blocks = [block for block in section.blocks if isinstance(block, Table | Paragraph)]
+    for shown in document.sections:
+        blocks = [block for block in shown.blocks if isinstance(block, Table | Paragraph)]
         if any(isinstance(block, Table) for block in blocks):
-            found.append((section.title, blocks))
+            found.append((shown.title, blocks))
     return found

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from hpo.document.document import Document
-from hpo.document.files import document_files, json_file, write_document
+from hpo.document.files import data_file, document_files, json_file, write_document
 from hpo.explore.dataset import Dataset
-from hpo.explore.duplicates import Pair, Place, find_duplicates
+from hpo.explore.duplicates import Pair, Place
 from hpo.explore.exploration_document import Exploration, build_exploration
-from hpo.explore.label_errors import Suspect, class_means
-from hpo.explore.statistics import balance, channels
+from hpo.explore.label_errors import Suspect
 
 
 def explore(dataset: Dataset, folder: Path) -> tuple[Document, list[str]]:
@@ -20,16 +19,12 @@ def explore(dataset: Dataset, folder: Path) -> tuple[Document, list[str]]:
     Raises:
         ResultsNotWritableError, DiskFullError: the files cannot be written.
     """
-    data, splits = dataset.data, dataset.splits
-    seen = [one for name in ("training", "validation") for one in channels(name, splits[name][0])]
-    found = Exploration(
-        balance(splits, data.class_count),
-        seen,
-        find_duplicates(splits),
-        class_means(data.x_train, data.y_train, data.class_count),
-    )
+    found = Exploration(dataset)
     document = build_exploration(dataset, found)
-    files = document_files(document, "explore") | {"statistics.json": json_file(_statistics(dataset, found))}
+    files = {
+        **document_files(document, "explore"),
+        **data_file("statistics.json", lambda: json_file(_statistics(dataset, found))),
+    }
     write_document(folder, files)
     return document, list(files)
 

@@ -8,16 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.document.document import Document
-from hpo.document.files import document_files, json_file, write_document
+from hpo.document.files import data_file, document_files, json_file, write_document
 from hpo.report.compare_sections import build_document
 from hpo.report.cost import cost_of
-from hpo.report.study_comparison import (
-    PairwiseDifference,
-    StudyResult,
-    common_figure,
-    comparability_warnings,
-    compare_pairs,
-)
+from hpo.report.study_comparison import StudyComparison, StudyResult, comparability_warnings
 from hpo.study.history import read_history
 
 if TYPE_CHECKING:
@@ -31,18 +25,18 @@ def compare(database: Database, names: Sequence[str], folder: Path) -> tuple[Doc
         UnknownStudyError: one of the studies does not exist.
         ResultsNotWritableError, DiskFullError: the files cannot be written.
     """
-    results = [StudyResult(read_history(database, name)) for name in names]
-    figure = common_figure(results)
-    pairs = compare_pairs(results, figure) if figure is not None else []
-    document = build_document(results, figure, pairs)
-    files = document_files(document, "compare") | {"compare.json": json_file(_json(results, figure, pairs))}
+    compared = StudyComparison([StudyResult(read_history(database, name)) for name in names])
+    document = build_document(compared)
+    files = {
+        **document_files(document, "compare"),
+        **data_file("compare.json", lambda: json_file(_json(compared))),
+    }
     write_document(folder, files)
     return document, list(files)
 
 
-def _json(
-    results: Sequence[StudyResult], figure: str | None, pairs: Sequence[PairwiseDifference]
-) -> dict[str, Any]:
+def _json(compared: StudyComparison) -> dict[str, Any]:
+    figure = compared.figure
     return {
         "figure": figure,
         "studies": [
@@ -54,7 +48,7 @@ def _json(
                 "parameters": result.runs[0].get("parameters") if result.runs else None,
                 "cost": asdict(cost_of(result.history)),
             }
-            for result in results
+            for result in compared.results
         ],
         "pairs": [
             {
@@ -64,7 +58,7 @@ def _json(
                 "corrected_p_value": pair.p_value,
                 "exceeds_noise": pair.exceeds_noise,
             }
-            for pair in pairs
+            for pair in compared.pairs
         ],
-        "warnings": comparability_warnings(results),
+        "warnings": comparability_warnings(compared.results),
     }

@@ -12,31 +12,46 @@ from hpo import formatting
 from hpo.analysis.effects import amount
 from hpo.analysis.statistics import mean
 from hpo.document.charts import Axis, Chart, Point, Series, Style, colour_of
-from hpo.document.document import Block, Bullets, Document, Figure, Paragraph, Section, Table
+from hpo.document.document import Block, Bullets, Document, Figure, Paragraph, Table
+from hpo.document.parts import attempt, section
 from hpo.report.cost import cost_of
 from hpo.report.search_sections import best_so_far, epoch_axis
-from hpo.report.study_comparison import FIGURES, PairwiseDifference, StudyResult, comparability_warnings
+from hpo.report.study_comparison import (
+    FIGURES,
+    PairwiseDifference,
+    StudyComparison,
+    StudyResult,
+    comparability_warnings,
+)
 
 
-def build_document(
-    results: Sequence[StudyResult], figure: str | None, pairs: Sequence[PairwiseDifference]
-) -> Document:
+def build_document(compared: StudyComparison) -> Document:
     """Return the comparison as a document."""
-    sections = [Section("Final figures", _final(results, figure, pairs))]
-    curves = _curves(results, figure)
-    if curves:
-        sections.append(Section("Learning curves", curves))
-    sections.append(Section("Cost", [_cost(results)]))
+    results = compared.results
     never = [result.name for result in results if not result.runs]
     status = [
         f"{name} was never retrained, so it has no test figures: hpo retrain --study {name}" for name in never
     ]
-    status += comparability_warnings(results)
+    status += attempt("The list of warnings", lambda: comparability_warnings(results), lambda line: [line])
     names = ", ".join(result.name for result in results)
     return Document(
         f"Comparison of {names}",
         "For each study, its latest retrain of the configuration that its search chose, or else its latest retrain.",
-        sections,
+        [
+            *section(
+                "Final figures",
+                lambda: _verdicts(compared),
+                lambda: final_table(results, compared.figure),
+                lambda: _differences(compared),
+            ),
+            *section(
+                "Learning curves",
+                lambda: _final_curves(results),
+                lambda: _seeds(results, compared.figure),
+                lambda: _best_so_far(results),
+            ),
+            *section("Cost", lambda: _cost(results)),
+        ],
         "Written by hpo compare.",
         status,
     )
@@ -58,23 +73,21 @@ def verdict(pair: PairwiseDifference, metric: str) -> str:
     return f"{better} is {size} above {worse}{noise}."
 
 
-def _final(
-    results: Sequence[StudyResult], figure: str | None, pairs: Sequence[PairwiseDifference]
-) -> list[Block]:
-    if figure is None or not pairs:
-        return [final_table(results, figure)]
-    lead, *others = (verdict(pair, figure) for pair in pairs)
+def _verdicts(compared: StudyComparison) -> list[Block]:
+    if not compared.pairs:
+        return []
+    lead, *others = (verdict(pair, str(compared.figure)) for pair in compared.pairs)
+    return [Paragraph(lead, "lead"), *([Bullets(others)] if others else [])]
+
+
+def _differences(compared: StudyComparison) -> list[Block]:
+    if compared.figure is None or not compared.pairs:
+        return []
     note = (
         "Intervals of differences are Welch intervals over seeds; p-values are corrected for the number of pairs"
         " (Holm). Neither covers the choice of the test images."
     )
-    return [
-        Paragraph(lead, "lead"),
-        *([Bullets(others)] if others else []),
-        final_table(results, figure),
-        difference_table(pairs, figure),
-        Paragraph(note, "note"),
-    ]
+    return [difference_table(compared.pairs, compared.figure), Paragraph(note, "note")]
 
 
 def final_table(results: Sequence[StudyResult], figure: str | None) -> Table:
@@ -119,14 +132,7 @@ def difference_table(pairs: Sequence[PairwiseDifference], figure: str) -> Table:
     return Table.of(rows, text=["difference", "exceeds noise"])
 
 
-def _curves(results: Sequence[StudyResult], figure: str | None) -> list[Block]:
-    blocks: list[Block] = []
-    final = _final_curves(results)
-    if final:
-        caption = "The final runs on their training images, mean over seeds, by epoch and by training time."
-        blocks.append(Figure("final-curves", caption, final, height=320))
-    if figure is not None:
-        blocks.append(_seeds(results, figure))
+def _best_so_far(results: Sequence[StudyResult]) -> Figure | None:
     searched = []
     for index, result in enumerate(results):
         points = [Point(*best) for best in best_so_far(result.history)]
@@ -134,14 +140,13 @@ def _curves(results: Sequence[StudyResult], figure: str | None) -> list[Block]:
         if points:
             searched.append(Series(name=result.name, points=points, style=style, colour=colour_of(index)))
     metrics = {result.history.study.metric for result in results}
-    if searched and len(metrics) == 1:
-        chart = Chart("", Axis("trial"), Axis(metrics.pop()), searched)
-        caption = "Best complete trial so far during the search."
-        blocks.append(Figure("best-so-far", caption, [chart], height=340))
-    return blocks
+    if not searched or len(metrics) > 1:
+        return None
+    chart = Chart("", Axis("trial"), Axis(metrics.pop()), searched)
+    return Figure("best-so-far", "Best complete trial so far during the search.", [chart], height=340)
 
 
-def _final_curves(results: Sequence[StudyResult]) -> list[Chart]:
+def _final_curves(results: Sequence[StudyResult]) -> Figure | None:
     """Return the training accuracy, or else the loss, by epoch and by seconds, if all final runs reported it."""
     rows = {
         index: result.metrics.get("detail", {}).get("history", [])
@@ -155,7 +160,7 @@ def _final_curves(results: Sequence[StudyResult]) -> list[Chart]:
     )
     name = next(shared, None) if rows else None
     if name is None:
-        return []
+        return None
     by_epoch: list[Series] = []
     by_time: list[Series] = []
     for index, history in rows.items():
@@ -168,13 +173,17 @@ def _final_curves(results: Sequence[StudyResult]) -> list[Chart]:
             points = [Point(*place) for place in zip(x, means, strict=True)]
             found.append(Series(name=results[index].name, points=points, colour=colour_of(index)))
     most = max(len(series.points) for series in by_epoch)
-    return [
+    charts = [
         Chart(f"training {name} by epoch", epoch_axis(most), Axis(), by_epoch),
         Chart(f"training {name} by time", Axis("seconds"), Axis(), by_time),
     ]
+    caption = "The final runs on their training images, mean over seeds, by epoch and by training time."
+    return Figure("final-curves", caption, charts, height=320)
 
 
-def _seeds(results: Sequence[StudyResult], figure: str) -> Figure:
+def _seeds(results: Sequence[StudyResult], figure: str | None) -> Figure | None:
+    if figure is None:
+        return None
     title, series = FIGURES.get(figure, figure), []
     ticks: list[tuple[float, str]] = []
     for index, result in enumerate(results):

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpo import formatting
 from hpo.analysis.records import drawable
-from hpo.document.document import Block, Paragraph, Section, Table
+from hpo.document.document import Block, Paragraph, Table
 from hpo.outcomes import Outcome
 from hpo.study.history import StudyHistory
 
@@ -66,7 +66,7 @@ def _retrain_seconds(metrics: Mapping[str, Any]) -> float:
     return float(sum(run["seconds"] or 0.0 for run in [*drawable(metrics.get("runs", [])), *candidates]))
 
 
-def cost_section(history: StudyHistory) -> Section:
+def cost_blocks(history: StudyHistory) -> list[Block]:
     """Return the costs as a table, and the effect of pruning as a sentence."""
     cost = cost_of(history)
     outcomes = (
@@ -95,4 +95,4 @@ def cost_section(history: StudyHistory) -> Section:
         )
     else:
         blocks.append(Paragraph("Pruning saved nothing: no trial was pruned."))
-    return Section("Cost", blocks)
+    return blocks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Literal
 
@@ -13,7 +13,9 @@ from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.effects import MIN_TRIALS, Effect
 from hpo.document.charts import BLUE, ORANGE, Axis, Bars, Chart, Point, Series, Surface
 from hpo.document.document import Block, Figure, Paragraph, Section, Table
+from hpo.document.parts import Part, section
 from hpo.outcomes import Outcome
+from hpo.report.findings import Findings
 from hpo.report.search_sections import zoomed
 from hpo.search.choice_text import labels
 from hpo.search.space import from_unit, is_log, place_of, to_unit
@@ -24,44 +26,58 @@ MOST_IMPORTANT = 3
 _GRID = 40
 
 
-def parameter_section(
-    comparison: Comparison, effects: Sequence[Effect], importance: dict[str, float] | None
-) -> Section:
+def parameter_section(findings: Findings) -> list[Section]:
     """Return effects, importance, slices and contours, each only where there are enough trials."""
+
+    def only_if_varied(part: Callable[[], Block | None]) -> Part:
+        return lambda: part() if findings.comparison.varied else None
+
+    parts = (
+        lambda: _describe(findings.comparison),
+        lambda: _effects(findings.effects),
+        lambda: _importance(findings.importance),
+        lambda: _slices(findings.comparison),
+        lambda: _contours(findings.comparison, findings.importance),
+        lambda: _too_few(findings.importance),
+    )
+    return section("Effects of hyperparameters", *map(only_if_varied, parts))
+
+
+def _describe(comparison: Comparison) -> Paragraph:
     early = (
         " An early effect may not last until the end of training."
         if comparison.epoch < comparison.epochs_per_trial
         else ""
     )
-    blocks: list[Block] = [Paragraph(comparison.describe() + early)]
-    if effects:
-        blocks.append(Table(("parameter", "effect"), [(one.parameter, one.finding) for one in effects]))
-    if importance is not None:
-        total = sum(importance.values())
-        bars = Bars("", list(importance), list(importance.values()), Axis("importance (PED-ANOVA)"))
-        blocks.append(
-            Figure(
-                "importance",
-                "Importance by how much the best tenth of the trials (at least five) agree in a parameter. The sum is "
-                f"{total:.0f}; it does not measure effect size, and parameters without effect also get a share.",
-                [bars],
-            )
-        )
-    slices = _slices(comparison)
-    if slices is not None:
-        blocks.append(slices)
-    contours = _contours(comparison, importance)
-    if contours is not None:
-        blocks.append(contours)
+    return Paragraph(comparison.describe() + early)
+
+
+def _effects(effects: Sequence[Effect]) -> Table | None:
+    rows = [(one.parameter, one.finding) for one in effects]
+    return Table(("parameter", "effect"), rows) if rows else None
+
+
+def _importance(importance: dict[str, float] | None) -> Figure | None:
     if importance is None:
-        blocks.append(
-            Paragraph(
-                f"Importance and pairs of parameters need at least {MIN_TRIALS} compared trials: fewer would mostly"
-                " show noise.",
-                "note",
-            )
-        )
-    return Section("Effects of hyperparameters", blocks)
+        return None
+    total = sum(importance.values())
+    bars = Bars("", list(importance), list(importance.values()), Axis("importance (PED-ANOVA)"))
+    return Figure(
+        "importance",
+        "Importance by how much the best tenth of the trials (at least five) agree in a parameter. The sum is "
+        f"{total:.0f}; it does not measure effect size, and parameters without effect also get a share.",
+        [bars],
+    )
+
+
+def _too_few(importance: dict[str, float] | None) -> Paragraph | None:
+    if importance is not None:
+        return None
+    return Paragraph(
+        f"Importance and pairs of parameters need at least {MIN_TRIALS} compared trials: fewer would mostly"
+        " show noise.",
+        "note",
+    )
 
 
 def _slices(comparison: Comparison) -> Figure | None:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpo import formatting
-from hpo.document.document import Block, Code, Section, Table
+from hpo.devices.provenance import DATA
+from hpo.document.document import Code, Section, Table
+from hpo.document.parts import section
 from hpo.search.space_overrides import override_text
 from hpo.search.spec import StudySpec, space_from_json
 from hpo.study.history import StudyHistory
@@ -15,18 +17,15 @@ from objectives.choices import same_distribution
 from storage.retrains import RetrainRow
 
 
-def reproduction_section(history: StudyHistory, retrain: RetrainRow | None) -> Section:
+def reproduction_section(history: StudyHistory, retrain: RetrainRow | None) -> list[Section]:
     """Return the commands, the environment they ran in and the spec."""
-    blocks: list[Block] = [Code("\n".join(commands(history, retrain)), "sh")]
-    blocks.append(Table(("item", "value"), _facts(history, retrain)))
-    blocks.append(
-        Code(
-            formatting.json_text(StudySpec.from_json(history.study.spec_json).to_json()),
-            "json",
-            "The study's spec",
-        )
+    spec = history.study.spec_json
+    return section(
+        "How to reproduce this study",
+        lambda: Code("\n".join(commands(history, retrain)), "sh"),
+        lambda: Table(("item", "value"), _facts(history, retrain)),
+        lambda: Code(formatting.json_text(StudySpec.from_json(spec).to_json()), "json", "The study's spec"),
     )
-    return Section("How to reproduce this study", blocks)
 
 
 def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
@@ -99,8 +98,11 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
             f"{formatting.counted(len(hosts), 'host')}, {formatting.counted(len(history.agents), 'agent')}",
         )
     )
-    if versions:
-        facts.append(("versions in the search", _pairs(versions)))
+    if DATA in versions:
+        facts.append(("data", versions[DATA]))
+    packages = {name: number for name, number in versions.items() if name != DATA}
+    if packages:
+        facts.append(("versions in the search", _pairs(packages)))
     mixed = {
         name for agent in history.agents for name in agent.versions if agent.versions[name] != versions[name]
     }

@@ -1,24 +1,23 @@
-"""The retrained configuration as sections: test set, mistakes, calibration and training."""
+"""The retrained configuration as sections: test set, calibration and training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from hpo import formatting
-from hpo.analysis.confusion import class_scores, confused_pairs, pooled
 from hpo.analysis.records import drawable
 from hpo.analysis.statistics import Interval, shown_deviation, wilson
-from hpo.document.charts import GREY, Axis, Chart, Matrix, Point, Series, Style, colour_of
-from hpo.document.document import Block, Bullets, Figure, Gallery, Paragraph, Picture, Section, Table
+from hpo.document.charts import GREY, Axis, Chart, Point, Series, Style, colour_of
+from hpo.document.document import Block, Bullets, Figure, Paragraph, Section, Table
+from hpo.document.parts import section
+from hpo.report.mistakes import mistakes_section
 from hpo.report.search_sections import epoch_axis
 from hpo.report.study_comparison import FIGURES, matches_search
 from hpo.retrain.selection import selection_lines
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow, Source
-
-MOST_CLASSES = 40
-"""Largest number of classes with a readable confusion matrix; beyond it only the worst classes are listed."""
 
 LEAST_IN_BIN = 10
 """Fewest images of all runs with which a calibration bin is drawn."""
@@ -26,63 +25,67 @@ LEAST_IN_BIN = 10
 
 def retraining_sections(history: StudyHistory, retrain: RetrainRow) -> list[Section]:
     """Return the sections of one finished retrain."""
-    metrics = dict(retrain.metrics or {})
-    metrics["runs"] = drawable(metrics["runs"])
-    sections = [Section("Test set", _test(history, retrain, metrics))]
-    confusions = [run["confusion"] for run in metrics["runs"] if run.get("confusion")]
-    if confusions:
-        names = [str(name) for name in metrics["runs"][0].get("classes") or range(len(confusions[0]))]
-        sections.append(Section("Mistakes", _mistakes(metrics, pooled(confusions), names)))
-    calibration = _calibration(metrics["runs"])
-    if calibration is not None:
-        sections.append(Section("Calibration", [calibration]))
-    training = _training(metrics)
-    if training is not None:
-        sections.append(Section("Training of the final runs", [training]))
-    return sections
+
+    @cache
+    def metrics() -> dict[str, Any]:
+        found = dict(retrain.metrics or {})
+        return {**found, "runs": drawable(found["runs"])}
+
+    return [
+        *section(
+            "Test set",
+            lambda: _figures(metrics()),
+            lambda: [Paragraph(text, "note") for text in _limits(history, retrain, metrics())],
+            lambda: _selection(metrics()),
+            lambda: _run_table(metrics()),
+        ),
+        *mistakes_section(metrics),
+        *section("Calibration", lambda: _calibration(metrics()["runs"])),
+        *section("Training of the final runs", lambda: _training(metrics())),
+    ]
 
 
-def _test(history: StudyHistory, retrain: RetrainRow, metrics: Mapping[str, Any]) -> list[Block]:
+def _tested(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the names of the test figures, those that the service knows first."""
     known = list(FIGURES)
-    tested = sorted(
+    return sorted(
         (name for name in metrics["summary"] if name.startswith("test_")),
         key=lambda name: known.index(name) if name in known else len(known),
     )
-    if not tested:
-        return [Paragraph("The final runs recorded no test figures.")]
-    blocks: list[Block] = [
-        Table.of(
-            [
-                {
-                    "figure": FIGURES.get(name, name),
-                    "mean": formatting.metric(one.mean),
-                    "standard deviation": "-"
-                    if one.standard_deviation is None
-                    else shown_deviation(one.standard_deviation),
-                    "95 % interval": one.shown_interval,
-                    "seeds": str(one.n),
-                }
-                for name in tested
-                for one in [Interval.from_json(metrics["summary"][name])]
-            ],
-            text=["figure"],
-        )
+
+
+def _figures(metrics: Mapping[str, Any]) -> Block:
+    rows = [
+        {
+            "figure": FIGURES.get(name, name),
+            "mean": formatting.metric(one.mean),
+            "standard deviation": "-"
+            if one.standard_deviation is None
+            else shown_deviation(one.standard_deviation),
+            "95 % interval": one.shown_interval,
+            "seeds": str(one.n),
+        }
+        for name in _tested(metrics)
+        for one in [Interval.from_json(metrics["summary"][name])]
     ]
-    blocks += [Paragraph(text, "note") for text in _limits(history, retrain, metrics)]
+    return Table.of(rows, text=["figure"]) if rows else Paragraph("The final runs recorded no test figures.")
+
+
+def _selection(metrics: Mapping[str, Any]) -> list[Block]:
     selection = metrics.get("selection")
-    if selection is not None:
-        blocks.append(
-            Paragraph(
-                f"{len(selection['candidates'])} candidates were trained from {len(selection['seeds'])} fresh seeds "
-                f"each and compared by {selection['metric']} on validation images, without the test set:"
-            )
-        )
-        blocks.append(Bullets(selection_lines(selection)))
-    blocks.append(_run_table(metrics["runs"], tested))
-    return blocks
+    if selection is None or not _tested(metrics):
+        return []
+    text = (
+        f"{len(selection['candidates'])} candidates were trained from {len(selection['seeds'])} fresh seeds "
+        f"each and compared by {selection['metric']} on validation images, without the test set:"
+    )
+    return [Paragraph(text), Bullets(selection_lines(selection))]
 
 
-def _run_table(runs: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> Table:
+def _run_table(metrics: Mapping[str, Any]) -> Table | None:
+    figures = _tested(metrics)
+    if not figures:
+        return None
     shown = {name: name.removeprefix("test_").replace("_", " ") for name in figures}
     if len({"seed", "training time", *shown.values()}) < 2 + len(shown):
         # The names in full are distinct.
@@ -93,7 +96,7 @@ def _run_table(runs: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> Tab
             **{column: formatting.metric(float(run[name])) for name, column in shown.items()},
             "training time": formatting.duration(run["seconds"]),
         }
-        for run in runs
+        for run in metrics["runs"]
     ]
     return Table.of(rows, caption="Each final run.")
 
@@ -139,82 +142,6 @@ def _describe_setup(setup: Mapping[str, Any]) -> str:
     return f"{setup.get('epochs')} epochs of " + (
         "all training images" if limit is None else f"{limit} images"
     )
-
-
-def _mistakes(
-    metrics: Mapping[str, Any], confusion: Sequence[Sequence[int]], names: Sequence[str]
-) -> list[Block]:
-    blocks: list[Block] = []
-    seeds = len(metrics["runs"])
-    together = "" if seeds == 1 else f", {seeds} seeds together"
-    if len(names) <= MOST_CLASSES:
-        caption = f"Test images by true and predicted class{together}; shaded by the share of the true class."
-        height, width = max(320, 90 + 34 * len(names)), 220 + 58 * len(names)
-        panels = [confusion_panel("", confusion, names)]
-        blocks.append(Figure("confusion", caption, panels, height=height, width=width))
-    blocks.append(_class_table(confusion, names, together))
-    pairs = confused_pairs(confusion, names)
-    if pairs:
-        rows = [
-            {
-                "true": pair.true,
-                "predicted": pair.predicted,
-                "images": str(pair.count),
-                "of the true class": f"{100 * pair.share:.1f} %",
-            }
-            for pair in pairs
-        ]
-        caption = f"Most confused pairs of classes{together}."
-        blocks.append(Table.of(rows, text=["true", "predicted"], caption=caption))
-    else:
-        blocks.append(Paragraph("No test image was misclassified."))
-    images, wrong = metrics.get("detail", {}).get("wrong_images"), metrics["runs"][0].get("wrong")
-    if images and wrong and all(isinstance(png, str) for png in images):
-        pictures = [
-            Picture(
-                png,
-                f"{names[one['predicted']]}, {100 * one['confidence']:.0f} %, true {names[one['true']]}, "
-                f"#{one['index']}",
-            )
-            for png, one in zip(images, wrong, strict=False)
-        ]
-        caption = (
-            "Test images that the exported model misclassifies with the highest confidence: predicted class, "
-            "confidence, true class and index in the test set."
-        )
-        blocks.append(Gallery("confidently-wrong", caption, pictures))
-    return blocks
-
-
-def confusion_panel(title: str, confusion: Sequence[Sequence[int]], names: Sequence[str]) -> Matrix:
-    """Return a confusion matrix, each cell shaded by its share of the true class."""
-    return Matrix(
-        title=title,
-        rows=names,
-        columns=names,
-        shades=[[cell / max(1, sum(row)) for cell in row] for row in confusion],
-        texts=[[str(cell) if cell else "" for cell in row] for row in confusion],
-        x=Axis("predicted"),
-        y=Axis("true"),
-    )
-
-
-def _class_table(confusion: Sequence[Sequence[int]], names: Sequence[str], together: str) -> Table:
-    scores, subset = class_scores(confusion, names), "Each class"
-    if len(scores) > MOST_CLASSES:
-        scores = sorted(scores, key=lambda one: one.f1 or 0.0)[:MOST_CLASSES]
-        subset = f"The {MOST_CLASSES} classes with the lowest F1 of {len(names)}"
-    rows = [
-        {
-            "class": one.name,
-            "precision": formatting.metric(one.precision),
-            "recall": formatting.metric(one.recall),
-            "F1": formatting.metric(one.f1),
-            "images": str(one.images),
-        }
-        for one in scores
-    ]
-    return Table.of(rows, text=["class"], caption=f"{subset}{together}; metrics.json has all of them.")
 
 
 def _calibration(runs: Sequence[Mapping[str, Any]]) -> Figure | None:

@@ -11,8 +11,10 @@ from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
 from hpo.analysis.statistics import is_comparable
 from hpo.document.charts import BLUE, CYAN, GREEN, GREY, OLIVE, ORANGE, RED, Axis, Chart, Point, Series, Style
-from hpo.document.document import Figure, Paragraph, Section, Table
+from hpo.document.document import Block, Figure, Paragraph, Section, Table
+from hpo.document.parts import section
 from hpo.outcomes import Outcome
+from hpo.report.findings import Findings
 from hpo.search.space import describe_distribution, to_unit
 from hpo.study.history import StudyHistory
 from hpo.study.trials import OPEN, TrialRow
@@ -31,20 +33,18 @@ ZOOM_SHARE = 0.9
 _RAMP = (GREY, OLIVE, ORANGE, CYAN, BLUE, GREEN)
 
 
-def search_sections(history: StudyHistory, comparison: Comparison) -> list[Section]:
+def search_sections(history: StudyHistory, findings: Findings) -> list[Section]:
     """Return the charts of the search; empty for a study without trials."""
     if not history.curves:
         return []
-    sections = [
-        Section("Optimization history", [_progress(history)]),
-        Section("Learning curves", [_curves(history)]),
+    return [
+        *section("Optimization history", lambda: _progress(history)),
+        *section("Learning curves", lambda: _curves(history)),
+        *section("All parameters at once", lambda: _parallel(findings.comparison)),
     ]
-    if len(comparison.trials) >= 2 and len(comparison.varied) >= 2:
-        sections.append(Section("All parameters at once", [_parallel(comparison)]))
-    return sections
 
 
-def trial_table(history: StudyHistory) -> Section:
+def trial_table(history: StudyHistory) -> Block:
     """Return a table of the best trials, or of all trials of a small study."""
     sign = -1 if history.study.maximize else 1
 
@@ -71,9 +71,7 @@ def trial_table(history: StudyHistory) -> Section:
     headings = formatting.apart(names, (*own, metric), "param_").values()
     headers = ("trial", "state", metric, "epochs", "time", *headings)
     right = frozenset({"trial", metric, "epochs", "time"})
-    return Section(
-        "Trials", [Table(headers, rows, right, caption)] if rows else [Paragraph("No trials yet.")]
-    )
+    return Table(headers, rows, right, caption) if rows else Paragraph("No trials yet.")
 
 
 def _progress(history: StudyHistory) -> Figure:
@@ -212,8 +210,10 @@ def _joined(
     return found
 
 
-def _parallel(comparison: Comparison) -> Figure:
+def _parallel(comparison: Comparison) -> Figure | None:
     names = comparison.varied
+    if len(comparison.trials) < 2 or len(names) < 2:
+        return None
     ordered = sorted(comparison.trials, key=lambda one: one.value, reverse=not comparison.maximize)
     lowest, highest = sorted((ordered[0].value, ordered[-1].value))
     groups: dict[int, list[Point]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -69,6 +70,23 @@ class PairwiseDifference:
     def exceeds_noise(self) -> bool | None:
         """Whether the difference is larger than seed noise; None with fewer than two seeds."""
         return None if self.p_value is None else self.p_value < 1 - CONFIDENCE
+
+
+class StudyComparison:
+    """Several studies, with figures that are computed when a part of the document needs them."""
+
+    def __init__(self, results: Sequence[StudyResult]) -> None:
+        self.results = results
+
+    @cached_property
+    def figure(self) -> str | None:
+        """Figure that they are compared by, see `common_figure`."""
+        return common_figure(self.results)
+
+    @cached_property
+    def pairs(self) -> list[PairwiseDifference]:
+        """Difference between every two retrained studies; empty without a common figure."""
+        return [] if self.figure is None else compare_pairs(self.results, self.figure)
 
 
 def common_figure(results: Sequence[StudyResult]) -> str | None:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo import formatting
-from hpo.analysis.common_epoch import Comparison, compare_trials
-from hpo.analysis.effects import Effect, find_effects, importances
-from hpo.analysis.statistics import deviation
-from hpo.document.document import Document, Section
-from hpo.document.files import csv_file, document_files, json_file, write_document
-from hpo.report.cost import cost_of, cost_section
+from hpo.document.document import Document
+from hpo.document.files import csv_file, data_file, document_files, json_file, write_document
+from hpo.document.parts import attempt, section
+from hpo.report.cost import cost_blocks, cost_of
+from hpo.report.default_comparison import against_default
+from hpo.report.findings import Findings
 from hpo.report.parameter_sections import parameter_section
 from hpo.report.reproduction_section import commands, reproduction_section
 from hpo.report.retraining_sections import retraining_sections
 from hpo.report.search_sections import search_sections, trial_table
-from hpo.report.study_comparison import matches_search
-from hpo.report.summary_section import against_default, summary_section
+from hpo.report.summary_section import summary_section
 from hpo.study.columns import of_parameters
 from hpo.study.history import StudyHistory, read_history
 
@@ -42,34 +39,28 @@ def report(database: Database, name: str, folder: Path) -> list[str]:
 
 def report_files(history: StudyHistory) -> dict[str, bytes]:
     """Return all files of a report by name."""
-    comparison = compare_trials(history)
-    effects = find_effects(comparison, seed_noise(history, comparison))
-    importance = importances(comparison)
-    document = build_report(history, comparison, effects, importance)
+    findings = Findings(history)
     return {
-        **document_files(document, "report"),
-        "trials.csv": _trials_csv(history),
-        "epochs.csv": _epochs_csv(history),
-        "importance.json": json_file(_importance(comparison, effects, importance)),
-        "report.json": json_file(_summary(history)),
+        **document_files(build_report(history, findings), "report"),
+        **data_file("trials.csv", lambda: _trials_csv(history)),
+        **data_file("epochs.csv", lambda: _epochs_csv(history)),
+        **data_file("importance.json", lambda: json_file(_importance(findings))),
+        **data_file("report.json", lambda: json_file(_summary(history))),
     }
 
 
-def build_report(
-    history: StudyHistory,
-    comparison: Comparison,
-    effects: Sequence[Effect],
-    importance: dict[str, float] | None,
-) -> Document:
+def build_report(history: StudyHistory, findings: Findings) -> Document:
     """Return the report as a document."""
     study, retrain = history.study, history.answer
-    sections: list[Section] = [summary_section(history, retrain, effects, comparison)]
-    if retrain is not None:
-        sections += retraining_sections(history, retrain)
-    sections += search_sections(history, comparison)
-    if comparison.varied:
-        sections.append(parameter_section(comparison, effects, importance))
-    sections += [trial_table(history), cost_section(history), reproduction_section(history, retrain)]
+    sections = [
+        *summary_section(history, retrain, findings),
+        *(retraining_sections(history, retrain) if retrain is not None else []),
+        *search_sections(history, findings),
+        *parameter_section(findings),
+        *section("Trials", lambda: trial_table(history)),
+        *section("Cost", lambda: cost_blocks(history)),
+        *reproduction_section(history, retrain),
+    ]
     goal = f"{study.spec_json['direction']} {study.metric}"
     subtitle = (
         f"{study.objective}, {goal}; {history.status.finished} of {formatting.counted(study.budget, 'trial')} of up to "
@@ -80,7 +71,7 @@ def build_report(
         subtitle,
         sections,
         "Written by hpo report. Machine-readable: report.json, importance.json, trials.csv, epochs.csv.",
-        state_of(history),
+        attempt("The state of the study", lambda: state_of(history), lambda line: [line]),
     )
 
 
@@ -114,23 +105,8 @@ def state_of(history: StudyHistory) -> list[str]:
     return lines
 
 
-def seed_noise(history: StudyHistory, comparison: Comparison) -> float | None:
-    """Return the standard deviation of the final metric over seeds, pooled over candidates; None if unknown."""
-    if comparison.epoch != comparison.epochs_per_trial:
-        return None
-    spreads = [
-        deviation(candidate["values"])
-        for row in history.finished_retrains
-        if matches_search(row, history.study.spec_json)
-        for candidate in (row.metrics or {}).get("selection", {}).get("candidates", [])
-        if len(candidate["values"]) > 1
-    ]
-    return math.hypot(*spreads) / math.sqrt(len(spreads)) if spreads else None
-
-
-def _importance(
-    comparison: Comparison, effects: Sequence[Effect], importance: dict[str, float] | None
-) -> dict[str, Any]:
+def _importance(findings: Findings) -> dict[str, Any]:
+    comparison = findings.comparison
     return {
         "metric": comparison.metric,
         "compared_after_epoch": comparison.epoch,
@@ -138,9 +114,9 @@ def _importance(
         "trials": len(comparison.trials),
         "trials_left_out": comparison.left_out,
         "importance_method": "PED-ANOVA",
-        "importance": importance,
+        "importance": findings.importance,
         "effect_method": "additive model, Freedman-Lane permutation test with Holm's correction, bootstrap interval",
-        "effects": [effect.to_json() for effect in effects],
+        "effects": [effect.to_json() for effect in findings.effects],
     }
 
 

@@ -30,6 +30,7 @@ from hpo.agent.cleanup import Cleanup
 from hpo.agent.trial_store import TrialStore
 from hpo.document.document import Document
 from hpo.document.html import render_page
+from hpo.document.parts import LEFT_OUT
 from hpo.export.config import Config
 from hpo.outcomes import Outcome
 from hpo.process.signals import SignalHandler
@@ -368,7 +369,7 @@ def check_retrain(
         kept = {name for name in result.recorded if name not in ("seed", "seconds", "wrong_images")}
         assert kept <= run.keys()
         assert (run["seed"], run["seconds"]) == (result.seed, 1.0)
-    assert render_page(Document("t", "", retraining_sections(history, row)))
+    assert LEFT_OUT not in render_page(Document("t", "", retraining_sections(history, row)))
 
 
 def test_study_of_such_trials_is_reported(host: Host) -> None:
@@ -376,7 +377,9 @@ def test_study_of_such_trials_is_reported(host: Host) -> None:
         host.run(Given(loss=value, metrics={"number": value, "epoch": math.inf, "seconds": math.nan}))
     host.run(Given(error=ValueError("NUL \0, a byte \udcff \x1b[31m")))
     history = read_history(host.stored.database, "s")
-    assert set(report_files(history)) >= {"report.html", "report.md", "trials.csv", "epochs.csv"}
+    files = report_files(history)
+    assert set(files) >= {"report.html", "report.md", "trials.csv", "epochs.csv"}
+    assert all(LEFT_OUT.encode() not in content for content in files.values())
     assert len(frames_of(history).epochs) == 8
 
 

@@ -9,10 +9,15 @@ import pytest
 
 from hpo.analysis.statistics import Difference
 from hpo.cli.main import run
-from hpo.report.compare_sections import verdict
-from hpo.report.study_comparison import PairwiseDifference
+from hpo.report import compare_sections, cost, study_comparison
+from hpo.report.compare_sections import build_document, verdict
+from hpo.report.study_comparison import PairwiseDifference, StudyComparison, StudyResult
+from hpo.study.history import read_history
 from storage.engine import Database
+from tests.broken_parts import check_parts, fail
 from tests.integration.rows import StudyRows, add_retrain
+
+pytestmark = pytest.mark.usefixtures("complete_documents")
 
 
 @pytest.fixture
@@ -77,6 +82,19 @@ def test_study_that_was_never_retrained_is_listed(hpo) -> None:
     assert code == 0
     assert "never was never retrained" in out
     assert "0.9000" in out
+
+
+@pytest.mark.usefixtures("studies")
+def test_part_that_cannot_be_made_does_not_cost_the_comparison(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = [StudyResult(read_history(database, name)) for name in ("good", "poor")]
+    modules = (compare_sections, cost)
+    check_parts(lambda: build_document(StudyComparison(results)), modules, monkeypatch)
+    monkeypatch.setattr(study_comparison, "common_figure", fail)
+    document = build_document(StudyComparison(results))
+    assert [section.title for section in document.sections] == ["Final figures", "Learning curves", "Cost"]
+    caplog.clear()
 
 
 def test_single_seeds_do_not_estimate_seed_noise(hpo, studies) -> None:

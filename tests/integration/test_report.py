@@ -16,14 +16,33 @@ from hpo.analysis.common_epoch import compare_trials
 from hpo.analysis.statistics import summarize
 from hpo.cli.main import run
 from hpo.document.files import write_document
+from hpo.document.html import render_page
+from hpo.document.parts import LEFT_OUT
 from hpo.export.best_config import build_config
-from hpo.report.study_report import report_files, seed_noise
+from hpo.report import (
+    cost,
+    default_comparison,
+    mistakes,
+    parameter_sections,
+    reproduction_section,
+    retraining_sections,
+    search_sections,
+    study_report,
+    summary_section,
+)
+from hpo.report import findings as report_findings
+from hpo.report.findings import Findings, seed_noise
+from hpo.report.study_report import build_report, report_files
 from hpo.search.spec import space_to_json
 from hpo.study.dataframes import frames_of
 from hpo.study.history import read_history
 from objectives.choices import categorical
 from storage.engine import Database
+from tests.broken_parts import check_parts, fail
 from tests.integration.rows import StudyRows, add_retrain
+from tests.specs import spec
+
+pytestmark = pytest.mark.usefixtures("complete_documents")
 
 DEFAULT = {"learning_rate": 0.05}
 
@@ -443,6 +462,7 @@ def test_report_command(
     storage_url: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
     rows,
 ) -> None:
@@ -455,11 +475,63 @@ def test_report_command(
         p.name for p in (tmp_path / "demo").iterdir()
     }
     assert not list(tmp_path.rglob("*.partial"))
+    with monkeypatch.context() as patch:
+        patch.setattr(search_sections, "_curves", fail)
+        assert run(["report", "--study", "demo"]) == 0
+    assert "A part of section Learning curves is left out (KeyError: 'broken'): everything" in caplog.text
+    caplog.clear()
     assert run(["report", "--study", "dmo"]) == 2
     assert "did you mean demo?" in capsys.readouterr().err
     (tmp_path / "file").write_bytes(b"")
     assert run(["report", "--study", "demo", "-o", str(tmp_path / "file" / "x")]) == 1
     assert "results cannot be written" in capsys.readouterr().err
+
+
+def test_part_that_cannot_be_made_does_not_cost_the_report(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    space = {name: FloatDistribution(0.0, 1.0) for name in two_parameters(0)}
+    options = {"objective": "digits-cnn", "metric": "val_accuracy", "direction": "maximize"}
+    rows = StudyRows(database, spec=spec(space, **options))
+    for index in range(24):
+        outcome = "pruned" if index % 4 == 3 else "complete"
+        trained(rows, 0.1 + index / 50, 0.2 + index / 40, outcome=outcome, params=two_parameters(index))
+    bins = {"expected_error": 0.1, "bins": [{"images": 20, "confidence": 0.5, "accuracy": 0.6}]}
+    add_retrain(rows, [0.9, 0.91])
+    history = read_history(rows.database, rows.name)
+    run = (history.answer.metrics or {})["runs"][0] if history.answer else {}
+    run["calibration"] = bins
+    findings = Findings(history)
+    # Computed once, not in each of 50 documents.
+    assert findings.effects
+    assert findings.importance
+    modules = (
+        cost,
+        default_comparison,
+        mistakes,
+        parameter_sections,
+        reproduction_section,
+        retraining_sections,
+        search_sections,
+        study_report,
+        summary_section,
+    )
+    check_parts(lambda: build_report(history, findings), modules, monkeypatch)
+    for name in ("compare_trials", "cost_of", "_trials_csv", "_epochs_csv", "state_of"):
+        for module in (study_report, report_findings, cost):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, fail)
+    monkeypatch.setattr(
+        study_report, "document_files", lambda document, _: {"report.html": render_page(document).encode()}
+    )
+    found = report_files(history)
+    broken = [name for name, content in found.items() if b"left out (KeyError: " in content]
+    assert broken == ["report.html", "trials.csv", "epochs.csv", "importance.json", "report.json"]
+    caplog.clear()
+
+
+def two_parameters(index: int) -> dict[str, float]:
+    return {"learning_rate": 0.01 + index / 1000, "momentum": (index * 7 % 24) / 24}
 
 
 def test_values_near_the_largest_float_are_reported(rows: StudyRows) -> None:
@@ -469,7 +541,7 @@ def test_values_near_the_largest_float_are_reported(rows: StudyRows) -> None:
     add_retrain(rows, [1e308, 1e308], summary={"test_accuracy": summarize(huge).to_json()})
     found = files(rows)
     assert "| 0 | complete | 1.7e+308 |" in report_text(found)
-    assert "cannot be drawn" not in found["report.html"].decode()
+    assert LEFT_OUT not in found["report.html"].decode()
     assert json.loads(found["importance.json"])["trials_left_out"] == 16
 
 

@@ -117,5 +117,5 @@ def test_figure_that_cannot_be_drawn_does_not_cost_the_document() -> None:
     assert draw_png(Figure("f", "", [bars])).startswith(b"\x89PNG")
     assert draw_gallery(Gallery("g", "", [Picture("bm90IGFuIGltYWdl", "a")])).startswith(b"\x89PNG")
     page = render_page(Document("t", "", [Section("s", [Figure("f", "caption", [bars])])]))
-    assert "This chart cannot be drawn (ValueError)." in page
+    assert "A chart of f is left out (ValueError: " in page
     assert "caption" in page

@@ -5,13 +5,18 @@ import numpy as np
 import pytest
 
 from hpo.errors import UsageError
+from hpo.explore import exploration_document, galleries
 from hpo.explore.dataset import load_dataset
 from hpo.explore.duplicates import find_duplicates
+from hpo.explore.exploration_document import Exploration, build_exploration
 from hpo.explore.explore import explore
 from hpo.explore.galleries import augmentations
 from hpo.explore.label_errors import class_means
 from hpo.explore.statistics import balance, channels
 from objectives.data.arrays import Images, Labels
+from tests.broken_parts import check_parts, fail
+
+pytestmark = pytest.mark.usefixtures("complete_documents")
 
 RNG = np.random.default_rng(0)
 
@@ -183,6 +188,21 @@ def test_exploration_of_a_users_file(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "explore.html").read_text()
     assert "http-equiv" in page
     assert "an example that no objective uses here" in page
+
+
+def test_part_that_cannot_be_made_does_not_cost_the_exploration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    x, y = images(60, 12, 3), np.arange(60) % 3
+    np.savez(tmp_path / "mine.npz", x_train=x[:50], y_train=y[:50], x_test=x[50:], y_test=y[50:])
+    dataset = load_dataset("mine", tmp_path)
+    modules = (exploration_document, galleries)
+    check_parts(lambda: build_exploration(dataset, Exploration(dataset)), modules, monkeypatch)
+    monkeypatch.setattr(exploration_document, "class_means", fail)
+    _, names = explore(dataset, tmp_path / "out")
+    assert "statistics.json is left out" in (tmp_path / "out" / "statistics.json").read_text()
+    assert {"explore.html", "explore.md"} < set(names)
+    caplog.clear()
 
 
 def test_data_set_of_an_objective_is_loaded(tmp_path: Path) -> None:

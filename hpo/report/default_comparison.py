@@ -1,0 +1,138 @@
+"""The result of a study compared with its objective's default configuration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from hpo import formatting
+from hpo.analysis.effects import amount
+from hpo.analysis.statistics import mean, welch
+from hpo.outcomes import Outcome
+from hpo.report.study_comparison import setup_of
+from hpo.study.history import StudyHistory
+from hpo.study.trials import TrialRow
+from objectives.choices import same_params
+from storage.retrains import RetrainRow
+
+
+def default_params(history: StudyHistory) -> Mapping[str, Any] | None:
+    """Return the objective's first known good configuration if the study's space contains it, else None."""
+    spec = history.study.spec_json
+    first = spec.get("first") or []
+    return first[0] if first and len(first[0]) == len(spec["space"]) else None
+
+
+def default_trial(history: StudyHistory) -> TrialRow | None:
+    """Return the trial of the default configuration, preferably a complete one."""
+    default = default_params(history)
+    tried = [
+        trial for trial in history.trials if default is not None and is_same(history, trial.params, default)
+    ]
+    return min(tried, key=lambda trial: (trial.state != Outcome.COMPLETE, trial.number or 0), default=None)
+
+
+def against_default(history: StudyHistory) -> str:
+    """Return a sentence that compares the result with the objective's default configuration."""
+    study, best, default = history.study, history.best, default_params(history)
+    if default is None:
+        return "The objective has no default configuration within this study's space to compare with."
+    measured = _measured_difference(history, default)
+    if measured is not None:
+        return measured
+    trial = default_trial(history)
+    if trial is None:
+        return "The objective's default configuration was not tried in this study, so there is no comparison with it."
+    reference = f"the objective's default configuration (trial {trial.number})"
+    if trial.state != Outcome.COMPLETE or trial.value is None:
+        ended = trial.why or trial.state
+        return f"There is no final value of {reference} to compare with: {ended}."
+    if best is None or is_same(history, best.params, default):
+        return f"No trial was better than {reference}, {study.metric} {formatting.metric(trial.value)}."
+    gain = (best.value or 0.0) - trial.value
+    answer = history.answer
+    competed = answer is not None and "selection" in (answer.metrics or {})
+    advice = f" hpo retrain --study {study.name} --top K compares the best configurations from fresh seeds."
+    return (
+        f"In the search, trial {best.number} reached {study.metric} {formatting.metric(best.value)} and {reference}"
+        f" {formatting.metric(trial.value)}: {amount(abs(gain), study.metric)} better on validation images."
+        f" With one run each, choosing the best trial makes the difference optimistic.{'' if competed else advice}"
+    )
+
+
+def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> str | None:
+    """Return the comparison over seeds, if both were retrained with the same setup or were candidates; else None."""
+    latest = history.answer
+    if latest is None:
+        return None
+    finished = history.finished_retrains
+    is_default = is_same(history, _params(latest), default)
+    others = [row for row in finished if is_same(history, _params(row), default) != is_default]
+    other = next((row for row in reversed(others) if setup_of(row) == setup_of(latest)), None)
+    if other is not None:
+        best, against = (other, latest) if is_default else (latest, other)
+        accuracies = [_accuracies(row) for row in (best, against)]
+        if all(len(values) > 1 for values in accuracies):
+            return _describe_difference(accuracies[0], accuracies[1], "test accuracy", maximize=True)
+    candidates = (latest.metrics or {}).get("selection", {}).get("candidates", [])
+    if is_default:
+        rivals = len(candidates) - 1
+        beaten = f", the best of {rivals + 1} candidates from fresh seeds" if rivals > 0 else ""
+        return f"The retrained configuration is the objective's default configuration{beaten}."
+    chosen = next((one for one in candidates if one["chosen"]), None)
+    tried = next((one for one in candidates if is_same(history, one["params"], default)), None)
+    if chosen is not None and tried is not None and min(len(chosen["values"]), len(tried["values"])) > 1:
+        found = _describe_difference(
+            chosen["values"],
+            tried["values"],
+            f"{history.study.metric} on validation images",
+            maximize=history.study.maximize,
+        )
+        return (
+            f"{found} The configuration was chosen by these values, so the difference is slightly optimistic."
+        )
+    if other is None and others:
+        return (
+            "The objective's default configuration was retrained with a different setup (epochs, images or objective),"
+            " so the two are not compared."
+        )
+    return None
+
+
+def is_same(history: StudyHistory, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two configurations are equal in the study's space."""
+    return same_params(one, other, history.space)
+
+
+def _params(row: RetrainRow) -> dict[str, Any]:
+    return dict(row.config.get("params", {}))
+
+
+def _accuracies(row: RetrainRow) -> list[float]:
+    runs = (row.metrics or {})["runs"]
+    found = [formatting.json_number(run.get("test_accuracy")) for run in runs]
+    return [value for value in found if value is not None and math.isfinite(value)]
+
+
+def _describe_difference(best: list[float], default: list[float], figure: str, *, maximize: bool) -> str:
+    found = welch(best, default)
+    gain = found.mean if maximize else -found.mean
+    direction = "better" if gain >= 0 else "worse"
+    bounds = found.interval95
+    interval = ""
+    if bounds is not None:
+        low, high = sorted(bounds if maximize else (-bounds[0], -bounds[1]))
+        interval = (
+            f" (95 % interval {amount(low, figure).removesuffix(' points')} to {amount(high, figure)}, Welch)"
+        )
+    noise = {
+        True: "the difference exceeds seed noise",
+        False: "the difference is within seed noise",
+        None: "there are too few distinct values to estimate seed noise",
+    }[found.exceeds_noise]
+    return (
+        f"Compared with the objective's default configuration, from fresh seeds: {figure} "
+        f"{formatting.metric(mean(best))} instead of {formatting.metric(mean(default))}, "
+        f"{amount(abs(gain), figure)} {direction}{interval}; {noise}."
+    )
