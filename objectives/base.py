@@ -283,6 +283,10 @@ class Objective(ABC):
         itself, which takes longer.
         """
 
+    def describe_data(self) -> str:
+        """Return the data that `prepare` has loaded as one line for display; empty if it is not known."""
+        return ""
+
     @abstractmethod
     def train(self, params: Params, run: Run) -> None:
         """Train one configuration and report each epoch to `run`.

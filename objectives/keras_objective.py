@@ -41,6 +41,7 @@ class KerasObjective(Objective):
     """Share of each label that training spreads evenly over all classes; evaluation uses the plain labels."""
 
     _data: Data | None = None
+    _options = DataOptions()
 
     @abstractmethod
     def build(self, params: Params, data: Data) -> keras.Model:
@@ -65,7 +66,16 @@ class KerasObjective(Objective):
         from objectives.training import loop
 
         # Accessed through the class, so that a plain function does not become a method.
-        self._data = loop.load(type(self).dataset, self.classes, options, final)
+        self._data, self._options = loop.load(type(self).dataset, self.classes, options, final), options
+
+    def describe_data(self) -> str:
+        """Return source, number of images and digest."""
+        from objectives.data.description import describe
+
+        source = type(self).dataset
+        if self._data is None or source is None:
+            return ""
+        return describe(source, self._options, self._data)
 
     def train(self, params: Params, run: Run) -> None:
         """Build and train the model, report each epoch and, in a final run, evaluate on the test set once."""

@@ -84,6 +84,29 @@ def presence(connection: Connection, agent_id: int, process: str, study_id: int)
     return Presence(row.agents_table, row.in_optuna)
 
 
+def note_version(connection: Connection, agent_id: int, name: str, version: str) -> None:
+    """Add an entry to an agent's versions, or replace it."""
+    connection.execute(
+        text(
+            "UPDATE hpo.agents SET versions = versions || jsonb_build_object(CAST(:n AS text), CAST(:v AS text))"
+            " WHERE agent_id = :a"
+        ),
+        {"a": agent_id, "n": name, "v": version},
+    )
+
+
+def latest_versions(connection: Connection, name: str) -> dict[int, str]:
+    """Return an entry of the versions of the latest agent that has it, by study_id."""
+    rows = connection.execute(
+        text(
+            "SELECT DISTINCT ON (study_id) study_id, versions ->> CAST(:n AS text) AS version FROM hpo.agents"
+            " WHERE versions ->> CAST(:n AS text) IS NOT NULL ORDER BY study_id, agent_id DESC"
+        ),
+        {"n": name},
+    )
+    return {row.study_id: row.version for row in rows}
+
+
 def leave(connection: Connection, agent_id: int) -> None:
     """Release the agent's attempts and mark it as ended."""
     release(connection, *_held(connection, agent_id))

@@ -120,6 +120,14 @@ def names(connection: Connection) -> dict[int, str]:
     return {row.study_id: row.name for row in rows}
 
 
+def parameters(connection: Connection, study_id: int) -> list[str]:
+    """Return the names of the parameters in the order of the study's space; empty for a study without a valid spec."""
+    spec = connection.execute(
+        select(studies.c.spec).where(studies.c.study_id == study_id)
+    ).scalar_one_or_none()
+    return list(spec["space"]) if spec is not None and is_spec(spec) else []
+
+
 def progress(connection: Connection, study_id: int) -> Row[Any]:
     """Return how many trials of a study have been reserved (`trials`), are `open` and `finished`, and `has_agents`."""
     return connection.execute(

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from hpo.outcomes import COUNTED, Outcome
-from storage.attempts import read_metrics
+from storage.attempts import NEXT, read_metrics
 
 
 def best_trial(connection: Connection, study_id: int, *, maximize: bool) -> Row[Any] | None:
@@ -36,16 +36,21 @@ def trial_of_optuna(connection: Connection, trial_id: int) -> Row[Any] | None:
     ).one_or_none()
 
 
-def failures(connection: Connection, study_id: int) -> dict[int, tuple[str, str]]:
-    """Return outcome and error of each trial that did not complete, by Optuna's trial_id."""
+def states(connection: Connection, study_id: int) -> dict[int, tuple[str, str]]:
+    """Return outcome and error of each trial that did not complete, by Optuna's trial_id.
+
+    In place of an outcome, an open trial has `running` if a slot trains it, else `waiting`.
+    """
     rows = connection.execute(
         text(
-            "SELECT trial_id, outcome, coalesce(error, '') AS error FROM hpo.trials"
-            " WHERE study_id = :s AND trial_id IS NOT NULL AND outcome IS NOT NULL AND outcome <> :complete"
+            "SELECT trial_id, coalesce(error, '') AS error, coalesce(outcome, CASE WHEN EXISTS"
+            " (SELECT 1 FROM hpo.attempts a WHERE a.reservation_id = t.reservation_id AND a.ended_at IS NULL"
+            " AND a.lease_until > clock_timestamp() AND a.device <> :next) THEN 'running' ELSE 'waiting' END) AS state"
+            " FROM hpo.trials t WHERE study_id = :s AND trial_id IS NOT NULL AND outcome IS DISTINCT FROM :complete"
         ),
-        {"s": study_id, "complete": Outcome.COMPLETE},
+        {"s": study_id, "complete": Outcome.COMPLETE, "next": NEXT},
     )
-    return {row.trial_id: (row.outcome, row.error) for row in rows}
+    return {row.trial_id: (row.state, row.error) for row in rows}
 
 
 def epochs_of(connection: Connection, reservation_id: int) -> dict[int, dict[str, float]]:

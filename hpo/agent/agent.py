@@ -20,6 +20,7 @@ from hpo.agent.leases import LeaseRenewal
 from hpo.agent.trial_limit import TrialLimit
 from hpo.agent.trial_store import StudySnapshot, TrialStore, is_of_trial
 from hpo.agent.view import StudyView
+from hpo.devices.provenance import DATA
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
@@ -107,6 +108,7 @@ class Agent(Workload[RunningAttempt]):
         if now >= self._poll_at:
             self._poll_at = now + POLL_SECONDS
             self._store.reap_expired()
+            self._store.note_data(self._supervisor.pool.versions.get(DATA, ""))
             self._apply(self._store.refresh())
         self._cleanup.run_due([attempt.log for attempt in self._attempts.in_slots.values()])
         self._attempts.drop_fenced(self._lease_renewal.fenced())

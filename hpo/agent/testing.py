@@ -76,6 +76,7 @@ class FakeStudy:
     attempts: list[FakeAttempt] = field(default_factory=list)
     agents: int = 0
     logs: dict[int, str] = field(default_factory=dict)
+    data: str = ""
     prunes: Callable[[int, int], bool] = lambda _number, _epoch: False
     """Whether the pruner ends a trial, by number, after an epoch."""
 
@@ -226,6 +227,9 @@ class FakeTrialStore:
             ends = {one.outcome for one in self.study.attempts_of(trial)} - {Outcome.RELEASED}
             outcome = kind if ends == {kind} else Outcome.LOST
             trial.settle(outcome, None, f"lost {trial.lost} times, the last time: {reason}")
+
+    def note_data(self, data: str) -> None:
+        self.study.data = data
 
     def reap_expired(self) -> None:
         for attempt in self.study.attempts:

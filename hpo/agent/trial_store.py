@@ -17,7 +17,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.agent.leases import LeaseMonitor
 from hpo.agent.optuna_trials import OptunaTrials
-from hpo.devices.provenance import training_environment
+from hpo.devices.provenance import DATA, training_environment
 from hpo.errors import HpoError, StudyLostError
 from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead, process_identity
@@ -94,6 +94,7 @@ class TrialStore:
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
         self._lease_monitor = LeaseMonitor(times)
         self._joined: Presence | None = None
+        self._data = ""
         self.agent_id = self._write(agents.new_agent_id)
         versions = training_environment(devices[0]) | ({CODE: spec.code} if spec.code else {})
         agent = (self.host, os.getpid(), process_identity(), len(devices), versions)
@@ -243,6 +244,12 @@ class TrialStore:
         """End an attempt whose trainer died; after too many of them its trial fails."""
         self._write(leases.lose, attempt_id, reason, self.spec.max_lost, kind)
         self._tell(self._write(optuna_trials.pending_tell_of_attempt, attempt_id))
+
+    def note_data(self, data: str) -> None:
+        """Note the line on the data that the agent's template has loaded, once."""
+        if data and data != self._data:
+            self._write(agents.note_version, self.agent_id, DATA, data)
+            self._data = data
 
     def reap_expired(self) -> None:
         """End attempts of other agents whose leases have expired."""

@@ -13,6 +13,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import MultiSocketServer, TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
+from waitress.utilities import BadRequest
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -40,11 +41,16 @@ class _Parser(HTTPRequestParser):
     accepts: Accepts
     command: Any
     path: Any
+    error: Any
 
     def received(self, data: bytes) -> int:
         consumed: int = super().received(data)
         begins = self.headers_finished and not self.completed and not self.body_bytes_received
-        if begins and not self.accepts(self.command, self.path, self.headers.get("AUTHORIZATION", "")):
+        if begins and self.chunked and "CONTENT_LENGTH" in self.headers:
+            # A proxy may end the body by the other of the two, and take the rest for another user's request.
+            self.error = BadRequest("Content-Length and Transfer-Encoding exclude each other")
+            self._drop_body()
+        elif begins and not self.accepts(self.command, self.path, self.headers.get("AUTHORIZATION", "")):
             self._drop_body()
         return consumed
 

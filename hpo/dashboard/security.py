@@ -155,7 +155,13 @@ def slow_plots(trials_of: Callable[[int], int]) -> Callable[[WSGIEnvironment], s
 
     def check(environ: WSGIEnvironment) -> str | None:
         found = _SLOW_PLOT.fullmatch(environ.get("PATH_INFO", ""))
-        if found is None or trials_of(int(found[1])) <= PLOTTED_TRIALS:
+        if found is None:
+            return None
+        try:
+            trials = trials_of(int(found[1]))
+        except KeyError:
+            return f"there is no study {found[1]}"
+        if trials <= PLOTTED_TRIALS:
             return None
         return f"Optuna draws no {found[2]} plot of more than {PLOTTED_TRIALS} trials here: read the study's report"
 

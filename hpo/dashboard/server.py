@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpo.dashboard.answers import AnsweredChanges, pages, tables
 from hpo.dashboard.artifacts import PictureStore
 from hpo.dashboard.http_server import create_server
 from hpo.dashboard.reports import Reports
@@ -91,6 +92,7 @@ def build_app(database: Database, request: DashboardRequest, password: str | Non
     drawing = threading.Lock()
     storage = StorageView(database.optuna, OwnStudies(database, request.study_folders), request.allow_changes)
     app: WSGIApplication = wsgi(storage, artifact_store=PictureStore(database, drawing))
+    app = tables(pages(AnsweredChanges(app), request.allow_changes))
     app = Guard(app, slow_plots(storage.get_n_trials))
     app = Reports(app, database, drawing)
     app = Guard(app, few_changes if request.allow_changes else read_only)

@@ -15,8 +15,9 @@ from optuna.distributions import CategoricalDistribution
 
 from hpo.dashboard.artifacts import Picture, artifact_id
 from hpo.errors import HpoError
-from hpo.formatting import printable
+from hpo.formatting import in_order, printable
 from hpo.search.choice_text import label, labels
+from hpo.study.trials import OPEN, WAITING
 from storage.optuna.proxy import ForwardingStorage
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class StorageView(ForwardingStorage):
         if study_id not in self._own.names():
             return trials
         with_matrix = set(self._own.retrained(study_id))
-        failures = self._own.failures(study_id)
+        shown_states, order = self._own.states(study_id), self._own.parameters(study_id)
 
         def pictures(trial: FrozenTrial) -> list[Picture]:
             available = {
@@ -87,7 +88,8 @@ class StorageView(ForwardingStorage):
             return [picture for picture, exists in available.items() if exists]
 
         return [
-            _illustrated(trial, pictures(trial), failures.get(trial._trial_id, ("", ""))) for trial in trials
+            _illustrated(trial, pictures(trial), *shown_states.get(trial._trial_id, ("", "")), order)
+            for trial in trials
         ]
 
     # Writing.
@@ -103,9 +105,16 @@ class StorageView(ForwardingStorage):
 
 
 def _illustrated(
-    trial: FrozenTrial, pictures: Sequence[Picture], failure: tuple[str, str] = ("", "")
+    trial: FrozenTrial,
+    pictures: Sequence[Picture],
+    state: str = "",
+    error: str = "",
+    order: Sequence[str] = (),
 ) -> FrozenTrial:
-    """Return the trial with pictures, and with outcome and error if it did not complete."""
+    """Return the trial with pictures, and with outcome and error if it ended without completing.
+
+    Optuna takes a trial that waits for a slot for a running one. `order` is that of the parameters.
+    """
     artifacts = {
         _ARTIFACT + name: json.dumps(
             {"artifact_id": name, "mimetype": "image/png", "encoding": None, "filename": picture.file_name}
@@ -116,9 +125,15 @@ def _illustrated(
     # The storage caches its objects, so they must not be changed.
     shown = copy.copy(trial)
     shown._system_attrs = {**trial._system_attrs, **artifacts}
-    reasons = {key: printable(text) for key, text in zip(("outcome", "error"), failure, strict=True) if text}
-    shown._user_attrs = {**trial._user_attrs, **reasons}
+    if state == WAITING and trial.state.name == "RUNNING":
+        shown.state = type(trial.state).WAITING
+    reasons = {} if state in OPEN else {"outcome": state, "error": error}
+    shown._user_attrs = {
+        **trial._user_attrs,
+        **{key: printable(text) for key, text in reasons.items() if text},
+    }
     _name_choices(shown)
+    shown.params = in_order(shown.params, order)
     return shown
 
 

@@ -12,10 +12,12 @@ from bottle import HTTPError
 
 from hpo import formatting
 from hpo.analysis.records import drawable
+from hpo.devices.provenance import DATA
 from hpo.errors import HpoError
-from hpo.report.retraining_sections import MOST_CLASSES
+from hpo.formatting import printable
+from hpo.report.mistakes import MOST_CLASSES
 from hpo.study.catalog import StudyBusyError, StudySummary, delete_study, summaries
-from storage import retrains, studies, trials
+from storage import agents, retrains, studies, trials
 from storage.connection.retry import Retry
 
 if TYPE_CHECKING:
@@ -49,15 +51,15 @@ class OwnStudies:
 
     def facts(self) -> dict[str, Facts]:
         """Return what the service knows about its studies, by name."""
-        retrained = read(self._database, retrains.latest_summaries)
-        return {
-            row.name: Facts(row.metric, _attributes(row, retrained.get(row.name)))
-            for row in read(self._database, summaries)
-        }
+        return read(self._database, _facts)
 
-    def failures(self, study_id: int) -> dict[int, tuple[str, str]]:
-        """Return outcome and error of each trial that did not complete, by Optuna's trial_id."""
-        return read(self._database, lambda c: trials.failures(c, study_id))
+    def states(self, study_id: int) -> dict[int, tuple[str, str]]:
+        """Return state and error of each trial that is not complete, see `storage.trials.states`."""
+        return read(self._database, lambda c: trials.states(c, study_id))
+
+    def parameters(self, study_id: int) -> list[str]:
+        """Return the names of the parameters in the order of the study's space."""
+        return read(self._database, lambda c: studies.parameters(c, study_id))
 
     def retrained(self, study_id: int) -> list[int]:
         """Return the numbers of the trials with a confusion matrix."""
@@ -80,23 +82,33 @@ class OwnStudies:
             raise HTTPError(409, str(error)) from error
 
 
-def _attributes(study: StudySummary, tested: Mapping[str, Any] | None) -> dict[str, str]:
+def _facts(connection: Connection) -> dict[str, Facts]:
+    retrained, names = retrains.latest_summaries(connection), studies.names(connection)
+    loaded = {names[number]: data for number, data in agents.latest_versions(connection, DATA).items()}
+    return {
+        row.name: Facts(
+            row.metric, _attributes(row, loaded.get(row.name) or row.data, retrained.get(row.name))
+        )
+        for row in summaries(connection)
+    }
+
+
+def _attributes(study: StudySummary, data: str, tested: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the attributes of a study in the order of its page, which shows five at first."""
     attributes = {
         "objective": study.objective,
-        "metric": study.metric,
-        "state": study.state,
+        "data": data,
         "budget": f"{study.finished} of {study.budget} trials finished, {study.failed} failed",
-    }
-    if study.data:
-        attributes["data"] = study.data
-    if tested:
-        attributes["test result"] = ", ".join(
+        "state": study.state,
+        "test result": ", ".join(
             f"{name} {formatting.metric(formatting.json_number(value.get('mean')))}"
-            for name, value in tested.items()
+            for name, value in (tested or {}).items()
             if isinstance(value, Mapping) and name.startswith("test_")
-        )
-    attributes["report"] = f"/reports/{quote(study.name, safe='')}/report.html"
-    return {name: value for name, value in attributes.items() if value}
+        ),
+        "report": f"/reports/{quote(study.name, safe='')}/report.html",
+        "metric": study.metric,
+    }
+    return {name: printable(value) for name, value in attributes.items() if value}
 
 
 def read(database: Database, work: Callable[[Connection], T]) -> T:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hpo import formatting
+from hpo.devices.provenance import DATA
 from hpo.devices.slots import parse_description
 from hpo.export.config import Config
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from storage.engine import Database
 
 _SETTINGS = ("backend", "precision")
+_NO_PACKAGES = (*_SETTINGS, DATA)
 """Entries of an agent's versions that are not packages."""
 
 
@@ -74,6 +76,6 @@ def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list
 
 def _training_environment(device: str, versions: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of a `Config` on the process that trained a trial's last epoch."""
-    packages = {name: version for name, version in versions.items() if name not in _SETTINGS}
+    packages = {name: version for name, version in versions.items() if name not in _NO_PACKAGES}
     settings = {name: versions.get(name) for name in _SETTINGS}
     return {**settings, "device": parse_description(device), "versions": packages}

@@ -92,6 +92,12 @@ def load(name: str, data_dir: str | Path | None, test: bool = True) -> Arrays:
     return loaded if test else Arrays(loaded.x_train, loaded.y_train)
 
 
+def location(name: str, data_dir: str | Path | None) -> str:
+    """Return the path of the file that `load` reads, or the name of data from elsewhere."""
+    path = _file(name, data_dir)
+    return str(path.resolve()) if path is not None and path.is_file() else name
+
+
 def class_names(name: str) -> tuple[str, ...] | None:
     """Return the label names of a shipped data set; None for a user's own file."""
     return SHIPPED[name].classes if name in SHIPPED else None

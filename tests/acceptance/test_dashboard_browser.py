@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from hpo.dashboard.answers import CHANGES, REFUSED
 from storage.engine import open_database
 from tests.acceptance.service import Running, Service
 from tests.integration.rows import finished_study
@@ -52,6 +53,19 @@ def watch(page: Page) -> list[str]:
     return errors
 
 
+def shown(page: Page, controls: Mapping[str, str]) -> set[str]:
+    """Return the controls that the user sees."""
+    return {
+        name for name, selector in controls.items() if page.locator(f"{selector} >> visible=true").count()
+    }
+
+
+def hidden(page: Page, controls: Mapping[str, str]) -> set[str]:
+    """Return the controls that are in the page, but that the user does not see."""
+    there = {name for name, selector in controls.items() if page.locator(selector).count()}
+    return there - shown(page, controls)
+
+
 def address(service: Service, running: Running) -> str:
     found = service.wait_for(lambda: re.search(r"dashboard: (http://\S+)/ ", running.output()))
     return found.group(1)
@@ -69,14 +83,20 @@ def test_dashboard_shows_charts_artifacts_and_report_read_only(
     url = address(service, service.start("dashboard", "--port", 0))
     page = context.new_page()
     errors = watch(page)
+    page.goto(f"{url}/dashboard")
+    page.get_by_text("Reload").wait_for()
+    assert shown(page, {**REFUSED, **CHANGES}) == set()
     page.goto(f"{url}/dashboard/studies/{study}")
     page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length >= 2")
+    page.get_by_text("Study Artifacts").wait_for()
+    assert shown(page, {**REFUSED, **CHANGES}) == set()
     page.goto(f"{url}/dashboard/studies/{study}/trials?numbers=0")
     widths = page.wait_for_function(
         "(images => images.length == 2 && images.every(i => i.complete) && images.map(i => i.naturalWidth))"
         "([...document.images].filter(i => i.src.includes('/artifacts/')))"
     )
     assert min(widths.json_value()) > 500
+    assert shown(page, {**REFUSED, **CHANGES}) == set()
     page.goto(f"{url}/dashboard/studies/{study}/note")
     page.wait_for_selector('a[href="/reports/demo/report.html"]')
     assert errors == []
@@ -93,6 +113,33 @@ def test_dashboard_shows_charts_artifacts_and_report_read_only(
     page.locator(".main-svg").nth(3).wait_for(state="attached")
     assert page.title() == "Study demo"
     assert errors == []
+
+
+def test_changes_that_are_allowed_are_offered(service: Service, context: BrowserContext) -> None:
+    service.set(HPO_DASHBOARD_PASSWORD="right-one")
+    study = fill(service)
+    url = address(service, service.start("dashboard", "--port", 0, "--allow-changes"))
+    page = context.new_page()
+    # The browser keeps the password; pages at an address that holds one cannot send requests.
+    page.goto(url.replace("//", "//hpo:right-one@") + "/dashboard")
+    page.goto(f"{url}/dashboard/studies/{study}/trials?numbers=0")
+    page.locator(CHANGES["write a note"]).click()
+    page.get_by_text("Markdown Editor").wait_for()
+    # The editor takes no images.
+    assert shown(page, REFUSED) == set()
+    page.locator("textarea").first.fill("well done")
+    page.get_by_text("Save").click()
+    page.locator("p", has_text="well done").wait_for()
+
+    page.goto(f"{url}/dashboard")
+    delete = page.locator(CHANGES["delete a study"])
+    delete.wait_for()
+    assert shown(page, REFUSED) == set()
+    assert hidden(page, REFUSED) >= {"create a study", "rename a study"}
+    delete.click()
+    page.get_by_role("dialog").get_by_text("Yes").click()
+    page.get_by_text("Success to delete a study").wait_for()
+    assert "demo" not in service.hpo("ls").clean().out
 
 
 def test_dashboard_refuses_wrong_password(service: Service, context: BrowserContext) -> None:

@@ -27,6 +27,8 @@ from hpo.dashboard.server import (
     PortTakenError,
 )
 from hpo.study.catalog import find_study
+from storage import agents
+from storage.attempts import NEXT
 from storage.engine import Database
 from tests.integration.rows import StudyRows, finished_study
 
@@ -116,6 +118,9 @@ def test_trial_has_pictures_and_study_links_its_report(rows: StudyRows) -> None:
 
 
 def test_study_shows_metric_state_and_test_result_and_a_failed_trial_its_reason(rows: StudyRows) -> None:
+    agent = rows.agent(versions={"python": "3.13"})
+    note = "digits: 1,293 images, digest ab12"
+    rows.database.transaction(lambda connection: agents.note_version(connection, agent, "data", note))
     failed = rows.study.ask()
     rows.study.tell(failed, state=TrialState.FAIL)
     rows.trial("bug", None, error="ValueError: \x1b[2Jno images", trial_id=failed._trial_id)
@@ -126,10 +131,34 @@ def test_study_shows_metric_state_and_test_result_and_a_failed_trial_its_reason(
         assert attributes["objective"] == "digits-cnn"
         assert attributes["test result"].startswith("test_accuracy 0.905")
         assert client.ask(attributes["report"]).status == 200
-        assert {"state", "budget", "metric"} <= attributes.keys()
+        assert list(attributes) == ["objective", "data", "budget", "state", "test result", "report", "metric"]
+        assert attributes["data"] == "digits: 1,293 images, digest ab12"
         shown = {one["key"]: one["value"] for one in study["trials"][-1]["user_attrs"]}
         assert shown == {"outcome": "bug", "error": "ValueError: ?[2Jno images"}
     assert rows.database.optuna.get_study_user_attrs(rows.study_id) == {}
+
+
+def test_prefetched_and_released_trials_wait(rows: StudyRows) -> None:
+    agent = rows.agent()
+    for device, ended in (("cpu:0", None), (NEXT, None), ("cpu:1", 1.0)):
+        trial = rows.study.ask()
+        reservation_id = rows.trial(trial_id=trial._trial_id)
+        rows.attempt(reservation_id, agent, ended=ended, device=device, slot=rows.count)
+    with served(rows.database) as client:
+        shown = client.json(f"/api/studies/{rows.study_id}")["trials"]
+    assert [trial["state"] for trial in shown[2:]] == ["Running", "Waiting", "Waiting"]
+    assert [trial["user_attrs"] for trial in shown[2:]] == [[], [], []]
+    assert {trial.state for trial in rows.study.get_trials()[2:]} == {TrialState.RUNNING}
+
+
+def test_csv_file_holds_no_formulas(rows: StudyRows) -> None:
+    failed = rows.study.ask()
+    rows.study.tell(failed, state=TrialState.FAIL)
+    rows.trial("bug", None, error="=HYPERLINK(1)", trial_id=failed._trial_id)
+    with served(rows.database) as client:
+        answer = client.ask(f"/csv/{rows.study_id}")
+    assert answer.getheader("Content-Type") == "text/csv; charset=utf-8"
+    assert b",'=HYPERLINK(1)," in answer.content
 
 
 def test_slow_plots_of_many_trials_are_refused(rows: StudyRows, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +202,7 @@ def test_study_of_plain_optuna_is_shown_unchanged(database: Database) -> None:
         assert (shown["name"], shown["note"]["body"]) == (study.study_name, "")
         assert shown["trials"][0]["artifacts"] == []
         assert client.ask(f"/csv/{study._study_id}").status == 200
-        assert client.ask(f"/api/studies/{study._study_id}", "DELETE").status == 204
+        assert client.ask(f"/api/studies/{study._study_id}", "DELETE").status == 200
         assert client.json("/api/studies")["study_summaries"] == []
 
 
@@ -189,7 +218,7 @@ def test_writes_are_refused(rows: StudyRows) -> None:
 def test_note_is_stored_with_allow_changes(rows: StudyRows) -> None:
     with served(rows.database, allow_changes=True) as client:
         path = f"/api/studies/{rows.study_id}"
-        assert client.ask(f"{path}/note", "PUT", {"version": 1, "body": "mine"}).status == 204
+        assert client.ask(f"{path}/note", "PUT", {"version": 1, "body": "mine"}).content == b"{}"
         assert client.json(path)["note"] == {"version": 1, "body": "mine"}
         assert client.ask(f"{path}/rename", "POST", {"study_name": "other"}).status == 403
 
@@ -197,7 +226,7 @@ def test_note_is_stored_with_allow_changes(rows: StudyRows) -> None:
 def test_study_is_deleted_with_its_folders(rows: StudyRows, tmp_path: Path) -> None:
     (tmp_path / find_study(rows.database, rows.name).folder).mkdir()
     with served(rows.database, allow_changes=True, study_folders=[tmp_path]) as client:
-        assert client.ask(f"/api/studies/{rows.study_id}", "DELETE", {}).status == 204
+        assert client.ask(f"/api/studies/{rows.study_id}", "DELETE", {}).status == 200
         assert client.json("/api/studies")["study_summaries"] == []
     assert list(tmp_path.iterdir()) == []
     assert StudyRows(rows.database).study_id != rows.study_id, "its name is free again"
@@ -254,7 +283,7 @@ def test_changes_need_the_password_of_the_start(rows: StudyRows) -> None:
         stranger = Client(client.url.geturl())
         assert stranger.ask(f"/api/studies/{rows.study_id}", "DELETE").status == 401
         assert stranger.ask("/api/studies").status == 401
-        assert client.ask(f"/api/studies/{rows.study_id}", "DELETE").status == 204
+        assert client.ask(f"/api/studies/{rows.study_id}", "DELETE").status == 200
 
 
 def connect(client: Client) -> socket.socket:
@@ -280,6 +309,17 @@ def test_body_is_refused_before_it_is_received(
             assert answer.readline().split()[1] == status
             # The server does not wait for the body.
             assert answer.read() is not None
+
+
+def test_request_with_two_lengths_is_refused(database: Database) -> None:
+    with served(database, allow_changes=True) as client, connect(client) as stranger:
+        lengths = "Content-Length: 6\r\nTransfer-Encoding: chunked"
+        credentials = f"Authorization: {client.headers['Authorization']}"
+        change = f"PUT /api/studies/1/note HTTP/1.1\r\nHost: 127.0.0.1\r\n{credentials}\r\n{lengths}\r\n\r\n"
+        stranger.sendall(f"{change}0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: stranger.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
 
 
 def test_health_is_reported_while_many_requests_are_half_open(database: Database) -> None:

@@ -20,7 +20,7 @@ from multiprocessing import connection as mp_connection
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 
-from hpo.devices.provenance import versions
+from hpo.devices.provenance import DATA, versions
 from hpo.errors import HpoError
 from hpo.process.process_groups import ProcessGroups, adopt_orphans, end_with_agent
 from hpo.trainer.ending import flush_before_forks, forget_template
@@ -145,7 +145,8 @@ def _load(agent: Connection) -> ObjectiveLoader | None:
     # Here, or every trainer would import it again.
     from hpo.trainer import trainer  # noqa: F401
 
-    send(agent, Ready(versions()))
+    data = loaded.describe_data()
+    send(agent, Ready(versions() | ({DATA: data} if data else {})))
     return loaded
 
 

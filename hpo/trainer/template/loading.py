@@ -14,6 +14,7 @@ from hpo.trainer.messages import Load
 from objectives import backend, loader
 from objectives.base import Description, Device, Objective
 from objectives.keras_objective import KerasObjective
+from objectives.values import text
 
 
 class ObjectiveLoader:
@@ -69,6 +70,13 @@ class ObjectiveLoader:
             objective.prepare(self.load.data, self.load.final)
             self._objective = objective
         return self._objective
+
+    def describe_data(self) -> str:
+        """Return the objective's line on its data; empty if it has not been loaded here."""
+        # Only a line for display, so its errors are none of the objective's.
+        with suppress(Exception):
+            return text(str(self._objective.describe_data())) if self._objective is not None else ""
+        return ""
 
     def prepare_in_trainer(self, device: Device) -> Objective:
         """Return the objective with its data loaded, if need be in this trainer.

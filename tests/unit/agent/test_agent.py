@@ -148,12 +148,13 @@ def epoch(number: int, loss: float = 0.5) -> Epoch:
 
 
 def test_agent_trains_until_the_budget_is_spent(world: World) -> None:
-    world.study.budget, world.pool = 5, FakePool(slots=2)
+    world.study.budget, world.pool = 5, FakePool(slots=2, versions={"data": "digits: 9 images"})
     assert world.run() is ExitCode.DONE
     assert world.outcomes == [Outcome.COMPLETE] * 5
     assert [end.value for end in world.progress.ended] == [0.5] * 5
     assert all(attempt is not None for attempt in world.attempts)
     assert world.progress.views[-1].counts.complete == 5
+    assert world.study.data == "digits: 9 images"
 
 
 @pytest.mark.parametrize("method", ["begin", "record", "should_prune"])

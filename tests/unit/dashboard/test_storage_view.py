@@ -26,3 +26,10 @@ def test_choices_that_are_lists_are_shown_as_texts() -> None:
     study.add_trials(shown)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     assert optuna.importance.get_param_importances(study, evaluator=evaluator).keys() == space.keys()
+
+
+def test_parameters_follow_the_order_of_the_space() -> None:
+    space = {name: FloatDistribution(0, 1) for name in "abc"}
+    trial = create_trial(params=dict.fromkeys(space, 0.5), distributions=space, value=0.0)
+    assert list(_illustrated(trial, (), order="cbax").params) == ["c", "b", "a"]
+    assert list(trial.params) == ["a", "b", "c"]

@@ -111,6 +111,24 @@ def test_loaded_objective_is_described_and_prepared(
     assert (described.description.metric, described.description.direction) == ("loss", "minimize")
     assert isinstance(ready, Ready)
     assert {"python", "keras"} <= ready.versions.keys()
+    assert "data" not in ready.versions
+
+
+@pytest.mark.parametrize(
+    ("described", "data"),
+    [
+        ("return 'mine: 3 images'", "mine: 3 images"),
+        ("return 'NUL \\0'", "NUL \\x00"),
+        ("raise OSError", None),
+    ],
+)
+def test_line_on_the_data_is_reported(
+    pipe: tuple[Connection, Connection], tmp_path: Path, described: str, data: str | None
+) -> None:
+    prepare = f"self.final = final\n\n    def describe_data(self):\n        {described}"
+    found, (_, ready) = loaded(pipe, tmp_path, prepare)
+    assert found is not None
+    assert ready.versions.get("data") == data
 
 
 @pytest.mark.parametrize(

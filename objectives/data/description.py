@@ -1,0 +1,42 @@
+"""The data of an objective as one line: source, number of images, and a digest of their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from objectives.base import DataOptions
+from objectives.data import datasets
+from objectives.data.splits import Data
+
+DIGITS = 12
+"""Hexadecimal digits of a digest."""
+
+MOST_BYTES = 1 << 28
+"""Bytes of an array from which only some of its images are digested, evenly spread: a second at most."""
+
+
+def describe(source: str | Callable[[], Any], options: DataOptions, data: Data) -> str:
+    """Return the description of data that was loaded from `source`."""
+    valid = f" and {len(data.x_valid):,} validation" if len(data.x_valid) else ""
+    limit = "" if options.limit is None else f", limited to {options.limit:,}"
+    return f"{_name(source, options)}: {len(data.x_train):,} training{valid} images{limit}, digest {digest(data)}"
+
+
+def digest(data: Data) -> str:
+    """Return a digest of the training and validation images and their labels, equal for equal data on any host."""
+    found = hashlib.sha256()
+    for array in (data.x_train, data.y_train, data.x_valid, data.y_valid):
+        found.update(f"{array.dtype.str}{array.shape}".encode())
+        chosen = array[:: -(-array.nbytes // MOST_BYTES) or 1]
+        found.update(np.ascontiguousarray(chosen).data)
+    return found.hexdigest()[:DIGITS]
+
+
+def _name(source: str | Callable[[], Any], options: DataOptions) -> str:
+    if isinstance(source, str):
+        return datasets.location(source, options.data_dir)
+    return f"{getattr(source, '__module__', '?')}.{getattr(source, '__qualname__', type(source).__name__)}"
