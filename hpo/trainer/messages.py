@@ -2,7 +2,7 @@
 
 agent --Load--> template --Described, Ready | LoadFailed | Unforkable--> agent
 agent --Fork (+ one end of a pipe)--> template --Forked | NotForked, Exited--> agent
-agent --Start--> trainer --Started, Tick, Held, Epoch, Ending, Finished--> agent
+agent --Start--> trainer --Started, Loaded, Tick, Held, Epoch, Ending, Finished--> agent
 agent --Continue | Command--> trainer
 trainer --Suggest, Annotate, Constrain--> agent, of objectives with an open space; agent --Suggested--> trainer
 """
@@ -158,6 +158,14 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """The trainer has loaded the objective's data itself."""
+
+    data: str
+    """Digest of the data, see `hpo.trainer.template.data_digest`."""
+
+
+@dataclass(frozen=True)
 class Tick:
     """Progress inside an epoch, at most one a second."""
 
@@ -250,5 +258,5 @@ class Command(Enum):
 
 
 ToTrainer = Start | Continue | Suggested | Command
-FromTrainer = Started | Tick | Held | Epoch | Suggest | Annotate | Constrain | Ending | Finished
+FromTrainer = Started | Loaded | Tick | Held | Epoch | Suggest | Annotate | Constrain | Ending | Finished
 FromTemplate = Described | Ready | LoadFailed | Unforkable | Forked | NotForked | Exited

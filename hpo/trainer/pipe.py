@@ -29,6 +29,7 @@ from hpo.trainer.messages import (
     Finished,
     FromTrainer,
     Held,
+    Loaded,
     Started,
     Suggest,
     Tick,
@@ -148,6 +149,8 @@ def decode(content: bytes) -> FromTrainer:
             case "Started":
                 history = tuple(map(epoch_record, values["history"]))
                 return Started(whole(values["pid"]), whole(values["resumed_from"]), history)
+            case "Loaded":
+                return Loaded(text(values["data"]))
             case "Tick":
                 return Tick(
                     whole(values["epoch"]), _real(values["fraction"]), _real(values["images_per_second"])

@@ -26,6 +26,7 @@ from hpo.trainer.messages import (
     Fork,
     Forked,
     Load,
+    Loaded,
     NotForked,
     Start,
     ToTrainer,
@@ -256,6 +257,9 @@ class TrainerPool:
 
     def _receive_from(self, slot: int, trainer: PooledTrainer) -> None:
         for message in trainer.receive():
+            if isinstance(message, Loaded):
+                self._template.compare_data(message.data)
+                continue
             self._events.append((slot, message))
             if isinstance(message, Finished):
                 self._trainers.pop(slot).connection.close()

@@ -26,6 +26,7 @@ from hpo.trainer.messages import (
     EpochRecord,
     Finished,
     Held,
+    Loaded,
     Start,
     Suggest,
     Suggested,
@@ -182,6 +183,9 @@ class TrainerRun(CheckedRun):
 
     def constrain(self, name: str, value: float) -> None:
         self._pipe.send(Constrain(name, value))
+
+    def notify_loaded(self, data: str) -> None:
+        self._pipe.send(Loaded(data))
 
     def save_outcome(self, finished: Finished) -> None:
         """Save the outcome for a later attempt, in case the agent dies before the database has it."""

@@ -29,6 +29,7 @@ from hpo.trainer.messages import (
 from hpo.trainer.output import flush_output, redirect_output
 from hpo.trainer.pipe import TrainerPipe
 from hpo.trainer.run import TrainerRun
+from hpo.trainer.template.data_digest import data_digest
 from hpo.trainer.template.loading import ObjectiveLoader
 from objectives.backend import is_out_of_memory
 from objectives.base import DivergedError, Infeasible, Objective
@@ -131,6 +132,7 @@ def _outcome(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Finished
 def _prepare(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Objective:
     with run.loading():
         objective = loaded.prepare_in_trainer(start.device)
+        run.notify_loaded(data_digest(objective))
     if start.memory_bytes:
         # The data do not count, as in a trainer that shares them with its template.
         _limit_memory(start.memory_bytes)

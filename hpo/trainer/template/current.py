@@ -62,6 +62,8 @@ class CurrentTemplate:
         self._clock = ListeningClock()
         self._loading_since = self._clock.now()
         self._deaths = 0
+        self._data: str | None = None
+        self._warned = False
         # Only this process holds the write end: see `end_with_agent`.
         self._guard_pipe: tuple[int, ...] = os.pipe()
 
@@ -106,6 +108,18 @@ class CurrentTemplate:
             raise ObjectiveBrokenError(
                 f"{self._load.objective} and its data were not loaded within {limit:.0f} s: see {self._log},"
                 " or allow more with --hung-after"
+            )
+
+    def compare_data(self, data: str) -> None:
+        """Compare the data that a trainer has loaded with those of the first one; log once that they differ."""
+        if self._data is None:
+            self._data = data
+        elif data != self._data and not self._warned:
+            self._warned = True
+            log.warning(
+                f"the trials of {self._load.objective} load different data, so they are not comparable: prepare() or"
+                " the data function draws random numbers from a generator without a seed, such as"
+                " np.random.default_rng(); give it a fixed seed"
             )
 
     def request(self, fork: Fork, pipe_end: Connection) -> None:

@@ -66,6 +66,7 @@ class ObjectiveLoader:
     def prepare(self) -> Objective:
         """Return the objective with its data loaded."""
         if self._objective is None:
+            self._seed()
             objective = self.import_class()()
             objective.prepare(self.load.data, self.load.final)
             self._objective = objective
@@ -78,16 +79,22 @@ class ObjectiveLoader:
             return text(str(self._objective.describe_data())) if self._objective is not None else ""
         return ""
 
+    def _seed(self) -> None:
+        """Let random numbers start from the same seed wherever data are loaded: all trials must train on the same.
+
+        Generators of an objective's own are left alone; `data_digest` shows what they change.
+        """
+        seed = self.load.data.split_seed
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+
     def prepare_in_trainer(self, device: Device) -> Objective:
         """Return the objective with its data loaded, if need be in this trainer.
 
-        Its threads and GPU memory are then those of the trainer's device, and random numbers start from the same
-        seed in every trainer, because all trials of a study must train on the same data.
+        Its threads and GPU memory are then those of the trainer's device.
         """
         if not self.prepared:
             seed = self.load.data.split_seed
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
             if issubclass(self.import_class(), KerasObjective):
                 backend.before_import()
                 backend.configure(device, seed)

@@ -267,6 +267,7 @@ class Pooled(Objective):
         self.pool = {pool}
         self.images = list(self.pool.map(np.ones, range(4)))
         self.drawn = np.random.random()
+        self.noise = {noise}
 
     def train(self, params, run):
         for _ in run.epochs():
@@ -275,14 +276,22 @@ class Pooled(Objective):
 
 
 @pytest.mark.parametrize(
-    ("module", "pool"),
-    [("", "ThreadPoolExecutor(2)"), ("POOL = ThreadPoolExecutor(2); POOL.submit(abs, 1)", "POOL")],
+    ("module", "pool", "noise", "differ"),
+    [
+        ("", "ThreadPoolExecutor(2)", "np.random.random(9)", False),
+        (
+            "POOL = ThreadPoolExecutor(2); POOL.submit(abs, 1)",
+            "POOL",
+            "np.random.default_rng().random(9)",
+            True,
+        ),
+    ],
 )
 def test_trials_use_threads_that_loading_has_started(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, module: str, pool: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, module: str, pool: str, noise: str, differ: bool
 ) -> None:
     path = tmp_path / "pooled.py"
-    path.write_text(POOLED.format(module=module, pool=pool))
+    path.write_text(POOLED.format(module=module, pool=pool, noise=noise))
     load = Load(f"{path}:Pooled", DataOptions(), final=False)
     until = time.monotonic() + 60.0
     with TrainerPool(load, [Device()] * 2, tmp_path / "template.log") as trainers:
@@ -300,6 +309,9 @@ def test_trials_use_threads_that_loading_has_started(
     metrics = [event.record.metrics for event in events if isinstance(event, Epoch)]
     assert metrics[0]["loss"] == 6.0
     assert metrics[0] == metrics[1], "all trials must have the same data"
-    (warning,) = caplog.messages
+    warning, *others = caplog.messages
     assert "thread" in warning
     assert "each trial loads its data itself" in warning
+    assert [text.partition(",")[0] for text in others] == (
+        [f"the trials of {path}:Pooled load different data"] if differ else []
+    )

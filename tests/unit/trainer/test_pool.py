@@ -28,6 +28,7 @@ from hpo.trainer.messages import (
     Forked,
     FromTemplate,
     Load,
+    Loaded,
     LoadFailed,
     NotForked,
     Preload,
@@ -136,6 +137,24 @@ def test_template_that_loads_less_replaces_one_with_threads(
     host.template.die()
     host.pool.wait(0.0)
     assert host.template.load.preload is Preload.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("digests", "warnings"), [(["a", "a", "a"], 0), (["a", "b", "c"], 1), (["", "", ""], 0), (["", "a"], 1)]
+)
+def test_trainers_that_load_different_data_are_reported_once(
+    host: Host, caplog: pytest.LogCaptureFixture, digests: list[str], warnings: int
+) -> None:
+    host.events(DESCRIBED, READY)
+    for pid, digest in enumerate(digests, 100):
+        serial = host.start(0, pid)
+        trainer = host.template.trainers[serial]
+        trainer.send_bytes(encode(Started(pid, 0)))
+        trainer.send_bytes(encode(Loaded(digest)))
+        trainer.send_bytes(encode(DONE))
+        assert [event for _, event in host.events()] == [Started(pid, 0), DONE]
+    assert len(caplog.messages) == warnings
+    assert all("load different data" in message for message in caplog.messages)
 
 
 def test_restarted_template_with_changed_code_ends_the_agent(host: Host) -> None:
