@@ -168,6 +168,7 @@ class TrainerRun(CheckedRun):
                 found = self._suggested.get(name)
         if found is None:
             self.ended_early = True
+            self._notify_ending()
             raise RunEndedError
         if found.error:
             raise ValueError(found.error)
