@@ -19,6 +19,10 @@ from objectives import values
 from objectives.base import DivergedError, MetricMissingError, Run, State, check_finite
 
 _PLAIN = (type(None), bool, int, float, str)
+_DEEPEST = 100
+"""Deepest level of lists and dicts in a state: JSON is written and read recursively."""
+_LONGEST = 13_000
+"""Most bits of a whole number: Python refuses to read or write a little more than 4,000 digits."""
 
 
 class CheckedRun(Run):
@@ -144,40 +148,58 @@ def copy_state(state: State) -> dict[str, Any]:
     Raises:
         ValueRefusedError: a value cannot be kept as it is.
     """
-    if not isinstance(state, dict):
-        state = dict(state)
-    return {_checked_name(name): _copy(value, name) for name, value in state.items()}
+    given: dict[Any, Any] = values.guarded(
+        "the state in run.save()", state, "give a dict with names of strings", lambda: dict(state)
+    )
+    return {_checked_name(name, "a name"): _copy(value, name) for name, value in given.items()}
 
 
-def _checked_name(name: object) -> str:
+def _checked_name(name: object, place: str) -> str:
     if type(name) is not str:
-        raise values.ValueRefusedError(f"run.save() was given the name {name!r}: names are strings")
+        raise values.ValueRefusedError(
+            f"run.save() was given {place} that is {values.shown(name)}: names are strings"
+        )
     return name
 
 
-def _copy(value: Any, name: str) -> Any:
-    if isinstance(value, np.generic) and not value.dtype.hasobject:
+def _copy(value: Any, name: str, depth: int = 0) -> Any:
+    kind = type(value)
+    if issubclass(kind, np.generic) and not value.dtype.hasobject:
         return value
-    if type(value) in (np.ndarray, np.memmap) and not value.dtype.hasobject:
+    if kind in (np.ndarray, np.memmap) and not value.dtype.hasobject:
         return np.array(value)
-    if type(value) in _PLAIN:
+    if kind is int and value.bit_length() > _LONGEST:
+        raise values.ValueRefusedError(
+            f"run.save() was given {_short(name)} with a whole number of more than 4000 digits: save it as a string"
+        )
+    if kind in _PLAIN:
         return value
-    if type(value) is list:
-        return [_copy_plain(item, name) for item in value]
-    if type(value) is dict:
-        return {_checked_name(key): _copy_plain(item, name) for key, item in value.items()}
+    if depth > _DEEPEST:
+        raise values.ValueRefusedError(
+            f"run.save() was given {_short(name)}, which is nested more than {_DEEPEST} levels deep or holds itself:"
+            " save it as flat lists or arrays"
+        )
+    if kind is list:
+        return [_copy_plain(item, name, depth + 1) for item in value]
+    if kind is dict:
+        place = f"{_short(name)} with a key"
+        return {_checked_name(key, place): _copy_plain(item, name, depth + 1) for key, item in value.items()}
     raise _refusal(value, name)
 
 
-def _copy_plain(value: Any, name: str) -> Any:
+def _copy_plain(value: Any, name: str, depth: int) -> Any:
     """Return a copy of a part of a list or dict, which holds no arrays."""
-    if isinstance(value, np.ndarray | np.generic):
+    if issubclass(type(value), np.ndarray | np.generic):
         raise _refusal(value, name)
-    return _copy(value, name)
+    return _copy(value, name, depth)
 
 
 def _refusal(value: object, name: str) -> values.ValueRefusedError:
     return values.ValueRefusedError(
-        f"run.save() was given {name!r} with a {type(value).__name__}: save NumPy arrays and numbers, strings, or"
-        " lists and dicts of numbers and strings"
+        f"run.save() was given {_short(name)} with a value {values.shown(value)}: save NumPy arrays and numbers,"
+        " strings, or lists and dicts of numbers and strings"
     )
+
+
+def _short(name: str) -> str:
+    return ascii(values.shortened(name, values.MOST_NAME))

@@ -103,6 +103,9 @@ def value_problem(value: Any) -> str | None:
         return str(exc)
     except RecursionError:
         return "nested too deeply"
+    # Classes of the user's own may raise anything.
+    except Exception as exc:  # noqa: BLE001
+        return f"an object that cannot be read ({type(exc).__name__})"
     return None
 
 

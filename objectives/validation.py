@@ -127,7 +127,7 @@ def _shortened(value: object, most: int = 60) -> str:
     """Return a value's representation on one line for a message."""
     try:
         text = " ".join(repr(value).split())
-    # Of a very large whole number, and of what it holds.
-    except ValueError:
-        text = f"an object of type {type(value).__qualname__}"
+    # Very large whole numbers, and objects of the user's own, which may raise anything.
+    except Exception:  # noqa: BLE001
+        text = f"an object {values.shown(value)}"
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 MOST_NAME = 200
 """Largest number of characters of a metric's or record's name."""
@@ -23,6 +23,8 @@ MOST_VALUES = 2_000_000
 """Largest number of values in one record."""
 MOST_RECORDED = 16 * 1024 * 1024
 """Largest size of all records of a run together, as JSON in bytes."""
+
+T = TypeVar("T")
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _PLAIN_TYPES = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)) | {
@@ -61,8 +63,8 @@ def checked_name(kind: str, name: object) -> str:
     Raises:
         ValueRefusedError: it is no text, is empty or long, or has characters that cannot be printed.
     """
-    if not isinstance(name, str):
-        raise ValueRefusedError(f"the name of a {kind} is {_shown(name)}: use text")
+    if not is_a(name, str):
+        raise ValueRefusedError(f"the name of a {kind} is {shown(name)}: use text")
     plain = str.__str__(name)
     if not plain or len(plain) > MOST_NAME or not plain.isprintable():
         raise ValueRefusedError(
@@ -71,16 +73,52 @@ def checked_name(kind: str, name: object) -> str:
     return plain
 
 
+def _named(kind: str, given: Mapping[Any, T]) -> dict[str, T]:
+    """Return a mapping with names that are plain text.
+
+    Raises:
+        ValueRefusedError: a name cannot be kept, or is given twice.
+    """
+    named: dict[str, T] = {}
+    for name, value in given.items():
+        plain = checked_name(kind, name)
+        if plain in named:
+            raise ValueRefusedError(f"the name of a {kind} is given twice, {plain!a}: use each once")
+        named[plain] = value
+    return named
+
+
+def is_a(value: object, kind: type | tuple[type, ...]) -> bool:
+    """Whether a value is of a type; unlike `isinstance`, it does not ask the value, which may raise or pretend."""
+    return issubclass(type(value), kind)
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's class, whatever a metaclass of it does."""
+    return text(type.__dict__["__name__"].__get__(type(value)))
+
+
+def guarded(label: str, value: object, remedy: str, convert: Callable[[], T]) -> T:
+    """Return what `convert` makes of a value, whose own methods may raise anything.
+
+    Raises:
+        ValueRefusedError: it raised; the message names the value by `label`.
+    """
+    try:
+        return convert()
+    except (ValueRefusedError, MemoryError):
+        raise
+    except Exception as exc:
+        raise ValueRefusedError(f"{label} is {shown(value)}: {remedy}") from exc
+
+
 def metrics(reported: Mapping[str, object]) -> dict[str, float]:
     """Return the metrics of an epoch as floats.
 
     Raises:
         ValueRefusedError: a value is no single real number, or a name cannot be kept.
     """
-    return {
-        checked_name("metric", name): number(f"the metric {name!a}", value)
-        for name, value in reported.items()
-    }
+    return {name: number(f"the metric {name!a}", value) for name, value in _named("metric", reported).items()}
 
 
 def number(label: str, value: object) -> float:
@@ -89,26 +127,31 @@ def number(label: str, value: object) -> float:
     Raises:
         ValueRefusedError: it is none, or too large for a float.
     """
-    try:
-        real = _real(value)
-        found = float(real)
-        too_large = math.isinf(found) and bool(real != found)
-    except OverflowError:
-        too_large = True
-    # Types of other libraries raise anything.
-    except Exception as exc:
-        raise ValueRefusedError(
-            f"{label} is {_shown(value)}: give a single real number, or leave it out"
-        ) from exc
-    if too_large:
+    found = guarded(label, value, "give a single real number, or leave it out", lambda: _float(value))
+    if found is None:
         raise ValueRefusedError(f"{label} is beyond the largest float, 1.8e308: scale it, or leave it out")
     return found
 
 
+def _float(value: object) -> float | None:
+    """Return a real number as a float; None if it is too large."""
+    try:
+        real = _real(value)
+        found = float(real)
+        return None if math.isinf(found) and bool(real != found) else found
+    except OverflowError:
+        return None
+
+
 def _real(value: Any) -> Any:
-    if isinstance(value, str):
-        return Decimal(shortened(value.strip(), MOST_NAME))
-    if isinstance(value, bytes | bytearray | memoryview):
+    # Not the methods of a subclass, which may return another number.
+    if is_a(value, int):
+        return int.__int__(value)
+    if is_a(value, float):
+        return float.__float__(value)
+    if is_a(value, str):
+        return Decimal(shortened(str.strip(value), MOST_NAME))
+    if is_a(value, (bytes, bytearray, memoryview)):
         raise TypeError
     if not hasattr(type(value), "__float__") and hasattr(type(value), "__array__"):
         import numpy as np
@@ -127,8 +170,13 @@ def records(recorded: Mapping[str, object]) -> dict[str, Any]:
         ValueRefusedError: a value or name cannot be kept, or the values are too large together.
     """
     plain = {
-        checked_name("record", name): _Converter().plain(f"the record {name!a}", value)
-        for name, value in recorded.items()
+        name: guarded(
+            f"the record {name!a}",
+            value,
+            _REMEDY,
+            lambda name=name, value=value: _Converter().plain(f"the record {name!a}", value),  # type: ignore[misc]
+        )
+        for name, value in _named("record", recorded).items()
     }
     check_size(plain)
     return plain
@@ -152,33 +200,37 @@ class _Converter:
         self._left = MOST_VALUES
 
     def plain(self, label: str, value: Any, depth: int = 0) -> Any:
-        self._left -= 1
-        if depth > MOST_DEPTH or self._left < 0:
-            raise ValueRefusedError(
-                f"{label} is nested too deep or has too many values (at most {MOST_DEPTH} levels and"
-                f" {MOST_VALUES:,} values): write it to a file in run.output"
-            )
-        if value is None or isinstance(value, bool):
+        self._count(label, depth, 1)
+        if value is None or value is True or value is False:
             return value
-        if isinstance(value, str):
+        if is_a(value, str):
             return text(value)
         if hasattr(type(value), "__array__") and hasattr(value, "dtype"):
             listed = self._listed(label, value)
             # The numbers of an array need no further look.
             return listed if str(value.dtype) in _PLAIN_TYPES else self.plain(label, listed, depth)
-        if isinstance(value, int):
+        if is_a(value, int):
             number(label, value)
-            return int(value)
-        if isinstance(value, Real | Decimal):
+            return int.__int__(value)
+        if is_a(value, (Real, Decimal)):
             return number(label, value)
-        if isinstance(value, Mapping):
-            return {
-                checked_name(f"key in {label}", key): self.plain(f"{label}[{key!a}]", item, depth + 1)
-                for key, item in value.items()
-            }
-        if isinstance(value, list | tuple | range):
+        if is_a(value, Mapping):
+            named = _named(f"key in {label}", value)
+            return {name: self.plain(f"{label}[{name!a}]", item, depth + 1) for name, item in named.items()}
+        if is_a(value, (list, tuple, range)):
+            self._count(label, depth, len(value))
+            self._left += len(value)
             return [self.plain(f"{label}[{index}]", item, depth + 1) for index, item in enumerate(value)]
-        raise ValueRefusedError(f"{label} is {_shown(value)}: {_REMEDY}")
+        raise ValueRefusedError(f"{label} is {shown(value)}: {_REMEDY}")
+
+    def _count(self, label: str, depth: int, found: int) -> None:
+        """Count values; raises ValueRefusedError if they are too many or nested too deep."""
+        self._left -= found
+        if depth > MOST_DEPTH or self._left < 0:
+            raise ValueRefusedError(
+                f"{label} is nested too deep or has too many values (at most {MOST_DEPTH} levels and"
+                f" {MOST_VALUES:,} values): write it to a file in run.output"
+            )
 
     def _listed(self, label: str, value: Any) -> Any:
         """Return an array or tensor as nested lists, or as one value if it has no dimension."""
@@ -194,7 +246,7 @@ class _Converter:
                 array = array.astype(np.float64)
             listed = array.tolist() if array.size <= MOST_VALUES else None
         except Exception as exc:
-            raise ValueRefusedError(f"{label} is {_shown(value)}: {_REMEDY}") from exc
+            raise ValueRefusedError(f"{label} is {shown(value)}: {_REMEDY}") from exc
         if listed is None:
             raise ValueRefusedError(
                 f"{label} has {array.size:,} values, at most {MOST_VALUES:,}: write it to a file in run.output"
@@ -208,17 +260,19 @@ _REMEDY = (
 )
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Return a description of a value whose own text may be long, or raise."""
     if value is None:
         return "None"
-    if isinstance(value, str):
+    if is_a(value, str):
         return f"the text {shortened(str.__str__(value), 40)!a}"
-    kind = text(type(value).__name__)
+    if type(value) in (bool, float) or (type(value) is int and abs(value) < 10**12):
+        return f"the number {value}" if type(value) is not bool else str(value)
     try:
         shape = tuple(getattr(value, "shape", ()))
-        dtype = str(getattr(value, "dtype", ""))
+        details = ", ".join(
+            [*([f"shape {shape}"] if shape else []), *filter(None, [str(getattr(value, "dtype", ""))])]
+        )
     except Exception:  # noqa: BLE001 - foreign types raise anything
-        shape, dtype = (), ""
-    details = ", ".join([*([f"shape {shape}"] if shape else []), *([dtype] if dtype else [])])
-    return f"of type {kind}" + (f" ({details})" if details else "")
+        details = ""
+    return f"of type {type_name(value)}" + (f" ({shortened(text(details), MOST_NAME)})" if details else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 
-from objectives.values import shortened, text
+from objectives.values import shortened, text, type_name
 
 MOST_MESSAGE = 400
 """Largest number of characters of a message."""
@@ -18,13 +18,13 @@ def message_of(error: BaseException) -> str:
         # Only as much as is kept: the text may have megabytes.
         shown = str.__str__(str(error))[: 10 * MOST_MESSAGE]
     except BaseException as exc:  # noqa: BLE001 - `__str__` of user code may raise anything
-        return f"its text cannot be shown: __str__ raised {text(type(exc).__name__)}"
+        return f"its text cannot be shown: __str__ raised {type_name(exc)}"
     return text(" ".join(shown.split())[:MOST_MESSAGE])
 
 
 def one_line(error: BaseException) -> str:
     """Return the exception's class and text on one line."""
-    name, message = " ".join(text(type(error).__name__).split())[:MOST_MESSAGE], message_of(error)
+    name, message = " ".join(type_name(error).split())[:MOST_MESSAGE], message_of(error)
     return f"{name}: {message}" if message else name
 
 

@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -31,6 +32,7 @@ from hpo.trainer.pipe import TrainerPipe
 from hpo.trainer.run import TrainerRun
 from hpo.trainer.template.data_digest import data_digest
 from hpo.trainer.template.loading import ObjectiveLoader
+from objectives import values
 from objectives.backend import is_out_of_memory
 from objectives.base import DivergedError, Infeasible, Objective
 from objectives.choices import declared
@@ -139,30 +141,37 @@ def _prepare(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Objectiv
     return objective
 
 
+_MEANINGS = {
+    DivergedError: Outcome.DIVERGED,
+    Infeasible: Outcome.INFEASIBLE,
+    TrialPruned: Outcome.PRUNED,
+}
+"""Outcomes that objectives choose by an exception."""
+
+
 def _failed(error: BaseException) -> Finished:
     """Return the outcome of an exception of user code; print its traceback, except where the outcome says enough."""
-    if isinstance(error, DivergedError):
-        return Finished(Outcome.DIVERGED, message_of(error))
-    if isinstance(error, Infeasible):
-        return Finished(Outcome.INFEASIBLE, message_of(error))
-    if isinstance(error, TrialPruned):
-        return Finished(Outcome.PRUNED, message_of(error))
-    if isinstance(error, DiskFullError | CheckpointsError):
+    for kind, outcome in _MEANINGS.items():
+        if values.is_a(error, kind):
+            return Finished(outcome, message_of(error))
+    if type(error) in (DiskFullError, CheckpointsError):
         return Finished(Outcome.DISK_FULL, str(error))
     shown = traceback_of(error)
     flush_output()
     # Not through `sys.stderr`, which user code may have closed; the log's disk may be the one that is full.
     with suppress(OSError):
         os.write(2, shown.encode())
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if values.is_a(error, OSError) and _holds(lambda: error.errno in (errno.ENOSPC, errno.EDQUOT)):  # type: ignore[attr-defined]
         return Finished(Outcome.DISK_FULL, f"no space left: {message_of(error)}")
-    return Finished(Outcome.OUT_OF_MEMORY if _lacks_memory(error) else Outcome.BUG, one_line(error), shown)
+    out_of_memory = _holds(lambda: is_out_of_memory(error))
+    return Finished(Outcome.OUT_OF_MEMORY if out_of_memory else Outcome.BUG, one_line(error), shown)
 
 
-def _lacks_memory(error: BaseException) -> bool:
+def _holds(condition: Callable[[], bool]) -> bool:
+    """Return a condition on an exception whose class may raise anything; then it does not hold."""
     try:
-        return is_out_of_memory(error)
-    except Exception:  # noqa: BLE001 - the text of the exception cannot be shown
+        return condition()
+    except BaseException:  # noqa: BLE001
         return False
 
 

@@ -56,6 +56,7 @@ from storage.engine import Database
 from storage.leases import LeaseTimes
 from tests.integration.rows import StudyRows
 from tests.integration.stores import StoredStudy
+from tests.odd_values import ODD, ODD_ERRORS, ODD_TEXTS
 from tests.specs import SPACE, spec
 
 # Shrinking a failure would take minutes. The suite tries the same examples each time; FUZZ=1000 tries others.
@@ -175,6 +176,51 @@ examples = st.builds(
     records=st.dictionaries(names.filter(lambda name: name != "self"), anything, max_size=3),
     printed=text,
     error=errors,
+)
+
+
+@dataclass(frozen=True)
+class OddOne:
+    """A value that is made only when it is handed over, because Hypothesis would read it too."""
+
+    number: int
+    name: str | None = None
+
+    def make(self) -> Any:
+        return ODD[self.number]() if self.name is None else ODD_TEXTS[self.number](self.name)
+
+
+def made(value: Any) -> Any:
+    if isinstance(value, list):
+        return [made(item) for item in value]
+    if isinstance(value, dict):
+        return {made(name): made(item) for name, item in value.items()}
+    return value.make() if isinstance(value, OddOne) else value
+
+
+class OddGiven(Given):
+    """Hands over odd values and raises odd errors."""
+
+    def train(self, params: Params, run: Run) -> None:
+        self.records = made(self.records)
+        error = None if self.error is None else ODD_ERRORS[self.error]()  # type: ignore[call-overload]
+        example = Given(
+            made(self.loss), made(self.metrics), made(self.state), self.records, made(self.printed), error
+        )
+        example.train(params, run)
+
+
+odd_values = st.builds(OddOne, st.integers(0, len(ODD) - 1))
+odd_names = text | st.builds(OddOne, st.sampled_from(range(len(ODD_TEXTS))), text)
+odd_parts = odd_values | st.lists(odd_values, max_size=2)
+odd_examples = st.builds(
+    OddGiven,
+    loss=st.just(0.5) | odd_values,
+    metrics=st.dictionaries(odd_names, odd_values, max_size=2),
+    state=st.none() | st.dictionaries(text, odd_parts, max_size=2) | odd_values,
+    records=st.dictionaries(odd_names, odd_parts, max_size=2),
+    printed=text | st.just("\ud800" * 10**6),
+    error=st.none() | st.integers(0, len(ODD_ERRORS) - 1),
 )
 
 
@@ -324,6 +370,23 @@ def test_given_values_are_kept_or_refused_by_name_and_the_agent_lives(host: Host
             np.testing.assert_equal(example.saved[name], value)
 
 
+@settings(ANY, max_examples=int(os.environ.get("FUZZ", "15")))
+@given(example=odd_examples)
+def test_odd_values_end_their_own_trial_only(host: Host, example: Given) -> None:
+    end = host.run(example)
+    finished = host.finished
+    assert finished is not None
+    row = next(t for t in read_history(host.stored.database, "s").trials if t.number == end.number)
+    assert (row.state, end.outcome) == (end.outcome, finished.outcome)
+    if end.outcome is Outcome.COMPLETE:
+        assert repr(finished.results) == repr(values.records(example.records))
+    elif example.error is None:
+        assert end.outcome in (Outcome.BUG, Outcome.DIVERGED)
+        assert end.outcome is Outcome.DIVERGED or finished.error.startswith("ValueRefusedError: "), (
+            finished.error
+        )
+
+
 @pytest.fixture
 def history(database: Database) -> StudyHistory:
     StoredStudy(database, spec(epochs=1))
@@ -384,8 +447,9 @@ def test_study_of_such_trials_is_reported(host: Host) -> None:
 
 
 @ANY
-@given(choices=st.lists(anything, min_size=1, max_size=3))
+@given(choices=st.lists(anything | odd_values, min_size=1, max_size=3))
 def test_given_choices_arrive_or_are_refused_by_name(database: Database, choices: list[Any]) -> None:
+    choices = made(choices)
     try:
         distribution = CategoricalDistribution(choices)
     # Optuna itself refuses it.

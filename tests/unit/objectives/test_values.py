@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime
 import enum
 import fractions
+import json
 import math
+import re
 from collections import OrderedDict
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import pytest
 from objectives import values
 from objectives.local_run import LocalRun
 from objectives.values import ValueRefusedError
+from tests.odd_values import ODD, OTHER_INT, UNLIKE_ANY_TEXT
 
 
 class Tensor:
@@ -209,6 +213,54 @@ def test_other_record_is_refused_by_its_name(value: object) -> None:
     with pytest.raises(ValueRefusedError, match=r"record 'odd'.*: (use|write|scale) "):
         run.record(test_accuracy=0.5, odd=value)
     assert run.results == {}
+
+
+@pytest.mark.parametrize("make", ODD)
+def test_odd_value_becomes_plain_or_is_refused_by_name(make: Callable[[], object]) -> None:
+    wraps: list[Callable[[Any], Any]] = [
+        lambda value: value,
+        lambda value: [value],
+        lambda value: {"key": value},
+    ]
+    for keep in (values.metrics, values.records):
+        for wrap in wraps:
+            kept, refusal = kept_or_refused(keep, {"odd": wrap(make())})
+            if kept is None:
+                assert re.search(r"'odd'.*: ", refusal)
+            else:
+                assert json.loads(json.dumps(kept)) == kept or math.isnan(kept["odd"])
+
+
+def kept_or_refused(keep: Callable[[Any], Any], given: object) -> tuple[Any, str]:
+    """Return what is kept of a value, or None and the reason why it is refused."""
+    try:
+        return keep(given), ""
+    except ValueRefusedError as exc:
+        assert len(str(exc)) < 1000  # noqa: PT017
+        return None, str(exc)
+
+
+@pytest.mark.parametrize("make", ODD)
+def test_odd_name_is_kept_as_plain_text_or_refused(make: Callable[[], Any]) -> None:
+    name = make()
+    try:
+        hash(name)
+    except Exception:  # noqa: BLE001 - it cannot be a name
+        return
+    for keep in (values.metrics, values.records):
+        kept, refusal = kept_or_refused(keep, {name: 1.0})
+        assert refusal or [type(name) for name in kept] == [str]
+
+
+def test_subclasses_of_numbers_keep_the_number_that_they_are() -> None:
+    assert values.records({"a": OTHER_INT(3)}) == {"a": 3}
+    assert values.metrics({"a": OTHER_INT(3)}) == {"a": 3.0}
+
+
+def test_names_that_are_equal_as_plain_text_are_refused() -> None:
+    for keep in (values.metrics, values.records):
+        with pytest.raises(ValueRefusedError, match="is given twice, 'a': use each once"):
+            keep({"a": 1.0, UNLIKE_ANY_TEXT("a"): 2.0})
 
 
 def test_record_that_refers_to_one_list_again_and_again_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

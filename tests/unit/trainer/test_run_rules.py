@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -19,6 +20,7 @@ from objectives.base import DivergedError, MetricMissingError, Objective, Params
 from objectives.checked_run import CheckedRun, copy_state
 from objectives.local_run import LocalRun
 from objectives.values import ValueRefusedError
+from tests.odd_values import ODD
 
 EPOCHS = 7
 
@@ -182,8 +184,25 @@ def test_state_that_would_change_is_refused_by_name(value: object) -> None:
         copy_state({"weights": value})
 
 
+@pytest.mark.parametrize("make", ODD)
+def test_odd_state_returns_or_is_refused_by_name(runs: Runs, make: Callable[[], object]) -> None:
+    kept: dict[str, object] = {}
+    for name, value in {"plain": make(), "listed": [make()], "keyed": {"key": make()}}.items():
+        try:
+            kept |= copy_state({name: value})
+        except ValueRefusedError as exc:
+            refusal = str(exc)
+            assert re.match(rf"run\.save\(\) was given '{name}'", refusal)
+            assert len(refusal) < 1000
+    runs.resume().save(kept)
+    found = runs.resume().state
+    assert found is not None
+    assert list(map(type, found.values())) == list(map(type, kept.values()))
+    np.testing.assert_equal(dict(found), kept)
+
+
 def test_name_of_a_state_must_be_a_string() -> None:
-    with pytest.raises(ValueRefusedError, match="the name 1"):
+    with pytest.raises(ValueRefusedError, match="given a name that is the number 1: names are strings"):
         copy_state({1: 2})  # type: ignore[dict-item]
 
 

@@ -37,9 +37,10 @@ from hpo.trainer.messages import (
     Tick,
     ToTrainer,
 )
-from hpo.trainer.pipe import TrainerPipe, decode
+from hpo.trainer.pipe import TrainerPipe, decode, encode
 from hpo.trainer.run import ORPHANED, TrainerRun
 from hpo.trainer.testing import prepared, start_message
+from objectives import values
 from objectives.base import (
     DivergedError,
     Infeasible,
@@ -49,6 +50,7 @@ from objectives.base import (
     Run,
     RunEndedError,
 )
+from tests.odd_values import ODD_ERRORS
 
 PATIENCE = 30.0
 
@@ -382,6 +384,19 @@ def test_any_exception_is_a_bug_with_a_reason(
     finished = trainer._outcome(prepared(Ill()), start_message(params={"error": error}), run)
     assert (finished.outcome, finished.error) == (Outcome.BUG, line)
     assert "Traceback" in finished.traceback
+
+
+@pytest.mark.parametrize("make", ODD_ERRORS)
+def test_exception_that_cannot_be_read_ends_its_own_trial(
+    make: Callable[[], BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer.os, "write", lambda _descriptor, content: len(content))
+    finished = trainer._failed(make())
+    assert finished.outcome in (Outcome.BUG, Outcome.OUT_OF_MEMORY)
+    assert finished.error
+    sent = decode(encode(finished))
+    assert isinstance(sent, Finished)
+    assert (sent.outcome, sent.error) == (finished.outcome, values.text(finished.error))
 
 
 def test_reason_of_a_diverged_trial_may_be_any_text(agent: Agent) -> None:
