@@ -338,7 +338,7 @@ class TrialStore:
 
     def _suggest(self, claim: Claim, trial_id: int, number: int) -> Params:
         try:
-            params = self._call(lambda: self._search.suggest(trial_id))
+            params = self._call(lambda: self._search.suggest(trial_id, taken_over=not claim.fresh))
         except UpdateFinishedTrialError:
             self._closed(claim.attempt_id)
         self._write(attempts.attach, claim.attempt_id, trial_id, number, params)

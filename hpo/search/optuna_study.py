@@ -79,8 +79,19 @@ class Search:
         trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
         return trial_id, self._storage.get_trial_number_from_id(trial_id)
 
-    def suggest(self, trial_id: int) -> Params:
-        """Return a value for every parameter of the space; values that the trial has already are kept."""
+    def suggest(self, trial_id: int, taken_over: bool = False) -> Params:
+        """Return a value for every parameter of the space; values that the trial has already are kept.
+
+        An earlier agent of a trial that was `taken_over` may set values at the same time. Optuna keeps the first value
+        of a parameter and reports nothing, so the kept values are read back.
+        """
+        params = self._sample(trial_id)
+        if not taken_over:
+            return params
+        kept = self._storage.get_trial(trial_id).params
+        return {name: _declared(dist, kept[name]) for name, dist in self._spec.space.items()}
+
+    def _sample(self, trial_id: int) -> Params:
         try:
             return self._suggest_by(copy.copy(self._proposing), trial_id)
         except UpdateFinishedTrialError:
@@ -209,7 +220,10 @@ class Search:
 
 def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
     # Not `suggest_categorical`: it would build a distribution that takes 1 for True.
-    value = trial._suggest(name, distribution)
+    return _declared(distribution, trial._suggest(name, distribution))
+
+
+def _declared(distribution: BaseDistribution, value: Any) -> Any:
     found = find(distribution, value)
     return value if found is None else found[0]
 
