@@ -54,6 +54,11 @@ INTERRUPTED_SECONDS = 1.0
 """Seconds that retries continue after an interruption: enough for a rolled-back transaction, not for an outage."""
 
 
+LONGEST_TRY_SECONDS = 300.0
+"""Longest part of a call that counts as time without an answer. The watchdog of connections ends a call much earlier,
+unless this process was stopped, with its container or its machine."""
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later: the server restarts, is unreachable, or rolled us back."""
     if isinstance(error, sa.TimeoutError):
@@ -165,7 +170,7 @@ class Retry:
             StorageUnreachableError: `patience_seconds` have passed, or `interrupted` was set.
             DiskFullError: the server's disk is full; raised at once, as any other permanent error.
         """
-        began_at = time.monotonic()
+        began_at = tried_at = time.monotonic()
         until = math.inf if self.patience_seconds is None else began_at + self.patience_seconds
         interrupted = False
         attempts = 0
@@ -185,6 +190,7 @@ class Retry:
                 if not is_transient(error):
                     raise
                 now = time.monotonic()
+                until += max(0.0, now - tried_at - LONGEST_TRY_SECONDS)
                 if not interrupted and self.interrupted is not None and self.interrupted.is_set():
                     interrupted, until = True, min(until, now + INTERRUPTED_SECONDS)
                 if now >= until:
@@ -201,6 +207,7 @@ class Retry:
                 else:
                     self.interrupted.wait(delay)
                 attempts += 1
+                tried_at = time.monotonic()
 
 
 def _unreachable(error: BaseException, how_long: str) -> StorageUnreachableError:

@@ -169,6 +169,17 @@ def test_delay_doubles_up_to_its_maximum(clock: Clock) -> None:
     assert clock.waits == told == [1, 2, 4, 5, 5]
 
 
+def test_time_in_which_this_process_was_stopped_is_no_time_without_an_answer(clock: Clock) -> None:
+    """It was stopped during its first call, for longer than it would wait."""
+    stopped, fail = iter([100_000.0]), failing(3, refused())
+
+    def call() -> str:
+        clock.now += next(stopped, 0.0)
+        return fail()
+
+    assert Retry(patience_seconds=3600, interrupted=FakeEvent(clock))(call) == "done"
+
+
 def test_retry_ends_with_the_last_error_and_its_reason(clock: Clock) -> None:
     impatient = Retry(patience_seconds=8, first_delay=1, interrupted=FakeEvent(clock))
     error = refused()
