@@ -129,7 +129,8 @@ def unhold(connection: Connection, agent_id: int) -> None:
     connection.execute(
         text(
             "UPDATE hpo.attempts SET held_at = NULL,"
-            " held_seconds = coalesce(held_seconds, 0) + extract(epoch FROM clock_timestamp() - held_at)"
+            " held_seconds = coalesce(held_seconds, 0)"
+            "   + greatest(extract(epoch FROM clock_timestamp() - held_at), 0)"
             " WHERE agent_id = :a AND ended_at IS NULL AND held_at IS NOT NULL"
         ),
         {"a": agent_id},
@@ -213,7 +214,9 @@ def orphaned_logs(
     rows = connection.execute(
         text(
             "SELECT t.number, a.attempt_id, a.ended_at IS NOT NULL AND (g.ended_at IS NOT NULL"
-            "   OR a.ended_at < clock_timestamp() - :seconds * interval '1 second') AS done"
+            "   OR a.ended_at < clock_timestamp() - :seconds * interval '1 second'"
+            # The clock was set back.
+            "   OR a.ended_at > clock_timestamp()) AS done"
             " FROM hpo.attempts a JOIN hpo.trials t USING (reservation_id) JOIN hpo.agents g USING (agent_id)"
             " WHERE t.study_id = :s AND a.attempt_id = ANY(:attempts)"
         ),

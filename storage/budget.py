@@ -98,7 +98,7 @@ def count(connection: Connection, study_id: int) -> Counts:
             f"{_COUNTED_COLUMNS}"
             " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:failures)) AS failed,"
             " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:failures)"
-            "   AND t.decided_at >= s.failures_since) AS failing,"
+            "   AND t.decided_at > s.failures_since) AS failing,"
             " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.device <> :next) AS running,"
             " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.device = :next) AS prepared,"
             " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.reservation_id IS NULL) AS waiting"
@@ -124,7 +124,11 @@ def decide(
     result = connection.execute(
         text(
             "UPDATE hpo.trials SET outcome = :o, value = :v, error = nullif(:e, ''), traceback = nullif(:tb, ''),"
-            " decided_at = clock_timestamp() WHERE reservation_id = :t AND outcome IS NULL"
+            # Never before an earlier decision or reset of failures, although the clock may have been set back since.
+            " decided_at = (SELECT greatest(clock_timestamp(), s.failures_since + interval '1 microsecond',"
+            "   (SELECT max(decided_at) FROM hpo.trials WHERE study_id = s.study_id))"
+            "   FROM hpo.studies s WHERE s.study_id = trials.study_id)"
+            " WHERE reservation_id = :t AND outcome IS NULL"
         ),
         {"t": reservation_id, "o": outcome, "v": finite, "e": error, "tb": traceback},
     )
@@ -193,7 +197,7 @@ def failures(connection: Connection, study_id: int, most: int) -> list[Failure]:
         text(
             "SELECT outcome, coalesce(error, '') AS error, coalesce(traceback, '') AS traceback"
             " FROM hpo.trials JOIN hpo.studies USING (study_id)"
-            " WHERE study_id = :s AND outcome = ANY(:failures) AND decided_at >= failures_since"
+            " WHERE study_id = :s AND outcome = ANY(:failures) AND decided_at > failures_since"
             " ORDER BY decided_at DESC, reservation_id DESC LIMIT :most"
         ),
         {"s": study_id, "failures": list(FAILURES), "most": most},

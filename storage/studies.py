@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, func, select, text, update
 
 from hpo.errors import StudyDamagedError
 from hpo.outcomes import COUNTED
-from storage.tables import studies
+from storage.tables import studies, trials
 
 DesiredState = Literal["run", "pause", "stop"]
 """Agents hold their trials at the next batch on `pause`; on `stop` they checkpoint and release them, and end."""
@@ -135,7 +135,7 @@ def progress(connection: Connection, study_id: int) -> Row[Any]:
             "SELECT count(*) AS trials, count(*) FILTER (WHERE outcome IS NULL) AS open,"
             " count(*) FILTER (WHERE outcome = ANY(:counted)) AS finished,"
             " EXISTS (SELECT 1 FROM hpo.agents WHERE study_id = :s AND ended_at IS NULL"
-            "   AND seen_at > clock_timestamp() - coalesce(lease_seconds, 120) * interval '1 second')"
+            "   AND abs(extract(epoch FROM clock_timestamp() - seen_at)) < coalesce(lease_seconds, 120))"
             " AS has_agents FROM hpo.trials WHERE study_id = :s"
         ),
         {"s": study_id, "counted": list(COUNTED)},
@@ -195,7 +195,9 @@ def set_desired_state(connection: Connection, study_id: int, state: DesiredState
     before = connection.scalar(
         select(studies.c.desired_state).where(studies.c.study_id == study_id).with_for_update(key_share=True)
     )
-    reset = {"failures_since": func.clock_timestamp()} if state == "run" else {}
+    # The clock may have been set back since the last decision.
+    decided_at = select(func.max(trials.c.decided_at)).where(trials.c.study_id == study_id).scalar_subquery()
+    reset = {"failures_since": func.greatest(func.clock_timestamp(), decided_at)} if state == "run" else {}
     connection.execute(
         update(studies).where(studies.c.study_id == study_id).values(desired_state=state, **reset)
     )

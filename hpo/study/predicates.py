@@ -23,7 +23,8 @@ def seconds_of_attempt() -> ColumnElement[float]:
     until = func.coalesce(attempts.c.ended_at, func.least(attempts.c.lease_until, NOW))
     trained_until = func.least(until, func.coalesce(attempts.c.held_at, until))
     trained = seconds(trained_until - attempts.c.started_at) - func.coalesce(attempts.c.held_seconds, 0.0)
-    return case((attempts.c.device == NEXT, 0.0), else_=trained)
+    # Less than 0 if the database's clock was set back.
+    return case((attempts.c.device == NEXT, 0.0), else_=func.greatest(trained, 0.0))
 
 
 def attempt_in_slot() -> ColumnElement[bool]:
@@ -37,11 +38,11 @@ def live_attempt() -> ColumnElement[bool]:
 
 
 def alive_agent() -> ColumnElement[bool]:
-    """Whether an agent has not ended and its last heartbeat is younger than a lease, by the database's clock."""
-    return and_(
-        agents.c.ended_at.is_(None),
-        agents.c.seen_at > NOW - func.make_interval(0, 0, 0, 0, 0, 0, lease_seconds()),
-    )
+    """Whether an agent has not ended and its last heartbeat is younger than a lease, by the database's clock.
+
+    A heartbeat further ahead than a lease is of a dead agent: the clock was set back.
+    """
+    return and_(agents.c.ended_at.is_(None), func.abs(seconds(NOW - agents.c.seen_at)) < lease_seconds())
 
 
 def lease_seconds() -> ColumnElement[float]:

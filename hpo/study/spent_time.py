@@ -23,7 +23,7 @@ _ELAPSED = text(
         FROM (
             SELECT started_at,
                    CASE WHEN ended_at IS NOT NULL THEN ended_at
-                        WHEN seen_at > clock_timestamp() - make_interval(secs => coalesce(lease_seconds, 120))
+                        WHEN abs(extract(epoch FROM clock_timestamp() - seen_at)) < coalesce(lease_seconds, 120)
                         THEN clock_timestamp()
                         ELSE seen_at END AS last
             FROM hpo.agents WHERE study_id = :study_id

@@ -117,8 +117,14 @@ def stray_trials(connection: Connection, study_id: int) -> list[tuple[int, int]]
 
 
 def pending_tells(connection: Connection, study_id: int, after_seconds: float = 0.0) -> list[PendingTell]:
-    """Return trials decided at least that long ago and still open in Optuna, oldest first."""
-    condition = "t.study_id = :id AND t.decided_at <= clock_timestamp() - :after * interval '1 second'"
+    """Return trials decided at least that long ago and still open in Optuna, oldest first.
+
+    A decision in the future counts as old: the database's clock was set back.
+    """
+    condition = (
+        "t.study_id = :id AND (t.decided_at <= clock_timestamp() - :after * interval '1 second'"
+        " OR t.decided_at > clock_timestamp())"
+    )
     return _pending(connection, condition, study_id, after_seconds)
 
 

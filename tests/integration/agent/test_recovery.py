@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from hpo.agent.trial_store import TrialClosedError, TrialStore
 from hpo.outcomes import Outcome
-from storage import attempts
+from storage import attempts, studies
 from storage.attempts import LeaseLostError
 from storage.claims import Claim, NoWork
 from storage.engine import Database
@@ -73,6 +73,63 @@ def test_agent_killed_between_settle_and_tell(study: StoredStudy, monkeypatch: p
     second.sweep(0.0)
     assert study.states == [COMPLETE]
     assert study.optuna.best_value == 0.5
+
+
+def test_clock_that_is_set_back_keeps_no_decision_from_optuna(
+    study: StoredStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = study.agent()
+    claim = claimed(first)
+    monkeypatch.setattr(first._search, "tell", killed)
+    with pytest.raises(Killed):
+        train(first, claim)
+    study.execute("UPDATE hpo.trials SET decided_at = decided_at + interval '1 day'")
+    study.execute("UPDATE hpo.attempts SET ended_at = ended_at + interval '1 day'")
+    second = study.agent()
+    assert second.orphaned_logs([claim.attempt_id], 60.0) == {(0, claim.attempt_id): True}
+    second.sweep()
+    assert study.states == [COMPLETE]
+
+
+def test_trial_has_the_parameters_that_optuna_has_although_two_agents_sample_it(
+    study: StoredStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that was stopped while it sampled continues at the moment when its successor samples."""
+    first = study.agent()
+    create(study, first, claimed(first))
+    study.expire_leases()
+    second = study.agent()
+    second.reap_expired()
+    backend = study.database.optuna._backend  # type: ignore[attr-defined]
+    write = backend._set_trial_param
+
+    def race(trial_id: int, name: str, value: float, *others: Any) -> None:
+        write(trial_id, name, value / 2, *others)
+        write(trial_id, name, value, *others)
+
+    monkeypatch.setattr(backend, "_set_trial_param", race)
+    _, number, params = second.sample(claimed(second))
+    assert study.optuna.get_trials()[number].params == params
+
+
+def test_order_of_decisions_stays_although_the_clock_was_set_back(study: StoredStudy) -> None:
+    study.execute("UPDATE hpo.studies SET budget = 3, failures_since = failures_since + interval '1 day'")
+    agent = study.agent()
+    agent.settle(claimed(agent).attempt_id, Outcome.BUG, None, "first")
+    study.execute("UPDATE hpo.trials SET decided_at = decided_at + interval '1 day'")
+    agent.settle(claimed(agent).attempt_id, Outcome.BUG, None, "second")
+    counts, failures = agent.failures(3)
+    assert (counts.failing, [failure.error for failure in failures]) == (2, ["second", "first"])
+    study.set_state("run")
+    assert agent.failures(3)[0].failing == 0
+
+
+def test_agent_does_not_live_in_the_future(study: StoredStudy) -> None:
+    """It died before the database's clock was set back."""
+    study.agent()
+    assert study.database.transaction(lambda c: studies.progress(c, study.optuna._study_id)).has_agents
+    study.execute("UPDATE hpo.agents SET seen_at = seen_at + interval '1 day'")
+    assert not study.database.transaction(lambda c: studies.progress(c, study.optuna._study_id)).has_agents
 
 
 def test_agent_killed_before_it_marks_a_trial_as_told(
