@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,8 @@ def optuna_storage(url: URL, *, create: bool) -> RDBStorage:
     from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
 
+    # Its warnings are whole statements, with their parameters, that it tries again; errors are raised all the same.
+    logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)
     options: dict[str, Any] = engine_options(url)
     if create:
         kept = {name: options[name] for name in ("connect_args", "pool_events")}
