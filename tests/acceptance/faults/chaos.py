@@ -9,38 +9,36 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import signal
+import re
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
-from typing import TypeVar
 
-import psutil
-
+from hpo.outcomes import COUNTED
 from storage.embedded.server import EmbeddedServer
-from storage.embedded.sockets import answers
 from storage.engine import open_database
-from tests.acceptance.faults import cuts, trace
-from tests.acceptance.faults.cuts import EXPIRED, TRAINING, Cuts, Member
+from tests.acceptance.faults import cuts
+from tests.acceptance.faults.checks import ChaosChecks, left_files
+from tests.acceptance.faults.clocks import DatabaseClock, HostClock
+from tests.acceptance.faults.cuts import Cuts, Member
+from tests.acceptance.faults.disk import SmallDisk
+from tests.acceptance.faults.injector import Injector, NothingToHitError
 from tests.acceptance.faults.proxy import Proxy
 from tests.acceptance.faults.report import HEADER, Report
-from tests.acceptance.faults.schedule import FAULTS, Schedule
-from tests.acceptance.objectives_for_tests import last_saved
+from tests.acceptance.faults.schedule import DISK_FULL, FAULTS, Schedule
 from tests.acceptance.service import Service
-
-T = TypeVar("T")
 
 AGENTS = 3
 SLOTS = 2
 EPOCHS = 8
 EPOCH_SECONDS = 0.05
 LEASE_SECONDS = 3.0
+HUNG_SECONDS = 5.0
 CUT_SECONDS = LEASE_SECONDS + 1.0
 """Seconds of a cut: longer than a lease, whose last renewal may be under way when the cut begins."""
 SESSION = f"options=-c idle_in_transaction_session_timeout={round(500 * LEASE_SECONDS)}"
@@ -50,10 +48,13 @@ EXTENSION = 30
 """Trials by which the budget grows when it is spent before the faults are."""
 SAMPLERS = ("tpe", "random", "qmc")
 """The sampler is chosen by the seed: all assertions hold for any of them."""
-THOROUGH = 200
+PRUNERS = ("none", "median")
+"""The pruner, too: without one, each trial has all its epochs to be interrupted in."""
+THOROUGH = 100
 """Least trials of a run that must also show that attempts survive a cut of all agents."""
 TEMPLATES = 3
 """Templates that may be killed in a row before their agent fails, as it should."""
+NO_SPACE = re.compile("no space left|No space left|cannot be written")
 
 AUDIT = """
 CREATE TABLE audit_tells (trial_id integer, state text);
@@ -67,42 +68,60 @@ CREATE TRIGGER audit_tell AFTER UPDATE OF state ON trials FOR EACH ROW
 """
 """A trigger that records each final state of a trial, independently of the service's own records."""
 
-
-class NothingToHitError(Exception):
-    """The target of a fault is missing, or has just ended."""
+AUDIT_EPOCHS = """
+CREATE TABLE audit_late (attempt_id bigint, epoch integer);
+CREATE FUNCTION audit_epoch() RETURNS trigger AS $$
+BEGIN
+  INSERT INTO audit_late SELECT NEW.attempt_id, NEW.epoch FROM hpo.attempts a
+    WHERE a.attempt_id = NEW.attempt_id AND a.ended_at IS NOT NULL;
+  RETURN NEW;
+END $$ LANGUAGE plpgsql;
+CREATE TRIGGER audit_epoch AFTER INSERT OR UPDATE ON hpo.epochs FOR EACH ROW EXECUTE FUNCTION audit_epoch();
+"""
+"""A trigger that records each epoch of an attempt that has ended, whatever the clock shows."""
 
 
 class Chaos:
     """One study under fire."""
 
-    def __init__(self, folder: Path, seed: int, trials: int) -> None:
-        self.report = Report(seed, trials, SAMPLERS[seed % len(SAMPLERS)])
-        self._schedule = Schedule(seed)
-        self._targets = random.Random(f"{seed} targets")
+    def __init__(self, folder: Path, seed: int, trials: int, deck: Mapping[str, int] = FAULTS) -> None:
+        """Draw faults from `deck`; those that this host does not allow are left out."""
+        self.report = Report(seed, trials, SAMPLERS[seed % len(SAMPLERS)], PRUNERS[seed % len(PRUNERS)])
+        self._folder = folder
         self._server = EmbeddedServer.start(folder / "server", root_base=folder / "root")
-        self._service = Service(folder, self._server.url)
-        self._trace = folder / "trace"
-        self._service.set(
-            HPO_LEASE_SECONDS=LEASE_SECONDS, TEST_EPOCH_SECONDS=EPOCH_SECONDS, TEST_TRACE=self._trace
+        self._disk = SmallDisk(folder / "disk", DISK_FULL in deck)
+        self._schedule = Schedule(
+            seed, {kind: often for kind, often in deck.items() if kind != DISK_FULL or self._disk.small}
         )
+        self._clock = DatabaseClock(self._server.url)
+        self._service = Service(folder, self._server.url)
+        self._service.set(
+            HPO_HOME=self._disk.folder / "home",
+            HPO_CHECKPOINTS=self._disk.folder / "checkpoints",
+            HPO_LEASE_SECONDS=LEASE_SECONDS,
+            TEST_EPOCH_SECONDS=EPOCH_SECONDS,
+            TEST_TRACE=folder / "trace",
+        )
+        self._numbers = count()
         self._members: list[Member] = []
         self._gone: list[Member] = []
         self._cuts = Cuts(self._service, self._members, CUT_SECONDS)
-        self._faults: dict[str, Callable[[], None]] = dict(
-            zip(
-                FAULTS,
-                (
-                    self._kill_trainer,
-                    self._kill_template,
-                    self._kill_agent,
-                    self._terminate_agent,
-                    self._cut_off_one,
-                    self._cut_off_all,
-                    self._crash_database,
-                ),
-                strict=True,
-            )
+        self._injector = Injector(
+            self._service,
+            self._server,
+            self._members,
+            cuts=self._cuts,
+            disk=self._disk,
+            clock=self._clock,
+            schedule=self._schedule,
+            lease_seconds=LEASE_SECONDS,
+            hung_seconds=HUNG_SECONDS,
         )
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The faults that may occur."""
+        return self._schedule.kinds
 
     def run(self, seconds: float = 0.0) -> Report:
         """Drive the study to its end, injecting faults until then and for at least `seconds`.
@@ -114,6 +133,7 @@ class Chaos:
         until = began + seconds
         open_database(self._server.url, Path("unused")).close()
         self._service.rows(AUDIT)
+        self._service.rows(AUDIT_EPOCHS)
         self._launch()
         self._service.wait_for(self._finished, 60)
         while True:
@@ -121,141 +141,73 @@ class Chaos:
                 if self._seen and time.monotonic() >= until:
                     break
                 self._extend()
-            self._cuts.tend()
             self._keep_agents()
             if time.monotonic() < until or not self._seen or self._left > AGENTS * SLOTS:
                 self._inject()
             # Between two faults, long enough for a trial to begin and short enough to hit one; and rarely enough
             # in a cut that one agent or another is left to see the end of it.
-            time.sleep(
+            over = time.monotonic() + (
                 self._schedule.pause(0.7, 2.0) if self._cuts.under_way else self._schedule.pause(0.1, 0.7)
             )
+            self._injector.wait_for(lambda end=over: time.monotonic() >= end, 60)  # type: ignore[misc]
         self._settle()
         self.report.seconds = time.monotonic() - began
         return self.report
 
     def check(self) -> None:
-        """Assert that the records are consistent to the last epoch."""
-        service, one = self._service, self._service.value
-        service.check_records(self.report.trials, EPOCHS)
-        twice = service.rows("SELECT trial_id FROM audit_tells GROUP BY trial_id HAVING count(*) > 1")
-        assert twice == [], "Optuna was told of a trial twice"
-        told = one("SELECT count(*) FROM audit_tells")
-        assert told == len(service.study().get_trials()), "Optuna was not told of a trial"
-        # Created by an agent that was killed before it recorded them: they are never trained.
-        strays = service.rows(
-            "SELECT t.state::text AS state FROM trials t"
-            " WHERE NOT EXISTS (SELECT 1 FROM hpo.trials h WHERE h.trial_id = t.trial_id)"
-        )
-        assert {stray.state for stray in strays} <= {"FAIL"}, "a trial without a reservation counts"
-        assert list((service.folder / "checkpoints" / "s").glob("trial-*")) == [], "left checkpoints"
-        late = service.rows(
-            "SELECT * FROM hpo.epochs e JOIN hpo.attempts a USING (attempt_id) WHERE e.created_at > a.ended_at"
-        )
-        assert late == [], "an attempt reported after it had been ended"
-        unlike = service.rows(
-            "SELECT t.reservation_id, t.outcome, t.lost, count(a.reservation_id) AS n FROM hpo.trials t"
-            " JOIN hpo.studies s USING (study_id)"
-            " LEFT JOIN hpo.attempts a ON a.reservation_id = t.reservation_id AND a.outcome = 'lost'"
-            " GROUP BY t.reservation_id, s.study_id"
-            " HAVING t.lost <> count(a.reservation_id)"
-            " OR (t.outcome IS NOT DISTINCT FROM 'lost') <> (t.lost >= (s.spec->>'max_lost')::int)"
-        )
-        assert unlike == [], "a trial is failed when it was lost too often, and only then"
-        self._check_leases()
-        self._check_resumed()
-        report = self.report
-        report.failed = one("SELECT count(*) FROM hpo.trials WHERE outcome IN ('bug', 'lost', 'hung')")
-        report.attempts = one("SELECT count(*) FROM hpo.attempts")
-        lost = service.rows(
-            "SELECT error, count(*) AS n FROM hpo.attempts WHERE outcome = 'lost' GROUP BY error"
-        )
-        report.lost = Counter({row.error: row.n for row in lost})
-        report.epochs = one("SELECT count(*) FROM hpo.epochs")
-        report.fenced, report.outlived = self._cuts.fenced, self._outlived()
-        assert report.trials < THOROUGH or min(report.fenced, report.outlived) > 0, report
+        """Assert that the records are consistent to the last epoch, and that no file is left."""
+        checks = ChaosChecks(self._service, self._gone + self._members, self._folder / "trace")
+        checks.check(self.report.trials, EPOCHS)
+        checks.fill_in(self.report)
+        self.report.fenced, self.report.outlived = self._cuts.fenced, self._outlived()
+        assert self.report.trials < THOROUGH or min(self.report.fenced, self.report.outlived) > 0, self.report
+        left = left_files(self._disk.folder, self._gone + self._members)
+        assert left == [], f"left files: {left}"
 
     def close(self) -> list[str]:
-        """End everything; returns the processes that outlived their agent."""
+        """End everything; returns the processes that outlived their agent or their server."""
+        self._disk.free()
         survivors = self._service.close()
         for member in self._members:
             member.door.close()
         self._server.close()
-        return survivors
-
-    # Assertions.
-
-    def _check_leases(self) -> None:
-        """A lease expires if its agent is dead, or was offline while others were not."""
-        excused = [
-            member.running.pid
-            for member in self._gone + self._members
-            if member.killed or member.was_cut or member.unheard
-        ]
-        expired = self._service.rows(
-            "SELECT a.attempt_id, a.started_at, a.ended_at, g.pid, g.seen_at FROM hpo.attempts a"
-            " JOIN hpo.agents g USING (agent_id)"
-            " WHERE a.outcome = 'lost' AND a.error = :e AND NOT g.pid = ANY(:p)",
-            e=EXPIRED,
-            p=excused,
-        )
-        assert expired == [], (
-            "a lease was taken from a living agent that was offline together with all others"
-        )
-
-    def _check_resumed(self) -> None:
-        """Every attempt resumed from the last saved epoch, and recorded that: see `trace.costs`."""
-        service = self._service
-        cut = [member.running.pid for member in self._gone + self._members if member.was_cut]
-        taken = service.rows(
-            "SELECT a.pid FROM hpo.attempts a JOIN hpo.agents g USING (agent_id)"
-            " WHERE a.outcome = 'lost' AND a.error = :e AND g.pid = ANY(:p)",
-            e=EXPIRED,
-            p=cut,
-        )
-        costs = trace.costs(trace.read(self._trace), {row.pid for row in taken}, last_saved)
-        for begun in service.rows(
-            "SELECT seed, a.pid, a.resumed_from, max(e.epoch) AS kept FROM hpo.attempts a"
-            " JOIN hpo.trials t USING (reservation_id)"
-            " LEFT JOIN hpo.epochs e ON e.reservation_id = a.reservation_id AND e.attempt_id < a.attempt_id"
-            " WHERE a.pid IS NOT NULL GROUP BY a.attempt_id, t.reservation_id"
-        ):
-            # An attempt that was killed before its objective began is in the database alone.
-            noted = costs.resumed.get((begun.seed, begun.pid), begun.resumed_from)
-            assert begun.resumed_from == noted, begun
-            # Later epochs of earlier attempts were trained again, so their rows are deleted.
-            assert begun.resumed_from >= (begun.kept or 0), begun
-        self.report.again, self.report.late = costs.again, costs.late
+        self._disk.close()
+        data = self._folder / "server"
+        return survivors + [f"a server of {data}" for _ in data.glob("**/postmaster.pid")]
 
     # The study continues.
 
     def _finished(self) -> int:
         with suppress(Exception):
             counted: int = self._service.value(
-                "SELECT count(*) FROM hpo.trials WHERE outcome IN ('complete', 'pruned', 'diverged', 'oom')"
+                "SELECT count(*) FROM hpo.trials WHERE outcome = ANY(:counted)", counted=list(COUNTED)
             )
             return counted
         return 0
 
     def _launch(self) -> None:
-        door = Proxy(self._server.place.socket)
+        door, clock = (
+            Proxy(self._server.place.socket),
+            HostClock(self._folder / f"clock-{next(self._numbers)}"),
+        )
         if self._cuts.all_cut:
             door.cut()
+        self._service.set(**clock.environment)
         self._service.set(HPO_STORAGE=f"postgresql://postgres@127.0.0.1:{door.port}/postgres?{SESSION}")
         # With the default of --max-lost: another trial replaces a failed one, so the same number finishes.
         running = self._service.launch(
             "Traced",
             "--trials", self.report.trials, "--epochs", EPOCHS, "--workers", SLOTS,
-            "--sampler", self.report.sampler,
+            "--sampler", self.report.sampler, "--pruner", self.report.pruner, "--hung-after", HUNG_SECONDS,
         )  # fmt: skip
-        self._members.append(Member(running, door))
+        self._members.append(Member(running, door, clock))
 
     def _keep_agents(self) -> None:
         for member in list(self._members):
             if not member.running.alive:
                 self._members.remove(member)
                 self._reap(member)
-        while len(self._members) < AGENTS:
+        while len(self._members) < AGENTS and not self._disk.full:
             self._launch()
 
     def _reap(self, member: Member) -> None:
@@ -264,7 +216,9 @@ class Chaos:
         ended = member.running.wait()
         # An agent that is interrupted during an outage reports that.
         wanted = {0, 130, 1} if member.unheard else {0, 130} if member.terminated else {0}
-        if not member.killed and member.templates_killed < TEMPLATES:
+        if member.disk_was_full and NO_SPACE.search(ended.err):
+            assert ended.complaint(), ended
+        elif not member.killed and member.templates_killed < TEMPLATES:
             assert ended.code in wanted, (
                 f"an agent ended by itself: {ended.code} {ended.err}\n{ended.out[-2000:]}"
             )
@@ -281,7 +235,7 @@ class Chaos:
     def _seen(self) -> bool:
         """Whether all kinds of faults and their effects have occurred."""
         report = self.report
-        seen = set(FAULTS) <= set(report.faults) and report.during_cuts > 0 and self._cuts.fenced > 0
+        seen = self._schedule.kinds <= set(report.faults) and report.during_cuts > 0 and self._cuts.fenced > 0
         return seen and (report.trials < THOROUGH or self._outlived() > 0)
 
     def _outlived(self) -> int:
@@ -297,7 +251,7 @@ class Chaos:
 
     def _settle(self) -> None:
         """Let one more agent clean up after the last fault, and wait until all agents end by themselves."""
-        self._await(lambda: self._cuts.settled, 2 * cuts.SECONDS)
+        self._injector.wait_for(lambda: self._injector.settled, 2 * cuts.SECONDS)
         for member in self._members:
             member.running.wait(120)
             self._reap(member)
@@ -306,100 +260,15 @@ class Chaos:
         last = self._members[-1].running.wait(120)
         assert last.code == 0, last.err
 
-    # Faults.
-
     def _inject(self) -> None:
         kind = self._schedule.next()
         cutting = self._cuts.under_way
         # It is retried a little later, before any other fault.
-        with suppress(NothingToHitError, psutil.NoSuchProcess, ProcessLookupError):
-            self._faults[kind]()
+        with suppress(NothingToHitError):
+            self._injector.inject(kind)
             self._schedule.done()
             self.report.faults[kind] += 1
             self.report.during_cuts += cutting
-
-    def _kill_trainer(self) -> None:
-        self._choose(self._trainers()).kill()
-
-    def _kill_template(self) -> None:
-        member = self._any_member()
-        try:
-            member.running.template.kill()
-        except StopIteration:
-            raise NothingToHitError from None
-        member.templates_killed += 1
-
-    def _kill_agent(self) -> None:
-        member = self._any_member()
-        member.killed = True
-        member.running.kill()
-
-    def _terminate_agent(self) -> None:
-        member = self._any_member()
-        member.terminated = True
-        member.unheard = self._cuts.away(member)
-        running = member.running
-        running.send_signal(signal.SIGTERM)
-        began = time.monotonic()
-        self._await(lambda: not running.alive, 20)
-        assert time.monotonic() - began < 10, "the agent ended too late after SIGTERM"
-        held = self._service.rows(
-            "SELECT * FROM hpo.attempts a JOIN hpo.agents g USING (agent_id) WHERE g.pid = :p AND a.ended_at IS NULL",
-            p=running.pid,
-        )
-        ended = running.wait()
-        assert held == [] or member.unheard, (
-            f"leases were kept: {held}\n{ended.code} {ended.err}\n{ended.out[-2000:]}"
-        )
-
-    def _cut_off_one(self) -> None:
-        able = [member for member in self._members if member.cut_until is None and self._joined(member)]
-        if len(able) < 2:
-            # No agent would be left to take its trials.
-            raise NothingToHitError
-        member = self._choose(each for each in able if self._service.rows(TRAINING, p=each.running.pid))
-        self._cuts.cut_one(member)
-
-    def _cut_off_all(self) -> None:
-        if self._cuts.all_cut or not any(map(self._joined, self._members)):
-            raise NothingToHitError
-        self._cuts.cut_all()
-
-    def _crash_database(self) -> None:
-        pid = int((self._server.place.data / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, signal.SIGQUIT)
-        # A server that is still shutting down answers, and would not be restarted.
-        self._service.wait_for(lambda: not answers(self._server.place.socket), 30)
-        time.sleep(self._schedule.pause(0.2, 2.0))
-        self._server.ensure_running()
-
-    def _await(self, condition: Callable[[], bool], timeout: float) -> None:
-        """Wait for a condition, and end cuts that are over meanwhile."""
-        self._service.wait_for(lambda: self._cuts.tend() or condition(), timeout)
-
-    # Targets.
-
-    def _trainers(self) -> Iterator[psutil.Process]:
-        for member in self._members:
-            with suppress(psutil.NoSuchProcess):
-                for template in psutil.Process(member.running.pid).children():
-                    yield from template.children()
-
-    def _any_member(self) -> Member:
-        """Return an agent that has joined the study."""
-        return self._choose(member for member in self._members if self._joined(member))
-
-    def _choose(self, candidates: Iterable[T]) -> T:
-        if not (found := list(candidates)):
-            raise NothingToHitError
-        return self._targets.choice(found)
-
-    def _joined(self, member: Member) -> bool:
-        return member.running.alive and bool(
-            self._service.rows(
-                "SELECT 1 FROM hpo.agents WHERE pid = :p AND ended_at IS NULL", p=member.running.pid
-            )
-        )
 
 
 def main() -> None:
@@ -413,6 +282,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="hpo-chaos-") as folder:
         Path(folder).chmod(0o755)
         chaos = Chaos(Path(folder), arguments.seed, arguments.trials)
+        if DISK_FULL not in chaos.kinds:
+            print("the disk is never full: only root may mount a small one")
         try:
             report = chaos.run(arguments.seconds)
             chaos.check()

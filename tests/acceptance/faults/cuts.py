@@ -1,12 +1,17 @@
-"""Cuts one or all agents off the database, and checks how they reconnect."""
+"""Cuts one or all agents off the database, by the network or by stopping them, and checks how they reconnect."""
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+
+from tests.acceptance.faults import stalls
+from tests.acceptance.faults.clocks import HostClock
 from tests.acceptance.faults.proxy import Proxy
 from tests.acceptance.service import Running, Service
 
@@ -29,12 +34,16 @@ class Member:
 
     running: Running
     door: Proxy
+    clock: HostClock
     killed: bool = False
     terminated: bool = False
     cut_until: float | None = None
     """Earliest time of its reconnection; None while it is not cut off alone."""
     was_cut: bool = False
     """Whether it has been cut off alone."""
+    stopped: Sequence[psutil.Process] = ()
+    """Processes of its host that are stopped until then."""
+    disk_was_full: bool = False
     unheard: bool = False
     """Whether it ended, or got SIGTERM, while it could not release its leases."""
     templates_killed: int = 0
@@ -90,6 +99,15 @@ class Cuts:
     def cut_one(self, member: Member) -> None:
         """Cut off an agent until others have its trials; it is fenced when it reconnects."""
         member.door.cut()
+        self._await_takeover(member)
+
+    def stop(self, member: Member, processes: Sequence[psutil.Process]) -> None:
+        """Stop processes of an agent, itself included, until others have its trials; it is fenced when it continues."""
+        stalls.suspend(processes)
+        member.stopped = processes
+        self._await_takeover(member)
+
+    def _await_takeover(self, member: Member) -> None:
         member.cut_until, member.was_cut = time.monotonic() + self._seconds, True
         held = self._service.rows(TRAINING, p=member.running.pid)
         self._held[member] = held, len(member.running.output())
@@ -120,8 +138,10 @@ class Cuts:
         for member in self._members:
             if member.cut_until is not None and now >= member.cut_until and self._taken(member):
                 member.cut_until = None
-                if self._all_until is None:
+                if self._all_until is None and member.door.is_cut:
                     member.door.heal()
+                stalls.resume(member.stopped)
+                member.stopped = ()
                 self._expect_fenced(member)
         self._fences = [fence for fence in self._fences if not self._obeyed(fence)]
 
@@ -153,7 +173,7 @@ class Cuts:
         """Whether an agent was fenced, or never will be because of another fault."""
         member = fence.member
         ended = not member.running.alive
-        if member.killed or member.terminated:
+        if member.killed or member.terminated or (ended and member.disk_was_full):
             return True
         if self.away(member):
             return False

@@ -24,6 +24,10 @@ class Proxy:
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
+    @property
+    def is_cut(self) -> bool:
+        return not self._open.is_set()
+
     def cut(self) -> None:
         """Drop all data without notice, as when a cable is pulled."""
         self._open.clear()

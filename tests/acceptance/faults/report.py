@@ -16,6 +16,7 @@ class Report:
     seed: int
     trials: int
     sampler: str
+    pruner: str
     seconds: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     during_cuts: int = 0
@@ -24,7 +25,7 @@ class Report:
     """Trials that were lost `--max-lost` times."""
     attempts: int = 0
     lost: Counter[str] = field(default_factory=Counter)
-    """Lost attempts by reason."""
+    """Lost and hung attempts by reason."""
     fenced: int = 0
     """Attempts whose agent was cut off alone, and was fenced when it reconnected."""
     outlived: int = 0
@@ -42,8 +43,9 @@ class Report:
     def row(self) -> str:
         """Return a row of the table in `docs/log.md`."""
         return _row(
-            self.seed, self.sampler, self.trials, round(self.seconds), *(self.faults[kind] for kind in FAULTS),
-            self.during_cuts, self.attempts, self.lost.total(), self.fenced, self.outlived, self.failed,
+            self.seed, self.sampler, self.pruner, self.trials, round(self.seconds),
+            *(self.faults[kind] for kind in FAULTS), self.during_cuts,
+            self.attempts, self.lost.total(), self.fenced, self.outlived, self.failed,
             self.epochs, self.again, self.late,
         )  # fmt: skip
 
@@ -53,7 +55,7 @@ def _row(*cells: object) -> str:
 
 
 HEADER = _row(
-    "seed", "sampler", "finished trials", "s", *FAULTS,
+    "seed", "sampler", "pruner", "finished trials", "s", *FAULTS,
     "during a cut", "attempts", "lost", "fenced", "outlived a cut of all", "trials failed",
     "epochs kept", "trained again", "trained while fenced",
 )  # fmt: skip

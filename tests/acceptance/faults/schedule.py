@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-FAULTS: Mapping[str, int] = {
+QUICK: Mapping[str, int] = {
     "trainer killed": 4,
     "template killed": 2,
     "agent killed": 2,
@@ -14,21 +14,42 @@ FAULTS: Mapping[str, int] = {
     "all agents cut off": 1,
     "PostgreSQL crashed": 1,
 }
-"""Number of each fault in a deck, from which they are drawn, so that every kind occurs soon and often."""
+"""Faults of a short run: number of each in a deck, from which they are drawn, so that every kind occurs soon."""
+
+DISK_FULL = "disk full"
+
+FAULTS: Mapping[str, int] = {
+    **QUICK,
+    "trainer stopped": 3,
+    "template stopped": 2,
+    "agent stopped": 2,
+    "agent stopped past its lease": 1,
+    "host frozen": 1,
+    DISK_FULL: 1,
+    "clock of an agent set": 1,
+    "clock of the database set": 1,
+}
+"""Faults of a long run, which stop processes with SIGSTOP, fill the disk and set clocks as well."""
 
 
 class Schedule:
     """The next fault and the pause before it, determined by the seed alone."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, deck: Mapping[str, int]) -> None:
+        self.seed = seed
         # Two streams: the number of draws from one must not change the values of the other.
         self._order, self._pauses = random.Random(f"{seed} order"), random.Random(f"{seed} pauses")
+        self._full = deck
         self._deck: list[str] = []
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return frozenset(self._full)
 
     def next(self) -> str:
         """Return the fault to inject now, the same until it is `done`."""
         if not self._deck:
-            self._deck = [kind for kind, often in FAULTS.items() for _ in range(often)]
+            self._deck = [kind for kind, often in self._full.items() for _ in range(often)]
             self._order.shuffle(self._deck)
         return self._deck[-1]
 
