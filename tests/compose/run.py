@@ -111,6 +111,7 @@ class Scenario:
         self.say(f"hpo health: {run(['docker', 'exec', first, 'hpo', 'health']).strip()}")
 
         self.look_at_dashboard()
+        self.look_at_rights(service)
 
         self.say("1 -> 4 workers")
         self.compose.scale(4)
@@ -222,6 +223,28 @@ class Scenario:
         }
         self.say(f"dashboard at {published}: {answers}")
         assert list(answers.values()) == [401, 401, 200, 403, 200], answers
+
+    def look_at_rights(self, service: Service) -> None:
+        """Containers log in as a role that owns its database only, and show no password in a list of processes."""
+        rights = (
+            "SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication FROM pg_roles WHERE rolname = "
+        )
+        assert service.value(f"{rights} current_user") is False
+        (postgres,) = self.compose.containers("postgres")
+        superusers = (
+            "SELECT count(*) FROM pg_authid WHERE rolcanlogin AND rolsuper AND rolpassword IS NOT NULL"
+        )
+        psql = ["docker", "exec", postgres, "psql", "--username=postgres", "--dbname=hpo", "-tAc", superusers]
+        assert run(psql).strip() == "0", "a superuser can log in over the network"
+        processes = ""
+        for name in ("postgres", "worker", "dashboard"):
+            (container,) = self.compose.containers(name)
+            processes += run(["docker", "top", container])
+        assert self.password not in processes
+        assert self.dashboard_password not in processes
+        self.say(
+            "the role of the containers is no superuser; no password is among the arguments of processes"
+        )
 
     def hosts(self, service: Service) -> set[str]:
         """Where trials are being trained."""
