@@ -52,5 +52,8 @@ def read_notes(connection: Connection, study_id: int) -> dict[int, str]:
     )
     found: dict[int, str] = {}
     for row in rows:
-        found[row.number] = found.get(row.number, "") + json.loads(row.value_json)
+        part = json.loads(row.value_json)
+        # Programs that use Optuna may write anything.
+        if isinstance(part, str):
+            found[row.number] = found.get(row.number, "") + part
     return {number: note for number, note in found.items() if note}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Any
 
 from hpo.options.fields import COUNT, NUMBER, Range
@@ -17,6 +18,9 @@ from hpo.search.spec import StudySpec
 from storage.retrains import Source
 from storage.studies import DESIRED_STATES, is_uid
 from storage.study_dump import BY_NAME, KeptTable, Row
+
+_TIMES = ("_at", "_until", "datetime_start", "datetime_complete", "heartbeat")
+"""Ends of the names of columns that hold a time."""
 
 Rule = Callable[[Any], bool]
 
@@ -34,10 +38,15 @@ def check_row(table: KeptTable, row: Row) -> None:
     Raises:
         RowInvalidError: a column is missing or holds a value that no backup contains.
     """
-    ids = ([table.own] if table.own else []) + [name for name in table.refers if name != "trial_id"]
+    # A reservation may have no trial in Optuna yet.
+    optional = "trial_id" if table.name == "hpo.trials" else None
+    ids = ([table.own] if table.own else []) + [name for name in table.refers if name != optional]
     rules: dict[str, Rule] = {**dict.fromkeys(ids, _is_id), **_RULES.get(table.name, {})}
     for column, rule in rules.items():
         if column not in row or not _holds(rule, row[column]):
+            raise RowInvalidError(f"a row of {table.name} has no valid {column}")
+    for column, value in row.items():
+        if column.endswith(_TIMES) and not _holds(_is_time, value):
             raise RowInvalidError(f"a row of {table.name} has no valid {column}")
 
 
@@ -55,6 +64,15 @@ def _whole(value: Any, bounds: Range) -> bool:
 
 def _is_id(value: Any) -> bool:
     return _whole(value, _ID)
+
+
+def _is_time(value: Any) -> bool:
+    """Whether it is a time in a year that Python knows: PostgreSQL knows more, and infinity."""
+    return value is None or MINYEAR < datetime.fromisoformat(value).year < MAXYEAR
+
+
+def _is_seconds(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def _is_json(value: Any) -> bool:
@@ -158,7 +176,11 @@ _RULES: Mapping[str, Mapping[str, Rule]] = {
         "params": _is_params,
     },
     "hpo.attempts": {"outcome": _is_outcome},
-    "hpo.epochs": {"epoch": lambda value: _whole(value, COUNT), "metrics": _is_metrics},
+    "hpo.epochs": {
+        "epoch": lambda value: _whole(value, COUNT),
+        "metrics": _is_metrics,
+        "seconds": _is_seconds,
+    },
     "hpo.retrains": {
         "config": lambda value: isinstance(value, dict),
         "seeds": lambda value: all(type(seed) is int for seed in value),

@@ -158,6 +158,12 @@ PASSWORDS = json.dumps({"table": "public.passwords", "row": {}})
             "reservation_id",
         ),
         (lambda lines: changed("hpo.trials", {"params": [1]}, lines), "no valid params"),
+        (
+            lambda lines: changed("hpo.agents", {"seen_at": "99999-01-01T00:00:00+00:00"}, lines),
+            "no valid seen_at",
+        ),
+        (lambda lines: changed("hpo.attempts", {"ended_at": "infinity"}, lines), "no valid ended_at"),
+        (lambda lines: changed("hpo.epochs", {"seconds": "NaN"}, lines), "no valid seconds"),
         (lambda lines: changed("hpo.epochs", {"metrics": {"loss": "low"}}, lines), "no valid metrics"),
         (lambda lines: changed("hpo.trials", {"error": "a\0"}, lines), "contains NUL or half a character"),
         (lambda lines: changed("hpo.trials", {"error": "\ud800"}, lines), "contains NUL or half a character"),
