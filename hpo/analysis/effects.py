@@ -13,7 +13,7 @@ in `NESTED`, effects are averages over the other parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -82,14 +82,12 @@ def find_effects(comparison: Comparison, seed_noise: float | None = None) -> lis
     corrected = holm([_p_value(blocks, index, _ranks(values), rng) for index in judged])
     p_values = dict(zip(judged, corrected, strict=True))
     oriented = _without_extremes(values if comparison.maximize else -values)
-    samples = [rng.integers(0, n, n) for _ in range(BOOTSTRAPS)]
+    fits = _fits(_design(n, blocks), oriented, rng)
+    edges = np.cumsum([1, *(block.shape[1] for block in blocks)])
     return [
         _effect(
             column,
-            blocks,
-            index,
-            oriented,
-            samples,
+            fits[:, edges[index] : edges[index + 1]],
             p_values[index],
             comparison.metric,
             seed_noise,
@@ -170,29 +168,17 @@ def is_share(metric: str) -> bool:
 
 def _effect(
     column: Column,
-    blocks: Sequence[Floats],
-    index: int,
-    values: Floats,
-    samples: Sequence[NDArray[np.int64]],
+    fits: Floats,
     p_value: float,
     metric: str,
     seed_noise: float | None,
     varied: Sequence[str],
 ) -> Effect:
-    """Estimate one effect; `values` are oriented so that larger is better."""
+    """Estimate one effect from the rows of `_fits`, of which the columns are its coefficients."""
     tried = column.tried()
-    features = column.features(tried)
-    first = 1 + sum(block.shape[1] for block in blocks[:index])
-    part = slice(first, first + blocks[index].shape[1])
-    model = _design(len(values), blocks)
-
-    def levels(rows: NDArray[np.int64] | slice) -> Floats:
-        coefficients = np.linalg.lstsq(model[rows], values[rows], rcond=None)[0]
-        return np.asarray(features @ coefficients[part], dtype=np.float64)
-
-    fitted = levels(slice(None))
+    levels = np.asarray(fits @ column.features(tried).T, dtype=np.float64)
+    fitted, resampled = levels[0], levels[1:]
     best, worst = int(np.argmax(fitted)), int(np.argmin(fitted))
-    resampled = np.array([levels(sample) for sample in samples])
     tail = 100 * (1 - CONFIDENCE) / 2
     costs = resampled[:, best] - resampled[:, worst]
     low, high = (float(edge) for edge in np.percentile(costs, [tail, 100 - tail]))
@@ -220,6 +206,16 @@ def _effect(
     )
 
 
+def _fits(model: Floats, values: Floats, rng: np.random.Generator) -> Floats:
+    """Return (1 + BOOTSTRAPS, k): the model's coefficients for all trials, then for each bootstrap sample of them.
+
+    `values` are oriented so that larger is better.
+    """
+    n = len(values)
+    samples = [np.arange(n), *(rng.integers(0, n, n) for _ in range(BOOTSTRAPS))]
+    return np.array([np.linalg.lstsq(model[rows], values[rows], rcond=None)[0] for rows in samples])
+
+
 def _describe_absence(p_value: float, most: float, seed_noise: float | None, metric: str) -> str:
     if seed_noise is not None and most < seed_noise:
         return f"negligible: its values differ by less than seed noise ({amount(seed_noise, metric)})"
@@ -228,25 +224,22 @@ def _describe_absence(p_value: float, most: float, seed_noise: float | None, met
 
 def _p_value(blocks: Sequence[Floats], index: int, values: Floats, rng: np.random.Generator) -> float:
     """Return the p-value of Freedman and Lane's test of one block of columns, given all others."""
-    without = _projector(
-        _design(len(values), [block for place, block in enumerate(blocks) if place != index])
-    )
-    whole = _projector(_design(len(values), blocks))
-    fitted = without(values[:, None])
-    residuals = values[:, None] - fitted
+    without = _basis(_design(len(values), [block for place, block in enumerate(blocks) if place != index]))
+    whole = _basis(_design(len(values), blocks))
+    # Both models contain the fitted values, so residuals alone give the same sums of squares.
+    residuals = values - without @ (without.T @ values)
     count = max(199, min(PERMUTATIONS, MOST_CELLS // len(values)))
     orders = np.argsort(rng.random((len(values), count)), axis=0)
-    permuted = fitted + residuals[:, 0][orders]
 
     def gain(columns: Floats) -> Floats:
         """Return the F statistic of the block up to a constant factor."""
-        left = ((columns - whole(columns)) ** 2).sum(axis=0)
-        before = ((columns - without(columns)) ** 2).sum(axis=0)
+        total = (columns**2).sum(axis=0)
+        before, left = (total - ((basis.T @ columns) ** 2).sum(axis=0) for basis in (without, whole))
         ratio: Floats = (before - left) / np.maximum(left, 1e-12)
         return ratio
 
-    observed = gain(values[:, None])[0]
-    return float((1 + (gain(permuted) >= observed - 1e-12).sum()) / (1 + count))
+    observed = gain(residuals[:, None])[0]
+    return float((1 + (gain(residuals[orders]) >= observed - 1e-12).sum()) / (1 + count))
 
 
 def _design(rows: int, blocks: Sequence[Floats]) -> Floats:
@@ -254,16 +247,10 @@ def _design(rows: int, blocks: Sequence[Floats]) -> Floats:
     return np.column_stack([np.ones(rows), *blocks])
 
 
-def _projector(design: Floats) -> Callable[[Floats], Floats]:
-    """Return the function that projects columns onto the space spanned by a model."""
+def _basis(design: Floats) -> Floats:
+    """Return (n, k): orthonormal columns that span a model."""
     left, sizes, _ = np.linalg.svd(design, full_matrices=False)
-    basis = left[:, sizes > 1e-10 * sizes.max()]
-
-    def project(columns: Floats) -> Floats:
-        projected: Floats = basis @ (basis.T @ columns)
-        return projected
-
-    return project
+    return np.asarray(left[:, sizes > 1e-10 * sizes.max()], dtype=np.float64)
 
 
 def _ranks(values: Floats) -> Floats:

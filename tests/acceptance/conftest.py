@@ -15,7 +15,17 @@ from tests.version_0_1 import FOLDER, copy_checkpoints
 @pytest.fixture(scope="session")
 def commands() -> Iterator[ForkServer]:
     """A process that forks `hpo` commands."""
-    yield from _fork("hpo.agent.launch", "hpo.retrain.retrain", "hpo.study.status", "hpo.study.trials")
+    yield from _fork(
+        *(
+            "hpo.cli.commands.run.launch",
+            "hpo.agent.launch",
+            "hpo.retrain.retrain",
+            "hpo.study.status",
+            "hpo.study.trials",
+        ),
+        # Optuna and SQLAlchemy import these when they open a database.
+        *("alembic.command", "optuna.storages._rdb.models", "sqlalchemy.dialects.postgresql.psycopg2"),
+    )
 
 
 @pytest.fixture(scope="session")

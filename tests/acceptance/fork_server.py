@@ -7,87 +7,144 @@ from __future__ import annotations
 
 import gc
 import importlib
-import json
 import os
 import runpy
-import select
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+
+OBEYED = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+"""Variables of an interpreter's start that commands obey although they are forked."""
 
 
 class ForkServer:
-    """A process that forks one command at a time."""
+    """A process that forks commands."""
 
     def __init__(self, modules: Sequence[str]) -> None:
         """Start a process that imports `modules` once."""
+        self._connection, theirs = Pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, *modules],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-m", __name__, str(theirs.fileno()), *modules],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
             cwd=Path(__file__).parents[2],
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
             start_new_session=True,
         )
+        theirs.close()
+        self._codes: dict[int, int] = {}
 
-    def run(
+    def start(
         self,
         arguments: Sequence[str],
         environment: Mapping[str, str],
         cwd: Path,
         outputs: tuple[Path, Path],
-        timeout: float,
-    ) -> int:
-        """Run `python ARGUMENTS` with its output in two files, and return its exit code as `subprocess` does.
+    ) -> ForkedCommand:
+        """Start `python ARGUMENTS` with its output in two files."""
+        self._connection.send((list(arguments), dict(environment), str(cwd), [*map(str, outputs)]))
+        while (pid := self._receive()) is None:
+            pass
+        return ForkedCommand(self, list(arguments), pid)
 
-        Raises subprocess.TimeoutExpired after that many seconds, when its process has been killed.
-        """
-        request = [list(arguments), dict(environment), str(cwd), *map(str, outputs)]
-        assert self._process.stdin is not None
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        pid = self._answer()
-        late = not select.select([self._process.stdout], [], [], timeout)[0]
-        if late:
-            os.kill(pid, signal.SIGKILL)
-        code = self._answer()
-        if late:
-            raise subprocess.TimeoutExpired(list(arguments), timeout)
-        return code
+    def code(self, pid: int, timeout: float | None = 0.0) -> int | None:
+        """Return the exit code of a command; None if it still runs after that many seconds."""
+        while pid not in self._codes and self._connection.poll(timeout):
+            self._receive()
+        return self._codes.get(pid)
 
-    def _answer(self) -> int:
-        assert self._process.stdout is not None
-        return int(self._process.stdout.readline())
+    def _receive(self) -> int | None:
+        """Note the exit code of a command, or return the id of one that has started."""
+        pid, code = self._connection.recv()
+        if code is None:
+            # The system may give the id of a command that has ended to another.
+            self._codes.pop(pid, None)
+            return int(pid)
+        self._codes[pid] = code
+        return None
 
     def close(self) -> None:
         """End the process."""
-        self._process.communicate()
+        self._connection.close()
+        self._process.wait()
 
 
-def serve() -> None:
-    """Fork a command for each line of standard input, and print its process id and then its exit code."""
+class ForkedCommand:
+    """A command, with the interface of `subprocess.Popen` for its end."""
+
+    def __init__(self, server: ForkServer, arguments: list[str], pid: int) -> None:
+        self._server = server
+        self._arguments = arguments
+        self._code: int | None = None
+        self.pid = pid
+
+    def poll(self) -> int | None:
+        if self._code is None:
+            self._code = self._server.code(self.pid)
+        return self._code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code; raises subprocess.TimeoutExpired after that many seconds."""
+        if self._code is None:
+            self._code = self._server.code(self.pid, timeout)
+        if self._code is None:
+            raise subprocess.TimeoutExpired(self._arguments, timeout or 0.0)
+        return self._code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+def serve(client: Connection) -> None:
+    """Fork a command for each request, send its process id, and later its process id and exit code."""
+    os.set_inheritable(client.fileno(), False)
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake_write)
     gc.freeze()
-    while line := sys.stdin.readline():
-        arguments, environment, cwd, *outputs = json.loads(line)
+    running: set[int] = set()
+    while True:
+        if wake_read in wait([client, wake_read]):
+            os.read(wake_read, 4096)
+            for pid in list(running):
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    running.remove(pid)
+                    client.send((pid, os.waitstatus_to_exitcode(status)))
+            continue
+        try:
+            arguments, environment, cwd, outputs = client.recv()
+        except EOFError:
+            return
         if (pid := os.fork()) == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            client.close()
+            os.close(wake_read)
+            os.close(wake_write)
             _become(environment, cwd, outputs)
             _run(arguments)
             return
-        print(pid, flush=True)
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        running.add(pid)
+        client.send((pid, None))
 
 
 def _become(environment: Mapping[str, str], cwd: str, outputs: Sequence[str]) -> None:
     """Take over the session, streams, environment and folder of a command."""
     os.setsid()
     for number, path in enumerate((os.devnull, *outputs)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY), number)
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY)
+        os.dup2(opened, number)
+        os.close(opened)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
+    sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
     sys.path[:1] = [cwd, *filter(None, environment.get("PYTHONPATH", "").split(":"))]
 
 
@@ -105,6 +162,6 @@ def _run(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
+    for name in sys.argv[2:]:
         importlib.import_module(name)
-    serve()
+    serve(Connection(int(sys.argv[1])))

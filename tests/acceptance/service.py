@@ -23,7 +23,7 @@ from sqlalchemy import Row, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from storage.studies import folder_name
-from tests.acceptance.fork_server import ForkServer
+from tests.acceptance.fork_server import OBEYED, ForkedCommand, ForkServer
 
 T = TypeVar("T")
 
@@ -70,25 +70,9 @@ class Completed:
 class Running:
     """A command in a new session, as under another terminal."""
 
-    def __init__(
-        self,
-        arguments: list[str],
-        folder: Path,
-        environment: Mapping[str, str],
-        cwd: Path,
-        before: Sequence[str] = (),
-    ) -> None:
-        self._out, self._err = folder / "out", folder / "err"
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            self._process = subprocess.Popen(
-                [*before, sys.executable, "-m", "hpo.cli", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=dict(environment),
-                cwd=cwd,
-                start_new_session=True,
-            )
+    def __init__(self, process: subprocess.Popen[bytes] | ForkedCommand, outputs: tuple[Path, Path]) -> None:
+        self._process = process
+        self._out, self._err = outputs
 
     @property
     def pid(self) -> int:
@@ -131,7 +115,7 @@ class Service:
     """The commands of one user of one database."""
 
     def __init__(self, folder: Path, url: str, commands: ForkServer | None = None) -> None:
-        """Serve a database; `commands` are run to their end in processes that it forks, if it is given."""
+        """Serve a database; `commands` forks the processes of its commands, if it is given."""
         self.folder = folder
         self.url = url
         self._commands = commands
@@ -147,7 +131,7 @@ class Service:
         # Its connections are kept: a wait asks many times a second.
         self._engine = create_engine(url, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
         self._started: list[Running] = []
-        self._ended = 0
+        self._count = 0
         self.before: Sequence[str] = ()
         """Prefix of later commands, for instance to run them on another host; it must `exec` them."""
 
@@ -171,33 +155,46 @@ class Service:
 
     def start(self, *arguments: object) -> Running:
         """Start a command, which runs while the test continues."""
-        folder = self.folder / f"command-{len(self._started)}"
-        folder.mkdir()
-        self._started.append(
-            Running(
-                [str(argument) for argument in arguments], folder, self.environment, self.folder, self.before
-            )
-        )
+        self._started.append(self._run(self._commands, "-m", "hpo.cli", *arguments))
         return self._started[-1]
 
     def hpo(self, *arguments: object, timeout: float = TIMEOUT) -> Completed:
         """Run a command to its end."""
-        # An interpreter reads its own variables when it starts.
-        if self._commands is None or self.before or _of_python(self.environment) != _of_python(os.environ):
-            return self.start(*arguments).wait(timeout)
-        return self._forked(self._commands, "-m", "hpo.cli", *arguments, timeout=timeout)
+        return self._completed(self._commands, "-m", "hpo.cli", *arguments, timeout=timeout)
 
     def python(self, commands: ForkServer, *arguments: object) -> Completed:
         """Run `python ARGUMENTS`, which must succeed, in a process that `commands` forks."""
-        ended = self._forked(commands, *arguments, timeout=TIMEOUT)
+        ended = self._completed(commands, *arguments, timeout=TIMEOUT)
         assert ended.code == 0, ended.err
         return ended
 
-    def _forked(self, commands: ForkServer, *arguments: object, timeout: float) -> Completed:
-        self._ended += 1
-        out, err = (self.folder / f"ended-{self._ended}.{stream}" for stream in ("out", "err"))
-        code = commands.run([*map(str, arguments)], self.environment, self.folder, (out, err), timeout)
-        return Completed(code, out.read_text(), err.read_text())
+    def _completed(self, commands: ForkServer | None, *arguments: object, timeout: float) -> Completed:
+        running = self._run(commands, *arguments)
+        try:
+            return running.wait(timeout)
+        finally:
+            running.kill()
+
+    def _run(self, commands: ForkServer | None, *arguments: object) -> Running:
+        self._count += 1
+        out, err = outputs = tuple(
+            self.folder / f"command-{self._count}.{stream}" for stream in ("out", "err")
+        )
+        words = [str(argument) for argument in arguments]
+        # An interpreter reads its own variables when it starts.
+        if commands and not self.before and _of_python(self.environment) == _of_python(os.environ):
+            return Running(commands.start(words, self.environment, self.folder, outputs), outputs)
+        with out.open("wb") as out_file, err.open("wb") as err_file:
+            process = subprocess.Popen(
+                [*self.before, sys.executable, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=out_file,
+                stderr=err_file,
+                env=self.environment,
+                cwd=self.folder,
+                start_new_session=True,
+            )
+        return Running(process, outputs)
 
     def launch(self, objective: str, *arguments: object, study: str = "s") -> Running:
         """Start `hpo launch` with an objective of `objectives_for_tests`."""
@@ -277,7 +274,11 @@ class Service:
 
     def processes(self) -> list[psutil.Process]:
         """Return the living processes of this service."""
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
+        # The environment of a forked process, as the system shows it, is that of its server.
+        started = {running.pid for running in self._started if running.alive}
+        return [
+            process for process in psutil.process_iter() if process.pid in started or self._is_ours(process)
+        ]
 
     def runs(self, text: str) -> bool:
         """Whether a living process of this service has `text` in its command line."""
@@ -348,8 +349,8 @@ class Service:
 
 
 def _of_python(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that an interpreter reads when it starts, except the one that a fork server obeys."""
-    names = (name for name in environment if name.startswith("PYTHON") and name != "PYTHONPATH")
+    """Return the variables that an interpreter reads when it starts, except those that a forked command obeys."""
+    names = (name for name in environment if name.startswith("PYTHON") and name not in OBEYED)
     return {name: environment[name] for name in names}
 
 

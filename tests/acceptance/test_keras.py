@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +90,9 @@ def test_digits_are_searched_retrained_reported_and_exported(
     assert found["accuracy"] == metrics["runs"][0]["test_accuracy"]
 
 
-def test_interrupted_trials_equal_uninterrupted_ones_and_their_script(service: Service) -> None:
+def test_interrupted_trials_equal_uninterrupted_ones_and_their_script(
+    service: Service, keras_commands: ForkServer
+) -> None:
     """After a kill and after a signal; the slot has all cores, because threads add up sums in another order."""
     whole, broken = _launch(service, "whole"), _launch(service, "broken")
     service.wait_for(lambda: len(_metrics(service, "broken", 0)) >= 2, timeout=90)
@@ -113,21 +113,13 @@ def test_interrupted_trials_equal_uninterrupted_ones_and_their_script(service: S
         assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= expected[0].keys()
         assert _metrics(service, "broken", number) == expected
 
-    script = _export_script(service, "whole")
-    trained = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        cwd=service.folder,
-        timeout=120,
-        check=True,
-    )
+    trained = service.python(keras_commands, _export_script(service, "whole"))
     best = service.study("whole").best_trial
-    printed = [line for line in trained.stdout.splitlines() if line.startswith("epoch ")]
+    printed = [line for line in trained.out.splitlines() if line.startswith("epoch ")]
     stored = _metrics(service, "whole", best.number)
     assert [_named(line, "loss") for line in printed] == [f"{epoch['loss']:.4g}" for epoch in stored]
-    assert trained.stdout.splitlines()[-1] == f"val_accuracy = {best.value!r}, as in the trial"
-    assert "trained with" not in trained.stderr
+    assert trained.out.splitlines()[-1] == f"val_accuracy = {best.value!r}, as in the trial"
+    assert "trained with" not in trained.err
 
 
 def _launch(service: Service, study: str) -> Running:

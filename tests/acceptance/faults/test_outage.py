@@ -14,6 +14,7 @@ from sqlalchemy import Engine, make_url, text
 from storage.embedded.server import EmbeddedServer
 from storage.engine import open_database
 from tests.acceptance.faults.proxy import Proxy
+from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import Running, Service
 
 EPOCHS = 16
@@ -149,8 +150,10 @@ def test_agent_that_reconnects_after_its_lease_is_fenced(service: Service, proxy
     assert list(service.checkpoints.glob("trial-*")) == []
 
 
-def test_attempts_survive_database_crash(tmp_path: Path, server: EmbeddedServer) -> None:
-    service = Service(tmp_path, server.url)
+def test_attempts_survive_database_crash(
+    tmp_path: Path, server: EmbeddedServer, commands: ForkServer
+) -> None:
+    service = Service(tmp_path, server.url, commands)
     try:
         agent = begin(service, server.url, trials=2)
         postmaster = int((server.place.data / "postmaster.pid").read_text().split()[0])
@@ -183,9 +186,11 @@ def test_sigterm_ends_agent_while_database_is_silent(service: Service, proxy: Pr
     assert resumed == reached
 
 
-def test_sigterm_ends_agent_while_database_is_down(tmp_path: Path, server: EmbeddedServer) -> None:
+def test_sigterm_ends_agent_while_database_is_down(
+    tmp_path: Path, server: EmbeddedServer, commands: ForkServer
+) -> None:
     """Connections are refused at once, so the signal comes between two retries: the trainer still ends its epoch."""
-    service = Service(tmp_path, server.url)
+    service = Service(tmp_path, server.url, commands)
     try:
         agent = begin(service, server.url)
         before = checkpointed(service)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from storage.embedded.server import EmbeddedServer
+from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import Service
 
 EPOCHS = 4
@@ -17,12 +18,12 @@ WIDE = ("--workers", 2, "--epochs", EPOCHS, "--pruner", "none")
 
 
 @pytest.fixture
-def elsewhere(open_folder: Path, tmp_path: Path) -> Iterator[Service]:
+def elsewhere(open_folder: Path, tmp_path: Path, commands: ForkServer) -> Iterator[Service]:
     """A service on a server of its own, with the same checkpoints folder."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     with EmbeddedServer.start(open_folder / "home", root_base=open_folder / "root") as server:
-        service = Service(folder, server.url)
+        service = Service(folder, server.url, commands)
         service.set(HPO_CHECKPOINTS=tmp_path / "checkpoints")
         try:
             yield service

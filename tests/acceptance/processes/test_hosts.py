@@ -32,6 +32,8 @@ def test_hosts_whose_clocks_differ_and_jump_share_a_study(service: Service, tmp_
     """Leases use the database's clock, so neither host takes the other's trials; epochs use a monotonic one."""
     (tmp_path / "sitecustomize.py").write_text(SHIFTED)
     service.set(PYTHONPATH=tmp_path, HPO_LEASE_SECONDS=2, TEST_EPOCH_SECONDS=0.1)
+    # An interpreter imports `sitecustomize` when it starts.
+    service.before = ["env"]
     agents: list[Running] = []
     clocks = [tmp_path / "clock-0", tmp_path / "clock-1"]
     for clock, zone, hours in zip(clocks, ("Asia/Tokyo", "America/Los_Angeles"), (5, -7), strict=True):
