@@ -1,6 +1,8 @@
 """`make test`: the linters and the whole suite in parts that run at the same time.
 
 TensorFlow is imported in one part only, and tests that mostly wait for processes get more workers than there are cores.
+The other parts begin when the tests of the service have been collected once, next to the linters: otherwise all workers
+would compile the same modules of a fresh clone at the same time.
 """
 
 from __future__ import annotations
@@ -22,18 +24,11 @@ PARTS: dict[str, list[str]] = {
 }
 """Commands that run in the background; their output is printed when they have ended."""
 
-SERVICE = [
-    *(
-        sys.executable,
-        "-m",
-        "pytest",
-        "--numprocesses",
-        os.environ.get("WORKERS", "6"),
-        "--dist",
-        "loadgroup",
-    ),
-    *("--ignore", CLUSTER, "tests/acceptance", "tests/integration"),
-]
+TESTS = ["--ignore", CLUSTER, "tests/acceptance", "tests/integration"]
+COLLECTION = [sys.executable, "-m", "pytest", "--collect-only", "-q", *TESTS]
+
+WORKERS = os.environ.get("WORKERS", "6")
+SERVICE = [sys.executable, "-m", "pytest", "--numprocesses", WORKERS, "--dist", "loadgroup", *TESTS]
 """The longest part, whose progress is shown. Its tests are handed out one by one, because some take a minute."""
 
 
@@ -42,10 +37,13 @@ def main() -> int:
     began_at = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hpo-suite-") as folder:
         logs = {name: open(f"{folder}/{number}", "w+") for number, name in enumerate(PARTS)}  # noqa: SIM115, PTH123
-        background = {
-            name: subprocess.Popen(PARTS[name], stdout=log, stderr=log) for name, log in logs.items()
-        }
+        background = {}
         try:
+            for name, log in logs.items():
+                background[name] = subprocess.Popen(PARTS[name], stdout=log, stderr=log)
+                if name == "linters":
+                    # The part itself reports what cannot be collected.
+                    subprocess.run(COLLECTION, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             failed, skipped = _show(SERVICE)
         finally:
             codes = {name: process.wait() for name, process in background.items()}

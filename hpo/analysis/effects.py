@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from threadpoolctl import threadpool_limits
 
 from hpo import formatting
 from hpo.analysis.columns import NESTED, TRIALS_PER_COEFFICIENT, Column, Floats, columns_of
@@ -79,10 +80,12 @@ def find_effects(comparison: Comparison, seed_noise: float | None = None) -> lis
     rng = np.random.default_rng(0)
     blocks = [column.block() for column in columns]
     judged = [index for index, column in enumerate(columns) if column.is_judged]
-    corrected = holm([_p_value(blocks, index, _ranks(values), rng) for index in judged])
-    p_values = dict(zip(judged, corrected, strict=True))
     oriented = _without_extremes(values if comparison.maximize else -values)
-    fits = _fits(_design(n, blocks), oriented, rng)
+    # Threads take four times the processor time for matrices this small where other work runs.
+    with threadpool_limits(limits=1, user_api="blas"):
+        corrected = holm([_p_value(blocks, index, _ranks(values), rng) for index in judged])
+        fits = _fits(_design(n, blocks), oriented, rng)
+    p_values = dict(zip(judged, corrected, strict=True))
     edges = np.cumsum([1, *(block.shape[1] for block in blocks)])
     return [
         _effect(
