@@ -183,6 +183,9 @@ class Service:
         words = [str(argument) for argument in arguments]
         # An interpreter reads its own variables when it starts.
         if commands and not self.before and _of_python(self.environment) == _of_python(os.environ):
+            # The command may not have opened them when the test reads them.
+            out.touch()
+            err.touch()
             return Running(commands.start(words, self.environment, self.folder, outputs), outputs)
         with out.open("wb") as out_file, err.open("wb") as err_file:
             process = subprocess.Popen(
