@@ -104,11 +104,13 @@ def test_a_finished_study_is_extended(old_service: Service) -> None:
     assert all(0 <= trial["params"]["x"] <= 3 and trial["params"]["letter"] == "b" for trial in found)
 
 
-def test_an_interrupted_retrain_goes_on(old_service: Service) -> None:
+def test_an_interrupted_retrain_begins_again(old_service: Service) -> None:
+    """Its folder does not name the code that began it."""
     ended = old_service.hpo("retrain", "--study", "retraining", "--seeds", 2, "--workers", 1).clean()
-    assert "resumes after epoch 4" in ended.out
+    assert "the objective's code has changed since this retrain was interrupted (unknown -> " in ended.out
+    assert "resumes after epoch" not in ended.out
     folder = old_service.folder / "results" / "retraining"
-    assert json.loads((folder / "metrics.json").read_text())["sessions"] == 2
+    assert json.loads((folder / "metrics.json").read_text())["sessions"] == 1
     assert (folder / "model.keras").read_text() == "total 55"
 
 
