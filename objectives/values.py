@@ -262,12 +262,13 @@ _REMEDY = (
 
 def shown(value: object) -> str:
     """Return a description of a value whose own text may be long, or raise."""
-    if value is None:
-        return "None"
     if is_a(value, str):
         return f"the text {shortened(str.__str__(value), 40)!a}"
-    if type(value) in (bool, float) or (type(value) is int and abs(value) < 10**12):
-        return f"the number {value}" if type(value) is not bool else str(value)
+    if type(value) is bool or value is None:
+        return str(value)
+    # Python does not write numbers of more digits.
+    if type(value) is float or (type(value) is int and value.bit_length() < 10_000):
+        return f"the number {shortened(str(value), 60)}"
     try:
         shape = tuple(getattr(value, "shape", ()))
         details = ", ".join(

@@ -201,9 +201,12 @@ def test_odd_state_returns_or_is_refused_by_name(runs: Runs, make: Callable[[], 
     np.testing.assert_equal(dict(found), kept)
 
 
-def test_name_of_a_state_must_be_a_string() -> None:
-    with pytest.raises(ValueRefusedError, match="given a name that is the number 1: names are strings"):
-        copy_state({1: 2})  # type: ignore[dict-item]
+@pytest.mark.parametrize(
+    ("name", "shown"), [(1, "the number 1"), (10**38, f"the number {10**38}"), (None, "None")]
+)
+def test_name_of_a_state_must_be_a_string(name: Any, shown: str) -> None:
+    with pytest.raises(ValueRefusedError, match=f"given a name that is {shown}: names are strings"):
+        copy_state({name: 2})
 
 
 def twice(run: Run) -> None:
