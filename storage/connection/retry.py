@@ -23,8 +23,9 @@ READ_ONLY = "25006"
 MISSING_RIGHTS = "42501"
 _DISK_FULL = "53100"
 _DATABASE_DROPPED = "57P04"
-_GONE = {_DATABASE_DROPPED, "3D000", "3F000", "42P01"}
-"""SQLSTATEs of a database, schema or table that does not exist."""
+_GONE = {_DATABASE_DROPPED, "3D000", "3F000"}
+"""SQLSTATEs of a database or schema that does not exist."""
+_NO_TABLE = "42P01"
 # Classes: connection lost, rolled back (serialization, deadlock), no resources, operator's action.
 _TRANSIENT_CLASSES = ("08", "40", "53", "57")
 # Lock not available; idle in transaction for too long; a transaction that took too long; a standby.
@@ -94,6 +95,8 @@ def is_gone(error: BaseException) -> bool:
     cause = _driver_error(error)
     if cause is None:
         return False
+    if cause.pgcode == _NO_TABLE:
+        return 'relation "hpo.' in str(cause)
     if cause.pgcode is not None:
         return cause.pgcode in _GONE
     return isinstance(cause, psycopg2.OperationalError) and is_hopeless(cause)
