@@ -26,7 +26,7 @@ _LONGEST = 13_000
 
 
 class CheckedRun(Run):
-    """A `Run` that applies the rules; subclasses keep and send what it accepts."""
+    """A `Run` that applies the rules; subclasses keep and send the accepted values."""
 
     results: dict[str, Any]
     """Results that `record` has got."""

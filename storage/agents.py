@@ -65,7 +65,7 @@ def join(
 
 @dataclass(frozen=True)
 class Presence:
-    """What the database still has of a study that an agent has joined."""
+    """The part of an agent's study that the database still has."""
 
     agents_table: int | None
     """OID of the table with the agent's own row, which a restored database replaces; None: the row is gone."""
@@ -73,7 +73,7 @@ class Presence:
 
 
 def presence(connection: Connection, agent_id: int, process: str, study_id: int) -> Presence:
-    """Return what is left of an agent and its study."""
+    """Return the parts of an agent and its study that the database has."""
     row = connection.execute(
         text(
             "SELECT (SELECT CAST(tableoid AS bigint) FROM hpo.agents WHERE agent_id = :a AND process = :p"

@@ -104,7 +104,7 @@ def find(connection: Connection, name: str, *, damaged: bool = False) -> StoredS
 
 
 def is_spec(spec_json: object) -> bool:
-    """Whether it has what every reader of a spec needs."""
+    """Whether it has the fields that every reader of a spec needs."""
     return (
         isinstance(spec_json, Mapping)
         and all(isinstance(spec_json.get(key), str) for key in ("objective", "metric"))

@@ -11,14 +11,15 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.agent.leases import LeaseMonitor
 from hpo.agent.optuna_trials import OptunaTrials
+from hpo.agent.study_session import StudySession
 from hpo.devices.provenance import DATA, training_environment
-from hpo.errors import HpoError, StudyLostError
+from hpo.errors import HpoError
 from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead, process_identity
 from hpo.search.optuna_study import Search
@@ -29,7 +30,6 @@ from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Device, Params
 from objectives.optuna_objective import STEP
 from storage import agents, attempts, budget, claims, leases, trials
-from storage.agents import Presence
 from storage.attempts import LeaseLostError
 from storage.budget import Counts, Failure
 from storage.claims import Claim, NoWork
@@ -43,7 +43,6 @@ from storage.studies import read_desired_state
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 CLOSED_OUTSIDE = "its Optuna trial was closed by another program, outside this service"
 
@@ -87,19 +86,18 @@ class TrialStore:
         self.name = name
         self.spec = spec
         self.host = host_name()
-        self._database = database
         self._study_id = study_id
-        self._retry = retry
+        self._session = StudySession(database, study_id, name, retry)
+        self._write, self._call = self._session.write, self._session.call
         self._best_among: int | None = None
         self._best: tuple[int, float, Mapping[str, Any]] | None = None
         self._lease_monitor = LeaseMonitor(times)
-        self._joined: Presence | None = None
         self._data = ""
         self.agent_id = self._write(agents.new_agent_id)
         versions = training_environment(devices[0]) | ({CODE: spec.code} if spec.code else {})
         agent = (self.host, os.getpid(), process_identity(), len(devices), versions)
         ordinal = self._write(agents.join, self.agent_id, study_id, *agent, lease_seconds=times.lease_seconds)
-        self._joined = self._write(self._presence)
+        self._session.join(self.agent_id)
         self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal))
         self._optuna_trials = OptunaTrials(database, study_id, spec, self._search)
 
@@ -270,10 +268,10 @@ class TrialStore:
             lambda c: (
                 read_desired_state(c, self._study_id),
                 budget.count(c, self._study_id),
-                self._presence(c),
+                self._session.presence(c),
             )
         )
-        self._check_present(present)
+        self._session.check(present)
         if counts.complete != self._best_among:
             self._best_among, self._best = counts.complete, self._write(self._find_best)
         return StudySnapshot(desired_state, counts, self._best)
@@ -369,42 +367,3 @@ class TrialStore:
     def _find_best(self, connection: Connection) -> tuple[int, float, Mapping[str, Any]] | None:
         row = trials.best_trial(connection, self._study_id, maximize=self.spec.direction == "maximize")
         return (row.number, row.value, row.params) if row is not None else None
-
-    def _presence(self, connection: Connection) -> Presence:
-        return agents.presence(connection, self.agent_id, process_identity(), self._study_id)
-
-    def _check_present(self, present: Presence) -> None:
-        if self._joined in (None, present):
-            return
-        if present.agents_table == self._joined.agents_table:
-            raise StudyLostError(
-                f"study {self.name!r} was deleted with plain Optuna while this agent trained it: remove the rest with"
-                f" hpo delete --study {self.name}"
-            )
-        raise StudyLostError(
-            f"study {self.name!r} was deleted, or its database was replaced, while this agent trained it: its running"
-            " trials are not recorded; hpo ls lists the studies, and hpo launch continues one or begins again"
-        )
-
-    def _explained(self, call: Callable[[], T]) -> T:
-        """Return the result of a call; where the study is gone, every error is a consequence of that.
-
-        Raises:
-            StudyLostError: the study is gone.
-        """
-        try:
-            return call()
-        except (HpoError, UpdateFinishedTrialError):
-            raise
-        except Exception:
-            if self._joined is not None:
-                self._check_present(self._database.transaction(self._presence, self._retry))
-            raise
-
-    def _write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._explained(
-            lambda: self._database.transaction(lambda c: work(c, *args, **kwargs), self._retry)
-        )
-
-    def _call(self, call: Callable[[], T]) -> T:
-        return self._explained(lambda: self._database.retried(call, self._retry))

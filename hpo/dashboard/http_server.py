@@ -1,4 +1,4 @@
-"""The HTTP server of the dashboard: waitress, with bounds on what a client without a password can take up."""
+"""The HTTP server of the dashboard: waitress, with bounds on the resources of clients without a password."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class OwnStudies:
         return read(self._database, studies.names)
 
     def facts(self) -> dict[str, Facts]:
-        """Return what the service knows about its studies, by name."""
+        """Return the facts of the service about its studies, by name."""
         return read(self._database, _facts)
 
     def states(self, study_id: int) -> dict[int, tuple[str, str]]:

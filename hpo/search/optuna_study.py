@@ -190,7 +190,7 @@ class Search:
         return self._judge(trial)
 
     def replay(self, trial_id: int) -> None:
-        """Let the pruner judge the epochs of a resumed trial again, if what it had noted on them was deleted."""
+        """Let the pruner judge the epochs of a resumed trial again, if its notes on them were deleted."""
         if PRUNERS[self._spec.pruner].reads != "attributes":
             return
         trial = self._storage.get_trial(trial_id)

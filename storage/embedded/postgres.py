@@ -57,7 +57,7 @@ def start(where: paths.Place, programs: Path, *, keep: int) -> int:
     where.socket.with_name(f"{where.socket.name}.lock").unlink(missing_ok=True)
     settings = _SETTINGS | {"unix_socket_directories": str(where.sockets)}
     log_end = where.log.stat().st_size
-    # Not pg_ctl: it passes the paths to a shell as text, which executes what is in their names.
+    # Not pg_ctl: it passes the paths to a shell as text, which executes commands in their names.
     command: list[str | Path] = ["/bin/sh", "-c", '"$@" >>"$0" 2>&1 &', where.log, programs / "postgres"]
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     paths.run(*command, "-D", where.data, *options, keep=keep)

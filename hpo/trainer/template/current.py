@@ -46,7 +46,7 @@ StartTemplate = Callable[[Load, Path, int], TemplateProcess]
 
 
 class CurrentTemplate:
-    """The running template, what it has loaded, and its log."""
+    """The running template, the objective that it has loaded, and its log."""
 
     def __init__(self, load: Load, log: Path, start_template: StartTemplate) -> None:
         self.ready = False
