@@ -30,7 +30,7 @@ class OptunaTrials:
         found = self._find_created(claim.reservation_id) if maybe_created else None
         found = found or self._take_enqueued(claim)
         if found is not None:
-            # Enqueued with plain Optuna, created by a dead agent, or by us before the answer was lost.
+            # Enqueued, created by a dead agent, or by us before the answer was lost.
             self._search.take_over(found[0])
         return found or self._search.create(claim)
 
@@ -39,7 +39,7 @@ class OptunaTrials:
             return optuna_trials.find_created(connection, self._study_id, reservation_id)
 
     def _take_enqueued(self, claim: Claim) -> tuple[int, int] | None:
-        """Give a claim the earliest trial that plain Optuna enqueued; those outside the space are refused.
+        """Give a claim the earliest enqueued trial; those outside the space are refused.
 
         The known good configurations of the objective come first.
         """
@@ -53,9 +53,7 @@ class OptunaTrials:
                 return found
             reason = self._search.refuse_outside(found[0])
             if reason is not None:
-                log.warning(
-                    f"trial {found[1]}, which was enqueued with plain Optuna, is not trained: {reason}"
-                )
+                log.warning(f"trial {found[1]}, which was enqueued, is not trained: {reason}")
                 continue
             with self._begin() as connection:
                 if optuna_trials.take_enqueued(connection, self._study_id, claim.attempt_id, *found):

@@ -117,6 +117,12 @@ def _meanings(distribution: CategoricalDistribution, text: str) -> Iterator[int]
         yield short.index(text)
 
 
+def read_literal(text: str) -> Any:
+    """Return the value that a text is the literal of, else the text; a whole number is an int, as 1e3."""
+    value = next(iter(_literals(text)), text)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _literals(text: str) -> Sequence[Any]:
     """Return the value that a text is the literal of in JSON or Python, if any; no bare tuples."""
     text = text.strip()

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from hpo.errors import InvalidParameterError, UnknownParameterError
 from hpo.search import choice_text
 from hpo.suggestions import did_you_mean
-from objectives.choices import categorical, identity, position
+from objectives.choices import categorical, identity, position, value_problem
 
 Numeric = FloatDistribution | IntDistribution
 
@@ -50,6 +50,63 @@ def narrow_space(
         given.add(name)
         narrowed[name] = _narrow(override, space[name], value)
     return narrowed
+
+
+def one_configuration(space: Mapping[str, BaseDistribution], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the value that each override gives to its parameter; the others are left out.
+
+    Raises:
+        UnknownParameterError: the space has no such parameter.
+        InvalidParameterError: a value lies outside the space, or there are several for one parameter.
+    """
+    found = {}
+    for text in overrides:
+        narrowed = narrow_space(space, [text])
+        name = _parts(space, text)[0]
+        if name in found:
+            raise InvalidParameterError(f"--param {_shortened(text)}: {name} is given twice: give it once")
+        values = _values(narrowed[name])
+        if len(values) > 1:
+            raise InvalidParameterError(
+                f"--param {_shortened(text)}: a trial has one value of {name}: give one, and enqueue another trial"
+                " for each other value"
+            )
+        found[name] = values[0]
+    return found
+
+
+def _values(distribution: BaseDistribution) -> tuple[Any, ...]:
+    """Return the choices, or the ends of a range, equal ones once."""
+    if isinstance(distribution, CategoricalDistribution):
+        return tuple(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return tuple(dict.fromkeys((distribution.low, distribution.high)))
+
+
+def open_configuration(
+    observed: Mapping[str, BaseDistribution], overrides: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of parameters of an open space, and the names of those that no trial has had.
+
+    A text after a new name is read as a literal of JSON or Python, else as a string.
+
+    Raises:
+        InvalidParameterError: a value lies outside all ranges and choices of its parameter so far, or cannot be stored.
+    """
+    new: dict[str, Any] = {}
+    known = []
+    for text in overrides:
+        name, equals, value = _parts(observed, text)
+        if name in observed or not name or not equals or not value:
+            known.append(text)
+            continue
+        if name in new:
+            raise InvalidParameterError(f"--param {_shortened(text)}: {name} is given twice: give it once")
+        new[name] = choice_text.read_literal(value)
+        problem = value_problem([name, new[name]])
+        if problem is not None:
+            raise InvalidParameterError(f"--param {_shortened(text)}: the value is {problem}: give another")
+    return one_configuration(observed, known) | new, list(new)
 
 
 def _parts(space: Mapping[str, BaseDistribution], text: str) -> tuple[str, str, str]:

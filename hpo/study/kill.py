@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
-from hpo.study.catalog import read_study
+from hpo.study.catalog import find_study, read_study
 from storage import attempts, leases
 from storage.optuna import trials as optuna_trials
 from storage.studies import StoredStudy
@@ -72,7 +72,9 @@ def _tell(database: Database, name: str, trial: optuna_trials.PendingTell) -> No
     """Close the trial in Optuna; if this process dies first, an agent does it."""
     import optuna
 
-    study = optuna.load_study(study_name=name, storage=database.optuna)
+    from hpo.study.twin import optuna_twin
+
+    study = optuna_twin(database, find_study(database, name))
     study.tell(
         trial.number, state=optuna.trial.TrialState[Outcome.PRUNED.optuna_state], skip_if_finished=True
     )

@@ -28,11 +28,12 @@ def save_note(database: Database, study: str, number: int, note: str) -> None:
     import optuna
     import optuna_dashboard
 
-    find_study(database, study)
+    from hpo.study.twin import optuna_twin
+
+    stored = find_study(database, study)
     if len(note) > LONGEST:
         raise UsageError(f"the note has {len(note)} characters: write at most {LONGEST}")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    twin = optuna.load_study(study_name=study, storage=database.optuna)
+    twin = optuna_twin(database, stored)
     found = next((one for one in twin.get_trials(deepcopy=False) if one.number == number), None)
     if found is None:
         raise UsageError(f"study {study!r} has no trial {number}: hpo trials --study {study} lists them")

@@ -100,7 +100,9 @@ class StudyStatus(JsonRow):
     prepared: int
     """Prefetched trials, which start when a slot is free."""
     waiting: int
-    """Open trials without a running attempt, which the next attempt resumes, and trials enqueued with Optuna."""
+    """Open trials without a running attempt, which the next attempt resumes, and enqueued ones."""
+    enqueued: int = 0
+    """Waiting trials that are enqueued: a slot takes one in place of a trial that the sampler would propose."""
     expired: tuple[ExpiredRow, ...]
     """Waiting trials with an expired lease."""
     best_number: int | None
@@ -221,6 +223,7 @@ def _counts(connection: Connection, study_id: int) -> dict[str, Any]:
         number[row.outcome or row.state] += row.number
     finished = sum(number[outcome] for outcome in COUNTED)
     completed = sum(row.completed for row in rows if row.outcome in COUNTED)
+    enqueued = count_enqueued(connection, study_id)
     trained = connection.scalar(
         select(func.sum(attempts.c.epochs))
         .select_from(attempts.join(trials))
@@ -233,7 +236,8 @@ def _counts(connection: Connection, study_id: int) -> dict[str, Any]:
         "running": number["running"],
         "held": sum(row.held for row in rows),
         "prepared": number["prepared"],
-        "waiting": number["waiting"] + count_enqueued(connection, study_id),
+        "waiting": number["waiting"] + enqueued,
+        "enqueued": enqueued,
         "epochs_trained": trained or 0,
         "mean_epochs": completed / finished if finished else None,
     }

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
@@ -16,6 +15,7 @@ from hpo.search.space import params_problem
 from hpo.search.spec import StudySpec
 from hpo.study.catalog import find_study
 from hpo.study.result_rows import is_complete, read_rows, result_of
+from hpo.study.twin import optuna_twin
 from objectives.choices import find, identity
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def import_results(database: Database, study: str, path: Path) -> Imported:
         UnknownStudyError: no study has that name.
         ConfigFileError: the file cannot be read, or a row is no result of the study's space.
     """
-    spec = StudySpec.from_json(find_study(database, study).spec_json)
+    stored = find_study(database, study)
+    spec = StudySpec.from_json(stored.spec_json)
     rows = read_rows(path, spec.space)
     results = []
     for place, row in enumerate(rows, start=1):
@@ -57,7 +58,7 @@ def import_results(database: Database, study: str, path: Path) -> Imported:
         if problem is not None:
             raise ConfigFileError(f"{path}: result {place}: {problem}; nothing was imported")
         results.append(({name: found[0] for name, found in _found(params, spec.space).items()}, value))
-    twin = optuna.load_study(study_name=study, storage=database.optuna)
+    twin = optuna_twin(database, stored)
     known = {
         _key(trial.params, trial.values[0])
         for trial in twin.get_trials(deepcopy=False, states=[TrialState.COMPLETE])

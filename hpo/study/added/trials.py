@@ -81,7 +81,7 @@ def _why(state: str, refusal: str | None) -> str:
     if refusal is not None:
         return f"enqueued, but not trained: {json.loads(refusal)}"
     if state == "waiting":
-        return "enqueued with plain Optuna"
+        return "enqueued"
     return "added with plain Optuna or hpo import, not trained here"
 
 
@@ -99,7 +99,7 @@ def better_added(connection: Connection, study: StoredStudy, value: float | None
         return None
     return (
         f"trial {best.number} has a better {study.metric}, {best.value:.6g}, but was added with plain Optuna or hpo"
-        " import and not trained here: enqueue its parameters with Optuna to train it"
+        " import and not trained here: hpo enqueue trains its parameters"
     )
 
 

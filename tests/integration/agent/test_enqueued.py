@@ -58,4 +58,4 @@ def test_enqueued_trial_outside_the_space_is_refused_by_name(
     assert (refused.state, trained.state) == (TrialState.FAIL, TrialState.COMPLETE)
     assert repr(trained.params["x"]) == "1.0"
     assert f"'{next(iter(params))}'" in refused.user_attrs["hpo_refused"]
-    assert "trial 0, which was enqueued with plain Optuna, is not trained" in caplog.text
+    assert "trial 0, which was enqueued, is not trained" in caplog.text

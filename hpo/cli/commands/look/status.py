@@ -59,7 +59,9 @@ def _status_text(found: StudyStatus) -> str:
             "trials",
             f"{found.finished} of {found.budget} finished, {found.running} running"
             + (f", {found.prepared} prepared" if found.prepared else "")
-            + f", {found.waiting} waiting, "
+            + f", {found.waiting} waiting"
+            + (f" ({found.enqueued} enqueued)" if found.enqueued else "")
+            + ", "
             f"{found.failed} failed" + (f" ({outcomes})" if outcomes else ""),
         ),
     ]
