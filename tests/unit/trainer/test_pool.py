@@ -17,6 +17,7 @@ from hpo.outcomes import Outcome
 from hpo.trainer import pool as pool_module
 from hpo.trainer import pooled_trainer
 from hpo.trainer.exits import SpawnFailed, TrainerExited
+from hpo.trainer.limits import check_limits
 from hpo.trainer.messages import (
     Command,
     Continue,
@@ -322,6 +323,8 @@ def test_failed_fork_is_a_spawn_failure(host: Host) -> None:
 
 def test_1024_slots_start_with_few_unanswered_requests(host: Host) -> None:
     """More requests than a pipe holds would wait for a template that itself waits for its messages to be read."""
+    # As a pool with that many slots does when it begins.
+    check_limits(1024)
     host.pool.devices = [Device()] * 1024
     host.events(DESCRIBED, READY)
     for slot in host.pool.free_slots():
