@@ -114,6 +114,10 @@ class ConfigFileError(HpoError):
     """A file given with `--config` is missing or is not an exported configuration."""
 
 
+class ImportSourceError(HpoError):
+    """A storage or study given to `hpo import --from` cannot be read, or does not fit the study."""
+
+
 class GpuMissingError(HpoError):
     """A GPU was requested on a host without one."""
 

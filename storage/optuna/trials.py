@@ -15,6 +15,9 @@ RESERVATION_ATTRIBUTE = "hpo_token"
 REFUSAL_ATTRIBUTE = "hpo_refused"
 """User attribute of an enqueued trial that was refused: the reason."""
 
+IMPORT_ATTRIBUTE = "hpo_imported"
+"""User attribute of a trial that was added as history: its file or study."""
+
 
 @dataclass(frozen=True)
 class PendingTell:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 
 from hpo.errors import ConfigFileError
 from hpo.search.space import params_problem
@@ -17,12 +18,12 @@ from hpo.study.catalog import find_study
 from hpo.study.result_rows import is_complete, read_rows, result_of
 from hpo.study.twin import optuna_twin
 from objectives.choices import find, identity
+from storage.optuna.trials import IMPORT_ATTRIBUTE
 
 if TYPE_CHECKING:
-    from storage.engine import Database
+    import optuna
 
-IMPORT_ATTRIBUTE = "hpo_imported"
-"""User attribute of an imported trial: the name of the file."""
+    from storage.engine import Database
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Imported:
     """Results that an earlier import has added."""
     skipped: int
     """Rows that are no complete trial."""
+    outside: int = 0
+    """Trials of another study that lie outside the space."""
+    outside_example: str = ""
+    """Description of one of them, with the reason."""
 
 
 def import_results(database: Database, study: str, path: Path) -> Imported:
@@ -58,28 +63,39 @@ def import_results(database: Database, study: str, path: Path) -> Imported:
         if problem is not None:
             raise ConfigFileError(f"{path}: result {place}: {problem}; nothing was imported")
         results.append(({name: found[0] for name, found in _found(params, spec.space).items()}, value))
-    twin = optuna_twin(database, stored)
-    known = {
-        _key(trial.params, trial.values[0])
-        for trial in twin.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-        if IMPORT_ATTRIBUTE in trial.user_attrs
-    }
-    new = [(params, value) for params, value in results if _key(params, value) not in known]
-    for params, value in new:
-        twin.add_trial(
-            create_trial(
-                params=params,
-                distributions=dict(spec.space),
-                value=value,
-                user_attrs={IMPORT_ATTRIBUTE: path.name},
-            )
+    trials = [
+        create_trial(
+            params=params,
+            distributions=dict(spec.space),
+            value=value,
+            user_attrs={IMPORT_ATTRIBUTE: path.name},
         )
-    return Imported(len(new), len(results) - len(new), len(rows) - len(results))
+        for params, value in results
+    ]
+    new = add_once(optuna_twin(database, stored), trials)
+    return Imported(new, len(results) - new, len(rows) - len(results))
+
+
+def add_once(twin: optuna.Study, trials: Sequence[FrozenTrial]) -> int:
+    """Add the trials that no earlier import has added to a study, and return their number."""
+    known = Counter(
+        _key(trial) for trial in twin.get_trials(deepcopy=False) if IMPORT_ATTRIBUTE in trial.user_attrs
+    )
+    added = 0
+    for trial in trials:
+        if known[_key(trial)]:
+            # Results that are equal are several.
+            known[_key(trial)] -= 1
+        else:
+            twin.add_trial(trial)
+            added += 1
+    return added
 
 
 def _found(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> dict[str, tuple[Any]]:
     return {name: found for name, dist in space.items() if (found := find(dist, params[name])) is not None}
 
 
-def _key(params: Mapping[str, Any], value: float | None) -> str:
-    return identity([dict(params), value])
+def _key(trial: FrozenTrial) -> str:
+    steps = [f"{step}: {value!r}" for step, value in sorted(trial.intermediate_values.items())]
+    return identity([trial.params, trial.state.name, repr(trial.values), steps])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import json_to_distribution
 from sqlalchemy import Connection, text
 
-from storage.optuna.trials import REFUSAL_ATTRIBUTE, RESERVATION_ATTRIBUTE
+from storage.optuna.trials import IMPORT_ATTRIBUTE, REFUSAL_ATTRIBUTE, RESERVATION_ATTRIBUTE
 
 if TYPE_CHECKING:
     from storage.studies import StoredStudy
@@ -42,6 +42,7 @@ _ADDED = """
     FROM public.trials t
     LEFT JOIN public.trial_values v ON v.trial_id = t.trial_id AND v.objective = 0 AND v.value_type = 'FINITE'
     LEFT JOIN public.trial_user_attributes r ON r.trial_id = t.trial_id AND r.key = :refusal
+    LEFT JOIN public.trial_user_attributes i ON i.trial_id = t.trial_id AND i.key = :imported
     LEFT JOIN public.trial_system_attributes f ON f.trial_id = t.trial_id AND f.key = 'fixed_params'
     WHERE t.study_id = :s
       AND NOT EXISTS (SELECT 1 FROM hpo.trials h WHERE h.trial_id = t.trial_id)
@@ -49,7 +50,7 @@ _ADDED = """
 """
 _COLUMNS = (
     "SELECT t.trial_id, t.number, t.datetime_start AS created_at, lower(t.state::text) AS state, v.value,"
-    " r.value_json AS refusal, f.value_json AS fixed"
+    " r.value_json AS refusal, i.value_json AS imported, f.value_json AS fixed"
 )
 
 
@@ -70,19 +71,21 @@ def read_added(connection: Connection, study_id: int) -> list[AddedTrial]:
             state=row.state,
             value=row.value if row.state == "complete" else None,
             params=params[row.trial_id],
-            why=_why(row.state, row.refusal),
+            why=_why(row.state, row.refusal, row.imported),
             created_at=row.created_at,
         )
         for row in found
     ]
 
 
-def _why(state: str, refusal: str | None) -> str:
+def _why(state: str, refusal: str | None, imported: str | None) -> str:
     if refusal is not None:
         return f"enqueued, but not trained: {json.loads(refusal)}"
     if state == "waiting":
         return "enqueued"
-    return "added with plain Optuna or hpo import, not trained here"
+    if imported is not None:
+        return f"imported from {json.loads(imported)}, not trained here"
+    return "added with plain Optuna, not trained here"
 
 
 def better_added(connection: Connection, study: StoredStudy, value: float | None) -> str | None:
@@ -104,4 +107,9 @@ def better_added(connection: Connection, study: StoredStudy, value: float | None
 
 
 def _keys(study_id: int) -> dict[str, object]:
-    return {"s": study_id, "refusal": REFUSAL_ATTRIBUTE, "own": RESERVATION_ATTRIBUTE}
+    return {
+        "s": study_id,
+        "refusal": REFUSAL_ATTRIBUTE,
+        "imported": IMPORT_ATTRIBUTE,
+        "own": RESERVATION_ATTRIBUTE,
+    }
