@@ -18,6 +18,7 @@ import numpy as np
 
 from hpo.trainer.messages import EpochRecord
 from hpo.trainer.pipe import epoch_record
+from objectives.checked_run import is_extension
 
 _HEADER = "__header__"
 _DIGEST_BYTES = 16
@@ -39,6 +40,7 @@ def write(file: BinaryIO, history: Sequence[EpochRecord], state: Mapping[str, An
         "history": [asdict(record) for record in history],
         "arrays": list(arrays),
         "scalars": [name for name, value in arrays.items() if isinstance(value, np.generic)],
+        "types": {name: value.dtype.name for name, value in arrays.items() if is_extension(value.dtype)},
         "values": {name: value for name, value in state.items() if name not in arrays},
     }
     # As bytes: NumPy stores a string array with four bytes a character.
@@ -81,6 +83,11 @@ def _parse(raw: BinaryIO) -> Checkpoint | None:
             arrays = {name: file[name] for name in file.files if name != _HEADER}
             return _trusted(Checkpoint(len(history), history, {**arrays, **header["values"]}))
         arrays = {name: file[str(index)] for index, name in enumerate(header["arrays"])}
+    if header.get("types"):
+        import ml_dtypes
+
+        for name, kind in header["types"].items():
+            arrays[name] = arrays[name].view(getattr(ml_dtypes, kind))
     for name in header["scalars"]:
         arrays[name] = arrays[name][()]
     return Checkpoint(len(history), history, {**arrays, **header["values"]})

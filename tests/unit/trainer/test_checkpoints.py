@@ -11,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -71,6 +72,9 @@ def test_state_is_restored_bit_for_bit(folder: CheckpointFolder) -> None:
     state = {
         "kernel": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32),
         "step": np.array(12, dtype=np.int64),
+        "half": np.array([1.5, -2.0], dtype=ml_dtypes.bfloat16),
+        "scale": ml_dtypes.float8_e4m3fn(0.5),
+        "pairs": np.zeros(2, [("x", ">i4"), ("y", "f2", (2,))]),
         "epoch": 2,
         "rate": 0.1 + 0.2,
         "best": math.inf,
@@ -84,6 +88,7 @@ def test_state_is_restored_bit_for_bit(folder: CheckpointFolder) -> None:
     assert (found.epoch, list(found.history)) == (2, history(2))
     assert found.state.keys() == state.keys()
     for name, value in state.items():
+        assert type(found.state[name]) is type(value)
         if isinstance(value, np.ndarray):
             assert found.state[name].dtype == value.dtype
             np.testing.assert_array_equal(found.state[name], value)

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -176,7 +177,19 @@ def test_state_returns_with_its_types(runs: Runs, state: dict[str, Any]) -> None
 
 @pytest.mark.parametrize(
     "value",
-    [(1, 2), {1: 2}, {"a": (1,)}, [np.ones(1)], [np.float32(1)], np.array([None]), 1j, b"x", object(), {1}],
+    [
+        (1, 2),
+        {1: 2},
+        {"a": (1,)},
+        [np.ones(1)],
+        [np.float32(1)],
+        np.array([None]),
+        np.zeros(1, [("x", ml_dtypes.bfloat16)]),
+        1j,
+        b"x",
+        object(),
+        {1},
+    ],
     ids=repr,
 )
 def test_state_that_would_change_is_refused_by_name(value: object) -> None:
