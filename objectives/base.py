@@ -157,10 +157,11 @@ class Run(ABC):
     # For objectives with an open space, which name their parameters while they run.
 
     def suggest(self, name: str, distribution: BaseDistribution) -> Any:
-        """Return the value of a parameter in its stored form; the same one whenever its trial asks again.
+        """Return the value of a parameter, a choice as it is declared; the same one whenever its trial asks again.
 
         Raises:
-            ValueError: another trial of the study has asked for this parameter with other choices or of another kind.
+            ValueError: the objective declares its space, a study cannot store such a parameter, or another trial of the
+                study has asked for it with other choices or of another kind.
             RunEndedError: the process has to end.
         """
         raise NotImplementedError(f"{type(self).__name__} suggests no parameters")
@@ -172,19 +173,33 @@ class Run(ABC):
             DivergedError: it is not finite.
         """
 
-    def annotate(self, name: str, value: Any) -> None:  # noqa: B027 - for open spaces
-        """Keep a plain value as a user attribute of the trial in Optuna."""
+    def annotate(self, name: str, value: Any) -> Any:
+        """Keep a value as a user attribute of the trial in Optuna; return it as it was kept.
 
-    def constrain(self, name: str, value: float) -> None:  # noqa: B027 - for open spaces
-        """Keep a constraint of the trial in Optuna; above zero, it is violated."""
+        Raises:
+            ValueRefusedError: the name or the value cannot be kept.
+        """
+        raise NotImplementedError(f"{type(self).__name__} keeps no attributes")
+
+    def constrain(self, name: str, value: float) -> float:
+        """Keep a constraint of the trial in Optuna, above zero a violated one; return the value as it was kept.
+
+        Raises:
+            ValueRefusedError: the name or the value cannot be kept.
+        """
+        raise NotImplementedError(f"{type(self).__name__} keeps no constraints")
 
     @property
     def prune_advised(self) -> bool:
         """Whether the pruner would end this trial, which ends only if the objective raises `optuna.TrialPruned`."""
         return False
 
-    def _training(self, metric: str) -> AbstractContextManager[None]:  # noqa: ARG002 - for runs with rules
-        """Return a context in which an objective with this metric trains."""
+    def _training(
+        self,
+        objective: Objective,  # noqa: ARG002 - for runs with rules
+        params: Params,  # noqa: ARG002
+    ) -> AbstractContextManager[None]:
+        """Return a context in which an objective trains these parameters."""
         return nullcontext()
 
 
@@ -229,6 +244,8 @@ class Description:
     first: Sequence[Params] = field(default_factory=tuple)
     open_space: bool = False
     """Whether the objective names its parameters while it runs; `space` is empty then."""
+    declares_direction: bool = True
+    """Whether `direction` is the objective's own; else it is a default, and the study has its direction."""
     dataset: str | None = None
     summary: str = ""
     code: str = ""
@@ -239,12 +256,14 @@ Train = Callable[..., Any]
 
 
 def _checked(train: Train) -> Train:
-    """Return `train` within the rules of its run, which learns the objective's metric by it."""
+    """Return `train` within the rules of its run, which learns the objective's declarations by it."""
 
     @functools.wraps(train)
     def checked(self: Objective, *args: Any, **kwargs: Any) -> Any:
-        run = next((value for value in (*args, *kwargs.values()) if isinstance(value, Run)), None)
-        with run._training(self.metric) if run is not None else nullcontext():
+        given = (*args, *kwargs.values())
+        run = next((value for value in given if isinstance(value, Run)), None)
+        params = next((value for value in given if isinstance(value, dict)), {})
+        with run._training(self, params) if run is not None else nullcontext():
             return train(self, *args, **kwargs)
 
     checked._checked = True  # type: ignore[attr-defined]

@@ -8,15 +8,29 @@ interrupted run resumes after the epoch of its last saved state, else at epoch 1
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from optuna.distributions import BaseDistribution
 
-from objectives import values
-from objectives.base import DivergedError, MetricMissingError, Run, State, check_finite
+from objectives import choices, parameters, values
+from objectives.base import (
+    DivergedError,
+    MetricMissingError,
+    Objective,
+    Params,
+    Run,
+    State,
+    check_finite,
+)
+
+OWN_ATTRIBUTES = "hpo_"
+"""Beginning of the names of user attributes that the service sets."""
 
 _PLAIN = (type(None), bool, int, float, str)
 _DEEPEST = 100
@@ -45,6 +59,10 @@ class CheckedRun(Run):
     """Value that the objective set by `judge`; None: the metric of the last report decides."""
     _diverged: DivergedError | None = None
     _in_train: bool = False
+    _open_space: bool = True
+    """Whether the objective asks for its parameters."""
+    _given: Mapping[str, Any] = MappingProxyType({})
+    """Parameters that the objective got at its start: those of a retrain, or of an earlier attempt."""
 
     def epochs(self) -> Iterator[int]:
         while self._completed < self.total_epochs:
@@ -97,6 +115,63 @@ class CheckedRun(Run):
             raise self._diverged
         self.value = judged
 
+    def suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        self._check_parameter(name, distribution)
+        value = self._value(name, distribution)
+        found = choices.find(distribution, value)
+        return value if found is None else found[0]
+
+    def _check_parameter(self, name: str, distribution: BaseDistribution) -> None:
+        if not self._open_space:
+            raise values.ValueRefusedError(
+                f"run.suggest() was called for {values.shown(name)}, but the objective declares its space: declare the"
+                " parameter there, or set open_space = True, epochs = None and space = {}"
+            )
+        if not parameters.is_name(name):
+            raise values.ValueRefusedError(
+                f"the name of a parameter is {values.shown(name)}: use 1 to {parameters.LONGEST_NAME} printable"
+                " characters"
+            )
+        wrong = parameters.distribution_problem(distribution)
+        if wrong:
+            raise values.ValueRefusedError(f"the parameter {name!r} {wrong}")
+
+    def _value(self, name: str, distribution: BaseDistribution) -> Any:
+        if name not in self._given:
+            if self.final:
+                raise ValueError(
+                    f"the configuration has no value for the parameter {name!r}, which the objective asks for: it"
+                    " depends on more than its parameters, or its code has changed"
+                )
+        elif self.final or choices.contains(distribution, self._given[name]):
+            value = self._given[name]
+            if not choices.contains(distribution, value):
+                warnings.warn(
+                    f"The value {value!r} of the parameter {name!r} is out of the range of {distribution}.",
+                    stacklevel=4,
+                )
+            return value
+        return self._sample(name, choices.stored_space({name: distribution})[name])
+
+    def annotate(self, name: str, value: Any) -> Any:
+        if values.is_a(name, str) and str.startswith(name, OWN_ATTRIBUTES):
+            raise values.ValueRefusedError(
+                f"the attribute {name!a} is the service's own: choose a name that does not begin with {OWN_ATTRIBUTES}"
+            )
+        ((plain_name, plain),) = values.records({name: value}).items()
+        self._keep_attribute(plain_name, plain)
+        return plain
+
+    def constrain(self, name: str, value: float) -> float:
+        plain_name = values.checked_name("constraint", name)
+        number = values.number(f"the constraint {plain_name!a}", value)
+        if not math.isfinite(number):
+            raise values.ValueRefusedError(
+                f"the constraint {plain_name!a} is {number}: give a finite number, above zero where it is violated"
+            )
+        self._keep_constraint(plain_name, number)
+        return number
+
     def record(self, **results: Any) -> None:
         together = {**self.results, **values.records(results)}
         values.check_size(together)
@@ -115,11 +190,12 @@ class CheckedRun(Run):
             raise MetricMissingError("train() returned without a reported epoch: loop over run.epochs()")
 
     @contextmanager
-    def _training(self, metric: str) -> Iterator[None]:
+    def _training(self, objective: Objective, params: Params) -> Iterator[None]:
         if self._in_train:
             yield
             return
-        self._in_train, self.metric = True, self.metric or metric
+        self._in_train, self.metric = True, self.metric or objective.metric
+        self._open_space, self._given = objective.open_space, dict(params)
         try:
             yield
         finally:
@@ -137,6 +213,18 @@ class CheckedRun(Run):
     @abstractmethod
     def _keep(self, state: State) -> None:
         """Keep a state that was saved after the report of its epoch."""
+
+    @abstractmethod
+    def _sample(self, name: str, distribution: BaseDistribution) -> Any:
+        """Return a value of a parameter in its stored form, the same one for each call in this trial."""
+
+    @abstractmethod
+    def _keep_attribute(self, name: str, value: Any) -> None:
+        """Keep a plain value as an attribute of the trial."""
+
+    @abstractmethod
+    def _keep_constraint(self, name: str, value: float) -> None:
+        """Keep a finite constraint of the trial."""
 
     def _decide(self) -> None:
         """Wait for the decision to continue after a report."""
@@ -164,9 +252,9 @@ def _checked_name(name: object, place: str) -> str:
 
 def _copy(value: Any, name: str, depth: int = 0) -> Any:
     kind = type(value)
-    if issubclass(kind, np.generic) and not value.dtype.hasobject:
+    if issubclass(kind, np.generic) and _is_kept(value.dtype):
         return value
-    if kind in (np.ndarray, np.memmap) and not value.dtype.hasobject:
+    if kind in (np.ndarray, np.memmap) and _is_kept(value.dtype):
         return np.array(value)
     if kind is int and value.bit_length() > _LONGEST:
         raise values.ValueRefusedError(
@@ -185,6 +273,19 @@ def _copy(value: Any, name: str, depth: int = 0) -> Any:
         place = f"{_short(name)} with a key"
         return {_checked_name(key, place): _copy_plain(item, name, depth + 1) for key, item in value.items()}
     raise _refusal(value, name)
+
+
+def is_extension(dtype: np.dtype[Any]) -> bool:
+    """Whether a type is bfloat16 or another of the package ml_dtypes: a file of NumPy keeps the bytes alone."""
+    return dtype.type.__module__ == "ml_dtypes"
+
+
+def _is_kept(dtype: np.dtype[Any]) -> bool:
+    """Whether a checkpoint keeps values of this type as they are."""
+    if dtype.kind != "V" or dtype.hasobject:
+        return not dtype.hasobject
+    # Fields, for which NumPy keeps the types that it knows.
+    return is_extension(dtype) or np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype)) == dtype
 
 
 def _copy_plain(value: Any, name: str, depth: int) -> Any:

@@ -88,17 +88,17 @@ class LocalRun(CheckedRun):
     def tick(self, done: int, total: int, images: int = 0) -> None:
         self.ticks.append((done, total, images))
 
-    def suggest(self, name: str, distribution: BaseDistribution) -> Any:
-        """Return a random value of an open space's parameter, drawn by the run's seed."""
+    def _sample(self, name: str, distribution: BaseDistribution) -> Any:
+        """Return a random value, drawn by the run's seed."""
         if name not in self._suggested:
             # Its random numbers need neither a study nor a trial.
             self._suggested[name] = self._sampler.sample_independent(None, None, name, distribution)  # type: ignore[arg-type]
         return self._suggested[name]
 
-    def annotate(self, name: str, value: Any) -> None:
+    def _keep_attribute(self, name: str, value: Any) -> None:
         self.attributes[name] = value
 
-    def constrain(self, name: str, value: float) -> None:
+    def _keep_constraint(self, name: str, value: float) -> None:
         self.constraints[name] = value
 
     def log(self, message: str) -> None:

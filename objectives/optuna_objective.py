@@ -12,6 +12,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -22,17 +23,18 @@ from optuna.distributions import (
     IntDistribution,
     check_distribution_compatibility,
 )
+from optuna.study import StudyDirection
 from optuna.trial import BaseTrial
 
-from objectives import choices, values
-from objectives.base import MetricMissingError, Objective, Params, Run, RunEndedError
+from objectives import values
+from objectives.base import Description, MetricMissingError, Objective, Params, Run, RunEndedError
 
 METRIC = "value"
 """Name of the number that an Optuna objective returns and reports."""
 STEP = "step"
 """Name under which a report keeps the step that the function gave."""
-OWN_ATTRIBUTES = "hpo_"
-"""Beginning of the names of user attributes that the service sets."""
+LARGEST_STEP = 2**31 - 1
+"""Largest step that Optuna's tables hold."""
 
 
 class OptunaObjective(Objective):
@@ -46,10 +48,15 @@ class OptunaObjective(Objective):
     space: ClassVar[dict[str, BaseDistribution]] = {}
     function: ClassVar[Callable[[Any], Any]]
 
-    def train(self, params: Params, run: Run) -> None:
+    @classmethod
+    def describe(cls, name: str) -> Description:
+        """Return the declarations; a function has no direction of its own."""
+        return replace(super().describe(name), declares_direction=False)
+
+    def train(self, params: Params, run: Run) -> None:  # noqa: ARG002 - the run has them
         """Call the function with a trial of this run."""
         _seed(run.seed)
-        trial = ObjectiveTrial(params, run)
+        trial = ObjectiveTrial(run)
         try:
             trial.finish(type(self).function(trial))
         except RunEndedError:
@@ -92,8 +99,7 @@ def _instance(cls: type) -> Callable[..., Any]:
 class ObjectiveTrial(BaseTrial):
     """The trial that an Optuna objective gets: Optuna's methods, without a database behind them."""
 
-    def __init__(self, params: Params, run: Run) -> None:
-        self._given = dict(params)
+    def __init__(self, run: Run) -> None:
         self._run = run
         self._epochs = run.epochs()
         self._started_at = datetime.datetime.now()
@@ -139,30 +145,9 @@ class ObjectiveTrial(BaseTrial):
         if name in self._params:
             check_distribution_compatibility(self._distributions[name], distribution)
             return self._params[name]
-        stored = choices.stored_space({name: distribution})[name]
-        value = self._value(name, stored)
-        found = choices.find(distribution, value)
-        self._params[name] = value if found is None else found[0]
+        self._params[name] = self._run.suggest(name, distribution)
         self._distributions[name] = distribution
         return self._params[name]
-
-    def _value(self, name: str, distribution: BaseDistribution) -> Any:
-        if name in self._given:
-            value = self._given[name]
-            if choices.contains(distribution, value):
-                return value
-            if self._run.final:
-                warnings.warn(
-                    f"The value {value!r} of the parameter {name!r} is out of the range of {distribution}.",
-                    stacklevel=4,
-                )
-                return value
-        elif self._run.final:
-            raise ValueError(
-                f"the configuration has no value for the parameter {name!r}, which the objective asks for: it depends"
-                " on more than its parameters, or its code has changed"
-            )
-        return self._run.suggest(name, distribution)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -196,6 +181,10 @@ class ObjectiveTrial(BaseTrial):
             ) from None
         if at < 0:
             raise ValueError(f"`step={at}` must be non-negative.")
+        if at > LARGEST_STEP:
+            raise values.ValueRefusedError(
+                f"trial.report() was given step {at}: a study stores steps to {LARGEST_STEP}, so report smaller ones"
+            )
         if at in self._reported:
             warnings.warn(
                 f"The reported value is ignored because this `step={at}` is already reported.", stacklevel=2
@@ -236,13 +225,7 @@ class ObjectiveTrial(BaseTrial):
 
     def set_user_attr(self, key: str, value: Any) -> None:
         """Keep a value with the trial."""
-        if str(key).startswith(OWN_ATTRIBUTES):
-            raise values.ValueRefusedError(
-                f"the attribute {key!r} is the service's own: choose a name that does not begin with {OWN_ATTRIBUTES}"
-            )
-        kept = values.records({key: value})
-        self._user_attrs.update(kept)
-        self._run.annotate(key, kept[key])
+        self._user_attrs[key] = self._run.annotate(key, value)
 
     @property
     def user_attrs(self) -> dict[str, Any]:
@@ -251,9 +234,13 @@ class ObjectiveTrial(BaseTrial):
 
     def set_constraint(self, key: str, value: float) -> None:
         """Keep a constraint, which is violated where it is above zero."""
-        number = values.number(f"the constraint {key!a}", value)
-        self._constraints[key] = number
-        self._run.constrain(key, number)
+        if key in self._constraints:
+            warnings.warn(
+                f"The constraint value is ignored because this constraint `{key=}` is already set.",
+                stacklevel=2,
+            )
+            return
+        self._constraints[key] = self._run.constrain(key, value)
 
     @property
     def constraints(self) -> dict[str, float]:
@@ -276,8 +263,12 @@ class _StudyOfTrial:
 
     def __init__(self, run: Run) -> None:
         self.study_name = run.study
-        self.direction = run.direction
-        self.directions = [run.direction]
+        self.direction = StudyDirection[run.direction.upper()]
+        self.directions = [self.direction]
+
+    def _is_multi_objective(self) -> bool:
+        """Return False; Optuna's callbacks ask."""
+        return False
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("_"):
@@ -292,15 +283,7 @@ def _categorical(declared: Sequence[Any]) -> CategoricalDistribution:
     with warnings.catch_warnings():
         # Optuna's, of choices that are no plain values; those that cannot be stored are refused by name.
         warnings.simplefilter("ignore")
-        distribution = CategoricalDistribution(declared)
-    for choice in distribution.choices:
-        problem = choices.value_problem(choice)
-        if problem is not None:
-            raise values.ValueRefusedError(
-                f"a choice is {problem}, which a study cannot store: a choice is {choices.ALLOWED}; name the choices by"
-                " strings, and look up the objects in the objective"
-            )
-    return distribution
+        return CategoricalDistribution(declared)
 
 
 def _returned(value: object) -> float:

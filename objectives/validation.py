@@ -5,20 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 
-from optuna.distributions import (
-    DISTRIBUTION_CLASSES,
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-
 from objectives import choices, values
 from objectives.base import Objective
 from objectives.keras_objective import REPORTED, KerasObjective
-
-_LONGEST_NAME = 512
-"""Most characters of a parameter's name in Optuna's tables."""
+from objectives.parameters import LONGEST_NAME, distribution_problem, is_name, shortened
 
 
 def problem(objective: type[Objective]) -> str | None:
@@ -32,8 +22,8 @@ def problem(objective: type[Objective]) -> str | None:
         return f"metric must be the name of a reported number: {exc}"
     if objective.direction not in ("minimize", "maximize"):
         return f"direction must be 'minimize' or 'maximize', not {objective.direction!r}"
-    if objective.open_space:
-        return None
+    if objective.open_space is not False:
+        return _open_space_problem(objective)
     if isinstance(objective.epochs, bool) or not isinstance(objective.epochs, int) or objective.epochs < 1:
         return f"epochs must be a whole number of at least 1, not {objective.epochs!r}"
     if issubclass(objective, KerasObjective) and not (
@@ -48,6 +38,19 @@ def problem(objective: type[Objective]) -> str | None:
     return _space_problem(objective.space) or _first_problem(objective)
 
 
+def _open_space_problem(objective: type[Objective]) -> str | None:
+    if objective.open_space is not True:
+        return f"open_space must be True or False, not {shortened(objective.open_space)}"
+    if issubclass(objective, KerasObjective):
+        return "open_space must be False, because KerasObjective gets all parameters before it builds a model"
+    if objective.epochs is not None or objective.space or objective.first:
+        return (
+            "open_space = True needs epochs = None, space = {} and no first: train() asks for its parameters by"
+            " run.suggest() and leaves the loop over run.epochs() itself"
+        )
+    return None
+
+
 def _lacks_metric(objective: type[Objective]) -> bool:
     inherits = issubclass(objective, KerasObjective) and objective.train is KerasObjective.train
     return inherits and objective.metric not in REPORTED
@@ -57,49 +60,14 @@ def _space_problem(space: object) -> str | None:
     if not isinstance(space, Mapping) or not space:
         return "space must be a dict of at least one parameter name to an Optuna distribution"
     for name, distribution in space.items():
-        if not isinstance(name, str) or not name or not name.isprintable() or len(name) > _LONGEST_NAME:
+        if not is_name(name):
             return (
-                f"space has {_shortened(name)} where the name of a parameter belongs:"
-                f" use 1 to {_LONGEST_NAME} printable characters"
+                f"space has {shortened(name)} where the name of a parameter belongs:"
+                f" use 1 to {LONGEST_NAME} printable characters"
             )
-        if not isinstance(distribution, BaseDistribution):
-            return f"space[{name!r}] must be an Optuna distribution, not {_shortened(distribution)}"
-        wrong = _distribution_problem(distribution)
+        wrong = distribution_problem(distribution)
         if wrong:
             return f"space[{name!r}] {wrong}"
-    return None
-
-
-def _distribution_problem(distribution: BaseDistribution) -> str | None:
-    if type(distribution) is CategoricalDistribution:
-        for choice in distribution.choices:
-            wrong = choices.value_problem(choice)
-            if wrong:
-                return (
-                    f"has the choice {_shortened(choice)}, {wrong}, which a study cannot store: a choice is"
-                    f" {choices.ALLOWED}; name the choices by strings, and look up the objects in train()"
-                )
-        return _ambiguity(distribution)
-    if isinstance(distribution, FloatDistribution | IntDistribution):
-        if type(distribution) not in DISTRIBUTION_CLASSES:
-            return (
-                f"must be a distribution of Optuna's own, not of the class {type(distribution).__qualname__}"
-            )
-        return choices.number_problem(distribution)
-    return f"must be a float, int or categorical distribution, not {_shortened(distribution)}"
-
-
-def _ambiguity(distribution: CategoricalDistribution) -> str | None:
-    """Return why two choices cannot be told apart once stored."""
-    seen: dict[str, object] = {}
-    for choice in distribution.choices:
-        key = choices.identity(choice)
-        if key in seen and repr(seen[key]) != repr(choice):
-            return (
-                f"has the choices {_shortened(seen[key])} and {_shortened(choice)}, which are stored the same:"
-                " leave one of them out"
-            )
-        seen[key] = choice
     return None
 
 
@@ -108,7 +76,7 @@ def _first_problem(objective: type[Objective]) -> str | None:
     for index, params in enumerate(objective.first):
         where = f"first[{index}]"
         if not isinstance(params, Mapping):
-            return f"{where} must be a dict of a value for each parameter, not {_shortened(params)}"
+            return f"{where} must be a dict of a value for each parameter, not {shortened(params)}"
         missing, unknown = (
             sorted(space.keys() - params.keys()),
             sorted(map(str, params.keys() - space.keys())),
@@ -119,15 +87,5 @@ def _first_problem(objective: type[Objective]) -> str | None:
             return f"{where} names {', '.join(unknown)}, not in space"
         for name, value in params.items():
             if not choices.contains(space[name], value):
-                return f"{where}[{name!r}] = {_shortened(value)} is not in {_shortened(space[name], 120)}"
+                return f"{where}[{name!r}] = {shortened(value)} is not in {shortened(space[name], 120)}"
     return None
-
-
-def _shortened(value: object, most: int = 60) -> str:
-    """Return a value's representation on one line for a message."""
-    try:
-        text = " ".join(repr(value).split())
-    # Very large whole numbers, and objects of the user's own, which may raise anything.
-    except Exception:  # noqa: BLE001
-        text = f"an object {values.shown(value)}"
-    return text if len(text) <= most else f"{text[: most - 1]}…"

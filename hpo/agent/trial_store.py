@@ -28,7 +28,7 @@ from hpo.study.identity import CODE
 from hpo.trainer.failures import one_line
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Device, Params
-from objectives.optuna_objective import STEP
+from objectives.optuna_objective import LARGEST_STEP, STEP
 from storage import agents, attempts, budget, claims, leases, trials
 from storage.attempts import LeaseLostError
 from storage.budget import Counts, Failure
@@ -53,6 +53,12 @@ STALE_SECONDS = 30.0
 def is_of_trial(error: Exception) -> bool:
     """Whether an error comes from the values of one trial, and not from the database, a lease or the user's setup."""
     return not isinstance(error, HpoError | LeaseLostError) and not is_of_database(error)
+
+
+def _step(metrics: Mapping[str, float], epoch: int) -> int:
+    """Return the step at which Optuna gets an epoch: that of an Optuna objective, if the metric of its name is one."""
+    step = metrics.get(STEP, epoch)
+    return int(step) if 0 <= step <= LARGEST_STEP and step == int(step) else epoch
 
 
 class TrialClosedError(LeaseLostError):
@@ -187,7 +193,7 @@ class TrialStore:
         values = {epoch: metrics[metric] for epoch, metrics in sorted(stored.items()) if metric in metrics}
         try:
             for epoch, value in values.items():
-                step = int(stored[epoch].get(STEP, epoch)) if self.spec.open_space else epoch
+                step = _step(stored[epoch], epoch) if self.spec.open_space else epoch
                 self._call(lambda s=step, v=value: self._search.report(trial_id, s, v))  # type: ignore[misc]
         except UpdateFinishedTrialError:
             self._closed(attempt_id)

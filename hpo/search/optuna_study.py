@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 _QUIET: Mapping[str, Any] = {"over": "ignore", "invalid": "ignore"}
 """NumPy's settings for values near the largest float, whose differences are infinite."""
 
+_CONSTRAINT = "constraints:"
+"""Beginning of the names of the attributes in which Optuna keeps constraints."""
+
 
 class Search:
     """An agent's view of an Optuna study."""
@@ -145,7 +148,7 @@ class Search:
 
     def constrain(self, trial_id: int, name: str, value: float) -> None:
         """Set a constraint of a trial, once."""
-        if f"constraints:{name}" not in self._storage.get_trial_system_attrs(trial_id):
+        if f"{_CONSTRAINT}{name}" not in self._storage.get_trial_system_attrs(trial_id):
             optuna.Trial(self._study, trial_id).set_constraint(name, value)
 
     def take_over(self, trial_id: int) -> None:
@@ -210,7 +213,8 @@ class Search:
     def tell(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
         """Close a trial in Optuna, if it is still open."""
         if outcome.is_infeasible and not self._storage.get_trial(trial_id).state.is_finished():
-            self.constrain(trial_id, outcome, 1.0)
+            # Whatever the objective itself has set under this name.
+            self._storage.set_trial_system_attr(trial_id, f"{_CONSTRAINT}{outcome}", 1.0)
         state = TrialState[outcome.optuna_state]
         values = value if state is TrialState.COMPLETE else None
         self._study.tell(number, values, state=state, skip_if_finished=True)

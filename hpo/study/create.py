@@ -273,12 +273,12 @@ def _update(
 
 def check_open_space(request: LaunchRequest, description: Description) -> None:
     """Raise UsageError if the request has an option that does not apply to this kind of objective."""
+    if description.declares_direction and request.direction not in (None, description.direction):
+        raise UsageError(
+            f"--direction {request.direction}: the objective declares that it is to {description.direction}"
+            f" {description.metric}: leave --direction out, or change the objective"
+        )
     if not description.open_space:
-        if request.direction not in (None, description.direction):
-            raise UsageError(
-                f"--direction {request.direction}: the objective declares that it is to {description.direction}"
-                f" {description.metric}: leave --direction out, or change the objective"
-            )
         return
     for option, value, remedy in (
         ("--epochs", request.epochs, "the objective trains as long as its own code says"),

@@ -119,10 +119,18 @@ def _optimizes(directions: Sequence[str]) -> str:
 
 
 def _changes(spec: StudySpec, description: Description) -> list[str]:
-    # The study alone has the direction of an objective with an open space.
-    direction = spec.direction if description.open_space else description.direction
-    pairs = (("metric", spec.metric, description.metric), ("direction", spec.direction, direction))
+    # A function has no direction of its own.
+    direction = description.direction if description.declares_direction else spec.direction
+    pairs = (
+        ("metric", spec.metric, description.metric),
+        ("direction", spec.direction, direction),
+        ("search space", _kind_of_space(spec.open_space), _kind_of_space(description.open_space)),
+    )
     return [_change(name, before, now) for name, before, now in pairs if before != now]
+
+
+def _kind_of_space(open_space: bool) -> str:
+    return "asked for in training" if open_space else "declared"
 
 
 def _change(name: str, before: object, now: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -58,6 +59,7 @@ class TrainerRun(CheckedRun):
         self.direction = start.direction
         self.device = start.device
         self.metric = start.metric
+        self._open_space, self._given = start.open_space, start.params
         self.final = start.final
         self.output = Path(start.output) if start.output else None
         self.results: dict[str, Any] = {}
@@ -132,6 +134,8 @@ class TrainerRun(CheckedRun):
                 values.number("total of run.tick()", total), 1.0
             )
             rate = values.number("images of run.tick()", images) / max(now - self._epoch_began_at, 1e-9)
+            # Only for display: a number that is none of progress fails no trial.
+            fraction, rate = (value if math.isfinite(value) else 0.0 for value in (fraction, rate))
             self._pipe.send(Tick(self._epoch, min(max(fraction, 0.0), 1.0), rate))
 
     def send_alive(self) -> None:
@@ -157,7 +161,7 @@ class TrainerRun(CheckedRun):
             self._loading = False
             done.set()
 
-    def suggest(self, name: str, distribution: BaseDistribution) -> Any:
+    def _sample(self, name: str, distribution: BaseDistribution) -> Any:
         self._pipe.check_owned()
         self._wait_while_paused()
         with self._reporting:
@@ -178,11 +182,10 @@ class TrainerRun(CheckedRun):
     def prune_advised(self) -> bool:
         return self._prune_advised
 
-    def annotate(self, name: str, value: Any) -> None:
-        values.check_size({name: value})
+    def _keep_attribute(self, name: str, value: Any) -> None:
         self._pipe.send(Annotate(name, value))
 
-    def constrain(self, name: str, value: float) -> None:
+    def _keep_constraint(self, name: str, value: float) -> None:
         self._pipe.send(Constrain(name, value))
 
     def notify_loaded(self, data: str) -> None:
@@ -223,7 +226,8 @@ class TrainerRun(CheckedRun):
             with self._received:
                 match message:
                     case Continue(epoch):
-                        self._answered = epoch
+                        # The pruner judges each report anew.
+                        self._prune_advised, self._answered = False, epoch
                     case Suggested(name):
                         self._suggested[name] = message
                     case Command.PRUNE if self._start.open_space:

@@ -101,6 +101,7 @@ def _description(values: Any) -> Description:
         space=space_from_json(mapping(values["space"])),
         first=tuple(dict(mapping(params)) for params in values["first"]),
         open_space=values["open_space"],
+        declares_direction=values["declares_direction"] is True,
         dataset=None if values["dataset"] is None else text(values["dataset"]),
         summary=text(values["summary"]),
         code=text(values["code"]),

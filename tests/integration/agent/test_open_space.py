@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 
 import pytest
 from optuna.distributions import (
@@ -90,6 +91,15 @@ def test_reports_reach_optuna_at_the_steps_of_the_function(study: StoredStudy) -
     store.settle(claim.attempt_id, Outcome.PRUNED, 0.3)
     trial = study.optuna.get_trials()[0]
     assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {0: 0.1, 10: 0.2, 20: 0.3})
+
+
+def test_metric_called_step_that_is_none_leaves_the_number_of_the_epoch(study: StoredStudy) -> None:
+    store = study.agent()
+    claim, trial_id = begun(store)
+    steps = (3e9, math.nan, -1.0, 0.5, 7.0)
+    records = [EpochRecord(epoch, {"value": 1.0, "step": step}, 0.1) for epoch, step in enumerate(steps, 1)]
+    store.record(claim.attempt_id, trial_id, records)
+    assert sorted(study.optuna.get_trials()[0].intermediate_values) == [1, 2, 3, 4, 7]
 
 
 def test_another_kind_of_distribution_is_refused_and_nothing_lost(study: StoredStudy) -> None:

@@ -12,7 +12,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from sqlalchemy import text
 
-from hpo.errors import StudyConflictError
+from hpo.errors import StudyConflictError, UsageError
 from hpo.options.requests import LaunchRequest
 from hpo.process.identity import process_identity
 from hpo.report.study_report import report_files
@@ -29,6 +29,7 @@ CHANGED = {
     "metric: was loss, is score": {"metric": "score"},
     "direction: was minimize, is maximize": {"direction": "maximize"},
     "epochs: was 4, is 7": {"epochs": 7},
+    "search space: was declared, is asked for in training": {"open_space": True},
 }
 
 
@@ -86,6 +87,20 @@ def test_study_that_has_not_begun_follows_its_objective(database: Database, chan
     assert spec.space == {"x": FloatDistribution(1.0, 2.0)}, "the narrowed space is kept"
     directions = optuna.load_study(study_name="s", storage=database.optuna).directions
     assert [direction.name.lower() for direction in directions] == [spec.direction]
+
+
+def test_direction_of_a_class_with_an_open_space_is_checked_and_that_of_a_function_is_the_study_s(
+    database: Database,
+) -> None:
+    is_open = {"open_space": True, "epochs": None, "space": {}}
+    begin(database, launch(database, is_open))
+    assert launch(
+        database, {**is_open, "declares_direction": False, "direction": "maximize"}
+    ).spec.direction == ("minimize")
+    with pytest.raises(StudyConflictError, match="direction: was minimize, is maximize"):
+        launch(database, {**is_open, "direction": "maximize"})
+    with pytest.raises(UsageError, match="--direction maximize: the objective declares"):
+        launch(database, is_open, direction="maximize")
 
 
 def test_narrowed_space_of_a_study_that_has_not_begun_is_not_dropped(database: Database) -> None:

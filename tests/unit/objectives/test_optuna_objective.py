@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.study import StudyDirection
 
 from objectives import optuna_objective
-from objectives.base import DivergedError, Infeasible, MetricMissingError, Params, Run
+from objectives.base import DivergedError, Infeasible, MetricMissingError, Objective, Params, Run
 from objectives.local_run import LocalRun
 from objectives.optuna_objective import ObjectiveTrial
 from objectives.values import ValueRefusedError
@@ -31,9 +32,9 @@ class SearchRun(LocalRun):
     asked: list[str] = []
     prune_after: int | None = None
 
-    def suggest(self, name: str, distribution: Any) -> Any:
+    def _sample(self, name: str, distribution: Any) -> Any:
         self.asked = [*self.asked, name]
-        return self.answers[name] if name in self.answers else super().suggest(name, distribution)
+        return self.answers[name] if name in self.answers else super()._sample(name, distribution)
 
     @property
     def prune_advised(self) -> bool:
@@ -92,8 +93,71 @@ class Colour(Enum):
 
 
 def test_choice_that_cannot_be_stored_is_refused_by_name() -> None:
-    with pytest.raises(ValueRefusedError, match="a choice is an object of type Colour"):
+    with pytest.raises(
+        ValueRefusedError, match=r"'x' has the choice <Colour.RED: 1>, an object of type Colour"
+    ):
         train(lambda trial: trial.suggest_categorical("x", [Colour.RED]))
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda trial: trial.suggest_float("", 0, 1), "the name of a parameter is the text ''"),
+        (lambda trial: trial.suggest_float("a\0", 0, 1), r"the name of a parameter is the text 'a\\x00'"),
+        (lambda trial: trial.suggest_float("a\nb", 0, 1), "use 1 to 512 printable characters"),
+        (lambda trial: trial.suggest_float("a" * 513, 0, 1), "use 1 to 512 printable characters"),
+        (lambda trial: trial.suggest_float(3, 0, 1), "the name of a parameter is the number 3"),
+        (lambda trial: trial.suggest_int("n", 0, 2**60), r"parameter 'n' must lie within ±2\*\*53"),
+        (lambda trial: trial.suggest_categorical("c", [(1,), [1]]), "choices .* which are stored the same"),
+        (lambda trial: trial.report(1.0, 2**31), "was given step 2147483648"),
+        (lambda trial: trial.set_user_attr("a\0", 1), r"'a\\x00'"),
+        (lambda trial: trial.set_user_attr("hpo_reservation", 1), "the service's own"),
+        (lambda trial: trial.set_constraint("a\0", 1), r"the name of a constraint is 'a\\x00'"),
+        (lambda trial: trial.set_constraint("c", math.nan), "the constraint 'c' is nan"),
+        (lambda trial: trial.set_constraint("c", math.inf), "the constraint 'c' is inf"),
+    ],
+)
+def test_call_that_cannot_be_stored_is_refused_by_name(ask: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(ValueRefusedError, match=message):
+        train(ask)
+
+
+class Open(Objective):
+    """Asks for its parameters itself."""
+
+    open_space, epochs, direction = True, None, "maximize"
+    choices: Any = ((1, 2), (3,))
+
+    def train(self, params: Params, run: Run) -> None:  # noqa: ARG002
+        found = run.suggest("c", CategoricalDistribution(self.choices))
+        assert found in self.choices
+        for epoch in run.epochs():
+            run.report(loss=float(sum(found)))
+            if epoch == 2:
+                return
+
+
+def test_class_gets_its_choices_as_declared_and_those_of_a_retrain() -> None:
+    run = SearchRun(FOREVER)
+    run.answers = {"c": [1, 2]}
+    Open().train({}, run)
+    final = SearchRun(FOREVER, final=True)
+    Open().train({"c": [3]}, final)
+    assert [each.history[-1]["loss"] for each in (run, final)] == [3.0, 3.0]
+    assert (run.asked, final.asked) == (["c"], [])
+    with pytest.raises(ValueError, match="no value for the parameter 'c'"):
+        Open().train({}, SearchRun(FOREVER, final=True))
+
+
+def test_class_that_declares_its_space_may_not_ask_for_parameters() -> None:
+    declared = type("Declared", (Open,), {"open_space": False, "epochs": 2})
+    with pytest.raises(ValueRefusedError, match="'c', but the objective declares its space"):
+        declared().train({}, SearchRun(2))
+
+
+def test_class_declares_a_direction_and_a_function_none() -> None:
+    assert Open.describe("o").declares_direction
+    assert not optuna_objective.wrap(lambda _: 0.0, "o").describe("o").declares_direction
 
 
 def test_changed_kind_of_a_parameter_is_refused_as_in_optuna() -> None:
@@ -196,9 +260,15 @@ def test_attributes_constraints_and_facts_of_the_trial() -> None:
     def objective(trial: optuna.Trial) -> float:
         trial.set_user_attr("matrix", np.eye(2))
         trial.set_constraint("size", 2)
+        with pytest.warns(UserWarning, match="already set"):
+            trial.set_constraint("size", 3)
         assert trial.user_attrs == {"matrix": [[1.0, 0.0], [0.0, 1.0]]}
         assert trial.constraints == {"size": 2.0}
-        assert (trial.number, trial.study.study_name, trial.study.direction) == (7, "mine", "maximize")
+        assert (trial.number, trial.study.study_name, trial.study.direction) == (
+            7,
+            "mine",
+            StudyDirection.MAXIMIZE,
+        )
         assert trial.datetime_start is not None
         return 0.0
 
@@ -213,11 +283,6 @@ def test_attributes_constraints_and_facts_of_the_trial() -> None:
 def test_study_of_a_trial_refuses_the_rest_in_one_line(use: str) -> None:
     with pytest.raises(ValueRefusedError, match=rf"trial\.study\.{use} is not available"):
         train(lambda trial: getattr(trial.study, use))
-
-
-def test_attribute_of_the_service_is_refused() -> None:
-    with pytest.raises(ValueRefusedError, match="'hpo_token'"):
-        train(lambda trial: trial.set_user_attr("hpo_token", 1))
 
 
 def test_final_run_uses_the_given_parameters_and_records_the_value() -> None:

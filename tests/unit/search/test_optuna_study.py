@@ -168,3 +168,11 @@ def test_sampler_goes_on_after_values_near_the_largest_float(storage: InMemorySt
         trial_id, trial_number = begin(agent, number, 1e308, (-1.7e308, 1.7e308)[number % 2])
         assert agent.should_prune(trial_id) in (True, False)
         agent.tell(trial_id, trial_number, Outcome.COMPLETE, (-1.7e308, 1.7e308)[number % 2])
+
+
+def test_diverged_trial_is_infeasible_whatever_its_objective_has_called_so(storage: InMemoryStorage) -> None:
+    agent = search("tpe", "none", storage)
+    trial_id, number = begin(agent, 0, 1.0)
+    agent.constrain(trial_id, "diverged", -1.0)
+    agent.tell(trial_id, number, Outcome.DIVERGED, None)
+    assert storage.get_trial(trial_id).constraints == {"diverged": 1.0}

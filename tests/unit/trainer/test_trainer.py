@@ -307,6 +307,17 @@ def test_progress_is_sent_at_most_once_a_second(agent: Agent, monkeypatch: pytes
     assert tick.images_per_second > 0
 
 
+@pytest.mark.parametrize("done", [math.nan, math.inf])
+def test_progress_that_is_no_number_fails_no_trial(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, done: float
+) -> None:
+    run = agent.run()
+    next(run.epochs())
+    monkeypatch.setattr("hpo.trainer.run.TICK_SECONDS", 0.0)
+    run.tick(done, math.inf, images=done)  # type: ignore[arg-type]
+    assert agent.received() == [Tick(1, 0.0, 0.0)]
+
+
 def test_trainer_without_an_agent_ends_at_once(agent: Agent) -> None:
     agent.run()
     agent.leave()
@@ -599,6 +610,10 @@ def test_open_space_is_only_advised_to_prune(agent: Agent) -> None:
     run.report(loss=1.0)
     assert (run.prune_advised, run.stop_outcome) == (True, None)
     assert next(epochs) == 2
+    # The pruner judges each report anew.
+    agent.say(Continue(2))
+    run.report(loss=0.5)
+    assert not run.prune_advised
 
 
 def test_judged_value_is_saved_with_the_outcome(agent: Agent) -> None:
