@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast, get_args
@@ -13,7 +13,9 @@ from sqlalchemy import Connection, Row, func, select, text, update
 
 from hpo.errors import StudyDamagedError
 from hpo.outcomes import COUNTED
-from storage.tables import studies, trials
+from storage.optuna import attributes
+from storage.optuna.attributes import FORMER_NAMES
+from storage.tables import retrains, studies, trials
 
 DesiredState = Literal["run", "pause", "stop"]
 """Agents hold their trials at the next batch on `pause`; on `stop` they checkpoint and release them, and end."""
@@ -118,6 +120,45 @@ def names(connection: Connection) -> dict[int, str]:
     """Return the sorted names of all studies by id."""
     rows = connection.execute(select(studies.c.study_id, studies.c.name).order_by(studies.c.name))
     return {row.study_id: row.name for row in rows}
+
+
+def ids_of(connection: Connection, name: str) -> set[int]:
+    """Return the ids of studies with that name, in Optuna's tables and ours."""
+    taken = connection.execute(
+        text(
+            "SELECT study_id FROM public.studies WHERE study_name = :n"
+            " UNION SELECT study_id FROM hpo.studies WHERE name = :n"
+        ),
+        {"n": name},
+    ).scalars()
+    return set(taken)
+
+
+def rename(connection: Connection, study_id: int, name: str) -> None:
+    """Set the name of a study in both sets of tables, and in the configurations of its own retrains."""
+    before = names(connection)[study_id]
+    for statement in (
+        "UPDATE hpo.studies SET name = :n WHERE study_id = :s",
+        "UPDATE public.studies SET study_name = :n WHERE study_id = :s",
+    ):
+        connection.execute(text(statement), {"s": study_id, "n": name})
+    own = select(retrains.c.retrain_id, retrains.c.config).where(retrains.c.study_id == study_id)
+    for row in connection.execute(own).all():
+        if row.config.get("study") == before:
+            # In Python, because the order of keys matters.
+            changed = update(retrains).where(retrains.c.retrain_id == row.retrain_id)
+            connection.execute(changed.values(config={**row.config, "study": name}))
+
+
+def former_names(connection: Connection, study_id: int) -> list[str]:
+    """Return the names that a study had before it was renamed, the last one last."""
+    stored = attributes.read(connection, study_id, FORMER_NAMES)
+    return [name for name in stored if isinstance(name, str)] if isinstance(stored, list) else []
+
+
+def set_former_names(connection: Connection, study_id: int, former: Sequence[str]) -> None:
+    """Replace the list of `former_names`."""
+    attributes.write(connection, study_id, FORMER_NAMES, list(former))
 
 
 def parameters(connection: Connection, study_id: int) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
+from storage.optuna.attributes import FORMER_NAMES
 
 _BATCH = 1000
 """Largest number of rows in a statement."""
@@ -252,6 +253,10 @@ class _Restored:
         reservation_id = self.ids["hpo.trials"].get(int(row["value_json"]))
         return row | {"value_json": json.dumps(reservation_id)} if reservation_id is not None else None
 
+    def _attribute(self, row: Row) -> Row | None:
+        # With another uid, its folders are not those of the original's former names.
+        return None if row["key"] == FORMER_NAMES and not self.keeps_reservations else row
+
     def _note(self, row: Row) -> Row:
         match = _KEY_OF_TRIAL.fullmatch(row["key"])
         trial = self.ids["public.trials"].get(int(match[2])) if match else None
@@ -260,6 +265,7 @@ class _Restored:
 
 _CHANGES: Mapping[str, Callable[[_Restored, Row], Row | None]] = {
     "public.studies": _Restored._named,
+    "public.study_user_attributes": _Restored._attribute,
     "public.study_system_attributes": _Restored._note,
     "public.trial_user_attributes": _Restored._reservation,
     "hpo.studies": _Restored._study,

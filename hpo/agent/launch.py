@@ -28,6 +28,7 @@ from hpo.settings import Settings
 from hpo.study import create, identity
 from hpo.study.catalog import find_study
 from hpo.study.create import LaunchedStudy
+from hpo.study.folders import move_former
 from hpo.study.goal_text import goal_text
 from hpo.study.objective_file import check_objective_file
 from hpo.terminal.log import set_study
@@ -181,6 +182,7 @@ def _run(
         if lease_renewal is not None:
             lease_renewal.heartbeat()
 
+    move_former(database, study, (settings.checkpoints, settings.home / "logs"))
     times = LeaseTimes(settings.lease_seconds)
     retry = training_retry(signals.event, while_waiting_for_database)
     store = TrialStore(database, study.study_id, study.name, study.spec, pool.devices, retry, times)

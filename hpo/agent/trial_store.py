@@ -19,7 +19,7 @@ from hpo.agent.leases import LeaseMonitor
 from hpo.agent.optuna_trials import OptunaTrials
 from hpo.agent.study_session import StudySession
 from hpo.devices.provenance import DATA, training_environment
-from hpo.errors import HpoError
+from hpo.errors import HpoError, StudyConflictError
 from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead, process_identity
 from hpo.search.optuna_study import Search
@@ -38,7 +38,7 @@ from storage.engine import Connection, Database
 from storage.leases import LeaseTimes
 from storage.optuna import trials as optuna_trials
 from storage.optuna.trials import stray_trials
-from storage.studies import read_desired_state
+from storage.studies import names, read_desired_state
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,17 @@ class TrialStore:
         self.agent_id = self._write(agents.new_agent_id)
         versions = training_environment(devices[0]) | ({CODE: spec.code} if spec.code else {})
         agent = (self.host, os.getpid(), process_identity(), len(devices), versions)
-        ordinal = self._write(agents.join, self.agent_id, study_id, *agent, lease_seconds=times.lease_seconds)
+
+        def join(c: Connection) -> int:
+            ordinal = agents.join(c, self.agent_id, study_id, *agent, lease_seconds=times.lease_seconds)
+            current = names(c).get(study_id)
+            if current not in (None, name):
+                raise StudyConflictError(
+                    f"study {name!r} was renamed meanwhile: continue it with hpo launch --study {current}"
+                )
+            return ordinal
+
+        ordinal = self._write(join)
         self._session.join(self.agent_id)
         self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal))
         self._optuna_trials = OptunaTrials(database, study_id, spec, self._search)

@@ -31,7 +31,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Look": ("ls", "status", "trials", "best", "logs", "objectives"),
     "Results": ("report", "compare"),
     "Serve": ("dashboard",),
-    "Use": ("export", "import", "data", "doctor", "delete"),
+    "Use": ("export", "import", "copy", "rename", "data", "doctor", "delete"),
     "Operate": ("init", "health", "backup", "restore"),
 }
 """Titles of the help's groups, each with its commands, and in lower case a package of `hpo.cli.commands`."""

@@ -29,6 +29,7 @@ from hpo.retrain.selection import Selection, read_selection, select, selection_l
 from hpo.retrain.timing import SessionLog
 from hpo.search.space import check_params
 from hpo.settings import Settings
+from hpo.study.folders import move_former
 from hpo.study.objective_file import check_objective_file
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import Progress, open_progress
@@ -64,6 +65,8 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
         # Before hours of training.
         check_folder(plan.folder)
         settings.make_home()
+        if plan.study is not None:
+            move_former(database, plan.study, (settings.checkpoints, settings.home / "logs"))
         progress = open_progress()
         try:
             finished = _Retrain(request, settings, database, plan, progress, signals).run()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, func, select
 
-from hpo.errors import HpoError, StudyDamagedError, UnknownStudyError
+from hpo.errors import HpoError, StudyConflictError, StudyDamagedError, UnknownStudyError
 from hpo.formatting import JsonRow
 from hpo.outcomes import COUNTED, FAILURES
 from hpo.study.open_space import with_observed_space
@@ -73,6 +73,21 @@ def read_study(connection: Connection, name: str, database: Database) -> StoredS
     return with_observed_space(connection, study)
 
 
+def check_name_is_free(
+    connection: Connection, name: str, database: Database, *, but: int | None = None
+) -> None:
+    """Check that no study, plain Optuna's included, has the name, except the one with the id `but`.
+
+    Raises:
+        StudyConflictError: one has it.
+    """
+    if stored.ids_of(connection, name) - {but}:
+        raise StudyConflictError(
+            f"study {name!r} already exists in {describe_database(database)}: choose another name, or run"
+            f" hpo delete --study {name} first"
+        )
+
+
 def describe_database(database: Database) -> str:
     """Return the database's URL without its password, or `the embedded database`."""
     return "the embedded database" if database.embedded else database.shown
@@ -109,7 +124,7 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
         StudyBusyError: trials are running and `force` is not set.
     """
 
-    def claim(connection: Connection) -> tuple[StoredStudy, int]:
+    def claim(connection: Connection) -> tuple[StoredStudy, int, list[str]]:
         # A damaged study can be deleted too.
         study = stored.find(connection, name, damaged=True) or read_study(connection, name, database)
         running: int = connection.execute(
@@ -124,18 +139,20 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
         number = connection.scalar(
             select(func.count()).select_from(trials).where(trials.c.study_id == study.study_id)
         )
-        return study, number or 0
+        former = stored.former_names(connection, study.study_id)
+        return study, number or 0, former
 
-    study, number = database.transaction(claim)
+    study, number, former = database.transaction(claim)
     # Optuna's rows first: if this process dies in between, the study is still found and deleted next time.
     _delete_from_optuna(database, study)
     database.transaction(
         lambda connection: connection.execute(delete(studies).where(studies.c.study_id == study.study_id))
     )
     for folder in folders:
-        # Without a valid name there is no folder of the study.
-        with suppress(StudyDamagedError):
-            _delete_folder(folder, study.folder)
+        for known in (name, *former):
+            # Without a valid name there is no folder of the study.
+            with suppress(StudyDamagedError):
+                _delete_folder(folder, stored.folder_name(known, study.uid))
         _delete_template_logs(folder, name)
     return number
 
@@ -231,13 +248,9 @@ def state_of(desired: str, spent: bool, running: int, held: int, alive: int) -> 
 
 
 def _delete_from_optuna(database: Database, study: StoredStudy) -> None:
-    import optuna
-
-    try:
-        name = database.optuna.get_study_name_from_id(study.study_id)
-    except KeyError:
-        return
-    optuna.delete_study(study_name=name, storage=database.optuna)
+    # By its id: another process may have renamed it. It may be gone already.
+    with suppress(KeyError):
+        database.optuna.delete_study(study.study_id)
 
 
 def _delete_folder(parent: Path, name: str) -> None:

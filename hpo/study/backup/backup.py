@@ -18,7 +18,7 @@ from hpo.files.atomic import output_file
 from hpo.options.study_name import check_study_name
 from hpo.study.backup.file import FORMAT, BackupRows, damaged, read_header
 from hpo.study.catalog import describe_database, read_study
-from storage import study_dump
+from storage import studies, study_dump
 from storage.engine import Database
 from storage.migrate import HEAD
 from storage.optuna.trials import RESERVATION_ATTRIBUTE
@@ -66,14 +66,14 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
         )
     study = check_study_name(name or header.study)
     # Before the rows are checked, because a large file takes a while.
-    if database.transaction(lambda c: _study_ids(c, study)):
+    if database.transaction(lambda c: studies.ids_of(c, study)):
         raise _conflict(database, study)
     rows = BackupRows(path)
     deque(rows, maxlen=0)
     ours: set[int] = set()
 
     def restore(connection: Connection) -> Backup:
-        existing = _study_ids(connection, study)
+        existing = studies.ids_of(connection, study)
         if existing and existing <= ours:
             # Committed before; only the confirmation was lost.
             return Backup(study, header.trials, rows.read)
@@ -95,18 +95,6 @@ def read_backup(database: Database, path: Path, name: str | None = None) -> Back
         raise damaged(path, "its rows contradict each other") from exc
     except DataError as exc:
         raise damaged(path, "a value is not of its column's type") from exc
-
-
-def _study_ids(connection: Connection, study: str) -> set[int]:
-    """Return the ids of studies with that name, in Optuna's tables and ours."""
-    taken = connection.execute(
-        text(
-            "SELECT study_id FROM public.studies WHERE study_name = :n"
-            " UNION SELECT study_id FROM hpo.studies WHERE name = :n"
-        ),
-        {"n": study},
-    ).scalars()
-    return set(taken)
 
 
 def _conflict(database: Database, study: str) -> StudyConflictError:
