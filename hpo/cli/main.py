@@ -95,8 +95,8 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
     cls=RootGroup,
     context_settings={"show_default": True, "help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
-Start here:   hpo launch --study digits-cnn --workers 2 --trials 12
-Help of a command: hpo COMMAND --help
+Start here:         hpo launch --study digits-cnn --workers 2 --trials 12
+Help of a command:  hpo COMMAND --help
 """,
 )
 @click.option(
@@ -157,6 +157,9 @@ def _run(arguments: Sequence[str]) -> int:
             print_redacted(note.rstrip(), arguments)
         print_error(message(error), arguments)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return EXIT_USAGE
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "hpo"
         print_error(f"{one_line(error.format_message()).rstrip('.')} (see {where} --help)", arguments)

@@ -130,6 +130,14 @@ def test_wrong_usage_exits_with_2(capsys, monkeypatch, arguments: list[str]) -> 
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("group", [[], ["data"]])
+def test_group_without_a_command_prints_its_help(capsys, group: list[str]) -> None:
+    assert run(group) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"Usage: {' '.join(['hpo', *group])} [OPTIONS] COMMAND [ARGS]..."
+    assert "  -h, --help" in " ".join(line[:12] for line in lines)
+
+
 def test_exit_code_of_command_is_kept(monkeypatch) -> None:
     monkeypatch.setattr(control.stop, "callback", lambda **_: 130)
     assert run(["stop", "--study", "x"]) == 130
