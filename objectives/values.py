@@ -34,6 +34,11 @@ _PLAIN_TYPES = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") fo
 _NO_REAL_NUMBERS = ("complex", "datetime", "timedelta")
 
 
+def metric_text(value: float) -> str:
+    """Return a metric for a log line: 4 significant digits, and no exponent below a trillion."""
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
 class ValueRefusedError(ValueError):
     """A value that cannot be kept as it is; the message names it."""
 

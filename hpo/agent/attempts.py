@@ -67,7 +67,7 @@ class RunningAttempt(SupervisedRun):
     def view(self, device: str, epochs: int | None) -> SlotView:
         return SlotView(
             device=device,
-            trial=self.number,
+            run=str(self.number),
             epoch=self.epoch,
             epochs=epochs,
             fraction=self.fraction,

@@ -232,7 +232,7 @@ def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedS
     if snapshot.best is not None:
         number, value, params = snapshot.best
         log.info(
-            f"best: {study.spec.metric} {value:.4f} in trial {number}: {formatting.parameters(params)}",
+            f"best: {study.spec.metric} {formatting.metric(value)} in trial {number}: {formatting.parameters(params)}",
             extra={"fields": {"message": "best", "trial": number, "value": value, "params": dict(params)}},
         )
     if counts.left:

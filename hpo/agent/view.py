@@ -9,6 +9,7 @@ from hpo.agent.attempts import RunningAttempt
 from hpo.agent.trial_store import StudySnapshot
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
+from hpo.terminal.pace import Pace
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
 from hpo.trainer.messages import Finished
 from hpo.trainer.supervisor import Supervisor
@@ -26,6 +27,7 @@ class StudyView:
         self._supervisor = supervisor
         self._progress = progress
         self._began_at = time.monotonic()
+        self._pace = Pace()
         self._snapshot: StudySnapshot | None = None
         self._finished_before = 0
         self._best: float | None = None
@@ -45,6 +47,7 @@ class StudyView:
     def exclude(self, seconds: float) -> None:
         """Subtract a pause from the elapsed time."""
         self._began_at += seconds
+        self._pace.exclude(seconds)
 
     def trial_prefetched(self) -> None:
         if (counts := self.counts) is not None:
@@ -73,9 +76,9 @@ class StudyView:
     def show(self, note: str) -> None:
         assert self._snapshot is not None
         counts, pool = self._snapshot.counts, self._supervisor.pool
-        elapsed = time.monotonic() - self._began_at
-        done_here = counts.finished - self._finished_before
-        eta = elapsed / done_here * counts.left if done_here > 0 and not self._supervisor.paused else None
+        if pool.ready:
+            self._pace.begin()
+        eta = self._pace.seconds_left(counts.finished - self._finished_before, counts.left)
         idle = "" if pool.ready else "loading the objective and its data"
         running = self._supervisor.in_slots
         slots = [
@@ -91,8 +94,8 @@ class StudyView:
                 counts=counts,
                 best=self._snapshot.best,
                 slots=slots,
-                elapsed_seconds=elapsed,
-                eta_seconds=eta,
+                elapsed_seconds=time.monotonic() - self._began_at,
+                eta_seconds=None if self._supervisor.paused else eta,
                 note=note,
             )
         )

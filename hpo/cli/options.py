@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from hpo.cli.types import NearestChoice, click_type
+from hpo.cli.types import NearestChoice, Number, click_type
+from hpo.options.fields import ANY_NUMBER
 from hpo.options.requests import LaunchRequest, RetrainRequest
 from hpo.settings import Settings
 from hpo.terminal import log
@@ -62,6 +63,8 @@ class Option(click.Option):
         extra = super().get_help_extra(ctx)
         if isinstance(self.show_default, str):
             extra["default"] = self.show_default
+        if isinstance(self.type, Number) and self.type.min == ANY_NUMBER.low:
+            extra.pop("range", None)
         return extra
 
 

@@ -22,6 +22,7 @@ from hpo.errors import HpoError
 from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, ExitCode
 from hpo.study.create import LaunchedStudy
 from hpo.study.status import StudyStatus
+from hpo.terminal.pace import Pace
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
 from storage.budget import Counts
 
@@ -93,6 +94,7 @@ class Monitor:
         self._interrupted = interrupted
         self._times = times or MonitorTimes()
         self._began_at = time.monotonic()
+        self._pace = Pace()
         self._timeout_seconds = timeout_seconds
         self._timeout_at = float("inf")
         self._finished_before: int | None = None
@@ -198,9 +200,8 @@ class Monitor:
         self._report_idle(status, agents)
         if self._finished_before is None:
             self._finished_before = counts.finished
-        elapsed = time.monotonic() - self._began_at
-        done = counts.finished - self._finished_before
-        eta = elapsed / done * counts.left if done > 0 else None
+        if status.slots:
+            self._pace.begin()
         self._progress.update(
             View(
                 study=self._study.name,
@@ -208,8 +209,8 @@ class Monitor:
                 counts=counts,
                 best=status.best,
                 slots=_slot_views(status),
-                elapsed_seconds=elapsed,
-                eta_seconds=eta,
+                elapsed_seconds=time.monotonic() - self._began_at,
+                eta_seconds=self._pace.seconds_left(counts.finished - self._finished_before, counts.left),
                 note=self._note(status, waiting),
             )
         )
@@ -241,7 +242,7 @@ def _slot_views(status: StudyStatus) -> list[SlotView]:
     return [
         SlotView(
             device=f"{slot.host} {slot.device}",
-            trial=slot.number,
+            run=str(slot.number),
             epoch=slot.epoch,
             epochs=status.epochs_per_trial,
             value=slot.metric,

@@ -124,8 +124,9 @@ def _pixels(channels: Sequence[Channel]) -> list[Block]:
         Series(
             name=one.channel,
             points=[
-                Point(value, 100 * count / sum(one.histogram) or None)
+                Point(value, 100 * count / sum(one.histogram))
                 for value, count in enumerate(one.histogram)
+                if count
             ],
             colour=_COLOURS.get(one.channel, BLUE),
             width=1.5,
@@ -136,7 +137,9 @@ def _pixels(channels: Sequence[Channel]) -> list[Block]:
     chart = Chart("", Axis("pixel value"), Axis("% of the training pixels", log=True), series)
     return [
         Table.of(rows, text=["split", "channel"], caption="Pixel values from 0 to 255."),
-        Figure("pixels", "Frequency of each pixel value in the training images.", [chart], height=320),
+        Figure(
+            "pixels", "Frequency of each pixel value that occurs in the training images.", [chart], height=320
+        ),
     ]
 
 

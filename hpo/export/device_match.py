@@ -33,6 +33,8 @@ def match_device(
     if backend and not os.environ.get("KERAS_BACKEND") and importlib.util.find_spec(backend):
         os.environ["KERAS_BACKEND"] = backend
     gpus = visible_gpus(warn=True)[:1] if device.get("gpu") else ()
+    # Without a GPU, TensorFlow logs as an error that it cannot initialize CUDA.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if gpus else "3")
     cores = _as_many(usable_cores(), device.get("cores", 1))
     found = differences(device, backend, versions, cores.count, gpus)
     if found:

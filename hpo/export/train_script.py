@@ -39,10 +39,7 @@ has them; differences are printed. Exported {created}.
 """
 
 import math
-import os
 import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from hpo.errors import HpoError
 from hpo.export.device_match import match_device
@@ -51,6 +48,7 @@ from objectives.base import DataOptions
 from objectives.choices import declared
 from objectives.loader import load
 from objectives.local_run import LocalRun
+from objectives.values import metric_text
 
 ABOUT = {about}
 {constants}
@@ -61,9 +59,9 @@ class PrintingRun(LocalRun):
 
     def report(self, **metrics):
         super().report(**metrics)
-        shown = " ".join(f"{{name}}={{value:.4g}}" for name, value in metrics.items())
+        line = " ".join(f"{{name}}={{metric_text(value)}}" for name, value in metrics.items())
         total = "" if EPOCHS is None else f"/{{EPOCHS}}"
-        print(f"epoch {{len(self.history)}}{{total}} {{shown}}", flush=True)
+        print(f"epoch {{len(self.history)}}{{total}} {{line}}", flush=True)
         if not math.isfinite(metrics.get(METRIC, 0.0)):
             raise SystemExit(f"diverged: {{METRIC}} is {{metrics[METRIC]}}")
 

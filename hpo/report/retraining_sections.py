@@ -128,10 +128,12 @@ def _limits(history: StudyHistory, retrain: RetrainRow, metrics: Mapping[str, An
     mean = formatting.json_number(accuracy["mean"]) if accuracy else None
     if images and mean is not None and 0.0 <= mean <= 1.0:
         low, high = wilson(mean, images)
-        trained = f"Trained on {run['n_train']} images, tested on {images}." if "n_train" in run else ""
+        count = run.get("n_train")
+        trained_on = f"{count:,}" if isinstance(count, int) else count
+        trained = f"Trained on {trained_on} images, tested on {images:,}." if count is not None else ""
         over_seeds = " The interval above is over seeds." if accuracy.get("interval95") else ""
         found.append(
-            f"{trained}{over_seeds} Over the {images} test images alone, the 95 % interval of the accuracy is"
+            f"{trained}{over_seeds} Over the {images:,} test images alone, the 95 % interval of the accuracy is"
             f" {formatting.metric(low)} to {formatting.metric(high)} (Wilson).".strip()
         )
     return found

@@ -17,6 +17,7 @@ from hpo.options.hosts import AgentOptions
 from hpo.outcomes import Outcome
 from hpo.process.signals import SignalHandler
 from hpo.retrain.results import SeedResult
+from hpo.terminal.pace import Pace
 from hpo.terminal.progress import Progress, SlotView, View
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import Continue, EpochRecord, Finished, Start, Started
@@ -93,6 +94,8 @@ class SeedRunner(Workload[SeedRun]):
         self._final = on_trained is not None
         self._waiting = deque(run for run in runs if not run.ended)
         self._began_at = time.monotonic()
+        self._pace = Pace()
+        self._trained_before = sum(len(run.history) for run in runs)
 
     def run(self) -> bool:
         """Train all runs; return False if interrupted before the last one had ended.
@@ -211,7 +214,8 @@ class SeedRunner(Workload[SeedRun]):
 
     def show(self) -> None:
         done = sum(run.ended for run in self._runs)
-        elapsed = time.monotonic() - self._began_at
+        if self._pool.ready:
+            self._pace.begin()
         trained = sum(len(run.history) for run in self._runs)
         # A run may end itself early.
         total = sum(len(run.history) if run.ended else run.config.epochs or 0 for run in self._runs)
@@ -227,7 +231,7 @@ class SeedRunner(Workload[SeedRun]):
             slots.append(
                 SlotView(
                     device=device.name,
-                    trial=run.seed,
+                    run=run.name,
                     epoch=run.epoch,
                     epochs=run.config.epochs,
                     fraction=run.fraction,
@@ -241,15 +245,16 @@ class SeedRunner(Workload[SeedRun]):
             running=len(self._supervisor.in_slots),
             waiting=len(self._waiting),
         )
-        eta = elapsed / trained * (total - trained) if trained and total > trained else None
+        eta = self._pace.seconds_left(trained - self._trained_before, total - trained)
         self._progress.update(
             View(
                 study=self._title,
-                metric="training",
+                metric="training" if self._final else self._runs[0].config.metric,
+                unit="run",
                 counts=counts,
                 slots=slots,
-                elapsed_seconds=elapsed,
-                eta_seconds=eta,
+                elapsed_seconds=time.monotonic() - self._began_at,
+                eta_seconds=eta if total > trained else None,
             )
         )
 

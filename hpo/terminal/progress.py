@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TextIO, cast
+from typing import Any, Literal, Protocol, TextIO, cast
 
 from hpo import formatting
 from hpo.outcomes import Outcome
@@ -25,10 +25,11 @@ class SlotView:
     """One slot in the live view."""
 
     device: str
-    trial: int | None = None
+    run: str | None = None
+    """Number of its trial, or name of its seed run."""
     epoch: int = 0
     epochs: int | None = 0
-    """Epochs of its trial; None: only the objective knows."""
+    """Epochs of its run; None: only the objective knows."""
     fraction: float = 0.0
     """Completed fraction of the current epoch."""
     value: float | None = None
@@ -42,6 +43,8 @@ class View:
     """Contents of the live view."""
 
     study: str
+    unit: Literal["trial", "run"] = "trial"
+    """Kind of work that is counted and that slots train."""
     metric: str
     counts: Counts
     best: tuple[int, float, Mapping[str, Any]] | None = None
@@ -93,7 +96,7 @@ class PlainProgress:
 
     def trial_ended(self, trial: TrialEnd, counts: Counts | None) -> None:
         done = f" [{counts.finished}/{counts.budget}]" if counts else ""
-        value = "" if trial.value is None else f" value={trial.value:.4f}"
+        value = "" if trial.value is None else f" value={formatting.metric(trial.value)}"
         error = f" ({trial.error})" if trial.error else ""
         fields = {
             "message": "trial ended",
@@ -141,7 +144,7 @@ class LiveProgress:
         from rich.text import Text
 
         style = {Outcome.COMPLETE: "green", Outcome.PRUNED: "yellow"}.get(trial.outcome, "red")
-        value = "" if trial.value is None else f" {trial.value:.4f}"
+        value = "" if trial.value is None else f" {formatting.metric(trial.value)}"
         error = f" ({trial.error})" if trial.error else ""
         # Not as markup: parameters and errors may contain brackets.
         line = Text.assemble(
@@ -174,32 +177,36 @@ def _draw(view: View) -> Any:
     head.add_row(
         Text(view.study, style="bold", no_wrap=True, overflow="ellipsis"),
         ProgressBar(total=max(counts.budget, 1), completed=counts.finished, width=20),
-        Text(f"{counts.finished}/{counts.budget} trials"),
+        Text(f"{counts.finished}/{counts.budget} {view.unit}s"),
         Text(f"{formatting.duration(view.elapsed_seconds)}{eta}"),
     )
     prepared = f", {counts.prepared} prepared" if counts.prepared else ""
-    outcomes = Text(f"{counts.cut_short}, {counts.failed} failed, {counts.running} running{prepared}")
+    ended = f"{counts.cut_short}, {counts.failed} failed, " if view.unit == "trial" else ""
+    outcomes = Text(f"{ended}{counts.running} running{prepared}")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("slot", "device", "trial", "epoch", view.metric, "images/s"):
+    for name in ("slot", "device", view.unit, "epoch", view.metric, "images/s"):
         table.add_column(Text(name), justify="left" if name in ("slot", "device") else "right")
     for index, slot in enumerate(view.slots):
-        if slot.trial is None:
+        if slot.run is None:
             table.add_row(str(index), Text(slot.device), Text(slot.note or "idle", style="dim"))
             continue
         within = f" {slot.fraction:.0%}" if slot.fraction else ""
         table.add_row(
             str(index),
             Text(slot.device),
-            str(slot.trial),
+            Text(slot.run),
             f"{slot.epoch}{within}" if slot.epochs is None else f"{slot.epoch}/{slot.epochs}{within}",
-            "-" if slot.value is None else f"{slot.value:.4f}",
+            formatting.metric(slot.value),
             "-" if slot.images_per_second is None else f"{slot.images_per_second:,.0f}",
         )
     lines: list[Any] = [head, outcomes, table]
     if view.best is not None:
         number, value, params = view.best
         lines.append(
-            Text(f"best: {value:.4f} in trial {number}: {formatting.parameters(params)}", style="green")
+            Text(
+                f"best: {formatting.metric(value)} in trial {number}: {formatting.parameters(params)}",
+                style="green",
+            )
         )
     if view.note:
         lines.append(Text(view.note, style="yellow"))

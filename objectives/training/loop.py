@@ -24,6 +24,7 @@ from objectives.data import arrays, datasets
 from objectives.data.splits import Data, split
 from objectives.training import batches, checkpoint, evaluation, layers
 from objectives.training.optimizers import FusedAdam, FusedSGD
+from objectives.values import metric_text
 
 DEFAULT_BATCH_SIZE = 128
 WARMUP_FRACTION = 0.1
@@ -163,9 +164,8 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
             metrics |= {"val_loss": measured.loss, "val_accuracy": measured.accuracy}
         completed = epoch
         run.save(checkpoint.capture(model, completed))
-        run.log(
-            f"epoch {epoch}/{run.total_epochs}: {' '.join(f'{name}={value:.4g}' for name, value in metrics.items())}"
-        )
+        listed = " ".join(f"{name}={metric_text(value)}" for name, value in metrics.items())
+        run.log(f"epoch {epoch}/{run.total_epochs}: {listed}")
         run.report(**metrics)
     if run.final and completed == run.total_epochs:
         run.record(precision=precision)

@@ -306,7 +306,7 @@ def test_first_trial_and_each_better_one_are_a_new_best(world: World) -> None:
 
 
 def test_lost_trial_resumes_and_its_epochs_are_kept(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "hpo")
     first = EpochRecord(1, {"loss": 0.7}, 0.01)
     world.pool.scripts = [
         events(Started(1, 0), Epoch(first), KILLED),

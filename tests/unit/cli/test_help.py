@@ -57,8 +57,14 @@ def test_each_section_has_a_package_with_its_commands() -> None:
     assert [module.name for module in found if module.name not in sys.modules] == []
 
 
-def test_short_help_is_not_truncated() -> None:
-    assert "..." not in CliRunner().invoke(cli, ["--help"], terminal_width=80).output.replace("[ARGS]...", "")
+@pytest.mark.parametrize("group", [[], ["data"]])
+def test_short_help_is_not_truncated(group: list[str]) -> None:
+    printed = CliRunner().invoke(cli, [*group, "--help"], terminal_width=80).output
+    assert "..." not in printed.replace("[ARGS]...", "")
+
+
+def test_help_shows_no_range_of_any_number() -> None:
+    assert "00000000.0" not in CliRunner().invoke(cli, ["launch", "--help"]).output
 
 
 @pytest.mark.parametrize(("path", "command"), ALL, ids=[path for path, _ in ALL])

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpo.document.document import Figure
 from hpo.errors import UsageError
 from hpo.explore import exploration_document, galleries
 from hpo.explore.dataset import load_dataset
@@ -158,6 +159,17 @@ def test_augmentations_shown_are_those_of_the_objectives(tmp_path: Path) -> None
     assert gallery.caption == (
         "Shifted by up to 2 pixels in each direction, as in mnist-cnn and mnist-resnet."
     )
+
+
+def test_pixel_chart_joins_the_values_that_occur(tmp_path: Path) -> None:
+    x, y = images(60, 12) // 16 * 16, np.arange(60) % 3
+    np.savez(tmp_path / "mine.npz", x_train=x[:50], y_train=y[:50], x_test=x[50:], y_test=y[50:])
+    document, _ = explore(load_dataset("mine", tmp_path), tmp_path / "out")
+    pixels = next(section for section in document.sections if section.title == "Pixels")
+    (figure,) = (block for block in pixels.blocks if isinstance(block, Figure))
+    (series,) = figure.panels[0].series
+    assert [point.x for point in series.points] == list(range(0, 256, 16))
+    assert all(point.y for point in series.points)
 
 
 def test_exploration_of_a_users_file(tmp_path: Path) -> None:

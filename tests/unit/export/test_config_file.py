@@ -353,7 +353,7 @@ def test_script_reads_data_from_the_folder_of_hpo(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr.splitlines(keepends=True)[-1]) == (
         1,
-        f"nothing in {tmp_path}/data 2\n",
+        f"nothing in {tmp_path}/data 3\n",
     )
 
 

@@ -48,7 +48,7 @@ def test_every_documented_objective_is_valid(examples):
 def test_the_keras_example_trains(examples):
     run = LocalRun(total_epochs=3, metric="val_accuracy")
     examples["Pets"]().train(examples["Pets"].first[0], run)
-    assert run.history[-1]["val_accuracy"] > 0.2
+    assert run.history[-1]["val_accuracy"] > 0.6
 
 
 def test_the_run_by_hand_resumes(examples):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import logging
 import re
+from dataclasses import replace
 
 import pytest
 
 from hpo.outcomes import Outcome
 from hpo.terminal.log import configure
-from hpo.terminal.progress import LiveProgress, SlotView, TrialEnd, View
+from hpo.terminal.progress import LiveProgress, PlainProgress, SlotView, TrialEnd, View
 from storage.budget import Counts
 
 ERROR = "ValueError: bad shape [/3, 4] in [bold]x[/bold]"
@@ -37,7 +38,7 @@ def shown(terminal: Terminal) -> list[str]:
 def view(study: str) -> View:
     counts = Counts(budget=100, complete=40, pruned=15, failed=3, running=2, waiting=0)
     busy = SlotView(
-        device="[/cpu]", trial=3, epoch=1, epochs=5, fraction=0.5, value=0.9, images_per_second=1234.0
+        device="[/cpu]", run="3", epoch=1, epochs=5, fraction=0.5, value=0.9, images_per_second=1234.0
     )
     return View(
         study=study,
@@ -69,6 +70,36 @@ def test_an_error_with_brackets_is_shown_as_it_is(terminal: Terminal) -> None:
     assert f"trial 7 bug after 2 epochs, 1.5 s: layers=[/3] ({ERROR})" in said
     assert "[/also] this" in said
     assert "\x1b[31mbug" in terminal.getvalue()
+
+
+@pytest.mark.parametrize(("value", "text"), [(-3.5e-05, "-3.5e-05"), (0.97, "0.9700"), (12345.6, "12346")])
+def test_value_is_never_rounded_to_zero(terminal: Terminal, caplog, value: float, text: str) -> None:
+    end = TrialEnd(number=7, outcome=Outcome.COMPLETE, value=value, epochs=2, seconds=1.5, params={})
+    progress = LiveProgress(terminal)
+    best = replace(view("s"), best=(7, value, {}), slots=[SlotView(device="cpu", run="7", value=value)])
+    progress.update(best)
+    progress.trial_ended(end, None)
+    progress.close()
+    with caplog.at_level(logging.INFO, "hpo"):
+        PlainProgress().trial_ended(end, None)
+    lines = shown(terminal)
+    assert f"best: {text} in trial 7: " in [f"{line} " for line in lines]
+    assert any(line.startswith("0 ") and text in line for line in lines)
+    assert any(line.startswith(f"trial 7 complete {text} after") for line in lines)
+    assert f"complete value={text} epochs=2" in caplog.text
+
+
+def test_view_of_a_retrain_counts_runs(terminal: Terminal) -> None:
+    progress = LiveProgress(terminal)
+    slots = [SlotView(device="cpu", run="trial 3, seed 4000000001")]
+    progress.update(replace(view("retrain"), unit="run", slots=slots, best=None))
+    drawn = [line for line in shown(terminal) if line]
+    progress.close()
+    assert " 55/100 runs " in drawn[0]
+    assert drawn[1] == "2 running"
+    assert drawn[2].split()[:4] == ["slot", "device", "run", "epoch"]
+    assert "trial 3, seed 4000000001" in drawn[3]
+    assert max(map(len, drawn)) <= 80
 
 
 @pytest.mark.parametrize("study", ["digits-cnn", "a-study-with-a-very-long-name-indeed-1234567890"])

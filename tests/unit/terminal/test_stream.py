@@ -18,7 +18,7 @@ from storage.budget import Counts
 
 log = logging.getLogger("hpo")
 COUNTS = Counts(budget=3, complete=1, pruned=0, failed=0, running=1, waiting=0)
-SLOTS = [SlotView(device="cpu", trial=1)]
+SLOTS = [SlotView(device="cpu", run="1")]
 VIEW = View(study="s", metric="loss", counts=COUNTS, slots=SLOTS, elapsed_seconds=1.0)
 
 END = TrialEnd(number=1, outcome=Outcome.COMPLETE, value=0.5, epochs=3, seconds=1.0, params={"x": 1})

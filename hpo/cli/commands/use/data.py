@@ -46,7 +46,7 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
 @options.data_dir_option
 @options.json_option
 def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None:
-    """Read data sets completely and check them; exit code 1 if one is damaged."""
+    """Check data sets completely; exit code 1 if one is damaged."""
     from objectives.data.datasets import verify as verify_data
 
     reports = [verify_data(name, options.settings(data_dir=data_dir).data_dir) for name in names]
