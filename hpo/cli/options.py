@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from hpo.cli.types import NearestChoice, Number, click_type
+from hpo.cli.types import NearestChoice, Number, click_type, is_utf8
 from hpo.options.fields import ANY_NUMBER
 from hpo.options.requests import LaunchRequest, RetrainRequest
 from hpo.settings import Settings
@@ -53,6 +53,14 @@ class Option(click.Option):
                 )
             opts = {**opts, self.name: value}
         return super().consume_value(ctx, opts)
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        found = super().type_cast_value(ctx, value)
+        # Names of files, which are paths here, may be any bytes.
+        for text in found if isinstance(found, tuple) else (found,):
+            if isinstance(text, str) and not is_utf8(text):
+                raise click.BadParameter(f"{text!a} is not UTF-8", ctx, self)
+        return found
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         if ctx is not None and ctx.get_parameter_source(str(self.name)) is ParameterSource.ENVIRONMENT:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text of the command line or an environment variable was UTF-8: other bytes appear as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 class NearestChoice(click.Choice[str]):
     """A choice whose error names the nearest value."""
 

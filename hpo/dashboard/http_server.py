@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import struct
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,8 @@ BODY_BYTES = 256 * 1024
 HEADER_BYTES = 32 * 1024
 """Size from which headers are refused."""
 REQUEST_SECONDS = 10
-"""Seconds in which a request must have arrived, and after which an idle connection is closed."""
+"""Seconds in which a request must have arrived, and after which a connection is closed if it is idle or its client
+reads nothing of an answer."""
 CONNECTIONS = 200
 """Number of open connections above which a new one replaces the oldest that has no complete request."""
 
@@ -78,25 +80,35 @@ class _Channel(HTTPChannel):
         """Seconds for which it has had no complete request."""
         return time.time() - max(self.creation_time, self.waiting_since)
 
+    def reset(self) -> None:
+        """Close the connection at once, and drop answers that the kernel still holds for it."""
+        if self.socket is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.handle_close()
+
 
 class _Server(TcpWSGIServer):
-    """Closes connections whose request does not arrive, also those that send a byte now and then."""
+    """Closes connections whose request does not arrive, also those that send a byte now and then, or whose answer is
+    not read."""
 
     active_channels: Any
 
     def maintenance(self, now: int) -> None:
         super().maintenance(now)
         for channel in list(self.active_channels.values()):
-            if not channel.requests and not channel.total_outbufs_len and channel.age > REQUEST_SECONDS:
+            if channel.total_outbufs_len:
+                # At once: its client does not read, and `will_close` waits until it does.
+                if time.time() - channel.last_activity > REQUEST_SECONDS:
+                    channel.reset()
+            elif not channel.requests and channel.age > REQUEST_SECONDS:
                 channel.will_close = True
 
     def handle_accept(self) -> None:
         super().handle_accept()
-        idle = [
-            one for one in self.active_channels.values() if not one.requests and not one.total_outbufs_len
-        ]
+        idle = [one for one in self.active_channels.values() if not one.requests]
         if len(self.active_channels) > CONNECTIONS and idle:
-            max(idle, key=lambda channel: channel.age).handle_close()
+            # Answers that are being sent are the last to be cut off.
+            max(idle, key=lambda channel: (not channel.total_outbufs_len, channel.age)).reset()
 
 
 class _Dispatcher(ThreadedTaskDispatcher):

@@ -32,6 +32,7 @@ from hpo.dashboard.security import (
 from hpo.dashboard.storage_view import StorageView
 from hpo.dashboard.studies import OwnStudies
 from hpo.errors import HpoError, UsageError
+from hpo.files.bounded_text import read_text
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 LEAST_PASSWORD = 8
 """Characters of the shortest password with which other machines may reach the dashboard: it can be guessed online."""
+
+PASSWORD_BYTES = 4096
+"""Size of the longest password file."""
 
 PASSWORD, PASSWORD_FILE = "HPO_DASHBOARD_PASSWORD", "HPO_DASHBOARD_PASSWORD_FILE"
 
@@ -76,7 +80,7 @@ def read_password(environment: Mapping[str, str]) -> str | None:
     if not name:
         return None
     try:
-        password = Path(name).read_text(encoding="utf-8").strip("\r\n")
+        password = read_text(Path(name), PASSWORD_BYTES).strip("\n")
     except (OSError, UnicodeDecodeError) as exc:
         reason = getattr(exc, "strerror", None) or "it is not UTF-8"
         raise UsageError(f"{PASSWORD_FILE}={name} cannot be read: {reason}") from exc

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from hpo.errors import ConfigFileError, UsageError
 from hpo.export.config import FILE_VERSION, Config
 from hpo.export.train_script import script
+from hpo.files.bounded_text import read_text
 
 Format = Literal["yaml", "json", "toml", "python"]
 FORMATS: tuple[Format, ...] = ("yaml", "json", "toml", "python")
@@ -66,13 +67,12 @@ def read_config(path: Path) -> Config:
     if form is None or form == "python":
         raise ConfigFileError(f"{path} is not a configuration: it must end in .yaml, .yml, .json or .toml")
     try:
-        if path.stat().st_size > FILE_BYTES:
-            raise ConfigFileError(f"{path} is not a configuration: it is longer than {FILE_BYTES} bytes")
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, FILE_BYTES)
     except FileNotFoundError as exc:
         raise ConfigFileError(f"there is no file {path}: `hpo export -o {path.name}` writes one") from exc
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigFileError(f"{path} cannot be read: {_first_line(exc)}") from exc
+        reason = getattr(exc, "strerror", None) or _first_line(exc)
+        raise ConfigFileError(f"{path} cannot be read: {reason}") from exc
     try:
         values = _parse(text, form)
     except _parse_errors() as exc:

@@ -14,11 +14,15 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from hpo.errors import ConfigFileError
+from hpo.files.bounded_text import read_text
 from hpo.outcomes import Outcome
 from hpo.search import choice_text
 from hpo.study.columns import of_parameters
 from hpo.study.trials import ADDED, OPEN
 from objectives.choices import contains
+
+FILE_BYTES = 64 * 2**20
+"""Size of the longest file that is read: 100,000 results of 20 parameters take a quarter of it."""
 
 _PREFIXES = ("params_", "param_")
 """Prefixes of all parameters' columns: in Optuna's data frames, in ours."""
@@ -43,7 +47,7 @@ def read_rows(path: Path, space: Space) -> list[Row]:
         ConfigFileError: the file cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, FILE_BYTES, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigFileError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
     try:

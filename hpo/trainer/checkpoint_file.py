@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from hpo.trainer.messages import EpochRecord
 from hpo.trainer.pipe import epoch_record
 from objectives.checked_run import is_extension
+from objectives.data.npz import checked_bytes
 
 _HEADER = "__header__"
 _DIGEST_BYTES = 16
@@ -59,9 +61,21 @@ def read(path: Path) -> Checkpoint | None:
         Exception: the file is damaged; of any class.
     """
     # Opened here, because NumPy leaves a damaged file open.
-    with path.open("rb") as raw:
+    with opened(path) as raw:
         _check_digest(raw)
         return _parse(raw)
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open a file for reading; raise ValueError if it is a pipe or a device, which may never end.
+
+    Not blocking: opening a pipe waits for its writer.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ValueError("it is no file")
+    return file
 
 
 def history_of(records: Sequence[Any]) -> tuple[EpochRecord, ...]:
@@ -77,6 +91,8 @@ def _parse(raw: BinaryIO) -> Checkpoint | None:
         # A small file that was made to harm may claim to hold terabytes; ours are not compressed.
         if sum(member.file_size for member in file.zip.infolist()) > os.fstat(raw.fileno()).st_size:
             raise ValueError("the file holds more than its size")
+        for name in file.files:
+            checked_bytes(file.zip, name)
         header = json.loads(file[_HEADER].tobytes())
         history = history_of(header["history"])
         if "arrays" not in header:

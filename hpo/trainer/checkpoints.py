@@ -102,7 +102,8 @@ class CheckpointFolder:
     def saved_outcome(self) -> SavedOutcome | None:
         """Return the outcome that was saved, unless the trial was trained further since."""
         try:
-            values = json.loads(self._outcome_file.read_bytes())
+            with checkpoint_file.opened(self._outcome_file) as file:
+                values = json.loads(file.read())
             history = history_of(values["history"])
             outcome, error, traceback = (
                 Outcome(values["outcome"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import psutil
 from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
+from objectives.data.npz import ArrayInvalidError, checked_bytes
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -23,9 +23,6 @@ NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 _VALIDATION = ("val", "valid", "validation")
 """Names of the optional validation arrays in a file, after `x_` and `y_`."""
-
-_ENCRYPTED = 0x1
-"""Flag of an encrypted member of a zip archive."""
 
 
 class _Invalid(Exception):
@@ -65,7 +62,11 @@ def read(path: Path, class_count: int | None, test: bool) -> Arrays:
         raise
     # A damaged archive makes NumPy and its decompressors raise anything.
     except Exception as exc:
-        reason = str(exc) if isinstance(exc, _Invalid) else f"it cannot be read ({_one_line(exc)})"
+        reason = (
+            str(exc)
+            if isinstance(exc, _Invalid | ArrayInvalidError)
+            else f"it cannot be read ({_one_line(exc)})"
+        )
         raise DataDamagedError(
             f"data file {path} is damaged: {reason}; delete it and fetch it again "
             f"(hpo data fetch {path.stem}), or replace it by a file with valid {', '.join(NAMES)}"
@@ -152,22 +153,7 @@ def _pairs(
 
 def _check_sizes(path: Path, archive: zipfile.ZipFile, names: Mapping[str, tuple[str, str]]) -> None:
     """Check, before memory is taken for them, that the arrays are as large as their headers state, and fit."""
-    total = 0
-    for name in [name for pair in names.values() for name in pair]:
-        info = archive.getinfo(f"{name}.npy")
-        if info.flag_bits & _ENCRYPTED:
-            raise _Invalid(f"{name} is encrypted")
-        with archive.open(info) as member:
-            version = np.lib.format.read_magic(member)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read(member)
-            if not dtype.hasobject and math.prod(shape) * dtype.itemsize != info.file_size - member.tell():
-                raise _Invalid(f"{name} is not as large as its shape {shape}")
-        total += info.file_size
+    total = sum(checked_bytes(archive, name) for pair in names.values() for name in pair)
     free = psutil.virtual_memory().available
     if total > free:
         raise DataDamagedError(

@@ -118,7 +118,7 @@ def place(home: Path, root_base: Path = ROOT_BASE) -> Place:
     Existing data are used where they are, even if a folder's mode has changed since. The socket is in the data's
     folder, unless `sockets.usable` refuses it.
     """
-    digest = hashlib.sha256(str(home).encode()).hexdigest()[:10]
+    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:10]
     inside, outside = home / "postgres", root_base / f"postgres-{digest}"
     if (inside / "PG_VERSION").exists():
         data = inside

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
+from select import POLLERR, POLLHUP, poll
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -335,3 +336,17 @@ def test_slow_request_is_closed(database: Database, monkeypatch: pytest.MonkeyPa
     with served(database) as client, connect(client) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\n")
         assert slow.recv(1) == b""
+
+
+def test_connection_whose_answers_are_not_read_is_closed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0)
+    monkeypatch.setattr(security, "_POLICY", ("Content-Security-Policy", "x" * 100_000))
+    with served(database) as client, connect(client) as unread:
+        unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        # Much more than the buffers of both sockets hold.
+        unread.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 100)
+        peer = poll()
+        peer.register(unread, POLLHUP | POLLERR)
+        assert peer.poll(30_000)

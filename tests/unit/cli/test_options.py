@@ -153,3 +153,11 @@ def test_shown_default_is_the_actual_one() -> None:
     (hung_after,) = (param for param in launch.params if param.name == "hung_seconds")
     assert isinstance(hung_after, click.Option)
     assert DURATION.convert(hung_after.show_default, None, None) == hung_after.default
+
+
+@pytest.mark.parametrize(
+    "command", ["status --study", "launch --study x --param", "compare --study x --study"]
+)
+def test_text_that_is_not_utf8_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command.split(), "a\udcff"]) == 2
+    assert "'a\\udcff' is not UTF-8" in capsys.readouterr().err

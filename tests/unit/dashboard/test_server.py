@@ -36,7 +36,7 @@ def test_other_addresses_require_a_password(
         DashboardServer(NO_DATABASE, DashboardRequest(host, 0))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\n", b" \n", b"\xff\xfe\xff"])
+@pytest.mark.parametrize("content", [None, b"", b"\n", b" \n", b"\xff\xfe\xff", b"x" * 5000])
 def test_empty_or_unreadable_password_file_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
 ) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import ml_dtypes
 import numpy as np
@@ -353,6 +354,27 @@ def test_forged_checkpoint_counts_as_damaged(folder: CheckpointFolder, forged: A
     assert found is not None
     assert found.epoch == 1
     assert [line.count("epoch-000002.npz is damaged") for line in warnings] == [1]
+
+
+def test_array_that_claims_more_than_the_memory_is_damaged(folder: CheckpointFolder) -> None:
+    write(folder, 1)
+    header = {"history": [GOOD], "arrays": ["weights"], "scalars": [], "values": {}}
+    file, member = BytesIO(), BytesIO()
+    np.savez(file, __header__=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8))
+    np.lib.format.write_array_header_1_0(member, {"descr": "<f8", "fortran_order": False, "shape": (10**15,)})
+    with ZipFile(file, "a") as archive:
+        archive.writestr("0.npy", member.getvalue())
+    digest = hashlib.blake2b(file.getvalue(), digest_size=16).digest()
+    (folder.path / "epoch-000002.npz").write_bytes(file.getvalue() + digest)
+    assert newest_epoch(folder) == 1
+
+
+def test_pipe_in_place_of_a_file_is_not_waited_for(folder: CheckpointFolder) -> None:
+    write(folder, 1)
+    os.mkfifo(folder.path / "epoch-000002.npz")
+    os.mkfifo(folder.path / "ended.json")
+    assert newest_epoch(folder) == 1
+    assert folder.saved_outcome() is None
 
 
 @pytest.mark.parametrize(
