@@ -239,7 +239,7 @@ class Description:
     metric: str
     direction: Direction
     epochs: int | None
-    """Epochs of a trial that is not pruned; None: the objective alone knows."""
+    """Epochs of a trial that is not pruned; None: the objective alone knows, and the study chooses the direction."""
     space: Mapping[str, BaseDistribution]
     first: Sequence[Params] = field(default_factory=tuple)
     open_space: bool = False

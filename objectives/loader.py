@@ -1,7 +1,7 @@
 """Loads the class of an objective by its reference.
 
 A reference is a shipped name (`digits-cnn`), `package.module:Class` or `path/to/file.py:Class`; in place of a class it
-may name an Optuna objective, a function of a trial.
+may name an Optuna objective, a function of a trial, or a KerasTuner model builder, a function of `hp` or a HyperModel.
 Loading imports only the objective's module; `Objective.prepare` imports Keras.
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from hpo.errors import ObjectiveBrokenError, UnknownObjectiveError
-from objectives import code, optuna_objective
+from objectives import code, keras_tuner_objective, optuna_objective
 from objectives.base import Description, Objective
 from objectives.validation import problem
 
@@ -37,7 +37,10 @@ SHIPPED = {
 }
 """Names of the shipped objectives to the references of their classes."""
 
-_FORMS = "a shipped name, package.module:Class or path/to/file.py:Class, where an Optuna objective may stand for Class"
+_FORMS = (
+    "a shipped name, package.module:Class or path/to/file.py:Class, where an Optuna objective or a KerasTuner model"
+    " builder may stand for Class"
+)
 _MODULE_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -121,19 +124,22 @@ def load(reference: str) -> type[Objective]:
 
 
 def _wrapped(found: object, name: str, where: str, module: ModuleType) -> type[Objective]:
-    """Return an Optuna objective as an objective of this service."""
-    if not callable(found):
-        raise ObjectiveBrokenError(
-            f"{name} in {where} is neither a subclass of hpo.Objective nor a function of an Optuna trial;"
-            f" {_offer(module)}"
-        )
+    """Return an Optuna objective or a KerasTuner model builder as an objective of this service."""
     try:
-        return optuna_objective.wrap(found, name)
+        if keras_tuner_objective.is_builder(found):
+            kind = "a KerasTuner model builder"
+            return keras_tuner_objective.wrap(found, name, module)
+        if callable(found):
+            kind = "an Optuna objective"
+            return optuna_objective.wrap(found, name)
     except ValueError as exc:
         raise ObjectiveBrokenError(
-            f"{name} in {where} is no subclass of hpo.Objective, and as an Optuna objective it {exc};"
-            f" {_offer(module)}"
+            f"{name} in {where} is no subclass of hpo.Objective, and as {kind} it {exc}; {_offer(module)}"
         ) from exc
+    raise ObjectiveBrokenError(
+        f"{name} in {where} is neither a subclass of hpo.Objective nor a function of an Optuna trial or of KerasTuner's"
+        f" hp; {_offer(module)}"
+    )
 
 
 def code_digest(reference: str) -> str:

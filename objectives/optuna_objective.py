@@ -55,7 +55,7 @@ class OptunaObjective(Objective):
 
     def train(self, params: Params, run: Run) -> None:  # noqa: ARG002 - the run has them
         """Call the function with a trial of this run."""
-        _seed(run.seed)
+        seed(run.seed)
         trial = ObjectiveTrial(run)
         try:
             trial.finish(type(self).function(trial))
@@ -70,7 +70,9 @@ def wrap(function: Callable[..., Any], name: str) -> type[OptunaObjective]:
         ValueError: it cannot be called with a trial; the message ends a sentence that begins with its name.
     """
     if isinstance(function, type):
-        function = _instance(function)
+        function = instance(function)
+        if not callable(function):
+            raise ValueError("is a class whose objects cannot be called with a trial")
     try:
         inspect.signature(function).bind(None)
     except TypeError as exc:
@@ -84,16 +86,18 @@ def wrap(function: Callable[..., Any], name: str) -> type[OptunaObjective]:
     return type(name, (OptunaObjective,), attributes)
 
 
-def _instance(cls: type) -> Callable[..., Any]:
+def instance(cls: type) -> Any:
+    """Return an object of a class that a reference names.
+
+    Raises:
+        ValueError: it needs arguments; the message ends a sentence that begins with its name.
+    """
     try:
-        made: object = cls()
+        return cls()
     except TypeError as exc:
         raise ValueError(
             f"is a class that needs arguments ({exc}): name an object of it, as in objective = {cls.__name__}(…)"
         ) from None
-    if not callable(made):
-        raise ValueError("is a class whose objects cannot be called with a trial")
-    return made
 
 
 class ObjectiveTrial(BaseTrial):
@@ -299,10 +303,10 @@ def _returned(value: object) -> float:
     return values.number("the value that the objective returned", single)
 
 
-def _seed(seed: int) -> None:
+def seed(number: int) -> None:
     """Seed the generators that an objective may use, so that a run can be repeated."""
     if "keras" in sys.modules:
-        sys.modules["keras"].utils.set_random_seed(seed % 2**32)
+        sys.modules["keras"].utils.set_random_seed(number % 2**32)
     else:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
+        random.seed(number)
+        np.random.seed(number % 2**32)

@@ -24,8 +24,9 @@ def problem(objective: type[Objective]) -> str | None:
         return f"direction must be 'minimize' or 'maximize', not {objective.direction!r}"
     if objective.open_space is not False:
         return _open_space_problem(objective)
-    if isinstance(objective.epochs, bool) or not isinstance(objective.epochs, int) or objective.epochs < 1:
-        return f"epochs must be a whole number of at least 1, not {objective.epochs!r}"
+    wrong = _epochs_problem(objective.epochs)
+    if wrong:
+        return wrong
     if issubclass(objective, KerasObjective) and not (
         isinstance(objective.dataset, str) or callable(objective.dataset)
     ):
@@ -43,11 +44,14 @@ def _open_space_problem(objective: type[Objective]) -> str | None:
         return f"open_space must be True or False, not {shortened(objective.open_space)}"
     if issubclass(objective, KerasObjective):
         return "open_space must be False, because KerasObjective gets all parameters before it builds a model"
-    if objective.epochs is not None or objective.space or objective.first:
-        return (
-            "open_space = True needs epochs = None, space = {} and no first: train() asks for its parameters by"
-            " run.suggest() and leaves the loop over run.epochs() itself"
-        )
+    if objective.space or objective.first:
+        return "open_space = True needs space = {} and no first: train() asks for its parameters by run.suggest()"
+    return None if objective.epochs is None else _epochs_problem(objective.epochs)
+
+
+def _epochs_problem(epochs: object) -> str | None:
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        return f"epochs must be a whole number of at least 1, not {epochs!r}"
     return None
 
 

@@ -234,8 +234,8 @@ class Agent(Workload[RunningAttempt]):
             self._time_out(slot, run)
             return
         prune = not self._shutdown.begun and self._store.should_prune(run.attempt_id, run.trial_id)
-        # An objective with an open space ends by itself, if it asks.
-        run.pruned = prune and not self._spec.open_space
+        # An Optuna objective ends by itself, if it asks.
+        run.pruned = prune and epochs is not None
         if run.pruned:
             run.ending_at = self._supervisor.listened_at
         self._supervisor.pool.send(slot, Command.PRUNE if prune else Continue(record.epoch))

@@ -212,7 +212,6 @@ class AttemptTable:
             number=trial.number,
             study=self._store.name,
             direction=self._spec.direction,
-            open_space=self._spec.open_space,
         )
         self._supervisor.start(slot, attempt, start)
 

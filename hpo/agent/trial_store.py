@@ -203,7 +203,7 @@ class TrialStore:
         values = {epoch: metrics[metric] for epoch, metrics in sorted(stored.items()) if metric in metrics}
         try:
             for epoch, value in values.items():
-                step = _step(stored[epoch], epoch) if self.spec.open_space else epoch
+                step = _step(stored[epoch], epoch) if self.spec.epochs is None else epoch
                 self._call(lambda s=step, v=value: self._search.report(trial_id, s, v))  # type: ignore[misc]
         except UpdateFinishedTrialError:
             self._closed(attempt_id)

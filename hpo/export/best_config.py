@@ -48,6 +48,7 @@ def best_configs(database: Database, name: str, most: int) -> list[Config]:
 
 def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list[Config]:
     from hpo.study.catalog import find_study
+    from hpo.study.open_space import declares_epochs
     from hpo.study.trials import trained_on
 
     study = find_study(database, name)
@@ -59,7 +60,7 @@ def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list
         Config(
             objective=study.objective,
             params=formatting.in_order(best.params, study.spec_json["space"]),
-            epochs=None if study.spec_json.get("open_space") else int(study.spec_json["epochs"]),
+            epochs=int(study.spec_json["epochs"]) if declares_epochs(study.spec_json) else None,
             seed=best.seed,
             metric=study.metric,
             direction=best.direction,

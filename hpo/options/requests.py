@@ -65,7 +65,7 @@ class LaunchRequest:
     objective: str | None = option_field(
         None,
         "Objective to tune: a shipped name (see hpo objectives), package.module:Class or path/to/file.py:Class; "
-        "an Optuna objective, path/to/file.py:function, runs as it is.",
+        "an Optuna objective or a KerasTuner model builder, path/to/file.py:function, runs as it is.",
         kind="objective",
         show_default="the study's own, or the objective of the study's name",
     )

@@ -13,6 +13,7 @@ from hpo.document.parts import section
 from hpo.search.space_overrides import override_text
 from hpo.search.spec import StudySpec, space_from_json
 from hpo.study.history import StudyHistory
+from hpo.study.open_space import declares_epochs
 from objectives.choices import same_distribution
 from storage.retrains import RetrainRow
 
@@ -35,7 +36,7 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     arguments = ["hpo", "launch", "--study", study.name, "--objective", study.objective]
     arguments += ["--trials", str(study.budget)]
     arguments += (
-        ["--direction", spec["direction"]] if spec.get("open_space") else ["--epochs", str(spec["epochs"])]
+        ["--epochs", str(spec["epochs"])] if declares_epochs(spec) else ["--direction", spec["direction"]]
     )
     arguments += ["--sampler", spec["sampler"], "--pruner", spec["pruner"], "--seed", str(spec["seed"])]
     if data.get("limit") is not None:
@@ -55,7 +56,7 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
         selection = (retrain.metrics or {}).get("selection")
         if selection is not None:
             arguments += ["--top", str(len(selection["candidates"]))]
-        if not spec.get("open_space") and retrain.config.get("epochs") != spec["epochs"]:
+        if declares_epochs(spec) and retrain.config.get("epochs") != spec["epochs"]:
             arguments += ["--epochs", str(retrain.config["epochs"])]
         limit = retrain.config.get("data", {}).get("limit")
         if limit != data.get("limit"):

@@ -267,14 +267,15 @@ class _Retrain:
     def _check(self, config: Config, description: Description) -> None:
         """Raise ConfigFileError if the objective cannot be trained with a configuration that was given as a file."""
         given = self.request.config
-        if given is None or (config.epochs is None and description.open_space):
+        if given is None:
             return
-        if config.epochs is None or description.open_space:
-            kind = "names its parameters while it runs" if description.open_space else "declares its epochs"
+        if (config.epochs is None) is not (description.epochs is None):
+            kind = "decides on its epochs itself" if description.epochs is None else "declares its epochs"
             raise ConfigFileError(
                 f"{given} does not fit {config.objective}, which {kind} now: export the configuration again"
             )
-        check_params(config.params, description.space, given)
+        if not description.open_space:
+            check_params(config.params, description.space, given)
 
     def _pool(self, config: Config, runs: int, *, final: bool) -> TrainerPool:
         devices = slots_here(self.request.workers, self.request.agent.slots, at_most=runs)

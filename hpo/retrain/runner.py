@@ -132,7 +132,6 @@ class SeedRunner(Workload[SeedRun]):
                 number=run.config.trial or 0,
                 study=run.config.study or "",
                 direction="maximize" if run.config.direction == "maximize" else "minimize",
-                open_space=run.config.epochs is None,
                 memory_bytes=self._supervisor.memory_bytes,
             )
             self._supervisor.start(slot, run, start)
@@ -206,7 +205,7 @@ class SeedRunner(Workload[SeedRun]):
     def _notify_trained(self, run: SeedRun, *, ended: bool = False) -> None:
         """Notify that a run has trained all its epochs, or has `ended` with fewer.
 
-        An objective with an open space has no test set that this service knows of.
+        An Optuna objective has no test set that this service knows of.
         """
         epochs = run.config.epochs
         if self._on_trained is not None and epochs is not None and (ended or run.epoch >= epochs):

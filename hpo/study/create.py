@@ -280,15 +280,15 @@ def check_open_space(request: LaunchRequest, description: Description) -> None:
         )
     if not description.open_space:
         return
+    declares = description.epochs is not None
+    kind = "a KerasTuner model builder" if declares else "an Optuna objective"
     for option, value, remedy in (
-        ("--epochs", request.epochs, "the objective trains as long as its own code says"),
+        ("--epochs", not declares and request.epochs, "the objective trains as long as its own code says"),
         ("--limit", request.limit, "the objective loads its data itself"),
         ("--param", request.params, "the objective names its parameters and their ranges while it runs"),
     ):
         if value:
-            raise UsageError(
-                f"{option} does not apply to an Optuna objective, because {remedy}: leave it out"
-            )
+            raise UsageError(f"{option} does not apply to {kind}, because {remedy}: leave it out")
 
 
 def check_options(existing: LaunchedStudy, request: LaunchRequest, reference: str) -> None:

@@ -24,8 +24,15 @@ def with_observed_space(connection: Connection, study: StoredStudy) -> StoredStu
     for name, distribution in observed_distributions(connection, study.study_id):
         known = space.get(name)
         space[name] = distribution if known is None else _united(known, distribution)
-    epochs = most_epochs(connection, study.study_id)
-    return replace(study, spec_json={**study.spec_json, "space": space, "epochs": max(1, epochs)})
+    spec_json = {**study.spec_json, "space": space}
+    if spec_json["epochs"] is None:
+        spec_json["epochs"] = max(1, most_epochs(connection, study.study_id))
+    return replace(study, spec_json=spec_json)
+
+
+def declares_epochs(spec_json: Mapping[str, Any]) -> bool:
+    """Return whether the objective of a study declares its epochs and direction, unlike an Optuna objective."""
+    return not spec_json.get("open_space") or spec_json.get("objective_epochs") is not None
 
 
 def _united(known: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any]:

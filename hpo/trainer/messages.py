@@ -130,8 +130,6 @@ class Start:
     number: int = 0
     study: str = ""
     direction: Direction = "minimize"
-    open_space: bool = False
-    """Whether the objective asks for its parameters, and ends a trial that the pruner would end by itself."""
     reply_seconds: float = 2.0
     """Longest wait for the answer to an epoch, after which the trainer continues."""
     memory_bytes: int | None = None

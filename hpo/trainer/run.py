@@ -59,7 +59,7 @@ class TrainerRun(CheckedRun):
         self.direction = start.direction
         self.device = start.device
         self.metric = start.metric
-        self._open_space, self._given = start.open_space, start.params
+        self._given = start.params
         self.final = start.final
         self.output = Path(start.output) if start.output else None
         self.results: dict[str, Any] = {}
@@ -230,7 +230,7 @@ class TrainerRun(CheckedRun):
                         self._prune_advised, self._answered = False, epoch
                     case Suggested(name):
                         self._suggested[name] = message
-                    case Command.PRUNE if self._start.open_space:
+                    case Command.PRUNE if self._start.epochs is None:
                         self._prune_advised, self._answered = True, self._completed
                     case Command.PRUNE:
                         self.stop_outcome = Outcome.PRUNED

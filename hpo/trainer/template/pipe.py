@@ -90,8 +90,10 @@ def _message(kind: str, values: Any) -> FromTemplate:
 def _description(values: Any) -> Description:
     if values["direction"] not in ("minimize", "maximize"):
         raise ValueError("direction")
-    # Only an objective with an open space has no epochs.
-    if values["open_space"] not in (False, True) or (type(values["epochs"]) is int) is values["open_space"]:
+    # Only an objective with an open space may have no epochs.
+    if values["open_space"] not in (False, True):
+        raise ValueError("open_space")
+    if type(values["epochs"]) is not int and not (values["epochs"] is None and values["open_space"]):
         raise ValueError("epochs")
     return Description(
         name=text(values["name"]),

@@ -53,7 +53,7 @@ def test_parameters_are_answered_and_the_returned_value_decides(opened: World) -
     assert (trial.outcome, trial.value, trial.params) == (Outcome.COMPLETE, 0.125, {"x": 0.25})
     assert trial.annotations == {"note": "a", "size": -1.0}
     assert opened.progress.ended[0].params == {"x": 0.25}
-    assert (opened.pool.starts[0].epochs, opened.pool.starts[0].open_space) == (None, True)
+    assert opened.pool.starts[0].epochs is None
 
 
 def test_refused_parameter_is_answered_with_the_reason(

@@ -218,9 +218,9 @@ def test_class_that_is_no_objective_is_refused(tmp_path, source):
         ("first = [{'x': 'one', 'n': 3, 'kind': 'a'}]", r"first\[0\]\['x'\] = 'one' is not in"),
         ("train = Objective.train", "does not define train"),
         ("open_space = 1", "open_space must be True or False, not 1"),
-        ("open_space = True", "open_space = True needs epochs = None, space = {}"),
-        ("open_space, epochs, first = True, None, []", "open_space = True needs epochs = None, space = {}"),
-        ("open_space, space, first = True, {}, []", "open_space = True needs epochs = None, space = {}"),
+        ("open_space = True", "open_space = True needs space = {} and no first"),
+        ("open_space, epochs, first = True, None, []", "open_space = True needs space = {} and no first"),
+        ("open_space, space, first, epochs = True, {}, [], 0", "epochs must be a whole number of at least 1"),
     ],
 )
 def test_invalid_declaration_is_refused(tmp_path, attribute, message):

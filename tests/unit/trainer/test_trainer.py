@@ -577,7 +577,7 @@ UNIT = FloatDistribution(0.0, 1.0)
 
 
 def test_open_space_gets_its_parameters_from_the_agent(agent: Agent) -> None:
-    run = agent.run(epochs=None, open_space=True)
+    run = agent.run(epochs=None)
     asked = Suggest("x", distribution_to_json(UNIT))
     with ThreadPoolExecutor(1) as pool:
         value = pool.submit(run.suggest, "x", UNIT)
@@ -592,7 +592,7 @@ def test_open_space_gets_its_parameters_from_the_agent(agent: Agent) -> None:
 
 
 def test_open_space_that_waits_for_a_parameter_is_preempted(agent: Agent) -> None:
-    run = agent.run(epochs=None, open_space=True)
+    run = agent.run(epochs=None)
     with ThreadPoolExecutor(1) as pool:
         value = pool.submit(run.suggest, "x", UNIT)
         assert isinstance(agent.hear(), Suggest)
@@ -603,7 +603,7 @@ def test_open_space_that_waits_for_a_parameter_is_preempted(agent: Agent) -> Non
 
 
 def test_open_space_is_only_advised_to_prune(agent: Agent) -> None:
-    run = agent.run(epochs=None, open_space=True)
+    run = agent.run(epochs=None)
     agent.say(Command.PRUNE)
     epochs = run.epochs()
     next(epochs)
@@ -617,10 +617,10 @@ def test_open_space_is_only_advised_to_prune(agent: Agent) -> None:
 
 
 def test_judged_value_is_saved_with_the_outcome(agent: Agent) -> None:
-    run = agent.run(epochs=None, open_space=True)
+    run = agent.run(epochs=None)
     run.judge(0.25)
     run.save_outcome(Finished(Outcome.COMPLETE, value=run.value))
-    earlier = agent.run(epochs=None, open_space=True).earlier_outcome
+    earlier = agent.run(epochs=None).earlier_outcome
     assert earlier is not None
     assert earlier.value == 0.25
 
