@@ -281,7 +281,7 @@ def check_open_space(request: LaunchRequest, description: Description) -> None:
     if not description.open_space:
         return
     declares = description.epochs is not None
-    kind = "a KerasTuner model builder" if declares else "an Optuna objective"
+    kind = "an objective with an open space" if declares else "an Optuna objective"
     for option, value, remedy in (
         ("--epochs", not declares and request.epochs, "the objective trains as long as its own code says"),
         ("--limit", request.limit, "the objective loads its data itself"),

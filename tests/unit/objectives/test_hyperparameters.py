@@ -95,7 +95,6 @@ def test_kind_of_parameter_has_its_distribution(
         ("Float", (1, 3, 1, "log"), "needs one above 1"),
         ("Float", (0, 1, None, "log"), "needs one above 0"),
         ("Float", (1, 2, None, "normal"), "use 'linear', 'log' or 'reverse_log'"),
-        ("Choice", ([object()],), "a choice is an object"),
     ],
 )
 def test_impossible_range_is_refused_by_name(kind: str, arguments: tuple[Any, ...], message: str) -> None:
