@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hpo.analysis.statistics import is_comparable
@@ -47,7 +48,7 @@ class Comparison:
     maximize: bool
     metric: str
 
-    @property
+    @cached_property
     def varied(self) -> list[str]:
         """Parameters with more than one value among the compared trials that have them."""
         return [

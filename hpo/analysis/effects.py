@@ -31,8 +31,12 @@ MIN_TRIALS = 20
 """Fewest trials for which effects are reported."""
 PERMUTATIONS = 1999
 MOST_CELLS = 4_000_000
-"""Limit of trials times permutations, which bounds memory: studies with thousands of trials use fewer permutations."""
+"""Limit of trials times permutations, which bounds memory: studies with thousands of trials use fewer permutations.
+Bootstrap samples are fitted in batches of so many cells."""
 BOOTSTRAPS = 1000
+KEPT, DROPPED = 1e-9, 1e-14
+"""Eigenvalues of a sample's moments, relative to the largest, above which a direction of the model is estimated, and
+below which the sample says nothing about it. Between them, rounding errors of the moments would decide."""
 TOP_TRIALS = 5
 """Trials that PED-ANOVA needs above its quantile, as its own documentation recommends."""
 
@@ -82,8 +86,10 @@ def find_effects(comparison: Comparison, seed_noise: float | None = None) -> lis
     oriented = _without_extremes(values if comparison.maximize else -values)
     # Threads take four times the processor time for matrices this small where other work runs.
     with threadpool_limits(limits=1, user_api="blas"):
-        corrected = holm([_p_value(blocks, index, _ranks(values), rng) for index in judged])
-        fits = _fits(_design(n, blocks), oriented, rng)
+        design = _design(n, blocks)
+        whole, ranks = _basis(design), _ranks(values)
+        corrected = holm([_p_value(_basis(_design(n, blocks, index)), whole, ranks, rng) for index in judged])
+        fits = _fits(design, oriented, rng)
     p_values = dict(zip(judged, corrected, strict=True))
     edges = np.cumsum([1, *(block.shape[1] for block in blocks)])
     return [
@@ -213,9 +219,37 @@ def _fits(model: Floats, values: Floats, rng: np.random.Generator) -> Floats:
 
     `values` are oriented so that larger is better.
     """
-    n = len(values)
-    samples = [np.arange(n), *(rng.integers(0, n, n) for _ in range(BOOTSTRAPS))]
-    return np.array([np.linalg.lstsq(model[rows], values[rows], rcond=None)[0] for rows in samples])
+    n, k = model.shape
+    batch = max(1, MOST_CELLS // max(n, k * k))
+    found = [_fit(model, values)[None]]
+    for start in range(0, BOOTSTRAPS, batch):
+        samples = [rng.integers(0, n, n) for _ in range(start, min(start + batch, BOOTSTRAPS))]
+        counts = np.array([np.bincount(sample, minlength=n) for sample in samples], dtype=np.float64)
+        found.append(_weighted_fits(model, values, counts))
+    return np.concatenate(found)
+
+
+def _weighted_fits(model: Floats, values: Floats, counts: Floats) -> Floats:
+    """Return (b, k): the coefficients of least squares and least size for `counts` (b, n) of each trial.
+
+    All of them at once, from the moments of each sample: a thousand separate fits took most of a report's time.
+    """
+    moments = np.stack([counts @ (column[:, None] * model) for column in model.T], axis=1)
+    sizes, axes = np.linalg.eigh(moments)
+    relative = sizes / sizes[:, -1:]
+    inverse = np.zeros_like(sizes)
+    np.divide(1.0, sizes, out=inverse, where=relative > KEPT)
+    turned = counts @ (model * values[:, None])
+    turned = inverse * (axes.transpose(0, 2, 1) @ turned[..., None])[..., 0]
+    found = np.asarray((axes @ turned[..., None])[..., 0], dtype=np.float64)
+    for place in np.flatnonzero(((relative > DROPPED) & (relative <= KEPT)).any(axis=1)):
+        rows = np.repeat(np.arange(len(values)), counts[place].astype(int))
+        found[place] = _fit(model[rows], values[rows])
+    return found
+
+
+def _fit(model: Floats, values: Floats) -> Floats:
+    return np.asarray(np.linalg.lstsq(model, values, rcond=None)[0], dtype=np.float64)
 
 
 def _describe_absence(p_value: float, most: float, seed_noise: float | None, metric: str) -> str:
@@ -224,10 +258,11 @@ def _describe_absence(p_value: float, most: float, seed_noise: float | None, met
     return f"no significant effect (p = {p_value:.2f}); an effect of up to {amount(most, metric)} cannot be excluded"
 
 
-def _p_value(blocks: Sequence[Floats], index: int, values: Floats, rng: np.random.Generator) -> float:
-    """Return the p-value of Freedman and Lane's test of one block of columns, given all others."""
-    without = _basis(_design(len(values), [block for place, block in enumerate(blocks) if place != index]))
-    whole = _basis(_design(len(values), blocks))
+def _p_value(without: Floats, whole: Floats, values: Floats, rng: np.random.Generator) -> float:
+    """Return the p-value of Freedman and Lane's test of one block of columns.
+
+    `without` and `whole` are the bases of the models without it and with all blocks.
+    """
     # Both models contain the fitted values, so residuals alone give the same sums of squares.
     residuals = values - without @ (without.T @ values)
     count = max(199, min(PERMUTATIONS, MOST_CELLS // len(values)))
@@ -244,9 +279,11 @@ def _p_value(blocks: Sequence[Floats], index: int, values: Floats, rng: np.rando
     return float((1 + (gain(residuals[orders]) >= observed - 1e-12).sum()) / (1 + count))
 
 
-def _design(rows: int, blocks: Sequence[Floats]) -> Floats:
-    """Return the columns of the model: the constant and those of each block."""
-    return np.column_stack([np.ones(rows), *blocks])
+def _design(rows: int, blocks: Sequence[Floats], without: int | None = None) -> Floats:
+    """Return the columns of the model: the constant and those of each block, except that of index `without`."""
+    return np.column_stack(
+        [np.ones(rows), *(block for index, block in enumerate(blocks) if index != without)]
+    )
 
 
 def _basis(design: Floats) -> Floats:

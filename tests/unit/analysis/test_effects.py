@@ -7,9 +7,11 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
+from hpo.analysis import effects as effects_module
 from hpo.analysis.effects import MIN_TRIALS, amount, find_effects, importances, trials_needed
 from hpo.search.choice_text import labels
 from objectives.choices import categorical, identity
@@ -120,6 +122,47 @@ def test_effect_has_size_and_direction() -> None:
     assert float(dropout.best or 1) < 0.3
     assert f"{dropout.worst} is {100 * dropout.cost:.1f} points worse than {dropout.best}" in dropout.finding
     assert "no significant effect" in effects["optimizer"].finding
+
+
+def test_effects_of_fixed_trials_have_known_values() -> None:
+    found = find_effects(compared(60, 1, dropped, noise=0.01))
+    assert [effect.p_value for effect in found] == [0.002, 0.012, 0.407, 0.97]
+    assert [effect.cost for effect in found] == pytest.approx(
+        [0.15804311179, 0.00642740134, 0.00700330205, 0.00190585719], abs=1e-10
+    )
+    assert [effect.interval95 for effect in found] == [
+        pytest.approx(interval, abs=1e-10)
+        for interval in [
+            (0.15051193699, 0.16736540832),
+            (0.00014322801, 0.01349312572),
+            (-0.00078499823, 0.01324384923),
+            (-0.00440458863, 0.00871328689),
+        ]
+    ]
+
+
+@pytest.mark.parametrize("kind", ["full", "rare", "twice", "nearly twice", "scaled"])
+def test_bootstrap_samples_are_fitted_together_as_each_by_itself(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    numbers, values = rng.random((40, 3)), rng.random(40)
+    columns = {
+        "full": numbers,
+        # Many samples have no trial with this level.
+        "rare": np.column_stack([numbers, (np.arange(40) == 7) - 1 / 40]),
+        "twice": np.column_stack([numbers, numbers[:, 0]]),
+        # The rank of each sample is not clear from its moments.
+        "nearly twice": np.column_stack([numbers, numbers[:, 0] + 1e-5 * rng.random(40)]),
+        "scaled": numbers * [1.0, 1e-3, 1e3],
+    }
+    model = np.column_stack([np.ones(40), columns[kind]])
+    monkeypatch.setattr(effects_module, "MOST_CELLS", 40 * 300)
+    found = effects_module._fits(model, values, np.random.default_rng(2))
+    draws = np.random.default_rng(2)
+    samples = [np.arange(40), *(draws.integers(0, 40, 40) for _ in range(effects_module.BOOTSTRAPS))]
+    each = [np.linalg.lstsq(model[rows], values[rows], rcond=None)[0] for rows in samples]
+    assert found == pytest.approx(np.array(each), rel=1e-6, abs=1e-6)
 
 
 def test_effect_when_metric_is_minimized() -> None:
