@@ -1,6 +1,6 @@
-"""Digest of an objective's code, to detect that it differs between trials, launches and hosts.
+"""The code of an objective: its digest, to detect that it differs between trials, launches and hosts, and its imports.
 
-It covers the objective's file and the modules that it imports from beside it, those that functions import included.
+It is the objective's file and the modules that it imports from beside it, those that functions import included.
 Installed packages are not covered: their versions are recorded by themselves.
 """
 
@@ -18,6 +18,9 @@ from pathlib import Path
 DIGITS = 12
 """Hexadecimal digits of a digest."""
 
+HARMLESS_VARIABLES = ("TF_CPP_MIN_LOG_LEVEL",)
+"""Variables that change what a library prints, and nothing else."""
+
 _SERVICE = tuple(Path(__file__).resolve().parents[1] / name for name in ("hpo", "objectives", "storage"))
 """Folders of hpo-service, which has a version of its own."""
 _INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib"))
@@ -33,6 +36,24 @@ def digest(source: str) -> str:
         content = path.read_bytes().replace(b"\r\n", b"\n")
         found.update(f"{name} {len(content)}\n".encode() + content)
     return found.hexdigest()[:DIGITS]
+
+
+def imports(source: str) -> list[str]:
+    """Return the dotted names that the code imports anywhere, those in functions included; some name no module."""
+    found = files(source).items()
+    return list(
+        dict.fromkeys(
+            module for name, path in found for module in _imported(path, path.parents[name.count("/")])
+        )
+    )
+
+
+def sets_environment(source: str) -> bool:
+    """Return whether a function in the code may set environment variables, except harmless ones."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    trees = (ast.parse(path.read_bytes()) for path in files(source).values())
+    found = (node for tree in trees for node in ast.walk(tree) if isinstance(node, functions))
+    return any(map(_sets_environment, found))
 
 
 def files(source: str) -> dict[str, Path]:
@@ -108,3 +129,27 @@ def _imported(path: Path, root: Path) -> Iterator[str]:
                     args=[ast.Constant(value=str(name)), *_],
                 ):
                     yield name.lstrip(".")
+
+
+def _sets_environment(function: ast.AST) -> bool:
+    """Return whether a function uses `os.environ` or the like, other than to read it."""
+    reads: set[ast.expr] = set()
+    for node in ast.walk(function):
+        match node:
+            case ast.Subscript(value=used, slice=ast.Constant(value=name)) if name in HARMLESS_VARIABLES:
+                reads.add(used)
+            case ast.Subscript(value=used, ctx=ast.Load()) | ast.Attribute(value=used, attr="get" | "copy"):
+                reads.add(used)
+            case ast.Call(func=ast.Attribute(value=used), args=[ast.Constant(value=name), *_]) if (
+                name in HARMLESS_VARIABLES
+            ):
+                reads.add(used)
+            case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[used]):
+                reads.add(used)
+    setters = ("environ", "environb", "putenv", "unsetenv")
+    return any(
+        (isinstance(node, ast.Name) and node.id in setters)
+        or (isinstance(node, ast.Attribute) and node.attr in setters)
+        for node in ast.walk(function)
+        if node not in reads
+    )

@@ -144,8 +144,23 @@ def _wrapped(found: object, name: str, where: str, module: ModuleType) -> type[O
 
 def code_digest(reference: str) -> str:
     """Return the digest of the code of an objective that was loaded, see `objectives.code`."""
+    return code.digest(_source(reference))
+
+
+def _source(reference: str) -> str:
+    """Return the file or module of a reference."""
     resolved = resolve(reference)
-    return code.digest(SHIPPED.get(resolved, resolved).rpartition(":")[0])
+    return SHIPPED.get(resolved, resolved).rpartition(":")[0]
+
+
+def imports(reference: str) -> list[str]:
+    """Return the names of the modules that the code of an objective imports anywhere, see `objectives.code`."""
+    return code.imports(_source(reference))
+
+
+def sets_environment(reference: str) -> bool:
+    """Return whether a function in the code of an objective sets environment variables."""
+    return code.sets_environment(_source(reference))
 
 
 def describe(reference: str) -> Description:

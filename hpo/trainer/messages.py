@@ -2,7 +2,8 @@
 
 agent --Load--> template --Described, Ready | LoadFailed | Unforkable--> agent
 agent --Fork (+ one end of a pipe)--> template --Forked | NotForked, Exited--> agent
-agent --Start--> trainer --Started, Loaded, Tick, Held, Epoch, Ending, Finished--> agent
+agent --Import--> template --ImportEnded--> agent
+agent --Start--> trainer --Started, Loaded, Tick, Held, Epoch, Ending, Imported, Finished--> agent
 agent --Continue | Command--> trainer
 trainer --Suggest, Annotate, Constrain--> agent, of objectives with an open space; agent --Suggested--> trainer
 """
@@ -82,6 +83,20 @@ class Fork:
     serial: int
     """Number of the request, because slots are used again."""
     device: Device
+
+
+@dataclass(frozen=True)
+class Import:
+    """Import modules that trials import, before the next trainer is forked."""
+
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImportEnded:
+    """The modules were imported; with a problem, no trainer can be forked any more, and the template ends."""
+
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,6 +205,15 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Imported:
+    """The trial has imported modules which its template may import for the next ones."""
+
+    modules: tuple[str, ...]
+    obstacle: str = ""
+    """Reason why it may not; empty if it may."""
+
+
+@dataclass(frozen=True)
 class Finished:
     """The attempt ended with an outcome."""
 
@@ -256,5 +280,7 @@ class Command(Enum):
 
 
 ToTrainer = Start | Continue | Suggested | Command
-FromTrainer = Started | Loaded | Tick | Held | Epoch | Suggest | Annotate | Constrain | Ending | Finished
-FromTemplate = Described | Ready | LoadFailed | Unforkable | Forked | NotForked | Exited
+FromTrainer = (
+    Started | Loaded | Tick | Held | Epoch | Suggest | Annotate | Constrain | Ending | Imported | Finished
+)
+FromTemplate = Described | Ready | LoadFailed | Unforkable | ImportEnded | Forked | NotForked | Exited

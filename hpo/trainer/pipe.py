@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import struct
 import threading
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ from hpo.trainer.messages import (
     Finished,
     FromTrainer,
     Held,
+    Imported,
     Loaded,
     Started,
     Suggest,
@@ -44,6 +46,10 @@ _LENGTH = struct.Struct("!i")
 """Length of a message in the bytes before it, as `multiprocessing.connection` sends it."""
 
 _READ_BYTES = 256 * 1024
+
+MOST_MODULES = 200
+"""Number of modules that a message may name, so few that a template's pipe holds them."""
+_MODULE = re.compile(r"(?=.{1,100}$)[^\W\d]\w*(\.[^\W\d]\w*)*", re.ASCII)
 
 MOST_EPOCH = 2**31 - 1
 """Largest number of an epoch that the database stores."""
@@ -161,6 +167,10 @@ def decode(content: bytes) -> FromTrainer:
                 return Ending()
             case "Epoch":
                 return Epoch(epoch_record(values["record"]))
+            case "Imported":
+                return Imported(
+                    _modules(values["modules"]), text(shortened(values["obstacle"], MOST_MESSAGE))
+                )
             case "Finished":
                 error, traceback = text(values["error"]), text(values["traceback"])
                 value = None if values["value"] is None else _real(values["value"])
@@ -200,6 +210,15 @@ def mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(type(value).__name__)
     return value
+
+
+def _modules(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > MOST_MODULES:
+        raise ValueError(f"{value!r:.40} are no modules")
+    for name in value:
+        if not _MODULE.fullmatch(name):
+            raise ValueError(f"{name!r:.40} is no module")
+    return tuple(value)
 
 
 def _text(value: Any) -> str:

@@ -25,6 +25,7 @@ from hpo.trainer.messages import (
     Finished,
     Fork,
     Forked,
+    Imported,
     Load,
     Loaded,
     NotForked,
@@ -176,6 +177,8 @@ class TrainerPool:
 
     def _request_trainers(self) -> None:
         """Request trainers from the template in the order of their starts, as many as may be unanswered."""
+        if self._template.importing:
+            return
         unanswered = len(self._abandoned) + sum(trainer.unanswered for trainer in self._trainers.values())
         for slot, trainer in list(self._trainers.items()):
             if unanswered >= MOST_UNANSWERED:
@@ -215,7 +218,8 @@ class TrainerPool:
             if trainer.connection in ready and self._trainers.get(slot) is trainer:
                 self._receive_from(slot, trainer)
         for slot, trainer in list(self._trainers.items()):
-            if trainer.has_exited:
+            # A template that imports modules reports exits late.
+            if trainer.has_exited and (trainer.orphan or not self._template.importing):
                 self._reap(slot, trainer)
         self.truncate_log()
 
@@ -259,6 +263,9 @@ class TrainerPool:
         for message in trainer.receive():
             if isinstance(message, Loaded):
                 self._template.compare_data(message.data)
+                continue
+            if isinstance(message, Imported):
+                self._template.learn(message)
                 continue
             self._events.append((slot, message))
             if isinstance(message, Finished):

@@ -27,6 +27,7 @@ from hpo.trainer.messages import (
     EpochRecord,
     Finished,
     Held,
+    Imported,
     Loaded,
     Start,
     Suggest,
@@ -190,6 +191,11 @@ class TrainerRun(CheckedRun):
 
     def notify_loaded(self, data: str) -> None:
         self._pipe.send(Loaded(data))
+
+    def notify_imported(self, imported: Imported) -> None:
+        # Not the trial's own: its agent may be gone.
+        with suppress(OSError):
+            self._pipe.send(imported)
 
     def save_outcome(self, finished: Finished) -> None:
         """Save the outcome for a later attempt, in case the agent dies before the database has it."""

@@ -21,6 +21,7 @@ from hpo.trainer.messages import (
     Forked,
     FromTemplate,
     Held,
+    Import,
     Load,
     Start,
     Started,
@@ -166,6 +167,8 @@ class FakeTemplate:
         self.status = 0
         self.trainers: dict[int, Connection] = {}
         """Trainers' ends of their pipes by the serial of the request."""
+        self.imports: list[tuple[str, ...]] = []
+        """Modules of each request to import some."""
         self._forked: set[int] = set()
         log.touch()
 
@@ -188,6 +191,9 @@ class FakeTemplate:
         if self._process.closed:
             raise BrokenPipeError
         self.trainers[fork.serial] = Connection(os.dup(pipe_end.fileno()))
+
+    def import_modules(self, modules: Import) -> None:
+        self.imports.append(modules.modules)
 
     def kill(self) -> None:
         self.die()

@@ -22,8 +22,10 @@ from hpo.outcomes import Outcome
 from hpo.trainer.checkpoints import CheckpointsError
 from hpo.trainer.ending import END_SECONDS, end_orderly
 from hpo.trainer.failures import message_of, one_line, traceback_of
+from hpo.trainer.imports import ImportWatch
 from hpo.trainer.messages import (
     Finished,
+    Preload,
     Start,
     Started,
 )
@@ -78,12 +80,14 @@ def _train(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start) -> Finished
     threading.Thread(target=run.listen, name="listener", daemon=True).start()
     if (saved := run.earlier_outcome) is not None:
         return Finished(saved.outcome, saved.error, saved.traceback, saved.results, saved.value)
+    watch = ImportWatch()
     finished = _outcome(loaded, start, run)
     if not pipe.owned:
         # A process that the objective has forked came back from `train`: only its parent reports.
         flush_output()
         os._exit(1)
     run.save_outcome(finished)
+    _notify_imported(loaded, run, watch)
 
     def expired() -> None:
         with suppress(Exception):
@@ -94,6 +98,16 @@ def _train(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start) -> Finished
     seconds = END_SECONDS if run.stop_outcome is None else 2 * END_SECONDS
     end_orderly(loaded.drop, run.send_alive, expired, seconds)
     return finished
+
+
+def _notify_imported(loaded: ObjectiveLoader, run: TrainerRun, watch: ImportWatch) -> None:
+    # A template without the objective's own module would import these in front of it.
+    if loaded.load.preload is not Preload.NOTHING:
+        # The objective's files may be gone, and its modules may be any objects.
+        with suppress(Exception):
+            imported = watch.found(loaded.load.objective)
+            if imported.modules:
+                run.notify_imported(imported)
 
 
 def _report(pipe: TrainerPipe, finished: Finished) -> None:

@@ -1,6 +1,7 @@
 """Optuna objectives as users write them, which run unchanged; without TensorFlow, a few milliseconds a step."""
 
 import os
+import sys
 import time
 
 import optuna
@@ -26,6 +27,14 @@ def objective(trial: optuna.Trial) -> float:
 def returns_only(trial: optuna.Trial) -> float:
     """Return a value without a report."""
     return -((trial.suggest_float("x", -10, 10) - 2) ** 2)
+
+
+def imports(trial: optuna.Trial) -> float:
+    """Import a package, and note whether this process had it already."""
+    trial.set_user_attr("had", "certifi" in sys.modules)
+    import certifi
+
+    return trial.suggest_float("x", 0, len(certifi.where()))
 
 
 def several(trial: optuna.Trial) -> tuple[float, float]:

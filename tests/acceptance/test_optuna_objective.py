@@ -50,6 +50,11 @@ def test_function_is_searched_retrained_exported_and_reported(service: Service) 
     assert "validation images" not in report
 
 
+def test_package_that_a_function_imports_is_imported_once_for_later_trials(service: Service) -> None:
+    service.hpo(*launch("imports", "--trials", 4, "--workers", 1)).clean()
+    assert [trial.user_attrs["had"] for trial in service.study().trials] == [False, True, True, True]
+
+
 def test_exported_script_gives_the_value_of_the_trial(service: Service) -> None:
     service.hpo(*launch("returns_only", "--direction", "maximize", "--trials", 8, "--workers", 2)).clean()
     best = service.study().best_trial

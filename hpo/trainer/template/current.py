@@ -19,6 +19,9 @@ from hpo.trainer.messages import (
     Exited,
     Fork,
     Forked,
+    Import,
+    Imported,
+    ImportEnded,
     Load,
     LoadFailed,
     NotForked,
@@ -27,6 +30,7 @@ from hpo.trainer.messages import (
     Unforkable,
 )
 from hpo.trainer.pipe import UnreadableMessageError
+from hpo.trainer.template.learnt import LearntImports
 from hpo.trainer.template.pipe import error_class
 from hpo.trainer.template.process import STATUS_SECONDS, TemplateProcess
 from objectives.base import Description
@@ -54,6 +58,7 @@ class CurrentTemplate:
         self.versions: dict[str, str] = {}
         self.description: Description | None = None
         self._load = load
+        self._learnt = LearntImports(load.objective)
         self._log = log
         self._bounded_log = BoundedLog(log)
         self._keeps_log = False
@@ -71,6 +76,11 @@ class CurrentTemplate:
     def connection(self) -> Connection | None:
         """The pipe to it; None while it is not started."""
         return self._process.connection if self._process is not None else None
+
+    @property
+    def importing(self) -> bool:
+        """Whether it imports modules that trials import, and answers no request meanwhile."""
+        return self._learnt.pending
 
     def start(self) -> None:
         self._process = self._new_process(self._load, self._log, self._guard_pipe[0])
@@ -122,6 +132,16 @@ class CurrentTemplate:
                 " np.random.default_rng(); give it a fixed seed"
             )
 
+    def learn(self, found: Imported) -> None:
+        """Import the modules of a trial for the next ones, or never again if that could change how they train."""
+        if self._learnt.add(found):
+            self._import() if self._learnt.modules else self.kill()
+
+    def _import(self) -> None:
+        if self._process is not None and self.ready:
+            self._learnt.pending = True
+            self._process.import_modules(Import(self._learnt.modules))
+
     def request(self, fork: Fork, pipe_end: Connection) -> None:
         """Request a trainer; raise OSError if the template has ended."""
         assert self._process is not None
@@ -152,7 +172,7 @@ class CurrentTemplate:
                 " code that writes to its pipe"
             ) from exc
 
-    def _on_loading(self, message: Described | Ready | LoadFailed | Unforkable) -> None:
+    def _on_loading(self, message: Described | Ready | LoadFailed | Unforkable | ImportEnded) -> None:
         match message:
             case Described(description):
                 if self.description is not None and description.code != self.description.code:
@@ -164,6 +184,11 @@ class CurrentTemplate:
                 self.description = description
             case Ready(versions):
                 self.ready, self.versions = True, dict(versions)
+                if self._learnt.modules:
+                    self._import()
+            case ImportEnded(problem):
+                if not self._learnt.end(problem):
+                    self.kill()
             case LoadFailed(name, text, traceback):
                 failure = error_class(name)(text)
                 if traceback:
@@ -196,7 +221,8 @@ class CurrentTemplate:
         status = self._process.close()
         self._process, was_ready, self.ready = None, self.ready, False
         # A template that has loaded everything and has nothing to do was killed from outside: that does not count.
-        self._deaths += int(has_requests or not was_ready)
+        self._deaths += int((has_requests or not was_ready) and not self.importing)
+        self._learnt.lose_template()
         self._keeps_log = True
         if self._deaths >= MAX_TEMPLATE_DEATHS or (not was_ready and self.description is None):
             if status == -signal.SIGTERM:

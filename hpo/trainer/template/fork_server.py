@@ -8,6 +8,7 @@ loads less. It ends, with nothing left behind, when its agent does.
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import select
 import signal
@@ -30,6 +31,8 @@ from hpo.trainer.messages import (
     Exited,
     Fork,
     Forked,
+    Import,
+    ImportEnded,
     Load,
     LoadFailed,
     NotForked,
@@ -58,19 +61,11 @@ def main() -> None:
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     try:
-        # Modules stay for good: collecting garbage often while they are imported takes half a second.
-        default = gc.get_threshold()
-        gc.set_threshold(LOADING_THRESHOLD)
-        with _exit_with(agent):
+        with _loading(agent):
             loaded = _load(agent)
-        gc.set_threshold(*default)
         if loaded is None:
             return
-        # All objects are shared with every trainer from now on; the collector must not touch their pages.
-        gc.collect()
-        flush_before_forks()
-        loaded.freeze()
-        gc.freeze()
+        _share(loaded)
         groups = ProcessGroups()
         try:
             while True:
@@ -81,13 +76,35 @@ def main() -> None:
                         os.read(wake_read, 4096)
                     _reap(agent, groups)
                 if agent in ready:
-                    request: Fork = agent.recv()
-                    _fork(agent, request, loaded, guard, (wake_read, wake_write), groups)
+                    request: Fork | Import = agent.recv()
+                    if isinstance(request, Import):
+                        _import(agent, request, loaded)
+                    else:
+                        _fork(agent, request, loaded, guard, (wake_read, wake_write), groups)
         finally:
             groups.kill_all()
     except (EOFError, OSError):
         # The agent is gone, and trainers see the same.
         return
+
+
+@contextmanager
+def _loading(agent: Connection) -> Iterator[None]:
+    """Load in this block, which ends this process as soon as the agent is gone."""
+    # Modules stay for good: collecting garbage often while they are imported takes half a second.
+    default = gc.get_threshold()
+    gc.set_threshold(LOADING_THRESHOLD)
+    with _exit_with(agent):
+        yield
+    gc.set_threshold(*default)
+
+
+def _share(loaded: ObjectiveLoader) -> None:
+    """Share all objects with every trainer from now on: the garbage collector must not touch their pages."""
+    gc.collect()
+    flush_before_forks()
+    loaded.freeze()
+    gc.freeze()
 
 
 @contextmanager
@@ -148,6 +165,25 @@ def _load(agent: Connection) -> ObjectiveLoader | None:
     data = loaded.describe_data()
     send(agent, Ready(versions() | ({DATA: data} if data else {})))
     return loaded
+
+
+def _import(agent: Connection, request: Import, loaded: ObjectiveLoader) -> None:
+    """Import the modules of an agent's request, and end this process if it cannot be forked afterwards."""
+    check, problem = ThreadCheck(), ""
+    with _loading(agent):
+        for name in request.modules:
+            try:
+                importlib.import_module(name)
+            except BaseException as exc:  # noqa: BLE001 - code of packages may raise anything
+                problem = f"importing {name} ahead of them failed: {one_line(exc)}"
+                break
+    if not problem and (threads := check.cause()):
+        problem = f"importing {' and '.join(request.modules)} starts {threads}"
+    send(agent, ImportEnded(text(problem)))
+    if problem:
+        # At once: another template follows, and trainers go on without this one.
+        os._exit(1)
+    _share(loaded)
 
 
 def _fork(

@@ -18,6 +18,7 @@ from hpo.trainer.messages import (
     Exited,
     Forked,
     FromTemplate,
+    ImportEnded,
     LoadFailed,
     NotForked,
     Preload,
@@ -77,6 +78,8 @@ def _message(kind: str, values: Any) -> FromTemplate:
         case "Unforkable":
             modules = tuple(text(module) for module in values["modules"])
             return Unforkable(text(values["threads"]), Preload[values["preload"]], modules)
+        case "ImportEnded":
+            return ImportEnded(text(values["problem"]))
         case "Forked":
             return Forked(whole(values["serial"]), whole(values["pid"]))
         case "NotForked":

@@ -17,7 +17,7 @@ from hpo.devices.threads import hold_threads
 from hpo.errors import FileNotWritableError
 from hpo.ownership import open_private
 from hpo.process.process_groups import kill_group
-from hpo.trainer.messages import Fork, FromTemplate, Load
+from hpo.trainer.messages import Fork, FromTemplate, Import, Load
 from hpo.trainer.pipe import MessageReader
 from hpo.trainer.template.pipe import decode
 
@@ -77,6 +77,11 @@ class TemplateProcess:
         """
         self.connection.send(fork)
         reduction.send_handle(self.connection, pipe_end.fileno(), self._process.pid)
+
+    def import_modules(self, modules: Import) -> None:
+        """Let it import modules before the next trainer is forked; it notices its own end later."""
+        with suppress(OSError):
+            self.connection.send(modules)
 
     def kill(self) -> None:
         self._process.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing import Pipe, reduction
@@ -19,6 +20,8 @@ from hpo.trainer.messages import (
     Exited,
     Fork,
     Forked,
+    Import,
+    ImportEnded,
     Load,
     LoadFailed,
     NotForked,
@@ -200,6 +203,38 @@ def test_template_without_threads_is_ready_with_what_it_was_to_load(
     assert found is not None
     assert found.prepared == (preload == "ALL")
     assert [type(message) for message in messages] == [Described] * described + [Ready]
+
+
+@pytest.mark.parametrize(
+    ("module", "problem"),
+    [
+        ("VALUE = 1", ""),
+        (
+            "import threading; threading.Thread(target=threading.Event().wait, name='reader', daemon=True).start()",
+            "importing learnt_module starts 1 thread (reader)",
+        ),
+        ("raise SystemExit(3)", "importing learnt_module ahead of them failed: SystemExit: 3"),
+    ],
+)
+def test_template_imports_modules_of_trials_or_ends(
+    pipe: tuple[Connection, Connection],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    problem: str,
+) -> None:
+    monkeypatch.setattr(fork_safety, "SETTLE_SECONDS", 0.0)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "learnt_module.py").write_text(module)
+    steps: list[object] = []
+    monkeypatch.setattr(os, "_exit", steps.append)
+    monkeypatch.setattr(template, "_share", steps.append)
+    ours, theirs = pipe
+    loaded = ObjectiveLoader(Load("mine", DataOptions(), final=False))
+    template._import(theirs, Import(("learnt_module",)), loaded)
+    assert decode(ours.recv_bytes()) == ImportEnded(problem)
+    assert steps[0] == (1 if problem else loaded)
+    sys.modules.pop("learnt_module", None)
 
 
 @pytest.mark.parametrize("full", [False, True])
