@@ -28,6 +28,8 @@ def objective(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def found(file: Path, monkeypatch: pytest.MonkeyPatch, **modules: object) -> Imported:
     """Return the modules of a trial that imports these, by name with `__` for a dot: from a file or as an object."""
+    for name in modules:
+        monkeypatch.delitem(sys.modules, name.replace("__", "."), raising=False)
     watch = ImportWatch()
     for name, origin in modules.items():
         key = name.replace("__", ".")
