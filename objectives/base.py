@@ -25,11 +25,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from optuna.distributions import BaseDistribution
 
 from objectives import choices
+
+if TYPE_CHECKING:
+    import keras
+
+    from objectives.fitting.fits import Fits
 
 Params = dict[str, Any]
 """One configuration: a value for each name of the search space."""
@@ -110,6 +115,8 @@ class Run(ABC):
     """Name of the study; empty in a run by hand."""
     direction: Direction = "minimize"
     """Direction in which the study optimizes the metric."""
+    ended_early: bool = False
+    """Whether `epochs` has refused an epoch, because the run was pruned or has to stop."""
 
     @property
     @abstractmethod
@@ -153,6 +160,42 @@ class Run(ABC):
     @abstractmethod
     def log(self, message: str) -> None:
         """Write a line to the attempt's log."""
+
+    # Keras' own training loop; nothing but these methods imports Keras.
+
+    def fit(
+        self, model: keras.Model, x: Any = None, y: Any = None, **options: Any
+    ) -> keras.callbacks.History:
+        """Train with `model.fit`: report each epoch's logs, end when pruned, and resume after the last epoch.
+
+        `options` are those of `model.fit`; `epochs` is `total_epochs` unless given. Model, optimizer and the state of
+        `callbacks` are saved after each epoch. Do not call `save` in the same run.
+
+        Raises:
+            MetricMissingError: the objective's metric is not among the logs of an epoch.
+            DivergedError: the metric or a loss is not finite.
+        """
+        return self._fits.fit(model, x, y, options)
+
+    def callbacks(self, callbacks: Any = None) -> list[keras.callbacks.Callback]:
+        """Return all callbacks for a `model.fit` of your own, which then does what `fit` does.
+
+        The state of the given ones is kept; further ones that you add are not.
+        """
+        return self._fits.callbacks(callbacks)
+
+    def evaluate(self, model: keras.Model, x: Any = None, y: Any = None, **options: Any) -> dict[str, float]:
+        """Evaluate with `model.evaluate` in a final run, record each metric as `test_…`, and write `model.keras`.
+
+        Does nothing in a trial and in a run that has to stop, so that the test set stays unopened. Returns the results.
+        """
+        return self._fits.evaluate(model, x, y, options)
+
+    @functools.cached_property
+    def _fits(self) -> Fits:
+        from objectives.fitting.fits import Fits
+
+        return Fits(self)
 
     # For objectives with an open space, which name their parameters while they run.
 
@@ -205,6 +248,10 @@ class Run(ABC):
 
 class MetricMissingError(Exception):
     """`Run.report` was called without the objective's metric, or not once in each epoch: fix the objective."""
+
+
+class MetricUnknownError(MetricMissingError):
+    """A report has other metrics than the objective's: no trial of the study can end otherwise."""
 
 
 class DivergedError(Exception):

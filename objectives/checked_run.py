@@ -22,6 +22,7 @@ from objectives import choices, parameters, values
 from objectives.base import (
     DivergedError,
     MetricMissingError,
+    MetricUnknownError,
     Objective,
     Params,
     Run,
@@ -46,8 +47,6 @@ class CheckedRun(Run):
     """Results that `record` has got."""
     metric: str | None
     """Metric that each report must contain, except in a final run; None: that of the objective."""
-    ended_early: bool = False
-    """Whether `epochs` has refused an epoch, because the run was pruned or has to stop."""
 
     _completed: int = 0
     """Number of epochs reported, those before an interruption included."""
@@ -90,9 +89,9 @@ class CheckedRun(Run):
         if self._epoch == 0:
             raise MetricMissingError("run.report() was called outside the loop over run.epochs()")
         if self.metric is not None and self.metric not in reported and not self.final:
-            raise MetricMissingError(
+            raise MetricUnknownError(
                 f"run.report() was given {', '.join(reported) or 'nothing'}, but not {self.metric!r},"
-                " the objective's metric"
+                " the objective's metric: report it, or set metric to one of these names"
             )
         if self._completed >= self._epoch:
             raise MetricMissingError(f"run.report() was called again in epoch {self._epoch}: once an epoch")

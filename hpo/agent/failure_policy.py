@@ -14,6 +14,7 @@ from hpo import formatting
 from hpo.agent.trial_store import TrialStore
 from hpo.errors import NoResultError, ObjectiveFailedError
 from hpo.outcomes import Outcome
+from objectives.base import MetricUnknownError
 from storage.budget import Failure
 
 SAME_BUG = 3
@@ -42,10 +43,12 @@ def reason_to_stop(store: TrialStore, max_failed: int) -> tuple[ObjectiveFailedE
 
 
 def same_bug(failures: Sequence[Failure], study: str, at_least: int) -> ObjectiveFailedError | None:
-    """Return the error to stop with if `at_least` trials have failed of one bug."""
+    """Return the error to stop with if `at_least` trials have failed of one bug, or one for want of its metric."""
     times = Counter(map(_bug, failures))
     for failure in failures:
-        if times[_bug(failure)] >= at_least:
+        # That no report has the metric does not depend on the configuration.
+        needed = 1 if failure.error.startswith(MetricUnknownError.__name__) else at_least
+        if times[_bug(failure)] >= needed:
             return ObjectiveFailedError(
                 f"{formatting.counted(times[_bug(failure)], 'trial has', 'trials have')} failed with {failure.error},"
                 f" and none has finished: {_remedy(failure, study)}, then hpo launch or hpo resume",

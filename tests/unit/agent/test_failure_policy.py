@@ -49,6 +49,16 @@ def test_different_bugs_do_not_stop_the_agents(failures: list[Failure]) -> None:
     assert failure_policy.same_bug(failures, "s", 3) is None
 
 
+def test_metric_that_no_report_has_stops_the_agents_at_the_first_trial() -> None:
+    unknown = bug(
+        "MetricUnknownError: run.report() was given loss, but not 'val_loss', the objective's metric"
+    )
+    error = failure_policy.same_bug([bug("ValueError: a", 1), unknown], "s", 3)
+    assert str(error).startswith(
+        f"1 trial has failed with {unknown.error}, and none has finished: fix the objective"
+    )
+
+
 def test_killed_trials_are_no_bug_of_the_objective() -> None:
     error = str(failure_policy.same_bug([LOST], "s", 1))
     assert error.startswith("1 trial has failed with lost 3 times")

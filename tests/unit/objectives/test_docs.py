@@ -79,3 +79,12 @@ def test_every_shipped_objective_is_documented():
 def test_every_member_of_run_is_documented():
     offered = {name for name in vars(Run) if not name.startswith("_")} | set(Run.__annotations__)
     assert sorted(name for name in offered if f"`run.{name}" not in REFERENCE) == []
+
+
+def test_the_example_of_model_fit_trains():
+    namespace: dict[str, Any] = {"__name__": "docs_fit"}
+    (code,) = code_of((DOCS / "how-to" / "model-fit.md").read_text(encoding="utf-8"))
+    exec(compile(code, "docs", "exec"), namespace)
+    run = LocalRun(2, final=True, metric="val_accuracy")
+    namespace["Digits"]().train({"units": 32, "rate": 0.01}, run)
+    assert run.results["test_accuracy"] > 0.7
