@@ -152,13 +152,12 @@ def rename(connection: Connection, study_id: int, name: str) -> None:
 
 def former_names(connection: Connection, study_id: int) -> list[str]:
     """Return the names that a study had before it was renamed, the last one last."""
-    stored = attributes.read(connection, study_id, FORMER_NAMES)
-    return [name for name in stored if isinstance(name, str)] if isinstance(stored, list) else []
+    return list(attributes.texts(attributes.read(connection, study_id, FORMER_NAMES)))
 
 
 def set_former_names(connection: Connection, study_id: int, former: Sequence[str]) -> None:
     """Replace the list of `former_names`."""
-    attributes.write(connection, study_id, FORMER_NAMES, list(former))
+    attributes.write(connection, study_id, FORMER_NAMES, former)
 
 
 def parameters(connection: Connection, study_id: int) -> list[str]:

@@ -27,7 +27,7 @@ from hpo.cli.streams import discard_output, flush_output, is_of_output, open_sta
 from hpo.errors import HpoError, ObjectiveFailedError, UsageError
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Run": ("launch", "worker", "pause", "resume", "stop", "kill", "enqueue", "note", "retrain"),
+    "Run": ("launch", "worker", "pause", "resume", "stop", "kill", "enqueue", "note", "tag", "retrain"),
     "Look": ("ls", "status", "trials", "best", "logs", "objectives"),
     "Results": ("report", "compare"),
     "Serve": ("dashboard",),

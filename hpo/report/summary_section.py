@@ -68,8 +68,12 @@ def _configuration(history: StudyHistory, retrain: RetrainRow | None) -> list[Bl
 
 
 def _notes(history: StudyHistory) -> list[Block]:
+    own = history.status.note
     notes = [f"trial {number}: {note}" for number, note in sorted(history.notes.items())]
-    return [Paragraph("Notes on trials:"), Bullets(notes)] if notes else []
+    blocks: list[Block] = [Paragraph(f"Note on this study: {own}")] if own else []
+    if notes:
+        blocks += [Paragraph("Notes on trials:"), Bullets(notes)]
+    return blocks
 
 
 def _best_so_far(history: StudyHistory) -> list[Block]:

@@ -20,6 +20,7 @@ from hpo.study.open_space import with_observed_space
 from hpo.study.predicates import alive_agent, attempt_in_slot, live_attempt, may_be_best
 from hpo.suggestions import did_you_mean
 from storage import studies as stored
+from storage.optuna import attributes
 from storage.studies import DesiredState, StoredStudy
 from storage.tables import agents, attempts, studies, trials
 
@@ -48,6 +49,7 @@ class StudySummary(JsonRow):
     best_value: float | None
     agents: int
     created_at: datetime
+    tags: tuple[str, ...] = ()
     data: str = ""
     """Part of the data that it trains on; empty: all."""
 
@@ -98,9 +100,9 @@ def study_names(database: Database) -> list[str]:
     return list(database.transaction(stored.names).values())
 
 
-def list_studies(database: Database) -> list[StudySummary]:
-    """Return all studies, the newest first."""
-    return database.transaction(summaries)
+def list_studies(database: Database, tags: Sequence[str] = ()) -> list[StudySummary]:
+    """Return all studies that have each of the tags, the newest first."""
+    return [study for study in database.transaction(summaries) if set(tags) <= set(study.tags)]
 
 
 def set_desired_state(database: Database, name: str, state: DesiredState) -> DesiredState:
@@ -202,10 +204,11 @@ def summaries(connection: Connection) -> list[StudySummary]:
         .group_by(studies.c.study_id)
         .order_by(studies.c.created_at.desc(), studies.c.name)
     )
-    return [_summary(row) for row in connection.execute(query)]
+    tags = attributes.tags(connection)
+    return [_summary(row, tags.get(row.study_id, ())) for row in connection.execute(query)]
 
 
-def _summary(row: Row[Any]) -> StudySummary:
+def _summary(row: Row[Any], tags: tuple[str, ...]) -> StudySummary:
     sound = stored.is_spec(row.spec)
     spec: Mapping[str, Any] = row.spec if sound else {"objective": "-", "metric": "-", "direction": ""}
     best = row.highest if spec["direction"] == "maximize" else row.lowest
@@ -223,6 +226,7 @@ def _summary(row: Row[Any]) -> StudySummary:
         best_value=best if sound else None,
         agents=row.alive,
         created_at=row.created_at,
+        tags=tags,
         data=_data(spec),
     )
 

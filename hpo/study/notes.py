@@ -1,4 +1,4 @@
-"""Notes on trials, kept where Optuna's dashboard reads and edits them: in the study's attributes."""
+"""Notes on trials and studies, kept where Optuna's dashboard reads and edits them: in the study's attributes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ LONGEST = 2000
 """Most characters of a note: the dashboard loads all notes whenever it refreshes."""
 
 
-def save_note(database: Database, study: str, number: int, note: str) -> None:
-    """Replace the note on a trial; an empty one removes it.
+def save_note(database: Database, study: str, number: int | None, note: str) -> None:
+    """Replace the note on a trial, or on the study if `number` is None; an empty one removes it.
 
     Raises:
         UnknownStudyError: no study has that name.
@@ -34,10 +34,26 @@ def save_note(database: Database, study: str, number: int, note: str) -> None:
     if len(note) > LONGEST:
         raise UsageError(f"the note has {len(note)} characters: write at most {LONGEST}")
     twin = optuna_twin(database, stored)
+    if number is None:
+        optuna_dashboard.save_note(twin, values.text(note))
+        return
     found = next((one for one in twin.get_trials(deepcopy=False) if one.number == number), None)
     if found is None:
         raise UsageError(f"study {study!r} has no trial {number}: hpo trials --study {study} lists them")
     optuna_dashboard.save_note(optuna.Trial(twin, found._trial_id), values.text(note))
+
+
+def read_study_note(connection: Connection, study_id: int) -> str:
+    """Return the note on a study; empty if it has none."""
+    rows = connection.execute(
+        text(
+            "SELECT value_json FROM public.study_system_attributes WHERE study_id = :s"
+            " AND key ~ '^dashboard:note_str:[0-9]+$' ORDER BY length(key), key"
+        ),
+        {"s": study_id},
+    )
+    parts = map(json.loads, rows.scalars())
+    return "".join(part for part in parts if isinstance(part, str))
 
 
 def read_notes(connection: Connection, study_id: int) -> dict[int, str]:

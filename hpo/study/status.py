@@ -14,6 +14,7 @@ from hpo.formatting import JsonRow
 from hpo.outcomes import COUNTED, FAILURES, Outcome
 from hpo.study.added.trials import better_added
 from hpo.study.catalog import read_study, state_of
+from hpo.study.notes import read_study_note
 from hpo.study.predicates import (
     NOW,
     alive_agent,
@@ -28,6 +29,7 @@ from storage import goals
 from storage.attempts import NEXT
 from storage.budget import Counts, fields
 from storage.goals import Goals
+from storage.optuna import attributes
 from storage.optuna.trials import count_enqueued
 from storage.studies import StoredStudy
 from storage.tables import agents, attempts, epochs, trials
@@ -124,6 +126,9 @@ class StudyStatus(JsonRow):
     agents: tuple[AgentRow, ...]
     slots: tuple[RunningRow, ...]
     created_at: datetime
+    note: str = ""
+    """Note on the study, of `hpo note` or of the dashboard."""
+    tags: tuple[str, ...] = ()
     better_added: str | None = None
     """Note on a result that is better than the best one and was added, not trained here."""
 
@@ -160,7 +165,7 @@ def study_status(database: Database, name: str) -> StudyStatus:
 
 def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
     """Read the status inside a transaction."""
-    counts = _counts(connection, study.study_id)
+    counts, tags = _counts(connection, study.study_id), attributes.tags(connection)
     finished, held = counts["finished"], counts.pop("held")
     alive = _alive_agents(connection, study.study_id)
     elapsed = elapsed_seconds(connection, study.study_id)
@@ -192,6 +197,8 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
         agents=alive,
         slots=_running_slots(connection, study),
         created_at=study.created_at,
+        note=read_study_note(connection, study.study_id),
+        tags=tags.get(study.study_id, ()),
         better_added=better_added(connection, study, best.value if best else None),
     )
 

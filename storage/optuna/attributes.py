@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -22,7 +23,21 @@ def read(connection: Connection, study_id: int, key: str) -> Any:
     return None if found is None else json.loads(found)
 
 
-def write(connection: Connection, study_id: int, key: str, value: list[str]) -> None:
+def tags(connection: Connection) -> dict[int, tuple[str, ...]]:
+    """Return the tags of each study that has some, by its id."""
+    rows = connection.execute(
+        text("SELECT study_id, value_json FROM public.study_user_attributes WHERE key = :k"), {"k": TAGS}
+    )
+    found = {row.study_id: json.loads(row.value_json) for row in rows}
+    return {study_id: texts(value) for study_id, value in found.items() if texts(value)}
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """Return the texts in the list that is the value of an attribute, which may be anything."""
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def write(connection: Connection, study_id: int, key: str, value: Sequence[str]) -> None:
     """Replace an attribute; an empty value removes it."""
     if value:
         statement = (
@@ -31,4 +46,4 @@ def write(connection: Connection, study_id: int, key: str, value: list[str]) -> 
         )
     else:
         statement = "DELETE FROM public.study_user_attributes WHERE study_id = :s AND key = :k"
-    connection.execute(text(statement), {"s": study_id, "k": key, "v": json.dumps(value)})
+    connection.execute(text(statement), {"s": study_id, "k": key, "v": json.dumps(list(value))})

@@ -6,25 +6,49 @@ import click
 
 from hpo import formatting
 from hpo.cli import options, output
+from hpo.cli.options import option
 
 
 @click.command()
+@option(
+    "--tag",
+    "tags",
+    metavar="TAG",
+    multiple=True,
+    show_default="all studies",
+    help="List the studies with this tag. Repeatable: with each of them.",
+)
 @options.json_option
 @options.storage_option
-def ls(as_json: bool, storage: str | None) -> None:
-    """List all studies, newest first."""
+def ls(tags: tuple[str, ...], as_json: bool, storage: str | None) -> None:
+    """List studies, newest first."""
     from hpo.study.catalog import list_studies
 
     with options.opened(storage) as database:
-        found = list_studies(database)
+        found = list_studies(database, tags)
     if as_json:
         output.echo_json([study.to_json() for study in found])
         return
     if not found:
+        if tags:
+            click.echo(f"no study has the tag {' and '.join(tags)}: hpo ls lists all")
+            return
         click.echo("no study yet; create one: hpo launch --study digits-cnn --trials 12")
         return
+    headers = (
+        "study",
+        "condition",
+        "finished",
+        "failed",
+        "running",
+        "best",
+        "metric",
+        "objective",
+        "created",
+    )
+    tagged = any(study.tags for study in found)
     output.echo_table(
-        ("study", "condition", "finished", "failed", "running", "best", "metric", "objective", "created"),
+        (*headers, "tags") if tagged else headers,
         [
             (
                 study.name,
@@ -36,12 +60,13 @@ def ls(as_json: bool, storage: str | None) -> None:
                 study.metric,
                 _short_objective(study.objective),
                 f"{study.created_at:%Y-%m-%d %H:%M}Z",
+                *([", ".join(study.tags)] if tagged else []),
             )
             for study in found
         ],
         right=("finished", "failed", "running", "best"),
-        wrap=("study", "objective"),
-        drop=("created", "metric", "objective", "failed", "running"),
+        wrap=("study", "objective", "tags"),
+        drop=("created", "tags", "metric", "objective", "failed", "running"),
     )
 
 

@@ -68,6 +68,10 @@ def _status_text(found: StudyStatus) -> str:
     if found.best_number is not None:
         best = f"{formatting.metric(found.best_value)} in trial {found.best_number}: "
         facts.append(("best", best + formatting.parameters(found.best_params)))
+    if found.tags:
+        facts.append(("tags", ", ".join(found.tags)))
+    if found.note:
+        facts.append(("note", " ".join(found.note.split())))
     if found.better_added is not None:
         facts.append(("note", found.better_added))
     if found.trial_timeout_seconds is not None:

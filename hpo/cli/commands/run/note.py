@@ -1,4 +1,4 @@
-"""`hpo note`: a note on one trial."""
+"""`hpo note`: a note on a trial or a study."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from hpo.options.fields import NUMBER
 
 @click.command()
 @options.study_option
-@option("--trial", metavar="N", type=Number(NUMBER), required=True, help="Number of the trial.")
+@option(
+    "--trial",
+    metavar="N",
+    type=Number(NUMBER),
+    show_default="the study itself",
+    help="Number of the trial that the note is on.",
+)
 @click.argument("text")
 @options.storage_option
-def note(study: str, trial: int, text: str, storage: str | None) -> None:
-    """Write a note on one trial, in place of an earlier one.
+def note(study: str, trial: int | None, text: str, storage: str | None) -> None:
+    """Write a note on a study or on one trial, in place of an earlier one.
 
-    hpo trials, the report and the dashboard show it. An empty TEXT removes it.
+    hpo status or hpo trials, the report and the dashboard show it. An empty TEXT removes it.
     """
     from hpo.study.notes import save_note
 
     with options.opened(storage) as database:
         save_note(database, study, trial, text)
-    click.echo(f"trial {trial} of {study} {'is noted' if text else 'has no note now'}")
+    target = study if trial is None else f"trial {trial} of {study}"
+    click.echo(f"{target} {'is noted' if text else 'has no note now'}")
