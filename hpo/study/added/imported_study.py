@@ -46,7 +46,8 @@ def import_study(database: Database, study: str, url: str, name: str | None) -> 
     source = read_source(url, name, study)
     _check(source, spec, twin)
     finished = [trial for trial in source.trials if _is_finished(trial)]
-    shift = 0 if spec.open_space else _shift(finished)
+    # Without a number of epochs, the steps are the function's own.
+    shift = 0 if spec.epochs is None else _shift(finished)
     mark = values.text(f"study {source.name} in {source.place}")
     known: dict[str, BaseDistribution] = dict(spec.space) if spec.open_space else {}
     added, problems = [], []
