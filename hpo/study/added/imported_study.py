@@ -15,6 +15,7 @@ from hpo.search.spec import StudySpec
 from hpo.study.added.known_results import Imported, add_once
 from hpo.study.added.optuna_source import OptunaSource, read_source
 from hpo.study.catalog import find_study
+from hpo.study.open_space import declares_epochs
 from hpo.study.twin import optuna_twin
 from objectives import values
 from objectives.choices import find, stored_space
@@ -46,8 +47,8 @@ def import_study(database: Database, study: str, url: str, name: str | None) -> 
     source = read_source(url, name, study)
     _check(source, spec, twin)
     finished = [trial for trial in source.trials if _is_finished(trial)]
-    # Without a number of epochs, the steps are the function's own.
-    shift = 0 if spec.epochs is None else _shift(finished)
+    # The steps of an Optuna objective are its own.
+    shift = _shift(finished) if declares_epochs(stored.spec_json) else 0
     mark = values.text(f"study {source.name} in {source.place}")
     known: dict[str, BaseDistribution] = dict(spec.space) if spec.open_space else {}
     added, problems = [], []
