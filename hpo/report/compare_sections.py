@@ -17,11 +17,11 @@ from hpo.document.parts import attempt, section
 from hpo.report.cost import cost_of
 from hpo.report.search_sections import best_so_far, epoch_axis
 from hpo.report.study_comparison import (
-    FIGURES,
     PairwiseDifference,
     StudyComparison,
     StudyResult,
     comparability_warnings,
+    label_of,
 )
 
 
@@ -98,7 +98,7 @@ def final_table(results: Sequence[StudyResult], figure: str | None) -> Table:
         row = {"study": result.name, "objective": result.history.study.objective.rpartition("/")[2]}
         if figure is not None:
             one = result.summary(figure)
-            row[FIGURES.get(figure, figure)] = one.shown_mean if one is not None else "-"
+            row[label_of(figure)] = one.shown_mean if one is not None else "-"
             row["95 % interval"] = one.shown_interval if one is not None else "-"
             row["seeds"] = str(one.n) if one is not None else "-"
         if flipped:
@@ -122,7 +122,7 @@ def difference_table(pairs: Sequence[PairwiseDifference], figure: str) -> Table:
     rows = [
         {
             "difference": f"{pair.first} - {pair.second}",
-            FIGURES.get(figure, figure): signed(pair.difference.mean),
+            label_of(figure): signed(pair.difference.mean),
             "95 % interval": " to ".join(map(signed, pair.difference.interval95 or ())) or "-",
             "p": formatting.p_value(pair.p_value),
             "exceeds noise": {None: "unknown", True: "yes", False: "no"}[pair.exceeds_noise],
@@ -184,7 +184,7 @@ def _final_curves(results: Sequence[StudyResult]) -> Figure | None:
 def _seeds(results: Sequence[StudyResult], figure: str | None) -> Figure | None:
     if figure is None:
         return None
-    title, series = FIGURES.get(figure, figure), []
+    title, series = label_of(figure), []
     ticks: list[tuple[float, str]] = []
     for index, result in enumerate(results):
         values = result.values(figure)

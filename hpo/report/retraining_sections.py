@@ -14,7 +14,7 @@ from hpo.document.document import Block, Bullets, Figure, Paragraph, Section, Ta
 from hpo.document.parts import section
 from hpo.report.mistakes import mistakes_section
 from hpo.report.search_sections import epoch_axis
-from hpo.report.study_comparison import FIGURES, matches_search
+from hpo.report.study_comparison import FIGURES, label_of, matches_search
 from hpo.retrain.selection import selection_lines
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow, Source
@@ -57,7 +57,7 @@ def _tested(metrics: Mapping[str, Any]) -> list[str]:
 def _figures(metrics: Mapping[str, Any]) -> Block:
     rows = [
         {
-            "figure": FIGURES.get(name, name),
+            "figure": label_of(name),
             "mean": formatting.metric(one.mean),
             "standard deviation": "-"
             if one.standard_deviation is None

@@ -24,6 +24,11 @@ FIGURES = {
 """Names of the figures in metrics.json, as reports show them."""
 
 
+def label_of(figure: str) -> str:
+    """Return a figure's name as reports show it."""
+    return FIGURES.get(figure, figure.removeprefix("final_"))
+
+
 @dataclass(frozen=True)
 class StudyResult:
     """One study of a comparison and its final runs."""
@@ -144,7 +149,9 @@ def setup_of(row: RetrainRow) -> tuple[Any, ...]:
 
 
 def matches_search(row: RetrainRow, spec: Mapping[str, Any]) -> bool:
-    """Whether a retrain used the epochs and the images of the study's trials."""
+    """Whether a retrain used the epochs and the images of the study's trials, which an open space decides itself."""
+    if spec.get("open_space"):
+        return True
     return setup_of(row)[1:] == (spec.get("epochs"), _data(spec.get("data") or {}))
 
 

@@ -13,7 +13,7 @@ from hpo.document.document import Block, Bullets, Paragraph, Section, Table
 from hpo.document.parts import section
 from hpo.report.default_comparison import against_default, default_params, is_same
 from hpo.report.findings import Findings
-from hpo.report.study_comparison import FIGURES
+from hpo.report.study_comparison import FIGURES, label_of
 from hpo.study.history import NOT_RECORDED, StudyHistory
 from storage.retrains import RetrainRow, Source
 
@@ -154,7 +154,7 @@ def _tested(study: str, retrain: RetrainRow) -> list[Block]:
         return [Paragraph("The final runs recorded no figures.", "lead")]
     own = trial is not None and retrain.config.get("study") in (None, study)
     source = f"trial {trial}, retrained" if own else "a configuration from a file, retrained"
-    lead = f"{FIGURES.get(name, name)} {Interval.from_json(summary[name]).describe()}: {source}."
+    lead = f"{label_of(name)} {Interval.from_json(summary[name]).describe()}: {source}."
     blocks: list[Block] = [Paragraph(lead[0].upper() + lead[1:], "lead")]
     flipped = summary.get("test_accuracy_flip_averaged")
     if flipped is not None and name == "test_accuracy":
@@ -186,9 +186,7 @@ def _also_retrained(history: StudyHistory, answer: RetrainRow | None) -> list[Bl
             (
                 source,
                 f"{row.config.get('epochs')} of {'all' if limit is None else limit} images",
-                "-"
-                if name is None
-                else f"{FIGURES.get(name, name)} {Interval.from_json(summary[name]).describe()}",
+                "-" if name is None else f"{label_of(name)} {Interval.from_json(summary[name]).describe()}",
                 f"{row.ended_at:%Y-%m-%d %H:%M} UTC" if row.ended_at is not None else "-",
             )
         )

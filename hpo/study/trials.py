@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Float, Integer, Select, cast, func, or_, select
+from sqlalchemy import Connection, Float, Integer, Select, and_, cast, func, or_, select
 
 from hpo.errors import NoResultError
 from hpo.formatting import JsonRow
@@ -177,7 +177,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
             attempts.c.reservation_id,
             func.count().filter(attempts.c.device != NEXT).label("attempts"),
             func.sum(seconds_of_attempt()).label("seconds"),
-            func.bool_or(live_attempt()).label("live"),
+            func.bool_or(and_(live_attempt(), attempts.c.device != NEXT)).label("live"),
         )
         .select_from(attempts.join(trials))
         .where(trials.c.study_id == study_id)

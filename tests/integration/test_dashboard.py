@@ -28,6 +28,7 @@ from hpo.dashboard.server import (
     PortTakenError,
 )
 from hpo.study.catalog import find_study
+from hpo.study.trials import trial_rows
 from storage import agents
 from storage.attempts import NEXT
 from storage.engine import Database
@@ -150,6 +151,11 @@ def test_prefetched_and_released_trials_wait(rows: StudyRows) -> None:
     assert [trial["state"] for trial in shown[2:]] == ["Running", "Waiting", "Waiting"]
     assert [trial["user_attrs"] for trial in shown[2:]] == [[], [], []]
     assert {trial.state for trial in rows.study.get_trials()[2:]} == {TrialState.RUNNING}
+    assert [row.state for row in trial_rows(rows.database, rows.name)[2:]] == [
+        "running",
+        "waiting",
+        "waiting",
+    ]
 
 
 def test_csv_file_holds_no_formulas(rows: StudyRows) -> None:
