@@ -127,13 +127,17 @@ class Guard:
         return answer(environ, start_response, "403 Forbidden", "application/json", body)
 
 
+_HOST = re.compile(r"(?P<name>[\w.-]+|\[[\da-fA-F:.]+\])(:\d*)?", re.ASCII)
+
+
 def known_hosts(environ: WSGIEnvironment) -> str | None:
     """Refuse requests whose Host header is not a loopback name.
 
     It prevents DNS rebinding: a web page whose name resolves to 127.0.0.1 could otherwise read the dashboard through
     the browser of its visitor.
     """
-    if is_loopback(_split(f"//{environ.get('HTTP_HOST', '')}").hostname or ""):
+    host = _HOST.fullmatch(environ.get("HTTP_HOST", "").strip())
+    if host is not None and is_loopback(host["name"].strip("[]").lower()):
         return None
     return "the dashboard serves this machine only: use http://127.0.0.1"
 

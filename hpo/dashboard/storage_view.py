@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Container, Sequence
+import re
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from bottle import HTTPError
 from optuna.distributions import CategoricalDistribution
 
 from hpo.dashboard.artifacts import Picture, artifact_id
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 # Keys of optuna-dashboard in the system attributes of trials and studies.
 _ARTIFACT = "artifacts:"
 _METRIC_NAMES = "study:metric_names"
+_NOTE_OF_TRIAL = re.compile(r"dashboard:(\d+):")
 _NOTE_VERSION, _NOTE_TEXT = "dashboard:note_ver", "dashboard:note_str:0"
 
 
@@ -57,17 +61,20 @@ class StorageView(ForwardingStorage):
         ]
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        attributes = self._storage.get_study_user_attrs(study_id)
+        with _found():
+            attributes = self._storage.get_study_user_attrs(study_id)
         facts = self._own.facts().get(self._own.names().get(study_id, ""))
         return attributes if facts is None else {**facts.attributes, **attributes}
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         name = self._own.names().get(study_id)
-        attributes = self._storage.get_study_system_attrs(study_id)
+        with _found():
+            attributes = self._storage.get_study_system_attrs(study_id)
         return attributes if name is None else _with_note(attributes, name, self._own.facts().get(name))
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        trial = self._storage.get_trial(trial_id)
+        with _found():
+            trial = self._storage.get_trial(trial_id)
         # The study is unknown here; requests for a missing picture get 404.
         return _illustrated(trial, (Picture.CURVES, Picture.CONFUSION))
 
@@ -96,12 +103,30 @@ class StorageView(ForwardingStorage):
 
     def delete_study(self, study_id: int) -> None:
         self._to_write()
-        self._own.delete(study_id)
+        with _found():
+            self._own.delete(study_id)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        trial = _NOTE_OF_TRIAL.match(key)
+        with _found():
+            known = self._storage.get_all_trials(study_id, deepcopy=False) if trial else ()
+            if trial and int(trial[1]) not in {one._trial_id for one in known}:
+                raise KeyError(trial[1])
+        self._to_write().set_study_system_attr(study_id, key, value)
 
     def _to_write(self) -> BaseStorage:
         if not self._writable:
             raise ReadOnlyError("the dashboard is read-only: restart it with --allow-changes")
         return self._storage
+
+
+@contextmanager
+def _found() -> Iterator[None]:
+    """Answer requests for studies and trials that do not exist as such: the dashboard takes the error for a bug."""
+    try:
+        yield
+    except KeyError as error:
+        raise HTTPError(404, "there is no such study or trial") from error
 
 
 def _illustrated(

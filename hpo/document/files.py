@@ -26,8 +26,8 @@ PICTURES = "pictures"
 def document_files(document: Document, name: str) -> dict[str, bytes]:
     """Return a document as files: `<name>.html`, `<name>.md` and PNG files under `pictures`."""
     return {
-        f"{name}.html": render_page(document).encode(),
-        f"{name}.md": render_markdown(document, PICTURES).encode(),
+        f"{name}.html": _encoded(render_page(document)),
+        f"{name}.md": _encoded(render_markdown(document, PICTURES)),
         **{
             f"{PICTURES}/{figure.key}.png": draw_png(figure)
             for figure in document.figures()
@@ -43,7 +43,7 @@ def csv_file(headers: Sequence[str], rows: Iterable[Sequence[object]], line_end:
     writer = csv.writer(text, lineterminator=line_end)
     writer.writerow([formatting.csv_cell(header) for header in headers])
     writer.writerows([formatting.csv_cell(cell) for cell in row] for row in rows)
-    return text.getvalue().encode()
+    return _encoded(text.getvalue())
 
 
 def data_file(name: str, make: Callable[[], bytes]) -> dict[str, bytes]:
@@ -61,7 +61,12 @@ def data_file(name: str, make: Callable[[], bytes]) -> dict[str, bytes]:
 
 def json_file(value: Mapping[str, Any]) -> bytes:
     """Return JSON that every parser reads: NaN and infinities are strings."""
-    return formatting.json_text(value).encode()
+    return _encoded(formatting.json_text(value))
+
+
+def _encoded(text: str) -> bytes:
+    """Return UTF-8; halves of characters, which programs that use Optuna may have stored, become JSON's escapes."""
+    return text.encode(errors="backslashreplace")
 
 
 def write_document(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -40,8 +40,10 @@ def output_file(path: Path) -> Iterator[Path]:
     A regular file is replaced atomically and keeps its mode.
 
     Raises:
-        OSError: the file cannot be written, or its links form a circle.
+        OSError: the file cannot be written, its links form a circle, or one belongs to another user, who could have any
+            file of yours replaced.
     """
+    _refuse_foreign_links(path)
     if path.exists() and not path.is_file():
         yield path
         return
@@ -52,6 +54,16 @@ def output_file(path: Path) -> Iterator[Path]:
         yield partial
         if target.exists():
             shutil.copymode(target, partial)
+
+
+def _refuse_foreign_links(path: Path) -> None:
+    # A circle of links repeats.
+    seen: set[Path] = set()
+    while path.is_symlink() and path not in seen:
+        if path.lstat().st_uid not in (os.geteuid(), 0):
+            raise PermissionError(errno.EACCES, f"the link {path} belongs to another user")
+        seen.add(path)
+        path = path.parent / path.readlink()
 
 
 def _sync(path: Path) -> None:

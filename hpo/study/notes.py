@@ -72,5 +72,5 @@ def read_notes(connection: Connection, study_id: int) -> dict[int, str]:
         part = json.loads(row.value_json)
         # Programs that use Optuna may write anything.
         if isinstance(part, str):
-            found[row.number] = found.get(row.number, "") + part
+            found[row.number] = found.get(row.number, "") + values.text(part)
     return {number: note for number, note in found.items() if note}

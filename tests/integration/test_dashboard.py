@@ -28,6 +28,7 @@ from hpo.dashboard.server import (
     PortTakenError,
 )
 from hpo.study.catalog import find_study
+from hpo.study.notes import read_notes
 from hpo.study.trials import trial_rows
 from storage import agents
 from storage.attempts import NEXT
@@ -195,10 +196,16 @@ def test_missing_resources_are_not_found(rows: StudyRows) -> None:
         "/reports/demo/../../../etc/passwd",
         "/reports/%2e%2e/%2e%2e/etc/passwd",
         "/reports/demo/nothing.png",
+        "/artifacts/999/999/1-2",
         "/api/studies/999",
     ]
     with served(rows.database) as client:
         assert [client.ask(path).status for path in paths] == [404] * len(paths)
+    note = {"version": 1, "body": "x"}
+    with served(rows.database, allow_changes=True) as client:
+        assert client.ask("/api/studies/999", "DELETE").status == 404
+        assert client.ask("/api/studies/999/note", "PUT", note).status == 404
+        assert client.ask(f"/api/studies/{rows.study_id}/999/note", "PUT", note).status == 404
 
 
 def test_study_of_plain_optuna_is_shown_unchanged(database: Database) -> None:
@@ -228,6 +235,9 @@ def test_note_is_stored_with_allow_changes(rows: StudyRows) -> None:
         assert client.ask(f"{path}/note", "PUT", {"version": 1, "body": "mine"}).content == b"{}"
         assert client.json(path)["note"] == {"version": 1, "body": "mine"}
         assert client.ask(f"{path}/rename", "POST", {"study_name": "other"}).status == 403
+        half = {"version": 1, "body": "half \ud800"}
+        assert client.ask(f"{path}/{trial_id(rows, 1)}/note", "PUT", half).content == b"{}"
+    assert rows.database.transaction(lambda c: read_notes(c, rows.study_id)) == {1: "half \\ud800"}
 
 
 def test_study_is_deleted_with_its_folders(rows: StudyRows, tmp_path: Path) -> None:

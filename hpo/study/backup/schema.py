@@ -133,6 +133,23 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+def _is_statistic(value: Any) -> bool:
+    """Whether it is a mean over the runs of a retrain, with its deviation and interval or None."""
+    interval, deviation = value.get("interval95"), value.get("standard_deviation")
+    return (
+        _is_number(value["mean"])
+        and (deviation is None or _is_number(deviation))
+        and (interval is None or [_is_number(bound) for bound in interval] == [True, True])
+    )
+
+
+def _is_config(value: Any) -> bool:
+    """Whether it is an exported configuration, as far as commands take it apart."""
+    return isinstance(value, dict) and all(
+        isinstance(value.get(part) or {}, dict) for part in ("params", "data", "device", "versions")
+    )
+
+
 def _is_results(value: Any) -> bool:
     """Whether it is the content of a retrain's metrics.json, with details, or None: it has not finished."""
     if value is None:
@@ -142,7 +159,7 @@ def _is_results(value: Any) -> bool:
         bool(Source(value.get("source", Source.SEARCH)))
         and bool(value["runs"])
         and all(type(run["seed"]) is int for run in value["runs"])
-        and isinstance(value.get("summary", {}), dict)
+        and all(map(_is_statistic, value["summary"].values()))
         and all(type(row["seed"]) is type(row["epoch"]) is int for row in history)
         and all(_is_number(row["seconds"]) and _is_metrics(row["metrics"]) for row in history)
     )
@@ -182,7 +199,7 @@ _RULES: Mapping[str, Mapping[str, Rule]] = {
         "seconds": _is_seconds,
     },
     "hpo.retrains": {
-        "config": lambda value: isinstance(value, dict),
+        "config": _is_config,
         "seeds": lambda value: all(type(seed) is int for seed in value),
         "metrics": _is_results,
     },

@@ -87,7 +87,19 @@ def test_loopback_names_are_accepted(host: str) -> None:
     assert Answer(security.Guard(inner, security.known_hosts), HTTP_HOST=host).status == 200
 
 
-@pytest.mark.parametrize("host", ["example.com", "example.com:8080", "127.0.0.1.example.com", "", "10.0.0.1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "example.com",
+        "example.com:8080",
+        "127.0.0.1.example.com",
+        "[::1].example.com",
+        "example.com@127.0.0.1",
+        "localhost/example.com",
+        "",
+        "10.0.0.1",
+    ],
+)
 def test_other_names_are_refused(host: str) -> None:
     # setup_testing_defaults would fill in a missing one.
     assert Answer(security.Guard(inner, security.known_hosts), HTTP_HOST=host).status == 403

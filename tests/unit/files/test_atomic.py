@@ -70,3 +70,21 @@ def test_pipe_is_written_into(tmp_path: Path) -> None:
     assert pipe.read_text() == "new"
     writer.join()
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("links", [1, 2])
+def test_link_of_another_user_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: int
+) -> None:
+    target, link, second = tmp_path / "target", tmp_path / "link", tmp_path / "second"
+    target.write_text("old")
+    link.symlink_to(target)
+    second.symlink_to("link")
+    me = os.geteuid()
+    if me == 0:
+        os.chown(link, 4711, -1, follow_symlinks=False)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    with pytest.raises(PermissionError, match="belongs to another user"):
+        write((link, second)[links - 1])
+    assert target.read_text() == "old"
