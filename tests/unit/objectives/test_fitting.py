@@ -80,7 +80,7 @@ def two_inputs() -> keras.Model:
     merged = keras.layers.Dense(3)(keras.layers.Concatenate()([left, right]))
     outputs = {"sign": keras.layers.Dense(1, "sigmoid")(merged), "sum": keras.layers.Dense(1)(merged)}
     model = keras.Model([left, right], outputs)
-    model.compile("adam", {"sign": "binary_crossentropy", "sum": "mse"})
+    model.compile("adam", {"sign": "binary_crossentropy", "sum": "mse"}, run_eagerly=True)
     return model
 
 
@@ -125,14 +125,14 @@ FITS: dict[str, Fit] = {
         callbacks=callbacks,
     ),
     "tf.data and model without input": lambda run, callbacks: fit(
-        run, dense(built=False), dataset(), callbacks=callbacks
+        run, dense(built=False, eager=True), dataset(), callbacks=callbacks
     ),
     "endless tf.data": lambda run, callbacks: fit(
-        run, dense(), dataset().repeat(), steps_per_epoch=2, callbacks=callbacks
+        run, dense(eager=True), dataset().repeat(), steps_per_epoch=2, callbacks=callbacks
     ),
-    "PyDataset": lambda run, callbacks: fit(run, dense(), Batches(), callbacks=callbacks),
+    "PyDataset": lambda run, callbacks: fit(run, dense(eager=True), Batches(), callbacks=callbacks),
     "generator": lambda run, callbacks: fit(
-        run, dense(), generated(), steps_per_epoch=2, callbacks=callbacks
+        run, dense(eager=True), generated(), steps_per_epoch=2, callbacks=callbacks
     ),
     "callbacks of a fit of one's own": plain,
 }
