@@ -24,8 +24,10 @@ class TrialNotOpenError(HpoError):
     """The study has no such trial, or it has ended."""
 
 
-def kill_trial(database: Database, name: str, number: int) -> None:
+def kill_trial(database: Database, name: str, number: int) -> bool:
     """End a trial, running or waiting, as pruned: it counts towards the budget, and the sampler learns from it.
+
+    A trial that is enqueued and has not begun is withdrawn instead; return whether it was one.
 
     An agent that trains it is fenced: it kills the trainer at the trial's next report or at the next renewal of its
     lease, at the latest.
@@ -35,8 +37,10 @@ def kill_trial(database: Database, name: str, number: int) -> None:
         TrialNotOpenError: the study has no such trial, or it has ended.
     """
 
-    def end(connection: Connection) -> list[optuna_trials.PendingTell]:
+    def end(connection: Connection) -> list[optuna_trials.PendingTell] | None:
         study = read_study(connection, name, database)
+        if optuna_trials.withdraw(connection, study.study_id, number, REASON):
+            return None
         reservation_id = connection.scalar(
             select(trials.c.reservation_id).where(
                 trials.c.study_id == study.study_id, trials.c.number == number
@@ -54,8 +58,10 @@ def kill_trial(database: Database, name: str, number: int) -> None:
             )
         return optuna_trials.pending_tell_of_trial(connection, reservation_id)
 
-    for trial in database.transaction(end):
+    pending = database.transaction(end)
+    for trial in pending or ():
         _tell(database, name, trial)
+    return pending is None
 
 
 def _last_value(connection: Connection, study: StoredStudy, reservation_id: int) -> float | None:

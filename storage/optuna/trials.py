@@ -84,7 +84,7 @@ def count_enqueued(connection: Connection, study_id: int) -> int:
 
 
 def take_enqueued(connection: Connection, study_id: int, attempt_id: int, trial_id: int, number: int) -> bool:
-    """Make an enqueued trial that of the attempt's reservation; return False if another reservation has it.
+    """Make an enqueued trial that of the attempt's reservation; return False if another has it or it was withdrawn.
 
     Raises:
         LeaseLostError: another agent has ended the attempt.
@@ -94,9 +94,35 @@ def take_enqueued(connection: Connection, study_id: int, attempt_id: int, trial_
     taken = connection.execute(
         text("SELECT reservation_id FROM hpo.trials WHERE trial_id = :t"), {"t": trial_id}
     ).scalar_one_or_none()
+    waiting = text("SELECT state = 'WAITING' FROM public.trials WHERE trial_id = :t")
     if taken not in (None, reservation_id):
         return False
+    if taken is None and not connection.execute(waiting, {"t": trial_id}).scalar_one_or_none():
+        return False
     attempts.attach(connection, attempt_id, trial_id, number, None)
+    return True
+
+
+def withdraw(connection: Connection, study_id: int, number: int, reason: str) -> bool:
+    """Fail an enqueued trial that no reservation has, with a reason; return False if there is none of that number."""
+    budget.lock_study(connection, study_id)
+    trial_id = connection.execute(
+        text(
+            "UPDATE public.trials t SET state = 'FAIL', datetime_complete = clock_timestamp() AT TIME ZONE 'UTC'"
+            " WHERE t.study_id = :s AND t.number = :n AND t.state = 'WAITING'"
+            " AND NOT EXISTS (SELECT 1 FROM hpo.trials h WHERE h.trial_id = t.trial_id) RETURNING t.trial_id"
+        ),
+        {"s": study_id, "n": number},
+    ).scalar_one_or_none()
+    if trial_id is None:
+        return False
+    connection.execute(
+        text(
+            "INSERT INTO public.trial_user_attributes (trial_id, key, value_json) VALUES (:t, :k, :v)"
+            " ON CONFLICT (trial_id, key) DO UPDATE SET value_json = excluded.value_json"
+        ),
+        {"t": trial_id, "k": REFUSAL_ATTRIBUTE, "v": json.dumps(reason)},
+    )
     return True
 
 

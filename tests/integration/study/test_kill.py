@@ -10,8 +10,9 @@ from hpo.study.kill import REASON, TrialNotOpenError, kill_trial
 from hpo.study.trials import trial_rows
 from storage.attempts import LeaseLostError
 from storage.engine import Database
+from storage.optuna import trials as optuna_trials
 from tests.integration.rows import StudyRows
-from tests.integration.stores import StoredStudy, begun, report
+from tests.integration.stores import StoredStudy, begun, claimed, report, train
 
 
 def test_killed_trial_is_pruned_with_its_last_value_and_its_attempt_is_fenced(database: Database) -> None:
@@ -36,6 +37,27 @@ def test_waiting_trial_can_be_killed(database: Database) -> None:
     kill_trial(database, "s", 0)
     assert study.states == [TrialState.PRUNED]
     assert store.refresh().counts.waiting == 0
+
+
+def test_enqueued_trial_is_withdrawn(database: Database) -> None:
+    study = StoredStudy(database)
+    for x in (0.25, 0.5):
+        study.optuna.enqueue_trial({"x": x})
+    store = study.agent()
+    claim = claimed(store)
+    assert kill_trial(database, "s", 0)
+    # An agent that read it before does not get it.
+    take = optuna_trials.take_enqueued
+    ids = [trial._trial_id for trial in study.optuna.get_trials()]
+    study_id = study.optuna._study_id
+    assert not database.transaction(lambda c: take(c, study_id, claim.attempt_id, ids[0], 0))
+    train(store, claim)
+    row, trained = trial_rows(database, "s")
+    assert (row.state, row.why) == ("fail", f"enqueued, but not trained: {REASON}")
+    assert (trained.number, trained.params) == (1, {"x": 0.5})
+    assert store.refresh().counts.finished == 1
+    with pytest.raises(TrialNotOpenError):
+        kill_trial(database, "s", 0)
 
 
 def test_trial_that_has_ended_or_does_not_exist_is_refused(database: Database) -> None:

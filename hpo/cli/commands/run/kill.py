@@ -17,10 +17,12 @@ from hpo.options.fields import NUMBER
 def kill(study: str, trial: int, storage: str | None) -> None:
     """End one trial, running or waiting, as pruned.
 
-    It counts towards --trials, and the sampler learns from its epochs. Its agent goes on with the next trial.
+    It counts towards --trials, and the sampler learns from its epochs. Its agent goes on with the next trial. A trial
+    that is enqueued and has not begun is withdrawn: it does not count.
     """
     from hpo.study.kill import kill_trial
 
     with options.opened(storage) as database:
-        kill_trial(database, study, trial)
-    click.echo(f"trial {trial} of {study} is pruned; its agent ends it within seconds")
+        withdrawn = kill_trial(database, study, trial)
+    state = "is withdrawn" if withdrawn else "is pruned; its agent ends it within seconds"
+    click.echo(f"trial {trial} of {study} {state}")
