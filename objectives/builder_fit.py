@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from hpo.errors import ObjectiveBrokenError
-from objectives.base import MetricMissingError, Run, RunEndedError
+from objectives.base import MetricMissingError, MetricUnknownError, Run, RunEndedError
 from objectives.values import number
 
 
@@ -35,7 +36,8 @@ class BuilderFit:
         self._metric = metric
         self._run = run
         self._evaluate = getattr(hypermodel, "evaluate", None)
-        self._took_data = False
+        self._planned: int | None = None
+        """Number of epochs that the calls of the model's fit asked for; None before the first."""
 
     def run(self, hp: Any) -> None:
         """Build the model, fit it, and in a final run evaluate it on the test data once.
@@ -48,29 +50,27 @@ class BuilderFit:
         model = self._hypermodel.build(hp)
         if model is None:
             raise ObjectiveBrokenError("build() returned None: return the compiled model")
-        reports = reporter(self._run, self._metric)
-        result = self._fit(hp, model, reports)
-        if reports.ended:
+        reports = reporter(self._run)
+        try:
+            result = self._fit(hp, model, reports)
+        except MetricUnknownError as exc:
+            raise MetricUnknownError(f'{exc} (objective = "…" in the file)') from None
+        if self._run.ended_early:
             return
         self._settle(result, reports)
-        if self._data.has_test and self._evaluate is None and not self._took_data:
+        if self._data.has_test and self._evaluate is None and self._planned is None:
             raise ObjectiveBrokenError(_EVALUATE.format("trains without the model's own fit"))
         if self._run.final:
             self._finish(hp, model)
 
     def _fit(self, hp: Any, model: Any, reports: Reports) -> Any:
-        callbacks = [*(self._data.kwargs.get("callbacks") or ()), reports]
-        kwargs = {**self._data.kwargs, "callbacks": callbacks}
+        kwargs = {**self._data.kwargs, "callbacks": [*(self._data.kwargs.get("callbacks") or ()), reports]}
         if not _is_keras(model):
             return self._own_fit(hp, model, kwargs)
-        # Not by `setattr`, which Keras tracks: every call of the model's fit has to report, whoever makes it.
-        model.__dict__["fit"] = self._supervised(model.fit, reports)
-        try:
+        with self._supervised(model, reports):
             if getattr(self._hypermodel, "fit", None) is None:
                 return model.fit(*self._data.args, **kwargs)
             return self._own_fit(hp, model, kwargs)
-        finally:
-            model.__dict__.pop("fit", None)
 
     def _own_fit(self, hp: Any, model: Any, kwargs: dict[str, Any]) -> Any:
         fit = getattr(self._hypermodel, "fit", None)
@@ -84,51 +84,58 @@ class BuilderFit:
             kwargs["epochs"] = self._run.total_epochs
         return fit(hp, model, *self._data.args, **kwargs)
 
-    def _supervised(self, fit: Callable[..., Any], reports: Reports) -> Callable[..., Any]:
-        """Return the model's fit with the run's epochs and reports."""
+    @contextmanager
+    def _supervised(self, model: Any, reports: Reports) -> Iterator[None]:
+        """Let every call of the model's fit be one of the run, whoever makes it."""
 
-        def supervised(*args: Any, **kwargs: Any) -> Any:
-            if reports.ended:
+        def fit(*args: Any, **kwargs: Any) -> Any:
+            if self._run.ended_early:
                 raise RunEndedError
-            self._check_data(args, kwargs)
-            if len(args) <= _EPOCHS_PLACE:
-                kwargs.setdefault("epochs", self._run.total_epochs)
-            epochs = args[_EPOCHS_PLACE] if len(args) > _EPOCHS_PLACE else kwargs["epochs"]
-            reports.check_room(epochs - kwargs.get("initial_epoch", 0))
-            # A progress bar would fill the log.
-            kwargs.setdefault("verbose", 2)
-            callbacks = list(kwargs.get("callbacks") or ())
-            if not any(callback is reports for callback in callbacks):
-                callbacks.append(reports)
-            return fit(*args, **{**kwargs, "callbacks": callbacks})
+            options = {**dict(zip(_PLACES, args, strict=False)), **kwargs}
+            self._check_data(options)
+            options.setdefault("epochs", self._run.total_epochs)
+            self._planned = (self._planned or 0) + options["epochs"] - options.get("initial_epoch", 0)
+            check_room(self._run, self._planned)
+            # The run has its own callback.
+            options["callbacks"] = [one for one in options.get("callbacks") or () if one is not reports]
+            del model.__dict__["fit"]
+            try:
+                return self._run.fit(model, **options)
+            finally:
+                model.__dict__["fit"] = fit
 
-        return supervised
+        # Not by `setattr`, which Keras tracks.
+        model.__dict__["fit"] = fit
+        try:
+            yield
+        finally:
+            model.__dict__.pop("fit", None)
 
-    def _check_data(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def _check_data(self, options: Mapping[str, Any]) -> None:
         """Raise ObjectiveBrokenError if the model gets other data than the test data would be."""
-        self._took_data = True
         if not self._data.has_test or self._evaluate is not None:
             return
         given: Any = self._data.kwargs.get("validation_data")
-        found: Any = kwargs.get("validation_data")
+        found: Any = options.get("validation_data")
         if given is None:
-            found, given = args[0] if args else kwargs.get("x"), self._data.args[0]
+            found, given = options.get("x"), self._data.args[0]
         if not _is_same(found, given):
             raise ObjectiveBrokenError(_EVALUATE.format("prepares the data for the model"))
 
     def _settle(self, result: Any, reports: Reports) -> None:
         """Report what `fit` returned where it has reported no epoch; else judge the trial by it."""
         history = getattr(result, "history", None)
-        if reports.count == 0 and isinstance(history, Mapping) and history:
+        reported = reports.count > 0 or self._planned is not None
+        if not reported and isinstance(history, Mapping) and history:
             for epoch in zip(*history.values(), strict=True):
                 reports.report(dict(zip(history, epoch, strict=True)))
             return
-        if isinstance(history, Mapping) or (result is None and reports.count):
+        if isinstance(history, Mapping) or (result is None and reported):
             return
         value = self._value(result)
         if self._run.final:
             self._run.record(**{self._metric: value})
-        if reports.count:
+        if reported:
             self._run.judge(value)
         else:
             reports.report({**(result if isinstance(result, Mapping) else {}), self._metric: value})
@@ -152,23 +159,25 @@ class BuilderFit:
 
     def _finish(self, hp: Any, model: Any) -> None:
         test = self._data.test
-        if test:
-            if self._evaluate is not None:
-                measured = self._evaluate(hp, model, *test)
-            else:
-                measured = model.evaluate(*test, return_dict=True, verbose=0)
+        if test and self._evaluate is None:
+            # Saves the model too.
+            self._run.evaluate(model, **dict(zip(("x", "y", "sample_weight"), test, strict=False)))
+        elif test and self._evaluate is not None:
+            measured = self._evaluate(hp, model, *test)
             if not isinstance(measured, Mapping):
                 measured = {self._metric.removeprefix("val_"): measured}
             self._run.record(**{f"test_{name}": value for name, value in measured.items()})
-            if hasattr(test[-1], "__len__"):
-                self._run.record(n_test=len(test[-1]))
-        if self._run.output is not None and _is_keras(model):
+        # A data set has the length of its batches.
+        if len(test) > 1 and hasattr(test[1], "__len__"):
+            self._run.record(n_test=len(test[1]))
+        written = bool(test) and self._evaluate is None
+        if self._run.output is not None and _is_keras(model) and not written:
             self._run.record(parameters=int(model.count_params()))
             model.save(self._run.output / "model.keras")
 
 
-_EPOCHS_PLACE = 3
-"""Place of `epochs` among the arguments of Keras' fit."""
+_PLACES = ("x", "y", "batch_size", "epochs", "verbose", "callbacks", "validation_split", "validation_data")
+"""Arguments of Keras' fit by their places."""
 _CHOOSE = (
     'write objective = "…" with the name of a reported metric into the file, or compile the model with it'
 )
@@ -179,84 +188,66 @@ _EVALUATE = (
 
 
 class Reports:
-    """A callback that closes an epoch of the run after each epoch of the model."""
+    """A callback for loops of a hypermodel's own, which closes an epoch of the run at each end of an epoch."""
 
     model: Any = None
-    params: Any = None
 
-    def __init__(self, run: Run, metric: str) -> None:
+    def __init__(self, run: Run) -> None:
         super().__init__()
         self._run = run
-        self._metric = metric
         self._epochs = run.epochs()
+        self._is_open = False
         self.count = 0
-        """Number of epochs reported in this process."""
-        self.ended = False
-        """Whether the process has to end."""
-        self._is_open = True
-        self._open()
-        if self.ended:
-            raise RunEndedError
-
-    def _open(self) -> None:
-        """Begin the next epoch, if the run has one."""
-        self._is_open = next(self._epochs, None) is not None
-        self.ended = not self._is_open and self._run.total_epochs > self.count
+        """Number of epochs reported."""
 
     def set_model(self, model: Any) -> None:
         """Note the model that trains."""
         self.model = model
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002 - Keras' interface
-        """Report progress in the epoch."""
-        if self._is_open:
-            self._run.tick(batch + 1, (self.params or {}).get("steps") or batch + 2)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras' interface
         """Report the epoch; end the training where the run has no further one."""
         if not logs:
             return
         self.report(logs)
-        if self.ended and self.model is not None:
+        if self._run.ended_early and self.model is not None:
             self.model.stop_training = True
 
     def report(self, metrics: Mapping[str, Any]) -> None:
-        """Report an epoch.
+        """Report an epoch, and open the next one.
 
         Raises:
             ObjectiveBrokenError: the run has no epoch left.
-            MetricMissingError: the metric is not among the reported ones.
             RunEndedError: the process has to end.
         """
-        if self.ended:
+        if not self._run.ended_early:
+            check_room(self._run, self.count + 1)
+            self._open()
+        if self._run.ended_early:
             raise RunEndedError
-        self.check_room(1)
-        if self._metric not in metrics and not self._run.final:
-            names = ", ".join(map(str, metrics))
-            raise MetricMissingError(f"an epoch reported {names}, but not {self._metric!r}: {_CHOOSE}")
+        self._is_open = False
         self._run.report(**metrics)
         self.count += 1
         self._open()
 
-    def check_room(self, epochs: int) -> None:
-        """Raise ObjectiveBrokenError if as many further epochs are more than the run has."""
-        if self.count + epochs > self._run.total_epochs:
-            raise ObjectiveBrokenError(
-                f"fit() trains for {self.count + epochs} epochs, and a trial has at most {self._run.total_epochs}: give"
-                f" the largest number with --epochs, or write epochs = {self.count + epochs} into the file"
-            )
+    def _open(self) -> None:
+        self._is_open = self._is_open or next(self._epochs, None) is not None
 
 
-def reporter(run: Run, metric: str) -> Reports:
-    """Return a callback of Keras that reports to the run, and a plain object where Keras is not imported.
+def check_room(run: Run, epochs: int) -> None:
+    """Raise ObjectiveBrokenError if as many epochs are more than the run has."""
+    if epochs > run.total_epochs:
+        raise ObjectiveBrokenError(
+            f"fit() trains for {epochs} epochs, and a trial has at most {run.total_epochs}: give the largest number"
+            f" with --epochs, or write epochs = {epochs} into the file"
+        )
 
-    Raises:
-        RunEndedError: the process has to end.
-    """
+
+def reporter(run: Run) -> Reports:
+    """Return a callback of Keras that reports to the run, and a plain object where Keras is not imported."""
     callback = getattr(getattr(sys.modules.get("keras"), "callbacks", None), "Callback", None)
     if callback is None:
-        return Reports(run, metric)
-    made: Reports = type("Reports", (Reports, callback), {})(run, metric)
+        return Reports(run)
+    made: Reports = type("Reports", (Reports, callback), {})(run)
     return made
 
 

@@ -133,7 +133,8 @@ def test_broken_fit_is_named(attributes: dict[str, Any], error: type[Exception],
 
 def test_missing_metric_names_those_that_were_reported() -> None:
     with pytest.raises(
-        MetricMissingError, match="an epoch reported val_loss, but not 'val_auc': write objective"
+        MetricMissingError,
+        match=r"was given val_loss, but not 'val_auc', the objective's metric: .*objective = ",
     ):
         train(Loop, objective="val_auc")
 

@@ -20,7 +20,9 @@ Y = X.sum(axis=1)
 
 
 def build_model(hp: Any) -> keras.Model:
-    model = keras.Sequential([keras.layers.Dense(hp.Int("units", 2, 4)), keras.layers.Dense(1)])
+    model = keras.Sequential(
+        [keras.Input([3]), keras.layers.Dense(hp.Int("units", 2, 4)), keras.layers.Dense(1)]
+    )
     model.compile(optimizer=keras.optimizers.SGD(hp.Float("lr", 1e-3, 1e-2, sampling="log")), loss="mse")
     return model
 
@@ -55,6 +57,13 @@ def test_fit_reports_each_epoch_and_ends_with_the_run(stop_after: int | None, ep
     run = train(build_model, LocalRun(total_epochs=3, stop_after=stop_after))
     assert [set(entry) for entry in run.history] == [{"loss", "val_loss"}] * epochs
     assert run.ended_early is (stop_after is not None)
+
+
+def test_interrupted_run_resumes_to_the_same_result() -> None:
+    whole = train(build_model, LocalRun(total_epochs=3))
+    first = train(build_model, LocalRun(total_epochs=3, stop_after=2))
+    resumed = train(build_model, LocalRun(total_epochs=3, resume=first.checkpoint))
+    assert first.history + resumed.history == whole.history
 
 
 def test_final_run_is_evaluated_and_saved(tmp_path: Path) -> None:
