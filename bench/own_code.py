@@ -98,7 +98,7 @@ def optimize(sandbox: Sandbox, rounds: int, trials: int) -> tuple[list[Row], Any
     found: dict[str, list[float]] = defaultdict(list)
     for number in range(rounds):
         plain = optimized(sandbox, f"plain-{number}", "steps", trials, 2)
-        ours = launched(sandbox, f"hpo-{number}", "steps", trials, 2, "--pruner", "median")
+        ours = launched(sandbox, f"hpo-{number}", "steps", trials, 2, "--pruner", "none")
         for name, spans in (("study.optimize, 2 processes", plain), ("hpo launch, 2 slots", ours)):
             found[name].append(max(span.ended_at for span in spans) - spans[0].began_at)
     base = statistics.median(found["study.optimize, 2 processes"])
@@ -143,10 +143,10 @@ def main() -> None:
             rows, report.raw["imports"] = imports(sandbox, options.rounds, 3 if few else 10)
             report.table("Trials whose function imports Keras, in one slot", rows)
         if "optimize" in parts:
-            rows, report.raw["optimize"] = optimize(sandbox, options.rounds, 4 if few else 60)
+            rows, report.raw["optimize"] = optimize(sandbox, options.rounds, 4 if few else 30)
             report.table("Trials of half a second of processor time with ten reports", rows)
         if "suggestions" in parts:
-            rows, report.raw["suggestions"] = suggestions(sandbox, 3 if few else 50)
+            rows, report.raw["suggestions"] = suggestions(sandbox, 3 if few else 30)
             report.table("A suggestion, the answer of the agent included, with the random sampler", rows)
         report.write()
 

@@ -60,7 +60,7 @@ def main() -> None:
     study_name, function, trials = sys.argv[1:]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.load_study(
-        study_name=study_name, storage=os.environ["BENCH_STORAGE"], pruner=optuna.pruners.MedianPruner()
+        study_name=study_name, storage=os.environ["BENCH_STORAGE"], pruner=optuna.pruners.NopPruner()
     )
     study.optimize(globals()[function], n_trials=int(trials), catch=())
 
