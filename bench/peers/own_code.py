@@ -60,9 +60,12 @@ def main() -> None:
     study_name, function, trials = sys.argv[1:]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.load_study(
-        study_name=study_name, storage=os.environ["BENCH_STORAGE"], pruner=optuna.pruners.NopPruner()
+        study_name=study_name,
+        storage=os.environ["BENCH_STORAGE"],
+        sampler=optuna.samplers.RandomSampler(),
+        pruner=optuna.pruners.NopPruner(),
     )
-    study.optimize(globals()[function], n_trials=int(trials), catch=())
+    study.optimize(globals()[function], n_trials=int(trials))
 
 
 if __name__ == "__main__":
