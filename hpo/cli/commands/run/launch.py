@@ -27,7 +27,7 @@ def launch(request: LaunchRequest, data_dir: Path | None, storage: str | None) -
 
     \b
     hpo launch --study digits-cnn --workers 2 --trials 12
-    hpo launch --study mine --objective my_objective.py:PetsCNN --param batch_size=64,128
+    hpo launch --study mine --objective my_objective.py:Pets --param batch_size=64,128
     """
     _check_engine(request)
     from hpo.engines.base import launch as launch_agents
