@@ -28,8 +28,14 @@ def printable(text: str) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe."""
-    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    """Return a cell that no spreadsheet takes for a formula, and no terminal for a command.
+
+    Text that begins like a formula gets an apostrophe.
+    """
+    if not isinstance(value, str):
+        return value
+    value = printable(value)
+    if not value.startswith(("=", "+", "-", "@", "\t", "\n")):
         return value
     try:
         float(value)
@@ -164,8 +170,12 @@ class JsonRow:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as indented JSON that every parser reads, each list of numbers on one line."""
+    """Return a value as indented JSON that every parser reads, each list of numbers on one line.
+
+    Control characters are escaped, all that a terminal obeys included.
+    """
     text = json.dumps(json_safe(value), indent=2, allow_nan=False, ensure_ascii=False)
+    text = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     # A string holds no line break, so a bracket followed by one is never part of a string.
     return (
         re.sub(r'\[\n\s+([^\[\]{}"]*?)\n\s*\]', lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"

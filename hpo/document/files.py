@@ -65,7 +65,7 @@ def json_file(value: Mapping[str, Any]) -> bytes:
 
 
 def _encoded(text: str) -> bytes:
-    """Return UTF-8; halves of characters, which programs that use Optuna may have stored, become JSON's escapes."""
+    """Return UTF-8; halves of characters, which programs that use Optuna may have stored, are escaped."""
     return text.encode(errors="backslashreplace")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
@@ -88,8 +89,10 @@ def _opened(url: str) -> Iterator[tuple[BaseStorage, str]]:
                 yield storage, place
     except HpoError:
         raise
-    except (ImportError, SQLAlchemyError) as exc:
-        reason = short_reason(exc) if isinstance(exc, SQLAlchemyError) else str(exc)
+    except (ImportError, SQLAlchemyError, StorageInternalError) as exc:
+        # Optuna's own error names no reason.
+        cause = exc.__cause__ if isinstance(exc, StorageInternalError) and exc.__cause__ is not None else exc
+        reason = str(exc) if isinstance(exc, ImportError) else short_reason(cause)
         if found is not None:
             reason = without_secrets(reason, found)
         raise ImportSourceError(f"{place} cannot be read ({reason}): {EXAMPLES}") from None

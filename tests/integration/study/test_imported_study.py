@@ -182,7 +182,11 @@ def test_source_that_does_not_fit_is_refused_by_name(
         (storage_url, "s"): "is this study itself",
         (str(tmp_path / "text"), None): "neither an SQLite database nor a journal",
         (str(tmp_path / "journal"), None): "cannot be read",
-        (str(tmp_path / "empty.db"), None): "cannot be read",
+        (str(tmp_path / "empty.db"), None): "no such table",
+        (
+            "postgresql://me:zq1@127.0.0.1:1/x",
+            None,
+        ): "postgresql+psycopg2://me:***@127.0.0.1:1/x cannot be read (Conn",
         (str(tmp_path), None): "is no file",
         (str(tmp_path / "missing"), None): "No such file",
         (f"sqlite:///{tmp_path / 'missing'}", None): "No such file",
