@@ -91,7 +91,8 @@ def _that_fit(
         else natural[column]
         for column, name in enumerate(headers)
     }
-    for name in (*drop, None):
+    # A column that no row needs may be missing.
+    for name in (*(name for name in drop if name in headers), None):
         spare = width - sum(chosen.values()) - _GAP * (len(chosen) - 1)
         if spare >= 0:
             break
