@@ -109,7 +109,7 @@ def test_bug_with_undecodable_bytes_hides_password(
         raise RuntimeError(f"cannot reach {url} of mine") from ValueError("\udcfe")
 
     monkeypatch.setattr(control.stop, "callback", fail)
-    assert run(["stop", "--study", "x", "--storage", url]) == 1
+    assert run(["stop", "--study", "x", "--storage", "postgresql://me@host/db"]) == 1
     printed = capsys.readouterr().err + stored(tmp_path)
     assert "zq" not in without_random_names(printed)
     assert "cannot reach postgresql://me:***@host/db of" in printed

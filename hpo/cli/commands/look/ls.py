@@ -47,8 +47,10 @@ def ls(tags: tuple[str, ...], as_json: bool, storage: str | None) -> None:
         "created",
     )
     tagged = any(study.tags for study in found)
+    # Without tags there is no column for them.
+    tags_column = ("tags",) if tagged else ()
     output.echo_table(
-        (*headers, "tags") if tagged else headers,
+        (*headers, *tags_column),
         [
             (
                 study.name,
@@ -65,8 +67,8 @@ def ls(tags: tuple[str, ...], as_json: bool, storage: str | None) -> None:
             for study in found
         ],
         right=("finished", "failed", "running", "best"),
-        wrap=("study", "objective", "tags"),
-        drop=("created", "tags", "metric", "objective", "failed", "running"),
+        wrap=("study", "objective", *tags_column),
+        drop=("created", *tags_column, "metric", "objective", "failed", "running"),
     )
 
 
