@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpo.errors import NoResultError, UnknownStudyError, UsageError
+from hpo.errors import NoResultError, ObjectiveBrokenError, UnknownStudyError, UsageError
 from hpo.export.best_config import best_configs, build_config
 from hpo.export.config import Config
 from hpo.export.config_file import read_config
@@ -15,6 +15,7 @@ from hpo.options.requests import RetrainRequest
 from hpo.search.spec import space_from_json
 from hpo.study.catalog import find_study
 from hpo.study.identity import CODE, codes_of_trials
+from objectives.base import Description
 from objectives.choices import same_params
 from storage.engine import Database
 from storage.retrains import Source
@@ -128,3 +129,20 @@ def _limit(request: RetrainRequest) -> dict[str, int | None]:
     if request.limit is None:
         return {}
     return {"limit": None if request.limit == "all" else request.limit}
+
+
+def check_declarations(config: Config, description: Description) -> None:
+    """Check, before the test set is opened, that the objective still has the metric and direction of a configuration.
+
+    Raises:
+        ObjectiveBrokenError: one of them has changed.
+    """
+    # A function has no direction of its own.
+    direction = description.direction if description.declares_direction else config.direction
+    pairs = (("metric", config.metric, description.metric), ("direction", config.direction, direction))
+    changes = [f"{name}: was {before}, is {now}" for name, before, now in pairs if before != now]
+    if changes:
+        raise ObjectiveBrokenError(
+            f"{config.objective} has changed since this configuration was found ({'; '.join(changes)}): restore the"
+            " objective, or search with the changed one in another study"
+        )

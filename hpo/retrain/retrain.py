@@ -21,7 +21,7 @@ from hpo.options.requests import RetrainRequest
 from hpo.options.study_name import check_study_name
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.retrain.folders import RunFolders
-from hpo.retrain.plan import Plan, codes_of, make_plan
+from hpo.retrain.plan import Plan, check_declarations, codes_of, make_plan
 from hpo.retrain.record import RetrainRecord
 from hpo.retrain.results import SeedResult, check_folder, summaries, write_results
 from hpo.retrain.runner import SeedRun, SeedRunner
@@ -115,7 +115,9 @@ class _Retrain:
         if len(configs) == 1:
             return self._final(configs[0])
         with self._pool(configs[0], len(configs) * self.request.seeds, final=False) as pool:
-            code = self._describe(pool).code
+            description = self._describe(pool)
+            check_declarations(configs[0], description)
+            code = description.code
             self._report_other_code(configs, code)
             folder = self.folders.of("candidates", configs, code)
             with exclusive_lock(folder, self.request.study):
@@ -198,6 +200,7 @@ class _Retrain:
                     " command again to begin again with the new code"
                 )
             self._check(config, description)
+            check_declarations(config, description)
             base = self.folders.of("retrain", [config], description.code)
             with exclusive_lock(base, self.request.study):
                 about = {

@@ -1,0 +1,27 @@
+"""The objective of a retrain is that of its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hpo.errors import ObjectiveBrokenError
+from hpo.export.config import Config
+from hpo.retrain.plan import check_declarations
+from objectives.base import Description
+
+CONFIG = Config(objective="o", params={"x": 1.0}, epochs=4, seed=1, metric="loss", direction="minimize")
+DESCRIPTION = Description(name="o", metric="loss", direction="minimize", epochs=4, space={})
+
+
+@pytest.mark.parametrize("changes", [{"metric": "score"}, {"direction": "maximize"}])
+def test_changed_metric_or_direction_is_refused(changes: dict[str, Any]) -> None:
+    (name,) = changes
+    with pytest.raises(ObjectiveBrokenError, match=f"{name}: was .*, is {changes[name]}.*: restore the"):
+        check_declarations(CONFIG, replace(DESCRIPTION, **changes))
+
+
+def test_function_has_the_direction_of_its_study() -> None:
+    check_declarations(replace(CONFIG, direction="maximize"), replace(DESCRIPTION, declares_direction=False))
