@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import signal
@@ -86,6 +87,16 @@ def _processes_of(folder: Path) -> list[str]:
             if of_run and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(f"{process.pid} {' '.join(process.cmdline())}")
     return found
+
+
+@pytest.fixture(autouse=True)
+def _log_of_hpo() -> Iterator[None]:
+    """Restore the logger that a command configures when a test runs it in this process."""
+    logger = logging.getLogger("hpo")
+    level, propagate, handlers = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.propagate, logger.handlers = propagate, handlers
 
 
 @pytest.fixture(scope="session")
