@@ -134,6 +134,8 @@ def _limit(request: RetrainRequest) -> dict[str, int | None]:
 def check_declarations(config: Config, description: Description) -> None:
     """Check, before the test set is opened, that the objective still has the metric and direction of a configuration.
 
+    Nor may it have begun or ceased to declare its epochs: without their number, a loop over them would not end.
+
     Raises:
         ObjectiveBrokenError: one of them has changed.
     """
@@ -141,6 +143,9 @@ def check_declarations(config: Config, description: Description) -> None:
     direction = description.direction if description.declares_direction else config.direction
     pairs = (("metric", config.metric, description.metric), ("direction", config.direction, direction))
     changes = [f"{name}: was {before}, is {now}" for name, before, now in pairs if before != now]
+    if (config.epochs is None) is not (description.epochs is None):
+        own = "the objective's own decision"
+        changes.append(f"epochs: was {config.epochs or own}, is {description.epochs or own}")
     if changes:
         raise ObjectiveBrokenError(
             f"{config.objective} has changed since this configuration was found ({'; '.join(changes)}): restore the"

@@ -25,3 +25,16 @@ def test_changed_metric_or_direction_is_refused(changes: dict[str, Any]) -> None
 
 def test_function_has_the_direction_of_its_study() -> None:
     check_declarations(replace(CONFIG, direction="maximize"), replace(DESCRIPTION, declares_direction=False))
+
+
+@pytest.mark.parametrize(("trained", "declared"), [(None, 4), (4, None)])
+def test_objective_that_begins_or_ceases_to_declare_its_epochs_is_refused(
+    trained: int | None, declared: int | None
+) -> None:
+    """A trial without a number of epochs would train an objective that loops over them without end."""
+    with pytest.raises(ObjectiveBrokenError, match=r"epochs: was .*, is .*: restore the"):
+        check_declarations(replace(CONFIG, epochs=trained), replace(DESCRIPTION, epochs=declared))
+
+
+def test_other_number_of_epochs_is_the_users_choice() -> None:
+    check_declarations(replace(CONFIG, epochs=9), DESCRIPTION)
