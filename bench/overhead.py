@@ -37,7 +37,7 @@ from hpo.options.requests import LaunchRequest
 from hpo.outcomes import Outcome
 from hpo.study.create import LaunchedStudy, create_or_continue
 from hpo.trainer.messages import EpochRecord
-from objectives.base import Device
+from objectives.device import Device
 from storage.claims import Claim
 from storage.connection.retry import Retry
 from storage.engine import Database

@@ -32,7 +32,7 @@ from bench.report import Report, Row
 from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
 from hpo.study.create import LaunchedStudy
-from objectives.base import Device
+from objectives.device import Device
 from storage.agents import join, new_agent_id
 from storage.connection.retry import Retry
 from storage.leases import LeaseTimes

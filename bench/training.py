@@ -33,8 +33,9 @@ import numpy as np
 from bench.options import parser
 from bench.report import Report, Row, spread
 from hpo.trainer.template.process import template_environment
-from objectives.base import DataOptions, Device, Params, Precision
+from objectives.base import DataOptions, Params
 from objectives.data.splits import Data
+from objectives.device import Device, Precision
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
 from objectives.shipped.cifar_resnet import CifarResNet

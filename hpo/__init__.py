@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hpo.study.dataframes import LoadedStudy
     from objectives.augment import Augmentation
-    from objectives.base import Infeasible, Objective
+    from objectives.base import Objective
+    from objectives.errors import Infeasible
     from objectives.keras_objective import KerasObjective
 
 __all__ = ["Augmentation", "Infeasible", "KerasObjective", "Objective", "load_study"]

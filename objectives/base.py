@@ -19,25 +19,38 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from optuna.distributions import BaseDistribution
 
 from objectives import choices
+from objectives.description import Description, Direction, Params
+from objectives.device import Device
+from objectives.errors import DivergedError, Infeasible, MetricMissingError
 
 if TYPE_CHECKING:
     import keras
 
     from objectives.fitting.fits import Fits
 
-Params = dict[str, Any]
-"""One configuration: a value for each name of the search space."""
+__all__ = [
+    "DataOptions",
+    "Description",
+    "Device",
+    "Direction",
+    "DivergedError",
+    "Infeasible",
+    "MetricMissingError",
+    "Objective",
+    "Params",
+    "Run",
+    "State",
+]
 
 State = Mapping[str, Any]
 """Content of a checkpoint: names to NumPy arrays, numbers, strings, or lists and dicts of numbers and strings."""
@@ -55,41 +68,6 @@ class DataOptions:
     """Share of the training images that is held out to select models."""
     split_seed: int = 0
     """Seed of the stratified train/validation split; the same for every trial of a study."""
-
-
-Direction = Literal["minimize", "maximize"]
-
-Precision = Literal["auto", "float32", "bfloat16"]
-"""Type that layers compute in; "auto": bfloat16 where the device has instructions for it."""
-
-
-@dataclass(frozen=True)
-class Device:
-    """The processor cores or the GPU of one slot, and the precision of its training."""
-
-    name: str = "cpu"
-    """Short name for display: `cpu:0-1` or `gpu:0`."""
-    _: KW_ONLY
-    cores: tuple[int, ...] = ()
-    """Processor cores that the trainer is pinned to; empty: not pinned."""
-    core_count: int | None = None
-    """Number of cores whose time the trainer may use, pinned or not; None: as many as it is pinned to."""
-    gpu: str | None = None
-    """Index or UUID of the GPU; None: no GPU is visible to the trainer."""
-    gpu_memory_bytes: int | None = None
-    """GPU memory limit of the trainer where several slots share the GPU; None: no limit."""
-    gpu_memory_fraction: float | None = None
-    """The same limit as a share of the GPU's memory; known even where its size is not."""
-    precision: Precision = "auto"
-    """Type that layers compute in; weights, logits and the loss are always float32. `objectives.backend.precision`
-    resolves "auto"."""
-    owns: str = ""
-    """Full description for display: `gpu 0 (1/2, 68.9 GiB), cores 0-3`."""
-
-    @property
-    def threads(self) -> int:
-        """Number of threads for numeric libraries: one per core, at least one."""
-        return max(1, self.core_count or len(self.cores))
 
 
 class Run(ABC):
@@ -244,59 +222,6 @@ class Run(ABC):
     ) -> AbstractContextManager[None]:
         """Return a context in which an objective trains these parameters."""
         return nullcontext()
-
-
-class MetricMissingError(Exception):
-    """`Run.report` was called without the objective's metric, or not once in each epoch: fix the objective."""
-
-
-class MetricUnknownError(MetricMissingError):
-    """A report has other metrics than the objective's: no trial of the study can end otherwise."""
-
-
-class DivergedError(Exception):
-    """A loss is not finite. Raise this error or report the value: both end the trial as diverged."""
-
-
-class RunEndedError(BaseException):
-    """The process has to end, in an objective without a loop over `Run.epochs`.
-
-    No `Exception`, so that handlers of the objective let it pass.
-    """
-
-
-class Infeasible(Exception):
-    """No model can be made from this configuration: the trial ends as infeasible, and the sampler avoids its like."""
-
-
-def check_finite(metrics: Mapping[str, float], metric: str | None, epoch: int) -> None:
-    """Raise DivergedError if the objective's metric, `loss` or `val_loss` is not finite after an epoch."""
-    watched = dict.fromkeys([metric, "loss", "val_loss"])
-    bad = [name for name in watched if name is not None and not math.isfinite(metrics.get(name, 0.0))]
-    if bad:
-        found = " and ".join(f"{name} is {metrics[name]}" for name in bad)
-        raise DivergedError(f"{found} after epoch {epoch}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """An objective's declarations: enough to search over it without importing or running it."""
-
-    name: str
-    metric: str
-    direction: Direction
-    epochs: int | None
-    """Epochs of a trial that is not pruned; None: the objective alone knows, and the study chooses the direction."""
-    space: Mapping[str, BaseDistribution]
-    first: Sequence[Params] = field(default_factory=tuple)
-    open_space: bool = False
-    """Whether the objective names its parameters while it runs; `space` is empty then."""
-    declares_direction: bool = True
-    """Whether `direction` is the objective's own; else it is a default, and the study has its direction."""
-    dataset: str | None = None
-    summary: str = ""
-    code: str = ""
-    """Digest of the code that was loaded, see `objectives.code`; empty: not known."""
 
 
 Train = Callable[..., Any]

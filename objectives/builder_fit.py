@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpo.errors import ObjectiveBrokenError
-from objectives.base import MetricMissingError, MetricUnknownError, Run, RunEndedError
+from objectives.base import Run
+from objectives.errors import MetricMissingError, MetricUnknownError, RunEndedError
 from objectives.values import number
 
 

@@ -19,16 +19,8 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 
 from objectives import choices, parameters, values
-from objectives.base import (
-    DivergedError,
-    MetricMissingError,
-    MetricUnknownError,
-    Objective,
-    Params,
-    Run,
-    State,
-    check_finite,
-)
+from objectives.base import Objective, Params, Run, State
+from objectives.errors import DivergedError, MetricMissingError, MetricUnknownError, check_finite
 
 OWN_ATTRIBUTES = "hpo_"
 """Beginning of the names of user attributes that the service sets."""

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, cast
 from optuna.distributions import BaseDistribution
 
 from hpo.errors import ObjectiveBrokenError
-from objectives.base import DataOptions, Direction, Infeasible, Objective, Params, Run, RunEndedError
+from objectives.base import DataOptions, Direction, Objective, Params, Run
 from objectives.builder_fit import BuilderFit, FitData
+from objectives.errors import Infeasible, RunEndedError
 from objectives.hyperparameters import hyperparameters
 from objectives.optuna_objective import instance, seed
 

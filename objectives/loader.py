@@ -25,7 +25,8 @@ from types import CodeType, ModuleType
 
 from hpo.errors import ObjectiveBrokenError, UnknownObjectiveError
 from objectives import code, keras_tuner_objective, optuna_objective
-from objectives.base import Description, Objective
+from objectives.base import Objective
+from objectives.description import Description
 from objectives.validation import problem
 
 SHIPPED = {

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
 
-from objectives.base import Device, State
+from objectives.base import State
 from objectives.checked_run import CheckedRun, copy_state
+from objectives.device import Device
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

@@ -27,7 +27,9 @@ from optuna.study import StudyDirection
 from optuna.trial import BaseTrial
 
 from objectives import values
-from objectives.base import Description, MetricMissingError, Objective, Params, Run, RunEndedError
+from objectives.base import Objective, Params, Run
+from objectives.description import Description
+from objectives.errors import MetricMissingError, RunEndedError
 
 METRIC = "value"
 """Name of the number that an Optuna objective returns and reports."""

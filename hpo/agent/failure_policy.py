@@ -14,7 +14,7 @@ from hpo import formatting
 from hpo.agent.trial_store import TrialStore
 from hpo.errors import NoResultError, ObjectiveFailedError
 from hpo.outcomes import Outcome
-from objectives.base import MetricUnknownError
+from objectives.errors import MetricUnknownError
 from storage.budget import Failure
 
 SAME_BUG = 3

@@ -38,7 +38,8 @@ from hpo.trainer.messages import Load
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.supervisor import Supervisor
 from objectives import loader
-from objectives.base import DataOptions, Device
+from objectives.base import DataOptions
+from objectives.device import Device
 from storage import budget
 from storage.engine import Database, open_database
 from storage.goals import read as read_goals

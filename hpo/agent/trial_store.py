@@ -27,7 +27,8 @@ from hpo.search.spec import StudySpec
 from hpo.study.identity import CODE
 from hpo.trainer.failures import one_line
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
-from objectives.base import Device, Params
+from objectives.base import Params
+from objectives.device import Device
 from objectives.optuna_objective import LARGEST_STEP, STEP
 from storage import agents, attempts, budget, claims, leases, trials
 from storage.attempts import LeaseLostError

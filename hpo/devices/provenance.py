@@ -16,7 +16,7 @@ import psutil
 from hpo.devices.cores import usable_cores
 from hpo.devices.gpus import compute_capabilities, visible_gpus
 from objectives import backend as keras_backend
-from objectives.base import Device
+from objectives.device import Device
 
 _BACKENDS = (backend.package for backend in keras_backend.BACKENDS.values())
 VERSIONED = ("hpo-service", "optuna", "keras", *_BACKENDS, "numpy")

@@ -14,7 +14,7 @@ from hpo import formatting
 from hpo.devices.cores import Cores, cores_of_agent, usable_cores
 from hpo.devices.gpus import Gpu, choose_gpus
 from hpo.options.hosts import SlotOptions
-from objectives.base import Device
+from objectives.device import Device
 
 log = logging.getLogger(__name__)
 

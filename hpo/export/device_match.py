@@ -16,7 +16,7 @@ from hpo.devices.cores import Cores, usable_cores
 from hpo.devices.gpus import Gpu, visible_gpus
 from hpo.devices.slots import plan_slots
 from objectives.backend import bind
-from objectives.base import Device, Precision
+from objectives.device import Device, Precision
 
 PACKAGES = ("hpo-service", "keras", "numpy")
 """Packages that training depends on, apart from its backend."""

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from hpo.options.fields import COUNT, Range, option_field
+from objectives.device import Precision
 
 DEVICES = ("cpu", "gpu")
-Precision = Literal["auto", "float32", "bfloat16"]
-"""The same as `objectives.base.Precision`, whose module imports Optuna; a test compares them."""
 PRECISIONS = get_args(Precision)
 
 

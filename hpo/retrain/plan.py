@@ -15,8 +15,8 @@ from hpo.options.requests import RetrainRequest
 from hpo.search.spec import space_from_json
 from hpo.study.catalog import find_study
 from hpo.study.identity import CODE, codes_of_trials
-from objectives.base import Description
 from objectives.choices import same_params
+from objectives.description import Description
 from storage.engine import Database
 from storage.retrains import Source
 from storage.studies import StoredStudy

@@ -37,7 +37,8 @@ from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import Load
 from hpo.trainer.pool import TrainerPool
 from objectives import loader
-from objectives.base import DataOptions, Description
+from objectives.base import DataOptions
+from objectives.description import Description
 from storage.engine import Database, open_database
 
 log = logging.getLogger(__name__)

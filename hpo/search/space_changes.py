@@ -13,8 +13,8 @@ from hpo.search.optuna_study import known_good_parts, lies_within
 from hpo.search.space import describe_distribution
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
-from objectives.base import Description
 from objectives.choices import same_distribution, same_space
+from objectives.description import Description
 from storage import trials
 from storage.engine import Database
 

@@ -20,8 +20,9 @@ from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
 from hpo.study import identity
 from hpo.study.catalog import delete_study
-from objectives.base import DataOptions, Description, Direction
+from objectives.base import DataOptions, Direction
 from objectives.choices import same_space
+from objectives.description import Description
 from storage import budget, studies
 from storage.engine import Database
 from storage.optuna import studies as optuna_studies

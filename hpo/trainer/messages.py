@@ -16,7 +16,9 @@ from enum import Enum
 from typing import Any
 
 from hpo.outcomes import Outcome
-from objectives.base import DataOptions, Description, Device, Direction, Params
+from objectives.base import DataOptions, Direction, Params
+from objectives.description import Description
+from objectives.device import Device
 
 
 class Preload(Enum):

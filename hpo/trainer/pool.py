@@ -35,7 +35,8 @@ from hpo.trainer.messages import (
 from hpo.trainer.pooled_trainer import PooledTrainer
 from hpo.trainer.template.current import CurrentTemplate, OfTrainer, StartTemplate
 from hpo.trainer.template.process import TemplateProcess
-from objectives.base import Description, Device
+from objectives.description import Description
+from objectives.device import Device
 
 MOST_UNANSWERED = 16
 """Number of requests to a template that may wait for its answer, so few that a pipe holds them.

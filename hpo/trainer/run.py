@@ -36,8 +36,9 @@ from hpo.trainer.messages import (
 )
 from hpo.trainer.pipe import MOST_EPOCH, TrainerPipe
 from objectives import values
-from objectives.base import RunEndedError, State
+from objectives.base import State
 from objectives.checked_run import CheckedRun
+from objectives.errors import RunEndedError
 
 TICK_SECONDS = 1.0
 """Shortest time between two reports of progress inside an epoch."""

@@ -30,7 +30,8 @@ from hpo.trainer.messages import (
 from hpo.trainer.pipe import MessageReader
 from hpo.trainer.template import pipe
 from hpo.trainer.template.loading import ObjectiveLoader
-from objectives.base import DataOptions, Device, Objective
+from objectives.base import DataOptions, Objective
+from objectives.device import Device
 
 Script = Callable[[Start], Iterable[Event]]
 """Events of a trainer, one for each `wait`; a script that ends without a `Finished` hangs."""

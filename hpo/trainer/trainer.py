@@ -36,8 +36,9 @@ from hpo.trainer.template.data_digest import data_digest
 from hpo.trainer.template.loading import ObjectiveLoader
 from objectives import values
 from objectives.backend import is_out_of_memory
-from objectives.base import DivergedError, Infeasible, Objective
+from objectives.base import Objective
 from objectives.choices import declared
+from objectives.errors import DivergedError, Infeasible
 
 
 def train(connection: Connection, loaded: ObjectiveLoader) -> None:

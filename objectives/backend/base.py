@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from objectives.base import Device
+from objectives.device import Device
 
 if TYPE_CHECKING:
     import keras

@@ -18,7 +18,7 @@ from objectives.backend.base import Backend
 from objectives.backend.jax import Jax
 from objectives.backend.tensorflow import TensorFlow
 from objectives.backend.torch import Torch
-from objectives.base import Device
+from objectives.device import Device
 
 BACKENDS: Mapping[str, Backend] = {"tensorflow": TensorFlow(), "jax": Jax(), "torch": Torch()}
 """Names of backends, as `KERAS_BACKEND` has them, to the backends; the first is Keras' default."""

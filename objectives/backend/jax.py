@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from objectives.backend.base import Backend, Batch, Steps
-from objectives.base import Device
+from objectives.device import Device
 
 if TYPE_CHECKING:
     import keras

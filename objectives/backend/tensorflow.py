@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objectives.backend.base import Arrays, Backend, Batch, Steps
-from objectives.base import Device
+from objectives.device import Device
 
 if TYPE_CHECKING:
     import keras

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from objectives.backend.base import Backend
-from objectives.base import Device
+from objectives.device import Device
 
 _ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 

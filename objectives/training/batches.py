@@ -20,8 +20,8 @@ from objectives import backend
 from objectives.augment import Augmentation, Changes
 
 if TYPE_CHECKING:
-    from objectives.base import Device
     from objectives.data.splits import Data
+    from objectives.device import Device
 
 Advance = Callable[[NDArray[np.int64], Sequence[np.random.Generator]], dict[str, float]]
 """Function that trains on k batches, given the indices of their images (k, batch) and a generator for each batch's

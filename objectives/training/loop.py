@@ -19,9 +19,10 @@ from hpo.errors import ObjectiveBrokenError
 from objectives import backend
 from objectives.augment import Augmentation
 from objectives.backend import kernels
-from objectives.base import DataOptions, DivergedError, Params, Run
+from objectives.base import DataOptions, Params, Run
 from objectives.data import arrays, datasets
 from objectives.data.splits import Data, split
+from objectives.errors import DivergedError
 from objectives.training import batches, checkpoint, evaluation, layers
 from objectives.training.optimizers import FusedAdam, FusedSGD
 from objectives.values import metric_text

@@ -15,8 +15,9 @@ import numpy as np
 from optuna import TrialPruned
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from objectives.base import DataOptions, Infeasible, Objective, Params, Run, State
+from objectives.base import DataOptions, Objective, Params, Run, State
 from objectives.data import datasets
+from objectives.errors import Infeasible
 
 EPOCH_SECONDS = float(os.environ.get("TEST_EPOCH_SECONDS", "0"))
 HIGH = float(os.environ.get("TEST_HIGH", "5"))

@@ -11,7 +11,7 @@ from hpo.agent.trial_store import TrialStore
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
-from objectives.base import Device
+from objectives.device import Device
 from storage.claims import Claim
 from storage.connection.retry import Retry
 from storage.engine import Database

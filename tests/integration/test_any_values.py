@@ -47,8 +47,10 @@ from hpo.trainer.run import TrainerRun
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.testing import FakePool, prepared
 from objectives import values
-from objectives.base import Device, DivergedError, Objective, Params, Run
+from objectives.base import Objective, Params, Run
 from objectives.choices import declared, stored_space
+from objectives.device import Device
+from objectives.errors import DivergedError
 from objectives.validation import problem
 from storage import retrains
 from storage.connection.retry import Retry

@@ -1,14 +1,10 @@
-"""Names of studies, and constants that are written twice to keep imports light."""
+"""Names of studies."""
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 
-from hpo.options import hosts
 from hpo.options.study_name import StudyNameError, check_study_name
-from objectives import base
 
 
 @pytest.mark.parametrize("name", ["a", "digits-cnn", "run_2.1", "9", "x" * 100])
@@ -20,7 +16,3 @@ def test_valid_name_is_accepted(name: str) -> None:
 def test_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(StudyNameError, match="letters"):
         check_study_name(name)
-
-
-def test_precisions_match_those_of_objectives() -> None:
-    assert get_args(base.Precision) == hosts.PRECISIONS

@@ -33,7 +33,7 @@ from hpo.trainer.pipe import UnreadableMessageError
 from hpo.trainer.template.learnt import LearntImports
 from hpo.trainer.template.pipe import error_class
 from hpo.trainer.template.process import STATUS_SECONDS, TemplateProcess
-from objectives.base import Description
+from objectives.description import Description
 
 log = logging.getLogger(__name__)
 

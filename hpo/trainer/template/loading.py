@@ -12,7 +12,9 @@ import numpy as np
 
 from hpo.trainer.messages import Load
 from objectives import backend, loader
-from objectives.base import Description, Device, Objective
+from objectives.base import Objective
+from objectives.description import Description
+from objectives.device import Device
 from objectives.keras_objective import KerasObjective
 from objectives.values import text
 

@@ -18,7 +18,8 @@ from hpo.trainer.messages import Epoch, Finished, Load
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.template import current as current_template
 from hpo.trainer.testing import start_message
-from objectives.base import DataOptions, Device
+from objectives.base import DataOptions
+from objectives.device import Device
 from tests.acceptance.service import OBJECTIVES, Running, Service
 
 

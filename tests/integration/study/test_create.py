@@ -11,7 +11,7 @@ from sqlalchemy import text
 from hpo.errors import StudyConflictError
 from hpo.options.requests import LaunchRequest
 from hpo.study.create import LaunchedStudy, create_or_continue, find
-from objectives.base import Description
+from objectives.description import Description
 from storage import agents
 from storage.engine import Database
 

@@ -19,7 +19,7 @@ from hpo.report.study_report import report_files
 from hpo.study.create import LaunchedStudy, create_or_continue, find
 from hpo.study.history import read_history
 from hpo.study.identity import check_worker
-from objectives.base import Description
+from objectives.description import Description
 from storage import agents
 from storage.engine import Database
 

@@ -11,7 +11,7 @@ import pytest
 
 from hpo.devices import provenance
 from hpo.devices.provenance import backend, objective_sha256, precision, training_environment, versions
-from objectives.base import Device
+from objectives.device import Device
 
 
 def test_versions_are_read_without_importing() -> None:

@@ -10,8 +10,8 @@ from hpo.devices.cores import Cores
 from hpo.devices.gpus import Gpu
 from hpo.devices.slots import CONTEXT_BYTES, describe, parse_description, slots_here
 from hpo.devices.slots import plan_slots as plan_slots_on
-from hpo.options.hosts import PRECISIONS, Precision, SlotOptions
-from objectives.base import Device
+from hpo.options.hosts import PRECISIONS, SlotOptions
+from objectives.device import Device, Precision
 
 GIB = 2**30
 

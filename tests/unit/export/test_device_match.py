@@ -11,7 +11,7 @@ from hpo.devices import provenance
 from hpo.devices.cores import Cores
 from hpo.devices.gpus import Gpu
 from hpo.export import device_match
-from objectives.base import Device
+from objectives.device import Device
 
 HERE = {"hpo-service": "1", "keras": "3.15.1", "numpy": "2.4", "tensorflow": "2.21", "optuna": "5"}
 GPU = Gpu("0", "GPU-1111aaaa", "NVIDIA H200", 2**30)

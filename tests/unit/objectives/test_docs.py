@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from objectives import loader, validation
-from objectives.base import DivergedError, Objective, Run
+from objectives.base import Objective, Run
+from objectives.errors import DivergedError
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
 

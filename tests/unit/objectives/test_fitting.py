@@ -16,7 +16,7 @@ import tensorflow as tf
 from hpo.errors import ObjectiveBrokenError
 from hpo.trainer import checkpoint_file
 from hpo.trainer.messages import EpochRecord
-from objectives.base import DivergedError, MetricMissingError, MetricUnknownError
+from objectives.errors import DivergedError, MetricMissingError, MetricUnknownError
 from objectives.local_run import Checkpoint, LocalRun
 
 # Keras warns of its own default where data shuffle themselves.

@@ -17,7 +17,8 @@ import pytest
 
 from hpo.errors import ObjectiveBrokenError
 from objectives import loader
-from objectives.base import DataOptions, DivergedError, Infeasible, MetricMissingError
+from objectives.base import DataOptions
+from objectives.errors import DivergedError, Infeasible, MetricMissingError
 from objectives.keras_tuner_objective import fit_data, is_builder, wrap
 from objectives.local_run import LocalRun
 from objectives.optuna_objective import OptunaObjective

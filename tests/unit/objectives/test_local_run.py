@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from objectives.base import MetricMissingError
+from objectives.errors import MetricMissingError
 from objectives.local_run import LocalRun
 
 

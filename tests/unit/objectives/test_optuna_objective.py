@@ -17,7 +17,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.study import StudyDirection
 
 from objectives import optuna_objective
-from objectives.base import DivergedError, Infeasible, MetricMissingError, Objective, Params, Run
+from objectives.base import Objective, Params, Run
+from objectives.errors import DivergedError, Infeasible, MetricMissingError
 from objectives.local_run import LocalRun
 from objectives.optuna_objective import ObjectiveTrial
 from objectives.values import ValueRefusedError

@@ -12,9 +12,10 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from objectives import backend, loader
-from objectives.base import DataOptions, Device, Params
+from objectives.base import DataOptions, Params
 from objectives.data import datasets
 from objectives.data.arrays import Arrays
+from objectives.device import Device
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
 from objectives.training import batches, evaluation, layers

@@ -10,7 +10,7 @@ import pytest
 from hpo.errors import ObjectiveBrokenError
 from hpo.export.config import Config
 from hpo.retrain.plan import check_declarations
-from objectives.base import Description
+from objectives.description import Description
 
 CONFIG = Config(objective="o", params={"x": 1.0}, epochs=4, seed=1, metric="loss", direction="minimize")
 DESCRIPTION = Description(name="o", metric="loss", direction="minimize", epochs=4, space={})

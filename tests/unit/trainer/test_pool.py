@@ -45,7 +45,9 @@ from hpo.trainer.template import current as current_template
 from hpo.trainer.template.current import MAX_TEMPLATE_DEATHS
 from hpo.trainer.template.learnt import MOST_ROUNDS
 from hpo.trainer.testing import FakeTemplate, start_message
-from objectives.base import DataOptions, Description, Device
+from objectives.base import DataOptions
+from objectives.description import Description
+from objectives.device import Device
 
 READY = Ready({"keras": "3"})
 

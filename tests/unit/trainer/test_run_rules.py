@@ -17,8 +17,9 @@ import pytest
 from hpo.trainer.pipe import TrainerPipe
 from hpo.trainer.run import TrainerRun
 from hpo.trainer.testing import start_message
-from objectives.base import DivergedError, MetricMissingError, Objective, Params, Run
+from objectives.base import Objective, Params, Run
 from objectives.checked_run import CheckedRun, copy_state
+from objectives.errors import DivergedError, MetricMissingError
 from objectives.local_run import LocalRun
 from objectives.values import ValueRefusedError
 from tests.odd_values import ODD

@@ -41,15 +41,8 @@ from hpo.trainer.pipe import TrainerPipe, decode, encode
 from hpo.trainer.run import ORPHANED, TrainerRun
 from hpo.trainer.testing import prepared, start_message
 from objectives import values
-from objectives.base import (
-    DivergedError,
-    Infeasible,
-    MetricMissingError,
-    Objective,
-    Params,
-    Run,
-    RunEndedError,
-)
+from objectives.base import Objective, Params, Run
+from objectives.errors import DivergedError, Infeasible, MetricMissingError, RunEndedError
 from tests.odd_values import ODD_ERRORS
 
 PATIENCE = 30.0

@@ -11,7 +11,7 @@ from hpo.cli import options, output
 from hpo.cli.types import OBJECTIVE
 
 if TYPE_CHECKING:
-    from objectives.base import Description
+    from objectives.description import Description
 
 
 _SIMPLE = ("name", "summary", "dataset", "epochs", "metric", "direction")

@@ -12,7 +12,7 @@ import pytest
 from hpo.errors import UsageError
 from objectives import backend
 from objectives.backend import interface
-from objectives.base import Device
+from objectives.device import Device
 
 JAX = ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_PREALLOCATE")
 SHARED = Device("gpu:0", gpu="GPU-8f2a", gpu_memory_fraction=0.4875)

@@ -10,7 +10,7 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.eager import context
 
 from objectives.backend.tensorflow import TensorFlow
-from objectives.base import Device
+from objectives.device import Device
 
 
 @pytest.mark.parametrize("limit", [None, 19 * 2**30])

@@ -8,8 +8,8 @@ import pytest
 
 from objectives import backend
 from objectives.augment import Augmentation, Changes
-from objectives.base import Device
 from objectives.data.splits import Data
+from objectives.device import Device
 from objectives.shipped.digits_cnn import DigitsCNN
 from objectives.training.batches import advancing, hosted, resident
 

@@ -12,7 +12,9 @@ from optuna.distributions import FloatDistribution
 from hpo.errors import ObjectiveBrokenError
 from objectives import backend
 from objectives.augment import Augmentation
-from objectives.base import DataOptions, Device, DivergedError
+from objectives.base import DataOptions
+from objectives.device import Device
+from objectives.errors import DivergedError
 from objectives.keras_objective import REPORTED, KerasObjective
 from objectives.local_run import LocalRun
 from objectives.shipped.digits_cnn import DigitsCNN

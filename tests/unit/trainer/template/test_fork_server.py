@@ -32,7 +32,8 @@ from hpo.trainer.template import fork_safety
 from hpo.trainer.template import fork_server as template
 from hpo.trainer.template.loading import ObjectiveLoader
 from hpo.trainer.template.pipe import decode
-from objectives.base import DataOptions, Device
+from objectives.base import DataOptions
+from objectives.device import Device
 
 OBJECTIVE = """
 import concurrent.futures

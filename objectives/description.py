@@ -1,0 +1,35 @@
+"""An objective's declarations as one value, which is read without importing or running the objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from optuna.distributions import BaseDistribution
+
+Params = dict[str, Any]
+"""One configuration: a value for each name of the search space."""
+
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """An objective's declarations: enough to search over it without importing or running it."""
+
+    name: str
+    metric: str
+    direction: Direction
+    epochs: int | None
+    """Epochs of a trial that is not pruned; None: the objective alone knows, and the study chooses the direction."""
+    space: Mapping[str, BaseDistribution]
+    first: Sequence[Params] = field(default_factory=tuple)
+    open_space: bool = False
+    """Whether the objective names its parameters while it runs; `space` is empty then."""
+    declares_direction: bool = True
+    """Whether `direction` is the objective's own; else it is a default, and the study has its direction."""
+    dataset: str | None = None
+    summary: str = ""
+    code: str = ""
+    """Digest of the code that was loaded, see `objectives.code`; empty: not known."""
