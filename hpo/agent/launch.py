@@ -15,7 +15,8 @@ from hpo.agent.cleanup import Cleanup
 from hpo.agent.failure_policy import none_complete
 from hpo.agent.leases import LeaseRenewal
 from hpo.agent.outages import training_retry
-from hpo.agent.trial_store import StudySnapshot, TrialStore
+from hpo.agent.snapshots import StudySnapshot
+from hpo.agent.trial_store import TrialStore
 from hpo.devices.slots import slots_here
 from hpo.errors import HpoError, UnknownObjectiveError
 from hpo.options.hosts import AgentOptions

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from typing import Concatenate, ParamSpec, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 
-from hpo.errors import HpoError, StudyLostError
-from hpo.process.identity import process_identity
+from hpo.errors import HpoError, StudyConflictError, StudyLostError
+from hpo.process.identity import host_name, process_identity
 from storage import agents
 from storage.agents import Presence
 from storage.connection.retry import Retry
 from storage.engine import Connection, Database
+from storage.studies import names
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -29,10 +31,28 @@ class StudySession:
         self._agent_id = 0
         self._joined: Presence | None = None
 
-    def join(self, agent_id: int) -> None:
-        """Note that the agent has joined: from now on its study must stay in the database."""
+    def join(self, slots: int, versions: Mapping[str, str], lease_seconds: float) -> tuple[int, int]:
+        """Join the study as an agent; return its id and its ordinal. From now on the study must stay in the database.
+
+        Raises:
+            StudyConflictError: the study was renamed meanwhile.
+        """
+        agent_id = self.write(agents.new_agent_id)
+        agent = (host_name(), os.getpid(), process_identity(), slots, versions)
+
+        def join(c: Connection) -> int:
+            ordinal = agents.join(c, agent_id, self._study_id, *agent, lease_seconds=lease_seconds)
+            current = names(c).get(self._study_id)
+            if current not in (None, self._name):
+                raise StudyConflictError(
+                    f"study {self._name!r} was renamed meanwhile: continue it with hpo launch --study {current}"
+                )
+            return ordinal
+
+        ordinal = self.write(join)
         self._agent_id = agent_id
         self._joined = self.write(self.presence)
+        return agent_id, ordinal
 
     def presence(self, connection: Connection) -> Presence:
         return agents.presence(connection, self._agent_id, process_identity(), self._study_id)

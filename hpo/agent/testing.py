@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from optuna.distributions import FloatDistribution, json_to_distribution
 
-from hpo.agent.trial_store import StudySnapshot
+from hpo.agent.snapshots import StudySnapshot
 from hpo.outcomes import FAILURES, Outcome
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord

@@ -9,19 +9,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.agent.leases import LeaseMonitor
 from hpo.agent.optuna_trials import OptunaTrials
+from hpo.agent.snapshots import Snapshots, StudySnapshot
 from hpo.agent.study_session import StudySession
+from hpo.agent.tells import STALE_SECONDS, Tells
 from hpo.devices.provenance import DATA, training_environment
-from hpo.errors import HpoError, StudyConflictError
+from hpo.errors import HpoError
 from hpo.outcomes import Outcome
-from hpo.process.identity import host_name, is_dead, process_identity
+from hpo.process.identity import host_name, is_dead
 from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
 from hpo.study.identity import CODE
@@ -30,25 +30,19 @@ from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from objectives.device import Device
 from objectives.optuna_objective import LARGEST_STEP, STEP
-from storage import agents, attempts, budget, claims, leases, trials
+from storage import agents, attempts, budget, claims, leases
 from storage.attempts import LeaseLostError
 from storage.budget import Counts, Failure
 from storage.claims import Claim, NoWork
 from storage.connection.retry import Retry, is_of_database
 from storage.engine import Connection, Database
 from storage.leases import LeaseTimes
-from storage.optuna import trials as optuna_trials
-from storage.optuna.trials import stray_trials
-from storage.studies import names, read_desired_state
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 CLOSED_OUTSIDE = "its Optuna trial was closed by another program, outside this service"
-
-STALE_SECONDS = 30.0
-"""Age at which a decision that Optuna does not know was left by a dead agent."""
 
 
 def is_of_trial(error: Exception) -> bool:
@@ -64,16 +58,6 @@ def _step(metrics: Mapping[str, float], epoch: int) -> int:
 
 class TrialClosedError(LeaseLostError):
     """The trial was closed with plain Optuna while it was being trained."""
-
-
-@dataclass(frozen=True)
-class StudySnapshot:
-    """State and counts of a study, which an agent reads every second."""
-
-    desired_state: str
-    counts: Counts
-    best: tuple[int, float, Mapping[str, Any]] | None
-    """Number, value and parameters of the best complete trial."""
 
 
 class TrialStore:
@@ -96,27 +80,14 @@ class TrialStore:
         self._study_id = study_id
         self._session = StudySession(database, study_id, name, retry)
         self._write, self._call = self._session.write, self._session.call
-        self._best_among: int | None = None
-        self._best: tuple[int, float, Mapping[str, Any]] | None = None
         self._lease_monitor = LeaseMonitor(times)
         self._data = ""
-        self.agent_id = self._write(agents.new_agent_id)
         versions = training_environment(devices[0]) | ({CODE: spec.code} if spec.code else {})
-        agent = (self.host, os.getpid(), process_identity(), len(devices), versions)
-
-        def join(c: Connection) -> int:
-            ordinal = agents.join(c, self.agent_id, study_id, *agent, lease_seconds=times.lease_seconds)
-            current = names(c).get(study_id)
-            if current not in (None, name):
-                raise StudyConflictError(
-                    f"study {name!r} was renamed meanwhile: continue it with hpo launch --study {current}"
-                )
-            return ordinal
-
-        ordinal = self._write(join)
-        self._session.join(self.agent_id)
+        self.agent_id, ordinal = self._session.join(len(devices), versions, times.lease_seconds)
         self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal))
         self._optuna_trials = OptunaTrials(database, study_id, spec, self._search)
+        self._tells = Tells(self._session, study_id, self._search)
+        self._snapshots = Snapshots(self._session, study_id, maximize=spec.direction == "maximize")
 
     def claim(self, slot: int, device: str) -> Claim | NoWork:
         """Reserve a trial for a slot, or return the reason why there is none."""
@@ -250,7 +221,7 @@ class TrialStore:
             LeaseLostError: another agent holds the trial now, so this outcome does not count.
         """
         self._write(leases.settle, attempt_id, outcome, value, error, traceback)
-        self._tell(self._write(optuna_trials.pending_tell_of_attempt, attempt_id))
+        self._tells.deliver(attempt_id)
 
     def release(self, *attempt_ids: int, reason: str | None = None) -> None:
         self._write(leases.release, *attempt_ids, reason=reason)
@@ -258,7 +229,7 @@ class TrialStore:
     def lose(self, attempt_id: int, reason: str, kind: Outcome = Outcome.LOST) -> None:
         """End an attempt whose trainer died; after too many of them its trial fails."""
         self._write(leases.lose, attempt_id, reason, self.spec.max_lost, kind)
-        self._tell(self._write(optuna_trials.pending_tell_of_attempt, attempt_id))
+        self._tells.deliver(attempt_id)
 
     def note_data(self, data: str) -> None:
         """Note the line on the data that the agent's template has loaded, once."""
@@ -281,26 +252,14 @@ class TrialStore:
         Raises:
             StudyLostError: the study is gone.
         """
-        desired_state, counts, present = self._write(
-            lambda c: (
-                read_desired_state(c, self._study_id),
-                budget.count(c, self._study_id),
-                self._session.presence(c),
-            )
-        )
-        self._session.check(present)
-        if counts.complete != self._best_among:
-            self._best_among, self._best = counts.complete, self._write(self._find_best)
-        return StudySnapshot(desired_state, counts, self._best)
+        return self._snapshots.read()
 
     def sweep(self, stale_seconds: float = STALE_SECONDS) -> None:
         """Complete the work of dead agents: their leases, outcomes that Optuna does not know, stray trials."""
         for agent_id, pid, process in self._write(agents.agents_of_host, self._study_id, self.host):
             if pid != os.getpid() and is_dead(process):
                 self._write(agents.reap_agent, agent_id, self.spec.max_lost)
-        self._tell(self._write(optuna_trials.pending_tells, self._study_id, stale_seconds))
-        for trial_id, number in self._write(stray_trials, self._study_id):
-            self._finish(trial_id, number, Outcome.LOST, None)
+        self._tells.deliver_left(stale_seconds)
 
     def orphaned_logs(self, attempt_ids: Sequence[int], seconds: float) -> dict[tuple[int, int], bool]:
         """Return for each attempt, by trial number and id, whether its agent no longer writes its log."""
@@ -370,17 +329,3 @@ class TrialStore:
         # The trial fails, because Optuna accepts no more reports of it.
         self.settle(attempt_id, Outcome.LOST, None, CLOSED_OUTSIDE)
         raise TrialClosedError(CLOSED_OUTSIDE)
-
-    def _tell(self, decided: Sequence[optuna_trials.PendingTell]) -> None:
-        for trial in decided:
-            self._finish(trial.trial_id, trial.number, trial.outcome, trial.value)
-            self._write(optuna_trials.mark_told, trial.reservation_id)
-
-    def _finish(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
-        # Another agent may have told Optuna the same at the same moment.
-        with suppress(UpdateFinishedTrialError):
-            self._call(lambda: self._search.tell(trial_id, number, outcome, value))
-
-    def _find_best(self, connection: Connection) -> tuple[int, float, Mapping[str, Any]] | None:
-        row = trials.best_trial(connection, self._study_id, maximize=self.spec.direction == "maximize")
-        return (row.number, row.value, row.params) if row is not None else None
