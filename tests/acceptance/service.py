@@ -34,6 +34,9 @@ MARK = "HPO_TEST_SERVICE"
 
 TIMEOUT = 90.0
 
+SOON = 30.0
+"""Seconds within which something ends that ends at once on an idle machine; it would go on for a minute or longer."""
+
 
 @dataclass(frozen=True)
 class Completed:

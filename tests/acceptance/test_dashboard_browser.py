@@ -160,7 +160,7 @@ def test_signal_ends_dashboard(service: Service, number: int) -> None:
     running = service.start("dashboard", "--port", 0)
     address(service, running)
     running.send_signal(number)
-    running.wait(10.0).clean()
+    running.wait().clean()
     assert service.processes() == []
 
 

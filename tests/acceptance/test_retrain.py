@@ -12,14 +12,13 @@ import shutil
 import signal
 import statistics
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from scipy.stats import t
 
-from tests.acceptance.service import OBJECTIVES, Service
+from tests.acceptance.service import OBJECTIVES, SOON, Service
 
 
 def results(service: Service, study: str = "s") -> Path:
@@ -199,10 +198,8 @@ def test_sigterm_abandons_endless_epochs_of_retrain(service: Service) -> None:
     running = service.start("retrain", "--study", "s", "--workers", 2, "--seeds", 2)
     checkpoints = service.folder / "checkpoints"
     service.wait_for(lambda: len([*checkpoints.rglob("epoch-000015.npz")]) == 2)
-    began = time.monotonic()
     running.send_signal(signal.SIGTERM)
-    interrupted = running.wait(10.0)
-    assert time.monotonic() - began < 10.0
+    interrupted = running.wait(SOON)
     assert (interrupted.code, interrupted.err) == (130, "")
     assert len([*checkpoints.rglob("epoch-000015.npz")]) == 2
     assert not (results(service) / "metrics.json").exists()

@@ -15,7 +15,7 @@ from storage.embedded.server import EmbeddedServer
 from storage.engine import open_database
 from tests.acceptance.faults.proxy import Proxy
 from tests.acceptance.fork_server import ForkServer
-from tests.acceptance.service import Running, Service
+from tests.acceptance.service import SOON, Running, Service
 
 EPOCHS = 16
 
@@ -40,7 +40,7 @@ def test_agent_of_a_dropped_database_ends_with_a_line(service: Service, postgres
     database = make_url(service.url).database
     with postgres_admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {database} WITH (FORCE)"))
-        message = agent.wait(20.0).complaint()
+        message = agent.wait().complaint()
         assert (
             f'the database can no longer be used (database "{database}" does not exist): check that it'
             in message
@@ -172,11 +172,9 @@ def test_sigterm_ends_agent_while_database_is_silent(service: Service, proxy: Pr
     agent = begin(service, through(proxy, service))
     proxy.cut()
     wait_until_training_continues(service)
-    began = time.monotonic()
     agent.send_signal(signal.SIGTERM)
-    assert agent.wait(10.0).code == 130
-    assert time.monotonic() - began < 10.0
-    service.wait_for(lambda: not service.processes(), timeout=5.0)
+    assert agent.wait(SOON).code == 130
+    service.wait_for(lambda: not service.processes())
     reached = checkpointed(service)
     known = service.value("SELECT epochs FROM hpo.trials")
     assert reached > known
@@ -197,7 +195,7 @@ def test_sigterm_ends_agent_while_database_is_down(
         os.kill(int((server.place.data / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
         service.wait_for(lambda: checkpointed(service) >= before + 2)
         agent.send_signal(signal.SIGTERM)
-        ended = agent.wait(10.0)
+        ended = agent.wait(SOON)
         assert ended.code == 130
         assert "does not answer" in ended.out
         assert ended.err == ""
@@ -233,8 +231,8 @@ def test_second_ctrl_c_ends_at_once_while_database_is_silent(service: Service, p
     # Two pending signals of one kind count as one.
     service.wait_for(lambda: not pending(agent.pid, signal.SIGINT))
     agent.send_signal(signal.SIGINT)
-    assert agent.wait(10.0).code == 130
-    service.wait_for(lambda: not service.processes(), timeout=5.0)
+    assert agent.wait(SOON).code == 130
+    service.wait_for(lambda: not service.processes())
 
 
 def pending(pid: int, number: int) -> bool:
@@ -246,12 +244,12 @@ def pending(pid: int, number: int) -> bool:
 
 def test_sigterm_while_objective_loads_stops_embedded_server(service: Service, open_folder: Path) -> None:
     slow = service.folder / "slow.py"
-    slow.write_text("import time\ntime.sleep(60)\n")
+    slow.write_text("import time\ntime.sleep(300)\n")
     del service.environment["HPO_STORAGE"]
     service.set(HPO_HOME=open_folder / "home")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
     service.wait_for(lambda: service.runs("hpo.trainer.template.fork_server"))
     assert service.runs("postgres")
     agent.send_signal(signal.SIGTERM)
-    assert agent.wait(10.0).code == 130
-    service.wait_for(lambda: not service.processes(), timeout=5.0)
+    assert agent.wait(SOON).code == 130
+    service.wait_for(lambda: not service.processes())

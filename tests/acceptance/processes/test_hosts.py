@@ -68,7 +68,7 @@ def test_sigterm_to_every_process_loses_no_trial(service: Service) -> None:
         service.wait_for(lambda: len(service.trainers()) == 2)
         for process in service.processes()[::order]:
             process.terminate()
-        agent.wait(10).clean(130)
+        agent.wait().clean(130)
     assert service.outcomes() == ["released"] * 6
     service.finish(2, 30)
 
@@ -80,4 +80,4 @@ def test_stopped_trainers_end_with_their_agent(service: Service) -> None:
     service.wait_for(lambda: service.value(newest) > 1.5)
     assert len([p for p in service.processes() if psutil.Process(agent.pid) in p.parents()]) == 3
     agent.send_signal(signal.SIGKILL)
-    service.wait_for(lambda: not service.processes(), timeout=5.0)
+    service.wait_for(lambda: not service.processes())

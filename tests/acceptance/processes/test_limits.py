@@ -22,7 +22,7 @@ def interrupted(service: Service, workers: int) -> Path:
     """Create checkpoints of as many waiting trials as there are workers."""
     agent = service.begin(trials=workers, workers=workers, epochs=EPOCHS, epoch_seconds=0.05)
     agent.send_signal(signal.SIGTERM)
-    agent.wait(10).clean(130)
+    agent.wait().clean(130)
     service.set(TEST_EPOCH_SECONDS=0)
     return service.checkpoints
 

@@ -46,7 +46,7 @@ def test_child_processes_end_with_their_trial(service: Service) -> None:
     service.wait_for_epoch(3)
     assert children(service) <= living(service)
     agent.wait().clean()
-    service.wait_for(lambda: not children(service) & living(service), timeout=10.0)
+    service.wait_for(lambda: not children(service) & living(service))
     service.check_records(1, epochs=20)
 
 
@@ -65,9 +65,8 @@ def test_killed_trainer_is_noticed_while_its_child_holds_the_pipe(
     os.kill(pid, signal.SIGKILL)
     service.wait_for(
         lambda: service.value("SELECT outcome FROM hpo.attempts WHERE attempt_id = :a", a=attempt) == "lost",
-        timeout=20.0,
     )
-    service.wait_for(lambda: not first & living(service), timeout=10.0)
+    service.wait_for(lambda: not first & living(service))
     assert agent.wait().code == 0
     service.check_records(1, epochs=20)
 
@@ -81,7 +80,7 @@ def test_processes_end_with_killed_agent(service: Service, objective: str) -> No
     for process in agent.template.children():
         process.suspend()
     agent.kill()
-    service.wait_for(lambda: not living(service), timeout=10.0)
+    service.wait_for(lambda: not living(service))
 
 
 def test_unresponsive_template_is_replaced(service: Service) -> None:
@@ -102,11 +101,11 @@ def test_child_processes_that_ignore_sigterm_end(service: Service) -> None:
     agent = service.launch("Littering", "--workers", 1, "--trials", 4, "--epochs", 20, "--pruner", "none")
     service.wait_for(lambda: service.value("SELECT count(*) FROM hpo.trials WHERE outcome IS NOT NULL") >= 1)
     first = {int(line) for line in (service.folder / "children").read_text().split()[1:2]}
-    service.wait_for(lambda: not first & living(service), timeout=10.0)
+    service.wait_for(lambda: not first & living(service))
     assert agent.alive
     agent.send_signal(signal.SIGTERM)
-    assert agent.wait(10.0).code == 130
-    service.wait_for(lambda: not living(service), timeout=10.0)
+    assert agent.wait().code == 130
+    service.wait_for(lambda: not living(service))
 
 
 def test_failed_fork_costs_no_attempt(service: Service) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
-from tests.acceptance.service import Running, Service
+from tests.acceptance.service import SOON, TIMEOUT, Running, Service
 
 EPOCHS = 40
 
@@ -16,7 +15,7 @@ EPOCHS = 40
 def test_first_ctrl_c_lets_epochs_end(service: Service) -> None:
     agent = service.begin()
     agent.send_signal(signal.SIGINT)
-    ended = agent.wait(15.0).clean(130)
+    ended = agent.wait().clean(130)
     assert "Ctrl-C again" in ended.out
     first = service.rows("SELECT * FROM hpo.attempts")
     assert [attempt.outcome for attempt in first] == ["released"]
@@ -28,14 +27,14 @@ def test_first_ctrl_c_lets_epochs_end(service: Service) -> None:
 
 
 def test_second_ctrl_c_ends_at_once(service: Service) -> None:
-    service.set(TEST_EPOCH_SECONDS=30)
+    service.set(TEST_EPOCH_SECONDS=300)
     agent = service.launch("Counted", "--trials", 1, "--workers", 1)
     service.wait_for(service.trainers)
     agent.send_signal(signal.SIGINT)
     service.wait_for(lambda: "Ctrl-C again" in agent.output())
     assert agent.alive
     agent.send_signal(signal.SIGINT)
-    assert agent.wait(5.0).code == 130
+    assert agent.wait(SOON).code == 130
     assert service.value("SELECT outcome FROM hpo.attempts") == "released"
 
 
@@ -49,14 +48,12 @@ def start(service: Service, command: str, objective: str, workers: int, epochs: 
 
 
 @pytest.mark.parametrize("command", ["launch", "worker"])
-def test_sigterm_releases_trials_within_ten_seconds(service: Service, command: str) -> None:
+def test_sigterm_releases_trials(service: Service, command: str) -> None:
     service.set(TEST_EPOCH_SECONDS=0.3)
     agent = start(service, command, "Counted", 2, EPOCHS)
     service.wait_for_epoch(1, trials=2)
-    began = time.monotonic()
     agent.send_signal(signal.SIGTERM)
-    ended = agent.wait(10.0)
-    assert time.monotonic() - began < 10.0
+    ended = agent.wait(SOON)
     assert (ended.code, ended.err) == (130, "")
     outcomes = service.outcomes()
     assert outcomes == ["released", "released"]
@@ -70,10 +67,8 @@ def test_sigterm_abandons_endless_epoch(service: Service) -> None:
     service.set(TEST_GATE=gate)
     agent = start(service, "worker", "Gated", 1, 16)
     service.wait_for_epoch(15)
-    began = time.monotonic()
     agent.send_signal(signal.SIGTERM)
-    ended = agent.wait(10.0)
-    assert time.monotonic() - began < 10.0
+    ended = agent.wait(SOON)
     assert (ended.code, ended.err) == (130, "")
     assert service.value("SELECT outcome FROM hpo.attempts") == "released"
     gate.touch()
@@ -112,18 +107,18 @@ def test_killed_template_leaves_trainers_running(service: Service) -> None:
 
 
 def test_launch_after_killed_agent_continues_at_once(service: Service) -> None:
+    service.set(HPO_LEASE_SECONDS=600)
     agent = service.begin(trials=2, workers=2)
     agent.kill()
     # Trainers and template detect it by themselves.
-    service.wait_for(lambda: not service.processes(), timeout=5.0)
+    service.wait_for(lambda: not service.processes())
     held = service.rows(
         "SELECT lease_until - clock_timestamp() AS left FROM hpo.attempts WHERE ended_at IS NULL"
     )
-    assert [row.left.total_seconds() > 60 for row in held] == [True, True]
+    # Longer than the launch may take.
+    assert [row.left.total_seconds() > 2 * TIMEOUT for row in held] == [True, True]
 
-    began = time.monotonic()
     service.finish(2, EPOCHS)
-    assert time.monotonic() - began < 30.0
     attempts = service.rows("SELECT * FROM hpo.attempts ORDER BY attempt_id")
     assert [attempt.outcome for attempt in attempts] == ["lost", "lost", "complete", "complete"]
     assert min(attempt.resumed_from for attempt in attempts[2:]) >= 3
@@ -137,7 +132,7 @@ def test_attempt_with_expired_lease_is_fenced(service: Service) -> None:
         "UPDATE hpo.attempts SET ended_at = clock_timestamp(), outcome = 'lost' WHERE attempt_id = :a",
         a=attempt,
     )
-    service.wait_for(lambda: not any(process.pid == pid for process in service.processes()), timeout=15.0)
+    service.wait_for(lambda: not any(process.pid == pid for process in service.processes()))
     ended = agent.wait().clean()
     assert "another agent has taken the trial over" in ended.out
     assert len(ended.trial_lines) == 1
@@ -155,14 +150,14 @@ def test_attempt_with_expired_lease_is_fenced(service: Service) -> None:
 def test_signal_while_objective_loads(service: Service, number: int, reaches_template: bool) -> None:
     """No unfinished study and no process is left behind."""
     slow = service.folder / "slow.py"
-    slow.write_text("import time\ntime.sleep(60)\n")
+    slow.write_text("import time\ntime.sleep(300)\n")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
     service.wait_for(lambda: service.runs("hpo.trainer.template.fork_server"))
     if reaches_template:
         agent.template.send_signal(number)
     agent.send_signal(number)
-    ended = agent.wait(5.0)
+    ended = agent.wait(SOON)
     # Click ends the line that a terminal began with ^C.
     assert (ended.code in (130, -signal.SIGTERM), ended.err.strip()) == (True, "")
-    service.wait_for(lambda: not service.processes(), timeout=5.0)
+    service.wait_for(lambda: not service.processes())
     assert service.value("SELECT count(*) FROM hpo.studies") == 0

@@ -20,6 +20,7 @@ from storage import engine
 from storage.connection.retry import Retry
 from storage.embedded.server import EmbeddedServer
 from storage.engine import Database, open_database
+from tests.integration.storage.conftest import Waits
 
 NOWHERE = Path("unused")
 
@@ -93,15 +94,14 @@ def test_embedded_server_killed_in_a_transaction_is_restarted(open_folder: Path)
         assert len(calls) == 2
 
 
-def test_unreachable_server_is_reported_after_the_wait() -> None:
+def test_unreachable_server_is_reported_after_the_wait(waits: Waits) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         url = f"postgresql://ann:secret@127.0.0.1:{port}/hpo"
-        began = time.monotonic()
         with pytest.raises(StorageUnreachableError) as caught:
-            open_database(url, NOWHERE, wait_seconds=0.5)
-    assert 0.5 <= time.monotonic() - began < 3
+            open_database(url, NOWHERE, wait_seconds=60.0)
+    assert waits.seconds == pytest.approx(60.0)
     message = str(caught.value)
     assert f"127.0.0.1:{port}" in message
     assert "Connection refused" in message
@@ -121,15 +121,14 @@ def test_server_that_starts_within_the_wait_is_used(open_folder: Path) -> None:
         server.close()
 
 
-def test_missing_database_is_reported_at_once(storage_url: str) -> None:
-    began = time.monotonic()
+def test_missing_database_is_reported_at_once(storage_url: str, waits: Waits) -> None:
     with pytest.raises(StorageUnreachableError, match=r'database "nowhere" does not exist.*database\'s name'):
         open_database(re.sub("test_[0-9a-f]+", "nowhere", storage_url), NOWHERE)
-    assert time.monotonic() - began < 2
+    assert waits.seconds == 0
 
 
 def test_wrong_password_is_reported_at_once_and_never_shown(
-    open_folder: Path, caplog: pytest.LogCaptureFixture
+    open_folder: Path, caplog: pytest.LogCaptureFixture, waits: Waits
 ) -> None:
     with EmbeddedServer.start(open_folder / "home", root_base=open_folder / "root") as server:
         rules = server.place.data / "pg_hba.conf"
@@ -145,10 +144,10 @@ def test_wrong_password_is_reported_at_once_and_never_shown(
                 break
             time.sleep(0.05)
         mistaken = right.replace("right", "m1staken")
-        began = time.monotonic()
+        waits.seconds = 0.0
         with pytest.raises(StorageUnreachableError, match="password authentication failed") as caught:
             open_database(mistaken, NOWHERE)
-        assert time.monotonic() - began < 2
+        assert waits.seconds == 0
         assert "m1staken" not in "".join(traceback.format_exception(caught.value))
         with open_database(right, NOWHERE) as database:
             assert database.optuna.get_all_studies() == []

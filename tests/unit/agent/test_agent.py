@@ -274,7 +274,11 @@ def test_timeout_counts_from_the_end_of_loading(world: World, monkeypatch: pytes
     assert world.outcomes == [Outcome.COMPLETE] * 3
 
 
-def test_paused_study_holds_its_trials_until_it_is_resumed(world: World) -> None:
+def test_paused_study_holds_its_trials_until_it_is_resumed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, skipped = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: real() + skipped[0])
     steps = {2: "pause", 6: "run"}
     count = 0
 
@@ -285,14 +289,14 @@ def test_paused_study_holds_its_trials_until_it_is_resumed(world: World) -> None
 
         if count == 5:
             held.extend(attempt.held for attempt in world.study.attempts)
-            time.sleep(0.5)
+            skipped[0] = 7200.0
 
     held: list[bool] = []
     world.pool.on_wait = on_wait
-    assert world.run(hung_seconds=0.5) is ExitCode.DONE
+    assert world.run(hung_seconds=3.0) is ExitCode.DONE
     assert held == [True]
     assert not world.study.attempts[0].held
-    assert world.progress.ended[0].seconds < 0.5
+    assert world.progress.ended[0].seconds < 3600
     commands = [message for _, message in world.pool.sent if isinstance(message, Command)]
     assert commands == [Command.PAUSE, Command.RESUME]
     assert world.attempts == [Outcome.COMPLETE]

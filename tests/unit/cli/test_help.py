@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,8 +99,11 @@ def test_option_of_a_machine_has_a_variable() -> None:
     "arguments",
     [["--help"], ["launch", "--help"], ["status", "--help"], ["data", "--help"], ["--version"], ["nonsense"]],
 )
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
-    assert imported(arguments, HEAVY) == []
+def test_help_imports_little(arguments: list[str]) -> None:
+    heavy, count = imported(arguments, HEAVY)
+    assert heavy == []
+    # 190 on Python 3.11; it is printed in 0.12 s.
+    assert count < 250
 
 
 @pytest.mark.parametrize("command", ["objectives", "doctor"])
@@ -109,31 +111,20 @@ def test_command_imports_no_keras(command: str, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HPO_STORAGE", "postgresql://u:p@127.0.0.1:9/none")
     monkeypatch.setenv("HPO_HOME", str(tmp_path))
     others = ("sqlalchemy",) if command == "objectives" else ()
-    assert imported([command], ("keras", "tensorflow", *others)) == []
+    assert imported([command], ("keras", "tensorflow", *others))[0] == []
 
 
-def imported(arguments: list[str], modules: tuple[str, ...]) -> list[str]:
-    """Return those of the modules that `hpo` with these arguments imports."""
+def imported(arguments: list[str], modules: tuple[str, ...]) -> tuple[list[str], int]:
+    """Return those of the modules that `hpo` with these arguments imports, and the number of all that it imports."""
     program = (
         "import json, sys\n"
         "from hpo.cli.main import run\n"
         f"run({arguments!r})\n"
-        f"print(json.dumps([name for name in {modules!r} if name in sys.modules]))"
+        f"print(json.dumps([[name for name in {modules!r} if name in sys.modules], len(sys.modules)]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    found: list[str] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def test_help_is_quick() -> None:
-    def seconds() -> float:
-        before = os.times()
-        subprocess.run([sys.executable, "-m", "hpo.cli", "--help"], capture_output=True, check=True)
-        after = os.times()
-        return after.children_user + after.children_system - before.children_user - before.children_system
-
-    # Processor time, and the best of five, because other tests share the machine; 0.12 s on an idle one.
-    assert min(seconds() for _ in range(5)) < 0.3
+    found, count = json.loads(done.stdout.splitlines()[-1])
+    return found, count
 
 
 def test_help_lists_all_samplers_and_pruners() -> None:

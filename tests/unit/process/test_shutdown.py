@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from hpo.errors import DiskFullError
-from hpo.process.shutdown import INTERRUPTED_MESSAGE, ExitCode, Shutdown
-from hpo.process.signals import SignalHandler
+from hpo.process.shutdown import INTERRUPTED_MESSAGE, STOP_GRACE_SECONDS, ExitCode, Shutdown
+from hpo.process.signals import SECOND_INTERRUPT_SECONDS, TERMINATE_SECONDS, SignalHandler
 
 LONG = 1000.0
 
@@ -21,6 +21,12 @@ def shutdown_after(*signals: int) -> Shutdown:
         handler.received.append(number)
         shutdown.apply_signals(handler)
     return shutdown
+
+
+def test_process_ends_within_ten_seconds_of_sigterm() -> None:
+    """Containers are killed then."""
+    assert STOP_GRACE_SECONDS + 2 < TERMINATE_SECONDS < 10
+    assert SECOND_INTERRUPT_SECONDS < 5
 
 
 def test_nothing_is_overdue_before_a_shutdown_begins(caplog: pytest.LogCaptureFixture) -> None:
