@@ -6,21 +6,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpo.study.dataframes import LoadedStudy
+    from hpo.errors import HpoError
+    from hpo.python.launch import launch, load_study
+    from hpo.python.study import Study
     from objectives.augment import Augmentation
     from objectives.base import Objective
     from objectives.errors import Infeasible
     from objectives.keras_objective import KerasObjective
 
-__all__ = ["Augmentation", "Infeasible", "KerasObjective", "Objective", "load_study"]
+__all__ = [
+    "Augmentation",
+    "HpoError",
+    "Infeasible",
+    "KerasObjective",
+    "Objective",
+    "Study",
+    "launch",
+    "load_study",
+]
 
 _HOMES = {
     "Augmentation": "objectives.augment",
-    "Infeasible": "objectives.base",
+    "HpoError": "hpo.errors",
+    "Infeasible": "objectives.errors",
     "KerasObjective": "objectives.keras_objective",
     "Objective": "objectives.base",
+    "Study": "hpo.python.study",
+    "launch": "hpo.python.launch",
+    "load_study": "hpo.python.launch",
 }
-"""Modules of objectives' classes, imported on first use: every command imports `hpo`, which must stay light."""
+"""Modules of public names, imported on first use: every command imports `hpo`, which must stay light."""
 
 if not TYPE_CHECKING:
 
@@ -28,30 +43,3 @@ if not TYPE_CHECKING:
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def load_study(name: str, storage: str | None = None) -> LoadedStudy:
-    """Return a study for analysis in Python: `hpo.load_study("mnist-cnn").results().trials`.
-
-    `storage` is a PostgreSQL URL; by default HPO_STORAGE or the embedded database of HPO_HOME, as for the
-    command line.
-
-    Raises:
-        UnknownStudyError: no study has that name.
-        StorageUnreachableError: the database does not answer.
-    """
-    from dataclasses import replace
-
-    from hpo.settings import Settings
-    from hpo.study.catalog import find_study
-
-    # Imported here because every command imports `hpo`, which must stay light.
-    from hpo.study.dataframes import LoadedStudy
-    from storage.engine import open_database
-
-    settings = Settings.from_environment()
-    if storage is not None:
-        settings = replace(settings, storage=storage)
-    with open_database(settings.storage, settings.home) as database:
-        find_study(database, name)
-    return LoadedStudy(name, settings)

@@ -13,6 +13,9 @@ from hpo.ownership import make_private_folder
 ROOT_HOME = Path("/var/lib/hpo")
 """Home for root: the embedded PostgreSQL opens the modes of its parent folders, which `/root` must not have."""
 
+OF_OBJECTIVE = "HPO_OF_OBJECTIVE"
+"""Variable that is set in the processes which run an objective, and in those that they start."""
+
 
 @dataclass(frozen=True)
 class Settings:

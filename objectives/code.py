@@ -99,12 +99,12 @@ class _Imports:
         for count in range(1, len(parts) + 1):
             base = self.root.joinpath(*parts[:count])
             for path in (base / "__init__.py", base.with_name(f"{base.name}.py")):
-                if path.is_file() and not _is_foreign(path.resolve(), self.root):
+                if path.is_file() and not is_foreign(path.resolve(), self.root):
                     yield path.resolve()
                     break
 
 
-def _is_foreign(path: Path, root: Path) -> bool:
+def is_foreign(path: Path, root: Path) -> bool:
     """Whether a file is of hpo-service, or of packages that are installed below the objective's folder."""
     folders = (*_SERVICE, *(folder for folder in _INSTALLED if folder != root))
     return any(path.is_relative_to(folder) for folder in folders)

@@ -31,10 +31,10 @@ def print_error(message: str, arguments: Sequence[str]) -> None:
 
 
 def print_redacted(text: str, arguments: Sequence[str]) -> None:
-    click.echo(_redacted(text, arguments), err=True)
+    click.echo(without_passwords(text, arguments), err=True)
 
 
-def _redacted(text: str, arguments: Sequence[str]) -> str:
+def without_passwords(text: str, arguments: Sequence[str]) -> str:
     """Remove the passwords given to this process from a text, and other texts that look like one."""
     from storage.redaction import passwords_given, redacted
 
@@ -42,14 +42,18 @@ def _redacted(text: str, arguments: Sequence[str]) -> str:
 
 
 def bug(error: Exception, arguments: Sequence[str]) -> int:
-    summary = one_line(f"{type(error).__name__}: {error}")
     if os.environ.get("HPO_DEBUG") == "1":
         print_redacted("".join(traceback.format_exception(error)).rstrip(), arguments)
-        print_error(f"{summary} — this is a bug", arguments)
-    else:
-        where = _write_crash(error, arguments)
-        print_error(f"{summary} — this is a bug; its traceback is in {where}", arguments)
+    print_error(bug_message(error, arguments), arguments)
     return EXIT_ERROR
+
+
+def bug_message(error: Exception, arguments: Sequence[str]) -> str:
+    """Return the message of an unforeseen error, whose traceback is written to a file unless it is printed."""
+    summary = one_line(f"{type(error).__name__}: {error}")
+    if os.environ.get("HPO_DEBUG") == "1":
+        return f"{summary} — this is a bug"
+    return f"{summary} — this is a bug; its traceback is in {_write_crash(error, arguments)}"
 
 
 def _write_crash(error: Exception, arguments: Sequence[str]) -> str:
@@ -72,7 +76,7 @@ def _write_crash(error: Exception, arguments: Sequence[str]) -> str:
             # A new file, which only its user can read, under a name that nobody can predict.
             descriptor, path = tempfile.mkstemp(prefix=prefix, suffix=".txt", dir=folder)
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(_redacted(text, arguments))
+                file.write(without_passwords(text, arguments))
         except OSError:
             continue
         return path

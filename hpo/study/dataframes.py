@@ -6,10 +6,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from hpo import formatting
-from hpo.settings import Settings
-from hpo.study.history import AttemptRow, StudyHistory, read_history
+from hpo.study.history import AttemptRow, StudyHistory
 from objectives.values import is_number
-from storage.engine import open_database
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,33 +37,6 @@ class Results:
     called like one of these."""
     retrain_epochs: pd.DataFrame
     """Index `retrain_id`, `seed`, `epoch`: seconds, and one column per metric of the final runs."""
-
-
-@dataclass(frozen=True)
-class LoadedStudy:
-    """A study whose database is queried on each call."""
-
-    name: str
-    settings: Settings
-
-    def history(self) -> StudyHistory:
-        """Return the complete history of the study as plain values.
-
-        Raises:
-            UnknownStudyError: the study was deleted.
-            StorageUnreachableError: the database does not answer.
-        """
-        with open_database(self.settings.storage, self.settings.home) as database:
-            return read_history(database, self.name)
-
-    def results(self) -> Results:
-        """Return the history as data frames, read again on each call, so that you can follow a running study.
-
-        Raises:
-            UnknownStudyError: the study was deleted.
-            StorageUnreachableError: the database does not answer.
-        """
-        return frames_of(self.history())
 
 
 def frames_of(history: StudyHistory) -> Results:

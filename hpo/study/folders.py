@@ -5,7 +5,8 @@ The database holds the former names, so a host that was off finds its folders wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,35 @@ from storage import studies
 if TYPE_CHECKING:
     from storage.engine import Database
     from storage.studies import StoredStudy
+
+
+DEFINED = "objectives"
+"""Folder in the home of the objectives that were defined in Python, and not in a file."""
+
+
+def is_defined(reference: str, home: Path | None = None) -> bool:
+    """Return whether a study's reference names an objective that was defined in Python, in any home or in this one."""
+    path = Path(reference.rpartition(":")[0])
+    # The database names it, and its folder is written and deleted.
+    found = path.name == "objective.py" and path.parent.parent.name == DEFINED and ".." not in path.parts
+    return found and (home is None or path.parent.parent == (home / DEFINED).resolve())
+
+
+def objective_of(database: Database, study: str) -> str:
+    """Return the reference of a study's objective; empty if its spec is damaged."""
+    found = database.transaction(lambda c: studies.find(c, study, damaged=True))
+    spec: object = found.spec_json if found is not None else None
+    reference = spec.get("objective") if isinstance(spec, Mapping) else None
+    return reference if isinstance(reference, str) else ""
+
+
+def remove_defined(database: Database, reference: str, home: Path) -> None:
+    """Remove an objective that was defined in Python, unless another study, such as a copy, has it too."""
+    if not is_defined(reference, home):
+        return
+    names = database.transaction(studies.names).values()
+    if not any(objective_of(database, name) == reference for name in names):
+        shutil.rmtree(Path(reference.rpartition(":")[0]).parent, ignore_errors=True)
 
 
 def move_former(database: Database, study: StoredStudy, parents: Iterable[Path]) -> None:

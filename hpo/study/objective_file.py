@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from importlib.util import cache_from_source
 from pathlib import Path
 
-from hpo.errors import ObjectiveFileError
+from hpo.errors import ObjectiveFileError, UnknownObjectiveError
 from hpo.ownership import replaceable_by_others
+from hpo.study.folders import is_defined
 from objectives import code, loader
 
 
@@ -21,7 +22,16 @@ def check_objective_file(reference: str, study: str, *, deliberately: str | None
         ObjectiveFileError: another user could have.
         UnknownObjectiveError: there is no such file.
     """
-    source = loader.file_of(reference)
+    try:
+        source = loader.file_of(reference)
+    except UnknownObjectiveError as exc:
+        if not is_defined(reference):
+            raise
+        folder = Path(reference.rpartition(":")[0]).parent
+        raise UnknownObjectiveError(
+            f"the objective of study {study} was defined in Python on another host, and there is no folder {folder}"
+            " here: copy it from there to the same path, or share HPO_HOME"
+        ) from exc
     if source is None:
         return
     reason = None

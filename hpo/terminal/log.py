@@ -80,6 +80,8 @@ class LogHandler(logging.Handler):
         self.write_line(printable(self._formatter().format(record)))
 
     def _formatter(self) -> logging.Formatter:
+        if self.formatter is not None:
+            return self.formatter
         if self.log_format == "json":
             return JsonFormatter()
         return TerminalFormatter() if self.stream.isatty() else TextFormatter()
@@ -115,13 +117,19 @@ def shows_view() -> bool:
 
 
 @contextmanager
-def lines_to(write_line: Callable[[str], None]) -> Iterator[None]:
-    """Within this block log lines go to `write_line` instead of standard output."""
-    before, _handler.write_line = _handler.write_line, write_line
+def lines_to(write_line: Callable[[str], None], formatter: logging.Formatter | None = None) -> Iterator[None]:
+    """Within this block log lines go to `write_line` instead of standard output, perhaps in another format."""
+    before = _handler.write_line, _handler.formatter
+    _handler.write_line, _handler.formatter = write_line, formatter or _handler.formatter
     try:
         yield
     finally:
-        _handler.write_line = before
+        _handler.write_line, _handler.formatter = before
+
+
+def print_line(line: str) -> None:
+    """Print a line where log lines go: to standard output, above the live view if there is one."""
+    _handler.write_line(printable(line))
 
 
 def context_of(record: logging.LogRecord) -> dict[str, object]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, cast
 
 from hpo import formatting
 from hpo.outcomes import Outcome
@@ -16,6 +17,9 @@ from hpo.terminal import log
 from hpo.terminal.safe_output import safe_console
 from hpo.terminal.stream import TerminalStream
 from storage.budget import Counts
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +89,22 @@ class Progress(Protocol):
 
 def open_progress() -> Progress:
     """Open the live view where standard output is a terminal, else log each trial that ends."""
+    if _openers:
+        return _openers[-1]()
     return LiveProgress(sys.stdout) if log.shows_view() else PlainProgress()
+
+
+_openers: list[Callable[[], Progress]] = []
+
+
+@contextmanager
+def progress_by(opener: Callable[[], Progress]) -> Iterator[None]:
+    """Within this block `opener` opens the progress of commands."""
+    _openers.append(opener)
+    try:
+        yield
+    finally:
+        _openers.pop()
 
 
 class PlainProgress:
@@ -138,30 +157,35 @@ class LiveProgress:
         if now - self._drawn_at < 0.2:
             return
         self._drawn_at = now
-        self._live.update(_draw(view), refresh=True)
+        self._live.update(draw(view), refresh=True)
 
     def trial_ended(self, trial: TrialEnd, counts: Counts | None) -> None:  # noqa: ARG002 - the view counts
-        from rich.text import Text
-
-        style = {Outcome.COMPLETE: "green", Outcome.PRUNED: "yellow"}.get(trial.outcome, "red")
-        value = "" if trial.value is None else f" {formatting.metric(trial.value)}"
-        error = f" ({trial.error})" if trial.error else ""
-        # Not as markup: parameters and errors may contain brackets.
-        line = Text.assemble(
-            f"trial {trial.number} ",
-            (str(trial.outcome), style),
-            f"{value} after {trial.epochs} epochs, {trial.seconds:.1f} s: "
-            f"{formatting.parameters(trial.params)}{error}",
-            (" new best", "bold green") if trial.new_best else "",
-        )
-        self._console.print(line, highlight=False)
+        self._console.print(trial_line(trial), highlight=False)
 
     def close(self) -> None:
         self._log_lines.__exit__(None, None, None)
         self._live.stop()
 
 
-def _draw(view: View) -> Any:
+def trial_line(trial: TrialEnd) -> Text:
+    """Return how a trial ended, in colours."""
+    from rich.text import Text
+
+    style = {Outcome.COMPLETE: "green", Outcome.PRUNED: "yellow"}.get(trial.outcome, "red")
+    value = "" if trial.value is None else f" {formatting.metric(trial.value)}"
+    error = f" ({trial.error})" if trial.error else ""
+    # Not as markup: parameters and errors may contain brackets.
+    return Text.assemble(
+        f"trial {trial.number} ",
+        (str(trial.outcome), style),
+        f"{value} after {trial.epochs} epochs, {trial.seconds:.1f} s: "
+        f"{formatting.parameters(trial.params)}{error}",
+        (" new best", "bold green") if trial.new_best else "",
+    )
+
+
+def draw(view: View) -> Any:
+    """Return the view for a console of rich."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table

@@ -59,7 +59,7 @@ def safe_streams() -> Iterator[None]:
                 setattr(sys, name, stream)
 
 
-def safe_console(stream: TextIO | None = None) -> Console:
+def safe_console(stream: TextIO | None = None, **options: Any) -> Console:
     """Return a console of rich, which replaces few control characters itself; its own sequences are kept."""
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
@@ -72,4 +72,4 @@ def safe_console(stream: TextIO | None = None) -> Console:
                 yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
     stream = stream or sys.stdout
-    return SafeConsole(file=getattr(stream, "unfiltered", stream))
+    return SafeConsole(file=getattr(stream, "unfiltered", stream), **options)

@@ -17,6 +17,7 @@ from hpo.devices.threads import hold_threads
 from hpo.errors import FileNotWritableError
 from hpo.ownership import open_private
 from hpo.process.process_groups import kill_group
+from hpo.settings import OF_OBJECTIVE
 from hpo.trainer.messages import Fork, FromTemplate, Import, Load
 from hpo.trainer.pipe import MessageReader
 from hpo.trainer.template.pipe import decode
@@ -112,6 +113,7 @@ def _opened(log: Path) -> BinaryIO:
 def template_environment() -> dict[str, str]:
     """Return the template's environment: no database, quiet frameworks, no thread pools, large memory pages."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
+    environment[OF_OBJECTIVE] = "1"
     # Without a GPU, TensorFlow logs as an error that it cannot initialize CUDA.
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if visible_gpus() else "3")
     hold_threads(environment)

@@ -24,6 +24,7 @@ def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
     Files of results stay. The record of when its retrains opened the test set is deleted.
     """
     from hpo.study.catalog import StudyBusyError, count_trials, delete_study, describe_database
+    from hpo.study.folders import objective_of, remove_defined
 
     with options.opened(storage) as database:
         total, running = count_trials(database, study)
@@ -41,6 +42,8 @@ def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
             return 1
         found_settings = options.settings(storage)
         folders = (found_settings.checkpoints, found_settings.home / "logs")
+        reference = objective_of(database, study)
         number = delete_study(database, study, folders=folders, force=force)
+        remove_defined(database, reference, found_settings.home)
     click.echo(f"deleted study {study} with {number} trials")
     return 0

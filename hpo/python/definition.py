@@ -1,0 +1,263 @@
+"""The reference of an objective that is given as an object: its file or module, or else a folder that is made for it.
+
+Such a folder holds `objective.py`, which loads the payload, `source.py`, the source for people and for the digest of
+the code, and the payload. Studies name the first as any other file of an objective.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from types import FrameType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+from hpo.errors import HpoError, StudyConflictError, UsageError
+from hpo.ownership import make_private_folder
+from hpo.python import payload
+from hpo.python.source import Source
+from hpo.study import create, identity
+from hpo.study.folders import DEFINED, is_defined
+from objectives import code
+from objectives.keras_tuner_objective import is_builder
+
+if TYPE_CHECKING:
+    from hpo.settings import Settings
+    from storage.engine import Database
+
+_MODULE = '''\
+"""An objective that was defined in Python, and not in a file; `hpo.launch()` wrote this one."""
+
+from typing import TYPE_CHECKING
+
+from hpo.python.payload import load_payload
+
+if TYPE_CHECKING:
+    # What the payload was made of.
+    import source
+
+globals().update(load_payload(__file__, {payload!r}, {version!r}))
+'''
+
+_OF_BUILDERS = ("data", "objective", "epochs")
+"""Names beside a model builder that give the arguments of its search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """An objective that no file or module of its own holds."""
+
+    name: str
+    objects: Mapping[str, Any]
+    """The objective by its name, and what a model builder needs beside it."""
+
+    @cached_property
+    def source(self) -> Source:
+        """Everything that the objects use."""
+        return Source(self.objects)
+
+
+def reference_of(objective: Any) -> str | None:
+    """Return the reference of a function or class that a file or module holds under its name; None if none does.
+
+    Raises:
+        UsageError: it is called while that file is imported.
+    """
+    name, module = getattr(objective, "__qualname__", None), getattr(objective, "__module__", None)
+    if not isinstance(name, str) or not name.isidentifier() or not isinstance(module, str):
+        return None
+    if not isinstance(objective, FunctionType | type):
+        return None
+    _refuse_import(module)
+    holder = sys.modules.get(module)
+    if getattr(holder, name, None) is not objective:
+        return None
+    file = getattr(holder, "__file__", None)
+    if file is None or not file.endswith(".py") or not Path(file).is_file():
+        return None
+    path = Path(file).absolute()
+    if module == "__main__":
+        # A function may come from elsewhere: typed at a prompt, or run by another program in the name of this one.
+        return f"{path}:{name}" if _is_from(objective, path) else None
+    if "." in module or code.is_foreign(path.resolve(), Path()):
+        return f"{module}:{name}"
+    return f"{path}:{name}"
+
+
+def define(objective: Any, data: Any = None, metric: str | None = None) -> Definition:
+    """Return the definition of an objective; `data` and `metric` are those of a model builder.
+
+    Raises:
+        UsageError: it can be no objective.
+    """
+    builder = is_builder(objective)
+    if not builder and not callable(objective):
+        raise UsageError(
+            f"the objective is an object of type {type(objective).__name__}: give a class or function, or its name as"
+            " text"
+        )
+    if not builder and (data is not None or metric is not None):
+        raise UsageError("data and metric apply to a KerasTuner model builder only: leave them out")
+    name = getattr(objective, "__name__", "")
+    if not name.isidentifier() or name == "load_payload" or (builder and name in _OF_BUILDERS):
+        name = "model" if builder else "objective"
+    objects = {name: objective}
+    if builder:
+        objects |= _beside(objective)
+        if data is not None:
+            objects["data"] = data if callable(data) else partial(_returned, data)
+        if metric is not None:
+            objects["objective"] = metric
+    return Definition(name=name, objects=objects)
+
+
+@contextmanager
+def written(database: Database, study: str, definition: Definition, settings: Settings) -> Iterator[str]:
+    """Write a definition for a study, and yield its reference; remove it if no study has it after the block.
+
+    Raises:
+        StudyConflictError: an agent trains the study with another version.
+        PayloadError: the objects cannot be carried to the trials.
+    """
+    settings.make_home()
+    existing = create.find(database, study)
+    folder = _folder(existing.spec.objective if existing is not None else "", study, settings)
+    reference = f"{folder / 'objective.py'}:{definition.name}"
+    if existing is not None and existing.begun and existing.spec.objective != reference:
+        raise StudyConflictError(
+            f"study {study!r} was created with the objective {existing.spec.objective}, not with"
+            f" {definition.name} as it is defined here: give that one, or create another study"
+        )
+    try:
+        _write(database, definition, folder, existing)
+        yield reference
+    finally:
+        with suppress(HpoError):
+            now = create.find(database, study)
+            if now is None or now.spec.objective != reference:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(
+    database: Database, definition: Definition, folder: Path, existing: create.LaunchedStudy | None
+) -> None:
+    """Write the files of a definition, unless they are those of the same version."""
+    for parent in (folder.parent, folder):
+        make_private_folder(parent)
+    digest = hashlib.sha256(definition.source.text.encode()).hexdigest()[: code.DIGITS]
+    name = f"payload-{digest}.pickle"
+    module = _MODULE.format(payload=name, version=payload.python_version())
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as staged:
+        fresh = Path(staged)
+        payload.write_text(fresh / "source.py", definition.source.text)
+        payload.write_text(fresh / "objective.py", module)
+        if existing is not None:
+            identity.check_agents(database, existing, code.digest(str(fresh / "objective.py")))
+        if not (folder / name).is_file():
+            _write_payload(folder / name, definition)
+        payload.write_folders(folder / payload.FOLDERS, list(definition.source.folders))
+        for file in ("source.py", "objective.py"):
+            (fresh / file).replace(folder / file)
+    for other in folder.glob("payload-*.pickle"):
+        if other.name != name:
+            other.unlink()
+
+
+def _write_payload(path: Path, definition: Definition) -> None:
+    try:
+        payload.write_payload(path, definition.objects)
+    except payload.TooLargeError:
+        largest = max(definition.source.values.items(), key=lambda item: _bytes(item[1]), default=None)
+        named = f", {largest[0]} alone {_bytes(largest[1]) / 1e9:.1f} GB" if largest else ""
+        raise payload.PayloadError(
+            f"{definition.name} and the values that it uses take more than {payload.MOST_BYTES / 1e9:.1f} GB{named}:"
+            " load large data in the objective, from a file"
+        ) from None
+    # The code of any object may raise anything.
+    except Exception as exc:
+        raise payload.PayloadError(
+            f"{definition.name} cannot be carried to the trials, because {_culprit(definition)}"
+            f" ({type(exc).__name__}: {exc}): make it in the function that uses it"
+        ) from exc
+
+
+def _culprit(definition: Definition) -> str:
+    """Return the value that cannot be pickled, for a message."""
+    import cloudpickle
+
+    for name, value in definition.source.values.items():
+        try:
+            cloudpickle.dumps(value)
+        except Exception:  # noqa: BLE001 - the code of any object may raise anything
+            return f"it uses {name}, an object of type {type(value).__name__}"
+    return "it uses an object that cannot be pickled"
+
+
+def _bytes(value: Any) -> int:
+    size = getattr(value, "nbytes", None)
+    return size if isinstance(size, int) else sys.getsizeof(value)
+
+
+def _folder(stored: str, study: str, settings: Settings) -> Path:
+    """Return the folder that a study has for its definition, or is to have."""
+    # As studies store paths.
+    parent = (settings.home / DEFINED).resolve()
+    if is_defined(stored, settings.home):
+        return Path(stored.rpartition(":")[0]).parent
+    from storage.redaction import redacted
+
+    # Studies of the same name in two databases differ.
+    place = redacted(settings.storage or "", ())
+    return parent / f"{study}-{hashlib.sha256(f'{place} {study}'.encode()).hexdigest()[:8]}"
+
+
+def _beside(builder: Any) -> dict[str, Any]:
+    """Return the data, metric and epochs that stand beside a model builder, as in a file."""
+    function = builder if inspect.isroutine(builder) else getattr(builder, "build", None)
+    names = getattr(inspect.unwrap(function), "__globals__", {}) if callable(function) else {}
+    found = {name: names[name] for name in _OF_BUILDERS if name in names}
+    if not callable(found.get("data")):
+        found.pop("data", None)
+    if type(found.get("epochs")) is not int:
+        found.pop("epochs", None)
+    # A function of this name is an Optuna objective in the same notebook.
+    if callable(found.get("objective")):
+        found.pop("objective", None)
+    return found
+
+
+def _returned(value: Any) -> Any:
+    return value
+
+
+def _is_from(objective: Any, path: Path) -> bool:
+    """Return whether a function or class is defined where an import of the file defines it: outside its main block."""
+    try:
+        lines, first = inspect.getsourcelines(objective)
+        file = inspect.getsourcefile(objective)
+        blocks = [node for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.If)]
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return False
+    main = [node for node in blocks if "__main__" in ast.unparse(node.test)]
+    inside = any(node.lineno <= first <= (node.end_lineno or first) for node in main)
+    return bool(lines) and file is not None and Path(file).resolve() == path.resolve() and not inside
+
+
+def _refuse_import(module: str) -> None:
+    """Raise UsageError if the module is being imported by this call's caller."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == module != "__main__":
+            raise UsageError(
+                f"hpo.launch() was called while {frame.f_code.co_filename} was imported (line {frame.f_lineno}): put"
+                ' the call under if __name__ == "__main__":'
+            )
+        frame = frame.f_back

@@ -1,0 +1,79 @@
+"""Keyword arguments as the options of a command, in the spelling of the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from hpo.errors import UsageError
+from hpo.suggestions import did_you_mean
+
+
+def arguments_of(request: type[Any], function: str, given: Mapping[str, Any]) -> list[str]:
+    """Return the arguments of a command with the options of `request`; those that are None are left out.
+
+    An option `--trial-timeout` is the keyword `trial_timeout`, and `--param` is `params`, a mapping.
+
+    Raises:
+        TypeError: there is no such option.
+        UsageError: a value has no form on the command line.
+    """
+    known = dict(_keywords(request))
+    found = []
+    for keyword, value in given.items():
+        if keyword not in known:
+            raise TypeError(
+                f"{function}() got an unexpected keyword argument {keyword!r}{did_you_mean(keyword, known)}"
+            )
+        option, is_flag = known[keyword]
+        if value is None:
+            continue
+        if keyword == "params":
+            found += [f"{option}={name}={_values(name, allowed)}" for name, allowed in value.items()]
+        elif is_flag:
+            found += [] if value else [option]
+        else:
+            found.append(f"{option}={_text(value)}")
+    return found
+
+
+def _keywords(request: type[Any]) -> Iterator[tuple[str, tuple[str, bool]]]:
+    """Yield the keyword of each option, with its spelling and whether it is a flag that turns something off."""
+    for field in dataclasses.fields(request):
+        if dataclasses.is_dataclass(field.default):
+            yield from _keywords(cast("type[Any]", type(field.default)))
+            continue
+        option = (field.metadata.get("names") or (f"--{field.name.replace('_', '-')}",))[0]
+        if field.metadata.get("kind") == "flag":
+            yield field.name, (option, True)
+        elif field.metadata.get("multiple"):
+            yield field.name, (option, False)
+        else:
+            yield option.removeprefix("--").replace("-", "_"), (option, False)
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _values(name: str, allowed: Any) -> str:
+    """Return the values of a parameter: a list of choices, a pair of ends of a range, a text as it is, or one value."""
+    if isinstance(allowed, list):
+        return ",".join(_choice(name, value) for value in allowed)
+    if isinstance(allowed, tuple):
+        if len(allowed) != 2:
+            raise UsageError(f"params: {name}={allowed!r} is no range (low, high): give choices as a list")
+        low, high = allowed
+        return f"{low}..{high}"
+    return allowed if isinstance(allowed, str) else _choice(name, allowed)
+
+
+def _choice(name: str, value: Any) -> str:
+    try:
+        return json.dumps(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"params: a value of {name} is of type {type(value).__name__}: give it as text, as --param takes it"
+        ) from None

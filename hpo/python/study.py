@@ -1,0 +1,245 @@
+"""A study as Python sees it: its best trial, frames, figures, report, and its retraining."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from hpo.errors import FileNotWritableError, NoResultError, UsageError
+from hpo.settings import Settings
+from storage.engine import open_database
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+    import plotly.graph_objects as go
+    from optuna.trial import FrozenTrial
+
+    from hpo.study.dataframes import Results
+    from hpo.study.history import StudyHistory
+    from hpo.study.trials import BestTrial
+    from storage.engine import Database
+
+PLOTS = tuple(
+    f"plot_{name}"
+    for name in (
+        *("contour", "edf", "intermediate_values", "optimization_history", "parallel_coordinate"),
+        *("param_importances", "rank", "slice", "timeline"),
+    )
+)
+"""Functions of `optuna.visualization` that are methods of a study here."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study whose database is queried on each call, so that you can follow it while it runs.
+
+    Its methods raise UnknownStudyError if the study was deleted, and StorageUnreachableError if the database does not
+    answer.
+    """
+
+    name: str
+    settings: Settings
+
+    @property
+    def best(self) -> BestTrial:
+        """The best complete trial: `number`, `value`, `params`, `metrics` and more.
+
+        Raises:
+            NoResultError: no trial is complete.
+        """
+        from hpo.study.trials import best_trial
+
+        with self._opened() as database:
+            return best_trial(database, self.name)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """All trials, one row each, by number."""
+        return self.results().trials
+
+    def history(self) -> StudyHistory:
+        """Return the complete history of the study as plain values."""
+        from hpo.study.history import read_history
+
+        with self._opened() as database:
+            return read_history(database, self.name)
+
+    def results(self) -> Results:
+        """Return the history as data frames."""
+        from hpo.study.dataframes import frames_of
+
+        return frames_of(self.history())
+
+    def retrain(self, **options: Any) -> pd.DataFrame:
+        """Train the best configuration again and test it once; `hpo retrain` as a method: `retrain(seeds=3)`.
+
+        Return one row for each final run, by seed.
+
+        Raises:
+            HpoError: as `hpo retrain` fails, with the same message.
+            KeyboardInterrupt: it was interrupted; the same call continues from the last epochs.
+        """
+        from hpo.options.requests import RetrainRequest
+        from hpo.python.command import run_command
+        from hpo.python.options import arguments_of
+
+        given = arguments_of(RetrainRequest, "retrain", {"study": self.name, **options})
+        run_command(["retrain", *given], self.settings)
+        runs = self.results().retrains
+        last: pd.DataFrame = runs.loc[runs.index.get_level_values("retrain_id").max()]
+        return last
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Report:
+        """Write the report into a folder, by default HPO_RESULTS_DIR/<study>; a notebook shows what is returned.
+
+        Raises:
+            ResultsNotWritableError, DiskFullError: the files cannot be written.
+        """
+        from hpo.report.study_report import report
+
+        folder = self.settings.results_dir / self.name if path is None else Path(path)
+        with self._opened() as database:
+            report(database, self.name, folder)
+        return Report(folder / "report.html")
+
+    def export(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        format: str | None = None,
+        trial: int | None = None,
+    ) -> str:
+        """Return the best configuration, or that of another complete trial, as text, and write it to `path`.
+
+        `format` is yaml, json, toml or python, a script that trains it; by default as the path's suffix says, or yaml.
+
+        Raises:
+            UsageError: there is no such format, or the suffix of `path` means another.
+            NoResultError: no trial is complete, or not this one.
+            FileNotWritableError: the file cannot be written.
+        """
+        from hpo.export.best_config import build_config
+        from hpo.export.config_file import FORMATS, SUFFIXES, render
+        from hpo.files.atomic import output_file
+
+        by_suffix = SUFFIXES.get(Path(path).suffix.lower()) if path is not None else None
+        form = next((known for known in FORMATS if known == (format or by_suffix or "yaml")), None)
+        if form is None or (format and by_suffix not in (None, format)):
+            problem = (
+                f"the suffix of {path} means {by_suffix}" if form else f"use one of {', '.join(FORMATS)}"
+            )
+            raise UsageError(f"format={format!r} does not fit: {problem}")
+        with self._opened() as database:
+            text = render(build_config(database, self.name, trial), form)
+        if path is not None:
+            try:
+                with output_file(Path(path)) as partial_file:
+                    partial_file.write_text(text, encoding="utf-8")
+            except OSError as exc:
+                raise FileNotWritableError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+        return text
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a method for each figure of Optuna: `plot_optimization_history()` and so on."""
+        if name not in PLOTS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return partial(self._plot, name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *PLOTS]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a study is not available in trials, which know no database")
+
+    def _plot(self, name: str, **options: Any) -> go.Figure:
+        """Return a figure of Optuna with Optuna's options.
+
+        Raises:
+            NoResultError: there are too few trials for it.
+        """
+        import optuna
+
+        if name == "plot_param_importances":
+            # As the report computes it.
+            options.setdefault("evaluator", optuna.importance.PedAnovaImportanceEvaluator())
+        with self._opened() as database, _quiet():
+            study = _in_memory(database, self.name)
+            try:
+                figure: go.Figure = getattr(optuna.visualization, name)(study, **options)
+            except (ValueError, RuntimeError) as exc:
+                raise NoResultError(f"{name}() of study {self.name!r}: {exc}") from exc
+        return figure
+
+    @contextmanager
+    def _opened(self) -> Iterator[Database]:
+        with open_database(self.settings.storage, self.settings.home) as database:
+            yield database
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report: a path, which a notebook shows as the page."""
+
+    path: Path
+    """Its page; the other files lie next to it."""
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def _repr_html_(self) -> str:
+        page = html.escape(self.path.read_text(encoding="utf-8"))
+        return f'<iframe srcdoc="{page}" width="100%" height="700" style="border:0"></iframe>'
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna from logging, and leave its verbosity as it was."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _in_memory(database: Database, name: str) -> optuna.Study:
+    """Return a copy of Optuna's study that its figures can be drawn of, without the database."""
+    import optuna
+
+    from hpo.study.catalog import find_study
+    from hpo.study.twin import optuna_twin
+
+    twin = optuna_twin(database, find_study(database, name))
+    copy = optuna.create_study(study_name=name, direction=twin.direction)
+    copy.add_trials([_plain(trial) for trial in twin.get_trials(deepcopy=False)])
+    return copy
+
+
+def _plain(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial whose choices are plain values: Optuna's figures sort and hash them."""
+    from copy import copy
+
+    from optuna.distributions import CategoricalDistribution
+
+    params, distributions = dict(trial.params), dict(trial.distributions)
+    for name, distribution in distributions.items():
+        if isinstance(distribution, CategoricalDistribution) and any(
+            isinstance(choice, list | tuple | dict) for choice in distribution.choices
+        ):
+            distributions[name] = CategoricalDistribution([str(choice) for choice in distribution.choices])
+            params[name] = str(params[name])
+    found = copy(trial)
+    found.params, found.distributions = params, distributions
+    return found
