@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from bench.mnist_job import MnistPart
 from objectives.base import Objective, Params, Run
@@ -41,7 +41,7 @@ class Waiting(Objective):
         (Path(os.environ["BENCH_FOLDER"]) / name).write_text(f"{began_at} {time.time()}")
 
 
-def choices(distribution: BaseDistribution) -> list[str | int]:
+def choices(distribution: object) -> list[str | int]:
     """Return the choices of a categorical parameter."""
     assert isinstance(distribution, CategoricalDistribution)
     return list(distribution.choices)  # type: ignore[arg-type]

@@ -38,6 +38,7 @@ from hpo.outcomes import Outcome
 from hpo.study.create import LaunchedStudy, create_or_continue
 from hpo.trainer.messages import EpochRecord
 from objectives.device import Device
+from objectives.space import stored_space
 from storage.claims import Claim
 from storage.connection.retry import Retry
 from storage.engine import Database
@@ -188,7 +189,7 @@ def cycle(store: TrialStore, timer: Timer) -> None:
 
 def plain_cycle(study: optuna.Study, timer: Timer) -> None:
     """Run the same trial with plain Optuna."""
-    trial = timer("ask", lambda: study.ask(dict(idle.Nothing.space)))
+    trial = timer("ask", lambda: study.ask(dict(stored_space(idle.Nothing.space))))
     for epoch in range(1, EPOCHS + 1):
         value = idle.value(trial.params) + 1 / epoch
         timer("report", partial(trial.report, value, epoch))

@@ -33,6 +33,7 @@ from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
 from hpo.study.create import LaunchedStudy
 from objectives.device import Device
+from objectives.space import stored_space
 from storage.agents import join, new_agent_id
 from storage.connection.retry import Retry
 from storage.leases import LeaseTimes
@@ -247,7 +248,7 @@ def proxy(sizes: Sizes) -> list[Row]:
             for path, storage in (("directly", database.optuna), ("by gRPC", through)):
                 trial = optuna.load_study(
                     study_name=study.name, storage=storage, pruner=optuna.pruners.MedianPruner()
-                ).ask(dict(idle.Nothing.space))
+                ).ask(dict(stored_space(idle.Nothing.space)))
                 rows.append(
                     {"running trials": running, "access": path, **_judge(trial, process, sandbox, sizes)}
                 )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hpo.python.study import Study
     from objectives.augment import Augmentation
     from objectives.base import Objective
+    from objectives.conditions import When, at_least, at_most
     from objectives.errors import Infeasible
     from objectives.keras_objective import KerasObjective
 
@@ -22,6 +23,9 @@ __all__ = [
     "Objective",
     "Study",
     "launch",
+    "When",
+    "at_least",
+    "at_most",
     "load_study",
 ]
 
@@ -34,6 +38,9 @@ _HOMES = {
     "Study": "hpo.python.study",
     "launch": "hpo.python.launch",
     "load_study": "hpo.python.launch",
+    "When": "objectives.conditions",
+    "at_least": "objectives.conditions",
+    "at_most": "objectives.conditions",
 }
 """Modules of public names, imported on first use: every command imports `hpo`, which must stay light."""
 

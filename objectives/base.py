@@ -1,6 +1,6 @@
 """The interface of objectives: subclass `Objective`, and report to the `Run` that you are given.
 
-An objective declares a flat search space, the metric to optimize, and how to train one configuration:
+An objective declares a search space, the metric to optimize, and how to train one configuration:
 
     class Quadratic(Objective):
         metric, direction, epochs = "loss", "minimize", 5
@@ -29,9 +29,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from optuna.distributions import BaseDistribution
 
 from objectives import choices
+from objectives.conditions import When
 from objectives.description import Description, Direction, Params
 from objectives.device import Device
 from objectives.errors import DivergedError, Infeasible, MetricMissingError
+from objectives.space import stored_space
 
 if TYPE_CHECKING:
     import keras
@@ -250,12 +252,13 @@ class Objective(ABC):
     direction: ClassVar[Direction] = "minimize"
     epochs: ClassVar[int | None] = 1
     """Number of epochs of a trial, unless `--epochs` sets another; None: only the objective knows."""
-    space: ClassVar[Mapping[str, BaseDistribution]] = {}
-    """Parameter names to Optuna distributions; flat, so that it can be shown, narrowed, exported and validated."""
+    space: ClassVar[Mapping[str, BaseDistribution | When]] = {}
+    """Parameter names to Optuna distributions, by `When` active only for some values of others. It is declared, so that
+    it can be shown, narrowed, exported and validated without running anything."""
     open_space: ClassVar[bool] = False
     """Whether `train` asks for its parameters by `Run.suggest`, and `space` is empty."""
     first: ClassVar[Sequence[Params]] = ()
-    """Known good configurations, tried before the sampler proposes any; each names every parameter."""
+    """Known good configurations, tried before the sampler proposes any; each names every active parameter."""
     dataset: ClassVar[str | None] = None
     """Name of the data set, for display and `hpo explore`; optional."""
 
@@ -300,7 +303,7 @@ class Objective(ABC):
             metric=cls.metric,
             direction=cls.direction,
             epochs=cls.epochs,
-            space=choices.stored_space(cls.space),
+            space=stored_space(cls.space),
             first=tuple(choices.stored_params(params, cls.space) for params in cls.first),
             open_space=cls.open_space,
             dataset=cls.dataset if isinstance(cls.dataset, str) else None,

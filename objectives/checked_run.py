@@ -142,7 +142,7 @@ class CheckedRun(Run):
                     stacklevel=4,
                 )
             return value
-        return self._sample(name, choices.stored_space({name: distribution})[name])
+        return self._sample(name, choices.stored_distribution(distribution))
 
     def annotate(self, name: str, value: Any) -> Any:
         if values.is_a(name, str) and str.startswith(name, OWN_ATTRIBUTES):

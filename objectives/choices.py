@@ -20,8 +20,9 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
     distribution_to_json,
-    json_to_distribution,
 )
+
+from objectives.conditions import When, unwrapped
 
 EXACT = 2**53
 """Largest whole number up to which all are exact in a double, in which Optuna stores the values of a range."""
@@ -107,6 +108,11 @@ def value_problem(value: Any) -> str | None:
     except Exception as exc:  # noqa: BLE001
         return f"an object that cannot be read ({type(exc).__name__})"
     return None
+
+
+def shown_choice(choice: Any) -> str:
+    """Return a short text of a stored choice for messages."""
+    return choice if isinstance(choice, str) else str(choice)
 
 
 def number_problem(distribution: FloatDistribution | IntDistribution) -> str | None:
@@ -196,13 +202,6 @@ def _same(one: Any, other: Any, distribution: BaseDistribution | None) -> bool:
     return identity(_found(distribution, one)) == identity(_found(distribution, other))
 
 
-def same_space(one: Mapping[str, BaseDistribution], other: Mapping[str, BaseDistribution]) -> bool:
-    """Return whether two spaces have the same parameters with the same values; Optuna takes 1 for True."""
-    return one.keys() == other.keys() and all(
-        same_distribution(distribution, other[name]) for name, distribution in one.items()
-    )
-
-
 def same_distribution(one: BaseDistribution | None, other: BaseDistribution | None) -> bool:
     """Return whether two distributions have the same values; that of an absent parameter is None."""
     if one is None or other is None:
@@ -211,15 +210,11 @@ def same_distribution(one: BaseDistribution | None, other: BaseDistribution | No
 
 
 def _form(distribution: BaseDistribution) -> str:
-    return identity(json.loads(distribution_to_json(_stored_distribution(distribution))))
+    return identity(json.loads(distribution_to_json(stored_distribution(distribution))))
 
 
-def stored_space(space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-    """Return the space with the stored forms of its choices and ends."""
-    return {name: _stored_distribution(distribution) for name, distribution in space.items()}
-
-
-def _stored_distribution(distribution: BaseDistribution) -> BaseDistribution:
+def stored_distribution(distribution: BaseDistribution) -> BaseDistribution:
+    """Return the distribution with the stored forms of its choices and ends."""
     if isinstance(distribution, CategoricalDistribution):
         return categorical([stored(choice) for choice in distribution.choices])
     if isinstance(distribution, IntDistribution):
@@ -233,25 +228,12 @@ def _stored_distribution(distribution: BaseDistribution) -> BaseDistribution:
     return distribution
 
 
-def space_to_json(space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-    """Return Optuna's JSON form of each distribution by name."""
-    return {name: json.loads(distribution_to_json(dist)) for name, dist in space.items()}
-
-
-def space_from_json(values: Mapping[str, Any]) -> dict[str, BaseDistribution]:
-    """Invert `space_to_json`."""
-    with warnings.catch_warnings():
-        # Optuna's, of choices that are lists or dicts.
-        warnings.simplefilter("ignore")
-        return stored_space({name: json_to_distribution(json.dumps(dist)) for name, dist in values.items()})
-
-
-def stored_params(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+def stored_params(params: Mapping[str, Any], space: Mapping[str, BaseDistribution | When]) -> dict[str, Any]:
     """Return a configuration inside the space in the form in which a trial of it is stored."""
     return {name: stored(_found(space.get(name), value)) for name, value in params.items()}
 
 
-def declared(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+def declared(params: Mapping[str, Any], space: Mapping[str, BaseDistribution | When]) -> dict[str, Any]:
     """Return a stored configuration with the choices that an objective's space declares.
 
     A value that is no longer in the space stays as it is.
@@ -259,7 +241,8 @@ def declared(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -
     return {name: copy.deepcopy(_found(space.get(name), value)) for name, value in params.items()}
 
 
-def _found(distribution: BaseDistribution | None, value: Any) -> Any:
+def _found(declaration: BaseDistribution | When | None, value: Any) -> Any:
+    distribution = unwrapped(declaration)
     found = None if distribution is None else find(distribution, value)
     return value if found is None else found[0]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 
-from objectives import choices, values
+from objectives import choices, space, values
 from objectives.base import Objective
+from objectives.conditions import unwrapped
 from objectives.keras_objective import REPORTED, KerasObjective
 from objectives.parameters import LONGEST_NAME, distribution_problem, is_name, shortened
 
@@ -60,36 +61,45 @@ def _lacks_metric(objective: type[Objective]) -> bool:
     return inherits and objective.metric not in REPORTED
 
 
-def _space_problem(space: object) -> str | None:
-    if not isinstance(space, Mapping) or not space:
+def _space_problem(declared_space: object) -> str | None:
+    if not isinstance(declared_space, Mapping) or not declared_space:
         return "space must be a dict of at least one parameter name to an Optuna distribution"
-    for name, distribution in space.items():
+    for name, declared in declared_space.items():
         if not is_name(name):
             return (
                 f"space has {shortened(name)} where the name of a parameter belongs:"
                 f" use 1 to {LONGEST_NAME} printable characters"
             )
-        wrong = distribution_problem(distribution)
+        wrong = distribution_problem(unwrapped(declared))
         if wrong:
             return f"space[{name!r}] {wrong}"
+    try:
+        space.stored_space(declared_space)
+    except space.ConditionError as exc:
+        return str(exc)
     return None
 
 
 def _first_problem(objective: type[Objective]) -> str | None:
-    space = objective.space
+    known = space.stored_space(objective.space)
     for index, params in enumerate(objective.first):
         where = f"first[{index}]"
         if not isinstance(params, Mapping):
             return f"{where} must be a dict of a value for each parameter, not {shortened(params)}"
-        missing, unknown = (
-            sorted(space.keys() - params.keys()),
-            sorted(map(str, params.keys() - space.keys())),
-        )
-        if missing:
-            return f"{where} has no value for {', '.join(missing)}"
+        unknown = sorted(map(str, params.keys() - known.keys()))
         if unknown:
             return f"{where} names {', '.join(unknown)}, not in space"
         for name, value in params.items():
-            if not choices.contains(space[name], value):
-                return f"{where}[{name!r}] = {shortened(value)} is not in {shortened(space[name], 120)}"
+            if not choices.contains(known[name], value):
+                declared = shortened(unwrapped(objective.space[name]), 120)
+                return f"{where}[{name!r}] = {shortened(value)} is not in {declared}"
+        missing = sorted(space.missing(known, params))
+        if missing:
+            return f"{where} has no value for {', '.join(missing)}"
+        for name in params:
+            if not space.is_active(known, name, params):
+                return (
+                    f"{where} has a value for {name}, which is active only if {space.conditions_text(known, name)}:"
+                    " leave it out"
+                )
     return None

@@ -18,6 +18,7 @@ from hpo.outcomes import Outcome
 from hpo.study.history import EpochRow, StudyHistory
 from hpo.study.trials import TrialRow
 from objectives.choices import contains, identity
+from objectives.space import lies_within
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -86,8 +87,9 @@ def compare_trials(history: StudyHistory) -> Comparison:
 
     def lies_in(params: Mapping[str, Any]) -> bool:
         # In an open space, each trial has its own parameters.
-        names = params if is_open else space
-        return all(name in params and name in space and contains(space[name], params[name]) for name in names)
+        if not is_open:
+            return lies_within(params, space)
+        return all(name in space and contains(space[name], value) for name, value in params.items())
 
     found = []
     for trial in history.trials:

@@ -14,6 +14,7 @@ from hpo.report.study_comparison import setup_of
 from hpo.study.history import StudyHistory
 from hpo.study.trials import TrialRow
 from objectives.choices import same_params
+from objectives.space import lies_within
 from storage.retrains import RetrainRow
 
 
@@ -21,7 +22,7 @@ def default_params(history: StudyHistory) -> Mapping[str, Any] | None:
     """Return the objective's first known good configuration if the study's space contains it, else None."""
     spec = history.study.spec_json
     first = spec.get("first") or []
-    return first[0] if first and len(first[0]) == len(spec["space"]) else None
+    return first[0] if first and lies_within(first[0], history.space) else None
 
 
 def default_trial(history: StudyHistory) -> TrialRow | None:

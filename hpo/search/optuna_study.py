@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ from hpo.search.space import params_problem
 from hpo.search.spec import StudySpec
 from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
-from objectives.choices import contains, find, stored_space
+from objectives.choices import contains, find, stored_distribution
+from objectives.space import activity, is_active, missing, parents_first
 from storage.attempts import RUNG_PREFIX
 from storage.claims import Claim
 from storage.connection.retry import is_of_database
@@ -83,16 +84,17 @@ class Search:
         return trial_id, self._storage.get_trial_number_from_id(trial_id)
 
     def suggest(self, trial_id: int, taken_over: bool = False) -> Params:
-        """Return a value for every parameter of the space; values that the trial has already are kept.
+        """Return a value for every active parameter of the space; values that the trial has already are kept.
 
         An earlier agent of a trial that was `taken_over` may set values at the same time. Optuna keeps the first value
-        of a parameter and reports nothing, so the kept values are read back.
+        of a parameter and reports nothing, so the kept values are read back; they may make other parameters active.
         """
         params = self._sample(trial_id)
         if not taken_over:
             return params
-        kept = self._storage.get_trial(trial_id).params
-        return {name: _declared(dist, kept[name]) for name, dist in self._spec.space.items()}
+        while missing(self._spec.space, kept := self._storage.get_trial(trial_id).params):
+            self._sample(trial_id)
+        return self._active(lambda name, dist: _declared(dist, kept[name]))
 
     def _sample(self, trial_id: int) -> Params:
         try:
@@ -110,7 +112,15 @@ class Search:
         # A copy of the study, because it caches the trials that it read first.
         trial = optuna.Trial(study, trial_id)
         with np.errstate(**_QUIET):
-            return {name: _suggest(trial, name, dist) for name, dist in self._spec.space.items()}
+            return self._active(lambda name, dist: _suggest(trial, name, dist))
+
+    def _active(self, value: Callable[[str, BaseDistribution], Any]) -> Params:
+        """Return the value of each active parameter in the order of the space; parents are asked for first."""
+        space, found = self._spec.space, dict[str, Any]()
+        for name in parents_first(space):
+            if is_active(space, name, found):
+                found[name] = value(name, space[name])
+        return {name: found[name] for name in space if name in found}
 
     def suggest_one(self, trial_id: int, name: str, distribution: str) -> Any:
         """Return the value of one parameter of an open space in its stored form.
@@ -118,7 +128,7 @@ class Search:
         Raises:
             ValueError: other trials have a parameter of this name with other choices or of another kind.
         """
-        found = stored_space({name: json_to_distribution(distribution)})[name]
+        found = stored_distribution(json_to_distribution(distribution))
         trial = self._asking.get(trial_id)
         if trial is None:
             trial = self._asking[trial_id] = optuna.Trial(copy.copy(self._proposing), trial_id)
@@ -232,19 +242,16 @@ def _declared(distribution: BaseDistribution, value: Any) -> Any:
     return value if found is None else found[0]
 
 
-def lies_within(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> bool:
-    """Return whether the parameters are a configuration of the space."""
-    return params.keys() == space.keys() and all(contains(dist, params[name]) for name, dist in space.items())
-
-
 def known_good_parts(first: Sequence[Params], space: Mapping[str, BaseDistribution]) -> tuple[Params, ...]:
     """Return the part of each known good configuration inside a (narrowed) space; the sampler fills the rest."""
-    parts = (
-        {
-            name: params[name]
-            for name, dist in space.items()
-            if name in params and contains(dist, params[name])
-        }
-        for params in first
-    )
+    parts = (_part(params, space) for params in first)
     return tuple(part for part in parts if part)
+
+
+def _part(params: Params, space: Mapping[str, BaseDistribution]) -> Params:
+    found: Params = {}
+    for name in parents_first(space):
+        # A value whose condition the sampler may or may not fulfil is left out.
+        if name in params and contains(space[name], params[name]) and activity(space, name, found):
+            found[name] = params[name]
+    return {name: found[name] for name in space if name in found}

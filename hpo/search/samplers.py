@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 from hpo.errors import MissingDependencyError
 from hpo.search.cmaes_state import StoredCmaEsSampler
 from hpo.search.spec import StudySpec
+from objectives.space import conditions_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,9 +37,23 @@ class Sampler:
 
 
 SAMPLERS = {
-    "tpe": Sampler(lambda spec, seed: TPESampler(seed=seed, n_startup_trials=spec.startup), subsamples=True),
+    # Parameters that are active together are modelled together.
+    "tpe": Sampler(
+        lambda spec, seed: TPESampler(
+            seed=seed, n_startup_trials=spec.startup, group=bool(conditions_of(spec.space))
+        ),
+        subsamples=True,
+    ),
     "random": Sampler(lambda _, seed: RandomSampler(seed=seed)),
-    "gp": Sampler(lambda spec, seed: GPSampler(seed=seed, n_startup_trials=spec.startup), needs="torch"),
+    # Conditional parameters are left to a random sampler by the others, with a warning in every trial.
+    "gp": Sampler(
+        lambda spec, seed: GPSampler(
+            seed=seed,
+            n_startup_trials=spec.startup,
+            warn_independent_sampling=not conditions_of(spec.space),
+        ),
+        needs="torch",
+    ),
     # It leaves choices to a random sampler, and would warn of each in every trial.
     "cmaes": Sampler(
         lambda spec, seed: StoredCmaEsSampler(

@@ -14,6 +14,7 @@ from hpo.errors import ConfigFileError
 from hpo.search.choice_text import labels
 from hpo.suggestions import did_you_mean
 from objectives.choices import contains, position
+from objectives.space import activity, conditions_text
 
 
 def describe_distribution(distribution: BaseDistribution) -> str:
@@ -34,6 +35,12 @@ def describe_distribution(distribution: BaseDistribution) -> str:
             + (", log" if distribution.log else "")
         )
     return repr(distribution)
+
+
+def describe_parameter(space: Mapping[str, BaseDistribution], name: str) -> str:
+    """Return the description of a parameter's distribution, with its conditions: `0 to 0.99, if optimizer is sgd`."""
+    condition = conditions_text(space, name)
+    return describe_distribution(space[name]) + (f", if {condition}" if condition else "")
 
 
 def is_log(distribution: BaseDistribution) -> bool:
@@ -102,11 +109,17 @@ def params_problem(
                 f"the objective has no parameter {name!r}{did_you_mean(name, space)}; its space has {known}"
             )
     for name, distribution in space.items():
-        if name not in params:
-            if not partial:
-                return f"it lacks parameter {name!r} ({describe_distribution(distribution)})"
-        elif not contains(distribution, params[name]):
+        if name in params and not contains(distribution, params[name]):
             return (
                 f"parameter {name!r} is {params[name]!r}, but must be {describe_distribution(distribution)}"
             )
+    for name, distribution in space.items():
+        active = activity(space, name, params, complete=not partial)
+        if name not in params:
+            if active and not partial:
+                return f"it lacks parameter {name!r} ({describe_distribution(distribution)})"
+        elif active is False:
+            return f"parameter {name!r} is active only if {conditions_text(space, name)}: leave it out"
+        elif active is None:
+            return f"parameter {name!r} is active only if {conditions_text(space, name)}: give that value too"
     return None

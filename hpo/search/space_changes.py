@@ -9,12 +9,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from hpo.errors import StudyConflictError
 from hpo.options.requests import LaunchRequest
-from hpo.search.optuna_study import known_good_parts, lies_within
-from hpo.search.space import describe_distribution
+from hpo.search.optuna_study import known_good_parts
+from hpo.search.space import describe_parameter
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
-from objectives.choices import same_distribution, same_space
+from objectives.choices import same_distribution
 from objectives.description import Description
+from objectives.space import conditions_of, lies_within, same_parameter, same_space
 from storage import trials
 from storage.engine import Database
 
@@ -63,18 +64,22 @@ def with_space(
 
 
 def _differences(old: Mapping[str, BaseDistribution], new: Mapping[str, BaseDistribution]) -> list[str]:
-    def texts(name: str, describe: Callable[[BaseDistribution], str]) -> list[str]:
-        return [describe(space[name]) if name in space else "absent" for space in (old, new)]
+    def texts(name: str, describe: Callable[[Mapping[str, BaseDistribution], str], str]) -> list[str]:
+        return [describe(space, name) if name in space else "absent" for space in (old, new)]
 
     found = []
     for name in dict.fromkeys([*old, *new]):
-        if not same_distribution(old.get(name), new.get(name)):
-            was, now = texts(name, describe_distribution)
+        if not same_parameter(name, old, new):
+            was, now = texts(name, describe_parameter)
             if was == now:
                 # They differ in types or late digits.
-                was, now = texts(name, repr)
+                was, now = texts(name, _represent)
             found.append(f"{name}: was {was}, is {now}")
     return found
+
+
+def _represent(space: Mapping[str, BaseDistribution], name: str) -> str:
+    return " if ".join(map(repr, (space[name], *conditions_of(space).get(name, ()))))
 
 
 def _unchangeable(old: Mapping[str, BaseDistribution], new: Mapping[str, BaseDistribution]) -> list[str]:

@@ -10,8 +10,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from hpo.errors import InvalidParameterError, UnknownParameterError
 from hpo.search import choice_text
+from hpo.search.space import params_problem
 from hpo.suggestions import did_you_mean
 from objectives.choices import categorical, identity, position, value_problem
+from objectives.space import Space, activity, conditions_of, conditions_text
 
 Numeric = FloatDistribution | IntDistribution
 
@@ -19,17 +21,15 @@ _LONGEST = 40
 """Characters of user input that a message repeats."""
 
 
-def narrow_space(
-    space: Mapping[str, BaseDistribution], overrides: Sequence[str]
-) -> dict[str, BaseDistribution]:
+def narrow_space(space: Mapping[str, BaseDistribution], overrides: Sequence[str]) -> Space:
     """Return the space with each override applied: `NAME=VALUE`, `NAME=A,B,…` or `NAME=LOW..HIGH`.
 
     Raises:
         UnknownParameterError: the space has no such parameter.
         InvalidParameterError: a value lies outside the space.
     """
-    narrowed = dict(space)
-    given: set[str] = set()
+    narrowed = Space(space, conditions_of(space))
+    given: dict[str, str] = {}
     for text in overrides:
         name, equals, value = _parts(space, text)
         override = _shortened(text)
@@ -47,8 +47,14 @@ def narrow_space(
             raise InvalidParameterError(
                 f"--param {override}: {name} is given twice; write NAME=A,B for several values"
             )
-        given.add(name)
+        given[name] = override
         narrowed[name] = _narrow(override, space[name], value)
+    for name, override in given.items():
+        if activity(narrowed, name, {}) is False:
+            raise InvalidParameterError(
+                f"--param {override}: {name} is active only if {conditions_text(space, name)}, which the other --param"
+                " rule out: leave one of them out"
+            )
     return narrowed
 
 
@@ -72,6 +78,9 @@ def one_configuration(space: Mapping[str, BaseDistribution], overrides: Sequence
                 " for each other value"
             )
         found[name] = values[0]
+    problem = params_problem(found, space, partial=True)
+    if problem is not None:
+        raise InvalidParameterError(f"--param: {problem}")
     return found
 
 

@@ -21,8 +21,8 @@ from hpo.search.spec import StudySpec
 from hpo.study import identity
 from hpo.study.catalog import delete_study
 from objectives.base import DataOptions, Direction
-from objectives.choices import same_space
 from objectives.description import Description
+from objectives.space import same_space
 from storage import budget, studies
 from storage.engine import Database
 from storage.optuna import studies as optuna_studies

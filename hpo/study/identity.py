@@ -17,8 +17,8 @@ from hpo.errors import StudyConflictError
 from hpo.process.identity import is_dead
 from hpo.search.spec import StudySpec
 from hpo.study.predicates import alive_agent
-from objectives.choices import same_space
 from objectives.description import Description
+from objectives.space import same_space
 from storage.engine import Database
 from storage.optuna.studies import OptunaStudy
 from storage.studies import StoredStudy

@@ -20,6 +20,7 @@ from hpo.search import choice_text
 from hpo.study.columns import of_parameters
 from hpo.study.trials import ADDED, OPEN
 from objectives.choices import contains
+from objectives.space import activity, parents_first
 
 FILE_BYTES = 64 * 2**20
 """Size of the longest file that is read: 100,000 results of 20 parameters take a quarter of it."""
@@ -100,19 +101,24 @@ def result_of(row: Row, space: Space, metric: str) -> tuple[dict[str, Any], floa
     """
     nested = row.get("params")
     columns = {} if isinstance(nested, Mapping) else _columns(row, space)
-    params = (
-        dict(nested)
-        if isinstance(nested, Mapping)
-        else {
-            name: _parsed(name, row[column], space[name]) for name, column in columns.items() if column in row
-        }
-    )
+    params = dict(nested) if isinstance(nested, Mapping) else _params(row, columns, space)
     # A column of a parameter may be called like the metric.
     names = [name for name in dict.fromkeys(("value", metric)) if name not in columns.values()]
     value = next((number(row[name]) for name in names if name in row), None)
     if value is None:
         raise ValueError(f"it has no finite number as {' or '.join(map(repr, names))}")
     return params, value
+
+
+def _params(row: Row, columns: Mapping[str, str], space: Space) -> dict[str, Any]:
+    """Return the parameters of a row; the empty cell of an inactive one is none."""
+    found: dict[str, Any] = {}
+    for name in parents_first(space):
+        if columns[name] in row:
+            cell = row[columns[name]]
+            if cell not in ("", None) or activity(space, name, found) is not False:
+                found[name] = _parsed(name, cell, space[name])
+    return {name: found[name] for name in space if name in found}
 
 
 def _columns(row: Row, space: Space) -> dict[str, str]:

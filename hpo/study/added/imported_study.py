@@ -18,7 +18,8 @@ from hpo.study.catalog import find_study
 from hpo.study.open_space import declares_epochs
 from hpo.study.twin import optuna_twin
 from objectives import values
-from objectives.choices import find, stored_space
+from objectives.choices import find
+from objectives.space import in_space, stored_space
 from storage.optuna.trials import IMPORT_ATTRIBUTE, RESERVATION_ATTRIBUTE
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def _declared(trial: FrozenTrial, space: Space) -> tuple[dict[str, Any], Space]:
     problem = params_problem(trial.params, space)
     if problem is not None:
         raise ValueError(problem)
-    return _in(space, trial.params), space
+    own = in_space(space, trial.params)
+    return _in(own, trial.params), own
 
 
 def _open(trial: FrozenTrial, known: dict[str, BaseDistribution]) -> tuple[dict[str, Any], Space]:

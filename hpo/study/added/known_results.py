@@ -18,6 +18,7 @@ from hpo.study.catalog import find_study
 from hpo.study.result_rows import is_complete, read_rows, result_of
 from hpo.study.twin import optuna_twin
 from objectives.choices import find, identity
+from objectives.space import in_space
 from storage.optuna.trials import IMPORT_ATTRIBUTE
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def import_results(database: Database, study: str, path: Path) -> Imported:
     trials = [
         create_trial(
             params=params,
-            distributions=dict(spec.space),
+            distributions=in_space(spec.space, params),
             value=value,
             user_attrs={IMPORT_ATTRIBUTE: path.name},
         )
@@ -93,7 +94,7 @@ def add_once(twin: optuna.Study, trials: Sequence[FrozenTrial]) -> int:
 
 
 def _found(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> dict[str, tuple[Any]]:
-    return {name: found for name, dist in space.items() if (found := find(dist, params[name])) is not None}
+    return {name: found for name, value in params.items() if (found := find(space[name], value)) is not None}
 
 
 def _key(trial: FrozenTrial) -> str:

@@ -26,8 +26,8 @@ from hpo.trainer.messages import (
     Unforkable,
 )
 from hpo.trainer.pipe import UnreadableMessageError, mapping, whole
-from objectives.choices import space_from_json, space_to_json
 from objectives.description import Description
+from objectives.space import space_from_json, space_to_json
 from objectives.values import checked_name, text
 
 

@@ -14,7 +14,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from hpo.search.space import from_unit
 from hpo.search.spec import space_from_json, space_to_json
 from objectives.base import Objective
-from objectives.choices import categorical, contains, declared, find, same_params, same_space, stored_space
+from objectives.choices import categorical, contains, declared, find, same_params
+from objectives.space import same_space, stored_space
 from objectives.validation import problem
 
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpo.errors import InvalidParameterError, UnknownParameterError
-from hpo.search.optuna_study import known_good_parts, lies_within
+from hpo.search.optuna_study import known_good_parts
 from hpo.search.space_overrides import narrow_space, override_text
-from objectives.choices import categorical, identity, same_space, stored
+from objectives.choices import categorical, identity, stored
+from objectives.space import lies_within, same_space
 
 SPACE: dict[str, BaseDistribution] = {
     "batch_size": CategoricalDistribution([64, 128, 256]),

@@ -46,7 +46,7 @@ def objectives(reference: str | None, as_json: bool) -> None:
 
 
 def _echo_objective(one: Description) -> None:
-    from hpo.search.space import describe_distribution
+    from hpo.search.space import describe_parameter
 
     click.echo(f"{click.style(one.name, bold=True)}: {one.summary or 'no summary'}")
     click.echo(
@@ -54,7 +54,7 @@ def _echo_objective(one: Description) -> None:
         f"{one.direction} {one.metric}"
     )
     width = max((len(name) for name in one.space), default=0)
-    for name, distribution in one.space.items():
-        click.echo(f"  {name.ljust(width)}  {describe_distribution(distribution)}")
+    for name in one.space:
+        click.echo(f"  {name.ljust(width)}  {describe_parameter(one.space, name)}")
     for params in one.first:
         click.echo(f"  tried first: {formatting.parameters(params)}")
