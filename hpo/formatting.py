@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
+from objectives.references import with_short_names
+
 T = TypeVar("T")
 
 
@@ -33,7 +35,8 @@ def csv_cell(value: object) -> object:
     Text that begins like a formula gets an apostrophe.
     """
     if not isinstance(value, str):
-        return value
+        shown = with_short_names(value)
+        return value if shown is value or shown == value else parameter(value)
     value = printable(value)
     if not value.startswith(("=", "+", "-", "@", "\t", "\n")):
         return value
@@ -54,10 +57,10 @@ def metric(value: float | None) -> str:
 
 
 def parameter(value: object) -> str:
-    """Return a parameter on one line; floats have 3 significant digits."""
+    """Return a parameter on one line; floats have 3 significant digits, objects their short names."""
     if isinstance(value, float):
         return f"{value:.3g}"
-    text = str(value)
+    text = str(with_short_names(value))
     return text if text.isprintable() else repr(value)
 
 

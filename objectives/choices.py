@@ -2,7 +2,8 @@
 
 A study stores its space and its trials as JSON. Each value that an objective declares therefore has a stored form, from
 which the declared value is found again before `Objective.train` gets it: a tuple is stored as a list, a NumPy number as
-a Python number. A value without a stored form, such as a function or NaN, is refused when the objective is loaded.
+a Python number, a class or function by its name. A value without a stored form, such as a lambda or NaN, is refused
+when the objective is loaded.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
+from objectives import references
 from objectives.conditions import When, unwrapped
 
 EXACT = 2**53
@@ -35,11 +37,14 @@ warnings.filterwarnings(
 _LONGEST = 13_000
 """Most bits of a whole number: Python refuses to read or write a little more than 4,000 digits."""
 
-ALLOWED = "None, True or False, a finite number, a string, or a list, tuple or dict of them"
+ALLOWED = (
+    "None, True or False, a finite number, a string, a class, function or enum member of a module, or a list, tuple or"
+    " dict of them"
+)
 
 
 def stored(value: Any) -> Any:
-    """Return the stored form of a value: None, bool, int, float, str, list or dict.
+    """Return the stored form of a value: None, bool, int, float, str, list or dict; objects are dicts of their names.
 
     Raises:
         ValueError: it has none; the message is a noun phrase that describes it.
@@ -64,7 +69,7 @@ def stored(value: Any) -> Any:
         return [stored(item) for item in value]
     if kind is dict:
         return _stored_dict(value)
-    raise ValueError(f"an object of type {kind.__qualname__}")
+    return references.reference(value)
 
 
 def _checked_text(value: str) -> str:
@@ -112,7 +117,7 @@ def value_problem(value: Any) -> str | None:
 
 def shown_choice(choice: Any) -> str:
     """Return a short text of a stored choice for messages."""
-    return choice if isinstance(choice, str) else str(choice)
+    return str(references.with_short_names(choice))
 
 
 def number_problem(distribution: FloatDistribution | IntDistribution) -> str | None:

@@ -31,7 +31,7 @@ def distribution_problem(distribution: object) -> str | None:
             if wrong:
                 return (
                     f"has the choice {shortened(choice)}, {wrong}, which a study cannot store: a choice is"
-                    f" {choices.ALLOWED}; name the choices by strings, and look up the objects in your code"
+                    f" {choices.ALLOWED}; name others by strings, and look up the objects in your code"
                 )
         return _ambiguity(distribution)
     if isinstance(distribution, FloatDistribution | IntDistribution):

@@ -16,6 +16,7 @@ from optuna.distributions import CategoricalDistribution
 
 from hpo import formatting
 from objectives.choices import position
+from objectives.references import full_name, is_reference
 
 _LONGEST = 10_000
 """Most characters of a text that is read as a literal."""
@@ -42,6 +43,9 @@ def written(distribution: CategoricalDistribution) -> list[str]:
 
 def _written(distribution: CategoricalDistribution, place: int) -> str:
     choice = distribution.choices[place]
+    if is_reference(choice):
+        short = formatting.parameter(choice)
+        return short if read_several(distribution, short) == [(place,)] else full_name(choice)
     if (
         isinstance(choice, str)
         and choice
@@ -111,10 +115,18 @@ def _meanings(distribution: CategoricalDistribution, text: str) -> Iterator[int]
     folded = text.strip().casefold()
     place = position(distribution, _FOLDED[folded]) if folded in _FOLDED else None
     short = [formatting.parameter(choice) for choice in distribution.choices]
+    named = [place for place, choice in enumerate(distribution.choices) if _is_named(choice, text)]
     if place is not None:
         yield place
+    elif named:
+        yield from named if len(named) == 1 else ()
     elif short.count(text) == 1:
         yield short.index(text)
+
+
+def _is_named(choice: Any, text: str) -> bool:
+    """Return whether a text is the name of an object, or the end of it: `keras.activations.relu` or `relu`."""
+    return is_reference(choice) and f".{full_name(choice)}".endswith(f".{text}")
 
 
 def read_literal(text: str) -> Any:
