@@ -22,10 +22,10 @@ __all__ = [
     "KerasObjective",
     "Objective",
     "Study",
-    "launch",
     "When",
     "at_least",
     "at_most",
+    "launch",
     "load_study",
 ]
 
