@@ -31,9 +31,10 @@ from optuna.distributions import BaseDistribution
 from objectives import choices
 from objectives.conditions import When
 from objectives.description import Description, Direction, Params
-from objectives.device import Device
-from objectives.errors import DivergedError, Infeasible, MetricMissingError
+from objectives.device import Device, Precision
+from objectives.errors import DivergedError, Infeasible, MetricMissingError, check_finite
 from objectives.space import stored_space
+from objectives.trial_value import ValueRule
 
 if TYPE_CHECKING:
     import keras
@@ -50,8 +51,10 @@ __all__ = [
     "MetricMissingError",
     "Objective",
     "Params",
+    "Precision",
     "Run",
     "State",
+    "check_finite",
 ]
 
 State = Mapping[str, Any]
@@ -250,6 +253,8 @@ class Objective(ABC):
     metric: ClassVar[str] = "loss"
     """Name of the reported number to optimize."""
     direction: ClassVar[Direction] = "minimize"
+    value: ClassVar[ValueRule] = "last"
+    """Which report is the value of a trial, unless `--value` sets another: that of its last epoch, or its best one."""
     epochs: ClassVar[int | None] = 1
     """Number of epochs of a trial, unless `--epochs` sets another; None: only the objective knows."""
     space: ClassVar[Mapping[str, BaseDistribution | When]] = {}
@@ -302,6 +307,7 @@ class Objective(ABC):
             name=name,
             metric=cls.metric,
             direction=cls.direction,
+            value=cls.value,
             epochs=cls.epochs,
             space=stored_space(cls.space),
             first=tuple(choices.stored_params(params, cls.space) for params in cls.first),

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution
 
+from objectives.trial_value import ValueRule
+
 Params = dict[str, Any]
 """One configuration: a value for each name of the search space."""
 
@@ -23,6 +25,8 @@ class Description:
     direction: Direction
     epochs: int | None
     """Epochs of a trial that is not pruned; None: the objective alone knows, and the study chooses the direction."""
+    value: ValueRule = "last"
+    """Which report is the value of a trial."""
     space: Mapping[str, BaseDistribution]
     first: Sequence[Params] = field(default_factory=tuple)
     open_space: bool = False

@@ -30,13 +30,10 @@ from objectives import values
 from objectives.base import Objective, Params, Run
 from objectives.description import Description
 from objectives.errors import MetricMissingError, RunEndedError
+from objectives.trial_value import LARGEST_STEP, STEP
 
 METRIC = "value"
 """Name of the number that an Optuna objective returns and reports."""
-STEP = "step"
-"""Name under which a report keeps the step that the function gave."""
-LARGEST_STEP = 2**31 - 1
-"""Largest step that Optuna's tables hold."""
 
 
 class OptunaObjective(Objective):

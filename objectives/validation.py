@@ -10,6 +10,7 @@ from objectives.base import Objective
 from objectives.conditions import unwrapped
 from objectives.keras_objective import REPORTED, KerasObjective
 from objectives.parameters import LONGEST_NAME, distribution_problem, is_name, shortened
+from objectives.trial_value import RULES
 
 
 def problem(objective: type[Objective]) -> str | None:
@@ -23,6 +24,8 @@ def problem(objective: type[Objective]) -> str | None:
         return f"metric must be the name of a reported number: {exc}"
     if objective.direction not in ("minimize", "maximize"):
         return f"direction must be 'minimize' or 'maximize', not {objective.direction!r}"
+    if objective.value not in RULES:
+        return f"value must be 'last' or 'best', not {shortened(objective.value)}"
     if objective.open_space is not False:
         return _open_space_problem(objective)
     wrong = _epochs_problem(objective.epochs)

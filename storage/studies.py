@@ -73,6 +73,11 @@ class StoredStudy:
         return str(self.spec_json["metric"])
 
     @property
+    def value_rule(self) -> str:
+        """Which report is the value of a trial: see `objectives.trial_value`."""
+        return str(self.spec_json.get("value", "last"))
+
+    @property
     def maximize(self) -> bool:
         """Whether a larger metric is better."""
         return bool(self.spec_json["direction"] == "maximize")

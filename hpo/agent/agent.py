@@ -273,7 +273,11 @@ class Agent(Workload[RunningAttempt]):
 
     def _settle(self, slot: int, run: RunningAttempt, finished: Finished) -> None:
         outcome = finished.outcome
-        value = run.value if outcome in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.TIMED_OUT) else None
+        value = finished.value
+        if value is None and run.judged is not None:
+            value = run.judged.value
+        if outcome not in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.TIMED_OUT):
+            value = None
         seconds = time.monotonic() - run.began_at
         if outcome.counts:
             self._attempts.prefetcher.record_trial(seconds)
@@ -302,7 +306,8 @@ class Agent(Workload[RunningAttempt]):
     def _record(self, run: RunningAttempt, records: Sequence[EpochRecord]) -> None:
         if not records:
             return
-        run.record(records[-1], self._store.record(run.attempt_id, run.trial_id, records))
+        reports = self._store.record(run.attempt_id, run.trial_id, records)
+        run.record(records[-1], reports, self._spec)
 
     def _check_failures(self) -> None:
         """Stop early if the objective itself is broken, or if no trial ever finishes, on whichever host."""

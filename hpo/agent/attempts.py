@@ -22,6 +22,7 @@ from hpo.trainer.messages import EpochRecord, Start
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.workload import SupervisedRun
 from objectives.base import Params
+from objectives.trial_value import Reported, chosen
 from storage.attempts import NEXT, LeaseLostError
 from storage.budget import Counts
 from storage.claims import Claim, NoWork
@@ -43,7 +44,9 @@ class RunningAttempt(SupervisedRun):
     log: AttemptLog
     began_at: float = field(default_factory=time.monotonic)
     value: float | None = None
-    """Value of the objective's metric after the last epoch."""
+    """Value of the objective's metric after the last epoch, or the one that the objective returned."""
+    judged: Reported | None = None
+    """Report whose value is the trial's so far."""
     trained_seconds: float = 0.0
     """Time of its epochs, those of earlier attempts included."""
     limit_at: float = math.inf
@@ -57,12 +60,14 @@ class RunningAttempt(SupervisedRun):
     def context(self) -> Mapping[str, object]:
         return {"trial": self.number, "attempt": self.attempt_id}
 
-    def record(self, last: EpochRecord, values: Mapping[int, float]) -> None:
+    def record(self, last: EpochRecord, reports: Sequence[Reported], spec: StudySpec) -> None:
         """Note the last epoch, and the objective's metric by epoch as far as it is known."""
         self.epoch, self.fraction = last.epoch, 0.0
         self.images_per_second = last.metrics.get("images_per_second", self.images_per_second)
-        if values:
-            self.value = values[max(values)]
+        if reports:
+            self.value = reports[-1].value
+            known = [self.judged] if self.judged is not None else []
+            self.judged = chosen([*known, *reports], spec.value, maximize=spec.direction == "maximize")
 
     def view(self, device: str, epochs: int | None) -> SlotView:
         return SlotView(

@@ -14,6 +14,7 @@ from hpo.outcomes import FAILURES, Outcome
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
+from objectives.trial_value import Reported, reported
 from storage.attempts import NEXT, LeaseLostError
 from storage.budget import Counts, Failure, fields
 from storage.claims import Claim, NoWork
@@ -186,14 +187,14 @@ class FakeTrialStore:
         for attempt in self.study.attempts:
             attempt.held = attempt.held and attempt.agent_id != self.agent_id
 
-    def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> dict[int, float]:  # noqa: ARG002
-        trial, metric = self._guard(attempt_id).trial, self.spec.metric
+    def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> list[Reported]:  # noqa: ARG002
+        trial = self._guard(attempt_id).trial
         for record in records:
             if record.epoch not in trial.epochs or trial.reporters[record.epoch] != attempt_id:
                 trial.epochs[record.epoch] = dict(record.metrics)
                 trial.reporters[record.epoch] = attempt_id
         valid = {record.epoch: trial.epochs[record.epoch] for record in records}
-        return {epoch: metrics[metric] for epoch, metrics in sorted(valid.items()) if metric in metrics}
+        return reported(valid, self.spec.metric, own_steps=self.spec.epochs is None)
 
     def replay(self, attempt_id: int, trial_id: int) -> None:
         """Do nothing: the fake's pruner keeps no notes."""

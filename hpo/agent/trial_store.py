@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -29,7 +29,7 @@ from hpo.trainer.failures import one_line
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from objectives.device import Device
-from objectives.optuna_objective import LARGEST_STEP, STEP
+from objectives.trial_value import Reported, reported
 from storage import agents, attempts, budget, claims, leases
 from storage.attempts import LeaseLostError
 from storage.budget import Counts, Failure
@@ -48,12 +48,6 @@ CLOSED_OUTSIDE = "its Optuna trial was closed by another program, outside this s
 def is_of_trial(error: Exception) -> bool:
     """Whether an error comes from the values of one trial, and not from the database, a lease or the user's setup."""
     return not isinstance(error, HpoError | LeaseLostError) and not is_of_database(error)
-
-
-def _step(metrics: Mapping[str, float], epoch: int) -> int:
-    """Return the step at which Optuna gets an epoch: that of an Optuna objective, if the metric of its name is one."""
-    step = metrics.get(STEP, epoch)
-    return int(step) if 0 <= step <= LARGEST_STEP and step == int(step) else epoch
 
 
 class TrialClosedError(LeaseLostError):
@@ -167,19 +161,17 @@ class TrialStore:
         """Note that the trainers continue."""
         self._write(attempts.unhold, self.agent_id)
 
-    def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> dict[int, float]:
-        """Store epochs and report them to Optuna; return the metric that is valid for each."""
+    def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> list[Reported]:
+        """Store epochs and report them to Optuna; return the metric that is valid for each, by epoch."""
         rows = [(record.epoch, record.metrics, record.seconds) for record in records]
         stored = self._write(attempts.record, attempt_id, rows)
-        metric = self.spec.metric
-        values = {epoch: metrics[metric] for epoch, metrics in sorted(stored.items()) if metric in metrics}
+        found = reported(stored, self.spec.metric, own_steps=self.spec.epochs is None)
         try:
-            for epoch, value in values.items():
-                step = _step(stored[epoch], epoch) if self.spec.epochs is None else epoch
-                self._call(lambda s=step, v=value: self._search.report(trial_id, s, v))  # type: ignore[misc]
+            for one in found:
+                self._call(lambda r=one: self._search.report(trial_id, r.step, r.value))  # type: ignore[misc]
         except UpdateFinishedTrialError:
             self._closed(attempt_id)
-        return values
+        return found
 
     def should_prune(self, attempt_id: int, trial_id: int) -> bool:
         """Return whether the study's pruner ends the trial now.

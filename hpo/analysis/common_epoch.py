@@ -8,14 +8,14 @@ its last value.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hpo.analysis.statistics import is_comparable
 from hpo.outcomes import Outcome
-from hpo.study.history import EpochRow, StudyHistory
+from hpo.study.history import StudyHistory
 from hpo.study.trials import TrialRow
 from objectives.choices import contains, identity
 from objectives.space import lies_within
@@ -33,7 +33,7 @@ class Compared:
 
     trial: TrialRow
     value: float
-    """Value of the study's metric after that epoch, or after the last one of a complete trial that ended itself."""
+    """Value by the study's rule after that epoch, or after the last one of a complete trial that ended itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,15 @@ class Comparison:
     space: Mapping[str, BaseDistribution]
     maximize: bool
     metric: str
+    rule: str = "last"
+    """Which report is the value of a trial up to that epoch."""
+
+    @property
+    def subject(self) -> str:
+        """The compared number for display."""
+        if self.rule == "best":
+            return f"best {self.metric} up to epoch {self.epoch}"
+        return f"{self.metric} after epoch {self.epoch}"
 
     @cached_property
     def varied(self) -> list[str]:
@@ -64,11 +73,11 @@ class Comparison:
 
     def describe(self) -> str:
         """Return a sentence on how the trials were compared."""
-        when = (
-            "at their last epoch"
-            if self.epoch == self.epochs_per_trial
-            else f"after epoch {self.epoch} of {self.epochs_per_trial}, which nearly all trials reached"
-        )
+        if self.epoch == self.epochs_per_trial:
+            when = f"at their {self.rule} epoch"
+        else:
+            by = "after" if self.rule == "last" else "by their best value up to"
+            when = f"{by} epoch {self.epoch} of {self.epochs_per_trial}, which nearly all trials reached"
         left = f"; {self.left_out} could not be compared" if self.left_out else ""
         count = len(self.trials)
         return f"{count} trial{'' if count == 1 else 's'} compared {when}{left}."
@@ -76,7 +85,7 @@ class Comparison:
 
 def compare_trials(history: StudyHistory) -> Comparison:
     """Compare the trials of a study at the last epoch that nearly all of them reached."""
-    metric, space = history.study.metric, history.space
+    space = history.space
     # Running trials may still reach it, and diverged trials have no value to compare.
     total = int(history.study.spec_json["epochs"])
     pruned = [trial.epochs for trial in history.trials if trial.state == Outcome.PRUNED and trial.epochs]
@@ -93,8 +102,7 @@ def compare_trials(history: StudyHistory) -> Comparison:
 
     found = []
     for trial in history.trials:
-        rows = history.curves.get(trial.number, []) if trial.number is not None else []
-        value = _value_at(epoch, trial, rows, metric)
+        value = _value_at(epoch, trial, history)
         if value is not None and is_comparable(value) and lies_in(trial.params):
             found.append(Compared(trial, value))
     return Comparison(
@@ -104,11 +112,17 @@ def compare_trials(history: StudyHistory) -> Comparison:
         left_out=len(history.curves) - len(found),
         space=space,
         maximize=history.study.maximize,
-        metric=metric,
+        metric=history.study.metric,
+        rule=history.study.value_rule,
     )
 
 
-def _value_at(epoch: int, trial: TrialRow, rows: Sequence[EpochRow], metric: str) -> float | None:
+def _value_at(epoch: int, trial: TrialRow, history: StudyHistory) -> float | None:
+    rows = history.curves.get(trial.number, []) if trial.number is not None else []
     if rows and trial.state == Outcome.COMPLETE:
         epoch = min(epoch, max(row.epoch for row in rows))
-    return next((row.metrics.get(metric) for row in rows if row.epoch == epoch), None)
+    reached = next((row for row in rows if row.epoch == epoch), None)
+    if reached is None or history.study.value_rule == "last":
+        return None if reached is None else reached.metrics.get(history.study.metric)
+    judged = history.judged(trial.number, epoch)
+    return None if judged is None else judged.value

@@ -12,7 +12,7 @@ from hpo.devices.slots import parse_description
 from hpo.export.config import Config
 
 if TYPE_CHECKING:
-    from hpo.study.trials import BestTrial
+    from hpo.study.best_trials import BestTrial
     from storage.engine import Database
 
 _SETTINGS = ("backend", "precision")
@@ -29,7 +29,7 @@ def build_config(database: Database, name: str, trial: int | None = None) -> Con
     """
     if trial is None:
         return best_configs(database, name, 1)[0]
-    from hpo.study.trials import complete_trial
+    from hpo.study.best_trials import complete_trial
 
     return _configs(database, name, [complete_trial(database, name, trial)])[0]
 
@@ -41,7 +41,7 @@ def best_configs(database: Database, name: str, most: int) -> list[Config]:
         UnknownStudyError: the study does not exist.
         NoResultError: no trial is complete.
     """
-    from hpo.study.trials import best_trials
+    from hpo.study.best_trials import best_trials
 
     return _configs(database, name, best_trials(database, name, most))
 
@@ -67,6 +67,8 @@ def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list
             study=name,
             trial=best.number,
             value=best.value,
+            value_rule=study.value_rule,
+            value_epoch=best.value_epoch,
             data=data,
             created=created,
             **(_training_environment(*trained[best.number]) if best.number in trained else {}),

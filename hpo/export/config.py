@@ -11,6 +11,7 @@ from typing import Any
 from hpo import formatting
 from hpo.options.hosts import PRECISIONS
 from objectives.choices import ALLOWED, stored, value_problem
+from objectives.trial_value import RULES
 
 FILE_VERSION = 1
 """Version of the form that `to_json` writes; later versions are refused."""
@@ -41,6 +42,8 @@ _FIELDS: Mapping[str, Check] = {
     "study": _is(str),
     "trial": _whole(),
     "value": _is_metric,
+    "value_rule": RULES.__contains__,
+    "value_epoch": _whole(1),
     "data": _is(Mapping),
     "backend": _is(str),
     "precision": PRECISIONS.__contains__,
@@ -72,7 +75,11 @@ class Config:
     study: str | None = None
     trial: int | None = None
     value: float | None = None
-    """Metric at the end of the trial, on validation data."""
+    """Value of the trial, on validation data."""
+    value_rule: str = "last"
+    """Which report is the value of a trial: that of its last epoch, or its best one."""
+    value_epoch: int | None = None
+    """Epoch after which the trial had its value, where that is the best one."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """`objectives.base.DataOptions` without `data_dir`."""
     backend: str | None = None
@@ -87,7 +94,11 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict that `from_json` reads back."""
-        safe: dict[str, Any] = formatting.json_safe({"hpo_config": FILE_VERSION, **asdict(self)})
+        values = asdict(self)
+        if self.value_rule == "last":
+            # As in files of versions without the rule.
+            del values["value_rule"], values["value_epoch"]
+        safe: dict[str, Any] = formatting.json_safe({"hpo_config": FILE_VERSION, **values})
         return safe
 
     @classmethod

@@ -14,6 +14,8 @@ def script(config: Config) -> str:
     values = {
         "METRIC": config.metric,
         "VALUE": config.value if known else None,
+        "VALUE_RULE": config.value_rule,
+        "DIRECTION": config.direction,
         "OBJECTIVE": config.objective,
         "PARAMS": dict(config.params),
         "EPOCHS": config.epochs,
@@ -48,6 +50,7 @@ from objectives.base import DataOptions
 from objectives.choices import declared
 from objectives.loader import load
 from objectives.local_run import LocalRun
+from objectives.trial_value import chosen, reported
 from objectives.values import metric_text
 
 ABOUT = {about}
@@ -75,7 +78,8 @@ def main():
     run = PrintingRun(total_epochs=EPOCHS or sys.maxsize, final=EPOCHS is None, seed=SEED, metric=METRIC, device=device)
     objective.train(declared(PARAMS, objective.space), run)
     if run.history:
-        value = float(run.history[-1][METRIC] if run.value is None else run.value)
+        judged = chosen(reported(dict(enumerate(run.history, 1)), METRIC), VALUE_RULE, maximize=DIRECTION == "maximize")
+        value = float(judged.value if run.value is None else run.value)
         trial = "" if VALUE is None else ", as in the trial" if value == VALUE else f", in the trial {{VALUE}}"
         print(f"{{METRIC}} = {{value}}{{trial}}")
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from hpo.options.fields import ANY_NUMBER, COUNT, NONE, NUMBER, SLOTS, option_field
 from hpo.options.hosts import AgentOptions, RayOptions
+from objectives.trial_value import RULES
 
 SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
 PRUNERS = ("median", "asha", "hyperband", "none")
@@ -126,6 +127,12 @@ class LaunchRequest:
         kind=COUNT,
         word=NONE,
         show_default=_for_new("no limit"),
+    )
+    value: str | None = option_field(
+        None,
+        "Value of a trial: the metric after its last epoch, or the best one that it reported.",
+        kind=RULES,
+        show_default="the objective's, which is last unless it declares another",
     )
     epochs: int | None = option_field(
         None,

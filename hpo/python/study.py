@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from optuna.trial import FrozenTrial
 
+    from hpo.study.best_trials import BestTrial
     from hpo.study.dataframes import Results
     from hpo.study.history import StudyHistory
-    from hpo.study.trials import BestTrial
     from storage.engine import Database
 
 PLOTS = tuple(
@@ -54,7 +54,7 @@ class Study:
         Raises:
             NoResultError: no trial is complete.
         """
-        from hpo.study.trials import best_trial
+        from hpo.study.best_trials import best_trial
 
         with self._opened() as database:
             return best_trial(database, self.name)

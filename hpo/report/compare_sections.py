@@ -108,7 +108,8 @@ def final_table(results: Sequence[StudyResult], figure: str | None) -> Table:
         row["parameters"] = f"{parameters:,}" if parameters is not None else "-"
         row["epochs"] = str(result.metrics.get("epochs", "-"))
         best, metric = result.history.best, result.history.study.metric
-        row["best validation"] = f"{metric} {formatting.metric(best.value)}" if best is not None else "-"
+        at = " (best epoch)" if result.history.study.value_rule == "best" else ""
+        row["best validation"] = f"{metric} {formatting.metric(best.value)}{at}" if best is not None else "-"
         rows.append(row)
     return Table.of(rows, text=["study", "objective"])
 
@@ -139,10 +140,10 @@ def _best_so_far(results: Sequence[StudyResult]) -> Figure | None:
         style: Style = "line and points" if len(points) == 1 else "line"
         if points:
             searched.append(Series(name=result.name, points=points, style=style, colour=colour_of(index)))
-    metrics = {result.history.study.metric for result in results}
+    metrics = {(result.history.study.metric, result.history.study.value_rule) for result in results}
     if not searched or len(metrics) > 1:
         return None
-    chart = Chart("", Axis("trial"), Axis(metrics.pop()), searched)
+    chart = Chart("", Axis("trial"), Axis(metrics.pop()[0]), searched)
     return Figure("best-so-far", "Best complete trial so far during the search.", [chart], height=340)
 
 

@@ -98,7 +98,7 @@ def _slices(comparison: Comparison) -> Figure | None:
         for name in names
     ]
     caption = (
-        f"{comparison.metric} after epoch {comparison.epoch} against each parameter. A visible trend may be due to "
+        f"{comparison.subject} against each parameter. A visible trend may be due to "
         "another parameter, because the sampler tries good values of several parameters together."
     )
     return Figure("slices", caption, charts, height=280)
@@ -131,7 +131,7 @@ def _contours(comparison: Comparison, importance: dict[str, float] | None) -> Fi
     if not panels:
         return None
     caption = (
-        f"{comparison.metric} after epoch {comparison.epoch} over pairs of the most important numeric parameters, "
+        f"{comparison.subject} over pairs of the most important numeric parameters, "
         "interpolated linearly between the trials (points); other parameters vary too."
     )
     return Figure("contours", caption, panels[:MOST_PAIRS], height=340, page_only=True)

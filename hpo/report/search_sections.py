@@ -75,7 +75,7 @@ def trial_table(history: StudyHistory) -> Block:
 
 
 def _progress(history: StudyHistory) -> Figure:
-    metric = history.study.metric
+    metric, rule = history.study.metric, history.study.value_rule
     ended = sorted(history.complete, key=lambda trial: trial.number or 0)
     cut = _ended_early(history)
     best = best_so_far(history)
@@ -95,7 +95,7 @@ def _progress(history: StudyHistory) -> Figure:
     if cut:
         series.append(
             Series(
-                name="ended early (at its last epoch)",
+                name=f"ended early (at its {rule} epoch)",
                 points=[Point(trial.number, value, _label(trial, value)) for trial, value in cut],
                 style="points",
                 colour=ORANGE,
@@ -106,7 +106,7 @@ def _progress(history: StudyHistory) -> Figure:
     values = [trial.value or 0.0 for trial in ended] + [value for _, value in cut]
     bounds, outside = zoomed(values, history.study.maximize)
     caption = (
-        f"{metric} of every trial in the order of their start; trials that ended early at their last epoch."
+        f"{metric} of every trial in the order of their start; trials that ended early at their {rule} epoch."
         + (f" {formatting.counted(outside, 'outlier')} outside the chart." if outside else "")
     )
     return Figure("history", caption, [Chart("", Axis("trial"), Axis(metric, bounds=bounds), series)])
@@ -120,15 +120,13 @@ def best_so_far(history: StudyHistory) -> list[tuple[int, float]]:
 
 
 def _ended_early(history: StudyHistory) -> list[tuple[TrialRow, float]]:
-    """Return the trials that ended without completing, and their metric after their last epoch."""
-    metric = history.study.metric
+    """Return the trials that ended without completing, and the values that they had then."""
     return [
-        (trial, rows[-1].metrics[metric])
+        (trial, judged.value)
         for trial in history.trials
-        if trial.number is not None
-        and trial.state not in (Outcome.COMPLETE, *OPEN)
-        and (rows := history.curves.get(trial.number))
-        and math.isfinite(rows[-1].metrics.get(metric, math.nan))
+        if trial.state not in (Outcome.COMPLETE, *OPEN)
+        and (judged := history.judged(trial.number)) is not None
+        and math.isfinite(judged.value)
     ]
 
 

@@ -20,6 +20,7 @@ from hpo.report.search_sections import search_sections, trial_table
 from hpo.report.summary_section import summary_section
 from hpo.study.columns import of_parameters
 from hpo.study.history import StudyHistory, read_history
+from objectives.trial_value import goal
 
 if TYPE_CHECKING:
     from storage.engine import Database
@@ -61,9 +62,9 @@ def build_report(history: StudyHistory, findings: Findings) -> Document:
         *section("Cost", lambda: cost_blocks(history)),
         *reproduction_section(history, retrain),
     ]
-    goal = f"{study.spec_json['direction']} {study.metric}"
+    aim = goal(study.spec_json["direction"], study.metric, study.value_rule)
     subtitle = (
-        f"{study.objective}, {goal}; {history.status.finished} of {formatting.counted(study.budget, 'trial')} of up to "
+        f"{study.objective}, {aim}; {history.status.finished} of {formatting.counted(study.budget, 'trial')} of up to "
         f"{formatting.counted(study.spec_json['epochs'], 'epoch')}"
     )
     return Document(
@@ -129,6 +130,7 @@ def _summary(history: StudyHistory) -> dict[str, Any]:
         "state": state_of(history),
         "metric": history.study.metric,
         "direction": history.study.spec_json["direction"],
+        "value_rule": history.study.value_rule,
         "best_trial": None
         if best is None
         else {"number": best.number, "value": best.value, "params": dict(best.params)},

@@ -46,7 +46,8 @@ def _clear_effects(findings: Findings) -> list[Block]:
         return []
     comparison, when = findings.comparison, ""
     if comparison.epoch != comparison.epochs_per_trial:
-        when = f", compared after epoch {comparison.epoch} of {comparison.epochs_per_trial}"
+        by = "after" if comparison.rule == "last" else "by their best value up to"
+        when = f", compared {by} epoch {comparison.epoch} of {comparison.epochs_per_trial}"
     return [Paragraph(f"Significant effects of hyperparameters{when}:"), Bullets(clear)]
 
 

@@ -202,6 +202,7 @@ class _Retrain:
                 )
             self._check(config, description)
             check_declarations(config, description)
+            _report_epoch(config)
             base = self.folders.of("retrain", [config], description.code)
             with exclusive_lock(base, self.request.study):
                 about = {
@@ -298,3 +299,12 @@ class _Retrain:
         log.info(f"results: {self.plan.folder}")
         if study is not None:
             log.info(f"next: hpo report --study {study.name}")
+
+
+def _report_epoch(config: Config) -> None:
+    """Log that the final runs train for longer than the trial did to its value."""
+    if config.value_epoch is not None and config.epochs is not None and config.value_epoch < config.epochs:
+        log.info(
+            f"trial {config.trial} had its value after epoch {config.value_epoch}, and the final runs train"
+            f" {formatting.counted(config.epochs, 'epoch')}: --epochs {config.value_epoch} ends them there"
+        )

@@ -23,6 +23,7 @@ from hpo.retrain.runner import RetrainFailedError, SeedRun, SeedRunner
 from hpo.terminal.progress import Progress
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.pool import TrainerPool
+from objectives.trial_value import chosen, reported
 
 FIRST_SEED = 4_000_000_000
 """First seed of candidates, which share no seed with trials or final runs."""
@@ -34,7 +35,7 @@ class Candidate:
 
     config: Config
     values: tuple[float, ...]
-    """Metric on validation images after the last epoch, one for each seed whose run did not fail."""
+    """Value of each seed's run on validation images, by the study's rule, where it did not fail."""
     seconds: float
     failure: str | None = None
     """Reason why a run ended without a value: a configuration that may fail is not chosen."""
@@ -175,10 +176,14 @@ def selection_lines(selection: Mapping[str, Any]) -> list[str]:
 def _candidate_of(config: Config, runs: Sequence[SeedRun]) -> Candidate:
     values, failures = [], [run.failure for run in runs if run.failure]
     for run in runs:
-        last = run.history[-1].metrics.get(config.metric) if run.result and run.history else None
-        if last is not None and math.isfinite(last):
-            values.append(last)
+        metrics = {record.epoch: record.metrics for record in run.history} if run.result else {}
+        found = chosen(
+            reported(metrics, config.metric), config.value_rule, maximize=config.direction == "maximize"
+        )
+        if found is not None and math.isfinite(found.value):
+            values.append(found.value)
     if not failures and len(values) < len(runs):
-        failures = [f"recorded no finite {config.metric} after its last epoch"]
+        when = " after its last epoch" if config.value_rule == "last" else ""
+        failures = [f"recorded no finite {config.metric}{when}"]
     seconds = sum(record.seconds for run in runs for record in run.history)
     return Candidate(config, tuple(values), seconds, failures[0] if failures else None)

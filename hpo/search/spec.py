@@ -14,6 +14,7 @@ from objectives.description import Description
 from objectives.space import same_space
 from objectives.space import space_from_json as space_from_json
 from objectives.space import space_to_json as space_to_json
+from objectives.trial_value import ValueRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class StudySpec:
     """A shipped objective's name, `package.module:Class` or `/absolute/file.py:Class`."""
     metric: str
     direction: Direction
+    value: ValueRule = "last"
+    """Which report is the value of a trial."""
     epochs: int | None
     """Epochs of a trial that is not pruned; None: the objective alone knows."""
     space: Mapping[str, BaseDistribution]
@@ -34,6 +37,8 @@ class StudySpec:
     """Whether the objective names its parameters while it runs; both spaces are empty then."""
     objective_epochs: int | None = None
     """Epochs that the objective's class declared when the study began; None: not known."""
+    objective_value: ValueRule = "last"
+    """Rule that the objective's class declared when the study began."""
     code: str = ""
     """Digest of the objective's code, see `objectives.code`; empty: not known."""
     first: tuple[Params, ...] = ()
@@ -91,6 +96,7 @@ class StudySpec:
             name=name,
             metric=self.metric,
             direction=self.direction,
+            value=self.value,
             epochs=self.epochs,
             space=self.space,
             open_space=self.open_space,

@@ -23,6 +23,7 @@ from hpo.study.catalog import delete_study
 from objectives.base import DataOptions, Direction
 from objectives.description import Description
 from objectives.space import same_space
+from objectives.trial_value import ValueRule
 from storage import budget, studies
 from storage.engine import Database
 from storage.optuna import studies as optuna_studies
@@ -148,7 +149,7 @@ def _agreed_spec(
 ) -> StudySpec:
     """Return the spec that the study and the request agree on."""
     try:
-        identity.check_declarations(existing.name, existing.spec, description, request.epochs)
+        identity.check_declarations(existing.name, existing.spec, description, request)
         spec = with_space(database, existing.study_id, existing.spec, request, description)
         check_options(existing, request, reference)
     except StudyConflictError:
@@ -167,6 +168,7 @@ def _agreed_spec(
     return replace(
         spec,
         objective_epochs=description.epochs,
+        objective_value=description.value,
         code=description.code or spec.code,
         sampler=sampler,
         earlier_samplers=earlier,
@@ -218,11 +220,13 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
         metric=description.metric,
         # `check_open_space` has accepted it.
         direction=cast("Direction | None", request.direction) or description.direction,
+        value=cast("ValueRule | None", request.value) or description.value,
         epochs=request.epochs or description.epochs,
         space=space,
         objective_space=description.space,
         open_space=description.open_space,
         objective_epochs=description.epochs,
+        objective_value=description.value,
         code=description.code,
         first=known_good_parts(description.first, space),
         sampler=request.sampler or defaults.sampler,
@@ -238,11 +242,13 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
 
 def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> LaunchRequest:
     """Fill the options that the request leaves open from the stored spec, as far as they fit its objective."""
-    # Epochs that are the objective's own change with it.
-    requested = reference == stored.objective and stored.epochs != stored.objective_epochs
+    # What is the objective's own changes with it.
+    same = reference == stored.objective
     return replace(
         request,
-        epochs=request.epochs or (stored.epochs if requested else None),
+        epochs=request.epochs
+        or (stored.epochs if same and stored.epochs != stored.objective_epochs else None),
+        value=request.value or (stored.value if same and stored.value != stored.objective_value else None),
         limit=request.limit or stored.data.limit,
         sampler=request.sampler or stored.sampler,
         pruner=request.pruner or stored.pruner,
@@ -279,6 +285,10 @@ def check_open_space(request: LaunchRequest, description: Description) -> None:
             f"--direction {request.direction}: the objective declares that it is to {description.direction}"
             f" {description.metric}: leave --direction out, or change the objective"
         )
+    if not description.declares_direction and request.value:
+        raise UsageError(
+            "--value does not apply to an Optuna objective, because the value that it returns decides: leave it out"
+        )
     if not description.open_space:
         return
     declares = description.epochs is not None
@@ -298,6 +308,7 @@ def check_options(existing: LaunchedStudy, request: LaunchRequest, reference: st
     requested: Sequence[tuple[str, Any, Any]] = (
         ("--objective", request.objective and reference, spec.objective),
         ("--direction", request.direction, spec.direction),
+        ("--value", request.value, spec.value),
         ("--epochs", request.epochs, spec.epochs),
         ("--limit", request.limit, spec.data.limit),
         ("--pruner", request.pruner, spec.pruner),

@@ -15,9 +15,11 @@ from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
 from hpo.study.identity import CODE
 from hpo.study.notes import read_notes
+from hpo.study.open_space import declares_epochs
 from hpo.study.predicates import seconds_of_attempt
 from hpo.study.status import StudyStatus, read_status
 from hpo.study.trials import TrialRow, trial_rows_of
+from objectives.trial_value import Reported, chosen, reported
 from storage.attempts import read_metrics
 from storage.connection.retry import Retry
 from storage.retrains import RetrainRow, Source, retrains_of
@@ -103,6 +105,13 @@ class StudyHistory:
         for row in self.epochs:
             found.setdefault(row.number, []).append(row)
         return found
+
+    def judged(self, number: int | None, epoch: int | None = None) -> Reported | None:
+        """Return the report that was the value of a trial by the study's rule after `epoch`, or at its end."""
+        rows = self.curves.get(number, []) if number is not None else []
+        metrics = {row.epoch: row.metrics for row in rows if epoch is None or row.epoch <= epoch}
+        reports = reported(metrics, self.study.metric, own_steps=not declares_epochs(self.study.spec_json))
+        return chosen(reports, self.study.value_rule, maximize=self.study.maximize)
 
     @cached_property
     def complete(self) -> list[TrialRow]:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, select
 
 from hpo import formatting
 from hpo.errors import StudyConflictError
+from hpo.options.requests import LaunchRequest
 from hpo.process.identity import is_dead
 from hpo.search.spec import StudySpec
 from hpo.study.predicates import alive_agent
@@ -30,10 +31,10 @@ CODE = "objective"
 """Key of the digest of the objective's code among an agent's versions."""
 
 
-def check_declarations(study: str, spec: StudySpec, description: Description, epochs: int | None) -> None:
-    """Check that the objective declares the metric, direction and epochs of a study that has begun.
+def check_declarations(study: str, spec: StudySpec, description: Description, request: LaunchRequest) -> None:
+    """Check that the objective declares what the trials of a study that has begun have in common.
 
-    `epochs` are those of the request, which override the objective's.
+    Epochs and the value of a trial are the request's where it gives them.
 
     Raises:
         StudyConflictError: one of them has changed.
@@ -44,13 +45,16 @@ def check_declarations(study: str, spec: StudySpec, description: Description, ep
             f"the objective has changed since study {study!r} began ({'; '.join(changes)}), and its trials must stay"
             " comparable: restore the objective, or start another study with --study"
         )
-    declared = spec.objective_epochs
-    if declared not in (None, description.epochs) and spec.epochs == declared and epochs is None:
-        raise StudyConflictError(
-            f"the objective has changed since study {study!r} began (epochs: was {declared}, is"
-            f" {description.epochs}), and its trials must stay comparable: add --epochs {declared} to continue with"
-            " as many, or start another study with --study"
-        )
+    for name, declared, now, used, requested in (
+        ("epochs", spec.objective_epochs, description.epochs, spec.epochs, request.epochs),
+        ("value", spec.objective_value, description.value, spec.value, request.value),
+    ):
+        if declared not in (None, now) and used == declared and requested is None:
+            raise StudyConflictError(
+                f"the objective has changed since study {study!r} began ({_change(name, declared, now)}), and its"
+                f" trials must stay comparable: add --{name} {declared} to continue as before, or start another study"
+                " with --study"
+            )
 
 
 def check_worker(study: str, spec: StudySpec, description: Description) -> None:
@@ -62,6 +66,8 @@ def check_worker(study: str, spec: StudySpec, description: Description) -> None:
     changes = _changes(spec, description)
     if spec.objective_epochs not in (None, description.epochs):
         changes.append(_change("epochs", spec.objective_epochs, description.epochs))
+    if spec.objective_value != description.value:
+        changes.append(_change("value", spec.objective_value, description.value))
     if not same_space(description.space, spec.objective_space):
         changes.append("another search space")
     if not changes and spec.code and description.code and spec.code != description.code:

@@ -8,11 +8,12 @@ from sqlalchemy import Connection, select
 
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
+from hpo.study.best_trials import judged_report
 from hpo.study.catalog import find_study, read_study
-from storage import attempts, leases
+from storage import leases
 from storage.optuna import trials as optuna_trials
 from storage.studies import StoredStudy
-from storage.tables import epochs, trials
+from storage.tables import trials
 
 if TYPE_CHECKING:
     from storage.engine import Database
@@ -51,7 +52,7 @@ def kill_trial(database: Database, name: str, number: int) -> bool:
                 f"study {name!r} has no trial {number}: hpo trials --study {name} lists them"
             )
         if not leases.kill(
-            connection, study.study_id, reservation_id, _last_value(connection, study, reservation_id), REASON
+            connection, study.study_id, reservation_id, _value(connection, study, reservation_id), REASON
         ):
             raise TrialNotOpenError(
                 f"trial {number} of study {name!r} has ended: hpo trials --study {name} shows how"
@@ -64,14 +65,9 @@ def kill_trial(database: Database, name: str, number: int) -> bool:
     return pending is None
 
 
-def _last_value(connection: Connection, study: StoredStudy, reservation_id: int) -> float | None:
-    metrics = connection.scalar(
-        select(epochs.c.metrics)
-        .where(epochs.c.reservation_id == reservation_id)
-        .order_by(epochs.c.epoch.desc())
-        .limit(1)
-    )
-    return None if metrics is None else attempts.read_metrics(metrics).get(study.metric)
+def _value(connection: Connection, study: StoredStudy, reservation_id: int) -> float | None:
+    found = judged_report(connection, study, reservation_id)
+    return None if found is None else found.value
 
 
 def _tell(database: Database, name: str, trial: optuna_trials.PendingTell) -> None:

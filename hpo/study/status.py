@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Double, and_, case, cast, func, select, text
 from hpo.formatting import JsonRow
 from hpo.outcomes import COUNTED, FAILURES, Outcome
 from hpo.study.added.trials import better_added
+from hpo.study.best_trials import best_query
 from hpo.study.catalog import read_study, state_of
 from hpo.study.notes import read_study_note
 from hpo.study.predicates import (
@@ -24,7 +25,6 @@ from hpo.study.predicates import (
     seconds_of_attempt,
 )
 from hpo.study.spent_time import elapsed_seconds, spent_seconds
-from hpo.study.trials import best_query
 from storage import goals
 from storage.attempts import NEXT
 from storage.budget import Counts, fields
@@ -129,6 +129,8 @@ class StudyStatus(JsonRow):
     note: str = ""
     """Note on the study, of `hpo note` or of the dashboard."""
     tags: tuple[str, ...] = ()
+    value_rule: str = "last"
+    """Which report is the value of a trial: see `objectives.trial_value`."""
     better_added: str | None = None
     """Note on a result that is better than the best one and was added, not trained here."""
 
@@ -180,6 +182,7 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
         desired_state=study.desired_state,
         metric=study.metric,
         direction=str(study.spec_json["direction"]),
+        value_rule=study.value_rule,
         epochs_per_trial=int(study.spec_json["epochs"]),
         budget=study.budget,
         expired=_expired(connection, study.study_id),

@@ -8,19 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Float, Integer, Select, and_, cast, func, or_, select
+from sqlalchemy import Connection, Float, Integer, and_, cast, func, or_, select
 
-from hpo.errors import NoResultError
 from hpo.formatting import JsonRow
 from hpo.outcomes import Outcome
-from hpo.study.added.trials import better_added, read_added
+from hpo.study.added.trials import read_added
 from hpo.study.catalog import read_study
 from hpo.study.notes import read_notes
-from hpo.study.predicates import live_attempt, may_be_best, seconds_of_attempt
-from objectives.choices import identity
+from hpo.study.predicates import live_attempt, seconds_of_attempt
 from storage.attempts import NEXT
-from storage.studies import StoredStudy
-from storage.tables import agents, attempts, epochs, studies, trials
+from storage.tables import agents, attempts, studies, trials
 
 if TYPE_CHECKING:
     from storage.engine import Database
@@ -51,25 +48,6 @@ class TrialRow(JsonRow):
     created_at: datetime | None
     note: str = ""
     """Note of `hpo note` or of the dashboard."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BestTrial(JsonRow):
-    """`hpo best`: the complete trial with the best value; on a tie, the earlier trial."""
-
-    study: str
-    objective: str
-    number: int
-    value: float
-    metric: str
-    direction: str
-    params: Mapping[str, Any]
-    epochs: int
-    seed: int
-    metrics: Mapping[str, float]
-    """Metrics reported after the last epoch."""
-    better_added: str | None = None
-    """Note on a better result that was added and not trained here."""
 
 
 def trial_rows(database: Database, name: str) -> list[TrialRow]:
@@ -126,48 +104,6 @@ def sorted_trials(database: Database, name: str, by: str) -> list[TrialRow]:
 def _missing_last(value: float | None, sign: int) -> tuple[bool, float]:
     missing = value is None or not math.isfinite(value)
     return missing, 0.0 if value is None or missing else sign * value
-
-
-def best_trial(database: Database, name: str) -> BestTrial:
-    """Return the best complete trial.
-
-    Raises:
-        UnknownStudyError: no study has that name.
-        NoResultError: no trial is complete.
-    """
-    return best_trials(database, name, 1)[0]
-
-
-def best_trials(database: Database, name: str, limit: int) -> list[BestTrial]:
-    """Return up to `limit` complete trials with distinct parameters, the best first.
-
-    Raises:
-        UnknownStudyError: no study has that name.
-        NoResultError: no trial is complete.
-    """
-    return database.transaction(
-        lambda connection: _best(connection, read_study(connection, name, database), limit)
-    )
-
-
-def complete_trial(database: Database, name: str, number: int) -> BestTrial:
-    """Return a complete trial by its number.
-
-    Raises:
-        UnknownStudyError: no study has that name.
-        NoResultError: the trial does not exist or is not complete.
-    """
-
-    def find(connection: Connection) -> BestTrial:
-        study = read_study(connection, name, database)
-        row = connection.execute(best_query(study, None).where(trials.c.number == number)).one_or_none()
-        if row is None:
-            raise NoResultError(
-                f"study {name!r} has no complete trial {number}: hpo trials --study {name} lists them"
-            )
-        return _best_trial(connection, study, row)
-
-    return database.transaction(find)
 
 
 def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
@@ -258,56 +194,3 @@ def why_ended(outcome: Outcome | None, completed: int, total: int, lost: int, er
     if not detail or outcome in (None, Outcome.COMPLETE):
         return explanation
     return detail if outcome in (Outcome.LOST, Outcome.HUNG) else f"{explanation}: {detail}"
-
-
-def best_query(study: StoredStudy, limit: int | None = 1) -> Select[Any]:
-    """Select the `limit` best complete trials, best first; all of them if None."""
-    order = trials.c.value.desc() if study.maximize else trials.c.value.asc()
-    return (
-        select(trials)
-        .where(trials.c.study_id == study.study_id, may_be_best(), trials.c.number.is_not(None))
-        .order_by(order, trials.c.number)
-        .limit(limit)
-    )
-
-
-def _best(connection: Connection, study: StoredStudy, limit: int) -> list[BestTrial]:
-    # Parameters may occur more than once, so several distinct ones require all rows.
-    found: dict[str, BestTrial] = {}
-    for row in connection.execute(best_query(study, 1 if limit == 1 else None)):
-        if len(found) == limit:
-            break
-        key = identity(row.params or {})
-        if key not in found:
-            found[key] = _best_trial(connection, study, row)
-    if not found:
-        number = connection.scalar(
-            select(func.count()).select_from(trials).where(trials.c.study_id == study.study_id)
-        )
-        raise NoResultError(
-            f"study {study.name!r} has no complete trial among its {number or 0} yet: "
-            f"hpo status --study {study.name} shows its progress"
-        )
-    return list(found.values())
-
-
-def _best_trial(connection: Connection, study: StoredStudy, row: Any) -> BestTrial:
-    metrics = connection.scalar(
-        select(epochs.c.metrics)
-        .where(epochs.c.reservation_id == row.reservation_id)
-        .order_by(epochs.c.epoch.desc())
-        .limit(1)
-    )
-    return BestTrial(
-        study=study.name,
-        objective=study.objective,
-        number=row.number,
-        value=row.value,
-        metric=study.metric,
-        direction=str(study.spec_json["direction"]),
-        params=row.params or {},
-        epochs=row.epochs,
-        seed=row.seed,
-        metrics={name: float(value) for name, value in (metrics or {}).items()},
-        better_added=better_added(connection, study, row.value),
-    )

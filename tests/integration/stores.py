@@ -83,7 +83,8 @@ def report(
     store: TrialStore, claim: Claim, trial_id: int, loss: float = 0.5, epoch: int = 1
 ) -> dict[int, float]:
     """Record an epoch and return the valid losses."""
-    return store.record(claim.attempt_id, trial_id, [EpochRecord(epoch, {"loss": loss}, 0.1)])
+    found = store.record(claim.attempt_id, trial_id, [EpochRecord(epoch, {"loss": loss}, 0.1)])
+    return {one.epoch: one.value for one in found}
 
 
 def train(store: TrialStore, claim: Claim) -> None:

@@ -15,6 +15,7 @@ from hpo.options.fields import COUNT, NUMBER, Range
 from hpo.options.requests import PRUNERS, SAMPLERS
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
+from objectives.trial_value import RULES
 from storage.retrains import Source
 from storage.studies import DESIRED_STATES, is_uid
 from storage.study_dump import BY_NAME, KeptTable, Row
@@ -108,6 +109,7 @@ def _is_spec(value: Any) -> bool:
         _is_text(spec.objective)
         and _is_text(spec.metric)
         and spec.direction in ("minimize", "maximize")
+        and {spec.value, spec.objective_value} <= set(RULES)
         and all(_is_text(name) for name in (*spec.space, *spec.objective_space))
         and all(set(params) <= set(spec.space) for params in spec.first)
         and spec.sampler in SAMPLERS

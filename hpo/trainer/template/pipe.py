@@ -28,6 +28,7 @@ from hpo.trainer.messages import (
 from hpo.trainer.pipe import UnreadableMessageError, mapping, whole
 from objectives.description import Description
 from objectives.space import space_from_json, space_to_json
+from objectives.trial_value import RULES
 from objectives.values import checked_name, text
 
 
@@ -98,10 +99,13 @@ def _description(values: Any) -> Description:
         raise ValueError("open_space")
     if type(values["epochs"]) is not int and not (values["epochs"] is None and values["open_space"]):
         raise ValueError("epochs")
+    if values["value"] not in RULES:
+        raise ValueError("value")
     return Description(
         name=text(values["name"]),
         metric=checked_name("metric", values["metric"]),
         direction=values["direction"],
+        value=values["value"],
         epochs=values["epochs"],
         space=space_from_json(mapping(values["space"])),
         first=tuple(dict(mapping(params)) for params in values["first"]),

@@ -8,8 +8,7 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from objectives.augment import Augmentation
-from objectives.base import DataOptions, Objective, Params, Run
-from objectives.errors import DivergedError
+from objectives.base import DataOptions, DivergedError, Objective, Params, Run
 from objectives.keras_objective import KerasObjective
 
 EPOCH_SECONDS = float(os.environ.get("USER_EPOCH_SECONDS", "0"))

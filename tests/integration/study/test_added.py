@@ -9,10 +9,11 @@ from optuna.trial import create_trial
 
 from hpo.errors import UsageError
 from hpo.study.added.trials import read_added
+from hpo.study.best_trials import best_trial
 from hpo.study.history import read_history
 from hpo.study.notes import save_note
 from hpo.study.status import study_status
-from hpo.study.trials import best_trial, sorted_trials, trial_rows
+from hpo.study.trials import sorted_trials, trial_rows
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, train
 

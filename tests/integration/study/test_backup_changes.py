@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hpo.errors import BackupFileError, HpoError
-from hpo.study import status, trials
+from hpo.study import best_trials, status, trials
 from hpo.study.backup.backup import read_backup, write_backup
 from hpo.study.catalog import delete_study, list_studies
 from hpo.study.history import read_history
@@ -116,7 +116,7 @@ def use(database: Database, folder: Path) -> None:
     read_history(database, "again")
     # There may be no best trial.
     with suppress(HpoError):
-        trials.best_trials(database, "again", 3)
+        best_trials.best_trials(database, "again", 3)
     write_backup(database, "again", folder / "again.gz")
     delete_study(database, "again", folders=[folder / "checkpoints"], force=True)
 

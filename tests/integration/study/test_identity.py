@@ -29,6 +29,7 @@ CHANGED = {
     "metric: was loss, is score": {"metric": "score"},
     "direction: was minimize, is maximize": {"direction": "maximize"},
     "epochs: was 4, is 7": {"epochs": 7},
+    "value: was last, is best": {"value": "best"},
     "search space: was declared, is asked for in training": {"open_space": True},
 }
 
@@ -113,6 +114,25 @@ def test_changed_epochs_are_settled_by_the_option(database: Database) -> None:
     begin(database, launch(database))
     assert launch(database, {"epochs": 7}, epochs=4).spec.epochs == 4
     assert launch(database, {"epochs": 7}).spec.epochs == 4, "it was settled"
+
+
+def test_changed_value_is_settled_by_the_option(database: Database) -> None:
+    begin(database, launch(database))
+    assert launch(database, {"value": "best"}, value="last").spec.value == "last"
+    assert launch(database, {"value": "best"}).spec.value == "last", "it was settled"
+    with pytest.raises(StudyConflictError, match="was created with --value last, not best"):
+        launch(database, {"value": "best"}, value="best")
+
+
+def test_value_of_the_class_does_not_matter_next_to_the_option(database: Database) -> None:
+    begin(database, launch(database, value="best"))
+    assert launch(database).spec.value == "best"
+
+
+def test_value_does_not_apply_to_a_function_that_returns_it(database: Database) -> None:
+    function = {"open_space": True, "epochs": None, "space": {}, "declares_direction": False}
+    with pytest.raises(UsageError, match="--value does not apply to an Optuna objective"):
+        launch(database, function, value="best")
 
 
 def test_epochs_of_the_class_do_not_matter_next_to_the_option(database: Database) -> None:

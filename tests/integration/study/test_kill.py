@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from optuna.trial import TrialState
 
@@ -12,18 +14,21 @@ from storage.attempts import LeaseLostError
 from storage.engine import Database
 from storage.optuna import trials as optuna_trials
 from tests.integration.rows import StudyRows
-from tests.integration.stores import StoredStudy, begun, claimed, report, train
+from tests.integration.stores import SPEC, StoredStudy, begun, claimed, report, train
 
 
-def test_killed_trial_is_pruned_with_its_last_value_and_its_attempt_is_fenced(database: Database) -> None:
-    study = StoredStudy(database)
+@pytest.mark.parametrize(("rule", "value"), [("last", 0.25), ("best", 0.125)])
+def test_killed_trial_is_pruned_with_its_value_and_its_attempt_is_fenced(
+    database: Database, rule: str, value: float
+) -> None:
+    study = StoredStudy(database, replace(SPEC, value=rule))
     store = study.agent()
     claim, trial_id = begun(store)
-    report(store, claim, trial_id, 0.5, 1)
+    report(store, claim, trial_id, 0.125, 1)
     report(store, claim, trial_id, 0.25, 2)
     kill_trial(database, "s", 0)
     (row,) = trial_rows(database, "s")
-    assert (row.state, row.value, row.why) == (Outcome.PRUNED, 0.25, f"pruned after epoch 2: {REASON}")
+    assert (row.state, row.value, row.why) == (Outcome.PRUNED, value, f"pruned after epoch 2: {REASON}")
     assert study.states == [TrialState.PRUNED]
     with pytest.raises(LeaseLostError):
         store.settle(claim.attempt_id, Outcome.COMPLETE, 0.1)

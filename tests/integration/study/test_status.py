@@ -9,9 +9,11 @@ import pytest
 from sqlalchemy import text
 
 from hpo.errors import NoResultError
+from hpo.export.best_config import build_config
+from hpo.study.best_trials import best_trial
 from hpo.study.catalog import find_study, list_studies
 from hpo.study.status import study_status
-from hpo.study.trials import best_trial, sorted_trials, trial_rows, why_ended
+from hpo.study.trials import sorted_trials, trial_rows, why_ended
 from storage import attempts
 from storage.attempts import NEXT
 from storage.engine import Database
@@ -265,6 +267,21 @@ def test_best_trial_is_complete_and_finite(database: Database, direction: str, n
         assert found.metrics == {"val_accuracy": 0.9, "loss": math.inf}
         assert found.to_json()["metrics"]["loss"] == "inf"
         assert found.seed == 4
+
+
+def test_best_trial_of_a_study_that_counts_by_the_best_epoch(database: Database) -> None:
+    rows = StudyRows(database, direction="maximize")
+    rows.set(spec={**find_study(database, "demo").spec_json, "value": "best"})
+    trial = rows.trial("complete", 0.9, completed=3)
+    attempt = rows.attempt(trial, rows.agent(), ended=1)
+    for epoch, value in enumerate((0.8, 0.9, 0.7), 1):
+        rows.epoch(trial, attempt, epoch, {"val_accuracy": value, "loss": float(epoch)})
+    found = best_trial(database, "demo")
+    assert (found.value, found.value_epoch, found.epochs) == (0.9, 2, 3)
+    assert found.metrics == {"val_accuracy": 0.9, "loss": 2.0}
+    config = build_config(database, "demo")
+    assert (config.value_rule, config.value_epoch) == ("best", 2)
+    assert study_status(database, "demo").value_rule == "best"
 
 
 def test_parameters_keep_the_order_of_the_space(database: Database) -> None:

@@ -309,6 +309,41 @@ def test_first_trial_and_each_better_one_are_a_new_best(world: World) -> None:
     assert [end.new_best for end in world.progress.ended] == [True, False, True, False]
 
 
+LOSSES = (0.5, 0.25, 0.75)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETE, Outcome.PRUNED])
+@pytest.mark.parametrize(("rule", "value"), [("last", 0.75), ("best", 0.25)])
+def test_value_of_a_trial_is_its_last_or_best_one(
+    world: World, rule: str, value: float, outcome: Outcome
+) -> None:
+    world.study.spec.__dict__.update(value=rule, epochs=9)
+    reports = [epoch(number, loss) for number, loss in enumerate(LOSSES, 1)]
+    world.pool.scripts = [events(Started(1, 0), *reports, Finished(outcome))]
+    world.run()
+    assert (world.outcomes, world.study.trials[0].value) == ([outcome], value)
+
+
+def test_best_value_of_an_earlier_attempt_counts(world: World) -> None:
+    world.study.spec.__dict__.update(value="best", epochs=3)
+    history = tuple(epoch(number, loss).record for number, loss in enumerate(LOSSES[:2], 1))
+    world.pool.scripts = [
+        events(Started(1, 0), *map(Epoch, history), KILLED),
+        events(Started(2, 2, history), epoch(3, 0.75), Finished(Outcome.COMPLETE)),
+    ]
+    world.run()
+    assert world.study.trials[0].value == 0.25
+
+
+def test_best_value_does_not_hide_a_non_finite_end(world: World) -> None:
+    world.study.spec.__dict__.update(value="best")
+    world.pool.scripts = [
+        events(Started(1, 0), epoch(1, 0.5), epoch(2, float("nan")), Finished(Outcome.COMPLETE))
+    ]
+    world.run()
+    assert (world.outcomes, world.study.trials[0].value) == ([Outcome.DIVERGED], None)
+
+
 def test_lost_trial_resumes_and_its_epochs_are_kept(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", "hpo")
     first = EpochRecord(1, {"loss": 0.7}, 0.01)

@@ -56,6 +56,19 @@ def test_parameters_are_answered_and_the_returned_value_decides(opened: World) -
     assert opened.pool.starts[0].epochs is None
 
 
+def test_pruned_trial_has_the_value_of_its_last_step(opened: World) -> None:
+    opened.pool.scripts = [
+        events(
+            Started(1, 0),
+            Epoch(EpochRecord(1, {"value": 0.9, "step": 8.0}, 0.01)),
+            Epoch(EpochRecord(2, {"value": 0.1, "step": 3.0}, 0.01)),
+            Finished(Outcome.PRUNED),
+        )
+    ]
+    opened.run()
+    assert [(trial.outcome, trial.value) for trial in opened.study.trials] == [(Outcome.PRUNED, 0.9)]
+
+
 def test_refused_parameter_is_answered_with_the_reason(
     opened: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

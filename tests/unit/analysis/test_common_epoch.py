@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from hpo.analysis.common_epoch import compare_trials
+from hpo.study.history import StudyHistory
 
 
-def history(*trials: tuple[str, list[float]]) -> Any:
+def history(*trials: tuple[str, list[float]], rule: str = "last") -> Any:
     """Return a study of trials with ten epochs at most, by outcome and losses."""
     rows = [
         SimpleNamespace(number=number, state=state, epochs=len(losses), params={"x": 0.5})
@@ -19,9 +21,11 @@ def history(*trials: tuple[str, list[float]]) -> Any:
         number: [SimpleNamespace(epoch=epoch, metrics={"loss": loss}) for epoch, loss in enumerate(losses, 1)]
         for number, (_, losses) in enumerate(trials)
     }
-    study = SimpleNamespace(metric="loss", maximize=False, spec_json={"epochs": 10})
+    study = SimpleNamespace(metric="loss", maximize=False, spec_json={"epochs": 10}, value_rule=rule)
     space = {"x": FloatDistribution(0.0, 1.0)}
-    return SimpleNamespace(study=study, space=space, trials=rows, curves=curves)
+    found = SimpleNamespace(study=study, space=space, trials=rows, curves=curves)
+    found.judged = partial(StudyHistory.judged, found)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -43,3 +47,13 @@ def test_trial_that_ended_itself_is_compared_by_its_last_value(
     found = compare_trials(history(*trials))
     assert found.epoch == epoch
     assert [one.value for one in found.trials] == values
+
+
+def test_trials_that_count_by_their_best_epoch_are_compared_by_it() -> None:
+    trials = [("complete", [4.0, 2.0, 6.0, 1.0]), ("complete", [3.0]), ("pruned", [6.0, 5.0, 7.0])]
+    found = compare_trials(history(*trials, rule="best"))
+    assert [one.value for one in found.trials] == [2.0, 3.0, 5.0]
+    assert found.subject == "best loss up to epoch 3"
+    assert found.describe() == (
+        "3 trials compared by their best value up to epoch 3 of 10, which nearly all trials reached."
+    )

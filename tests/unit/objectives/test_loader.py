@@ -201,6 +201,7 @@ def test_class_that_is_no_objective_is_refused(tmp_path, source):
     ("attribute", "message"),
     [
         ("direction = 'up'", "direction must be 'minimize' or 'maximize', not 'up'"),
+        ("value = 0.5", "value must be 'last' or 'best', not 0.5"),
         ("epochs = 0", "at least 1, not 0"),
         ("epochs = 2.0", "not 2.0"),
         ("epochs = True", "not True"),

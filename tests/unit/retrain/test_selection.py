@@ -68,6 +68,18 @@ def test_candidate_without_a_final_metric_is_not_chosen() -> None:
     )
 
 
+def test_candidate_of_a_study_that_counts_by_the_best_epoch_does_too() -> None:
+    counted = replace(config(0), value_rule="best", direction="maximize")
+    losses = [
+        EpochRecord(number, {counted.metric: value}, 1.0) for number, value in enumerate((0.5, 0.9, 0.7), 1)
+    ]
+    run = SeedRun(
+        config=counted, seed=1, folder=CheckpointFolder(Path("none")), log=Path("log"), history=losses
+    )
+    run.result = SeedResult(1, tuple(losses), {}, 1.0)
+    assert _candidate_of(counted, [run]).values == (0.9,)
+
+
 def test_selection_is_read_again_for_the_same_candidates(tmp_path: Path) -> None:
     configs = [config(0), config(1)]
     selection = Selection((1, 2), (candidate(0, 0.8, 0.9), candidate(1, failure="oom")), 0)

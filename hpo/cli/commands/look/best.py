@@ -14,7 +14,7 @@ from hpo.cli import options, output
 @options.storage_option
 def best(study: str, as_json: bool, storage: str | None) -> None:
     """Show the best complete trial: value, parameters, metrics."""
-    from hpo.study.trials import best_trial
+    from hpo.study.best_trials import best_trial
 
     with options.opened(storage) as database:
         found = best_trial(database, study)
@@ -28,7 +28,7 @@ def best(study: str, as_json: bool, storage: str | None) -> None:
         [
             ("study", f"{found.study} ({found.objective})"),
             ("trial", str(found.number)),
-            (metric, f"{formatting.metric(found.value)} ({found.direction}d)"),
+            (metric, f"{formatting.metric(found.value)} ({found.direction}d{_of_epoch(found.value_epoch)})"),
             ("epochs", str(found.epochs)),
             ("seed", str(found.seed)),
             *((names[name], formatting.parameter(value)) for name, value in found.params.items()),
@@ -40,7 +40,12 @@ def best(study: str, as_json: bool, storage: str | None) -> None:
         if name != found.metric
     )
     if others:
-        click.echo(f"after its last epoch: {others}")
+        epoch = "its last epoch" if found.value_epoch is None else f"epoch {found.value_epoch}"
+        click.echo(f"after {epoch}: {others}")
     if found.better_added is not None:
         click.echo(f"note: {found.better_added}")
     click.echo(f"next: hpo retrain --study {study}, or hpo export --study {study}")
+
+
+def _of_epoch(epoch: int | None) -> str:
+    return "" if epoch is None else f", after epoch {epoch}"

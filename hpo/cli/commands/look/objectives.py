@@ -9,6 +9,7 @@ import click
 from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.types import OBJECTIVE
+from objectives.trial_value import goal
 
 if TYPE_CHECKING:
     from objectives.description import Description
@@ -51,7 +52,7 @@ def _echo_objective(one: Description) -> None:
     click.echo(f"{click.style(one.name, bold=True)}: {one.summary or 'no summary'}")
     click.echo(
         f"  data {one.dataset or 'its own'}; {one.epochs} epoch{'s' if one.epochs != 1 else ''}; "
-        f"{one.direction} {one.metric}"
+        f"{goal(one.direction, one.metric, one.value)}"
     )
     width = max((len(name) for name in one.space), default=0)
     for name in one.space:

@@ -11,6 +11,7 @@ from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.options import option
 from hpo.cli.types import DURATION
+from objectives.trial_value import goal
 
 if TYPE_CHECKING:
     from hpo.study.status import StudyStatus
@@ -54,7 +55,7 @@ def _status_text(found: StudyStatus) -> str:
     outcomes = ", ".join(f"{number} {outcome}" for outcome, number in found.outcomes.items())
     facts = [
         ("study", f"{found.name}: {found.state}{_next_step(found)}"),
-        ("objective", f"{found.objective}, {found.direction} {found.metric}"),
+        ("objective", f"{found.objective}, {goal(found.direction, found.metric, found.value_rule)}"),
         (
             "trials",
             f"{found.finished} of {found.budget} finished, {found.running} running"

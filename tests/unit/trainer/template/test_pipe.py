@@ -33,6 +33,7 @@ DESCRIPTION = Description(
     name="file.py:Mine",
     metric="val/auc %",
     direction="maximize",
+    value="best",
     epochs=10**12,
     space={
         "x": FloatDistribution(1e-5, 1.0, log=True),
