@@ -74,7 +74,7 @@ class Sender:
         self._thread.join(LAST_SECONDS)
 
     def _write(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError), self._file:
             while (found := self._queue.get()) is not None:
                 self._file.write(encode(found))
                 self._file.flush()

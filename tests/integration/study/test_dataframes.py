@@ -71,7 +71,7 @@ def test_documented_example_runs(
     database: Database, storage_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (Path(__file__).parents[3] / "docs" / "how-to" / "notebook.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    *_, example = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     rows = StudyRows(database, "mnist-cnn")
     for number in range(2):
         reservation_id = rows.trial("complete", 0.9 - number, completed=1)

@@ -1,0 +1,80 @@
+"""Keyword arguments in the spelling of the command line."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+from hpo.cli.commands.run.launch import launch as launch_command
+from hpo.errors import UsageError
+from hpo.options.requests import LaunchRequest, RetrainRequest
+from hpo.python.options import arguments_of
+
+
+def test_options_are_those_of_the_command() -> None:
+    given = {
+        "study": "s",
+        "trials": np.int64(5),
+        "timeout": "2h",
+        "trial_timeout": None,
+        "max_failed": 3,
+        "gpus": [0, 1],
+        "run": False,
+        "hung_after": "5m",
+        "target": -1.5,
+    }
+    arguments = arguments_of(LaunchRequest, "launch", given)
+    context = launch_command.make_context("launch", [*arguments])
+    found = context.params
+    assert (found["study"], found["trials"], found["timeout_seconds"], found["run"]) == (
+        "s",
+        5,
+        7200.0,
+        False,
+    )
+    assert (found["gpus"], found["hung_seconds"], found["target"]) == ("0,1", 300.0, -1.5)
+    assert arguments_of(RetrainRequest, "retrain", {"config": Path("a b.yaml")}) == ["--config=a b.yaml"]
+    assert "--no-run" not in arguments_of(LaunchRequest, "launch", {"run": True})
+
+
+def test_every_option_has_a_keyword() -> None:
+    keywords = {
+        max(option.opts, key=len).removeprefix("--").removeprefix("no-").replace("-", "_")
+        for option in launch_command.params
+        if isinstance(option, click.Option)
+    }
+    others = {"verbose", "log_format", "data_dir", "storage", "param"}
+    for keyword in keywords - others:
+        assert arguments_of(LaunchRequest, "launch", {keyword: None}) == []
+
+
+def test_params_are_choices_ranges_and_values() -> None:
+    params = {
+        "units": [32, np.int32(64)],
+        "lr": (1e-4, 1e-2),
+        "batch": 32,
+        "kernel": "[3, 3]",
+        "bias": [True, None],
+        "act": ["relu", "a,b"],
+    }
+    assert arguments_of(LaunchRequest, "launch", {"params": params}) == [
+        "--param=units=32,64",
+        "--param=lr=0.0001..0.01",
+        "--param=batch=32",
+        "--param=kernel=[3, 3]",
+        "--param=bias=true,null",
+        '--param=act="relu","a,b"',
+    ]
+
+
+def test_unknown_options_and_values_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"launch\(\) got an unexpected keyword argument 'trails'.* trials"):
+        arguments_of(LaunchRequest, "launch", {"trails": 3})
+    with pytest.raises(UsageError, match=r"lr=\(1, 2, 3\) is no range \(low, high\)"):
+        arguments_of(LaunchRequest, "launch", {"params": {"lr": (1, 2, 3)}})
+    with pytest.raises(UsageError, match="a value of kind is of type Kind"):
+        arguments_of(LaunchRequest, "launch", {"params": {"kind": Enum("Kind", "A").A}})
