@@ -5,21 +5,27 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from hpo import package_names
+
 if TYPE_CHECKING:
     from hpo.errors import HpoError
     from hpo.python.launch import launch, load_study
     from hpo.python.study import Study
     from objectives.augment import Augmentation
-    from objectives.base import Objective
+    from objectives.base import DataOptions, Objective
     from objectives.conditions import When, at_least, at_most
-    from objectives.errors import Infeasible
+    from objectives.errors import DivergedError, Infeasible
     from objectives.keras_objective import KerasObjective
+    from objectives.local_run import LocalRun
 
 __all__ = [
     "Augmentation",
+    "DataOptions",
+    "DivergedError",
     "HpoError",
     "Infeasible",
     "KerasObjective",
+    "LocalRun",
     "Objective",
     "Study",
     "When",
@@ -31,9 +37,12 @@ __all__ = [
 
 _HOMES = {
     "Augmentation": "objectives.augment",
+    "DataOptions": "objectives.base",
+    "DivergedError": "objectives.errors",
     "HpoError": "hpo.errors",
     "Infeasible": "objectives.errors",
     "KerasObjective": "objectives.keras_objective",
+    "LocalRun": "objectives.local_run",
     "Objective": "objectives.base",
     "Study": "hpo.python.study",
     "launch": "hpo.python.launch",
@@ -43,6 +52,9 @@ _HOMES = {
     "at_most": "objectives.conditions",
 }
 """Modules of public names, imported on first use: every command imports `hpo`, which must stay light."""
+
+# Before anything imports them: a file of yours may have the same name.
+package_names.reserve()
 
 if not TYPE_CHECKING:
 

@@ -56,5 +56,7 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            from hpo.package_names import of_user
+
+            return of_user(__name__, name)
         return getattr(importlib.import_module(_HOMES[name]), name)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 import sysconfig
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from hpo import user_code
 
 DIGITS = 12
 """Hexadecimal digits of a digest."""
@@ -40,12 +43,9 @@ def digest(source: str) -> str:
 
 def imports(source: str) -> list[str]:
     """Return the dotted names that the code imports anywhere, those in functions included; some name no module."""
-    found = files(source).items()
-    return list(
-        dict.fromkeys(
-            module for name, path in found for module in _imported(path, path.parents[name.count("/")])
-        )
-    )
+    folder = _modules(source)[0]
+    found = files(source).values()
+    return list(dict.fromkeys(module for path in found for module in _imported(path, folder.root)))
 
 
 def sets_environment(source: str) -> bool:
@@ -58,34 +58,46 @@ def sets_environment(source: str) -> bool:
 
 def files(source: str) -> dict[str, Path]:
     """Return the files of an objective's code by their names relative to the folder that they are imported from."""
+    modules, first = _modules(source)
+    return modules.follow(first)
+
+
+def _modules(source: str) -> tuple[_Modules, list[Path]]:
+    """Return the modules that count as the code of an objective, and the files that its own import runs."""
     if source.endswith(".py"):
-        path, package = Path(source).resolve(), ""
-        root = path.parent
-    else:
-        spec = importlib.util.find_spec(source)
-        if spec is None or spec.origin is None:
-            return {}
-        path, package = Path(spec.origin).resolve(), source.partition(".")[0]
-        levels = source.count(".") + (path.name == "__init__.py")
-        root = path.parents[levels]
-    imports = _Imports(root, package if root in _INSTALLED else "")
-    return imports.follow([path, *(imports.files(source) if package else ())])
+        path = Path(source).resolve()
+        root = user_code.package_root(path)
+        packages = path.relative_to(root).parts[:-1]
+        modules = _Modules(path.parent, root, packages[0] if packages and root in _INSTALLED else "")
+        return modules, [path, *modules.files(".".join(packages))]
+    spec = importlib.util.find_spec(source)
+    if spec is None or spec.origin is None:
+        return _Modules(Path(), Path()), []
+    path, package = Path(spec.origin).resolve(), source.partition(".")[0]
+    root = path.parents[source.count(".") + (path.name == "__init__.py")]
+    modules = _Modules(root, root, package if root in _INSTALLED else "")
+    return modules, [path, *modules.files(source)]
 
 
 @dataclass(frozen=True)
-class _Imports:
+class _Modules:
     """The modules of a folder that import one another."""
 
+    folder: Path
+    """Folder of an objective's file, whose modules can be imported without their package."""
     root: Path
-    package: str
-    """Package whose modules count; empty: all modules below the folder."""
+    """Folder of its outermost package."""
+    package: str = ""
+    """Package whose modules count; empty: all modules below the folders."""
 
     def follow(self, left: list[Path]) -> dict[str, Path]:
         """Return the files, the modules that they import, and so on, by relative name."""
         found: dict[str, Path] = {}
         while left:
             path = left.pop()
-            name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+            name = path.name
+            if path.is_relative_to(self.root):
+                name = Path(os.path.relpath(path, self.folder)).as_posix()
             if name not in found:
                 found[name] = path
                 left += [other for module in _imported(path, self.root) for other in self.files(module)]
@@ -96,12 +108,22 @@ class _Imports:
         parts = module.split(".")
         if self.package and parts[0] != self.package:
             return
-        for count in range(1, len(parts) + 1):
-            base = self.root.joinpath(*parts[:count])
-            for path in (base / "__init__.py", base.with_name(f"{base.name}.py")):
-                if path.is_file() and not is_foreign(path.resolve(), self.root):
-                    yield path.resolve()
-                    break
+        for folder in dict.fromkeys([self.folder, self.root]):
+            for count in range(1, len(parts) + 1):
+                base = folder.joinpath(*parts[:count])
+                for path in (base / "__init__.py", base.with_name(f"{base.name}.py")):
+                    if (
+                        path.is_file()
+                        and not is_foreign(path.resolve(), self.root)
+                        and not self._is_mark(path)
+                    ):
+                        yield path.resolve()
+                        break
+
+    def _is_mark(self, path: Path) -> bool:
+        """Return whether a file only marks the folder of the objective, or one above it, as a package."""
+        around = self.folder != self.root and self.folder.is_relative_to(path.parent)
+        return around and path.name == "__init__.py" and not path.stat().st_size
 
 
 def is_foreign(path: Path, root: Path) -> bool:

@@ -8,21 +8,15 @@ Loading imports only the objective's module; `Objective.prepare` imports Keras.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import os
 import re
-import stat
-import sys
 import traceback
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 
+from hpo import user_code
 from hpo.errors import ObjectiveBrokenError, UnknownObjectiveError
 from objectives import code, keras_tuner_objective, optuna_objective
 from objectives.base import Objective
@@ -69,12 +63,6 @@ def file_of(reference: str) -> Path | None:
     if not path.is_file():
         raise UnknownObjectiveError(f"objective {reference!r}: there is no file {path}")
     return path
-
-
-def is_shared(folder: Path) -> bool:
-    """Whether others may add files to a folder, but not replace those of other users, as in /tmp."""
-    mode = folder.stat().st_mode
-    return bool(mode & stat.S_ISVTX and mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def resolve(reference: str) -> str:
@@ -185,74 +173,10 @@ def _import_module(name: str, reference: str) -> ModuleType:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Return the module of a file, under a unique name, with its folder on the import path."""
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
-    name = f"_objective_{digest}_{path.stem}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path, loader=_SourceLoader(name, str(path)))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Registered before it runs, with its folder on the path, so that the file's dataclasses, pickles and
-    # sibling modules work as in a script.
-    sys.modules[name] = module
-    _import_from_folder_of(path)
     try:
-        spec.loader.exec_module(module)
+        return user_code.load(path)
     except (Exception, SystemExit) as exc:
-        del sys.modules[name]
         raise _broken(exc, str(path)) from exc
-    return module
-
-
-class _SourceLoader(SourceFileLoader):
-    """Loads a file without its cache in `__pycache__`, a folder that another user may have made."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
-
-
-class _OwnModules(MetaPathFinder):
-    """Finds the modules of a folder such as /tmp that belong to you, root or the owner of the objective's file.
-
-    Packages try to import many modules that are not installed, any of which another user may have put there.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self.folder = str(file.parent)
-        self._owners = {os.geteuid(), 0, _owner(file)}
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(fullname, [self.folder], target) if path is None else None
-        if spec is None or spec.origin is None or not spec.has_location:
-            return None
-        found = [spec.origin, *(spec.submodule_search_locations or ())]
-        if any(_owner(Path(name)) not in self._owners for name in found):
-            return None
-        if isinstance(spec.loader, SourceFileLoader):
-            spec.loader = _SourceLoader(fullname, spec.origin)
-        return spec
-
-
-def _owner(path: Path) -> int:
-    return path.stat().st_uid
-
-
-def _import_from_folder_of(file: Path) -> None:
-    """Let modules next to a file be imported, after all others."""
-    folder = str(file.parent)
-    if is_shared(file.parent):
-        if not any(isinstance(finder, _OwnModules) and finder.folder == folder for finder in sys.meta_path):
-            sys.meta_path.append(_OwnModules(file))
-    elif folder not in sys.path:
-        sys.path.append(folder)
 
 
 def _broken(exc: BaseException, source: str) -> ObjectiveBrokenError:

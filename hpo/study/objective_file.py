@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib.util import cache_from_source
 from pathlib import Path
 
+from hpo import user_code
 from hpo.errors import ObjectiveFileError, UnknownObjectiveError
 from hpo.ownership import replaceable_by_others
 from hpo.study.folders import is_defined
@@ -54,7 +55,7 @@ def _loaded(source: Path) -> Iterator[Path]:
     yield source
     for path in code.files(str(source)).values():
         yield path
-        # `objectives.loader` reads no cache of the file itself, nor in a folder such as /tmp.
-        if path != source.resolve() and not loader.is_shared(path.parent):
+        # `hpo.user_code` reads no cache of the file itself, nor in a folder such as /tmp.
+        if path != source.resolve() and not user_code.is_shared(path.parent):
             cache = Path(cache_from_source(path))
             yield from (found for found in (cache.parent, cache) if found.exists())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hpo import user_code
 from hpo.errors import ObjectiveBrokenError, UnknownObjectiveError
 from objectives import loader
 from objectives.base import Objective
@@ -69,7 +70,7 @@ def owners(tmp_path, monkeypatch):
     """Owners of files by name, in place of the real ones."""
     found = {}
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
-    monkeypatch.setattr(loader, "_owner", lambda path: found.get(path.name, os.geteuid()))
+    monkeypatch.setattr(user_code, "_owner", lambda path: found.get(path.name, os.geteuid()))
     yield found
     tmp_path.chmod(0o755)
 
