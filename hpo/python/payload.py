@@ -18,7 +18,7 @@ from typing import IO, Any
 from hpo.errors import HpoError, ObjectiveBrokenError, ObjectiveFileError
 from hpo.files.atomic import atomic_write
 from hpo.ownership import open_private, replaceable_by_others
-from objectives.loader import is_shared
+from hpo.user_code import is_shared
 
 MOST_BYTES = 2 * 1024**3
 """Largest payload: larger data belong into files."""
