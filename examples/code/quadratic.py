@@ -1,10 +1,8 @@
 """The smallest objective, the minimum of (x - 2)²; for a Keras model see docs/tutorial/your-own-model.md."""
 
-from __future__ import annotations
-
 from optuna.distributions import FloatDistribution
 
-from objectives.base import Objective, Params, Run
+from hpo import Objective
 
 
 class Quadratic(Objective):
@@ -13,6 +11,6 @@ class Quadratic(Objective):
     metric, direction, epochs = "loss", "minimize", 5
     space = {"x": FloatDistribution(-5.0, 5.0)}
 
-    def train(self, params: Params, run: Run) -> None:
+    def train(self, params, run):
         for epoch in run.epochs():
             run.report(loss=(params["x"] - 2) ** 2 + 1 / epoch)

@@ -40,53 +40,21 @@ DEVICE, PRECISION, BACKEND and VERSIONS describe the training of the trial. They
 has them; differences are printed. Exported {created}.
 """
 
-import math
+import os
 import sys
 
-from hpo.errors import HpoError
-from hpo.export.device_match import match_device
-from hpo.settings import Settings
-from objectives.base import DataOptions
-from objectives.choices import declared
-from objectives.loader import load
-from objectives.local_run import LocalRun
-from objectives.trial_value import chosen, reported
-from objectives.values import metric_text
+# No file next to this script may stand in for a module of a package, whatever its name.
+FOLDER = os.path.dirname(os.path.realpath(__file__))
+sys.path = [path for path in sys.path if os.path.realpath(path) != FOLDER]
+
+from hpo.export.train_again import train_again
+
+sys.path.append(FOLDER)
 
 ABOUT = {about}
 {constants}
 
 
-class PrintingRun(LocalRun):
-    """Prints the reported metrics."""
-
-    def report(self, **metrics):
-        super().report(**metrics)
-        line = " ".join(f"{{name}}={{metric_text(value)}}" for name, value in metrics.items())
-        total = "" if EPOCHS is None else f"/{{EPOCHS}}"
-        print(f"epoch {{len(self.history)}}{{total}} {{line}}", flush=True)
-        if not math.isfinite(metrics.get(METRIC, 0.0)):
-            raise SystemExit(f"diverged: {{METRIC}} is {{metrics[METRIC]}}")
-
-
-def main():
-    print(ABOUT)
-    device = match_device(DEVICE, PRECISION, BACKEND, VERSIONS)
-    objective = load(OBJECTIVE)()
-    data_dir = str(Settings.from_environment().data_dir)
-    objective.prepare(DataOptions(data_dir=data_dir, **DATA), final=False)
-    run = PrintingRun(total_epochs=EPOCHS or sys.maxsize, final=EPOCHS is None, seed=SEED, metric=METRIC, device=device)
-    objective.train(declared(PARAMS, objective.space), run)
-    if run.history:
-        judged = chosen(reported(dict(enumerate(run.history, 1)), METRIC), VALUE_RULE, maximize=DIRECTION == "maximize")
-        value = float(judged.value if run.value is None else run.value)
-        trial = "" if VALUE is None else ", as in the trial" if value == VALUE else f", in the trial {{VALUE}}"
-        print(f"{{METRIC}} = {{value}}{{trial}}")
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except HpoError as error:
-        sys.exit(" ".join(str(error).split()))
+    train_again(globals())
 '''

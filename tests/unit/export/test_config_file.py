@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -289,8 +290,10 @@ def test_data_folder_is_not_exported() -> None:
 
 
 def test_script_trains(tmp_path: Path) -> None:
+    for name in ("hpo", "keras", "math", "objectives", "random", "storage"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file beside the script was imported')")
     (tmp_path / "mine.py").write_text(
-        "from objectives.base import Objective\n"
+        "from hpo import Objective\n"
         "from optuna.distributions import FloatDistribution\n\n"
         "class Quadratic(Objective):\n"
         "    space = {'x': FloatDistribution(-5.0, 5.0)}\n\n"
@@ -311,6 +314,7 @@ def test_script_trains(tmp_path: Path) -> None:
     )
     script = tmp_path / "best.py"
     script.write_text(render(config, "python"))
+    assert not re.search("^(from|import) (objectives|storage)", script.read_text(), re.MULTILINE)
     done = subprocess.run(
         [sys.executable, "-W", "error", str(script)],
         capture_output=True,
