@@ -53,6 +53,11 @@ PRUNERS = {
 }
 
 
+def can_prune(spec: StudySpec) -> bool:
+    """Return whether the study's pruner may end a trial."""
+    return PRUNERS[spec.pruner].reads != "nothing"
+
+
 @without_experimental_warnings
 def build_pruner(spec: StudySpec) -> BasePruner:
     """Return the study's pruner."""
