@@ -26,6 +26,10 @@ class LeaseLostError(Exception):
     """Another agent has ended the attempt: its further reports are refused."""
 
 
+HELD = "WITH held AS (SELECT reservation_id FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL FOR UPDATE)"
+"""`guard` as the beginning of a statement, which so needs no transaction around it."""
+
+
 def guard(connection: Connection, attempt_id: int) -> int:
     """Lock a live attempt until the transaction ends; returns its reservation_id.
 
@@ -33,8 +37,7 @@ def guard(connection: Connection, attempt_id: int) -> int:
         LeaseLostError: another agent has ended it.
     """
     reservation_id: int | None = connection.execute(
-        text("SELECT reservation_id FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL FOR UPDATE"),
-        {"a": attempt_id},
+        text(f"{HELD} SELECT reservation_id FROM held"), {"a": attempt_id}
     ).scalar_one_or_none()
     if reservation_id is None:
         raise LeaseLostError
@@ -48,33 +51,21 @@ def attach(
 
     Guarded: an agent that was offline must not replace the trial that another agent has begun.
     """
-    reservation_id = guard(connection, attempt_id)
-    connection.execute(
+    attached = connection.execute(
         text(
-            "UPDATE hpo.trials SET trial_id = :trial, number = :number,"
-            " params = coalesce(CAST(:params AS json), params) WHERE reservation_id = :t"
+            f"{HELD} UPDATE hpo.trials t SET trial_id = :trial, number = :number,"
+            " params = coalesce(CAST(:params AS json), t.params) FROM held"
+            " WHERE t.reservation_id = held.reservation_id"
         ),
         {
-            "t": reservation_id,
+            "a": attempt_id,
             "trial": trial_id,
             "number": number,
             "params": None if params is None else json.dumps(params),
         },
     )
-
-
-def add_param(connection: Connection, attempt_id: int, name: str, value: Any) -> dict[str, Any]:
-    """Add a parameter to the attempt's trial, whose space is open; return all of them."""
-    reservation_id = guard(connection, attempt_id)
-    stored = connection.execute(
-        text("SELECT params FROM hpo.trials WHERE reservation_id = :t"), {"t": reservation_id}
-    ).scalar_one()
-    params = {**(stored or {}), name: value}
-    connection.execute(
-        text("UPDATE hpo.trials SET params = CAST(:params AS json) WHERE reservation_id = :t"),
-        {"t": reservation_id, "params": json.dumps(params)},
-    )
-    return params
+    if not attached.rowcount:
+        raise LeaseLostError
 
 
 def place(connection: Connection, attempt_id: int, slot: int, device: str) -> None:
@@ -83,13 +74,15 @@ def place(connection: Connection, attempt_id: int, slot: int, device: str) -> No
     Raises:
         LeaseLostError: another agent has ended it, for example to train its trial in an idle slot.
     """
-    guard(connection, attempt_id)
-    connection.execute(
+    placed = connection.execute(
         text(
-            "UPDATE hpo.attempts SET slot = :s, device = :d, started_at = clock_timestamp() WHERE attempt_id = :a"
+            "UPDATE hpo.attempts SET slot = :s, device = :d, started_at = clock_timestamp()"
+            " WHERE attempt_id = :a AND ended_at IS NULL"
         ),
         {"a": attempt_id, "s": slot, "d": device},
     )
+    if not placed.rowcount:
+        raise LeaseLostError
 
 
 def begin(connection: Connection, attempt_id: int, pid: int, resumed_from: int) -> None:
@@ -137,6 +130,24 @@ def unhold(connection: Connection, agent_id: int) -> None:
     )
 
 
+_RECORD = (
+    # Updated and so locked first, as `guard` does: the rest waits for this row.
+    "WITH held AS (UPDATE hpo.attempts SET epochs = greatest(epochs, :last - coalesce(resumed_from, 0))"
+    "  WHERE attempt_id = :a AND ended_at IS NULL RETURNING reservation_id),"
+    " trial AS (UPDATE hpo.trials t SET epochs = greatest(t.epochs, :last) FROM held"
+    "  WHERE t.reservation_id = held.reservation_id RETURNING t.reservation_id),"
+    " written AS (INSERT INTO hpo.epochs (reservation_id, epoch, attempt_id, metrics, seconds)"
+    "  SELECT trial.reservation_id, given.epoch, :a, CAST(given.metrics AS jsonb), given.seconds FROM trial,"
+    "  unnest(CAST(:epochs AS integer[]), CAST(:metrics AS text[]), CAST(:seconds AS float8[]))"
+    "   AS given (epoch, metrics, seconds)"
+    "  ON CONFLICT (reservation_id, epoch) DO UPDATE SET attempt_id = excluded.attempt_id,"
+    "  metrics = excluded.metrics, seconds = excluded.seconds, created_at = clock_timestamp()"
+    "  WHERE epochs.attempt_id <> excluded.attempt_id AND epochs.metrics <> excluded.metrics"
+    "  RETURNING epoch, metrics)"
+    " SELECT held.reservation_id, written.epoch, written.metrics FROM held LEFT JOIN written ON true"
+)
+
+
 def record(
     connection: Connection, attempt_id: int, epochs: Sequence[tuple[int, Mapping[str, float], float]]
 ) -> dict[int, dict[str, float]]:
@@ -145,37 +156,31 @@ def record(
     The first report of an epoch by an attempt counts; it replaces that of an earlier attempt, whose values differ
     where its checkpoint was not the one that this attempt resumed.
     """
-    reservation_id = guard(connection, attempt_id)
-    if not epochs:
+    first = {epoch: (metrics, seconds) for epoch, metrics, seconds in reversed(epochs)}
+    if not first:
+        guard(connection, attempt_id)
         return {}
-    for epoch, metrics, seconds in epochs:
-        connection.execute(
-            text(
-                "INSERT INTO hpo.epochs (reservation_id, epoch, attempt_id, metrics, seconds) VALUES"
-                " (:t, :e, :a, CAST(:m AS jsonb), :sec) ON CONFLICT (reservation_id, epoch) DO UPDATE"
-                " SET attempt_id = excluded.attempt_id, metrics = excluded.metrics, seconds = excluded.seconds,"
-                " created_at = clock_timestamp()"
-                " WHERE epochs.attempt_id <> excluded.attempt_id AND epochs.metrics <> excluded.metrics"
-            ),
-            {"t": reservation_id, "e": epoch, "a": attempt_id, "m": _metrics_json(metrics), "sec": seconds},
-        )
-    numbers = [epoch for epoch, _, _ in epochs]
-    connection.execute(
-        text("UPDATE hpo.trials SET epochs = greatest(epochs, :e) WHERE reservation_id = :t"),
-        {"t": reservation_id, "e": max(numbers)},
-    )
-    connection.execute(
-        text(
-            "UPDATE hpo.attempts SET epochs = greatest(epochs, :e - coalesce(resumed_from, 0))"
-            " WHERE attempt_id = :a"
-        ),
-        {"a": attempt_id, "e": max(numbers)},
-    )
+    numbers = sorted(first)
     rows = connection.execute(
-        text("SELECT epoch, metrics FROM hpo.epochs WHERE reservation_id = :t AND epoch = ANY(:n)"),
-        {"t": reservation_id, "n": numbers},
-    )
-    return {row.epoch: read_metrics(row.metrics) for row in rows}
+        text(_RECORD),
+        {
+            "a": attempt_id,
+            "last": numbers[-1],
+            "epochs": numbers,
+            "metrics": [_metrics_json(first[epoch][0]) for epoch in numbers],
+            "seconds": [first[epoch][1] for epoch in numbers],
+        },
+    ).all()
+    if not rows:
+        raise LeaseLostError
+    stored = {row.epoch: read_metrics(row.metrics) for row in rows if row.epoch is not None}
+    if len(stored) < len(numbers):
+        known = connection.execute(
+            text("SELECT epoch, metrics FROM hpo.epochs WHERE reservation_id = :t AND epoch = ANY(:n)"),
+            {"t": rows[0].reservation_id, "n": [epoch for epoch in numbers if epoch not in stored]},
+        )
+        stored |= {row.epoch: read_metrics(row.metrics) for row in known}
+    return stored
 
 
 def end(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg2
 from sqlalchemy import Connection as Connection  # also for modules that only pass a connection on
@@ -122,6 +122,15 @@ class Database:
 
         return self.retried(once, retry)
 
+    def statement(self, work: Callable[[Connection], T], retry: Retry | None = None) -> T:
+        """Run `work`, a single statement, without a transaction, which would cost two round trips; retry it."""
+
+        def once() -> T:
+            with self.engine.connect() as connection, _autocommitting(connection):
+                return work(connection)
+
+        return self.retried(once, retry)
+
     def retried(self, call: Callable[[], T], retry: Retry | None = None) -> T:
         """Run `call`, retry after transient errors, and restart an embedded server."""
 
@@ -171,6 +180,21 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def _autocommitting(connection: Connection) -> Iterator[None]:
+    """Let each statement in this block commit itself.
+
+    Not SQLAlchemy's isolation level AUTOCOMMIT: its end sets the level of the session, in a statement of its own.
+    """
+    driver: Any = connection.connection.dbapi_connection
+    driver.autocommit = True
+    try:
+        yield
+    finally:
+        if not driver.closed:
+            driver.autocommit = False
 
 
 def open_database(

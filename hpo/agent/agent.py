@@ -253,13 +253,15 @@ class Agent(Workload[RunningAttempt]):
 
     def on_suggest(self, slot: int, run: RunningAttempt, event: Suggest) -> Suggested:  # noqa: ARG002
         try:
-            run.params = self._store.suggest(run.attempt_id, run.trial_id, event.name, event.distribution)
+            run.params = self._store.suggest(
+                run.attempt_id, run.trial_id, event.name, event.distribution, run.params
+            )
         except ValueError as exc:
             return Suggested(event.name, error=one_line(exc))
         return Suggested(event.name, run.params[event.name])
 
     def on_annotated(self, slot: int, run: RunningAttempt, event: Annotate | Constrain) -> None:  # noqa: ARG002
-        self._store.annotate(run.attempt_id, run.trial_id, event)
+        self._store.annotate(run.attempt_id, event)
 
     def on_finished(self, slot: int, run: RunningAttempt, finished: Finished) -> None:
         if finished.value is not None:

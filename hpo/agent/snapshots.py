@@ -48,7 +48,7 @@ class Snapshots:
         )
         self._session.check(present)
         if counts.complete != self._best_among:
-            self._best_among, self._best = counts.complete, self._session.write(self._find_best)
+            self._best_among, self._best = counts.complete, self._session.statement(self._find_best)
         return StudySnapshot(desired_state, counts, self._best)
 
     def _find_best(self, connection: Connection) -> tuple[int, float, Mapping[str, Any]] | None:

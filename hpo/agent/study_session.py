@@ -90,5 +90,13 @@ class StudySession:
             lambda: self._database.transaction(lambda c: work(c, *args, **kwargs), self._retry)
         )
 
+    def statement(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Write as `write` does where `work` is a single statement."""
+        return self._explained(
+            lambda: self._database.statement(lambda c: work(c, *args, **kwargs), self._retry)
+        )
+
     def call(self, call: Callable[[], T]) -> T:
         return self._explained(lambda: self._database.retried(call, self._retry))

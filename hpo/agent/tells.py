@@ -37,7 +37,7 @@ class Tells:
     def _deliver(self, decided: Sequence[optuna_trials.PendingTell]) -> None:
         for trial in decided:
             self._tell(trial.trial_id, trial.number, trial.outcome, trial.value)
-            self._session.write(optuna_trials.mark_told, trial.reservation_id)
+            self._session.statement(optuna_trials.mark_told, trial.reservation_id)
 
     def _tell(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
         # Another agent may have told Optuna the same at the same moment.

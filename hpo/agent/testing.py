@@ -161,14 +161,21 @@ class FakeTrialStore:
         trial.params = trial.params or sampled
         return trial.reservation_id, trial.number, dict(trial.params)
 
-    def suggest(self, attempt_id: int, trial_id: int, name: str, distribution: str) -> Params:  # noqa: ARG002
+    def suggest(
+        self,
+        attempt_id: int,
+        trial_id: int,  # noqa: ARG002
+        name: str,
+        distribution: str,
+        params: Params,
+    ) -> Params:
         trial = self._guard(attempt_id).trial
         found = json_to_distribution(distribution)
         assert isinstance(found, FloatDistribution), "the fake samples no other"
-        trial.params = {name: found.low, **(trial.params or {})}
+        trial.params = {name: found.low, **params}
         return dict(trial.params)
 
-    def annotate(self, attempt_id: int, trial_id: int, event: Annotate | Constrain) -> None:  # noqa: ARG002
+    def annotate(self, attempt_id: int, event: Annotate | Constrain) -> None:
         self._guard(attempt_id).trial.annotations[event.name] = event.value
 
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:

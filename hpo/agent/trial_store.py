@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.agent.leases import LeaseMonitor
+from hpo.agent.open_trials import OpenTrials, TrialFinishedError
 from hpo.agent.optuna_trials import OptunaTrials
 from hpo.agent.snapshots import Snapshots, StudySnapshot
 from hpo.agent.study_session import StudySession
@@ -37,6 +38,7 @@ from storage.claims import Claim, NoWork
 from storage.connection.retry import Retry, is_of_database
 from storage.engine import Connection, Database
 from storage.leases import LeaseTimes
+from storage.optuna import live_trials
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +76,14 @@ class TrialStore:
         self._study_id = study_id
         self._session = StudySession(database, study_id, name, retry)
         self._write, self._call = self._session.write, self._session.call
+        self._statement = self._session.statement
         self._lease_monitor = LeaseMonitor(times)
         self._data = ""
         versions = training_environment(devices[0]) | ({CODE: spec.code} if spec.code else {})
         self.agent_id, ordinal = self._session.join(len(devices), versions, times.lease_seconds)
         self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal))
         self._optuna_trials = OptunaTrials(database, study_id, spec, self._search)
+        self._open_trials = OpenTrials(self._session, study_id, self._search.asking)
         self._tells = Tells(self._session, study_id, self._search)
         self._snapshots = Snapshots(self._session, study_id, maximize=spec.direction == "maximize")
 
@@ -110,36 +114,34 @@ class TrialStore:
 
         trial_id, number = self._call(create)
         # Before sampling, so that the trial has an owner if this agent dies meanwhile.
-        self._write(attempts.attach, claim.attempt_id, trial_id, number, None)
+        params: Params | None = {} if self.spec.open_space else None
+        self._statement(attempts.attach, claim.attempt_id, trial_id, number, params)
+        if params is not None:
+            self._call(lambda: self._search.asking.begin(trial_id))
+            return trial_id, number, params
         return trial_id, number, self._suggest(claim, trial_id, number)
 
-    def suggest(self, attempt_id: int, trial_id: int, name: str, distribution: str) -> dict[str, Any]:
-        """Sample a parameter of an open space, unless its trial has it; return all parameters of the trial.
+    def suggest(self, attempt_id: int, trial_id: int, name: str, distribution: str, params: Params) -> Params:
+        """Sample a parameter of a trial with an open space that has `params`; return them with it.
 
         Raises:
             ValueError: other trials have a parameter of this name with other choices or of another kind.
             LeaseLostError: another agent holds the trial.
         """
-        self.check_held(attempt_id)
         try:
-            value = self._call(lambda: self._search.suggest_one(trial_id, name, distribution))
-        except UpdateFinishedTrialError:
+            return self._open_trials.suggest(attempt_id, trial_id, name, distribution, params)
+        except TrialFinishedError:
             self._closed(attempt_id)
-        return self._write(attempts.add_param, attempt_id, name, value)
 
-    def annotate(self, attempt_id: int, trial_id: int, event: Annotate | Constrain) -> None:
+    def annotate(self, attempt_id: int, event: Annotate | Constrain) -> None:
         """Keep an attribute or a constraint of a trial in Optuna.
 
         Raises:
             LeaseLostError: another agent holds the trial.
         """
-        self.check_held(attempt_id)
         try:
-            if isinstance(event, Annotate):
-                self._call(lambda: self._search.annotate(trial_id, event.name, event.value))
-            else:
-                self._call(lambda: self._search.constrain(trial_id, event.name, event.value))
-        except UpdateFinishedTrialError:
+            self._open_trials.annotate(attempt_id, event)
+        except TrialFinishedError:
             self._closed(attempt_id)
 
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:
@@ -148,7 +150,7 @@ class TrialStore:
         Raises:
             LeaseLostError: an agent with an idle slot has taken its trial.
         """
-        self._write(attempts.place, attempt_id, slot, device)
+        self._statement(attempts.place, attempt_id, slot, device)
 
     def begin(self, attempt_id: int, pid: int, resumed_from: int) -> None:
         self._write(attempts.begin, attempt_id, pid, resumed_from)
@@ -159,18 +161,22 @@ class TrialStore:
 
     def unhold(self) -> None:
         """Note that the trainers continue."""
-        self._write(attempts.unhold, self.agent_id)
+        self._statement(attempts.unhold, self.agent_id)
 
     def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> list[Reported]:
         """Store epochs and report them to Optuna; return the metric that is valid for each, by epoch."""
         rows = [(record.epoch, record.metrics, record.seconds) for record in records]
-        stored = self._write(attempts.record, attempt_id, rows)
-        found = reported(stored, self.spec.metric, own_steps=self.spec.epochs is None)
-        try:
-            for one in found:
-                self._call(lambda r=one: self._search.report(trial_id, r.step, r.value))  # type: ignore[misc]
-        except UpdateFinishedTrialError:
+
+        def write(c: Connection) -> tuple[list[Reported], bool]:
+            stored = attempts.record(c, attempt_id, rows)
+            found = reported(stored, self.spec.metric, own_steps=self.spec.epochs is None)
+            return found, live_trials.report(c, attempt_id, {one.step: one.value for one in found})
+
+        found, is_open = self._write(write)
+        if not is_open:
             self._closed(attempt_id)
+        for one in found:
+            self._search.note(trial_id, one.step, one.value)
         return found
 
     def should_prune(self, attempt_id: int, trial_id: int) -> bool:
@@ -290,7 +296,7 @@ class TrialStore:
 
     def check_held(self, attempt_id: int) -> None:
         """Raise LeaseLostError if another agent has ended the attempt."""
-        self._write(attempts.guard, attempt_id)
+        self._statement(attempts.guard, attempt_id)
 
     def failures(self, most: int) -> tuple[Counts, list[Failure]]:
         """Return the study's counts and its failures since its state was set to `run`, the last one first."""
@@ -307,7 +313,7 @@ class TrialStore:
             params = self._call(lambda: self._search.suggest(trial_id, taken_over=not claim.fresh))
         except UpdateFinishedTrialError:
             self._closed(claim.attempt_id)
-        self._write(attempts.attach, claim.attempt_id, trial_id, number, params)
+        self._statement(attempts.attach, claim.attempt_id, trial_id, number, params)
         return params
 
     def _closed(self, attempt_id: int) -> NoReturn:

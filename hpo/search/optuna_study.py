@@ -13,19 +13,20 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
+from hpo.search.asking import QUIET, Asking, declared, suggested
 from hpo.search.pruners import PRUNERS, build_pruner
 from hpo.search.samplers import SAMPLERS, build_sampler
 from hpo.search.space import params_problem
 from hpo.search.spec import StudySpec
 from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
-from objectives.choices import contains, find, stored_distribution
+from objectives.choices import contains
 from objectives.space import activity, is_active, missing, parents_first
 from storage.attempts import RUNG_PREFIX
 from storage.claims import Claim
@@ -34,10 +35,7 @@ from storage.optuna.trials import REFUSAL_ATTRIBUTE, RESERVATION_ATTRIBUTE
 
 log = logging.getLogger(__name__)
 
-_QUIET: Mapping[str, Any] = {"over": "ignore", "invalid": "ignore"}
-"""NumPy's settings for values near the largest float, whose differences are infinite."""
-
-_CONSTRAINT = "constraints:"
+CONSTRAINT = "constraints:"
 """Beginning of the names of the attributes in which Optuna keeps constraints."""
 
 
@@ -68,8 +66,8 @@ class Search:
             )
         self._storage = storage
         self._judged: dict[int, FrozenTrial] = {}
-        self._asking: dict[int, optuna.Trial] = {}
-        """Trials of an open space, each with the values that its sampler has drawn together."""
+        self.asking = Asking(self._proposing, self._at_random)
+        """Trials of an open space."""
 
     def create(self, claim: Claim) -> tuple[int, int]:
         """Create a running trial for a reservation and return Optuna's trial_id and number."""
@@ -94,7 +92,7 @@ class Search:
             return params
         while missing(self._spec.space, kept := self._storage.get_trial(trial_id).params):
             self._sample(trial_id)
-        return self._active(lambda name, dist: _declared(dist, kept[name]))
+        return self._active(lambda name, dist: declared(dist, kept[name]))
 
     def _sample(self, trial_id: int) -> Params:
         try:
@@ -111,8 +109,8 @@ class Search:
     def _suggest_by(self, study: optuna.Study, trial_id: int) -> Params:
         # A copy of the study, because it caches the trials that it read first.
         trial = optuna.Trial(study, trial_id)
-        with np.errstate(**_QUIET):
-            return self._active(lambda name, dist: _suggest(trial, name, dist))
+        with np.errstate(**QUIET):
+            return self._active(lambda name, dist: suggested(trial, name, dist))
 
     def _active(self, value: Callable[[str, BaseDistribution], Any]) -> Params:
         """Return the value of each active parameter in the order of the space; parents are asked for first."""
@@ -122,49 +120,15 @@ class Search:
                 found[name] = value(name, space[name])
         return {name: found[name] for name in space if name in found}
 
-    def suggest_one(self, trial_id: int, name: str, distribution: str) -> Any:
-        """Return the value of one parameter of an open space in its stored form.
-
-        Raises:
-            ValueError: other trials have a parameter of this name with other choices or of another kind.
-        """
-        found = stored_distribution(json_to_distribution(distribution))
-        trial = self._asking.get(trial_id)
-        if trial is None:
-            trial = self._asking[trial_id] = optuna.Trial(copy.copy(self._proposing), trial_id)
-        with np.errstate(**_QUIET):
-            try:
-                return _suggest(trial, name, found)
-            except UpdateFinishedTrialError:
-                raise
-            except Exception as exc:
-                if isinstance(exc, HpoError) or is_of_database(exc):
-                    raise
-                reason = exc
-            value = _suggest(optuna.Trial(self._at_random(trial_id), trial_id), name, found)
-        log.warning(
-            f"the sampler failed ({type(reason).__name__}: {reason}): a parameter is sampled at random"
-        )
-        return value
-
     def _at_random(self, trial_id: int) -> optuna.Study:
         study = copy.copy(self._study)
         study.sampler = optuna.samplers.RandomSampler(seed=(self._spec.seed + trial_id) % 2**32)
         return study
 
-    def annotate(self, trial_id: int, name: str, value: Any) -> None:
-        """Set a user attribute of a trial."""
-        self._storage.set_trial_user_attr(trial_id, name, value)
-
-    def constrain(self, trial_id: int, name: str, value: float) -> None:
-        """Set a constraint of a trial, once."""
-        if f"{_CONSTRAINT}{name}" not in self._storage.get_trial_system_attrs(trial_id):
-            optuna.Trial(self._study, trial_id).set_constraint(name, value)
-
     def take_over(self, trial_id: int) -> None:
         """Refresh a trial that another process may have created or trained; start a waiting one."""
         self._judged.pop(trial_id, None)
-        self._asking.pop(trial_id, None)
+        self.asking.forget(trial_id)
         # Optuna's cache writes only to trials that it has read.
         self._storage.get_all_trials(self._study_id, deepcopy=False)
         if self._storage.get_trial(trial_id).state is TrialState.WAITING:
@@ -182,11 +146,10 @@ class Search:
             self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
         return reason
 
-    def report(self, trial_id: int, epoch: int, value: float) -> None:
-        """Report the objective's metric after `epoch` epochs to Optuna."""
-        self._storage.set_trial_intermediate_value(trial_id, epoch, value)
+    def note(self, trial_id: int, step: int, value: float) -> None:
+        """Note a value that was reported to Optuna, for the pruner."""
         if trial_id in self._judged:
-            self._judged[trial_id].intermediate_values[epoch] = value
+            self._judged[trial_id].intermediate_values[step] = value
 
     def should_prune(self, trial_id: int) -> bool:
         """Return whether the pruner ends this trial."""
@@ -217,29 +180,19 @@ class Search:
             self._judge(trial)
 
     def _judge(self, trial: FrozenTrial) -> bool:
-        with np.errstate(**_QUIET):
+        with np.errstate(**QUIET):
             return self._study.pruner.prune(self._study, trial)
 
     def tell(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
         """Close a trial in Optuna, if it is still open."""
         if outcome.is_infeasible and not self._storage.get_trial(trial_id).state.is_finished():
             # Whatever the objective itself has set under this name.
-            self._storage.set_trial_system_attr(trial_id, f"{_CONSTRAINT}{outcome}", 1.0)
+            self._storage.set_trial_system_attr(trial_id, f"{CONSTRAINT}{outcome}", 1.0)
         state = TrialState[outcome.optuna_state]
         values = value if state is TrialState.COMPLETE else None
         self._study.tell(number, values, state=state, skip_if_finished=True)
         self._judged.pop(trial_id, None)
-        self._asking.pop(trial_id, None)
-
-
-def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
-    # Not `suggest_categorical`: it would build a distribution that takes 1 for True.
-    return _declared(distribution, trial._suggest(name, distribution))
-
-
-def _declared(distribution: BaseDistribution, value: Any) -> Any:
-    found = find(distribution, value)
-    return value if found is None else found[0]
+        self.asking.forget(trial_id)
 
 
 def known_good_parts(first: Sequence[Params], space: Mapping[str, BaseDistribution]) -> tuple[Params, ...]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from functools import partial
 from typing import Any
 
+import psycopg2
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from hpo.errors import StorageUrlError
 from storage.redaction import passwords_given, redacted
@@ -18,7 +21,11 @@ REMEDY = f"leave --storage out to use the embedded PostgreSQL, or give {EXAMPLE}
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 30
 IDLE_TRANSACTION_SECONDS = 60
+UNCHECKED_SECONDS = 1.0
+"""Time since its last use after which a connection is checked before the next: one round trip. A connection that is
+lost earlier fails in its use, which is retried."""
 
+_USED_AT = "hpo_used_at"
 _DRIVERS = {"postgresql", "postgres", "postgresql+psycopg2"}
 _SECRETS = {"password", "sslpassword", "passfile"}
 _REFUSED = {
@@ -113,14 +120,17 @@ def engine_options(url: URL) -> dict[str, Any]:
     named = {name.replace("-", "_").lower() for name in re.findall(r"(?:-c\s*|--)([\w.-]+)=", given)}
     ours = {name: value for name, value in session.items() if name not in named}
     return {
-        "pool_pre_ping": True,
         # No table has such a column, and each new connection would ask for the type first.
         "use_native_hstore": False,
         "pool_size": 3,
         "max_overflow": 2,
         "pool_timeout": 30,
         "connect_args": arguments,
-        "pool_events": [(partial(_set_session, ours), "connect")],
+        "pool_events": [
+            (partial(_set_session, ours), "connect"),
+            (_note_use, "checkin"),
+            (_check_idle, "checkout"),
+        ],
     }
 
 
@@ -133,3 +143,21 @@ def _set_session(settings: dict[str, str], connection: Any, _record: object) -> 
         calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
         cursor.execute(f"SELECT {calls}", [text for pair in settings.items() for text in pair])
     connection.autocommit = False
+
+
+def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info[_USED_AT] = time.monotonic()
+
+
+def _check_idle(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Let the pool replace a connection that was lost while it was idle."""
+    used_at = record.info.get(_USED_AT)
+    if used_at is None or time.monotonic() - used_at <= UNCHECKED_SECONDS:
+        return
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        connection.autocommit = False
+    except psycopg2.Error as exc:
+        raise DisconnectionError("the connection was lost while it was idle") from exc

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from optuna.distributions import (
@@ -16,6 +18,7 @@ from optuna.distributions import (
 )
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
+from sqlalchemy import event, text
 
 from hpo.agent.trial_store import TrialStore
 from hpo.outcomes import Outcome
@@ -32,7 +35,12 @@ OPEN = spec({}, open_space=True, epochs=None, metric="value", direction="maximiz
 
 
 def ask(store: TrialStore, claim: Claim, trial_id: int, name: str, distribution: BaseDistribution) -> object:
-    return store.suggest(claim.attempt_id, trial_id, name, distribution_to_json(distribution))[name]
+    known = store._session.statement(
+        lambda c: c.execute(
+            text("SELECT params FROM hpo.trials WHERE trial_id = :t"), {"t": trial_id}
+        ).scalar_one()
+    )
+    return store.suggest(claim.attempt_id, trial_id, name, distribution_to_json(distribution), known)[name]
 
 
 def reported(store: TrialStore, claim: Claim, trial_id: int, *values: float) -> None:
@@ -77,7 +85,7 @@ def test_lost_trial_goes_on_elsewhere_with_its_values(study: StoredStudy) -> Non
     with pytest.raises(LeaseLostError):
         ask(store, claim, trial_id, "y", FloatDistribution(0, 1))
     with pytest.raises(LeaseLostError):
-        store.annotate(claim.attempt_id, trial_id, Annotate("a", 1))
+        store.annotate(claim.attempt_id, Annotate("a", 1))
     reported(other, again, trial_id, 0.7)
     other.settle(again.attempt_id, Outcome.COMPLETE, 0.9)
     trial = study.optuna.get_trials()[0]
@@ -131,6 +139,40 @@ def test_failing_sampler_is_replaced_by_chance(
     assert "the sampler failed (OverflowError: too large)" in caplog.text
 
 
+def test_suggestion_costs_one_round_trip_and_a_report_four(study: StoredStudy) -> None:
+    store, trips = study.agent(), 0
+    engines = study.database._engines()
+
+    def count(*_: object) -> None:
+        nonlocal trips
+        trips += 1
+
+    def count_transaction(*_: object) -> None:
+        nonlocal trips
+        trips += 2
+
+    def cost(call: Callable[[], object]) -> int:
+        before = trips
+        call()
+        return trips - before
+
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", count)
+        event.listen(engine, "commit", count_transaction)
+    costs = []
+    for slot in (0, 1):
+        claim, trial_id = begun(store, slot)
+        asked = partial(store.suggest, claim.attempt_id, trial_id)
+        unit = distribution_to_json(FloatDistribution(0, 1))
+        costs.append(
+            [cost(partial(asked, name, unit, params)) for name, params in (("x", {}), ("y", {"x": 0.5}))]
+        )
+        costs[-1].append(cost(partial(store.annotate, claim.attempt_id, Annotate("a", 1))))
+        costs[-1].append(cost(partial(reported, store, claim, trial_id, 0.5)))
+    # In the first trial, the distribution that other trials have is looked up.
+    assert costs == [[2, 2, 1, 4], [1, 1, 1, 4]]
+
+
 def test_enqueued_values_are_used(study: StoredStudy) -> None:
     study.optuna.enqueue_trial({"x": 0.25, "unused": 3})
     store = study.agent()
@@ -140,10 +182,10 @@ def test_enqueued_values_are_used(study: StoredStudy) -> None:
 
 def test_attributes_and_constraints_reach_optuna(study: StoredStudy) -> None:
     store = study.agent()
-    claim, trial_id = begun(store)
-    store.annotate(claim.attempt_id, trial_id, Annotate("matrix", [[1.0]]))
+    claim, _ = begun(store)
+    store.annotate(claim.attempt_id, Annotate("matrix", [[1.0]]))
     for value in (1.0, 2.0):
-        store.annotate(claim.attempt_id, trial_id, Constrain("size", value))
+        store.annotate(claim.attempt_id, Constrain("size", value))
     trial = study.optuna.get_trials()[0]
     assert (trial.user_attrs["matrix"], trial.constraints) == ([[1.0]], {"size": 1.0})
 

@@ -251,20 +251,17 @@ def test_trial_finished_by_another_agent_is_fenced_in_the_pruner(database: Datab
     assert study.states == [COMPLETE]
 
 
-def test_attempt_is_fenced_between_an_epoch_and_its_report(
-    study: StoredStudy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another agent has finished the trial meanwhile: only the attempt is lost, not the agent."""
+def test_epoch_and_its_report_to_optuna_are_one(study: StoredStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent killed between the two leaves neither, and a fenced attempt changes neither."""
     slow, quick = study.agent(), study.agent()
     claim = claimed(slow)
     trial_id, _, _ = slow.sample(claim)
-    report_to_optuna = slow._search.report
-
-    def report_late(*arguments: Any) -> None:
-        study.finish_elsewhere(quick)
-        report_to_optuna(*arguments)
-
-    monkeypatch.setattr(slow._search, "report", report_late)
+    with monkeypatch.context() as patched:
+        patched.setattr("storage.optuna.live_trials.report", killed)
+        with pytest.raises(Killed):
+            report(slow, claim, trial_id, 0.7)
+    assert study.scalar("SELECT count(*) FROM hpo.epochs") == 0
+    study.finish_elsewhere(quick)
     with pytest.raises(LeaseLostError) as lost:
         report(slow, claim, trial_id, 0.7)
     assert study.states == [COMPLETE]

@@ -190,3 +190,31 @@ def test_missing_rights_are_reported_by_both_engines(storage_url: str, postgres_
     finally:
         with postgres_admin.connect() as connection:
             connection.execute(text("DROP ROLE reader"))
+
+
+def test_connection_lost_while_it_was_idle_is_replaced_unnoticed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = text("SELECT pg_backend_pid()")
+    lost = database.statement(lambda c: c.execute(pid).scalar_one())
+    with database.optuna._backend.engine.connect() as other:  # type: ignore[attr-defined]
+        other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": lost})
+    monkeypatch.setattr("storage.connection.url.UNCHECKED_SECONDS", -1.0)
+    waits: list[float] = []
+    retry = Retry(first_delay=0.01, on_wait=lambda _, delay: waits.append(delay))
+    assert database.statement(lambda c: c.execute(pid).scalar_one(), retry) != lost
+    assert not waits
+
+
+def test_statement_commits_itself_and_leaves_transactions_as_they_were(database: Database) -> None:
+    database.statement(lambda c: c.execute(text("CREATE TABLE t (n int)")))
+    with pytest.raises(ProgrammingError):
+        database.statement(lambda c: c.execute(text("SELECT * FROM nowhere")))
+
+    def fail(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO t VALUES (1)"))
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        database.transaction(fail)
+    assert database.statement(lambda c: c.execute(text("SELECT count(*) FROM t")).scalar_one()) == 0

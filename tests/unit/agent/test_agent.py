@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psycopg2
 import pytest
@@ -71,7 +72,7 @@ class World:
     """An agent with all that it deals with."""
 
     def __init__(self, folder: Path, budget: int = 1, slots: int = 1) -> None:
-        self.study = FakeStudy(spec=spec(), budget=budget)
+        self.study = FakeStudy(spec=spec(pruner="median"), budget=budget)
         self.pool = FakePool(slots=slots)
         self.signals = SignalHandler()
         self.store = FakeTrialStore(self.study)
@@ -214,6 +215,30 @@ def test_pruner_ends_a_trial_after_its_epoch(world: World) -> None:
     assert world.outcomes == [Outcome.PRUNED, Outcome.COMPLETE]
     assert (0, Command.PRUNE) in world.pool.sent
     assert world.study.trials[0].value == 1.0
+
+
+@pytest.mark.parametrize(("pruner", "order"), [("none", "answer, record"), ("median", "record, answer")])
+def test_epoch_is_answered_before_it_is_recorded_unless_a_pruner_decides(
+    world: World, monkeypatch: pytest.MonkeyPatch, pruner: str, order: str
+) -> None:
+    world.study.spec = spec(pruner=pruner)
+    world.store = FakeTrialStore(world.study)
+    found: list[str] = []
+    record, send = world.store.record, world.pool.send
+
+    def recorded(*arguments: Any) -> dict[int, float]:
+        found.append("record")
+        return record(*arguments)
+
+    def sent(slot: int, message: object) -> None:
+        found.append("answer")
+        send(slot, message)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.store, "record", recorded)
+    monkeypatch.setattr(world.pool, "send", sent)
+    world.run()
+    # The last epoch needs no answer.
+    assert ", ".join(found) == f"{order}, record"
 
 
 @pytest.mark.parametrize(

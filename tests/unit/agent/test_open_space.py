@@ -27,7 +27,9 @@ UNIT = distribution_to_json(FloatDistribution(0.25, 1.0))
 
 @pytest.fixture
 def opened(world: World) -> World:  # noqa: F811 - of another module
-    world.study = FakeStudy(spec=spec({}, open_space=True, epochs=None, metric="value"), budget=1)
+    world.study = FakeStudy(
+        spec=spec({}, open_space=True, epochs=None, metric="value", pruner="median"), budget=1
+    )
     world.store = FakeTrialStore(world.study)
     return world
 

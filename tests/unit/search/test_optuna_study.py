@@ -24,6 +24,12 @@ def search(sampler: str, pruner: str, storage: InMemoryStorage) -> Search:
     return Search(0, options, storage, agent=1)
 
 
+def report(agent: Search, trial_id: int, epoch: int, loss: float) -> None:
+    """Report as an agent does: its statement, then a note for its pruner."""
+    agent._storage.set_trial_intermediate_value(trial_id, epoch, loss)
+    agent.note(trial_id, epoch, loss)
+
+
 @pytest.fixture
 def storage() -> InMemoryStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -44,7 +50,7 @@ def test_tpe_learns_from_completed_trials(storage: InMemoryStorage, pruner: str)
         trial_id, trial_number = agent.create(claim(number))
         params = agent.suggest(trial_id)
         distance = abs(params["x"] - 0.3) + abs(params["y"] - 0.8)
-        agent.report(trial_id, 4, distance)
+        report(agent, trial_id, 4, distance)
         agent.tell(trial_id, trial_number, Outcome.COMPLETE, distance)
         proposed.append(distance)
     # At random the mean is about 0.6.
@@ -56,7 +62,7 @@ def begin(agent: Search, number: int, *losses: float) -> tuple[int, int]:
     trial_id, trial_number = agent.create(claim(number))
     agent.suggest(trial_id)
     for epoch, loss in enumerate(losses, 1):
-        agent.report(trial_id, epoch, loss)
+        report(agent, trial_id, epoch, loss)
     return trial_id, trial_number
 
 
@@ -82,9 +88,9 @@ def test_pruner_sees_reports_of_other_agents_after_take_over(storage: InMemorySt
     trial_id, _ = begin(first, 6, 5.0)
     first.should_prune(trial_id)
     # Too good at its second epoch to be pruned at its third.
-    second.report(trial_id, 2, 0.5)
+    report(second, trial_id, 2, 0.5)
     first.take_over(trial_id)
-    first.report(trial_id, 3, 5.0)
+    report(first, trial_id, 3, 5.0)
     assert not first.should_prune(trial_id)
 
 
@@ -173,6 +179,6 @@ def test_sampler_goes_on_after_values_near_the_largest_float(storage: InMemorySt
 def test_diverged_trial_is_infeasible_whatever_its_objective_has_called_so(storage: InMemoryStorage) -> None:
     agent = search("tpe", "none", storage)
     trial_id, number = begin(agent, 0, 1.0)
-    agent.constrain(trial_id, "diverged", -1.0)
+    storage.set_trial_system_attr(trial_id, "constraints:diverged", -1.0)
     agent.tell(trial_id, number, Outcome.DIVERGED, None)
     assert storage.get_trial(trial_id).constraints == {"diverged": 1.0}

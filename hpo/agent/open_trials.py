@@ -1,0 +1,69 @@
+"""Trials of an open space: the parameters, attributes and constraints that their objectives name while they run."""
+
+from __future__ import annotations
+
+from optuna.distributions import (
+    BaseDistribution,
+    check_distribution_compatibility,
+    distribution_to_json,
+    json_to_distribution,
+)
+
+from hpo.agent.study_session import StudySession
+from hpo.search.asking import Asking
+from hpo.search.optuna_study import CONSTRAINT
+from hpo.trainer.messages import Annotate, Constrain
+from objectives.base import Params
+from objectives.choices import stored_distribution
+from storage.optuna import live_trials
+
+
+class TrialFinishedError(Exception):
+    """The trial is closed in Optuna."""
+
+
+class OpenTrials:
+    """The live trials of one agent, whose objectives name their parameters."""
+
+    def __init__(self, session: StudySession, study_id: int, asking: Asking) -> None:
+        self._session = session
+        self._study_id = study_id
+        self._asking = asking
+        self._known: dict[str, BaseDistribution] = {}
+
+    def suggest(self, attempt_id: int, trial_id: int, name: str, distribution: str, params: Params) -> Params:
+        """Sample a parameter of a trial that has `params`; return them with it.
+
+        Raises:
+            ValueError: other trials have a parameter of this name with other choices or of another kind.
+            LeaseLostError, TrialFinishedError: the trial is another agent's, or closed.
+        """
+        found = stored_distribution(json_to_distribution(distribution))
+        self._check_kind(name, found)
+        drawn = self._session.call(lambda: self._asking.suggest(trial_id, name, found))
+        params = {**params, name: drawn.value}
+        written = (name, drawn.internal, distribution_to_json(found), params)
+        if not self._session.statement(live_trials.set_param, attempt_id, *written):
+            raise TrialFinishedError
+        return params
+
+    def annotate(self, attempt_id: int, event: Annotate | Constrain) -> None:
+        """Keep an attribute of a trial, or a constraint, which is set once.
+
+        Raises:
+            LeaseLostError, TrialFinishedError: the trial is another agent's, or closed.
+        """
+        write = live_trials.set_attribute
+        if isinstance(event, Annotate):
+            is_open = self._session.statement(write, attempt_id, "user", event.name, event.value)
+        else:
+            key = f"{CONSTRAINT}{event.name}"
+            is_open = self._session.statement(write, attempt_id, "system", key, event.value)
+        if not is_open:
+            raise TrialFinishedError
+
+    def _check_kind(self, name: str, distribution: BaseDistribution) -> None:
+        if name not in self._known:
+            stored = self._session.statement(live_trials.first_distribution, self._study_id, name)
+            self._known[name] = distribution if stored is None else json_to_distribution(stored)
+        check_distribution_compatibility(self._known[name], distribution)

@@ -1,0 +1,110 @@
+"""Parameters of an open space, each sampled when the objective asks for it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+
+from hpo.errors import HpoError
+from objectives.choices import find
+from storage.connection.retry import is_of_database
+from storage.optuna.proxy import ForwardingStorage
+
+log = logging.getLogger(__name__)
+
+QUIET: Mapping[str, Any] = {"over": "ignore", "invalid": "ignore"}
+"""NumPy's settings for values near the largest float, whose differences are infinite."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A value that the sampler has proposed for a parameter."""
+
+    value: Any
+    """In its stored form."""
+    internal: float
+    """In Optuna's internal form."""
+
+
+class Asking:
+    """The trials of an agent that ask, each with the values that its sampler has drawn together."""
+
+    def __init__(self, study: optuna.Study, at_random: Callable[[int], optuna.Study]) -> None:
+        """`at_random` returns a study whose sampler cannot fail for a trial."""
+        self._study = study
+        self._at_random = at_random
+        self._trials: dict[int, optuna.Trial] = {}
+
+    def begin(self, trial_id: int) -> None:
+        """Read a trial before its objective waits for its first parameter."""
+        # A copy of the study, because it caches the trials that it read first.
+        self._trials[trial_id] = _unwritten(copy.copy(self._study), trial_id)
+
+    def forget(self, trial_id: int) -> None:
+        self._trials.pop(trial_id, None)
+
+    def suggest(self, trial_id: int, name: str, distribution: BaseDistribution) -> Suggestion:
+        """Return a value, which is not written."""
+        if trial_id not in self._trials:
+            self.begin(trial_id)
+        try:
+            return _suggestion(self._trials[trial_id], name, distribution)
+        except Exception as exc:
+            if isinstance(exc, HpoError) or is_of_database(exc):
+                raise
+            reason = exc
+        found = _suggestion(_unwritten(self._at_random(trial_id), trial_id), name, distribution)
+        log.warning(
+            f"the sampler failed ({type(reason).__name__}: {reason}): a parameter is sampled at random"
+        )
+        return found
+
+
+class _Unwritten(ForwardingStorage):
+    """A storage that keeps the parameters of one trial to itself."""
+
+    def __init__(self, storage: optuna.storages.BaseStorage) -> None:
+        super().__init__(storage)
+        self.internal: dict[str, float] = {}
+
+    def set_trial_param(
+        self,
+        trial_id: int,  # noqa: ARG002 - it has one
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,  # noqa: ARG002 - the caller knows it
+    ) -> None:
+        self.internal[param_name] = param_value_internal
+
+
+def _unwritten(study: optuna.Study, trial_id: int) -> optuna.Trial:
+    trial = optuna.Trial(study, trial_id)
+    trial.storage = _Unwritten(trial.storage)
+    return trial
+
+
+def _suggestion(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Suggestion:
+    with np.errstate(**QUIET):
+        value = suggested(trial, name, distribution)
+    internal = trial.storage.internal.get(name) if isinstance(trial.storage, _Unwritten) else None
+    # Optuna has the value if it was drawn earlier.
+    return Suggestion(value, distribution.to_internal_repr(value) if internal is None else internal)
+
+
+def suggested(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    """Return the trial's value of a parameter, as the distribution declares it."""
+    # Not `suggest_categorical`: it would build a distribution that takes 1 for True.
+    return declared(distribution, trial._suggest(name, distribution))
+
+
+def declared(distribution: BaseDistribution, value: Any) -> Any:
+    """Return the choice of a distribution that is this value, or the value itself."""
+    found = find(distribution, value)
+    return value if found is None else found[0]
