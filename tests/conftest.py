@@ -31,6 +31,10 @@ PARTS = "hpo.document.parts"
 FOLDER = "SUITE_FOLDER"
 """Environment variable with the folder of a run, which all its workers and their child processes share."""
 
+MEMORY = "/dev/shm"
+ROOM_BYTES = 4 << 30
+"""Least room in memory for the folder of a run, which holds about 1 GB."""
+
 # An example may take as long as the machine needs, and earlier failures are not kept in a folder of the project.
 settings.register_profile("suite", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
@@ -48,11 +52,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the folder of a run, in the process that starts the workers."""
     if hasattr(config, "workerinput"):
         return
+    # As Ctrl-C does, so that the run still cleans up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.register_at_fork(after_in_child=_die_of_sigterm)
     # pytest keeps its own folders, for you to look into after a failure.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    # The path of a Unix socket in it must not exceed 107 bytes.
-    parent = tempfile.gettempdir() if len(tempfile.gettempdir()) < 40 else "/tmp"
-    folder = Path(tempfile.mkdtemp(prefix="hpo-tests-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix="hpo-tests-", dir=_parent_of_folder()))
     # Open to all, unlike pytest's folders: root's server runs as another user.
     folder.chmod(0o755)
     os.environ[FOLDER] = str(folder)
@@ -62,31 +67,52 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
 
 
+def _parent_of_folder() -> str:
+    """Return a folder in memory where there is room: the 300 files of a new database take ten times as long on disk."""
+    with suppress(OSError):
+        memory = os.statvfs(MEMORY)
+        room = memory.f_bavail * memory.f_frsize > ROOM_BYTES and not memory.f_flag & os.ST_NOEXEC
+        if room and os.access(MEMORY, os.W_OK | os.X_OK):
+            return MEMORY
+    # The path of a Unix socket in it must not exceed 107 bytes.
+    return tempfile.gettempdir() if len(tempfile.gettempdir()) < 40 else "/tmp"
+
+
+def _die_of_sigterm() -> None:
+    """Restore the default in a forked process."""
+    if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
-    """Fail a run that leaves processes or temporary files behind."""
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
+    """End processes and remove temporary files that a run has left behind; only one that was interrupted may do so."""
     yield
     if hasattr(session.config, "workerinput"):
         return
     folder = Path(os.environ.pop(FOLDER))
     # TensorFlow removes its own when the process ends.
     files = [path.name for path in (folder / "tmp").iterdir() if not path.name.startswith("__")]
-    left = [*_processes_of(folder), *files]
-    shutil.rmtree(folder)
-    if left:
+    left = [*_end_processes_of(folder), *files]
+    shutil.rmtree(folder, ignore_errors=True)
+    if left and exitstatus != pytest.ExitCode.INTERRUPTED:
         print("\nThe tests left behind:", *left, sep="\n  ")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def _processes_of(folder: Path) -> list[str]:
-    """Command lines of the living processes of this run; this process itself is not one of them."""
-    found = []
+def _end_processes_of(folder: Path) -> list[str]:
+    """End the living processes of this run but this one, and return their command lines."""
+    found = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             of_run = process.pid != os.getpid() and process.environ().get(FOLDER) == str(folder)
             if of_run and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(f"{process.pid} {' '.join(process.cmdline())}")
-    return found
+                found[process] = f"{process.pid} {' '.join(process.cmdline())}"
+                # PostgreSQL ends at once, and removes its shared memory.
+                process.send_signal(signal.SIGQUIT if process.name() == "postgres" else signal.SIGKILL)
+    for process in psutil.wait_procs(found, timeout=10.0)[1]:
+        process.kill()
+    return list(found.values())
 
 
 @pytest.fixture(autouse=True)

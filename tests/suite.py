@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import IO
 
 CLUSTER = "tests/acceptance/cluster/test_ray.py"
@@ -32,42 +35,78 @@ SERVICE = [sys.executable, "-m", "pytest", "--numprocesses", WORKERS, "--dist", 
 """The longest part, whose progress is shown. Its tests are handed out one by one, because some take a minute."""
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def main() -> int:
-    """Run all parts and return 1 if one has failed, else 0."""
+    """Run all parts and return 1 if one has failed, else 0; 130 after a signal, once all parts have cleaned up."""
+    for number in SIGNALS:
+        # `nohup` ignores SIGHUP.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     began_at = time.monotonic()
+    parts: dict[str, subprocess.Popen[bytes]] = {}
     with tempfile.TemporaryDirectory(prefix="hpo-suite-") as folder:
         logs = {name: open(f"{folder}/{number}", "w+") for number, name in enumerate(PARTS)}  # noqa: SIM115, PTH123
-        background = {}
         try:
             for name, log in logs.items():
-                background[name] = subprocess.Popen(PARTS[name], stdout=log, stderr=log)
+                parts[name] = _start(PARTS[name], log)
                 if name == "linters":
                     # The part itself reports what cannot be collected.
-                    subprocess.run(COLLECTION, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            failed, skipped = _show(SERVICE)
-        finally:
-            codes = {name: process.wait() for name, process in background.items()}
-        for name, code in codes.items():
-            output = _read(logs[name])
-            print(f"\n{name}:\n{output if code else output.splitlines()[-1]}")
-            skipped += re.findall(r"^SKIPPED \[\d+\] \S+ (.*)", output, re.MULTILINE)
-    failed += [name for name, code in codes.items() if code]
+                    parts["collection"] = _start(COLLECTION, subprocess.DEVNULL)
+                    parts.pop("collection").wait()
+            parts["tests of the service"] = _start(SERVICE, subprocess.PIPE)
+            shown = _show(parts["tests of the service"])
+            codes = {name: process.wait() for name, process in parts.items()}
+        except KeyboardInterrupt:
+            print("\nInterrupted: waiting until the tests have stopped what they started.", flush=True)
+            _stop(parts.values())
+            return 130
+        for name, log in logs.items():
+            output = _read(log)
+            print(f"\n{name}:\n{output if codes[name] else output.splitlines()[-1]}")
+            shown += output
+    failed = [name for name, code in codes.items() if code]
+    skipped = re.findall(r"^SKIPPED \[\d+\] \S+ (.*)", shown, re.MULTILINE)
     print(f"\nNot tested here: {'; '.join(sorted({*skipped}))}." if skipped else "\nEverything was tested.")
     print(f"{'Failed: ' + ', '.join(failed) if failed else 'Passed'} in {time.monotonic() - began_at:.0f} s.")
     return 1 if failed else 0
 
 
-def _show(command: list[str]) -> tuple[list[str], list[str]]:
-    """Run a part with its output shown; returns its name if it failed, and why tests were skipped."""
+def _interrupt(*_: object) -> None:
+    """Interrupt the suite once; a second Ctrl-C must not keep the tests from cleaning up."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _start(command: list[str], output: IO[str] | int) -> subprocess.Popen[bytes]:
+    """Start a part in a process group of its own, so that it gets the signals that we send, and no others."""
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, process_group=0
+    )
+
+
+def _show(process: subprocess.Popen[bytes]) -> str:
+    """Print the output of a part until its end, and return it."""
     output = ""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        assert process.stdout is not None
-        while chunk := os.read(process.stdout.fileno(), 65536):
-            text = chunk.decode(errors="replace")
-            print(text, end="", flush=True)
-            output += text
-    skipped = re.findall(r"^SKIPPED \[\d+\] \S+ (.*)", output, re.MULTILINE)
-    return ["tests of the service"] if process.returncode else [], skipped
+    assert process.stdout is not None
+    while chunk := os.read(process.stdout.fileno(), 65536):
+        text = chunk.decode(errors="replace")
+        print(text, end="", flush=True)
+        output += text
+    return output
+
+
+def _stop(parts: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Interrupt all parts, and return when they have ended."""
+    for part in parts:
+        with suppress(ProcessLookupError):
+            os.killpg(part.pid, signal.SIGINT)
+    for part in parts:
+        if part.stdout is not None:
+            _show(part)
+        part.wait()
 
 
 def _read(log: IO[str]) -> str:

@@ -17,6 +17,8 @@ _LINES = {"line": "-", "dashed": "--", "points": "none", "line and points": "-"}
 _MARKERS = {"circle": "o", "cross": "x"}
 _DPI = 120
 _GALLERY_COLUMNS = 8
+_CELL = 1.25
+"""Width of an image of a gallery and its margin, in inches."""
 _COLUMNS = 3
 """Panels side by side."""
 _COLOURS = 128
@@ -72,30 +74,41 @@ def draw_gallery(gallery: Gallery) -> bytes:
 
 
 def _gallery(gallery: Gallery) -> bytes:
+    """Draw all images into one pair of axes in inches; a pair for each takes ten times as long."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
     from PIL import Image
 
-    rows = -(-len(gallery.pictures) // _GALLERY_COLUMNS)
+    captions = [picture.caption.replace(", ", "\n") for picture in gallery.pictures]
+    text = 0.1 + 0.12 * max((1 + caption.count("\n") for caption in captions), default=0)
+    rows = -(-len(captions) // _GALLERY_COLUMNS)
+    width, height = _CELL * _GALLERY_COLUMNS, (_CELL + text) * rows
     with rc_context({"text.parse_math": False}):
-        canvas = Canvas(figsize=(1.25 * _GALLERY_COLUMNS, 1.6 * rows), layout="constrained")
-        grid = canvas.subplots(rows, _GALLERY_COLUMNS, squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for axes, picture in zip(grid.flat, gallery.pictures, strict=False):
+        canvas = Canvas(figsize=(width, height))
+        axes = canvas.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0.0, width), ylim=(height, 0.0))
+        axes.set_axis_off()
+        for index, (picture, caption) in enumerate(zip(gallery.pictures, captions, strict=True)):
             image = Image.open(io.BytesIO(base64.b64decode(picture.png))).convert("RGB")
-            axes.imshow(image, interpolation="nearest")
-            axes.set_title(picture.caption.replace(", ", "\n"), fontsize=7)
+            scale = 0.92 * _CELL / max(image.size)
+            x = (index % _GALLERY_COLUMNS + 0.5) * _CELL
+            y = index // _GALLERY_COLUMNS * (_CELL + text) + text
+            half, below = scale * image.width / 2, y + scale * image.height
+            axes.imshow(image, interpolation="nearest", extent=(x - half, x + half, below, y))
+            axes.text(x, y - 0.04, caption, fontsize=7, ha="center", va="bottom")
+        axes.set(xlim=(0.0, width), ylim=(height, 0.0))
         return _png(canvas)
 
 
 def _png(canvas: Any) -> bytes:
     """Return the canvas as a PNG file of few colours; the same canvas always gives the same bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    drawn, file = io.BytesIO(), io.BytesIO()
-    canvas.savefig(drawn, format="png", dpi=_DPI)
-    picture = Image.open(drawn).convert("RGB")
+    canvas.set_dpi(_DPI)
+    drawn: Any = FigureCanvasAgg(canvas)
+    file = io.BytesIO()
+    drawn.draw()
+    picture = Image.frombytes("RGBA", drawn.get_width_height(), drawn.buffer_rgba()).convert("RGB")
     picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(file, format="png", optimize=True)
     return file.getvalue()
 

@@ -16,7 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from scipy.stats import t
 
 from tests.acceptance.service import OBJECTIVES, SOON, Service
 
@@ -49,6 +48,8 @@ def test_retrain_summarizes_three_seeds(service: Service) -> None:
     assert accuracies == [0.9 + (run["seed"] % 7) / 100 for run in found["runs"]]
     shown = found["summary"]["test_accuracy"]
     mean, deviation = statistics.fmean(accuracies), statistics.stdev(accuracies)
+    from scipy.stats import t
+
     half = t.ppf(0.975, 2) * deviation / math.sqrt(3)
     assert (shown["mean"], shown["standard_deviation"], shown["n"]) == pytest.approx((mean, deviation, 3))
     assert shown["interval95"] == pytest.approx([mean - half, min(1.0, mean + half)])
