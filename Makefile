@@ -10,7 +10,7 @@ COMPOSE := $(VENV)/compose/bin/docker-compose
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test unit soak chaos compose bench lint format docs lock clean
+.PHONY: help install demo test test-integrations unit soak chaos compose bench lint format docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,11 @@ test: install ## The linters and the whole suite, real PostgreSQL and Ray includ
 
 unit: install ## Only the fast tests
 	$(BIN)/pytest tests/unit
+
+# The packages take 160 MB that no other target needs.
+test-integrations: install ## The trackers of --log-to themselves: TensorBoard, MLflow, W&B in offline mode
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --extra mlflow --extra tensorboard --extra wandb
+	$(BIN)/pytest tests/integrations
 
 soak: install ## Before a release: an outage of a minute, and 200 trials under faults: make soak SECONDS=600 SEED=1
 	$(BIN)/pytest -m soak tests/acceptance

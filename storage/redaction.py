@@ -7,8 +7,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
-_URLS = ("HPO_STORAGE",)
-_PASSWORDS = ("PGPASSWORD", "HPO_DASHBOARD_PASSWORD")
+_URLS = ("HPO_STORAGE", "HPO_LOG_TO", "MLFLOW_TRACKING_URI")
+_PASSWORDS = (
+    "PGPASSWORD",
+    "HPO_DASHBOARD_PASSWORD",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "WANDB_API_KEY",
+)
 
 # Example URLs in our own messages.
 _EXAMPLE = re.compile(r"(postgresql://user:password@host(?::5432)?/(?:database|name)(?![\w@]))")

@@ -34,6 +34,8 @@ from hpo.study.goal_text import goal_text
 from hpo.study.objective_file import check_objective_file
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
+from hpo.trackers.logging_process import follow_study
+from hpo.trackers.target import parse_targets
 from hpo.trainer.checkpoints import check_writable
 from hpo.trainer.messages import Load
 from hpo.trainer.pool import TrainerPool
@@ -65,6 +67,7 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
             log.info(f"{study.budget} trials in total, state: {study.desired_state}")
             log.info(f"next, on any machine: hpo worker --study {study.name}")
             return 0
+        parse_targets(request.agent.log_to)
         check_writable(settings.checkpoints)
         existing, reference, data = _checked(database, request, settings)
         devices = slots_here(request.workers, request.agent.slots)
@@ -104,6 +107,7 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         existing = create.find(database, study)
         assert existing is not None
         check_objective_file(existing.spec.objective, study)
+        parse_targets(options.log_to)
         check_writable(settings.checkpoints)
         data, devices = data_dir_of(settings, existing.spec.data), slots_here(slots, options.slots)
         with _pool(existing.spec.objective, data, study, devices, settings) as pool:
@@ -197,6 +201,7 @@ def _run(
     lease_renewal = LeaseRenewal(database, store.agent_id, times, attempts.held)
     agent = Agent(store, supervisor, attempts, lease_renewal, cleanup, progress, timeout_seconds)
     lease_renewal.start()
+    trackers = follow_study(parse_targets(options.log_to), study.study_id, settings)
     try:
         with signals.deferred():
             exit_code = agent.run()
@@ -206,6 +211,7 @@ def _run(
         # Leases that cannot be released now expire by themselves.
         with suppress(HpoError):
             store.leave()
+        trackers.close(hurried=lambda: signals.terminated or len(signals.received) > 1)
     with suppress(HpoError) if exit_code is ExitCode.INTERRUPTED else nullcontext():
         log_next_steps(database, store.refresh(), study)
     return int(exit_code)

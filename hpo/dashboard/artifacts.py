@@ -13,10 +13,9 @@ from bottle import HTTPError
 from hpo.analysis.confusion import pooled
 from hpo.dashboard.reports import DrawingBusyError, drawing_turn
 from hpo.dashboard.studies import read, read_confusions
-from hpo.document.charts import BLUE, GREY, Axis, Chart, Point, Series, Style
+from hpo.document.charts import BLUE, GREY, Axis, Chart, Point, Series, Style, confusion_panel
 from hpo.document.document import Figure
 from hpo.document.png_charts import draw_png
-from hpo.report.mistakes import confusion_panel
 from hpo.report.search_sections import epoch_axis
 from storage import trials
 

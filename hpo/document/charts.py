@@ -117,6 +117,19 @@ class Surface:
     """One row for each of `grid_y`; None outside the points."""
 
 
+def confusion_panel(title: str, confusion: Sequence[Sequence[int]], names: Sequence[str]) -> Matrix:
+    """Return a confusion matrix, each cell shaded by its share of the true class."""
+    return Matrix(
+        title=title,
+        rows=names,
+        columns=names,
+        shades=[[cell / max(1, sum(row)) for cell in row] for row in confusion],
+        texts=[[str(cell) if cell else "" for cell in row] for row in confusion],
+        x=Axis("predicted"),
+        y=Axis("true"),
+    )
+
+
 def _finite(value: float | None) -> float | None:
     return float(value) if value is not None and abs(value) <= MOST_DRAWN else None
 

@@ -29,15 +29,24 @@ from hpo.settings import Settings
 from hpo.study.create import LaunchedStudy
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
+from hpo.trackers.target import parse_targets
 from objectives import loader
 from storage.engine import Database, open_database
 
 CONNECT_SECONDS = 5.0
 """Timeout of our own connection check: Ray itself tries an unreachable address for minutes."""
 
-_PASSED = ("HPO_", "KERAS_", "TF_", "XLA_", "JAX_", "PG")
+_PASSED = ("HPO_", "KERAS_", "TF_", "XLA_", "JAX_", "PG", "MLFLOW_", "WANDB_")
 """Prefixes of variables that agents receive; `PG` are those of libpq, which may hold the password."""
-_OF_THIS_HOST = ("HPO_STUDY", "HPO_WORKERS", "HPO_GPUS", "HPO_DEVICE", "HPO_GPU_SHARE", "HPO_CORES")
+_OF_THIS_HOST = (
+    "HPO_STUDY",
+    "HPO_WORKERS",
+    "HPO_GPUS",
+    "HPO_DEVICE",
+    "HPO_GPU_SHARE",
+    "HPO_CORES",
+    "HPO_LOG_TO",
+)
 _OF_THE_DASHBOARD = "HPO_DASHBOARD_"
 """Variables that the command line has already read, or that the engine decides."""
 
@@ -64,6 +73,7 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
             " only this machine: set --storage postgresql://user:password@host/name, or HPO_STORAGE"
         )
     check_shares(request.ray, request.workers)
+    parse_targets(request.agent.log_to)
     ray = _ray()
     check_address(request.ray.address)
     with open_database(settings.storage, settings.home) as database:
@@ -119,6 +129,10 @@ def agent_command(request: LaunchRequest, slots: int) -> AgentCommand:
     arguments += ["--precision", request.agent.slots.precision]
     if request.agent.memory_bytes is not None:
         arguments += ["--memory-per-worker", str(request.agent.memory_bytes)]
+    # A folder is that of this host's working directory.
+    arguments += [
+        part for target in parse_targets(request.agent.log_to) for part in ("--log-to", target.option)
+    ]
     return AgentCommand(cpus, gpus, tuple(arguments))
 
 

@@ -77,6 +77,16 @@ class AgentOptions:
         envvar="HPO_MEMORY_PER_WORKER",
         show_default="no limit",
     )
+    log_to: tuple[str, ...] = option_field(
+        (),
+        "Log to an experiment tracker too: tensorboard, mlflow or wandb, perhaps with a target, e.g. "
+        "tensorboard:runs, mlflow:http://host:5000 or wandb:project. Repeatable. A tracker that is down costs no "
+        "trial (pip install 'hpo-service[mlflow]').",
+        multiple=True,
+        metavar="TRACKER[:TARGET]",
+        envvar="HPO_LOG_TO",
+        show_default="none",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpo import formatting
 from hpo.analysis.confusion import class_scores, confused_pairs, pooled
-from hpo.document.charts import Axis, Matrix
+from hpo.document.charts import confusion_panel
 from hpo.document.document import Block, Figure, Gallery, Paragraph, Picture, Section, Table
 from hpo.document.parts import Part, section
 
@@ -101,19 +101,6 @@ def _wrong_images(found: Mistakes, metrics: Mapping[str, Any]) -> Gallery | None
         "confidence, true class and index in the test set."
     )
     return Gallery("confidently-wrong", caption, pictures)
-
-
-def confusion_panel(title: str, confusion: Sequence[Sequence[int]], names: Sequence[str]) -> Matrix:
-    """Return a confusion matrix, each cell shaded by its share of the true class."""
-    return Matrix(
-        title=title,
-        rows=names,
-        columns=names,
-        shades=[[cell / max(1, sum(row)) for cell in row] for row in confusion],
-        texts=[[str(cell) if cell else "" for cell in row] for row in confusion],
-        x=Axis("predicted"),
-        y=Axis("true"),
-    )
 
 
 def _class_table(found: Mistakes) -> Table:

@@ -50,6 +50,11 @@ class RetrainRecord:
         # A resumed retrain has the same record, and opens the test set once.
         note.write_text(json.dumps(self._retrain_id))
 
+    @property
+    def retrain_id(self) -> int | None:
+        """Id of the record; None without a study."""
+        return self._retrain_id
+
     def open_test_set(self) -> None:
         """Record that a final run is about to open the test set."""
         retrain_id = self._retrain_id

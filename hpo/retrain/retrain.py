@@ -27,12 +27,14 @@ from hpo.retrain.results import SeedResult, check_folder, summaries, write_resul
 from hpo.retrain.runner import SeedRun, SeedRunner
 from hpo.retrain.selection import Selection, read_selection, select, selection_lines, write_selection
 from hpo.retrain.timing import SessionLog
+from hpo.retrain.tracking import log_retrain
 from hpo.search.space import check_params
 from hpo.settings import Settings
 from hpo.study.folders import move_former
 from hpo.study.objective_file import check_objective_file
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import Progress, open_progress
+from hpo.trackers.target import parse_targets
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import Load
 from hpo.trainer.pool import TrainerPool
@@ -57,6 +59,7 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
     """
     check_study_name(request.study)
     set_study(request.study)
+    parse_targets(request.agent.log_to)
     with interruptible() as signals, open_database(settings.storage, settings.home) as database:
         plan = make_plan(database, request, settings.results_dir)
         if request.config is None:
@@ -267,6 +270,7 @@ class _Retrain:
         metrics = write_results(self.plan.folder, config, results, about, base / "output" / "model.keras")
         record.finish(metrics)
         self._print_summary(config.metric, results, about)
+        log_retrain(self.request, self.plan, record.retrain_id, metrics, self.settings)
         return True
 
     def _check(self, config: Config, description: Description) -> None:
