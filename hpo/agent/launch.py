@@ -61,13 +61,14 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
     set_study(request.study)
     if request.objective is not None:
         loader.resolve(request.objective)
+    if request.run:
+        parse_targets(request.agent.log_to)
     with interruptible() as signals, open_database(settings.storage, settings.home) as database:
         if not request.run:
             study = prepare(database, request, settings)
             log.info(f"{study.budget} trials in total, state: {study.desired_state}")
             log.info(f"next, on any machine: hpo worker --study {study.name}")
             return 0
-        parse_targets(request.agent.log_to)
         check_writable(settings.checkpoints)
         existing, reference, data = _checked(database, request, settings)
         devices = slots_here(request.workers, request.agent.slots)
@@ -101,13 +102,13 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         HpoError: as in `launch`.
     """
     set_study(study)
+    parse_targets(options.log_to)
     with interruptible() as signals, open_database(settings.storage, settings.home) as database:
         # Raises with the nearest names if there is no such study.
         find_study(database, study)
         existing = create.find(database, study)
         assert existing is not None
         check_objective_file(existing.spec.objective, study)
-        parse_targets(options.log_to)
         check_writable(settings.checkpoints)
         data, devices = data_dir_of(settings, existing.spec.data), slots_here(slots, options.slots)
         with _pool(existing.spec.objective, data, study, devices, settings) as pool:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Literal, Protocol
 
 from hpo.errors import StorageUnreachableError
-from hpo.trackers.feed import TrialFeed
 from hpo.trackers.runs import Logged, Run, news_of
 from hpo.trackers.tracker import Tracker
 from hpo.trainer.failures import one_line
@@ -34,6 +33,16 @@ REST_SECONDS = 60.0
 """After so many failures a run rests for this long, so that the others are not kept waiting."""
 
 Report = Callable[[Literal["info", "warning"], str], None]
+
+
+class Feed(Protocol):
+    """The runs of a study, as `hpo.trackers.feed.TrialFeed` reads them."""
+
+    def begun(self) -> bool: ...
+
+    def changed(self, is_logged: Callable[[str, str], bool]) -> Iterator[Run]: ...
+
+    def advance(self) -> None: ...
 
 
 class Lock(Protocol):
@@ -60,7 +69,7 @@ class Follower:
     def __init__(
         self,
         label: str,
-        open_feed: Callable[[], TrialFeed],
+        open_feed: Callable[[], Feed],
         open_tracker: Callable[[], Tracker],
         open_lock: Callable[[str], Lock],
         report: Report,
@@ -71,7 +80,7 @@ class Follower:
         self._report = report
         self._tracker: Tracker | None = None
         self._lock: Lock | None = None
-        self._feed: TrialFeed | None = None
+        self._feed: Feed | None = None
         self._logged: dict[str, Logged] | None = None
         """The part of each run that the tracker has; None unless this follower does the work."""
         self._tries: Counter[str] = Counter()

@@ -46,8 +46,8 @@ def _parse(given: str) -> Target:
     kind, _, address = given.strip().partition(":")
     if kind not in MODULES:
         raise UsageError(
-            f"--log-to {given}: there is no tracker {kind!r}{did_you_mean(kind, MODULES)}: use tensorboard, mlflow or"
-            " wandb, perhaps with a target, such as tensorboard:runs, mlflow:http://host:5000 or wandb:project"
+            f"--log-to {given}: there is no tracker {kind!r}{did_you_mean(kind, MODULES)} (use tensorboard, mlflow"
+            " or wandb, perhaps with a target, such as tensorboard:runs, mlflow:http://host:5000 or wandb:project)"
         )
     if find_spec(MODULES[kind]) is None:
         raise MissingDependencyError(

@@ -7,6 +7,7 @@ names it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,11 @@ class WeightsAndBiases:
         self._parts.save(run.key, news.after)
 
     def close(self) -> None:
-        while self._runs:
-            self._runs.popitem()[1].finish()
+        runs, self._runs = self._runs, {}
+        for opened in runs.values():
+            # One that fails must not keep the others from being continued.
+            with suppress(Exception):
+                opened.finish()
 
     def _of_server(self) -> dict[str, Logged]:
         path = f"{self._entity}/{self._project}" if self._entity else self._project
