@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpo.errors import ObjectiveBrokenError
+from objectives import saved_model
 from objectives.base import Run
 from objectives.errors import MetricMissingError, MetricUnknownError, RunEndedError
 from objectives.values import number
@@ -174,7 +175,7 @@ class BuilderFit:
         written = bool(test) and self._evaluate is None
         if self._run.output is not None and _is_keras(model) and not written:
             self._run.record(parameters=int(model.count_params()))
-            model.save(self._run.output / "model.keras")
+            saved_model.save(model, self._run)
 
 
 _PLACES = ("x", "y", "batch_size", "epochs", "verbose", "callbacks", "validation_split", "validation_data")

@@ -16,6 +16,7 @@ from hpo.analysis.statistics import Interval, summarize
 from hpo.document.files import csv_file, json_file, results_writable, write_files
 from hpo.export.config import Config
 from hpo.export.config_file import render
+from hpo.retrain import model_card
 from hpo.trainer.messages import EpochRecord
 from objectives.values import is_number
 
@@ -102,6 +103,7 @@ def write_results(
         ResultsNotWritableError: a file cannot be written; checkpoints and model stay where they are.
         DiskFullError: there is no space; the same holds.
     """
+    summary = summaries(results, config.metric)
     shown = drawable([result.recorded for result in results])
     confusions = [run["confusion"] for run in shown if run.get("confusion")]
     classes = [str(name) for name in shown[0].get("classes") or ()]
@@ -112,7 +114,7 @@ def write_results(
         "objective": config.objective,
         "params": dict(config.params),
         "epochs": config.epochs or max(len(result.history) for result in results),
-        "summary": {name: interval.to_json() for name, interval in summaries(results, config.metric).items()},
+        "summary": {name: interval.to_json() for name, interval in summary.items()},
         **_classes_json(confusions, classes),
         "runs": [
             {
@@ -125,6 +127,7 @@ def write_results(
         **about,
     }
     safe: dict[str, Any] = formatting.json_safe(metrics)
+    written = model is not None and model.is_file()
     files = {
         "metrics.json": json_file(safe),
         "best_config.yaml": render(config, "yaml").encode(),
@@ -134,15 +137,18 @@ def write_results(
         # True classes are rows, predicted ones columns.
         rows = [[name, *row] for name, row in zip(classes, confusions[0], strict=True)]
         files["confusion_matrix.csv"] = csv_file(["true \\ predicted", *classes], rows, "\r\n")
+    if written:
+        files[model_card.FILE] = model_card.render(config, summary, results[0].recorded)
     with results_writable(folder, " and run the same command again: no epoch is trained twice"):
         write_files(folder, files)
         # A file that an earlier retrain left would pass for one of this retrain.
         if not confusions:
             (folder / "confusion_matrix.csv").unlink(missing_ok=True)
-        if model is not None and model.is_file():
+        if model is not None and written:
             shutil.move(model, folder / model.name)
         elif model is not None:
-            (folder / model.name).unlink(missing_ok=True)
+            for name in (model.name, model_card.FILE):
+                (folder / name).unlink(missing_ok=True)
     return {**safe, "detail": formatting.json_safe(_detail(results))}
 
 

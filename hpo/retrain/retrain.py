@@ -21,6 +21,7 @@ from hpo.options.requests import RetrainRequest
 from hpo.options.study_name import check_study_name
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.retrain.folders import RunFolders
+from hpo.retrain.model_card import loading_lines
 from hpo.retrain.plan import Plan, check_declarations, codes_of, make_plan
 from hpo.retrain.record import RetrainRecord
 from hpo.retrain.results import SeedResult, check_folder, summaries, write_results
@@ -301,6 +302,8 @@ class _Retrain:
             opened = formatting.times(about["test_openings"])
             log.info(f"test set: opened {opened} by retrains of study {study.name}")
         log.info(f"results: {self.plan.folder}")
+        if lines := loading_lines(results[0].recorded):
+            log.info(f"model.keras holds code of your own: load it with {'; '.join(lines)}")
         if study is not None:
             log.info(f"next: hpo report --study {study.name}")
 

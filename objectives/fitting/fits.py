@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from hpo.errors import ObjectiveBrokenError
+from objectives import saved_model
 from objectives.fitting import data, reporter
 from objectives.fitting.reporter import Reporter
 
@@ -88,13 +89,7 @@ class Fits:
         found = model.evaluate(x, y, **{"verbose": 0, **options, "return_dict": True})
         results = {f"test_{name}": value for name, value in found.items()}
         self.run.record(**results, parameters=int(model.count_params()))
-        if self.run.output is not None:
-            self.run.output.mkdir(parents=True, exist_ok=True)
-            try:
-                model.save(self.run.output / "model.keras")
-            # The results stand: a layer of the user's own may not be made to be saved.
-            except Exception as exc:  # noqa: BLE001
-                self.run.log(f"model.keras is not written ({type(exc).__name__}: {exc})")
+        saved_model.save(model, self.run)
         return results
 
     def enter(self, model: keras.Model) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import ObjectiveBrokenError
-from objectives import backend
+from objectives import backend, saved_model
 from objectives.base import Run
 from objectives.data.arrays import Images, Labels
 from objectives.data.splits import Data
@@ -128,8 +128,7 @@ def finish(model: keras.Model, data: Data, run: Run, flip: bool = False) -> None
         run.record(test_loss_flip_averaged=averaged.loss, test_accuracy_flip_averaged=averaged.accuracy)
     if run.output is not None:
         run.record(wrong_images=[calibration.png(data.x_test[mistake.index]) for mistake in wrong])
-        run.output.mkdir(parents=True, exist_ok=True)
-        exported(model).save(run.output / "model.keras")
+        saved_model.save(exported(model), run)
 
 
 def exported(model: keras.Model) -> keras.Model:

@@ -1,0 +1,116 @@
+"""The `model.keras` of a final run, and the Python code that loads it where it holds classes or functions of yours."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from objectives import code
+
+if TYPE_CHECKING:
+    import keras
+
+    from objectives.base import Run
+
+NAME = "model.keras"
+
+
+def save(model: keras.Model, run: Run) -> None:
+    """Write the model of a run with an output folder, and record how to load it, unless plain Keras can.
+
+    A model that cannot be saved is reported, because the results stand: a layer of your own may not be made for it.
+    """
+    if run.output is None:
+        return
+    run.output.mkdir(parents=True, exist_ok=True)
+    path = run.output / NAME
+    try:
+        model.save(path)
+    except OSError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - the code of a layer may raise anything
+        path.unlink(missing_ok=True)
+        run.log(f"{NAME} is not written ({type(exc).__name__}: {exc})")
+        return
+    with zipfile.ZipFile(path) as archive:
+        lines = loading_code(json.loads(archive.read("config.json")))
+    if lines:
+        run.record(load_model=lines)
+
+
+def loading_code(config: Any) -> list[str]:
+    """Return lines of Python that load a saved model with this configuration; none if plain Keras loads it.
+
+    Keras finds classes and functions that `register_keras_serializable` has registered once their module is imported;
+    others have to be given.
+    """
+    modules: dict[str, str] = {}
+    """Names of modules to their names in the lines."""
+    objects: dict[str, str] = {}
+    options = []
+    for part in _parts(config):
+        if part["class_name"] == "__lambda__":
+            options = ["safe_mode=False"]
+        elif (found := _origin(part)) is not None:
+            key, module, name = found
+            importable = all(step.isidentifier() for step in module.split("."))
+            short = modules.setdefault(module, module if importable else f"module_{len(modules) + 1}")
+            if ">" not in key:
+                objects[key] = f"{short}.{name}"
+    if not modules and not options:
+        return []
+    lines = ["import importlib"] if any(module != short for module, short in modules.items()) else []
+    lines += [
+        f"import {module}" if module == short else f"{short} = importlib.import_module({module!r})"
+        for module, short in modules.items()
+    ]
+    if objects:
+        given = ", ".join(f"{key!r}: {expression}" for key, expression in objects.items())
+        options.insert(0, f"custom_objects={{{given}}}")
+    return [*lines, "import keras", f"model = keras.saving.load_model({', '.join([repr(NAME), *options])})"]
+
+
+def _parts(config: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the configurations of all classes and functions in a model's."""
+    if isinstance(config, Mapping):
+        if "class_name" in config and "config" in config:
+            yield config
+        for value in config.values():
+            yield from _parts(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _parts(value)
+
+
+def _origin(part: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """Return key, module and name of a class or function of yours; None for one of Keras."""
+    if part["class_name"] == "function":
+        return _origin_of_function(str(part["config"]))
+    module, name = part.get("module"), part["class_name"]
+    if module is None or module.split(".")[0] in ("keras", "builtins"):
+        return None
+    return part.get("registered_name") or name, module, name
+
+
+def _origin_of_function(key: str) -> tuple[str, str, str] | None:
+    """Return key, module and name of a function, of which Keras keeps the key alone."""
+    name = key.rpartition(">")[2]
+    if ">" in key and "keras" in sys.modules:
+        registered = sys.modules["keras"].saving.get_registered_object(key)
+        return None if registered is None else (key, registered.__module__, name)
+    for module in [*sys.modules.values()]:
+        found = getattr(module, "__dict__", {}).get(name)
+        file = getattr(module, "__file__", None)
+        if (
+            isinstance(found, FunctionType)
+            and found.__module__ == module.__name__ != "__main__"
+            and file is not None
+            and not code.is_foreign(Path(file).resolve(), Path())
+        ):
+            return key, module.__name__, name
+    return None

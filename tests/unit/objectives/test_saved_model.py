@@ -1,0 +1,96 @@
+"""Saved models with code of a user: what loads them in a new process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hpo import LocalRun
+from objectives import loader, saved_model
+
+NETS = """
+import keras
+
+class Scale(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+@keras.saving.register_keras_serializable()
+class Registered(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+@keras.saving.register_keras_serializable("mine", name="flat")
+def registered(x):
+    return x
+
+def plain(x):
+    return x
+
+def distance(a, b):
+    return keras.ops.mean((a - b) ** 2)
+
+class Momentum(keras.optimizers.SGD):
+    pass
+
+class Unsavable(keras.layers.Layer):
+    def __init__(self, width):
+        super().__init__()
+        self.width = width
+
+    def call(self, x):
+        return x
+
+MODELS = {
+    "stock": lambda: [keras.layers.Dense(1, "relu")],
+    "registered": lambda: [Registered(), keras.layers.Dense(1, activation=registered)],
+    "own": lambda: [Scale(), Registered(), keras.layers.Dense(1, activation=plain)],
+    "unsavable": lambda: [Unsavable(object())],
+}
+
+def objective(trial):
+    model = keras.Sequential([keras.Input((2,)), *MODELS[trial]()])
+    own = trial == "own"
+    model.compile(Momentum(0.1) if own else "sgd", distance if own else "mse", metrics=[distance] if own else ["mae"])
+    return model
+"""
+
+
+def saved(file: Path, model: str) -> LocalRun:
+    """Return a run that has saved a model of a file, into a folder beside it."""
+    run = LocalRun(total_epochs=1, final=True, output=file.parent / model)
+    function: Any = loader.load(f"{file}:objective").function  # type: ignore[attr-defined]
+    saved_model.save(function(model), run)
+    return run
+
+
+def test_recorded_lines_load_a_model_in_a_new_process(tmp_path: Path) -> None:
+    """All names share one process, because Keras takes seconds to start."""
+    code = ["import os, sys"]
+    for name in ("nets", "my-nets", "keras"):
+        file = tmp_path / f"of-{name}" / f"{name}.py"
+        file.parent.mkdir()
+        file.write_text(NETS)
+        code.append(f"sys.path.append({str(file.parent)!r})")
+        # Registered classes need no more than an import, so their model comes first.
+        for model in ("registered", "own"):
+            lines = saved(file, model).results["load_model"]
+            assert ("custom_objects" in lines[-1]) is (model == "own")
+            assert (lines[0] == "import nets") is (name == "nets")
+            code += [f"os.chdir({str(file.parent / model)!r})", *lines, "assert model.count_params() == 3"]
+    ended = subprocess.run(
+        [sys.executable, "-c", "\n".join(code)], capture_output=True, text=True, timeout=200
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_stock_model_needs_nothing_and_one_that_cannot_be_saved_is_reported(tmp_path: Path) -> None:
+    file = tmp_path / "nets_to_save.py"
+    file.write_text(NETS)
+    assert "load_model" not in saved(file, "stock").results
+    run = saved(file, "unsavable")
+    assert "load_model" not in run.results
+    assert "model.keras is not written" in run.messages[0]
+    assert not (tmp_path / "unsavable" / "model.keras").exists()
