@@ -22,9 +22,10 @@ from hpo.agent.trial_limit import TrialLimit
 from hpo.agent.trial_store import TrialStore, is_of_trial
 from hpo.agent.view import StudyView
 from hpo.devices.provenance import DATA
-from hpo.errors import DiskFullError
+from hpo.errors import DiskFullError, InvalidParameterError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
+from hpo.search.open_overrides import without_parameter
 from hpo.search.pruners import can_prune
 from hpo.terminal.progress import Progress
 from hpo.trainer.failures import one_line, traceback_of
@@ -79,6 +80,7 @@ class Agent(Workload[RunningAttempt]):
         self._prunes = can_prune(self._spec)
         self._trial_limit = TrialLimit(self._spec.trial_timeout_seconds)
         self._failing = 0
+        self._narrowing_checked = False
         self._poll_at = self._sweep_at = self._paused_at = 0.0
 
     def run(self) -> ExitCode:
@@ -251,11 +253,15 @@ class Agent(Workload[RunningAttempt]):
             run.ending_at = self._supervisor.listened_at
         self._supervisor.pool.send(slot, Command.PRUNE if prune else Continue(record.epoch))
 
-    def on_suggest(self, slot: int, run: RunningAttempt, event: Suggest) -> Suggested:  # noqa: ARG002
+    def on_suggest(self, slot: int, run: RunningAttempt, event: Suggest) -> Suggested | None:  # noqa: ARG002
         try:
             run.params = self._store.suggest(
                 run.attempt_id, run.trial_id, event.name, event.distribution, run.params
             )
+        except InvalidParameterError as exc:
+            # The other trials meet it too; this one waits for the parameter until it is released.
+            self._shutdown.stop(exc)
+            return None
         except ValueError as exc:
             return Suggested(event.name, error=one_line(exc))
         return Suggested(event.name, run.params[event.name])
@@ -293,6 +299,7 @@ class Agent(Workload[RunningAttempt]):
         seconds = time.monotonic() - run.began_at
         if outcome.counts:
             self._attempts.prefetcher.record_trial(seconds)
+            self._warn_of_narrowing(run)
         self._store.settle(run.attempt_id, outcome, value, finished.error, finished.traceback)
         self._attempts.drop(slot, run)
         self._cleanup.checkpoints_of(run.claim.reservation_id).delete()
@@ -300,6 +307,14 @@ class Agent(Workload[RunningAttempt]):
         self._view.trial_ended(run, finished, value, seconds)
         if outcome is Outcome.BUG:
             self._check_failures()
+
+    def _warn_of_narrowing(self, run: RunningAttempt) -> None:
+        """Warn of `--param` that the first trial to end did not use; the launch's end reports on all trials."""
+        for warning in (
+            without_parameter(self._spec.narrowing, run.params) if not self._narrowing_checked else ()
+        ):
+            log.warning(warning, extra=run.context)
+        self._narrowing_checked = True
 
     def on_killed(self, slot: int, run: RunningAttempt) -> None:
         if run.pruned:

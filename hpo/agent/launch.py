@@ -24,6 +24,7 @@ from hpo.options.requests import LaunchDefaults, LaunchRequest
 from hpo.options.study_name import check_study_name
 from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler, interruptible
+from hpo.search.open_overrides import without_parameter
 from hpo.search.samplers import check_sampler
 from hpo.settings import Settings
 from hpo.study import create, identity
@@ -47,6 +48,7 @@ from storage import budget
 from storage.engine import Database, open_database
 from storage.goals import read as read_goals
 from storage.leases import LeaseTimes
+from storage.optuna.spaces import observed_distributions
 
 log = logging.getLogger(__name__)
 
@@ -234,6 +236,10 @@ def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedS
     goals = database.transaction(lambda c: read_goals(c, study.study_id))
     if goals is not None and goals.reached:
         log.info(f"{goal_text(goals)}: to search on, give another value (or none) and more --trials")
+    if study.spec.narrowing and counts.finished:
+        observed = database.transaction(lambda c: observed_distributions(c, study.study_id))
+        for warning in without_parameter(study.spec.narrowing, dict(observed)):
+            log.warning(warning)
     if snapshot.best is None and counts.finished:
         log.info(
             f"no trial is complete, so there is no best one: hpo trials --study {study.name} shows why each ended"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from optuna.distributions import (
     BaseDistribution,
     check_distribution_compatibility,
@@ -11,6 +13,7 @@ from optuna.distributions import (
 
 from hpo.agent.study_session import StudySession
 from hpo.search.asking import Asking
+from hpo.search.open_overrides import narrowed
 from hpo.search.optuna_study import CONSTRAINT
 from hpo.trainer.messages import Annotate, Constrain
 from objectives.base import Params
@@ -25,10 +28,14 @@ class TrialFinishedError(Exception):
 class OpenTrials:
     """The live trials of one agent, whose objectives name their parameters."""
 
-    def __init__(self, session: StudySession, study_id: int, asking: Asking) -> None:
+    def __init__(
+        self, session: StudySession, study_id: int, asking: Asking, narrowing: Sequence[str] = ()
+    ) -> None:
+        """`narrowing` are the texts of `--param`."""
         self._session = session
         self._study_id = study_id
         self._asking = asking
+        self._narrowing = narrowing
         self._known: dict[str, BaseDistribution] = {}
 
     def suggest(self, attempt_id: int, trial_id: int, name: str, distribution: str, params: Params) -> Params:
@@ -36,9 +43,10 @@ class OpenTrials:
 
         Raises:
             ValueError: other trials have a parameter of this name with other choices or of another kind.
+            InvalidParameterError: a `--param` lies outside of it.
             LeaseLostError, TrialFinishedError: the trial is another agent's, or closed.
         """
-        found = stored_distribution(json_to_distribution(distribution))
+        found = narrowed(name, stored_distribution(json_to_distribution(distribution)), self._narrowing)
         self._check_kind(name, found)
         drawn = self._session.call(lambda: self._asking.suggest(trial_id, name, found))
         params = {**params, name: drawn.value}

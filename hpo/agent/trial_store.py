@@ -83,7 +83,7 @@ class TrialStore:
         self.agent_id, ordinal = self._session.join(len(devices), versions, times.lease_seconds)
         self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal))
         self._optuna_trials = OptunaTrials(database, study_id, spec, self._search)
-        self._open_trials = OpenTrials(self._session, study_id, self._search.asking)
+        self._open_trials = OpenTrials(self._session, study_id, self._search.asking, spec.narrowing)
         self._tells = Tells(self._session, study_id, self._search)
         self._snapshots = Snapshots(self._session, study_id, maximize=spec.direction == "maximize")
 

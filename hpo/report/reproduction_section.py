@@ -41,7 +41,7 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     arguments += ["--sampler", spec["sampler"], "--pruner", spec["pruner"], "--seed", str(spec["seed"])]
     if data.get("limit") is not None:
         arguments += ["--limit", str(data["limit"])]
-    for override in () if spec.get("open_space") else narrowed(spec):
+    for override in narrowed(spec):
         arguments += ["--param", override]
     precisions = {agent.versions.get("precision") for agent in history.agents}
     if len(precisions) == 1 and (precision := precisions.pop()) is not None:
@@ -77,6 +77,8 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
 
 def narrowed(spec: Mapping[str, Any]) -> list[str]:
     """Return the values of `--param`: of the parameters whose range differs from the objective's own."""
+    if spec.get("open_space"):
+        return list(spec.get("narrowing", ()))
     original = space_from_json(spec.get("objective_space", {}))
     return [
         override_text(name, original.get(name), distribution)

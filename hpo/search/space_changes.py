@@ -9,15 +9,17 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from hpo.errors import StudyConflictError
 from hpo.options.requests import LaunchRequest
+from hpo.search.open_overrides import checked
 from hpo.search.optuna_study import known_good_parts
 from hpo.search.space import describe_parameter
-from hpo.search.space_overrides import narrow_space
+from hpo.search.space_overrides import narrow_space, parts
 from hpo.search.spec import StudySpec
 from objectives.choices import same_distribution
 from objectives.description import Description
 from objectives.space import conditions_of, lies_within, same_parameter, same_space
 from storage import trials
 from storage.engine import Database
+from storage.optuna.spaces import observed_distributions
 
 
 def with_space(
@@ -29,6 +31,8 @@ def with_space(
         StudyConflictError: the request does not choose a space, or Optuna does not allow the change.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
     """
+    if description.open_space:
+        return _with_narrowing(database, study_id, spec, request)
     now = description.space
     wanted = narrow_space(now, request.params) if request.params else None
     same_code = same_space(now, spec.objective_space)
@@ -61,6 +65,32 @@ def with_space(
             " keep the old one (--space keep), or start another study with --study"
         )
     return replace(spec, space=target, objective_space=now, first=known_good_parts(description.first, target))
+
+
+def _with_narrowing(database: Database, study_id: int, spec: StudySpec, request: LaunchRequest) -> StudySpec:
+    """Return the spec of an open space to continue with, if the request narrows it in another way."""
+    wanted = checked(request.params)
+    if not wanted or sorted(wanted) == sorted(spec.narrowing) or request.space == "keep":
+        return spec
+    observed = dict(database.transaction(lambda c: observed_distributions(c, study_id)))
+    fixed = [
+        name
+        for name, _, value in (parts(observed, text) for text in {*wanted} ^ {*spec.narrowing})
+        if name in observed and (observed[name]["name"] == CategoricalDistribution.__name__ or "," in value)
+    ]
+    if fixed:
+        raise StudyConflictError(
+            f"choices ({', '.join(sorted(set(fixed)))}) cannot change within study {request.study!r}: keep the old --param"
+            " (--space keep), or start another study with --study"
+        )
+    if request.space != "change" and database.transaction(lambda c: trials.counted_params(c, study_id)):
+        was = " ".join(f"--param {text}" for text in spec.narrowing) or "no --param"
+        raise StudyConflictError(
+            f"study {request.study!r} has trials with {was}. Use the new ones (--space change: all trials stay in the"
+            " history), keep the old ones (--space keep), or start another study"
+            " with --study"
+        )
+    return replace(spec, narrowing=wanted)
 
 
 def _differences(old: Mapping[str, BaseDistribution], new: Mapping[str, BaseDistribution]) -> list[str]:

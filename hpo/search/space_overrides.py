@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -12,8 +12,9 @@ from hpo.errors import InvalidParameterError, UnknownParameterError
 from hpo.search import choice_text
 from hpo.search.space import params_problem
 from hpo.suggestions import did_you_mean
-from objectives.choices import categorical, identity, position, value_problem
+from objectives.choices import categorical, identity, position
 from objectives.space import Space, activity, conditions_of, conditions_text
+from objectives.values import is_number
 
 Numeric = FloatDistribution | IntDistribution
 
@@ -31,24 +32,22 @@ def narrow_space(space: Mapping[str, BaseDistribution], overrides: Sequence[str]
     narrowed = Space(space, conditions_of(space))
     given: dict[str, str] = {}
     for text in overrides:
-        name, equals, value = _parts(space, text)
-        override = _shortened(text)
+        name, equals, value = parts(space, text)
+        override = shortened(text)
         if not equals or not value:
-            raise InvalidParameterError(
-                f"--param {override}: write NAME=VALUE, NAME=A,B or NAME=LOW..HIGH, e.g. --param batch_size=64,128"
-            )
+            raise malformed(override)
         if name not in space:
             known = ", ".join(space)
             raise UnknownParameterError(
-                f"--param {override}: unknown parameter {_shortened(name)!r}"
-                f"{did_you_mean(_shortened(name), space)}; the space has {known}"
+                f"--param {override}: unknown parameter {shortened(name)!r}"
+                f"{did_you_mean(shortened(name), space)}; the space has {known}"
             )
         if name in given:
             raise InvalidParameterError(
                 f"--param {override}: {name} is given twice; write NAME=A,B for several values"
             )
         given[name] = override
-        narrowed[name] = _narrow(override, space[name], value)
+        narrowed[name] = narrow(override, space[name], value)
     for name, override in given.items():
         if activity(narrowed, name, {}) is False:
             raise InvalidParameterError(
@@ -56,6 +55,13 @@ def narrow_space(space: Mapping[str, BaseDistribution], overrides: Sequence[str]
                 " rule out: leave one of them out"
             )
     return narrowed
+
+
+def malformed(override: str) -> InvalidParameterError:
+    """Return the error of a `--param` without a name or a value."""
+    return InvalidParameterError(
+        f"--param {override}: write NAME=VALUE, NAME=A,B or NAME=LOW..HIGH, e.g. --param batch_size=64,128"
+    )
 
 
 def one_configuration(space: Mapping[str, BaseDistribution], overrides: Sequence[str]) -> dict[str, Any]:
@@ -68,13 +74,13 @@ def one_configuration(space: Mapping[str, BaseDistribution], overrides: Sequence
     found = {}
     for text in overrides:
         narrowed = narrow_space(space, [text])
-        name = _parts(space, text)[0]
+        name = parts(space, text)[0]
         if name in found:
-            raise InvalidParameterError(f"--param {_shortened(text)}: {name} is given twice: give it once")
+            raise InvalidParameterError(f"--param {shortened(text)}: {name} is given twice: give it once")
         values = _values(narrowed[name])
         if len(values) > 1:
             raise InvalidParameterError(
-                f"--param {_shortened(text)}: a trial has one value of {name}: give one, and enqueue another trial"
+                f"--param {shortened(text)}: a trial has one value of {name}: give one, and enqueue another trial"
                 " for each other value"
             )
         found[name] = values[0]
@@ -92,36 +98,10 @@ def _values(distribution: BaseDistribution) -> tuple[Any, ...]:
     return tuple(dict.fromkeys((distribution.low, distribution.high)))
 
 
-def open_configuration(
-    observed: Mapping[str, BaseDistribution], overrides: Sequence[str]
-) -> tuple[dict[str, Any], list[str]]:
-    """Return the values of parameters of an open space, and the names of those that no trial has had.
-
-    A text after a new name is read as a literal of JSON or Python, else as a string.
-
-    Raises:
-        InvalidParameterError: a value lies outside all ranges and choices of its parameter so far, or cannot be stored.
-    """
-    new: dict[str, Any] = {}
-    known = []
-    for text in overrides:
-        name, equals, value = _parts(observed, text)
-        if name in observed or not name or not equals or not value:
-            known.append(text)
-            continue
-        if name in new:
-            raise InvalidParameterError(f"--param {_shortened(text)}: {name} is given twice: give it once")
-        new[name] = choice_text.read_literal(value)
-        problem = value_problem([name, new[name]])
-        if problem is not None:
-            raise InvalidParameterError(f"--param {_shortened(text)}: the value is {problem}: give another")
-    return one_configuration(observed, known) | new, list(new)
-
-
-def _parts(space: Mapping[str, BaseDistribution], text: str) -> tuple[str, str, str]:
+def parts(names: Collection[str], text: str) -> tuple[str, str, str]:
     """Return name, `=` and value; names may hold `=` themselves."""
     places = [place for place, character in enumerate(text) if character == "="]
-    known = [place for place in places if text[:place].strip() in space]
+    known = [place for place in places if text[:place].strip() in names]
     place = (known or places or [len(text)])[-1 if known else 0]
     return text[:place].strip(), text[place : place + 1], text[place + 1 :].strip()
 
@@ -142,7 +122,12 @@ def override_text(name: str, original: BaseDistribution | None, distribution: Ba
     return f"{name}={low}" if low == high else f"{name}={low}..{high}"
 
 
-def _narrow(override: str, distribution: BaseDistribution, value: str) -> BaseDistribution:
+def narrow(override: str, distribution: BaseDistribution, value: str) -> BaseDistribution:
+    """Return the part of a distribution that a value of `--param` names; `override` is the whole text for messages.
+
+    Raises:
+        InvalidParameterError: it names none.
+    """
     if isinstance(distribution, CategoricalDistribution):
         return categorical(_distinct(override, _choices(override, distribution, value)))
     if not isinstance(distribution, FloatDistribution | IntDistribution):
@@ -153,9 +138,7 @@ def _narrow(override: str, distribution: BaseDistribution, value: str) -> BaseDi
     low, dots, high = value.partition("..")
     ends = (_number(override, distribution, low), _number(override, distribution, high if dots else low))
     if ends[0] > ends[1]:
-        raise InvalidParameterError(
-            f"--param {override}: {_shortened(low)} is larger than {_shortened(high)}"
-        )
+        raise InvalidParameterError(f"--param {override}: {shortened(low)} is larger than {shortened(high)}")
     if isinstance(distribution, IntDistribution):
         return IntDistribution(int(ends[0]), int(ends[1]), log=distribution.log, step=distribution.step)
     return FloatDistribution(ends[0], ends[1], log=distribution.log, step=distribution.step)
@@ -171,15 +154,29 @@ def _choices(override: str, distribution: CategoricalDistribution, value: str) -
             for way in ways
         ]
         raise InvalidParameterError(
-            f"--param {override}: {_shortened(value)!r} can be read in two ways: write {' or '.join(quoted)}, with the"
+            f"--param {override}: {shortened(value)!r} can be read in two ways: write {' or '.join(quoted)}, with the"
             " quotes"
         )
+    within = _within(distribution, value)
+    if within:
+        return within
     texts = choice_text.written(distribution)
     part = choice_text.unread(distribution, value)
     raise InvalidParameterError(
-        f"--param {override}: {_shortened(part)!r} is not one of {', '.join(texts)}"
-        f"{did_you_mean(_shortened(part), texts)}"
+        f"--param {override}: {shortened(part)!r} is not one of {', '.join(texts)}"
+        f"{did_you_mean(shortened(part), texts)}"
     )
+
+
+def _within(distribution: CategoricalDistribution, value: str) -> list[Any]:
+    """Return the choices between two numbers, `LOW..HIGH`, where all choices are numbers."""
+    try:
+        low, high = map(float, value.split(".."))
+    except ValueError:
+        return []
+    if not all(is_number(choice) for choice in distribution.choices):
+        return []
+    return [choice for choice in distribution.choices if low <= choice <= high]  # type: ignore[operator]
 
 
 def _number(override: str, distribution: Numeric, part: str) -> float | int:
@@ -189,16 +186,16 @@ def _number(override: str, distribution: Numeric, part: str) -> float | int:
     except (ValueError, OverflowError):
         kind = "a whole number" if integral else "a number"
         raise InvalidParameterError(
-            f"--param {override}: {_shortened(part.strip())!r} is not {kind}"
+            f"--param {override}: {shortened(part.strip())!r} is not {kind}"
         ) from None
     # This form also refuses NaN, for which every comparison is false.
     if not distribution.low <= number <= distribution.high:
         raise InvalidParameterError(
-            f"--param {override}: {_shortened(part.strip())} lies outside {distribution.low:g}..{distribution.high:g}"
+            f"--param {override}: {shortened(part.strip())} lies outside {distribution.low:g}..{distribution.high:g}"
         )
     if distribution.step is not None and not distribution._contains(number):
         raise InvalidParameterError(
-            f"--param {override}: {_shortened(part.strip())} is not one of {distribution.low:g}, "
+            f"--param {override}: {shortened(part.strip())} is not one of {distribution.low:g}, "
             f"{distribution.low + distribution.step:g}, … {distribution.high:g}"
         )
     return number
@@ -223,10 +220,10 @@ def _distinct(override: str, values: list[Any]) -> list[Any]:
     """Return the values, or raise if one is given twice."""
     for index, value in enumerate(values):
         if any(identity(value) == identity(other) for other in values[:index]):
-            raise InvalidParameterError(f"--param {override}: {_shortened(str(value))} is given twice")
+            raise InvalidParameterError(f"--param {override}: {shortened(str(value))} is given twice")
     return values
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     """Shorten user input for a message."""
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -35,6 +35,8 @@ class StudySpec:
     """Space of the objective when the study began, to detect changes of its code."""
     open_space: bool = False
     """Whether the objective names its parameters while it runs; both spaces are empty then."""
+    narrowing: tuple[str, ...] = ()
+    """The `--param` of an open space as they were written; a declared one is narrowed in `space`."""
     objective_epochs: int | None = None
     """Epochs that the objective's class declared when the study began; None: not known."""
     objective_value: ValueRule = "last"
@@ -84,6 +86,7 @@ class StudySpec:
         known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
         known["space"] = space_from_json(known["space"])
         known["objective_space"] = space_from_json(known["objective_space"])
+        known["narrowing"] = tuple(str(text) for text in known.get("narrowing", ()))
         known["earlier_samplers"] = tuple((str(n), int(end)) for n, end in known.get("earlier_samplers", ()))
         known["first"] = tuple(dict(params) for params in known.get("first", ()))
         data_names = {f.name for f in fields(DataOptions)}

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from hpo.errors import HpoError, StorageUnreachableError, StudyConflictError, StudyLostError, UsageError
 from hpo.options.fields import NONE
 from hpo.options.requests import LaunchDefaults, LaunchRequest
+from hpo.search.open_overrides import checked
 from hpo.search.optuna_study import known_good_parts
 from hpo.search.samplers import startup_trials
 from hpo.search.space_changes import with_space
@@ -22,7 +23,7 @@ from hpo.study import identity
 from hpo.study.catalog import delete_study
 from objectives.base import DataOptions, Direction
 from objectives.description import Description
-from objectives.space import same_space
+from objectives.space import Space, same_space
 from objectives.trial_value import ValueRule
 from storage import budget, studies
 from storage.engine import Database
@@ -159,7 +160,9 @@ def _agreed_spec(
             raise
         # A launch failed before its first trial, so no trial has to stay comparable.
         spec = _new_spec(_with_stored(request, existing.spec, reference), reference, description)
-        if keeps_narrowing:
+        if spec.open_space:
+            spec = replace(spec, narrowing=spec.narrowing or existing.spec.narrowing)
+        elif keeps_narrowing:
             space = existing.spec.space
             spec = replace(spec, space=space, first=known_good_parts(description.first, space))
     sampler, earlier = request.sampler or spec.sampler, spec.earlier_samplers
@@ -213,7 +216,7 @@ def _create(
 
 def _new_spec(request: LaunchRequest, reference: str, description: Description) -> StudySpec:
     defaults = LaunchDefaults()
-    space = narrow_space(description.space, request.params)
+    space = Space() if description.open_space else narrow_space(description.space, request.params)
     trials = request.trials or defaults.trials
     return StudySpec(
         objective=reference,
@@ -225,6 +228,7 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
         space=space,
         objective_space=description.space,
         open_space=description.open_space,
+        narrowing=checked(request.params) if description.open_space else (),
         objective_epochs=description.epochs,
         objective_value=description.value,
         code=description.code,
@@ -296,7 +300,6 @@ def check_open_space(request: LaunchRequest, description: Description) -> None:
     for option, value, remedy in (
         ("--epochs", not declares and request.epochs, "the objective trains as long as its own code says"),
         ("--limit", request.limit, "the objective loads its data itself"),
-        ("--param", request.params, "the objective names its parameters and their ranges while it runs"),
     ):
         if value:
             raise UsageError(f"{option} does not apply to {kind}, because {remedy}: leave it out")

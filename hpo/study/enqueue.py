@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState, create_trial
 
-from hpo.search.space_overrides import one_configuration, open_configuration
+from hpo.search.open_overrides import open_configuration
+from hpo.search.space_overrides import one_configuration
 from hpo.search.spec import StudySpec
 from hpo.study.catalog import find_study
 from hpo.study.status import study_status

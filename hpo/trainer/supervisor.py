@@ -245,7 +245,8 @@ class Supervisor(Generic[R]):
                 log.debug(f"epoch {record.epoch} took {record.seconds:.2f} s", extra=run.context)
                 work.on_epoch(slot, run, record)
             case Suggest():
-                self.pool.send(slot, work.on_suggest(slot, run, event))
+                if (answer := work.on_suggest(slot, run, event)) is not None:
+                    self.pool.send(slot, answer)
             case Annotate() | Constrain():
                 work.on_annotated(slot, run, event)
             case Finished():

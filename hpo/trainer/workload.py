@@ -77,7 +77,7 @@ class Workload(ABC, Generic[R]):
     def on_held(self, slot: int, run: R) -> None:
         """Note that a trainer waits, because the runs are paused."""
 
-    def on_suggest(self, slot: int, run: R, event: Suggest) -> Suggested:  # noqa: ARG002 - for those who search
+    def on_suggest(self, slot: int, run: R, event: Suggest) -> Suggested | None:  # noqa: ARG002 - for those who search
         """Return the value of a parameter that the objective asks for."""
         return Suggested(
             event.name,

@@ -61,7 +61,6 @@ def test_builder_is_searched_pruned_retrained_exported_and_reported(service: Ser
     [
         (("--direction", "maximize"), "the objective declares that it is to minimize val_loss"),
         (("--limit", 3), "--limit does not apply to an objective with an open space"),
-        (("--param", "rate=0.1"), "--param does not apply to an objective with an open space"),
     ],
 )
 def test_impossible_request_is_refused_in_one_line(

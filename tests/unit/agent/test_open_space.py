@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from optuna.distributions import FloatDistribution, distribution_to_json
 
 from hpo.agent.testing import FakeStudy, FakeTrialStore
+from hpo.errors import InvalidParameterError
 from hpo.outcomes import Outcome
 from hpo.trainer.messages import (
     Annotate,
@@ -69,6 +72,37 @@ def test_pruned_trial_has_the_value_of_its_last_step(opened: World) -> None:
     ]
     opened.run()
     assert [(trial.outcome, trial.value) for trial in opened.study.trials] == [(Outcome.PRUNED, 0.9)]
+
+
+def test_override_outside_the_space_ends_the_agent_and_releases_the_trial(
+    opened: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def refuse(*_: object) -> None:
+        raise InvalidParameterError("--param x=5: 5 lies outside 0..1")
+
+    monkeypatch.setattr(opened.store, "suggest", refuse)
+    opened.pool.scripts = [events(Started(1, 0), Suggest("x", UNIT), Finished(Outcome.PREEMPTED))]
+    with pytest.raises(InvalidParameterError, match="lies outside"):
+        opened.run()
+    assert not any(isinstance(message, Suggested) for _, message in opened.pool.sent)
+    assert [trial.outcome for trial in opened.study.trials] == [None]
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_override_that_the_first_trial_does_not_use_is_named(
+    opened: World, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    opened.study = FakeStudy(spec=replace(opened.study.spec, narrowing=(f"{name}=0.5",)), budget=2)
+    opened.store = FakeTrialStore(opened.study)
+    opened.pool.scripts = [
+        events(Started(1, 0), Suggest("x", UNIT), step(1, 0.5), Finished(Outcome.COMPLETE))
+    ] * 2
+    opened.run()
+    warnings = [record.getMessage() for record in caplog.records if "--param" in record.getMessage()]
+    assert [text.partition(" has no effect")[0] for text in warnings] == (
+        ["--param y=0.5"] if name == "y" else []
+    )
 
 
 def test_refused_parameter_is_answered_with_the_reason(

@@ -1,0 +1,81 @@
+"""`--param` of an open space: applied when the objective asks for the parameter."""
+
+from __future__ import annotations
+
+import json
+
+import optuna
+import pytest
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from optuna.storages import InMemoryStorage
+
+from hpo.errors import InvalidParameterError
+from hpo.search.open_overrides import checked, narrowed, without_parameter
+from hpo.search.optuna_study import Search
+from hpo.search.spec import StudySpec
+from storage.claims import Claim
+from tests.specs import spec
+
+LR = FloatDistribution(1e-4, 1e-1, log=True)
+UNITS = IntDistribution(32, 512, step=32)
+KIND = CategoricalDistribution(["a,b", None, True, [3, 3], 1e-3])
+
+
+@pytest.mark.parametrize(
+    ("name", "distribution", "override", "expected"),
+    [
+        ("lr", LR, "lr=1e-3", FloatDistribution(1e-3, 1e-3, log=True)),
+        ("lr", LR, "lr=0.001..1e-2", FloatDistribution(1e-3, 1e-2, log=True)),
+        ("lr", LR, "lr=1e-3,.01", CategoricalDistribution([1e-3, 1e-2])),
+        ("units", UNITS, "units=6.4e1..128", IntDistribution(64, 128, step=32)),
+        (
+            "units",
+            CategoricalDistribution([16, 64, 256]),
+            "units=32..256",
+            CategoricalDistribution([64, 256]),
+        ),
+        ("kind", KIND, "kind='a,b',null,true", CategoricalDistribution(["a,b", None, True])),
+        ("kind", KIND, "kind=(3, 3),0.001", CategoricalDistribution([[3, 3], 1e-3])),
+        ("layer/units=1", UNITS, "layer/units=1=64", IntDistribution(64, 64, step=32)),
+        ("lr", LR, "other=1", LR),
+    ],
+)
+def test_override_narrows_the_parameter_of_its_name(
+    name: str, distribution: BaseDistribution, override: str, expected: BaseDistribution
+) -> None:
+    assert narrowed(name, distribution, checked(["x=1", override])) == expected
+
+
+@pytest.mark.parametrize("overrides", [["lr"], ["=1"], ["lr="], ["lr=1", "lr=2"]])
+def test_override_without_a_meaning_is_refused_before_the_objective_runs(overrides: list[str]) -> None:
+    with pytest.raises(InvalidParameterError, match=r"^--param "):
+        checked(overrides)
+
+
+def test_override_without_a_parameter_is_named() -> None:
+    assert without_parameter(["lr=1", "unit=3"], ["lr", "units"]) == [
+        "--param unit=3 has no effect so far, because the objective has not asked for 'unit', but for lr, units;"
+        " did you mean units?"
+    ]
+
+
+def test_open_space_is_narrowed_in_every_suggestion() -> None:
+    storage = InMemoryStorage()
+    optuna.create_study(study_name="s", storage=storage)
+    written = spec({}, open_space=True, epochs=None, narrowing=("lr=1e-3..1e-2", "kind=null"))
+    kept = StudySpec.from_json(json.loads(json.dumps(written.to_json())))
+    assert kept.narrowing == written.narrowing
+    search = Search(0, kept, storage, agent=0)
+    for number in range(5):
+        claim = Claim(reservation_id=number + 1, attempt_id=number + 1, ordinal=number, seed=0, fresh=True)
+        trial_id, _ = search.create(claim)
+        assert 1e-3 <= search.suggest_one(trial_id, "lr", distribution_to_json(LR)) <= 1e-2
+        assert search.suggest_one(trial_id, "kind", distribution_to_json(KIND)) is None
+        with pytest.raises(InvalidParameterError, match=r"^--param lr=1e-3\.\.1e-2: 1e-3 lies outside"):
+            search.suggest_one(trial_id, "lr", distribution_to_json(FloatDistribution(0.1, 1.0)))
