@@ -169,7 +169,9 @@ class LaunchRequest:
     )
     params: tuple[str, ...] = option_field(
         (),
-        "Fix or narrow a parameter, e.g. batch_size=64,128, learning_rate=1e-4..1e-2 or 'kernel=[3, 3]'. Repeatable.",
+        "Fix or narrow a parameter: NAME=VALUE, NAME=A,B or NAME=LOW..HIGH, each value as it is shown or as JSON or "
+        "Python write it, e.g. batch_size=64,128, learning_rate=1e-4..1e-2, 'kernel=[3, 3]', augment=true or "
+        "c='\"a,b\"'. Repeatable.",
         "--param",
         "-p",
         multiple=True,
@@ -200,7 +202,7 @@ class LaunchRequest:
     )
     space: str | None = option_field(
         None,
-        "If the search space changed since the study began: keep the stored one, or change to the new one. "
+        "If the search space or --param changed since the study began: keep the stored one, or change to the new one. "
         "All trials stay in the history.",
         kind=SPACES,
         show_default="refuse, and list the changes",

@@ -73,14 +73,14 @@ def _with_narrowing(database: Database, study_id: int, spec: StudySpec, request:
     if not wanted or sorted(wanted) == sorted(spec.narrowing) or request.space == "keep":
         return spec
     observed = dict(database.transaction(lambda c: observed_distributions(c, study_id)))
-    fixed = [
+    fixed = {
         name
         for name, _, value in (parts(observed, text) for text in {*wanted} ^ {*spec.narrowing})
         if name in observed and (observed[name]["name"] == CategoricalDistribution.__name__ or "," in value)
-    ]
+    }
     if fixed:
         raise StudyConflictError(
-            f"choices ({', '.join(sorted(set(fixed)))}) cannot change within study {request.study!r}: keep the old --param"
+            f"choices ({', '.join(sorted(fixed))}) cannot change within study {request.study!r}: keep the old --param"
             " (--space keep), or start another study with --study"
         )
     if request.space != "change" and database.transaction(lambda c: trials.counted_params(c, study_id)):

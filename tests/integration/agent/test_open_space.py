@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -21,7 +22,10 @@ from optuna.trial import TrialState
 from sqlalchemy import event, text
 
 from hpo.agent.trial_store import TrialStore
+from hpo.errors import StudyConflictError
+from hpo.options.requests import LaunchRequest
 from hpo.outcomes import Outcome
+from hpo.search.space_changes import with_space
 from hpo.search.spec import StudySpec
 from hpo.study.catalog import find_study
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
@@ -209,3 +213,29 @@ def test_space_of_the_study_is_that_of_its_trials(study: StoredStudy, database: 
         ("late", FloatDistribution(0, 1)),
     ]
     assert (found.epochs, found.open_space) == (2, True)
+
+
+def test_narrowing_changes_by_request_and_never_in_choices(database: Database) -> None:
+    study = StoredStudy(database, replace(OPEN, narrowing=("x=0.1..0.2", "kind=a")), budget=2)
+    described = OPEN.describe("o")
+
+    def wanted(*params: str, space: str | None = None) -> tuple[str, ...]:
+        request = LaunchRequest(study="s", params=params, space=space)
+        return with_space(database, study.optuna._study_id, study.spec, request, described).narrowing
+
+    # No trial has to stay comparable yet.
+    assert wanted("x=0.3") == ("x=0.3",)
+    store = study.agent()
+    claim, trial_id = begun(store)
+    assert 0.1 <= float(str(ask(store, claim, trial_id, "x", FloatDistribution(0, 1)))) <= 0.2
+    assert ask(store, claim, trial_id, "kind", CategoricalDistribution(["a", "b"])) == "a"
+    reported(store, claim, trial_id, 1.0)
+    store.settle(claim.attempt_id, Outcome.COMPLETE, 1.0)
+    assert wanted() == wanted("kind=a", "x=0.1..0.2") == study.spec.narrowing
+    assert wanted("x=0.3", space="keep") == study.spec.narrowing
+    assert wanted("x=0.3", "kind=a", space="change") == ("x=0.3", "kind=a")
+    with pytest.raises(StudyConflictError, match=r"has trials with --param x=0\.1\.\.0\.2 --param kind=a"):
+        wanted("x=0.3", "kind=a")
+    for params in (("x=0.3",), ("x=0.3", "kind=a,b"), ("x=0.3,0.4", "kind=a")):
+        with pytest.raises(StudyConflictError, match=r"choices \((kind|x)\) cannot change"):
+            wanted(*params, space="change")

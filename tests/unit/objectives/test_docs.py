@@ -42,8 +42,14 @@ def test_every_documented_objective_is_valid(examples):
         and issubclass(value, Objective)
         and value not in (Objective, KerasObjective)
     ]
-    assert [objective.__name__ for objective in found] == ["Pets", "Stripes", "Quadratic", "Descent"]
-    assert [validation.problem(objective) for objective in found] == [None] * 4
+    assert [objective.__name__ for objective in found] == [
+        "Pets",
+        "Stripes",
+        "Quadratic",
+        "Descent",
+        "Layered",
+    ]
+    assert [validation.problem(objective) for objective in found] == [None] * 5
 
 
 def test_the_keras_example_trains(examples):
@@ -71,6 +77,9 @@ def test_the_plain_examples_train():
     assert second.history[-1]["loss"] == pytest.approx((10 / 2**5) ** 2)
     with pytest.raises(DivergedError):
         namespace["Descent"]().train({"step": 2.0}, LocalRun(total_epochs=50))
+    layered = LocalRun(total_epochs=1)
+    namespace["Layered"]().train(namespace["Layered"].first[0], layered)
+    assert layered.history == [{"loss": 0.75}]
 
 
 def test_every_shipped_objective_is_documented():

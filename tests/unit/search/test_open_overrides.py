@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 
-import optuna
 import pytest
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
-    distribution_to_json,
 )
-from optuna.storages import InMemoryStorage
 
 from hpo.errors import InvalidParameterError
 from hpo.search.open_overrides import checked, narrowed, without_parameter
-from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
-from storage.claims import Claim
 from tests.specs import spec
 
 LR = FloatDistribution(1e-4, 1e-1, log=True)
@@ -65,17 +60,11 @@ def test_override_without_a_parameter_is_named() -> None:
     ]
 
 
-def test_open_space_is_narrowed_in_every_suggestion() -> None:
-    storage = InMemoryStorage()
-    optuna.create_study(study_name="s", storage=storage)
+def test_override_outside_the_parameter_is_refused() -> None:
+    with pytest.raises(InvalidParameterError, match=r"^--param lr=1e-3\.\.1e-2: 1e-3 lies outside 0.1\.\.1"):
+        narrowed("lr", FloatDistribution(0.1, 1.0), ["lr=1e-3..1e-2"])
+
+
+def test_overrides_are_kept_with_the_study() -> None:
     written = spec({}, open_space=True, epochs=None, narrowing=("lr=1e-3..1e-2", "kind=null"))
-    kept = StudySpec.from_json(json.loads(json.dumps(written.to_json())))
-    assert kept.narrowing == written.narrowing
-    search = Search(0, kept, storage, agent=0)
-    for number in range(5):
-        claim = Claim(reservation_id=number + 1, attempt_id=number + 1, ordinal=number, seed=0, fresh=True)
-        trial_id, _ = search.create(claim)
-        assert 1e-3 <= search.suggest_one(trial_id, "lr", distribution_to_json(LR)) <= 1e-2
-        assert search.suggest_one(trial_id, "kind", distribution_to_json(KIND)) is None
-        with pytest.raises(InvalidParameterError, match=r"^--param lr=1e-3\.\.1e-2: 1e-3 lies outside"):
-            search.suggest_one(trial_id, "lr", distribution_to_json(FloatDistribution(0.1, 1.0)))
+    assert StudySpec.from_json(json.loads(json.dumps(written.to_json()))) == written
