@@ -85,13 +85,20 @@ class AttemptTable:
     """Claims trials, trains them in slots and releases them."""
 
     def __init__(
-        self, spec: StudySpec, store: TrialStore, supervisor: Supervisor[RunningAttempt], cleanup: Cleanup
+        self,
+        spec: StudySpec,
+        store: TrialStore,
+        supervisor: Supervisor[RunningAttempt],
+        cleanup: Cleanup,
+        *,
+        restarts_other_code: bool = False,
     ) -> None:
         self._spec = spec
         self._store = store
         self._supervisor = supervisor
         self._pool = supervisor.pool
         self._cleanup = cleanup
+        self._restarts_other_code = restarts_other_code
         self.in_slots = supervisor.in_slots
         self.prefetcher = Prefetcher(len(self._pool.devices))
         self.spent = False
@@ -217,6 +224,9 @@ class AttemptTable:
             number=trial.number,
             study=self._store.name,
             direction=self._spec.direction,
+            code=self._spec.code,
+            # Without a digest, whether it is other code is not known.
+            restarts_other_code=self._restarts_other_code and bool(self._spec.code),
         )
         self._supervisor.start(slot, attempt, start)
 

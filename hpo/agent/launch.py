@@ -20,7 +20,7 @@ from hpo.agent.trial_store import TrialStore
 from hpo.devices.slots import slots_here
 from hpo.errors import HpoError, UnknownObjectiveError
 from hpo.options.hosts import AgentOptions
-from hpo.options.requests import LaunchDefaults, LaunchRequest
+from hpo.options.requests import LaunchDefaults, LaunchRequest, WorkRequest
 from hpo.options.study_name import check_study_name
 from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler, interruptible
@@ -79,10 +79,8 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
             study = create.create_or_continue(database, request, reference, description, existing)
             if existing is None:
                 with create.discarded_if_refused(database, study):
-                    return _run(
-                        database, study, pool, settings, request.agent, signals, request.timeout_seconds
-                    )
-            return _run(database, study, pool, settings, request.agent, signals, request.timeout_seconds)
+                    return _run(database, study, pool, settings, request, signals, request.timeout_seconds)
+            return _run(database, study, pool, settings, request, signals, request.timeout_seconds)
 
 
 def prepare(database: Database, request: LaunchRequest, settings: Settings) -> LaunchedStudy:
@@ -96,13 +94,14 @@ def prepare(database: Database, request: LaunchRequest, settings: Settings) -> L
         return create.create_or_continue(database, request, reference, pool.describe(), existing)
 
 
-def work(study: str, slots: int | None, settings: Settings, options: AgentOptions) -> int:
+def work(request: WorkRequest, settings: Settings) -> int:
     """Join an existing study and run its trials here; return the exit code.
 
     Raises:
         UnknownStudyError: the study does not exist.
         HpoError: as in `launch`.
     """
+    study, options = request.study, request.agent
     set_study(study)
     parse_targets(options.log_to)
     with interruptible() as signals, open_database(settings.storage, settings.home) as database:
@@ -112,12 +111,13 @@ def work(study: str, slots: int | None, settings: Settings, options: AgentOption
         assert existing is not None
         check_objective_file(existing.spec.objective, study)
         check_writable(settings.checkpoints)
-        data, devices = data_dir_of(settings, existing.spec.data), slots_here(slots, options.slots)
+        data, devices = data_dir_of(settings, existing.spec.data), slots_here(request.workers, options.slots)
         with _pool(existing.spec.objective, data, study, devices, settings) as pool:
             description = pool.describe(loading_check(signals, pool, options))
-            identity.check_worker(study, existing.spec, description)
+            identity.check_worker(study, existing.spec, description, request.code)
+            identity.report_interrupted(database, existing, description.code, request.code)
             existing = replace(existing, spec=replace(existing.spec, code=description.code))
-            return _run(database, existing, pool, settings, options, signals)
+            return _run(database, existing, pool, settings, request, signals)
 
 
 def data_dir_of(settings: Settings, data: DataOptions) -> DataOptions:
@@ -175,7 +175,7 @@ def _run(
     study: LaunchedStudy,
     pool: TrainerPool,
     settings: Settings,
-    options: AgentOptions,
+    request: LaunchRequest | WorkRequest,
     signals: SignalHandler,
     timeout_seconds: float | None = None,
 ) -> int:
@@ -197,10 +197,13 @@ def _run(
     store = TrialStore(database, study.study_id, study.name, study.spec, pool.devices, retry, times)
     logs = settings.home / "logs" / study.folder
     cleanup = Cleanup(study.folder, store, settings.checkpoints, logs, study.spec.checkpoint_quota_bytes)
+    options = request.agent
     supervisor: Supervisor[RunningAttempt] = Supervisor(
         pool, signals, hung_seconds=options.hung_seconds, memory_bytes=options.memory_bytes
     )
-    attempts = AttemptTable(study.spec, store, supervisor, cleanup)
+    attempts = AttemptTable(
+        study.spec, store, supervisor, cleanup, restarts_other_code=request.code == "restart"
+    )
     lease_renewal = LeaseRenewal(database, store.agent_id, times, attempts.held)
     agent = Agent(store, supervisor, attempts, lease_renewal, cleanup, progress, timeout_seconds)
     lease_renewal.start()

@@ -133,6 +133,8 @@ def agent_command(request: LaunchRequest, slots: int) -> AgentCommand:
     arguments += [
         part for target in parse_targets(request.agent.log_to) for part in ("--log-to", target.option)
     ]
+    if request.code is not None:
+        arguments += ["--code", request.code]
     return AgentCommand(cpus, gpus, tuple(arguments))
 
 

@@ -17,6 +17,7 @@ PRUNERS = ("median", "asha", "hyperband", "none")
 ENGINES = ("local", "ray")
 DIRECTIONS = ("minimize", "maximize")
 SPACES = ("keep", "change")
+CODES = ("keep", "restart")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,16 @@ def _workers(help_text: str, hidden_names: tuple[str, ...] = ()) -> Any:
         kind=SLOTS,
         envvar="HPO_WORKERS",
         show_default="one per GPU, else one per usable core",
+    )
+
+
+def _code(help_text: str, default: str) -> Any:
+    return option_field(
+        None,
+        f"{help_text} keep: interrupted trials resume from the state of the earlier code; restart: they begin again"
+        " from epoch 1.",
+        kind=CODES,
+        show_default=default,
     )
 
 
@@ -207,6 +218,10 @@ class LaunchRequest:
         kind=SPACES,
         show_default="refuse, and list the changes",
     )
+    code: str | None = _code(
+        "If the objective's code changed since trials were interrupted, or differs from that of running agents.",
+        "keep, with a warning; refused next to running agents",
+    )
     run: bool = option_field(
         True,
         "Only create or extend the study; agents join it with hpo worker. A paused or stopped study stays so.",
@@ -223,6 +238,9 @@ class WorkRequest:
 
     study: str = field(metadata=_STUDY)
     workers: int | None = _workers("Worker slots: trials that run here at the same time.", ("--slots",))
+    code: str | None = _code(
+        "Join although the objective's code differs here from that of the study.", "refuse"
+    )
     agent: AgentOptions = AgentOptions()
 
 

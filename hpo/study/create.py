@@ -101,7 +101,7 @@ def create_or_continue(
     check_open_space(request, description)
     existing = existing or _create(database, request, reference, description)
     while True:
-        if description.code:
+        if description.code and request.code is None:
             identity.check_agents(database, existing, description.code)
         spec = _agreed_spec(database, existing, request, reference, description)
         kept = _update(database, existing, spec, request.trials, resume=request.run)
@@ -112,6 +112,7 @@ def create_or_continue(
                     " are running keep theirs"
                 )
             identity.report_code_change(database, existing, existing.spec, description.code)
+            identity.report_interrupted(database, existing, description.code, request.code)
             return replace(
                 existing,
                 spec=spec,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, exists, func, select
 
 from hpo import formatting
 from hpo.errors import StudyConflictError
@@ -57,8 +57,10 @@ def check_declarations(study: str, spec: StudySpec, description: Description, re
             )
 
 
-def check_worker(study: str, spec: StudySpec, description: Description) -> None:
+def check_worker(study: str, spec: StudySpec, description: Description, code: str | None = None) -> None:
     """Check that a worker has loaded the version of the objective that the study trains.
+
+    `code` is the option that lets it join with other code.
 
     Raises:
         StudyConflictError: it is another one.
@@ -70,12 +72,19 @@ def check_worker(study: str, spec: StudySpec, description: Description) -> None:
         changes.append(_change("value", spec.objective_value, description.value))
     if not same_space(description.space, spec.objective_space):
         changes.append("another search space")
-    if not changes and spec.code and description.code and spec.code != description.code:
+    other_code = not changes and spec.code and description.code and spec.code != description.code
+    if other_code and code is not None:
+        log.warning(
+            f"the objective's code differs from that of the study ({spec.code} -> {description.code}): trials of this"
+            " worker may not be comparable with others; hpo report shows which trials ran with which code"
+        )
+    elif other_code:
         changes.append(_change("code", spec.code, description.code))
     if changes:
         raise StudyConflictError(
             f"{spec.objective} differs from the version that study {study!r} trains ({'; '.join(changes)}): copy that"
             f" version to this host, or continue the study with this one: hpo launch --study {study}"
+            + (", or join with both: --code keep or --code restart" if other_code else "")
         )
 
 
@@ -160,8 +169,8 @@ def check_agents(database: Database, study: StoredStudy, code: str) -> None:
     if living:
         raise StudyConflictError(
             f"the objective's code differs from that which {formatting.counted(len(living), 'agent')} of study"
-            f" {study.name!r} train: {', '.join(living[:3])}: end them first (hpo stop --study {study.name}), or start"
-            " another study with --study"
+            f" {study.name!r} train: {', '.join(living[:3])}: end them first (hpo stop --study {study.name}), train"
+            " with both (--code keep or --code restart), or start another study with --study"
         )
 
 
@@ -177,6 +186,45 @@ def report_code_change(database: Database, study: StoredStudy, spec: StudySpec, 
         )
 
 
+def report_interrupted(database: Database, study: StoredStudy, code: str, choice: str | None) -> None:
+    """Log whether the trials that other code has begun resume from its state."""
+    numbers = database.transaction(lambda c: _interrupted(c, study.study_id, code)) if code else []
+    if not numbers:
+        return
+    trials_begun = (
+        f"{'trial' if len(numbers) == 1 else 'trials'} {formatting.ranges(numbers)}, begun with other code,"
+    )
+    resumes, begins = ("resumes", "begins") if len(numbers) == 1 else ("resume", "begin")
+    if choice == "restart":
+        log.info(f"{trials_begun} {begins} again from epoch 1")
+    elif choice == "keep":
+        log.info(f"{trials_begun} {resumes} from what that code has saved")
+    else:
+        log.warning(
+            f"{trials_begun} {resumes} from what that code has saved: to begin again from epoch 1, add --code restart"
+            " (--code keep confirms)"
+        )
+
+
+def _interrupted(connection: Connection, study_id: int, code: str) -> list[int]:
+    """Return the numbers of the trials that wait and have run with other code."""
+    held = attempts.alias()
+    is_held = exists().where(held.c.reservation_id == trials.c.reservation_id, held.c.ended_at.is_(None))
+    query = (
+        select(trials.c.number)
+        .distinct()
+        .select_from(attempts.join(trials).join(agents))
+        .where(
+            trials.c.study_id == study_id,
+            trials.c.outcome.is_(None),
+            attempts.c.epochs > 0,
+            agents.c.versions[CODE].astext != code,
+            ~is_held,
+        )
+    )
+    return sorted(connection.execute(query).scalars())
+
+
 def _last_trial_with_other_code(connection: Connection, study_id: int, code: str) -> int | None:
     number: int | None = connection.execute(
         select(func.max(trials.c.number))
@@ -188,6 +236,19 @@ def _last_trial_with_other_code(connection: Connection, study_id: int, code: str
         )
     ).scalar_one()
     return number
+
+
+def codes_of_study(connection: Connection, study_id: int) -> dict[str, int]:
+    """Return the number of trials that ran with each version of the objective's code, as far as it was recorded."""
+    code = agents.c.versions[CODE].astext
+    query = (
+        select(code.label("code"), func.count(trials.c.reservation_id.distinct()).label("trials"))
+        .select_from(attempts.join(trials).join(agents))
+        .where(trials.c.study_id == study_id, attempts.c.pid.is_not(None), code.is_not(None))
+        .group_by(code)
+        .order_by(func.min(attempts.c.attempt_id))
+    )
+    return {row.code: row.trials for row in connection.execute(query)}
 
 
 def codes_of_trials(database: Database, study_id: int, numbers: Sequence[int]) -> dict[int, frozenset[str]]:

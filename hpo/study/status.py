@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from hpo.outcomes import COUNTED, FAILURES, Outcome
 from hpo.study.added.trials import better_added
 from hpo.study.best_trials import best_query
 from hpo.study.catalog import read_study, state_of
+from hpo.study.identity import codes_of_study
 from hpo.study.notes import read_study_note
 from hpo.study.predicates import (
     NOW,
@@ -129,6 +130,8 @@ class StudyStatus(JsonRow):
     note: str = ""
     """Note on the study, of `hpo note` or of the dashboard."""
     tags: tuple[str, ...] = ()
+    codes: Mapping[str, int] = field(default_factory=dict)
+    """Number of trials that ran with each version of the objective's code, by its digest."""
     value_rule: str = "last"
     """Which report is the value of a trial: see `objectives.trial_value`."""
     better_added: str | None = None
@@ -183,6 +186,7 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
         metric=study.metric,
         direction=str(study.spec_json["direction"]),
         value_rule=study.value_rule,
+        codes=codes_of_study(connection, study.study_id),
         epochs_per_trial=int(study.spec_json["epochs"]),
         budget=study.budget,
         expired=_expired(connection, study.study_id),

@@ -21,6 +21,7 @@ from hpo.trainer.messages import EpochRecord
 from hpo.trainer.pipe import epoch_record
 from objectives.checked_run import is_extension
 from objectives.data.npz import checked_bytes
+from objectives.values import text
 
 _HEADER = "__header__"
 _DIGEST_BYTES = 16
@@ -33,13 +34,18 @@ class Checkpoint:
     epoch: int
     history: tuple[EpochRecord, ...]
     state: Mapping[str, Any]
+    codes: tuple[str, ...] = ("",)
+    """Digests of the objective's code that has trained these epochs; an empty one: not recorded."""
 
 
-def write(file: BinaryIO, history: Sequence[EpochRecord], state: Mapping[str, Any]) -> None:
+def write(
+    file: BinaryIO, history: Sequence[EpochRecord], state: Mapping[str, Any], codes: Sequence[str] = ("",)
+) -> None:
     """Write a checkpoint into a new file."""
     arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray | np.generic)}
     header = {
         "history": [asdict(record) for record in history],
+        "codes": list(codes),
         "arrays": list(arrays),
         "scalars": [name for name, value in arrays.items() if isinstance(value, np.generic)],
         "types": {name: value.dtype.name for name, value in arrays.items() if is_extension(value.dtype)},
@@ -106,7 +112,8 @@ def _parse(raw: BinaryIO) -> Checkpoint | None:
             arrays[name] = arrays[name].view(getattr(ml_dtypes, kind))
     for name in header["scalars"]:
         arrays[name] = arrays[name][()]
-    return Checkpoint(len(history), history, {**arrays, **header["values"]})
+    codes = tuple(map(text, header.get("codes", ("",))))
+    return Checkpoint(len(history), history, {**arrays, **header["values"]}, codes)
 
 
 def _trusted(checkpoint: Checkpoint) -> Checkpoint | None:

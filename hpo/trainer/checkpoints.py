@@ -75,7 +75,9 @@ class CheckpointFolder:
         self.path = path
         self._outcome_file = path / "ended.json"
 
-    def write(self, history: Sequence[EpochRecord], state: Mapping[str, Any]) -> None:
+    def write(
+        self, history: Sequence[EpochRecord], state: Mapping[str, Any], codes: Sequence[str] = ("",)
+    ) -> None:
         """Write `state` as the state after the last epoch of `history`; keep the newest `KEPT` files.
 
         Raises:
@@ -83,7 +85,7 @@ class CheckpointFolder:
             CheckpointsError: writing failed for another reason; the same holds.
         """
         final = self._file(len(history))
-        self._write_atomically(final, lambda file: checkpoint_file.write(file, history, state))
+        self._write_atomically(final, lambda file: checkpoint_file.write(file, history, state, codes))
         unlink(self._outcome_file)
         # The state is saved: older files can be removed later.
         with suppress(CheckpointsError):
@@ -144,8 +146,12 @@ class CheckpointFolder:
             " HPO_CHECKPOINTS to another folder, and run the same command again"
         )
 
-    def newest(self, warn: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
-        """Return the newest complete checkpoint, or None; `warn` is called for each damaged one.
+    def newest(
+        self, warn: Callable[[str], None] = lambda _: None, only_code: str | None = None
+    ) -> Checkpoint | None:
+        """Return the newest complete checkpoint, or None; `warn` is called for each one that is not used.
+
+        With `only_code`, those with epochs that code of another digest has trained are not used.
 
         Raises:
             CheckpointsError: the disk does not return the file.
@@ -167,6 +173,10 @@ class CheckpointFolder:
             # Damaged bytes make the reading libraries raise anything.
             except Exception as exc:  # noqa: BLE001
                 warn(f"the checkpoint {path} is damaged ({exc}): using the one before, if there is one")
+                continue
+            if found is not None and only_code is not None and set(found.codes) != {only_code}:
+                codes = ", ".join(code or "not recorded" for code in found.codes)
+                warn(f"the checkpoint {path} is of other code ({codes}): not used (--code restart)")
                 continue
             if found is not None:
                 return found

@@ -151,6 +151,10 @@ class Start:
     """Longest wait for the answer to an epoch, after which the trainer continues."""
     memory_bytes: int | None = None
     """Limit of the memory that the trainer allocates after the fork."""
+    code: str = ""
+    """Digest of the objective's code, which checkpoints keep."""
+    restarts_other_code: bool = False
+    """Whether a state that other code has trained is not resumed."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,9 @@ class TrainerRun(CheckedRun):
         saved = self._folder.saved_outcome()
         self.earlier_outcome = saved if saved is not None and self._is_final(saved.outcome) else None
         """Outcome of an earlier attempt that its agent has not stored."""
-        checkpoint = self._folder.newest(self.log) if self.earlier_outcome is None else None
+        only_code = start.code if start.restarts_other_code else None
+        checkpoint = self._folder.newest(self.log, only_code) if self.earlier_outcome is None else None
+        self._codes = sorted({*(checkpoint.codes if checkpoint else ()), start.code})
         self._state: State | None = checkpoint.state if checkpoint else None
         known = checkpoint or self.earlier_outcome
         self._history: list[EpochRecord] = list(known.history) if known else []
@@ -124,7 +126,7 @@ class TrainerRun(CheckedRun):
         self._pipe.send(Epoch(record))
 
     def _keep(self, state: State) -> None:
-        self._folder.write(self._history, state)
+        self._folder.write(self._history, state, self._codes)
 
     def tick(self, done: int, total: int, images: int = 0) -> None:
         self._wait_while_paused()

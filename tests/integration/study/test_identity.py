@@ -163,6 +163,37 @@ def test_launch_reports_changed_code_and_continues(
         assert not caplog.messages
         assert launch(database, {"code": "c0de2"}).spec.code == "c0de2"
     assert "code has changed since trial 2 (c0de1 -> c0de2)" in caplog.messages[0]
+    assert len(caplog.messages) == 1, "no trial was interrupted after an epoch"
+
+
+@pytest.mark.parametrize(
+    ("choice", "line"),
+    [
+        (
+            None,
+            "trial 2, begun with other code, resumes from what that code has saved: to begin again from epoch 1,",
+        ),
+        ("keep", "trial 2, begun with other code, resumes from what that code has saved"),
+        ("restart", "trial 2, begun with other code, begins again from epoch 1"),
+    ],
+)
+def test_launch_reports_trials_that_other_code_has_begun(
+    database: Database, caplog: pytest.LogCaptureFixture, choice: str | None, line: str
+) -> None:
+    begin(database, launch(database))
+    leave(database)
+    ended = "UPDATE hpo.attempts SET epochs = 1, ended_at = clock_timestamp(), outcome = 'released'"
+    database.transaction(lambda c: c.execute(text(ended)))
+    with caplog.at_level(logging.INFO):
+        launch(database, {"code": "c0de2"}, code=choice)
+        assert line in caplog.messages[1]
+        caplog.clear()
+        launch(database, {"code": "c0de2"}, code=choice)
+        assert line in caplog.messages[0], "until the trial has ended"
+        caplog.clear()
+        database.transaction(lambda c: c.execute(text("UPDATE hpo.trials SET outcome = 'complete'")))
+        launch(database, {"code": "c0de2"}, code=choice)
+    assert caplog.messages == []
 
 
 def test_launch_refuses_other_code_than_a_living_agent_trains(database: Database) -> None:
@@ -173,6 +204,8 @@ def test_launch_refuses_other_code_than_a_living_agent_trains(database: Database
         StudyConflictError, match=r"differs .* 1 agent of study 's' train: here \(process 1\)"
     ):
         launch(database, {"code": "c0de2"})
+    assert launch(database, {"code": "c0de2"}, code="keep").spec.code == "c0de2", "the user trains with both"
+    launch(database, code="keep")
     dead = process_identity().rpartition(":")[0] + ":1"
     database.transaction(lambda c: c.execute(text("UPDATE hpo.agents SET process = :p"), {"p": dead}))
     assert launch(database, {"code": "c0de2"}).spec.code == "c0de2", "its process has ended"
@@ -193,7 +226,18 @@ def test_worker_refuses_another_version(database: Database, changes: Mapping[str
     with pytest.raises(
         StudyConflictError, match=f"differs from the version .*{message}.*: copy that version"
     ):
-        check_worker("s", spec, replace(DESCRIPTION, **changes))
+        check_worker(
+            "s", spec, replace(DESCRIPTION, **changes), code=None if changes.keys() == {"code"} else "keep"
+        )
+
+
+def test_worker_joins_with_other_code_if_the_user_says_so(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = launch(database).spec
+    with caplog.at_level(logging.WARNING):
+        check_worker("s", spec, replace(DESCRIPTION, code="c0de2"), code="restart")
+    assert "code differs from that of the study (c0de1 -> c0de2)" in caplog.messages[0]
 
 
 @pytest.mark.parametrize(

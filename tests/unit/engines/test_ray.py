@@ -43,6 +43,8 @@ def test_agent_command_passes_allotted_resources() -> None:
     assert arguments.endswith("--memory-per-worker 1073741824")
     # An agent with whole GPUs does not share them.
     assert "--gpu-share" not in agent_command(request, 4).arguments
+    assert "--code" not in command.arguments
+    assert agent_command(LaunchRequest(study="s", code="restart"), 1).arguments[-2:] == ("--code", "restart")
 
 
 @pytest.mark.parametrize(

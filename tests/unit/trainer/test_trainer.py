@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import StringIO
+from itertools import islice
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -162,6 +163,29 @@ def test_run_resumes_after_the_last_checkpoint(agent: Agent) -> None:
         second.report(loss=0.5)
     assert resumed == [3, 4]
     assert [record.epoch for record in second.history] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("code", "restarts", "resumed_from"),
+    [("c0de1", True, 2), ("c0de2", False, 2), ("c0de2", True, 0)],
+    ids=["same code", "kept", "restarted"],
+)
+def test_state_of_other_code_is_resumed_unless_the_user_restarts(
+    agent: Agent, code: str, restarts: bool, resumed_from: int
+) -> None:
+    def train(run: TrainerRun, epochs: int) -> None:
+        for epoch in islice(run.epochs(), epochs):
+            run.save({"done": epoch})
+            run.report(loss=0.5)
+
+    train(agent.run(reply_seconds=0.0, code="c0de1"), 2)
+    second = agent.run(reply_seconds=0.0, code=code, restarts_other_code=restarts)
+    assert len(second.history) == resumed_from
+    assert (second.state or {"done": 0})["done"] == resumed_from
+    train(second, 1)
+    # The trial that other code has begun keeps both.
+    last = agent.run(reply_seconds=0.0, code=code, restarts_other_code=True)
+    assert len(last.history) == (0 if code == "c0de2" and not restarts else resumed_from + 1)
 
 
 def test_finished_checkpoint_has_no_epoch_left(agent: Agent) -> None:

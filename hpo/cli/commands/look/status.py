@@ -66,6 +66,11 @@ def _status_text(found: StudyStatus) -> str:
             f"{found.failed} failed" + (f" ({outcomes})" if outcomes else ""),
         ),
     ]
+    if len(found.codes) > 1:
+        versions = ", ".join(
+            f"{formatting.counted(number, 'trial')} with {code}" for code, number in found.codes.items()
+        )
+        facts.append(("code", f"changed: {versions} (hpo report shows which)"))
     if found.best_number is not None:
         best = f"{formatting.metric(found.best_value)} in trial {found.best_number}: "
         facts.append(("best", best + formatting.parameters(found.best_params)))

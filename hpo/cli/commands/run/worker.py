@@ -23,4 +23,4 @@ def worker(request: WorkRequest, data_dir: Path | None, storage: str | None) -> 
     """
     from hpo.agent.launch import work
 
-    return work(request.study, request.workers, options.settings(storage, data_dir), request.agent)
+    return work(request, options.settings(storage, data_dir))
