@@ -86,21 +86,29 @@ class MessageProgress:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._sent_at = 0.0
+        self._unsent: View | None = None
 
     def update(self, view: View) -> None:
-        """Send the view, unless an earlier one still waits."""
+        """Send the view, unless an earlier one is recent or still waits."""
         now = time.monotonic()
+        self._unsent = view
         if now - self._sent_at >= VIEW_SECONDS and self._sender.idle:
             self._sent_at = now
-            self._sender.send(view)
+            self._send_view()
 
     def trial_ended(self, trial: TrialEnd, counts: Counts | None) -> None:
         """Send the end of a trial."""
         self._sender.send(Ended(trial, counts))
 
     def close(self) -> None:
-        """Send that no further view follows."""
+        """Send the last view, and that no further one follows."""
+        self._send_view()
         self._sender.send(Closed())
+
+    def _send_view(self) -> None:
+        if self._unsent is not None:
+            self._sender.send(self._unsent)
+            self._unsent = None
 
 
 def _listen() -> None:

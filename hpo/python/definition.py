@@ -136,13 +136,15 @@ def written(database: Database, study: str, definition: Definition, settings: Se
             f"study {study!r} was created with the objective {existing.spec.objective}, not with"
             f" {definition.name} as it is defined here: give that one, or create another study"
         )
+    # Another launch of a study that does not exist yet may use the same folder.
+    fresh = not folder.exists()
     try:
         _write(database, definition, folder, existing)
         yield reference
     finally:
         with suppress(HpoError):
-            now = create.find(database, study)
-            if now is None or now.spec.objective != reference:
+            now = create.find(database, study) if fresh else None
+            if fresh and (now is None or now.spec.objective != reference):
                 shutil.rmtree(folder, ignore_errors=True)
 
 

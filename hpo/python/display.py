@@ -149,7 +149,8 @@ class CellDisplay:
 
 def render(view: View, trials: list[TrialEnd]) -> dict[str, str]:
     """Return a view with its last trials as HTML and as text, by their media types."""
-    console = safe_console(io.StringIO(), record=True, width=WIDTH)
+    # In a notebook, rich would show each text in the cell by itself.
+    console = safe_console(io.StringIO(), record=True, width=WIDTH, force_jupyter=False)
     console.print(draw(view))
     for trial in trials:
         console.print(trial_line(trial), highlight=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -45,13 +47,14 @@ def launch(
         KeyboardInterrupt: it was interrupted.
         TypeError: there is no such option.
     """
-    from hpo.options.requests import LaunchRequest
-    from hpo.python.options import arguments_of
-
     if os.environ.get(OF_OBJECTIVE):
         raise UsageError(
             'hpo.launch() was called in a process that runs an objective: put the call under if __name__ == "__main__":'
         )
+    _import_optuna()
+    from hpo.options.requests import LaunchRequest
+    from hpo.python.options import arguments_of
+
     options |= {"trials": trials, "workers": workers, "direction": direction, "params": params}
     given = arguments_of(LaunchRequest, "launch", {"study": study, **options})
     settings, arguments = _settings(storage), ["launch", *given]
@@ -77,6 +80,7 @@ def load_study(name: str, storage: str | None = None) -> Study:
         UnknownStudyError: no study has that name.
         StorageUnreachableError: the database does not answer.
     """
+    _import_optuna()
     from hpo.python.study import Study
     from hpo.study.catalog import find_study
     from storage.engine import open_database
@@ -85,6 +89,13 @@ def load_study(name: str, storage: str | None = None) -> Study:
     with open_database(settings.storage, settings.home) as database:
         find_study(database, name)
     return Study(name, settings)
+
+
+def _import_optuna() -> None:
+    """Import Optuna without the warning that its progress bars give in a notebook without widgets."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        importlib.import_module("optuna")
 
 
 def _settings(storage: str | None) -> Any:

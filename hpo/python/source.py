@@ -70,10 +70,8 @@ class Source:
 
     def _add_import(self, line: str, name: str, original: str, module: ModuleType) -> None:
         line = line if name == original else f"{line} as {name}" if name.isidentifier() else line
-        file = getattr(module, "__file__", None)
-        # Your own modules may change; installed ones have a version.
-        path = Path(file or "").resolve()
-        if path.suffix == ".py" and not code.is_foreign(path, Path()):
+        path = _own_file(module)
+        if path is not None:
             self.folders[path.parents[module.__name__.count(".") + (path.name == "__init__.py")]] = None
             line += f"  # code {code.digest(str(path))}"
         self._imports[line] = None
@@ -99,7 +97,9 @@ class Source:
         for attribute, member in vars(value).items():
             function = getattr(member, "__func__", getattr(member, "fget", member))
             if isinstance(function, FunctionType):
-                self._follow_function(function)
+                # Decorators, such as that of dataclasses, add functions of other modules.
+                if function.__globals__.get("__name__") == value.__module__:
+                    self._follow_function(function)
             elif not (attribute.startswith("__") or inspect.isdatadescriptor(member) or callable(member)):
                 self._assigned[f"# {name}.{attribute}: {self._written(member)}"] = None
 
@@ -143,8 +143,10 @@ class Source:
             yield f"{value.dtype} {value.shape}".encode()
             yield np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
         elif isinstance(value, ModuleType | FunctionType | MethodType | type):
-            yield getattr(value, "__qualname__", value.__name__).encode()
-            self._left.append((value.__name__, value))
+            module = value if isinstance(value, ModuleType) else sys.modules.get(value.__module__)
+            yield f"{getattr(module, '__name__', '')}.{getattr(value, '__qualname__', '')}".encode()
+            if not _is_importable(value) or _own_file(module) is not None:
+                self._left.append((value.__name__, value))
         elif isinstance(value, Mapping):
             for key, member in value.items():
                 yield from self._parts(key, within)
@@ -169,19 +171,26 @@ class Source:
             yield from self._parts(reduced, within)
 
 
-def _is_plain(value: Any) -> bool:
-    """Return whether the text of a value is the value."""
-    if isinstance(value, list | tuple):
-        return len(value) <= LONGEST and type(value) in (list, tuple) and all(map(_is_plain, value))
-    if isinstance(value, dict):
+def _own_file(module: ModuleType | None) -> Path | None:
+    """Return the file of a module of the user's, which may change; installed ones have a version."""
+    path = Path(getattr(module, "__file__", None) or "").resolve()
+    return path if path.suffix == ".py" and not code.is_foreign(path, Path()) else None
+
+
+def _is_plain(value: Any, levels: int = 4) -> bool:
+    """Return whether the text of a value is the value; one with more levels may hold itself."""
+    if type(value) in (list, tuple, dict):
+        members = (*value, *value.values()) if isinstance(value, dict) else value
         return (
-            type(value) is dict and len(value) <= LONGEST and all(map(_is_plain, (*value, *value.values())))
+            levels > 0 and len(value) <= LONGEST and all(_is_plain(member, levels - 1) for member in members)
         )
     return type(value) in _PLAIN
 
 
 def _is_importable(value: Any) -> bool:
-    """Return whether other processes find a function or class in its module."""
+    """Return whether other processes find a module, or a function or class in its module."""
+    if isinstance(value, ModuleType):
+        return True
     module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(qualname, str) or module == "__main__":
         return False

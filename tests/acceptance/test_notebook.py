@@ -150,8 +150,9 @@ def check_example(service: Service, notebook: Notebook, search: str, use: str) -
     cell = notebook.run(search)
     assert "12/12 trials" in shown(cell, "text/plain")
     assert "<pre" in shown(cell, "text/html")
+    assert [output["output_type"] for output in cell.outputs].count("display_data") == 1
     assert "best: value" in printed(cell)
-    notebook.run(use)
+    assert "2/2 runs" in shown(notebook.run(use), "text/plain")
     assert notebook.value("bool(study.best.value == study.trials.value.min())")
     assert notebook.value("len(study.plot_optimization_history().data[0].y)") == 12
     assert notebook.value("sorted(study.plot_param_importances().data[0].y)") == ["degree", "penalty"]
