@@ -22,7 +22,6 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,6 +29,7 @@ from optuna.distributions import BaseDistribution
 
 from objectives import choices
 from objectives.conditions import When
+from objectives.data_options import DataOptions
 from objectives.description import Description, Direction, Params
 from objectives.device import Device, Precision
 from objectives.errors import DivergedError, Infeasible, MetricMissingError, check_finite
@@ -59,20 +59,6 @@ __all__ = [
 
 State = Mapping[str, Any]
 """Content of a checkpoint: names to NumPy arrays, numbers, strings, or lists and dicts of numbers and strings."""
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """The part of a data set that a study trains on."""
-
-    data_dir: str | None = None
-    """Folder that holds `<name>.npz`; None: only bundled or downloaded data."""
-    limit: int | None = None
-    """Number of training images to use, stratified by class; validation images in proportion. None: all."""
-    validation_fraction: float = 0.1
-    """Share of the training images that is held out to select models."""
-    split_seed: int = 0
-    """Seed of the stratified train/validation split; the same for every trial of a study."""
 
 
 class Run(ABC):
@@ -301,6 +287,11 @@ class Objective(ABC):
         """
 
     @classmethod
+    def takes_images(cls) -> bool:
+        """Return whether it has no data set and trains on images that a study is given with `--data`."""
+        return False
+
+    @classmethod
     def describe(cls, name: str) -> Description:
         """Return the class attributes as one value; `name` is the reference by which the user names the objective."""
         return Description(
@@ -313,5 +304,6 @@ class Objective(ABC):
             first=tuple(choices.stored_params(params, cls.space) for params in cls.first),
             open_space=cls.open_space,
             dataset=cls.dataset if isinstance(cls.dataset, str) else None,
+            takes_images=cls.takes_images(),
             summary=(cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else "",
         )

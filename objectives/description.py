@@ -34,6 +34,8 @@ class Description:
     declares_direction: bool = True
     """Whether `direction` is the objective's own; else it is a default, and the study has its direction."""
     dataset: str | None = None
+    takes_images: bool = False
+    """Whether the objective has no data set and trains on images that a study is given."""
     summary: str = ""
     code: str = ""
     """Digest of the code that was loaded, see `objectives.code`; empty: not known."""

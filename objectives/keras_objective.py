@@ -32,7 +32,8 @@ class KerasObjective(Objective):
     direction: ClassVar[Literal["minimize", "maximize"]] = "maximize"
     dataset: ClassVar[str | Callable[[], Any] | None] = None  # type: ignore[assignment]
     """Name of a data set, or a function that returns `(x_train, y_train), (x_test, y_test)`; with `(x_val, y_val)` as
-    the second of three pairs, trials are validated on these images and not on training images that are held out."""
+    the second of three pairs, trials are validated on these images and not on training images that are held out. None:
+    the images that a study is given with `--data`."""
     classes: ClassVar[Sequence[str] | None] = None
     """Names of the labels of a data set of your own; None: their numbers."""
     augmentation: ClassVar[Augmentation | None] = None
@@ -42,6 +43,11 @@ class KerasObjective(Objective):
 
     _data: Data | None = None
     _options = DataOptions()
+
+    @classmethod
+    def takes_images(cls) -> bool:
+        """Return whether it has no data set of its own."""
+        return cls.dataset is None
 
     @abstractmethod
     def build(self, params: Params, data: Data) -> keras.Model:
@@ -72,10 +78,7 @@ class KerasObjective(Objective):
         """Return source, number of images and digest."""
         from objectives.data.description import describe
 
-        source = type(self).dataset
-        if self._data is None or source is None:
-            return ""
-        return describe(source, self._options, self._data)
+        return "" if self._data is None else describe(type(self).dataset, self._options, self._data)
 
     def train(self, params: Params, run: Run) -> None:
         """Build and train the model, report each epoch and, in a final run, evaluate on the test set once."""

@@ -32,9 +32,9 @@ def problem(objective: type[Objective]) -> str | None:
     if wrong:
         return wrong
     if issubclass(objective, KerasObjective) and not (
-        isinstance(objective.dataset, str) or callable(objective.dataset)
+        objective.dataset is None or isinstance(objective.dataset, str) or callable(objective.dataset)
     ):
-        return "dataset must be a data set's name or a function that returns arrays"
+        return "dataset must be a data set's name or a function that returns arrays, or None for images from --data"
     if _lacks_metric(objective):
         return (
             f"metric {objective.metric!r} is not among those that KerasObjective.train reports ({', '.join(REPORTED)}):"

@@ -19,11 +19,13 @@ MOST_BYTES = 1 << 28
 """Bytes of an array from which only some of its images are digested, evenly spread: a second at most."""
 
 
-def describe(source: str | Callable[[], Any], options: DataOptions, data: Data) -> str:
+def describe(source: str | Callable[[], Any] | None, options: DataOptions, data: Data) -> str:
     """Return the description of data that was loaded from `source`."""
     valid = f" and {len(data.x_valid):,} validation" if len(data.x_valid) else ""
     limit = "" if options.limit is None else f", limited to {options.limit:,}"
-    return f"{_name(source, options)}: {len(data.x_train):,} training{valid} images{limit}, digest {digest(data)}"
+    # Images in a cache have a digest of all their files.
+    found = options.digest if source is None and options.digest else digest(data)
+    return f"{_name(source, options)}: {len(data.x_train):,} training{valid} images{limit}, digest {found}"
 
 
 def digest(data: Data) -> str:
@@ -36,7 +38,9 @@ def digest(data: Data) -> str:
     return found.hexdigest()[:DIGITS]
 
 
-def _name(source: str | Callable[[], Any], options: DataOptions) -> str:
+def _name(source: str | Callable[[], Any] | None, options: DataOptions) -> str:
+    if source is None:
+        return options.source or ""
     if isinstance(source, str):
         return datasets.location(source, options.data_dir)
     return f"{getattr(source, '__module__', '?')}.{getattr(source, '__qualname__', type(source).__name__)}"

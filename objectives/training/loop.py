@@ -23,6 +23,7 @@ from objectives.base import DataOptions, Params, Run
 from objectives.data import arrays, datasets
 from objectives.data.splits import Data, split
 from objectives.errors import DivergedError
+from objectives.images import provision
 from objectives.training import batches, checkpoint, evaluation, layers
 from objectives.training.optimizers import FusedAdam, FusedSGD
 from objectives.values import metric_text
@@ -58,7 +59,7 @@ def load(
     """Return an objective's data, split; starts no backend, so that trainers can be forked afterwards.
 
     Raises:
-        ObjectiveBrokenError: `source` is neither a name nor a function.
+        ObjectiveBrokenError: `source` is neither a name nor a function, and the options name no images.
         DataMissingError: the data set is not on this machine.
         DataDamagedError: the data set is invalid.
     """
@@ -68,8 +69,13 @@ def load(
         loaded = datasets.load(source, options.data_dir, test=final)
     elif callable(source):
         loaded = arrays.call(source, len(names) if names else None, test=final)
+    elif options.source is not None:
+        loaded, found = provision.mapped(options, final)
+        names = names if names is not None and len(names) == len(found) else found
     else:
-        raise ObjectiveBrokenError("dataset must be the name of a data set or a function that returns arrays")
+        raise ObjectiveBrokenError(
+            "dataset must be the name of a data set or a function that returns arrays, or images are given with --data"
+        )
     return split(loaded, options, final, names)
 
 

@@ -112,6 +112,7 @@ def _description(values: Any) -> Description:
         open_space=values["open_space"],
         declares_direction=values["declares_direction"] is True,
         dataset=None if values["dataset"] is None else text(values["dataset"]),
+        takes_images=values["takes_images"] is True,
         summary=text(values["summary"]),
         code=text(values["code"]),
     )

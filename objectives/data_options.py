@@ -1,0 +1,43 @@
+"""The options by which a study chooses its data."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, asdict, dataclass
+from typing import Any, Literal
+
+OF_IMAGES = ("source", "image_size", "image_fit", "test_fraction", "skip_unreadable", "digest")
+"""Names of the options that apply to image files alone."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The part of a data set that a study trains on."""
+
+    data_dir: str | None = None
+    """Folder that holds `<name>.npz`; None: only bundled or downloaded data."""
+    limit: int | None = None
+    """Number of training images to use, stratified by class; validation images in proportion. None: all."""
+    validation_fraction: float = 0.1
+    """Share of the training images that is held out to select models."""
+    split_seed: int = 0
+    """Seed of the splits that are made; the same for every trial of a study."""
+    _: KW_ONLY
+    source: str | None = None
+    """Folder or table of image files, for objectives without a data set; see `objectives.images`."""
+    image_size: int | None = None
+    """Height and width that these images get; None: chosen by their own sizes."""
+    image_fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How images of another shape are fitted into this size."""
+    test_fraction: float | None = None
+    """Share of these images that becomes the test set if they have none of their own; None: a default."""
+    skip_unreadable: bool = False
+    """Whether images that cannot be read are left out."""
+    digest: str = ""
+    """Digest of these images as the study's trials see them; empty: not known."""
+    cache_dir: str | None = None
+    """Folder of the decoded images of this host."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options that a study stores: without the folders of a host, and none of images without any."""
+        omitted = {"data_dir", "cache_dir", *(OF_IMAGES if self.source is None else ())}
+        return {name: value for name, value in asdict(self).items() if name not in omitted}

@@ -1,0 +1,114 @@
+"""A data set in the cache: a folder with its pixels and labels, which is complete as soon as it exists.
+
+Images lie in the order training, validation, test: each split, and training with validation for a final run, is a slice
+of one file that all processes map and share.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.errors import DataDamagedError
+from objectives.data.arrays import Arrays
+from objectives.images.decoding import Geometry
+
+FORMAT = 1
+"""Version of the files, and of the rules by which their pixels are made: part of each digest."""
+
+PIXELS, LABELS, PATHS, ABOUT = "images.npy", "labels.npy", "paths.json", "about.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """Facts on a cached data set."""
+
+    source: str
+    """Path that its images were read from."""
+    classes: tuple[str, ...]
+    counts: Mapping[str, int]
+    """Number of images by split, in the order of the file."""
+    geometry: Geometry
+    made: tuple[str, ...]
+    """Splits that were made, because the source has none of its own."""
+    skipped: int = 0
+    """Images that could not be read."""
+
+    @property
+    def images(self) -> int:
+        """Number of images in all splits."""
+        return sum(self.counts.values())
+
+    @property
+    def bytes(self) -> int:
+        """Size of the pixels."""
+        height, width, channels = self.geometry.shape
+        return self.images * height * width * channels
+
+
+def write_details(folder: Path, about: About, labels: NDArray[np.int64], paths: Sequence[str]) -> None:
+    """Write everything but the pixels."""
+    np.save(folder / LABELS, labels, allow_pickle=False)
+    (folder / PATHS).write_text(json.dumps(list(paths)), encoding="ascii")
+    (folder / ABOUT).write_text(json.dumps(asdict(about)), encoding="ascii")
+
+
+def about(folder: Path) -> About:
+    """Return the facts on a cached data set.
+
+    Raises:
+        DataDamagedError: they cannot be read.
+    """
+    try:
+        values = json.loads((folder / ABOUT).read_bytes())
+        known = {field.name: values[field.name] for field in fields(About) if field.name in values}
+        known["geometry"] = Geometry(**known["geometry"])
+        known["classes"], known["made"] = tuple(known["classes"]), tuple(known["made"])
+        return About(**known)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise _damaged(folder, exc) from exc
+
+
+def paths(folder: Path) -> list[str]:
+    """Return the path of each image, relative to its source's folder, in the order of the pixels.
+
+    Raises:
+        DataDamagedError: they cannot be read.
+    """
+    try:
+        return [str(path) for path in json.loads((folder / PATHS).read_bytes())]
+    except (OSError, ValueError) as exc:
+        raise _damaged(folder, exc) from exc
+
+
+def arrays(folder: Path, final: bool) -> Arrays:
+    """Map a data set read-only; for a final run, training images include those for validation, and there is a test set.
+
+    Raises:
+        DataDamagedError: its files are missing or damaged.
+    """
+    counts = about(folder).counts
+    try:
+        # Plain arrays that share the pages of the file.
+        x = np.asarray(np.load(folder / PIXELS, mmap_mode="r", allow_pickle=False))
+        y = np.load(folder / LABELS, allow_pickle=False)
+        if x.dtype != np.uint8 or x.ndim != 4 or not len(x) == len(y) == sum(counts.values()):
+            raise ValueError(f"it holds {x.dtype} of {x.shape} and {len(y)} labels")
+    except (OSError, ValueError, EOFError) as exc:
+        raise _damaged(folder, exc) from exc
+    train, held_out = counts["train"], counts["train"] + counts["valid"]
+    if final:
+        return Arrays(x[:held_out], y[:held_out], x[held_out:], y[held_out:])
+    return Arrays(x[:train], y[:train], x_valid=x[train:held_out], y_valid=y[train:held_out])
+
+
+def _damaged(folder: Path, exc: Exception) -> DataDamagedError:
+    return DataDamagedError(
+        f"cached data set {folder} cannot be read ({' '.join(str(exc).split())}): remove it (hpo data cache --clear"
+        f" {folder.name}), and it is made again"
+    )

@@ -1,0 +1,120 @@
+"""Class folders: `<class>/*.jpg`, or `train/<class>/*.jpg` next to `val` and `test`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpo.errors import DataDamagedError
+from objectives.images.listing import SPLIT_NAMES, Listing, Picture, class_name, named
+
+EXTENSIONS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"))
+"""Ends of the names of image files, in lower case."""
+
+_NO_DATA = ("Thumbs.db", "desktop.ini", "__MACOSX")
+"""Files and folders that systems leave among images; names that begin with a dot are passed over too."""
+
+
+def read(folder: Path) -> Listing:
+    """List the images of class folders, at any depth inside each.
+
+    Raises:
+        DataDamagedError: a folder cannot be read, has no image, or is none of a class.
+    """
+    pictures: list[Picture] = []
+    ignored: list[str] = []
+    for split, parent in _split_folders(folder):
+        children = _children(parent)
+        loose = [child.name for child in children if not child.is_dir()]
+        images = [name for name in loose if is_image(name)]
+        if images and any(child.is_dir() for child in children):
+            raise DataDamagedError(
+                f"{parent} has images next to its class folders ({named(images)}): move each into the folder of its"
+                " class"
+            )
+        ignored += [os.path.relpath(parent / name, folder) for name in loose if not is_image(name)]
+        for child in children:
+            if child.is_dir():
+                pictures += _class_pictures(folder, parent / child.name, split, ignored)
+    if not pictures:
+        raise DataDamagedError(
+            f"{folder} has no class folders with images: make one for each class, such as {folder.name}/cats/1.jpg"
+            " (JPEG, PNG, WebP, BMP or TIFF)"
+        )
+    return Listing(source=folder, folder=folder, pictures=pictures, ignored=ignored)
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file is an image by its name."""
+    return os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a name, many times
+
+
+def _split_folders(folder: Path) -> list[tuple[str | None, Path]]:
+    """Return the split and the folder of each set of class folders: one without a split, or several with one."""
+    children = [child.name for child in _children(folder) if child.is_dir()]
+    found = {name: SPLIT_NAMES[name.lower()] for name in children if name.lower() in SPLIT_NAMES}
+    # A class may be named as a split is, and then has images where a split has class folders.
+    found = {name: split for name, split in found.items() if _has_only_folders(folder / name)}
+    if not found or (len(found) < len(children) and "train" not in found.values()):
+        return [(None, folder)]
+    others = [name for name in children if name not in found]
+    if others:
+        raise DataDamagedError(
+            f"{folder} has folders of splits ({', '.join(found)}) next to {named(others)}: move class folders into"
+            " train, val or test, and other folders elsewhere"
+        )
+    if len(set(found.values())) < len(found):
+        raise DataDamagedError(f"{folder} has two folders of one split ({', '.join(found)}): join them")
+    return [(split, folder / name) for name, split in found.items()]
+
+
+def _has_only_folders(folder: Path) -> bool:
+    children = _children(folder)
+    return any(child.is_dir() for child in children) and not any(is_image(child.name) for child in children)
+
+
+def _class_pictures(root: Path, folder: Path, split: str | None, ignored: list[str]) -> Iterator[Picture]:
+    label, empty = class_name(folder.name, str(folder.parent)), True
+    for path in _files(folder, (os.path.realpath(root), os.path.realpath(folder))):
+        relative = os.path.relpath(path, root)
+        if is_image(path):
+            empty = False
+            yield Picture(path=relative, label=label, split=split)
+        else:
+            ignored.append(relative)
+    if empty:
+        raise DataDamagedError(
+            f"class folder {folder} has no image: add some (JPEG, PNG, WebP, BMP or TIFF), or remove the folder"
+        )
+
+
+def _files(folder: Path, above: tuple[str, ...]) -> Iterator[str]:
+    """Yield the paths of the files in a folder and its subfolders, in order; `above` are its real parents."""
+    for child in _children(folder):
+        path = folder / child.name
+        if not child.is_dir():
+            yield str(path)
+            continue
+        real = os.path.realpath(path)
+        if real in above:
+            raise DataDamagedError(f"{path} is a link to a folder that it lies in: remove the link")
+        yield from _files(path, (*above, real))
+
+
+def _children(folder: Path) -> list[os.DirEntry[str]]:
+    """Return the entries of a folder in order, without hidden ones.
+
+    Raises:
+        DataDamagedError: it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = [
+                entry for entry in entries if not entry.name.startswith(".") and entry.name not in _NO_DATA
+            ]
+    except OSError as exc:
+        raise DataDamagedError(
+            f"folder {folder} cannot be read ({exc.strerror or exc}): allow it, or remove the folder"
+        ) from exc
+    return sorted(found, key=lambda entry: os.fsencode(entry.name))

@@ -1,0 +1,118 @@
+"""Training, validation and test images of a listing: its own splits, and those that are made where it has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.errors import DataDamagedError
+from objectives.data.splits import Indices, stratified
+from objectives.images.listing import SPLITS, TITLES, Listing
+
+DEFAULT_TEST_FRACTION = 0.2
+
+
+@dataclass(frozen=True)
+class SplitRules:
+    """The fractions and the seed by which splits are made."""
+
+    test_fraction: float
+    """Share of all images that a test split gets, where the source has none."""
+    validation_fraction: float
+    """Share of the training images that a validation split gets, where the source has none."""
+    seed: int
+
+
+def partition(listing: Listing, rules: SplitRules) -> dict[str, Indices]:
+    """Return the positions of the images of each split, those that are made stratified by class and not across groups.
+
+    Raises:
+        DataDamagedError: the groups leave a class without training images.
+    """
+    own = listing.own_splits
+    splits = np.array([picture.split or "train" for picture in listing.pictures])
+    found = {split: np.flatnonzero(splits == split) for split in SPLITS}
+    labels, groups = listing.labels, _groups(listing)
+    # A generator for each, so that a split does not depend on whether the other is made.
+    for number, (split, fraction) in enumerate(
+        (("test", rules.test_fraction), ("valid", rules.validation_fraction))
+    ):
+        if split in own:
+            continue
+        rng = np.random.default_rng([rules.seed, number])
+        pool = found["train"]
+        # An image of each class is left for each of the splits that are taken from the rest.
+        spare = 1 + (split == "test" and "valid" not in own)
+        chosen = (
+            stratified(labels[pool], round(len(pool) * fraction), rng, spare)
+            if groups is None
+            else _whole_groups(labels[pool], groups[pool], fraction, spare, rng)
+        )
+        found[split] = pool[chosen]
+        found["train"] = np.delete(pool, chosen)
+        _check_classes(listing, labels, found, split)
+    return found
+
+
+def _groups(listing: Listing) -> NDArray[np.int64] | None:
+    """Return the number of the group of each image; None if all are groups of their own."""
+    if all(picture.group is None for picture in listing.pictures):
+        return None
+    numbers: dict[tuple[bool, str], int] = {}
+    return np.array(
+        [
+            numbers.setdefault(
+                (True, picture.path) if picture.group is None else (False, picture.group), len(numbers)
+            )
+            for picture in listing.pictures
+        ],
+        np.int64,
+    )
+
+
+def _whole_groups(
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    fraction: float,
+    spare: int,
+    rng: np.random.Generator,
+) -> Indices:
+    """Return sorted positions of whole groups that have about this share of each class, and some images of each.
+
+    Groups are looked at in random order, the largest first, and taken if that brings the numbers of images of all
+    classes nearer to their shares. `spare` groups of each class are left.
+    """
+    names, numbers = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), int(labels.max()) + 1))
+    np.add.at(counts, (numbers, labels), 1)
+    has, sizes = counts > 0, np.maximum(counts.sum(axis=0), 1)
+    taken, left, chosen = np.zeros(len(sizes)), has.sum(axis=0), np.zeros(len(names), bool)
+    order = rng.permutation(len(names))
+    order = order[np.argsort(-counts.sum(axis=1)[order], kind="stable")]
+
+    def take(group: int, *, if_nearer: bool) -> None:
+        nonlocal taken, left
+        before, after = taken / sizes - fraction, (taken + counts[group]) / sizes - fraction
+        nearer = (after**2).sum() < (before**2).sum()
+        if (left[has[group]] > spare).all() and (nearer or not if_nearer):
+            taken, left, chosen[group] = taken + counts[group], left - has[group], True
+
+    for group in order:
+        take(group, if_nearer=True)
+    # The smallest groups for classes that have none.
+    for group in order[::-1]:
+        if not chosen[group] and (has[group] & (taken == 0)).any():
+            take(group, if_nearer=False)
+    return np.flatnonzero(chosen[numbers])
+
+
+def _check_classes(listing: Listing, labels: NDArray[np.int64], found: dict[str, Indices], made: str) -> None:
+    for split in ("train", made):
+        absent = sorted(set(range(len(listing.classes))) - set(labels[found[split]].tolist()))
+        if absent:
+            raise DataDamagedError(
+                f"{listing.source} leaves no {TITLES[split]} image of class {listing.classes[absent[0]]}, because a"
+                " group is never divided: give smaller groups, or a split to each image"
+            )

@@ -1,0 +1,126 @@
+"""Images of a source, read by the rules of a study's options into the cache, and mapped from it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from hpo.errors import DataDamagedError, DataMissingError, UsageError
+from objectives.base import DataOptions
+from objectives.data.arrays import Arrays
+from objectives.images import entry, folders, tables
+from objectives.images.build import UndecodableError, build
+from objectives.images.cache import Cache
+from objectives.images.entry import About
+from objectives.images.examination import Examinations, Examined
+from objectives.images.listing import Listing, check
+from objectives.images.parallel import Watch, ignore
+from objectives.images.plan import make_plan
+
+
+@dataclass(frozen=True)
+class Provided:
+    """A data set in the cache, in use."""
+
+    digest: str
+    about: About
+    ignored: Sequence[str] = ()
+    """Files next to the images that are no images by their names."""
+    unreadable: Sequence[str] = ()
+    """Images that were left out, because they cannot be read."""
+
+
+@contextmanager
+def provided(options: DataOptions, cache: Cache, watch: Watch = ignore) -> Iterator[Provided]:
+    """Read the images of `options.source`, decode them unless they are cached, and keep them in use within this block.
+
+    Raises:
+        UsageError: the options do not fit the source.
+        DataMissingError: there is no such folder or table.
+        DataDamagedError: no classifier can be trained on it, or images cannot be read.
+        DiskFullError, FileNotWritableError: the cache has no room, or cannot be written.
+    """
+    listed = read(options)
+    problems: dict[str, str] = {}
+    with ExitStack() as stack:
+        while True:
+            plan = make_plan(listed, _examine(listed, cache, watch, problems), options)
+            write = partial(build, plan=plan, watch=watch)
+            try:
+                stack.enter_context(cache.used(plan.digest, plan.about.bytes, write, watch))
+                break
+            except UndecodableError as exc:
+                # They are known from now on: if they are to be left out, the others make another data set.
+                problems |= exc.problems
+        yield Provided(plan.digest, plan.about, listed.ignored, plan.unreadable)
+
+
+def mapped(options: DataOptions, final: bool) -> tuple[Arrays, tuple[str, ...]]:
+    """Return the images of a study and the names of their classes, mapped from the cache of this host.
+
+    Where `options.digest` names none that is cached, they are read from `options.source` first.
+
+    Raises:
+        UsageError: there is no cache folder.
+        HpoError: as `provided`.
+    """
+    if options.cache_dir is None:
+        raise UsageError("DataOptions(source=...) needs a cache_dir: name a folder for the decoded images")
+    cache = Cache(Path(options.cache_dir))
+    if options.digest and cache.entry(options.digest).is_dir():
+        return _mapped(cache.entry(options.digest), final)
+    with provided(options, cache) as found:
+        return _mapped(cache.entry(found.digest), final)
+
+
+def _mapped(folder: Path, final: bool) -> tuple[Arrays, tuple[str, ...]]:
+    return entry.arrays(folder, final), entry.about(folder).classes
+
+
+def read(options: DataOptions) -> Listing:
+    """Return the checked listing of `options.source`.
+
+    Raises:
+        UsageError, DataMissingError, DataDamagedError: as `provided`.
+    """
+    source = Path(options.source or "")
+    try:
+        is_folder, is_file = source.is_dir(), source.is_file()
+    except OSError as exc:
+        raise DataDamagedError(f"{source} cannot be read ({exc.strerror or exc}): allow it") from exc
+    if is_folder:
+        found = folders.read(source)
+    elif is_file and source.suffix.lower() in tables.EXTENSIONS:
+        found = tables.read(source)
+    elif is_file:
+        raise DataDamagedError(
+            f"{source} is no table of images: give a folder, or a table {' or '.join(tables.EXTENSIONS)}"
+        )
+    else:
+        raise DataMissingError(
+            f"there is no folder or table {source}: give the place of the images with --data"
+        )
+    check(found, "images")
+    if "test" in found.own_splits and options.test_fraction is not None:
+        raise UsageError(f"{source} has a test split of its own: leave --test-fraction out")
+    return found
+
+
+def _examine(listed: Listing, cache: Cache, watch: Watch, undecodable: Mapping[str, str]) -> list[Examined]:
+    """Return the result of each file; `undecodable` are reasons that are known since."""
+    source = os.fsencode(os.path.realpath(listed.source))
+    name = f"files-{hashlib.blake2b(source, digest_size=8).hexdigest()}"
+    with cache.exclusive(name, watch):
+        examinations = Examinations.read(cache.folder / f"{name}.json")
+        found = examinations.examine(listed, watch)
+        examinations.note_undecodable(listed, undecodable)
+        examinations.write([picture.path for picture in listed.pictures])
+    return [
+        replace(one, problem=one.problem or undecodable.get(picture.path, ""))
+        for picture, one in zip(listed.pictures, found, strict=True)
+    ]
