@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ ROOT_HOME = Path("/var/lib/hpo")
 
 OF_OBJECTIVE = "HPO_OF_OBJECTIVE"
 """Variable that is set in the processes which run an objective, and in those that they start."""
+
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,13 @@ class Settings:
     """Folder of checkpoints, with a subfolder per study (`HPO_CHECKPOINTS`)."""
     lease_seconds: float = 120.0
     """Seconds without a heartbeat after which other agents take an agent's trials (`HPO_LEASE_SECONDS`)."""
+    cache_bytes: int = 50 << 30
+    """Limit of the decoded images in `cache_dir` (`HPO_CACHE_SIZE`)."""
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of decoded images."""
+        return self.home / "cache"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -48,6 +58,7 @@ class Settings:
             results_dir=results,
             checkpoints=_path("HPO_CHECKPOINTS", env.get("HPO_CHECKPOINTS")) or home / "checkpoints",
             lease_seconds=_seconds("HPO_LEASE_SECONDS", env.get("HPO_LEASE_SECONDS"), 120.0),
+            cache_bytes=_bytes("HPO_CACHE_SIZE", env.get("HPO_CACHE_SIZE"), cls.cache_bytes),
         )
 
     def make_home(self) -> None:
@@ -83,6 +94,15 @@ def _seconds(name: str, value: str | None, default: float) -> float:
     if not 1.0 <= seconds < 1e6:
         raise UsageError(f"{name}={value} is invalid: use a number of seconds, at least 1")
     return seconds
+
+
+def _bytes(name: str, value: str | None, default: int) -> int:
+    if not value:
+        return default
+    found = _SIZE.fullmatch(value.strip().lower())
+    if found is None:
+        raise UsageError(f"{name}={value} is invalid: use a size such as 500M, 20G or 1.5T")
+    return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
 
 
 def _path(name: str, value: str | None) -> Path | None:

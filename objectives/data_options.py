@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+Fit = Literal["crop", "pad", "stretch"]
+"""How images of another shape get the shape of a data set."""
+FITS: tuple[Fit, ...] = get_args(Fit)
+
+DEFAULT_TEST_FRACTION = 0.2
+LARGEST_SIDE = 64
+"""Largest height and width that images get unless a size is requested."""
 
 OF_IMAGES = ("source", "image_size", "image_fit", "test_fraction", "skip_unreadable", "digest")
 """Names of the options that apply to image files alone."""
@@ -26,7 +34,7 @@ class DataOptions:
     """Folder or table of image files, for objectives without a data set; see `objectives.images`."""
     image_size: int | None = None
     """Height and width that these images get; None: chosen by their own sizes."""
-    image_fit: Literal["crop", "pad", "stretch"] = "crop"
+    image_fit: Fit = "crop"
     """How images of another shape are fitted into this size."""
     test_fraction: float | None = None
     """Share of these images that becomes the test set if they have none of their own; None: a default."""

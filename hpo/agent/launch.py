@@ -7,18 +7,20 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from hpo import formatting
 from hpo.agent.agent import Agent
 from hpo.agent.attempts import AttemptTable, RunningAttempt
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.failure_policy import none_complete
+from hpo.agent.image_data import images_in_use
 from hpo.agent.leases import LeaseRenewal
 from hpo.agent.outages import training_retry
 from hpo.agent.snapshots import StudySnapshot
 from hpo.agent.trial_store import TrialStore
 from hpo.devices.slots import slots_here
-from hpo.errors import HpoError, UnknownObjectiveError
+from hpo.errors import HpoError, UnknownObjectiveError, UsageError
 from hpo.options.hosts import AgentOptions
 from hpo.options.requests import LaunchDefaults, LaunchRequest, WorkRequest
 from hpo.options.study_name import check_study_name
@@ -72,11 +74,16 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
             log.info(f"next, on any machine: hpo worker --study {study.name}")
             return 0
         check_writable(settings.checkpoints)
-        existing, reference, data = _checked(database, request, settings)
+        existing, reference, options = _checked(database, request, settings)
         devices = slots_here(request.workers, request.agent.slots)
-        with _pool(reference, data, request.study, devices, settings) as pool:
+        with (
+            images_in_use(options, settings, signals.check) as data,
+            _pool(reference, data, request.study, devices, settings) as pool,
+        ):
             description = pool.describe(loading_check(signals, pool, request.agent))
-            study = create.create_or_continue(database, request, reference, description, existing)
+            study = create.create_or_continue(
+                database, request, reference, description, existing, data.digest
+            )
             if existing is None:
                 with create.discarded_if_refused(database, study):
                     return _run(database, study, pool, settings, request, signals, request.timeout_seconds)
@@ -84,14 +91,17 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
 
 
 def prepare(database: Database, request: LaunchRequest, settings: Settings) -> LaunchedStudy:
-    """Create or continue a study whose agents run elsewhere; the objective is imported, but no data.
+    """Create or continue a study whose agents run elsewhere; the objective is imported, but no named data set.
 
     Raises:
         HpoError: the request or the objective is at fault.
     """
-    existing, reference, data = _checked(database, request, settings)
-    with _pool(reference, data, request.study, [], settings) as pool:
-        return create.create_or_continue(database, request, reference, pool.describe(), existing)
+    existing, reference, options = _checked(database, request, settings)
+    with (
+        images_in_use(options, settings) as data,
+        _pool(reference, data, request.study, [], settings) as pool,
+    ):
+        return create.create_or_continue(database, request, reference, pool.describe(), existing, data.digest)
 
 
 def work(request: WorkRequest, settings: Settings) -> int:
@@ -111,17 +121,31 @@ def work(request: WorkRequest, settings: Settings) -> int:
         assert existing is not None
         check_objective_file(existing.spec.objective, study)
         check_writable(settings.checkpoints)
-        data, devices = data_dir_of(settings, existing.spec.data), slots_here(request.workers, options.slots)
-        with _pool(existing.spec.objective, data, study, devices, settings) as pool:
-            description = pool.describe(loading_check(signals, pool, options))
-            identity.check_worker(study, existing.spec, description, request.code)
-            identity.report_interrupted(database, existing, description.code, request.code)
-            existing = replace(existing, spec=replace(existing.spec, code=description.code))
-            return _run(database, existing, pool, settings, request, signals)
+        devices = slots_here(request.workers, options.slots)
+        with images_in_use(
+            host_data(settings, existing.spec.data, request.data), settings, signals.check
+        ) as data:
+            identity.check_worker_images(study, existing.spec, data.digest)
+            with _pool(existing.spec.objective, data, study, devices, settings) as pool:
+                description = pool.describe(loading_check(signals, pool, options))
+                identity.check_worker(study, existing.spec, description, request.code)
+                identity.report_interrupted(database, existing, description.code, request.code)
+                spec = replace(
+                    existing.spec, code=description.code, data=replace(existing.spec.data, digest=data.digest)
+                )
+                return _run(database, replace(existing, spec=spec), pool, settings, request, signals)
 
 
-def data_dir_of(settings: Settings, data: DataOptions) -> DataOptions:
-    """Return the study's data options with this host's data folder."""
+def host_data(settings: Settings, data: DataOptions, images: Path | None = None) -> DataOptions:
+    """Return the study's data options with this host's data folder, and with its images' place on this host if given.
+
+    Raises:
+        UsageError: `images` are given to a study without.
+    """
+    if images is not None:
+        if data.source is None:
+            raise UsageError("--data applies to studies of images of your own: leave it out")
+        data = replace(data, source=str(images.expanduser().absolute()))
     return replace(data, data_dir=str(settings.data_dir))
 
 
@@ -134,7 +158,7 @@ def _checked(
     reference = _reference(request, existing)
     if existing is not None and existing.begun:
         create.check_options(existing, request, reference)
-    return existing, reference, data_dir_of(settings, create.data_options(request, existing))
+    return existing, reference, host_data(settings, create.data_of(request, existing))
 
 
 def _reference(request: LaunchRequest, existing: LaunchedStudy | None) -> str:

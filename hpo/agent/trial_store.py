@@ -25,7 +25,7 @@ from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead
 from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
-from hpo.study.identity import CODE
+from hpo.study.identity import Trained
 from hpo.trainer.failures import one_line
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
@@ -79,7 +79,7 @@ class TrialStore:
         self._statement = self._session.statement
         self._lease_monitor = LeaseMonitor(times)
         self._data = ""
-        versions = training_environment(devices[0]) | ({CODE: spec.code} if spec.code else {})
+        versions = training_environment(devices[0]) | Trained(spec.code, spec.data.digest).versions
         self.agent_id, ordinal = self._session.join(len(devices), versions, times.lease_seconds)
         self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal))
         self._optuna_trials = OptunaTrials(database, study_id, spec, self._search)

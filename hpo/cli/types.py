@@ -139,6 +139,7 @@ _TYPES: dict[str, tuple[Any, str | None]] = {
     "time": (DURATION, "TIME"),
     "size": (SIZE, "SIZE"),
     "file": (click.Path(path_type=Path, dir_okay=False), "FILE"),
+    "path": (click.Path(path_type=Path), "PATH"),
 }
 """Click's type and the placeholder of each named kind."""
 

@@ -26,6 +26,10 @@ DATA = "data"
 """Key of the line on a study's data, among the versions that a template and an agent report."""
 
 
+DATA_DIGEST = "data_digest"
+"""Key of the digest of a study's own images, likewise."""
+
+
 def versions(packages: Sequence[str] = VERSIONED) -> dict[str, str]:
     """Return the versions of Python and of the installed packages, without importing them."""
     found = {"python": platform.python_version()}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hpo import formatting
-from hpo.devices.provenance import DATA
+from hpo.devices.provenance import DATA, DATA_DIGEST
 from hpo.devices.slots import parse_description
 from hpo.export.config import Config
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from storage.engine import Database
 
 _SETTINGS = ("backend", "precision")
-_NO_PACKAGES = (*_SETTINGS, DATA)
+_NO_PACKAGES = (*_SETTINGS, DATA, DATA_DIGEST)
 """Entries of an agent's versions that are not packages."""
 
 
@@ -69,12 +69,17 @@ def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list
             value=best.value,
             value_rule=study.value_rule,
             value_epoch=best.value_epoch,
-            data=data,
+            data=data | _images(trained[best.number][1] if best.number in trained else {}),
             created=created,
             **(_training_environment(*trained[best.number]) if best.number in trained else {}),
         )
         for best in chosen
     ]
+
+
+def _images(versions: Mapping[str, str]) -> dict[str, Any]:
+    """Return the digest of the images that the trial was trained on, if they were a study's own."""
+    return {"digest": versions[DATA_DIGEST]} if DATA_DIGEST in versions else {}
 
 
 def _training_environment(device: str, versions: Mapping[str, str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from hpo import formatting
 from hpo.options.hosts import PRECISIONS
 from objectives.choices import ALLOWED, stored, value_problem
+from objectives.data_options import FITS
 from objectives.trial_value import RULES
 
 FILE_VERSION = 1
@@ -56,8 +57,14 @@ _DATA: Mapping[str, Check] = {
     "limit": lambda value: value is None or _whole(1)(value),
     "validation_fraction": lambda value: isinstance(value, float) and 0 < value < 1,
     "split_seed": _whole(0, 2**32),
+    "source": _is(str, NoneType),
+    "image_size": lambda value: value is None or _whole(1)(value),
+    "image_fit": FITS.__contains__,
+    "test_fraction": lambda value: value is None or (isinstance(value, float) and 0 < value < 1),
+    "skip_unreadable": lambda value: isinstance(value, bool),
+    "digest": lambda value: isinstance(value, str) and (not value or value.isalnum()),
 }
-"""Check of each field of `objectives.base.DataOptions` except `data_dir`, which belongs to one machine."""
+"""Check of each field of `objectives.base.DataOptions` except the folders that belong to one machine."""
 _DEVICE: Mapping[str, Check] = {"cores": _whole(1), "gpu": _is(str, NoneType)}
 
 

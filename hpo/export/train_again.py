@@ -46,8 +46,9 @@ def _train(settings: Mapping[str, Any]) -> None:
         settings["DEVICE"], settings["PRECISION"], settings["BACKEND"], settings["VERSIONS"]
     )
     objective = load(settings["OBJECTIVE"])()
-    data_dir = str(Settings.from_environment().data_dir)
-    objective.prepare(DataOptions(data_dir=data_dir, **settings["DATA"]), final=False)
+    here = Settings.from_environment()
+    folders = {"data_dir": str(here.data_dir), "cache_dir": str(here.cache_dir)}
+    objective.prepare(DataOptions(**folders, **settings["DATA"]), final=False)
     run = _PrintingRun(
         total_epochs=epochs or sys.maxsize,
         final=epochs is None,

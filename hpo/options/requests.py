@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from hpo.options.fields import ANY_NUMBER, COUNT, NONE, NUMBER, SLOTS, option_field
 from hpo.options.hosts import AgentOptions, RayOptions
+from hpo.options.images import ImageOptions
 from objectives.trial_value import RULES
 
 SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
@@ -157,6 +158,7 @@ class LaunchRequest:
         kind=COUNT,
         show_default="all",
     )
+    images: ImageOptions = ImageOptions()
     sampler: str | None = option_field(
         None,
         "Algorithm that proposes the next configuration; a launch may change it for the rest of a study.",
@@ -241,6 +243,12 @@ class WorkRequest:
     code: str | None = _code(
         "Join although the objective's code differs here from that of the study.", "refuse"
     )
+    data: Path | None = option_field(
+        None,
+        "Place of the study's images on this host: a folder or table with the same content.",
+        kind="path",
+        show_default="the study's own",
+    )
     agent: AgentOptions = AgentOptions()
 
 
@@ -272,6 +280,12 @@ class RetrainRequest:
         kind=COUNT,
         word="all",
         show_default="those of the configuration",
+    )
+    data: Path | None = option_field(
+        None,
+        "Place of the study's images on this host: a folder or table with the same content.",
+        kind="path",
+        show_default="the study's own",
     )
     config: Path | None = option_field(
         None,

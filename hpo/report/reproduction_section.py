@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpo import formatting
-from hpo.devices.provenance import DATA
+from hpo.devices.provenance import DATA, DATA_DIGEST
 from hpo.document.document import Code, Section, Table
 from hpo.document.parts import section
 from hpo.search.space_overrides import override_text
@@ -41,6 +41,7 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     arguments += ["--sampler", spec["sampler"], "--pruner", spec["pruner"], "--seed", str(spec["seed"])]
     if data.get("limit") is not None:
         arguments += ["--limit", str(data["limit"])]
+    arguments += _images(data)
     for override in narrowed(spec):
         arguments += ["--param", override]
     precisions = {agent.versions.get("precision") for agent in history.agents}
@@ -75,6 +76,16 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     return lines
 
 
+def _images(data: Mapping[str, Any]) -> list[str]:
+    """Return the options of a study's own images."""
+    if data.get("source") is None:
+        return []
+    options = {"--image-size": "image_size", "--image-fit": "image_fit", "--test-fraction": "test_fraction"}
+    given = [(option, str(data[name])) for option, name in options.items() if data.get(name) is not None]
+    skip = ["--skip-unreadable"] if data.get("skip_unreadable") else []
+    return ["--data", data["source"], *(part for pair in given for part in pair), *skip]
+
+
 def narrowed(spec: Mapping[str, Any]) -> list[str]:
     """Return the values of `--param`: of the parameters whose range differs from the objective's own."""
     if spec.get("open_space"):
@@ -103,7 +114,7 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
     )
     if DATA in versions:
         facts.append(("data", versions[DATA]))
-    packages = {name: number for name, number in versions.items() if name != DATA}
+    packages = {name: number for name, number in versions.items() if name not in (DATA, DATA_DIGEST)}
     if packages:
         facts.append(("versions in the search", _pairs(packages)))
     mixed = {

@@ -156,4 +156,6 @@ def matches_search(row: RetrainRow, spec: Mapping[str, Any]) -> bool:
 
 
 def _data(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name != "data_dir" and value is not None}
+    # The place of images belongs to a host; their digest does not.
+    places = ("data_dir", "source")
+    return {name: value for name, value in options.items() if name not in places and value is not None}

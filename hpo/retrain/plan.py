@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,11 +16,14 @@ from hpo.options.requests import RetrainRequest
 from hpo.search.spec import space_from_json
 from hpo.study.catalog import find_study
 from hpo.study.identity import CODE, codes_of_trials
+from objectives.base import DataOptions
 from objectives.choices import same_params
 from objectives.description import Description
 from storage.engine import Database
 from storage.retrains import Source
 from storage.studies import StoredStudy
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,22 @@ def make_plan(database: Database, request: RetrainRequest, results_dir: Path) ->
         source,
         study,
         folder,
+    )
+
+
+def with_images(plan: Plan, data: DataOptions) -> Plan:
+    """Return the plan with the digest of its own images as they are now; log where trials had others."""
+    if data.source is None:
+        return plan
+    earlier = {str(config.data.get("digest") or data.digest) for config in plan.configs} - {data.digest}
+    if earlier:
+        log.warning(
+            f"the content of the images has changed since the search ({', '.join(sorted(earlier))} -> {data.digest}):"
+            " the retrain may not repeat its result"
+        )
+    images = {"source": data.source, "digest": data.digest}
+    return replace(
+        plan, configs=[replace(config, data=dict(config.data) | images) for config in plan.configs]
     )
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hpo import formatting
-from hpo.agent.launch import data_dir_of, loading_check
+from hpo.agent.image_data import images_in_use
+from hpo.agent.launch import host_data, loading_check
 from hpo.agent.outages import training_retry
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here
@@ -22,7 +23,7 @@ from hpo.options.study_name import check_study_name
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.retrain.folders import RunFolders
 from hpo.retrain.model_card import loading_lines
-from hpo.retrain.plan import Plan, check_declarations, codes_of, make_plan
+from hpo.retrain.plan import Plan, check_declarations, codes_of, make_plan, with_images
 from hpo.retrain.record import RetrainRecord
 from hpo.retrain.results import SeedResult, check_folder, summaries, write_results
 from hpo.retrain.runner import SeedRun, SeedRunner
@@ -72,11 +73,14 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
         settings.make_home()
         if plan.study is not None:
             move_former(database, plan.study, (settings.checkpoints, settings.home / "logs"))
-        progress = open_progress()
-        try:
-            finished = _Retrain(request, settings, database, plan, progress, signals).run()
-        finally:
-            progress.close()
+        options = host_data(settings, DataOptions(**dict(plan.configs[0].data)), request.data)
+        with images_in_use(options, settings, signals.check) as data:
+            plan = with_images(plan, data)
+            progress = open_progress()
+            try:
+                finished = _Retrain(request, settings, database, plan, progress, signals, data).run()
+            finally:
+                progress.close()
     if not finished:
         log.info("interrupted: run the same command to continue from the last epochs")
     return 0 if finished else 130
@@ -92,6 +96,8 @@ class _Retrain:
     plan: Plan
     progress: Progress
     signals: SignalHandler
+    data: DataOptions
+    """The data of all configurations, on this host."""
 
     def __post_init__(self) -> None:
         study = self.plan.study
@@ -289,9 +295,8 @@ class _Retrain:
 
     def _pool(self, config: Config, runs: int, *, final: bool) -> TrainerPool:
         devices = slots_here(self.request.workers, self.request.agent.slots, at_most=runs)
-        data = data_dir_of(self.settings, DataOptions(**dict(config.data)))
         log = self.logs / f"retrain-template-{os.getpid()}.log"
-        return TrainerPool(Load(config.objective, data, final=final), devices, log)
+        return TrainerPool(Load(config.objective, self.data, final=final), devices, log)
 
     def _print_summary(self, metric: str, results: Sequence[SeedResult], about: Mapping[str, Any]) -> None:
         for name, interval in summaries(results, metric).items():

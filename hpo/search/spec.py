@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -77,7 +77,7 @@ class StudySpec:
         values["space"] = space_to_json(self.space)
         values["objective_space"] = space_to_json(self.objective_space)
         values["first"] = [dict(params) for params in self.first]
-        values["data"] = asdict(self.data)
+        values["data"] = self.data.to_json()
         return values
 
     @classmethod

@@ -21,6 +21,7 @@ from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
 from hpo.study import identity
 from hpo.study.catalog import delete_study
+from hpo.study.study_data import check_images, requested_data
 from objectives.base import DataOptions, Direction
 from objectives.description import Description
 from objectives.space import Space, same_space
@@ -76,11 +77,11 @@ def find(database: Database, name: str) -> LaunchedStudy | None:
     return database.transaction(read)
 
 
-def data_options(request: LaunchRequest, existing: LaunchedStudy | None) -> DataOptions:
-    """Return the part of the data that the study trains on; each host has its own data folder."""
-    if existing is not None and (existing.begun or request.limit is None):
-        return existing.spec.data
-    return DataOptions(limit=request.limit)
+def data_of(request: LaunchRequest, existing: LaunchedStudy | None, digest: str = "") -> DataOptions:
+    """Return the data that the study trains on; `digest` is that of its own images as they are now."""
+    stored = existing.spec.data if existing is not None else DataOptions()
+    begun = existing is not None and existing.begun
+    return replace(requested_data(request, stored, begun=begun), digest=digest)
 
 
 def create_or_continue(
@@ -89,21 +90,26 @@ def create_or_continue(
     reference: str,
     description: Description,
     existing: LaunchedStudy | None,
+    digest: str = "",
 ) -> LaunchedStudy:
     """Create the requested study, or continue it with the requested budget.
 
-    With `--no-run`, a paused or stopped study stays so.
+    With `--no-run`, a paused or stopped study stays so. `digest` is that of the study's own images as they are now.
 
     Raises:
         StudyConflictError: the study exists with other options or another search space.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
     """
     check_open_space(request, description)
-    existing = existing or _create(database, request, reference, description)
+    data = data_of(request, existing, digest)
+    check_images(request, description, data)
+    existing = existing or _create(database, request, reference, description, data)
     while True:
-        if description.code and request.code is None:
-            identity.check_agents(database, existing, description.code)
+        now = identity.Trained(description.code, digest)
+        # With --code, agents may train with either.
+        identity.check_agents(database, existing, now if request.code is None else now._replace(code=""))
         spec = _agreed_spec(database, existing, request, reference, description)
+        spec = replace(spec, data=data_of(request, existing, digest))
         kept = _update(database, existing, spec, request.trials, resume=request.run)
         if kept is not None:
             if existing.begun and spec.sampler != existing.spec.sampler:
@@ -111,7 +117,7 @@ def create_or_continue(
                     f"{spec.sampler} proposes the trials from now on instead of {existing.spec.sampler}; agents that"
                     " are running keep theirs"
                 )
-            identity.report_code_change(database, existing, existing.spec, description.code)
+            identity.report_changes(database, existing, existing.spec, now)
             identity.report_interrupted(database, existing, description.code, request.code)
             return replace(
                 existing,
@@ -191,10 +197,10 @@ def _limits(request: LaunchRequest, stored: StudySpec | None = None) -> dict[str
 
 
 def _create(
-    database: Database, request: LaunchRequest, reference: str, description: Description
+    database: Database, request: LaunchRequest, reference: str, description: Description, data: DataOptions
 ) -> LaunchedStudy:
     """Create the study in Optuna's tables and ours at once, so that a failure leaves neither behind."""
-    spec = _new_spec(request, reference, description)
+    spec = replace(_new_spec(request, reference, description), data=data)
     trials = request.trials or LaunchDefaults.trials
 
     def write(c: Connection) -> None:
@@ -237,7 +243,6 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
         sampler=request.sampler or defaults.sampler,
         pruner=request.pruner or defaults.pruner_for(trials),
         seed=defaults.seed if request.seed is None else request.seed,
-        data=DataOptions(limit=request.limit),
         startup=startup_trials(trials),
         max_failed=request.max_failed or defaults.max_failed,
         max_lost=request.max_lost or defaults.max_lost,
@@ -315,6 +320,9 @@ def check_options(existing: LaunchedStudy, request: LaunchRequest, reference: st
         ("--value", request.value, spec.value),
         ("--epochs", request.epochs, spec.epochs),
         ("--limit", request.limit, spec.data.limit),
+        ("--image-size", request.images.image_size, spec.data.image_size),
+        ("--image-fit", request.images.image_fit, spec.data.image_fit),
+        ("--test-fraction", request.images.test_fraction, spec.data.test_fraction),
         ("--pruner", request.pruner, spec.pruner),
         ("--seed", request.seed, spec.seed),
     )

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, exists, func, select
 
 from hpo import formatting
+from hpo.devices.provenance import DATA_DIGEST
 from hpo.errors import StudyConflictError
 from hpo.options.requests import LaunchRequest
 from hpo.process.identity import is_dead
@@ -29,6 +31,22 @@ log = logging.getLogger(__name__)
 
 CODE = "objective"
 """Key of the digest of the objective's code among an agent's versions."""
+
+
+class Trained(NamedTuple):
+    """Digests of the code and of the study's own images that an agent trains; empty: not known, or none."""
+
+    code: str
+    images: str = ""
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The known digests, by their keys among an agent's versions."""
+        return {key: digest for key, digest in ((CODE, self.code), (DATA_DIGEST, self.images)) if digest}
+
+
+_SUBJECTS = {CODE: "the objective's code", DATA_DIGEST: "the content of the study's images"}
+_REMEDIES = {CODE: " train with both (--code keep or --code restart),", DATA_DIGEST: ""}
 
 
 def check_declarations(study: str, spec: StudySpec, description: Description, request: LaunchRequest) -> None:
@@ -85,6 +103,20 @@ def check_worker(study: str, spec: StudySpec, description: Description, code: st
             f"{spec.objective} differs from the version that study {study!r} trains ({'; '.join(changes)}): copy that"
             f" version to this host, or continue the study with this one: hpo launch --study {study}"
             + (", or join with both: --code keep or --code restart" if other_code else "")
+        )
+
+
+def check_worker_images(study: str, spec: StudySpec, digest: str) -> None:
+    """Check that the images of a worker's host are those that the study trains on.
+
+    Raises:
+        StudyConflictError: they are others.
+    """
+    if digest and spec.data.digest and digest != spec.data.digest:
+        raise StudyConflictError(
+            f"the images of {spec.data.source} on this host differ from those that study {study!r} trains on"
+            f" ({_change('digest', spec.data.digest, digest)}): copy those to this host and give their place with"
+            f" --data, or continue the study with these: hpo launch --study {study}"
         )
 
 
@@ -152,14 +184,19 @@ def _change(name: str, before: object, now: object) -> str:
     return f"{name}: was {before}, is {now}"
 
 
-def check_agents(database: Database, study: StoredStudy, code: str) -> None:
-    """Check that no living agent trains the study with other code.
+def check_agents(database: Database, study: StoredStudy, now: Trained) -> None:
+    """Check that no living agent trains the study with other code or on other images.
 
     Raises:
         StudyConflictError: one does.
     """
+    for key, digest in now.versions.items():
+        _check_agents(database, study, key, digest)
+
+
+def _check_agents(database: Database, study: StoredStudy, key: str, digest: str) -> None:
     query = select(agents.c.host, agents.c.pid, agents.c.process).where(
-        agents.c.study_id == study.study_id, alive_agent(), agents.c.versions[CODE].astext != code
+        agents.c.study_id == study.study_id, alive_agent(), agents.c.versions[key].astext != digest
     )
     living = [
         f"{row.host} (process {row.pid})"
@@ -168,22 +205,24 @@ def check_agents(database: Database, study: StoredStudy, code: str) -> None:
     ]
     if living:
         raise StudyConflictError(
-            f"the objective's code differs from that which {formatting.counted(len(living), 'agent')} of study"
-            f" {study.name!r} train: {', '.join(living[:3])}: end them first (hpo stop --study {study.name}), train"
-            " with both (--code keep or --code restart), or start another study with --study"
+            f"{_SUBJECTS[key]} differs from that which {formatting.counted(len(living), 'agent')} of study"
+            f" {study.name!r} train: {', '.join(living[:3])}: end them first (hpo stop --study {study.name}),"
+            f"{_REMEDIES[key]} or start another study with --study"
         )
 
 
-def report_code_change(database: Database, study: StoredStudy, spec: StudySpec, code: str) -> None:
-    """Log that a launch continues a study with other code than its earlier trials."""
-    if not (spec.code and code and spec.code != code):
-        return
-    last = database.transaction(lambda c: _last_trial_with_other_code(c, study.study_id, code))
-    if last is not None:
-        log.warning(
-            f"the objective's code has changed since trial {last} ({spec.code} -> {code}): later trials may not be"
-            " comparable with earlier ones; hpo report shows which trials ran with which code"
-        )
+def report_changes(database: Database, study: StoredStudy, spec: StudySpec, now: Trained) -> None:
+    """Log that a launch continues a study with other code or on other images than its earlier trials."""
+    stored = Trained(spec.code, spec.data.digest).versions
+    for key, digest in now.versions.items():
+        before = stored.get(key, digest)
+        last = _last_trial_with_other(database, study, key, digest) if before != digest else None
+        if last is not None:
+            shown = "; hpo report shows which trials ran with which code" if key == CODE else ""
+            log.warning(
+                f"{_SUBJECTS[key]} has changed since trial {last} ({before} -> {digest}): later trials may not be"
+                f" comparable with earlier ones{shown}"
+            )
 
 
 def report_interrupted(database: Database, study: StoredStudy, code: str, choice: str | None) -> None:
@@ -225,16 +264,17 @@ def _interrupted(connection: Connection, study_id: int, code: str) -> list[int]:
     return sorted(connection.execute(query).scalars())
 
 
-def _last_trial_with_other_code(connection: Connection, study_id: int, code: str) -> int | None:
-    number: int | None = connection.execute(
+def _last_trial_with_other(database: Database, study: StoredStudy, key: str, digest: str) -> int | None:
+    query = (
         select(func.max(trials.c.number))
         .select_from(attempts.join(trials).join(agents))
         .where(
-            trials.c.study_id == study_id,
+            trials.c.study_id == study.study_id,
             attempts.c.pid.is_not(None),
-            agents.c.versions[CODE].astext != code,
+            agents.c.versions[key].astext != digest,
         )
-    ).scalar_one()
+    )
+    number: int | None = database.transaction(lambda c: c.execute(query).scalar_one())
     return number
 
 

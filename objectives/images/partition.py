@@ -11,8 +11,6 @@ from hpo.errors import DataDamagedError
 from objectives.data.splits import Indices, stratified
 from objectives.images.listing import SPLITS, TITLES, Listing
 
-DEFAULT_TEST_FRACTION = 0.2
-
 
 @dataclass(frozen=True)
 class SplitRules:

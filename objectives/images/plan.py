@@ -11,19 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from hpo.errors import DataDamagedError, UsageError
-from objectives.base import DataOptions
+from objectives.data_options import DEFAULT_TEST_FRACTION, FITS, LARGEST_SIDE, DataOptions
 from objectives.images import entry
-from objectives.images.decoding import FITS, Geometry
+from objectives.images.decoding import Geometry
 from objectives.images.entry import About
 from objectives.images.examination import Examined
 from objectives.images.listing import SPLITS, Listing, Picture, check, named
-from objectives.images.partition import DEFAULT_TEST_FRACTION, SplitRules, partition
+from objectives.images.partition import SplitRules, partition
 
 DIGITS = 16
 """Hexadecimal digits of the digest of a data set."""
-
-LARGEST_SIDE = 64
-"""Largest height and width that images get where `--image-size` gives none."""
 
 
 @dataclass(frozen=True, kw_only=True)

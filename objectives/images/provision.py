@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from hpo.errors import DataDamagedError, DataMissingError, UsageError
-from objectives.base import DataOptions
 from objectives.data.arrays import Arrays
+from objectives.data_options import DataOptions
 from objectives.images import entry, folders, tables
 from objectives.images.build import UndecodableError, build
 from objectives.images.cache import Cache
@@ -72,7 +72,8 @@ def mapped(options: DataOptions, final: bool) -> tuple[Arrays, tuple[str, ...]]:
     if options.cache_dir is None:
         raise UsageError("DataOptions(source=...) needs a cache_dir: name a folder for the decoded images")
     cache = Cache(Path(options.cache_dir))
-    if options.digest and cache.entry(options.digest).is_dir():
+    # Anyone may have written a configuration: a digest is no path.
+    if options.digest.isalnum() and cache.entry(options.digest).is_dir():
         return _mapped(cache.entry(options.digest), final)
     with provided(options, cache) as found:
         return _mapped(cache.entry(found.digest), final)

@@ -67,3 +67,17 @@ def test_missing_home_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Path, "home", missing)
     with pytest.raises(UsageError, match="set HPO_HOME"):
         Settings.from_environment({})
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [("", 50 << 30), ("500M", 500 << 20), ("1.5 TiB", 3 << 39), ("20g", 20 << 30), ("7", 7)],
+)
+def test_size_of_the_cache_is_read(value: str, size: int) -> None:
+    assert Settings.from_environment({"HPO_CACHE_SIZE": value}).cache_bytes == size
+
+
+@pytest.mark.parametrize("value", ["much", "-1G", "1e9", "G", "1X"])
+def test_wrong_size_of_the_cache_is_refused(value: str) -> None:
+    with pytest.raises(UsageError, match=f"HPO_CACHE_SIZE={value} is invalid: use a size"):
+        Settings.from_environment({"HPO_CACHE_SIZE": value})

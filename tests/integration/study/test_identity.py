@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -13,12 +14,14 @@ from optuna.distributions import FloatDistribution
 from sqlalchemy import text
 
 from hpo.errors import StudyConflictError, UsageError
+from hpo.options.images import ImageOptions
 from hpo.options.requests import LaunchRequest
 from hpo.process.identity import process_identity
 from hpo.report.study_report import report_files
 from hpo.study.create import LaunchedStudy, create_or_continue, find
 from hpo.study.history import read_history
-from hpo.study.identity import check_worker
+from hpo.study.identity import check_worker, check_worker_images
+from objectives.data_options import DataOptions
 from objectives.description import Description
 from storage import agents
 from storage.engine import Database
@@ -34,10 +37,16 @@ CHANGED = {
 }
 
 
-def launch(database: Database, changes: Mapping[str, Any] | None = None, **options: Any) -> LaunchedStudy:
+IMAGES = {"takes_images": True}
+"""Change of an objective without a data set."""
+
+
+def launch(
+    database: Database, changes: Mapping[str, Any] | None = None, digest: str = "", **options: Any
+) -> LaunchedStudy:
     request = LaunchRequest(study="s", **options)
     description = replace(DESCRIPTION, **(changes or {}))
-    return create_or_continue(database, request, "q", description, find(database, "s"))
+    return create_or_continue(database, request, "q", description, find(database, "s"), digest)
 
 
 def begin(database: Database, study: LaunchedStudy, code: str = "c0de1", process: str = "boot:1:1") -> None:
@@ -57,6 +66,15 @@ def begin(database: Database, study: LaunchedStudy, code: str = "c0de1", process
         )
 
     database.transaction(write)
+
+
+def begin_on_images(database: Database, digest: str, process: str = "boot:1:1") -> None:
+    study = launch(database, IMAGES, digest, images=ImageOptions(data=Path("/photos")))
+    begin(database, study, process=process)
+    query = text(
+        "UPDATE hpo.agents SET versions = versions || jsonb_build_object('data_digest', CAST(:d AS text))"
+    )
+    database.transaction(lambda c: c.execute(query, {"d": digest}))
 
 
 def leave(database: Database) -> None:
@@ -209,6 +227,83 @@ def test_launch_refuses_other_code_than_a_living_agent_trains(database: Database
     dead = process_identity().rpartition(":")[0] + ":1"
     database.transaction(lambda c: c.execute(text("UPDATE hpo.agents SET process = :p"), {"p": dead}))
     assert launch(database, {"code": "c0de2"}).spec.code == "c0de2", "its process has ended"
+
+
+def test_launch_reports_changed_images_and_continues(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin_on_images(database, "aa")
+    leave(database)
+    with caplog.at_level(logging.WARNING):
+        assert launch(database, IMAGES, "aa").spec.data.digest == "aa"
+        assert not caplog.messages
+        moved = launch(database, IMAGES, "bb", images=ImageOptions(data=Path("/moved"))).spec.data
+    assert (moved.source, moved.digest) == ("/moved", "bb")
+    assert "content of the study's images has changed since trial 2 (aa -> bb)" in caplog.messages[0]
+
+
+def test_launch_refuses_other_images_than_a_living_agent_trains_on(database: Database) -> None:
+    begin_on_images(database, "aa", process_identity())
+    launch(database, IMAGES, "aa")
+    with pytest.raises(StudyConflictError, match=r"content of the study's images differs .* 1 agent"):
+        launch(database, IMAGES, "bb")
+
+
+def test_worker_refuses_other_images(database: Database) -> None:
+    begin_on_images(database, "aa")
+    found = find(database, "s")
+    assert found is not None
+    check_worker_images("s", found.spec, "aa")
+    with pytest.raises(StudyConflictError, match=r"digest: was aa, is bb\): copy those to this host"):
+        check_worker_images("s", found.spec, "bb")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_size": 8}, "no --image-size, not 8"),
+        ({"image_fit": "pad"}, "--image-fit crop, not pad"),
+        ({"test_fraction": 0.5}, "no --test-fraction, not 0.5"),
+    ],
+)
+def test_rules_of_images_stay_in_a_study_that_has_begun(
+    database: Database, options: dict[str, Any], message: str
+) -> None:
+    begin_on_images(database, "aa")
+    with pytest.raises(StudyConflictError, match=message):
+        launch(database, IMAGES, "aa", images=ImageOptions(**options))
+
+
+def test_rules_of_images_may_change_before_a_study_has_begun(database: Database) -> None:
+    launch(database, IMAGES, "aa", images=ImageOptions(data=Path("/photos"), image_size=8))
+    spec = launch(database, IMAGES, "bb", images=ImageOptions(test_fraction=0.5, skip_unreadable=True)).spec
+    assert spec.data == DataOptions(
+        source="/photos", image_size=8, test_fraction=0.5, skip_unreadable=True, digest="bb"
+    )
+    found = find(database, "s")
+    assert found is not None
+    assert found.spec.data == spec.data
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        (
+            {},
+            {"data": Path("/photos")},
+            "does not apply to objective q, which has its own data: leave it out",
+        ),
+        (IMAGES, {}, "objective q has no data set: give images with --data"),
+        ({}, {"image_size": 8}, "--image-size applies to images of your own: give them with --data"),
+        ({}, {"skip_unreadable": True}, "--skip-unreadable applies"),
+    ],
+)
+def test_options_of_images_that_do_not_apply_are_refused(
+    database: Database, changes: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        launch(database, changes, images=ImageOptions(**options))
+    assert find(database, "s") is None
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,9 @@ def test_variables_replace_options(called, monkeypatch) -> None:
     monkeypatch.setenv("HPO_STORAGE", "postgresql://h/d")
     run(["launch"])
     run(["worker"])
-    (request, settings), (study, slots, _, _) = called
+    (request, settings), (work, _) = called
     assert (request.study, request.workers, settings.storage) == ("s", 5, "postgresql://h/d")
-    assert (study, slots) == ("s", 5)
+    assert (work.study, work.workers) == ("s", 5)
 
 
 def test_options_of_devices_and_ray(called, capsys) -> None:
@@ -109,13 +109,13 @@ def test_options_of_devices_and_ray(called, capsys) -> None:
     ]
     run(["launch", "--study", "s", "--gpus", "0,1", "--device", "gpu"])
     run(["worker", "--study", "s", "--gpus", "none", "--gpu-share", "0.5", "--cores", "2"])
-    (request, _), (_, _, _, agent) = called
+    (request, _), (work, _) = called
     assert (request.engine, request.ray, request.agent.slots) == (
         "local",
         RayOptions(),
         SlotOptions(gpus="0,1", device="gpu"),
     )
-    assert agent.slots == SlotOptions(gpus="none", gpu_share=0.5, cores=2)
+    assert work.agent.slots == SlotOptions(gpus="none", gpu_share=0.5, cores=2)
     assert run(["launch", "--study", "s", *arguments]) == 2
     assert (
         "--address, --gpus-per-worker, --workers-per-agent: only with --engine ray" in capsys.readouterr().err

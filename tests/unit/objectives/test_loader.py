@@ -232,11 +232,18 @@ def test_invalid_declaration_is_refused(tmp_path, attribute, message):
     assert "Wrong in" in str(caught.value)
 
 
-def test_keras_objective_without_data_set_is_refused(tmp_path):
+@pytest.mark.parametrize(("declared", "taken"), [("", True), ("dataset = 'digits'", False)])
+def test_keras_objective_without_data_set_takes_images(tmp_path, declared, taken):
+    source = KERAS.replace('dataset, metric, space = "digits", "val_auc",', f"{declared}\n    space =")
+    assert loader.describe(write(tmp_path, source)).takes_images is taken
+
+
+def test_keras_objective_with_another_data_set_is_refused(tmp_path):
     source = """
     from optuna.distributions import FloatDistribution
     from objectives.keras_objective import KerasObjective
     class Quadratic(KerasObjective):
+        dataset = 7
         space = {"dropout": FloatDistribution(0.0, 0.6)}
         def build(self, params, data): ...
     """

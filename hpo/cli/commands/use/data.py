@@ -1,16 +1,23 @@
-"""`hpo data`: fetch, verify and explore data sets."""
+"""`hpo data`: fetch, verify and explore data sets, and the cache of images of your own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.output import echo_table
 from hpo.cli.types import DATA
-from hpo.errors import DataDamagedError
+from hpo.errors import DataDamagedError, UsageError
+
+if TYPE_CHECKING:
+    from objectives.images.cache import Cached
 
 
 class _DataCommand(click.Command):
@@ -102,3 +109,67 @@ def explore(name: str, data_dir: Path | None, output: Path | None) -> None:
                 click.echo(block.text)
     pictures = sum(one.endswith(".png") for one in written)
     click.echo(f"\nwrote {folder / written[0]}, explore.md with {pictures} pictures, and statistics.json")
+
+
+@data.command()
+@click.argument("digests", metavar="[DIGEST...]", nargs=-1)
+@click.option(
+    "--clear", is_flag=True, show_default="off", help="Remove these data sets, or all, but those in use."
+)
+@options.json_option
+def cache(digests: tuple[str, ...], clear: bool, as_json: bool) -> None:
+    """Show or clear the cache of decoded images.
+
+    hpo launch --data decodes images once into HPO_HOME/cache, where all trials of this host share them. The data
+    sets used least recently are removed when the cache would exceed HPO_CACHE_SIZE (50G unless set).
+    """
+    from hpo.agent.image_data import image_cache
+
+    found = image_cache(options.settings())
+    cached = found.list()
+    unknown = sorted(set(digests) - {one.digest for one in cached})
+    if unknown:
+        raise UsageError(f"no cached data set {', '.join(unknown)}: hpo data cache lists them")
+    chosen = [one for one in cached if not digests or one.digest in digests]
+    if not clear:
+        _echo_cached(chosen, as_json)
+        return
+    removed = [one for one in chosen if found.remove(one.digest)]
+    if not digests:
+        found.clear_examinations()
+    freed, kept = formatting.size(sum(one.bytes for one in removed)), len(chosen) - len(removed)
+    in_use = f"; {formatting.counted(kept, 'data set')} in use kept" if kept else ""
+    if as_json:
+        output.echo_json({"removed": [one.digest for one in removed], "kept": kept})
+    else:
+        click.echo(f"{formatting.counted(len(removed), 'data set')} removed, {freed} freed{in_use}")
+
+
+def _echo_cached(cached: Sequence[Cached], as_json: bool) -> None:
+    if as_json:
+        output.echo_json([asdict(one) for one in cached])
+        return
+    if not cached:
+        click.echo("no cached data set: hpo launch --data makes one")
+        return
+    rows = []
+    for one in cached:
+        about = one.about
+        used_at = datetime.fromtimestamp(one.used_at).astimezone()
+        rows.append(
+            (
+                one.digest,
+                "damaged" if about is None else f"{about.images:,}",
+                "" if about is None else "×".join(map(str, about.geometry.shape)),
+                formatting.size(one.bytes),
+                "now" if one.in_use else f"{used_at:%Y-%m-%d %H:%M}",
+                "" if about is None else about.source,
+            )
+        )
+    echo_table(
+        ("digest", "images", "shape", "size", "used", "source"),
+        rows,
+        right=("images", "size"),
+        wrap=("source",),
+    )
+    click.echo(f"{formatting.size(sum(one.bytes for one in cached))} in total")

@@ -1,0 +1,82 @@
+"""Images of a study's own, read into this host's cache before any process trains, and kept there while it does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from hpo import formatting
+from hpo.settings import Settings
+from hpo.terminal.work_progress import WorkProgress
+from objectives.data_options import DEFAULT_TEST_FRACTION, DataOptions
+from objectives.images.cache import Cache
+from objectives.images.listing import TITLES, named
+from objectives.images.provision import Provided, provided
+
+log = logging.getLogger(__name__)
+
+_MOST_CLASSES = 10
+"""Number of classes that a line names."""
+
+
+def image_cache(settings: Settings) -> Cache:
+    """Return the cache of this host."""
+    return Cache(settings.cache_dir, settings.cache_bytes)
+
+
+@contextmanager
+def images_in_use(
+    data: DataOptions, settings: Settings, check: Callable[[], None] = lambda: None
+) -> Iterator[DataOptions]:
+    """Read the images that the options name, if any; yield the options with their digest and this host's cache.
+
+    `check` is called a few times a second and may raise to end the reading.
+
+    Raises:
+        HpoError: as `objectives.images.provision.provided`.
+    """
+    if data.source is None:
+        yield data
+        return
+    settings.make_home()
+    progress = WorkProgress("images")
+
+    def watch(stage: str, done: int, total: int) -> None:
+        check()
+        progress.update(stage, done, total)
+
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(provided(data, image_cache(settings), watch))
+        finally:
+            progress.close()
+        for line in lines(found, data):
+            log.info(line)
+        if found.unreadable:
+            count = formatting.counted(len(found.unreadable), "image")
+            log.warning(f"{count} cannot be read and will be left out: {named(found.unreadable)}")
+        yield replace(data, digest=found.digest, cache_dir=str(settings.cache_dir))
+
+
+def lines(found: Provided, data: DataOptions) -> list[str]:
+    """Return the facts on images that have been read, for the log."""
+    about = found.about
+    shape = about.geometry
+    classes = ", ".join(about.classes[:_MOST_CLASSES]) + (", …" if len(about.classes) > _MOST_CLASSES else "")
+    counts = ", ".join(f"{count:,} {TITLES[split]}" for split, count in about.counts.items())
+    colour = "grey" if shape.channels == 1 else "in colour"
+    shown = [
+        f"{about.source}: {about.images:,} images of {len(about.classes)} classes ({classes}),"
+        f" {shape.height}×{shape.width}, {colour}: {counts}"
+    ]
+    if "test" in about.made:
+        fraction = DEFAULT_TEST_FRACTION if data.test_fraction is None else data.test_fraction
+        shown.append(
+            f"there is no test split, so {100 * fraction:.3g} % of the images are held out as one (--test-fraction):"
+            " only hpo retrain opens it"
+        )
+    if found.ignored:
+        shown.append(f"{formatting.counted(len(found.ignored), 'other file')}: {named(found.ignored)}")
+    return shown

@@ -1,0 +1,56 @@
+"""The data of a study as a launch requests them: a part of a data set, or images of the user's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hpo.errors import UsageError
+from hpo.options.requests import LaunchRequest
+from objectives.base import DataOptions
+from objectives.description import Description
+
+
+def requested_data(request: LaunchRequest, stored: DataOptions, *, begun: bool) -> DataOptions:
+    """Return the requested data, and the stored ones where the request names none.
+
+    A study that has begun keeps them, but for the place of its images: each host has its own.
+    """
+    images = request.images
+    data = stored
+    if images.data is not None:
+        data = replace(data, source=str(images.data.expanduser().absolute()))
+    if images.skip_unreadable:
+        data = replace(data, skip_unreadable=True)
+    if begun:
+        return data
+    return replace(
+        data,
+        limit=data.limit if request.limit is None else request.limit,
+        image_size=data.image_size if images.image_size is None else images.image_size,
+        image_fit=data.image_fit if images.image_fit is None else images.image_fit,
+        test_fraction=data.test_fraction if images.test_fraction is None else images.test_fraction,
+    )
+
+
+def check_images(request: LaunchRequest, description: Description, data: DataOptions) -> None:
+    """Raise UsageError if the objective needs images and none are given, or the other way round."""
+    if data.source is not None and not description.takes_images:
+        raise UsageError(
+            f"--data {data.source} does not apply to objective {description.name}, which has its own data: leave it"
+            " out, or give an objective of images without a data set (dataset = None)"
+        )
+    if data.source is None and description.takes_images:
+        raise UsageError(
+            f"objective {description.name} has no data set: give images with --data, or set its dataset"
+        )
+    images = request.images
+    for option, given in (
+        ("--image-size", images.image_size is not None),
+        ("--image-fit", images.image_fit is not None),
+        ("--test-fraction", images.test_fraction is not None),
+        ("--skip-unreadable", images.skip_unreadable),
+    ):
+        if given and data.source is None:
+            raise UsageError(
+                f"{option} applies to images of your own: give them with --data, or leave it out"
+            )
