@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hpo.errors import HpoError
@@ -47,8 +48,9 @@ def _train(settings: Mapping[str, Any]) -> None:
     )
     objective = load(settings["OBJECTIVE"])()
     here = Settings.from_environment()
-    folders = {"data_dir": str(here.data_dir), "cache_dir": str(here.cache_dir)}
-    objective.prepare(DataOptions(**folders, **settings["DATA"]), final=False)
+    options = DataOptions(**settings["DATA"])
+    options = replace(options, data_dir=str(here.data_dir), cache_dir=str(here.cache_dir))
+    objective.prepare(options, final=False)
     run = _PrintingRun(
         total_epochs=epochs or sys.maxsize,
         final=epochs is None,

@@ -162,7 +162,8 @@ def _write(
         payload.write_text(fresh / "source.py", definition.source.text)
         payload.write_text(fresh / "objective.py", module)
         if existing is not None:
-            identity.check_agents(database, existing, code.digest(str(fresh / "objective.py")))
+            now = identity.Trained(code.digest(str(fresh / "objective.py")))
+            identity.check_agents(database, existing, now)
         if not (folder / name).is_file():
             _write_payload(folder / name, definition)
         payload.write_folders(folder / payload.FOLDERS, list(definition.source.folders))

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import UsageError
@@ -34,7 +35,8 @@ def launch(
     `objective` is a function of an Optuna trial, a subclass of `hpo.Objective` or `hpo.KerasObjective`, a KerasTuner
     model builder, or a text as `--objective` takes it; by default the study's own. You may define it in a notebook,
     with the values that it uses. `data` and `metric` are those of a model builder: a function that returns the data, or
-    the data, and the name of the metric.
+    the data, and the name of the metric. For a `hpo.KerasObjective` without a data set, `data` is the path of a folder
+    or table of images.
 
     `params` narrows the space: `{"units": [32, 64], "lr": (1e-4, 1e-2), "batch": 32}`. `options` are the others of
     `hpo launch`, with underscores: `timeout="2h"`, `sampler="gp"`, `trial_timeout="10m"`. `storage` is a URL; by
@@ -55,6 +57,8 @@ def launch(
     from hpo.options.requests import LaunchRequest
     from hpo.python.options import arguments_of
 
+    if isinstance(data, str | Path):
+        options, data = {**options, "data": data}, None
     options |= {"trials": trials, "workers": workers, "direction": direction, "params": params}
     given = arguments_of(LaunchRequest, "launch", {"study": study, **options})
     settings, arguments = _settings(storage), ["launch", *given]

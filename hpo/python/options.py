@@ -27,31 +27,31 @@ def arguments_of(request: type[Any], function: str, given: Mapping[str, Any]) ->
             raise TypeError(
                 f"{function}() got an unexpected keyword argument {keyword!r}{did_you_mean(keyword, known)}"
             )
-        option, is_flag = known[keyword]
+        option, unset = known[keyword]
         if value is None:
             continue
         if keyword == "params":
             found += [f"{option}={name}={_values(name, allowed)}" for name, allowed in value.items()]
-        elif is_flag:
-            found += [] if value else [option]
+        elif unset is not None:
+            found += [] if bool(value) is unset else [option]
         else:
             found.append(f"{option}={_text(value)}")
     return found
 
 
-def _keywords(request: type[Any]) -> Iterator[tuple[str, tuple[str, bool]]]:
-    """Yield the keyword of each option, with its spelling and whether it is a flag that turns something off."""
+def _keywords(request: type[Any]) -> Iterator[tuple[str, tuple[str, bool | None]]]:
+    """Yield the keyword of each option, with its spelling and, of a flag, the value that needs no flag."""
     for field in dataclasses.fields(request):
         if dataclasses.is_dataclass(field.default):
             yield from _keywords(cast("type[Any]", type(field.default)))
             continue
         option = (field.metadata.get("names") or (f"--{field.name.replace('_', '-')}",))[0]
         if field.metadata.get("kind") == "flag":
-            yield field.name, (option, True)
+            yield field.name, (option, bool(field.default))
         elif field.metadata.get("multiple"):
-            yield field.name, (option, False)
+            yield field.name, (option, None)
         else:
-            yield option.removeprefix("--").replace("-", "_"), (option, False)
+            yield option.removeprefix("--").replace("-", "_"), (option, None)
 
 
 def _text(value: Any) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from objectives import loader, validation
-from objectives.base import Objective, Run
+from objectives.base import DataOptions, Objective, Run
 from objectives.errors import DivergedError
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
+from tests.photos import make_photos
 
 DOCS = Path(__file__).parents[3] / "docs"
 TUTORIAL = (DOCS / "tutorial" / "your-own-model.md").read_text(encoding="utf-8")
@@ -89,6 +90,19 @@ def test_every_shipped_objective_is_documented():
 def test_every_member_of_run_is_documented():
     offered = {name for name in vars(Run) if not name.startswith("_")} | set(Run.__annotations__)
     assert sorted(name for name in offered if f"`run.{name}" not in REFERENCE) == []
+
+
+def test_the_example_of_images_trains_on_a_folder(tmp_path):
+    namespace: dict[str, Any] = {"__name__": "docs_images"}
+    (code,) = code_of((DOCS / "how-to" / "images.md").read_text(encoding="utf-8"))
+    exec(compile(code, "docs", "exec"), namespace)
+    photos = make_photos(tmp_path / "photos", 10, side=(8, 12))
+    objective = namespace["Pets"]()
+    objective.prepare(DataOptions(source=str(photos), cache_dir=str(tmp_path / "cache")), final=False)
+    run = LocalRun(1, metric="val_accuracy")
+    objective.train({"learning_rate": 0.01}, run)
+    assert run.history[-1]["val_accuracy"] >= 0
+    assert objective.describe_data().startswith(f"{photos}: 21 training and 3 validation images, digest ")
 
 
 def test_the_example_of_model_fit_trains():
