@@ -1,7 +1,7 @@
 """`make test`: the linters and the whole suite in parts that run at the same time.
 
 TensorFlow is imported in one part only, and tests that mostly wait for processes get more workers than there are cores.
-The other parts begin when the tests of the service have been collected once, next to the linters: otherwise all workers
+Most parts begin when the tests of the service have been collected once, next to the first parts: otherwise all workers
 would compile the same modules of a fresh clone at the same time.
 """
 
@@ -20,12 +20,21 @@ from typing import IO
 
 CLUSTER = "tests/acceptance/cluster/test_ray.py"
 
-PARTS: dict[str, list[str]] = {
+TENSORFLOW = ("tests/unit/objectives", "tests/unit/bench")
+"""Unit tests that import TensorFlow."""
+
+FIRST: dict[str, list[str]] = {
     "linters": ["make", "--no-print-directory", "lint"],
-    "unit tests": [sys.executable, "-m", "pytest", "-q", "tests/unit"],
+    "unit tests with TensorFlow": [sys.executable, "-m", "pytest", "-q", *TENSORFLOW],
+}
+NEXT: dict[str, list[str]] = {
+    "unit tests": [
+        *(sys.executable, "-m", "pytest", "-q", "tests/unit"),
+        *(f"--ignore={folder}" for folder in TENSORFLOW),
+    ],
     "tests of the Ray engine": [sys.executable, "-m", "pytest", "-q", CLUSTER],
 }
-"""Commands that run in the background; their output is printed when they have ended."""
+"""Commands in the background, begun before and after the collection; their output is printed when they have ended."""
 
 TESTS = ["--ignore", CLUSTER, "tests/acceptance", "tests/integration"]
 COLLECTION = [sys.executable, "-m", "pytest", "--collect-only", "-q", *TESTS]
@@ -47,17 +56,18 @@ def main() -> int:
     began_at = time.monotonic()
     parts: dict[str, subprocess.Popen[bytes]] = {}
     with tempfile.TemporaryDirectory(prefix="hpo-suite-") as folder:
-        logs = {name: open(f"{folder}/{number}", "w+") for number, name in enumerate(PARTS)}  # noqa: SIM115, PTH123
+        logs = {name: open(f"{folder}/{name}", "w+") for name in (*FIRST, *NEXT)}  # noqa: SIM115, PTH123
         try:
-            for name, log in logs.items():
-                parts[name] = _start(PARTS[name], log)
-                if name == "linters":
-                    # The part itself reports what cannot be collected.
-                    parts["collection"] = _start(COLLECTION, subprocess.DEVNULL)
-                    parts.pop("collection").wait()
+            for name, command in FIRST.items():
+                parts[name] = _start(command, logs[name])
+            # The part itself reports what cannot be collected.
+            parts["collection"] = _start(COLLECTION, subprocess.DEVNULL)
+            parts["collection"].wait()
+            for name, command in NEXT.items():
+                parts[name] = _start(command, logs[name])
             parts["tests of the service"] = _start(SERVICE, subprocess.PIPE)
             shown = _show(parts["tests of the service"])
-            codes = {name: process.wait() for name, process in parts.items()}
+            codes = {name: process.wait() for name, process in parts.items() if name != "collection"}
         except KeyboardInterrupt:
             print("\nInterrupted: waiting until the tests have stopped what they started.", flush=True)
             _stop(parts.values())
@@ -100,7 +110,7 @@ def _show(process: subprocess.Popen[bytes]) -> str:
 
 def _stop(parts: Iterable[subprocess.Popen[bytes]]) -> None:
     """Interrupt all parts, and return when they have ended."""
-    for part in parts:
+    for part in (part for part in parts if part.poll() is None):
         with suppress(ProcessLookupError):
             os.killpg(part.pid, signal.SIGINT)
     for part in parts:
