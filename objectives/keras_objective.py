@@ -80,6 +80,12 @@ class KerasObjective(Objective):
 
         return "" if self._data is None else describe(type(self).dataset, self._options, self._data)
 
+    def data_warning(self) -> str:
+        """Return a line on what the loaded data lack; empty if it is nothing."""
+        if self._data is None or self._data.has_test:
+            return ""
+        return "there is no test set, which hpo retrain needs: let the data function return a second pair before it"
+
     def train(self, params: Params, run: Run) -> None:
         """Build and train the model, report each epoch and, in a final run, evaluate on the test set once."""
         from objectives import backend

@@ -54,6 +54,8 @@ class Ready:
     """Trainers can be forked."""
 
     versions: Mapping[str, str]
+    warning: str = ""
+    """A line on what the loaded data lack; empty: nothing."""
 
 
 @dataclass(frozen=True)

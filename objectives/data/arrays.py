@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Arrays:
     x_valid: Images | None = None
     """Validation images of the data set's own; None: training images are held out instead."""
     y_valid: Labels | None = None
+    has_test: bool = True
+    """Whether there is a test set, loaded or not."""
 
 
 def read(path: Path, class_count: int | None, test: bool) -> Arrays:
@@ -102,7 +104,7 @@ def call(function: Callable[[], Any], class_count: int | None, test: bool) -> Ar
         )
         if not test:
             named.pop("test", None)
-        return checked(named.pop("train"), class_count, named)
+        return replace(checked(named.pop("train"), class_count, named), has_test=len(pairs) > 1)
     except _Invalid as exc:
         raise DataDamagedError(f"{where} returns invalid data: {exc}") from exc
 

@@ -35,6 +35,8 @@ class Data:
     """Mean of each channel over the training images, pixels scaled to 0..1."""
     std: tuple[float, ...]
     """Standard deviation of each channel, likewise; never zero."""
+    has_test: bool = True
+    """Whether a final run can have a test set."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -95,6 +97,7 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
         classes=classes,
         mean=mean,
         std=std,
+        has_test=arrays.has_test,
     )
 
 

@@ -17,6 +17,7 @@ from objectives.base import Run
 from objectives.data.arrays import Images, Labels
 from objectives.data.splits import Data
 from objectives.training import calibration
+from objectives.training.logits import inputs_of
 
 BATCH_SIZE = 512
 """Largest number of images in a batch."""
@@ -75,7 +76,7 @@ def check(model: Any, data: Data) -> None:
     """Check that the model can be trained on this data.
 
     Raises:
-        ObjectiveBrokenError: it is not a Keras model from raw pixels to one logit for each class.
+        ObjectiveBrokenError: it is not a Keras model from raw pixels to one number for each class.
     """
     if not isinstance(model, keras.Model) or len(getattr(model, "outputs", None) or ()) != 1:
         raise ObjectiveBrokenError(
@@ -90,11 +91,6 @@ def check(model: Any, data: Data) -> None:
             f"build() returned a model with outputs of {model.output_shape[1:]}, "
             f"not a logit for each of {data.class_count} classes"
         )
-    last = model.layers[-1]
-    if isinstance(last, keras.layers.Softmax) or (
-        getattr(last, "activation", None) is keras.activations.softmax
-    ):
-        raise ObjectiveBrokenError("build() must return logits: remove the softmax, the export adds it")
 
 
 def finish(model: keras.Model, data: Data, run: Run, flip: bool = False) -> None:
@@ -133,5 +129,6 @@ def finish(model: keras.Model, data: Data, run: Run, flip: bool = False) -> None
 
 def exported(model: keras.Model) -> keras.Model:
     """Return the model for use: raw uint8 pixels in, probabilities out, no loss or optimizer."""
-    probabilities = keras.layers.Softmax(name="probabilities")(model.outputs[0])
-    return keras.Model(model.inputs, probabilities, name=model.name)
+    taken = any(layer.name == "probabilities" for layer in model.layers)
+    probabilities = keras.layers.Softmax(name=None if taken else "probabilities")(model.outputs[0])
+    return keras.Model(inputs_of(model), probabilities, name=model.name)

@@ -24,7 +24,7 @@ from objectives.data import arrays, datasets
 from objectives.data.splits import Data, split
 from objectives.errors import DivergedError
 from objectives.images import provision
-from objectives.training import batches, checkpoint, evaluation, layers
+from objectives.training import batches, checkpoint, evaluation, layers, logits
 from objectives.training.optimizers import FusedAdam, FusedSGD
 from objectives.values import metric_text
 
@@ -145,6 +145,7 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
     steps = len(data.x_train) // batch_size
     stock = objective.build(params, data)
     evaluation.check(stock, data)
+    stock = logits.as_logits(stock, run.log)
     precision = backend.precision(run.device)
     model = layers.accelerated(stock, precision)
     if model is stock:

@@ -182,7 +182,9 @@ class CurrentTemplate:
                         " command again to continue with the new code"
                     )
                 self.description = description
-            case Ready(versions):
+            case Ready(versions, warning):
+                if warning and not self.versions:
+                    log.warning(f"{self._load.objective}: {warning}")
                 self.ready, self.versions = True, dict(versions)
                 if self._learnt.modules:
                     self._import()

@@ -163,7 +163,7 @@ def _load(agent: Connection) -> ObjectiveLoader | None:
     from hpo.trainer import trainer  # noqa: F401
 
     data = loaded.describe_data()
-    send(agent, Ready(versions() | ({DATA: data} if data else {})))
+    send(agent, Ready(versions() | ({DATA: data} if data else {}), loaded.data_warning()))
     return loaded
 
 

@@ -81,6 +81,12 @@ class ObjectiveLoader:
             return text(str(self._objective.describe_data())) if self._objective is not None else ""
         return ""
 
+    def data_warning(self) -> str:
+        """Return a line on what the data that were loaded here lack; empty if it is nothing."""
+        with suppress(Exception):
+            return self._objective.data_warning() if isinstance(self._objective, KerasObjective) else ""
+        return ""
+
     def _seed(self) -> None:
         """Let random numbers start from the same seed wherever data are loaded: all trials must train on the same.
 

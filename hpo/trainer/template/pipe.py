@@ -73,7 +73,8 @@ def _message(kind: str, values: Any) -> FromTemplate:
         case "Described":
             return Described(_description(values))
         case "Ready":
-            return Ready({text(name): text(version) for name, version in mapping(values["versions"]).items()})
+            versions = {text(name): text(version) for name, version in mapping(values["versions"]).items()}
+            return Ready(versions, text(values["warning"]))
         case "LoadFailed":
             return LoadFailed(text(values["error"]), text(values["message"]), text(values["traceback"]))
         case "Unforkable":

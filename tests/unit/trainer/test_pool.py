@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -127,6 +128,13 @@ def test_template_describes_the_objective_then_is_ready(host: Host) -> None:
     assert (host.pool.ready, host.pool.versions) == (True, {"keras": "3"})
     host.pool.close()
     assert not host.log.exists(), "the log of a template that did not fail is of no use"
+
+
+def test_warning_on_the_data_is_logged_once(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        host.events(replace(READY, warning="there is no test set"))
+    (warning,) = caplog.messages
+    assert warning.endswith("there is no test set")
 
 
 def test_template_that_loads_less_replaces_one_with_threads(

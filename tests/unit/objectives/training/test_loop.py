@@ -247,6 +247,16 @@ def test_data_function_and_custom_optimizer_are_used():
     assert run.ticks == [(1, 1, 36)] * 2
 
 
+def test_data_without_test_set_are_warned_of():
+    objective = Colours()
+    assert objective.data_warning() == ""
+    objective.prepare(DataOptions(), final=False)
+    assert "there is no test set, which hpo retrain needs" in objective.data_warning()
+    objective = type("Tested", (Colours,), {"dataset": staticmethod(lambda: (colours(), colours()))})()
+    objective.prepare(DataOptions(), final=False)
+    assert objective.data_warning() == ""
+
+
 def _layers(*layers):
     import keras
 
@@ -259,7 +269,6 @@ def _layers(*layers):
         (lambda _: None, "must return a functional or sequential"),
         (lambda keras: keras.Sequential([keras.layers.Dense(2)]), "with an Input"),
         (lambda keras: _layers(keras.layers.Dense(3)), "not a logit for each of 2 classes"),
-        (lambda keras: _layers(keras.layers.Dense(2, activation="softmax")), "must return logits"),
         (lambda keras: keras.Sequential([keras.Input((6, 6)), keras.layers.Dense(2)]), "but the data has"),
     ],
 )
@@ -272,6 +281,31 @@ def test_model_that_does_not_fit_the_data_is_refused(build, message):
 
     with pytest.raises(ObjectiveBrokenError, match=message):
         Wrong().train({"momentum": 0.5}, LocalRun(total_epochs=1))
+
+
+def test_softmax_at_the_end_is_taken_off_and_exported_again(tmp_path):
+    import keras
+
+    class Ending(Colours):
+        dataset = staticmethod(lambda: (colours(), colours()))
+        activation = "softmax"
+
+        def build(self, *_):
+            keras.utils.set_random_seed(0)
+            return _layers(keras.layers.Dense(2, activation=self.activation, name="probabilities"))
+
+    class Plain(Ending):
+        activation = None
+
+    runs = [LocalRun(total_epochs=1, final=True, output=tmp_path / cls.__name__) for cls in (Ending, Plain)]
+    for cls, run in zip((Ending, Plain), runs, strict=True):
+        cls().train({"momentum": 0.5}, run)
+    ending, plain = runs
+    assert ending.history[0]["loss"] == plain.history[0]["loss"]
+    assert "the softmax at the end of the model is taken off" in ending.messages[0]
+    assert not any("softmax" in message for message in plain.messages)
+    outputs = keras.saving.load_model(tmp_path / "Ending" / "model.keras")(np.zeros((1, 6, 6, 3)))
+    assert float(np.sum(outputs)) == pytest.approx(1.0)
 
 
 def test_unknown_optimizer_is_refused(digits):

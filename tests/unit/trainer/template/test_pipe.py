@@ -51,7 +51,7 @@ DESCRIPTION = Description(
         Described(DESCRIPTION),
         Described(replace(DESCRIPTION, epochs=None, space={}, first=(), open_space=True)),
         *(Described(loader.describe(name)) for name in loader.names()),
-        Ready({"python": "3.11", "keras": "3"}),
+        Ready({"python": "3.11", "keras": "3"}, "no test set"),
         LoadFailed("DataMissingError", "gone", "Traceback …"),
         Unforkable("3 threads of JAX", Preload.IMPORTS, ("keras", "jax")),
         ImportEnded("importing keras starts 1 thread"),

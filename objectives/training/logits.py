@@ -1,0 +1,79 @@
+"""Models that end in probabilities, as most code for Keras does, turned into models that end in logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+_NAMES = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+"""Classes of Keras, layers and operations alike, that turn logits into probabilities."""
+
+
+def as_logits(model: keras.Model, log: Callable[[str], None]) -> keras.Model:
+    """Return the model without a softmax or sigmoid at its end, and log that it was taken off.
+
+    The loss needs logits, and the exported model gets a softmax in any case. A layer at the end loses its activation;
+    weights and their order stay.
+    """
+    found: list[str] = []
+    output = _logits(model.outputs[0], found)
+    if not found:
+        return model
+    log(f"the {found[0]} at the end of the model is taken off, because training needs logits")
+    return model if output is model.outputs[0] else keras.Model(inputs_of(model), output, name=model.name)
+
+
+def inputs_of(model: keras.Model) -> Any:
+    """Return the inputs of a functional or sequential model in the form in which it is called."""
+    return model.inputs[0] if len(model.inputs) == 1 else getattr(model, "_inputs_struct", model.inputs)
+
+
+def _logits(output: Any, found: list[str]) -> Any:
+    """Return the tensor that an output computes its probabilities from, and add their kind to `found`."""
+    operation, index, _ = output._keras_history
+    arguments = operation._inbound_nodes[index].arguments
+    kind = _kind(operation)
+    activation = getattr(operation, "activation", None)
+    if kind is not None:
+        found.append(kind)
+        return _before(output)
+    if (kind := _kind_of_activation(activation)) is not None:
+        found.append(kind)
+        if type(operation) is keras.layers.Activation:
+            return _before(output)
+        operation.activation = keras.activations.linear
+    elif isinstance(operation, keras.Model) and len(getattr(operation, "outputs", None) or ()) == 1:
+        inner = _logits(operation.outputs[0], found)
+        if inner is not operation.outputs[0]:
+            cut = keras.Model(inputs_of(operation), inner, name=operation.name)
+            return cut(*arguments.args, **arguments.kwargs)
+    elif _changes_nothing(operation):
+        before = _logits(_before(output), found)
+        if found and before is not _before(output):
+            return operation(before)
+    return output
+
+
+def _before(output: Any) -> Any:
+    operation, index, _ = output._keras_history
+    return operation._inbound_nodes[index].input_tensors[0]
+
+
+def _kind(operation: Any) -> str | None:
+    """Return the kind of probabilities of a layer or operation of Keras; None if it has others."""
+    return _NAMES.get(type(operation).__name__) if type(operation).__module__.startswith("keras.") else None
+
+
+def _kind_of_activation(activation: Any) -> str | None:
+    if activation in (keras.activations.softmax, keras.activations.sigmoid):
+        return str(activation.__name__)
+    return _kind(activation)
+
+
+def _changes_nothing(operation: Any) -> bool:
+    """Return whether an operation at the end only has a type or shape of its own, or acts in training alone."""
+    if isinstance(operation, keras.layers.Activation):
+        return operation.activation is keras.activations.linear
+    return isinstance(operation, keras.layers.Identity | keras.layers.Flatten | keras.layers.Reshape)
