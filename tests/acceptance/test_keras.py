@@ -21,6 +21,7 @@ from tests.acceptance.service import Running, Service
 
 pytestmark = pytest.mark.xdist_group("keras")
 
+FIT = Path(__file__).with_name("fit_for_tests.py")
 EPOCHS = 20
 PARAMS = ("batch_size=32", "optimizer=adam", "learning_rate=0.004", "dropout=0.3", "weight_decay=0.0001")
 TIMINGS = {"images_per_second"}
@@ -120,6 +121,37 @@ def test_interrupted_trials_equal_uninterrupted_ones_and_their_script(
     assert [_named(line, "loss") for line in printed] == [f"{epoch['loss']:.4g}" for epoch in stored]
     assert trained.out.splitlines()[-1] == f"val_accuracy = {best.value!r}, as in the trial"
     assert "trained with" not in trained.err
+
+
+def test_fit_killed_in_an_epoch_ends_as_an_uninterrupted_one(
+    service: Service, keras_commands: ForkServer
+) -> None:
+    """First its trainer is killed, then its agent; the counts of its callbacks are among the metrics."""
+    service.set(TEST_HOLD="4 6")
+    size = ("--trials", 1, "--workers", 1, "--pruner", "none", "--seed", 1)
+    agent = service.start("launch", "--study", "s", "--objective", f"{FIT}:Noisy", *size)
+    service.wait_for((service.folder / "held-4").exists, timeout=90)
+    (trainer,) = service.trainers()
+    psutil.Process(trainer).kill()
+    service.wait_for((service.folder / "held-6").exists, timeout=90)
+    agent.kill()
+    service.hpo("launch", "--study", "s").clean()
+    attempts = [(one.outcome, one.resumed_from) for one in _attempts(service, "s", 0)]
+    assert attempts == [("lost", 0), ("lost", 3), ("complete", 5)]
+
+    (trial,) = service.rows("SELECT seed, params FROM hpo.trials")
+    alone = service.python(keras_commands, FIT, trial.seed, json.dumps(trial.params))
+    expected = json.loads(alone.out)
+    assert _metrics(service, "s", 0) == expected
+    assert expected[4]["patience"] > 0, "interrupted while it counted"
+    assert (expected[-1]["patience"], len(expected) < 30) == (6.0, True)
+    assert expected[-1]["learning_rate"] < expected[0]["learning_rate"]
+
+    service.hpo("retrain", "--study", "s", "--seeds", 1).clean()
+    results = service.folder / "results" / "s"
+    (run,) = json.loads((results / "metrics.json").read_text())["runs"]
+    assert {"test_loss", "test_mae"} <= run.keys()
+    assert (results / "model.keras").is_file()
 
 
 def _launch(service: Service, study: str) -> Running:
