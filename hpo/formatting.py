@@ -34,9 +34,9 @@ def csv_cell(value: object) -> object:
 
     Text that begins like a formula gets an apostrophe.
     """
+    value = named(value)
     if not isinstance(value, str):
-        shown = with_short_names(value)
-        return value if shown is value or shown == value else parameter(value)
+        return value
     value = printable(value)
     if not value.startswith(("=", "+", "-", "@", "\t", "\n")):
         return value
@@ -62,6 +62,12 @@ def parameter(value: object) -> str:
         return f"{value:.3g}"
     text = str(with_short_names(value))
     return text if text.isprintable() else repr(value)
+
+
+def named(value: Any) -> Any:
+    """Return a parameter as it is, or as text if it is an object or holds one."""
+    shown = with_short_names(value)
+    return value if shown is value or shown == value else parameter(value)
 
 
 def parameters(values: Mapping[str, object] | None) -> str:

@@ -18,8 +18,8 @@ from typing import Any
 KEY = "__object__"
 
 _MAIN = ("__main__", "__mp_main__")
-_OF_FILE = re.compile(r"^_objective_[0-9a-f]{12}_")
-"""Beginning of the name of a module that was imported from a file, whose place must not matter."""
+_OF_FILE = re.compile(r"^hpo\.user_code\.[^.]+\.")
+"""Beginning of the name of a module of a folder that is not on the import path; its place must not matter."""
 
 
 def reference(value: Any) -> dict[str, str]:

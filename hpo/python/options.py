@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from hpo.errors import UsageError
 from hpo.suggestions import did_you_mean
+from objectives.choices import stored
 
 
 def arguments_of(request: type[Any], function: str, given: Mapping[str, Any]) -> list[str]:
@@ -72,8 +73,8 @@ def _values(name: str, allowed: Any) -> str:
 
 def _choice(name: str, value: Any) -> str:
     try:
-        return json.dumps(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError):
+        return json.dumps(stored(value))
+    except ValueError as exc:
         raise UsageError(
-            f"params: a value of {name} is of type {type(value).__name__}: give it as text, as --param takes it"
+            f"params: a value of {name} is {exc}: give it as text, as --param takes it"
         ) from None

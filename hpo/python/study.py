@@ -233,13 +233,15 @@ def _plain(trial: FrozenTrial) -> FrozenTrial:
 
     from optuna.distributions import CategoricalDistribution
 
+    from hpo.search.choice_text import label, labels
+
     params, distributions = dict(trial.params), dict(trial.distributions)
     for name, distribution in distributions.items():
         if isinstance(distribution, CategoricalDistribution) and any(
             isinstance(choice, list | tuple | dict) for choice in distribution.choices
         ):
-            distributions[name] = CategoricalDistribution([str(choice) for choice in distribution.choices])
-            params[name] = str(params[name])
+            distributions[name] = CategoricalDistribution(labels(distribution))
+            params[name] = label(distribution, params[name])
     found = copy(trial)
     found.params, found.distributions = params, distributions
     return found

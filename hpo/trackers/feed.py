@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from hpo.formatting import named
 from hpo.outcomes import FAILURES
 from hpo.trackers.runs import Epoch, Run
 from hpo.trackers.tracker import TrackedStudy
@@ -103,7 +104,7 @@ class TrialFeed:
             key=self.key(row.number),
             name=f"trial-{row.number}",
             group=self._study.name,
-            params=row.params,
+            params={name: named(value) for name, value in (row.params or {}).items()},
             about={name: value for name, value in about.items() if value is not None},
             tags=tags,
             epochs=epochs,

@@ -136,7 +136,9 @@ def test_objects_with_the_same_short_name_are_told_apart() -> None:
     assert narrow_space(space, ["c=numpy.tanh"]) == {"c": CategoricalDistribution([stored(np.tanh)])}
 
 
-def test_object_of_a_file_has_the_same_name_wherever_the_file_is(tmp_path: Path) -> None:
+# The second one cannot be imported under its own name.
+@pytest.mark.parametrize("stem", ["referenced_model", "random"])
+def test_object_of_a_file_has_the_same_name_wherever_the_file_is(tmp_path: Path, stem: str) -> None:
     code = (
         "from optuna.distributions import CategoricalDistribution\nfrom hpo import Objective\n"
         "def swish(x): ...\nclass Mine(Objective):\n    space = {'c': CategoricalDistribution([swish, abs])}\n"
@@ -144,12 +146,12 @@ def test_object_of_a_file_has_the_same_name_wherever_the_file_is(tmp_path: Path)
     )
     spaces = []
     for folder in ("one", "other"):
-        path = tmp_path / folder / "referenced_model.py"
+        path = tmp_path / folder / f"{stem}.py"
         path.parent.mkdir()
         path.write_text(code)
         spaces.append(loader.describe(f"{path}:Mine").space)
     assert same_space(*spaces)
-    assert spaces[0]["c"].choices[0] == {"__object__": "referenced_model.swish"}  # type: ignore[attr-defined]
+    assert spaces[0]["c"].choices[0] == {"__object__": f"{stem}.swish"}  # type: ignore[attr-defined]
 
 
 def test_optuna_objective_gets_the_objects_that_it_suggests() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def test_params_are_choices_ranges_and_values() -> None:
         "kernel": "[3, 3]",
         "bias": [True, None],
         "act": ["relu", "a,b"],
+        "own": math.tanh,
     }
     assert arguments_of(LaunchRequest, "launch", {"params": params}) == [
         "--param=units=32,64",
@@ -68,6 +70,7 @@ def test_params_are_choices_ranges_and_values() -> None:
         "--param=kernel=[3, 3]",
         "--param=bias=true,null",
         '--param=act="relu","a,b"',
+        '--param=own={"__object__": "math.tanh"}',
     ]
 
 
@@ -76,5 +79,5 @@ def test_unknown_options_and_values_are_refused() -> None:
         arguments_of(LaunchRequest, "launch", {"trails": 3})
     with pytest.raises(UsageError, match=r"lr=\(1, 2, 3\) is no range \(low, high\)"):
         arguments_of(LaunchRequest, "launch", {"params": {"lr": (1, 2, 3)}})
-    with pytest.raises(UsageError, match="a value of kind is of type Kind"):
+    with pytest.raises(UsageError, match=r"a value of kind is a class to which its name .* does not lead"):
         arguments_of(LaunchRequest, "launch", {"params": {"kind": Enum("Kind", "A").A}})
