@@ -128,7 +128,8 @@ class HyperParameters:
                 f"the parent parameter {parent!r} is not defined: ask for it before its conditions"
             )
         listed = parent_values if isinstance(parent_values, list | tuple | set | range) else [parent_values]
-        self._active.append(parent in self.values and self.values[parent] in listed)
+        # A tuple may be one value, too.
+        self._active.append(parent in self.values and self.values[parent] in [parent_values, *listed])
         try:
             yield
         finally:

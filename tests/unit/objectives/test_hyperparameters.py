@@ -159,3 +159,14 @@ def test_class_of_keras_tuner_is_a_base_where_it_is_imported(monkeypatch: pytest
     assert hp.get_config() == {"values": {"x": 1}}
     monkeypatch.delitem(sys.modules, "keras_tuner")
     assert type(hyperparameters(Asked())) is HyperParameters
+
+
+@pytest.mark.parametrize(
+    ("value", "parents", "active"),
+    [((3, 3), (3, 3), True), ((3, 3), [(3, 3)], True), ((5, 5), (3, 3), False), (abs, [abs, max], True)],
+)
+def test_condition_on_choices_of_any_kind(value: Any, parents: Any, active: bool) -> None:
+    hp = HyperParameters(Asked(a=value))
+    assert hp.Choice("a", [(3, 3), (5, 5), abs]) is value
+    with hp.conditional_scope("a", parents):
+        assert (hp.Boolean("b") is not None) is active
