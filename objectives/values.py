@@ -129,6 +129,8 @@ def metrics(reported: Mapping[str, object]) -> dict[str, float]:
 def number(label: str, value: object) -> float:
     """Return a single real number of any library, or the text of one, as a float; `label` names it in the error.
 
+    A list or array may hold it.
+
     Raises:
         ValueRefusedError: it is none, or too large for a float.
     """
@@ -158,14 +160,27 @@ def _real(value: Any) -> Any:
         return Decimal(shortened(str.strip(value), MOST_NAME))
     if is_a(value, (bytes, bytearray, memoryview)):
         raise TypeError
+    if is_a(value, (list, tuple)):
+        kind = list if is_a(value, list) else tuple
+        (only,) = kind.__iter__(value)
+        return _real(only)
     if not hasattr(type(value), "__float__") and hasattr(type(value), "__array__"):
         import numpy as np
 
         value = np.asarray(value)
-    kind = str(getattr(value, "dtype", ""))
-    if tuple(getattr(value, "shape", ())) or any(name in kind for name in _NO_REAL_NUMBERS):
+    dtype, shape = str(getattr(value, "dtype", "")), tuple(getattr(value, "shape", ()))
+    if math.prod(shape) != 1 or any(name in dtype for name in _NO_REAL_NUMBERS):
         raise TypeError
-    return value
+    return _real(_only_item(value)) if shape else value
+
+
+def _only_item(array: Any) -> Any:
+    # Of NumPy, PyTorch and JAX, the latter two on any device; TensorFlow's has none.
+    if hasattr(type(array), "item"):
+        return array.item()
+    import numpy as np
+
+    return np.asarray(array).item()
 
 
 def records(recorded: Mapping[str, object]) -> dict[str, Any]:

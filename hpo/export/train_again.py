@@ -24,6 +24,8 @@ class _PrintingRun(LocalRun):
 
     def report(self, **metrics: Any) -> None:
         super().report(**metrics)
+        # As they were kept: an array may hold one of the given ones.
+        metrics = dict(self.history[-1])
         line = " ".join(f"{name}={metric_text(value)}" for name, value in metrics.items())
         total = "" if self.final else f"/{self.total_epochs}"
         print(f"epoch {len(self.history)}{total} {line}", flush=True)

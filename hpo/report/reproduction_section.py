@@ -38,6 +38,8 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     arguments += (
         ["--epochs", str(spec["epochs"])] if declares_epochs(spec) else ["--direction", spec["direction"]]
     )
+    if spec.get("value", "last") != spec.get("objective_value", "last"):
+        arguments += ["--value", spec["value"]]
     arguments += ["--sampler", spec["sampler"], "--pruner", spec["pruner"], "--seed", str(spec["seed"])]
     if data.get("limit") is not None:
         arguments += ["--limit", str(data["limit"])]

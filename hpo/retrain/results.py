@@ -18,6 +18,7 @@ from hpo.export.config import Config
 from hpo.export.config_file import render
 from hpo.retrain import model_card
 from hpo.trainer.messages import EpochRecord
+from objectives.trial_value import Reported, chosen, reported
 from objectives.values import is_number
 
 DETAIL = ("wrong_images",)
@@ -33,6 +34,12 @@ class SeedResult:
     recorded: Mapping[str, Any]
     """Records of the objective: test accuracy, confusion matrix and so on."""
     seconds: float
+
+
+def judged_report(config: Config, history: Sequence[EpochRecord]) -> Reported | None:
+    """Return the report whose value is that of a run, by the rule of its study."""
+    reports = reported({record.epoch: record.metrics for record in history}, config.metric)
+    return chosen(reports, config.value_rule, maximize=config.direction == "maximize")
 
 
 def summaries(results: Sequence[SeedResult], metric: str | None = None) -> dict[str, Interval]:

@@ -16,7 +16,7 @@ from hpo.files.bounded_log import BoundedLog
 from hpo.options.hosts import AgentOptions
 from hpo.outcomes import Outcome
 from hpo.process.signals import SignalHandler
-from hpo.retrain.results import SeedResult
+from hpo.retrain.results import SeedResult, judged_report
 from hpo.terminal.pace import Pace
 from hpo.terminal.progress import Progress, SlotView, View
 from hpo.trainer.checkpoints import CheckpointFolder
@@ -259,9 +259,10 @@ class SeedRunner(Workload[SeedRun]):
 
 
 def _shown(run: SeedRun, finished: Finished) -> str:
-    """Return the numbers that a run recorded, or else the last value of its metric."""
+    """Return the numbers that a run recorded, or else its value by the study's rule."""
     found = {name: value for name, value in finished.results.items() if isinstance(value, float)}
     if not found and run.history:
-        last = run.history[-1].metrics
-        found = {run.config.metric: last[run.config.metric]} if run.config.metric in last else {}
+        found = (
+            {run.config.metric: judged.value} if (judged := judged_report(run.config, run.history)) else {}
+        )
     return " ".join(f"{name}={formatting.metric(value)}" for name, value in found.items())

@@ -19,11 +19,11 @@ from hpo.export.config import Config
 from hpo.files.atomic import atomic_write
 from hpo.options.hosts import AgentOptions
 from hpo.process.signals import SignalHandler
+from hpo.retrain.results import judged_report
 from hpo.retrain.runner import RetrainFailedError, SeedRun, SeedRunner
 from hpo.terminal.progress import Progress
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.pool import TrainerPool
-from objectives.trial_value import chosen, reported
 
 FIRST_SEED = 4_000_000_000
 """First seed of candidates, which share no seed with trials or final runs."""
@@ -176,10 +176,7 @@ def selection_lines(selection: Mapping[str, Any]) -> list[str]:
 def _candidate_of(config: Config, runs: Sequence[SeedRun]) -> Candidate:
     values, failures = [], [run.failure for run in runs if run.failure]
     for run in runs:
-        metrics = {record.epoch: record.metrics for record in run.history} if run.result else {}
-        found = chosen(
-            reported(metrics, config.metric), config.value_rule, maximize=config.direction == "maximize"
-        )
+        found = judged_report(config, run.history) if run.result else None
         if found is not None and math.isfinite(found.value):
             values.append(found.value)
     if not failures and len(values) < len(runs):

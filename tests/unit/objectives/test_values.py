@@ -20,7 +20,7 @@ import pytest
 from objectives import values
 from objectives.local_run import LocalRun
 from objectives.values import ValueRefusedError
-from tests.odd_values import ODD, OTHER_INT, UNLIKE_ANY_TEXT
+from tests.odd_values import ODD, OTHER_INT, UNLIKE_ANY_TEXT, nested
 
 
 class Tensor:
@@ -73,6 +73,13 @@ class Kind(enum.StrEnum):
         (np.int64(3), 3.0),
         (np.array(0.5), 0.5),
         (Tensor(0.5), 0.5),
+        ([0.5], 0.5),
+        ((0.5,), 0.5),
+        ([[np.float32(0.5)]], 0.5),
+        (np.array([0.5]), 0.5),
+        (np.array([[3]]), 3.0),
+        (np.array([0.5], dtype=object), 0.5),
+        (Tensor([0.5]), 0.5),
         (Decimal("0.5"), 0.5),
         (fractions.Fraction(1, 2), 0.5),
         ("0.5", 0.5),
@@ -94,11 +101,20 @@ def test_nan_is_a_metric(value: object) -> None:
     "value",
     [
         None,
-        [0.5],
-        (0.5,),
+        [],
+        [0.5, 0.5],
+        (0.5, None),
+        [None],
+        ["warm-up"],
+        nested(10**4, lambda value: [value]),
         {"a": 1},
-        np.array([0.5]),
-        Tensor([0.5]),
+        {0.5},
+        np.array([]),
+        np.array([0.5, 0.5]),
+        np.array([[1j]]),
+        np.array([5], dtype="timedelta64[ns]"),
+        Tensor([0.5, 0.5]),
+        Tensor([1j]),
         1j,
         np.complex64(1),
         np.array(1j),
