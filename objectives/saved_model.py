@@ -7,7 +7,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from objectives import code
@@ -92,6 +92,9 @@ def _origin(part: Mapping[str, Any]) -> tuple[str, str, str] | None:
     if part["class_name"] == "function":
         return _origin_of_function(str(part["config"]))
     module, name = part.get("module"), part["class_name"]
+    if module is None and part.get("registered_name") == name:
+        # Keras leaves the module out where it is a notebook or script itself.
+        module = "__main__"
     if module is None or module.split(".")[0] in ("keras", "builtins"):
         return None
     return part.get("registered_name") or name, module, name
@@ -105,12 +108,14 @@ def _origin_of_function(key: str) -> tuple[str, str, str] | None:
         return None if registered is None else (key, registered.__module__, name)
     for module in [*sys.modules.values()]:
         found = getattr(module, "__dict__", {}).get(name)
-        file = getattr(module, "__file__", None)
-        if (
-            isinstance(found, FunctionType)
-            and found.__module__ == module.__name__ != "__main__"
-            and file is not None
-            and not code.is_foreign(Path(file).resolve(), Path())
-        ):
+        if isinstance(found, FunctionType) and found.__module__ == module.__name__ and _is_of_user(module):
             return key, module.__name__, name
     return None
+
+
+def _is_of_user(module: ModuleType) -> bool:
+    """Return whether a module is yours: a notebook, which has no file, or imported from a file of yours."""
+    file = getattr(module, "__file__", None)
+    if module.__name__ == "__main__":
+        return file is None
+    return file is not None and not code.is_foreign(Path(file).resolve(), Path())

@@ -112,7 +112,7 @@ class MessageProgress:
 
 
 def _listen() -> None:
-    """Pass on what the caller asks for, and end with it."""
+    """Pass the requests of the caller on, and end with it."""
     while request := os.read(0, 1):
         if request == INTERRUPT:
             os.kill(os.getpid(), signal.SIGINT)

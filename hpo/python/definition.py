@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING
 from hpo.python.payload import load_payload
 
 if TYPE_CHECKING:
-    # What the payload was made of.
+    # The source of the payload.
     import source
 
 globals().update(load_payload(__file__, {payload!r}, {version!r}))
@@ -57,7 +57,7 @@ class Definition:
 
     name: str
     objects: Mapping[str, Any]
-    """The objective by its name, and what a model builder needs beside it."""
+    """The objective by its name; next to a model builder its data, metric and epochs."""
 
     @cached_property
     def source(self) -> Source:
@@ -87,7 +87,7 @@ def reference_of(objective: Any) -> str | None:
     if module == "__main__":
         # A function may come from elsewhere: typed at a prompt, or run by another program in the name of this one.
         return f"{path}:{name}" if _is_from(objective, path) else None
-    if "." in module or code.is_foreign(path.resolve(), Path()):
+    if code.is_foreign(path.resolve(), Path()):
         return f"{module}:{name}"
     return f"{path}:{name}"
 

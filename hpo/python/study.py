@@ -97,7 +97,7 @@ class Study:
         return last
 
     def report(self, path: str | os.PathLike[str] | None = None) -> Report:
-        """Write the report into a folder, by default HPO_RESULTS_DIR/<study>; a notebook shows what is returned.
+        """Write the report into a folder, by default HPO_RESULTS_DIR/<study>; a notebook shows the result.
 
         Raises:
             ResultsNotWritableError, DiskFullError: the files cannot be written.

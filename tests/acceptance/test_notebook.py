@@ -110,12 +110,12 @@ def opened(service: Service, folder: Path) -> Iterator[Notebook]:
 
 
 def printed(cell: nbformat.NotebookNode) -> str:
-    """Return what a cell printed."""
+    """Return the lines that a cell printed."""
     return "".join(output["text"] for output in cell.outputs if output["output_type"] == "stream")
 
 
 def shown(cell: nbformat.NotebookNode, kind: str) -> str:
-    """Return what a cell showed of a media type."""
+    """Return the output of a cell in a media type."""
     return "".join(output.get("data", {}).get(kind, "") for output in cell.outputs)
 
 

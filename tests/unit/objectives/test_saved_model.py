@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+import pytest
 
 from hpo import LocalRun
 from objectives import loader, saved_model
@@ -84,6 +87,24 @@ def test_recorded_lines_load_a_model_in_a_new_process(tmp_path: Path) -> None:
         [sys.executable, "-c", "\n".join(code)], capture_output=True, text=True, timeout=200
     )
     assert ended.returncode == 0, ended.stderr
+
+
+def test_model_of_a_notebook_takes_its_classes_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = ModuleType("__main__")
+    exec("def act(x):\n    return x\n", vars(notebook))
+    monkeypatch.setitem(sys.modules, "__main__", notebook)
+    config = {
+        "layers": [
+            {"module": None, "class_name": "Twice", "config": {}, "registered_name": "Twice"},
+            {"module": "builtins", "class_name": "function", "config": "act", "registered_name": "function"},
+            {"module": "keras.layers", "class_name": "Dense", "config": {}, "registered_name": None},
+        ]
+    }
+    assert saved_model.loading_code(config) == [
+        "import __main__",
+        "import keras",
+        "model = keras.saving.load_model('model.keras', custom_objects={'Twice': __main__.Twice, 'act': __main__.act})",
+    ]
 
 
 def test_stock_model_needs_nothing_and_one_that_cannot_be_saved_is_reported(tmp_path: Path) -> None:
