@@ -31,6 +31,7 @@ PARTS = "hpo.document.parts"
 FOLDER = "SUITE_FOLDER"
 """Environment variable with the folder of a run, which all its workers and their child processes share."""
 
+PREFIX = "hpo-tests-"
 MEMORY = "/dev/shm"
 ROOM_BYTES = 4 << 30
 """Least room in memory for the folder of a run, which holds about 1 GB."""
@@ -57,7 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.register_at_fork(after_in_child=_die_of_sigterm)
     # pytest keeps its own folders, for you to look into after a failure.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    folder = Path(tempfile.mkdtemp(prefix="hpo-tests-", dir=_parent_of_folder()))
+    _remove_folders_of_killed_runs()
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_parent_of_folder()))
     # Open to all, unlike pytest's folders: root's server runs as another user.
     folder.chmod(0o755)
     os.environ[FOLDER] = str(folder)
@@ -78,6 +80,15 @@ def _parent_of_folder() -> str:
     return tempfile.gettempdir() if len(tempfile.gettempdir()) < 40 else "/tmp"
 
 
+def _remove_folders_of_killed_runs() -> None:
+    """Free the memory of runs that were killed, whose servers end without their folders."""
+    for folder in Path(MEMORY).glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        with suppress(OSError):
+            if pid.isdigit() and folder.stat().st_uid == os.geteuid() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(folder)
+
+
 def _die_of_sigterm() -> None:
     """Restore the default in a forked process."""
     if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:
@@ -87,9 +98,14 @@ def _die_of_sigterm() -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
     """End processes and remove temporary files that a run has left behind; only one that was interrupted may do so."""
-    yield
-    if hasattr(session.config, "workerinput"):
-        return
+    try:
+        yield
+    finally:
+        if not hasattr(session.config, "workerinput"):
+            _clean_up(session, exitstatus)
+
+
+def _clean_up(session: pytest.Session, exitstatus: int) -> None:
     folder = Path(os.environ.pop(FOLDER))
     # TensorFlow removes its own when the process ends.
     files = [path.name for path in (folder / "tmp").iterdir() if not path.name.startswith("__")]

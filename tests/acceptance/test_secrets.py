@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
@@ -148,6 +149,8 @@ def test_failing_commands_show_no_password(secretive: Service) -> None:
     away = f"postgresql://me:{quote(PASSWORD, safe='')}@127.0.0.1:1/hpo"
     as_typed = f"postgresql://me:{PASSWORD.replace('%', '%25').replace('@', '%40')}@127.0.0.1:1/hpo"
     objective = f"{service.folder / 'telling.py'}:Telling"
+    # Without Ray, no address is looked at.
+    ray = 2 if find_spec("ray") else 1
     service.set(HPO_DEBUG=1)
     for words, code in (
         (("status", "--study", "none"), 2),
@@ -158,7 +161,7 @@ def test_failing_commands_show_no_password(secretive: Service) -> None:
         (("restore", as_typed), 1),
         (("health", "--study", "s", "--storage", as_typed), 1),
         (("doctor", "--storage", away), 1),
-        (("launch", "--study", "s", "--engine", "ray", "--address", as_typed, "--objective", objective), 2),
+        (("launch", "--study", "s", "--engine", "ray", "--address", as_typed, "--objective", objective), ray),
     ):
         check(service.hpo(*words), code)
     service.set(HPO_STORAGE=as_typed)
