@@ -29,11 +29,12 @@ from hpo.process.signals import SignalHandler, interruptible
 from hpo.search.open_overrides import without_parameter
 from hpo.search.samplers import check_sampler
 from hpo.settings import Settings
-from hpo.study import create, identity
+from hpo.study import create, identity, versions
 from hpo.study.catalog import find_study
 from hpo.study.create import LaunchedStudy
 from hpo.study.folders import move_former
 from hpo.study.goal_text import goal_text
+from hpo.study.launch_options import check_options
 from hpo.study.objective_file import check_objective_file
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
@@ -129,7 +130,7 @@ def work(request: WorkRequest, settings: Settings) -> int:
             with _pool(existing.spec.objective, data, study, devices, settings) as pool:
                 description = pool.describe(loading_check(signals, pool, options))
                 identity.check_worker(study, existing.spec, description, request.code)
-                identity.report_interrupted(database, existing, description.code, request.code)
+                versions.report_interrupted(database, existing, description.code, request.code)
                 spec = replace(
                     existing.spec, code=description.code, data=replace(existing.spec.data, digest=data.digest)
                 )
@@ -157,7 +158,7 @@ def _checked(
     check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
     reference = _reference(request, existing)
     if existing is not None and existing.begun:
-        create.check_options(existing, request, reference)
+        check_options(existing.name, existing.spec, request, reference)
     return existing, reference, host_data(settings, create.data_of(request, existing))
 
 

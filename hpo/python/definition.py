@@ -24,7 +24,7 @@ from hpo.errors import HpoError, StudyConflictError, UsageError
 from hpo.ownership import make_private_folder
 from hpo.python import payload
 from hpo.python.source import Source
-from hpo.study import create, identity
+from hpo.study import create, versions
 from hpo.study.folders import DEFINED, is_defined
 from objectives import code
 from objectives.keras_tuner_objective import is_builder
@@ -162,8 +162,8 @@ def _write(
         payload.write_text(fresh / "source.py", definition.source.text)
         payload.write_text(fresh / "objective.py", module)
         if existing is not None:
-            now = identity.Trained(code.digest(str(fresh / "objective.py")))
-            identity.check_agents(database, existing, now)
+            now = versions.Trained(code.digest(str(fresh / "objective.py")))
+            versions.check_agents(database, existing, now)
         if not (folder / name).is_file():
             _write_payload(folder / name, definition)
         payload.write_folders(folder / payload.FOLDERS, list(definition.source.folders))

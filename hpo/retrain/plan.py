@@ -15,7 +15,7 @@ from hpo.export.config_file import read_config
 from hpo.options.requests import RetrainRequest
 from hpo.search.spec import space_from_json
 from hpo.study.catalog import find_study
-from hpo.study.identity import CODE, codes_of_trials
+from hpo.study.versions import CODE, codes_of_trials
 from objectives.base import DataOptions
 from objectives.choices import same_params
 from objectives.description import Description

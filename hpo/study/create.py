@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from sqlalchemy import Connection
 
-from hpo.errors import HpoError, StorageUnreachableError, StudyConflictError, StudyLostError, UsageError
+from hpo.errors import HpoError, StorageUnreachableError, StudyConflictError, StudyLostError
 from hpo.options.fields import NONE
 from hpo.options.requests import LaunchDefaults, LaunchRequest
 from hpo.search.open_overrides import checked
@@ -19,8 +19,9 @@ from hpo.search.samplers import startup_trials
 from hpo.search.space_changes import with_space
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
-from hpo.study import identity
+from hpo.study import identity, versions
 from hpo.study.catalog import delete_study
+from hpo.study.launch_options import check_open_space, check_options
 from hpo.study.study_data import check_images, requested_data
 from objectives.base import DataOptions, Direction
 from objectives.description import Description
@@ -105,9 +106,9 @@ def create_or_continue(
     check_images(request, description, data)
     existing = existing or _create(database, request, reference, description, data)
     while True:
-        now = identity.Trained(description.code, digest)
+        now = versions.Trained(description.code, digest)
         # With --code, agents may train with either.
-        identity.check_agents(database, existing, now if request.code is None else now._replace(code=""))
+        versions.check_agents(database, existing, now if request.code is None else now._replace(code=""))
         spec = _agreed_spec(database, existing, request, reference, description)
         spec = replace(spec, data=data_of(request, existing, digest))
         kept = _update(database, existing, spec, request.trials, resume=request.run)
@@ -117,8 +118,8 @@ def create_or_continue(
                     f"{spec.sampler} proposes the trials from now on instead of {existing.spec.sampler}; agents that"
                     " are running keep theirs"
                 )
-            identity.report_changes(database, existing, existing.spec, now)
-            identity.report_interrupted(database, existing, description.code, request.code)
+            versions.report_changes(database, existing, existing.spec, now)
+            versions.report_interrupted(database, existing, description.code, request.code)
             return replace(
                 existing,
                 spec=spec,
@@ -159,7 +160,7 @@ def _agreed_spec(
     try:
         identity.check_declarations(existing.name, existing.spec, description, request)
         spec = with_space(database, existing.study_id, existing.spec, request, description)
-        check_options(existing, request, reference)
+        check_options(existing.name, existing.spec, request, reference)
     except StudyConflictError:
         keeps_narrowing = existing.spec.narrowed and not request.params
         changed_space = not same_space(description.space, existing.spec.objective_space)
@@ -286,50 +287,3 @@ def _update(
         return budget.count(c, study_id).budget
 
     return database.transaction(write)
-
-
-def check_open_space(request: LaunchRequest, description: Description) -> None:
-    """Raise UsageError if the request has an option that does not apply to this kind of objective."""
-    if description.declares_direction and request.direction not in (None, description.direction):
-        raise UsageError(
-            f"--direction {request.direction}: the objective declares that it is to {description.direction}"
-            f" {description.metric}: leave --direction out, or change the objective"
-        )
-    if not description.declares_direction and request.value:
-        raise UsageError(
-            "--value does not apply to an Optuna objective, because the value that it returns decides: leave it out"
-        )
-    if not description.open_space:
-        return
-    declares = description.epochs is not None
-    kind = "an objective with an open space" if declares else "an Optuna objective"
-    for option, value, remedy in (
-        ("--epochs", not declares and request.epochs, "the objective trains as long as its own code says"),
-        ("--limit", request.limit, "the objective loads its data itself"),
-    ):
-        if value:
-            raise UsageError(f"{option} does not apply to {kind}, because {remedy}: leave it out")
-
-
-def check_options(existing: LaunchedStudy, request: LaunchRequest, reference: str) -> None:
-    """Raise StudyConflictError if the request has other options than the study was created with."""
-    spec = existing.spec
-    requested: Sequence[tuple[str, Any, Any]] = (
-        ("--objective", request.objective and reference, spec.objective),
-        ("--direction", request.direction, spec.direction),
-        ("--value", request.value, spec.value),
-        ("--epochs", request.epochs, spec.epochs),
-        ("--limit", request.limit, spec.data.limit),
-        ("--image-size", request.images.image_size, spec.data.image_size),
-        ("--image-fit", request.images.image_fit, spec.data.image_fit),
-        ("--test-fraction", request.images.test_fraction, spec.data.test_fraction),
-        ("--pruner", request.pruner, spec.pruner),
-        ("--seed", request.seed, spec.seed),
-    )
-    for option, wanted, stored in requested:
-        if wanted is not None and wanted != stored:
-            original = f"{option} {stored}" if stored is not None else f"no {option}"
-            raise StudyConflictError(
-                f"study {existing.name!r} was created with {original}, not {wanted}, and its trials must stay"
-                f" comparable: leave {option} out to continue it, or create another study with --study"
-            )

@@ -15,7 +15,6 @@ from hpo.outcomes import COUNTED, FAILURES, Outcome
 from hpo.study.added.trials import better_added
 from hpo.study.best_trials import best_query
 from hpo.study.catalog import read_study, state_of
-from hpo.study.identity import codes_of_study
 from hpo.study.notes import read_study_note
 from hpo.study.predicates import (
     NOW,
@@ -26,6 +25,7 @@ from hpo.study.predicates import (
     seconds_of_attempt,
 )
 from hpo.study.spent_time import elapsed_seconds, spent_seconds
+from hpo.study.versions import codes_of_study
 from storage import goals
 from storage.attempts import NEXT
 from storage.budget import Counts, fields

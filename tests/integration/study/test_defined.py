@@ -13,8 +13,8 @@ from hpo.python.definition import Definition, define, written
 from hpo.python.study import Report, Study
 from hpo.settings import Settings
 from hpo.study.folders import is_defined, remove_defined
-from hpo.study.identity import CODE
 from hpo.study.objective_file import check_objective_file
+from hpo.study.versions import CODE
 from objectives import code
 from storage.engine import Database
 from tests.integration.rows import StudyRows

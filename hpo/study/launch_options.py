@@ -1,0 +1,57 @@
+"""Options of a launch that its objective or its study does not allow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hpo.errors import StudyConflictError, UsageError
+from hpo.options.requests import LaunchRequest
+from hpo.search.spec import StudySpec
+from objectives.description import Description
+
+
+def check_open_space(request: LaunchRequest, description: Description) -> None:
+    """Raise UsageError if the request has an option that does not apply to this kind of objective."""
+    if description.declares_direction and request.direction not in (None, description.direction):
+        raise UsageError(
+            f"--direction {request.direction}: the objective declares that it is to {description.direction}"
+            f" {description.metric}: leave --direction out, or change the objective"
+        )
+    if not description.declares_direction and request.value:
+        raise UsageError(
+            "--value does not apply to an Optuna objective, because the value that it returns decides: leave it out"
+        )
+    if not description.open_space:
+        return
+    declares = description.epochs is not None
+    kind = "an objective with an open space" if declares else "an Optuna objective"
+    for option, value, remedy in (
+        ("--epochs", not declares and request.epochs, "the objective trains as long as its own code says"),
+        ("--limit", request.limit, "the objective loads its data itself"),
+    ):
+        if value:
+            raise UsageError(f"{option} does not apply to {kind}, because {remedy}: leave it out")
+
+
+def check_options(study: str, spec: StudySpec, request: LaunchRequest, reference: str) -> None:
+    """Raise StudyConflictError if the request has other options than the study was created with."""
+    requested: Sequence[tuple[str, Any, Any]] = (
+        ("--objective", request.objective and reference, spec.objective),
+        ("--direction", request.direction, spec.direction),
+        ("--value", request.value, spec.value),
+        ("--epochs", request.epochs, spec.epochs),
+        ("--limit", request.limit, spec.data.limit),
+        ("--image-size", request.images.image_size, spec.data.image_size),
+        ("--image-fit", request.images.image_fit, spec.data.image_fit),
+        ("--test-fraction", request.images.test_fraction, spec.data.test_fraction),
+        ("--pruner", request.pruner, spec.pruner),
+        ("--seed", request.seed, spec.seed),
+    )
+    for option, wanted, stored in requested:
+        if wanted is not None and wanted != stored:
+            original = f"{option} {stored}" if stored is not None else f"no {option}"
+            raise StudyConflictError(
+                f"study {study!r} was created with {original}, not {wanted}, and its trials must stay"
+                f" comparable: leave {option} out to continue it, or create another study with --study"
+            )
