@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from optuna.distributions import (
@@ -177,12 +178,11 @@ def _checked(space: Space) -> Space:
     Raises:
         ConditionError: parameters depend on one another, or a condition can never hold.
     """
-    for name in space.conditions:
-        path = _cycle(space, name, ())
-        if path:
-            raise ConditionError(
-                f"space[{name!r}] depends on itself ({' on '.join(path)}): remove a condition"
-            )
+    circle = _circle(space)
+    if circle:
+        raise ConditionError(
+            f"space[{circle[0]!r}] depends on itself ({' on '.join(circle)}): remove a condition"
+        )
     for name in space.conditions:
         if activity(space, name, {}) is False:
             raise ConditionError(
@@ -191,28 +191,25 @@ def _checked(space: Space) -> Space:
     return space
 
 
-def _cycle(space: Space, name: str, path: tuple[str, ...]) -> tuple[str, ...]:
-    if name in path:
-        return (*path[path.index(name) :], name)
-    for clause in space.conditions.get(name, ()):
-        found = _cycle(space, clause.parent, (*path, name))
-        if found:
-            return found
-    return ()
+def _circle(space: Mapping[str, BaseDistribution]) -> list[str]:
+    """Return the names of parameters that depend on one another in a circle, the first one twice; else nothing."""
+    try:
+        parents_first(space)
+    except CycleError as exc:
+        # Each name stands after one that depends on it.
+        return list(reversed(exc.args[1]))
+    return []
 
 
 def parents_first(space: Mapping[str, BaseDistribution]) -> list[str]:
-    """Return the names of the parameters, each after those on which it depends, else in their order."""
-    found: dict[str, None] = {}
+    """Return the names of the parameters, each after those on which it depends, else in their order.
 
-    def add(name: str) -> None:
-        for clause in conditions_of(space).get(name, ()):
-            add(clause.parent)
-        found[name] = None
-
-    for name in space:
-        add(name)
-    return list(found)
+    Raises:
+        CycleError: they depend on one another.
+    """
+    conditional = conditions_of(space)
+    parents = {name: [clause.parent for clause in conditional.get(name, ())] for name in space}
+    return list(TopologicalSorter(parents).static_order())
 
 
 def is_active(space: Mapping[str, BaseDistribution], name: str, params: Mapping[str, Any]) -> bool:
@@ -244,10 +241,13 @@ def activity(
 def _requirements(space: Mapping[str, BaseDistribution], name: str) -> dict[str, list[Clause]]:
     """Return all that has to hold where a parameter is active, by parent: its conditions, and those of its parents."""
     found: dict[str, list[Clause]] = {}
-    for clause in conditions_of(space).get(name, ()):
-        for parent, clauses in _requirements(space, clause.parent).items():
-            found.setdefault(parent, []).extend(clauses)
-        found.setdefault(clause.parent, []).append(clause)
+    waiting, seen = [name], {name}
+    while waiting:
+        for clause in conditions_of(space).get(waiting.pop(), ()):
+            found.setdefault(clause.parent, []).append(clause)
+            if clause.parent not in seen:
+                seen.add(clause.parent)
+                waiting.append(clause.parent)
     return found
 
 
@@ -340,9 +340,8 @@ def space_from_json(values: Mapping[str, Any]) -> Space:
         warnings.simplefilter("ignore")
         space = stored_space({name: json_to_distribution(json.dumps(dist)) for name, dist in values.items()})
     space.conditions = dict(_read_conditions(values, space))
-    for name in space.conditions:
-        if _cycle(space, name, ()):
-            raise ConditionError(f"the parameter {name!r} depends on itself")
+    if circle := _circle(space):
+        raise ConditionError(f"the parameter {circle[0]!r} depends on itself")
     return space
 
 

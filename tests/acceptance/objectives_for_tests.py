@@ -9,13 +9,15 @@ import math
 import os
 import subprocess
 import time
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
 from optuna import TrialPruned
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from objectives.base import DataOptions, Objective, Params, Run, State
+from objectives.conditions import When, at_least
 from objectives.data import datasets
 from objectives.errors import Infeasible
 
@@ -90,6 +92,35 @@ class Kernels(Objective):
             run.report(loss=params["state"][0] + len(repr(params["value"])) / 10, epoch=7.0)
         if run.final:
             run.record(test_loss=0.5)
+
+
+class Shape(Enum):
+    """Shape of something."""
+
+    ROUND, FLAT = "round", "flat"
+
+
+class Shaped(Kernels):
+    """Has choices that are objects, and parameters that are active only for some values of others."""
+
+    space = {
+        **Kernels.space,
+        "depth": When("shape", Shape.FLAT, When("reduce", at_least, IntDistribution(1, 3))),
+        "shape": CategoricalDistribution(list(Shape)),
+        "reduce": When("shape", [Shape.FLAT], CategoricalDistribution([at_least, max])),
+    }
+    first = [
+        {"state": (3, 3), "value": True, "shape": Shape.ROUND},
+        {"state": (3, 3), "value": 1, "shape": Shape.FLAT, "reduce": max},
+        {"state": (3, 3), "value": "1", "shape": Shape.FLAT, "reduce": at_least, "depth": 2},
+    ]
+
+    def train(self, params: Params, run: Run) -> None:
+        flat = params["shape"] is Shape.FLAT
+        given = {name: params[name] for name in self.space if name in params}
+        if ("reduce" in given, "depth" in given) != (flat, flat and params["reduce"] is at_least):
+            raise ValueError(f"other parameters than the active ones: {given}")
+        super().train(params, run)
 
 
 def last_saved(seed: int, epoch: int) -> int:

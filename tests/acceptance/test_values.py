@@ -12,15 +12,25 @@ from tests.acceptance.service import OBJECTIVES, Service
 
 def test_choices_arrive_as_declared_in_every_command(service: Service, commands: ForkServer) -> None:
     narrowed = ("--param", "state=(3,3),[5, 5]", "--param", 'value=1,"1",True,a,b')
-    service.launched("Kernels", "--trials", 3, "--workers", 1, "--pruner", "none", *narrowed).clean()
+    service.launched("Shaped", "--trials", 3, "--workers", 1, "--pruner", "none", *narrowed).clean()
     trials = json.loads(service.hpo("trials", "--study", "s", "--json").clean().out)
     assert {trial["state"] for trial in trials} == {"complete"}
     assert all(trial["params"]["state"] in ([3, 3], [5, 5]) for trial in trials)
     assert all(trial["params"]["value"] is not None for trial in trials)
+    assert [tuple(trial["params"])[2:] for trial in trials] == [
+        ("shape",),
+        ("shape", "reduce"),
+        ("depth", "shape", "reduce"),
+    ]
 
     table = service.hpo("trials", "--study", "s", "--csv").clean().out
     rows = list(csv.DictReader(io.StringIO(table)))
     assert [row["param_value"] for row in rows] == [str(trial["params"]["value"]) for trial in trials]
+    assert [(row["shape"], row["reduce"], row["depth"]) for row in rows] == [
+        ("ROUND", "", ""),
+        ("FLAT", "max", ""),
+        ("FLAT", "at_least", "2"),
+    ]
     assert [float(row["value"]) for row in rows] == [trial["value"] for trial in trials]
 
     best = min(trials, key=lambda trial: (trial["value"], trial["number"]))
