@@ -76,6 +76,8 @@ class Cache:
             with self._locked(digest, fcntl.LOCK_SH, watch) as locked:
                 if locked and self.entry(digest).is_dir():
                     self._note_use(digest)
+                    # It may hold the names of a million files, and a study runs for days.
+                    del build
                     yield self.entry(digest)
                     return
             with self._locked(digest, fcntl.LOCK_EX, watch) as locked:
@@ -116,9 +118,10 @@ class Cache:
         """Remove a data set; return False if it is in use."""
         return self._try(digest, self._remove)
 
-    def clear_examinations(self) -> None:
-        """Forget which files have been examined."""
-        for file in self.folder.glob("files-*.json"):
+    def clear_leftovers(self) -> None:
+        """Delete what processes that were killed have left, and forget which files have been examined."""
+        self._delete_leftovers()
+        for file in self.folder.glob("files-*.json*"):
             with suppress(OSError):
                 file.unlink()
 
@@ -145,8 +148,7 @@ class Cache:
                 f"the decoded images take {_shown(size)}, more than the limit of the cache, {_shown(self._most_bytes)}:"
                 " raise HPO_CACHE_SIZE, or give a smaller --image-size"
             )
-        for leftover in self.folder.glob(f"*{_PARTIAL}"):
-            self._try(leftover.name.removesuffix(_PARTIAL), self._delete_partial)
+        self._delete_leftovers()
         cached = self.list()
         total = sum(one.bytes for one in cached)
         while total + size > self._most_bytes or self._free() < size:
@@ -186,6 +188,11 @@ class Cache:
     def _note_use(self, digest: str) -> None:
         with suppress(OSError):
             os.utime(self._lock_file(digest))
+
+    def _delete_leftovers(self) -> None:
+        for leftover in self.folder.glob(f"*{_PARTIAL}"):
+            if leftover.is_dir():
+                self._try(leftover.name.removesuffix(_PARTIAL), self._delete_partial)
 
     def _delete_partial(self, digest: str) -> None:
         _delete(self.folder / f"{digest}{_PARTIAL}")

@@ -45,19 +45,24 @@ def provided(options: DataOptions, cache: Cache, watch: Watch = ignore) -> Itera
         DataDamagedError: no classifier can be trained on it, or images cannot be read.
         DiskFullError, FileNotWritableError: the cache has no room, or cannot be written.
     """
+    with ExitStack() as stack:
+        # In a function of its own: the names of a million files are not kept while a study runs.
+        yield _provide(options, cache, watch, stack)
+
+
+def _provide(options: DataOptions, cache: Cache, watch: Watch, stack: ExitStack) -> Provided:
     listed = read(options)
     problems: dict[str, str] = {}
-    with ExitStack() as stack:
-        while True:
-            plan = make_plan(listed, _examine(listed, cache, watch, problems), options)
-            write = partial(build, plan=plan, watch=watch)
-            try:
-                stack.enter_context(cache.used(plan.digest, plan.about.bytes, write, watch))
-                break
-            except UndecodableError as exc:
-                # They are known from now on: if they are to be left out, the others make another data set.
-                problems |= exc.problems
-        yield Provided(plan.digest, plan.about, listed.ignored, plan.unreadable)
+    while True:
+        plan = make_plan(listed, _examine(listed, cache, watch, problems), options)
+        write = partial(build, plan=plan, watch=watch)
+        try:
+            stack.enter_context(cache.used(plan.digest, plan.about.bytes, write, watch))
+        except UndecodableError as exc:
+            # They are known from now on: if they are to be left out, the others make another data set.
+            problems |= exc.problems
+        else:
+            return Provided(plan.digest, plan.about, listed.ignored, plan.unreadable)
 
 
 def mapped(options: DataOptions, final: bool) -> tuple[Arrays, tuple[str, ...]]:

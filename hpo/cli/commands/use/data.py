@@ -136,7 +136,7 @@ def cache(digests: tuple[str, ...], clear: bool, as_json: bool) -> None:
         return
     removed = [one for one in chosen if found.remove(one.digest)]
     if not digests:
-        found.clear_examinations()
+        found.clear_leftovers()
     freed, kept = formatting.size(sum(one.bytes for one in removed)), len(chosen) - len(removed)
     in_use = f"; {formatting.counted(kept, 'data set')} in use kept" if kept else ""
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ from objectives.base import DataOptions
 from objectives.data.splits import split
 from objectives.images import build, entry, examination
 from objectives.images.cache import Cache
+from objectives.images.listing import Picture
+from objectives.images.plan import Plan
 from objectives.images.provision import Provided, mapped, provided
 from tests.photos import make_photos
 
@@ -274,6 +277,8 @@ with provided(DataOptions(source=sys.argv[1]), Cache(Path(sys.argv[2])), watch):
 def test_killed_build_is_begun_again(photos, tmp_path):
     subprocess.run([sys.executable, "-c", KILLED, photos, tmp_path / "cache"], check=False)
     assert [name for name in left(tmp_path / "cache") if name.endswith(".partial")]
+    Cache(tmp_path / "cache").clear_leftovers()
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"] * 2
     found = provide(photos, tmp_path / "cache")
     assert left(tmp_path / "cache") == [found.digest]
 
@@ -371,3 +376,9 @@ def test_limit_takes_a_stratified_part(photos, tmp_path):
     options = DataOptions(source="gone", digest=found.digest, cache_dir=str(tmp_path / "cache"), limit=9)
     data = split(mapped(options, final=False)[0], options, final=False)
     assert np.bincount(data.y_train).tolist() == [3, 3, 3]
+
+
+def test_names_of_files_are_not_kept_while_a_study_runs(photos, tmp_path):
+    with provided(DataOptions(source=str(photos)), Cache(tmp_path / "cache")):
+        gc.collect()
+        assert [one for one in gc.get_objects() if isinstance(one, Plan | Picture)] == []
