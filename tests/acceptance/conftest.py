@@ -11,21 +11,27 @@ from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import Service
 from tests.version_0_1 import FOLDER, copy_checkpoints
 
+COMMANDS = (
+    "hpo.cli.commands.run.launch",
+    "hpo.agent.launch",
+    "hpo.retrain.retrain",
+    "hpo.study.status",
+    "hpo.study.trials",
+    # Optuna and SQLAlchemy import these when they open a database.
+    *("alembic.command", "optuna.storages._rdb.models", "sqlalchemy.dialects.postgresql.psycopg2"),
+)
+
 
 @pytest.fixture(scope="session")
 def commands() -> Iterator[ForkServer]:
     """A process that forks `hpo` commands."""
-    yield from _fork(
-        *(
-            "hpo.cli.commands.run.launch",
-            "hpo.agent.launch",
-            "hpo.retrain.retrain",
-            "hpo.study.status",
-            "hpo.study.trials",
-        ),
-        # Optuna and SQLAlchemy import these when they open a database.
-        *("alembic.command", "optuna.storages._rdb.models", "sqlalchemy.dialects.postgresql.psycopg2"),
-    )
+    yield from _fork(*COMMANDS)
+
+
+@pytest.fixture(scope="session")
+def dashboard_commands() -> Iterator[ForkServer]:
+    """The same for tests whose commands import the dashboard, which takes ten times as long as their other modules."""
+    yield from _fork(*COMMANDS, "optuna_dashboard")
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,21 @@ import pytest
 
 from hpo.dashboard.answers import CHANGES, REFUSED
 from storage.engine import open_database
+from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import Running, Service
 from tests.integration.rows import finished_study
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
+pytestmark = pytest.mark.xdist_group("dashboard")
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+
+
+@pytest.fixture
+def commands(dashboard_commands: ForkServer) -> ForkServer:
+    return dashboard_commands
 
 
 @pytest.fixture

@@ -6,8 +6,17 @@ import csv
 import io
 import json
 
+import pytest
+
 from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import OBJECTIVES, Service
+
+pytestmark = pytest.mark.xdist_group("dashboard")
+
+
+@pytest.fixture
+def commands(dashboard_commands: ForkServer) -> ForkServer:
+    return dashboard_commands
 
 
 def test_choices_arrive_as_declared_in_every_command(service: Service, commands: ForkServer) -> None:

@@ -17,7 +17,8 @@ from storage.engine import Database
 from tests.broken_parts import check_parts, fail
 from tests.integration.rows import StudyRows, add_retrain
 
-pytestmark = pytest.mark.usefixtures("complete_documents")
+# One worker of the suite imports what draws charts.
+pytestmark = [pytest.mark.usefixtures("complete_documents"), pytest.mark.xdist_group("report")]
 
 
 @pytest.fixture

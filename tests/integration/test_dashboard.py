@@ -35,6 +35,9 @@ from storage.attempts import NEXT
 from storage.engine import Database
 from tests.integration.rows import StudyRows, finished_study
 
+# One worker of the suite imports the dashboard.
+pytestmark = pytest.mark.xdist_group("dashboard")
+
 
 def basic(password: str) -> str:
     return "Basic " + base64.b64encode(f"hpo:{password}".encode()).decode()

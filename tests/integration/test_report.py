@@ -42,7 +42,8 @@ from tests.broken_parts import check_parts, fail
 from tests.integration.rows import StudyRows, add_retrain
 from tests.specs import spec
 
-pytestmark = pytest.mark.usefixtures("complete_documents")
+# One worker of the suite imports what draws charts.
+pytestmark = [pytest.mark.usefixtures("complete_documents"), pytest.mark.xdist_group("report")]
 
 DEFAULT = {"learning_rate": 0.05}
 
