@@ -17,6 +17,8 @@ from objectives.data.npz import ArrayInvalidError, checked_bytes
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
+ChannelStatistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel, pixels scaled to 0..1."""
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 """Names of the arrays in a file: the layout of `keras.datasets`."""
@@ -40,6 +42,8 @@ class Arrays:
     x_valid: Images | None = None
     """Validation images of the data set's own; None: training images are held out instead."""
     y_valid: Labels | None = None
+    statistics: ChannelStatistics | None = None
+    """Mean and deviation of all training images, if they are known; else they are computed."""
     has_test: bool = True
     """Whether there is a test set, loaded or not."""
 

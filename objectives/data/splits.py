@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError, UsageError
 from objectives.base import DataOptions
-from objectives.data.arrays import Arrays, Images, Labels
+from objectives.data.arrays import Arrays, ChannelStatistics, Images, Labels
 
 Indices = NDArray[np.intp]
 
@@ -86,7 +86,8 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
     else:
         x_train = np.concatenate([_taken(arrays.x_train, train), _taken(held_out, valid)])
         y_train, valid = np.concatenate([y[train], held_labels[valid]]), valid[:0]
-    mean, std = _channel_statistics(x_train)
+    known = arrays.statistics if len(x_train) == len(arrays.x_train) else None
+    mean, std = known or channel_statistics(channel_counts(x_train))
     return Data(
         x_train=x_train,
         y_train=y_train,
@@ -150,14 +151,19 @@ def split_indices(y: Labels, options: DataOptions, y_valid: Labels | None = None
     return train, valid
 
 
-def _channel_statistics(x: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel in 0..1, exact, from counts of the 256 values."""
+def channel_counts(x: Images) -> NDArray[np.int64]:
+    """Return how often each of the 256 values occurs in each channel (channels, 256)."""
     counts = np.zeros((x.shape[-1], 256), np.int64)
     # In blocks, because counting makes eight bytes of each pixel.
     rows = max(1, _BLOCK_VALUES // (x.shape[1] * x.shape[2]))
     for first in range(0, len(x), rows):
         for channel, count in enumerate(counts):
             count += np.bincount(x[first : first + rows, ..., channel].ravel(), minlength=256)
+    return counts
+
+
+def channel_statistics(counts: NDArray[np.int64]) -> ChannelStatistics:
+    """Return mean and standard deviation of each channel in 0..1, exact, from the counts of its values."""
     values = np.arange(256) / 255
     means, deviations = [], []
     for count in counts:

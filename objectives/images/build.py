@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,4 +72,5 @@ def build(folder: Path, plan: Plan, watch: Watch) -> None:
     if problems:
         raise UndecodableError(problems)
     paths = [listing.pictures[index].path for index in plan.rows]
+    about = replace(about, statistics=entry.statistics(folder, about.counts, watch))
     entry.write_details(folder, about, listing.labels[plan.rows], paths)

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
-from objectives.data.arrays import Arrays
+from objectives.data.arrays import Arrays, ChannelStatistics
+from objectives.data.splits import channel_counts, channel_statistics
 from objectives.images.decoding import Geometry
+from objectives.images.parallel import Watch
 
 FORMAT = 1
 """Version of the files, and of the rules by which their pixels are made: part of each digest."""
+
+_ROWS = 4096
+"""Number of images that are measured between two reports of progress."""
 
 PIXELS, LABELS, PATHS, ABOUT = "images.npy", "labels.npy", "paths.json", "about.json"
 
@@ -38,6 +43,8 @@ class About:
     """Splits that were made, because the source has none of its own."""
     skipped: int = 0
     """Images that could not be read."""
+    statistics: Mapping[str, ChannelStatistics] = field(default_factory=dict)
+    """Channel statistics of the training images (`train`), and of those with the validation images (`final`)."""
 
     @property
     def images(self) -> int:
@@ -66,9 +73,12 @@ def about(folder: Path) -> About:
     """
     try:
         values = json.loads((folder / ABOUT).read_bytes())
-        known = {field.name: values[field.name] for field in fields(About) if field.name in values}
+        known = {one.name: values[one.name] for one in fields(About) if one.name in values}
         known["geometry"] = Geometry(**known["geometry"])
         known["classes"], known["made"] = tuple(known["classes"]), tuple(known["made"])
+        known["statistics"] = {
+            name: (tuple(mean), tuple(std)) for name, (mean, std) in known.get("statistics", {}).items()
+        }
         return About(**known)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise _damaged(folder, exc) from exc
@@ -92,7 +102,8 @@ def arrays(folder: Path, final: bool) -> Arrays:
     Raises:
         DataDamagedError: its files are missing or damaged.
     """
-    counts = about(folder).counts
+    found = about(folder)
+    counts = found.counts
     try:
         # Plain arrays that share the pages of the file.
         x = np.asarray(np.load(folder / PIXELS, mmap_mode="r", allow_pickle=False))
@@ -103,8 +114,26 @@ def arrays(folder: Path, final: bool) -> Arrays:
         raise _damaged(folder, exc) from exc
     train, held_out = counts["train"], counts["train"] + counts["valid"]
     if final:
-        return Arrays(x[:held_out], y[:held_out], x[held_out:], y[held_out:])
-    return Arrays(x[:train], y[:train], x_valid=x[train:held_out], y_valid=y[train:held_out])
+        known = found.statistics.get("final")
+        return Arrays(x[:held_out], y[:held_out], x[held_out:], y[held_out:], statistics=known)
+    known = found.statistics.get("train")
+    return Arrays(
+        x[:train], y[:train], x_valid=x[train:held_out], y_valid=y[train:held_out], statistics=known
+    )
+
+
+def statistics(folder: Path, counts: Mapping[str, int], watch: Watch) -> dict[str, ChannelStatistics]:
+    """Return the statistics of the pixels in a folder, once for all processes that will map them."""
+    x = np.load(folder / PIXELS, mmap_mode="r", allow_pickle=False)
+    train, held_out = counts["train"], counts["train"] + counts["valid"]
+    totals: dict[str, ChannelStatistics] = {}
+    total = np.zeros((x.shape[-1], 256), np.int64)
+    for name, first, last in (("train", 0, train), ("final", train, held_out)):
+        for start in range(first, last, _ROWS):
+            watch("measuring", start, held_out)
+            total += channel_counts(x[start : min(start + _ROWS, last)])
+        totals[name] = channel_statistics(total)
+    return totals
 
 
 def _damaged(folder: Path, exc: Exception) -> DataDamagedError:

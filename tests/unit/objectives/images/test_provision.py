@@ -16,7 +16,8 @@ from PIL import Image
 
 from hpo.errors import DataDamagedError, DiskFullError, FileNotWritableError, HpoError, UsageError
 from objectives.base import DataOptions
-from objectives.data.splits import split
+from objectives.data import splits
+from objectives.data.splits import channel_counts, channel_statistics, split
 from objectives.images import build, entry, examination
 from objectives.images.cache import Cache
 from objectives.images.listing import Picture
@@ -92,6 +93,8 @@ def test_folder_becomes_three_splits_of_one_mapped_file(photos, tmp_path):
     assert np.bincount(final.y_train).tolist() == [8, 8, 8]
     assert np.bincount(final.y_test).tolist() == [2, 2, 2]
     assert data.x_test is None
+    for one in (data, final):
+        assert (one.mean, one.std) == channel_statistics(channel_counts(one.x_train))
     pixels = data.x_train.base
     while isinstance(pixels.base, np.ndarray):
         pixels = pixels.base
@@ -371,11 +374,18 @@ def test_options_without_a_cache_are_refused(photos):
         mapped(DataOptions(source=str(photos)), final=False)
 
 
+def test_statistics_are_computed_once_for_all_processes(photos, tmp_path, monkeypatch):
+    found = provide(photos, tmp_path / "cache")
+    monkeypatch.setattr(splits, "channel_counts", None)
+    assert load(found, tmp_path / "cache").mean != load(found, tmp_path / "cache", final=True).mean
+
+
 def test_limit_takes_a_stratified_part(photos, tmp_path):
     found = provide(photos, tmp_path / "cache")
     options = DataOptions(source="gone", digest=found.digest, cache_dir=str(tmp_path / "cache"), limit=9)
     data = split(mapped(options, final=False)[0], options, final=False)
     assert np.bincount(data.y_train).tolist() == [3, 3, 3]
+    assert (data.mean, data.std) == channel_statistics(channel_counts(data.x_train))
 
 
 def test_names_of_files_are_not_kept_while_a_study_runs(photos, tmp_path):
