@@ -107,7 +107,12 @@ def define(objective: Any, data: Any = None, metric: str | None = None) -> Defin
     if not builder and (data is not None or metric is not None):
         raise UsageError("data and metric apply to a KerasTuner model builder only: leave them out")
     name = getattr(objective, "__name__", "")
-    if not name.isidentifier() or name == "load_payload" or (builder and name in _OF_BUILDERS):
+    if (
+        not name.isidentifier()
+        or name.startswith("__")
+        or name == "load_payload"
+        or (builder and name in _OF_BUILDERS)
+    ):
         name = "model" if builder else "objective"
     objects = {name: objective}
     if builder:

@@ -18,6 +18,7 @@ from typing import IO, Any
 from hpo.errors import HpoError, ObjectiveBrokenError, ObjectiveFileError
 from hpo.files.atomic import atomic_write
 from hpo.ownership import open_private, replaceable_by_others
+from hpo.settings import OF_OBJECTIVE
 from hpo.user_code import is_shared
 
 MOST_BYTES = 2 * 1024**3
@@ -77,18 +78,13 @@ def load_payload(module: str, name: str, version: str) -> dict[str, Any]:
         if reason is not None:
             raise ObjectiveFileError(f"{file} is not read, because {reason}: correct the owner or the mode")
     _import_from(json.loads(path.with_name(FOLDERS).read_text(encoding="utf-8")))
-    main = sys.modules["__main__"]
-    # In the place of the program's main module, whose names the objects shadow in processes of their own.
-    own = ModuleType("__main__")
-    sys.modules["__main__"] = own
-    try:
-        with path.open("rb") as opened:
-            found: dict[str, Any] = pickle.load(opened)
-    except BaseException:
-        sys.modules["__main__"] = main
-        raise
-    for value in found.values():
-        vars(own).update(_of_main(value))
+    with path.open("rb") as opened:
+        found: dict[str, Any] = pickle.load(opened)
+    if os.environ.get(OF_OBJECTIVE):
+        # The notebook's main module, by which processes of a pool find its functions, in the place of the service's.
+        main = sys.modules["__main__"] = ModuleType("__main__")
+        for value in found.values():
+            vars(main).update(_of_main(value))
     return found
 
 
@@ -98,11 +94,11 @@ def python_version() -> str:
 
 
 def _of_main(value: Any) -> dict[str, Any]:
-    """Return the functions and classes of the notebook that a function knows, by their names there.
-
-    Other processes, such as those of a pool, find them in the module that they name.
-    """
-    known = {**getattr(value, "__globals__", {}), getattr(value, "__name__", ""): value}
+    """Return the functions and classes of the notebook that a function or class knows, by their names there."""
+    members = [value, *(vars(value).values() if isinstance(value, type) else ())]
+    known = {getattr(value, "__name__", ""): value}
+    for member in members:
+        known |= getattr(member, "__globals__", {})
     return {
         name: found
         for name, found in known.items()

@@ -30,8 +30,9 @@ def check_objective_file(reference: str, study: str, *, deliberately: str | None
             raise
         folder = Path(reference.rpartition(":")[0]).parent
         raise UnknownObjectiveError(
-            f"the objective of study {study} was defined in Python on another host, and there is no folder {folder}"
-            " here: copy it from there to the same path, or share HPO_HOME"
+            f"the objective of study {study} was defined in Python, and its folder {folder} is not on this host: copy"
+            " it from the host where it was defined to the same path, share HPO_HOME, or call hpo.launch() with it"
+            " again"
         ) from exc
     if source is None:
         return

@@ -116,7 +116,9 @@ def test_only_own_folders_are_removed(
 
 
 def test_host_without_the_folder_is_refused_in_one_line() -> None:
-    refused = "was defined in Python on another host, and there is no folder /x/objectives/s-1 here: copy it"
+    refused = (
+        "was defined in Python, and its folder /x/objectives/s-1 is not on this host: copy it from the host"
+    )
     with pytest.raises(UnknownObjectiveError, match=refused):
         check_objective_file("/x/objectives/s-1/objective.py:objective", "s")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from hpo.python import payload
 from hpo.python.definition import Definition, _write, define, reference_of
 from hpo.python.payload import PayloadError, load_payload
 from hpo.python.source import Source
+from hpo.settings import OF_OBJECTIVE
 from objectives import code, loader
 from tests.unit.python import notebook_code
 
@@ -104,7 +106,10 @@ print(float(found(trial)), list(map(float, pool.map(main.objective.__globals__["
 pool.terminate()
 print(loader.imports({str(module)!r} + ":objective"))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    environment = os.environ | {OF_OBJECTIVE: "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment
+    )
     assert done.stderr == ""
     result, imported = done.stdout.splitlines()
     expected = float(names["inner"](0.5))
@@ -151,6 +156,13 @@ def test_closed_over_values_and_attributes_belong_to_the_digest() -> None:
     ]
     texts = [Source({"objective": found}).text for found in variants]
     assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.usefixtures("helpers")
+def test_classes_and_functions_of_a_notebook_are_found_by_their_names() -> None:
+    names = cell(CELL)
+    assert set(payload._of_main(names["objective"])) == {"Model", "inner", "objective"}
+    assert set(payload._of_main(names["Model"])) == {"Model", "inner", "objective"}
 
 
 def test_value_that_cannot_be_carried_is_named(tmp_path: Path) -> None:
@@ -227,10 +239,8 @@ def test_folders_of_others_are_not_imported_from(tmp_path: Path) -> None:
     (module.parent / payload.FOLDERS).write_text(json.dumps([str(open_folder), str(tmp_path / "missing")]))
     (pickled,) = module.parent.glob("payload-*")
     main = sys.modules["__main__"]
-    try:
-        load_payload(str(module), pickled.name, payload.python_version())
-    finally:
-        sys.modules["__main__"] = main
+    load_payload(str(module), pickled.name, payload.python_version())
+    assert sys.modules["__main__"] is main
     assert not {str(open_folder), str(tmp_path / "missing")} & set(sys.path)
 
 
