@@ -50,9 +50,14 @@ def chosen(reports: Iterable[Reported], rule: str, *, maximize: bool) -> Reporte
     return max(finite, key=lambda one: (sign * one.value, -one.epoch), default=None)
 
 
+def judged_metric(metric: str, rule: str) -> str:
+    """Return the metric with the rule for display."""
+    return f"{metric}, best epoch" if rule == "best" else metric
+
+
 def goal(direction: str, metric: str, rule: str) -> str:
     """Return the goal of a study for display."""
-    return f"{direction} {metric}" + (", best epoch" if rule == "best" else "")
+    return f"{direction} {judged_metric(metric, rule)}"
 
 
 def _step(metrics: Mapping[str, float], epoch: int) -> int:

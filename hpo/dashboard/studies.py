@@ -17,6 +17,7 @@ from hpo.errors import HpoError
 from hpo.formatting import printable
 from hpo.report.mistakes import MOST_CLASSES
 from hpo.study.catalog import StudyBusyError, StudySummary, delete_study, summaries
+from objectives.trial_value import judged_metric
 from storage import agents, retrains, studies, trials
 from storage.connection.retry import Retry
 
@@ -106,7 +107,7 @@ def _attributes(study: StudySummary, data: str, tested: Mapping[str, Any] | None
             if isinstance(value, Mapping) and name.startswith("test_")
         ),
         "report": f"/reports/{quote(study.name, safe='')}/report.html",
-        "metric": study.metric,
+        "metric": judged_metric(study.metric, study.value_rule),
     }
     return {name: printable(value) for name, value in attributes.items() if value}
 

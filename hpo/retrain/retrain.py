@@ -317,6 +317,6 @@ def _report_epoch(config: Config) -> None:
     """Log that the final runs train for longer than the trial did to its value."""
     if config.value_epoch is not None and config.epochs is not None and config.value_epoch < config.epochs:
         log.info(
-            f"trial {config.trial} had its value after epoch {config.value_epoch}, and the final runs train"
-            f" {formatting.counted(config.epochs, 'epoch')}: --epochs {config.value_epoch} ends them there"
+            f"trial {config.trial} had its value after epoch {config.value_epoch}, and the final runs train up"
+            f" to {formatting.counted(config.epochs, 'epoch')}: --epochs {config.value_epoch} ends them there"
         )

@@ -50,6 +50,8 @@ class StudySummary(JsonRow):
     agents: int
     created_at: datetime
     tags: tuple[str, ...] = ()
+    value_rule: str = "last"
+    """Which report is the value of a trial: see `objectives.trial_value`."""
     data: str = ""
     """Part of the data that it trains on; empty: all."""
 
@@ -223,6 +225,7 @@ def _summary(row: Row[Any], tags: tuple[str, ...]) -> StudySummary:
         failed=row.failed,
         running=row.running,
         metric=spec["metric"],
+        value_rule=spec.get("value", "last"),
         best_value=best if sound else None,
         agents=row.alive,
         created_at=row.created_at,

@@ -281,7 +281,7 @@ def test_best_trial_of_a_study_that_counts_by_the_best_epoch(database: Database)
     assert found.metrics == {"val_accuracy": 0.9, "loss": 2.0}
     config = build_config(database, "demo")
     assert (config.value_rule, config.value_epoch) == ("best", 2)
-    assert study_status(database, "demo").value_rule == "best"
+    assert study_status(database, "demo").value_rule == list_studies(database)[0].value_rule == "best"
 
 
 def test_parameters_keep_the_order_of_the_space(database: Database) -> None:

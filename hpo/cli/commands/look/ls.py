@@ -7,6 +7,7 @@ import click
 from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.options import option
+from objectives.trial_value import judged_metric
 
 
 @click.command()
@@ -59,7 +60,7 @@ def ls(tags: tuple[str, ...], as_json: bool, storage: str | None) -> None:
                 str(study.failed),
                 str(study.running),
                 formatting.metric(study.best_value),
-                study.metric,
+                judged_metric(study.metric, study.value_rule),
                 _short_objective(study.objective),
                 f"{study.created_at:%Y-%m-%d %H:%M}Z",
                 *([", ".join(study.tags)] if tagged else []),
