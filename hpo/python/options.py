@@ -33,6 +33,8 @@ def arguments_of(request: type[Any], function: str, given: Mapping[str, Any]) ->
             continue
         if keyword == "params":
             found += [f"{option}={name}={_values(name, allowed)}" for name, allowed in value.items()]
+        elif keyword == "log_to":
+            found += [f"{option}={target}" for target in ([value] if isinstance(value, str) else value)]
         elif unset is not None:
             found += [] if bool(value) is unset else [option]
         else:

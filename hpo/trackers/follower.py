@@ -32,6 +32,9 @@ MOST_TRIES = 3
 REST_SECONDS = 60.0
 """After so many failures a run rests for this long, so that the others are not kept waiting."""
 
+LONGEST_REASON = 200
+"""Characters of a tracker's error in a message."""
+
 Report = Callable[[Literal["info", "warning"], str], None]
 
 
@@ -63,6 +66,12 @@ class Round(Enum):
     """Another follower does the work."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Return an error on a line that is not too long to read."""
+    line = one_line(error)
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}…"
+
+
 class Follower:
     """Keeps one tracker up to date with one study."""
 
@@ -85,9 +94,12 @@ class Follower:
         """The part of each run that the tracker has; None unless this follower does the work."""
         self._tries: Counter[str] = Counter()
         self._rest_until: dict[str, float] = {}
+        self.warned = False
+        """Whether the user knows that the tracker lacks something."""
         self._failures = 0
         """Failures since the last look that reached the end."""
-        self._warned = False
+        self.progress_at = time.monotonic()
+        """When the tracker took something last."""
         self._wait_until = 0.0
 
     def run(self, closing: threading.Event, poll_seconds: float = POLL_SECONDS) -> bool:
@@ -139,6 +151,7 @@ class Follower:
             if not self._feed.begun():
                 return Round.CURRENT
             self._tracker = self._open_tracker()
+            self.progress_at = time.monotonic()
             self._lock = self._open_lock(self._tracker.identity)
         assert self._lock is not None
         if not self._lock.acquire():
@@ -146,15 +159,16 @@ class Follower:
             return Round.ELSEWHERE
         if self._logged is None:
             self._logged, self._feed = self._tracker.logged(), self._open_feed()
+            self.progress_at = time.monotonic()
         complete = True
         for run in self._feed.changed(self._is_logged):
             complete = self._log(run) and complete
         self._failures = 0
         if complete:
             self._feed.advance()
-            if self._warned:
+            if self.warned:
                 self._report("info", f"{self._label} takes all runs again")
-                self._warned = False
+                self.warned = False
         return Round.CURRENT if complete else Round.BEHIND
 
     def _is_logged(self, key: str, outcome: str) -> bool:
@@ -179,17 +193,18 @@ class Follower:
             self._rest_until[run.key] = time.monotonic() + REST_SECONDS
         self._tracker.write(news)
         self._logged[run.key] = news.after
+        self.progress_at = time.monotonic()
         del self._tries[run.key]
         self._rest_until.pop(run.key, None)
         return True
 
     def _fail(self, error: Exception) -> None:
-        if not self._warned:
-            self._warned = True
+        if not self.warned:
+            self.warned = True
             self._report(
                 "warning",
-                f"{self._label} does not take all runs ({one_line(error)}): training continues, and what it lacks is"
-                " logged when it takes them again, or by the next launch",
+                f"{self._label} does not take all runs ({reason_of(error)}): no trial is affected, and what is missing"
+                " is logged when it takes them again, or by the next launch",
             )
         self._failures += 1
         self._wait_until = time.monotonic() + min(

@@ -22,8 +22,13 @@ from hpo.trackers.target import Target
 
 log = logging.getLogger(__name__)
 
-CLOSE_SECONDS = 22.0
-"""Longest wait for the rest of a study: the process itself gives up after 20 s."""
+COMMAND = (sys.executable, "-P", "-m", "hpo.trackers.process")
+
+CLOSE_SECONDS = 125.0
+"""Longest wait for the rest of a study; the process itself gives up earlier, after 20 s if nothing is taken."""
+
+SILENT_SECONDS = 3.0
+"""Seconds after which the wait is logged."""
 
 RESULTS_SECONDS = 120.0
 """Longest wait for the results of a retrain, models included."""
@@ -38,7 +43,7 @@ class LoggingProcess:
         output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "hpo.trackers.process"],
+                COMMAND,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,
@@ -60,9 +65,12 @@ class LoggingProcess:
             assert self._process.stdin is not None
             self._process.stdin.close()
 
-    def wait(self, until: float, hurried: Callable[[], bool]) -> None:
+    def wait(self, until: float, silent_until: float, hurried: Callable[[], bool]) -> None:
         """Wait for its end, and kill it at a time of the monotonic clock; return at once if the caller is `hurried`."""
         while self._process.poll() is None and not hurried():
+            if time.monotonic() >= silent_until:
+                log.info(f"waiting for {self._target.kind} to take the rest: Ctrl-C ends the wait")
+                silent_until = until
             if time.monotonic() >= until:
                 kill_group(self._process.pid)
                 log.warning(f"{self._target.kind} has not taken everything in time: see {self._output}")
@@ -71,14 +79,16 @@ class LoggingProcess:
         if self._process.poll() is None:
             return
         self._reader.join(1.0)
-        if self._process.returncode == 0:
-            self._output.unlink(missing_ok=True)
+        with suppress(OSError):
+            if self._process.returncode == 0 or not self._output.stat().st_size:
+                self._output.unlink()
 
     def _log_messages(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            level, message = json.loads(line)
-            log.log(logging.getLevelNamesMapping()[level.upper()], message)
+        with self._process.stdout as messages:
+            for line in messages:
+                level, message = json.loads(line)
+                log.log(logging.getLevelNamesMapping()[level.upper()], message)
         if self._process.wait() not in (0, 1, -signal.SIGKILL):
             log.warning(
                 f"the process that logs to {self._target.kind} has died, see {self._output}: training continues, and"
@@ -101,9 +111,12 @@ class LoggingProcesses:
         """Let them log the rest within `seconds`; leave them alone with that as soon as the command is `hurried`."""
         for process in self._processes:
             process.end_input()
-        until = time.monotonic() + seconds
-        for process in self._processes:
-            process.wait(until, hurried)
+        now = time.monotonic()
+        try:
+            for process in self._processes:
+                process.wait(now + seconds, now + SILENT_SECONDS, hurried)
+        except KeyboardInterrupt:
+            log.info("not waiting for trackers: they go on by themselves for a while")
 
 
 def follow_study(targets: Sequence[Target], study_id: int, settings: Settings) -> LoggingProcesses:

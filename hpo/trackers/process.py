@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -18,16 +19,18 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from hpo.trackers.feed import TrialFeed, read_study
-from hpo.trackers.follower import Follower
+from hpo.trackers.follower import Follower, reason_of
 from hpo.trackers.runs import Logged, Run, news_of
 from hpo.trackers.target import MODULES, Target
 from hpo.trackers.tracker import TrackedStudy, Tracker, open_tracker
-from hpo.trainer.failures import one_line
 from storage.connection.retry import Retry
 from storage.engine import Database, open_database
 from storage.tracked import SessionLock
 
-FLUSH_SECONDS = 20.0
+STALL_SECONDS = 20.0
+"""Longest time that a tracker may take nothing after the agent has ended."""
+
+FLUSH_SECONDS = 120.0
 """Longest time to log the rest after the agent has ended."""
 
 RETRY = Retry(patience_seconds=5.0)
@@ -69,43 +72,55 @@ def main() -> int:
     target = Target(**task["target"])
     if "runs" in task:
         return _log_runs(target, task, messages)
-    closing = threading.Event()
-    unfinished = f"{target.kind} may lack some runs: run the same command again to log them"
-    watch = partial(_watch, control, closing, partial(messages.report, "warning", unfinished))
-    threading.Thread(target=watch, daemon=True).start()
+    return _follow(target, task, control, messages)
+
+
+def _follow(target: Target, task: Mapping[str, Any], control: TextIO, messages: Messages) -> int:
+    """Follow the study until the input ends."""
     # Takes seconds, and the first epochs have not been trained yet.
     with suppress(ImportError):
         import_module(MODULES[target.kind])
-    if not _follow(target, task, closing, messages):
-        messages.report("warning", unfinished)
-        return 1
-    return 0
-
-
-def _watch(control: TextIO, closing: threading.Event, give_up: Any) -> None:
-    """End this process `FLUSH_SECONDS` after its input."""
-    control.read()
-    closing.set()
-    threading.Event().wait(FLUSH_SECONDS)
-    give_up()
-    os._exit(1)
-
-
-def _follow(target: Target, task: Mapping[str, Any], closing: threading.Event, messages: Messages) -> bool:
-    """Follow the study until `closing` is set; return whether everything is logged."""
     study_id: int = task["study_id"]
     with open_database(task["storage"], Path(task["home"]), migrate=False) as database:
         study = read_study(database, study_id, RETRY)
         if study is None:
-            return True
-        found: TrackedStudy = study
-        return Follower(
+            return 0
+        follower = Follower(
             target.kind,
-            lambda: TrialFeed(database, study_id, found, RETRY),
-            lambda: open_tracker(target, found),
+            lambda: TrialFeed(database, study_id, study, RETRY),
+            lambda: open_tracker(target, study),
             lambda identity: DatabaseLock(database, identity),
             messages.report,
-        ).run(closing)
+        )
+        closing = threading.Event()
+
+        def unfinished() -> None:
+            if not follower.warned:
+                messages.report(
+                    "warning", f"{target.kind} may lack some runs: run the same command again to log them"
+                )
+
+        watch = partial(_watch, control, closing, follower, unfinished)
+        threading.Thread(target=watch, daemon=True).start()
+        if follower.run(closing):
+            return 0
+        unfinished()
+        return 1
+
+
+def _watch(
+    control: TextIO, closing: threading.Event, follower: Follower, unfinished: Callable[[], None]
+) -> None:
+    """End this process some time after its input."""
+    control.read()
+    began_at = time.monotonic()
+    closing.set()
+    while time.monotonic() < min(
+        began_at + FLUSH_SECONDS, max(began_at, follower.progress_at) + STALL_SECONDS
+    ):
+        time.sleep(0.1)
+    unfinished()
+    os._exit(1)
 
 
 def _log_runs(target: Target, task: Mapping[str, Any], messages: Messages) -> int:
@@ -121,7 +136,7 @@ def _log_runs(target: Target, task: Mapping[str, Any], messages: Messages) -> in
     except Exception as exc:  # noqa: BLE001 - a tracker's library may raise anything
         messages.report(
             "warning",
-            f"{target.kind} has not taken all of the retrain ({one_line(exc)}): its results are in {task['folder']}",
+            f"{target.kind} has not taken all of the retrain ({reason_of(exc)}): its results are in {task['folder']}",
         )
         return 1
     return 0

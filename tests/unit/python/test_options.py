@@ -39,6 +39,8 @@ def test_options_are_those_of_the_command() -> None:
     )
     assert (found["gpus"], found["hung_seconds"], found["target"]) == ("0,1", 300.0, -1.5)
     assert arguments_of(RetrainRequest, "retrain", {"config": Path("a b.yaml")}) == ["--config=a b.yaml"]
+    logged = arguments_of(LaunchRequest, "launch", {"log_to": ["tensorboard:a b", "mlflow"]})
+    assert logged == ["--log-to=tensorboard:a b", "--log-to=mlflow"]
     assert "--no-run" not in arguments_of(LaunchRequest, "launch", {"run": True})
 
 

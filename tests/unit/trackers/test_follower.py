@@ -72,7 +72,7 @@ def test_outage_costs_a_line_and_no_epoch(study: Study) -> None:
         assert follower.look() is Round.BEHIND
     assert [level for level, _ in study.messages] == ["warning"]
     assert study.messages[0][1].startswith(
-        "fake does not take all runs (ConnectionError: no answer): training"
+        "fake does not take all runs (ConnectionError: no answer): no trial"
     )
     study.place.down = False
     study.set(run([7, 7, 7], "complete"))
