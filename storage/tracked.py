@@ -106,8 +106,13 @@ class SessionLock:
     def release(self) -> None:
         """Free the lock."""
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is None:
+            return
+        try:
+            connection.execute(text("SELECT pg_advisory_unlock(:k)"), {"k": self._key})
+        except SQLAlchemyError:
+            # The lock ends with its session, which must not go back to the pool.
             with suppress(SQLAlchemyError):
-                # A session holds its locks until it ends; the pool would keep it.
                 connection.invalidate()
-                connection.close()
+        with suppress(SQLAlchemyError):
+            connection.close()
