@@ -199,6 +199,18 @@ def is_in_use(connection: Connection, study_id: int) -> bool:
     return bool(trained) or bool(progress(connection, study_id).has_agents)
 
 
+def has_results(connection: Connection, study_id: int) -> bool:
+    """Whether a trial has completed an epoch or is decided, or a living agent may train one."""
+    found = connection.scalar(
+        text(
+            "SELECT EXISTS (SELECT 1 FROM hpo.trials WHERE study_id = :s AND outcome IS NOT NULL) OR EXISTS"
+            " (SELECT 1 FROM hpo.epochs JOIN hpo.trials USING (reservation_id) WHERE study_id = :s)"
+        ),
+        {"s": study_id},
+    )
+    return bool(found) or progress(connection, study_id).has_agents
+
+
 def insert(
     connection: Connection, study_id: int, name: str, spec_json: Mapping[str, Any], trials: int
 ) -> None:

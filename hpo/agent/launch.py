@@ -86,7 +86,8 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
                 database, request, reference, description, existing, data.digest
             )
             if existing is None:
-                with create.discarded_if_refused(database, study):
+                folders = (settings.checkpoints, settings.home / "logs")
+                with create.discarded_if_refused(database, study, folders):
                     return _run(database, study, pool, settings, request, signals, request.timeout_seconds)
             return _run(database, study, pool, settings, request, signals, request.timeout_seconds)
 

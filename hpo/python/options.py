@@ -10,6 +10,7 @@ from typing import Any, cast
 from hpo.errors import UsageError
 from hpo.suggestions import did_you_mean
 from objectives.choices import stored
+from objectives.references import full_name, is_reference
 
 
 def arguments_of(request: type[Any], function: str, given: Mapping[str, Any]) -> list[str]:
@@ -75,8 +76,10 @@ def _values(name: str, allowed: Any) -> str:
 
 def _choice(name: str, value: Any) -> str:
     try:
-        return json.dumps(stored(value))
+        plain = stored(value)
     except ValueError as exc:
         raise UsageError(
             f"params: a value of {name} is {exc}: give it as text, as --param takes it"
         ) from None
+    # Trainers import a script under its own name.
+    return full_name(plain).removeprefix("__main__.") if is_reference(plain) else json.dumps(plain)

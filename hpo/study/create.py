@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import Connection
 
-from hpo.errors import HpoError, StorageUnreachableError, StudyConflictError, StudyLostError
+from hpo.errors import (
+    HpoError,
+    InvalidParameterError,
+    StorageUnreachableError,
+    StudyConflictError,
+    StudyLostError,
+)
 from hpo.options.fields import NONE
 from hpo.options.requests import LaunchDefaults, LaunchRequest
 from hpo.search.open_overrides import checked
@@ -136,11 +143,22 @@ def create_or_continue(
 
 
 @contextmanager
-def discarded_if_refused(database: Database, study: LaunchedStudy) -> Iterator[None]:
-    """Delete a new study if the block fails before any process has trained one of its trials."""
+def discarded_if_refused(
+    database: Database, study: LaunchedStudy, folders: Sequence[Path] = ()
+) -> Iterator[None]:
+    """Delete a new study if the block fails before any process has trained one of its trials.
+
+    A `--param` of an open space is refused once a trial asks for the parameter: no epoch must have ended then, and the
+    study's folders in `folders` are deleted too.
+    """
     try:
         yield
     except (StorageUnreachableError, StudyLostError):
+        raise
+    except InvalidParameterError:
+        with suppress(HpoError):
+            if not database.transaction(lambda c: studies.has_results(c, study.study_id)):
+                delete_study(database, study.name, folders=folders)
         raise
     except HpoError:
         with suppress(HpoError):

@@ -72,7 +72,7 @@ def test_params_are_choices_ranges_and_values() -> None:
         "--param=kernel=[3, 3]",
         "--param=bias=true,null",
         '--param=act="relu","a,b"',
-        '--param=own={"__object__": "math.tanh"}',
+        "--param=own=math.tanh",
     ]
 
 
