@@ -97,6 +97,7 @@ def test_interrupted_trial_begins_again_with_its_values(service: Service) -> Non
         ("objective", ("--epochs", 3), "--epochs does not apply to an Optuna objective"),
         ("objective", ("--limit", 3), "--limit does not apply to an Optuna objective"),
         ("objective", ("--param", "lr"), "--param lr: write NAME=VALUE"),
+        ("objective", ("--param", "lr=9"), "--param lr=9: 9 lies outside 0.0001..0.1"),
         ("missing", (), "has no class or function missing"),
         ("optuna", (), "is neither a subclass of hpo.Objective nor a function of an Optuna trial"),
     ],
