@@ -125,8 +125,12 @@ def define(objective: Any, data: Any = None, metric: str | None = None) -> Defin
 
 
 @contextmanager
-def written(database: Database, study: str, definition: Definition, settings: Settings) -> Iterator[str]:
+def written(
+    database: Database, study: str, definition: Definition, settings: Settings, *, any_code: bool = False
+) -> Iterator[str]:
     """Write a definition for a study, and yield its reference; remove it if no study has it after the block.
+
+    With `any_code`, agents may train with either version, as with `--code`.
 
     Raises:
         StudyConflictError: an agent trains the study with another version.
@@ -144,7 +148,7 @@ def written(database: Database, study: str, definition: Definition, settings: Se
     # Another launch of a study that does not exist yet may use the same folder.
     fresh = not folder.exists()
     try:
-        _write(database, definition, folder, existing)
+        _write(database, definition, folder, None if any_code else existing)
         yield reference
     finally:
         with suppress(HpoError):
@@ -154,9 +158,9 @@ def written(database: Database, study: str, definition: Definition, settings: Se
 
 
 def _write(
-    database: Database, definition: Definition, folder: Path, existing: create.LaunchedStudy | None
+    database: Database, definition: Definition, folder: Path, trained: create.LaunchedStudy | None
 ) -> None:
-    """Write the files of a definition, unless they are those of the same version."""
+    """Write the files of a definition, unless agents train the study `trained` with another version."""
     for parent in (folder.parent, folder):
         make_private_folder(parent)
     digest = hashlib.sha256(definition.source.text.encode()).hexdigest()[: code.DIGITS]
@@ -166,9 +170,9 @@ def _write(
         fresh = Path(staged)
         payload.write_text(fresh / "source.py", definition.source.text)
         payload.write_text(fresh / "objective.py", module)
-        if existing is not None:
+        if trained is not None:
             now = versions.Trained(code.digest(str(fresh / "objective.py")))
-            versions.check_agents(database, existing, now)
+            versions.check_agents(database, trained, now)
         if not (folder / name).is_file():
             _write_payload(folder / name, definition)
         payload.write_folders(folder / payload.FOLDERS, list(definition.source.folders))

@@ -7,11 +7,12 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import UsageError
-from hpo.settings import OF_OBJECTIVE
+from hpo.settings import OF_OBJECTIVE, Settings
 
 if TYPE_CHECKING:
     from hpo.python.study import Study
@@ -53,24 +54,28 @@ def launch(
         raise UsageError(
             'hpo.launch() was called in a process that runs an objective: put the call under if __name__ == "__main__":'
         )
-    _import_optuna()
-    from hpo.options.requests import LaunchRequest
-    from hpo.python.options import arguments_of
-
     if isinstance(data, str | Path):
         options, data = {**options, "data": data}, None
     options |= {"trials": trials, "workers": workers, "direction": direction, "params": params}
-    given = arguments_of(LaunchRequest, "launch", {"study": study, **options})
-    settings, arguments = _settings(storage), ["launch", *given]
-    with ExitStack() as stack:
-        reference = _reference(stack, objective, study, data, metric, settings)
-        if reference is not None:
-            arguments.append(f"--objective={reference}")
-        from hpo.python.command import run_command
+    return _launch(objective, study, data, metric, _settings(storage), options)
 
-        run_command(arguments, settings)
+
+def _launch(
+    objective: Any, study: str, data: Any, metric: str | None, settings: Settings, options: Mapping[str, Any]
+) -> Study:
+    _import_optuna()
+    from hpo.options.requests import LaunchRequest
+    from hpo.python.command import run_command
+    from hpo.python.options import arguments_of
     from hpo.python.study import Study
 
+    arguments = ["launch", *arguments_of(LaunchRequest, "launch", {"study": study, **options})]
+    with ExitStack() as stack:
+        any_code = options.get("code") is not None
+        reference = _reference(stack, objective, study, data, metric, settings, any_code=any_code)
+        if reference is not None:
+            arguments.append(f"--objective={reference}")
+        run_command(arguments, settings)
     return Study(study, settings)
 
 
@@ -102,17 +107,20 @@ def _import_optuna() -> None:
         importlib.import_module("optuna")
 
 
-def _settings(storage: str | None) -> Any:
-    from dataclasses import replace
-
-    from hpo.settings import Settings
-
+def _settings(storage: str | None) -> Settings:
     settings = Settings.from_environment()
     return settings if storage is None else replace(settings, storage=storage)
 
 
 def _reference(
-    stack: ExitStack, objective: Any, study: str, data: Any, metric: str | None, settings: Any
+    stack: ExitStack,
+    objective: Any,
+    study: str,
+    data: Any,
+    metric: str | None,
+    settings: Settings,
+    *,
+    any_code: bool,
 ) -> str | None:
     """Return the reference of an objective, which `stack` keeps as long as the launch needs it."""
     if objective is None or isinstance(objective, str):
@@ -132,4 +140,4 @@ def _reference(
     check_study_name(study)
     definition = define(objective, data, metric)
     database = stack.enter_context(open_database(settings.storage, settings.home))
-    return stack.enter_context(written(database, study, definition, settings))
+    return stack.enter_context(written(database, study, definition, settings, any_code=any_code))

@@ -77,6 +77,8 @@ def test_definition_is_not_changed_while_it_is_trained(database: Database, setti
     assert code.digest(module) == digest
     with written(database, "s", definition(), settings):
         pass
+    with written(database, "s", definition(2.0), settings, any_code=True):
+        assert code.digest(module) != digest
 
 
 def test_study_of_another_objective_is_refused(database: Database, settings: Settings) -> None:
