@@ -75,6 +75,15 @@ def test_the_drawn_packages_are_those_of_the_import_contract() -> None:
     ] == []
 
 
+def test_a_common_change_takes_at_most_five_files() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("## To change X, open Y")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE)[2:]
+    assert len(rows) >= 10
+    named = {change: {*OUR_PATH.findall(files)} for change, files in rows}
+    assert [change for change, files in named.items() if not 1 <= len(files) <= 5] == []
+
+
 def test_every_page_is_reachable_from_the_readme() -> None:
     reached: set[Path] = set()
     waiting = [ROOT / "README.md"]
