@@ -60,7 +60,7 @@ def main() -> int:
         try:
             for name, command in FIRST.items():
                 parts[name] = _start(command, logs[name])
-            # The part itself reports what cannot be collected.
+            # The part itself reports errors of the collection.
             parts["collection"] = _start(COLLECTION, subprocess.DEVNULL)
             parts["collection"].wait()
             for name, command in NEXT.items():

@@ -17,7 +17,7 @@ from storage.engine import Database
 from tests.broken_parts import check_parts, fail
 from tests.integration.rows import StudyRows, add_retrain
 
-# One worker of the suite imports what draws charts.
+# One worker of the suite imports the libraries that draw charts.
 pytestmark = [pytest.mark.usefixtures("complete_documents"), pytest.mark.xdist_group("report")]
 
 

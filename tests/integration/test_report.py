@@ -42,7 +42,7 @@ from tests.broken_parts import check_parts, fail
 from tests.integration.rows import StudyRows, add_retrain
 from tests.specs import spec
 
-# One worker of the suite imports what draws charts.
+# One worker of the suite imports the libraries that draw charts.
 pytestmark = [pytest.mark.usefixtures("complete_documents"), pytest.mark.xdist_group("report")]
 
 DEFAULT = {"learning_rate": 0.05}

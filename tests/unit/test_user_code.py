@@ -59,7 +59,7 @@ if __name__ == "__main__":
 
 
 def run(script: str, *arguments: Path | str, cwd: Path, **environment: str) -> str:
-    """Return what a Python script prints that runs in a folder of its own."""
+    """Return the output of a Python script that runs in a folder of its own."""
     path = cwd / "scripts" / "run.py"
     path.parent.mkdir(exist_ok=True)
     path.write_text(textwrap.dedent(script))

@@ -248,7 +248,7 @@ def test_odd_value_becomes_plain_or_is_refused_by_name(make: Callable[[], object
 
 
 def kept_or_refused(keep: Callable[[Any], Any], given: object) -> tuple[Any, str]:
-    """Return what is kept of a value, or None and the reason why it is refused."""
+    """Return the value that is kept, or None and the reason why it is refused."""
     try:
         return keep(given), ""
     except ValueRefusedError as exc:

@@ -1,4 +1,4 @@
-"""What a table of trials shows is read back as it was, or refused."""
+"""A table of trials is read back as it was written, or refused."""
 
 from __future__ import annotations
 

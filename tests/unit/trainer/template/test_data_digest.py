@@ -39,7 +39,7 @@ def digest(**attributes: Any) -> str:
 def test_same_arrays_have_the_same_digest_and_others_another(place: Any) -> None:
     shuffled = np.random.default_rng(1).permutation(IMAGES)
     assert digest(**place(IMAGES)) == digest(**place(IMAGES.copy()))
-    # Neither the layout in memory nor what is no data counts.
+    # Neither the layout in memory nor any object without data counts.
     assert digest(**place(IMAGES)) == digest(**place(np.asfortranarray(IMAGES)), other=object())
     for other in (shuffled, IMAGES[1:], IMAGES.astype(float), IMAGES.reshape(-1, 8)):
         assert digest(**place(IMAGES)) != digest(**place(other))
