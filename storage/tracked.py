@@ -1,4 +1,4 @@
-"""Reads of a study for those who copy its trials elsewhere, and the lock by which one of them does."""
+"""Reads of a study for processes that copy its trials elsewhere, and the lock by which one of them does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies a study's trials from its database to a tracker: what a tracker misses while it is down, it gets later.
+"""Copies a study's trials from its database to a tracker, which gets later all that it misses while it is down.
 
 The database has every epoch, and the tracker knows which of them it has. So nothing is queued, and it does not matter
 which process copies, nor when it dies. Of several followers of one place, on any hosts, one at a time does the work.
@@ -203,12 +203,12 @@ class Follower:
             self.warned = True
             self._report(
                 "warning",
-                f"{self._label} does not take all runs ({reason_of(error)}): no trial is affected, and what is missing"
-                " is logged when it takes them again, or by the next launch",
+                f"{self._label} does not take all runs ({reason_of(error)}): no trial is affected, and missing epochs"
+                " are logged when it takes them again, or by the next launch",
             )
         self._failures += 1
         self._wait_until = time.monotonic() + min(
             LONGEST_WAIT_SECONDS, POLL_SECONDS * 2.0 ** min(self._failures, 9)
         )
-        # Its state is not known; what it has is read again.
+        # Its state is not known, so it is read again.
         self.close()

@@ -92,7 +92,7 @@ class LoggingProcess:
         if self._process.wait() not in (0, 1, -signal.SIGKILL):
             log.warning(
                 f"the process that logs to {self._target.kind} has died, see {self._output}: training continues, and"
-                " the next launch logs what is missing"
+                " the next launch logs the missing epochs"
             )
 
 

@@ -32,7 +32,7 @@ DEFAULTS = {
 }
 
 UID, KEY, LOGGED = "hpo.study_uid", "hpo.key", "hpo.logged"
-"""Tags by which the runs are found again, and what each has."""
+"""Tags by which the runs are found again, and that of the part that each has."""
 MOST = 100
 """Most parameters or tags of a request."""
 MOST_METRICS = 1000
@@ -80,7 +80,7 @@ class MLflow:
             self._client.log_batch(run_id, tags=part)
 
     def close(self) -> None:
-        """Do nothing: every call has written what it was given."""
+        """Do nothing: `write` has written everything."""
 
     def _find_experiment(self) -> str:
         """Return the experiment that the user's environment names, or else that of the study, created if missing."""

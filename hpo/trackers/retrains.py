@@ -65,7 +65,7 @@ def _epochs(metrics: Mapping[str, Any], seed: int, ended_at: float) -> list[Epoc
 
 
 def _numbers(run: Mapping[str, Any]) -> dict[str, float]:
-    """Return what the objective recorded at the end, as far as it is a number."""
+    """Return the numbers that the objective recorded at the end."""
     return {
         name: float(value)
         for name, value in run.items()

@@ -6,6 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -76,12 +77,16 @@ class LoggedFiles:
     def identity(self) -> str:
         """Id of the folder, the same for all hosts that share it."""
         path = self._folder / "id"
-        try:
-            with path.open("x") as file:
-                file.write(uuid.uuid4().hex)
-        except FileExistsError:
-            pass
-        return path.read_text() or str(path)
+        if not path.exists():
+            # Complete from its first moment, and of the first host that makes it.
+            own = self._folder / f"id-{uuid.uuid4().hex}"
+            own.write_text(own.name)
+            try:
+                with suppress(FileExistsError):
+                    path.hardlink_to(own)
+            finally:
+                own.unlink()
+        return path.read_text()
 
     def read(self, study: TrackedStudy) -> dict[str, Logged]:
         """Return all of a study by key."""
@@ -100,7 +105,7 @@ def shown(value: Any) -> str:
 
 
 def facts(news: News) -> Mapping[str, Any]:
-    """Return what is known about a run beside its parameters and metrics, under names of the service."""
+    """Return the facts about a run beside its parameters and metrics, under names of the service."""
     run = news.run
     found = {
         **run.about,

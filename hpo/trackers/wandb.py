@@ -20,7 +20,7 @@ PROJECT = "hpo"
 """Project of runs where the user names none."""
 
 LOGGED = "hpo_logged"
-"""Key of a run's configuration with what it has."""
+"""Key of a run's configuration with the part that it has."""
 
 
 class WeightsAndBiases:

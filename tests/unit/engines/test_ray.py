@@ -22,6 +22,7 @@ from hpo.errors import MissingDependencyError, UsageError
 from hpo.options.hosts import AgentOptions, RayOptions
 from hpo.options.requests import LaunchRequest
 from hpo.settings import Settings
+from hpo.trackers import target
 
 SETTINGS = Settings(Path("/h"), "postgresql://u:secret@server/d", Path("/d"), Path("/r"), Path("/c"))
 
@@ -102,6 +103,14 @@ def test_address_without_a_listener_is_unreachable(monkeypatch: pytest.MonkeyPat
         check_address("127.0.0.1:99999")
 
 
+def test_agents_log_to_the_folder_of_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target, "find_spec", lambda name: name)
+    monkeypatch.chdir(tmp_path)
+    request = LaunchRequest(study="s", agent=AgentOptions(log_to=("tensorboard:runs", "wandb")))
+    arguments = engine.agent_command(request, 1).arguments
+    assert arguments[-4:] == ("--log-to", f"tensorboard:{tmp_path}/runs", "--log-to", "wandb")
+
+
 def test_agents_inherit_the_environment_of_the_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "HPO_CHECKPOINTS": "relative/folder",
@@ -111,6 +120,8 @@ def test_agents_inherit_the_environment_of_the_launch(monkeypatch: pytest.Monkey
         "HPO_WORKERS": "9",
         "HPO_GPUS": "none",
         "HPO_STUDY": "another",
+        "HPO_LOG_TO": "tensorboard:relative",
+        "MLFLOW_TRACKING_TOKEN": "token",
         "SECRET": "mine",
     }.items():
         monkeypatch.setenv(name, value)
@@ -121,7 +132,10 @@ def test_agents_inherit_the_environment_of_the_launch(monkeypatch: pytest.Monkey
     assert (passed["HPO_LEASE_SECONDS"], passed["KERAS_BACKEND"]) == ("30", "jax")
     # --data-dir was given; HPO_HOME was not, so each node uses its own.
     assert passed["HPO_DATA_DIR"] == "/d"
-    assert passed.keys().isdisjoint({"HPO_HOME", "HPO_WORKERS", "HPO_GPUS", "HPO_STUDY", "SECRET"})
+    assert passed.keys().isdisjoint(
+        {"HPO_HOME", "HPO_WORKERS", "HPO_GPUS", "HPO_STUDY", "HPO_LOG_TO", "SECRET"}
+    )
+    assert passed["MLFLOW_TRACKING_TOKEN"] == "token"
 
 
 def test_embedded_server_is_refused() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hpo.trackers.runs import Confusion, Logged, Run, news_of
+from hpo.trackers.tracker import LoggedFiles
 from tests.unit.trackers.runs import run
 
 
@@ -58,3 +61,10 @@ def test_values_survive_json() -> None:
     assert Logged.from_json("of a newer version") == Logged.from_json("[1]") == Logged()
     whole = run([7], "complete", confusion=Confusion(counts=[[1]], classes=["a"]))
     assert Run.from_json(whole.to_json()) == whole
+
+
+def test_folder_has_one_identity(tmp_path: Path) -> None:
+    places = [LoggedFiles(tmp_path) for _ in range(2)]
+    assert len({place.identity for place in places} | {LoggedFiles(tmp_path).identity}) == 1
+    assert LoggedFiles(tmp_path / "other").identity != places[0].identity
+    assert [path.name for path in (tmp_path / ".hpo").iterdir()] == ["id"]
