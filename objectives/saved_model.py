@@ -52,27 +52,36 @@ def loading_code(config: Any) -> list[str]:
     modules: dict[str, str] = {}
     """Names of modules to their names in the lines."""
     objects: dict[str, str] = {}
+    local: dict[str, None] = {}
+    """Names of classes and functions that no module has."""
     options = []
     for part in _parts(config):
         if part["class_name"] == "__lambda__":
             options = ["safe_mode=False"]
         elif (found := _origin(part)) is not None:
             key, module, name = found
+            if not hasattr(sys.modules.get(module), name):
+                local[name] = None
+                continue
             importable = all(step.isidentifier() for step in module.split("."))
             short = modules.setdefault(module, module if importable else f"module_{len(modules) + 1}")
             if ">" not in key:
                 objects[key] = f"{short}.{name}"
-    if not modules and not options:
-        return []
+    if objects:
+        given = ", ".join(f"{key!r}: {expression}" for key, expression in objects.items())
+        options.insert(0, f"custom_objects={{{given}}}")
     lines = ["import importlib"] if any(module != short for module, short in modules.items()) else []
     lines += [
         f"import {module}" if module == short else f"{short} = importlib.import_module({module!r})"
         for module, short in modules.items()
     ]
-    if objects:
-        given = ", ".join(f"{key!r}: {expression}" for key, expression in objects.items())
-        options.insert(0, f"custom_objects={{{given}}}")
-    return [*lines, "import keras", f"model = keras.saving.load_model({', '.join([repr(NAME), *options])})"]
+    if not lines and not options and not local:
+        return []
+    lines += ["import keras", f"model = keras.saving.load_model({', '.join([repr(NAME), *options])})"]
+    if local:
+        missing = f"{', '.join(local)}, defined in a function, cannot be imported"
+        lines.append(f"# {missing}: give them as custom_objects, or define them at the top of the file")
+    return lines
 
 
 def _parts(config: Any) -> Iterator[Mapping[str, Any]]:
@@ -103,14 +112,14 @@ def _origin(part: Mapping[str, Any]) -> tuple[str, str, str] | None:
 def _origin_of_function(key: str) -> tuple[str, str, str] | None:
     """Return key, module and name of a function, of which Keras keeps the key alone."""
     name = key.rpartition(">")[2]
-    if ">" in key and "keras" in sys.modules:
+    if ">" in key:
         registered = sys.modules["keras"].saving.get_registered_object(key)
-        return None if registered is None else (key, registered.__module__, name)
+        return None if registered is None else (key, registered.__module__, registered.__name__)
     for module in [*sys.modules.values()]:
         found = getattr(module, "__dict__", {}).get(name)
         if isinstance(found, FunctionType) and found.__module__ == module.__name__ and _is_of_user(module):
             return key, module.__name__, name
-    return None
+    return None if _is_of_keras(key) else (key, "", name)
 
 
 def _is_of_user(module: ModuleType) -> bool:
@@ -119,3 +128,14 @@ def _is_of_user(module: ModuleType) -> bool:
     if module.__name__ == "__main__":
         return file is None
     return file is not None and not code.is_foreign(Path(file).resolve(), Path())
+
+
+def _is_of_keras(name: str) -> bool:
+    """Return whether Keras has a function of this name for models."""
+    config = {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
+    try:
+        sys.modules["keras"].saving.deserialize_keras_object(config)
+    # Of another version, or with a name that stands for something else.
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -46,7 +46,18 @@ class Unsavable(keras.layers.Layer):
     def call(self, x):
         return x
 
+def local():
+    class Inner(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    def inner(x):
+        return x
+
+    return [Inner(), keras.layers.Dense(1, activation=inner)]
+
 MODELS = {
+    "local": local,
     "stock": lambda: [keras.layers.Dense(1, "relu")],
     "registered": lambda: [Registered(), keras.layers.Dense(1, activation=registered)],
     "own": lambda: [Scale(), Registered(), keras.layers.Dense(1, activation=plain)],
@@ -111,6 +122,9 @@ def test_stock_model_needs_nothing_and_one_that_cannot_be_saved_is_reported(tmp_
     file = tmp_path / "nets_to_save.py"
     file.write_text(NETS)
     assert "load_model" not in saved(file, "stock").results
+    lines = saved(file, "local").results["load_model"]
+    assert "load_model('model.keras')" in lines[-2]
+    assert lines[-1].startswith("# Inner, inner, defined in a function, cannot be imported")
     run = saved(file, "unsavable")
     assert "load_model" not in run.results
     assert "model.keras is not written" in run.messages[0]
