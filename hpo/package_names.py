@@ -1,7 +1,7 @@
 """The names `objectives` and `storage`, which are packages of this service, and may be files of yours as well.
 
-This service gets its packages, whatever the import path leads to first. What they lack is taken from a file or package
-of yours with that name on the import path, so that `from storage import read_scans` works next to `storage.py`.
+This service gets its packages, even if the import path leads to others first. Names that they lack are taken from a
+file or package of yours on the path, so that `from storage import read_scans` works next to `storage.py`.
 """
 
 from __future__ import annotations

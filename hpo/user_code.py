@@ -1,7 +1,7 @@
 """Modules of your own files, under names by which other processes import them too.
 
-Processes of joblib, multiprocessing or an executor import by its name what they unpickle. A file is therefore imported
-as you would import it, `model.py` as `model` and `package/model.py` as `package.model`, with its folder at the end of
+Processes of joblib, multiprocessing or an executor import functions and classes by their modules. A file is imported as
+you would import it, `model.py` as `model` and `package/model.py` as `package.model`, with its folder at the end of
 the import path, which such processes inherit. Where Python finds another file by that name (`random.py`, a second
 `model.py`) or none (`model.v2.py`), the module is `hpo.user_code.<folder>.<name>`: its name leads to the file, so that
 every process that can import `hpo` can import it.
@@ -42,7 +42,7 @@ def load(path: Path) -> ModuleType:
         if package_error is not None and "relative import" in str(exc):
             raise package_error from exc
         raise
-    # What an objective has pickled under an earlier version is found by its name of then.
+    # Objects that an objective has pickled under an earlier version name it so.
     sys.modules.setdefault(_former_name(path), module)
     return module
 

@@ -81,7 +81,7 @@ class KerasObjective(Objective):
         return "" if self._data is None else describe(type(self).dataset, self._options, self._data)
 
     def data_warning(self) -> str:
-        """Return a line on what the loaded data lack; empty if it is nothing."""
+        """Return a line on a part that the loaded data lack; empty if they are complete."""
         if self._data is None or self._data.has_test:
             return ""
         return "there is no test set, which hpo retrain needs: let the data function return a second pair before it"

@@ -111,28 +111,8 @@ def write_results(
         DiskFullError: there is no space; the same holds.
     """
     summary = summaries(results, config.metric)
-    shown = drawable([result.recorded for result in results])
-    confusions = [run["confusion"] for run in shown if run.get("confusion")]
-    classes = [str(name) for name in shown[0].get("classes") or ()]
-    if confusions and len(classes) != len(confusions[0]):
-        classes = [str(label) for label in range(len(confusions[0]))]
-    metrics: dict[str, Any] = {
-        "study": config.study,
-        "objective": config.objective,
-        "params": dict(config.params),
-        "epochs": config.epochs or max(len(result.history) for result in results),
-        "summary": {name: interval.to_json() for name, interval in summary.items()},
-        **_classes_json(confusions, classes),
-        "runs": [
-            {
-                "seed": result.seed,
-                "seconds": round(result.seconds, 2),
-                **_apart({name: value for name, value in result.recorded.items() if name not in DETAIL}),
-            }
-            for result in results
-        ],
-        **about,
-    }
+    confusions, classes = _confusions(results)
+    metrics = {**_metrics(config, results, summary), **_classes_json(confusions, classes), **about}
     safe: dict[str, Any] = formatting.json_safe(metrics)
     written = model is not None and model.is_file()
     files = {
@@ -157,6 +137,36 @@ def write_results(
             for name in (model.name, model_card.FILE):
                 (folder / name).unlink(missing_ok=True)
     return {**safe, "detail": formatting.json_safe(_detail(results))}
+
+
+def _confusions(results: Sequence[SeedResult]) -> tuple[list[Confusion], list[str]]:
+    """Return the confusion matrix of each run that has one, and the names of their classes."""
+    shown = drawable([result.recorded for result in results])
+    confusions = [run["confusion"] for run in shown if run.get("confusion")]
+    classes = [str(name) for name in shown[0].get("classes") or ()]
+    if confusions and len(classes) != len(confusions[0]):
+        classes = [str(label) for label in range(len(confusions[0]))]
+    return confusions, classes
+
+
+def _metrics(
+    config: Config, results: Sequence[SeedResult], summary: Mapping[str, Interval]
+) -> dict[str, Any]:
+    return {
+        "study": config.study,
+        "objective": config.objective,
+        "params": dict(config.params),
+        "epochs": config.epochs or max(len(result.history) for result in results),
+        "summary": {name: interval.to_json() for name, interval in summary.items()},
+        "runs": [
+            {
+                "seed": result.seed,
+                "seconds": round(result.seconds, 2),
+                **_apart({name: value for name, value in result.recorded.items() if name not in DETAIL}),
+            }
+            for result in results
+        ],
+    }
 
 
 def _apart(recorded: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Ready:
 
     versions: Mapping[str, str]
     warning: str = ""
-    """A line on what the loaded data lack; empty: nothing."""
+    """A line on a part that the loaded data lack; empty if they are complete."""
 
 
 @dataclass(frozen=True)

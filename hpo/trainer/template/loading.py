@@ -82,7 +82,7 @@ class ObjectiveLoader:
         return ""
 
     def data_warning(self) -> str:
-        """Return a line on what the data that were loaded here lack; empty if it is nothing."""
+        """Return a line on a part that the data loaded here lack; empty if they are complete."""
         with suppress(Exception):
             return self._objective.data_warning() if isinstance(self._objective, KerasObjective) else ""
         return ""
