@@ -60,7 +60,8 @@ def loading_code(config: Any) -> list[str]:
             options = ["safe_mode=False"]
         elif (found := _origin(part)) is not None:
             key, module, name = found
-            if not hasattr(sys.modules.get(module), name):
+            # The process of a trial has only those names of a notebook that it uses.
+            if module != "__main__" and not hasattr(sys.modules.get(module), name):
                 local[name] = None
                 continue
             importable = all(step.isidentifier() for step in module.split("."))

@@ -52,11 +52,15 @@ def check_objective_file(reference: str, study: str, *, deliberately: str | None
 
 
 def _loaded(source: Path) -> Iterator[Path]:
-    """Yield the files that an import of `source` runs; modules next to it may come from a cache."""
+    """Yield the files that an import of `source` runs, the caches of its modules and its packages included."""
     yield source
-    for path in code.files(str(source)).values():
+    packages, folder = [], source.resolve().parent
+    while folder != user_code.package_root(source.resolve()):
+        packages.append(folder / "__init__.py")
+        folder = folder.parent
+    for path in dict.fromkeys([*code.files(str(source)).values(), *packages]):
         yield path
-        # `hpo.user_code` reads no cache of the file itself, nor in a folder such as /tmp.
-        if path != source.resolve() and not user_code.is_shared(path.parent):
+        # Processes that a trial starts may read a cache of the file itself; nothing does in a folder such as /tmp.
+        if not user_code.is_shared(path.parent):
             cache = Path(cache_from_source(path))
             yield from (found for found in (cache.parent, cache) if found.exists())

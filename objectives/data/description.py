@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -43,4 +44,6 @@ def _name(source: str | Callable[[], Any] | None, options: DataOptions) -> str:
         return options.source or ""
     if isinstance(source, str):
         return datasets.location(source, options.data_dir)
-    return f"{getattr(source, '__module__', '?')}.{getattr(source, '__qualname__', type(source).__name__)}"
+    # Without the folder, which differs between hosts.
+    module = re.sub(r"^hpo\.user_code\.[^.]*\.", "", getattr(source, "__module__", "?"))
+    return f"{module}.{getattr(source, '__qualname__', type(source).__name__)}"

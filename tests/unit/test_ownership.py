@@ -120,6 +120,22 @@ def test_modules_that_an_objective_file_imports_are_checked(file: Path, changed:
 
 
 @pytest.mark.parametrize(
+    "changed", ["p/q/__init__.py", "p/__init__.py", "p/__pycache__", f"p/q/{cache_from_source('mine.py')}"]
+)
+def test_packages_and_caches_of_an_objective_file_are_checked(tmp_path: Path, changed: str) -> None:
+    tmp_path.chmod(0o700)
+    folder = tmp_path / "p" / "q"
+    for cache in (folder / "__pycache__", folder.parent / "__pycache__"):
+        cache.mkdir(parents=True)
+    for name in ("__init__.py", "../__init__.py", "mine.py", cache_from_source("mine.py")):
+        (folder / name).touch()
+    check_objective_file(f"{folder}/mine.py:Mine", "s")
+    (tmp_path / changed).chmod(0o777)
+    with pytest.raises(ObjectiveFileError, match=f"{changed} may be written by every user"):
+        check_objective_file(f"{folder}/mine.py:Mine", "s")
+
+
+@pytest.mark.parametrize(
     ("mode", "group", "names", "made"),
     [
         (0o755, None, ["logs", "postgres.lock"], 0o700),
