@@ -6,6 +6,7 @@ which process copies, nor when it dies. Of several followers of one place, on an
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from hpo.errors import StorageUnreachableError
 from hpo.trackers.runs import Logged, Run, news_of
 from hpo.trackers.tracker import Tracker
 from hpo.trainer.failures import one_line
+from storage.redaction import passwords_given, redacted
 
 POLL_SECONDS = 2.0
 """Seconds between two reads of the database."""
@@ -67,8 +69,8 @@ class Round(Enum):
 
 
 def reason_of(error: BaseException) -> str:
-    """Return an error on a line that is not too long to read."""
-    line = one_line(error)
+    """Return an error on a line that is not too long to read, without the passwords of tracking URIs."""
+    line = redacted(one_line(error), passwords_given((), os.environ))
     return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}…"
 
 

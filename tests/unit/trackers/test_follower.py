@@ -81,6 +81,14 @@ def test_outage_costs_a_line_and_no_epoch(study: Study) -> None:
     assert study.steps() == [1, 2, 3]
 
 
+def test_reason_of_an_outage_is_short_and_hides_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "long-token-of-mine")
+    error = ConnectionError("http://user:secret@host/api refused long-token-of-mine " + "x" * 5000)
+    reason = module.reason_of(error)
+    assert reason.startswith("ConnectionError: http://user:***@host/api refused *** xxx")
+    assert len(reason) <= module.LONGEST_REASON + 1
+
+
 def test_end_gives_a_dead_tracker_up_and_the_next_follower_logs_the_rest(study: Study) -> None:
     study.place.down = True
     study.set(run([7], "complete"))
