@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from optuna.distributions import (
     BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
     distribution_to_json,
     json_to_distribution,
 )
@@ -24,66 +19,14 @@ from objectives.choices import (
     find,
     identity,
     same_distribution,
-    shown_choice,
-    stored,
     stored_distribution,
     value_problem,
 )
-from objectives.conditions import Bounds, When, conditions, unwrapped
-from objectives.parameters import shortened
-from objectives.values import is_number
+from objectives.clauses import Clause, ConditionError, clause_of, outlook
+from objectives.conditions import When, conditions, unwrapped
 
 _WHEN = "when"
 """Key of a parameter's conditions, next to those of Optuna's JSON form of its distribution."""
-
-
-class ConditionError(ValueError):
-    """A condition that cannot be used; the message follows the parameter's name."""
-
-
-@dataclass(frozen=True)
-class Clause:
-    """One condition of a parameter: its parent has one of the values, or lies within the bounds."""
-
-    parent: str
-    values: tuple[Any, ...] = ()
-    """Values in their stored forms; empty: the bounds decide."""
-    low: float | None = None
-    high: float | None = None
-
-    def holds(self, value: Any) -> bool:
-        """Return whether a value of the parent fulfils the condition."""
-        if self.values:
-            return any(identity(value) == identity(one) for one in self.values)
-        return is_number(value) and self._low <= value <= self._high
-
-    @property
-    def _low(self) -> float:
-        return -math.inf if self.low is None else self.low
-
-    @property
-    def _high(self) -> float:
-        return math.inf if self.high is None else self.high
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-ready dict for `from_json`."""
-        if self.values:
-            return {"parent": self.parent, "values": list(self.values)}
-        return {"parent": self.parent, "low": self.low, "high": self.high}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Clause:
-        """Invert `to_json`.
-
-        Raises:
-            ValueError: it is no condition.
-        """
-        low, high = values.get("low"), values.get("high")
-        if not isinstance(values["parent"], str) or any(
-            bound is not None and not is_number(bound) for bound in (low, high)
-        ):
-            raise ValueError("no condition of a parameter")
-        return cls(values["parent"], tuple(map(stored, values.get("values", ()))), low, high)
 
 
 class Space(dict[str, BaseDistribution]):
@@ -117,59 +60,10 @@ def stored_space(declared: Mapping[str, BaseDistribution | When]) -> Space:
     found: dict[str, list[Clause]] = {}
     for name, one in declared.items():
         try:
-            found[name] = [_clause(name, condition, space) for condition in conditions(one)]
+            found[name] = [clause_of(name, condition, space) for condition in conditions(one)]
         except ConditionError as exc:
             raise ConditionError(f"space[{name!r}] {exc}") from None
     return _checked(Space(space, found))
-
-
-def _clause(name: str, condition: When, space: Mapping[str, BaseDistribution]) -> Clause:
-    parent, values = condition.parent, condition.values
-    if parent not in space or parent == name:
-        others = ", ".join(other for other in space if other != name) or "no other parameter"
-        raise ConditionError(
-            f"depends on {shortened(parent)}, which is no other parameter of the space: {others}"
-        )
-    if isinstance(values, Bounds):
-        for bound in (values.low, values.high):
-            if bound is not None and (value_problem(bound) is not None or not is_number(stored(bound))):
-                raise ConditionError(f"depends on {parent} by the bound {shortened(bound)}: give a number")
-        return Clause(
-            parent, (), *(None if bound is None else stored(bound) for bound in (values.low, values.high))
-        )
-    return Clause(parent, tuple(_values(parent, values, space[parent])))
-
-
-def _values(parent: str, values: Any, distribution: BaseDistribution) -> list[Any]:
-    """Return the values of a parent in its distribution: the one that is given, or each of a list.
-
-    Raises:
-        ConditionError: one is none of its values, or a list may be meant in two ways.
-    """
-    whole = find(distribution, values)
-    listed = list(values) if isinstance(values, list | tuple | set | frozenset | range) else None
-    each = [find(distribution, value) for value in listed or []]
-    if whole is not None:
-        if each and all(each):
-            raise ConditionError(
-                f"depends on {parent} by {shortened(values)}, which is a choice and a list of choices: write"
-                f" [{shortened(values)}] for the choice"
-            )
-        return [whole[0]]
-    found = [one[0] for one in each if one is not None]
-    if listed and len(found) == len(listed):
-        # A set has no order.
-        return _ordered(found, distribution)
-    wrong = values if not listed else listed[next(place for place, one in enumerate(each) if one is None)]
-    hint = "at_least(…) or at_most(…)" if callable(values) else "its values"
-    raise ConditionError(f"depends on {parent} by {shortened(wrong)}, which {parent} never is: use {hint}")
-
-
-def _ordered(values: list[Any], distribution: BaseDistribution) -> list[Any]:
-    if isinstance(distribution, CategoricalDistribution):
-        wanted = {identity(value) for value in values}
-        return [choice for choice in distribution.choices if identity(choice) in wanted]
-    return sorted(set(values))
 
 
 def _checked(space: Space) -> Space:
@@ -231,7 +125,7 @@ def activity(
             value = find(space[parent], params[parent]) or (params[parent],)
             holds = value_problem(value) is None and all(clause.holds(value[0]) for clause in clauses)
         else:
-            holds = False if complete else _outlook(space[parent], clauses)
+            holds = False if complete else outlook(space[parent], clauses)
         if holds is False:
             return False
         certain = certain and holds is True
@@ -251,40 +145,9 @@ def _requirements(space: Mapping[str, BaseDistribution], name: str) -> dict[str,
     return found
 
 
-def _outlook(distribution: BaseDistribution, clauses: Sequence[Clause]) -> bool | None:
-    """Return whether clauses hold for all values of a distribution; False: for none, None: for some."""
-    listed = next((clause.values for clause in clauses if clause.values), None)
-    if isinstance(distribution, CategoricalDistribution):
-        held = [all(clause.holds(choice) for clause in clauses) for choice in distribution.choices]
-        return None if len(set(held)) > 1 else held[0]
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    if distribution.single():
-        return all(clause.holds(distribution.low) for clause in clauses)
-    if listed is not None:
-        inside = [value for value in listed if contains(distribution, value)]
-        return None if any(all(clause.holds(value) for clause in clauses) for value in inside) else False
-    low = max(clause._low for clause in clauses)
-    high = min(clause._high for clause in clauses)
-    if low <= distribution.low and distribution.high <= high:
-        return True
-    first = max(low, distribution.low)
-    if distribution.step is not None:
-        steps = math.ceil((first - distribution.low) / distribution.step - 1e-9)
-        first = distribution.low + steps * distribution.step
-    return None if first <= min(high, distribution.high) else False
-
-
 def conditions_text(space: Mapping[str, BaseDistribution], name: str) -> str:
     """Return e.g. `optimizer is sgd and layers is at least 3`; empty for a parameter that is always active."""
-    return " and ".join(_text(clause) for clause in conditions_of(space).get(name, ()))
-
-
-def _text(clause: Clause) -> str:
-    if clause.values:
-        return f"{clause.parent} is {' or '.join(map(shown_choice, clause.values))}"
-    if clause.low is None:
-        return f"{clause.parent} is at most {clause.high:g}"
-    return f"{clause.parent} is at least {clause.low:g}"
+    return " and ".join(clause.text for clause in conditions_of(space).get(name, ()))
 
 
 def missing(space: Mapping[str, BaseDistribution], params: Mapping[str, Any]) -> list[str]:

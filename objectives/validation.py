@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from objectives import choices, space, values
 from objectives.base import Objective
+from objectives.clauses import ConditionError
 from objectives.conditions import unwrapped
 from objectives.keras_objective import REPORTED, KerasObjective
 from objectives.parameters import LONGEST_NAME, distribution_problem, is_name, shortened
@@ -78,7 +79,7 @@ def _space_problem(declared_space: object) -> str | None:
             return f"space[{name!r}] {wrong}"
     try:
         space.stored_space(declared_space)
-    except space.ConditionError as exc:
+    except ConditionError as exc:
         return str(exc)
     return None
 

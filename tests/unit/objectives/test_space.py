@@ -10,10 +10,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from objectives import validation
 from objectives.base import Objective
+from objectives.clauses import Clause, ConditionError
 from objectives.conditions import When, at_least, at_most
 from objectives.space import (
-    Clause,
-    ConditionError,
     Space,
     activity,
     conditions_text,
