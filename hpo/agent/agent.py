@@ -26,7 +26,6 @@ from hpo.errors import DiskFullError, InvalidParameterError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.search.open_overrides import without_parameter
-from hpo.search.pruners import can_prune
 from hpo.terminal.progress import Progress
 from hpo.trainer.failures import one_line, traceback_of
 from hpo.trainer.messages import (
@@ -77,7 +76,6 @@ class Agent(Workload[RunningAttempt]):
         self._view = StudyView(store.name, store.spec, supervisor, progress)
         self._timeout_seconds = timeout_seconds
         self._timeout_at = math.inf
-        self._prunes = can_prune(self._spec)
         self._trial_limit = TrialLimit(self._spec.trial_timeout_seconds)
         self._failing = 0
         self._narrowing_checked = False
@@ -228,27 +226,19 @@ class Agent(Workload[RunningAttempt]):
         self._store.hold(run.attempt_id)
 
     def on_epoch(self, slot: int, run: RunningAttempt, record: EpochRecord) -> None:
-        epochs = self._spec.epochs
-        exceeded = self._trial_limit.exceeded(run, record)
-        continues = not exceeded and (epochs is None or record.epoch < epochs)
-        # The trainer need not wait for the database if nothing there can end its trial.
-        if continues and not self._prunes:
-            self._supervisor.pool.send(slot, Continue(record.epoch))
         self._record(run, [record])
+        epochs = self._spec.epochs
         if epochs is not None and 2 * record.epoch >= epochs:
             self._attempts.prefetcher.estimate_trial(record.seconds * epochs)
-        if run.detached:
+        exceeded = self._trial_limit.exceeded(run, record)
+        if run.detached or (epochs is not None and record.epoch >= epochs):
             return
-        if exceeded and (epochs is None or record.epoch < epochs):
+        if exceeded:
             self._time_out(slot, run)
-        elif continues and self._prunes:
-            self._judge(slot, run, record)
-
-    def _judge(self, slot: int, run: RunningAttempt, record: EpochRecord) -> None:
-        """Answer an epoch with the pruner's decision."""
+            return
         prune = not self._shutdown.begun and self._store.should_prune(run.attempt_id, run.trial_id)
         # An Optuna objective ends by itself, if it asks.
-        run.pruned = prune and self._spec.epochs is not None
+        run.pruned = prune and epochs is not None
         if run.pruned:
             run.ending_at = self._supervisor.listened_at
         self._supervisor.pool.send(slot, Command.PRUNE if prune else Continue(record.epoch))

@@ -15,6 +15,7 @@ from hpo.agent.trial_store import TrialStore, is_of_trial
 from hpo.errors import HpoError
 from hpo.files.bounded_log import AttemptLog
 from hpo.outcomes import Outcome
+from hpo.search.pruners import can_prune
 from hpo.search.spec import StudySpec
 from hpo.terminal.progress import SlotView
 from hpo.trainer.failures import one_line, traceback_of
@@ -28,6 +29,9 @@ from storage.budget import Counts
 from storage.claims import Claim, NoWork
 
 log = logging.getLogger(__name__)
+
+MOST_AHEAD = 16
+"""Epochs that a trainer may be ahead of the database where no pruner judges them."""
 
 CLAIM_RETRY_SECONDS = 1.0
 """Time before the budget is asked for work again when it had none."""
@@ -224,6 +228,7 @@ class AttemptTable:
             number=trial.number,
             study=self._store.name,
             direction=self._spec.direction,
+            ahead=0 if can_prune(self._spec) else MOST_AHEAD,
             code=self._spec.code,
             # Without a digest, whether it is other code is not known.
             restarts_other_code=self._restarts_other_code and bool(self._spec.code),

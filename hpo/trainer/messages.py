@@ -151,6 +151,8 @@ class Start:
     direction: Direction = "minimize"
     reply_seconds: float = 2.0
     """Longest wait for the answer to an epoch, after which the trainer continues."""
+    ahead: int = 0
+    """Epochs without an answer after which the trainer waits for one: 0 where each answer may end the run."""
     memory_bytes: int | None = None
     """Limit of the memory that the trainer allocates after the fork."""
     code: str = ""

@@ -259,7 +259,8 @@ class TrainerRun(CheckedRun):
             return
         with self._received:
             self._received.wait_for(
-                lambda: self._answered >= self._epoch or self.stop_outcome, timeout=self._start.reply_seconds
+                lambda: self._answered >= self._epoch - self._start.ahead or self.stop_outcome,
+                timeout=self._start.reply_seconds,
             )
         self._notify_ending()
 

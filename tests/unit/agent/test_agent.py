@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import psycopg2
 import pytest
@@ -217,28 +216,12 @@ def test_pruner_ends_a_trial_after_its_epoch(world: World) -> None:
     assert world.study.trials[0].value == 1.0
 
 
-@pytest.mark.parametrize(("pruner", "order"), [("none", "answer, record"), ("median", "record, answer")])
-def test_epoch_is_answered_before_it_is_recorded_unless_a_pruner_decides(
-    world: World, monkeypatch: pytest.MonkeyPatch, pruner: str, order: str
-) -> None:
+@pytest.mark.parametrize(("pruner", "waits"), [("none", False), ("median", True)])
+def test_trainer_waits_for_each_answer_where_a_pruner_judges(world: World, pruner: str, waits: bool) -> None:
     world.study.spec = spec(pruner=pruner)
     world.store = FakeTrialStore(world.study)
-    found: list[str] = []
-    record, send = world.store.record, world.pool.send
-
-    def recorded(*arguments: Any) -> dict[int, float]:
-        found.append("record")
-        return record(*arguments)
-
-    def sent(slot: int, message: object) -> None:
-        found.append("answer")
-        send(slot, message)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(world.store, "record", recorded)
-    monkeypatch.setattr(world.pool, "send", sent)
     world.run()
-    # The last epoch needs no answer.
-    assert ", ".join(found) == f"{order}, record"
+    assert [start.ahead == 0 for start in world.pool.starts] == [waits]
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,22 @@ def test_run_continues_without_an_answer_after_a_while(agent: Agent) -> None:
     assert len(agent.received()) == 3
 
 
+def test_run_that_may_be_ahead_waits_for_earlier_answers_only(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = agent.run(epochs=4, ahead=2)
+    answered: list[bool] = []
+    monkeypatch.setattr(
+        run._received,
+        "wait_for",
+        lambda condition, timeout: answered.append(bool(condition())),  # noqa: ARG005
+    )
+    for _ in run.epochs():
+        run.report(loss=1.0)
+    # The last epoch needs no answer.
+    assert answered == [True, True, False]
+
+
 def test_run_waits_while_the_study_is_paused(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     ahead, monotonic = [0.0], time.monotonic
     clock = SimpleNamespace(monotonic=lambda: monotonic() + ahead[0])
