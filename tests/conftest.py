@@ -118,17 +118,31 @@ def _clean_up(session: pytest.Session, exitstatus: int) -> None:
 
 def _end_processes_of(folder: Path) -> list[str]:
     """End the living processes of this run but this one, and return their command lines."""
+    found: dict[psutil.Process, str] = {}
+    # A process that is ending may have started another one meanwhile.
+    for _ in range(5):
+        if not (living := _processes_of(folder)):
+            break
+        found |= living
+        for process in living:
+            with suppress(psutil.Error):
+                # PostgreSQL ends at once, and removes its shared memory.
+                process.send_signal(signal.SIGQUIT if process.name() == "postgres" else signal.SIGKILL)
+        for process in psutil.wait_procs(living, timeout=10.0)[1]:
+            with suppress(psutil.Error):
+                process.kill()
+    return list(found.values())
+
+
+def _processes_of(folder: Path) -> dict[psutil.Process, str]:
+    """Return the living processes of this run but this one, with their command lines."""
     found = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             of_run = process.pid != os.getpid() and process.environ().get(FOLDER) == str(folder)
             if of_run and process.status() != psutil.STATUS_ZOMBIE:
                 found[process] = f"{process.pid} {' '.join(process.cmdline())}"
-                # PostgreSQL ends at once, and removes its shared memory.
-                process.send_signal(signal.SIGQUIT if process.name() == "postgres" else signal.SIGKILL)
-    for process in psutil.wait_procs(found, timeout=10.0)[1]:
-        process.kill()
-    return list(found.values())
+    return found
 
 
 @pytest.fixture(autouse=True)
