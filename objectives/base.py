@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 State = Mapping[str, Any]
-"""Content of a checkpoint: names to NumPy arrays, numbers, strings, or lists and dicts of numbers and strings."""
+"""Content of a checkpoint: names to NumPy arrays, numbers and strings, or to lists, tuples and dicts of these."""
 
 
 class Run(ABC):

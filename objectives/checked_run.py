@@ -258,11 +258,11 @@ def _copy(value: Any, name: str, depth: int = 0) -> Any:
             f"run.save() was given {_short(name)}, which is nested more than {_DEEPEST} levels deep or holds itself:"
             " save it as flat lists or arrays"
         )
-    if kind is list:
-        return [_copy_plain(item, name, depth + 1) for item in value]
+    if kind in (list, tuple):
+        return kind(_copy(item, name, depth + 1) for item in value)
     if kind is dict:
         place = f"{_short(name)} with a key"
-        return {_checked_name(key, place): _copy_plain(item, name, depth + 1) for key, item in value.items()}
+        return {_checked_name(key, place): _copy(item, name, depth + 1) for key, item in value.items()}
     raise _refusal(value, name)
 
 
@@ -279,17 +279,10 @@ def _is_kept(dtype: np.dtype[Any]) -> bool:
     return is_extension(dtype) or np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype)) == dtype
 
 
-def _copy_plain(value: Any, name: str, depth: int) -> Any:
-    """Return a copy of a part of a list or dict, which holds no arrays."""
-    if issubclass(type(value), np.ndarray | np.generic):
-        raise _refusal(value, name)
-    return _copy(value, name, depth)
-
-
 def _refusal(value: object, name: str) -> values.ValueRefusedError:
     return values.ValueRefusedError(
-        f"run.save() was given {_short(name)} with a value {values.shown(value)}: save NumPy arrays and numbers,"
-        " strings, or lists and dicts of numbers and strings"
+        f"run.save() was given {_short(name)} with a value {values.shown(value)}: save NumPy arrays,"
+        " numbers and strings, or lists, tuples and dicts of these"
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hpo.trainer.messages import EpochRecord
+from hpo.trainer.nested_arrays import packed, unpacked
 from hpo.trainer.pipe import epoch_record
 from objectives.checked_run import is_extension
 from objectives.data.npz import checked_bytes
@@ -42,19 +43,19 @@ def write(
     file: BinaryIO, history: Sequence[EpochRecord], state: Mapping[str, Any], codes: Sequence[str] = ("",)
 ) -> None:
     """Write a checkpoint into a new file."""
-    arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray | np.generic)}
+    arrays: list[Any] = []
+    packed_state = packed(dict(state), arrays)
     header = {
         "history": [asdict(record) for record in history],
         "codes": list(codes),
-        "arrays": list(arrays),
-        "scalars": [name for name, value in arrays.items() if isinstance(value, np.generic)],
-        "types": {name: value.dtype.name for name, value in arrays.items() if is_extension(value.dtype)},
-        "values": {name: value for name, value in state.items() if name not in arrays},
+        "state": packed_state,
+        "scalars": [index for index, value in enumerate(arrays) if isinstance(value, np.generic)],
+        "types": {index: value.dtype.name for index, value in enumerate(arrays) if is_extension(value.dtype)},
     }
     # As bytes: NumPy stores a string array with four bytes a character.
     encoded = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     # By position: not every name that an objective may choose can be the name of a file.
-    numbered = {str(index): value for index, value in enumerate(arrays.values())}
+    numbered = {str(index): value for index, value in enumerate(arrays)}
     digested = _Digested(file)
     np.savez(digested, allow_pickle=False, **numbered, **{_HEADER: encoded})
     file.write(digested.digest())
@@ -101,19 +102,39 @@ def _parse(raw: BinaryIO) -> Checkpoint | None:
             checked_bytes(file.zip, name)
         header = json.loads(file[_HEADER].tobytes())
         history = history_of(header["history"])
-        if "arrays" not in header:
-            arrays = {name: file[name] for name in file.files if name != _HEADER}
-            return _trusted(Checkpoint(len(history), history, {**arrays, **header["values"]}))
-        arrays = {name: file[str(index)] for index, name in enumerate(header["arrays"])}
-    if header.get("types"):
-        import ml_dtypes
+        stored = {name: file[name] for name in file.files if name != _HEADER}
+    codes = tuple(map(text, header.get("codes", ("",))))
+    if "state" in header:
+        arrays = _arrays([stored[str(index)] for index in range(len(stored))], header)
+        return Checkpoint(len(history), history, unpacked(header["state"], arrays), codes)
+    if "arrays" not in header:
+        return _trusted(Checkpoint(len(history), history, {**stored, **header["values"]}))
+    return Checkpoint(len(history), history, _flat_state(stored, header), codes)
 
-        for name, kind in header["types"].items():
-            arrays[name] = arrays[name].view(getattr(ml_dtypes, kind))
+
+def _arrays(stored: list[Any], header: Mapping[str, Any]) -> list[Any]:
+    """Return arrays with the types that a file of NumPy does not keep, and scalars as such."""
+    for index, kind in header["types"].items():
+        stored[int(index)] = _typed(stored[int(index)], kind)
+    for index in header["scalars"]:
+        stored[index] = stored[index][()]
+    return stored
+
+
+def _typed(array: Any, kind: str) -> Any:
+    import ml_dtypes
+
+    return array.view(getattr(ml_dtypes, kind))
+
+
+def _flat_state(stored: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a file in which only whole values were arrays, as earlier revisions wrote it."""
+    arrays = {name: stored[str(index)] for index, name in enumerate(header["arrays"])}
+    for name, kind in header.get("types", {}).items():
+        arrays[name] = _typed(arrays[name], kind)
     for name in header["scalars"]:
         arrays[name] = arrays[name][()]
-    codes = tuple(map(text, header.get("codes", ("",))))
-    return Checkpoint(len(history), history, {**arrays, **header["values"]}, codes)
+    return {**arrays, **header["values"]}
 
 
 def _trusted(checkpoint: Checkpoint) -> Checkpoint | None:

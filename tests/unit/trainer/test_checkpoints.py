@@ -106,9 +106,19 @@ def write_as_version_0_1(
 ) -> None:
     """Write a file after an epoch with the state saved last, as that version did."""
     header = {"history": [asdict(record) for record in history(epoch)], "values": values}
-    arrays = {"weights": weights, "__header__": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
+    write_file(folder, epoch, header, {"weights": weights}, save)
+
+
+def write_file(
+    folder: CheckpointFolder,
+    epoch: int,
+    header: dict[str, Any],
+    arrays: dict[str, Any],
+    save: Callable[..., None] = np.savez,
+) -> None:
     buffer = BytesIO()
-    save(buffer, allow_pickle=False, **arrays)
+    encoded = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    save(buffer, allow_pickle=False, **arrays, __header__=encoded)
     digest = hashlib.blake2b(buffer.getvalue(), digest_size=16).digest()
     folder.path.mkdir(exist_ok=True, parents=True)
     (folder.path / f"epoch-{epoch:06d}.npz").write_bytes(buffer.getvalue() + digest)
@@ -138,6 +148,28 @@ def test_checkpoint_of_version_0_1_is_used_only_if_its_state_names_its_epoch(
     else:
         (line,) = warnings
         assert (found, "epoch-000003.npz of version 0.1" in line) == (None, True)
+
+
+def test_checkpoint_whose_arrays_have_names_is_read(folder: CheckpointFolder) -> None:
+    """Files had arrays at the first level only, by name, before lists could hold them."""
+    header = {
+        "history": [asdict(record) for record in history(3)],
+        "arrays": ["half", "scale"],
+        "scalars": ["scale"],
+        "types": {"half": "bfloat16"},
+        "values": {"names": ["a"], "__array__": 1},
+    }
+    half = np.ones(2, ml_dtypes.bfloat16)
+    write_file(folder, 3, header, {"0": half.view("V2"), "1": np.array(0.5)})
+    found = folder.newest()
+    assert found is not None
+    assert (found.state["half"] == half).all()
+    assert type(found.state["scale"]) is np.float64
+    assert {name: found.state[name] for name in ("scale", "names", "__array__")} == {
+        "scale": 0.5,
+        "names": ["a"],
+        "__array__": 1,
+    }
 
 
 def test_compressed_checkpoint_is_damaged(folder: CheckpointFolder) -> None:
