@@ -149,7 +149,7 @@ class CheckedRun(Run):
             raise values.ValueRefusedError(
                 f"the attribute {name!a} is the service's own: choose a name that does not begin with {OWN_ATTRIBUTES}"
             )
-        ((plain_name, plain),) = values.records({name: value}).items()
+        ((plain_name, plain),) = values.records({name: value}, "attribute").items()
         self._keep_attribute(plain_name, plain)
         return plain
 

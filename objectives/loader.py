@@ -12,9 +12,15 @@ import importlib
 import inspect
 import os
 import re
+import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any, NoReturn
+
+from optuna.study import Study
 
 from hpo import user_code
 from hpo.errors import ObjectiveBrokenError, UnknownObjectiveError
@@ -159,7 +165,8 @@ def describe(reference: str) -> Description:
 
 def _import_module(name: str, reference: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        with _imported(name):
+            return importlib.import_module(name)
     except ModuleNotFoundError as exc:
         missing = exc.name or ""
         if name == missing or name.startswith(f"{missing}."):
@@ -174,9 +181,32 @@ def _import_module(name: str, reference: str) -> ModuleType:
 
 def _import_file(path: Path) -> ModuleType:
     try:
-        return user_code.load(path)
+        with _imported(str(path)):
+            return user_code.load(path)
     except (Exception, SystemExit) as exc:
         raise _broken(exc, str(path)) from exc
+
+
+@contextmanager
+def _imported(source: str) -> Iterator[None]:
+    """Let a script see the arguments of a run without any, not ours, and refuse a search while it is imported.
+
+    Every process would do that search again, before its first trial.
+    """
+
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise RuntimeError(f"study.optimize() is called while the file is imported: {_GUARD}")
+
+    arguments, optimize = sys.argv, Study.optimize
+    sys.argv, Study.optimize = [source], refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        sys.argv, Study.optimize = arguments, optimize  # type: ignore[method-assign]
+
+
+_GUARD = 'put it under if __name__ == "__main__":, which does not run here'
+_SCRIPT = f"the file ends the process while it is imported, as a missing argument does: {_GUARD}"
 
 
 def _broken(exc: BaseException, source: str) -> ObjectiveBrokenError:
@@ -187,7 +217,7 @@ def _broken(exc: BaseException, source: str) -> ObjectiveBrokenError:
     else:
         file = next((frame.filename for frame in frames if frame.name == "<module>"), source)
         line = next((frame.lineno for frame in reversed(frames) if frame.filename == file), None)
-        text = str(exc)
+        text = f"{exc}: {_SCRIPT}" if isinstance(exc, SystemExit) else str(exc)
     at = f", line {line}" if line else ""
     return ObjectiveBrokenError(f"{file}{at}: {type(exc).__name__}: {' '.join(text.split())}")
 

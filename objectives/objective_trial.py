@@ -15,7 +15,7 @@ from optuna.distributions import (
     check_distribution_compatibility,
 )
 from optuna.study import StudyDirection
-from optuna.trial import BaseTrial
+from optuna.trial import Trial
 
 from objectives import values
 from objectives.base import Run
@@ -26,8 +26,11 @@ METRIC = "value"
 """Name of the number that an Optuna objective returns and reports."""
 
 
-class ObjectiveTrial(BaseTrial):
-    """The trial that an Optuna objective gets: Optuna's methods, without a database behind them."""
+class ObjectiveTrial(Trial):
+    """The trial that an Optuna objective gets: Optuna's methods, without a database behind them.
+
+    A subclass because code may ask whether it got a trial or fixed parameters; it overrides all that is public.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -38,7 +41,7 @@ class ObjectiveTrial(BaseTrial):
         self._user_attrs: dict[str, Any] = {}
         self._constraints: dict[str, float] = {}
         self._reported: dict[int, float] = {}
-        self.study = _StudyOfTrial(run)
+        self.study: Any = _StudyOfTrial(run)
         self._next_epoch()
 
     # Parameters.
@@ -83,6 +86,11 @@ class ObjectiveTrial(BaseTrial):
     def params(self) -> dict[str, Any]:
         """Parameters suggested so far."""
         return dict(self._params)
+
+    @property
+    def relative_params(self) -> dict[str, Any]:
+        """Parameters known before they are asked for: none, because the service keeps them."""
+        return {}
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:

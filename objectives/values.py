@@ -183,40 +183,43 @@ def _only_item(array: Any) -> Any:
     return np.asarray(array).item()
 
 
-def records(recorded: Mapping[str, object]) -> dict[str, Any]:
+def records(recorded: Mapping[str, object], kind: str = "record") -> dict[str, Any]:
     """Return records as plain values: arrays and tuples become lists, NumPy's numbers become Python's.
+
+    Messages name each by its kind, and advise a file in `run.output` for those of kind "record".
 
     Raises:
         ValueRefusedError: a value or name cannot be kept, or the values are too large together.
     """
     plain = {
         name: guarded(
-            f"the record {name!a}",
+            f"the {kind} {name!a}",
             value,
-            _REMEDY,
-            lambda name=name, value=value: _Converter().plain(f"the record {name!a}", value),  # type: ignore[misc]
+            _remedy(kind),
+            lambda name=name, value=value: _Converter(kind).plain(f"the {kind} {name!a}", value),  # type: ignore[misc]
         )
-        for name, value in _named("record", recorded).items()
+        for name, value in _named(kind, recorded).items()
     }
-    check_size(plain)
+    check_size(plain, kind)
     return plain
 
 
-def check_size(plain: Mapping[str, Any]) -> None:
+def check_size(plain: Mapping[str, Any], kind: str = "record") -> None:
     """Raise ValueRefusedError if records are too large together."""
     sizes = {name: len(json.dumps(value)) for name, value in plain.items()}
     if sum(sizes.values()) > MOST_RECORDED:
         largest = max(sizes, key=lambda name: sizes[name])
         raise ValueRefusedError(
-            f"the record {largest!a} is too large ({sizes[largest] / 2**20:.1f} MiB as JSON, all records together"
-            f" at most {MOST_RECORDED // 2**20} MiB): write it to a file in run.output"
+            f"the {kind} {largest!a} is too large ({sizes[largest] / 2**20:.1f} MiB as JSON, all {kind}s together"
+            f" at most {MOST_RECORDED // 2**20} MiB): {_file(kind)}"
         )
 
 
 class _Converter:
     """The conversion of one record."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
         self._left = MOST_VALUES
 
     def plain(self, label: str, value: Any, depth: int = 0) -> Any:
@@ -241,7 +244,7 @@ class _Converter:
             self._count(label, depth, len(value))
             self._left += len(value)
             return [self.plain(f"{label}[{index}]", item, depth + 1) for index, item in enumerate(value)]
-        raise ValueRefusedError(f"{label} is {shown(value)}: {_REMEDY}")
+        raise ValueRefusedError(f"{label} is {shown(value)}: {_remedy(self._kind)}")
 
     def _count(self, label: str, depth: int, found: int) -> None:
         """Count values; raises ValueRefusedError if they are too many or nested too deep."""
@@ -249,7 +252,7 @@ class _Converter:
         if depth > MOST_DEPTH or self._left < 0:
             raise ValueRefusedError(
                 f"{label} is nested too deep or has too many values (at most {MOST_DEPTH} levels and"
-                f" {MOST_VALUES:,} values): write it to a file in run.output"
+                f" {MOST_VALUES:,} values): {_file(self._kind)}"
             )
 
     def _listed(self, label: str, value: Any) -> Any:
@@ -266,18 +269,24 @@ class _Converter:
                 array = array.astype(np.float64)
             listed = array.tolist() if array.size <= MOST_VALUES else None
         except Exception as exc:
-            raise ValueRefusedError(f"{label} is {shown(value)}: {_REMEDY}") from exc
+            raise ValueRefusedError(f"{label} is {shown(value)}: {_remedy(self._kind)}") from exc
         if listed is None:
             raise ValueRefusedError(
-                f"{label} has {array.size:,} values, at most {MOST_VALUES:,}: write it to a file in run.output"
+                f"{label} has {array.size:,} values, at most {MOST_VALUES:,}: {_file(self._kind)}"
             )
         return listed
 
 
-_REMEDY = (
-    "use numbers, text, booleans, None, arrays of these, lists, or dictionaries with text as keys, or write a file"
-    " in run.output"
-)
+def _file(kind: str) -> str:
+    """Return the advice for values that are no records: an Optuna objective has no folder of a run."""
+    return f"write it to a file{' in run.output' if kind == 'record' else ''}"
+
+
+def _remedy(kind: str) -> str:
+    return (
+        "use numbers, text, booleans, None, arrays of these, lists, or dictionaries with text as keys, or"
+        f" {_file(kind)}"
+    )
 
 
 def shown(value: object) -> str:

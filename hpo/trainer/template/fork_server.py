@@ -54,6 +54,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     agent: Connection = Connection(int(sys.argv[1]))
     guard = int(sys.argv[2])
+    # A script that reads its arguments while it trains gets its defaults.
+    del sys.argv[1:]
     # Processes that the objective starts while it is imported end with the agent too.
     end_with_agent(guard)
     adopt_orphans()

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import optuna
 import pytest
 
 from hpo import user_code
@@ -33,10 +34,10 @@ class Quadratic(Objective):
 """
 
 
-def write(tmp_path: Path, source: str) -> str:
+def write(tmp_path: Path, source: str, name: str = "Quadratic") -> str:
     path = tmp_path / "mine.py"
     path.write_text(textwrap.dedent(source))
-    return f"{path}:Quadratic"
+    return f"{path}:{name}"
 
 
 @pytest.mark.parametrize("name", loader.names())
@@ -161,6 +162,12 @@ def test_wrong_reference_is_refused_with_a_hint(tmp_path, monkeypatch, reference
             "mine.py, line 1: ModuleNotFoundError: No module named 'no_such_package'",
         ),
         ("def f():\n    raise RuntimeError('two\\nlines')\n\nf()\n", "line 2: RuntimeError: two lines"),
+        (
+            "import optuna\noptuna.create_study().optimize(lambda trial: 1.0, n_trials=1)\n",
+            "mine.py, line 2: RuntimeError: study.optimize() is called while the file is imported: put it under if"
+            ' __name__ == "__main__":',
+        ),
+        ("import sys\nsys.exit('no data')\n", "line 2: SystemExit: no data: the file ends the process"),
     ],
 )
 def test_error_in_a_file_names_its_line(tmp_path, source, message):
@@ -169,6 +176,24 @@ def test_error_in_a_file_names_its_line(tmp_path, source, message):
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is not None
+
+
+def test_script_gets_no_arguments_while_it_is_imported(tmp_path, monkeypatch):
+    arguments = ["hpo", "launch", "--objective", "mine.py:objective"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    source = """
+        import argparse, sys
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--width", type=int, default=8)
+        width, program = parser.parse_args().width, sys.argv[0]
+        def objective(trial):
+            return width
+    """
+    reference = write(tmp_path, source, name="objective")
+    module = sys.modules[loader.load(reference).function.__module__]
+    assert (module.width, module.program) == (8, str(tmp_path / "mine.py"))
+    assert sys.argv is arguments
+    assert optuna.create_study().optimize(lambda _: 1.0, n_trials=1) is None
 
 
 def test_file_that_raised_is_read_again(tmp_path):
