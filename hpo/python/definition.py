@@ -6,9 +6,9 @@ the code, and the payload. Studies name the first as any other file of an object
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import inspect
+import io
 import shutil
 import sys
 import tempfile
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError, StudyConflictError, UsageError
 from hpo.ownership import make_private_folder
-from hpo.python import payload
+from hpo.python import payload, script
 from hpo.python.source import Source
 from hpo.study import create, versions
 from hpo.study.folders import DEFINED, is_defined
@@ -86,7 +86,8 @@ def reference_of(objective: Any) -> str | None:
     path = Path(file).absolute()
     if module == "__main__":
         # A function may come from elsewhere: typed at a prompt, or run by another program in the name of this one.
-        return f"{path}:{name}" if _is_from(objective, path) else None
+        # Or it uses variables that an import of the script lacks.
+        return f"{path}:{name}" if script.defines(path, objective) else None
     if code.is_foreign(path.resolve(), Path()):
         return f"{module}:{name}"
     return f"{path}:{name}"
@@ -173,8 +174,8 @@ def _write(
         if trained is not None:
             now = versions.Trained(code.digest(str(fresh / "objective.py")))
             versions.check_agents(database, trained, now)
-        if not (folder / name).is_file():
-            _write_payload(folder / name, definition)
+        # Always: trials get what is defined now, also where the digest does not show a change.
+        _write_payload(folder / name, definition)
         payload.write_folders(folder / payload.FOLDERS, list(definition.source.folders))
         for file in ("source.py", "objective.py"):
             (fresh / file).replace(folder / file)
@@ -203,11 +204,11 @@ def _write_payload(path: Path, definition: Definition) -> None:
 
 def _culprit(definition: Definition) -> str:
     """Return the value that cannot be pickled, for a message."""
-    import cloudpickle
+    from hpo.python.pickling import Pickler
 
     for name, value in definition.source.values.items():
         try:
-            cloudpickle.dumps(value)
+            Pickler(io.BytesIO()).dump(value)
         except Exception:  # noqa: BLE001 - the code of any object may raise anything
             return f"it uses {name}, an object of type {type(value).__name__}"
     return "it uses an object that cannot be pickled"
@@ -248,19 +249,6 @@ def _beside(builder: Any) -> dict[str, Any]:
 
 def _returned(value: Any) -> Any:
     return value
-
-
-def _is_from(objective: Any, path: Path) -> bool:
-    """Return whether a function or class is defined where an import of the file defines it: outside its main block."""
-    try:
-        lines, first = inspect.getsourcelines(objective)
-        file = inspect.getsourcefile(objective)
-        blocks = [node for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.If)]
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return False
-    main = [node for node in blocks if "__main__" in ast.unparse(node.test)]
-    inside = any(node.lineno <= first <= (node.end_lineno or first) for node in main)
-    return bool(lines) and file is not None and Path(file).resolve() == path.resolve() and not inside
 
 
 def _refuse_import(module: str) -> None:

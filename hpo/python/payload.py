@@ -38,10 +38,10 @@ def write_payload(path: Path, objects: Mapping[str, Any]) -> None:
     Raises:
         PayloadError: one of them cannot be pickled, or all take more than `MOST_BYTES`.
     """
-    import cloudpickle
+    from hpo.python.pickling import Pickler
 
     with atomic_write(path) as partial, _new_file(partial) as file:
-        cloudpickle.Pickler(_Limited(file), protocol=pickle.DEFAULT_PROTOCOL).dump(dict(objects))
+        Pickler(_Limited(file), protocol=pickle.DEFAULT_PROTOCOL).dump(dict(objects))
 
 
 def write_folders(path: Path, folders: Sequence[Path]) -> None:

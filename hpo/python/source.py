@@ -11,25 +11,34 @@ import dis
 import hashlib
 import inspect
 import linecache
-import pickle
+import re
 import sys
 import textwrap
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial, partialmethod
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
-import numpy as np
-
+from hpo.python.fingerprint import DIGITS, PLAIN, Fingerprints
+from hpo.python.modules import imported_names, own_file, own_module
+from hpo.python.pickling import is_importable
 from objectives import code
 
 LONGEST = 200
 """Characters of a value that is written as it is."""
 
-_DIGITS = 16
-_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_DESCRIPTORS = (GetSetDescriptorType, MemberDescriptorType)
+"""Attributes of a class that Python makes for its instances."""
 
 
 class Source:
@@ -40,12 +49,15 @@ class Source:
         """Values that are used, by a name for messages."""
         self.folders: dict[Path, None] = {}
         """Folders of the user's modules that are used."""
+        self.names: set[str] = set()
+        """Names of global variables that functions read."""
         self._imports: dict[str, None] = {}
         self._assigned: dict[str, None] = {}
         self._defined: dict[str, None] = {}
         self._seen: set[int] = set()
         # Alive, so that no other object gets the id of one that was seen.
         self._alive: list[Any] = []
+        self._fingerprints = Fingerprints(self._found_in_value)
         self._left = deque(objects.items())
         while self._left:
             self._add(*self._left.popleft())
@@ -59,7 +71,7 @@ class Source:
     def _add(self, name: str, value: Any) -> None:
         if isinstance(value, ModuleType):
             self._add_import(f"import {value.__name__}", name, value.__name__, value)
-        elif _is_importable(value):
+        elif is_importable(value):
             line = f"from {value.__module__} import {value.__qualname__.partition('.')[0]}"
             self._add_import(line, name, value.__qualname__, sys.modules[value.__module__])
         elif isinstance(value, FunctionType | MethodType | type):
@@ -70,7 +82,7 @@ class Source:
 
     def _add_import(self, line: str, name: str, original: str, module: ModuleType) -> None:
         line = line if name == original else f"{line} as {name}" if name.isidentifier() else line
-        path = _own_file(module)
+        path = own_file(module)
         if path is not None:
             self.folders[path.parents[module.__name__.count(".") + (path.name == "__init__.py")]] = None
             line += f"  # code {code.digest(str(path))}"
@@ -94,19 +106,29 @@ class Source:
 
     def _follow_class(self, name: str, value: type) -> None:
         self._left += [(base.__name__, base) for base in value.__bases__ if base is not object]
+        if not is_importable(type(value)):
+            self._left.append((type(value).__name__, type(value)))
         for attribute, member in vars(value).items():
-            function = getattr(member, "__func__", getattr(member, "fget", member))
-            if isinstance(function, FunctionType):
+            functions = _functions_of(member)
+            for function in functions:
                 # Decorators, such as that of dataclasses, add functions of other modules.
                 if function.__globals__.get("__name__") == value.__module__:
                     self._follow_function(function)
-            elif not (attribute.startswith("__") or inspect.isdatadescriptor(member) or callable(member)):
+                    if _is_from_elsewhere(function, value):
+                        self._left.append((function.__name__, function))
+            if functions or attribute.startswith("__") or attribute == "_abc_impl":
+                continue
+            if isinstance(member, type) and not is_importable(member):
+                self._left.append((attribute, member))
+            elif not isinstance(member, _DESCRIPTORS):
                 self._assigned[f"# {name}.{attribute}: {self._written(member)}"] = None
 
     def _follow_function(self, function: FunctionType) -> None:
         for name in _global_names(function.__code__):
             if name in function.__globals__:
+                self.names.add(name)
                 self._left.append((name, function.__globals__[name]))
+        self._follow_imports(function)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             # A cell without a value has not been assigned yet.
             with suppress(ValueError):
@@ -115,66 +137,39 @@ class Source:
         defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
         if any(default is not None for default in defaults):
             self._assigned[f"# defaults of {function.__qualname__}: {self._written(defaults)}"] = None
+        if vars(function):
+            self._assigned[f"# attributes of {function.__qualname__}: {self._written(vars(function))}"] = None
+
+    def _follow_imports(self, function: FunctionType) -> None:
+        """Add the user's modules that a function imports when it runs, or uses as attributes of their package."""
+        imported, used = imported_names(function.__code__)
+        globals_ = [found for name in used if isinstance(found := function.__globals__.get(name), ModuleType)]
+        for module in globals_:
+            package = f"{module.__name__}."
+            imported |= {
+                name
+                for name in sys.modules
+                if name.startswith(package) and set(name.removeprefix(package).split(".")) <= used
+            }
+        for name in sorted(imported):
+            found = own_module(name)
+            if found is not None:
+                root, path = found
+                self.folders[root] = None
+                if path is not None:
+                    self._imports[f"import {name}  # code {code.digest(str(path))}"] = None
 
     def _written(self, value: Any) -> str:
         if _is_plain(value) and len(repr(value)) <= LONGEST:
             return repr(value)
         shape = getattr(value, "shape", None)
         kind = f"{type(value).__name__}{f' of shape {shape}' if isinstance(shape, tuple) else ''}"
-        return f"...  # {kind}, sha256 {self._fingerprint(value)}"
+        return f"...  # {kind}, sha256 {self._fingerprints.of(value)}"
 
-    def _fingerprint(self, value: Any) -> str:
-        found = hashlib.sha256()
-        for part in self._parts(value, set()):
-            found.update(b"%d:" % len(part))
-            found.update(part)
-        return found.hexdigest()[:_DIGITS]
-
-    def _parts(self, value: Any, within: set[int]) -> Iterator[bytes | memoryview]:
-        """Yield bytes that are the same in another process if the value is."""
-        yield type(value).__qualname__.encode()
-        if isinstance(value, _PLAIN):
-            yield repr(value).encode()
-            return
-        if id(value) in within:
-            return
-        within = within | {id(value)}
-        if isinstance(value, np.ndarray) and value.dtype != object:
-            yield f"{value.dtype} {value.shape}".encode()
-            yield np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
-        elif isinstance(value, ModuleType | FunctionType | MethodType | type):
-            module = value if isinstance(value, ModuleType) else sys.modules.get(value.__module__)
-            yield f"{getattr(module, '__name__', '')}.{getattr(value, '__qualname__', '')}".encode()
-            if not _is_importable(value) or _own_file(module) is not None:
-                self._left.append((value.__name__, value))
-        elif isinstance(value, Mapping):
-            for key, member in value.items():
-                yield from self._parts(key, within)
-                yield from self._parts(member, within)
-        elif isinstance(value, list | tuple):
-            for member in value:
-                yield from self._parts(member, within)
-        elif isinstance(value, set | frozenset):
-            yield from (digest.encode() for digest in sorted(map(self._fingerprint, value)))
-        else:
-            yield from self._parts_of_object(value, within)
-
-    def _parts_of_object(self, value: Any, within: set[int]) -> Iterator[bytes | memoryview]:
-        if not _is_importable(type(value)):
-            self._left.append((type(value).__name__, type(value)))
-            yield from self._parts(getattr(value, "__dict__", {}), within)
-        # Others fail when they are carried to the trials, with the reason.
-        with suppress(Exception):
-            reduced = value.__reduce_ex__(pickle.DEFAULT_PROTOCOL)
-            if isinstance(reduced, tuple):
-                reduced = [list(part) if hasattr(part, "__next__") else part for part in reduced]
-            yield from self._parts(reduced, within)
-
-
-def _own_file(module: ModuleType | None) -> Path | None:
-    """Return the file of a module of the user's, which may change; installed ones have a version."""
-    path = Path(getattr(module, "__file__", None) or "").resolve()
-    return path if path.suffix == ".py" and not code.is_foreign(path, Path()) else None
+    def _found_in_value(self, value: Any) -> None:
+        module = value if isinstance(value, ModuleType) else sys.modules.get(value.__module__)
+        if not is_importable(value) or own_file(module) is not None:
+            self._left.append((value.__name__, value))
 
 
 def _is_plain(value: Any, levels: int = 4) -> bool:
@@ -184,20 +179,7 @@ def _is_plain(value: Any, levels: int = 4) -> bool:
         return (
             levels > 0 and len(value) <= LONGEST and all(_is_plain(member, levels - 1) for member in members)
         )
-    return type(value) in _PLAIN
-
-
-def _is_importable(value: Any) -> bool:
-    """Return whether other processes find a module, or a function or class in its module."""
-    if isinstance(value, ModuleType):
-        return True
-    module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(qualname, str) or module == "__main__":
-        return False
-    found: Any = sys.modules.get(module)
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
-    return found is value
+    return type(value) in PLAIN
 
 
 def _global_names(function: CodeType) -> list[str]:
@@ -211,16 +193,37 @@ def _global_names(function: CodeType) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _functions_of(member: Any) -> list[FunctionType]:
+    """Return the functions that an attribute of a class is, or wraps as a method or property."""
+    wrapped = (
+        member,
+        *(getattr(member, name, None) for name in ("__func__", "func", "fget", "fset", "fdel")),
+    )
+    if isinstance(member, partial | partialmethod):
+        return []
+    return [found for found in wrapped if isinstance(found, FunctionType)]
+
+
+def _is_from_elsewhere(function: FunctionType, cls: type) -> bool:
+    """Return whether the source of a class does not hold the function, such as that of a decorator."""
+    made = function.__code__.co_filename == "<string>"
+    return not made and not function.__code__.co_qualname.startswith(f"{cls.__qualname__}.")
+
+
+def _identifier(name: str) -> str:
+    return name if name.isidentifier() else "_" + re.sub(r"\W", "", name)
+
+
 def _source_of(name: str, value: Any) -> str:
     """Return the source of a function or class, as comments if it does not stand alone."""
     text = None
     if getattr(value, "__name__", "") != "<lambda>":
         with suppress(OSError, TypeError, SyntaxError, ValueError, IndexError):
-            text = textwrap.dedent(
-                _class_source(value) if isinstance(value, type) else inspect.getsource(value)
-            )
+            # That of the code: a function's own is that of the function that it wraps.
+            found = _class_source(value) if isinstance(value, type) else inspect.getsource(value.__code__)
+            text = textwrap.dedent(found)
     if text is None:
-        return f"{name} = ...  # without source, code {_code_digest(value)}"
+        return f"{_identifier(name)} = ...  # without source, code {_code_digest(value)}"
     try:
         ast.parse(text)
     except (SyntaxError, ValueError):
@@ -234,9 +237,8 @@ def _class_source(cls: type) -> str:
     Raises:
         OSError: there is none.
     """
-    functions = [getattr(member, "__func__", member) for member in vars(cls).values()]
-    for function in functions:
-        if isinstance(function, FunctionType) and function.__qualname__.startswith(f"{cls.__qualname__}."):
+    for function in (found for member in vars(cls).values() for found in _functions_of(member)):
+        if not _is_from_elsewhere(function, cls):
             lines = linecache.getlines(function.__code__.co_filename)
             line = function.__code__.co_firstlineno
             around = [
@@ -256,13 +258,11 @@ def _code_digest(value: Any) -> str:
     """Return a digest of the code of a function, or of all functions of a class, without the places in their files."""
     found = hashlib.sha256()
     members = vars(value).values() if isinstance(value, type) else [value]
-    for member in members:
-        function = getattr(member, "__func__", member)
-        if isinstance(function, FunctionType):
-            found.update(repr(_plain_code(function.__code__)).encode())
+    for function in (function for member in members for function in _functions_of(member)):
+        found.update(repr(_plain_code(function.__code__)).encode())
     if isinstance(value, type):
         found.update(repr(sorted(getattr(value, "__annotations__", {}).items(), key=str)).encode())
-    return found.hexdigest()[:_DIGITS]
+    return found.hexdigest()[:DIGITS]
 
 
 def _plain_code(function: CodeType) -> tuple[Any, ...]:

@@ -16,6 +16,8 @@ _TRIAL_COLUMNS = ["state", "value", "epochs", "seconds", "attempts", "created_at
 _EPOCH_COLUMNS = ["seconds", "attempt_id", "created_at"]
 _RUN_COLUMNS = ("retrain_id", "seed", "trial", "test_opened_at")
 _FINAL_EPOCH_COLUMNS = ("retrain_id", "seed", "epoch", "seconds")
+_NUMBERS = ("value", "seconds")
+"""Columns of numbers also where all are missing, so that frames can be sorted by them."""
 
 
 @dataclass(frozen=True)
@@ -114,4 +116,5 @@ def _frame(rows: list[dict[str, Any]], index: list[str], columns: list[str]) -> 
     import pandas as pd
 
     own = dict.fromkeys([*index, *columns, *(name for row in rows for name in row)])
-    return pd.DataFrame(rows, columns=list(own)).set_index(index)
+    numbers = {name: float for name in _NUMBERS if name in columns}
+    return pd.DataFrame(rows, columns=list(own)).astype(numbers).set_index(index)

@@ -196,6 +196,18 @@ def test_array_is_kept_once(tmp_path: Path) -> None:
     assert 800_000 < pickled.stat().st_size < 810_000
 
 
+def test_functions_with_a_cache_are_carried(tmp_path: Path) -> None:
+    names = cell(
+        "import functools\n@functools.lru_cache(maxsize=7)\ndef fib(n):\n"
+        "    return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
+        "def objective(trial):\n    return fib(80), fib.cache_parameters()\n"
+    )
+    module = written(tmp_path, define(names["objective"]))
+    del names["fib"]
+    found = loader.load(f"{module}:objective").function(None)
+    assert found == (23416728348467685, {"maxsize": 7, "typed": False})
+
+
 def test_payload_of_others_is_not_read(tmp_path: Path) -> None:
     module = written(tmp_path, define(lambda _: 1.0))
     (pickled,) = module.parent.glob("payload-*")
@@ -216,18 +228,21 @@ def test_incomplete_payload_is_refused(tmp_path: Path) -> None:
         loader.load(f"{module}:objective")
 
 
-def test_unchanged_definition_is_not_written_again(tmp_path: Path) -> None:
+def test_payload_has_the_digest_of_its_source_and_the_present_objects(tmp_path: Path) -> None:
     def definition(value: int) -> Definition:
         return define(cell(f"def objective(trial):\n    return {value}\n")["objective"])
 
     module = written(tmp_path, definition(1))
-    before = {path.name: path.stat().st_mtime_ns for path in module.parent.glob("payload-*")}
+    (before,) = module.parent.glob("payload-*")
     digest = code.digest(str(module))
+    before.write_bytes(b"of another launch")
     written(tmp_path, definition(1))
-    assert {path.name: path.stat().st_mtime_ns for path in module.parent.glob("payload-*")} == before
+    assert list(module.parent.glob("payload-*")) == [before]
+    assert code.digest(str(module)) == digest
+    assert loader.load(f"{module}:objective").function(None) == 1
     written(tmp_path, definition(2))
     (after,) = module.parent.glob("payload-*")
-    assert after.name not in before
+    assert after.name != before.name
     assert code.digest(str(module)) != digest
 
 
