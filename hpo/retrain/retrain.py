@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,12 +22,12 @@ from hpo.options.requests import RetrainRequest
 from hpo.options.study_name import check_study_name
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.retrain.folders import RunFolders
-from hpo.retrain.model_card import loading_lines
+from hpo.retrain.messages import report_epochs, report_other_code, report_results, report_selection
 from hpo.retrain.plan import Plan, check_declarations, codes_of, make_plan, with_images
 from hpo.retrain.record import RetrainRecord
-from hpo.retrain.results import SeedResult, check_folder, summaries, write_results
+from hpo.retrain.results import check_folder, write_results
 from hpo.retrain.runner import SeedRun, SeedRunner
-from hpo.retrain.selection import Selection, read_selection, select, selection_lines, write_selection
+from hpo.retrain.selection import Selection, read_selection, select, write_selection
 from hpo.retrain.timing import SessionLog
 from hpo.retrain.tracking import log_retrain
 from hpo.search.space import check_params
@@ -129,7 +129,7 @@ class _Retrain:
             description = self._describe(pool)
             check_declarations(configs[0], description)
             code = description.code
-            self._report_other_code(configs, code)
+            report_other_code(codes_of(self.database, self.plan.study, configs), code)
             folder = self.folders.of("candidates", configs, code)
             with exclusive_lock(folder, self.request.study):
                 work = SessionLog(folder)
@@ -146,18 +146,6 @@ class _Retrain:
 
     def _describe(self, pool: TrainerPool) -> Description:
         return pool.describe(loading_check(self.signals, pool, self.request.agent))
-
-    def _report_other_code(self, configs: Sequence[Config], code: str) -> None:
-        """Log that a configuration's trial was trained with other code than the retrain."""
-        codes = codes_of(self.database, self.plan.study, configs)
-        trials = [number for number, found in codes.items() if found - {code}]
-        if trials:
-            earlier = ", ".join(sorted(set().union(*codes.values()) - {code}))
-            log.warning(
-                f"the objective's code has changed since {'trial' if len(trials) == 1 else 'trials'}"
-                f" {formatting.ranges(trials)} ({earlier} -> {code}): the retrain may not repeat the search's result;"
-                " hpo report shows which code trained which trial"
-            )
 
     def _selection(self, configs: Sequence[Config], folder: Path, pool: TrainerPool) -> Selection | None:
         kept = read_selection(folder, configs, self.request.seeds)
@@ -176,18 +164,7 @@ class _Retrain:
         )
         if selection is not None:
             write_selection(folder, selection)
-            shown = selection.to_json()
-            config = selection.winner
-            limit = config.data.get("limit")
-            images = "all" if limit is None else limit
-            log.info(
-                f"{shown['metric']} from {self.request.seeds} fresh seeds:"
-                if config.epochs is None
-                else f"{shown['metric']} on validation images from {self.request.seeds} fresh seeds, {config.epochs}"
-                f" epochs of {images} training images:"
-            )
-            for line in selection_lines(shown):
-                log.info(f"  {line}")
+            report_selection(selection, self.request.seeds)
         return selection
 
     def _final(
@@ -204,7 +181,7 @@ class _Retrain:
         with self._pool(config, self.request.seeds, final=True) as pool:
             description = self._describe(pool)
             if code is None:
-                self._report_other_code([config], description.code)
+                report_other_code(codes_of(self.database, self.plan.study, [config]), description.code)
             elif code != description.code:
                 raise ObjectiveBrokenError(
                     f"the code of {config.objective} was changed after the candidates were trained: run the same"
@@ -212,7 +189,7 @@ class _Retrain:
                 )
             self._check(config, description)
             check_declarations(config, description)
-            _report_epoch(config)
+            report_epochs(config)
             base = self.folders.of("retrain", [config], description.code)
             with exclusive_lock(base, self.request.study):
                 about = {
@@ -276,7 +253,7 @@ class _Retrain:
         results = [run.result for run in runs if run.result is not None]
         metrics = write_results(self.plan.folder, config, results, about, base / "output" / "model.keras")
         record.finish(metrics)
-        self._print_summary(config.metric, results, about)
+        report_results(self.plan, config.metric, results, about)
         log_retrain(self.request, self.plan, record.retrain_id, metrics, self.settings)
         return True
 
@@ -297,26 +274,3 @@ class _Retrain:
         devices = slots_here(self.request.workers, self.request.agent.slots, at_most=runs)
         log = self.logs / f"retrain-template-{os.getpid()}.log"
         return TrainerPool(Load(config.objective, self.data, final=final), devices, log)
-
-    def _print_summary(self, metric: str, results: Sequence[SeedResult], about: Mapping[str, Any]) -> None:
-        for name, interval in summaries(results, metric).items():
-            if name.startswith("test_") or (name == f"final_{metric}" and not about["test_openings"]):
-                log.info(f"{name}: {interval.describe()}", extra={"is_result": True})
-        study = self.plan.study
-        if study is not None and about["test_openings"]:
-            opened = formatting.times(about["test_openings"])
-            log.info(f"test set: opened {opened} by retrains of study {study.name}")
-        log.info(f"results: {self.plan.folder}")
-        if lines := loading_lines(results[0].recorded):
-            log.info(f"model.keras holds code of your own: load it with {'; '.join(lines)}")
-        if study is not None:
-            log.info(f"next: hpo report --study {study.name}")
-
-
-def _report_epoch(config: Config) -> None:
-    """Log that the final runs train for longer than the trial did to its value."""
-    if config.value_epoch is not None and config.epochs is not None and config.value_epoch < config.epochs:
-        log.info(
-            f"trial {config.trial} had its value after epoch {config.value_epoch}, and the final runs train up"
-            f" to {formatting.counted(config.epochs, 'epoch')}: --epochs {config.value_epoch} ends them there"
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from typing import Literal, TextIO
 
 from hpo.formatting import printable
+from storage.redaction import passwords_given, redacted
 
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")
@@ -30,7 +32,14 @@ class _Context(logging.Filter):
         return True
 
 
-class TerminalFormatter(logging.Formatter):
+class MaskingFormatter(logging.Formatter):
+    """Masks the passwords of databases and trackers, which errors of libraries may hold; others may read the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _masked(super().format(record))
+
+
+class TerminalFormatter(MaskingFormatter):
     """`trial 3: message`, for a user who reads messages as they happen and knows the study."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -38,7 +47,7 @@ class TerminalFormatter(logging.Formatter):
         return f"{', '.join(shown)}: {super().format(record)}" if shown else super().format(record)
 
 
-class TextFormatter(logging.Formatter):
+class TextFormatter(MaskingFormatter):
     """`2026-11-28T04:45:00Z INFO study=cifar trial=3 attempt=7 message`; a command's result is its message alone."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -48,7 +57,7 @@ class TextFormatter(logging.Formatter):
         return f"{_utc(record)} {record.levelname}{context} {super().format(record)}"
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(MaskingFormatter):
     """One JSON object with `time`, `level`, the context fields, `message` and the record's own `fields`.
 
     `fields` hold the numbers of a message that is written for people; a `message` among them replaces it.
@@ -56,7 +65,9 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {"time": _utc(record), "level": record.levelname, **context_of(record)}
-        fields: dict[str, object] = getattr(record, "fields", {})
+        given: dict[str, object] = getattr(record, "fields", {})
+        # Before they are quoted: a mask may take a quotation mark with it.
+        fields = {name: _masked(value) if isinstance(value, str) else value for name, value in given.items()}
         return json.dumps(line | {"message": super().format(record)} | fields)
 
 
@@ -129,12 +140,17 @@ def lines_to(write_line: Callable[[str], None], formatter: logging.Formatter | N
 
 def print_line(line: str) -> None:
     """Print a line where log lines go: to standard output, above the live view if there is one."""
-    _handler.write_line(printable(line))
+    _handler.write_line(printable(_masked(line)))
 
 
 def context_of(record: logging.LogRecord) -> dict[str, object]:
     """Fields of `FIELDS` that the record carries."""
     return {name: getattr(record, name) for name in FIELDS if getattr(record, name, None) is not None}
+
+
+def _masked(text: str) -> str:
+    """Return `text` without the passwords that this process was given."""
+    return redacted(text, passwords_given(sys.argv, os.environ))
 
 
 def _utc(record: logging.LogRecord) -> str:

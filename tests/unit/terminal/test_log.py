@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from hpo.outcomes import Outcome
-from hpo.terminal.log import LogHandler, lines_to
+from hpo.terminal.log import FORMATS, Format, LogHandler, lines_to
 from hpo.terminal.progress import PlainProgress, TrialEnd
 from storage.budget import Counts
 
@@ -146,3 +146,28 @@ def test_verbose_adds_debug_lines(capsys: pytest.CaptureFixture[str]) -> None:
         log_module.configure(verbose=False)
     assert "detail" in (out := capsys.readouterr().out)
     assert "hidden" not in out
+
+
+@pytest.mark.parametrize("log_format", FORMATS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no answer from http://me:zq1zq2@host:5000/api",
+        "FATAL: zq1zq2 is no password of me",
+        'connection to "host=db password=zq1zq2" failed',
+        '{"password": "zq1zq2"}',
+        "postgresql://me:zq1zq2@db/hpo",
+    ],
+)
+def test_line_masks_passwords_and_stays_valid(
+    handler: LogHandler, log_format: Format, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "zq1zq2")
+    handler.log_format = log_format
+    log.warning(text)
+    log.warning("%s", text, extra={"fields": {"reason": text, "value": 0.5}})
+    lines = written(handler).splitlines()
+    assert len(lines) == 2
+    assert all("***" in line and "zq" not in line for line in lines)
+    if log_format == "json":
+        assert json.loads(lines[1])["value"] == 0.5
