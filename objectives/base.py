@@ -133,18 +133,18 @@ class Run(ABC):
     # Keras' own training loop; nothing but these methods imports Keras.
 
     def fit(
-        self, model: keras.Model, x: Any = None, y: Any = None, **options: Any
+        self, model: keras.Model, x: Any = None, y: Any = None, *further: Any, **options: Any
     ) -> keras.callbacks.History:
         """Train with `model.fit`: report each epoch's logs, end when pruned, and resume after the last epoch.
 
-        `options` are those of `model.fit`; `epochs` is `total_epochs` unless given. Model, optimizer and the state of
-        `callbacks` are saved after each epoch. Do not call `save` in the same run.
+        `further` and `options` are those of `model.fit`; `epochs` is `total_epochs` unless given. Model, optimizer and
+        the state of `callbacks` are saved after each epoch. Do not call `save` in the same run.
 
         Raises:
             MetricMissingError: the objective's metric is not among the logs of an epoch.
             DivergedError: the metric or a loss is not finite.
         """
-        return self._fits.fit(model, x, y, options)
+        return self._fits.fit(model, x, y, further, options)
 
     def callbacks(self, callbacks: Any = None) -> list[keras.callbacks.Callback]:
         """Return all callbacks for a `model.fit` of your own, which then does what `fit` does.
@@ -153,12 +153,14 @@ class Run(ABC):
         """
         return self._fits.callbacks(callbacks)
 
-    def evaluate(self, model: keras.Model, x: Any = None, y: Any = None, **options: Any) -> dict[str, float]:
+    def evaluate(
+        self, model: keras.Model, x: Any = None, y: Any = None, *further: Any, **options: Any
+    ) -> dict[str, float]:
         """Evaluate with `model.evaluate` in a final run, record each metric as `test_…`, and write `model.keras`.
 
         Does nothing in a trial and in a run that has to stop, so that the test set stays unopened. Returns the results.
         """
-        return self._fits.evaluate(model, x, y, options)
+        return self._fits.evaluate(model, x, y, further, options)
 
     @functools.cached_property
     def _fits(self) -> Fits:

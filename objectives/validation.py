@@ -19,6 +19,9 @@ def problem(objective: type[Objective]) -> str | None:
     if inspect.isabstract(objective):
         missing = ", ".join(sorted(objective.__abstractmethods__))
         return f"does not define {missing}"
+    train = inspect.unwrap(objective.train)
+    if inspect.isgeneratorfunction(train) or inspect.iscoroutinefunction(train):
+        return "train is a generator or coroutine, which nothing runs: write it without yield and async"
     try:
         values.checked_name("metric", objective.metric)
     except values.ValueRefusedError as exc:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -47,8 +48,11 @@ class Fits:
             )
         return state
 
-    def fit(self, model: keras.Model, x: Any, y: Any, options: dict[str, Any]) -> keras.callbacks.History:
+    def fit(
+        self, model: keras.Model, x: Any, y: Any, further: Sequence[Any], options: dict[str, Any]
+    ) -> keras.callbacks.History:
         """Train as `model.fit` does; returns its history, with the epochs before an interruption."""
+        options = _named(keras.Model.fit, further, options)
         callbacks = self.callbacks(options.pop("callbacks", None))
         callbacks[-1].batch_size = data.batch_size(x, options)
         data.build(model, x)
@@ -82,10 +86,13 @@ class Fits:
         self._seed_graphs()
         return [*given, Reporter(self, given)]
 
-    def evaluate(self, model: keras.Model, x: Any, y: Any, options: dict[str, Any]) -> dict[str, Any]:
+    def evaluate(
+        self, model: keras.Model, x: Any, y: Any, further: Sequence[Any], options: dict[str, Any]
+    ) -> dict[str, Any]:
         """Record loss and metrics on the test set in a final run, and save the model; in a trial, do nothing."""
         if not self.run.final or self.run.ended_early:
             return {}
+        options = _named(keras.Model.evaluate, further, options)
         found = model.evaluate(x, y, **{"verbose": 0, **options, "return_dict": True})
         results = {f"test_{name}": value for name, value in found.items()}
         self.run.record(**results, parameters=int(model.count_params()))
@@ -102,6 +109,20 @@ class Fits:
         """Return whether a model has the variables of all models trained before, so that its state is the run's."""
         own = {id(variable) for variable in model.variables}
         return all(id(variable) in own for earlier in self._models for variable in earlier.variables)
+
+    def check_trained(self, model: keras.Model) -> None:
+        """Check that a model for which a complete run has no epoch left has been trained by earlier calls.
+
+        Raises:
+            ObjectiveBrokenError: it would stay as it was made.
+        """
+        trained = {id(variable) for earlier in self._models[:-1] for variable in earlier.variables}
+        if self.run.ended_early or all(id(variable) in trained for variable in model.trainable_variables):
+            return
+        raise ObjectiveBrokenError(
+            f"this run.fit() has no epoch left, because earlier calls have trained all {self.run.total_epochs}: give"
+            " each call its epochs=…, and the objective their sum, as epochs in its class or by --epochs"
+        )
 
     def open(self) -> bool:
         """Open the next epoch unless one is open; return False when the run has ended."""
@@ -123,3 +144,17 @@ class Fits:
         if "tensorflow" in sys.modules:
             sys.modules["tensorflow"].random.set_seed(self.run.seed % 2**32)
         self.seed(0, self._entered)
+
+
+def _named(method: Callable[..., Any], further: Sequence[Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a method of Keras models by name; `further` are those given after `x` and `y`.
+
+    Raises:
+        TypeError: they are too many, or one is among the options too.
+    """
+    names = [*inspect.signature(method).parameters][3 : 3 + len(further)]
+    twice = [name for name in names if name in options]
+    if twice or len(names) < len(further):
+        wrong = f"multiple values for argument {twice[0]!r}" if twice else "too many positional arguments"
+        raise TypeError(f"{method.__name__}() got {wrong}")
+    return dict(zip(names, further, strict=True)) | options

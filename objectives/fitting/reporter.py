@@ -36,7 +36,11 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
         self._noted: set[str] = set()
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - Keras' signature
-        """Restore the last checkpoint of this `fit`; leave out the epochs that it has."""
+        """Restore the last checkpoint of this `fit`; leave out the epochs that it has.
+
+        Raises:
+            ObjectiveBrokenError: earlier calls have trained all epochs of the run, and this model none.
+        """
         self._index = self._fits.enter(self.model)
         self._shapes = checkpoint.shapes(self.model)
         self._snapshot = callback_state.Snapshot(self._others)
@@ -52,10 +56,11 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
             if lost:
                 self._run.log(f"not kept by checkpoints, so as in a new run: {', '.join(lost)}")
             first = None if state["stopped"] else int(state["epoch"])
-        if first is None or not (first >= self.params["epochs"] or self._fits.open()):
-            first = sys.maxsize
+        if first is not None and first < self.params["epochs"] and not self._fits.open():
+            self._fits.check_trained(self.model)
+            first = None
         # As Keras' own BackupAndRestore does.
-        self.model._initial_epoch = first
+        self.model._initial_epoch = sys.maxsize if first is None else first
 
     @property
     def _history(self) -> keras.callbacks.History:
@@ -94,6 +99,11 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
         self._fits.close(metrics)
         if not stopped and epoch + 1 < self.params["epochs"] and not self._fits.open():
             self.model.stop_training = True
+            if not self._run.ended_early:
+                self._note(
+                    f"fit ends after {epoch + 1} of its {self.params['epochs']} epochs, because all calls together"
+                    f" train at most {self._run.total_epochs}"
+                )
 
     def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002 - Keras' signature
         """Leave the model as it was for a further `fit`."""

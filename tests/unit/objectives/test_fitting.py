@@ -294,6 +294,33 @@ def test_second_model_of_a_run_begins_again_when_resumed(linear: Callable[[], ke
     assert [*first.history[:1], *second.history] == whole.history
 
 
+@pytest.mark.parametrize("epochs", [None, 3])
+def test_second_model_without_an_epoch_left_is_refused(
+    linear: Callable[[], keras.Model], epochs: int | None
+) -> None:
+    options = {} if epochs is None else {"epochs": epochs}
+    run = LocalRun(3, metric="loss")
+    model = linear()
+    run.fit(model, X, Y, **options)
+    assert run.fit(model, X, Y, **options).epoch == []
+    with pytest.raises(
+        ObjectiveBrokenError, match=r"no epoch left, because earlier calls have trained all 3: give"
+    ):
+        run.fit(linear(), X, Y, **options)
+    ended = LocalRun(3, metric="loss", stop_after=1)
+    ended.fit(linear(), X, Y)
+    assert ended.fit(linear(), X, Y).epoch == []
+
+
+def test_fit_that_gets_fewer_epochs_than_it_asks_for_is_logged(linear: Callable[[], keras.Model]) -> None:
+    run = LocalRun(3, metric="loss")
+    run.fit(linear(), X, Y, epochs=2)
+    assert run.fit(linear(), X, Y, epochs=2).epoch == [0]
+    assert [line for line in run.messages if line.startswith("fit ends")] == [
+        "fit ends after 1 of its 2 epochs, because all calls together train at most 3"
+    ]
+
+
 class Adversaries(keras.Model):
     """A model with a training step and an optimizer of its own."""
 
@@ -353,6 +380,18 @@ def test_checkpoint_of_another_kind_is_refused(
     run = LocalRun(3, metric="loss", resume=Checkpoint(1, state or first.checkpoint.state))
     with pytest.raises(ObjectiveBrokenError, match=message):
         run.fit(linear(), X, Y, callbacks=callbacks)
+
+
+def test_arguments_by_place_are_those_of_keras(linear: Callable[[], keras.Model]) -> None:
+    run = LocalRun(9, metric="loss", final=True)
+    model = linear()
+    assert run.fit(model, X, Y, 8, 2).epoch == [0, 1]
+    assert run.ticks[-1] == (3, 3, 24)
+    assert run.evaluate(model, X, Y, 8).keys() == {"test_loss"}
+    with pytest.raises(TypeError, match=r"fit\(\) got multiple values for argument 'batch_size'"):
+        run.fit(model, X, Y, 8, batch_size=8)
+    with pytest.raises(TypeError, match=r"evaluate\(\) got too many"):
+        run.evaluate(model, X, Y, *range(20))
 
 
 def test_test_set_is_evaluated_in_a_complete_final_run_only(

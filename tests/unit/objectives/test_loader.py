@@ -244,6 +244,8 @@ def test_class_that_is_no_objective_is_refused(tmp_path, source):
         ("first = [{'x': 1.0, 'n': 3, 'kind': 'c'}]", r"first\[0\]\['kind'\] = 'c' is not in"),
         ("first = [{'x': 'one', 'n': 3, 'kind': 'a'}]", r"first\[0\]\['x'\] = 'one' is not in"),
         ("train = Objective.train", "does not define train"),
+        ("async def train(self, params, run): pass", "train is a generator or coroutine, which nothing runs"),
+        ("def train(self, params, run): yield", "train is a generator or coroutine, which nothing runs"),
         ("open_space = 1", "open_space must be True or False, not 1"),
         ("open_space = True", "open_space = True needs space = {} and no first"),
         ("open_space, epochs, first = True, None, []", "open_space = True needs space = {} and no first"),
