@@ -7,7 +7,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from objectives import code
@@ -38,13 +38,15 @@ def save(model: keras.Model, run: Run) -> None:
         run.log(f"{NAME} is not written ({type(exc).__name__}: {exc})")
         return
     with zipfile.ZipFile(path) as archive:
-        lines = loading_code(json.loads(archive.read("config.json")))
+        lines = loading_code(json.loads(archive.read("config.json")), _functions(model))
     if lines:
         run.record(load_model=lines)
 
 
-def loading_code(config: Any) -> list[str]:
+def loading_code(config: Any, functions: Mapping[str, FunctionType] = MappingProxyType({})) -> list[str]:
     """Return lines of Python that load a saved model with this configuration; none if plain Keras loads it.
+
+    `functions` are those of the model by their names, which several modules may have.
 
     Keras finds classes and functions that `register_keras_serializable` has registered once their module is imported;
     others have to be given.
@@ -58,7 +60,7 @@ def loading_code(config: Any) -> list[str]:
     for part in _parts(config):
         if part["class_name"] == "__lambda__":
             options = ["safe_mode=False"]
-        elif (found := _origin(part)) is not None:
+        elif (found := _origin(part, functions)) is not None:
             key, module, name = found
             # The process of a trial has only those names of a notebook that it uses.
             if module != "__main__" and not hasattr(sys.modules.get(module), name):
@@ -85,6 +87,21 @@ def loading_code(config: Any) -> list[str]:
     return lines
 
 
+def _functions(model: keras.Model) -> dict[str, FunctionType]:
+    """Return the functions in a model's layers, losses and metrics by their names."""
+    compiled = getattr(getattr(model, "_compile_config", None), "config", None)
+    holders = [compiled, *(vars(layer) for layer in model._flatten_layers())]
+    return {found.__name__: found for holder in holders for found in _functions_in(holder)}
+
+
+def _functions_in(value: Any, levels: int = 3) -> Iterator[FunctionType]:
+    if isinstance(value, FunctionType):
+        yield value
+    elif levels and isinstance(value, list | tuple | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _functions_in(part, levels - 1)
+
+
 def _parts(config: Any) -> Iterator[Mapping[str, Any]]:
     """Yield the configurations of all classes and functions in a model's."""
     if isinstance(config, Mapping):
@@ -97,10 +114,10 @@ def _parts(config: Any) -> Iterator[Mapping[str, Any]]:
             yield from _parts(value)
 
 
-def _origin(part: Mapping[str, Any]) -> tuple[str, str, str] | None:
+def _origin(part: Mapping[str, Any], functions: Mapping[str, FunctionType]) -> tuple[str, str, str] | None:
     """Return key, module and name of a class or function of yours; None for one of Keras."""
     if part["class_name"] == "function":
-        return _origin_of_function(str(part["config"]))
+        return _origin_of_function(str(part["config"]), functions)
     module, name = part.get("module"), part["class_name"]
     if module is None and part.get("registered_name") == name:
         # Keras leaves the module out where it is a notebook or script itself.
@@ -110,13 +127,14 @@ def _origin(part: Mapping[str, Any]) -> tuple[str, str, str] | None:
     return part.get("registered_name") or name, module, name
 
 
-def _origin_of_function(key: str) -> tuple[str, str, str] | None:
+def _origin_of_function(key: str, functions: Mapping[str, FunctionType]) -> tuple[str, str, str] | None:
     """Return key, module and name of a function, of which Keras keeps the key alone."""
     name = key.rpartition(">")[2]
     if ">" in key:
         registered = sys.modules["keras"].saving.get_registered_object(key)
         return None if registered is None else (key, registered.__module__, registered.__name__)
-    for module in [*sys.modules.values()]:
+    own = [sys.modules.get(functions[name].__module__)] if name in functions else []
+    for module in filter(None, [*own, *sys.modules.values()]):
         found = getattr(module, "__dict__", {}).get(name)
         if isinstance(found, FunctionType) and found.__module__ == module.__name__ and _is_of_user(module):
             return key, module.__name__, name

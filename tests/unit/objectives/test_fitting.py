@@ -306,10 +306,10 @@ def test_second_model_without_an_epoch_left_is_refused(
     with pytest.raises(
         ObjectiveBrokenError, match=r"no epoch left, because earlier calls have trained all 3: give"
     ):
-        run.fit(linear(), X, Y, **options)
+        run.fit(dense(), X, Y, **options)
     ended = LocalRun(3, metric="loss", stop_after=1)
     ended.fit(linear(), X, Y)
-    assert ended.fit(linear(), X, Y).epoch == []
+    assert ended.fit(dense(), X, Y).epoch == []
 
 
 def test_fit_that_gets_fewer_epochs_than_it_asks_for_is_logged(linear: Callable[[], keras.Model]) -> None:

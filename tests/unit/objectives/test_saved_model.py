@@ -93,6 +93,8 @@ def test_recorded_lines_load_a_model_in_a_new_process(tmp_path: Path) -> None:
             lines = saved(file, model).results["load_model"]
             assert ("custom_objects" in lines[-1]) is (model == "own")
             assert (lines[0] == "import nets") is (name == "nets")
+            # Each file has these functions, and its model those of its own.
+            assert not any(line == "import nets" for line in lines[1:])
             code += [f"os.chdir({str(file.parent / model)!r})", *lines, "assert model.count_params() == 3"]
     ended = subprocess.run(
         [sys.executable, "-c", "\n".join(code)], capture_output=True, text=True, timeout=200
