@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
+from objectives.choices import shown_choice
 from objectives.references import with_short_names
 
 T = TypeVar("T")
@@ -57,11 +58,11 @@ def metric(value: float | None) -> str:
 
 
 def parameter(value: object) -> str:
-    """Return a parameter on one line; floats have 3 significant digits, objects their short names."""
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    text = str(with_short_names(value))
-    return text if text.isprintable() else repr(value)
+    """Return a parameter on one line; floats have 3 significant digits, objects their short names.
+
+    A string that would be read as another value, such as "1", or that looks like a missing value, is in quotes.
+    """
+    return f"{value:.3g}" if isinstance(value, float) else shown_choice(value)
 
 
 def named(value: Any) -> Any:

@@ -25,6 +25,7 @@ from optuna.distributions import (
 
 from objectives import references
 from objectives.conditions import When, unwrapped
+from objectives.literals import is_literal
 
 EXACT = 2**53
 """Largest whole number up to which all are exact in a double, in which Optuna stores the values of a range."""
@@ -116,8 +117,15 @@ def value_problem(value: Any) -> str | None:
 
 
 def shown_choice(choice: Any) -> str:
-    """Return a short text of a stored choice for messages."""
-    return str(references.with_short_names(choice))
+    """Return a short text of a stored choice on one line; objects have their short names.
+
+    A string that would be read as another value, such as "1", or that looks like a missing value, is in quotes.
+    """
+    text = str(references.with_short_names(choice))
+    if not text.isprintable():
+        return repr(choice)
+    quoted = type(choice) is str and (choice == "-" or is_literal(choice))
+    return json.dumps(choice, ensure_ascii=False) if quoted else text
 
 
 def number_problem(distribution: FloatDistribution | IntDistribution) -> str | None:

@@ -49,8 +49,8 @@ class Clause:
         if self.values:
             return f"{self.parent} is {' or '.join(map(shown_choice, self.values))}"
         if self.low is None:
-            return f"{self.parent} is at most {self.high:g}"
-        return f"{self.parent} is at least {self.low:g}"
+            return f"{self.parent} is at most {self.high}"
+        return f"{self.parent} is at least {self.low}"
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict for `from_json`."""
@@ -80,7 +80,7 @@ def clause_of(name: str, condition: When, space: Mapping[str, BaseDistribution])
         ConditionError: it cannot be used.
     """
     parent, values = condition.parent, condition.values
-    if parent not in space or parent == name:
+    if not isinstance(parent, str) or parent not in space or parent == name:
         others = ", ".join(other for other in space if other != name) or "no other parameter"
         raise ConditionError(
             f"depends on {shortened(parent)}, which is no other parameter of the space: {others}"

@@ -253,7 +253,8 @@ class Agent(Workload[RunningAttempt]):
             self._shutdown.stop(exc)
             return None
         except ValueError as exc:
-            return Suggested(event.name, error=one_line(exc))
+            # The trainer raises a ValueError of it.
+            return Suggested(event.name, error=str(exc) if type(exc) is ValueError else one_line(exc))
         return Suggested(event.name, run.params[event.name])
 
     def on_annotated(self, slot: int, run: RunningAttempt, event: Annotate | Constrain) -> None:  # noqa: ARG002

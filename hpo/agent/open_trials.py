@@ -15,6 +15,7 @@ from hpo.agent.study_session import StudySession
 from hpo.search.asking import Asking
 from hpo.search.open_overrides import narrowed
 from hpo.search.optuna_study import CONSTRAINT
+from hpo.search.space import describe_distribution
 from hpo.trainer.messages import Annotate, Constrain
 from objectives.base import Params
 from objectives.choices import stored_distribution
@@ -74,4 +75,12 @@ class OpenTrials:
         if name not in self._known:
             stored = self._session.statement(live_trials.first_distribution, self._study_id, name)
             self._known[name] = distribution if stored is None else json_to_distribution(stored)
-        check_distribution_compatibility(self._known[name], distribution)
+        known = self._known[name]
+        try:
+            check_distribution_compatibility(known, distribution)
+        except ValueError as exc:
+            raise ValueError(
+                f"parameter {name!r} was {describe_distribution(known)} when the study first asked for it, and is now"
+                f" {describe_distribution(distribution)}: give parameters of other choices or of another kind a name of"
+                " their own"
+            ) from exc

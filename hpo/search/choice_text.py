@@ -6,9 +6,7 @@ where a space has both 1 and "1", and `"1"`, with its quotes, is the string.
 
 from __future__ import annotations
 
-import ast
 import json
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,12 +14,8 @@ from optuna.distributions import CategoricalDistribution
 
 from hpo import formatting
 from objectives.choices import position
+from objectives.literals import FOLDED, literals
 from objectives.references import full_name, is_reference
-
-_LONGEST = 10_000
-"""Most characters of a text that is read as a literal."""
-_FOLDED = {"none": None, "null": None, "true": True, "false": False}
-"""Constants as spreadsheets and other languages write them."""
 
 
 def labels(distribution: CategoricalDistribution) -> list[str]:
@@ -104,7 +98,7 @@ def _ways(distribution: CategoricalDistribution, parts: Sequence[str]) -> list[l
 def _meanings(distribution: CategoricalDistribution, text: str) -> Iterator[int]:
     """Yield the indices of the choices that a text may name, the likeliest first."""
     found = False
-    for values in (_literals(text), (text,)):
+    for values in (literals(text), (text,)):
         for value in values:
             place = position(distribution, value)
             if place is not None:
@@ -113,7 +107,7 @@ def _meanings(distribution: CategoricalDistribution, text: str) -> Iterator[int]
     if found:
         return
     folded = text.strip().casefold()
-    place = position(distribution, _FOLDED[folded]) if folded in _FOLDED else None
+    place = position(distribution, FOLDED[folded]) if folded in FOLDED else None
     short = [formatting.parameter(choice) for choice in distribution.choices]
     named = [place for place, choice in enumerate(distribution.choices) if _is_named(choice, text)]
     if place is not None:
@@ -127,32 +121,3 @@ def _meanings(distribution: CategoricalDistribution, text: str) -> Iterator[int]
 def _is_named(choice: Any, text: str) -> bool:
     """Return whether a text is the name of an object, or the end of it: `keras.activations.relu` or `relu`."""
     return is_reference(choice) and f".{full_name(choice)}".endswith(f".{text}")
-
-
-def read_literal(text: str) -> Any:
-    """Return the value that a text is the literal of, else the text; a whole number is an int, as 1e3."""
-    value = next(iter(_literals(text)), text)
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _literals(text: str) -> Sequence[Any]:
-    """Return the value that a text is the literal of in JSON or Python, if any; no bare tuples."""
-    text = text.strip()
-    if len(text) > _LONGEST:
-        return ()
-    for parse in (json.loads, _python, float):
-        try:
-            value = parse(text)
-        # Of deep nesting too.
-        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-            continue
-        if not isinstance(value, tuple) or text.startswith("("):
-            return (value,)
-    return ()
-
-
-def _python(text: str) -> Any:
-    with warnings.catch_warnings():
-        # Of unknown escapes.
-        warnings.simplefilter("ignore")
-        return ast.literal_eval(text)

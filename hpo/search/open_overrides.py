@@ -8,10 +8,10 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 
 from hpo.errors import InvalidParameterError
-from hpo.search import choice_text
 from hpo.search.space_overrides import malformed, narrow, one_configuration, parts, shortened
 from hpo.suggestions import did_you_mean
 from objectives.choices import value_problem
+from objectives.literals import read_literal
 
 
 def checked(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def open_configuration(
             continue
         if name in new:
             raise InvalidParameterError(f"--param {shortened(text)}: {name} is given twice: give it once")
-        new[name] = choice_text.read_literal(value)
+        new[name] = read_literal(value)
         problem = value_problem([name, new[name]])
         if problem is not None:
             raise InvalidParameterError(f"--param {shortened(text)}: the value is {problem}: give another")

@@ -55,6 +55,28 @@ def test_parameters() -> None:
     assert formatting.parameters({"text": "a\nb", "list": ["a\nb"]}) == "text='a\\nb' list=['a\\nb']"
 
 
+def test_string_that_reads_as_another_value_is_quoted() -> None:
+    values = [
+        "adam",
+        "a,b",
+        "same padding",
+        "1",
+        "1e-3",
+        "True",
+        "null",
+        "[3, 3]",
+        "(3, 3)",
+        '"a"',
+        "",
+        " a",
+        "-",
+    ]
+    assert [formatting.parameter(value) for value in values] == [
+        "adam", "a,b", "same padding", '"1"', '"1e-3"', '"True"', '"null"', '"[3, 3]"', '"(3, 3)"', r'"\"a\""',
+        '""', '" a"', '"-"',
+    ]  # fmt: skip
+
+
 def test_json_writes_nan_as_text() -> None:
     value = {"a": math.nan, "b": [math.inf, -math.inf, 1.5], "c": None, "d": ({"e": True},)}
     safe = formatting.json_safe(value)

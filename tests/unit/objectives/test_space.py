@@ -153,6 +153,7 @@ def test_condition_that_never_holds_is_refused(values: Any, reason: str) -> None
     ("declared", "reason"),
     [
         ({"x": When("y", 1, X)}, "space['x'] depends on 'y', which is no other parameter of the space"),
+        ({"x": When(["y"], 1, X)}, "space['x'] depends on ['y'], which is no other parameter of the space"),
         ({"x": When("x", 1, X)}, "space['x'] depends on 'x', which is no other parameter of the space"),
         (
             {"x": When("y", 1, X), "y": When("x", 1, X), "z": X},

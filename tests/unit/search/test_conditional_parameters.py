@@ -17,7 +17,7 @@ from hpo.search.optuna_study import Search, known_good_parts
 from hpo.search.space import params_problem
 from hpo.search.space_overrides import narrow_space, one_configuration
 from objectives.conditions import When, at_least
-from objectives.space import conditions_of, lies_within, stored_space
+from objectives.space import conditions_of, conditions_text, lies_within, stored_space
 from storage.claims import Claim
 from tests.specs import spec
 
@@ -160,3 +160,18 @@ def test_known_good_configuration_loses_values_whose_conditions_are_open(
 ) -> None:
     first = {"momentum": 0.9, "optimizer": "sgd", "layers": 3, "units_2": 4, "units_3": 5}
     assert known_good_parts([first], narrow_space(SPACE, [override])) == (part,)
+
+
+def test_condition_is_shown_with_the_types_and_digits_of_its_values() -> None:
+    space = stored_space(
+        {
+            "choice": CategoricalDistribution([True, "true", 1, "1", ""]),
+            "texts": When("choice", ["true", "1", ""], FloatDistribution(0.0, 1.0)),
+            "others": When("choice", [True, 1], FloatDistribution(0.0, 1.0)),
+            "steps": IntDistribution(1, 10_000_000),
+            "rate": When("steps", at_least(1_234_567), FloatDistribution(0.0, 1.0)),
+        }
+    )
+    assert conditions_text(space, "texts") == 'choice is "true" or "1" or ""'
+    assert conditions_text(space, "others") == "choice is True or 1"
+    assert conditions_text(space, "rate") == "steps is at least 1234567"
