@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -10,8 +11,8 @@ from optuna.distributions import BaseDistribution
 from hpo.errors import InvalidParameterError
 from hpo.search.space_overrides import malformed, narrow, one_configuration, parts, shortened
 from hpo.suggestions import did_you_mean
-from objectives.choices import value_problem
-from objectives.literals import read_literal
+from objectives.choices import identity, value_problem
+from objectives.literals import literals, read_literal
 
 
 def checked(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -44,6 +45,22 @@ def narrowed(name: str, distribution: BaseDistribution, overrides: Sequence[str]
         if named == name:
             distribution = narrow(shortened(text), distribution, value)
     return distribution
+
+
+def meaning(names: Collection[str], text: str) -> tuple[str, ...]:
+    """Return the name and the values of an override, the same for all spellings of its literals.
+
+    `names` are parameters whose names may hold `=`.
+    """
+    name, _, value = parts(names, text)
+    if literals(value):
+        return name, _spelt(value)
+    return name, *(".." if part == ".." else _spelt(part) for part in re.split(r",|(\.\.)", value) if part)
+
+
+def _spelt(text: str) -> str:
+    value = read_literal(text.strip())
+    return repr(value) if value_problem(value) is not None else identity(value)
 
 
 def without_parameter(overrides: Sequence[str], names: Collection[str]) -> list[str]:

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from hpo.errors import StudyConflictError
 from hpo.options.requests import LaunchRequest
-from hpo.search.open_overrides import checked
+from hpo.search.open_overrides import checked, meaning
 from hpo.search.optuna_study import known_good_parts
 from hpo.search.space import describe_parameter
 from hpo.search.space_overrides import narrow_space, parts
@@ -70,12 +70,16 @@ def with_space(
 def _with_narrowing(database: Database, study_id: int, spec: StudySpec, request: LaunchRequest) -> StudySpec:
     """Return the spec of an open space to continue with, if the request narrows it in another way."""
     wanted = checked(request.params)
-    if not wanted or sorted(wanted) == sorted(spec.narrowing) or request.space == "keep":
+    if not wanted or request.space == "keep":
         return spec
     observed = dict(database.transaction(lambda c: observed_distributions(c, study_id)))
+    now, was = ({meaning(observed, text): text for text in texts} for texts in (wanted, spec.narrowing))
+    changed = [parts(observed, text) for key, text in (now | was).items() if not (key in now and key in was)]
+    if not changed:
+        return spec
     fixed = {
         name
-        for name, _, value in (parts(observed, text) for text in {*wanted} ^ {*spec.narrowing})
+        for name, _, value in changed
         if name in observed and (observed[name]["name"] == CategoricalDistribution.__name__ or "," in value)
     }
     if fixed:
@@ -84,9 +88,9 @@ def _with_narrowing(database: Database, study_id: int, spec: StudySpec, request:
             " (--space keep), or start another study with --study"
         )
     if request.space != "change" and database.transaction(lambda c: trials.counted_params(c, study_id)):
-        was = " ".join(f"--param {text}" for text in spec.narrowing) or "no --param"
+        used = " ".join(f"--param {text}" for text in spec.narrowing) or "no --param"
         raise StudyConflictError(
-            f"study {request.study!r} has trials with {was}. Use the new ones (--space change: all trials stay in the"
+            f"study {request.study!r} has trials with {used}. Use the new ones (--space change: all trials stay in the"
             " history), keep the old ones (--space keep), or start another study"
             " with --study"
         )

@@ -236,6 +236,7 @@ def test_narrowing_changes_by_request_and_never_in_choices(database: Database) -
     reported(store, claim, trial_id, 1.0)
     store.settle(claim.attempt_id, Outcome.COMPLETE, 1.0)
     assert wanted() == wanted("kind=a", "x=0.1..0.2") == study.spec.narrowing
+    assert wanted('kind="a"', "x = 1e-1 .. 0.20") == study.spec.narrowing
     assert wanted("x=0.3", space="keep") == study.spec.narrowing
     assert wanted("x=0.3", "kind=a", space="change") == ("x=0.3", "kind=a")
     with pytest.raises(StudyConflictError, match=r"has trials with --param x=0\.1\.\.0\.2 --param kind=a"):

@@ -13,7 +13,7 @@ from optuna.distributions import (
 )
 
 from hpo.errors import InvalidParameterError
-from hpo.search.open_overrides import checked, narrowed, without_parameter
+from hpo.search.open_overrides import checked, meaning, narrowed, without_parameter
 from hpo.search.spec import StudySpec
 from tests.specs import spec
 
@@ -68,3 +68,24 @@ def test_override_outside_the_parameter_is_refused() -> None:
 def test_overrides_are_kept_with_the_study() -> None:
     written = spec({}, open_space=True, epochs=None, narrowing=("lr=1e-3..1e-2", "kind=null"))
     assert StudySpec.from_json(json.loads(json.dumps(written.to_json()))) == written
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("lr=1e-3", "lr=0.001", True),
+        ("lr=1e-4..1e-2", "lr = 0.0001 .. 0.01", True),
+        ("lr=0.1,0.01", "lr=1e-1, 1e-2", True),
+        ("lr=0.1,0.01", "lr=0.1..0.01", False),
+        ("k=[3, 3]", "k=(3,3)", True),
+        ("k=[3, 3],[5, 5]", "k=[3, 3, 5, 5]", False),
+        ("k=3", 'k="3"', False),
+        ("k=true", "k=True", True),
+        ("k=true", "k=1", False),
+        ("k=relu", "k='relu'", True),
+        ("k=nan", "k=NaN", True),
+        ("a=b=1", "a=b=1.0", True),
+    ],
+)
+def test_spelling_of_an_override_does_not_change_its_meaning(one: str, other: str, same: bool) -> None:
+    assert (meaning(["a=b"], one) == meaning(["a=b"], other)) == same
