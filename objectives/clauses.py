@@ -29,11 +29,14 @@ class Clause:
     low: float | None = None
     high: float | None = None
 
-    def holds(self, value: Any) -> bool:
+    def holds(self, value: Any, parent: BaseDistribution) -> bool:
         """Return whether a value of the parent fulfils the condition."""
-        if self.values:
-            return any(identity(value) == identity(one) for one in self.values)
-        return is_number(value) and self._low <= value <= self._high
+        near = _tolerance(parent)
+        if not self.values:
+            return is_number(value) and self._low - near <= value <= self._high + near
+        if near:
+            return is_number(value) and any(abs(value - one) <= near for one in self.values)
+        return any(identity(value) == identity(one) for one in self.values)
 
     @property
     def _low(self) -> float:
@@ -131,14 +134,20 @@ def outlook(distribution: BaseDistribution, clauses: Sequence[Clause]) -> bool |
     """Return whether clauses hold for all values of a distribution; False: for none, None: for some."""
     listed = next((clause.values for clause in clauses if clause.values), None)
     if isinstance(distribution, CategoricalDistribution):
-        held = [all(clause.holds(choice) for clause in clauses) for choice in distribution.choices]
+        held = [
+            all(clause.holds(choice, distribution) for clause in clauses) for choice in distribution.choices
+        ]
         return None if len(set(held)) > 1 else held[0]
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     if distribution.single():
-        return all(clause.holds(distribution.low) for clause in clauses)
+        return all(clause.holds(distribution.low, distribution) for clause in clauses)
     if listed is not None:
         inside = [value for value in listed if contains(distribution, value)]
-        return None if any(all(clause.holds(value) for clause in clauses) for value in inside) else False
+        return (
+            None
+            if any(all(clause.holds(value, distribution) for clause in clauses) for value in inside)
+            else False
+        )
     low = max(clause._low for clause in clauses)
     high = min(clause._high for clause in clauses)
     if low <= distribution.low and distribution.high <= high:
@@ -147,4 +156,12 @@ def outlook(distribution: BaseDistribution, clauses: Sequence[Clause]) -> bool |
     if distribution.step is not None:
         steps = math.ceil((first - distribution.low) / distribution.step - 1e-9)
         first = distribution.low + steps * distribution.step
-    return None if first <= min(high, distribution.high) else False
+    return None if first <= min(high, distribution.high) + _tolerance(distribution) else False
+
+
+def _tolerance(distribution: BaseDistribution) -> float:
+    """Return the distance up to which two values are the same: 3 * 0.1, which is sampled, is not 0.3."""
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        # Optuna takes values that are off by 1e-8 of a step.
+        return 1e-7 * distribution.step
+    return 0.0

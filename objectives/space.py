@@ -123,7 +123,9 @@ def activity(
         holds: bool | None
         if parent in params:
             value = find(space[parent], params[parent]) or (params[parent],)
-            holds = value_problem(value) is None and all(clause.holds(value[0]) for clause in clauses)
+            holds = value_problem(value) is None and all(
+                clause.holds(value[0], space[parent]) for clause in clauses
+            )
         else:
             holds = False if complete else outlook(space[parent], clauses)
         if holds is False:

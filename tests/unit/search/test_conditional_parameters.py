@@ -16,7 +16,7 @@ from hpo.outcomes import Outcome
 from hpo.search.optuna_study import Search, known_good_parts
 from hpo.search.space import params_problem
 from hpo.search.space_overrides import narrow_space, one_configuration
-from objectives.conditions import When, at_least
+from objectives.conditions import When, at_least, at_most
 from objectives.space import conditions_of, conditions_text, lies_within, stored_space
 from storage.claims import Claim
 from tests.specs import spec
@@ -175,3 +175,33 @@ def test_condition_is_shown_with_the_types_and_digits_of_its_values() -> None:
     assert conditions_text(space, "texts") == 'choice is "true" or "1" or ""'
     assert conditions_text(space, "others") == "choice is True or 1"
     assert conditions_text(space, "rate") == "steps is at least 1234567"
+
+
+def test_condition_on_a_step_holds_for_its_multiples(storage: InMemoryStorage) -> None:
+    # 3 * 0.1 is not 0.3, and 6 * 0.1 is not 0.6.
+    written = [0.1, 0.3, 0.4, 0.6]
+    space = stored_space(
+        {"rate": FloatDistribution(0.0, 0.6, step=0.1)}
+        | {f"at_{rate}": When("rate", rate, FloatDistribution(0, 1)) for rate in written}
+        | {f"to_{rate}": When("rate", at_most(rate), FloatDistribution(0, 1)) for rate in written}
+        | {f"from_{rate}": When("rate", at_least(rate), FloatDistribution(0, 1)) for rate in written}
+    )
+    agent = Search(0, spec(space, sampler="random", seed=3), storage, agent=1)
+    sampled = set()
+    for number in range(12):
+        params = agent.suggest(agent.create(claim(number))[0])
+        sampled.add(params["rate"])
+        rate = round(params["rate"], 1)
+        expected = {*(f"to_{one}" for one in written if one >= rate)}
+        expected |= {*(f"from_{one}" for one in written if one <= rate)}
+        assert params.keys() - {"rate", f"at_{rate}"} == expected
+        assert (f"at_{rate}" in params) == (rate in written)
+    assert 3 * 0.1 in sampled
+
+
+def test_conditions_that_meet_in_one_step_can_hold() -> None:
+    rate = FloatDistribution(0.0, 1.0, step=0.1)
+    narrow = When("rate", at_least(0.3), When("rate", at_most(0.3), FloatDistribution(0, 1)))
+    assert "x" in stored_space({"rate": rate, "x": narrow})
+    either = When("rate", [0.1 * 3], When("rate", at_most(0.3), FloatDistribution(0, 1)))
+    assert "x" in stored_space({"rate": rate, "x": either})
