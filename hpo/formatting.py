@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
-from objectives.choices import shown_choice
-from objectives.references import with_short_names
+from objectives.references import shown, with_short_names
 
 T = TypeVar("T")
 
@@ -62,13 +61,13 @@ def parameter(value: object) -> str:
 
     A string that would be read as another value, such as "1", or that looks like a missing value, is in quotes.
     """
-    return f"{value:.3g}" if isinstance(value, float) else shown_choice(value)
+    return f"{value:.3g}" if isinstance(value, float) else shown(value)
 
 
 def named(value: Any) -> Any:
     """Return a parameter as it is, or as text if it is an object or holds one."""
-    shown = with_short_names(value)
-    return value if shown is value or shown == value else parameter(value)
+    short = with_short_names(value)
+    return value if short is value or short == value else parameter(value)
 
 
 def parameters(values: Mapping[str, object] | None) -> str:

@@ -25,7 +25,6 @@ from optuna.distributions import (
 
 from objectives import references
 from objectives.conditions import When, unwrapped
-from objectives.literals import is_literal
 
 EXACT = 2**53
 """Largest whole number up to which all are exact in a double, in which Optuna stores the values of a range."""
@@ -114,18 +113,6 @@ def value_problem(value: Any) -> str | None:
     except Exception as exc:  # noqa: BLE001
         return f"an object that cannot be read ({type(exc).__name__})"
     return None
-
-
-def shown_choice(choice: Any) -> str:
-    """Return a short text of a stored choice on one line; objects have their short names.
-
-    A string that would be read as another value, such as "1", or that looks like a missing value, is in quotes.
-    """
-    text = str(references.with_short_names(choice))
-    if not text.isprintable():
-        return repr(choice)
-    quoted = type(choice) is str and (choice == "-" or is_literal(choice))
-    return json.dumps(choice, ensure_ascii=False) if quoted else text
 
 
 def number_problem(distribution: FloatDistribution | IntDistribution) -> str | None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from objectives.choices import contains, find, identity, shown_choice, stored, value_problem
+from objectives.choices import contains, find, identity, stored, value_problem
 from objectives.conditions import Bounds, When
 from objectives.parameters import shortened
+from objectives.references import shown
 from objectives.values import is_number
 
 
@@ -50,7 +51,7 @@ class Clause:
     def text(self) -> str:
         """The condition for messages, such as `layers is at least 3`."""
         if self.values:
-            return f"{self.parent} is {' or '.join(map(shown_choice, self.values))}"
+            return f"{self.parent} is {' or '.join(map(shown, self.values))}"
         if self.low is None:
             return f"{self.parent} is at most {self.high}"
         return f"{self.parent} is at least {self.low}"

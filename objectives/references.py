@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import re
 import sys
 from collections.abc import Iterator
 from enum import Enum
 from operator import attrgetter
 from typing import Any
+
+from objectives.literals import is_literal
 
 KEY = "__object__"
 
@@ -51,6 +54,18 @@ def with_short_names(value: Any) -> Any:
     if type(value) is dict:
         return {key: with_short_names(item) for key, item in value.items()}
     return value
+
+
+def shown(value: Any) -> str:
+    """Return a short text of a stored value on one line; objects have their short names.
+
+    A string that would be read as another value, such as "1", or that looks like a missing value, is in quotes.
+    """
+    text = str(with_short_names(value))
+    if not text.isprintable():
+        return repr(value)
+    quoted = type(value) is str and (value == "-" or is_literal(value))
+    return json.dumps(value, ensure_ascii=False) if quoted else text
 
 
 class _Name(str):

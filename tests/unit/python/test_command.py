@@ -51,7 +51,7 @@ def test_message_is_one_line_and_stays_as_it_is(message: Message) -> None:
 def test_cell_shows_the_view_with_the_last_trials() -> None:
     shown = display.render(VIEW, [END])
     assert "1/3 trials" in shown["text/plain"]
-    assert "trial 1 complete 0.2500 after 2 epochs, 1.0 s: x=[1] new best" in shown["text/plain"]
+    assert 'trial 1 complete 0.2500 after 2 epochs, 1.0 s: x="[1]" new best' in shown["text/plain"]
     assert "&lt;b&gt;s" in shown["text/html"]
     assert "<b>" not in shown["text/html"]
 
