@@ -45,6 +45,22 @@ def full_name(value: Any) -> str:
     return name
 
 
+def with_objects(value: Any) -> Any:
+    """Return a stored value with the objects in it whose modules are imported, and the names of the others."""
+    if is_reference(value):
+        parts = full_name(value).split(".")
+        places = (
+            (".".join(parts[:count]), ".".join(parts[count:])) for count in range(len(parts) - 1, 0, -1)
+        )
+        found = next((found for place in places if (found := _at(*place)) is not None), None)
+        return with_short_names(value) if found is None else found
+    if type(value) is list:
+        return [with_objects(item) for item in value]
+    if type(value) is dict:
+        return {key: with_objects(item) for key, item in value.items()}
+    return value
+
+
 def with_short_names(value: Any) -> Any:
     """Return a stored value for display: each object in it has the last part of its name."""
     if is_reference(value):

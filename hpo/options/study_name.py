@@ -19,7 +19,7 @@ def check_study_name(name: str) -> str:
     Raises:
         StudyNameError: the name holds other characters, or too many.
     """
-    if not _STUDY_NAME.fullmatch(name):
+    if not isinstance(name, str) or not _STUDY_NAME.fullmatch(name):
         raise StudyNameError(
             f"invalid study name {name!r}: use letters, digits, '.', '_' and '-', "
             "a letter or digit first, at most 100"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import UsageError
+from hpo.options.study_name import check_study_name
 from hpo.settings import OF_OBJECTIVE, Settings
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def launch(
         raise UsageError(
             'hpo.launch() was called in a process that runs an objective: put the call under if __name__ == "__main__":'
         )
+    if not isinstance(study, str):
+        check_study_name(study)
     if isinstance(data, str | Path):
         options, data = {**options, "data": data}, None
     options |= {"trials": trials, "workers": workers, "direction": direction, "params": params}
@@ -95,6 +98,8 @@ def load_study(name: str, storage: str | None = None) -> Study:
     from storage.engine import open_database
 
     settings = _settings(storage)
+    if not isinstance(name, str):
+        raise UsageError(f"the name of a study is text, and {name!r} is none: give it as hpo ls shows it")
     with open_database(settings.storage, settings.home) as database:
         find_study(database, name)
     return Study(name, settings)
@@ -134,7 +139,6 @@ def _reference(
     reference = reference_of(objective) if data is None and metric is None else None
     if reference is not None:
         return reference
-    from hpo.options.study_name import check_study_name
     from storage.engine import open_database
 
     check_study_name(study)

@@ -33,6 +33,10 @@ def arguments_of(request: type[Any], function: str, given: Mapping[str, Any]) ->
         if value is None:
             continue
         if keyword == "params":
+            if not isinstance(value, Mapping):
+                raise UsageError(
+                    f"params is an object of type {type(value).__name__}: give a dict of values by name"
+                )
             found += [f"{option}={name}={_values(name, allowed)}" for name, allowed in value.items()]
         elif keyword == "log_to":
             found += [f"{option}={target}" for target in ([value] if isinstance(value, str) else value)]

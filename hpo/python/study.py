@@ -6,13 +6,14 @@ import html
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpo.errors import FileNotWritableError, NoResultError, UsageError
 from hpo.settings import Settings
+from objectives.references import with_objects
 from storage.engine import open_database
 
 if TYPE_CHECKING:
@@ -51,13 +52,16 @@ class Study:
     def best(self) -> BestTrial:
         """The best complete trial: `number`, `value`, `params`, `metrics` and more.
 
+        A class, function or enum member among `params` is that object if its module is imported, or else its name.
+
         Raises:
             NoResultError: no trial is complete.
         """
         from hpo.study.best_trials import best_trial
 
         with self._opened() as database:
-            return best_trial(database, self.name)
+            found = best_trial(database, self.name)
+        return replace(found, params={name: with_objects(value) for name, value in found.params.items()})
 
     @property
     def trials(self) -> pd.DataFrame:

@@ -143,3 +143,13 @@ def test_study_exports_plots_and_reports(database: Database, settings: Settings,
     assert "s3cret" not in repr(
         Study("s", Settings.from_environment({"HPO_STORAGE": "postgresql://u:s3cret@h/d"}))
     )
+    rows.trial("complete", 0.9, params={"kind": {"__object__": "hpo.settings.Settings"}})
+    assert study.best.params == {"kind": Settings}
+
+
+def test_trials_sort_by_value_where_none_has_one(database: Database, settings: Settings) -> None:
+    rows = StudyRows(database, "s")
+    for _ in range(2):
+        study = Study("s", settings)
+        assert study.trials.query("state == 'complete'").nlargest(5, "value").empty
+        rows.trial("bug")

@@ -24,6 +24,7 @@ from objectives import loader
 from objectives.choices import categorical, declared, stored, value_problem
 from objectives.local_run import LocalRun
 from objectives.optuna_objective import wrap
+from objectives.references import with_objects
 from objectives.space import same_space, space_from_json, space_to_json, stored_space
 
 
@@ -169,3 +170,9 @@ def test_optuna_objective_gets_the_objects_that_it_suggests() -> None:
         {"act": stored(relu), "c": stored(Colour.BLUE)}, LocalRun(total_epochs=1, final=True)
     )
     assert found == [(relu, Colour.BLUE)] * 2
+
+
+@pytest.mark.parametrize("value", [value for value, _ in NAMES])
+def test_name_is_given_back_as_the_object_if_its_module_is_imported(value: Any) -> None:
+    assert with_objects({"a": [stored(value)], "b": 3}) == {"a": [value], "b": 3}
+    assert with_objects({"__object__": "not_imported.activations.relu"}) == "relu"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from hpo.cli.commands.run.launch import launch as launch_command
 from hpo.errors import UsageError
 from hpo.options.requests import LaunchRequest, RetrainRequest
+from hpo.python.launch import launch, load_study
 from hpo.python.options import arguments_of
 
 
@@ -83,3 +85,13 @@ def test_unknown_options_and_values_are_refused() -> None:
         arguments_of(LaunchRequest, "launch", {"params": {"lr": (1, 2, 3)}})
     with pytest.raises(UsageError, match=r"a value of kind is a class to which its name .* does not lead"):
         arguments_of(LaunchRequest, "launch", {"params": {"kind": Enum("Kind", "A").A}})
+    with pytest.raises(UsageError, match=r"params is an object of type list: give a dict of values by name"):
+        arguments_of(LaunchRequest, "launch", {"params": ["lr=1"]})
+
+
+@pytest.mark.parametrize("name", [None, 3])
+def test_name_that_is_no_text_is_refused(name: Any) -> None:
+    with pytest.raises(UsageError, match="invalid study name"):
+        launch(lambda _: 1.0, study=name)
+    with pytest.raises(UsageError, match="the name of a study is text"):
+        load_study(name)
