@@ -16,7 +16,7 @@ import os
 import stat
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -190,7 +190,35 @@ class _OwnModules(MetaPathFinder):
             return None
         if isinstance(spec.loader, SourceFileLoader):
             spec.loader = _SourceLoader(fullname, spec.origin)
+            if spec.submodule_search_locations is None:
+                name = name_in(Path(self.folder), _quoted(fullname.encode()))
+                return ModuleSpec(fullname, _SecondName(name, Path(spec.origin)), origin=spec.origin)
         return spec
+
+
+class _SecondName(Loader):
+    """Loads a file as a module whose own name leads other processes to it; `import` knows it by a short one too."""
+
+    def __init__(self, name: str, file: Path) -> None:
+        self._name, self._file = name, file
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave the placeholder to Python; `exec_module` replaces it."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        spec = _spec(self._name, self._file)
+        assert spec is not None
+        assert spec.loader is not None
+        found = sys.modules.get(self._name)
+        sys.modules[module.__name__] = found or importlib.util.module_from_spec(spec)
+        if found is None:
+            # Before its code runs, because modules may import one another.
+            sys.modules[self._name] = sys.modules[module.__name__]
+            try:
+                spec.loader.exec_module(sys.modules[self._name])
+            except BaseException:
+                del sys.modules[self._name]
+                raise
 
 
 def _owner(path: Path) -> int:

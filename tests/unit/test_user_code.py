@@ -135,6 +135,18 @@ def test_file_in_a_shared_folder_is_imported_by_other_processes(tmp_path: Path) 
     assert (path, same, result) == (str(shared / "in_tmp.py"), True, 9.0)
 
 
+def test_functions_next_to_a_file_in_a_shared_folder_are_found_by_other_processes(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    user = "from beside_it import Point, square\n\ndef objective(trial):\n    return 1.0\n"
+    # Both import one another.
+    other = "import beside_it\n\ndef square(point):\n    return beside_it.square(point)\n"
+    files = {"in_tmp.py": user, "beside_it.py": "import another\n" + OBJECTIVE, "another.py": other}
+    write(shared, files)
+    shared.chmod(0o1777)
+    [[_, path, same, result]] = json.loads(run(LOAD, shared / "in_tmp.py", cwd=tmp_path))
+    assert (path, same, result) == (str(shared / "in_tmp.py"), True, 9.0)
+
+
 def test_error_of_a_package_is_raised_where_its_module_needs_it(tmp_path: Path) -> None:
     write(tmp_path, {"p_of_zero/__init__.py": "1 / 0", "p_of_zero/needs.py": "from . import x\n"})
     with pytest.raises(ZeroDivisionError):
