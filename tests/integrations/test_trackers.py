@@ -8,7 +8,10 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -222,6 +225,14 @@ def leveldb_records(content: bytes) -> Iterator[bytes]:
         if kind in (1, 4):
             yield parts
             parts = b""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def wandb_imported(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Import W&B, which then makes temporary folders for as long as its process lives, away from those of the tests."""
+    with pytest.MonkeyPatch.context() as patch, suppress(ImportError):
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("wandb")))
+        import_module("wandb")
 
 
 @pytest.fixture(params=[Fake, RealTensorBoard, RealMLflow, OfflineWandb])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import json_to_distribution
 from sqlalchemy import Connection, text
 
+import objectives.choices  # noqa: F401 - it silences Optuna's warning of choices that are lists
 from storage.optuna.trials import IMPORT_ATTRIBUTE, REFUSAL_ATTRIBUTE, RESERVATION_ATTRIBUTE
 
 if TYPE_CHECKING:
