@@ -64,6 +64,11 @@ class Definition:
         """Everything that the objects use."""
         return Source(self.objects)
 
+    @cached_property
+    def digest(self) -> str:
+        """Digest of all that the objects use, by their source."""
+        return hashlib.sha256(self.source.text.encode()).hexdigest()[: code.DIGITS]
+
 
 def reference_of(objective: Any) -> str | None:
     """Return the reference of a function or class that a file or module holds under its name; None if none does.
@@ -139,14 +144,14 @@ def written(
     """
     settings.make_home()
     existing = create.find(database, study)
-    folder = _folder(existing.spec.objective if existing is not None else "", study, settings)
+    folder = _folder(existing.spec.objective if existing is not None else "", study, definition, settings)
     reference = f"{folder / 'objective.py'}:{definition.name}"
     if existing is not None and existing.begun and existing.spec.objective != reference:
         raise StudyConflictError(
             f"study {study!r} was created with the objective {existing.spec.objective}, not with"
             f" {definition.name} as it is defined here: give that one, or create another study"
         )
-    # Another launch of a study that does not exist yet may use the same folder.
+    # Another launch of a study that does not exist yet uses the same folder if its code is the same.
     fresh = not folder.exists()
     try:
         _write(database, definition, folder, None if any_code else existing)
@@ -164,8 +169,7 @@ def _write(
     """Write the files of a definition, unless agents train the study `trained` with another version."""
     for parent in (folder.parent, folder):
         make_private_folder(parent)
-    digest = hashlib.sha256(definition.source.text.encode()).hexdigest()[: code.DIGITS]
-    name = f"payload-{digest}.pickle"
+    name = f"payload-{definition.digest}.pickle"
     module = _MODULE.format(payload=name, version=payload.python_version())
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as staged:
         fresh = Path(staged)
@@ -219,8 +223,12 @@ def _bytes(value: Any) -> int:
     return size if isinstance(size, int) else sys.getsizeof(value)
 
 
-def _folder(stored: str, study: str, settings: Settings) -> Path:
-    """Return the folder that a study has for its definition, or is to have."""
+def _folder(stored: str, study: str, definition: Definition, settings: Settings) -> Path:
+    """Return the folder that a study has for its definition, or is to have.
+
+    Of two launches that create a study at the same moment with different code, the second finds the study with another
+    folder, and is refused.
+    """
     # As studies store paths.
     parent = (settings.home / DEFINED).resolve()
     if is_defined(stored, settings.home):
@@ -229,7 +237,8 @@ def _folder(stored: str, study: str, settings: Settings) -> Path:
 
     # Studies of the same name in two databases differ.
     place = redacted(settings.storage or "", ())
-    return parent / f"{study}-{hashlib.sha256(f'{place} {study}'.encode()).hexdigest()[:8]}"
+    owner = f"{place} {study} {definition.name} {definition.digest}"
+    return parent / f"{study}-{hashlib.sha256(owner.encode()).hexdigest()[:8]}"
 
 
 def _beside(builder: Any) -> dict[str, Any]:

@@ -58,6 +58,21 @@ def test_folder_stays_if_the_study_was_created(database: Database, settings: Set
         assert again == reference
 
 
+def test_launches_that_create_a_study_at_once_share_no_other_code(
+    database: Database, settings: Settings
+) -> None:
+    with written(database, "s", definition(), settings) as first:
+        digest = code.digest(first.rpartition(":")[0])
+        with (
+            written(database, "s", definition(2.0), settings) as second,
+            written(database, "s", definition(), settings) as same,
+        ):
+            assert second != first == same
+        StudyRows(database, "s", spec=spec(objective=first)).trial()
+    assert code.digest(first.rpartition(":")[0]) == digest
+    assert folders(settings) == ["s"]
+
+
 def test_renamed_study_keeps_its_folder(database: Database, settings: Settings) -> None:
     rows, reference = created(database, settings)
     rows.set(name="renamed")
