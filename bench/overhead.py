@@ -35,10 +35,10 @@ from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
 from hpo.options.requests import LaunchRequest
 from hpo.outcomes import Outcome
-from hpo.study.create import LaunchedStudy, create_or_continue
+from hpo.study.definition.create import LaunchedStudy, create_or_continue
 from hpo.trainer.messages import EpochRecord
 from objectives.device import Device
-from objectives.space import stored_space
+from objectives.spaces.space import stored_space
 from storage.claims import Claim
 from storage.connection.retry import Retry
 from storage.engine import Database

@@ -31,9 +31,9 @@ from bench.overhead import EPOCHS, Timer, cycle, new_study
 from bench.report import Report, Row
 from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
-from hpo.study.create import LaunchedStudy
+from hpo.study.definition.create import LaunchedStudy
 from objectives.device import Device
-from objectives.space import stored_space
+from objectives.spaces.space import stored_space
 from storage.agents import join, new_agent_id
 from storage.connection.retry import Retry
 from storage.leases import LeaseTimes

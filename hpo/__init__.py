@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from hpo.python.study import Study
     from objectives.augment import Augmentation
     from objectives.base import DataOptions, Objective
-    from objectives.conditions import When, at_least, at_most
     from objectives.errors import DivergedError, Infeasible
     from objectives.keras_objective import KerasObjective
     from objectives.local_run import LocalRun
+    from objectives.spaces.conditions import When, at_least, at_most
 
 __all__ = [
     "Augmentation",
@@ -47,9 +47,9 @@ _HOMES = {
     "Study": "hpo.python.study",
     "launch": "hpo.python.launch",
     "load_study": "hpo.python.launch",
-    "When": "objectives.conditions",
-    "at_least": "objectives.conditions",
-    "at_most": "objectives.conditions",
+    "When": "objectives.spaces.conditions",
+    "at_least": "objectives.spaces.conditions",
+    "at_most": "objectives.spaces.conditions",
 }
 """Modules of public names, imported on first use: every command imports `hpo`, which must stay light."""
 

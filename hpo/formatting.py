@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
-from objectives.references import shown, with_short_names
+from objectives.spaces.references import shown, with_short_names
 
 T = TypeVar("T")
 

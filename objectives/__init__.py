@@ -27,13 +27,14 @@ _HOMES = {
 _MOVED = {
     "objectives.cifar_cnn": "objectives.shipped.cifar_cnn",
     "objectives.cifar_resnet": "objectives.shipped.cifar_resnet",
+    "objectives.conditions": "objectives.spaces.conditions",
     "objectives.datasets": "objectives.data.datasets",
     "objectives.digits_cnn": "objectives.shipped.digits_cnn",
     "objectives.mnist_cnn": "objectives.shipped.mnist_cnn",
     "objectives.mnist_resnet": "objectives.shipped.mnist_resnet",
     "objectives.splits": "objectives.data.splits",
 }
-"""Modules under their names of version 0.1.0, which stand in users' objectives and in the references of studies."""
+"""Modules under their former names, which stand in users' objectives, their pickles and the references of studies."""
 
 
 class _MovedModules(MetaPathFinder, Loader):

@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from optuna.distributions import BaseDistribution
 
-from objectives import choices
-from objectives.conditions import When
 from objectives.data_options import DataOptions
 from objectives.description import Description, Direction, Params
 from objectives.device import Device, Precision
 from objectives.errors import DivergedError, Infeasible, MetricMissingError, check_finite
-from objectives.space import stored_space
+from objectives.spaces import choices
+from objectives.spaces.conditions import When
+from objectives.spaces.space import stored_space
 from objectives.trial_value import ValueRule
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 
-from objectives import choices, parameters, values
+from objectives import values
 from objectives.base import Objective, Params, Run, State
 from objectives.errors import DivergedError, MetricMissingError, MetricUnknownError, check_finite
+from objectives.spaces import choices, parameters
 
 OWN_ATTRIBUTES = "hpo_"
 """Beginning of the names of user attributes that the service sets."""

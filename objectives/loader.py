@@ -24,7 +24,8 @@ from optuna.study import Study
 
 from hpo import user_code
 from hpo.errors import ObjectiveBrokenError, UnknownObjectiveError
-from objectives import code, keras_tuner_objective, optuna_objective
+from objectives import code
+from objectives.adapters import keras_tuner_objective, optuna_objective
 from objectives.base import Objective
 from objectives.description import Description
 from objectives.validation import problem

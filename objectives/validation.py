@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 
-from objectives import choices, space, values
+from objectives import values
 from objectives.base import Objective
-from objectives.clauses import ConditionError
-from objectives.conditions import unwrapped
 from objectives.keras_objective import REPORTED, KerasObjective
-from objectives.parameters import LONGEST_NAME, distribution_problem, is_name, shortened
+from objectives.spaces import choices, space
+from objectives.spaces.clauses import ConditionError
+from objectives.spaces.conditions import unwrapped
+from objectives.spaces.parameters import LONGEST_NAME, distribution_problem, is_name, shortened
 from objectives.trial_value import RULES
 
 

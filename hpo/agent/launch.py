@@ -29,13 +29,13 @@ from hpo.process.signals import SignalHandler, interruptible
 from hpo.search.open_overrides import without_parameter
 from hpo.search.samplers import check_sampler
 from hpo.settings import Settings
-from hpo.study import create, identity, versions
 from hpo.study.catalog import find_study
-from hpo.study.create import LaunchedStudy
+from hpo.study.definition import create, identity, versions
+from hpo.study.definition.create import LaunchedStudy
+from hpo.study.definition.goal_text import goal_text
+from hpo.study.definition.launch_options import check_options
+from hpo.study.definition.objective_file import check_objective_file
 from hpo.study.folders import move_former
-from hpo.study.goal_text import goal_text
-from hpo.study.launch_options import check_options
-from hpo.study.objective_file import check_objective_file
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
 from hpo.trackers.logging_process import follow_study

@@ -18,7 +18,7 @@ from hpo.search.optuna_study import CONSTRAINT
 from hpo.search.space import describe_distribution
 from hpo.trainer.messages import Annotate, Constrain
 from objectives.base import Params
-from objectives.choices import stored_distribution
+from objectives.spaces.choices import stored_distribution
 from storage.optuna import live_trials
 
 

@@ -25,7 +25,7 @@ from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead
 from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
-from hpo.study.versions import Trained
+from hpo.study.definition.versions import Trained
 from hpo.trainer.failures import one_line
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params

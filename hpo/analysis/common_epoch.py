@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from hpo.analysis.statistics import is_comparable
 from hpo.outcomes import Outcome
 from hpo.study.history import StudyHistory
-from hpo.study.trials import TrialRow
-from objectives.choices import contains, identity
-from objectives.space import lies_within
+from hpo.study.results.trials import TrialRow
+from objectives.spaces.choices import contains, identity
+from objectives.spaces.space import lies_within
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

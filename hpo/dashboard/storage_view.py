@@ -20,7 +20,7 @@ from hpo.dashboard.artifacts import Picture, artifact_id
 from hpo.errors import HpoError
 from hpo.formatting import in_order, printable
 from hpo.search.choice_text import label, labels
-from hpo.study.trials import OPEN, WAITING
+from hpo.study.results.trials import OPEN, WAITING
 from storage.optuna.proxy import ForwardingStorage
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from typing import Protocol
 from hpo.engines.progress_feed import ProgressFeed, Update
 from hpo.errors import HpoError
 from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, ExitCode
-from hpo.study.create import LaunchedStudy
-from hpo.study.status import StudyStatus
+from hpo.study.definition.create import LaunchedStudy
+from hpo.study.monitoring.status import StudyStatus
 from hpo.terminal.pace import Pace
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
 from storage.budget import Counts

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
-from hpo.study.status import StudyStatus, read_status
+from hpo.study.monitoring.status import StudyStatus, read_status
 from hpo.terminal.progress import TrialEnd
 from storage import trials
 from storage.connection.retry import Retry

@@ -12,7 +12,7 @@ from hpo.devices.slots import parse_description
 from hpo.export.config import Config
 
 if TYPE_CHECKING:
-    from hpo.study.best_trials import BestTrial
+    from hpo.study.results.best_trials import BestTrial
     from storage.engine import Database
 
 _SETTINGS = ("backend", "precision")
@@ -29,7 +29,7 @@ def build_config(database: Database, name: str, trial: int | None = None) -> Con
     """
     if trial is None:
         return best_configs(database, name, 1)[0]
-    from hpo.study.best_trials import complete_trial
+    from hpo.study.results.best_trials import complete_trial
 
     return _configs(database, name, [complete_trial(database, name, trial)])[0]
 
@@ -41,7 +41,7 @@ def best_configs(database: Database, name: str, most: int) -> list[Config]:
         UnknownStudyError: the study does not exist.
         NoResultError: no trial is complete.
     """
-    from hpo.study.best_trials import best_trials
+    from hpo.study.results.best_trials import best_trials
 
     return _configs(database, name, best_trials(database, name, most))
 
@@ -49,7 +49,7 @@ def best_configs(database: Database, name: str, most: int) -> list[Config]:
 def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list[Config]:
     from hpo.study.catalog import find_study
     from hpo.study.open_space import declares_epochs
-    from hpo.study.trials import trained_on
+    from hpo.study.results.trials import trained_on
 
     study = find_study(database, name)
     numbers = [best.number for best in chosen]

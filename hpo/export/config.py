@@ -10,8 +10,8 @@ from typing import Any
 
 from hpo import formatting
 from hpo.options.hosts import PRECISIONS
-from objectives.choices import ALLOWED, stored, value_problem
 from objectives.data_options import FITS
+from objectives.spaces.choices import ALLOWED, stored, value_problem
 from objectives.trial_value import RULES
 
 FILE_VERSION = 1

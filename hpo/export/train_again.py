@@ -12,9 +12,9 @@ from hpo.errors import HpoError
 from hpo.export.device_match import match_device
 from hpo.settings import Settings
 from objectives.base import DataOptions
-from objectives.choices import declared
 from objectives.loader import load
 from objectives.local_run import LocalRun
+from objectives.spaces.choices import declared
 from objectives.trial_value import chosen, reported
 from objectives.values import metric_text
 

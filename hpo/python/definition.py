@@ -24,10 +24,10 @@ from hpo.errors import HpoError, StudyConflictError, UsageError
 from hpo.ownership import make_private_folder
 from hpo.python import payload, script
 from hpo.python.source import Source
-from hpo.study import create, versions
+from hpo.study.definition import create, versions
 from hpo.study.folders import DEFINED, is_defined
 from objectives import code
-from objectives.keras_tuner_objective import is_builder
+from objectives.adapters.keras_tuner_objective import is_builder
 
 if TYPE_CHECKING:
     from hpo.settings import Settings

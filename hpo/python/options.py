@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from hpo.errors import UsageError
 from hpo.suggestions import did_you_mean
-from objectives.choices import stored
-from objectives.references import full_name, is_reference
+from objectives.spaces.choices import stored
+from objectives.spaces.references import full_name, is_reference
 
 
 def arguments_of(request: type[Any], function: str, given: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpo.errors import FileNotWritableError, NoResultError, UsageError
 from hpo.settings import Settings
-from objectives.references import with_objects
+from objectives.spaces.references import with_objects
 from storage.engine import open_database
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from optuna.trial import FrozenTrial
 
-    from hpo.study.best_trials import BestTrial
     from hpo.study.dataframes import Results
     from hpo.study.history import StudyHistory
+    from hpo.study.results.best_trials import BestTrial
     from storage.engine import Database
 
 PLOTS = tuple(
@@ -57,7 +57,7 @@ class Study:
         Raises:
             NoResultError: no trial is complete.
         """
-        from hpo.study.best_trials import best_trial
+        from hpo.study.results.best_trials import best_trial
 
         with self._opened() as database:
             found = best_trial(database, self.name)
@@ -223,7 +223,7 @@ def _in_memory(database: Database, name: str) -> optuna.Study:
     import optuna
 
     from hpo.study.catalog import find_study
-    from hpo.study.twin import optuna_twin
+    from hpo.study.definition.twin import optuna_twin
 
     twin = optuna_twin(database, find_study(database, name))
     copy = optuna.create_study(study_name=name, direction=twin.direction)

@@ -12,9 +12,9 @@ from hpo.analysis.statistics import mean, welch
 from hpo.outcomes import Outcome
 from hpo.report.study_comparison import setup_of
 from hpo.study.history import StudyHistory
-from hpo.study.trials import TrialRow
-from objectives.choices import same_params
-from objectives.space import lies_within
+from hpo.study.results.trials import TrialRow
+from objectives.spaces.choices import same_params
+from objectives.spaces.space import lies_within
 from storage.retrains import RetrainRow
 
 

@@ -14,7 +14,7 @@ from hpo.search.space_overrides import override_text
 from hpo.search.spec import StudySpec, space_from_json
 from hpo.study.history import StudyHistory
 from hpo.study.open_space import declares_epochs
-from objectives.choices import same_distribution
+from objectives.spaces.choices import same_distribution
 from storage.retrains import RetrainRow
 
 

@@ -17,7 +17,7 @@ from hpo.outcomes import Outcome
 from hpo.report.findings import Findings
 from hpo.search.space import describe_distribution, to_unit
 from hpo.study.history import StudyHistory
-from hpo.study.trials import OPEN, TrialRow
+from hpo.study.results.trials import OPEN, TrialRow
 
 MOST_CURVES = 200
 """Largest number of learning curves drawn; larger studies show the best and the latest trials."""

@@ -18,8 +18,8 @@ from hpo.report.reproduction_section import commands, reproduction_section
 from hpo.report.retraining_sections import retraining_sections
 from hpo.report.search_sections import search_sections, trial_table
 from hpo.report.summary_section import summary_section
-from hpo.study.columns import of_parameters
 from hpo.study.history import StudyHistory, read_history
+from hpo.study.results.columns import of_parameters
 from objectives.trial_value import goal
 
 if TYPE_CHECKING:

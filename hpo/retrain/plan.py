@@ -15,10 +15,10 @@ from hpo.export.config_file import read_config
 from hpo.options.requests import RetrainRequest
 from hpo.search.spec import space_from_json
 from hpo.study.catalog import find_study
-from hpo.study.versions import CODE, codes_of_trials
+from hpo.study.definition.versions import CODE, codes_of_trials
 from objectives.base import DataOptions
-from objectives.choices import same_params
 from objectives.description import Description
+from objectives.spaces.choices import same_params
 from storage.engine import Database
 from storage.retrains import Source
 from storage.studies import StoredStudy

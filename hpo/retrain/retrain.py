@@ -32,8 +32,8 @@ from hpo.retrain.timing import SessionLog
 from hpo.retrain.tracking import log_retrain
 from hpo.search.space import check_params
 from hpo.settings import Settings
+from hpo.study.definition.objective_file import check_objective_file
 from hpo.study.folders import move_former
-from hpo.study.objective_file import check_objective_file
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trackers.target import parse_targets

@@ -13,7 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 
 from hpo.errors import HpoError
-from objectives.choices import find
+from objectives.spaces.choices import find
 from storage.connection.retry import is_of_database
 from storage.optuna.proxy import ForwardingStorage
 

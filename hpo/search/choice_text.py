@@ -13,9 +13,9 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution
 
 from hpo import formatting
-from objectives.choices import position
 from objectives.literals import FOLDED, literals
-from objectives.references import full_name, is_reference
+from objectives.spaces.choices import position
+from objectives.spaces.references import full_name, is_reference
 
 
 def labels(distribution: CategoricalDistribution) -> list[str]:

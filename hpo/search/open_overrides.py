@@ -11,8 +11,8 @@ from optuna.distributions import BaseDistribution
 from hpo.errors import InvalidParameterError
 from hpo.search.space_overrides import malformed, narrow, one_configuration, parts, shortened
 from hpo.suggestions import did_you_mean
-from objectives.choices import identity, value_problem
 from objectives.literals import literals, read_literal
+from objectives.spaces.choices import identity, value_problem
 
 
 def checked(overrides: Sequence[str]) -> tuple[str, ...]:

@@ -26,8 +26,8 @@ from hpo.search.space import params_problem
 from hpo.search.spec import StudySpec
 from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
-from objectives.choices import contains
-from objectives.space import activity, is_active, missing, parents_first
+from objectives.spaces.choices import contains
+from objectives.spaces.space import activity, is_active, missing, parents_first
 from storage.attempts import RUNG_PREFIX
 from storage.claims import Claim
 from storage.connection.retry import is_of_database

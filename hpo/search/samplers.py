@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from hpo.errors import MissingDependencyError
 from hpo.search.cmaes_state import StoredCmaEsSampler
 from hpo.search.spec import StudySpec
-from objectives.space import conditions_of
+from objectives.spaces.space import conditions_of
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from hpo import formatting
 from hpo.errors import ConfigFileError
 from hpo.search.choice_text import labels
 from hpo.suggestions import did_you_mean
-from objectives.choices import contains, position
-from objectives.space import activity, conditions_text
+from objectives.spaces.choices import contains, position
+from objectives.spaces.space import activity, conditions_text
 
 
 def describe_distribution(distribution: BaseDistribution) -> str:

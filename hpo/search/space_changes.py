@@ -14,9 +14,9 @@ from hpo.search.optuna_study import known_good_parts
 from hpo.search.space import describe_parameter
 from hpo.search.space_overrides import narrow_space, parts
 from hpo.search.spec import StudySpec
-from objectives.choices import same_distribution
 from objectives.description import Description
-from objectives.space import conditions_of, lies_within, same_parameter, same_space
+from objectives.spaces.choices import same_distribution
+from objectives.spaces.space import conditions_of, lies_within, same_parameter, same_space
 from storage import trials
 from storage.engine import Database
 from storage.optuna.spaces import observed_distributions

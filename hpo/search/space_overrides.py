@@ -12,8 +12,8 @@ from hpo.errors import InvalidParameterError, UnknownParameterError
 from hpo.search import choice_text
 from hpo.search.space import params_problem
 from hpo.suggestions import did_you_mean
-from objectives.choices import categorical, identity, position
-from objectives.space import Space, activity, conditions_of, conditions_text
+from objectives.spaces.choices import categorical, identity, position
+from objectives.spaces.space import Space, activity, conditions_of, conditions_text
 from objectives.values import is_number
 
 Numeric = FloatDistribution | IntDistribution

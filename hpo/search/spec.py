@@ -11,9 +11,9 @@ from optuna.distributions import BaseDistribution
 from hpo.options.requests import LaunchDefaults
 from objectives.base import DataOptions, Direction, Params
 from objectives.description import Description
-from objectives.space import same_space
-from objectives.space import space_from_json as space_from_json
-from objectives.space import space_to_json as space_to_json
+from objectives.spaces.space import same_space
+from objectives.spaces.space import space_from_json as space_from_json
+from objectives.spaces.space import space_to_json as space_to_json
 from objectives.trial_value import ValueRule
 
 

@@ -1,1 +1,1 @@
-"""Read models of a study in the database, and the commands that change one."""
+"""A study in the database: its definition, results, monitoring and history, and changes to it."""

@@ -240,7 +240,7 @@ def _data(spec: Mapping[str, Any]) -> str:
 
 
 def state_of(desired: str, spent: bool, running: int, held: int, alive: int) -> str:
-    """Return the state of a study, one of those that `hpo.study.status.StudyStatus.state` lists.
+    """Return the state of a study, one of those that `hpo.study.monitoring.status.StudyStatus.state` lists.
 
     It follows from the desired state, whether the budget is spent, the number of running trials, of those among them
     that are held in a pause, and of agents that are alive.

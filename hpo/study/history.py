@@ -13,12 +13,12 @@ from sqlalchemy import Column, Connection, Table, func, select
 
 from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
+from hpo.study.definition.versions import CODE
+from hpo.study.monitoring.status import StudyStatus, read_status
 from hpo.study.notes import read_notes
 from hpo.study.open_space import declares_epochs
 from hpo.study.predicates import seconds_of_attempt
-from hpo.study.status import StudyStatus, read_status
-from hpo.study.trials import TrialRow, trial_rows_of
-from hpo.study.versions import CODE
+from hpo.study.results.trials import TrialRow, trial_rows_of
 from objectives.trial_value import Reported, chosen, reported
 from storage.attempts import read_metrics
 from storage.connection.retry import Retry

@@ -28,7 +28,7 @@ def save_note(database: Database, study: str, number: int | None, note: str) -> 
     import optuna
     import optuna_dashboard
 
-    from hpo.study.twin import optuna_twin
+    from hpo.study.definition.twin import optuna_twin
 
     stored = find_study(database, study)
     if len(note) > LONGEST:

@@ -37,8 +37,8 @@ from hpo.trainer.template.loading import ObjectiveLoader
 from objectives import values
 from objectives.backend import is_out_of_memory
 from objectives.base import Objective
-from objectives.choices import declared
 from objectives.errors import DivergedError, Infeasible
+from objectives.spaces.choices import declared
 
 
 def train(connection: Connection, loaded: ObjectiveLoader) -> None:

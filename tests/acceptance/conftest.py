@@ -15,8 +15,8 @@ COMMANDS = (
     "hpo.cli.commands.run.launch",
     "hpo.agent.launch",
     "hpo.retrain.retrain",
-    "hpo.study.status",
-    "hpo.study.trials",
+    "hpo.study.monitoring.status",
+    "hpo.study.results.trials",
     # Optuna and SQLAlchemy import these when they open a database.
     *("alembic.command", "optuna.storages._rdb.models", "sqlalchemy.dialects.postgresql.psycopg2"),
 )

@@ -17,9 +17,9 @@ from optuna import TrialPruned
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from objectives.base import DataOptions, Objective, Params, Run, State
-from objectives.conditions import When, at_least
 from objectives.data import datasets
 from objectives.errors import Infeasible
+from objectives.spaces.conditions import When, at_least
 
 EPOCH_SECONDS = float(os.environ.get("TEST_EPOCH_SECONDS", "0"))
 HIGH = float(os.environ.get("TEST_HIGH", "5"))

@@ -48,10 +48,10 @@ from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.testing import FakePool, prepared
 from objectives import values
 from objectives.base import Objective, Params, Run
-from objectives.choices import declared
 from objectives.device import Device
 from objectives.errors import DivergedError
-from objectives.space import stored_space
+from objectives.spaces.choices import declared
+from objectives.spaces.space import stored_space
 from objectives.validation import problem
 from storage import retrains
 from storage.connection.retry import Retry

@@ -29,7 +29,7 @@ from hpo.dashboard.server import (
 )
 from hpo.study.catalog import find_study
 from hpo.study.notes import read_notes
-from hpo.study.trials import trial_rows
+from hpo.study.results.trials import trial_rows
 from storage import agents
 from storage.attempts import NEXT
 from storage.engine import Database

@@ -36,7 +36,7 @@ from hpo.report.study_report import build_report, report_files
 from hpo.search.spec import space_to_json
 from hpo.study.dataframes import frames_of
 from hpo.study.history import read_history
-from objectives.choices import categorical
+from objectives.spaces.choices import categorical
 from storage.engine import Database
 from tests.broken_parts import check_parts, fail
 from tests.integration.rows import StudyRows, add_retrain

@@ -16,7 +16,7 @@ from optuna.distributions import (
 
 from hpo.analysis.common_epoch import Compared, Comparison
 from hpo.search.space import from_unit
-from hpo.study.trials import TrialRow
+from hpo.study.results.trials import TrialRow
 
 SPACE: Mapping[str, BaseDistribution] = {
     "dropout": FloatDistribution(0.0, 0.6),

@@ -27,7 +27,7 @@ from hpo.trainer.messages import (
 )
 from hpo.trainer.pipe import UnreadableMessageError, mapping, whole
 from objectives.description import Description
-from objectives.space import space_from_json, space_to_json
+from objectives.spaces.space import space_from_json, space_to_json
 from objectives.trial_value import RULES
 from objectives.values import checked_name, text
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 from optuna.trial import TrialState
 
-from hpo.study.status import study_status
+from hpo.study.monitoring.status import study_status
 from storage.claims import NoWork
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, train

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from hpo.outcomes import Outcome
-from hpo.study.goal_text import goal_text
+from hpo.study.definition.goal_text import goal_text
 from storage import budget, goals, leases
 from storage.claims import NoWork
 from storage.engine import Database

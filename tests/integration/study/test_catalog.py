@@ -18,7 +18,7 @@ from hpo.study.catalog import (
     set_desired_state,
     study_names,
 )
-from hpo.study.status import study_status
+from hpo.study.monitoring.status import study_status
 from storage.engine import Database
 from storage.studies import read_desired_state
 from storage.tables import attempts, epochs, studies, trials

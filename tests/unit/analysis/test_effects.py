@@ -14,8 +14,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from hpo.analysis import effects as effects_module
 from hpo.analysis.effects import MIN_TRIALS, amount, find_effects, importances, trials_needed
 from hpo.search.choice_text import labels
-from objectives.choices import categorical, identity
 from objectives.shipped.cifar_resnet import CifarResNet
+from objectives.spaces.choices import categorical, identity
 from tests.unit.made_trials import SPACE, compared
 
 

@@ -28,7 +28,7 @@ def test_message_depends_on_living_agents(
 ) -> None:
     states = iter(["another", {"resume": "run"}.get(command, command)])
     monkeypatch.setattr("hpo.study.catalog.set_desired_state", lambda *_: next(states))
-    monkeypatch.setattr("hpo.study.status.study_status", lambda *_: SimpleNamespace(agents=agents))
+    monkeypatch.setattr("hpo.study.monitoring.status.study_status", lambda *_: SimpleNamespace(agents=agents))
     assert run([command, "--study", "s"]) == 0
     assert capsys.readouterr().out == f"s is {messages[command]}\n"
     # Without the effect on agents, which the first command had.

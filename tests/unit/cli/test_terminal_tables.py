@@ -10,7 +10,7 @@ import pytest
 from hpo.cli import options, output
 from hpo.cli.main import run
 from hpo.study.catalog import StudySummary
-from hpo.study.trials import TrialRow
+from hpo.study.results.trials import TrialRow
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 PARAMS = {"batch_size": 128, "optimizer": "adam", "learning_rate": 0.00123, "weight_decay": 0.0001}
@@ -62,7 +62,7 @@ STUDIES = [study("digits-cnn", "digits-cnn"), study("mine", "/home/someone/far/a
 def seen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Returns the output of a command on a terminal of a given width."""
     monkeypatch.setattr(options, "opened", lambda _: nullcontext(None))
-    monkeypatch.setattr("hpo.study.trials.trial_rows", lambda *_: ROWS)
+    monkeypatch.setattr("hpo.study.results.trials.trial_rows", lambda *_: ROWS)
     monkeypatch.setattr("hpo.study.catalog.list_studies", lambda *_: STUDIES)
     monkeypatch.setattr(output, "on_terminal", lambda: True)
 

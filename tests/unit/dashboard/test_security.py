@@ -10,7 +10,7 @@ from hpo.dashboard import security
 OK = b"the dashboard's own answer"
 
 
-def inner(_environ: dict[str, Any], start_response: Any) -> list[bytes]:
+def plain_app(_environ: dict[str, Any], start_response: Any) -> list[bytes]:
     headers = [("Content-Type", "text/plain"), ("Access-Control-Allow-Origin", "*")]
     start_response("200 OK", headers)
     return [OK]
@@ -33,18 +33,18 @@ def basic(text: str, encoding: str = "utf-8") -> str:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_read_only_passes_reading_requests(method: str) -> None:
-    assert Answer(security.Guard(inner, security.read_only), method).status == 200
+    assert Answer(security.Guard(plain_app, security.read_only), method).status == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "get", "INVENTED"])
 def test_read_only_refuses_other_requests_with_a_reason(method: str) -> None:
-    answer = Answer(security.Guard(inner, security.read_only), method, "/api/studies/1")
+    answer = Answer(security.Guard(plain_app, security.read_only), method, "/api/studies/1")
     assert answer.status == 403
     assert "--allow-changes" in json.loads(answer.body)["reason"]
 
 
 def test_refused_head_request_has_no_body() -> None:
-    answer = Answer(security.Password(inner, "x"), "HEAD")
+    answer = Answer(security.Password(plain_app, "x"), "HEAD")
     assert (answer.status, answer.body) == (401, b"")
 
 
@@ -64,7 +64,7 @@ def test_refused_head_request_has_no_body() -> None:
     ],
 )
 def test_wrong_password_is_refused(given: str) -> None:
-    answer = Answer(security.Password(inner, "secret"), HTTP_AUTHORIZATION=given)
+    answer = Answer(security.Password(plain_app, "secret"), HTTP_AUTHORIZATION=given)
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
     assert OK not in answer.body
@@ -72,19 +72,19 @@ def test_wrong_password_is_refused(given: str) -> None:
 
 @pytest.mark.parametrize("password", ["secret", "с паролем ☂", "a:b"])
 def test_right_password_is_accepted(password: str) -> None:
-    answer = Answer(security.Password(inner, password), HTTP_AUTHORIZATION=basic(f"hpo:{password}"))
+    answer = Answer(security.Password(plain_app, password), HTTP_AUTHORIZATION=basic(f"hpo:{password}"))
     assert (answer.status, answer.body) == (200, OK)
 
 
 def test_password_that_is_not_utf8_is_accepted() -> None:
     # os.environ decodes the bytes p, 0xff like this.
-    app = security.Password(inner, "p\udcff")
+    app = security.Password(plain_app, "p\udcff")
     assert Answer(app, HTTP_AUTHORIZATION=basic("hpo:p\xff", "latin-1")).status == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "localhost:1", "[::1]:8080", "127.0.0.2"])
 def test_loopback_names_are_accepted(host: str) -> None:
-    assert Answer(security.Guard(inner, security.known_hosts), HTTP_HOST=host).status == 200
+    assert Answer(security.Guard(plain_app, security.known_hosts), HTTP_HOST=host).status == 200
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_loopback_names_are_accepted(host: str) -> None:
 )
 def test_other_names_are_refused(host: str) -> None:
     # setup_testing_defaults would fill in a missing one.
-    assert Answer(security.Guard(inner, security.known_hosts), HTTP_HOST=host).status == 403
+    assert Answer(security.Guard(plain_app, security.known_hosts), HTTP_HOST=host).status == 403
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_other_names_are_refused(host: str) -> None:
     ],
 )
 def test_allowed_changes_are_passed_on(method: str, path: str) -> None:
-    assert Answer(security.Guard(inner, security.few_changes), method, path).status == 200
+    assert Answer(security.Guard(plain_app, security.few_changes), method, path).status == 200
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_allowed_changes_are_passed_on(method: str, path: str) -> None:
     ],
 )
 def test_changes_that_break_a_study_are_refused(method: str, path: str) -> None:
-    assert Answer(security.Guard(inner, security.few_changes), method, path).status == 403
+    assert Answer(security.Guard(plain_app, security.few_changes), method, path).status == 403
 
 
 @pytest.mark.parametrize(
@@ -142,12 +142,12 @@ def test_changes_that_break_a_study_are_refused(method: str, path: str) -> None:
     [("http://127.0.0.1", 200), ("https://example.com", 403), ("http://127.0.0.1:1", 403), ("null", 403)],
 )
 def test_changes_from_other_origins_are_refused(origin: str, status: int) -> None:
-    app = security.Guard(inner, security.few_changes)
+    app = security.Guard(plain_app, security.few_changes)
     assert Answer(app, "DELETE", "/api/studies/1", HTTP_HOST="127.0.0.1", HTTP_ORIGIN=origin).status == status
 
 
 def test_every_answer_has_security_headers() -> None:
-    for app in (inner, security.Guard(inner, security.read_only), security.Password(inner, "x")):
+    for app in (plain_app, security.Guard(plain_app, security.read_only), security.Password(plain_app, "x")):
         answer = Answer(security.SecurityHeaders(app), "POST")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["X-Frame-Options"] == "DENY"
@@ -167,7 +167,7 @@ def test_policy_of_the_answer_is_kept() -> None:
 
 
 def test_health_check_needs_no_password() -> None:
-    app = security.SecurityHeaders(security.Password(inner, "x"))
+    app = security.SecurityHeaders(security.Password(plain_app, "x"))
     assert Answer(app, path=security.HEALTH).body == b"ok\n"
     assert Answer(app, path=security.HEALTH + "/").status == 401
 

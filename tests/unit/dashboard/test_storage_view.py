@@ -9,7 +9,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
 from hpo.dashboard.storage_view import _illustrated
-from objectives.choices import categorical
+from objectives.spaces.choices import categorical
 
 
 def test_choices_that_are_lists_are_shown_as_texts() -> None:

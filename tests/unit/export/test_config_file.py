@@ -21,7 +21,7 @@ from hpo.export.config import _DATA, _FIELDS, Config
 from hpo.export.config_file import FORMATS, Format, read_config, render
 from hpo.search.space import check_params
 from objectives.base import DataOptions
-from objectives.choices import identity
+from objectives.spaces.choices import identity
 
 CONFIG = Config(
     objective="digits-cnn",

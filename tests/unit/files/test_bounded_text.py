@@ -9,7 +9,7 @@ import pytest
 from hpo.errors import ConfigFileError
 from hpo.export.config_file import read_config
 from hpo.files.bounded_text import read_text
-from hpo.study.result_rows import read_rows
+from hpo.study.results.result_rows import read_rows
 
 
 def test_lines_end_with_a_line_feed(tmp_path: Path) -> None:

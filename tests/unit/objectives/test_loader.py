@@ -53,6 +53,8 @@ def test_every_shipped_objective_loads(name):
 def test_file_reference_is_loaded_and_made_absolute(tmp_path, monkeypatch):
     reference = write(tmp_path, SOUND)
     monkeypatch.chdir(tmp_path)
+    # Set by a file of the working directory whose name another module has; not to be left to other tests.
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
     assert loader.resolve("mine.py:Quadratic") == reference
     described = loader.describe("mine.py:Quadratic")
     assert (described.name, described.summary) == ("mine.py:Quadratic", "A parabola.")
@@ -147,6 +149,8 @@ def test_class_in_an_installed_module_is_loaded():
 def test_wrong_reference_is_refused_with_a_hint(tmp_path, monkeypatch, reference, message):
     write(tmp_path, SOUND)
     monkeypatch.chdir(tmp_path)
+    # Set by a file of the working directory whose name another module has; not to be left to other tests.
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
     with pytest.raises(UnknownObjectiveError, match=message):
         loader.load(reference)
 

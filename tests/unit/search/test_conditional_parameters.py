@@ -16,8 +16,8 @@ from hpo.outcomes import Outcome
 from hpo.search.optuna_study import Search, known_good_parts
 from hpo.search.space import params_problem
 from hpo.search.space_overrides import narrow_space, one_configuration
-from objectives.conditions import When, at_least, at_most
-from objectives.space import conditions_of, conditions_text, lies_within, stored_space
+from objectives.spaces.conditions import When, at_least, at_most
+from objectives.spaces.space import conditions_of, conditions_text, lies_within, stored_space
 from storage.claims import Claim
 from tests.specs import spec
 

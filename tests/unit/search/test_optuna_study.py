@@ -12,7 +12,7 @@ from optuna.storages import InMemoryStorage
 
 from hpo.outcomes import Outcome
 from hpo.search.optuna_study import Search
-from objectives.choices import categorical
+from objectives.spaces.choices import categorical
 from storage.claims import Claim
 from tests.specs import spec
 

@@ -10,8 +10,8 @@ import pytest
 from hpo.errors import StudyConflictError
 from hpo.options.requests import LaunchRequest
 from hpo.search.space_changes import with_space
-from objectives.choices import categorical
 from objectives.description import Description
+from objectives.spaces.choices import categorical
 from tests.specs import spec
 
 NO_TRIALS: Any = SimpleNamespace(transaction=lambda _: [])

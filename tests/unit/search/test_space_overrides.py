@@ -12,8 +12,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from hpo.errors import InvalidParameterError, UnknownParameterError
 from hpo.search.optuna_study import known_good_parts
 from hpo.search.space_overrides import narrow_space, override_text
-from objectives.choices import categorical, identity, stored
-from objectives.space import lies_within, same_space
+from objectives.spaces.choices import categorical, identity, stored
+from objectives.spaces.space import lies_within, same_space
 
 SPACE: dict[str, BaseDistribution] = {
     "batch_size": CategoricalDistribution([64, 128, 256]),

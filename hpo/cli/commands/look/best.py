@@ -14,7 +14,7 @@ from hpo.cli import options, output
 @options.storage_option
 def best(study: str, as_json: bool, storage: str | None) -> None:
     """Show the best complete trial: value, parameters, metrics."""
-    from hpo.study.best_trials import best_trial
+    from hpo.study.results.best_trials import best_trial
 
     with options.opened(storage) as database:
         found = best_trial(database, study)

@@ -35,7 +35,7 @@ def logs(study: str, number: int | None, follow: bool, storage: str | None) -> N
 
     The last 64 KiB of each attempt are stored. Lines that TensorFlow prints while it starts are left out.
     """
-    from hpo.study.logs import follow_logs, read_logs
+    from hpo.study.monitoring.logs import follow_logs, read_logs
 
     with options.opened(storage) as database:
         if follow:

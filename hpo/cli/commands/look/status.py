@@ -14,7 +14,7 @@ from hpo.cli.types import DURATION
 from objectives.trial_value import goal
 
 if TYPE_CHECKING:
-    from hpo.study.status import StudyStatus
+    from hpo.study.monitoring.status import StudyStatus
 
 
 @click.command()
@@ -35,7 +35,7 @@ def status(study: str, watch: bool, every: float, as_json: bool, storage: str | 
     Shows progress, the best trial so far, live agents and running trials. With --watch and --json, prints
     one line of JSON per interval.
     """
-    from hpo.study.status import study_status
+    from hpo.study.monitoring.status import study_status
 
     with options.opened(storage) as database:
         while True:
@@ -85,7 +85,7 @@ def _status_text(found: StudyStatus) -> str:
             ("limit", f"a trial trains for at most {formatting.duration(found.trial_timeout_seconds)}")
         )
     if found.goals is not None:
-        from hpo.study.goal_text import goal_text
+        from hpo.study.definition.goal_text import goal_text
 
         facts.append(("goal", goal_text(found.goals)))
     mean = f", {found.mean_epochs:.1f} of {found.epochs_per_trial} per trial" if found.mean_epochs else ""

@@ -13,7 +13,7 @@ from hpo.cli.options import option
 from hpo.cli.types import NearestChoice
 
 if TYPE_CHECKING:
-    from hpo.study.trials import TrialRow
+    from hpo.study.results.trials import TrialRow
 
 _FACTS = ("number", "state", "value", "epochs", "seconds", "attempts")
 
@@ -36,7 +36,7 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other", click.get_current_context())
-    from hpo.study.trials import sorted_trials, trial_rows
+    from hpo.study.results.trials import sorted_trials, trial_rows
 
     with options.opened(storage) as database:
         rows = sorted_trials(database, study, sort) if sort != "number" else trial_rows(database, study)
@@ -52,7 +52,7 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
 
 
 def _columns(rows: Sequence[TrialRow]) -> dict[str, str]:
-    from hpo.study.columns import of_parameters
+    from hpo.study.results.columns import of_parameters
 
     return of_parameters(name for row in rows for name in row.params)
 

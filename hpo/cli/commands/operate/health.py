@@ -18,7 +18,7 @@ def health(study: str, storage: str | None) -> None:
     """
     from hpo.formatting import counted
     from hpo.process.identity import host_name
-    from hpo.study.heartbeat import check_agent
+    from hpo.study.monitoring.heartbeat import check_agent
     from storage.engine import open_database
 
     found = options.settings(storage)

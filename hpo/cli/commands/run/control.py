@@ -26,7 +26,7 @@ _MESSAGES = {
 
 def _set_state(study: str, storage: str | None, state: DesiredState) -> None:
     from hpo.study.catalog import set_desired_state
-    from hpo.study.status import study_status
+    from hpo.study.monitoring.status import study_status
 
     with options.opened(storage) as database:
         before = set_desired_state(database, study, state)

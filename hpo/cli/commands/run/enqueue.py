@@ -27,7 +27,7 @@ def enqueue(study: str, params: tuple[str, ...], storage: str | None) -> None:
     It is tried once, before and while agents run, in place of a trial that the sampler would propose, so it counts
     towards --trials. Trials that are prepared already and the objective's known good configurations come first.
     """
-    from hpo.study.enqueue import enqueue as enqueue_trial
+    from hpo.study.changes.enqueue import enqueue as enqueue_trial
 
     with options.opened(storage) as database:
         done = enqueue_trial(database, study, params)

@@ -20,7 +20,7 @@ def kill(study: str, trial: int, storage: str | None) -> None:
     It counts towards --trials, and the sampler learns from its epochs. Its agent goes on with the next trial. A trial
     that is enqueued and has not begun is withdrawn: it does not count.
     """
-    from hpo.study.kill import kill_trial
+    from hpo.study.changes.kill import kill_trial
 
     with options.opened(storage) as database:
         withdrawn = kill_trial(database, study, trial)

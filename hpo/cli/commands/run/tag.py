@@ -18,7 +18,7 @@ def tag(study: str, tags: tuple[str, ...], remove: bool, storage: str | None) ->
 
     hpo status and hpo ls show them.
     """
-    from hpo.study.tags import change_tags
+    from hpo.study.changes.tags import change_tags
 
     with options.opened(storage) as database:
         now = change_tags(database, study, tags, remove=remove)

@@ -25,7 +25,7 @@ def copy(study: str, name: str, history: bool, storage: str | None) -> None:
     With --history, its sampler begins with what the other one has learned. These trials were not trained in the copy:
     they do not count towards --trials, and the best trial is never one of them.
     """
-    from hpo.study.copy_study import copy_study
+    from hpo.study.changes.copy_study import copy_study
 
     with options.opened(storage) as database:
         done = copy_study(database, study, name, history=history)

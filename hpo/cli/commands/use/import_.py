@@ -47,11 +47,11 @@ def import_(study: str, file: Path | None, source: str | None, name: str | None,
         raise click.UsageError("--from-study names a study in the storage of --from: give --from URL")
     with options.opened(storage) as database:
         if source is not None:
-            from hpo.study.added.imported_study import import_study
+            from hpo.study.changes.imported_study import import_study
 
             done = import_study(database, study, source, name)
         else:
-            from hpo.study.added.known_results import import_results
+            from hpo.study.changes.known_results import import_results
 
             assert file is not None
             done = import_results(database, study, file)

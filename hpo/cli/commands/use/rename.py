@@ -18,7 +18,7 @@ def rename(study: str, name: str, storage: str | None) -> None:
     Folders of checkpoints, logs and results on this host get the new name now; those of other hosts, when the study
     is next continued there. If a folder cannot be renamed, nothing is.
     """
-    from hpo.study.rename import rename_study
+    from hpo.study.changes.rename import rename_study
 
     found = options.settings(storage)
     with options.opened(storage) as database:

@@ -26,8 +26,8 @@ from hpo.trainer.messages import (
 from hpo.trainer.pipe import UnreadableMessageError
 from hpo.trainer.template.pipe import decode, encode, error_class
 from objectives import loader
-from objectives.choices import categorical
 from objectives.description import Description
+from objectives.spaces.choices import categorical
 
 DESCRIPTION = Description(
     name="file.py:Mine",

@@ -1,1 +1,0 @@
-"""Results that were added to a study, not trained by it."""

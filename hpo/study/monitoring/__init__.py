@@ -1,0 +1,1 @@
+"""A study while it runs: its status, heartbeats, spent time and logs."""

@@ -1,0 +1,308 @@
+"""Status of a study, from a constant number of aggregating queries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Double, and_, case, cast, func, select, text
+
+from hpo.formatting import JsonRow
+from hpo.outcomes import COUNTED, FAILURES, Outcome
+from hpo.study.catalog import read_study, state_of
+from hpo.study.definition.versions import codes_of_study
+from hpo.study.monitoring.spent_time import elapsed_seconds, spent_seconds
+from hpo.study.notes import read_study_note
+from hpo.study.predicates import (
+    NOW,
+    alive_agent,
+    attempt_in_slot,
+    live_attempt,
+    seconds,
+    seconds_of_attempt,
+)
+from hpo.study.results.added_trials import better_added
+from hpo.study.results.best_trials import best_query
+from storage import goals
+from storage.attempts import NEXT
+from storage.budget import Counts, fields
+from storage.goals import Goals
+from storage.optuna import attributes
+from storage.optuna.trials import count_enqueued
+from storage.studies import StoredStudy
+from storage.tables import agents, attempts, epochs, trials
+
+if TYPE_CHECKING:
+    from storage.engine import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentRow(JsonRow):
+    """An agent that is alive."""
+
+    host: str
+    pid: int
+    slots: int
+    seen_seconds: float
+    """Seconds since its last heartbeat, by the database's clock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningRow(JsonRow):
+    """A trial that is running."""
+
+    number: int | None
+    epoch: int
+    """Epochs completed."""
+    metric: float | None
+    """The objective's metric after the last completed epoch."""
+    slot: int
+    device: str
+    host: str
+    seconds: float
+    """Seconds of this attempt, without pauses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpiredRow(JsonRow):
+    """A trial with an expired lease that no agent has taken over yet."""
+
+    number: int | None
+    epoch: int
+    """Epochs completed, after which the trial resumes."""
+    slot: int
+    host: str
+    seconds: float
+    """Seconds since the lease expired."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStatus(JsonRow):
+    """`hpo status`."""
+
+    json_keys = {"state": "condition", "desired_state": "control"}
+
+    name: str
+    objective: str
+    state: str
+    """`finished`, `running`, `idle` (no agent is alive), or `pausing`, `paused`, `stopping`, `stopped`."""
+    desired_state: str
+    metric: str
+    direction: str
+    epochs_per_trial: int
+    """Epochs of a trial that is not pruned."""
+    budget: int
+    finished: int
+    outcomes: Mapping[str, int]
+    """Number of trials per outcome that occurred."""
+    failed: int
+    running: int
+    prepared: int
+    """Prefetched trials, which start when a slot is free."""
+    waiting: int
+    """Open trials without a running attempt, which the next attempt resumes, and enqueued ones."""
+    enqueued: int = 0
+    """Waiting trials that are enqueued: a slot takes one in place of a trial that the sampler would propose."""
+    expired: tuple[ExpiredRow, ...]
+    """Waiting trials with an expired lease."""
+    best_number: int | None
+    best_value: float | None
+    best_params: Mapping[str, Any] | None
+    goals: Goals | None
+    """`--target` and `--patience`, and the progress towards them; None if the study has neither."""
+    trial_timeout_seconds: float | None
+    """Longest time that a trial may train."""
+    epochs_trained: int
+    """Epochs trained by all attempts, including epochs repeated after a loss."""
+    mean_epochs: float | None
+    """Mean number of completed epochs of finished trials."""
+    elapsed_seconds: float
+    """Seconds during which at least one agent was alive."""
+    remaining_seconds: float | None
+    """Estimate from the time that trials took so far and the slots that there are now; None if the study is not
+    running or no trial has finished."""
+    agents: tuple[AgentRow, ...]
+    slots: tuple[RunningRow, ...]
+    created_at: datetime
+    note: str = ""
+    """Note on the study, of `hpo note` or of the dashboard."""
+    tags: tuple[str, ...] = ()
+    codes: Mapping[str, int] = field(default_factory=dict)
+    """Number of trials that ran with each version of the objective's code, by its digest."""
+    value_rule: str = "last"
+    """Which report is the value of a trial: see `objectives.trial_value`."""
+    better_added: str | None = None
+    """Note on a result that is better than the best one and was added, not trained here."""
+
+    @property
+    def counts(self) -> Counts:
+        """Trials of the study by state."""
+        return Counts(
+            **fields({Outcome(outcome): number for outcome, number in self.outcomes.items()}),
+            budget=self.budget,
+            failed=self.failed,
+            running=self.running,
+            prepared=self.prepared,
+            waiting=self.waiting,
+        )
+
+    @property
+    def best(self) -> tuple[int, float, Mapping[str, Any]] | None:
+        """Number, value and parameters of the best complete trial."""
+        if self.best_number is None or self.best_value is None:
+            return None
+        return self.best_number, self.best_value, self.best_params or {}
+
+
+def study_status(database: Database, name: str) -> StudyStatus:
+    """Return the status of a study.
+
+    Raises:
+        UnknownStudyError: no study has that name.
+    """
+    return database.transaction(
+        lambda connection: read_status(connection, read_study(connection, name, database))
+    )
+
+
+def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
+    """Read the status inside a transaction."""
+    counts, tags = _counts(connection, study.study_id), attributes.tags(connection)
+    finished, held = counts["finished"], counts.pop("held")
+    alive = _alive_agents(connection, study.study_id)
+    elapsed = elapsed_seconds(connection, study.study_id)
+    spent = spent_seconds(connection, study.study_id)
+    state = state_of(study.desired_state, finished >= study.budget, counts["running"], held, len(alive))
+    best = connection.execute(best_query(study)).first()
+    return StudyStatus(
+        **counts,
+        name=study.name,
+        objective=study.objective,
+        state=state,
+        desired_state=study.desired_state,
+        metric=study.metric,
+        direction=str(study.spec_json["direction"]),
+        value_rule=study.value_rule,
+        codes=codes_of_study(connection, study.study_id),
+        epochs_per_trial=int(study.spec_json["epochs"]),
+        budget=study.budget,
+        expired=_expired(connection, study.study_id),
+        best_number=best.number if best else None,
+        best_value=best.value if best else None,
+        best_params=best.params if best else None,
+        goals=goals.read(connection, study.study_id),
+        trial_timeout_seconds=study.spec_json.get("trial_timeout_seconds"),
+        elapsed_seconds=elapsed,
+        remaining_seconds=(
+            max(0, study.budget - finished) * spent / finished / sum(agent.slots for agent in alive)
+            if finished and alive and state == "running"
+            else None
+        ),
+        agents=alive,
+        slots=_running_slots(connection, study),
+        created_at=study.created_at,
+        note=read_study_note(connection, study.study_id),
+        tags=tags.get(study.study_id, ()),
+        better_added=better_added(connection, study, best.value if best else None),
+    )
+
+
+def _counts(connection: Connection, study_id: int) -> dict[str, Any]:
+    """Return the fields of a `StudyStatus` that count trials and epochs."""
+    # One query for all trials, so that their numbers add up.
+    state = case(
+        (attempts.c.attempt_id.is_(None), "waiting"), (attempts.c.device == NEXT, "prepared"), else_="running"
+    )
+    rows = connection.execute(
+        select(
+            trials.c.outcome,
+            state.label("state"),
+            func.count().label("number"),
+            func.count(attempts.c.held_at).label("held"),
+            func.sum(trials.c.epochs).label("completed"),
+        )
+        .select_from(
+            trials.outerjoin(
+                attempts, and_(attempts.c.reservation_id == trials.c.reservation_id, live_attempt())
+            )
+        )
+        .where(trials.c.study_id == study_id)
+        .group_by(trials.c.outcome, state)
+    ).all()
+    number: Counter[str] = Counter()
+    for row in rows:
+        number[row.outcome or row.state] += row.number
+    finished = sum(number[outcome] for outcome in COUNTED)
+    completed = sum(row.completed for row in rows if row.outcome in COUNTED)
+    enqueued = count_enqueued(connection, study_id)
+    trained = connection.scalar(
+        select(func.sum(attempts.c.epochs))
+        .select_from(attempts.join(trials))
+        .where(trials.c.study_id == study_id)
+    )
+    return {
+        "outcomes": {outcome: number[outcome] for outcome in (*COUNTED, *FAILURES) if number[outcome]},
+        "finished": finished,
+        "failed": sum(number[outcome] for outcome in FAILURES),
+        "running": number["running"],
+        "held": sum(row.held for row in rows),
+        "prepared": number["prepared"],
+        "waiting": number["waiting"] + enqueued,
+        "enqueued": enqueued,
+        "epochs_trained": trained or 0,
+        "mean_epochs": completed / finished if finished else None,
+    }
+
+
+def _alive_agents(connection: Connection, study_id: int) -> tuple[AgentRow, ...]:
+    seen = func.greatest(seconds(NOW - agents.c.seen_at), 0.0).label("seen_seconds")
+    query = (
+        select(agents.c.host, agents.c.pid, agents.c.slots, seen)
+        .where(agents.c.study_id == study_id, alive_agent())
+        .order_by(agents.c.ordinal)
+    )
+    return tuple(AgentRow(**row._mapping) for row in connection.execute(query))
+
+
+def _expired(connection: Connection, study_id: int) -> tuple[ExpiredRow, ...]:
+    query = (
+        select(
+            trials.c.number,
+            trials.c.epochs.label("epoch"),
+            attempts.c.slot,
+            attempts.c.host,
+            seconds(NOW - attempts.c.lease_until).label("seconds"),
+        )
+        .select_from(attempts.join(trials))
+        .where(trials.c.study_id == study_id, attempts.c.ended_at.is_(None), attempts.c.lease_until <= NOW)
+        .order_by(trials.c.ordinal)
+    )
+    return tuple(ExpiredRow(**row._mapping) for row in connection.execute(query))
+
+
+def _running_slots(connection: Connection, study: StoredStudy) -> tuple[RunningRow, ...]:
+    last = (
+        select(cast(epochs.c.metrics[study.metric].astext, Double).label("metric"))
+        .where(epochs.c.reservation_id == trials.c.reservation_id)
+        .order_by(epochs.c.epoch.desc())
+        .limit(1)
+        .lateral("last")
+    )
+    query = (
+        select(
+            trials.c.number,
+            trials.c.epochs.label("epoch"),
+            last.c.metric,
+            attempts.c.slot,
+            attempts.c.device,
+            attempts.c.host,
+            seconds_of_attempt().label("seconds"),
+        )
+        .select_from(attempts.join(trials).outerjoin(last, text("true")))
+        .where(trials.c.study_id == study.study_id, attempt_in_slot())
+        .order_by(attempts.c.host, attempts.c.slot, trials.c.ordinal)
+    )
+    return tuple(RunningRow(**row._mapping) for row in connection.execute(query))

@@ -1,0 +1,1 @@
+"""Code written for Optuna or KerasTuner as objectives: it runs unchanged."""

@@ -1,0 +1,1 @@
+"""Spaces of parameters, as objectives declare them and as studies store them."""

@@ -1,0 +1,197 @@
+"""A real model: searched, retrained, exported, loaded without this project, and interrupted without a trace.
+
+One worker of the suite runs these tests, because importing TensorFlow takes longer than training the models.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from sqlalchemy import Row
+
+from objectives.data import datasets
+from tests.acceptance.fork_server import ForkServer
+from tests.acceptance.service import Running, Service
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+FIT = Path(__file__).parents[1] / "fit_for_tests.py"
+EPOCHS = 20
+PARAMS = ("batch_size=32", "optimizer=adam", "learning_rate=0.004", "dropout=0.3", "weight_decay=0.0001")
+TIMINGS = {"images_per_second"}
+
+PREDICT = """
+import json, sys
+sys.modules["hpo"] = sys.modules["objectives"] = sys.modules["storage"] = None
+import keras, numpy as np
+model = keras.models.load_model(sys.argv[1])
+data = np.load(sys.argv[2])
+predicted = np.argmax(model.predict(data["images"], verbose=0), axis=1)
+print(json.dumps({"accuracy": float(np.mean(predicted == data["labels"])), "dtype": str(data["images"].dtype)}))
+"""
+
+
+def test_digits_are_searched_retrained_reported_and_exported(
+    service: Service, keras_commands: ForkServer
+) -> None:
+    searched = ("--trials", 3, "--epochs", 2, "--limit", 600)
+    launched = service.hpo("launch", "--study", "digits-cnn", "--workers", 2, *searched, timeout=120).clean()
+    assert len(launched.trial_lines) == 3
+    service.check_records(3, epochs=2, study="digits-cnn")
+    stored = service.rows("SELECT metrics FROM hpo.epochs")
+    wanted = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"}
+    assert all(wanted <= row.metrics.keys() for row in stored)
+
+    final = ("--seeds", 2, "--limit", "all")
+    service.hpo("retrain", "--study", "digits-cnn", "--workers", 2, *final, timeout=120).clean()
+    results = service.folder / "results" / "digits-cnn"
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert metrics["summary"]["test_accuracy"]["n"] == 2
+    everything = datasets.load("digits", None)
+    for run in metrics["runs"]:
+        assert run["n_train"] == len(everything.x_train)
+        assert (
+            sum(one["images"] for one in run["calibration"]["bins"])
+            == run["n_test"]
+            == sum(map(sum, run["confusion"]))
+        )
+        assert len(run["wrong"]) <= 24
+        assert all(one["true"] != one["predicted"] for one in run["wrong"])
+        assert "wrong_images" not in run
+    assert [score["name"] for score in metrics["per_class"]] == list("0123456789")
+
+    service.hpo("report", "--study", "digits-cnn").clean()
+    page = (results / "report.html").read_text()
+    # Thumbnails of the model's mistakes from the database.
+    assert page.count('<img src="data:image/png;base64,') == len(metrics["runs"][0]["wrong"]) > 0
+    report = (results / "report.md").read_text()
+    assert "Test accuracy" in report
+    trial = service.study("digits-cnn").best_trial.number
+    assert f"hpo retrain --study digits-cnn --seeds 2 --limit all --trial {trial} --precision " in report
+    assert all(
+        (results / "pictures" / f"{key}.png").is_file() for key in ("confusion", "calibration", "training")
+    )
+
+    # Its trial had a slot of one core, where the machine has two.
+    value = service.study("digits-cnn").best_trial.value
+    printed = service.python(keras_commands, _export_script(service, "digits-cnn")).out
+    assert printed.splitlines()[-1] == f"val_accuracy = {value!r}, as in the trial"
+
+    images = datasets.load("digits", None)
+    np.savez(service.folder / "test.npz", images=images.x_test, labels=images.y_test)
+    predict = ("-c", PREDICT, results / "model.keras", service.folder / "test.npz")
+    found = json.loads(service.python(keras_commands, *predict).out)
+    assert found["dtype"] == "uint8"
+    assert found["accuracy"] == metrics["runs"][0]["test_accuracy"]
+
+
+def test_interrupted_trials_equal_uninterrupted_ones_and_their_script(
+    service: Service, keras_commands: ForkServer
+) -> None:
+    """After a kill and after a signal; the slot has all cores, because threads add up sums in another order."""
+    whole, broken = _launch(service, "whole"), _launch(service, "broken")
+    service.wait_for(lambda: len(_metrics(service, "broken", 0)) >= 2, timeout=90)
+    # In one of the many epochs that are left.
+    psutil.Process(_attempts(service, "broken", 0)[0].pid).kill()
+    service.wait_for(lambda: len(_metrics(service, "broken", 1)) >= 2, timeout=90)
+    broken.send_signal(signal.SIGTERM)
+    assert broken.wait().code == 130
+    assert len(_metrics(service, "broken", 1)) < EPOCHS
+    assert _launch(service, "broken").wait().code == 0
+    assert whole.wait().code == 0
+    for number, interrupted in enumerate(["lost", "released"]):
+        first, second = _attempts(service, "broken", number)
+        assert (first.outcome, second.outcome) == (interrupted, "complete")
+        assert 2 <= second.resumed_from < EPOCHS
+        expected = _metrics(service, "whole", number)
+        assert len(expected) == EPOCHS
+        assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= expected[0].keys()
+        assert _metrics(service, "broken", number) == expected
+
+    trained = service.python(keras_commands, _export_script(service, "whole"))
+    best = service.study("whole").best_trial
+    printed = [line for line in trained.out.splitlines() if line.startswith("epoch ")]
+    stored = _metrics(service, "whole", best.number)
+    assert [_named(line, "loss") for line in printed] == [f"{epoch['loss']:.4g}" for epoch in stored]
+    assert trained.out.splitlines()[-1] == f"val_accuracy = {best.value!r}, as in the trial"
+    assert "trained with" not in trained.err
+
+
+def test_fit_killed_in_an_epoch_ends_as_an_uninterrupted_one(
+    service: Service, keras_commands: ForkServer
+) -> None:
+    """First its trainer is killed, then its agent; the counts of its callbacks are among the metrics."""
+    service.set(TEST_HOLD="4 6")
+    size = ("--trials", 1, "--workers", 1, "--pruner", "none", "--seed", 1)
+    agent = service.start("launch", "--study", "s", "--objective", f"{FIT}:Noisy", *size)
+    service.wait_for((service.folder / "held-4").exists, timeout=90)
+    (trainer,) = service.trainers()
+    psutil.Process(trainer).kill()
+    service.wait_for((service.folder / "held-6").exists, timeout=90)
+    agent.kill()
+    service.hpo("launch", "--study", "s").clean()
+    attempts = [(one.outcome, one.resumed_from) for one in _attempts(service, "s", 0)]
+    assert attempts == [("lost", 0), ("lost", 3), ("complete", 5)]
+
+    (trial,) = service.rows("SELECT seed, params FROM hpo.trials")
+    alone = service.python(keras_commands, FIT, trial.seed, json.dumps(trial.params))
+    expected = json.loads(alone.out)
+    assert _metrics(service, "s", 0) == expected
+    assert expected[4]["patience"] > 0, "interrupted while it counted"
+    assert (expected[-1]["patience"], len(expected) < 30) == (6.0, True)
+    assert expected[-1]["learning_rate"] < expected[0]["learning_rate"]
+
+    service.hpo("retrain", "--study", "s", "--seeds", 1).clean()
+    results = service.folder / "results" / "s"
+    (run,) = json.loads((results / "metrics.json").read_text())["runs"]
+    assert {"test_loss", "test_mae"} <= run.keys()
+    assert (results / "model.keras").is_file()
+
+
+def _launch(service: Service, study: str) -> Running:
+    """Start two trials, one after the other, because importing TensorFlow takes far longer than training both."""
+    fixed = [argument for param in PARAMS for argument in ("--param", param)]
+    return service.start(
+        "launch", "--study", study, "--objective", "digits-cnn", "--trials", 2, "--workers", 1,
+        "--epochs", EPOCHS, "--sampler", "random", "--pruner", "none", "--seed", 3, *fixed,
+    )  # fmt: skip
+
+
+def _metrics(service: Service, study: str, number: int) -> list[dict[str, float]]:
+    """Return the metrics of each epoch of a trial, without its speed."""
+    rows = service.rows(
+        "SELECT e.metrics FROM hpo.epochs e JOIN hpo.trials USING (reservation_id) JOIN hpo.studies USING (study_id)"
+        " WHERE name = :s AND number = :n ORDER BY epoch",
+        s=study,
+        n=number,
+    )
+    return [{name: row.metrics[name] for name in row.metrics.keys() - TIMINGS} for row in rows]
+
+
+def _attempts(service: Service, study: str, number: int) -> list[Row[Any]]:
+    """Return the attempts of a trial that a trainer has begun."""
+    return service.rows(
+        "SELECT a.pid, a.outcome, a.resumed_from FROM hpo.attempts a JOIN hpo.trials USING (reservation_id)"
+        " JOIN hpo.studies USING (study_id) WHERE name = :s AND number = :n AND a.pid IS NOT NULL"
+        " ORDER BY attempt_id",
+        s=study,
+        n=number,
+    )
+
+
+def _export_script(service: Service, study: str) -> Path:
+    """Export the study's best trial as a script."""
+    script = service.folder / "train.py"
+    assert service.hpo("export", "--study", study, "--format", "python", "-o", script).code == 0
+    return script
+
+
+def _named(line: str, name: str) -> str:
+    """Return the value of a metric in a printed line of an epoch."""
+    return next(part for part in line.split() if part.startswith(f"{name}=")).partition("=")[2]

@@ -1,0 +1,90 @@
+"""Creation of a study, and simultaneous launches that change it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from sqlalchemy import text
+
+from hpo.errors import StudyConflictError
+from hpo.options.requests import LaunchRequest
+from hpo.study.definition.create import LaunchedStudy, create_or_continue, find
+from objectives.description import Description
+from storage import agents
+from storage.engine import Database
+
+SPACE = {"x": FloatDistribution(0.0, 5.0), "kind": CategoricalDistribution(["a", "b"])}
+DESCRIPTION = Description(
+    name="q", metric="loss", direction="minimize", epochs=4, space=SPACE, first=[{"x": 1.0, "kind": "a"}]
+)
+REQUEST = LaunchRequest(study="s", trials=10)
+
+
+def enrolled(database: Database, existing: LaunchedStudy | None = None, **options: object) -> LaunchedStudy:
+    request = replace(REQUEST, **options)  # type: ignore[arg-type]
+    return create_or_continue(database, request, "q", DESCRIPTION, existing)
+
+
+def test_simultaneous_launches_keep_each_others_changes(database: Database) -> None:
+    enrolled(database)
+    # One launch reads the study and imports its objective slowly; another launch is faster.
+    outdated = find(database, "s")
+    enrolled(database, find(database, "s"), max_failed=77, trials=20)
+    late = enrolled(database, outdated, max_lost=5, trials=None)
+    assert (late.spec.max_failed, late.spec.max_lost, late.budget) == (77, 5, 20)
+    stored = find(database, "s")
+    assert stored is not None
+    assert stored.spec == late.spec
+
+
+def test_conflict_with_a_study_started_meanwhile_is_refused(database: Database) -> None:
+    enrolled(database)
+    outdated = find(database, "s")
+    begin(database, outdated)
+    with pytest.raises(StudyConflictError, match="created with --epochs 4, not 9"):
+        enrolled(database, find(database, "s"), epochs=9)
+    # The study had no trial when this launch read it.
+    enrolled(database, find(database, "s"), max_failed=3)
+    with pytest.raises(StudyConflictError, match="created with --epochs 4, not 9"):
+        enrolled(database, outdated, epochs=9)
+
+
+def test_dead_agents_do_not_fix_the_epochs_of_an_unstarted_study(database: Database) -> None:
+    begin(database, enrolled(database))
+    age = "UPDATE hpo.agents SET seen_at = clock_timestamp() - interval '1 hour'"
+    database.transaction(lambda c: c.execute(text(age)))
+    again = enrolled(database, find(database, "s"), epochs=9, sampler="random")
+    assert (again.spec.epochs, again.spec.sampler) == (9, "random")
+
+
+def test_default_outside_a_narrowed_space_keeps_its_other_parameters(database: Database) -> None:
+    assert list(enrolled(database, params=("kind=b",)).spec.first) == [{"x": 1.0}]
+
+
+LIMITS = {"target": 0.5, "patience": 7, "trial_timeout_seconds": 60.0, "checkpoint_quota_bytes": 10**6}
+
+
+def test_limits_and_goals_of_a_study_are_kept_changed_and_removed(database: Database) -> None:
+    def stored() -> dict[str, object]:
+        found = find(database, "s")
+        assert found is not None
+        return {name: getattr(found.spec, name) for name in LIMITS}
+
+    enrolled(database, **LIMITS)
+    # Before its first trial a study may get other options.
+    enrolled(database, find(database, "s"), epochs=9)
+    assert stored() == LIMITS
+    begin(database, find(database, "s"))
+    enrolled(database, find(database, "s"), target=0.0, patience="none")
+    assert stored() == LIMITS | {"target": 0.0, "patience": None}
+    enrolled(database, find(database, "s"), **dict.fromkeys(LIMITS, "none"))
+    assert stored() == dict.fromkeys(LIMITS)
+
+
+def begin(database: Database, study: LaunchedStudy | None) -> None:
+    """Let an agent join the study, as before its first trial."""
+    assert study is not None
+    agent = database.transaction(agents.new_agent_id)
+    database.transaction(lambda c: agents.join(c, agent, study.study_id, "here", 1, "boot:1:1", 1, {}))
