@@ -21,7 +21,18 @@ FOLLOW_SECONDS = 1.0
 COMMIT_DELAY = timedelta(minutes=1)
 """Longest time between writing and committing a log: a poll in between finds it later."""
 
+LOG_SECONDS = 5.0
+"""Longest time in which an agent stores the end of an ended attempt's log, which it does after the outcome."""
+
 _ATTEMPT_COLUMNS = "a.attempt_id, t.number, a.host, a.slot, a.device, a.outcome, a.error"
+
+
+_STORING = (
+    "SELECT 1 FROM hpo.attempts a JOIN hpo.trials t USING (reservation_id) JOIN hpo.agents g USING (agent_id)"
+    " WHERE t.study_id = :s AND (CAST(:n AS integer) IS NULL OR t.number = :n) AND g.ended_at IS NULL"
+    " AND a.ended_at BETWEEN clock_timestamp() - :seconds * interval '1 second' AND clock_timestamp()"
+)
+"""Attempts whose agents may not have stored their whole logs."""
 
 
 class UnknownTrialError(UsageError):
@@ -92,7 +103,7 @@ def read_logs(database: Database, study: str, number: int | None) -> list[Attemp
 def follow_logs(database: Database, study: str, number: int | None) -> Iterator[str]:
     """Yield the output of attempts so far, then new output as it arrives.
 
-    Ends when the requested trial is decided, or when the budget of the study is spent.
+    Ends when the requested trial is decided, or when the budget of the study is spent, and the logs are stored.
 
     Raises:
         UnknownStudyError: the study does not exist or was deleted.
@@ -121,7 +132,7 @@ class _Poll:
     """Result of one poll while following logs."""
 
     open: bool = True
-    """Whether more output may follow: the trial is open, or the budget is not spent."""
+    """Whether more output may follow: the trial is open, the budget is not spent, or a log is not stored yet."""
     since: datetime | None = None
     """Database time after which logs are read in the next poll; None reads all."""
     sizes: Mapping[int, int] = field(default_factory=dict)
@@ -135,6 +146,7 @@ def _poll(connection: Connection, database: Database, study: str, number: int | 
         "s": read_study(connection, study, database).study_id,
         "n": number,
         "counted": list(COUNTED),
+        "seconds": LOG_SECONDS,
     }
     if number is not None:
         query = "SELECT bool_or(outcome IS NULL) FROM hpo.trials WHERE study_id = :s AND number = :n"
@@ -144,7 +156,9 @@ def _poll(connection: Connection, database: Database, study: str, number: int | 
             " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id) WHERE s.study_id = :s GROUP BY s.budget"
         )
     # Checked before reading, so that the last output is not missed.
-    is_open, now = connection.execute(text(f"SELECT ({query}), clock_timestamp()"), parameters).one()
+    is_open, storing, now = connection.execute(
+        text(f"SELECT ({query}), EXISTS ({_STORING}), clock_timestamp()"), parameters
+    ).one()
     if is_open is None:
         raise _unknown_trial(study, number)
     # The tail may be long, so it is read only of logs that have grown.
@@ -162,7 +176,7 @@ def _poll(connection: Connection, database: Database, study: str, number: int | 
         {**parameters, "since": last.since, "ids": list(last.sizes), "sizes": list(last.sizes.values())},
     ).all()
     changed = [AttemptText(**row._mapping) for row in rows if row.tail is not None]
-    return _Poll(is_open, now - COMMIT_DELAY, {row.attempt_id: row.size for row in rows}, changed)
+    return _Poll(is_open or storing, now - COMMIT_DELAY, {row.attempt_id: row.size for row in rows}, changed)
 
 
 def _unknown_trial(study: str, number: int | None) -> UnknownTrialError:

@@ -112,7 +112,7 @@ def test_timeout_keeps_started_trials(service: Service) -> None:
 
 
 def test_short_trials_are_prefetched(service: Service) -> None:
-    service.set(TEST_EPOCH_SECONDS=0.05)
+    service.set(TEST_EPOCH_SECONDS=0.15)
     service.launched("Counted", "--trials", 16, "--workers", 2, "--epochs", 4, "--pruner", "none").clean()
     service.check_records(16, epochs=4)
     attempts = service.rows("SELECT slot, device, outcome FROM hpo.attempts")

@@ -131,3 +131,20 @@ def test_log_of_one_trial_is_followed_until_it_ends(printing: Printing) -> None:
     assert printing.follow([lambda: printing.print(1, "its own\n"), decide], number=1) == ["its own\n"]
     with pytest.raises(UnknownTrialError):
         printing.follow([], number=3)
+
+
+@pytest.mark.parametrize("number", [None, 0])
+def test_log_that_is_stored_after_the_outcome_is_shown(printing: Printing, number: int | None) -> None:
+    def decide() -> None:
+        for sql in (
+            "UPDATE hpo.trials SET outcome = 'complete'",
+            "UPDATE hpo.attempts SET outcome = 'complete', ended_at = clock_timestamp()",
+        ):
+            printing.database.transaction(lambda c, sql=sql: c.execute(text(sql)))
+
+    def end_agent() -> None:
+        sql = "UPDATE hpo.agents SET ended_at = clock_timestamp()"
+        printing.database.transaction(lambda c: c.execute(text(sql)))
+
+    steps = [decide, lambda: printing.print(0, "last\n"), end_agent]
+    assert printing.follow(steps, number) == ["last\n"]
