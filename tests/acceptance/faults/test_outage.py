@@ -137,8 +137,11 @@ def test_agent_that_reconnects_after_its_lease_is_fenced(service: Service, proxy
     proxy.cut()
     wait_until_training_continues(service)
     service.set(TEST_EPOCH_SECONDS=0.05)
+    # The cut may have left a transaction open, whose locks the server keeps for a minute.
     other = service.start("worker", "--study", "s", "--slots", 1)
-    service.wait_for(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE resumed_from > 0"))
+    service.wait_for(
+        lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE resumed_from > 0"), timeout=180.0
+    )
     proxy.heal()
     ended = late.wait()
     assert (ended.code, ended.trial_lines) == (0, [])

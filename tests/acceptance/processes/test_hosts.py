@@ -49,7 +49,9 @@ def test_hosts_whose_clocks_differ_and_jump_share_a_study(service: Service, tmp_
         service.wait_for(lambda known=known: service.value("SELECT count(*) FROM hpo.epochs") > known + 15)  # type: ignore[misc]
     assert [agent.wait().code for agent in agents] == [0, 0]
     service.check_records(6, epochs=20)
-    assert service.outcomes() == ["complete"] * 6
+    # A prefetched trial may have been released, but no lease has expired.
+    assert sorted(set(service.outcomes()) - {"released"}) == ["complete"]
+    assert service.outcomes().count("complete") == 6
     # It lasted for several leases, and all recorded times are the database's.
     (lasted,) = service.rows(
         "SELECT extract(epoch FROM max(ended_at) - min(started_at)) AS seconds,"
