@@ -52,7 +52,8 @@ class Study:
     def best(self) -> BestTrial:
         """The best complete trial: `number`, `value`, `params`, `metrics` and more.
 
-        A class, function or enum member among `params` is that object if its module is imported, or else its name.
+        A class, function or enum member among `params` is that object if its module is imported, or else its name. A
+        tuple is a list, because a study stores it as JSON.
 
         Raises:
             NoResultError: no trial is complete.

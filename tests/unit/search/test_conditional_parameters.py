@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import InMemoryStorage
@@ -30,14 +29,6 @@ SPACE = stored_space(
         "units_3": When("layers", at_least(3), IntDistribution(1, 9)),
     }
 )
-
-
-@pytest.fixture
-def storage() -> InMemoryStorage:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = InMemoryStorage()
-    optuna.create_study(study_name="s", storage=storage, direction="minimize")
-    return storage
 
 
 def claim(number: int) -> Claim:

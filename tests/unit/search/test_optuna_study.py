@@ -30,14 +30,6 @@ def report(agent: Search, trial_id: int, epoch: int, loss: float) -> None:
     agent.note(trial_id, epoch, loss)
 
 
-@pytest.fixture
-def storage() -> InMemoryStorage:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = InMemoryStorage()
-    optuna.create_study(study_name="s", storage=storage, direction="minimize")
-    return storage
-
-
 def claim(number: int) -> Claim:
     return Claim(reservation_id=number + 1, attempt_id=number + 1, ordinal=number, seed=0, fresh=True)
 
