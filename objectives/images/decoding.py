@@ -48,13 +48,19 @@ class Geometry:
         return self.height, self.width, self.channels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Header:
-    """Size of an image as it is shown, and whether it has no colour."""
+    """Facts that the beginning of an image file states."""
 
     width: int
+    """Pixels as it is shown."""
     height: int
     grey: bool
+    """Whether it has no colour."""
+    format: str
+    """Pillow's name of the format, such as JPEG."""
+    mode: str
+    """Pillow's name of the colour mode, such as RGB."""
 
 
 def header(content: bytes) -> Header:
@@ -67,7 +73,13 @@ def header(content: bytes) -> Header:
         width, height = image.size
         if image.getexif().get(_ORIENTATION) in _TURNED:
             width, height = height, width
-        return Header(width, height, image.mode in _GREY)
+        return Header(
+            width=width,
+            height=height,
+            grey=image.mode in _GREY,
+            format=image.format or "",
+            mode=image.mode,
+        )
 
 
 def pixels(content: bytes, geometry: Geometry) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ _SETTLED_SECONDS = 2.0
 """Age of a change from which a later one bears another time: the coarsest clocks of file systems have 2 s."""
 _STAMPS = 4
 """Number of values in a stamp: size, two times, and inode."""
-_VERSION = [1, PIL.__version__]
+_VERSION = [2, PIL.__version__]
 """Version of kept results; another version of Pillow may read other files."""
 
 
@@ -44,6 +44,10 @@ class Examined:
     grey: bool = False
     problem: str = ""
     """Reason why it cannot be read; empty if it can."""
+    format: str = ""
+    """Pillow's name of the format."""
+    mode: str = ""
+    """Pillow's name of the colour mode."""
 
 
 @dataclass
@@ -136,7 +140,7 @@ def _examined(path: Path) -> tuple[list[int] | None, Examined]:
         read = content(path)
         found = digest(read)
         shown = header(read)
-        examined = Examined(found, shown.width, shown.height, shown.grey)
+        examined = Examined(found, **asdict(shown))
     except UnreadableError as exc:
         examined = Examined(found, problem=str(exc))
     settled = before is not None and max(before[1:3]) < (time.time() - _SETTLED_SECONDS) * 1e9

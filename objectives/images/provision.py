@@ -18,7 +18,7 @@ from objectives.images.build import UndecodableError, build
 from objectives.images.cache import Cache
 from objectives.images.entry import About
 from objectives.images.examination import Examinations, Examined
-from objectives.images.listing import Listing, check
+from objectives.images.listing import Listing, Picture, check
 from objectives.images.parallel import Watch, ignore
 from objectives.images.plan import make_plan
 
@@ -35,6 +35,16 @@ class Provided:
     """Images that were left out, because they cannot be read."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Surveyed:
+    """A data set in the cache, in use, and the files that its source lists."""
+
+    provided: Provided
+    pictures: Sequence[Picture]
+    examined: Sequence[Examined]
+    """Result of each picture's file, those that cannot be read included."""
+
+
 @contextmanager
 def provided(options: DataOptions, cache: Cache, watch: Watch = ignore) -> Iterator[Provided]:
     """Read the images of `options.source`, decode them unless they are cached, and keep them in use within this block.
@@ -46,15 +56,23 @@ def provided(options: DataOptions, cache: Cache, watch: Watch = ignore) -> Itera
         DiskFullError, FileNotWritableError: the cache has no room, or cannot be written.
     """
     with ExitStack() as stack:
-        # In a function of its own: the names of a million files are not kept while a study runs.
-        yield _provide(options, cache, watch, stack)
+        # The names of a million files are not kept while a study runs.
+        yield _survey(options, cache, watch, stack).provided
 
 
-def _provide(options: DataOptions, cache: Cache, watch: Watch, stack: ExitStack) -> Provided:
+@contextmanager
+def surveyed(options: DataOptions, cache: Cache, watch: Watch = ignore) -> Iterator[Surveyed]:
+    """Provide a data set as `provided` does, with what is known of each file of its source."""
+    with ExitStack() as stack:
+        yield _survey(options, cache, watch, stack)
+
+
+def _survey(options: DataOptions, cache: Cache, watch: Watch, stack: ExitStack) -> Surveyed:
     listed = read(options)
     problems: dict[str, str] = {}
     while True:
-        plan = make_plan(listed, _examine(listed, cache, watch, problems), options)
+        examined = _examine(listed, cache, watch, problems)
+        plan = make_plan(listed, examined, options)
         write = partial(build, plan=plan, watch=watch)
         try:
             stack.enter_context(cache.used(plan.digest, plan.about.bytes, write, watch))
@@ -62,7 +80,8 @@ def _provide(options: DataOptions, cache: Cache, watch: Watch, stack: ExitStack)
             # They are known from now on: if they are to be left out, the others make another data set.
             problems |= exc.problems
         else:
-            return Provided(plan.digest, plan.about, listed.ignored, plan.unreadable)
+            found = Provided(plan.digest, plan.about, listed.ignored, plan.unreadable)
+            return Surveyed(provided=found, pictures=listed.pictures, examined=examined)
 
 
 def mapped(options: DataOptions, final: bool) -> tuple[Arrays, tuple[str, ...]]:
