@@ -35,7 +35,7 @@ class Augmentation:
     """Side in pixels of a square, anywhere in the image, that becomes `fill`, so that a model does not depend on one
     part of an object. DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout"
     (2017), but the square always lies inside the image."""
-    fill: int = 0
+    fill: float = 0
     """Pixel value outside the image and in the cut-out square; the images' mean stands out least."""
 
     def draw(self, count: int, rng: np.random.Generator) -> Changes:
@@ -54,7 +54,7 @@ class Augmentation:
         return np.deg2rad(degrees).astype(np.float32)
 
     def __call__(self, images: Images, rng: np.random.Generator) -> Images:
-        """Return changed copies of a uint8 batch (n, height, width, channels)."""
+        """Return changed copies of a batch (n, height, width, channels) of pixels of any type."""
         changed: Images = self.apply(images, self.draw(len(images), rng))
         return changed
 
@@ -95,7 +95,7 @@ def flipped(images: Any, mirror: Any) -> Any:
     return ops.where(mirror[:, None, None, None], ops.flip(images, axis=2), images)
 
 
-def shifted(images: Any, offsets: Any, fill: int, most: int | None = None) -> Any:
+def shifted(images: Any, offsets: Any, fill: float, most: int | None = None) -> Any:
     """Return the images, shifted: each pixel comes from `offsets` (2, n) pixels further down and right.
 
     `most` is the largest distance in pixels; a tensor cannot be asked for it.
@@ -111,7 +111,7 @@ def shifted(images: Any, offsets: Any, fill: int, most: int | None = None) -> An
     return ops.take(pixels, index, axis=0)
 
 
-def cut_out(images: Any, places: Any, side: int, fill: int) -> Any:
+def cut_out(images: Any, places: Any, side: int, fill: float) -> Any:
     """Return the images with a square of `side` pixels, or all of it, set to `fill` at `places` (2, n) in 0..1."""
     ops = _operations(images)
     hidden = []
@@ -123,9 +123,17 @@ def cut_out(images: Any, places: Any, side: int, fill: int) -> Any:
     return ops.where(inside[..., None], ops.full((), fill, images.dtype), images)
 
 
-def rotated(images: Any, angles: Any, fill: int) -> Any:
-    """Return the images, rotated about their centres by `angles` (n,) in radians, interpolated bilinearly."""
+def rotated(images: Any, angles: Any, fill: float) -> Any:
+    """Return the images, rotated about their centres by `angles` (n,) in radians, interpolated bilinearly.
+
+    Whole-number pixels are rounded.
+    """
     ops = _operations(images)
+    if isinstance(images, np.ndarray) and not np.all(angles):
+        # The others stay as they are, so that they need not be computed.
+        turned = images.copy()
+        turned[angles != 0] = rotated(images[angles != 0], angles[angles != 0], fill)
+        return turned
     height, width = images.shape[1:3]
     y = (ops.arange(height, dtype="float32") - (height - 1) / 2)[None, :, None]
     x = (ops.arange(width, dtype="float32") - (width - 1) / 2)[None, None, :]
@@ -144,7 +152,8 @@ def rotated(images: Any, angles: Any, fill: int) -> Any:
     ]
     above = corners[0] * (1 - right) + corners[1] * right
     below = corners[2] * (1 - right) + corners[3] * right
-    return _cast(ops.round(above * (1 - down) + below * down), images.dtype)
+    between = above * (1 - down) + below * down
+    return _cast(between if _is_float(images) else ops.round(between), images.dtype)
 
 
 def _flat(images: Any, rows: Any, columns: Any) -> tuple[Any, Any]:
@@ -162,6 +171,10 @@ def _operations(images: Any) -> Any:
     from keras import ops
 
     return ops
+
+
+def _is_float(images: Any) -> bool:
+    return "float" in str(images.dtype)
 
 
 def _cast(values: Any, dtype: Any) -> Any:

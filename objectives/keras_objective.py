@@ -38,6 +38,8 @@ class KerasObjective(Objective):
     """Names of the labels of a data set of your own; None: their numbers."""
     augmentation: ClassVar[Augmentation | None] = None
     """Random changes to the training images; None: no changes."""
+    least_images_per_epoch: ClassVar[int] = 0
+    """Least number of training images in an epoch: a smaller data set is passed through several times in each."""
     label_smoothing: ClassVar[float] = 0.0
     """Share of each label that training spreads evenly over all classes; evaluation uses the plain labels."""
 
@@ -52,6 +54,10 @@ class KerasObjective(Objective):
     @abstractmethod
     def build(self, params: Params, data: Data) -> keras.Model:
         """Return a model from raw uint8 pixels of `data.image_shape` to `data.class_count` logits, not compiled."""
+
+    def augment(self, data: Data) -> Augmentation | None:  # noqa: ARG002 - for subclasses
+        """Return the random changes to the training images of `data`: `augmentation`, unless a subclass chooses."""
+        return self.augmentation
 
     def optimizer(self, params: Params, steps: int) -> keras.optimizers.Optimizer:
         """Return the optimizer for `steps` batches in total; see `objectives.training.loop.optimizer`."""

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from hpo.errors import ObjectiveBrokenError
 from objectives import backend
@@ -43,11 +44,14 @@ NOT_DECAYED = ("bias", "gamma", "beta")
 class Trainable(Protocol):
     """The parts of a `KerasObjective` that the loop uses."""
 
-    augmentation: ClassVar[Augmentation | None]
     label_smoothing: ClassVar[float]
+    least_images_per_epoch: ClassVar[int]
 
     def build(self, params: Params, data: Data) -> keras.Model:
         """Return the model, not compiled."""
+
+    def augment(self, data: Data) -> Augmentation | None:
+        """Return the random changes to the training images."""
 
     def optimizer(self, params: Params, steps: int) -> keras.optimizers.Optimizer:
         """Return the optimizer for `steps` batches in total."""
@@ -142,7 +146,8 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
     if run.final and data.x_test is None:
         raise ValueError("a final run needs prepare(options, final=True), which loads the test set")
     batch_size = min(int(params.get("batch_size", DEFAULT_BATCH_SIZE)), len(data.x_train))
-    steps = len(data.x_train) // batch_size
+    passes = max(1, math.ceil(objective.least_images_per_epoch / len(data.x_train)))
+    steps = passes * len(data.x_train) // batch_size
     stock = objective.build(params, data)
     evaluation.check(stock, data)
     stock = logits.as_logits(stock, run.log)
@@ -159,12 +164,14 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
         jit_compile=False if run.device.gpu is None else "auto",
     )
     completed = checkpoint.restore(model, run.state) if run.state is not None else 0
-    advance = batches.advancing(model, data, objective.augmentation, run.device)
+    augmentation = objective.augment(data)
+    advance = batches.advancing(model, data, augmentation, run.device)
     forward = backend.current().forward(model)
     for epoch in run.epochs():
         began_at = time.perf_counter()
         model.reset_metrics()
-        metrics = _train_epoch(advance, len(data.x_train), batch_size, epoch, run)
+        order = _order(len(data.x_train), passes, epoch, run)
+        metrics = _train_epoch(advance, order, batch_size, epoch, run)
         metrics["images_per_second"] = steps * batch_size / (time.perf_counter() - began_at)
         metrics["learning_rate"] = float(keras.ops.convert_to_tensor(model.optimizer.learning_rate))
         if not run.final:
@@ -179,18 +186,23 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
         run.record(precision=precision)
         layers.copy_variables(model, stock)
         # A model that was trained on mirror images can also average over a test image and its mirror image.
-        flip = objective.augmentation is not None and objective.augmentation.flip
+        flip = augmentation is not None and augmentation.flip
         evaluation.finish(stock, data, run, flip)
 
 
+def _order(images: int, passes: int, epoch: int, run: Run) -> NDArray[np.int64]:
+    """Return the indices of an epoch's images: all of them in each pass, shuffled."""
+    rng = np.random.default_rng([run.seed, epoch])
+    return np.concatenate([rng.permutation(images) for _ in range(passes)])
+
+
 def _train_epoch(
-    advance: batches.Advance, images: int, batch_size: int, epoch: int, run: Run
+    advance: batches.Advance, order: NDArray[np.int64], batch_size: int, epoch: int, run: Run
 ) -> dict[str, float]:
-    """Train on the shuffled images once, without the last ones that do not fill a batch.
+    """Train on the images in this order, without the last ones that do not fill a batch.
 
     The backend gets as many batches at a time as take about `CHUNK_SECONDS`; their number does not change results.
     """
-    order = np.random.default_rng([run.seed, epoch]).permutation(images)
     steps = len(order) // batch_size
     metrics: dict[str, float] = {}
     done, size = 0, 1

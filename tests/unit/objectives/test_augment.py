@@ -31,6 +31,23 @@ def test_augmentation_keeps_shape_type_and_input(augmentation, images):
     np.testing.assert_array_equal(images, before)
 
 
+@pytest.mark.parametrize(("dtype", "scale"), [(np.uint16, 257), (np.float32, 1 / 255)])
+def test_pixels_of_other_types_are_changed_as_bytes_are(images, dtype, scale):
+    change = {"flip": True, "shift": 2, "rotation_degrees": 10, "rotated_share": 0.5, "cutout": 3}
+    expected = Augmentation(**change, fill=100)(images, np.random.default_rng(1))
+    scaled = (images * np.float64(scale)).astype(dtype)
+    fill = 100 * scale
+    changed = Augmentation(**change, fill=fill)(scaled, np.random.default_rng(1))
+    assert changed.dtype == dtype
+    np.testing.assert_allclose(changed / scale, expected, atol=0.51)
+
+
+def test_rotation_of_some_images_equals_that_of_each(images):
+    angles = np.where(np.arange(len(images)) % 3, 0, 0.2).astype(np.float32)
+    alone = [rotated(image[None], angle[None], 7)[0] for image, angle in zip(images, angles, strict=True)]
+    np.testing.assert_array_equal(rotated(images, angles, 7), alone)
+
+
 def test_augmentation_depends_only_on_the_generator(images):
     augmentation = Augmentation(flip=True, shift=2, rotation_degrees=10, cutout=3)
     first, again, other = (augmentation(images, np.random.default_rng(seed)) for seed in (1, 1, 2))

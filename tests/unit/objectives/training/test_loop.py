@@ -108,6 +108,21 @@ def test_chunk_size_does_not_change_results(digits, whole_run, monkeypatch):
     assert exact(run.history) == exact(whole_run.history[:1])
 
 
+def test_small_data_set_is_passed_through_several_times_in_an_epoch(monkeypatch):
+    orders = []
+    monkeypatch.setattr(
+        loop, "_train_epoch", lambda _, order, *_more: orders.append(order) or {"loss": 0.0, "accuracy": 0.0}
+    )
+    for least in (0, 50):
+        made = type("Small", (DigitsCNN,), {"least_images_per_epoch": least})()
+        made.prepare(DataOptions(limit=20), final=False)
+        made.train(PARAMS, LocalRun(total_epochs=1, metric="val_accuracy"))
+    once, thrice = orders
+    assert (len(once), len(thrice)) == (20, 60)
+    np.testing.assert_array_equal(once, thrice[:20])
+    np.testing.assert_array_equal(np.sort(thrice.reshape(3, 20), axis=1), [np.arange(20)] * 3)
+
+
 def test_another_seed_gives_other_results(digits, whole_run):
     run = LocalRun(total_epochs=EPOCHS, seed=4, device=BFLOAT16, stop_after=1)
     digits.train(PARAMS, run)
