@@ -9,11 +9,15 @@ Fit = Literal["crop", "pad", "stretch"]
 """How images of another shape get the shape of a data set."""
 FITS: tuple[Fit, ...] = get_args(Fit)
 
+TaskName = Literal["classes", "labels", "binary", "regression"]
+"""Kind of target: one of several classes, several labels at once, one of two classes, or numbers."""
+TASKS: tuple[TaskName, ...] = get_args(TaskName)
+
 DEFAULT_TEST_FRACTION = 0.2
 LARGEST_SIDE = 64
 """Largest height and width that images get unless a size is requested."""
 
-OF_IMAGES = ("source", "image_size", "image_fit", "test_fraction", "skip_unreadable", "digest")
+OF_IMAGES = ("source", "task", "image_size", "image_fit", "test_fraction", "skip_unreadable", "digest")
 """Names of the options that apply to image files alone."""
 
 
@@ -32,6 +36,8 @@ class DataOptions:
     _: KW_ONLY
     source: str | None = None
     """Folder or table of image files, for objectives without a data set; see `objectives.images`."""
+    task: TaskName | None = None
+    """Task that this data is for; None: the objective's."""
     image_size: int | None = None
     """Height and width that these images get; None: chosen by their own sizes."""
     image_fit: Fit = "crop"

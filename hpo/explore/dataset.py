@@ -77,17 +77,17 @@ def load_dataset(name: str, data_dir: Path) -> Dataset:
     name = name.rpartition(":")[2]
     used = {name: augmentation} if augmentation is not None else {}
     if callable(source):
-        return _dataset(name, _called(source, len(classes) if classes else None), classes, used)
+        return _dataset(name, _called(source, classes), classes, used)
     return _dataset(source, datasets.load(source, data_dir), classes or datasets.class_names(source), used)
 
 
-def _called(function: object, class_count: int | None) -> Arrays:
+def _called(function: object, classes: tuple[str, ...] | None) -> Arrays:
     assert callable(function)
     try:
-        return arrays.call(function, class_count, test=True)
+        return arrays.call(function, classes, test=True)
     except DataDamagedError:
         # There may be no test set, which only retraining needs; invalid data raises the error again.
-        return arrays.call(function, class_count, test=False)
+        return arrays.call(function, classes, test=False)
 
 
 def _augmentations(dataset: str) -> dict[str, Augmentation]:

@@ -1,4 +1,4 @@
-"""The arrays of an image data set: read from a file or a function, and validated."""
+"""The arrays of a data set: read from a file or a function, and validated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ import psutil
 from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
-from objectives.data.npz import ArrayInvalidError, checked_bytes
+from objectives.data import inputs, targets
+from objectives.data.errors import ArrayInvalidError
+from objectives.data.inputs import Inputs
+from objectives.data.npz import checked_bytes
+from objectives.data.targets import Targets
+from objectives.data_options import TaskName
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -27,28 +32,35 @@ _VALIDATION = ("val", "valid", "validation")
 """Names of the optional validation arrays in a file, after `x_` and `y_`."""
 
 
-class _Invalid(Exception):
-    """A mistake in the arrays, as the end of a sentence."""
-
-
 @dataclass(frozen=True)
 class Arrays:
-    """Images as uint8 (n, height, width, channels), labels as int64 (n,)."""
+    """Inputs and targets, rows first: `objectives.data.inputs` and `objectives.data.targets` define their forms."""
 
-    x_train: Images
-    y_train: Labels
-    x_test: Images | None = None
-    y_test: Labels | None = None
-    x_valid: Images | None = None
-    """Validation images of the data set's own; None: training images are held out instead."""
-    y_valid: Labels | None = None
+    x_train: Any
+    y_train: Targets
+    x_test: Any = None
+    y_test: Targets | None = None
+    x_valid: Any = None
+    """Validation inputs of the data set's own; None: training rows are held out instead."""
+    y_valid: Targets | None = None
     statistics: ChannelStatistics | None = None
     """Mean and deviation of all training images, if they are known; else they are computed."""
     has_test: bool = True
     """Whether there is a test set, loaded or not."""
+    task: TaskName = "classes"
+    classes: tuple[str, ...] | None = None
+    """Names of classes, labels or targets; None: numbers."""
+    groups: NDArray[np.int64] | None = None
+    """Number of the group of each training row, whose rows are never divided between splits; None: no groups."""
 
 
-def read(path: Path, class_count: int | None, test: bool) -> Arrays:
+def read(
+    path: Path,
+    names: Sequence[str] | None,
+    test: bool,
+    task: TaskName = "classes",
+    folder: Path | None = None,
+) -> Arrays:
     """Read the arrays of an .npz file, its `x_val` and `y_val` included; reads the test arrays only if `test`.
 
     Raises:
@@ -59,28 +71,31 @@ def read(path: Path, class_count: int | None, test: bool) -> Arrays:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise _Invalid("it is not an .npz archive")
-            names = _names(archive.files, test)
+                raise ArrayInvalidError("it is not an .npz archive")
+            arrays = _names(archive.files, test)
             assert archive.zip is not None
-            _check_sizes(path, archive.zip, names)
-            return checked([archive[name] for name in names["train"]], class_count, _pairs(archive, names))
+            _check_sizes(path, archive.zip, arrays)
+            pairs = {split: (archive[x], archive[y]) for split, (x, y) in arrays.items()}
+            return checked(pairs, task, names, folder)
     except DataDamagedError:
         raise
     # A damaged archive makes NumPy and its decompressors raise anything.
     except Exception as exc:
-        reason = (
-            str(exc)
-            if isinstance(exc, _Invalid | ArrayInvalidError)
-            else f"it cannot be read ({_one_line(exc)})"
-        )
+        reason = str(exc) if isinstance(exc, ArrayInvalidError) else f"it cannot be read ({_one_line(exc)})"
         raise DataDamagedError(
             f"data file {path} is damaged: {reason}; delete it and fetch it again "
             f"(hpo data fetch {path.stem}), or replace it by a file with valid {', '.join(NAMES)}"
         ) from exc
 
 
-def call(function: Callable[[], Any], class_count: int | None, test: bool) -> Arrays:
-    """Return the arrays of a user's function: pairs of images and labels.
+def call(
+    function: Callable[[], Any],
+    names: Sequence[str] | None,
+    test: bool,
+    task: TaskName = "classes",
+    folder: Path | None = None,
+) -> Arrays:
+    """Return the arrays of a user's function: pairs of inputs and targets.
 
     One pair is the training set, two are the training and the test set, three the training, validation and test set.
 
@@ -106,55 +121,87 @@ def call(function: Callable[[], Any], class_count: int | None, test: bool) -> Ar
         named = dict(
             zip(("train", "val", "test") if len(pairs) == 3 else ("train", "test"), pairs, strict=False)
         )
-        if not test:
-            named.pop("test", None)
-        return replace(checked(named.pop("train"), class_count, named), has_test=len(pairs) > 1)
-    except _Invalid as exc:
+        return without_test(checked(named, task, names, folder), unless=test)
+    except ArrayInvalidError as exc:
         raise DataDamagedError(f"{where} returns invalid data: {exc}") from exc
 
 
+def without_test(arrays: Arrays, *, unless: bool) -> Arrays:
+    """Return the arrays without their test set, which only a final run may open, unless it is one."""
+    return arrays if unless else replace(arrays, x_test=None, y_test=None)
+
+
 def checked(
-    train: Sequence[NDArray[Any]],
-    class_count: int | None,
-    more: Mapping[str, Sequence[NDArray[Any]]] | None = None,
+    pairs: Mapping[str, tuple[Any, Any]],
+    task: TaskName = "classes",
+    names: Sequence[str] | None = None,
+    folder: Path | None = None,
 ) -> Arrays:
-    """Return training arrays, and those of `more` by the names of their splits, validated in one shape and type."""
-    x_train, y_train = _checked_pair("train", train[0], train[1], class_count)
-    found: dict[str, tuple[Images, Labels]] = {}
-    for split, (x, y) in (more or {}).items():
-        found[split] = _checked_pair(split, x, y, class_count or int(y_train.max()) + 1)
-        shape = found[split][0].shape[1:]
-        if shape != x_train.shape[1:]:
-            raise _Invalid(f"x_{split} holds images of {shape}, x_train of {x_train.shape[1:]}")
-    absent = (None, None)
-    return Arrays(x_train, y_train, *found.pop("test", absent), *next(iter(found.values()), absent))
+    """Return the inputs and targets of each split in the form of their task, those for training first.
+
+    `names` are declared names of classes, labels or targets. Large converted arrays are written to `folder`, if given.
+
+    Raises:
+        ArrayInvalidError: they cannot be trained on.
+    """
+    found = {split: inputs.checked(x, f"x_{split}", folder) for split, (x, _) in pairs.items()}
+    y, classes = targets.converted(task, {f"y_{split}": y for split, (_, y) in pairs.items()}, names)
+    for split, x in found.items():
+        rows, labels = inputs.count(x), len(y[f"y_{split}"])
+        if rows != labels:
+            raise ArrayInvalidError(f"x_{split} has {rows} rows but y_{split} {labels}")
+        _check_alike(found["train"], x, split)
+    valid = next((split for split in found if split in _VALIDATION), None)
+    return Arrays(
+        found["train"],
+        y["y_train"],
+        found.get("test"),
+        y.get("y_test"),
+        None if valid is None else found[valid],
+        None if valid is None else y[f"y_{valid}"],
+        has_test="test" in found,
+        task=task,
+        classes=classes,
+    )
+
+
+def _check_alike(train: Inputs, other: Inputs, split: str) -> None:
+    """Check that inputs of a split have the shapes and types of the training inputs."""
+    expected, found = inputs.each(train), inputs.each(other)
+    if list(expected) != list(found):
+        raise ArrayInvalidError(
+            f"x_{split} has the inputs {', '.join(found) or 'of an array'}, x_train {', '.join(expected) or 'an array'}"
+        )
+    for name, array in found.items():
+        place = f"[{name!r}]" if name else ""
+        if array.shape[1:] != expected[name].shape[1:]:
+            raise ArrayInvalidError(
+                f"x_{split}{place} has rows of {array.shape[1:]}, x_train{place} of {expected[name].shape[1:]}"
+            )
+        types = array.dtype, expected[name].dtype
+        if types[0] != types[1] and not types[0].kind == types[1].kind in "iU":
+            raise ArrayInvalidError(f"x_{split}{place} is {types[0]}, x_train{place} {types[1]}")
 
 
 def _names(present: Sequence[str], test: bool) -> dict[str, tuple[str, str]]:
     """Return the names of the arrays to read, images and labels, by split."""
     absent = [name for name in NAMES if name not in present]
     if absent:
-        raise _Invalid(f"it has no array {', '.join(absent)}")
+        raise ArrayInvalidError(f"it has no array {', '.join(absent)}")
     pairs = {split: (f"x_{split}", f"y_{split}") for split in ("train", "test", *_VALIDATION)}
     used = {split: pair for split, pair in pairs.items() if set(pair) <= set(present)}
     known = {name for pair in used.values() for name in pair}
     unused = [name for name in present if name.startswith(("x_", "y_")) and name not in known]
     # Data that were held out on purpose must not be ignored.
     if unused:
-        raise _Invalid(
+        raise ArrayInvalidError(
             f"it has {', '.join(unused)}, which would not be used (name validation arrays x_val and y_val)"
         )
     if len(used) > 3:
-        raise _Invalid(
+        raise ArrayInvalidError(
             f"it has several validation sets ({', '.join(split for split in used if split in _VALIDATION)})"
         )
     return {split: pair for split, pair in used.items() if test or split != "test"}
-
-
-def _pairs(
-    archive: Mapping[str, NDArray[Any]], names: Mapping[str, tuple[str, str]]
-) -> dict[str, list[NDArray[Any]]]:
-    return {split: [archive[name] for name in pair] for split, pair in names.items() if split != "train"}
 
 
 def _check_sizes(path: Path, archive: zipfile.ZipFile, names: Mapping[str, tuple[str, str]]) -> None:
@@ -166,30 +213,6 @@ def _check_sizes(path: Path, archive: zipfile.ZipFile, names: Mapping[str, tuple
             f"the arrays of data file {path} take {total / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are"
             " free: use a host with more memory, or a smaller file"
         )
-
-
-def _checked_pair(
-    split: str, x: NDArray[Any], y: NDArray[Any], class_count: int | None
-) -> tuple[Images, Labels]:
-    if x.dtype != np.uint8:
-        raise _Invalid(f"x_{split} is {x.dtype}, not uint8 from 0 to 255")
-    if x.ndim == 3:
-        x = x[..., np.newaxis]
-    if x.ndim != 4:
-        raise _Invalid(f"x_{split} is {x.shape}, not (n, height, width) or (n, height, width, channels)")
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
-        raise _Invalid(f"y_{split} is {y.dtype} of {y.shape}, not whole numbers of (n,) or (n, 1)")
-    if len(x) != len(y):
-        raise _Invalid(f"x_{split} has {len(x)} images but y_{split} {len(y)} labels")
-    if x.size == 0:
-        raise _Invalid(f"x_{split} is empty")
-    low, high = int(y.min()), int(y.max())
-    if low < 0 or (class_count is not None and high >= class_count):
-        allowed = f"0 to {class_count - 1}" if class_count is not None else "0 upwards"
-        raise _Invalid(f"y_{split} has labels from {low} to {high}, not {allowed}")
-    return x, y.astype(np.int64)
 
 
 def _is_pair_of_arrays(value: Any) -> bool:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from hpo.errors import DataDamagedError, DataMissingError, FileNotWritableError,
 from objectives.data import arrays
 from objectives.data.arrays import Arrays
 from objectives.data.splits import stratified
+from objectives.data_options import TaskName
 
 _CONNECT_SECONDS = 30.0
 _DIGITS_TEST_FRACTION = 0.2
@@ -72,8 +73,18 @@ class FileReport:
     problems: tuple[str, ...] = ()
 
 
-def load(name: str, data_dir: str | Path | None, test: bool = True) -> Arrays:
+def load(
+    name: str,
+    data_dir: str | Path | None,
+    test: bool = True,
+    *,
+    task: TaskName = "classes",
+    names: Sequence[str] | None = None,
+    folder: Path | None = None,
+) -> Arrays:
     """Return the arrays of a data set by name; without test set unless `test`.
+
+    `names` are the declared names of its classes; large arrays that have to be converted are written to `folder`.
 
     Raises:
         DataMissingError: there is no such file and nothing to download, or no network.
@@ -82,14 +93,14 @@ def load(name: str, data_dir: str | Path | None, test: bool = True) -> Arrays:
     dataset = SHIPPED.get(name)
     path = _file(name, data_dir)
     if path is not None and path.is_file():
-        return arrays.read(path, len(dataset.classes) if dataset else None, test)
+        return arrays.read(path, names or class_names(name), test, task, folder)
     if dataset is None:
         raise DataMissingError(
             f"unknown data set {name!r} (shipped are {', '.join(SHIPPED)}), and there is no file "
             f"{path or f'{name}.npz'}: put it there, or set HPO_DATA_DIR to its folder"
         )
     loaded = _digits() if dataset.download is None else _downloaded(dataset)
-    return loaded if test else Arrays(loaded.x_train, loaded.y_train)
+    return arrays.without_test(loaded, unless=test)
 
 
 def location(name: str, data_dir: str | Path | None) -> str:
@@ -119,7 +130,7 @@ def fetch(name: str, data_dir: str | Path) -> Path | None:
         return None
     path = Path(data_dir).expanduser() / f"{name}.npz"
     if path.is_file():
-        arrays.read(path, len(dataset.classes), test=True)
+        arrays.read(path, dataset.classes, test=True)
         return path
     loaded = _downloaded(dataset)
     try:
@@ -181,7 +192,7 @@ def _digits() -> Arrays:
     count = round(len(y) * _DIGITS_TEST_FRACTION)
     test = stratified(y, count, np.random.default_rng(_DIGITS_SEED))
     train = np.setdiff1d(np.arange(len(y)), test)
-    return arrays.checked([x[train], y[train]], 10, {"test": [x[test], y[test]]})
+    return arrays.checked({"train": (x[train], y[train]), "test": (x[test], y[test])}, names=_DIGIT_NAMES)
 
 
 def _downloaded(dataset: Dataset) -> Arrays:
@@ -198,7 +209,7 @@ def _downloaded(dataset: Dataset) -> Arrays:
             f"({' '.join(str(exc).split())}): put {dataset.name}.npz into a folder and set HPO_DATA_DIR to it, "
             f"or run `hpo data fetch {dataset.name}` on a machine with network"
         ) from exc
-    return arrays.checked(train, len(dataset.classes), {"test": test})
+    return arrays.checked({"train": train, "test": test}, names=dataset.classes)
 
 
 @contextmanager

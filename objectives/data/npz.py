@@ -7,12 +7,10 @@ import zipfile
 
 import numpy as np
 
+from objectives.data.errors import ArrayInvalidError
+
 _ENCRYPTED = 0x1
 """Bit of a zip entry's flags."""
-
-
-class ArrayInvalidError(ValueError):
-    """An array of an archive cannot be read; the message names it."""
 
 
 def checked_bytes(archive: zipfile.ZipFile, name: str) -> int:

@@ -1,65 +1,98 @@
-"""Splits of a data set: training and validation images for trials, training and test images for final runs."""
+"""Splits of a data set: training and validation rows for trials, training and test rows for final runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.errors import DataDamagedError, UsageError
+from hpo.errors import DataDamagedError, ObjectiveBrokenError, UsageError
 from objectives.base import DataOptions
-from objectives.data.arrays import Arrays, ChannelStatistics, Images, Labels
+from objectives.data import inputs
+from objectives.data.arrays import Arrays
+from objectives.data.groups import whole_groups
+from objectives.data.inputs import Shape
+from objectives.data.statistics import input_statistics
+from objectives.data.targets import Targets
+from objectives.data_options import TaskName
 
 Indices = NDArray[np.intp]
 
-_BLOCK_VALUES = 1 << 15
-"""Number of pixels of a channel that are counted at a time: 256 KiB of memory."""
+_RARE = 20
+"""Rows with the same labels below which they are not stratified by all of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Images as uint8 (n, height, width, channels) and labels as int64 (n,), split for trials or a final run."""
+    """Inputs and targets, rows first, split for trials or a final run.
 
-    x_train: Images
-    y_train: Labels
-    x_valid: Images
-    """Images held out to select models; empty in a final run."""
-    y_valid: Labels
-    x_test: Images | None
-    """Test images; None unless the run is final."""
-    y_test: Labels | None
+    Inputs are an array, or a dict of arrays by name; images are (n, height, width, channels), uint8 unless the data set
+    has others. Targets are int64 (n,) numbers of classes, uint8 (n, labels) of 0 and 1, int64 (n,) of 0 and 1 for
+    binary, or float32 (n, targets) for regression.
+    """
+
+    x_train: Any
+    y_train: Targets
+    x_valid: Any
+    """Inputs held out to select models; empty in a final run."""
+    y_valid: Targets
+    x_test: Any
+    """Test inputs; None unless the run is final."""
+    y_test: Targets | None
     classes: tuple[str, ...]
-    """Names of the labels."""
+    """Names of the classes or labels, the two classes of binary, or the targets of regression."""
     mean: tuple[float, ...]
-    """Mean of each channel over the training images, pixels scaled to 0..1."""
+    """Mean of each channel over the training images, uint8 and uint16 scaled to 0..1; empty if there are no images."""
     std: tuple[float, ...]
     """Standard deviation of each channel, likewise; never zero."""
     has_test: bool = True
     """Whether a final run can have a test set."""
+    task: TaskName = "classes"
+
+    @property
+    def input_shape(self) -> Shape | dict[str, Shape]:
+        """Shape of an example, or the shapes of its inputs by name."""
+        return inputs.shape_of(self.x_train)
+
+    @property
+    def output_size(self) -> int:
+        """Length of the model's output: 1 for binary, else one number for each class, label or target."""
+        return 1 if self.task == "binary" else len(self.classes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels."""
+        """Height, width and channels.
+
+        Raises:
+            ObjectiveBrokenError: the inputs are no images.
+        """
+        if not inputs.is_images(self.x_train):
+            raise ObjectiveBrokenError(
+                f"data.image_shape is for images (n, height, width, channels), and this data has inputs of"
+                f" {self.input_shape}: use data.input_shape, or add an axis for the channel"
+            )
         height, width, channels = self.x_train.shape[1:]
         return height, width, channels
 
     @property
     def class_count(self) -> int:
-        """Number of classes: the length of the model's output."""
+        """Number of classes, labels or targets."""
         return len(self.classes)
 
 
 def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str, ...] | None = None) -> Data:
-    """Split the training images, stratified by class; every trial of a study gets the same split.
+    """Split the training rows, stratified by class; every trial of a study gets the same split.
 
-    Validation images of the data set's own are used instead of training images that are held out.
+    Validation rows of the data set's own are used instead of training rows that are held out.
 
-    In a final run the validation images are training images, and the test set is included.
+    In a final run the validation rows are training rows, and the test set is included.
 
     Raises:
         UsageError: an option is out of range.
-        DataDamagedError: a class has too few images, or there is no test set for a final run.
+        DataDamagedError: a class has too few rows, or there is no test set for a final run.
     """
     if not 0 < options.validation_fraction < 1:
         raise UsageError(
@@ -69,40 +102,166 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
         raise UsageError(f"the limit on training images must be at least 1, not {options.limit}")
     if final and (arrays.x_test is None or arrays.y_test is None):
         raise DataDamagedError("there is no test set, but a final run needs one")
-    y = arrays.y_train
-    if classes is None:
-        classes = tuple(str(label) for label in range(int(y.max()) + 1))
-    train, valid = split_indices(y, options, arrays.y_valid)
-    held_out, held_labels = (
-        (arrays.x_train, y)
-        if arrays.x_valid is None or arrays.y_valid is None
-        else (arrays.x_valid, arrays.y_valid)
-    )
-    if not final:
-        x_train, y_train = _taken(arrays.x_train, train), y[train]
-    elif arrays.x_valid is None:
+    folder = None if options.cache_dir is None else Path(options.cache_dir)
+    x, y = arrays.x_train, arrays.y_train
+    train, valid = split_indices(y, options, arrays.y_valid, arrays.task, arrays.groups)
+    has_own = arrays.x_valid is not None and arrays.y_valid is not None
+    held_out, held_targets = (arrays.x_valid, arrays.y_valid) if has_own else (x, y)
+    assert held_targets is not None
+    if final and not has_own:
         train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
-        x_train, y_train = _taken(arrays.x_train, train), y[train]
-    else:
-        x_train = np.concatenate([_taken(arrays.x_train, train), _taken(held_out, valid)])
-        y_train, valid = np.concatenate([y[train], held_labels[valid]]), valid[:0]
-    known = arrays.statistics if len(x_train) == len(arrays.x_train) else None
-    mean, std = known or channel_statistics(channel_counts(x_train))
+    x_train, y_train = inputs.take(x, train, folder), y[train]
+    x_valid, y_valid = inputs.take(held_out, valid, folder), held_targets[valid]
+    if final and has_own:
+        x_train, x_valid = inputs.joined(x_train, x_valid, folder), inputs.slices(x_valid, slice(0))
+        y_train, y_valid = np.concatenate([y_train, y_valid]), y_valid[:0]
+    known = arrays.statistics if inputs.count(x_train) == inputs.count(x) else None
+    mean, std = known or input_statistics(x_train)
     return Data(
         x_train=x_train,
         y_train=y_train,
-        x_valid=_taken(held_out, valid),
-        y_valid=held_labels[valid],
+        x_valid=x_valid,
+        y_valid=y_valid,
         x_test=arrays.x_test if final else None,
         y_test=arrays.y_test if final else None,
-        classes=classes,
+        classes=classes or arrays.classes or tuple(str(label) for label in range(int(y.max()) + 1)),
         mean=mean,
         std=std,
         has_test=arrays.has_test,
+        task=arrays.task,
     )
 
 
-def stratified(labels: Labels, count: int, rng: np.random.Generator, spare: int = 0) -> Indices:
+def split_indices(
+    y: Targets,
+    options: DataOptions,
+    y_valid: Targets | None = None,
+    task: TaskName = "classes",
+    groups: NDArray[np.int64] | None = None,
+) -> tuple[Indices, Indices]:
+    """Return the sorted indices of the training and validation rows of a study's trials, within the limit.
+
+    Those of validation rows refer to `y_valid` if it is given, else to `y`. Rows of a group stay together.
+
+    Raises:
+        DataDamagedError: a class has too few rows.
+    """
+    rng = np.random.default_rng(options.split_seed)
+    kinds = strata(y, task)
+    if y_valid is None:
+        valid = held_out(kinds, options.validation_fraction, rng, groups)
+        if len(valid) == 0:
+            raise DataDamagedError(
+                "no class has two images, one to train on and one to validate on"
+                if groups is None
+                else "no group can be held out for validation: give smaller groups, or a validation split"
+            )
+        train = np.setdiff1d(np.arange(len(y)), valid)
+    else:
+        train, valid = np.arange(len(y)), np.arange(len(y_valid))
+    if options.limit is not None and options.limit < len(train):
+        proportion = options.limit / len(train)
+        train = train[stratified(kinds[train], options.limit, rng)]
+        held_kinds = kinds if y_valid is None else strata(y_valid, task)
+        valid = valid[stratified(held_kinds[valid], round(len(valid) * proportion), rng)]
+    return train, valid
+
+
+def held_out(
+    kinds: NDArray[np.int64],
+    fraction: float,
+    rng: np.random.Generator,
+    groups: NDArray[np.int64] | None = None,
+    spare: int = 1,
+) -> Indices:
+    """Return sorted indices of about a fraction of the rows: some of each stratum, `spare` of it left, whole groups."""
+    if groups is not None:
+        return whole_groups(kinds, groups, fraction, spare, rng)
+    return stratified(kinds, round(len(kinds) * fraction), rng, spare)
+
+
+def fold_indices(
+    y: Targets,
+    options: DataOptions,
+    k: int,
+    task: TaskName = "classes",
+    groups: NDArray[np.int64] | None = None,
+) -> list[tuple[Indices, Indices]]:
+    """Return the sorted indices of the training and validation rows of each of `k` folds, the same for every trial.
+
+    Each row is in the validation rows of one fold. Folds are stratified, and rows of a group stay together.
+
+    Raises:
+        UsageError: `k` is below 2.
+        DataDamagedError: there are too few rows of a class, or too few groups.
+    """
+    if k < 2:
+        raise UsageError(f"cross-validation needs at least 2 folds, not {k}")
+    rng = np.random.default_rng([options.split_seed, k])
+    rows = np.arange(len(y))
+    kinds = strata(y, task)
+    if options.limit is not None and options.limit < len(y):
+        rows = stratified(kinds, options.limit, rng)
+    if task in ("classes", "binary"):
+        numbers, counts = np.unique(y[rows], return_counts=True)
+        if counts.min() < k:
+            raise DataDamagedError(
+                f"class {numbers[counts.argmin()]} has {counts.min()} training rows, and {k} folds need one each: use"
+                " fewer folds, or add rows"
+            )
+    if len(rows) < k:
+        raise DataDamagedError(f"{len(rows)} training rows cannot be divided into {k} folds: use fewer folds")
+    folds = (
+        _stratified_folds(kinds[rows], k, rng)
+        if groups is None
+        else _group_folds(kinds[rows], groups[rows], k, rng)
+    )
+    return [(rows[folds != fold], rows[folds == fold]) for fold in range(k)]
+
+
+def _stratified_folds(kinds: NDArray[np.int64], k: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the fold of each row: dealt in turn, stratum by stratum, in random order inside each."""
+    shuffled = rng.permutation(len(kinds))
+    order = shuffled[np.argsort(kinds[shuffled], kind="stable")]
+    folds = np.empty(len(kinds), np.int64)
+    folds[order] = np.arange(len(kinds)) % k
+    return folds
+
+
+def _group_folds(
+    kinds: NDArray[np.int64], groups: NDArray[np.int64], k: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return the fold of each row: groups, the largest first, go where they even out the strata best."""
+    names, numbers = np.unique(groups, return_inverse=True)
+    if len(names) < k:
+        raise DataDamagedError(f"{len(names)} groups cannot be divided into {k} folds: use fewer folds")
+    counts = np.zeros((len(names), int(kinds.max()) + 1))
+    np.add.at(counts, (numbers, kinds), 1)
+    shares = counts / np.maximum(counts.sum(axis=0), 1)
+    order = rng.permutation(len(names))
+    totals, of_group = np.zeros((k, counts.shape[1])), np.zeros(len(names), np.int64)
+    for group in order[np.argsort(-counts.sum(axis=1)[order], kind="stable")]:
+        # A sum of squares is least where all folds have the same share of each stratum.
+        growth = ((totals + shares[group]) ** 2 - totals**2).sum(axis=1)
+        of_group[group] = growth.argmin()
+        totals[of_group[group]] += shares[group]
+    return of_group[numbers]
+
+
+def strata(y: Targets, task: TaskName) -> NDArray[np.int64]:
+    """Return the number of the stratum of each row: its class, its set of labels, or one for all of regression."""
+    if task == "regression":
+        return np.zeros(len(y), np.int64)
+    if task != "labels":
+        return y.astype(np.int64, copy=False)
+    packed = np.ascontiguousarray(np.packbits(y, axis=1))
+    rows = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
+    _, kinds, counts = np.unique(rows, return_inverse=True, return_counts=True)
+    # Rare sets together: a part of one would be more or less than its share.
+    return np.where(counts[kinds] < _RARE, len(counts), kinds).astype(np.int64)
+
+
+def stratified(labels: NDArray[np.int64], count: int, rng: np.random.Generator, spare: int = 0) -> Indices:
     """Return about `count` sorted indices: each class in proportion, at least one, leaving at least `spare` of it.
 
     The number of indices differs from `count` only where these limits require it.
@@ -120,55 +279,3 @@ def stratified(labels: Labels, count: int, rng: np.random.Generator, spare: int 
         for label, quota in zip(present, quotas, strict=True)
     ]
     return np.sort(np.concatenate(chosen))
-
-
-def _taken(images: Images, indices: Indices) -> Images:
-    """Return the images of sorted indices, without a copy if these are all."""
-    return images if len(indices) == len(images) else images[indices]
-
-
-def split_indices(y: Labels, options: DataOptions, y_valid: Labels | None = None) -> tuple[Indices, Indices]:
-    """Return the indices of the training and validation images of a study's trials, within the limit.
-
-    Those of validation images refer to `y_valid` if it is given, else to `y`.
-
-    Raises:
-        DataDamagedError: a class has too few images.
-    """
-    rng = np.random.default_rng(options.split_seed)
-    if y_valid is None:
-        valid = stratified(y, round(len(y) * options.validation_fraction), rng, spare=1)
-        if len(valid) == 0:
-            raise DataDamagedError("no class has two images, one to train on and one to validate on")
-        train = np.setdiff1d(np.arange(len(y)), valid)
-    else:
-        train, valid = np.arange(len(y)), np.arange(len(y_valid))
-    if options.limit is not None and options.limit < len(train):
-        proportion = options.limit / len(train)
-        train = train[stratified(y[train], options.limit, rng)]
-        labels = y if y_valid is None else y_valid
-        valid = valid[stratified(labels[valid], round(len(valid) * proportion), rng)]
-    return train, valid
-
-
-def channel_counts(x: Images) -> NDArray[np.int64]:
-    """Return how often each of the 256 values occurs in each channel (channels, 256)."""
-    counts = np.zeros((x.shape[-1], 256), np.int64)
-    # In blocks, because counting makes eight bytes of each pixel.
-    rows = max(1, _BLOCK_VALUES // (x.shape[1] * x.shape[2]))
-    for first in range(0, len(x), rows):
-        for channel, count in enumerate(counts):
-            count += np.bincount(x[first : first + rows, ..., channel].ravel(), minlength=256)
-    return counts
-
-
-def channel_statistics(counts: NDArray[np.int64]) -> ChannelStatistics:
-    """Return mean and standard deviation of each channel in 0..1, exact, from the counts of its values."""
-    values = np.arange(256) / 255
-    means, deviations = [], []
-    for count in counts:
-        shares = count / count.sum()
-        mean = float(shares @ values)
-        means.append(mean)
-        deviations.append(max(float(shares @ (values - mean) ** 2) ** 0.5, 1e-3))
-    return tuple(means), tuple(deviations)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
 from objectives.data.arrays import Arrays, ChannelStatistics
-from objectives.data.splits import channel_counts, channel_statistics
+from objectives.data.statistics import channel_counts, channel_statistics
 from objectives.images.decoding import Geometry
 from objectives.images.parallel import Watch
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
+from objectives.data.groups import whole_groups
 from objectives.data.splits import Indices, stratified
 from objectives.images.listing import SPLITS, TITLES, Listing
 
@@ -46,7 +47,7 @@ def partition(listing: Listing, rules: SplitRules) -> dict[str, Indices]:
         chosen = (
             stratified(labels[pool], round(len(pool) * fraction), rng, spare)
             if groups is None
-            else _whole_groups(labels[pool], groups[pool], fraction, spare, rng)
+            else whole_groups(labels[pool], groups[pool], fraction, spare, rng)
         )
         found[split] = pool[chosen]
         found["train"] = np.delete(pool, chosen)
@@ -68,42 +69,6 @@ def _groups(listing: Listing) -> NDArray[np.int64] | None:
         ],
         np.int64,
     )
-
-
-def _whole_groups(
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    fraction: float,
-    spare: int,
-    rng: np.random.Generator,
-) -> Indices:
-    """Return sorted positions of whole groups that have about this share of each class, and some images of each.
-
-    Groups are looked at in random order, the largest first, and taken if that brings the numbers of images of all
-    classes nearer to their shares. `spare` groups of each class are left.
-    """
-    names, numbers = np.unique(groups, return_inverse=True)
-    counts = np.zeros((len(names), int(labels.max()) + 1))
-    np.add.at(counts, (numbers, labels), 1)
-    has, sizes = counts > 0, np.maximum(counts.sum(axis=0), 1)
-    taken, left, chosen = np.zeros(len(sizes)), has.sum(axis=0), np.zeros(len(names), bool)
-    order = rng.permutation(len(names))
-    order = order[np.argsort(-counts.sum(axis=1)[order], kind="stable")]
-
-    def take(group: int, *, if_nearer: bool) -> None:
-        nonlocal taken, left
-        before, after = taken / sizes - fraction, (taken + counts[group]) / sizes - fraction
-        nearer = (after**2).sum() < (before**2).sum()
-        if (left[has[group]] > spare).all() and (nearer or not if_nearer):
-            taken, left, chosen[group] = taken + counts[group], left - has[group], True
-
-    for group in order:
-        take(group, if_nearer=True)
-    # The smallest groups for classes that have none.
-    for group in order[::-1]:
-        if not chosen[group] and (has[group] & (taken == 0)).any():
-            take(group, if_nearer=False)
-    return np.flatnonzero(chosen[numbers])
 
 
 def _check_classes(listing: Listing, labels: NDArray[np.int64], found: dict[str, Indices], made: str) -> None:

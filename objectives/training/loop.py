@@ -72,7 +72,7 @@ def load(
         names = names or datasets.class_names(source)
         loaded = datasets.load(source, options.data_dir, test=final)
     elif callable(source):
-        loaded = arrays.call(source, len(names) if names else None, test=final)
+        loaded = arrays.call(source, names, test=final)
     elif options.source is not None:
         loaded, found = provision.mapped(options, final)
         names = names if names is not None and len(names) == len(found) else found

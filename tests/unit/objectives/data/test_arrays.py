@@ -24,6 +24,7 @@ def content(**changes: object) -> dict[str, object]:
     return {name: value for name, value in (valid | changes).items() if value is not None}
 
 
+CLASSES = ("a", "b", "c")
 VALIDATION = {"x_val": np.full((3, 4, 5), 7, np.uint8), "y_val": np.array([2, 1, 0])}
 
 
@@ -33,39 +34,45 @@ def write(path: Path, **changes: object) -> Path:
 
 
 def test_images_get_a_channel_and_labels_one_axis(tmp_path):
-    read = arrays.read(write(tmp_path / "tiny.npz"), 3, test=True)
+    read = arrays.read(write(tmp_path / "tiny.npz"), CLASSES, test=True)
     assert (read.x_train.shape, read.x_train.dtype) == ((20, 4, 5, 1), np.uint8)
     assert (read.y_test.shape, read.y_test.dtype) == ((6,), np.int64)
 
 
 def test_test_set_is_read_only_on_request(tmp_path):
     path = write(tmp_path / "tiny.npz", x_test=np.zeros(3), y_test=np.zeros((2, 2)))
-    read = arrays.read(path, 3, test=False)
+    read = arrays.read(path, CLASSES, test=False)
     assert read.x_test is None
     with pytest.raises(DataDamagedError, match="x_test"):
-        arrays.read(path, 3, test=True)
+        arrays.read(path, CLASSES, test=True)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"y_train": None}, "no array y_train"),
-        ({"x_train": np.zeros((20, 4, 5), np.float32)}, "x_train is float32, not uint8"),
-        ({"x_train": np.zeros((20, 4), np.uint8)}, r"x_train is \(20, 4\)"),
+        ({"x_train": np.zeros((20, 4, 5, 1), np.float32)}, "x_test is uint8, x_train float32"),
+        ({"x_train": np.zeros((20, 4), np.uint8)}, r"x_test has rows of \(4, 5, 1\), x_train of \(4,\)"),
         ({"x_train": np.zeros((0, 4, 5), np.uint8), "y_train": np.zeros(0, int)}, "x_train is empty"),
-        ({"y_train": np.zeros(19, int)}, "20 images but y_train 19 labels"),
-        ({"y_train": np.zeros(20)}, "y_train is float64"),
-        ({"y_train": np.zeros((20, 2), int)}, "y_train is int64"),
+        ({"y_train": np.zeros(19, int)}, "x_train has 20 rows but y_train 19"),
+        ({"y_train": np.full(20, 0.5)}, "y_train is 0.5 in row 0, and classes are whole numbers"),
+        ({"y_train": np.zeros((20, 2), int)}, "y_train has 0 classes in row 0, and a one-hot row has one"),
         ({"y_train": np.full(20, 3)}, "labels from 3 to 3, not 0 to 2"),
         ({"y_train": np.full(20, -1)}, "labels from -1 to -1"),
         ({"y_train": np.array([None] * 20)}, "cannot be read"),
-        ({"x_test": np.zeros((6, 5, 5), np.uint8)}, "x_test holds images of"),
+        (
+            {"x_test": np.zeros((6, 5, 5), np.uint8)},
+            r"x_test has rows of \(5, 5, 1\), x_train of \(4, 5, 1\)",
+        ),
         ({"x_val": np.zeros((6, 4, 5), np.uint8)}, "it has x_val, which would not be used"),
         (
             {"x_dev": np.zeros(1), "y_dev": np.zeros(1)},
             r"x_dev, y_dev, which would not .*name .* x_val and y_val",
         ),
-        ({"x_val": np.zeros((2, 5, 5), np.uint8), "y_val": np.zeros(2, int)}, "x_val holds images of"),
+        (
+            {"x_val": np.zeros((2, 5, 5), np.uint8), "y_val": np.zeros(2, int)},
+            r"x_val has rows of \(5, 5, 1\), x_train of \(4, 5, 1\)",
+        ),
         (
             VALIDATION | {"x_valid": np.zeros(1), "y_valid": np.zeros(1)},
             r"several validation sets \(val, valid\)",
@@ -75,7 +82,7 @@ def test_test_set_is_read_only_on_request(tmp_path):
 def test_invalid_file_is_reported_with_cause_and_remedy(tmp_path, changes, message):
     path = write(tmp_path / "tiny.npz", **changes)
     with pytest.raises(DataDamagedError, match=message) as caught:
-        arrays.read(path, 3, test=True)
+        arrays.read(path, CLASSES, test=True)
     assert str(path) in str(caught.value)
     assert "fetch" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -98,12 +105,12 @@ def test_file_that_is_no_archive_is_refused(tmp_path, damage):
             }[damage]
         )
     with pytest.raises(DataDamagedError, match=r"tiny\.npz is damaged"):
-        arrays.read(path, 3, test=True)
+        arrays.read(path, CLASSES, test=True)
 
 
 def test_folder_instead_of_the_file_is_refused(tmp_path):
     with pytest.raises(DataDamagedError, match="cannot be read"):
-        arrays.read(tmp_path, 3, test=False)
+        arrays.read(tmp_path, CLASSES, test=False)
 
 
 def test_data_function_can_omit_the_test_set_until_it_is_needed():
@@ -131,9 +138,9 @@ def test_data_function_that_returns_something_else_is_refused(returned):
 
 def test_data_function_that_returns_invalid_arrays_is_refused():
     def load_pets():
-        return np.zeros((2, 4, 4)), np.zeros(2, int)
+        return np.zeros((2, 4, 4), complex), np.zeros(2, int)
 
-    with pytest.raises(DataDamagedError, match="load_pets returns invalid data: x_train is float64"):
+    with pytest.raises(DataDamagedError, match="load_pets returns invalid data: x_train is complex128, not"):
         arrays.call(load_pets, None, test=False)
 
 
@@ -141,7 +148,7 @@ def test_data_function_that_returns_invalid_arrays_is_refused():
 @pytest.mark.parametrize("test", [False, True])
 def test_validation_arrays_of_a_file_are_read(tmp_path, name, test):
     changes = {key.replace("val", name): array for key, array in VALIDATION.items()}
-    read = arrays.read(write(tmp_path / "tiny.npz", **changes), 3, test)
+    read = arrays.read(write(tmp_path / "tiny.npz", **changes), CLASSES, test)
     assert read.x_valid.shape == (3, 4, 5, 1)
     assert read.y_valid.tolist() == [2, 1, 0]
     assert (read.x_test is not None) == test
@@ -172,7 +179,7 @@ def test_encrypted_archive_is_refused(tmp_path):
     whole[whole.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(whole)
     with pytest.raises(DataDamagedError, match="x_train is encrypted"):
-        arrays.read(path, 3, test=True)
+        arrays.read(path, CLASSES, test=True)
 
 
 def test_array_that_claims_another_size_is_refused_before_memory_is_taken(tmp_path):
@@ -185,7 +192,7 @@ def test_array_that_claims_another_size_is_refused_before_memory_is_taken(tmp_pa
     with pytest.raises(
         DataDamagedError, match=r"x_train is not as large as its shape \(10000000000, 10000\)"
     ):
-        arrays.read(path, 3, test=True)
+        arrays.read(path, CLASSES, test=True)
 
 
 def test_file_larger_than_free_memory_is_refused(tmp_path, monkeypatch):
@@ -193,4 +200,4 @@ def test_file_larger_than_free_memory_is_refused(tmp_path, monkeypatch):
     with pytest.raises(
         DataDamagedError, match=r"tiny\.npz take 0\.0 GiB, and 0\.0 GiB of memory are free: use"
     ):
-        arrays.read(write(tmp_path / "tiny.npz"), 3, test=True)
+        arrays.read(write(tmp_path / "tiny.npz"), CLASSES, test=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hpo.errors import DataDamagedError, UsageError
 from objectives.base import DataOptions
-from objectives.data import splits
+from objectives.data import statistics
 from objectives.data.arrays import Arrays
 from objectives.data.splits import split, stratified
 
@@ -95,7 +95,7 @@ def test_validation_images_of_the_data_set_are_used(
 def test_statistics_take_a_tenth_of_the_memory_of_the_images():
     images = np.random.default_rng(0).integers(0, 256, (500, 64, 64, 3), dtype=np.uint8)
     tracemalloc.start()
-    mean, _ = splits.channel_statistics(splits.channel_counts(images))
+    mean, _ = statistics.input_statistics(images)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < images.nbytes / 10

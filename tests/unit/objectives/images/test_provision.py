@@ -16,8 +16,9 @@ from PIL import Image
 
 from hpo.errors import DataDamagedError, DiskFullError, FileNotWritableError, HpoError, UsageError
 from objectives.base import DataOptions
-from objectives.data import splits
-from objectives.data.splits import channel_counts, channel_statistics, split
+from objectives.data import statistics
+from objectives.data.splits import split
+from objectives.data.statistics import channel_counts, channel_statistics
 from objectives.images import build, entry, examination
 from objectives.images.cache import Cache
 from objectives.images.listing import Picture
@@ -376,7 +377,7 @@ def test_options_without_a_cache_are_refused(photos):
 
 def test_statistics_are_computed_once_for_all_processes(photos, tmp_path, monkeypatch):
     found = provide(photos, tmp_path / "cache")
-    monkeypatch.setattr(splits, "channel_counts", None)
+    monkeypatch.setattr(statistics, "channel_counts", None)
     assert load(found, tmp_path / "cache").mean != load(found, tmp_path / "cache", final=True).mean
 
 

@@ -1,0 +1,328 @@
+"""Targets of a model, in the one form that each task has:
+
+classes int64 (n,), the numbers of classes; labels uint8 (n, labels) of 0 and 1; binary int64 (n,) of 0 and 1;
+regression float32 (n, targets). Whole floats, bools, strings, one-hot rows and columns (n, 1) are converted.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from objectives.data.errors import ArrayInvalidError
+from objectives.data.inputs import as_array, check_finite
+from objectives.data_options import TaskName
+
+Targets = NDArray[Any]
+Names = tuple[str, ...]
+ByName = Mapping[str, NDArray[Any]]
+"""Targets by the names of their arrays, those of the training rows first."""
+
+LABEL_SEPARATOR = "|"
+"""Character between the names of an example's labels."""
+
+_MOST_UNUSED = 1000
+"""Numbers of classes that may have no example, besides nine tenths of all."""
+
+
+def converted(
+    task: TaskName, given: Mapping[str, Any], names: Sequence[str] | None = None
+) -> tuple[dict[str, Targets], Names]:
+    """Return targets by the names of their arrays, the training rows first, and the names of classes or targets.
+
+    `names` are those that the objective or the data set declares; else they are found in the training targets.
+
+    Raises:
+        ArrayInvalidError: the targets do not fit the task or the names.
+    """
+    declared = tuple(names) if names is not None else None
+    if task == "labels":
+        given = {name: _multi_hot_texts(values, name) for name, values in given.items()}
+    arrays = {name: as_array(values, name) for name, values in given.items()}
+    for name, array in arrays.items():
+        if array.size == 0:
+            raise ArrayInvalidError(f"{name} is empty")
+        if array.dtype.kind not in "buifU":
+            raise ArrayInvalidError(f"{name} is {array.dtype}, not of numbers or strings")
+        if array.dtype.kind == "f":
+            check_finite(array, name)
+    return _CONVERSIONS[task](arrays, declared)
+
+
+def sorted_classes(names: Iterable[str]) -> Names:
+    """Return the names sorted: as numbers if all are whole numbers."""
+    found = list(names)
+    if all(name.isascii() and name.isdecimal() for name in found):
+        return tuple(sorted(found, key=lambda name: (int(name), name)))
+    return tuple(sorted(found))
+
+
+def are_fractions(names: Sequence[str]) -> bool:
+    """Return whether all names are numbers, and not all of them whole."""
+    try:
+        return not all(float(name).is_integer() for name in names)
+    except ValueError:
+        return False
+
+
+def _classes(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets], Names]:
+    flat = {name: _numbers_of_classes(array, name) for name, array in arrays.items()}
+    train, y = next(iter(flat.items()))
+    if y.dtype.kind == "U":
+        return _named(flat, declared)
+    if any(array.dtype.kind == "U" for array in flat.values()):
+        raise ArrayInvalidError(f"{train} has numbers, and others have strings: use one of both")
+    count = len(declared) if declared is not None else int(y.max()) + 1
+    one_hot = {array.shape[1] for array in arrays.values() if array.ndim == 2 and array.shape[1] > 1}
+    if declared is None and one_hot:
+        count = max(one_hot)
+    for name, array in flat.items():
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high >= count:
+            allowed = f"0 to {count - 1}" if declared is not None or name != train else "0 upwards"
+            raise ArrayInvalidError(f"{name} has labels from {low} to {high}, not {allowed}")
+    if declared is None:
+        _check_known(flat, count)
+    return {name: array.astype(np.int64) for name, array in flat.items()}, declared or tuple(
+        map(str, range(count))
+    )
+
+
+def _check_known(flat: ByName, count: int) -> None:
+    """Check that numbers count classes, and that the training rows have all of them."""
+    train, y = next(iter(flat.items()))
+    present = np.unique(y)
+    if count > 10 * len(present) + _MOST_UNUSED:
+        raise ArrayInvalidError(
+            f"{train} has {len(present):,} different labels up to {count - 1:,}: number the classes from 0, or give"
+            ' their names as strings (numbers to predict need task = "regression")'
+        )
+    for name, array in flat.items():
+        strange = np.setdiff1d(array, present)
+        if len(strange):
+            raise ArrayInvalidError(
+                f"{name} has the class {strange[0]}, which {train} lacks: move its rows, or add training rows of it"
+            )
+
+
+def _numbers_of_classes(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return numbers or names of classes (n,)."""
+    array = _column(array)
+    if array.ndim == 2 and array.dtype.kind != "U":
+        return _from_one_hot(array, name)
+    if array.ndim != 1:
+        raise ArrayInvalidError(
+            f"{name} is {array.dtype} of {array.shape}, not one class for each row: use (n,), (n, 1) or one-hot rows"
+        )
+    if array.dtype.kind == "f" and (fraction := array % 1 != 0).any():
+        row = int(np.flatnonzero(fraction)[0])
+        raise ArrayInvalidError(
+            f"{name} is {array[row]} in row {row}, and classes are whole numbers or strings: for numbers to predict set"
+            ' task = "regression" (--task regression)'
+        )
+    return array
+
+
+def _from_one_hot(array: NDArray[Any], name: str) -> NDArray[np.int64]:
+    _check_zeros_and_ones(array, name, "a one-hot row of 0 and a single 1")
+    wrong = np.count_nonzero(array, axis=1) != 1
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ArrayInvalidError(
+            f"{name} has {np.count_nonzero(array[row])} classes in row {row}, and a one-hot row has one: for several"
+            ' labels of a row set task = "labels" (--task labels)'
+        )
+    found: NDArray[np.int64] = array.argmax(axis=1)
+    return found
+
+
+def _named(flat: ByName, declared: Names | None) -> tuple[dict[str, Targets], Names]:
+    """Return numbers of classes that are given by name."""
+    train = next(iter(flat))
+    texts = {name: np.char.strip(array.astype("U")) for name, array in flat.items()}
+    names = declared or sorted_classes({_composed(str(text)) for text in np.unique(texts[train])})
+    if declared is None and are_fractions(names):
+        raise ArrayInvalidError(
+            f'{train} has numbers such as {names[0]} as classes: for numbers to predict set task = "regression"'
+            " (--task regression)"
+        )
+    if "" in names:
+        raise ArrayInvalidError(
+            f"{train} has an empty class name in row {int(np.flatnonzero(texts[train] == '')[0])}"
+        )
+    numbers = {text: number for number, text in enumerate(map(_composed, names))}
+    found: dict[str, Targets] = {}
+    for name, array in texts.items():
+        different, inverse = np.unique(array, return_inverse=True)
+        unknown = [text for text in map(str, different) if _composed(text) not in numbers]
+        if unknown:
+            known = "classes of the objective are" if declared else f"{train} has only"
+            listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+            raise ArrayInvalidError(
+                f"{name} has the class {unknown[0]!a}, but {known} {listed}: move or rename its rows"
+            )
+        found[name] = np.array([numbers[_composed(str(text))] for text in different], np.int64)[inverse]
+    return found, tuple(names)
+
+
+def _composed(text: str) -> str:
+    """Return text in Unicode's composed form, in which names from any system are equal."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _binary(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets], Names]:
+    flat = {name: _two_columns(array, name) for name, array in arrays.items()}
+    train, y = next(iter(flat.items()))
+    if declared is not None and len(declared) != 2:
+        raise ArrayInvalidError(
+            f"{train} is for task binary, and {len(declared)} classes are declared: declare two"
+        )
+    if y.dtype.kind == "U":
+        targets, names = _named(flat, declared)
+    else:
+        values = np.unique(y) if declared is None else np.arange(2)
+        names = declared or tuple(str(int(v)) if float(v).is_integer() else str(v) for v in values)
+        targets = {}
+        for name, array in flat.items():
+            unknown = np.setdiff1d(array, values)
+            if len(unknown):
+                raise ArrayInvalidError(
+                    f"{name} has the value {unknown[0]}, but {train} has only {', '.join(names)}"
+                )
+            targets[name] = np.searchsorted(values, array).astype(np.int64)
+    if len(names) != 2:
+        raise ArrayInvalidError(
+            f"{train} has {len(names)} different value{'' if len(names) == 1 else 's'}, and task binary needs two: set"
+            ' another task, such as "classes"'
+        )
+    return targets, names
+
+
+def _two_columns(array: NDArray[Any], name: str) -> NDArray[Any]:
+    array = _column(array)
+    if array.ndim == 2 and array.shape[1] == 2 and array.dtype.kind != "U":
+        return _from_one_hot(array, name)
+    if array.ndim != 1:
+        raise ArrayInvalidError(
+            f"{name} is {array.dtype} of {array.shape}, not one of two values for each row (n,)"
+        )
+    return array.astype(np.int64) if array.dtype.kind == "b" else array
+
+
+def _labels(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets], Names]:
+    y = next(iter(arrays.values()))
+    if y.dtype.kind == "U":
+        return _multi_hot(arrays, declared)
+    targets: dict[str, Targets] = {}
+    for name, array in arrays.items():
+        if array.ndim != 2 or array.dtype.kind == "U":
+            raise ArrayInvalidError(
+                f"{name} is {array.dtype} of {array.shape}, not 0 or 1 for each label (n, labels), or names"
+                f" separated by {LABEL_SEPARATOR}"
+            )
+        _check_zeros_and_ones(array, name, "0 or 1 for each label")
+        targets[name] = array.astype(np.uint8)
+    return targets, _checked_width(targets, declared, "labels") or tuple(map(str, range(y.shape[1])))
+
+
+def _multi_hot(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets], Names]:
+    train = next(iter(arrays))
+    sets: dict[str, list[list[str]]] = {}
+    for name, array in arrays.items():
+        flat = _column(array)
+        if flat.ndim != 1 or flat.dtype.kind != "U":
+            raise ArrayInvalidError(f"{name} is {array.dtype} of {array.shape}, not names of labels (n,)")
+        sets[name] = [
+            [_composed(part.strip()) for part in str(text).split(LABEL_SEPARATOR) if part.strip()]
+            for text in flat
+        ]
+    names = declared or sorted_classes({label for row in sets[train] for label in row})
+    if not names:
+        raise ArrayInvalidError(f"{train} has no label in any row")
+    numbers = {_composed(name): number for number, name in enumerate(names)}
+    found: dict[str, Targets] = {}
+    for name, rows in sets.items():
+        hot = np.zeros((len(rows), len(names)), np.uint8)
+        for row, labels in enumerate(rows):
+            for label in labels:
+                if label not in numbers:
+                    raise ArrayInvalidError(
+                        f"{name} has the label {label!a} in row {row}, which "
+                        f"{'the objective does not declare' if declared else train + ' lacks'}: move or rename it"
+                    )
+                hot[row, numbers[label]] = 1
+        found[name] = hot
+    return found, tuple(names)
+
+
+def _multi_hot_texts(values: Any, name: str) -> Any:
+    """Return lists of names, one for each row, as texts; other values as they are."""
+    if not (isinstance(values, np.ndarray) and values.dtype.kind == "O" and values.ndim == 1):
+        return values
+    if not all(isinstance(row, list | tuple | set | frozenset) for row in values):
+        return values
+    for index, row in enumerate(values):
+        if not all(isinstance(label, str) and LABEL_SEPARATOR not in label for label in row):
+            raise ArrayInvalidError(
+                f"{name} has labels in row {index} that are not names without {LABEL_SEPARATOR}"
+            )
+    return np.array([LABEL_SEPARATOR.join(sorted(row)) for row in values], "U")
+
+
+def _regression(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets], Names]:
+    targets: dict[str, Targets] = {}
+    for name, array in arrays.items():
+        if array.dtype.kind == "U":
+            raise ArrayInvalidError(
+                f'{name} has strings, and regression needs numbers: convert them, or set task = "classes"'
+            )
+        columns = array[:, np.newaxis] if array.ndim == 1 else array
+        if columns.ndim != 2:
+            raise ArrayInvalidError(
+                f"{name} is {array.dtype} of {array.shape}, not numbers (n,) or (n, targets)"
+            )
+        with np.errstate(over="ignore"):
+            targets[name] = np.ascontiguousarray(columns, np.float32)
+        if not np.isfinite(targets[name]).all():
+            raise ArrayInvalidError(f"{name} has numbers above 3.4e38, the largest of float32")
+    width = next(iter(targets.values())).shape[1]
+    names = _checked_width(targets, declared, "targets")
+    return targets, names or (
+        ("target",) if width == 1 else tuple(f"target_{n}" for n in range(1, width + 1))
+    )
+
+
+def _checked_width(targets: ByName, declared: Names | None, kind: str) -> Names | None:
+    train, y = next(iter(targets.items()))
+    for name, array in targets.items():
+        if array.shape[1] != y.shape[1]:
+            raise ArrayInvalidError(f"{name} has {array.shape[1]} {kind}, and {train} {y.shape[1]}")
+    if declared is not None and len(declared) != y.shape[1]:
+        raise ArrayInvalidError(
+            f"{train} has {y.shape[1]} {kind}, and {len(declared)} are declared as classes"
+        )
+    return declared
+
+
+def _check_zeros_and_ones(array: NDArray[Any], name: str, needed: str) -> None:
+    wrong = ((array != 0) & (array != 1)).any(axis=1)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        value = array[row][(array[row] != 0) & (array[row] != 1)][0]
+        raise ArrayInvalidError(f"{name} is {value} in row {row}, not {needed}")
+
+
+def _column(array: NDArray[Any]) -> NDArray[Any]:
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+
+
+_CONVERSIONS: Mapping[TaskName, Callable[[ByName, Names | None], tuple[dict[str, Targets], Names]]] = {
+    "classes": _classes,
+    "labels": _labels,
+    "binary": _binary,
+    "regression": _regression,
+}
