@@ -193,7 +193,8 @@ figure { margin: 18px 0 26px; }
 h3 { font-size: 0.92rem; margin: 10px 0 0; }
 summary { cursor: pointer; color: var(--accent); }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 14px; }
-.gallery div { display: flex; flex-direction: column; gap: 4px; font-size: 0.78rem; line-height: 1.3; }
+.gallery div { display: flex; flex-direction: column; gap: 4px; font-size: 0.78rem; line-height: 1.3;
+  min-width: 0; overflow-wrap: anywhere; }
 .gallery img { width: 84px; height: 84px; object-fit: contain; image-rendering: pixelated;
   background: var(--panel); border: 1px solid var(--line); }
 @media (max-width: 600px) { body { padding: 0 14px 32px; } h1 { font-size: 1.4rem; } .lead { font-size: 1.1rem; }

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
-from hpo.errors import DataDamagedError, UnknownObjectiveError, UsageError
-from objectives import loader
+import numpy as np
+
+from hpo.explore.image_files import ImageFiles
 from objectives.augment import Augmentation
-from objectives.base import DataOptions
-from objectives.data import arrays, datasets
-from objectives.data.arrays import Arrays, Images, Labels
-from objectives.data.splits import Data, Indices, split, split_indices
+from objectives.data import inputs
+from objectives.data.inputs import Inputs
+from objectives.data.splits import Data, Indices
+from objectives.data.targets import Targets
+from objectives.data_options import TaskName
+
+Rows = dict[str, tuple[Any, Targets]]
+"""Inputs and targets by the name of their split."""
 
 EXAMPLE = Augmentation(flip=True, shift=2, rotation_degrees=8)
 """Augmentation shown if no objective uses one."""
+
+MOST_BYTES = 1 << 30
+"""Size of the inputs that all examinations read; of larger ones, some read evenly spaced rows of about this size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +35,22 @@ class Dataset:
     title: str
     """Title of a shipped data set; else empty."""
     data: Data
-    """Training and validation images of the default split."""
-    x_test: Images | None
-    y_test: Labels | None
+    """Training and validation rows of the default split."""
+    x_test: Inputs | None
+    y_test: Targets | None
     indices: Mapping[str, Indices]
-    """Index of each training and validation image in the arrays of the data set."""
+    """Index of each training and validation row in the arrays of the data set."""
+    paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Path of each image by split; empty: the rows are of arrays."""
+    files: ImageFiles | None = None
+    """Facts on the files of a folder or table; None: the rows are of arrays."""
     augmentations: Mapping[str, Augmentation]
     """Augmentation of each objective that uses one, by name."""
 
     @property
-    def splits(self) -> dict[str, tuple[Images, Labels]]:
-        """Images and labels of each available split, by name."""
-        found = {
+    def splits(self) -> Rows:
+        """Inputs and targets of each available split, by name."""
+        found: Rows = {
             "training": (self.data.x_train, self.data.y_train),
             "validation": (self.data.x_valid, self.data.y_valid),
         }
@@ -45,71 +58,62 @@ class Dataset:
             found["test"] = (self.x_test, self.y_test)
         return found
 
+    @cached_property
+    def step(self) -> int:
+        """Distance of the rows that `sampled` holds: 1 unless the inputs are large."""
+        arrays = (array for x, _ in self.splits.values() for array in inputs.each(x).values())
+        return max(1, round(sum(array.nbytes for array in arrays) / MOST_BYTES))
+
+    @property
+    def sampled(self) -> Rows:
+        """Every `step`-th row of each split, without a copy."""
+        every = slice(None, None, self.step)
+        return {name: (inputs.slices(x, every), y[every]) for name, (x, y) in self.splits.items()}
+
     def number(self, split: str, position: int) -> int:
-        """Return the index of an image of a split in the array of the data set."""
+        """Return the index of a row of a split in the array of the data set."""
         return int(self.indices[split][position]) if split in self.indices else position
 
+    def where(self, split: str, position: int) -> str:
+        """Return the path of an image of a split, or else the index of a row as `#7`."""
+        return self.paths[split][position] if self.paths else f"#{self.number(split, position)}"
 
-def load_dataset(name: str, data_dir: Path) -> Dataset:
-    """Load a data set: a shipped one, a file `<data_dir>/<name>.npz`, or that of an objective.
+    def label(self, target: Any) -> str:
+        """Return a target as a text: the name of its class, those of its labels, or its numbers."""
+        if self.task == "labels":
+            names = (name for name, has in zip(self.data.classes, target, strict=True) if has)
+            return " | ".join(names) or "no label"
+        if self.task == "regression":
+            return " ".join(f"{value:.4g}" for value in np.ravel(target))
+        return self.data.classes[int(target)]
 
-    Raises:
-        UsageError: the name is unknown, or the objective has no data set of images.
-        DataMissingError, DataDamagedError: the data set cannot be read.
-    """
-    if name in datasets.SHIPPED or (data_dir / f"{name}.npz").is_file():
-        return _dataset(name, datasets.load(name, data_dir), datasets.class_names(name), _augmentations(name))
-    try:
-        objective = loader.load(name)
-    except UnknownObjectiveError as exc:
-        raise UsageError(
-            f"unknown data set {name!r}: use one of {', '.join(datasets.SHIPPED)}, the name of a file"
-            f" {data_dir}/<name>.npz, or an objective"
-        ) from exc
-    source = vars(objective).get("dataset", objective.dataset)
-    classes = getattr(objective, "classes", None)
-    augmentation = getattr(objective, "augmentation", None)
-    if isinstance(source, staticmethod):
-        source = source.__func__
-    if source is None:
-        raise UsageError(f"objective {name!r} has no data set: set its `dataset` to explore it")
-    # The class name alone also serves as the folder name.
-    name = name.rpartition(":")[2]
-    used = {name: augmentation} if augmentation is not None else {}
-    if callable(source):
-        return _dataset(name, _called(source, classes), classes, used)
-    return _dataset(source, datasets.load(source, data_dir), classes or datasets.class_names(source), used)
+    @property
+    def task(self) -> TaskName:
+        """Kind of the targets."""
+        return self.data.task
 
+    @property
+    def is_images(self) -> bool:
+        """Whether the inputs are images."""
+        return inputs.is_images(self.data.x_train)
 
-def _called(function: object, classes: tuple[str, ...] | None) -> Arrays:
-    assert callable(function)
-    try:
-        return arrays.call(function, classes, test=True)
-    except DataDamagedError:
-        # There may be no test set, which only retraining needs; invalid data raises the error again.
-        return arrays.call(function, classes, test=False)
+    @property
+    def pixel_scale(self) -> float:
+        """Number that pixels are divided by before `data.mean` is subtracted: 1 for floats."""
+        dtype = self.data.x_train.dtype
+        return float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
 
+    @cached_property
+    def pixel_range(self) -> tuple[float, float]:
+        """Values shown as black and white: 0 and 255, or of other types the extremes of some training images."""
+        x = self.data.x_train
+        if x.dtype == np.uint8:
+            return 0, 255
+        some = x[:: max(1, len(x) // 64)]
+        low, high = float(some.min()), float(some.max())
+        return low, high if high > low else low + 1
 
-def _augmentations(dataset: str) -> dict[str, Augmentation]:
-    objectives = {name: loader.load(name) for name in loader.names()}
-    found = {
-        name: getattr(objective, "augmentation", None)
-        for name, objective in objectives.items()
-        if objective.dataset == dataset
-    }
-    return {name: augmentation for name, augmentation in found.items() if augmentation is not None}
-
-
-def _dataset(
-    name: str, loaded: Arrays, classes: tuple[str, ...] | None, augmentations: Mapping[str, Augmentation]
-) -> Dataset:
-    train, valid = split_indices(loaded.y_train, DataOptions(), loaded.y_valid)
-    return Dataset(
-        name=name,
-        title=datasets.SHIPPED[name].title if name in datasets.SHIPPED else "",
-        data=split(replace(loaded, x_test=None, y_test=None), DataOptions(), final=False, classes=classes),
-        x_test=loaded.x_test,
-        y_test=loaded.y_test,
-        indices={"training": train, "validation": valid},
-        augmentations=augmentations,
-    )
+    @property
+    def noun(self) -> str:
+        """Name of the rows."""
+        return "images" if self.is_images else "rows"

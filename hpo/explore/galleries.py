@@ -6,10 +6,12 @@ import base64
 import dataclasses
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo import formatting
 from hpo.document.document import Gallery, Picture
 from hpo.explore.dataset import EXAMPLE, Dataset
 from hpo.explore.duplicates import Place
@@ -18,6 +20,10 @@ from objectives.augment import Augmentation
 
 SAMPLES = 8
 """Number of sample images of each class."""
+MOST_TARGETS = 4
+"""Largest number of numeric targets with samples."""
+THUMBNAIL = 96
+"""Longest side of a picture in pixels."""
 MOST_CLASSES = 40
 """Largest number of classes with samples."""
 _SEED = 0
@@ -25,38 +31,63 @@ _DEVIATIONS = 2.5
 """Standard deviations from the mean at which a normalized pixel is black or white."""
 
 
-def picture(image: NDArray[np.uint8], caption: str) -> Picture:
-    """Return an image (height, width, channels) as a picture; unless there are three channels, only the first."""
+def picture(image: NDArray[Any], caption: str, pixel_range: tuple[float, float] = (0, 255)) -> Picture:
+    """Return an image (height, width, channels) as a small picture; unless there are three channels, only the first.
+
+    `pixel_range` are the values of black and white.
+    """
     from PIL import Image
 
-    file = io.BytesIO()
     pixels = np.ascontiguousarray(image if image.shape[-1] == 3 else image[..., 0])
-    Image.fromarray(pixels).save(file, format="png")
-    return Picture(base64.b64encode(file.getvalue()).decode(), caption)
+    if pixels.dtype != np.uint8:
+        low, high = pixel_range
+        pixels = np.clip((pixels - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
+    shown = Image.fromarray(pixels)
+    shown.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    shown.save(file, format="png")
+    return Picture(base64.b64encode(file.getvalue()).decode(), formatting.printable(caption))
+
+
+def at(dataset: Dataset, split: str, position: int, caption: str) -> Picture:
+    """Return an image of a data set as a picture."""
+    return picture(dataset.splits[split][0][position], caption, dataset.pixel_range)
 
 
 def samples(dataset: Dataset) -> list[Gallery]:
-    """Return some training images of each class, the same at each call."""
-    data, rng, found = dataset.data, np.random.default_rng(_SEED), []
-    for label, name in enumerate(data.classes[:MOST_CLASSES]):
-        of_class = np.flatnonzero(data.y_train == label)
-        chosen = np.sort(rng.choice(of_class, min(SAMPLES, len(of_class)), replace=False))
+    """Return some training images of each class or label, or over the range of a number; the same at each call."""
+    if dataset.task == "regression":
+        return [_quantiles(dataset, target) for target in range(min(MOST_TARGETS, len(dataset.data.classes)))]
+    y, rng, found = dataset.data.y_train, np.random.default_rng(_SEED), []
+    several = dataset.task == "labels"
+    for label, name in enumerate(dataset.data.classes[:MOST_CLASSES]):
+        members = np.flatnonzero(y[:, label] if several else y == label)
+        chosen = np.sort(rng.choice(members, min(SAMPLES, len(members)), replace=False))
         if len(chosen):
-            caption = (
-                f"{name}: {len(chosen)} of {len(of_class):,} training images, with their indices in x_train"
-            )
-            pictures = [
-                picture(data.x_train[index], f"#{dataset.number('training', index)}") for index in chosen
-            ]
-            found.append(Gallery(f"class-{label}", caption, pictures))
+            caption = f"{formatting.printable(name)}: {len(chosen)} of {len(members):,} training images"
+            pictures = [at(dataset, "training", index, dataset.where("training", index)) for index in chosen]
+            found.append(Gallery(f"class-{label}", f"{caption}.", pictures))
     return found
+
+
+def _quantiles(dataset: Dataset, target: int) -> Gallery:
+    """Return training images from the lowest to the highest value of a target."""
+    values = dataset.data.y_train[:, target]
+    places = np.unique(np.linspace(0, len(values) - 1, 2 * SAMPLES).round().astype(int))
+    chosen = np.argsort(values, kind="stable")[places]
+    name = formatting.printable(dataset.data.classes[target])
+    pictures = [
+        at(dataset, "training", index, f"{values[index]:.4g}, {dataset.where('training', index)}")
+        for index in chosen
+    ]
+    return Gallery(f"target-{target}", f"Training images from the lowest {name} to the highest.", pictures)
 
 
 def mean_images(dataset: Dataset, means: ClassMeans) -> Gallery:
     """Return the mean image of each class."""
-    shown = np.clip(np.rint(means.means), 0, 255).astype(np.uint8)
     pictures = [
-        picture(image, name) for image, name in zip(shown, dataset.data.classes[:MOST_CLASSES], strict=False)
+        picture(image, name, dataset.pixel_range)
+        for image, name in zip(means.means, dataset.data.classes[:MOST_CLASSES], strict=False)
     ]
     caption = (
         "Mean training image of each class. Classification by the nearest mean image has an accuracy of"
@@ -70,10 +101,10 @@ def normalization(dataset: Dataset) -> Gallery:
     data, pictures = dataset.data, []
     for index in _examples(dataset):
         image = data.x_train[index]
-        normalized = (image / 255 - np.array(data.mean)) / np.array(data.std)
+        normalized = (image / dataset.pixel_scale - np.array(data.mean)) / np.array(data.std)
         shown = np.clip(127.5 * (1 + normalized / _DEVIATIONS), 0, 255).astype(np.uint8)
-        name = data.classes[data.y_train[index]]
-        pictures += [picture(image, f"{name}, before"), picture(shown, f"{name}, after")]
+        name = dataset.label(data.y_train[index])
+        pictures += [at(dataset, "training", index, f"{name}, before"), picture(shown, f"{name}, after")]
     caption = (
         "Normalization subtracts the mean of each channel and divides by its standard deviation. Here middle grey is"
         f" the mean, and black and white are {_DEVIATIONS} standard deviations from it."
@@ -83,6 +114,8 @@ def normalization(dataset: Dataset) -> Gallery:
 
 def augmentations(dataset: Dataset) -> list[Gallery]:
     """Return each change alone and all together, as in training, next to the original image."""
+    if dataset.data.x_train.dtype != np.uint8:
+        return []
     used = dataset.augmentations or {"": EXAMPLE}
     by_change: dict[Augmentation, dict[str, None]] = {}
     for name, whole in used.items():
@@ -110,16 +143,18 @@ def at_places(
     pictures = []
     for number, (places, more) in enumerate(groups, 1):
         for place in places:
-            image = dataset.splits[place.split][0][place.index]
-            name = dataset.data.classes[place.label]
-            where = f"{place.split} #{dataset.number(place.split, place.index)}"
-            pictures.append(picture(image, f"{number}: {where}, {name}{more}"))
+            where = dataset.where(place.split, place.index)
+            name = dataset.label(place.label)
+            text = f"{number}: {place.split}, {where}, {name}{more}"
+            pictures.append(at(dataset, place.split, place.index, text))
     return Gallery(key, caption, pictures)
 
 
 def _examples(dataset: Dataset) -> list[int]:
-    """Return the index of the first training image of up to four classes."""
-    present = [label for label in range(dataset.data.class_count) if (dataset.data.y_train == label).any()]
+    """Return the index of the first training image of up to four classes, or of four images."""
+    if np.ndim(dataset.data.y_train) > 1:
+        return list(range(min(4, len(dataset.data.y_train))))
+    present = [label for label in range(len(dataset.data.classes)) if (dataset.data.y_train == label).any()]
     return [int(np.argmax(dataset.data.y_train == label)) for label in present[:4]]
 
 

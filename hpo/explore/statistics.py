@@ -1,16 +1,25 @@
-"""Statistics of a data set: class balance and pixel values."""
+"""Statistics of a data set: class balance and the values of each channel."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from objectives.data.arrays import Images, Labels
+from objectives.data.arrays import Labels
+from objectives.data.statistics import channel_counts
+
+_BLOCK_VALUES = 1 << 22
+"""Number of values that are counted at a time."""
 
 SKEWED = 1.5
 """Smallest ratio of the largest to the smallest class of an unbalanced data set."""
+
+BINS = 256
+"""Number of bins of a histogram of pixels: one for each value of 8 bits."""
 
 LEAST_EXPECTED = 5
 """Smallest expected count for the chi-square approximation (Cochran, 1954)."""
@@ -56,25 +65,31 @@ class Balance:
 
 @dataclass(frozen=True, kw_only=True)
 class Channel:
-    """Pixel values (0 to 255) of one channel over all images of a split."""
+    """Pixel values of one channel over the images of a split."""
 
     split: str
     channel: str
     mean: float
     std: float
-    min: int
-    max: int
-    share_zero: float
-    share_255: float
+    min: float
+    max: float
+    share_low: float
+    """Share of the pixels with the lowest value that they can have, or of floats the lowest that occurs."""
+    share_high: float
+    """Share of the pixels with the highest value, likewise."""
     histogram: Sequence[int]
-    """Number of pixels of each of the 256 values."""
+    """Number of pixels in each of `BINS` bins of equal width."""
+    low: float
+    """Value of the first bin: its centre for 8 bits, else its lower edge."""
+    width: float
+    """Distance of the bins."""
 
 
-def balance(splits: Mapping[str, tuple[Images, Labels]], classes: int) -> Balance:
-    """Count the images of each class and test their balance."""
+def balance(labels: Mapping[str, Labels], classes: int) -> Balance:
+    """Count the rows of each class in each split and test their balance."""
     from scipy import stats
 
-    counts = {name: np.bincount(y, minlength=classes) for name, (_, y) in splits.items()}
+    counts = {name: np.bincount(y, minlength=classes) for name, y in labels.items()}
     training = counts["training"]
     table = np.array(list(counts.values()))
     present = table[:, table.sum(axis=0) > 0]
@@ -89,26 +104,70 @@ def balance(splits: Mapping[str, tuple[Images, Labels]], classes: int) -> Balanc
     )
 
 
-def channels(split: str, x: Images) -> list[Channel]:
-    """Return exact statistics of each channel, from counts of the 256 values."""
-    values, found = np.arange(256), []
+def channels(split: str, x: NDArray[Any]) -> list[Channel]:
+    """Return the statistics of each channel of images (n, height, width, channels); exact for 8 bits."""
     names = {1: ("grey",), 3: ("red", "green", "blue")}.get(x.shape[-1])
+    counts = channel_counts(x) if x.dtype == np.uint8 else None
+    found = []
     for index in range(x.shape[-1]):
-        histogram = np.bincount(x[..., index].ravel(), minlength=256)
-        shares = histogram / histogram.sum()
-        mean = float(shares @ values)
-        seen = np.flatnonzero(histogram)
+        name = names[index] if names else f"channel {index}"
         found.append(
-            Channel(
-                split=split,
-                channel=names[index] if names else f"channel {index}",
-                mean=mean,
-                std=float(shares @ (values - mean) ** 2) ** 0.5,
-                min=int(seen[0]),
-                max=int(seen[-1]),
-                share_zero=float(shares[0]),
-                share_255=float(shares[255]),
-                histogram=histogram.tolist(),
-            )
+            _channel(split, name, x[..., index])
+            if counts is None
+            else _channel_of_bytes(split, name, counts[index])
         )
     return found
+
+
+def _channel_of_bytes(split: str, name: str, histogram: NDArray[np.int64]) -> Channel:
+    values, shares = np.arange(256), histogram / histogram.sum()
+    mean, seen = float(shares @ values), np.flatnonzero(histogram)
+    return Channel(
+        split=split,
+        channel=name,
+        mean=mean,
+        std=float(shares @ (values - mean) ** 2) ** 0.5,
+        min=int(seen[0]),
+        max=int(seen[-1]),
+        share_low=float(shares[0]),
+        share_high=float(shares[255]),
+        histogram=histogram.tolist(),
+        low=0.0,
+        width=1.0,
+    )
+
+
+def _channel(split: str, name: str, x: NDArray[Any]) -> Channel:
+    blocks = _blocks(x)
+    low, high = float(min(block.min() for block in blocks)), float(max(block.max() for block in blocks))
+    limits = np.iinfo(x.dtype) if np.issubdtype(x.dtype, np.integer) else None
+    first, last = (limits.min, limits.max) if limits else (low, high)
+    # A single value has a bin of its own.
+    edges = (low, high) if high > low else (low, low + 1)
+    histogram = np.zeros(BINS, np.int64)
+    total = squares = at_first = at_last = 0.0
+    for block in blocks:
+        values = block.astype(np.float64)
+        histogram += np.histogram(values, BINS, edges)[0]
+        total, squares = total + values.sum(), squares + ((values - low) ** 2).sum()
+        at_first, at_last = at_first + (block == first).sum(), at_last + (block == last).sum()
+    mean = total / x.size
+    return Channel(
+        split=split,
+        channel=name,
+        mean=mean,
+        std=max(0.0, squares / x.size - (mean - low) ** 2) ** 0.5,
+        min=low,
+        max=high,
+        share_low=at_first / x.size,
+        share_high=at_last / x.size,
+        histogram=histogram.tolist(),
+        low=low,
+        width=(edges[1] - edges[0]) / BINS,
+    )
+
+
+def _blocks(x: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return slices of rows, none with much more than `_BLOCK_VALUES` values."""
+    rows = max(1, _BLOCK_VALUES * len(x) // max(1, x.size))
+    return [x[start : start + rows] for start in range(0, len(x), rows)]

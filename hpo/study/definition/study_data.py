@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hpo.errors import UsageError
+from hpo.options.images import ImageOptions
 from hpo.options.requests import LaunchRequest
 from objectives.base import DataOptions
 from objectives.description import Description
@@ -15,21 +16,27 @@ def requested_data(request: LaunchRequest, stored: DataOptions, *, begun: bool) 
 
     A study that has begun keeps them, but for the place of its images: each host has its own.
     """
-    images = request.images
-    data = stored
-    if images.data is not None:
-        data = replace(data, source=str(images.data.expanduser().absolute()))
-    if images.skip_unreadable:
-        data = replace(data, skip_unreadable=True)
     if begun:
-        return data
+        return _with_place(request.images, stored)
+    data = with_images(request.images, stored)
+    return data if request.limit is None else replace(data, limit=request.limit)
+
+
+def with_images(images: ImageOptions, stored: DataOptions) -> DataOptions:
+    """Return the requested options of images, and the stored ones where none are requested."""
+    data = _with_place(images, stored)
     return replace(
         data,
-        limit=data.limit if request.limit is None else request.limit,
         image_size=data.image_size if images.image_size is None else images.image_size,
         image_fit=data.image_fit if images.image_fit is None else images.image_fit,
         test_fraction=data.test_fraction if images.test_fraction is None else images.test_fraction,
     )
+
+
+def _with_place(images: ImageOptions, data: DataOptions) -> DataOptions:
+    if images.data is not None:
+        data = replace(data, source=str(images.data.expanduser().absolute()))
+    return replace(data, skip_unreadable=True) if images.skip_unreadable else data
 
 
 def check_images(request: LaunchRequest, description: Description, data: DataOptions) -> None:

@@ -15,6 +15,7 @@ from hpo.cli import options, output
 from hpo.cli.output import echo_table
 from hpo.cli.types import DATA
 from hpo.errors import DataDamagedError, UsageError
+from hpo.options.images import ImageOptions
 
 if TYPE_CHECKING:
     from objectives.images.cache import Cached
@@ -79,26 +80,35 @@ def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
 
 @data.command(cls=_DataCommand)
 @click.argument("name", metavar="NAME", type=DATA)
+@options.request_options(ImageOptions, omit=("data", "skip_unreadable"))
 @options.data_dir_option
 @options.output_option(
     "DIR", "HPO_RESULTS_DIR/data-<name>", "Folder for the page, the pictures and the data."
 )
-def explore(name: str, data_dir: Path | None, output: Path | None) -> None:
+def explore(
+    name: str,
+    request: ImageOptions,
+    data_dir: Path | None,
+    output: Path | None,
+) -> None:
     """Explore a data set before training on it.
 
-    Shows classes and their balance, samples, pixels, the effect of normalization and augmentation,
-    duplicates within and between the splits, and suspicious labels: as tables, as a page and as
-    Markdown with pictures. NAME is a data set, or an objective whose data to explore.
+    Shows formats, sizes and unreadable files, classes and their balance, samples, pixels, the effect of
+    normalization and augmentation, duplicates within and between the splits, and suspicious labels: as
+    tables, as a page and as Markdown with pictures.
+
+    NAME is a folder or table of images, an .npz file or a folder of .npy files, a data set, or an objective whose
+    data to explore. Images are decoded into the cache, where a launch with the same options finds them.
     """
     from hpo.document.document import Table
-    from hpo.explore.dataset import load_dataset
     from hpo.explore.exploration_document import terminal_blocks
-    from hpo.explore.explore import explore as explore_data
+    from hpo.explore.request import ExploreRequest, run
 
-    found = options.settings(data_dir=data_dir)
-    subject = load_dataset(name, found.data_dir)
-    folder = output or found.results_dir / f"data-{subject.name}"
-    document, written = explore_data(subject, folder)
+    explored = run(
+        ExploreRequest(name=name, images=request, output=output),
+        options.settings(data_dir=data_dir),
+    )
+    document = explored.document
     click.echo(f"{document.title}: {document.subtitle}")
     for title, blocks in terminal_blocks(document):
         click.echo(f"\n{click.style(title, bold=True)}")
@@ -107,8 +117,10 @@ def explore(name: str, data_dir: Path | None, output: Path | None) -> None:
                 echo_table(block.headers, block.rows, right=block.right, wrap=block.headers[-1:])
             else:
                 click.echo(block.text)
-    pictures = sum(one.endswith(".png") for one in written)
-    click.echo(f"\nwrote {folder / written[0]}, explore.md with {pictures} pictures, and statistics.json")
+    pictures = sum(one.endswith(".png") for one in explored.files)
+    click.echo(
+        f"\nwrote {explored.folder / explored.files[0]}, explore.md with {pictures} pictures, and statistics.json"
+    )
 
 
 @data.command()
