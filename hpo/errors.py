@@ -124,3 +124,7 @@ class GpuMissingError(HpoError):
 
 class MissingDependencyError(HpoError):
     """An optional package that the chosen option needs is not installed."""
+
+
+class ModelFileError(HpoError):
+    """A retrained model is not on this host, or cannot be read, run or exported."""

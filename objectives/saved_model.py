@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from objectives.base import Run
 
 NAME = "model.keras"
+
+
+class CodeNeededError(Exception):
+    """A saved model holds classes or functions of yours; the message names them."""
 
 
 def save(model: keras.Model, run: Run) -> None:
@@ -37,10 +43,79 @@ def save(model: keras.Model, run: Run) -> None:
         path.unlink(missing_ok=True)
         run.log(f"{NAME} is not written ({type(exc).__name__}: {exc})")
         return
-    with zipfile.ZipFile(path) as archive:
-        lines = loading_code(json.loads(archive.read("config.json")), _functions(model))
+    lines = loading_code(_config(path), _functions(model))
     if lines:
         run.record(load_model=lines)
+
+
+def load(path: Path, import_code: Callable[[], Mapping[str, Any]] | None = None) -> keras.Model:
+    """Return a saved model, for inference.
+
+    Where it holds code of yours, `import_code` imports it, and returns the names of the objective's module, in which
+    those of a notebook are found. Without it, nothing but Keras is run.
+
+    Raises:
+        CodeNeededError: the model holds code of yours, and `import_code` is None or does not bring it.
+        OSError, ValueError, TypeError: it is no model, or was damaged.
+    """
+    import keras
+
+    config = _config(path)
+    # Losses and metrics are not needed.
+    config.pop("compile_config", None)
+    parts = [part for part in _parts(config) if _is_foreign(part)]
+    if not parts:
+        return keras.saving.load_model(path, compile=False)
+    names = sorted(
+        {str(part["config" if part["class_name"] == "function" else "class_name"]) for part in parts}
+    )
+    if import_code is None:
+        raise CodeNeededError(", ".join(names))
+    given = import_code()
+    objects, unsafe = {}, False
+    for part in parts:
+        if part["class_name"] == "__lambda__":
+            unsafe = True
+        elif (found := _found(part, given)) is not None:
+            objects[found[0]] = found[1]
+    return keras.saving.load_model(path, custom_objects=objects, safe_mode=not unsafe, compile=False)
+
+
+def _config(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("config.json"))
+
+
+def _is_foreign(part: Mapping[str, Any]) -> bool:
+    """Return whether Keras itself does not have a class or function of a model's configuration."""
+    if part["class_name"] == "__lambda__":
+        return True
+    if part["class_name"] == "function":
+        return not _is_of_keras(str(part["config"]))
+    return _origin(part, {}) is not None
+
+
+def _found(part: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, Any] | None:
+    """Return a class or function of yours with its key among custom objects; None if an import has registered it.
+
+    Raises:
+        CodeNeededError: there is none of its name.
+    """
+    origin = _origin(part, {})
+    if origin is None:
+        return None
+    key, module, name = origin
+    if module and module != "__main__":
+        with suppress(ImportError):
+            importlib.import_module(module)
+    places = [vars(sys.modules[module])] if module in sys.modules else []
+    # The module of a notebook's objective has other names in each process.
+    for names in (*places, given) if part["class_name"] != "function" else (given, *places):
+        if name in names:
+            return key, names[name]
+    if ">" in key:
+        return None
+    raise CodeNeededError(name)
 
 
 def loading_code(config: Any, functions: Mapping[str, FunctionType] = MappingProxyType({})) -> list[str]:

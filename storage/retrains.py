@@ -134,6 +134,24 @@ def latest_summaries(connection: Connection) -> dict[str, Mapping[str, Any]]:
     return {row.name: row.summary for row in rows}
 
 
+def latest_of_search(connection: Connection, study_id: int) -> Mapping[str, Any] | None:
+    """Return the study's last finished retrain of the search's choice; None if there is none.
+
+    Its `folder` and `host` are those of its results, None if an old version stored none; `metrics` has its params and
+    summary alone, because the whole also contains images.
+    """
+    row = connection.execute(
+        text(
+            "SELECT metrics #>> '{detail,folder}' AS folder, metrics #>> '{detail,host}' AS host,"
+            " jsonb_build_object('params', metrics->'params', 'summary', metrics->'summary') AS metrics"
+            " FROM hpo.retrains WHERE study_id = :s AND ended_at IS NOT NULL AND metrics IS NOT NULL"
+            " AND coalesce(metrics->>'source', :search) = :search ORDER BY ended_at DESC, retrain_id DESC LIMIT 1"
+        ),
+        {"s": study_id, "search": Source.SEARCH.value},
+    ).one_or_none()
+    return None if row is None else dict(row._mapping)
+
+
 def openings(connection: Connection, study_id: int) -> list[datetime]:
     """Return when retrains of the study opened the test set, oldest first."""
     rows = connection.execute(

@@ -20,7 +20,7 @@ from typing import IO
 
 CLUSTER = "tests/acceptance/cluster/test_ray.py"
 
-TENSORFLOW = ("tests/unit/objectives", "tests/unit/bench")
+TENSORFLOW = ("tests/unit/objectives", "tests/unit/bench", "tests/unit/models")
 """Unit tests that import TensorFlow."""
 
 FIRST: dict[str, list[str]] = {

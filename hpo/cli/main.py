@@ -29,7 +29,7 @@ from hpo.errors import HpoError, ObjectiveFailedError, UsageError
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Run": ("launch", "worker", "pause", "resume", "stop", "kill", "enqueue", "note", "tag", "retrain"),
     "Look": ("ls", "status", "trials", "best", "logs", "objectives"),
-    "Results": ("report", "compare"),
+    "Results": ("report", "compare", "predict"),
     "Serve": ("dashboard",),
     "Use": ("export", "import", "copy", "rename", "data", "doctor", "delete"),
     "Operate": ("init", "health", "backup", "restore"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from hpo.cli.types import NearestChoice, Number, click_type, is_utf8
+from hpo.cli.types import OBJECTIVE, NearestChoice, Number, click_type, is_utf8
 from hpo.options.fields import ANY_NUMBER
 from hpo.options.requests import LaunchRequest, RetrainRequest
 from hpo.settings import Settings
@@ -88,7 +88,7 @@ def field_option(request: type, name: str, **changes: Any) -> Callable[[_Command
     names = attributes.pop("names", ()) or (f"--{name.replace('_', '-')}",)
     kind, word = attributes.pop("kind", "text"), attributes.pop("word", None)
     if field.default is dataclasses.MISSING:
-        attributes["required"] = True
+        attributes.setdefault("required", True)
     else:
         shown = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
         attributes = {"default": field.default, "show_default": shown} | attributes
@@ -140,6 +140,7 @@ def _build(request: type[_Request], values: dict[str, Any]) -> _Request:
 
 
 study_option = field_option(LaunchRequest, "study")
+_any_study_option = field_option(LaunchRequest, "study", required=False, show_default="none")
 trial_option = field_option(RetrainRequest, "trial")
 storage_option = option(
     "--storage",
@@ -170,6 +171,45 @@ def output_option(metavar: str, default: str | None, help_text: str) -> Callable
         **({"show_default": default} if default else {"required": True}),
         help=help_text,
     )
+
+
+def study_or_model(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--study`, `--model` and `--objective`; it receives `study` or `model`, and the other as None."""
+
+    @functools.wraps(command)
+    def with_choice(**values: Any) -> Any:
+        context = click.get_current_context()
+        study, model = values["study"], values["model"]
+        if model is not None and context.get_parameter_source("study") is ParameterSource.ENVIRONMENT:
+            values["study"] = study = None
+        if (study is None) is (model is None):
+            both = "exclude each other" if study else "are missing: name a study, or the folder of a model"
+            raise click.UsageError(f"--study and --model {both}", context)
+        if model is None and values["objective"] is not None:
+            raise click.UsageError("--objective belongs to --model, because a study has its own", context)
+        return command(**values)
+
+    for decorator in reversed(
+        (
+            _any_study_option,
+            option(
+                "--model",
+                metavar="PATH",
+                type=click.Path(path_type=Path),
+                show_default="the study's",
+                help="Folder of a retrain, or the model.keras in it, in place of --study; needs no database.",
+            ),
+            option(
+                "--objective",
+                metavar="REF",
+                type=OBJECTIVE,
+                show_default="none",
+                help="With --model: the objective whose code the model holds, which is then run.",
+            ),
+        )
+    ):
+        with_choice = decorator(with_choice)
+    return with_choice
 
 
 json_option = option("--json", "as_json", is_flag=True, show_default="off", help="Print JSON.")

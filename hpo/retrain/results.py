@@ -16,6 +16,7 @@ from hpo.analysis.statistics import Interval, summarize
 from hpo.document.files import csv_file, json_file, results_writable, write_files
 from hpo.export.config import Config
 from hpo.export.config_file import render
+from hpo.process.identity import host_name
 from hpo.retrain import model_card
 from hpo.trainer.messages import EpochRecord
 from objectives.trial_value import Reported, chosen, reported
@@ -136,7 +137,12 @@ def write_results(
         elif model is not None:
             for name in (model.name, model_card.FILE):
                 (folder / name).unlink(missing_ok=True)
-    return {**safe, "detail": formatting.json_safe(_detail(results))}
+    return {**safe, "detail": formatting.json_safe(_detail(results)) | _place(folder)}
+
+
+def _place(folder: Path) -> dict[str, str]:
+    """Return where the files are, which the database alone keeps."""
+    return {"folder": str(folder.absolute()), "host": host_name()}
 
 
 def _confusions(results: Sequence[SeedResult]) -> tuple[list[Confusion], list[str]]:
@@ -157,6 +163,7 @@ def _metrics(
         "objective": config.objective,
         "params": dict(config.params),
         "epochs": config.epochs or max(len(result.history) for result in results),
+        **_interface(config, results[0].recorded),
         "summary": {name: interval.to_json() for name, interval in summary.items()},
         "runs": [
             {
@@ -167,6 +174,15 @@ def _metrics(
             for result in results
         ],
     }
+
+
+def _interface(config: Config, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the meaning of the model's inputs and outputs, by which `hpo predict` uses it."""
+    found = {name: recorded[name] for name in ("task", "classes", "input") if name in recorded}
+    if isinstance(found.get("input"), Mapping) and config.data.get("source") is not None:
+        rules = {name: config.data.get(name) for name in ("image_fit", "image_size")}
+        found["input"] = {**found["input"], **rules}
+    return found
 
 
 def _apart(recorded: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,16 +23,17 @@ DRAW_SECONDS = 0.2
 class WorkProgress:
     """Display of the stages of some work, with an estimate of the time left."""
 
-    def __init__(self, unit: str) -> None:
+    def __init__(self, unit: str, stream: TextIO | None = None) -> None:
+        """Draw on `stream`, if it is a terminal, by default on standard output."""
         self._unit = unit
         self._stage = ""
         self._pace = Pace()
         self._live = None
         self._interval, self._shown_at = LINE_SECONDS, time.monotonic()
-        if log.shows_view():
+        if log.shows_view() if stream is None else stream.isatty():
             from rich.live import Live
 
-            console = safe_console(cast(TextIO, TerminalStream(sys.stdout)))
+            console = safe_console(cast(TextIO, TerminalStream(stream or sys.stdout)))
             self._live = Live(console=console, auto_refresh=False, transient=True)
             self._interval = DRAW_SECONDS
             self._live.start()
@@ -42,6 +43,8 @@ class WorkProgress:
         if stage != self._stage:
             self._stage, self._pace = stage, Pace()
             self._pace.begin()
+            # A stage may block this thread before it can be shown.
+            self._shown_at = min(self._shown_at, time.monotonic() - DRAW_SECONDS)
         now = time.monotonic()
         if now - self._shown_at < self._interval:
             return

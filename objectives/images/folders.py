@@ -50,6 +50,15 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a name, many times
 
 
+def images_in(folder: Path) -> Iterator[str]:
+    """Yield the paths of all images in a folder and its subfolders, in order.
+
+    Raises:
+        DataDamagedError: a folder cannot be read, or a link leads back to a folder that it lies in.
+    """
+    return (path for path in _files(folder, (os.path.realpath(folder),)) if is_image(path))
+
+
 def _split_folders(folder: Path) -> list[tuple[str | None, Path]]:
     """Return the split and the folder of each set of class folders: one without a split, or several with one."""
     children = [child.name for child in _children(folder) if child.is_dir()]

@@ -1,0 +1,1 @@
+"""Predictions of a retrained model for new images and arrays."""

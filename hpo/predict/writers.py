@@ -1,0 +1,110 @@
+"""Predictions as a table, CSV or JSON, written while they are made."""
+
+from __future__ import annotations
+
+import csv
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal, TextIO, get_args
+
+from hpo.formatting import csv_cell, json_safe, printable
+from hpo.predict.forms import Form, Outputs
+
+Format = Literal["table", "csv", "json"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+_PATH = "path"
+
+
+class Writer(ABC):
+    """Writes the predictions of one batch after another."""
+
+    def __init__(self, stream: TextIO, form: Form) -> None:
+        self.stream, self.form = stream, form
+
+    @abstractmethod
+    def write(self, names: Sequence[str], outputs: Outputs) -> None:
+        """Write the predictions of inputs with these names."""
+
+    def close(self) -> None:
+        """Write the end."""
+        self.stream.flush()
+
+
+class TableWriter(Writer):
+    """Aligned columns; a batch with longer cells than all before it makes columns wider."""
+
+    def __init__(self, stream: TextIO, form: Form, longest: int = 0) -> None:
+        super().__init__(stream, form)
+        self._headers = [_PATH, *form.table_headers]
+        self._widths = [len(header) for header in self._headers]
+        self._widths[0] = max(self._widths[0], longest)
+        self._begun = False
+
+    def write(self, names: Sequence[str], outputs: Outputs) -> None:
+        from rich.cells import cell_len
+
+        rows = [
+            [printable(cell) for cell in (name, *self.form.table_cells(row))]
+            for name, row in zip(names, outputs, strict=True)
+        ]
+        for row in rows:
+            self._widths = [max(width, cell_len(cell)) for width, cell in zip(self._widths, row, strict=True)]
+        for row in rows if self._begun else [self._headers, *rows]:
+            cells = [
+                " " * (width - cell_len(cell)) + cell
+                if header in self.form.right
+                else cell + " " * (width - cell_len(cell))
+                for cell, width, header in zip(row, self._widths, self._headers, strict=True)
+            ]
+            self.stream.write("  ".join(cells).rstrip() + "\n")
+        self._begun = True
+        self.stream.flush()
+
+
+class CsvWriter(Writer):
+    """CSV with numbers in full precision."""
+
+    def __init__(self, stream: TextIO, form: Form) -> None:
+        super().__init__(stream, form)
+        self._csv = csv.writer(stream, lineterminator="\n")
+        self._csv.writerow([csv_cell(header) for header in (_PATH, *form.headers)])
+
+    def write(self, names: Sequence[str], outputs: Outputs) -> None:
+        self._csv.writerows(
+            [csv_cell(cell) for cell in (name, *self.form.cells(row))]
+            for name, row in zip(names, outputs, strict=True)
+        )
+        self.stream.flush()
+
+
+class JsonWriter(Writer):
+    """A JSON list with each prediction on a line of its own."""
+
+    def __init__(self, stream: TextIO, form: Form) -> None:
+        super().__init__(stream, form)
+        self._separator = "["
+
+    def write(self, names: Sequence[str], outputs: Outputs) -> None:
+        for name, row in zip(names, outputs, strict=True):
+            value = {_PATH: name, **json_safe(self.form.to_json(row))}
+            # Bytes of a path that are no UTF-8 are escaped, with everything else that is not ASCII.
+            plain = all(character < "\ud800" or character > "\udfff" for character in name)
+            self.stream.write(
+                f"{self._separator}\n{json.dumps(value, ensure_ascii=not plain, allow_nan=False)}"
+            )
+            self._separator = ","
+        self.stream.flush()
+
+    def close(self) -> None:
+        self.stream.write("[]\n" if self._separator == "[" else "\n]\n")
+        super().close()
+
+
+def writer(form: Format, stream: TextIO, predictions: Form, longest: int) -> Writer:
+    """Return the writer of a format; a table leaves room for paths of `longest` characters."""
+    if form == "csv":
+        return CsvWriter(stream, predictions)
+    if form == "json":
+        return JsonWriter(stream, predictions)
+    return TableWriter(stream, predictions, longest)
