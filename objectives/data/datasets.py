@@ -25,7 +25,7 @@ from objectives.data.arrays import Arrays
 from objectives.data.splits import stratified
 from objectives.data_options import TaskName
 
-_CONNECT_SECONDS = 30.0
+CONNECT_SECONDS = 30.0
 _DIGITS_TEST_FRACTION = 0.2
 _DIGITS_SEED = 0
 
@@ -201,7 +201,7 @@ def _downloaded(dataset: Dataset) -> Arrays:
 
     loader: Callable[[], Any] = getattr(keras.datasets, str(dataset.download)).load_data
     try:
-        with _connect_timeout(_CONNECT_SECONDS):
+        with connect_timeout(CONNECT_SECONDS):
             train, test = loader()
     except Exception as exc:  # Keras raises a bare Exception when a download fails
         raise DataMissingError(
@@ -213,7 +213,7 @@ def _downloaded(dataset: Dataset) -> Arrays:
 
 
 @contextmanager
-def _connect_timeout(seconds: float) -> Iterator[None]:
+def connect_timeout(seconds: float) -> Iterator[None]:
     """Set a socket timeout, because Keras downloads without one and a silent network would hang forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
