@@ -128,7 +128,7 @@ def with_images(plan: Plan, data: DataOptions) -> Plan:
     earlier = {str(config.data.get("digest") or data.digest) for config in plan.configs} - {data.digest}
     if earlier:
         log.warning(
-            f"the content of the images has changed since the search ({', '.join(sorted(earlier))} -> {data.digest}):"
+            f"the content of the data has changed since the search ({', '.join(sorted(earlier))} -> {data.digest}):"
             " the retrain may not repeat its result"
         )
     images = {"source": data.source, "digest": data.digest}

@@ -21,10 +21,9 @@ from objectives import backend
 from objectives.augment import Augmentation
 from objectives.backend import kernels
 from objectives.base import DataOptions, Params, Run
-from objectives.data import arrays, datasets
-from objectives.data.splits import Data, split
+from objectives.data.splits import Data
+from objectives.data_loading import load_data
 from objectives.errors import DivergedError
-from objectives.images import provision
 from objectives.training import batches, checkpoint, evaluation, layers, logits
 from objectives.training.optimizers import FusedAdam, FusedSGD
 from objectives.values import metric_text
@@ -67,20 +66,7 @@ def load(
         DataMissingError: the data set is not on this machine.
         DataDamagedError: the data set is invalid.
     """
-    names = tuple(classes) if classes is not None else None
-    if isinstance(source, str):
-        names = names or datasets.class_names(source)
-        loaded = datasets.load(source, options.data_dir, test=final)
-    elif callable(source):
-        loaded = arrays.call(source, names, test=final)
-    elif options.source is not None:
-        loaded, found = provision.mapped(options, final)
-        names = names if names is not None and len(names) == len(found) else found
-    else:
-        raise ObjectiveBrokenError(
-            "dataset must be the name of a data set or a function that returns arrays, or images are given with --data"
-        )
-    return split(loaded, options, final, names)
+    return load_data(source, classes, options, final)
 
 
 def optimizer(params: Params, steps: int) -> keras.optimizers.Optimizer:
