@@ -1,4 +1,4 @@
-"""The base class of objectives that tune a Keras image classifier: write `build`, the rest is done for you.
+"""The base class of objectives that tune a Keras model: write `build`, the rest is done for you.
 
 Importing this module does not import Keras, because processes that never train read search spaces.
 """
@@ -6,19 +6,23 @@ Importing this module does not import Keras, because processes that never train 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from objectives.augment import Augmentation
-from objectives.base import DataOptions, Objective, Params, Run
+from objectives.base import DataOptions, Description, Objective, Params, Run
 from objectives.data.splits import Data
+from objectives.data_options import TaskName
+from objectives.device import Device
+from objectives.tasks import choice
 
 if TYPE_CHECKING:
     import keras
 
 
 REPORTED = ("val_accuracy", "val_loss", "accuracy", "loss", "learning_rate", "images_per_second")
-"""Names of the metrics that the training loop reports after each epoch of a trial."""
+"""Names of the metrics that a trial of a classifier reports after each epoch unless it names others."""
 
 
 class KerasObjective(Objective):
@@ -29,22 +33,77 @@ class KerasObjective(Objective):
     """
 
     metric: ClassVar[str] = "val_accuracy"
+    """Name of the reported number to optimize; where a class sets none, that of its task."""
     direction: ClassVar[Literal["minimize", "maximize"]] = "maximize"
+    """Direction of the metric, which a class sets only for a metric of its own."""
+    task: ClassVar[TaskName] = "classes"
+    """Kind of the targets: one of several classes, several labels at once, one of two classes, or numbers."""
+    loss: ClassVar[str | Callable[[Any, Any], Any] | None] = None
+    """A loss of Keras or its name, or a function of targets and outputs; None: cross-entropy, or the mean squared error
+    of a regression."""
+    metrics: ClassVar[Sequence[str | Callable[[Any, Any], float]] | None] = None
+    """Metrics that each epoch reports as `val_…`: names of `objectives.tasks.metrics`, and functions of targets and
+    outputs in NumPy; None: those of the task."""
+    class_weight: ClassVar[Literal["balanced"] | Mapping[Any, float] | None] = None
+    """Weight of each class, or of the examples that have a label, in the training loss, by name or number."""
+    sampling: ClassVar[Literal["shuffled", "balanced"]] = "shuffled"
+    """How an epoch draws examples: each once, or each class equally often."""
     dataset: ClassVar[str | Callable[[], Any] | None] = None  # type: ignore[assignment]
     """Name of a data set, or a function that returns `(x_train, y_train), (x_test, y_test)`; with `(x_val, y_val)` as
     the second of three pairs, trials are validated on these images and not on training images that are held out. None:
     the images that a study is given with `--data`."""
     classes: ClassVar[Sequence[str] | None] = None
-    """Names of the labels of a data set of your own; None: their numbers."""
+    """Names of the classes, labels or targets of a data set of your own; None: those of the data, or numbers."""
     augmentation: ClassVar[Augmentation | None] = None
     """Random changes to the training images; None: no changes."""
     least_images_per_epoch: ClassVar[int] = 0
     """Least number of training images in an epoch: a smaller data set is passed through several times in each."""
     label_smoothing: ClassVar[float] = 0.0
-    """Share of each label that training spreads evenly over all classes; evaluation uses the plain labels."""
+    """Share of each label that the default loss of training spreads evenly over all classes; evaluation uses the plain
+    labels. It has no effect on a regression."""
 
     _data: Data | None = None
     _options = DataOptions()
+    _sets_metric: ClassVar[bool] = False
+    """Whether a class has set `metric`, so that it does not follow from the task."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        given = vars(cls)
+        if "metric" in given:
+            cls._sets_metric = True
+        elif "task" in given:
+            cls.metric = cls._goal(cls.task)[0]
+        # Set by this class, too, so that a subclass with another metric gets another direction.
+        known = choice.direction(cls.metric)
+        if "metric" in vars(cls) and "direction" not in given and known is not None:
+            cls.direction = known
+
+    @classmethod
+    def _goal(cls, task: TaskName) -> tuple[str, Literal["minimize", "maximize"]]:
+        """Return the metric and its direction for a task: those of the class as far as they apply to it."""
+        if cls._sets_metric and cls.metric in choice.names(task, cls.metrics):
+            return cls.metric, cls.direction
+        metric = choice.default(task)
+        return metric, choice.direction(metric) or cls.direction
+
+    @classmethod
+    def sets_direction(cls) -> bool:
+        """Return whether the class that sets `metric`, or a subclass of it, sets `direction` too."""
+        for base in cls.__mro__:
+            if "direction" in vars(base) or "metric" in vars(base):
+                return base is not KerasObjective and "direction" in vars(base)
+        return False
+
+    @classmethod
+    def describe(cls, name: str, options: DataOptions | None = None) -> Description:
+        """Return the class attributes as one value; with the options of a study, metric and direction fit its task."""
+        found = super().describe(name)
+        task = options.task if options is not None else None
+        if task is None or task == cls.task:
+            return found
+        metric, direction = cls._goal(task)
+        return replace(found, metric=metric, direction=direction)
 
     @classmethod
     def takes_images(cls) -> bool:
@@ -53,7 +112,10 @@ class KerasObjective(Objective):
 
     @abstractmethod
     def build(self, params: Params, data: Data) -> keras.Model:
-        """Return a model from raw uint8 pixels of `data.image_shape` to `data.class_count` logits, not compiled."""
+        """Return a model from inputs of `data.input_shape`, raw uint8 pixels for images, to `data.output_size` logits.
+
+        It is not compiled; a softmax or sigmoid at its end is taken off.
+        """
 
     def augment(self, data: Data) -> Augmentation | None:  # noqa: ARG002 - for subclasses
         """Return the random changes to the training images of `data`: `augmentation`, unless a subclass chooses."""
@@ -70,7 +132,7 @@ class KerasObjective(Objective):
 
         Raises:
             DataMissingError: the data set is not on this machine.
-            DataDamagedError: the data set is invalid.
+            DataDamagedError: the data set is invalid, or does not fit the task.
         """
         from objectives import backend
 
@@ -78,7 +140,8 @@ class KerasObjective(Objective):
         from objectives.training import loop
 
         # Accessed through the class, so that a plain function does not become a method.
-        self._data, self._options = loop.load(type(self).dataset, self.classes, options, final), options
+        source, task = type(self).dataset, options.task or self.task
+        self._data, self._options = loop.load(source, self.classes, options, final, task), options
 
     def describe_data(self) -> str:
         """Return source, number of images and digest."""
@@ -91,6 +154,21 @@ class KerasObjective(Objective):
         if self._data is None or self._data.has_test:
             return ""
         return "there is no test set, which hpo retrain needs: let the data function return a second pair before it"
+
+    def check(self, params: Params, device: Device) -> None:
+        """Build the model of a configuration and compute its loss once, without training, after `prepare`.
+
+        Raises:
+            ObjectiveBrokenError: no such model can train on the data.
+            Exception: as `build`.
+        """
+        from objectives import backend
+
+        assert self._data is not None
+        backend.configure(device, 0)
+        from objectives.training import trial_model
+
+        trial_model.check(self, params, self._data)
 
     def train(self, params: Params, run: Run) -> None:
         """Build and train the model, report each epoch and, in a final run, evaluate on the test set once."""

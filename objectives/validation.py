@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from objectives import values
 from objectives.base import Objective
-from objectives.keras_objective import REPORTED, KerasObjective
+from objectives.keras_objective import KerasObjective
 from objectives.spaces import choices, space
 from objectives.spaces.clauses import ConditionError
 from objectives.spaces.conditions import unwrapped
 from objectives.spaces.parameters import LONGEST_NAME, distribution_problem, is_name, shortened
+from objectives.tasks import choice
 from objectives.trial_value import RULES
 
 
@@ -40,11 +41,10 @@ def problem(objective: type[Objective]) -> str | None:
         objective.dataset is None or isinstance(objective.dataset, str) or callable(objective.dataset)
     ):
         return "dataset must be a data set's name or a function that returns arrays, or None for images from --data"
-    if _lacks_metric(objective):
-        return (
-            f"metric {objective.metric!r} is not among those that KerasObjective.train reports ({', '.join(REPORTED)}):"
-            " choose one of them, or write train()"
-        )
+    if issubclass(objective, KerasObjective) and objective.train is KerasObjective.train:
+        wrong = _keras_problem(objective)
+        if wrong:
+            return wrong
     return _space_problem(objective.space) or _first_problem(objective)
 
 
@@ -64,9 +64,22 @@ def _epochs_problem(epochs: object) -> str | None:
     return None
 
 
-def _lacks_metric(objective: type[Objective]) -> bool:
-    inherits = issubclass(objective, KerasObjective) and objective.train is KerasObjective.train
-    return inherits and objective.metric not in REPORTED
+def _keras_problem(objective: type[KerasObjective]) -> str | None:
+    wrong = choice.problem(objective.task, objective.metrics, objective.metric)
+    if wrong:
+        return wrong
+    own = objective.metric.removeprefix(choice.PREFIX) in choice.own_functions(objective.metrics)
+    if own and not objective.sets_direction():
+        return f"direction is missing, because {objective.metric} is your own: set 'minimize' or 'maximize'"
+    if not (objective.loss is None or isinstance(objective.loss, str) or callable(objective.loss)):
+        return "loss must be a loss of Keras, its name, or a function of targets and outputs"
+    if objective.loss is not None and objective.label_smoothing:
+        return "label_smoothing applies to the default loss: leave it out, or give your loss its own"
+    if not (objective.class_weight in (None, "balanced") or isinstance(objective.class_weight, Mapping)):
+        return "class_weight must be 'balanced', a dict of a weight for each class, or None"
+    if objective.sampling not in ("shuffled", "balanced"):
+        return f"sampling must be 'shuffled' or 'balanced', not {shortened(objective.sampling)}"
+    return None
 
 
 def _space_problem(declared_space: object) -> str | None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hpo import formatting
 
 CONFIDENCE = 0.95
-
-Bounds = tuple[float, float]
-"""Lowest and highest possible value of a metric."""
 
 LARGEST = 1e150
 """Largest value that is compared and drawn: squares and differences of larger ones exceed the largest float."""
@@ -72,13 +69,6 @@ class Interval:
         equal = ", all equal" if self.standard_deviation == 0.0 else ""
         return f"{self.shown_mean} ({interval}n = {formatting.counted(self.n, 'seed')}{equal})"
 
-    def within(self, bounds: Bounds | None) -> Interval:
-        """Return the interval cut at the bounds of its metric, unless the mean lies outside of them."""
-        if bounds is None or self.interval95 is None or not bounds[0] <= self.mean <= bounds[1]:
-            return self
-        (low, high), (lowest, highest) = self.interval95, bounds
-        return replace(self, interval95=(max(low, lowest), min(high, highest)))
-
     @classmethod
     def from_json(cls, figure: Mapping[str, Any]) -> Interval:
         """Invert `to_json`, also for numbers that are not finite."""
@@ -110,8 +100,8 @@ class Difference:
         return self.interval95[0] > 0 or self.interval95[1] < 0
 
 
-def summarize(values: Sequence[float], bounds: Bounds | None = None) -> Interval:
-    """Return mean, standard deviation and 95 % interval (Student's t, n - 1 degrees of freedom), within `bounds`.
+def summarize(values: Sequence[float]) -> Interval:
+    """Return mean, standard deviation and 95 % interval (Student's t, n - 1 degrees of freedom).
 
     If a value is not finite, only the mean is set, which is not finite either.
     """
@@ -125,14 +115,11 @@ def summarize(values: Sequence[float], bounds: Bounds | None = None) -> Interval
     from scipy.stats import t
 
     half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) / math.sqrt(n) * spread
-    return Interval(centre, spread, (centre - half, centre + half), n).within(bounds)
+    return Interval(centre, spread, (centre - half, centre + half), n)
 
 
-def welch(first: Sequence[float], second: Sequence[float], bounds: Bounds | None = None) -> Difference:
-    """Return `first` minus `second` by Welch's t test, which allows unequal variances (Welch, 1947).
-
-    The interval stays within the differences that values within `bounds` can have.
-    """
+def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
+    """Return `first` minus `second` by Welch's t test, which allows unequal variances (Welch, 1947)."""
     difference = mean(first) - mean(second)
     if len(first) < 2 or len(second) < 2 or not all(map(is_comparable, [*first, *second])):
         return Difference(difference, None, None)
@@ -142,11 +129,8 @@ def welch(first: Sequence[float], second: Sequence[float], bounds: Bounds | None
     from scipy.stats import ttest_ind
 
     test = ttest_ind(first, second, equal_var=False)
-    interval = test.confidence_interval(CONFIDENCE)
-    low, high = float(interval.low), float(interval.high)
-    if bounds is not None and abs(difference) <= (widest := bounds[1] - bounds[0]):
-        low, high = max(low, -widest), min(high, widest)
-    return Difference(difference, (low, high), float(test.pvalue))
+    bounds = test.confidence_interval(CONFIDENCE)
+    return Difference(difference, (float(bounds.low), float(bounds.high)), float(test.pvalue))
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

@@ -83,8 +83,7 @@ class Bars:
     names: Sequence[str]
     values: Sequence[float]
     x: Axis = field(default_factory=Axis)
-    colours: Sequence[str] = ()
-    """Colour of each bar; empty: blue."""
+    colour: str = BLUE
 
 
 @dataclass(frozen=True, kw_only=True)

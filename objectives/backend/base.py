@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from objectives.device import Device
@@ -20,7 +19,7 @@ Steps = Callable[[Arrays], dict[str, float]]
 """Function that trains on k batches, arrays of k each, in order; returns the model's metrics since its last
 `reset_metrics()`."""
 Batch = Callable[..., tuple[Any, Any]]
-"""Function that makes images and labels of one batch on the device, given the batch's entry of each array."""
+"""Function that makes inputs and targets of one batch on the device, given the batch's entry of each array."""
 
 
 class Backend(ABC):
@@ -62,24 +61,29 @@ class Backend(ABC):
         """Return the CUDA compute capability of the first visible GPU, e.g. 8.0; 0 without a CUDA GPU."""
 
     def training_steps(
-        self, model: keras.Model, batch: Batch | None = None, resident: Sequence[Any] = ()
+        self,
+        model: keras.Model,
+        targets: NDArray[Any],  # noqa: ARG002 - for backends that trace
+        batch: Batch | None = None,
+        resident: Sequence[Any] = (),
     ) -> Steps:
         """Return a function that trains a compiled model for several steps, in one call where the backend can.
 
-        It takes images (k, batch, height, width, channels) and labels (k, batch), or the inputs from which `batch`
-        makes both; `batch` gets the arrays of `resident`, which lie on the device, as its first arguments.
+        It takes inputs and targets, each (k, batch, …), or the arrays from which `batch` makes both; `batch` gets the
+        arrays of `resident`, which lie on the device, as its first arguments. `targets` has the type of a batch's
+        targets and their shape after the first axis.
         """
 
         def steps(arrays: Arrays) -> dict[str, float]:
             # `train_on_batch` resets no metrics: its last result covers all batches so far.
             logs: dict[str, Any] = {}
             for parts in zip(*arrays, strict=True):
-                images, labels = parts if batch is None else batch(*resident, *parts)
-                logs = model.train_on_batch(images, labels, return_dict=True)
+                inputs, labels = parts if batch is None else batch(*resident, *parts)
+                logs = model.train_on_batch(inputs, labels, return_dict=True)
             return {key: float(value) for key, value in logs.items()}
 
         return steps
 
-    def forward(self, model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
-        """Return the model's inference as a compiled function of a batch."""
+    def forward(self, model: keras.Model) -> Callable[[Any], NDArray[Any]]:
+        """Return the model's inference as a compiled function of a batch: an array, or a dict of arrays by name."""
         return model.predict_on_batch  # type: ignore[no-any-return,unused-ignore]

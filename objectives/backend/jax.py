@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from objectives.backend.base import Backend, Batch, Steps
 from objectives.device import Device
 
@@ -47,9 +49,13 @@ class Jax(Backend):
             return 0.0
 
     def training_steps(
-        self, model: keras.Model, batch: Batch | None = None, resident: Sequence[Any] = ()
+        self,
+        model: keras.Model,
+        targets: NDArray[Any],
+        batch: Batch | None = None,
+        resident: Sequence[Any] = (),
     ) -> Steps:
         import jax  # type: ignore[import-not-found,unused-ignore]
 
         # `resident` stays an argument, because a compiled function copies the arrays that it closes over.
-        return super().training_steps(model, None if batch is None else jax.jit(batch), resident)
+        return super().training_steps(model, targets, None if batch is None else jax.jit(batch), resident)

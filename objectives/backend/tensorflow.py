@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from objectives.backend.base import Arrays, Backend, Batch, Steps
@@ -89,7 +88,11 @@ class TensorFlow(Backend):
         return 0.0
 
     def training_steps(
-        self, model: keras.Model, batch: Batch | None = None, resident: Sequence[Any] = ()
+        self,
+        model: keras.Model,
+        targets: NDArray[Any],
+        batch: Batch | None = None,
+        resident: Sequence[Any] = (),
     ) -> Steps:
         """Return a loop in one graph around the model's own `train_step`: no return to Python between batches."""
         import tensorflow as tf
@@ -98,7 +101,8 @@ class TensorFlow(Backend):
         # at first use.
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        model.compute_metrics(None, tf.zeros([1], tf.int64), tf.zeros([1, *model.output_shape[1:]]))
+        target = tf.zeros([1, *targets.shape[1:]], targets.dtype)
+        model.compute_metrics(None, target, tf.zeros([1, *model.output_shape[1:]]))
         model.reset_metrics()
 
         def step(*parts: Any) -> None:
@@ -128,8 +132,9 @@ class TensorFlow(Backend):
 
         return steps
 
-    def forward(self, model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
+    def forward(self, model: keras.Model) -> Callable[[Any], NDArray[Any]]:
+        import keras
         import tensorflow as tf
 
-        compiled = tf.function(lambda images: model(images, training=False), autograph=False)
-        return lambda images: compiled(tf.constant(images)).numpy()
+        compiled = tf.function(lambda inputs: model(inputs, training=False), autograph=False)
+        return lambda inputs: compiled(keras.tree.map_structure(tf.constant, inputs)).numpy()

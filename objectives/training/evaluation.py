@@ -1,134 +1,140 @@
-"""Evaluation of a Keras classifier: every image exactly once, in batches of one shape."""
+"""Evaluation of a Keras model: every example exactly once, in batches of one shape."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.errors import ObjectiveBrokenError
 from objectives import backend, saved_model
 from objectives.base import Run
-from objectives.data.arrays import Images, Labels
+from objectives.data.inputs import Inputs, count, each, is_images, slices
 from objectives.data.splits import Data
-from objectives.training import calibration
+from objectives.tasks import calibration
+from objectives.tasks.intervals import intervals
+from objectives.tasks.metrics import METRICS
+from objectives.tasks.task import MetricFunction, Task
 from objectives.training.logits import inputs_of
+from objectives.training.losses import ObjectiveLoss, TaskLoss
 
 BATCH_SIZE = 512
-"""Largest number of images in a batch."""
+"""Largest number of examples in a batch."""
 
-Forward = Callable[[Images], NDArray[Any]]
-"""Function that returns a model's logits (n, classes) for images."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Loss, accuracy and predictions of a model on a set of images."""
-
-    loss: float
-    """Mean cross-entropy in nats."""
-    accuracy: float
-    predictions: Labels
-    probabilities: NDArray[np.float64]
-    """Probabilities (n, classes); each row sums to one."""
+Forward = Callable[[Inputs], NDArray[Any]]
+"""Function that returns a model's raw outputs, rows first."""
 
 
-def measure(outputs: NDArray[Any], labels: Labels) -> Measured:
-    """Return loss and accuracy of logits (n, classes), computed in float64."""
-    shifted = outputs.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    sums = exponentials.sum(axis=1)
-    log_likelihood = shifted[np.arange(len(labels)), labels] - np.log(sums)
-    predictions = shifted.argmax(axis=1)
-    return Measured(
-        float(-log_likelihood.mean()),
-        float((predictions == labels).mean()),
-        predictions,
-        exponentials / sums[:, None],
-    )
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """The loss and the metrics by which a run measures a model."""
+
+    task: Task
+    loss: TaskLoss | ObjectiveLoss
+    reported: Mapping[str, MetricFunction]
+    """Metrics that each epoch reports, by their names without `val_`."""
+    own: Mapping[str, MetricFunction]
+    """Metrics of the objective's own, by the same names."""
+
+    def measure(self, prefix: str, targets: NDArray[Any], raw: NDArray[Any]) -> dict[str, float]:
+        """Return loss and reported metrics of raw outputs, computed in float64, with `prefix` before their names."""
+        exact = raw.astype(np.float64)
+        outputs = self.task.outputs(exact)
+        found = {f"{prefix}loss": self.loss.mean(targets, exact)}
+        return found | {f"{prefix}{name}": metric(targets, outputs) for name, metric in self.reported.items()}
+
+    def test(self, targets: NDArray[Any], raw: NDArray[Any]) -> dict[str, Any]:
+        """Return loss and all metrics of the test set with the intervals over its examples."""
+        exact = raw.astype(np.float64)
+        outputs = self.task.outputs(exact)
+        found = {
+            name: (METRICS[name].rows(targets, outputs), METRICS[name].value)
+            for name in self.task.metrics(self.loss.own)
+        }
+        values = {f"test_{name}": value(*rows) for name, (rows, value) in found.items()}
+        values |= {f"test_{name}": metric(targets, outputs) for name, metric in self.own.items()}
+        return {
+            "test_loss": self.loss.mean(targets, exact),
+            **values,
+            "test_intervals": {f"test_{name}": list(pair) for name, pair in intervals(found).items()},
+        }
 
 
-def logits(forward: Forward, images: Images) -> NDArray[Any]:
-    """Return the model's output (n, classes); pads the last batch, because another shape would be compiled again."""
-    size = math.ceil(len(images) / math.ceil(len(images) / BATCH_SIZE))
+def raw_outputs(forward: Forward, inputs: Inputs) -> NDArray[Any]:
+    """Return the model's outputs, rows first; pads the last batch, because another shape would be compiled again."""
+    total = count(inputs)
+    size = math.ceil(total / math.ceil(total / BATCH_SIZE))
     outputs = []
-    for start in range(0, len(images), size):
-        batch = images[start : start + size]
-        padding = np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)
-        outputs.append(forward(np.concatenate([batch, padding]) if len(padding) else batch)[: len(batch)])
+    for start in range(0, total, size):
+        batch = slices(inputs, slice(start, min(start + size, total)))
+        outputs.append(forward(_padded(batch, size))[: count(batch)])
     return np.concatenate(outputs)
 
 
-def confusion(labels: Labels, predictions: Labels, class_count: int) -> list[list[int]]:
-    """Return the confusion matrix: true classes in rows, predicted classes in columns."""
-    cells = np.bincount(labels * class_count + predictions, minlength=class_count**2)
-    counts: list[list[int]] = cells.reshape(class_count, class_count).tolist()
-    return counts
+def _padded(batch: Inputs, size: int) -> Inputs:
+    missing = size - count(batch)
+    if not missing:
+        return batch
+    if isinstance(batch, dict):
+        return {name: _with_zeros(array, missing) for name, array in batch.items()}
+    return _with_zeros(batch, missing)
 
 
-def check(model: Any, data: Data) -> None:
-    """Check that the model can be trained on this data.
-
-    Raises:
-        ObjectiveBrokenError: it is not a Keras model from raw pixels to one number for each class.
-    """
-    if not isinstance(model, keras.Model) or len(getattr(model, "outputs", None) or ()) != 1:
-        raise ObjectiveBrokenError(
-            "build() must return a functional or sequential keras.Model with an Input and one output"
-        )
-    if tuple(model.input_shape[1:]) != data.image_shape:
-        raise ObjectiveBrokenError(
-            f"build() returned a model for images of {model.input_shape[1:]}, but the data has {data.image_shape}"
-        )
-    if tuple(model.output_shape[1:]) != (data.class_count,):
-        raise ObjectiveBrokenError(
-            f"build() returned a model with outputs of {model.output_shape[1:]}, "
-            f"not a logit for each of {data.class_count} classes"
-        )
+def _with_zeros(array: NDArray[Any], rows: int) -> NDArray[Any]:
+    return np.concatenate([array, np.zeros((rows, *array.shape[1:]), array.dtype)])
 
 
-def finish(model: keras.Model, data: Data, run: Run, flip: bool = False) -> None:
+def finish(model: keras.Model, data: Data, judge: Judge, run: Run, flip: bool = False) -> None:
     """Evaluate on the test set, once, record the results, and save the model if the run has an output folder.
 
-    With `flip`, also record loss and accuracy of the mean of each image's logits and its mirror image's, as
+    With `flip`, also record loss and metrics of the mean of each image's raw outputs and its mirror image's, as
     `test_…_flip_averaged` (test-time augmentation; Krizhevsky et al., 2012, used crops).
     """
     assert data.x_test is not None
     assert data.y_test is not None
     forward = backend.current().forward(model)
-    outputs = logits(forward, data.x_test)
-    measured = measure(outputs, data.y_test)
-    measured_calibration = calibration.calibration(measured.probabilities, data.y_test)
-    wrong = calibration.confidently_wrong(measured.probabilities, data.y_test)
+    raw = raw_outputs(forward, data.x_test)
+    records = judge.task.records(data.y_test, judge.task.outputs(raw.astype(np.float64)))
     run.record(
-        test_loss=measured.loss,
-        test_accuracy=measured.accuracy,
-        test_calibration_error=measured_calibration.expected_error,
-        confusion=confusion(data.y_test, measured.predictions, data.class_count),
+        task=judge.task.name,
+        **judge.test(data.y_test, raw),
+        **records,
         classes=list(data.classes),
-        calibration=asdict(measured_calibration),
-        wrong=[asdict(mistake) for mistake in wrong],
+        input=_described(data.x_test),
         n_test=len(data.y_test),
         n_train=len(data.y_train),
         parameters=int(model.count_params()),
     )
-    if flip:
-        mirrored = logits(forward, np.ascontiguousarray(data.x_test[:, :, ::-1]))
-        averaged = measure((outputs.astype(np.float64) + mirrored) / 2, data.y_test)
-        run.record(test_loss_flip_averaged=averaged.loss, test_accuracy_flip_averaged=averaged.accuracy)
+    if flip and is_images(data.x_test):
+        mirrored = raw_outputs(forward, np.ascontiguousarray(data.x_test[:, :, ::-1]))
+        averaged = judge.measure("test_", data.y_test, (raw.astype(np.float64) + mirrored) / 2)
+        run.record(**{f"{name}_flip_averaged": value for name, value in averaged.items()})
     if run.output is not None:
-        run.record(wrong_images=[calibration.png(data.x_test[mistake.index]) for mistake in wrong])
-        saved_model.save(exported(model), run)
+        if is_images(data.x_test) and "wrong" in records:
+            run.record(
+                wrong_images=[calibration.png(data.x_test[wrong["index"]]) for wrong in records["wrong"]]
+            )
+        saved_model.save(exported(model, judge.task), run)
 
 
-def exported(model: keras.Model) -> keras.Model:
-    """Return the model for use: raw uint8 pixels in, probabilities out, no loss or optimizer."""
+def exported(model: keras.Model, task: Task) -> keras.Model:
+    """Return the model for use: raw inputs, probabilities or values as outputs, no loss or optimizer."""
     taken = any(layer.name == "probabilities" for layer in model.layers)
-    probabilities = keras.layers.Softmax(name=None if taken else "probabilities")(model.outputs[0])
-    return keras.Model(inputs_of(model), probabilities, name=model.name)
+    outputs = task.exported(model.outputs[0], None if taken else "probabilities")
+    return keras.Model(inputs_of(model), outputs, name=model.name)
+
+
+def _described(inputs: Inputs) -> dict[str, Any]:
+    """Return shape and type of the rows of inputs, by name where there are several."""
+    shapes = {name: list(array.shape[1:]) for name, array in each(inputs).items()}
+    types = {
+        name: "string" if array.dtype.kind == "U" else str(array.dtype)
+        for name, array in each(inputs).items()
+    }
+    if isinstance(inputs, dict):
+        return {"shape": shapes, "dtype": types}
+    return {"shape": shapes[""], "dtype": types[""]}

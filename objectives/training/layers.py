@@ -73,27 +73,34 @@ _TWINS: dict[type[keras.layers.Layer], type[keras.layers.Layer]] = {
     keras.layers.Conv2D: PatchConvolution,
     keras.layers.Dropout: FastDropout,
 }
-_EXACT = (
-    keras.layers.Rescaling,
-    keras.layers.Resizing,
-    keras.layers.Normalization,
-    keras.layers.InputLayer,
-)
+_EXACT = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.InputLayer)
 """Layers that stay in float32, because scaling pixels is cheap and would lose digits."""
+_LEARNT = (
+    keras.layers.Normalization,
+    keras.layers.Discretization,
+    keras.layers.StringLookup,
+    keras.layers.IntegerLookup,
+    keras.layers.TextVectorization,
+)
+"""Layers that learn from data before training, by `adapt`."""
 
 
 def accelerated(model: keras.Model, precision: str) -> keras.Model:
     """Return a copy for training: faster twins of the layers that compute in `precision` ("float32" or "bfloat16").
 
-    Variables, statistics of normalizations, the logits and the loss stay float32, and a layer with its own type
-    keeps it. The weights are copied. A model with a layer that has no usable `get_config` is returned unchanged.
+    Variables, statistics of normalizations, the logits or values and the loss stay float32, and a layer with its own
+    type keeps it. The weights are copied. A model with a layer that has no usable `get_config` is returned unchanged.
     """
-    last = model.layers[-1]
+    head = _head(model)
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if isinstance(layer, _LEARNT) and not getattr(layer, "input_mean", None):
+            # A vocabulary, or statistics of `adapt`, which are in no configuration. Nothing in it is trained.
+            return layer
         config = layer.get_config()
         plain = getattr(layer, "dtype_policy", None) is not None and layer.dtype_policy.name == "float32"
-        if precision == "bfloat16" and plain and layer is not last and not isinstance(layer, _EXACT):
+        exact = layer in head or isinstance(layer, _EXACT)
+        if precision == "bfloat16" and plain and not exact:
             config["dtype"] = "mixed_bfloat16"
         return _TWINS.get(type(layer), type(layer)).from_config(config)
 
@@ -103,6 +110,12 @@ def accelerated(model: keras.Model, precision: str) -> keras.Model:
         return model
     copy_variables(model, copy)
     return copy
+
+
+def _head(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return the last layer with weights and all after it, whose outputs keep their digits."""
+    weighted = [index for index, layer in enumerate(model.layers) if layer.weights]
+    return list(model.layers[weighted[-1] if weighted else -1 :])
 
 
 def copy_variables(source: keras.Model, target: keras.Model) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,18 +10,24 @@ _NAMES = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 """Classes of Keras, layers and operations alike, that turn logits into probabilities."""
 
 
-def as_logits(model: keras.Model, log: Callable[[str], None]) -> keras.Model:
-    """Return the model without a softmax or sigmoid at its end, and log that it was taken off.
+def as_logits(model: keras.Model) -> tuple[keras.Model, str | None]:
+    """Return the model without a softmax or sigmoid at its end, and the kind that was taken off, None for none.
 
-    The loss needs logits, and the exported model gets a softmax in any case. A layer at the end loses its activation;
-    weights and their order stay.
+    A layer at the end loses its activation; weights and their order stay.
     """
+    kind = probabilities_of(model)
+    if kind is None:
+        return model, None
+    output = _logits(model.outputs[0], [], change=True)
+    same = output is model.outputs[0]
+    return (model if same else keras.Model(inputs_of(model), output, name=model.name)), kind
+
+
+def probabilities_of(model: keras.Model) -> str | None:
+    """Return the kind of probabilities at the end of a model, "softmax" or "sigmoid"; None if it ends in others."""
     found: list[str] = []
-    output = _logits(model.outputs[0], found)
-    if not found:
-        return model
-    log(f"the {found[0]} at the end of the model is taken off, because training needs logits")
-    return model if output is model.outputs[0] else keras.Model(inputs_of(model), output, name=model.name)
+    _logits(model.outputs[0], found, change=False)
+    return found[0] if found else None
 
 
 def inputs_of(model: keras.Model) -> Any:
@@ -30,8 +35,11 @@ def inputs_of(model: keras.Model) -> Any:
     return model.inputs[0] if len(model.inputs) == 1 else getattr(model, "_inputs_struct", model.inputs)
 
 
-def _logits(output: Any, found: list[str]) -> Any:
-    """Return the tensor that an output computes its probabilities from, and add their kind to `found`."""
+def _logits(output: Any, found: list[str], *, change: bool) -> Any:
+    """Return the tensor that an output computes its probabilities from, and add their kind to `found`.
+
+    Without `change`, the model stays as it is, and only `found` is of use.
+    """
     operation, index, _ = output._keras_history
     arguments = operation._inbound_nodes[index].arguments
     kind = _kind(operation)
@@ -43,15 +51,16 @@ def _logits(output: Any, found: list[str]) -> Any:
         found.append(kind)
         if type(operation) is keras.layers.Activation:
             return _before(output)
-        operation.activation = keras.activations.linear
+        if change:
+            operation.activation = keras.activations.linear
     elif isinstance(operation, keras.Model) and len(getattr(operation, "outputs", None) or ()) == 1:
-        inner = _logits(operation.outputs[0], found)
-        if inner is not operation.outputs[0]:
+        inner = _logits(operation.outputs[0], found, change=change)
+        if change and inner is not operation.outputs[0]:
             cut = keras.Model(inputs_of(operation), inner, name=operation.name)
             return cut(*arguments.args, **arguments.kwargs)
     elif _changes_nothing(operation):
-        before = _logits(_before(output), found)
-        if found and before is not _before(output):
+        before = _logits(_before(output), found, change=change)
+        if change and found and before is not _before(output):
             return operation(before)
     return output
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,14 +19,16 @@ from numpy.typing import NDArray
 
 from hpo.errors import ObjectiveBrokenError
 from objectives import backend
-from objectives.augment import Augmentation
 from objectives.backend import kernels
 from objectives.base import DataOptions, Params, Run
-from objectives.data.splits import Data
-from objectives.data_loading import load_data
+from objectives.data import arrays, datasets
+from objectives.data.splits import Data, split
+from objectives.data_options import TaskName
 from objectives.errors import DivergedError
-from objectives.training import batches, checkpoint, evaluation, layers, logits
+from objectives.images import provision
+from objectives.training import batches, checkpoint, evaluation, layers, sampling, trial_model
 from objectives.training.optimizers import FusedAdam, FusedSGD
+from objectives.training.trial_model import Trainable
 from objectives.values import metric_text
 
 DEFAULT_BATCH_SIZE = 128
@@ -40,24 +43,12 @@ NOT_DECAYED = ("bias", "gamma", "beta")
 """Names of variables without weight decay: biases, and the scales and offsets of normalizations."""
 
 
-class Trainable(Protocol):
-    """The parts of a `KerasObjective` that the loop uses."""
-
-    label_smoothing: ClassVar[float]
-    least_images_per_epoch: ClassVar[int]
-
-    def build(self, params: Params, data: Data) -> keras.Model:
-        """Return the model, not compiled."""
-
-    def augment(self, data: Data) -> Augmentation | None:
-        """Return the random changes to the training images."""
-
-    def optimizer(self, params: Params, steps: int) -> keras.optimizers.Optimizer:
-        """Return the optimizer for `steps` batches in total."""
-
-
 def load(
-    source: str | Callable[[], Any] | None, classes: Sequence[str] | None, options: DataOptions, final: bool
+    source: str | Callable[[], Any] | None,
+    classes: Sequence[str] | None,
+    options: DataOptions,
+    final: bool,
+    task: TaskName = "classes",
 ) -> Data:
     """Return an objective's data, split; starts no backend, so that trainers can be forked afterwards.
 
@@ -66,7 +57,21 @@ def load(
         DataMissingError: the data set is not on this machine.
         DataDamagedError: the data set is invalid.
     """
-    return load_data(source, classes, options, final)
+    names = tuple(classes) if classes is not None else None
+    folder = None if options.cache_dir is None else Path(options.cache_dir)
+    if isinstance(source, str):
+        names = names or datasets.class_names(source)
+        loaded = datasets.load(source, options.data_dir, test=final, task=task, names=names, folder=folder)
+    elif callable(source):
+        loaded = arrays.call(source, names, final, task, folder)
+    elif options.source is not None:
+        loaded, found = provision.mapped(options, final)
+        names = names if names is not None and len(names) == len(found) else found
+    else:
+        raise ObjectiveBrokenError(
+            "dataset must be the name of a data set or a function that returns arrays, or images are given with --data"
+        )
+    return split(loaded, options, final, names)
 
 
 def optimizer(params: Params, steps: int) -> keras.optimizers.Optimizer:
@@ -102,26 +107,6 @@ def optimizer(params: Params, steps: int) -> keras.optimizers.Optimizer:
     return made
 
 
-def cross_entropy(smoothing: float) -> Callable[[Any, Any], Any]:
-    """Return a loss: cross-entropies (n,) in nats of integer labels (n,) and finite logits (n, classes).
-
-    A smoothed label is 1 - smoothing for its class, plus smoothing / classes for every class ("Rethinking the
-    Inception architecture", Szegedy et al., 2015, section 7).
-    """
-
-    def loss(labels: Any, logits: Any) -> Any:
-        classes = logits.shape[-1]
-        # Keras passes labels in the logits' type.
-        labels = keras.ops.cast(keras.ops.reshape(labels, [-1]), "int32")
-        targets = keras.ops.one_hot(labels, classes, dtype=logits.dtype)
-        if smoothing:
-            targets = (1.0 - smoothing) * targets + smoothing / classes
-        # Not Keras' loss, whose deterministic form on TensorFlow has 150 operations with its gradient.
-        return -keras.ops.sum(targets * keras.ops.log_softmax(logits, axis=-1), axis=-1)
-
-    return loss
-
-
 def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
     """Train one configuration; in a final run also evaluate on the test set and save the model.
 
@@ -131,12 +116,11 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
     """
     if run.final and data.x_test is None:
         raise ValueError("a final run needs prepare(options, final=True), which loads the test set")
-    batch_size = min(int(params.get("batch_size", DEFAULT_BATCH_SIZE)), len(data.x_train))
-    passes = max(1, math.ceil(objective.least_images_per_epoch / len(data.x_train)))
-    steps = passes * len(data.x_train) // batch_size
-    stock = objective.build(params, data)
-    evaluation.check(stock, data)
-    stock = logits.as_logits(stock, run.log)
+    images = len(data.y_train)
+    batch_size = min(int(params.get("batch_size", DEFAULT_BATCH_SIZE)), images)
+    passes = max(1, math.ceil(objective.least_images_per_epoch / images))
+    steps = passes * images // batch_size
+    stock, judge = trial_model.build(objective, params, data, run)
     precision = backend.precision(run.device)
     model = layers.accelerated(stock, precision)
     if model is stock:
@@ -145,24 +129,25 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
         )
     model.compile(
         objective.optimizer(params, steps * run.total_epochs),
-        loss=cross_entropy(objective.label_smoothing),
-        metrics=["accuracy"],
+        loss=judge.loss.training,
+        metrics=judge.task.accuracy(),
         jit_compile=False if run.device.gpu is None else "auto",
     )
     completed = checkpoint.restore(model, run.state) if run.state is not None else 0
-    augmentation = objective.augment(data)
+    augmentation = trial_model.augmentation(objective, data)
     advance = batches.advancing(model, data, augmentation, run.device)
     forward = backend.current().forward(model)
     for epoch in run.epochs():
         began_at = time.perf_counter()
         model.reset_metrics()
-        order = _order(len(data.x_train), passes, epoch, run)
+        rng = np.random.default_rng([run.seed, epoch])
+        order = sampling.order(data.y_train, objective.sampling, passes, rng)
         metrics = _train_epoch(advance, order, batch_size, epoch, run)
         metrics["images_per_second"] = steps * batch_size / (time.perf_counter() - began_at)
         metrics["learning_rate"] = float(keras.ops.convert_to_tensor(model.optimizer.learning_rate))
         if not run.final:
-            measured = evaluation.measure(evaluation.logits(forward, data.x_valid), data.y_valid)
-            metrics |= {"val_loss": measured.loss, "val_accuracy": measured.accuracy}
+            raw = evaluation.raw_outputs(forward, data.x_valid)
+            metrics |= judge.measure("val_", data.y_valid, raw)
         completed = epoch
         run.save(checkpoint.capture(model, completed))
         listed = " ".join(f"{name}={metric_text(value)}" for name, value in metrics.items())
@@ -173,13 +158,7 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
         layers.copy_variables(model, stock)
         # A model that was trained on mirror images can also average over a test image and its mirror image.
         flip = augmentation is not None and augmentation.flip
-        evaluation.finish(stock, data, run, flip)
-
-
-def _order(images: int, passes: int, epoch: int, run: Run) -> NDArray[np.int64]:
-    """Return the indices of an epoch's images: all of them in each pass, shuffled."""
-    rng = np.random.default_rng([run.seed, epoch])
-    return np.concatenate([rng.permutation(images) for _ in range(passes)])
+        evaluation.finish(stock, data, judge, run, flip)
 
 
 def _train_epoch(
@@ -202,7 +181,7 @@ def _train_epoch(
         run.tick(done, steps, done * batch_size)
         seconds_per_step = (time.perf_counter() - began_at) / len(chunk)
         size = max(1, min(2 * size, CHUNK_STEPS, int(CHUNK_SECONDS / seconds_per_step)))
-    return {"loss": metrics["loss"], "accuracy": metrics["accuracy"]}
+    return {name: metrics[name] for name in ("loss", "accuracy") if name in metrics}
 
 
 def _must_be_finite(value: float, description: str) -> None:

@@ -24,7 +24,7 @@ from hpo.document.document import (
 from hpo.document.files import document_files
 from hpo.document.html import render_page
 from hpo.document.markdown import render_markdown
-from objectives.training.calibration import png
+from objectives.tasks.calibration import png
 
 BAD = "<img src=x onerror=alert(1)> `a|b` *c* _d_ $e$"
 THUMBNAIL = png(np.zeros((8, 8, 3), np.uint8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import py_compile
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -265,7 +266,7 @@ def test_invalid_declaration_is_refused(tmp_path, attribute, message):
 
 @pytest.mark.parametrize(("declared", "taken"), [("", True), ("dataset = 'digits'", False)])
 def test_keras_objective_without_data_set_takes_images(tmp_path, declared, taken):
-    source = KERAS.replace('dataset, metric, space = "digits", "val_auc",', f"{declared}\n    space =")
+    source = KERAS.replace('dataset, metric, space = "digits", "val_auk",', f"{declared}\n    space =")
     assert loader.describe(write(tmp_path, source)).takes_images is taken
 
 
@@ -290,7 +291,7 @@ def test_base_classes_are_abstract():
 KERAS = """from optuna.distributions import FloatDistribution
 from objectives import KerasObjective
 class Quadratic(KerasObjective):
-    dataset, metric, space = "digits", "val_auc", {"learning_rate": FloatDistribution(0.001, 0.1)}
+    dataset, metric, space = "digits", "val_auk", {"learning_rate": FloatDistribution(0.001, 0.1)}
     def build(self, params, data):
         return None
 """
@@ -300,9 +301,64 @@ class Quadratic(KerasObjective):
 def test_metric_that_the_inherited_loop_does_not_report_is_refused(tmp_path, own_loop):
     if own_loop:
         reference = write(tmp_path, KERAS + "    def train(self, params, run):\n        pass\n")
-        assert loader.load(reference).metric == "val_auc"
+        assert loader.load(reference).metric == "val_auk"
         return
     with pytest.raises(
-        ObjectiveBrokenError, match=r"metric 'val_auc' is not among those .*val_accuracy, val_loss"
+        ObjectiveBrokenError,
+        match=r"metric 'val_auk' is not reported by task 'classes': did you mean val_auc",
     ):
         loader.load(write(tmp_path, KERAS))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ('task = "classification"', "task must be one of 'classes', 'labels', 'binary', 'regression'"),
+        (
+            'task, metric = "regression", "val_accuracy"',
+            "metric 'val_accuracy' is not reported by task 'regression'",
+        ),
+        (
+            'metrics = ["aucc"]',
+            "metrics names 'aucc', which is not a metric of task 'classes': did you mean auc",
+        ),
+        ('metrics = ["mae"]', "metrics names 'mae', which is not a metric of task 'classes'"),
+        ('metrics = "auc"', "metrics must be a list"),
+        ("metrics = [1]", "metrics has 1, which is not a name or a function"),
+        ("metrics = [lambda targets, outputs: 0]", "which is not a name or a function with one"),
+        ('metrics, metric = [mine], "val_mine"', "direction is missing, because val_mine is your own"),
+        ('loss, label_smoothing = "mse", 0.1', "label_smoothing applies to the default loss"),
+        ("loss = 3", "loss must be a loss of Keras"),
+        ('class_weight = "equal"', "class_weight must be 'balanced'"),
+        ('sampling = "even"', "sampling must be 'shuffled' or 'balanced', not 'even'"),
+    ],
+)
+def test_task_that_does_not_fit_is_refused(tmp_path, attributes, message):
+    text = KERAS.replace("val_auk", "val_auc").replace(
+        "class Quad", "def mine(targets, outputs): ...\nclass Quad"
+    )
+    with pytest.raises(ObjectiveBrokenError, match=re.escape(message)):
+        loader.load(write(tmp_path, f"{text}    {attributes}\n"))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "metric", "direction"),
+    [
+        ("pass", "val_accuracy", "maximize"),
+        ('task = "regression"', "val_loss", "minimize"),
+        ('task = "labels"', "val_macro_f1", "maximize"),
+        ('metric = "val_log_loss"', "val_log_loss", "minimize"),
+        ('task, metric = "regression", "val_r2"', "val_r2", "maximize"),
+        ('metric = "loss"', "loss", "minimize"),
+        ('metrics, metric, direction = [mine], "val_mine", "minimize"', "val_mine", "minimize"),
+    ],
+)
+def test_metric_and_direction_follow_from_the_task(tmp_path, attributes, metric, direction):
+    text = KERAS.replace(', metric, space = "digits", "val_auk",', ', space = "digits",')
+    text = text.replace("class Quad", "def mine(targets, outputs): ...\nclass Quad")
+    found = loader.load(write(tmp_path, f"{text}    {attributes}\n"))
+    assert (found.metric, found.direction) == (metric, direction)
+    # A subclass with another task or metric.
+    other = type("Other", (found,), {"metric": "val_mine", "metrics": found.metrics})
+    assert other.direction == direction
+    assert type("Other", (found,), {"metric": "val_loss"}).direction == "minimize"

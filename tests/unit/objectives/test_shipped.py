@@ -18,15 +18,14 @@ from objectives.data.arrays import Arrays
 from objectives.device import Device
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
-from objectives.training import batches, evaluation, layers
+from objectives.training import batches, evaluation, layers, model_check
 
 SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 SPACE = {"batch_size", "optimizer", "learning_rate", "dropout", "weight_decay"}
 METRICS = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"}
 
-NAMES = tuple(name for name in loader.names() if loader.load(name).dataset is not None)
-CIFAR = tuple(name for name in NAMES if name.startswith("cifar-"))
-DIGITS = tuple(name for name in NAMES if name not in CIFAR)
+CIFAR = tuple(name for name in loader.names() if name.startswith("cifar-"))
+DIGITS = tuple(name for name in loader.names() if name not in CIFAR)
 
 BATCH = 16
 STEPS = 30
@@ -34,7 +33,7 @@ STEPS = 30
 PEAK = 0.1
 
 
-def made_up(name: str, _data_dir: object, test: bool = True) -> Arrays:
+def made_up(name: str, _data_dir: object, test: bool = True, **_: object) -> Arrays:
     """Return sixty images, brighter and darker ones, each channel in its own range."""
     rng = np.random.default_rng(0)
     shape = SHAPES[name]
@@ -44,7 +43,7 @@ def made_up(name: str, _data_dir: object, test: bool = True) -> Arrays:
     return Arrays(images, labels, images if test else None, labels if test else None)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=loader.names())
 def objective(request) -> KerasObjective:
     """Return an objective with 48 training and 12 validation images."""
     made = loader.load(request.param)()
@@ -106,7 +105,7 @@ def test_first_configurations_lie_in_the_space(objective):
 def test_network_maps_raw_pixels_to_logits(objective, which):
     params = objective.first[0] if which == "first" else sampled(objective)
     model, data = build(objective, **params), objective._data
-    evaluation.check(model, data)
+    model_check.check(model, data)
     assert {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)} == {
         params["dropout"]
     }
@@ -139,10 +138,10 @@ def test_dropout_acts_in_training_and_not_at_inference(objective):
     np.testing.assert_allclose(*trained, rtol=1e-4, atol=1e-4)
 
     forward = backend.current().forward(some)
-    first, second = (evaluation.logits(forward, pixels) for _ in range(2))
+    first, second = (evaluation.raw_outputs(forward, pixels) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     # The logits of an image do not depend on the other images of its batch.
-    alone = evaluation.logits(forward, pixels[::-1])[::-1]
+    alone = evaluation.raw_outputs(forward, pixels[::-1])[::-1]
     np.testing.assert_allclose(alone, first, rtol=1e-4, atol=1e-4)
 
 
@@ -236,7 +235,7 @@ def changed(objective: KerasObjective, image: np.ndarray, count: int, monkeypatc
     """Return the augmented training images (count, height, width, channels) if all of them are this one."""
     seen: list[np.ndarray] = []
     monkeypatch.setattr(
-        backend.current(), "training_steps", lambda _: lambda given: seen.append(given[0]) or {}
+        backend.current(), "training_steps", lambda *_: lambda given: seen.append(given[0]) or {}
     )
     data = replace(
         objective._data, x_train=np.repeat(image[None], count, 0), y_train=np.zeros(count, np.int64)

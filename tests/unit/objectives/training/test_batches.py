@@ -94,7 +94,9 @@ class Brighter(Augmentation):
         (Augmentation(flip=True), None, "hosted"),
     ],
 )
-def test_images_lie_on_the_device_only_on_gpus_with_known_augmentation(monkeypatch, augmentation, gpu, where):
+def test_images_lie_on_the_device_only_on_gpus_with_known_augmentation(
+    monkeypatch, data, augmentation, gpu, where
+):
     for name in ("resident", "hosted"):
         monkeypatch.setattr(f"objectives.training.batches.{name}", lambda *_, name=name: name)
-    assert advancing(None, None, augmentation, Device(gpu=gpu)) == where
+    assert advancing(None, data, augmentation, Device(gpu=gpu)) == where

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from objectives.training.logits import as_logits
+from objectives.training.logits import as_logits, probabilities_of
 
 
 def nested(*inner: Any) -> Any:
@@ -46,9 +46,11 @@ def test_probabilities_at_the_end_become_logits(end: str, sequential: bool) -> N
     pixels = np.random.default_rng(0).normal(size=(5, 3))
     kind = "sigmoid" if end in ("sigmoid", "function") else "softmax"
     probabilities = ops.convert_to_numpy(model(pixels))
-    messages: list[str] = []
-    logits = as_logits(model, messages.append)
-    assert [message.split()[1] for message in messages] == [kind]
+    assert probabilities_of(model) == kind
+    np.testing.assert_array_equal(ops.convert_to_numpy(model(pixels)), probabilities)
+    logits, taken_off = as_logits(model)
+    assert taken_off == kind
+    assert probabilities_of(logits) is None
     found = ops.convert_to_numpy(getattr(ops, kind)(logits(pixels)))
     np.testing.assert_allclose(found, probabilities, atol=1e-6)
     assert len(logits.weights) == len(model.weights)
@@ -57,4 +59,4 @@ def test_probabilities_at_the_end_become_logits(end: str, sequential: bool) -> N
 @pytest.mark.parametrize("end", [layers.Dense(4), layers.Dense(4, "relu"), layers.Dense(4, "log_softmax")])
 def test_model_without_probabilities_is_left_as_it_is(end: Any) -> None:
     model = keras.Sequential([keras.Input((3,)), end])
-    assert as_logits(model, pytest.fail) is model
+    assert as_logits(model) == (model, None)

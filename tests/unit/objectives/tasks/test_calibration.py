@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from objectives.training.calibration import THUMBNAIL, calibration, confidently_wrong, png
+from objectives.tasks.calibration import THUMBNAIL, calibration, confidently_wrong, png
 
 # Four images of class 0, with probabilities of class 0.
 PROBABILITIES = np.array([[p, 1 - p] for p in (0.95, 0.95, 0.05, 0.3)])

@@ -1,0 +1,56 @@
+"""95 % intervals of test metrics over test examples: the figures of another test set of the same size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from objectives.tasks.metrics import Rows
+
+RESAMPLES = 1_000
+SEED = 0
+Z = 1.959963984540054
+"""Quantile of the normal distribution for 95 %."""
+
+Interval = tuple[float, float]
+
+
+def wilson(right: int, count: int) -> Interval:
+    """Return the score interval of a share (Wilson, 1927); it stays within 0 and 1."""
+    share = right / count
+    centre = share + Z**2 / (2 * count)
+    half = Z * (share * (1 - share) / count + Z**2 / (4 * count**2)) ** 0.5
+    scale = 1 + Z**2 / count
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def intervals(
+    found: Mapping[str, tuple[Rows, Callable[..., float]]], resamples: int = RESAMPLES
+) -> dict[str, Interval]:
+    """Return an interval for each name, given the rows of all examples and the function that combines rows.
+
+    Wilson's for a share of examples; else the percentiles of a bootstrap over examples, the same for all names.
+    """
+    shares = {name: rows[0] for name, (rows, _) in found.items() if _is_share(rows)}
+    known = {name: wilson(int(right.sum()), len(right)) for name, right in shares.items()}
+    others = {name: pair for name, pair in found.items() if name not in shares}
+    drawn: dict[str, list[float]] = {name: [] for name in others}
+    rng = np.random.default_rng(SEED)
+    for _ in range(resamples if others else 0):
+        count = len(next(iter(others.values()))[0][0])
+        chosen = rng.integers(0, count, count)
+        for name, (rows, value) in others.items():
+            drawn[name].append(value(*(array[chosen] for array in rows)))
+    for name, values in drawn.items():
+        finite = np.array(values)[np.isfinite(values)]
+        if len(finite):
+            low, high = np.percentile(finite, (2.5, 97.5))
+            known[name] = float(low), float(high)
+    return {name: known[name] for name in found if name in known}
+
+
+def _is_share(rows: tuple[NDArray[Any], ...]) -> bool:
+    return len(rows) == 1 and rows[0].ndim == 1 and rows[0].dtype == np.bool_

@@ -1,0 +1,158 @@
+"""The model of a run without the activation at its end, with the task, loss and metrics by which it is judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol
+
+import keras
+import numpy as np
+
+from hpo.errors import ObjectiveBrokenError
+from objectives.augment import Augmentation
+from objectives.base import Params, Run
+from objectives.data.inputs import is_images, shape_of
+from objectives.data.splits import Data
+from objectives.tasks import choice
+from objectives.tasks.metrics import METRICS
+from objectives.tasks.table import task_of
+from objectives.tasks.task import ClassWeight, MetricFunction, Task
+from objectives.training import losses, model_check
+from objectives.training.evaluation import Judge
+from objectives.training.logits import as_logits, probabilities_of
+from objectives.training.losses import OwnLoss
+from objectives.training.sampling import Sampling
+
+
+class Trainable(Protocol):
+    """The parts of a `KerasObjective` that the training loop uses."""
+
+    metric: ClassVar[str]
+    metrics: ClassVar[Sequence[str | MetricFunction] | None]
+    loss: ClassVar[OwnLoss]
+    class_weight: ClassVar[ClassWeight]
+    sampling: ClassVar[Sampling]
+    label_smoothing: ClassVar[float]
+    least_images_per_epoch: ClassVar[int]
+
+    def build(self, params: Params, data: Data) -> keras.Model:
+        """Return the model, not compiled."""
+
+    def augment(self, data: Data) -> Augmentation | None:
+        """Return the random changes to the training images."""
+
+    def optimizer(self, params: Params, steps: int) -> keras.optimizers.Optimizer:
+        """Return the optimizer for `steps` batches in total."""
+
+
+def build(
+    objective: Trainable, params: Params, data: Data, run: Run | None = None
+) -> tuple[keras.Model, Judge]:
+    """Return the model of a configuration, which gives raw outputs, and the judge of its task.
+
+    Raises:
+        ObjectiveBrokenError: model, loss, metrics or options do not fit the data or one another.
+    """
+    task = task_of(data)
+    model = objective.build(params, data)
+    model_check.check(model, data)
+    model, kind = _without_activation(model, task, run)
+    # Accessed through the class, so that plain functions do not become methods.
+    cls: Any = type(objective)
+    if cls.loss is None:
+        task.standardize(model)
+    loss = losses.chosen(task, cls.loss, objective.label_smoothing, objective.class_weight, kind is not None)
+    _check_sampling(objective.sampling, task)
+    study_metric = getattr(run, "metric", None) or objective.metric
+    own = choice.own_functions(cls.metrics)
+    reported: dict[str, MetricFunction] = {
+        name: own.get(name) or METRICS[name]
+        for name in choice.reported(cls.metrics, task, study_metric, data.output_size)
+    }
+    return model, Judge(task=task, loss=loss, reported=reported, own=own)
+
+
+def augmentation(objective: Trainable, data: Data) -> Augmentation | None:
+    """Return the augmentation of an objective.
+
+    Raises:
+        ObjectiveBrokenError: the data are no images.
+    """
+    found = objective.augment(data)
+    if found is not None and not is_images(data.x_train):
+        raise ObjectiveBrokenError(
+            f"augmentation applies to images (n, height, width, channels), and this data has inputs of"
+            f" {shape_of(data.x_train)}: set augmentation = None"
+        )
+    return found
+
+
+def check(objective: Trainable, params: Params, data: Data) -> None:
+    """Build a configuration and compute its loss and metrics of two examples, without training.
+
+    Raises:
+        ObjectiveBrokenError: it can never train on this data.
+        Exception: as `build`.
+    """
+    model, judge = build(objective, params, data)
+    augmentation(objective, data)
+    rows = 2
+    raw = np.zeros((rows, *model.output_shape[1:]), np.float32)
+    targets = data.y_train[:rows]
+    if judge.loss.own:
+        _check_loss(judge, targets, raw)
+    outputs = judge.task.outputs(raw.astype(np.float64))
+    for name, metric in judge.own.items():
+        _check_metric(name, metric, targets, outputs)
+
+
+def _without_activation(model: keras.Model, task: Task, run: Run | None) -> tuple[keras.Model, str | None]:
+    """Return the model without a softmax or sigmoid at its end, and the kind of the one that it had."""
+    if task.activation is None:
+        task.check_end(probabilities_of(model))
+        return model, None
+    stripped, kind = as_logits(model)
+    if kind is not None and run is not None:
+        run.log(
+            f"the {kind} at the end of the model is taken off, because training needs logits; the exported model gets"
+            f" a {task.activation}"
+        )
+    return stripped, kind
+
+
+def _check_sampling(sampling: Sampling, task: Task) -> None:
+    if sampling == "balanced" and not task.balances:
+        raise ObjectiveBrokenError(
+            f'sampling = "balanced" draws each class equally often and does not apply to task {task.name!r}: leave it'
+            " out"
+        )
+
+
+def _check_loss(judge: Judge, targets: Any, raw: Any) -> None:
+    try:
+        found = judge.loss.mean(targets, raw)
+    except Exception as exc:
+        raise ObjectiveBrokenError(
+            f"the loss fails for outputs of {raw.shape[1:]} and targets of task {judge.task.name!r} with"
+            f" {type(exc).__name__} ({_line(exc)}): see which form of targets a loss gets in docs/how-to/tasks.md"
+        ) from exc
+    if math.isnan(found):
+        raise ObjectiveBrokenError(
+            "the loss of outputs of zero is not a number: check its logarithms and divisions"
+        )
+
+
+def _check_metric(name: str, metric: Callable[..., Any], targets: Any, outputs: Any) -> None:
+    try:
+        float(metric(targets, outputs))
+    except Exception as exc:
+        raise ObjectiveBrokenError(
+            f"the metric {name} fails for outputs of {outputs.shape} with {type(exc).__name__} ({_line(exc)}): return a"
+            " number of targets and outputs, which are NumPy arrays"
+        ) from exc
+
+
+def _line(exc: Exception, most: int = 200) -> str:
+    line = " ".join(str(exc).split())
+    return line if len(line) <= most else line[:most] + "…"

@@ -1,0 +1,119 @@
+"""Metrics by name equal scikit-learn's, and intervals and curves are as large as they should be."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from objectives.tasks.curves import MOST_CURVES, MOST_POINTS, curves
+from objectives.tasks.intervals import intervals, wilson
+from objectives.tasks.metrics import METRICS, names_of, positives
+
+RNG = np.random.default_rng(0)
+CLASSES = RNG.integers(0, 7, 200)
+SHARES = RNG.dirichlet(np.ones(7), 200).round(2) + 0.01
+BINARY, CHANCES = RNG.integers(0, 2, 200), RNG.uniform(0.05, 0.95, 200).round(2)
+LABELS, SCORES = RNG.integers(0, 2, (200, 4)).astype(np.uint8), RNG.random((200, 4)).round(2)
+VALUES, FOUND = RNG.normal(size=(200, 3)).astype(np.float32), RNG.normal(size=(200, 3))
+GIVEN = {
+    "classes": (CLASSES, SHARES / SHARES.sum(axis=1, keepdims=True)),
+    "binary": (BINARY, CHANCES),
+    "labels": (LABELS, SCORES),
+    "regression": (VALUES, FOUND),
+}
+
+
+def expected(task: str, name: str, targets: np.ndarray, outputs: np.ndarray) -> float:
+    """Return the value that scikit-learn gives."""
+    predicted = outputs.argmax(axis=1) if task == "classes" else (outputs > 0.5).astype(int)
+    match name:
+        case "accuracy":
+            return np.mean(predicted == targets)
+        case "balanced_accuracy":
+            return sklearn_metrics.balanced_accuracy_score(targets, predicted)
+        case "macro_f1":
+            return sklearn_metrics.f1_score(targets, predicted, average="macro")
+        case "auc":
+            return sklearn_metrics.roc_auc_score(targets, outputs, multi_class="ovr", average="macro")
+        case "average_precision":
+            return sklearn_metrics.average_precision_score(targets, outputs)
+        case "top_5_accuracy":
+            best = np.argsort(-outputs, axis=1, kind="stable")[:, :5]
+            return np.mean((best == targets[:, None]).any(axis=1))
+        case "log_loss" if task == "labels":
+            columns = zip(targets.T, outputs.T, strict=True)
+            return np.mean([sklearn_metrics.log_loss(*pair) for pair in columns])
+        case "log_loss":
+            return sklearn_metrics.log_loss(targets, outputs)
+        case "mae":
+            return sklearn_metrics.mean_absolute_error(targets, outputs)
+        case "rmse":
+            return sklearn_metrics.mean_squared_error(targets, outputs) ** 0.5
+    return sklearn_metrics.r2_score(targets, outputs)
+
+
+@pytest.mark.parametrize(("task", "name"), [(task, name) for task in GIVEN for name in names_of(task)])
+def test_metric_equals_that_of_scikit_learn(task, name):
+    targets, outputs = GIVEN[task]
+    assert METRICS[name](targets, outputs) == pytest.approx(expected(task, name, targets, outputs), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "outputs", "value"),
+    [
+        # A class without examples has no curve of its own, and one class alone is no better than chance.
+        ("auc", np.array([0, 1, 0, 1]), np.array([[0.6, 0.4, 0]] * 2 + [[0.7, 0.3, 0]] * 2), 0.5),
+        ("auc", np.zeros(3, np.int64), np.array([0.1, 0.2, 0.9]), 0.5),
+        ("average_precision", np.zeros(3, np.int64), np.array([0.1, 0.2, 0.9]), 0.5),
+        ("macro_f1", np.zeros((3, 2), np.uint8), np.zeros((3, 2)), 0.0),
+        ("log_loss", np.array([0, 1]), np.array([1.0, 0.0]), -np.log(np.finfo(float).eps)),
+        ("r2", np.ones((3, 1)), np.ones((3, 1)), 1.0),
+        ("r2", np.ones((3, 1)), np.zeros((3, 1)), 0.0),
+        ("balanced_accuracy", np.array([0, 0, 2]), np.eye(3)[[0, 1, 2]], 0.75),
+    ],
+)
+def test_metric_of_odd_data_is_finite(name, targets, outputs, value):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert METRICS[name](targets, outputs) == pytest.approx(value)
+
+
+def test_interval_of_a_share_is_wilsons_and_stays_within_bounds():
+    assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
+    assert wilson(30, 100) == pytest.approx((0.2189, 0.3958), abs=1e-4)
+
+
+@pytest.mark.parametrize("task", GIVEN)
+def test_intervals_hold_their_metrics_and_repeat(task):
+    targets, outputs = GIVEN[task]
+    rows = {name: (METRICS[name].rows(targets, outputs), METRICS[name].value) for name in names_of(task)}
+    found = intervals(rows, resamples=200)
+    assert list(found) == list(rows)
+    for name, (low, high) in found.items():
+        assert low < METRICS[name](targets, outputs) < high
+    assert found == intervals(rows, resamples=200)
+    wider = {name: (tuple(array[:50] for array in parts), value) for name, (parts, value) in rows.items()}
+    for name, (low, high) in intervals(wider, resamples=200).items():
+        assert high - low > found[name][1] - found[name][0]
+
+
+def test_curves_are_short_and_of_the_most_frequent_classes():
+    rng = np.random.default_rng(1)
+    targets = np.concatenate([np.full(400 + 20 * label, label) for label in range(12)])
+    outputs = rng.random((len(targets), 13))
+    outputs[np.arange(len(targets)), targets] += 0.5
+    found = curves([f"c{label}" for label in range(13)], outputs, positives(targets, outputs))
+    for kind in ("roc", "precision_recall"):
+        assert list(found[kind]) == [f"c{label}" for label in range(12 - MOST_CURVES, 12)]
+        assert all(len(curve["x"]) == len(curve["y"]) <= MOST_POINTS for curve in found[kind].values())
+    roc = found["roc"]["c11"]
+    area = sklearn_metrics.roc_auc_score(targets == 11, outputs[:, 11])
+    assert np.trapezoid(roc["y"], roc["x"]) == pytest.approx(area, abs=0.005)
+    assert (roc["x"][0], roc["y"][0], roc["x"][-1], roc["y"][-1]) == (0, 0, 1, 1)
+    recall = found["precision_recall"]["c11"]
+    assert recall["x"][0] == 0
+    assert recall["y"][-1] == pytest.approx(np.mean(targets == 11), abs=1e-6)
