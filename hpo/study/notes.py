@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, text
 
 from hpo.errors import UsageError
-from hpo.study.catalog import find_study
+from hpo.study.catalog import read_study
+from hpo.study.definition.twin import check_optuna
 from objectives import values
+from storage.optuna import notes
+from storage.optuna import studies as optuna_studies
+from storage.optuna import trials as optuna_trials
 
 if TYPE_CHECKING:
     from storage.engine import Database
@@ -23,24 +27,24 @@ def save_note(database: Database, study: str, number: int | None, note: str) -> 
 
     Raises:
         UnknownStudyError: no study has that name.
+        StudyConflictError: it was deleted or changed with plain Optuna.
         UsageError: it has no trial of that number, or the note is too long.
     """
-    import optuna
-    import optuna_dashboard
-
-    from hpo.study.definition.twin import optuna_twin
-
-    stored = find_study(database, study)
     if len(note) > LONGEST:
         raise UsageError(f"the note has {len(note)} characters: write at most {LONGEST}")
-    twin = optuna_twin(database, stored)
-    if number is None:
-        optuna_dashboard.save_note(twin, values.text(note))
-        return
-    found = next((one for one in twin.get_trials(deepcopy=False) if one.number == number), None)
-    if found is None:
-        raise UsageError(f"study {study!r} has no trial {number}: hpo trials --study {study} lists them")
-    optuna_dashboard.save_note(optuna.Trial(twin, found._trial_id), values.text(note))
+
+    def write(connection: Connection) -> None:
+        stored = read_study(connection, study, database)
+        study_id = stored.study_id
+        check_optuna(
+            study, str(stored.spec_json["direction"]), optuna_studies.find_by_id(connection, study_id)
+        )
+        trial_id = None if number is None else optuna_trials.find(connection, study_id, number)
+        if number is not None and trial_id is None:
+            raise UsageError(f"study {study!r} has no trial {number}: hpo trials --study {study} lists them")
+        notes.write(connection, study_id, trial_id, values.text(note))
+
+    database.transaction(write)
 
 
 def read_study_note(connection: Connection, study_id: int) -> str:

@@ -30,6 +30,14 @@ class PendingTell:
     value: float | None
 
 
+def find(connection: Connection, study_id: int, number: int) -> int | None:
+    """Return the id of a study's trial; None if it has no trial of that number."""
+    return connection.execute(
+        text("SELECT trial_id FROM public.trials WHERE study_id = :s AND number = :n"),
+        {"s": study_id, "n": number},
+    ).scalar_one_or_none()
+
+
 def find_created(connection: Connection, study_id: int, reservation_id: int) -> tuple[int, int] | None:
     """Return id and number of the open Optuna trial created for a reservation, if there is one.
 

@@ -28,7 +28,7 @@ from hpo.dashboard.server import (
     PortTakenError,
 )
 from hpo.study.catalog import find_study
-from hpo.study.notes import read_notes
+from hpo.study.notes import read_notes, save_note
 from hpo.study.results.trials import trial_rows
 from storage import agents
 from storage.attempts import NEXT
@@ -241,6 +241,28 @@ def test_note_is_stored_with_allow_changes(rows: StudyRows) -> None:
         half = {"version": 1, "body": "half \ud800"}
         assert client.ask(f"{path}/{trial_id(rows, 1)}/note", "PUT", half).content == b"{}"
     assert rows.database.transaction(lambda c: read_notes(c, rows.study_id)) == {1: "half \\ud800"}
+
+
+@pytest.mark.parametrize("number", [None, 1])
+def test_note_of_a_command_replaces_one_of_the_dashboard(rows: StudyRows, number: int | None) -> None:
+    def shown() -> Any:
+        study = client.json(f"/api/studies/{rows.study_id}")
+        return (study if number is None else study["trials"][number])["note"]
+
+    path = f"/api/studies/{rows.study_id}" + ("" if number is None else f"/{trial_id(rows, number)}")
+    with served(rows.database, allow_changes=True) as client:
+        # Kept in three pieces.
+        assert client.ask(f"{path}/note", "PUT", {"version": 1, "body": "x" * 5000}).status == 200
+        save_note(rows.database, rows.name, number, "mine")
+        assert shown() == {"version": 2, "body": "mine"}
+        # The page still shows the first version.
+        assert client.ask(f"{path}/note", "PUT", {"version": 2, "body": "old"}).status == 409
+        save_note(rows.database, rows.name, number, "")
+        assert shown() == {"version": 3, "body": ""}
+        key = "dashboard:note_ver" if number is None else f"dashboard:{trial_id(rows, number)}:note_ver"
+        rows.database.optuna.set_study_system_attr(rows.study_id, key, {"odd": 1})
+        save_note(rows.database, rows.name, number, "again")
+        assert shown() == {"version": 1, "body": "again"}
 
 
 def test_study_is_deleted_with_its_folders(rows: StudyRows, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 from hpo.errors import FileNotWritableError, UsageError
 from hpo.options.study_name import check_study_name
 from hpo.study.catalog import StudyBusyError, check_name_is_free, read_study
-from hpo.study.definition.identity import check_optuna
+from hpo.study.definition.twin import check_optuna
 from hpo.study.folders import move, without_retrains
 from hpo.study.predicates import alive_agent
 from storage import budget, studies

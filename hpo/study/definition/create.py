@@ -27,7 +27,7 @@ from hpo.search.space_changes import with_space
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
 from hpo.study.catalog import delete_study
-from hpo.study.definition import identity, versions
+from hpo.study.definition import identity, twin, versions
 from hpo.study.definition.launch_options import check_open_space, check_options
 from hpo.study.definition.study_data import check_images, requested_data
 from objectives.base import DataOptions, Direction
@@ -71,7 +71,7 @@ def find(database: Database, name: str) -> LaunchedStudy | None:
         if study is None:
             return None
         spec = StudySpec.from_json(study.spec_json)
-        identity.check_optuna(name, spec.direction, optuna_studies.find_by_id(c, study.study_id))
+        twin.check_optuna(name, spec.direction, optuna_studies.find_by_id(c, study.study_id))
         progress = studies.progress(c, study.study_id)
         return LaunchedStudy(
             **vars(study),
@@ -231,7 +231,7 @@ def _create(
             # By a simultaneous launch, or by this one before the answer was lost.
             return
         if not new:
-            identity.check_twin(found, spec.direction, stored)
+            twin.check_twin(found, spec.direction, stored)
         studies.insert(c, found.study_id, request.study, spec.to_json(), trials)
 
     database.transaction(write)

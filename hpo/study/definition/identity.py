@@ -1,4 +1,4 @@
-"""Identity of a study: the declarations of its objective that its trials have in common, and its place in Optuna.
+"""Identity of a study: the declarations of its objective that its trials have in common.
 
 A study that has begun keeps its metric, direction, number of epochs and rule of values, because its trials must stay
 comparable.
@@ -7,14 +7,12 @@ comparable.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 from hpo.errors import StudyConflictError
 from hpo.options.requests import LaunchRequest
 from hpo.search.spec import StudySpec
 from objectives.description import Description
 from objectives.spaces.space import same_space
-from storage.optuna.studies import OptunaStudy
 
 log = logging.getLogger(__name__)
 
@@ -88,51 +86,6 @@ def check_worker_images(study: str, spec: StudySpec, digest: str) -> None:
             f" ({_change('digest', spec.data.digest, digest)}): copy those to this host and give their place with"
             f" --data, or continue the study with these: hpo launch --study {study}"
         )
-
-
-def check_optuna(study: str, direction: str, found: OptunaStudy | None) -> None:
-    """Check that a study is in Optuna's tables with its direction.
-
-    Raises:
-        StudyConflictError: it was deleted or changed with plain Optuna.
-    """
-    if found is None:
-        raise StudyConflictError(
-            f"study {study!r} was deleted with plain Optuna, and its trials with it: remove the rest with hpo delete"
-            f" --study {study}, or choose another name with --study"
-        )
-    if found.directions != (direction,):
-        raise StudyConflictError(
-            f"study {found.name!r} {_optimizes(found.directions)} in Optuna's tables, but its objective is to"
-            f" {direction} one metric: choose another name with --study"
-        )
-
-
-def check_twin(found: OptunaStudy, direction: str, owner: str | None) -> None:
-    """Check that a study which plain Optuna created can become one of this service.
-
-    `owner` is the name of the study that it belongs to already.
-
-    Raises:
-        StudyConflictError: it cannot.
-    """
-    if owner is not None:
-        raise StudyConflictError(
-            f"study {found.name!r} is study {owner!r}, renamed with plain Optuna: use --study {owner}, or choose"
-            " another name"
-        )
-    if found.trials:
-        raise StudyConflictError(
-            f"study {found.name!r} was created with plain Optuna and has trials: choose another name with --study, and"
-            " bring known results in with hpo import"
-        )
-    check_optuna(found.name, direction, found)
-
-
-def _optimizes(directions: Sequence[str]) -> str:
-    if len(directions) == 1:
-        return f"has the direction {directions[0]}"
-    return f"has {len(directions)} objectives ({', '.join(directions)})"
 
 
 def _changes(spec: StudySpec, description: Description) -> list[str]:
