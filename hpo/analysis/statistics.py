@@ -112,9 +112,10 @@ def summarize(values: Sequence[float]) -> Interval:
     # The mean of equal values may be rounded, which would give a deviation slightly above zero.
     if len(set(values)) == 1:
         return Interval(values[0], 0.0, None, n)
-    from scipy.stats import t
+    # `t.ppf` of scipy.stats is the same, but takes 0.25 s longer to import.
+    from scipy.special import stdtrit
 
-    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) / math.sqrt(n) * spread
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(n) * spread
     return Interval(centre, spread, (centre - half, centre + half), n)
 
 
