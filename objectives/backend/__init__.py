@@ -15,6 +15,7 @@ from objectives.backend.interface import (
     name,
     precision,
 )
+from objectives.backend.lazy_keras import postpone_parts
 from objectives.backend.memory_errors import is_out_of_memory
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "current",
     "is_out_of_memory",
     "name",
+    "postpone_parts",
     "precision",
 ]

@@ -16,6 +16,7 @@ from typing import Literal
 from hpo.errors import UsageError
 from objectives.backend.base import Backend
 from objectives.backend.jax import Jax
+from objectives.backend.lazy_keras import postpone_parts
 from objectives.backend.tensorflow import TensorFlow
 from objectives.backend.torch import Torch
 from objectives.device import Device
@@ -66,7 +67,11 @@ def backend_named(found: str) -> Backend:
 
 
 def before_import() -> None:
-    """Set the variables that a backend reads while it is imported; values that you have set stay."""
+    """Set the variables that a backend reads while it is imported, and postpone parts of Keras that are rarely used.
+
+    Values that you have set stay.
+    """
+    postpone_parts()
     for backend in BACKENDS.values():
         backend.before_import()
 

@@ -51,6 +51,8 @@ class ObjectiveLoader:
             HpoError: the class cannot be imported.
         """
         if self._cls is None:
+            # Its module may import Keras.
+            backend.postpone_parts()
             self._cls = loader.load(self.load.objective)
             if self.load.modules:
                 backend.before_import()
