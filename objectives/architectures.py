@@ -1,4 +1,4 @@
-"""The networks of the shipped objectives, in stock Keras layers: raw uint8 pixels in, logits out.
+"""The networks of the shipped objectives, in stock Keras layers: raw pixels in, logits or values out.
 
 `cnn` is a plain stack of convolutions; `resnet` follows He et al., "Deep residual learning for image
 recognition" (2015), section 4.2, with projections where a stage changes shape; `pooled_resnet` is shallow and
@@ -22,15 +22,27 @@ FEATURE_SCALE = 1 / 8
 """Page's scale of the features after global max pooling, whose logits would otherwise be too confident early on."""
 
 
+SCALES = {"uint8": 1 / 255, "uint16": 1 / 65535}
+"""Factors that scale pixels of whole numbers to 0..1; other pixels are not scaled."""
+
+
 def cnn(
-    data: Data, widths: Sequence[int] = (32, 64), depth: int = 1, dense: int = 128, dropout: float = 0.0
+    data: Data,
+    widths: Sequence[int] = (32, 64),
+    depth: int = 1,
+    dense: int = 128,
+    dropout: float = 0.0,
+    halvings: int = 0,
 ) -> keras.Model:
     """Return a CNN whose stages halve the image: a strided 3×3 convolution, then `depth - 1` more of the same width.
 
-    The stride replaces a pooling layer, before which a convolution would compute four times the outputs.
+    The stride replaces a pooling layer, before which a convolution would compute four times the outputs. Before the
+    stages, `halvings` strided convolutions reduce a large image.
     """
     inputs = _input(data)
     x = _normalized(inputs, data)
+    for _ in range(halvings):
+        x = _convolution(x, widths[0], stride=2)
     for width in widths:
         x = _convolution(x, width, stride=2)
         for _ in range(depth - 1):
@@ -65,15 +77,18 @@ def pooled_resnet(
     depths: Sequence[int] = (1, 1, 1),
     stem: int = 32,
     dropout: float = 0.0,
+    halvings: int = 0,
 ) -> keras.Model:
     """Return a convolution of width `stem`, then stages that halve the image by max pooling.
 
-    A stage has one convolution to its width before the pooling, and `depths` residual blocks after it, where the
-    image is small. The default is Page's network with half the channels and one block more, because his second
-    stage has no block.
+    For a large image, the first convolution is replaced by `halvings` strided ones. A stage has one convolution to its
+    width before the pooling, and `depths` residual blocks after it, where the image is small. The default is Page's
+    network with half the channels and one block more, because his second stage has no block.
     """
     inputs = _input(data)
-    x = _convolution(_normalized(inputs, data), stem)
+    x = _normalized(inputs, data)
+    for stride in [2] * halvings or [1]:
+        x = _convolution(x, stem, stride)
     for width, depth in zip(widths, depths, strict=True):
         x = _convolution(x, width, pool=True)
         for _ in range(depth):
@@ -83,18 +98,18 @@ def pooled_resnet(
 
 
 def _input(data: Data) -> Any:
-    return keras.Input(data.image_shape, dtype="uint8", name="pixels")
+    return keras.Input(data.image_shape, dtype=str(data.x_train.dtype), name="pixels")
 
 
 def _normalized(pixels: Any, data: Data) -> Any:
     """Scale each channel to zero mean and unit variance by the statistics of the training images."""
-    x = layers.Rescaling(1 / 255)(pixels)
+    x = layers.Rescaling(SCALES.get(str(data.x_train.dtype), 1.0))(pixels)
     return layers.Normalization(mean=data.mean, variance=[std**2 for std in data.std])(x)
 
 
 def _classifier(inputs: Any, features: Any, data: Data, dropout: float, name: str) -> keras.Model:
     x = layers.Dropout(dropout)(features)
-    return keras.Model(inputs, layers.Dense(data.class_count, name="logits")(x), name=name)
+    return keras.Model(inputs, layers.Dense(data.output_size, name="logits")(x), name=name)
 
 
 def _convolution(x: Any, width: int, stride: int = 1, pool: bool = False, relu: bool = True) -> Any:

@@ -36,6 +36,9 @@ SHIPPED = {
     "mnist-resnet": "objectives.shipped.mnist_resnet:MnistResNet",
     "cifar-cnn": "objectives.shipped.cifar_cnn:CifarCNN",
     "cifar-resnet": "objectives.shipped.cifar_resnet:CifarResNet",
+    "image-cnn": "objectives.shipped.image_cnn:ImageCNN",
+    "image-resnet": "objectives.shipped.image_resnet:ImageResNet",
+    "image-finetune": "objectives.shipped.image_finetune:ImageFinetune",
 }
 """Names of the shipped objectives to the references of their classes."""
 

@@ -1,4 +1,4 @@
-"""Images of a study's own, read into this host's cache before any process trains, and kept there while it does."""
+"""Data of a study's own, read before any process trains: images into a cache, where they stay while in use."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from hpo import formatting
 from hpo.settings import Settings
 from hpo.terminal.work_progress import WorkProgress
+from objectives.data import array_files, array_source
 from objectives.data_options import DEFAULT_TEST_FRACTION, DataOptions
 from objectives.images.cache import Cache
 from objectives.images.listing import TITLES, named
+from objectives.images.parallel import Watch
 from objectives.images.provision import Provided, provided
 
 log = logging.getLogger(__name__)
@@ -30,7 +33,7 @@ def image_cache(settings: Settings) -> Cache:
 def images_in_use(
     data: DataOptions, settings: Settings, check: Callable[[], None] = lambda: None
 ) -> Iterator[DataOptions]:
-    """Read the images that the options name, if any; yield the options with their digest and this host's cache.
+    """Read the data that the options name, if any; yield the options with their digest and this host's cache.
 
     `check` is called a few times a second and may raise to end the reading.
 
@@ -41,12 +44,11 @@ def images_in_use(
         yield data
         return
     settings.make_home()
+    if array_files.is_array_data(Path(data.source)):
+        yield replace(data, digest=_array_digest(data, settings, check), cache_dir=str(settings.cache_dir))
+        return
     progress = WorkProgress("images")
-
-    def watch(stage: str, done: int, total: int) -> None:
-        check()
-        progress.update(stage, done, total)
-
+    watch = _watching(progress, check)
     with ExitStack() as stack:
         try:
             found = stack.enter_context(provided(data, image_cache(settings), watch))
@@ -58,6 +60,37 @@ def images_in_use(
             count = formatting.counted(len(found.unreadable), "image")
             log.warning(f"{count} cannot be read and will be left out: {named(found.unreadable)}")
         yield replace(data, digest=found.digest, cache_dir=str(settings.cache_dir))
+
+
+def _watching(progress: WorkProgress, check: Callable[[], None]) -> Watch:
+    def watch(stage: str, done: int, total: int) -> None:
+        check()
+        progress.update(stage, done, total)
+
+    return watch
+
+
+def _array_digest(data: DataOptions, settings: Settings, check: Callable[[], None]) -> str:
+    """Return the digest of arrays, and log what they hold; the template reads and checks them."""
+    progress = WorkProgress("MiB")
+    try:
+        found = array_source.survey(data, settings.cache_dir, _watching(progress, check))
+    finally:
+        progress.close()
+    counts = ", ".join(f"{count:,} {TITLES[split]}" for split, count in found.contents.rows.items())
+    shapes = ", ".join(f"{name} {shape}".lstrip() for name, shape in found.contents.inputs.items())
+    log.info(f"{data.source}: {counts} rows of {shapes}")
+    if found.makes_test:
+        log.info(_made_test(data, "rows"))
+    return found.digest
+
+
+def _made_test(data: DataOptions, examples: str) -> str:
+    fraction = DEFAULT_TEST_FRACTION if data.test_fraction is None else data.test_fraction
+    return (
+        f"there is no test split, so {100 * fraction:.3g} % of the {examples} are held out as one (--test-fraction):"
+        " only hpo retrain opens it"
+    )
 
 
 def lines(found: Provided, data: DataOptions) -> list[str]:
@@ -72,11 +105,7 @@ def lines(found: Provided, data: DataOptions) -> list[str]:
         f" {shape.height}×{shape.width}, {colour}: {counts}"
     ]
     if "test" in about.made:
-        fraction = DEFAULT_TEST_FRACTION if data.test_fraction is None else data.test_fraction
-        shown.append(
-            f"there is no test split, so {100 * fraction:.3g} % of the images are held out as one (--test-fraction):"
-            " only hpo retrain opens it"
-        )
+        shown.append(_made_test(data, "images"))
     if found.ignored:
         shown.append(f"{formatting.counted(len(found.ignored), 'other file')}: {named(found.ignored)}")
     return shown

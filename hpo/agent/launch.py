@@ -139,16 +139,16 @@ def work(request: WorkRequest, settings: Settings) -> int:
 
 
 def host_data(settings: Settings, data: DataOptions, images: Path | None = None) -> DataOptions:
-    """Return the study's data options with this host's data folder, and with its images' place on this host if given.
+    """Return a study's data options with the folders of this host, and the place of its data here if given.
 
     Raises:
         UsageError: `images` are given to a study without.
     """
     if images is not None:
         if data.source is None:
-            raise UsageError("--data applies to studies of images of your own: leave it out")
+            raise UsageError("--data applies to studies of data of your own: leave it out")
         data = replace(data, source=str(images.expanduser().absolute()))
-    return replace(data, data_dir=str(settings.data_dir))
+    return replace(data, data_dir=str(settings.data_dir), cache_dir=str(settings.cache_dir))
 
 
 def _checked(

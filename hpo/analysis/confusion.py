@@ -21,7 +21,7 @@ class ClassScore:
     f1: float | None
     """Harmonic mean of precision and recall."""
     images: int
-    """Number of images of the class."""
+    """Number of images of the class, each counted once."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def pooled(matrices: Iterable[Confusion]) -> list[list[int]]:
     return [[sum(cell) for cell in zip(*same, strict=True)] for same in rows]
 
 
-def class_scores(confusion: Confusion, names: Sequence[str]) -> list[ClassScore]:
-    """Return precision, recall and F1 of each class."""
+def class_scores(confusion: Confusion, names: Sequence[str], runs: int = 1) -> list[ClassScore]:
+    """Return precision, recall and F1 of each class, from the sum of the matrices of `runs` on the same images."""
     scores = []
     for index, name in enumerate(names):
         right = confusion[index][index]
@@ -53,7 +53,7 @@ def class_scores(confusion: Confusion, names: Sequence[str]) -> list[ClassScore]
                 right / predicted if predicted else None,
                 right / images if images else None,
                 2 * right / (images + predicted) if images + predicted else None,
-                images,
+                images // runs,
             )
         )
     return scores

@@ -21,9 +21,9 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from threadpoolctl import threadpool_limits
 
-from hpo import formatting
 from hpo.analysis.columns import NESTED, TRIALS_PER_COEFFICIENT, Column, Floats, columns_of
 from hpo.analysis.common_epoch import Comparison
+from hpo.analysis.figures import amount
 from hpo.analysis.statistics import CONFIDENCE, holm
 from hpo.search.space import place_of
 
@@ -107,6 +107,11 @@ def find_effects(comparison: Comparison, seed_noise: float | None = None) -> lis
     ]
 
 
+def parameter_of(effect: Effect) -> str:
+    """Return the parameter of an effect, which may be that of one choice of another parameter."""
+    return next((name for name in NESTED if effect.parameter.startswith(f"{name} with ")), effect.parameter)
+
+
 def trials_needed(comparison: Comparison) -> int:
     """Return the number of trials needed to report effects of this study's parameters."""
     # A parameter of all trials counts even while there are too few trials for its coefficients.
@@ -162,16 +167,6 @@ def _hashable(distribution: BaseDistribution) -> BaseDistribution:
 
 def _hashed(value: Any, distribution: BaseDistribution) -> Any:
     return place_of(value, distribution) if isinstance(distribution, CategoricalDistribution) else value
-
-
-def amount(value: float, metric: str) -> str:
-    """Return a difference of a metric as text: percentage points for a share, else in its own units."""
-    return f"{100 * value:.1f} points" if is_share(metric) else formatting.metric(value)
-
-
-def is_share(metric: str) -> bool:
-    """Whether a metric is a share, whose hundredths are points."""
-    return "accuracy" in metric
 
 
 def _effect(

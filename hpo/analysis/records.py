@@ -35,7 +35,7 @@ def drawable(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _agree(form_of: Callable[[Any], Hashable | None], values: Sequence[Any]) -> bool:
     """Whether all values that are there have one form."""
     try:
-        forms = {form_of(value) for value in values if value not in (None, [])}
+        forms = {form_of(value) for value in values if value not in (None, [], {})}
     except (TypeError, KeyError, AttributeError):
         return False
     return None not in forms and len(forms) <= 1
@@ -79,6 +79,43 @@ def _wrong_form(value: Any) -> Hashable | None:
     return "mistakes" if fits else None
 
 
+def _pairs_fit(one: Mapping[str, Any], names: tuple[str, str]) -> bool:
+    """Whether a record has two lists of equally many finite numbers."""
+    first, second = (one[name] for name in names)
+    both = isinstance(first, list) and isinstance(second, list) and len(first) == len(second) > 0
+    return both and all(is_number(value) and math.isfinite(value) for value in [*first, *second])
+
+
+def _curves_form(value: Any) -> Hashable | None:
+    kinds = [value[kind] for kind in ("roc", "precision_recall")]
+    fits = all(curves and all(_pairs_fit(one, ("x", "y")) for one in curves.values()) for curves in kinds)
+    return tuple(kinds[0]) if fits else None
+
+
+def _residuals_form(value: Any) -> Hashable | None:
+    fits = bool(value) and all(_pairs_fit(one, ("true", "predicted")) for one in value.values())
+    return tuple(value) if fits else None
+
+
+def _labels_form(value: Any) -> Hashable | None:
+    scores = ("precision", "recall", "f1", "auc", "average_precision")
+    fits = all(
+        _is_count(one["positives"])
+        and all(one[name] in (None, "nan") or is_number(one[name]) for name in scores)
+        for one in value
+    )
+    return tuple(str(one["label"]) for one in value) if fits else None
+
+
+def _intervals_form(value: Any) -> Hashable | None:
+    fits = all(len(pair) == 2 and all(map(is_number, pair)) for pair in value.values())
+    return "intervals" if fits else None
+
+
+def _text_form(value: Any) -> Hashable | None:
+    return value if isinstance(value, str) else None
+
+
 _FORMS: Mapping[str, Callable[[Any], Hashable | None]] = {
     "confusion": _confusion_form,
     "classes": _classes_form,
@@ -86,5 +123,10 @@ _FORMS: Mapping[str, Callable[[Any], Hashable | None]] = {
     "wrong": _wrong_form,
     "n_test": _count_form,
     "n_train": _count_form,
+    "curves": _curves_form,
+    "residuals": _residuals_form,
+    "per_label": _labels_form,
+    "test_intervals": _intervals_form,
+    "task": _text_form,
     "parameters": _count_form,
 }

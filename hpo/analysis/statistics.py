@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hpo import formatting
 
 CONFIDENCE = 0.95
+
+Bounds = tuple[float, float]
+"""Lowest and highest possible value of a metric."""
 
 LARGEST = 1e150
 """Largest value that is compared and drawn: squares and differences of larger ones exceed the largest float."""
@@ -69,6 +72,13 @@ class Interval:
         equal = ", all equal" if self.standard_deviation == 0.0 else ""
         return f"{self.shown_mean} ({interval}n = {formatting.counted(self.n, 'seed')}{equal})"
 
+    def within(self, bounds: Bounds | None) -> Interval:
+        """Return the interval cut at the bounds of its metric, unless the mean lies outside of them."""
+        if bounds is None or self.interval95 is None or not bounds[0] <= self.mean <= bounds[1]:
+            return self
+        (low, high), (lowest, highest) = self.interval95, bounds
+        return replace(self, interval95=(max(low, lowest), min(high, highest)))
+
     @classmethod
     def from_json(cls, figure: Mapping[str, Any]) -> Interval:
         """Invert `to_json`, also for numbers that are not finite."""
@@ -100,8 +110,8 @@ class Difference:
         return self.interval95[0] > 0 or self.interval95[1] < 0
 
 
-def summarize(values: Sequence[float]) -> Interval:
-    """Return mean, standard deviation and 95 % interval (Student's t, n - 1 degrees of freedom).
+def summarize(values: Sequence[float], bounds: Bounds | None = None) -> Interval:
+    """Return mean, standard deviation and 95 % interval (Student's t, n - 1 degrees of freedom), within `bounds`.
 
     If a value is not finite, only the mean is set, which is not finite either.
     """
@@ -116,11 +126,14 @@ def summarize(values: Sequence[float]) -> Interval:
     from scipy.special import stdtrit
 
     half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(n) * spread
-    return Interval(centre, spread, (centre - half, centre + half), n)
+    return Interval(centre, spread, (centre - half, centre + half), n).within(bounds)
 
 
-def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """Return `first` minus `second` by Welch's t test, which allows unequal variances (Welch, 1947)."""
+def welch(first: Sequence[float], second: Sequence[float], bounds: Bounds | None = None) -> Difference:
+    """Return `first` minus `second` by Welch's t test, which allows unequal variances (Welch, 1947).
+
+    The interval stays within the differences that values within `bounds` can have.
+    """
     difference = mean(first) - mean(second)
     if len(first) < 2 or len(second) < 2 or not all(map(is_comparable, [*first, *second])):
         return Difference(difference, None, None)
@@ -130,8 +143,11 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
     from scipy.stats import ttest_ind
 
     test = ttest_ind(first, second, equal_var=False)
-    bounds = test.confidence_interval(CONFIDENCE)
-    return Difference(difference, (float(bounds.low), float(bounds.high)), float(test.pvalue))
+    interval = test.confidence_interval(CONFIDENCE)
+    low, high = float(interval.low), float(interval.high)
+    if bounds is not None and abs(difference) <= (widest := bounds[1] - bounds[0]):
+        low, high = max(low, -widest), min(high, widest)
+    return Difference(difference, (low, high), float(test.pvalue))
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

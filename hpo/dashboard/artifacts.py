@@ -16,7 +16,7 @@ from hpo.dashboard.studies import read, read_confusions
 from hpo.document.charts import BLUE, GREY, Axis, Chart, Point, Series, Style, confusion_panel
 from hpo.document.document import Figure
 from hpo.document.png_charts import draw_png
-from hpo.report.search_sections import epoch_axis
+from hpo.report.trial_axes import epoch_axis
 from storage import trials
 
 if TYPE_CHECKING:

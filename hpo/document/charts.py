@@ -83,7 +83,8 @@ class Bars:
     names: Sequence[str]
     values: Sequence[float]
     x: Axis = field(default_factory=Axis)
-    colour: str = BLUE
+    colours: Sequence[str] = ()
+    """Colour of each bar; empty: blue."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import json
 from math import log10
 from typing import Any
 
-from hpo.document.charts import Axis, Bars, Chart, Matrix, Panel, Series, Surface
+from hpo.document.charts import BLUE, Axis, Bars, Chart, Matrix, Panel, Series, Surface
 from hpo.formatting import printable
 
 _SHADES = [[0, "rgba(59,130,196,0.03)"], [1, "rgba(59,130,196,0.95)"]]
@@ -87,7 +87,7 @@ def _bars(bars: Bars) -> tuple[list[Any], dict[str, Any]]:
         "orientation": "h",
         "x": list(bars.values),
         "y": [_plain(name) for name in bars.names],
-        "marker": {"color": bars.colour},
+        "marker": {"color": list(bars.colours) or BLUE},
         "text": [f"{value:.2f}" for value in bars.values],
         "textposition": "auto",
         "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",

@@ -6,7 +6,7 @@ import base64
 import io
 from typing import TYPE_CHECKING, Any
 
-from hpo.document.charts import GREY, Axis, Bars, Chart, Matrix, Panel, Series, Surface
+from hpo.document.charts import BLUE, GREY, Axis, Bars, Chart, Matrix, Panel, Series, Surface
 from hpo.document.document import Figure, Gallery
 from hpo.document.parts import attempt
 
@@ -172,7 +172,7 @@ def _series(axes: Axes, series: Series) -> None:
 
 def _bars(axes: Axes, bars: Bars) -> None:
     places = list(range(len(bars.names)))
-    drawn = axes.barh(places, list(bars.values), color=bars.colour, height=0.65)
+    drawn = axes.barh(places, list(bars.values), color=list(bars.colours) or BLUE, height=0.65)
     axes.bar_label(drawn, fmt="%.2f", padding=3, fontsize=8)
     axes.set_yticks(places, list(bars.names))
     axes.invert_yaxis()

@@ -16,7 +16,7 @@ from hpo.terminal.work_progress import WorkProgress
 from objectives import loader
 from objectives.augment import Augmentation
 from objectives.base import DataOptions
-from objectives.data import arrays, datasets
+from objectives.data import array_files, arrays, datasets
 from objectives.data.arrays import Arrays
 from objectives.data.splits import split, split_indices
 from objectives.data_options import TaskName
@@ -51,12 +51,18 @@ def opened_dataset(name: str, settings: Settings, options: DataOptions) -> Itera
 
 
 def _is_known(name: str, data_dir: Path) -> bool:
-    return name in datasets.SHIPPED or (data_dir / f"{name}.npz").is_file()
+    return (
+        name in datasets.SHIPPED
+        or (data_dir / f"{name}.npz").is_file()
+        or array_files.is_array_data(data_dir / name)
+    )
 
 
 def is_image_source(path: Path) -> bool:
     """Return whether a path is that of a folder or table of images."""
-    return path.is_dir() or (path.is_file() and path.suffix.lower() in tables.EXTENSIONS)
+    if path.is_dir():
+        return not array_files.is_array_data(path)
+    return path.is_file() and path.suffix.lower() in tables.EXTENSIONS
 
 
 @contextmanager
@@ -98,8 +104,8 @@ def load_dataset(name: str, data_dir: Path, task: TaskName | None = None) -> Dat
         loaded = datasets.load(name, data_dir, task=task or "classes")
         return _dataset(name, loaded, datasets.class_names(name), _augmentations(name))
     file = Path(name).expanduser()
-    if file.suffix.lower() == ".npz" and file.is_file():
-        return _dataset(file.stem, arrays.read(file, None, True, task or "classes"), None, {})
+    if array_files.is_array_data(file):
+        return _dataset(file.stem, array_files.read(file, None, True, task or "classes"), None, {})
     try:
         objective = loader.load(name)
     except UnknownObjectiveError as exc:

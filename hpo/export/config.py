@@ -10,7 +10,7 @@ from typing import Any
 
 from hpo import formatting
 from hpo.options.hosts import PRECISIONS
-from objectives.data_options import FITS
+from objectives.data_options import FITS, TASKS
 from objectives.spaces.choices import ALLOWED, stored, value_problem
 from objectives.trial_value import RULES
 
@@ -58,6 +58,7 @@ _DATA: Mapping[str, Check] = {
     "validation_fraction": lambda value: isinstance(value, float) and 0 < value < 1,
     "split_seed": _whole(0, 2**32),
     "source": _is(str, NoneType),
+    "task": (None, *TASKS).__contains__,
     "image_size": lambda value: value is None or _whole(1)(value),
     "image_fit": FITS.__contains__,
     "test_fraction": lambda value: value is None or (isinstance(value, float) and 0 < value < 1),

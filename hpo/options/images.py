@@ -1,4 +1,4 @@
-"""Options of images of your own, which a study trains on in place of a named data set."""
+"""Options of data of your own, images or arrays, which a study trains on in place of a named data set."""
 # ruff: noqa: RUF009 - `option_field` returns a field of a dataclass, not a default
 
 from __future__ import annotations
@@ -7,23 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.options.fields import Range, option_field
-from objectives.data_options import DEFAULT_TEST_FRACTION, FITS, LARGEST_SIDE, Fit
+from objectives.data_options import DEFAULT_TEST_FRACTION, FITS, LARGEST_SIDE, TASKS, Fit, TaskName
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions:
-    """Images of your own and how a study reads them; None means not given."""
+    """Data of your own and how a study reads them; None means not given."""
 
     data: Path | None = option_field(
         None,
-        "Images of your own for an objective without a data set: a folder with a folder for each class, or with "
-        "train, val and test of such folders, or a table (CSV, Parquet) with columns path,label[,split][,group].",
+        "Data of your own for an objective without a data set: a folder with a folder of images for each class, or "
+        "with train, val and test of such folders; a table (CSV, Parquet) with columns path,label[,split][,group]; or "
+        "arrays, an .npz file or a folder of .npy files.",
         kind="path",
         show_default="the study's own, else the objective's data set",
     )
+    task: TaskName | None = option_field(
+        None,
+        "Target of this data: one of several classes, several labels (separated by |), one of two classes, or numbers.",
+        kind=TASKS,
+        show_default="the study's own, else the objective's",
+    )
     image_size: int | None = option_field(
         None,
-        "Height and width that these images get.",
+        "Height and width that images get.",
         kind=Range(1, 4096),
         show_default=f"the study's own, else that of the images, at most {LARGEST_SIDE}",
     )
@@ -35,7 +42,7 @@ class ImageOptions:
     )
     test_fraction: float | None = option_field(
         None,
-        "Fraction of these images that becomes the test set where they have none, stratified, groups kept whole.",
+        "Fraction of this data that becomes the test set where it has none, stratified, groups kept whole.",
         kind=Range(0.0, 0.9, low_open=True),
         metavar="FRACTION",
         show_default=f"{DEFAULT_TEST_FRACTION} for a new study, else the study's own",

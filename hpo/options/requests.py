@@ -262,8 +262,9 @@ class RetrainRequest:
     )
     top: int = option_field(
         1,
-        "Best trials that compete first: each is trained again with --seeds new seeds, and the best mean on "
-        "validation images wins, so that luck does not. The test set is not used.",
+        "Best trials that compete first, with the objective's default configuration: each is trained again with "
+        "--seeds new seeds, and the best mean on validation images wins, so that luck does not. The test set is not "
+        "used.",
         kind=COUNT,
         metavar="K",
     )

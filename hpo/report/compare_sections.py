@@ -9,20 +9,22 @@ from itertools import accumulate
 from typing import Any
 
 from hpo import formatting
-from hpo.analysis.effects import amount
+from hpo.analysis.figures import METRICS, amount, base_of, label_of
 from hpo.analysis.statistics import mean
 from hpo.document.charts import Axis, Chart, Point, Series, Style, colour_of
 from hpo.document.document import Block, Bullets, Document, Figure, Paragraph, Table
 from hpo.document.parts import attempt, section
+from hpo.report import compare_tasks
 from hpo.report.cost import cost_of
-from hpo.report.search_sections import best_so_far, epoch_axis
+from hpo.report.search_sections import best_so_far
 from hpo.report.study_comparison import (
     PairwiseDifference,
     StudyComparison,
     StudyResult,
+    better_high,
     comparability_warnings,
-    label_of,
 )
+from hpo.report.trial_axes import epoch_axis
 
 
 def build_document(compared: StudyComparison) -> Document:
@@ -42,7 +44,11 @@ def build_document(compared: StudyComparison) -> Document:
                 "Final figures",
                 lambda: _verdicts(compared),
                 lambda: final_table(results, compared.figure),
+                lambda: compare_tasks.figure_table(results),
                 lambda: _differences(compared),
+                lambda: compare_tasks.label_table(results),
+                lambda: compare_tasks.curves(results),
+                lambda: compare_tasks.errors(results),
             ),
             *section(
                 "Learning curves",
@@ -57,8 +63,8 @@ def build_document(compared: StudyComparison) -> Document:
     )
 
 
-def verdict(pair: PairwiseDifference, metric: str) -> str:
-    """Return the difference of one pair as a sentence."""
+def verdict(pair: PairwiseDifference, metric: str, maximize: bool | None = True) -> str:
+    """Return the difference of one pair as a sentence; `maximize` is None where it is unknown which is better."""
     mean = pair.difference.mean
     noise = {
         None: "; there are too few seeds to estimate seed noise",
@@ -67,16 +73,22 @@ def verdict(pair: PairwiseDifference, metric: str) -> str:
     }[pair.exceeds_noise]
     if math.isclose(mean, 0.0, abs_tol=1e-9):
         return f"{pair.first} and {pair.second} tie{noise}."
-    better, worse = (pair.first, pair.second) if mean > 0 else (pair.second, pair.first)
+    leads = (mean > 0) is (maximize is not False)
+    better, worse = (pair.first, pair.second) if leads else (pair.second, pair.first)
     size = amount(abs(mean), metric)
     size = "less than 0.1 points" if size == "0.0 points" else size
-    return f"{better} is {size} above {worse}{noise}."
+    side = "below" if maximize is False else "above"
+    # A lower error is better, which "below" alone would leave to the reader.
+    better_is = f" in {label_of(metric)}, where lower is better" if maximize is False else ""
+    return f"{better} is {size} {side} {worse}{better_is}{noise}."
 
 
 def _verdicts(compared: StudyComparison) -> list[Block]:
     if not compared.pairs:
         return []
-    lead, *others = (verdict(pair, str(compared.figure)) for pair in compared.pairs)
+    figure = str(compared.figure)
+    maximize = better_high(compared.results, figure)
+    lead, *others = (verdict(pair, figure, maximize) for pair in compared.pairs)
     return [Paragraph(lead, "lead"), *([Bullets(others)] if others else [])]
 
 
@@ -85,7 +97,7 @@ def _differences(compared: StudyComparison) -> list[Block]:
         return []
     note = (
         "Intervals of differences are Welch intervals over seeds; p-values are corrected for the number of pairs"
-        " (Holm). Neither covers the choice of the test images."
+        " (Holm). Neither covers the choice of the test examples."
     )
     return [difference_table(compared.pairs, compared.figure), Paragraph(note, "note")]
 
@@ -148,7 +160,7 @@ def _best_so_far(results: Sequence[StudyResult]) -> Figure | None:
 
 
 def _final_curves(results: Sequence[StudyResult]) -> Figure | None:
-    """Return the training accuracy, or else the loss, by epoch and by seconds, if all final runs reported it."""
+    """Return a training metric by epoch and by seconds: the studies' own, or else the first that all reported."""
     rows = {
         index: result.metrics.get("detail", {}).get("history", [])
         for index, result in enumerate(results)
@@ -156,7 +168,7 @@ def _final_curves(results: Sequence[StudyResult]) -> Figure | None:
     }
     shared = (
         name
-        for name in ("accuracy", "loss")
+        for name in (*(base_of(result.history.study.metric) for result in results), *METRICS)
         if all(history and all(name in row["metrics"] for row in history) for history in rows.values())
     )
     name = next(shared, None) if rows else None
@@ -178,7 +190,7 @@ def _final_curves(results: Sequence[StudyResult]) -> Figure | None:
         Chart(f"training {name} by epoch", epoch_axis(most), Axis(), by_epoch),
         Chart(f"training {name} by time", Axis("seconds"), Axis(), by_time),
     ]
-    caption = "The final runs on their training images, mean over seeds, by epoch and by training time."
+    caption = "The final runs on their training data, mean over seeds, by epoch and by training time."
     return Figure("final-curves", caption, charts, height=320)
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo import formatting
-from hpo.analysis.effects import amount
+from hpo.analysis.figures import amount, bounds_of, is_better_high, label_of, leading
 from hpo.analysis.statistics import mean, welch
 from hpo.outcomes import Outcome
 from hpo.report.study_comparison import setup_of
+from hpo.search import spec
 from hpo.study.history import StudyHistory
 from hpo.study.results.trials import TrialRow
 from objectives.spaces.choices import same_params
-from objectives.spaces.space import lies_within
 from storage.retrains import RetrainRow
 
 
 def default_params(history: StudyHistory) -> Mapping[str, Any] | None:
     """Return the objective's first known good configuration if the study's space contains it, else None."""
-    spec = history.study.spec_json
-    first = spec.get("first") or []
-    return first[0] if first and lies_within(first[0], history.space) else None
+    return spec.default_params(history.study.spec_json)
 
 
 def default_trial(history: StudyHistory) -> TrialRow | None:
@@ -52,13 +50,11 @@ def against_default(history: StudyHistory) -> str:
     if best is None or is_same(history, best.params, default):
         return f"No trial was better than {reference}, {study.metric} {formatting.metric(trial.value)}."
     gain = (best.value or 0.0) - trial.value
-    answer = history.answer
-    competed = answer is not None and "selection" in (answer.metrics or {})
-    advice = f" hpo retrain --study {study.name} --top K compares the best configurations from fresh seeds."
     return (
         f"In the search, trial {best.number} reached {study.metric} {formatting.metric(best.value)} and {reference}"
-        f" {formatting.metric(trial.value)}: {amount(abs(gain), study.metric)} better on validation images."
-        f" With one run each, choosing the best trial makes the difference optimistic.{'' if competed else advice}"
+        f" {formatting.metric(trial.value)}: {amount(abs(gain), study.metric)} better on validation data."
+        " With one run each, choosing the best trial makes the difference optimistic."
+        f" hpo retrain --study {study.name} --top K compares the best configurations with it from fresh seeds."
     )
 
 
@@ -73,32 +69,54 @@ def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> s
     other = next((row for row in reversed(others) if setup_of(row) == setup_of(latest)), None)
     if other is not None:
         best, against = (other, latest) if is_default else (latest, other)
-        accuracies = [_accuracies(row) for row in (best, against)]
-        if all(len(values) > 1 for values in accuracies):
-            return _describe_difference(accuracies[0], accuracies[1], "test accuracy", maximize=True)
+        figure = leading((latest.metrics or {})["summary"], history.study.metric)
+        values = [_values(row, figure) for row in (best, against)]
+        if figure is not None and all(len(one) > 1 for one in values):
+            maximize = is_better_high(figure)
+            return _describe_difference(
+                values[0],
+                values[1],
+                figure,
+                label_of(figure),
+                maximize=history.study.maximize if maximize is None else maximize,
+            )
     candidates = (latest.metrics or {}).get("selection", {}).get("candidates", [])
     if is_default:
         rivals = len(candidates) - 1
         beaten = f", the best of {rivals + 1} candidates from fresh seeds" if rivals > 0 else ""
         return f"The retrained configuration is the objective's default configuration{beaten}."
-    chosen = next((one for one in candidates if one["chosen"]), None)
-    tried = next((one for one in candidates if is_same(history, one["params"], default)), None)
-    if chosen is not None and tried is not None and min(len(chosen["values"]), len(tried["values"])) > 1:
-        found = _describe_difference(
-            chosen["values"],
-            tried["values"],
-            f"{history.study.metric} on validation images",
-            maximize=history.study.maximize,
-        )
-        return (
-            f"{found} The configuration was chosen by these values, so the difference is slightly optimistic."
-        )
+    if candidates:
+        return _among_candidates(history, candidates, default)
     if other is None and others:
         return (
             "The objective's default configuration was retrained with a different setup (epochs, images or objective),"
             " so the two are not compared."
         )
     return None
+
+
+def _among_candidates(
+    history: StudyHistory, candidates: Sequence[Mapping[str, Any]], default: Mapping[str, Any]
+) -> str:
+    """Return the gain of the chosen candidate over the default configuration, from fresh seeds only."""
+    chosen = next(one for one in candidates if one["chosen"])
+    tried = next((one for one in candidates if is_same(history, one["params"], default)), None)
+    if tried is None:
+        return (
+            "The objective's default configuration was not among the candidates, so there is no gain from fresh seeds:"
+            f" hpo retrain --study {history.study.name} --top K includes it."
+        )
+    if tried["failure"]:
+        return f"The objective's default configuration failed from a fresh seed: {tried['failure']}."
+    metric = history.study.metric
+    found = _describe_difference(
+        [float(value) for value in chosen["values"]],
+        [float(value) for value in tried["values"]],
+        metric,
+        f"{metric} on validation data",
+        maximize=history.study.maximize,
+    )
+    return f"{found} The configuration was chosen by these values, so the difference is slightly optimistic."
 
 
 def is_same(history: StudyHistory, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -110,14 +128,17 @@ def _params(row: RetrainRow) -> dict[str, Any]:
     return dict(row.config.get("params", {}))
 
 
-def _accuracies(row: RetrainRow) -> list[float]:
-    runs = (row.metrics or {})["runs"]
-    found = [formatting.json_number(run.get("test_accuracy")) for run in runs]
+def _values(row: RetrainRow, figure: str | None) -> list[float]:
+    """Return the finite values of a figure of final runs."""
+    runs = (row.metrics or {})["runs"] if figure is not None else []
+    found = [formatting.json_number(run.get(figure)) for run in runs]
     return [value for value in found if value is not None and math.isfinite(value)]
 
 
-def _describe_difference(best: list[float], default: list[float], figure: str, *, maximize: bool) -> str:
-    found = welch(best, default)
+def _describe_difference(
+    best: list[float], default: list[float], figure: str, label: str, *, maximize: bool
+) -> str:
+    found = welch(best, default, bounds_of(figure))
     gain = found.mean if maximize else -found.mean
     direction = "better" if gain >= 0 else "worse"
     bounds = found.interval95
@@ -129,11 +150,11 @@ def _describe_difference(best: list[float], default: list[float], figure: str, *
         )
     noise = {
         True: "the difference exceeds seed noise",
-        False: "the difference is within seed noise",
+        False: "the difference is within seed noise, so the two are indistinguishable at 95 %",
         None: "there are too few distinct values to estimate seed noise",
     }[found.exceeds_noise]
     return (
-        f"Compared with the objective's default configuration, from fresh seeds: {figure} "
+        f"Compared with the objective's default configuration, from fresh seeds: {label} "
         f"{formatting.metric(mean(best))} instead of {formatting.metric(mean(default))}, "
         f"{amount(abs(gain), figure)} {direction}{interval}; {noise}."
     )

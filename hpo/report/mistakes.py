@@ -12,6 +12,7 @@ from hpo.analysis.confusion import class_scores, confused_pairs, pooled
 from hpo.document.charts import confusion_panel
 from hpo.document.document import Block, Figure, Gallery, Paragraph, Picture, Section, Table
 from hpo.document.parts import Part, section
+from hpo.report.headline import examples_of
 
 MOST_CLASSES = 40
 """Largest number of classes with a readable confusion matrix; beyond it only the worst classes are listed."""
@@ -23,8 +24,14 @@ class Mistakes:
 
     confusion: Sequence[Sequence[int]]
     names: Sequence[str]
-    together: str
-    """Text on the number of seeds."""
+    runs: int
+    """Number of final runs."""
+    noun: str
+    """Name of what is classified: images, or examples."""
+
+    @property
+    def together(self) -> str:
+        return "" if self.runs == 1 else f", {self.runs} seeds together"
 
 
 def mistakes_section(metrics: Callable[[], Mapping[str, Any]]) -> list[Section]:
@@ -51,18 +58,16 @@ def _mistakes(metrics: Mapping[str, Any]) -> Mistakes | None:
     confusions = [run["confusion"] for run in runs if run.get("confusion")]
     if not confusions:
         return None
-    together = "" if len(runs) == 1 else f", {len(runs)} seeds together"
     names = [str(name) for name in runs[0].get("classes") or range(len(confusions[0]))]
-    return Mistakes(pooled(confusions), names, together)
+    return Mistakes(pooled(confusions), names, len(confusions), examples_of(runs[0]))
 
 
 def _confusion(found: Mistakes) -> Figure | None:
     names = found.names
     if len(names) > MOST_CLASSES:
         return None
-    caption = (
-        f"Test images by true and predicted class{found.together}; shaded by the share of the true class."
-    )
+    once = "" if found.runs == 1 else f" Each counts once for each of the {found.runs} seeds."
+    caption = f"Test {found.noun} by true and predicted class; shaded by the share of the true class.{once}"
     height, width = max(320, 90 + 34 * len(names)), 220 + 58 * len(names)
     panels = [confusion_panel("", found.confusion, names)]
     return Figure("confusion", caption, panels, height=height, width=width)
@@ -73,14 +78,15 @@ def _confused_pairs(found: Mistakes) -> Block:
         {
             "true": pair.true,
             "predicted": pair.predicted,
-            "images": str(pair.count),
+            found.noun: f"{pair.count / found.runs:.1f}".removesuffix(".0"),
             "of the true class": f"{100 * pair.share:.1f} %",
         }
         for pair in confused_pairs(found.confusion, found.names)
     ]
     if not rows:
-        return Paragraph("No test image was misclassified.")
-    caption = f"Most confused pairs of classes{found.together}."
+        return Paragraph(f"No test {found.noun.removesuffix('s')} was misclassified.")
+    over = "" if found.runs == 1 else f", mean over {found.runs} seeds"
+    caption = f"Most confused pairs of classes{over}."
     return Table.of(rows, text=["true", "predicted"], caption=caption)
 
 
@@ -104,7 +110,7 @@ def _wrong_images(found: Mistakes, metrics: Mapping[str, Any]) -> Gallery | None
 
 
 def _class_table(found: Mistakes) -> Table:
-    scores, subset = class_scores(found.confusion, found.names), "Each class"
+    scores, subset = class_scores(found.confusion, found.names, found.runs), "Each class"
     if len(scores) > MOST_CLASSES:
         scores = sorted(scores, key=lambda one: one.f1 or 0.0)[:MOST_CLASSES]
         subset = f"The {MOST_CLASSES} classes with the lowest F1 of {len(found.names)}"
@@ -114,7 +120,7 @@ def _class_table(found: Mistakes) -> Table:
             "precision": formatting.metric(one.precision),
             "recall": formatting.metric(one.recall),
             "F1": formatting.metric(one.f1),
-            "images": str(one.images),
+            found.noun: str(one.images),
         }
         for one in scores
     ]

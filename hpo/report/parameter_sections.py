@@ -10,13 +10,13 @@ from optuna.distributions import CategoricalDistribution
 
 from hpo import formatting
 from hpo.analysis.common_epoch import Comparison
-from hpo.analysis.effects import MIN_TRIALS, Effect
-from hpo.document.charts import BLUE, ORANGE, Axis, Bars, Chart, Point, Series, Surface
+from hpo.analysis.effects import MIN_TRIALS, Effect, parameter_of
+from hpo.document.charts import BLUE, GREY, ORANGE, Axis, Bars, Chart, Point, Series, Surface
 from hpo.document.document import Block, Figure, Paragraph, Section, Table
 from hpo.document.parts import Part, section
 from hpo.outcomes import Outcome
 from hpo.report.findings import Findings
-from hpo.report.search_sections import zoomed
+from hpo.report.trial_axes import zoomed
 from hpo.search.choice_text import labels
 from hpo.search.space import from_unit, is_log, place_of, to_unit
 
@@ -35,7 +35,7 @@ def parameter_section(findings: Findings) -> list[Section]:
     parts = (
         lambda: _describe(findings.comparison),
         lambda: _effects(findings.effects),
-        lambda: _importance(findings.importance),
+        lambda: _importance(findings.importance, findings.effects),
         lambda: _slices(findings.comparison),
         lambda: _contours(findings.comparison, findings.importance),
         lambda: _too_few(findings.importance),
@@ -57,15 +57,18 @@ def _effects(effects: Sequence[Effect]) -> Table | None:
     return Table(("parameter", "effect"), rows) if rows else None
 
 
-def _importance(importance: dict[str, float] | None) -> Figure | None:
+def _importance(importance: dict[str, float] | None, effects: Sequence[Effect]) -> Figure | None:
     if importance is None:
         return None
     total = sum(importance.values())
-    bars = Bars("", list(importance), list(importance.values()), Axis("importance (PED-ANOVA)"))
+    clear = {parameter_of(one) for one in effects if one.stands_out}
+    colours = [BLUE if name in clear else GREY for name in importance]
+    bars = Bars("", list(importance), list(importance.values()), Axis("importance (PED-ANOVA)"), colours)
     return Figure(
         "importance",
-        "Importance by how much the best tenth of the trials (at least five) agree in a parameter. The sum is "
-        f"{total:.0f}; it does not measure effect size, and parameters without effect also get a share.",
+        "Importance by how much the best tenth of the trials (at least five) agree in a parameter; grey: its effect is"
+        f" not significant. The sum is {total:.0f}; it does not measure effect size, and parameters without effect also"
+        " get a share.",
         [bars],
     )
 

@@ -58,14 +58,15 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
         arguments = ["hpo", "retrain", "--study", study.name, "--seeds", str(len(retrain.seeds))]
         selection = (retrain.metrics or {}).get("selection")
         if selection is not None:
-            arguments += ["--top", str(len(selection["candidates"]))]
+            arguments += ["--top", str(selection.get("top", len(selection["candidates"])))]
         if declares_epochs(spec) and retrain.config.get("epochs") != spec["epochs"]:
             arguments += ["--epochs", str(retrain.config["epochs"])]
         limit = retrain.config.get("data", {}).get("limit")
         if limit != data.get("limit"):
             arguments += ["--limit", "all" if limit is None else str(limit)]
         trial = retrain.config.get("trial")
-        if trial is None or retrain.config.get("study") not in (None, study.name):
+        # Among candidates, the default configuration may have no complete trial.
+        if (trial is None and selection is None) or retrain.config.get("study") not in (None, study.name):
             arguments += ["--config", "best_config.yaml"]
         elif selection is None:
             # The best trial may be another one by now.

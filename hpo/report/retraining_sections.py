@@ -7,15 +7,19 @@ from functools import cache
 from typing import Any
 
 from hpo import formatting
+from hpo.analysis.figures import FIGURES, interval_of, is_measure, label_of
 from hpo.analysis.records import drawable
-from hpo.analysis.statistics import Interval, shown_deviation, wilson
+from hpo.analysis.statistics import CONFIDENCE, holm, shown_deviation, welch
 from hpo.document.charts import GREY, Axis, Chart, Point, Series, Style, colour_of
 from hpo.document.document import Block, Bullets, Figure, Paragraph, Section, Table
 from hpo.document.parts import section
+from hpo.report.default_comparison import default_params, is_same
+from hpo.report.headline import examples_of, over_examples
 from hpo.report.mistakes import mistakes_section
-from hpo.report.search_sections import epoch_axis
-from hpo.report.study_comparison import FIGURES, label_of, matches_search
-from hpo.retrain.selection import selection_lines
+from hpo.report.study_comparison import matches_search
+from hpo.report.task_sections import task_sections
+from hpo.report.trial_axes import epoch_axis
+from hpo.retrain.selection import named, selection_lines
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow, Source
 
@@ -36,10 +40,11 @@ def retraining_sections(history: StudyHistory, retrain: RetrainRow) -> list[Sect
             "Test set",
             lambda: _figures(metrics()),
             lambda: [Paragraph(text, "note") for text in _limits(history, retrain, metrics())],
-            lambda: _selection(metrics()),
+            lambda: _selection(history, metrics()),
             lambda: _run_table(metrics()),
         ),
         *mistakes_section(metrics),
+        *task_sections(metrics),
         *section("Calibration", lambda: _calibration(metrics()["runs"])),
         *section("Training of the final runs", lambda: _training(metrics())),
     ]
@@ -47,39 +52,80 @@ def retraining_sections(history: StudyHistory, retrain: RetrainRow) -> list[Sect
 
 def _tested(metrics: Mapping[str, Any]) -> list[str]:
     """Return the names of the test figures, those that the service knows first."""
-    known = list(FIGURES)
     return sorted(
         (name for name in metrics["summary"] if name.startswith("test_")),
-        key=lambda name: known.index(name) if name in known else len(known),
+        key=lambda name: FIGURES.index(name) if name in FIGURES else len(FIGURES),
     )
 
 
 def _figures(metrics: Mapping[str, Any]) -> Block:
-    rows = [
-        {
-            "figure": label_of(name),
-            "mean": formatting.metric(one.mean),
-            "standard deviation": "-"
-            if one.standard_deviation is None
-            else shown_deviation(one.standard_deviation),
-            "95 % interval": one.shown_interval,
-            "seeds": str(one.n),
-        }
-        for name in _tested(metrics)
-        for one in [Interval.from_json(metrics["summary"][name])]
-    ]
+    runs = metrics["runs"]
+    count = runs[0].get("n_test")
+    number = f"{count:,} " if isinstance(count, int) else ""
+    tested = f"95 % over {number}test {examples_of(runs[0])}"
+    rows = []
+    for name in _tested(metrics):
+        one = interval_of(metrics["summary"], name)
+        over = over_examples(runs, name, one.mean)
+        rows.append(
+            {
+                "figure": label_of(name),
+                "mean": formatting.metric(one.mean),
+                "standard deviation": "-"
+                if one.standard_deviation is None
+                else shown_deviation(one.standard_deviation),
+                f"95 % over {formatting.counted(len(runs), 'seed')}": one.shown_interval,
+                tested: "-" if over is None else " to ".join(map(formatting.metric, over)),
+            }
+        )
     return Table.of(rows, text=["figure"]) if rows else Paragraph("The final runs recorded no test figures.")
 
 
-def _selection(metrics: Mapping[str, Any]) -> list[Block]:
+def _selection(history: StudyHistory, metrics: Mapping[str, Any]) -> list[Block]:
     selection = metrics.get("selection")
     if selection is None or not _tested(metrics):
         return []
+    candidates, default = selection["candidates"], default_params(history)
     text = (
-        f"{len(selection['candidates'])} candidates were trained from {len(selection['seeds'])} fresh seeds "
-        f"each and compared by {selection['metric']} on validation images, without the test set:"
+        f"{len(candidates)} candidates were trained from {len(selection['seeds'])} fresh seeds "
+        f"each and compared by {selection['metric']} on validation data, without the test set:"
     )
-    return [Paragraph(text), Bullets(selection_lines(selection))]
+    lines = [
+        line + (" (the default configuration)" if own and one["trial"] is not None else "")
+        for line, one in zip(selection_lines(selection), candidates, strict=True)
+        for own in [default is not None and is_same(history, one["params"], default)]
+    ]
+    return [Paragraph(text), Bullets(lines), *_indistinguishable(selection)]
+
+
+def _indistinguishable(selection: Mapping[str, Any]) -> list[Block]:
+    """Return a sentence on the candidates from which the chosen one does not differ significantly."""
+    chosen = next((one for one in selection["candidates"] if one["chosen"]), None)
+    others = [one for one in selection["candidates"] if not one["chosen"] and not one["failure"]]
+    if chosen is None or not others:
+        return []
+    tests = [welch(chosen["values"], one["values"]) for one in others]
+    measured = [
+        (one, test.p_value) for one, test in zip(others, tests, strict=True) if test.p_value is not None
+    ]
+    if len(measured) < len(others):
+        return [
+            Paragraph("There are too few seeds, or too few distinct values, to test the differences.", "note")
+        ]
+    corrected = holm([p_value for _, p_value in measured])
+    alike = [
+        named(one["trial"])
+        for (one, _), p_value in zip(measured, corrected, strict=True)
+        if p_value >= 1 - CONFIDENCE
+    ]
+    if not alike:
+        text = "The chosen one is significantly better than each of the others (Welch's test, Holm's correction, 95 %)."
+    else:
+        text = (
+            f"Indistinguishable from the chosen one at 95 %: {', '.join(alike)} (Welch's test over seeds, Holm's"
+            " correction)."
+        )
+    return [Paragraph(text)]
 
 
 def _run_table(metrics: Mapping[str, Any]) -> Table | None:
@@ -123,26 +169,16 @@ def _limits(history: StudyHistory, retrain: RetrainRow, metrics: Mapping[str, An
                 + (" of the configuration that the search chose" if retrain.source is Source.SEARCH else "")
                 + ", not the best."
             )
-    images = run.get("n_test")
-    accuracy = metrics["summary"].get("test_accuracy")
-    mean = formatting.json_number(accuracy["mean"]) if accuracy else None
-    if images and mean is not None and 0.0 <= mean <= 1.0:
-        low, high = wilson(mean, images)
-        count = run.get("n_train")
-        trained_on = f"{count:,}" if isinstance(count, int) else count
-        trained = f"Trained on {trained_on} images, tested on {images:,}." if count is not None else ""
-        over_seeds = " The interval above is over seeds." if accuracy.get("interval95") else ""
-        found.append(
-            f"{trained}{over_seeds} Over the {images:,} test images alone, the 95 % interval of the accuracy is"
-            f" {formatting.metric(low)} to {formatting.metric(high)} (Wilson).".strip()
-        )
+    trained, tested, noun = run.get("n_train"), run.get("n_test"), examples_of(run)
+    if isinstance(trained, int) and isinstance(tested, int):
+        found.append(f"Trained on {trained:,} {noun}, tested on {tested:,}.")
     return found
 
 
 def _describe_setup(setup: Mapping[str, Any]) -> str:
     limit = (setup.get("data") or {}).get("limit")
     return f"{setup.get('epochs')} epochs of " + (
-        "all training images" if limit is None else f"{limit} images"
+        "all training data" if limit is None else f"{limit} training examples"
     )
 
 
@@ -150,7 +186,7 @@ def _calibration(runs: Sequence[Mapping[str, Any]]) -> Figure | None:
     measured = [run["calibration"] for run in runs if run.get("calibration")]
     if not measured:
         return None
-    points, rare = [], 0
+    points, rare, noun = [], 0, examples_of(runs[0])
     for bins in zip(*(one["bins"] for one in measured), strict=True):
         images = sum(one["images"] for one in bins)
         if images < LEAST_IN_BIN:
@@ -160,7 +196,7 @@ def _calibration(runs: Sequence[Mapping[str, Any]]) -> Figure | None:
             sum(one["images"] * (one[name] or 0.0) for one in bins) / images
             for name in ("confidence", "accuracy")
         )
-        label = f"{images} images: confidence {100 * confidence:.1f} %, accuracy {100 * accuracy:.1f} %"
+        label = f"{images} {noun}: confidence {100 * confidence:.1f} %, accuracy {100 * accuracy:.1f} %"
         points.append(Point(confidence, accuracy, label))
     errors = [one["expected_error"] for one in measured]
     diagonal = [Point(0.0, 0.0), Point(1.0, 1.0)]
@@ -176,7 +212,7 @@ def _calibration(runs: Sequence[Mapping[str, Any]]) -> Figure | None:
     caption = (
         "Accuracy against confidence over all final runs; below the dashed line the model is overconfident. "
         f"Expected calibration error {sum(errors) / len(errors):.4f}, mean over seeds."
-        + (f" {rare} images in bins of fewer than {LEAST_IN_BIN} are not drawn." if rare else "")
+        + (f" {rare} {noun} in bins of fewer than {LEAST_IN_BIN} are not drawn." if rare else "")
     )
     return Figure("calibration", caption, [chart], height=400, width=620)
 
@@ -186,7 +222,7 @@ def _training(metrics: Mapping[str, Any]) -> Figure | None:
     if not history:
         return None
     reported = history[0]["metrics"]
-    names = [name for name in reported if "loss" in name or "accuracy" in name or name == "learning_rate"]
+    names = [name for name in reported if is_measure(name) or name == "learning_rate"]
     style: Style = "line and points" if metrics["epochs"] <= 2 else "line"
     colours = {seed: colour_of(index) for index, seed in enumerate(dict.fromkeys(r["seed"] for r in history))}
 
@@ -201,6 +237,6 @@ def _training(metrics: Mapping[str, Any]) -> Figure | None:
     axis = epoch_axis(metrics["epochs"])
     charts = [Chart(name, axis, Axis(), [curve(seed, name) for seed in colours]) for name in names]
     caption = (
-        "The final runs. They train on the training and validation images, so there is no validation metric."
+        "The final runs. They train on the training and validation data, so there is no validation metric."
     )
     return Figure("training", caption, charts, height=280) if charts else None

@@ -8,25 +8,12 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
+from hpo.analysis.figures import FIGURES, bounds_of, counterpart, interval_of, is_better_high
 from hpo.analysis.records import drawable
 from hpo.analysis.statistics import CONFIDENCE, Difference, Interval, holm, welch
 from hpo.study.history import StudyHistory
 from objectives.values import is_number
 from storage.retrains import RetrainRow
-
-FIGURES = {
-    "test_accuracy": "test accuracy",
-    "test_accuracy_flip_averaged": "test accuracy, mean of each image and its mirror image",
-    "test_loss": "test loss (cross-entropy, nats)",
-    "test_loss_flip_averaged": "test loss, mean of each image and its mirror image",
-    "test_calibration_error": "expected calibration error",
-}
-"""Names of the figures in metrics.json, as reports show them."""
-
-
-def label_of(figure: str) -> str:
-    """Return a figure's name as reports show it."""
-    return FIGURES.get(figure, figure.removeprefix("final_"))
 
 
 @dataclass(frozen=True)
@@ -46,6 +33,11 @@ class StudyResult:
         return (retrain.metrics or {}) if retrain is not None else {}
 
     @property
+    def task(self) -> str | None:
+        """Task of the final runs; None if they recorded none."""
+        return self.runs[0].get("task") if self.runs else None
+
+    @property
     def runs(self) -> Sequence[Mapping[str, Any]]:
         """Final runs of that retrain, with the records that can be shown."""
         return drawable(self.metrics.get("runs", []))
@@ -57,8 +49,8 @@ class StudyResult:
 
     def summary(self, figure: str) -> Interval | None:
         """Return the summary of a figure over the final runs; None if there is no such figure."""
-        found = self.metrics.get("summary", {}).get(figure)
-        return None if found is None else Interval.from_json(found)
+        summary = self.metrics.get("summary", {})
+        return interval_of(summary, figure) if figure in summary else None
 
 
 @dataclass(frozen=True)
@@ -95,19 +87,40 @@ class StudyComparison:
 
 
 def common_figure(results: Sequence[StudyResult]) -> str | None:
-    """Return the figure to compare by: test accuracy, or else the first test figure that all studies have."""
+    """Return the figure to compare by: the studies' own metric, or else the first test figure that all of them have.
+
+    Studies of different tasks have none: their losses are of different kinds.
+    """
     retrained = [result for result in results if result.runs]
-    if not retrained:
+    if not retrained or len({result.task for result in retrained}) > 1:
         return None
-    own = [name for name in retrained[0].runs[0] if name.startswith("test_")]
-    candidates = [*FIGURES, *own]
+    metrics = {result.history.study.metric for result in retrained}
+    own = [counterpart(metric) for metric in metrics] if len(metrics) == 1 else []
+    recorded = [name for name in retrained[0].runs[0] if name.startswith("test_")]
+    candidates = [*own, *FIGURES, *recorded]
     return next((name for name in candidates if all(result.values(name) for result in retrained)), None)
+
+
+def common_figures(results: Sequence[StudyResult]) -> list[str]:
+    """Return the test figures that at least one of the studies has, in the order of reports."""
+    found = {name for result in results for name in result.metrics.get("summary", {})}
+    known = [name for name in FIGURES if name in found]
+    return [*known, *sorted(name for name in found.difference(known) if name.startswith("test_"))]
+
+
+def better_high(results: Sequence[StudyResult], figure: str) -> bool | None:
+    """Whether larger values of a figure are better: by its name, or the studies' direction where it is their metric."""
+    known = is_better_high(figure)
+    if known is not None:
+        return known
+    own = {one.history.study.maximize for one in results if counterpart(one.history.study.metric) == figure}
+    return own.pop() if len(own) == 1 else None
 
 
 def compare_pairs(results: Sequence[StudyResult], figure: str) -> list[PairwiseDifference]:
     """Compare every two retrained studies."""
     found = [
-        (first.name, second.name, welch(first.values(figure), second.values(figure)))
+        (first.name, second.name, welch(first.values(figure), second.values(figure), bounds_of(figure)))
         for first, second in combinations([result for result in results if result.values(figure)], 2)
     ]
     measured = [index for index, (_, _, one) in enumerate(found) if one.p_value is not None]
@@ -124,9 +137,10 @@ def comparability_warnings(results: Sequence[StudyResult]) -> list[str]:
     found = []
     retrained = [result for result in results if result.runs]
     for key, setting in (
-        ("n_test", "tested on different numbers of images"),
+        ("task", "of different tasks"),
+        ("n_test", "tested on different numbers of examples"),
         ("classes", "tested on different classes"),
-        ("n_train", "trained on different numbers of images"),
+        ("n_train", "trained on different numbers of examples"),
         ("epochs", "trained for different numbers of epochs"),
         ("precision", "trained in different precisions"),
     ):

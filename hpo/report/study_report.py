@@ -157,7 +157,8 @@ def _summary(history: StudyHistory) -> dict[str, Any]:
 
 
 def _trials_csv(history: StudyHistory) -> bytes:
-    names = list(dict.fromkeys([*history.parameters, *(n for trial in history.trials for n in trial.params)]))
+    every = sorted([*history.trials, *history.added], key=lambda row: (row.number is None, row.number or 0))
+    names = list(dict.fromkeys([*history.parameters, *(name for trial in every for name in trial.params)]))
     own = ("number", "state", "value", "epochs", "seconds", "attempts", "created_at")
     return csv_file(
         (*own, *of_parameters(names).values(), "why", "note"),
@@ -174,7 +175,7 @@ def _trials_csv(history: StudyHistory) -> bytes:
                 trial.why,
                 trial.note,
             )
-            for trial in history.trials
+            for trial in every
         ),
     )
 

@@ -8,22 +8,23 @@ from itertools import chain
 from typing import Any
 
 from hpo import formatting
-from hpo.analysis.statistics import Interval
+from hpo.analysis.figures import interval_of, label_of, leading
 from hpo.document.document import Block, Bullets, Paragraph, Section, Table
 from hpo.document.parts import section
 from hpo.report.default_comparison import against_default, default_params, is_same
 from hpo.report.findings import Findings
-from hpo.report.study_comparison import FIGURES, label_of
+from hpo.report.headline import gap, headline
+from hpo.retrain.selection import named
 from hpo.study.history import NOT_RECORDED, StudyHistory
 from storage.retrains import RetrainRow, Source
 
 
 def summary_section(history: StudyHistory, retrain: RetrainRow | None, findings: Findings) -> list[Section]:
     """Return the result, the comparison with the default, the clear effects and the configuration."""
-    name = history.study.name
     return section(
         "Summary",
-        lambda: _tested(name, retrain) if retrain is not None else _best_so_far(history),
+        lambda: headline(history, retrain) if retrain is not None else _best_so_far(history),
+        lambda: gap(history, retrain) if retrain is not None else None,
         lambda: _versions_of_code(history),
         lambda: _other_code(history, retrain) if retrain is not None else None,
         lambda: _better_added(history),
@@ -84,7 +85,7 @@ def _best_so_far(history: StudyHistory) -> list[Block]:
         return [Paragraph(f"No trial has completed{yet}, so there is no result.", "lead")]
     # An Optuna objective chooses its data itself.
     is_open = bool(study.spec_json.get("open_space"))
-    where, tested = ("", "") if is_open else (" on validation images", f"{_test_evaluations(history)} ")
+    where, tested = ("", "") if is_open else (" on validation data", f"{_test_evaluations(history)} ")
     return [
         Paragraph(
             f"Best so far: {study.metric} {formatting.metric(best.value)}{where}, trial {best.number}.",
@@ -147,26 +148,6 @@ def _params_table(history: StudyHistory, params: Mapping[str, Any], header: str)
     )
 
 
-def _tested(study: str, retrain: RetrainRow) -> list[Block]:
-    metrics = retrain.metrics or {}
-    summary, trial = metrics["summary"], retrain.config.get("trial")
-    name = next((one for one in FIGURES if one in summary), next(iter(summary), None))
-    if name is None:
-        return [Paragraph("The final runs recorded no figures.", "lead")]
-    own = trial is not None and retrain.config.get("study") in (None, study)
-    source = f"trial {trial}, retrained" if own else "a configuration from a file, retrained"
-    lead = f"{label_of(name)} {Interval.from_json(summary[name]).describe()}: {source}."
-    blocks: list[Block] = [Paragraph(lead[0].upper() + lead[1:], "lead")]
-    flipped = summary.get("test_accuracy_flip_averaged")
-    if flipped is not None and name == "test_accuracy":
-        blocks.append(
-            Paragraph(
-                f"Averaged over each test image and its mirror image: {Interval.from_json(flipped).describe()}."
-            )
-        )
-    return blocks
-
-
 def _also_retrained(history: StudyHistory, answer: RetrainRow | None) -> list[Block]:
     """Return a table of the other finished retrains."""
     if len(history.finished_retrains) < 2:
@@ -176,18 +157,18 @@ def _also_retrained(history: StudyHistory, answer: RetrainRow | None) -> list[Bl
         if row is answer:
             continue
         summary = (row.metrics or {})["summary"]
-        name = next((one for one in FIGURES if one in summary), next(iter(summary), None))
+        name, trial = leading(summary, history.study.metric), row.config.get("trial")
         source = {
-            Source.SEARCH: f"trial {row.config.get('trial')}, chosen by the search at that time",
-            Source.TRIAL: f"trial {row.config.get('trial')}",
+            Source.SEARCH: f"{named(trial)}, chosen by the search at that time",
+            Source.TRIAL: f"trial {trial}",
             Source.FILE: "a configuration from a file",
         }[row.source]
         limit = (row.config.get("data") or {}).get("limit")
         rows.append(
             (
                 source,
-                f"{row.config.get('epochs')} of {'all' if limit is None else limit} images",
-                "-" if name is None else f"{label_of(name)} {Interval.from_json(summary[name]).describe()}",
+                f"{row.config.get('epochs')} of {'all data' if limit is None else f'{limit} examples'}",
+                "-" if name is None else f"{label_of(name)} {interval_of(summary, name).describe()}",
                 f"{row.ended_at:%Y-%m-%d %H:%M} UTC" if row.ended_at is not None else "-",
             )
         )

@@ -8,14 +8,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hpo import formatting
 from hpo.errors import NoResultError, ObjectiveBrokenError, UnknownStudyError, UsageError
 from hpo.export.best_config import best_configs, build_config
 from hpo.export.config import Config
 from hpo.export.config_file import read_config
 from hpo.options.requests import RetrainRequest
-from hpo.search.spec import space_from_json
+from hpo.outcomes import Outcome
+from hpo.search.spec import default_params, space_from_json
 from hpo.study.catalog import find_study
 from hpo.study.definition.versions import CODE, codes_of_trials
+from hpo.study.results.trials import sorted_trials
 from objectives.base import DataOptions
 from objectives.description import Description
 from objectives.spaces.choices import same_params
@@ -31,7 +34,7 @@ class Plan:
     """Configurations to retrain, and their context."""
 
     configs: Sequence[Config]
-    """Candidates, best first; only one if there is no choice."""
+    """Candidates, best first, and the objective's default configuration; only one if there is no choice."""
     source: Source
     study: StoredStudy | None
     """Study that records the retrain; None if this database has none."""
@@ -56,7 +59,7 @@ def make_plan(database: Database, request: RetrainRequest, results_dir: Path) ->
             raise
     folder, source = results_dir / request.study, Source.SEARCH
     if given is None and request.trial is None:
-        configs = best_configs(database, request.study, request.top)
+        configs = _candidates(database, request.study, request.top)
     elif given is None:
         configs = [build_config(database, request.study, request.trial)]
     else:
@@ -91,6 +94,33 @@ def make_plan(database: Database, request: RetrainRequest, results_dir: Path) ->
     )
 
 
+def _candidates(database: Database, name: str, top: int) -> list[Config]:
+    """Return up to `top` best configurations and, if they are to compete, the objective's default one.
+
+    Only a comparison from fresh seeds shows whether the search has improved on the default.
+    """
+    configs = best_configs(database, name, top)
+    spec = find_study(database, name).spec_json
+    default, space = default_params(spec), space_from_json(spec["space"])
+    if top == 1 or default is None or any(same_params(one.params, default, space) for one in configs):
+        return configs
+    tried = [
+        row.number
+        for row in sorted_trials(database, name, by="value")
+        if row.state == Outcome.COMPLETE and same_params(row.params, default, space)
+    ]
+    if tried:
+        return [*configs, build_config(database, name, tried[0])]
+    untried = replace(
+        configs[0],
+        params=formatting.in_order(default, spec["space"]),
+        trial=None,
+        value=None,
+        value_epoch=None,
+    )
+    return [*configs, replace(untried, device={}, versions={})]
+
+
 def with_images(plan: Plan, data: DataOptions) -> Plan:
     """Return the plan with the digest of its own images as they are now; log where trials had others."""
     if data.source is None:
@@ -98,7 +128,7 @@ def with_images(plan: Plan, data: DataOptions) -> Plan:
     earlier = {str(config.data.get("digest") or data.digest) for config in plan.configs} - {data.digest}
     if earlier:
         log.warning(
-            f"the content of the images has changed since the search ({', '.join(sorted(earlier))} -> {data.digest}):"
+            f"the content of the data has changed since the search ({', '.join(sorted(earlier))} -> {data.digest}):"
             " the retrain may not repeat its result"
         )
     images = {"source": data.source, "digest": data.digest}

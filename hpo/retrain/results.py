@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hpo import formatting
 from hpo.analysis.confusion import Confusion, class_scores, confused_pairs, pooled
+from hpo.analysis.figures import bounds_of, is_measure
 from hpo.analysis.records import drawable
 from hpo.analysis.statistics import Interval, summarize
 from hpo.document.files import csv_file, json_file, results_writable, write_files
@@ -46,11 +47,11 @@ def judged_report(config: Config, history: Sequence[EpochRecord]) -> Reported | 
 def summaries(results: Sequence[SeedResult], metric: str | None = None) -> dict[str, Interval]:
     """Return an interval for each `test_` number that every seed recorded, and for the last epoch's metrics.
 
-    Of the latter, only losses, accuracies and the study's own `metric` measure the configuration.
+    Of the latter, only known metrics and the study's own `metric` measure the configuration.
     """
     rows = [_numbers_of(result, metric) for result in results]
     shared = [name for name in rows[0] if all(name in row for row in rows)]
-    return {name: _bounded(name, summarize([row[name] for row in rows])) for name in shared}
+    return {name: summarize([row[name] for row in rows], bounds_of(name)) for name in shared}
 
 
 def _numbers_of(result: SeedResult, metric: str | None) -> dict[str, float]:
@@ -60,24 +61,11 @@ def _numbers_of(result: SeedResult, metric: str | None) -> dict[str, float]:
         for name, value in result.recorded.items()
         if name.startswith("test_") and is_number(value)
     }
-    final = {
-        f"final_{name}": value
-        for name, value in last.items()
-        if name == metric or "loss" in name or "accuracy" in name
-    }
+    final = {f"final_{name}": value for name, value in last.items() if name == metric or is_measure(name)}
     if metric is not None and metric in result.recorded and is_number(result.recorded[metric]):
         # The value that an Optuna objective returned.
         final[f"final_{metric}"] = float(result.recorded[metric])
     return {**tested, **final}
-
-
-def _bounded(name: str, interval: Interval) -> Interval:
-    """Clip the interval of an accuracy or calibration error to [0, 1]."""
-    is_share = ("accuracy" in name or "calibration" in name) and 0.0 <= interval.mean <= 1.0
-    if not is_share or interval.interval95 is None:
-        return interval
-    low, high = interval.interval95
-    return replace(interval, interval95=(max(0.0, low), min(1.0, high)))
 
 
 def check_folder(folder: Path) -> None:
@@ -197,7 +185,7 @@ def _classes_json(confusions: Sequence[Confusion], classes: Sequence[str]) -> di
         return {}
     together = pooled(confusions)
     return {
-        "per_class": [asdict(score) for score in class_scores(together, classes)],
+        "per_class": [asdict(score) for score in class_scores(together, classes, len(confusions))],
         "confused_pairs": [asdict(pair) for pair in confused_pairs(together, classes)],
     }
 

@@ -27,7 +27,7 @@ from hpo.retrain.plan import Plan, check_declarations, codes_of, make_plan, with
 from hpo.retrain.record import RetrainRecord
 from hpo.retrain.results import check_folder, write_results
 from hpo.retrain.runner import SeedRun, SeedRunner
-from hpo.retrain.selection import Selection, read_selection, select, write_selection
+from hpo.retrain.selection import Selection, named, read_selection, select, write_selection
 from hpo.retrain.timing import SessionLog
 from hpo.retrain.tracking import log_retrain
 from hpo.search.space import check_params
@@ -110,10 +110,11 @@ class _Retrain:
     def run(self) -> bool:
         """Choose among candidates, train, test and write results; return False if interrupted."""
         configs = self.plan.configs
-        if len(configs) < self.request.top:
+        searched = sum(config.trial is not None for config in configs)
+        if searched < self.request.top:
             log.info(
                 f"--top {self.request.top}: the study has only"
-                f" {formatting.counted(len(configs), 'different complete configuration')}"
+                f" {formatting.counted(searched, 'different complete configuration')}"
             )
         writing = self.checkpoints / f"results-{self.plan.folder.name}"
         with exclusive_lock(writing, self.request.study):
@@ -150,11 +151,12 @@ class _Retrain:
     def _selection(self, configs: Sequence[Config], folder: Path, pool: TrainerPool) -> Selection | None:
         kept = read_selection(folder, configs, self.request.seeds)
         if kept is not None:
-            log.info(f"trial {kept.winner.trial} was chosen before")
+            log.info(f"{named(kept.winner.trial)} was chosen before")
             return kept
         selection = select(
             configs,
             self.request.seeds,
+            self.request.top,
             folder,
             self.logs,
             pool,

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hpo import formatting
-from hpo.analysis.statistics import mean, shown_deviation, summarize
+from hpo.analysis.figures import bounds_of
+from hpo.analysis.statistics import Interval, mean, shown_deviation, summarize
 from hpo.export.config import Config
 from hpo.files.atomic import atomic_write
 from hpo.options.hosts import AgentOptions
@@ -54,10 +55,15 @@ class Selection:
     candidates: tuple[Candidate, ...]
     chosen: int
     """Index of the winner."""
+    top: int
+    """Number of the search's best configurations that were asked for; the default one competes with them."""
 
     @property
     def winner(self) -> Config:
         return self.candidates[self.chosen].config
+
+    def _summary(self, candidate: Candidate) -> Interval:
+        return summarize(candidate.values, bounds_of(candidate.config.metric))
 
     def to_json(self) -> dict[str, Any]:
         """As metrics.json holds it."""
@@ -65,13 +71,14 @@ class Selection:
             "metric": self.winner.metric,
             "compared_on": "validation images",
             "seeds": list(self.seeds),
+            "top": self.top,
             "candidates": [
                 {
                     "trial": candidate.config.trial,
                     "params": dict(candidate.config.params),
                     "search_value": candidate.config.value,
                     "values": list(candidate.values),
-                    **(summarize(candidate.values).to_json() if candidate.values else {}),
+                    **(self._summary(candidate).to_json() if candidate.values else {}),
                     "seconds": round(candidate.seconds, 2),
                     "failure": candidate.failure,
                     "chosen": index == self.chosen,
@@ -104,6 +111,7 @@ def choose(candidates: Sequence[Candidate], maximize: bool) -> int:
 def select(
     configs: Sequence[Config],
     seed_count: int,
+    top: int,
     folder: Path,
     logs: Path,
     pool: TrainerPool,
@@ -119,11 +127,11 @@ def select(
     runs = {
         index: [
             SeedRun(
-                name=f"trial {config.trial}, seed {seed},",
+                name=f"{named(config.trial)}, seed {seed},",
                 config=config,
                 seed=seed,
-                folder=CheckpointFolder(folder / f"trial-{config.trial}-seed-{seed}"),
-                log=logs / f"retrain-trial-{config.trial}-seed-{seed}.log",
+                folder=CheckpointFolder(folder / f"{_file_name(config)}-seed-{seed}"),
+                log=logs / f"retrain-{_file_name(config)}-seed-{seed}.log",
             )
             for seed in seeds
         ]
@@ -133,7 +141,7 @@ def select(
     if not SeedRunner(f"retrain: {len(configs)} candidates", every, pool, progress, signals, options).run():
         return None
     candidates = tuple(_candidate_of(config, runs[index]) for index, config in enumerate(configs))
-    return Selection(seeds, candidates, choose(candidates, configs[0].direction == "maximize"))
+    return Selection(seeds, candidates, choose(candidates, configs[0].direction == "maximize"), top)
 
 
 def read_selection(folder: Path, configs: Sequence[Config], seed_count: int) -> Selection | None:
@@ -147,7 +155,8 @@ def read_selection(folder: Path, configs: Sequence[Config], seed_count: int) -> 
             Candidate(config, tuple(one["values"]), one["seconds"], one["failure"])
             for config, one in zip(configs, kept["candidates"], strict=True)
         )
-        return Selection(seeds, candidates, [one["chosen"] for one in kept["candidates"]].index(True))
+        chosen = [one["chosen"] for one in kept["candidates"]].index(True)
+        return Selection(seeds, candidates, chosen, kept.get("top", len(candidates)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -166,11 +175,21 @@ def selection_lines(selection: Mapping[str, Any]) -> list[str]:
         shown = candidate["failure"] or f"{formatting.metric(candidate['mean'])}" + (
             f" ± {shown_deviation(float(spread))}" if spread is not None else ""
         )
+        value = candidate["search_value"]
+        searched = "" if value is None else f" (in the search {formatting.metric(value)})"
         lines.append(
-            f"trial {candidate['trial']}: {shown} (in the search {formatting.metric(candidate['search_value'])})"
-            + (", chosen" if candidate["chosen"] else "")
+            f"{named(candidate['trial'])}: {shown}{searched}{', chosen' if candidate['chosen'] else ''}"
         )
     return lines
+
+
+def named(trial: int | None) -> str:
+    """Return the name of a candidate; one without a complete trial is the default configuration."""
+    return "default configuration" if trial is None else f"trial {trial}"
+
+
+def _file_name(config: Config) -> str:
+    return "default" if config.trial is None else f"trial-{config.trial}"
 
 
 def _candidate_of(config: Config, runs: Sequence[SeedRun]) -> Candidate:

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from hpo.options.requests import LaunchDefaults
 from objectives.base import DataOptions, Direction, Params
 from objectives.description import Description
-from objectives.spaces.space import same_space
+from objectives.spaces.space import lies_within, same_space
 from objectives.spaces.space import space_from_json as space_from_json
 from objectives.spaces.space import space_to_json as space_to_json
 from objectives.trial_value import ValueRule
@@ -106,3 +106,9 @@ class StudySpec:
             first=self.first,
             summary=self.objective,
         )
+
+
+def default_params(spec: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the objective's first known good configuration if a stored spec's space contains it, else None."""
+    first = spec.get("first") or []
+    return first[0] if first and lies_within(first[0], space_from_json(spec["space"])) else None

@@ -18,7 +18,7 @@ from hpo.study.monitoring.status import StudyStatus, read_status
 from hpo.study.notes import read_notes
 from hpo.study.open_space import declares_epochs
 from hpo.study.predicates import seconds_of_attempt
-from hpo.study.results.trials import TrialRow, trial_rows_of
+from hpo.study.results.trials import TrialRow, added_rows, trial_rows_of
 from objectives.trial_value import Reported, chosen, reported
 from storage.attempts import read_metrics
 from storage.connection.retry import Retry
@@ -91,6 +91,8 @@ class StudyHistory:
     study: StoredStudy
     status: StudyStatus
     trials: Sequence[TrialRow]
+    added: Sequence[TrialRow]
+    """Results that only Optuna has: imported, or added with plain Optuna."""
     epochs: Sequence[EpochRow]
     attempts: Sequence[AttemptRow]
     agents: Sequence[AgentLife]
@@ -185,6 +187,7 @@ def read_history(database: Database, name: str, retry: Retry | None = None) -> S
             study=study,
             status=read_status(connection, study),
             trials=trial_rows_of(connection, study_id),
+            added=[row for row in added_rows(connection, study_id) if row.value is not None],
             epochs=_epochs(connection, study_id),
             attempts=_attempts(connection, study_id),
             agents=_agents(connection, study_id),

@@ -1,22 +1,19 @@
-"""The arrays of a data set: read from a file or a function, and validated."""
+"""The arrays of a data set, validated, and those that a function returns."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
 from objectives.data import inputs, targets
 from objectives.data.errors import ArrayInvalidError
 from objectives.data.inputs import Inputs
-from objectives.data.npz import checked_bytes
 from objectives.data.targets import Targets
 from objectives.data_options import TaskName
 
@@ -28,7 +25,7 @@ ChannelStatistics = tuple[tuple[float, ...], tuple[float, ...]]
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 """Names of the arrays in a file: the layout of `keras.datasets`."""
 
-_VALIDATION = ("val", "valid", "validation")
+VALIDATION = ("val", "valid", "validation")
 """Names of the optional validation arrays in a file, after `x_` and `y_`."""
 
 
@@ -52,40 +49,6 @@ class Arrays:
     """Names of classes, labels or targets; None: numbers."""
     groups: NDArray[np.int64] | None = None
     """Number of the group of each training row, whose rows are never divided between splits; None: no groups."""
-
-
-def read(
-    path: Path,
-    names: Sequence[str] | None,
-    test: bool,
-    task: TaskName = "classes",
-    folder: Path | None = None,
-) -> Arrays:
-    """Read the arrays of an .npz file, its `x_val` and `y_val` included; reads the test arrays only if `test`.
-
-    Raises:
-        DataDamagedError: the file cannot be read, its arrays are invalid, or they are larger than free memory.
-    """
-    try:
-        # Opened here, because np.load leaves a file open that is no archive.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ArrayInvalidError("it is not an .npz archive")
-            arrays = _names(archive.files, test)
-            assert archive.zip is not None
-            _check_sizes(path, archive.zip, arrays)
-            pairs = {split: (archive[x], archive[y]) for split, (x, y) in arrays.items()}
-            return checked(pairs, task, names, folder)
-    except DataDamagedError:
-        raise
-    # A damaged archive makes NumPy and its decompressors raise anything.
-    except Exception as exc:
-        reason = str(exc) if isinstance(exc, ArrayInvalidError) else f"it cannot be read ({_one_line(exc)})"
-        raise DataDamagedError(
-            f"data file {path} is damaged: {reason}; delete it and fetch it again "
-            f"(hpo data fetch {path.stem}), or replace it by a file with valid {', '.join(NAMES)}"
-        ) from exc
 
 
 def call(
@@ -139,19 +102,22 @@ def checked(
 ) -> Arrays:
     """Return the inputs and targets of each split in the form of their task, those for training first.
 
-    `names` are declared names of classes, labels or targets. Large converted arrays are written to `folder`, if given.
+    `names` are declared names of classes, labels or targets. Test inputs may be None: their targets are checked. Large
+    converted arrays are written to `folder`, if given.
 
     Raises:
         ArrayInvalidError: they cannot be trained on.
     """
-    found = {split: inputs.checked(x, f"x_{split}", folder) for split, (x, _) in pairs.items()}
+    found = {
+        split: inputs.checked(x, f"x_{split}", folder) for split, (x, _) in pairs.items() if x is not None
+    }
     y, classes = targets.converted(task, {f"y_{split}": y for split, (_, y) in pairs.items()}, names)
     for split, x in found.items():
         rows, labels = inputs.count(x), len(y[f"y_{split}"])
         if rows != labels:
             raise ArrayInvalidError(f"x_{split} has {rows} rows but y_{split} {labels}")
         _check_alike(found["train"], x, split)
-    valid = next((split for split in found if split in _VALIDATION), None)
+    valid = next((split for split in found if split in VALIDATION), None)
     return Arrays(
         found["train"],
         y["y_train"],
@@ -159,7 +125,7 @@ def checked(
         y.get("y_test"),
         None if valid is None else found[valid],
         None if valid is None else y[f"y_{valid}"],
-        has_test="test" in found,
+        has_test="test" in pairs,
         task=task,
         classes=classes,
     )
@@ -168,7 +134,7 @@ def checked(
 def _check_alike(train: Inputs, other: Inputs, split: str) -> None:
     """Check that inputs of a split have the shapes and types of the training inputs."""
     expected, found = inputs.each(train), inputs.each(other)
-    if list(expected) != list(found):
+    if set(expected) != set(found):
         raise ArrayInvalidError(
             f"x_{split} has the inputs {', '.join(found) or 'of an array'}, x_train {', '.join(expected) or 'an array'}"
         )
@@ -183,45 +149,9 @@ def _check_alike(train: Inputs, other: Inputs, split: str) -> None:
             raise ArrayInvalidError(f"x_{split}{place} is {types[0]}, x_train{place} {types[1]}")
 
 
-def _names(present: Sequence[str], test: bool) -> dict[str, tuple[str, str]]:
-    """Return the names of the arrays to read, images and labels, by split."""
-    absent = [name for name in NAMES if name not in present]
-    if absent:
-        raise ArrayInvalidError(f"it has no array {', '.join(absent)}")
-    pairs = {split: (f"x_{split}", f"y_{split}") for split in ("train", "test", *_VALIDATION)}
-    used = {split: pair for split, pair in pairs.items() if set(pair) <= set(present)}
-    known = {name for pair in used.values() for name in pair}
-    unused = [name for name in present if name.startswith(("x_", "y_")) and name not in known]
-    # Data that were held out on purpose must not be ignored.
-    if unused:
-        raise ArrayInvalidError(
-            f"it has {', '.join(unused)}, which would not be used (name validation arrays x_val and y_val)"
-        )
-    if len(used) > 3:
-        raise ArrayInvalidError(
-            f"it has several validation sets ({', '.join(split for split in used if split in _VALIDATION)})"
-        )
-    return {split: pair for split, pair in used.items() if test or split != "test"}
-
-
-def _check_sizes(path: Path, archive: zipfile.ZipFile, names: Mapping[str, tuple[str, str]]) -> None:
-    """Check, before memory is taken for them, that the arrays are as large as their headers state, and fit."""
-    total = sum(checked_bytes(archive, name) for pair in names.values() for name in pair)
-    free = psutil.virtual_memory().available
-    if total > free:
-        raise DataDamagedError(
-            f"the arrays of data file {path} take {total / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are"
-            " free: use a host with more memory, or a smaller file"
-        )
-
-
 def _is_pair_of_arrays(value: Any) -> bool:
     return (
         isinstance(value, tuple | list)
         and len(value) == 2
         and all(isinstance(array, np.ndarray) for array in value)
     )
-
-
-def _one_line(exc: Exception) -> str:
-    return " ".join(str(exc).split()) or type(exc).__name__

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from hpo.errors import DataDamagedError, DataMissingError, FileNotWritableError, UsageError
-from objectives.data import arrays
+from objectives.data import array_files, arrays
 from objectives.data.arrays import Arrays
 from objectives.data.splits import stratified
 from objectives.data_options import TaskName
 
-_CONNECT_SECONDS = 30.0
+CONNECT_SECONDS = 30.0
 _DIGITS_TEST_FRACTION = 0.2
 _DIGITS_SEED = 0
 
@@ -92,8 +92,8 @@ def load(
     """
     dataset = SHIPPED.get(name)
     path = _file(name, data_dir)
-    if path is not None and path.is_file():
-        return arrays.read(path, names or class_names(name), test, task, folder)
+    if path is not None and array_files.is_array_data(path):
+        return _read(name, path, names, test, task, folder)
     if dataset is None:
         raise DataMissingError(
             f"unknown data set {name!r} (shipped are {', '.join(SHIPPED)}), and there is no file "
@@ -103,10 +103,26 @@ def load(
     return arrays.without_test(loaded, unless=test)
 
 
+def _read(
+    name: str,
+    path: Path,
+    names: Sequence[str] | None,
+    test: bool,
+    task: TaskName = "classes",
+    folder: Path | None = None,
+) -> Arrays:
+    try:
+        return array_files.read(path, names or class_names(name), test, task, folder)
+    except DataDamagedError as exc:
+        if name not in SHIPPED:
+            raise
+        raise DataDamagedError(f"{exc}, or delete it and fetch it again (hpo data fetch {name})") from exc
+
+
 def location(name: str, data_dir: str | Path | None) -> str:
     """Return the path of the file that `load` reads, or the name of data from elsewhere."""
     path = _file(name, data_dir)
-    return str(path.resolve()) if path is not None and path.is_file() else name
+    return str(path.resolve()) if path is not None and path.exists() else name
 
 
 def class_names(name: str) -> tuple[str, ...] | None:
@@ -130,7 +146,7 @@ def fetch(name: str, data_dir: str | Path) -> Path | None:
         return None
     path = Path(data_dir).expanduser() / f"{name}.npz"
     if path.is_file():
-        arrays.read(path, dataset.classes, test=True)
+        _read(name, path, dataset.classes, test=True)
         return path
     loaded = _downloaded(dataset)
     try:
@@ -148,10 +164,10 @@ def verify(name: str, data_dir: str | Path | None) -> FileReport:
         DataMissingError: the data set is not on this machine and cannot be downloaded.
     """
     path = _file(name, data_dir)
-    if path is None or not path.is_file():
+    if path is None or not path.exists():
         _shipped(name)
         path = None
-    digest = _sha256(path) if path else None
+    digest = _sha256(path) if path and path.is_file() else None
     try:
         loaded = load(name, data_dir)
     except DataDamagedError as exc:
@@ -179,7 +195,12 @@ def _shipped(name: str) -> Dataset:
 
 
 def _file(name: str, data_dir: str | Path | None) -> Path | None:
-    return Path(data_dir).expanduser() / f"{name}.npz" if data_dir is not None else None
+    """Return the path of a data set's file, or of its folder of .npy files if only that exists."""
+    if data_dir is None:
+        return None
+    file = Path(data_dir).expanduser() / f"{name}.npz"
+    folder = file.with_suffix("") if file.suffix == ".npz" else file
+    return folder if not file.is_file() and array_files.is_array_data(folder) else file
 
 
 def _digits() -> Arrays:
@@ -201,7 +222,7 @@ def _downloaded(dataset: Dataset) -> Arrays:
 
     loader: Callable[[], Any] = getattr(keras.datasets, str(dataset.download)).load_data
     try:
-        with _connect_timeout(_CONNECT_SECONDS):
+        with connect_timeout(CONNECT_SECONDS):
             train, test = loader()
     except Exception as exc:  # Keras raises a bare Exception when a download fails
         raise DataMissingError(
@@ -213,7 +234,7 @@ def _downloaded(dataset: Dataset) -> Arrays:
 
 
 @contextmanager
-def _connect_timeout(seconds: float) -> Iterator[None]:
+def connect_timeout(seconds: float) -> Iterator[None]:
     """Set a socket timeout, because Keras downloads without one and a silent network would hang forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)

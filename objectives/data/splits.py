@@ -17,7 +17,7 @@ from objectives.data.groups import whole_groups
 from objectives.data.inputs import Shape
 from objectives.data.statistics import input_statistics
 from objectives.data.targets import Targets
-from objectives.data_options import TaskName
+from objectives.data_options import DEFAULT_TEST_FRACTION, TaskName
 
 Indices = NDArray[np.intp]
 
@@ -100,14 +100,23 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
         )
     if options.limit is not None and options.limit < 1:
         raise UsageError(f"the limit on training images must be at least 1, not {options.limit}")
-    if final and (arrays.x_test is None or arrays.y_test is None):
-        raise DataDamagedError("there is no test set, but a final run needs one")
+    fraction = made_test_fraction(arrays, options)
+    if final and fraction is None and (arrays.x_test is None or arrays.y_test is None):
+        raise DataDamagedError(
+            "there is no test set, but a final run needs one: add one to the data, which a function returns last"
+        )
     folder = None if options.cache_dir is None else Path(options.cache_dir)
     x, y = arrays.x_train, arrays.y_train
-    train, valid = split_indices(y, options, arrays.y_valid, arrays.task, arrays.groups)
+    pool, test = training_and_test(arrays, options)
+    train, valid = split_indices(
+        y[pool], options, arrays.y_valid, arrays.task, None if arrays.groups is None else arrays.groups[pool]
+    )
     has_own = arrays.x_valid is not None and arrays.y_valid is not None
     held_out, held_targets = (arrays.x_valid, arrays.y_valid) if has_own else (x, y)
     assert held_targets is not None
+    train = pool[train]
+    if not has_own:
+        valid = pool[valid]
     if final and not has_own:
         train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
     x_train, y_train = inputs.take(x, train, folder), y[train]
@@ -115,6 +124,9 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
     if final and has_own:
         x_train, x_valid = inputs.joined(x_train, x_valid, folder), inputs.slices(x_valid, slice(0))
         y_train, y_valid = np.concatenate([y_train, y_valid]), y_valid[:0]
+    x_test, y_test = arrays.x_test, arrays.y_test
+    if fraction is not None:
+        x_test, y_test = inputs.take(x, test, folder) if final else None, y[test]
     known = arrays.statistics if inputs.count(x_train) == inputs.count(x) else None
     mean, std = known or input_statistics(x_train)
     return Data(
@@ -122,14 +134,40 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
         y_train=y_train,
         x_valid=x_valid,
         y_valid=y_valid,
-        x_test=arrays.x_test if final else None,
-        y_test=arrays.y_test if final else None,
+        x_test=x_test if final else None,
+        y_test=y_test if final else None,
         classes=classes or arrays.classes or tuple(str(label) for label in range(int(y.max()) + 1)),
         mean=mean,
         std=std,
-        has_test=arrays.has_test,
+        has_test=arrays.has_test or fraction is not None,
         task=arrays.task,
     )
+
+
+def made_test_fraction(arrays: Arrays, options: DataOptions) -> float | None:
+    """Return the share of the rows that is held out as the test set; None if there is one, or none is to be made."""
+    if arrays.has_test:
+        return None
+    return options.test_fraction or (None if options.source is None else DEFAULT_TEST_FRACTION)
+
+
+def training_and_test(arrays: Arrays, options: DataOptions) -> tuple[Indices, Indices]:
+    """Return the sorted indices of the rows to train and validate on, and of those that are held out as the test set.
+
+    Raises:
+        DataDamagedError: there are too few rows to hold any out.
+    """
+    rows, fraction = np.arange(len(arrays.y_train)), made_test_fraction(arrays, options)
+    if fraction is None:
+        return rows, rows[:0]
+    kinds, has_own = strata(arrays.y_train, arrays.task), arrays.y_valid is not None
+    rng = np.random.default_rng([options.split_seed, 0])
+    test = held_out(kinds, fraction, rng, arrays.groups, spare=1 if has_own else 2)
+    if len(test) == 0:
+        raise DataDamagedError(
+            f"no class has {2 if has_own else 3} rows, one for each split: add rows, or a test set"
+        )
+    return np.setdiff1d(rows, test), test
 
 
 def split_indices(

@@ -1,8 +1,6 @@
 """Examination of the files of a source: a digest of each one's content, its size, and whether it can be read.
 
-Results are kept, so that a file is read again only if its size, times or inode have changed. The time of the inode
-(ctime) is among them, which no program can set: a file that was changed and given its old time is noticed. As in Git's
-index, a file that was changed moments ago is not kept, because a further change might bear the same time.
+Results are kept with the stamps of the files, so that one is read again only if it has changed.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -19,16 +16,13 @@ from typing import Any
 
 import PIL
 
+from objectives.data.stamps import VALUES, is_settled, stamp
 from objectives.images import parallel
 from objectives.images.decoding import UnreadableError, header
 from objectives.images.listing import Listing
 from objectives.images.parallel import Watch
 
 _DIGEST_BYTES = 16
-_SETTLED_SECONDS = 2.0
-"""Age of a change from which a later one bears another time: the coarsest clocks of file systems have 2 s."""
-_STAMPS = 4
-"""Number of values in a stamp: size, two times, and inode."""
 _VERSION = [2, PIL.__version__]
 """Version of kept results; another version of Pillow may read other files."""
 
@@ -73,27 +67,27 @@ class Examinations:
         found: dict[str, Examined] = {}
         unknown: list[str] = []
         for picture in listing.pictures:
-            stamp = _stamp(listing.folder / picture.path)
+            now = stamp(listing.folder / picture.path)
             kept = self._kept.get(picture.path)
-            if stamp is not None and kept is not None and kept[:_STAMPS] == stamp:
-                found[picture.path] = Examined(*kept[_STAMPS:])
+            if now is not None and kept is not None and kept[:VALUES] == now:
+                found[picture.path] = Examined(*kept[VALUES:])
             else:
                 unknown.append(picture.path)
 
         def work(path: str) -> tuple[list[int] | None, Examined]:
             return _examined(listing.folder / path)
 
-        for path, (stamp, examined) in parallel.mapped(work, unknown, "examining", watch):
+        for path, (found_stamp, examined) in parallel.mapped(work, unknown, "examining", watch):
             found[path] = examined
-            self._keep(path, stamp, examined)
+            self._keep(path, found_stamp, examined)
         return [found[picture.path] for picture in listing.pictures]
 
     def note_undecodable(self, listing: Listing, problems: Mapping[str, str]) -> None:
         """Note the reasons why the content of files cannot be decoded, by path."""
         for path, problem in problems.items():
             kept = self._kept.get(path)
-            if kept is not None and kept[:_STAMPS] == _stamp(listing.folder / path):
-                self._keep(path, kept[:_STAMPS], replace(Examined(*kept[_STAMPS:]), problem=problem))
+            if kept is not None and kept[:VALUES] == stamp(listing.folder / path):
+                self._keep(path, kept[:VALUES], replace(Examined(*kept[VALUES:]), problem=problem))
 
     def write(self, paths: Sequence[str]) -> None:
         """Write the results of these paths, atomically; a file that cannot be written costs only time later."""
@@ -108,11 +102,11 @@ class Examinations:
             finally:
                 partial.unlink(missing_ok=True)
 
-    def _keep(self, path: str, stamp: list[int] | None, examined: Examined) -> None:
+    def _keep(self, path: str, at: list[int] | None, examined: Examined) -> None:
         self._changed = True
         self._kept.pop(path, None)
-        if stamp is not None:
-            self._kept[path] = [*stamp, *vars(examined).values()]
+        if at is not None:
+            self._kept[path] = [*at, *vars(examined).values()]
 
 
 def content(path: Path) -> bytes:
@@ -134,7 +128,7 @@ def digest(read: bytes) -> str:
 
 def _examined(path: Path) -> tuple[list[int] | None, Examined]:
     """Return the result of a file, and its stamp if it may be kept."""
-    before = _stamp(path)
+    before = stamp(path)
     found = ""
     try:
         read = content(path)
@@ -143,14 +137,5 @@ def _examined(path: Path) -> tuple[list[int] | None, Examined]:
         examined = Examined(found, **asdict(shown))
     except UnreadableError as exc:
         examined = Examined(found, problem=str(exc))
-    settled = before is not None and max(before[1:3]) < (time.time() - _SETTLED_SECONDS) * 1e9
-    return (before if found and settled and before == _stamp(path) else None), examined
-
-
-def _stamp(path: Path) -> list[int] | None:
-    """Return size, times in ns and inode of a file; None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+    settled = before is not None and is_settled(before)
+    return (before if found and settled and before == stamp(path) else None), examined

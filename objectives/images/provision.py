@@ -124,12 +124,10 @@ def read(options: DataOptions) -> Listing:
         found = tables.read(source)
     elif is_file:
         raise DataDamagedError(
-            f"{source} is no table of images: give a folder, or a table {' or '.join(tables.EXTENSIONS)}"
+            f"{source} is no table of images: give a folder, a table {' or '.join(tables.EXTENSIONS)}, or arrays (.npz)"
         )
     else:
-        raise DataMissingError(
-            f"there is no folder or table {source}: give the place of the images with --data"
-        )
+        raise DataMissingError(f"there is no folder or file {source}: give the place of the data with --data")
     check(found, "images")
     if "test" in found.own_splits and options.test_fraction is not None:
         raise UsageError(f"{source} has a test split of its own: leave --test-fraction out")

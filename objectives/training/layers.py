@@ -73,7 +73,12 @@ _TWINS: dict[type[keras.layers.Layer], type[keras.layers.Layer]] = {
     keras.layers.Conv2D: PatchConvolution,
     keras.layers.Dropout: FastDropout,
 }
-_EXACT = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.InputLayer)
+_EXACT = (
+    keras.layers.Rescaling,
+    keras.layers.Resizing,
+    keras.layers.Normalization,
+    keras.layers.InputLayer,
+)
 """Layers that stay in float32, because scaling pixels is cheap and would lose digits."""
 _LEARNT = (
     keras.layers.Normalization,

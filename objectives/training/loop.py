@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -21,11 +20,10 @@ from hpo.errors import ObjectiveBrokenError
 from objectives import backend
 from objectives.backend import kernels
 from objectives.base import DataOptions, Params, Run
-from objectives.data import arrays, datasets
-from objectives.data.splits import Data, split
+from objectives.data.splits import Data
+from objectives.data_loading import load_data
 from objectives.data_options import TaskName
 from objectives.errors import DivergedError
-from objectives.images import provision
 from objectives.training import batches, checkpoint, evaluation, layers, sampling, trial_model
 from objectives.training.optimizers import FusedAdam, FusedSGD
 from objectives.training.trial_model import Trainable
@@ -57,21 +55,7 @@ def load(
         DataMissingError: the data set is not on this machine.
         DataDamagedError: the data set is invalid.
     """
-    names = tuple(classes) if classes is not None else None
-    folder = None if options.cache_dir is None else Path(options.cache_dir)
-    if isinstance(source, str):
-        names = names or datasets.class_names(source)
-        loaded = datasets.load(source, options.data_dir, test=final, task=task, names=names, folder=folder)
-    elif callable(source):
-        loaded = arrays.call(source, names, final, task, folder)
-    elif options.source is not None:
-        loaded, found = provision.mapped(options, final)
-        names = names if names is not None and len(names) == len(found) else found
-    else:
-        raise ObjectiveBrokenError(
-            "dataset must be the name of a data set or a function that returns arrays, or images are given with --data"
-        )
-    return split(loaded, options, final, names)
+    return load_data(source, classes, options, final, task)
 
 
 def optimizer(params: Params, steps: int) -> keras.optimizers.Optimizer:

@@ -15,7 +15,7 @@ from hpo.options.fields import COUNT, NUMBER, Range
 from hpo.options.requests import PRUNERS, SAMPLERS
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
-from objectives.data_options import FITS, DataOptions
+from objectives.data_options import FITS, TASKS, DataOptions
 from objectives.trial_value import RULES
 from storage.retrains import Source
 from storage.studies import DESIRED_STATES, is_uid
@@ -137,6 +137,7 @@ def _is_images(data: DataOptions) -> bool:
     """Whether the options of a study's own images are such as a launch stores."""
     return (
         (data.source is None or _is_text(data.source))
+        and data.task in (None, *TASKS)
         and (data.image_size is None or _whole(data.image_size, COUNT))
         and data.image_fit in FITS
         and (data.test_fraction is None or 0 < data.test_fraction < 1)

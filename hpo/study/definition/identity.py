@@ -82,7 +82,7 @@ def check_worker_images(study: str, spec: StudySpec, digest: str) -> None:
     """
     if digest and spec.data.digest and digest != spec.data.digest:
         raise StudyConflictError(
-            f"the images of {spec.data.source} on this host differ from those that study {study!r} trains on"
+            f"the data of {spec.data.source} on this host differ from those that study {study!r} trains on"
             f" ({_change('digest', spec.data.digest, digest)}): copy those to this host and give their place with"
             f" --data, or continue the study with these: hpo launch --study {study}"
         )

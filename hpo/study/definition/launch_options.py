@@ -42,6 +42,7 @@ def check_options(study: str, spec: StudySpec, request: LaunchRequest, reference
         ("--value", request.value, spec.value),
         ("--epochs", request.epochs, spec.epochs),
         ("--limit", request.limit, spec.data.limit),
+        ("--task", request.images.task, spec.data.task),
         ("--image-size", request.images.image_size, spec.data.image_size),
         ("--image-fit", request.images.image_fit, spec.data.image_fit),
         ("--test-fraction", request.images.test_fraction, spec.data.test_fraction),

@@ -27,6 +27,7 @@ def with_images(images: ImageOptions, stored: DataOptions) -> DataOptions:
     data = _with_place(images, stored)
     return replace(
         data,
+        task=data.task if images.task is None else images.task,
         image_size=data.image_size if images.image_size is None else images.image_size,
         image_fit=data.image_fit if images.image_fit is None else images.image_fit,
         test_fraction=data.test_fraction if images.test_fraction is None else images.test_fraction,
@@ -44,20 +45,19 @@ def check_images(request: LaunchRequest, description: Description, data: DataOpt
     if data.source is not None and not description.takes_images:
         raise UsageError(
             f"--data {data.source} does not apply to objective {description.name}, which has its own data: leave it"
-            " out, or give an objective of images without a data set (dataset = None)"
+            " out, or give an objective without a data set (dataset = None)"
         )
     if data.source is None and description.takes_images:
         raise UsageError(
-            f"objective {description.name} has no data set: give images with --data, or set its dataset"
+            f"objective {description.name} has no data set: give images or arrays with --data, or set its dataset"
         )
     images = request.images
     for option, given in (
+        ("--task", images.task is not None),
         ("--image-size", images.image_size is not None),
         ("--image-fit", images.image_fit is not None),
         ("--test-fraction", images.test_fraction is not None),
         ("--skip-unreadable", images.skip_unreadable),
     ):
         if given and data.source is None:
-            raise UsageError(
-                f"{option} applies to images of your own: give them with --data, or leave it out"
-            )
+            raise UsageError(f"{option} applies to data of your own: give them with --data, or leave it out")

@@ -40,7 +40,7 @@ class Trained(NamedTuple):
         return {key: digest for key, digest in ((CODE, self.code), (DATA_DIGEST, self.images)) if digest}
 
 
-_SUBJECTS = {CODE: "the objective's code", DATA_DIGEST: "the content of the study's images"}
+_SUBJECTS = {CODE: "the objective's code", DATA_DIGEST: "the content of the study's data"}
 _REMEDIES = {CODE: " train with both (--code keep or --code restart),", DATA_DIGEST: ""}
 
 

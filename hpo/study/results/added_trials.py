@@ -30,6 +30,7 @@ class AddedTrial:
     state: str
     """Optuna's state in lower case; `waiting` if it is enqueued."""
     value: float | None
+    """Value of a complete or pruned trial; of a pruned one without it, its last report."""
     params: Mapping[str, Any]
     why: str
     created_at: datetime | None
@@ -49,8 +50,13 @@ _ADDED = """
       AND NOT EXISTS (SELECT 1 FROM hpo.trials h WHERE h.trial_id = t.trial_id)
       AND NOT EXISTS (SELECT 1 FROM public.trial_user_attributes u WHERE u.trial_id = t.trial_id AND u.key = :own)
 """
+_LAST_REPORT = (
+    "SELECT p.intermediate_value FROM public.trial_intermediate_values p WHERE p.trial_id = t.trial_id"
+    " AND p.intermediate_value_type = 'FINITE' ORDER BY p.step DESC LIMIT 1"
+)
 _COLUMNS = (
-    "SELECT t.trial_id, t.number, t.datetime_start AS created_at, lower(t.state::text) AS state, v.value,"
+    "SELECT t.trial_id, t.number, t.datetime_start AS created_at, lower(t.state::text) AS state,"
+    f" CASE WHEN t.state = 'PRUNED' THEN coalesce(v.value, ({_LAST_REPORT})) ELSE v.value END AS value,"
     " r.value_json AS refusal, i.value_json AS imported, f.value_json AS fixed"
 )
 
@@ -70,7 +76,7 @@ def read_added(connection: Connection, study_id: int) -> list[AddedTrial]:
         AddedTrial(
             number=row.number,
             state=row.state,
-            value=row.value if row.state == "complete" else None,
+            value=row.value if row.state in ("complete", "pruned") else None,
             params=params[row.trial_id],
             why=_why(row.state, row.refusal, row.imported),
             created_at=row.created_at,

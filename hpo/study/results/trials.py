@@ -61,8 +61,16 @@ def trial_rows(database: Database, name: str) -> list[TrialRow]:
 
 def _with_added(connection: Connection, study_id: int) -> list[TrialRow]:
     """Return the rows of a study's trials and of those that only Optuna has."""
+    added, rows = added_rows(connection, study_id), trial_rows_of(connection, study_id)
+    if not added:
+        return rows
+    return sorted([*rows, *added], key=lambda row: (row.number is None, row.number or 0))
+
+
+def added_rows(connection: Connection, study_id: int) -> list[TrialRow]:
+    """Return the rows of trials that only Optuna has, inside a transaction."""
     notes = read_notes(connection, study_id)
-    added = [
+    return [
         TrialRow(
             number=trial.number,
             state=ADDED if trial.is_result else trial.state,
@@ -77,10 +85,6 @@ def _with_added(connection: Connection, study_id: int) -> list[TrialRow]:
         )
         for trial in read_added(connection, study_id)
     ]
-    rows = trial_rows_of(connection, study_id)
-    if not added:
-        return rows
-    return sorted([*rows, *added], key=lambda row: (row.number is None, row.number or 0))
 
 
 def sorted_trials(database: Database, name: str, by: str) -> list[TrialRow]:

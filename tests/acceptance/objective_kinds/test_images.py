@@ -78,7 +78,7 @@ def test_photos_are_searched_and_tested(service: Service, photos: Path) -> None:
 
     # Elsewhere and with another content.
     moved = shutil.move(photos, service.folder / "moved")
-    assert "give the place of the images with --data" in service.hpo("worker", "--study", "pets").complaint()
+    assert "give the place of the data with --data" in service.hpo("worker", "--study", "pets").complaint()
     (service.folder / "moved" / "disc" / "000.jpg").unlink()
     arguments = ("worker", "--study", "pets", "--data", moved)
     assert "on this host differ from those that study 'pets' trains on" in service.hpo(*arguments).complaint()

@@ -31,7 +31,7 @@ def test_result_is_compared_with_the_default_configuration(rows: StudyRows) -> N
         "In the search, trial 0 reached val_accuracy 0.9000 and the objective's default configuration"
         in markdown
     )
-    assert "(trial 1) 0.8500: 5.0 points better on validation images. With one run each" in markdown
+    assert "(trial 1) 0.8500: 5.0 points better on validation data. With one run each" in markdown
     assert "--top K" in markdown
     # Retrains of both are compared over seeds.
     add_retrain(rows, [0.80, 0.81, 0.82], params=default)
@@ -67,11 +67,12 @@ def test_retrain_chosen_by_the_search_takes_precedence(with_default: StudyRows) 
     found = files(with_default)
     markdown = report_text(found)
     assert (
-        "**Test accuracy 0.9100 ± 0.0100 (95 % interval 0.8852 to 0.9348, n = 3 seeds): trial 0" in markdown
+        "**Test accuracy 0.9100 ± 0.0100 (95 % interval 0.8852 to 0.9348 over 3 seeds, 0.7114 to 0.9765 over 20 test"
+        " images): trial 0" in markdown
     )
     assert "| learning_rate | 0.01 | 0.05 |" in markdown
-    assert "| a configuration from a file | 2 of all images | test accuracy 0.9800 ± 0.0100" in markdown
-    assert "| trial 1 | 2 of all images | test accuracy 0.8100 ± 0.0100" in markdown
+    assert "| a configuration from a file | 2 of all data | test accuracy 0.9800 ± 0.0100" in markdown
+    assert "| trial 1 | 2 of all data | test accuracy 0.8100 ± 0.0100" in markdown
     assert (
         "of these 3 retrains, this report shows the latest of the configuration that the search chose, not the best"
         in markdown
@@ -91,8 +92,10 @@ def test_equal_seeds_do_not_estimate_seed_noise(with_default: StudyRows) -> None
     markdown = report_text(files(with_default))
     assert "20.0 points better; there are too few distinct values to estimate seed noise." in markdown
     assert "within seed noise" not in markdown
-    assert "**Test accuracy 1.0000 ± 0.0000 (n = 3 seeds, all equal): trial 0, retrained.**" in markdown
-    assert "the 95 % interval of the accuracy is 0.8389 to 1.0000" in markdown
+    assert (
+        "**Test accuracy 1.0000 ± 0.0000 (3 seeds, all equal; 95 % interval 0.8389 to 1.0000 over 20 test images):"
+        " trial 0, retrained.**" in markdown
+    )
 
 
 @pytest.mark.parametrize("other", [{"epochs": 3}, {"data": {"limit": 100}}, {"objective": "mine.py:Mine"}])

@@ -61,7 +61,7 @@ def test_report_of_a_running_study_without_retrain(rows: StudyRows) -> None:
     found = files(rows)
     markdown = report_text(found)
     assert "The search is running: 3 of 10 trials have finished" in markdown
-    assert "Best so far: val_accuracy 0.9200 on validation images, trial 0." in markdown
+    assert "Best so far: val_accuracy 0.9200 on validation data, trial 0." in markdown
     assert "hpo retrain --study demo gives an unbiased estimate" in markdown
     assert "too few trials" in markdown
     assert "Pruning saved 3 of 12 epochs (25 %)" in markdown

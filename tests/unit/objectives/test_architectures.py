@@ -22,6 +22,7 @@ NETWORKS = {
     **{
         name: lambda data, name=name: loader.load(name)().build(loader.load(name).first[0], data)
         for name in loader.names()
+        if loader.load(name).dataset is not None
     },
 }
 

@@ -94,8 +94,9 @@ def test_every_member_of_run_is_documented():
 
 def test_the_example_of_images_trains_on_a_folder(tmp_path):
     namespace: dict[str, Any] = {"__name__": "docs_images"}
-    (code,) = code_of((DOCS / "how-to" / "images.md").read_text(encoding="utf-8"))
-    exec(compile(code, "docs", "exec"), namespace)
+    for code in code_of((DOCS / "how-to" / "images.md").read_text(encoding="utf-8")):
+        exec(compile(code, "docs", "exec"), namespace)
+    assert validation.problem(namespace["FinePets"]) is None
     photos = make_photos(tmp_path / "photos", 10, side=(8, 12))
     objective = namespace["Pets"]()
     objective.prepare(DataOptions(source=str(photos), cache_dir=str(tmp_path / "cache")), final=False)

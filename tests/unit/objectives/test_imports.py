@@ -48,7 +48,7 @@ def test_moved_module_is_found_under_its_former_name(former, present):
     assert found.__name__ == found.__spec__.name == present
 
 
-@pytest.mark.parametrize("name", loader.names())
+@pytest.mark.parametrize("name", [name for name in loader.names() if not name.startswith("image-")])
 def test_former_reference_of_a_shipped_objective_loads(name):
     former = loader.SHIPPED[name].replace("objectives.shipped.", "objectives.")
     assert loader.resolve(former) == former

@@ -24,8 +24,9 @@ SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 SPACE = {"batch_size", "optimizer", "learning_rate", "dropout", "weight_decay"}
 METRICS = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"}
 
-CIFAR = tuple(name for name in loader.names() if name.startswith("cifar-"))
-DIGITS = tuple(name for name in loader.names() if name not in CIFAR)
+NAMES = tuple(name for name in loader.names() if loader.load(name).dataset is not None)
+CIFAR = tuple(name for name in NAMES if name.startswith("cifar-"))
+DIGITS = tuple(name for name in NAMES if name not in CIFAR)
 
 BATCH = 16
 STEPS = 30
@@ -43,7 +44,7 @@ def made_up(name: str, _data_dir: object, test: bool = True, **_: object) -> Arr
     return Arrays(images, labels, images if test else None, labels if test else None)
 
 
-@pytest.fixture(scope="module", params=loader.names())
+@pytest.fixture(scope="module", params=NAMES)
 def objective(request) -> KerasObjective:
     """Return an objective with 48 training and 12 validation images."""
     made = loader.load(request.param)()

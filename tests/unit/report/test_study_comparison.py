@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from hpo.report.study_comparison import label_of, matches_search
+from hpo.analysis.figures import label_of
+from hpo.report.study_comparison import matches_search
 from storage.retrains import RetrainRow
 
 

@@ -64,7 +64,8 @@ def test_candidate_without_a_final_metric_is_not_chosen() -> None:
     assert (judged.mean, judged.failure) == (None, "recorded no finite val_accuracy after its last epoch")
     assert choose([judged, candidate(1, 0.1)], maximize=True) == 1
     assert (
-        "recorded no finite" in selection_lines(Selection((1,), (judged, candidate(1, 0.1)), 1).to_json())[0]
+        "recorded no finite"
+        in selection_lines(Selection((1,), (judged, candidate(1, 0.1)), 1, 2).to_json())[0]
     )
 
 
@@ -82,7 +83,7 @@ def test_candidate_of_a_study_that_counts_by_the_best_epoch_does_too() -> None:
 
 def test_selection_is_read_again_for_the_same_candidates(tmp_path: Path) -> None:
     configs = [config(0), config(1)]
-    selection = Selection((1, 2), (candidate(0, 0.8, 0.9), candidate(1, failure="oom")), 0)
+    selection = Selection((1, 2), (candidate(0, 0.8, 0.9), candidate(1, failure="oom")), 0, 2)
     write_selection(tmp_path, selection)
     assert read_selection(tmp_path, configs, 2) == selection
     # Other candidates or seeds have no selection.
@@ -93,8 +94,16 @@ def test_selection_is_read_again_for_the_same_candidates(tmp_path: Path) -> None
 
 
 def test_selection_is_shown_one_line_a_candidate() -> None:
-    shown = Selection((1, 2), (candidate(0, 0.8, 0.9), candidate(1, failure="oom in epoch 1")), 0).to_json()
-    assert selection_lines(shown) == [
+    shown = Selection((1, 2), (candidate(0, 0.8, 0.9), candidate(1, failure="oom in epoch 1")), 0, 2)
+    default = Candidate(replace(config(0), trial=None, value=None), (0.5,), 1.0)
+    shown = replace(shown, candidates=(*shown.candidates, default))
+    assert selection_lines(shown.to_json()) == [
         "trial 0: 0.8500 ± 0.0707 (in the search 0.9000), chosen",
         "trial 1: oom in epoch 1 (in the search 0.9000)",
+        "default configuration: 0.5000",
     ]
+
+
+def test_interval_of_a_candidate_stays_within_the_bounds_of_its_metric() -> None:
+    shown = Selection((1, 2), (candidate(0, 0.7, 1.0),), 0, 1).to_json()
+    assert shown["candidates"][0]["interval95"] == (0.0, 1.0)

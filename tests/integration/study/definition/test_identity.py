@@ -240,13 +240,13 @@ def test_launch_reports_changed_images_and_continues(
         assert not caplog.messages
         moved = launch(database, IMAGES, "bb", images=ImageOptions(data=Path("/moved"))).spec.data
     assert (moved.source, moved.digest) == ("/moved", "bb")
-    assert "content of the study's images has changed since trial 2 (aa -> bb)" in caplog.messages[0]
+    assert "content of the study's data has changed since trial 2 (aa -> bb)" in caplog.messages[0]
 
 
 def test_launch_refuses_other_images_than_a_living_agent_trains_on(database: Database) -> None:
     begin_on_images(database, "aa", process_identity())
     launch(database, IMAGES, "aa")
-    with pytest.raises(StudyConflictError, match=r"content of the study's images differs .* 1 agent"):
+    with pytest.raises(StudyConflictError, match=r"content of the study's data differs .* 1 agent"):
         launch(database, IMAGES, "bb")
 
 
@@ -295,7 +295,7 @@ def test_rules_of_images_may_change_before_a_study_has_begun(database: Database)
             "does not apply to objective q, which has its own data: leave it out",
         ),
         (IMAGES, {}, "objective q has no data set: give images with --data"),
-        ({}, {"image_size": 8}, "--image-size applies to images of your own: give them with --data"),
+        ({}, {"image_size": 8}, "--image-size applies to data of your own: give them with --data"),
         ({}, {"skip_unreadable": True}, "--skip-unreadable applies"),
     ],
 )

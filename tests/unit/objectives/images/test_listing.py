@@ -128,7 +128,7 @@ def test_class_name_that_is_no_text_is_refused(tmp_path):
 
 
 def test_absent_source_is_refused(tmp_path):
-    assert "give the place of the images with --data" in refused(tmp_path / "none", DataMissingError)
+    assert "give the place of the data with --data" in refused(tmp_path / "none", DataMissingError)
     (tmp_path / "x.zip").touch()
     assert "is no table of images" in refused(tmp_path / "x.zip")
 

@@ -16,10 +16,10 @@ from PIL import Image
 
 from hpo.errors import DataDamagedError, DiskFullError, FileNotWritableError, HpoError, UsageError
 from objectives.base import DataOptions
-from objectives.data import statistics
+from objectives.data import stamps, statistics
 from objectives.data.splits import split
 from objectives.data.statistics import channel_counts, channel_statistics
-from objectives.images import build, entry, examination
+from objectives.images import build, entry
 from objectives.images.cache import Cache
 from objectives.images.listing import Picture
 from objectives.images.plan import Plan
@@ -43,7 +43,7 @@ def photos(made, tmp_path) -> Path:
 @pytest.fixture
 def settled(monkeypatch) -> None:
     """Let files be remembered although they were written moments ago."""
-    monkeypatch.setattr(examination, "_SETTLED_SECONDS", -60.0)
+    monkeypatch.setattr(stamps, "SETTLED_SECONDS", -60.0)
 
 
 class Spy:
@@ -210,7 +210,7 @@ def break_files(photos: Path) -> None:
 @pytest.mark.parametrize("remembered", [True, False])
 def test_unreadable_files_are_refused_or_left_out(photos, tmp_path, monkeypatch, remembered):
     if remembered:
-        monkeypatch.setattr(examination, "_SETTLED_SECONDS", -60.0)
+        monkeypatch.setattr(stamps, "SETTLED_SECONDS", -60.0)
     break_files(photos)
     for _ in range(2):
         message = refused(DataDamagedError, photos, tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""Data files and functions: valid ones are read, invalid ones reported in one line."""
+"""Array files and data functions: valid ones are read, invalid ones refused in one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hpo.errors import DataDamagedError
-from objectives.data import arrays
+from objectives.data import array_files, arrays, inputs
 
 
 def content(**changes: object) -> dict[str, object]:
@@ -34,17 +34,17 @@ def write(path: Path, **changes: object) -> Path:
 
 
 def test_images_get_a_channel_and_labels_one_axis(tmp_path):
-    read = arrays.read(write(tmp_path / "tiny.npz"), CLASSES, test=True)
+    read = array_files.read(write(tmp_path / "tiny.npz"), CLASSES, test=True)
     assert (read.x_train.shape, read.x_train.dtype) == ((20, 4, 5, 1), np.uint8)
     assert (read.y_test.shape, read.y_test.dtype) == ((6,), np.int64)
 
 
 def test_test_set_is_read_only_on_request(tmp_path):
-    path = write(tmp_path / "tiny.npz", x_test=np.zeros(3), y_test=np.zeros((2, 2)))
-    read = arrays.read(path, CLASSES, test=False)
+    path = write(tmp_path / "tiny.npz", x_test=np.zeros(3), y_test=np.zeros(3))
+    read = array_files.read(path, CLASSES, test=False)
     assert read.x_test is None
     with pytest.raises(DataDamagedError, match="x_test"):
-        arrays.read(path, CLASSES, test=True)
+        array_files.read(path, CLASSES, test=True)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_test_set_is_read_only_on_request(tmp_path):
         ({"y_train": np.zeros((20, 2), int)}, "y_train has 0 classes in row 0, and a one-hot row has one"),
         ({"y_train": np.full(20, 3)}, "labels from 3 to 3, not 0 to 2"),
         ({"y_train": np.full(20, -1)}, "labels from -1 to -1"),
-        ({"y_train": np.array([None] * 20)}, "cannot be read"),
+        ({"y_train": np.array([None] * 20)}, "y_train has Python objects: save strings as"),
         (
             {"x_test": np.zeros((6, 5, 5), np.uint8)},
             r"x_test has rows of \(5, 5, 1\), x_train of \(4, 5, 1\)",
@@ -82,9 +82,9 @@ def test_test_set_is_read_only_on_request(tmp_path):
 def test_invalid_file_is_reported_with_cause_and_remedy(tmp_path, changes, message):
     path = write(tmp_path / "tiny.npz", **changes)
     with pytest.raises(DataDamagedError, match=message) as caught:
-        arrays.read(path, CLASSES, test=True)
+        array_files.read(path, CLASSES, test=True)
     assert str(path) in str(caught.value)
-    assert "fetch" in str(caught.value)
+    assert "write it again" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -104,13 +104,13 @@ def test_file_that_is_no_archive_is_refused(tmp_path, damage):
                 "flipped": whole[:200] + bytes([whole[200] ^ 0xFF]) + whole[201:],
             }[damage]
         )
-    with pytest.raises(DataDamagedError, match=r"tiny\.npz is damaged"):
-        arrays.read(path, CLASSES, test=True)
+    with pytest.raises(DataDamagedError, match=r"tiny\.npz cannot be used: it cannot be read"):
+        array_files.read(path, CLASSES, test=True)
 
 
 def test_folder_instead_of_the_file_is_refused(tmp_path):
-    with pytest.raises(DataDamagedError, match="cannot be read"):
-        arrays.read(tmp_path, CLASSES, test=False)
+    with pytest.raises(DataDamagedError, match="it has no array x_train, y_train"):
+        array_files.read(tmp_path, CLASSES, test=False)
 
 
 def test_data_function_can_omit_the_test_set_until_it_is_needed():
@@ -148,7 +148,7 @@ def test_data_function_that_returns_invalid_arrays_is_refused():
 @pytest.mark.parametrize("test", [False, True])
 def test_validation_arrays_of_a_file_are_read(tmp_path, name, test):
     changes = {key.replace("val", name): array for key, array in VALIDATION.items()}
-    read = arrays.read(write(tmp_path / "tiny.npz", **changes), CLASSES, test)
+    read = array_files.read(write(tmp_path / "tiny.npz", **changes), CLASSES, test)
     assert read.x_valid.shape == (3, 4, 5, 1)
     assert read.y_valid.tolist() == [2, 1, 0]
     assert (read.x_test is not None) == test
@@ -179,7 +179,7 @@ def test_encrypted_archive_is_refused(tmp_path):
     whole[whole.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(whole)
     with pytest.raises(DataDamagedError, match="x_train is encrypted"):
-        arrays.read(path, CLASSES, test=True)
+        array_files.read(path, CLASSES, test=True)
 
 
 def test_array_that_claims_another_size_is_refused_before_memory_is_taken(tmp_path):
@@ -192,12 +192,104 @@ def test_array_that_claims_another_size_is_refused_before_memory_is_taken(tmp_pa
     with pytest.raises(
         DataDamagedError, match=r"x_train is not as large as its shape \(10000000000, 10000\)"
     ):
-        arrays.read(path, CLASSES, test=True)
+        array_files.read(path, CLASSES, test=True)
 
 
 def test_file_larger_than_free_memory_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(arrays.psutil, "virtual_memory", lambda: SimpleNamespace(available=500))
+    monkeypatch.setattr(array_files.psutil, "virtual_memory", lambda: SimpleNamespace(available=500))
     with pytest.raises(
-        DataDamagedError, match=r"tiny\.npz take 0\.0 GiB, and 0\.0 GiB of memory are free: use"
+        DataDamagedError, match=r"tiny\.npz take 0\.0 GiB, and 0\.0 GiB of memory are free: save"
     ):
-        arrays.read(write(tmp_path / "tiny.npz"), CLASSES, test=True)
+        array_files.read(write(tmp_path / "tiny.npz"), CLASSES, test=True)
+
+
+def test_test_targets_are_checked_before_the_test_set_is_opened(tmp_path):
+    path = write(tmp_path / "tiny.npz", y_test=np.full(6, 3))
+    with pytest.raises(DataDamagedError, match="y_test has labels from 3 to 3, not 0 to 2"):
+        array_files.read(path, None, test=False)
+
+
+def write_folder(folder: Path, **changes: object) -> Path:
+    for name, array in content(**changes).items():
+        path = folder / f"{name}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, array)
+    return folder
+
+
+FORMS = ("folder", "stored", "compressed")
+
+
+def write_form(form: str, folder: Path, **changes: object) -> Path:
+    if form == "folder":
+        return write_folder(folder / "arrays", **changes)
+    save = np.savez if form == "stored" else np.savez_compressed
+    save(folder / "arrays.npz", **content(**changes))
+    return folder / "arrays.npz"
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_files_are_equal(tmp_path, monkeypatch, form, large):
+    if large:
+        monkeypatch.setattr(inputs, "LARGE_BYTES", 1)
+        monkeypatch.setattr(inputs, "BLOCK_BYTES", 64)
+    fortran = np.asfortranarray(np.arange(120, dtype=np.float32).reshape(20, 6))
+    path = write_form(form, tmp_path, x_train=fortran, x_test=fortran[:6])
+    read = array_files.read(path, None, test=True, folder=tmp_path / "cache")
+    np.testing.assert_array_equal(read.x_train, fortran)
+    np.testing.assert_array_equal(read.x_test, fortran[:6])
+    assert read.y_train.tolist() == (np.arange(20) % 3).tolist()
+    assert read.x_train.flags.writeable is not large
+    assert not list((tmp_path / "cache").glob("*"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_several_inputs_groups_and_classes_are_read(tmp_path, form):
+    changes = {
+        "x_train": None,
+        "x_test": None,
+        "x_train/image": np.zeros((20, 4, 4), np.uint8),
+        "x_train/age": np.zeros((20, 1)),
+        "x_test/image": np.zeros((6, 4, 4), np.uint8),
+        "x_test/age": np.zeros((6, 1)),
+        "group_train": np.repeat(np.array(["b", "a"]), 10),
+        "classes": np.array(["x", "y", "z"]),
+    }
+    read = array_files.read(write_form(form, tmp_path, **changes), None, test=True)
+    assert inputs.shape_of(read.x_test) == {"age": (1,), "image": (4, 4, 1)}
+    assert read.groups.tolist() == [1] * 10 + [0] * 10
+    assert read.classes == ("x", "y", "z")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y_train": None}, "no array y_train"),
+        ({"y_test": None}, "it has x_test, which would not be used"),
+        ({"x_train/a": np.zeros(20)}, "it has x_train next to x_train/"),
+        ({"group_train": np.zeros(19)}, r"group_train is float64 of \(19,\), not one group for each of 20 rows"),
+        ({"y_train": np.array([None] * 20)}, "y_train has Python objects"),
+        ({"x_train": np.full((20, 2), np.nan)}, "x_train is nan in row 0"),
+    ],
+)  # fmt: skip
+def test_invalid_arrays_are_refused_in_every_form(tmp_path, form, changes, message):
+    path = write_form(form, tmp_path, **changes)
+    assert array_files.is_array_data(path)
+    with pytest.raises(DataDamagedError, match=message) as caught:
+        array_files.read(path, None, test=False)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x_train", "y_train"])
+def test_half_written_array_of_a_folder_is_refused(tmp_path, name):
+    file = write_folder(tmp_path) / f"{name}.npy"
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(DataDamagedError, match="cannot be used: it cannot be read"):
+        array_files.read(tmp_path, None, test=False)
+
+
+def test_data_without_a_test_set_are_read(tmp_path):
+    read = array_files.read(write_folder(tmp_path, x_test=None, y_test=None), None, test=False)
+    assert not read.has_test

@@ -1,0 +1,111 @@
+"""The metrics that the service knows: their labels, directions, bounds and units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hpo import formatting
+from hpo.analysis.statistics import Bounds, Interval
+
+FLIPPED = "_flip_averaged"
+"""Suffix of figures of the mean over each image and its mirror image."""
+_PREFIXES = ("final_", "test_", "val_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric as reports show it."""
+
+    label: str
+    maximize: bool
+    bounds: Bounds = (0.0, 1.0)
+    """Lowest and highest possible value."""
+
+
+METRICS = {
+    "accuracy": Metric(label="accuracy", maximize=True),
+    "balanced_accuracy": Metric(label="balanced accuracy", maximize=True),
+    "macro_f1": Metric(label="macro F1", maximize=True),
+    "auc": Metric(label="AUC", maximize=True),
+    "average_precision": Metric(label="average precision", maximize=True),
+    "top_5_accuracy": Metric(label="top-5 accuracy", maximize=True),
+    "rmse": Metric(label="RMSE", maximize=False, bounds=(0.0, math.inf)),
+    "mae": Metric(label="MAE", maximize=False, bounds=(0.0, math.inf)),
+    "r2": Metric(label="R²", maximize=True, bounds=(-math.inf, 1.0)),
+    "log_loss": Metric(label="log loss", maximize=False, bounds=(0.0, math.inf)),
+    "loss": Metric(label="loss", maximize=False, bounds=(0.0, math.inf)),
+    "calibration_error": Metric(label="calibration error", maximize=False),
+}
+"""Metrics by name, the most telling ones first."""
+FIGURES = tuple(f"test_{name}{suffix}" for name in METRICS for suffix in ("", FLIPPED))
+"""Names of the figures of final runs, in the order in which reports show them."""
+
+
+def base_of(name: str) -> str:
+    """Return the metric of a reported or recorded figure: `accuracy` of `final_val_accuracy`."""
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name.removesuffix(FLIPPED)
+
+
+def is_measure(name: str) -> bool:
+    """Whether a reported metric measures the configuration, as a learning rate or a speed does not."""
+    return base_of(name) in METRICS or "loss" in name or "accuracy" in name
+
+
+def label_of(figure: str) -> str:
+    """Return a figure's name as reports show it; that of an unknown one is its own."""
+    metric = METRICS.get(base_of(figure))
+    if metric is None or not figure.startswith("test_"):
+        return figure.removeprefix("final_")
+    label = "expected calibration error" if metric.label == "calibration error" else f"test {metric.label}"
+    return label + (", mean of each image and its mirror image" if figure.endswith(FLIPPED) else "")
+
+
+def bounds_of(name: str) -> Bounds | None:
+    """Return the lowest and highest possible value of a figure; None if it is unknown."""
+    metric = METRICS.get(base_of(name))
+    if metric is not None:
+        return metric.bounds
+    if "accuracy" in name:
+        return 0.0, 1.0
+    return (0.0, math.inf) if "loss" in name else None
+
+
+def is_better_high(figure: str) -> bool | None:
+    """Whether larger values of a figure are better; None if it is unknown."""
+    metric = METRICS.get(base_of(figure))
+    if metric is not None:
+        return metric.maximize
+    return True if "accuracy" in figure else False if "loss" in figure else None
+
+
+def counterpart(metric: str) -> str:
+    """Return the figure of final runs that measures a study's metric on the test set: `test_f1` for `val_f1`."""
+    return f"test_{base_of(metric)}"
+
+
+def leading(summary: Mapping[str, Any], metric: str | None) -> str | None:
+    """Return the figure to lead with: the study's metric on the test set, or else the first known or recorded one."""
+    own = () if metric is None else (counterpart(metric),)
+    tested = [name for name in summary if name.startswith("test_")]
+    final = () if metric is None else (f"final_{metric}",)
+    return next((name for name in (*own, *FIGURES, *tested, *final, *summary) if name in summary), None)
+
+
+def interval_of(summary: Mapping[str, Any], figure: str) -> Interval:
+    """Return the interval of a figure in metrics.json, within the bounds of its metric."""
+    return Interval.from_json(summary[figure]).within(bounds_of(figure))
+
+
+def amount(value: float, metric: str) -> str:
+    """Return a difference of a metric as text: percentage points for a share, else in its own units."""
+    return f"{100 * value:.1f} points" if is_share(metric) else formatting.metric(value)
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share, whose hundredths are points."""
+    return "accuracy" in metric

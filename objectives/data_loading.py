@@ -1,0 +1,47 @@
+"""The data of an objective: a data set by name, what a function returns, or what a study is given with --data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import ObjectiveBrokenError
+from objectives.data import array_files, array_source, arrays, datasets
+from objectives.data.splits import Data, split
+from objectives.data_options import DataOptions, TaskName
+from objectives.images import provision
+
+
+def load_data(
+    source: str | Callable[[], Any] | None,
+    classes: Sequence[str] | None,
+    options: DataOptions,
+    final: bool,
+    task: TaskName = "classes",
+) -> Data:
+    """Return an objective's data, split; starts no backend, so that trainers can be forked afterwards.
+
+    `classes` are declared names of classes, labels or targets.
+
+    Raises:
+        ObjectiveBrokenError: `source` is neither a name nor a function, and the options name no data.
+        DataMissingError: the data set is not on this machine.
+        DataDamagedError: the data set is invalid.
+    """
+    names = tuple(classes) if classes is not None else None
+    folder = None if options.cache_dir is None else Path(options.cache_dir)
+    if isinstance(source, str):
+        loaded = datasets.load(source, options.data_dir, final, task=task, names=names, folder=folder)
+    elif callable(source):
+        loaded = arrays.call(source, names, final, task, folder)
+    elif options.source is None:
+        raise ObjectiveBrokenError(
+            "dataset must be the name of a data set or a function that returns arrays, or data are given with --data"
+        )
+    elif array_files.is_array_data(Path(options.source)):
+        loaded = array_source.loaded(options, task, names, final)
+    else:
+        loaded, found = provision.mapped(options, final)
+        names = names if names is not None and len(names) == len(found) else found
+    return split(loaded, options, final, names)
