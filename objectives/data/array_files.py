@@ -146,9 +146,9 @@ def read(
         }
         if names is None and CLASSES in found.names:
             names = [str(name) for name in inputs.as_array(found.read(CLASSES, folder), CLASSES)]
-        loaded = arrays.checked(pairs, task, names, folder)
+        loaded = arrays.checked(pairs, task, names, folder, test=test)
         groups = _groups(found, len(loaded.y_train)) if GROUPS in found.names else None
-        return arrays.without_test(replace(loaded, groups=groups), unless=test)
+        return replace(loaded, groups=groups)
 
 
 @contextmanager

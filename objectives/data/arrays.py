@@ -78,13 +78,11 @@ def call(
             f"{where} returns {len(pairs)} pairs of arrays: return one (training), two (training, test) or three"
             " (training, validation, test)"
         )
-    if test and len(pairs) < 2:
-        raise DataDamagedError(f"{where} returns no test set, but retraining needs one: return a second pair")
     try:
         named = dict(
             zip(("train", "val", "test") if len(pairs) == 3 else ("train", "test"), pairs, strict=False)
         )
-        return without_test(checked(named, task, names, folder), unless=test)
+        return checked(named, task, names, folder, test=test)
     except ArrayInvalidError as exc:
         raise DataDamagedError(f"{where} returns invalid data: {exc}") from exc
 
@@ -99,17 +97,21 @@ def checked(
     task: TaskName = "classes",
     names: Sequence[str] | None = None,
     folder: Path | None = None,
+    *,
+    test: bool = True,
 ) -> Arrays:
     """Return the inputs and targets of each split in the form of their task, those for training first.
 
-    `names` are declared names of classes, labels or targets. Test inputs may be None: their targets are checked. Large
-    converted arrays are written to `folder`, if given.
+    `names` are declared names of classes, labels or targets. Unless `test`, test inputs are left alone and may be None,
+    but test targets are checked. Large converted arrays are written to `folder`, if given.
 
     Raises:
         ArrayInvalidError: they cannot be trained on.
     """
     found = {
-        split: inputs.checked(x, f"x_{split}", folder) for split, (x, _) in pairs.items() if x is not None
+        split: inputs.checked(x, f"x_{split}", folder)
+        for split, (x, _) in pairs.items()
+        if test or split != "test"
     }
     y, classes = targets.converted(task, {f"y_{split}": y for split, (_, y) in pairs.items()}, names)
     for split, x in found.items():
@@ -122,7 +124,7 @@ def checked(
         found["train"],
         y["y_train"],
         found.get("test"),
-        y.get("y_test"),
+        y.get("y_test") if test else None,
         None if valid is None else found[valid],
         None if valid is None else y[f"y_{valid}"],
         has_test="test" in pairs,

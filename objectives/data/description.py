@@ -7,10 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from objectives.base import DataOptions
-from objectives.data import datasets
+from objectives.data import datasets, inputs
 from objectives.data.splits import Data
 
 DIGITS = 12
@@ -21,21 +19,24 @@ MOST_BYTES = 1 << 28
 
 
 def describe(source: str | Callable[[], Any] | None, options: DataOptions, data: Data) -> str:
-    """Return the description of data that was loaded from `source`."""
-    valid = f" and {len(data.x_valid):,} validation" if len(data.x_valid) else ""
+    """Return the description of data that were loaded from `source`."""
+    valid = f" and {inputs.count(data.x_valid):,} validation" if inputs.count(data.x_valid) else ""
+    examples = "images" if inputs.is_images(data.x_train) else "rows"
     limit = "" if options.limit is None else f", limited to {options.limit:,}"
-    # Images in a cache have a digest of all their files.
+    # Data that are given with --data have a digest of all their files.
     found = options.digest if source is None and options.digest else digest(data)
-    return f"{_name(source, options)}: {len(data.x_train):,} training{valid} images{limit}, digest {found}"
+    return f"{_name(source, options)}: {inputs.count(data.x_train):,} training{valid} {examples}{limit}, digest {found}"
 
 
 def digest(data: Data) -> str:
-    """Return a digest of the training and validation images and their labels, equal for equal data on any host."""
+    """Return a digest of the training and validation inputs and their targets, equal for equal data on any host."""
     found = hashlib.sha256()
-    for array in (data.x_train, data.y_train, data.x_valid, data.y_valid):
-        found.update(f"{array.dtype.str}{array.shape}".encode())
-        chosen = array[:: -(-array.nbytes // MOST_BYTES) or 1]
-        found.update(np.ascontiguousarray(chosen).data)
+    for part in (data.x_train, data.y_train, data.x_valid, data.y_valid):
+        for name, array in inputs.each(part).items():
+            found.update(f"{name}{array.dtype.str}{array.shape}".encode())
+            chosen = array[:: -(-array.nbytes // MOST_BYTES) or 1]
+            for rows in inputs.ranges(chosen):
+                found.update(inputs.buffer(chosen[rows]))
     return found.hexdigest()[:DIGITS]
 
 

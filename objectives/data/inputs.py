@@ -113,6 +113,11 @@ def ranges(array: NDArray[Any]) -> Iterator[slice]:
         yield slice(start, min(start + size, len(array)))
 
 
+def buffer(array: NDArray[Any]) -> memoryview:
+    """Return the bytes of an array in the order of its rows; text has no buffer of its own."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
 def checked(x: Any, name: str, folder: Path | None = None) -> Inputs:
     """Return inputs in a type that models are trained on: other floats become float32, objects text, bools uint8.
 
@@ -286,7 +291,7 @@ def _mapped(blocks: Iterable[NDArray[Any]], shape: Shape, dtype: np.dtype[Any], 
         # Reserved at once: a full disk is noticed now, and not when a page of the mapping is read.
         os.posix_fallocate(file.fileno(), 0, size)
         for block in blocks:
-            left = np.ascontiguousarray(block, dtype).reshape(-1).view(np.uint8).data
+            left = buffer(np.ascontiguousarray(block, dtype))
             while left:
                 left = left[file.write(left) :]
         return np.frombuffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ), dtype).reshape(shape)

@@ -21,6 +21,9 @@ from objectives.data_options import DEFAULT_TEST_FRACTION, TaskName
 
 Indices = NDArray[np.intp]
 
+_channel_statistics = input_statistics
+"""Earlier name, by which measurements of memory call it."""
+
 _RARE = 20
 """Rows with the same labels below which they are not stratified by all of these."""
 

@@ -123,8 +123,7 @@ def test_data_function_can_omit_the_test_set_until_it_is_needed():
             5,
             1,
         )
-    with pytest.raises(DataDamagedError, match="no test set"):
-        arrays.call(lambda: train, None, test=True)
+    assert not arrays.call(lambda: train, None, test=True).has_test
 
 
 @pytest.mark.parametrize("returned", [None, 3, (), (1, 2), {"x": 1}, [(np.zeros(1), [0])]])
@@ -293,3 +292,15 @@ def test_half_written_array_of_a_folder_is_refused(tmp_path, name):
 def test_data_without_a_test_set_are_read(tmp_path):
     read = array_files.read(write_folder(tmp_path, x_test=None, y_test=None), None, test=False)
     assert not read.has_test
+
+
+def test_test_targets_of_a_function_are_checked_at_launch_and_its_inputs_left_alone():
+    data = content()
+    train = (data["x_train"], data["y_train"])
+    for test, message in ((np.full(6, 3), "y_test has labels from 3 to 3"), (np.zeros(6), None)):
+        returned = (train, (np.full((9, 9), np.nan), test))
+        if message is None:
+            assert arrays.call(lambda: returned, None, test=False).y_test is None  # noqa: B023
+        else:
+            with pytest.raises(DataDamagedError, match=message):
+                arrays.call(lambda: returned, None, test=False)  # noqa: B023

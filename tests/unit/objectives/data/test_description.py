@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from objectives.base import DataOptions
-from objectives.data import description
+from objectives.data import description, inputs
 from objectives.data.arrays import Arrays
 from objectives.data.description import describe, digest
 from objectives.data.splits import Data, split
@@ -52,3 +52,13 @@ def test_digest_follows_content_and_labels(monkeypatch: pytest.MonkeyPatch) -> N
     whole.x_train[-10:] ^= 1
     whole.x_train[:1] ^= 1
     assert digest(whole) != sampled
+
+
+def test_any_input_and_target_is_digested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "BLOCK_BYTES", 64)
+    text, numbers = np.array([f"row {n}" for n in range(40)]), np.arange(40.0, dtype=np.float32)
+    arrays = Arrays({"text": text, "age": numbers}, numbers[:, np.newaxis], task="regression", has_test=False)
+    whole = split(arrays, DataOptions(), final=False)
+    assert "36 training and 4 validation rows, digest " in describe("mine", DataOptions(), whole)
+    changed = replace(arrays, x_train={"text": text, "age": numbers + 1})
+    assert digest(split(changed, DataOptions(), final=False)) != digest(whole)

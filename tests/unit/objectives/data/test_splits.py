@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.errors import DataDamagedError, UsageError
+from hpo.errors import DataDamagedError, ObjectiveBrokenError, UsageError
 from objectives.base import DataOptions
-from objectives.data import statistics
+from objectives.data import inputs, splits, statistics
 from objectives.data.arrays import Arrays
-from objectives.data.splits import split, stratified
+from objectives.data.splits import fold_indices, split, stratified
+from objectives.data_options import TASKS
 
 COUNTS = (100, 60, 30, 10)
 
@@ -150,3 +151,104 @@ def test_stratified_takes_each_class_in_proportion(sizes, share, spare):
         most = size - spare
         assert min(1, most) <= number <= most
         assert abs(number - size * count / len(labels)) <= 1 or number in (1, most)
+
+
+def rows_of(task: str, count: int = 200) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    if task == "regression":
+        return rng.normal(size=(count, 1)).astype(np.float32)
+    if task == "labels":
+        return (rng.random((count, 3)) < 0.3).astype(np.uint8)
+    return np.arange(count) % 2
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("groups", [None, np.repeat(np.arange(50), 4)])
+@pytest.mark.parametrize("limit", [None, 80])
+def test_every_task_is_split(task, groups, limit):
+    y = rows_of(task)
+    x = {"a": np.arange(200.0), "b": np.array([f"{n}" for n in range(200)])}
+    arrays = Arrays(
+        x,
+        y,
+        task=task,
+        has_test=False,
+        groups=groups,
+        classes=("a", "b", "c")[: 1 if task == "regression" else 3],
+    )
+    options = DataOptions(limit=limit, source="mine")
+    trial, final = split(arrays, options, final=False), split(arrays, options, final=True)
+    parts = [part["a"].astype(int) for part in (trial.x_train, trial.x_valid, final.x_test)]
+    sizes = [len(part) for part in parts]
+    # Groups with all sets of labels cannot be divided evenly.
+    tolerance = 12 if task == "labels" and groups is not None else 4
+    assert sizes[2] == pytest.approx(40, abs=tolerance)
+    assert sizes[0] == pytest.approx(limit or 144, abs=tolerance)
+    assert sizes[1] == pytest.approx(9 if limit else 16, abs=4)
+    assert len(set(np.concatenate(parts).tolist())) == sum(sizes)
+    assert sorted(final.x_train["a"].tolist()) == sorted(np.concatenate(parts[:2]).tolist())
+    for part, targets in ((parts[0], trial.y_train), (parts[1], trial.y_valid), (parts[2], final.y_test)):
+        np.testing.assert_array_equal(targets, y[part])
+    if groups is not None:
+        of_parts = [set(groups[part].tolist()) for part in parts]
+        assert not of_parts[0] & of_parts[1] | of_parts[0] & of_parts[2] | of_parts[1] & of_parts[2]
+    assert (trial.mean, trial.std, trial.input_shape) == ((), (), {"a": (), "b": ()})
+    with pytest.raises(ObjectiveBrokenError, match=r"data\.image_shape is for images"):
+        _ = trial.image_shape
+
+
+def test_sets_of_labels_keep_their_proportions():
+    y = np.repeat(np.array([[1, 0], [0, 1], [1, 1]], np.uint8), (120, 60, 20), axis=0)
+    _, valid = splits.split_indices(y, DataOptions(), task="labels")
+    assert np.unique(y[valid], axis=0, return_counts=True)[1].tolist() == [6, 12, 2]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("groups", [None, np.repeat(np.arange(50), 4)])
+def test_each_row_is_validated_in_one_fold(task, groups):
+    y = rows_of(task)
+    folds = fold_indices(y, DataOptions(), 5, task, groups)
+    assert sorted(np.concatenate([valid for _, valid in folds]).tolist()) == list(range(200))
+    for train, valid in folds:
+        assert len(valid) == pytest.approx(40, abs=0 if groups is None else 4)
+        assert sorted([*train, *valid]) == list(range(200))
+        if groups is not None:
+            assert not set(groups[train].tolist()) & set(groups[valid].tolist())
+        if task in ("classes", "binary"):
+            assert np.bincount(y[valid]).tolist() == [len(valid) // 2] * 2
+    again = fold_indices(y, DataOptions(), 5, task, groups)
+    assert all((one[1] == other[1]).all() for one, other in zip(folds, again, strict=True))
+    assert (fold_indices(y, DataOptions(split_seed=1), 5, task, groups)[0][1] != folds[0][1]).any()
+
+
+def test_folds_keep_to_the_limit():
+    folds = fold_indices(rows_of("classes"), DataOptions(limit=50), 5)
+    assert {(len(train), len(valid)) for train, valid in folds} == {(40, 10)}
+
+
+@pytest.mark.parametrize(
+    ("y", "k", "task", "groups", "error", "message"),
+    [
+        (np.arange(200) % 2, 1, "classes", None, UsageError, "at least 2 folds, not 1"),
+        (np.repeat([0, 1], (50, 4)), 5, "classes", None, DataDamagedError, "class 1 has 4 training rows, and 5 folds"),
+        (np.zeros((3, 1)), 5, "regression", None, DataDamagedError, "3 training rows cannot be divided into 5"),
+        (np.arange(20) % 2, 5, "binary", np.arange(20) % 4, DataDamagedError, "4 groups cannot be divided into 5"),
+    ],
+)  # fmt: skip
+def test_folds_of_too_few_rows_are_refused(y, k, task, groups, error, message):
+    with pytest.raises(error, match=message):
+        fold_indices(y, DataOptions(), k, task, groups)
+
+
+@pytest.mark.parametrize(
+    ("x", "mean", "std"),
+    [
+        (np.full((4, 2, 2, 1), 65535, np.uint16), 1.0, 1e-3),
+        (np.array([0, 2] * 8, np.float32).reshape(4, 2, 2, 1), 1.0, 1.0),
+        (np.full((4, 2, 2, 1), 7.0, np.float32), 7.0, 1.0),
+        (np.array([0, 4] * 8).reshape(4, 2, 2, 1), 2.0, 2.0),
+    ],
+)
+def test_statistics_of_images_of_any_type(monkeypatch, x, mean, std):
+    monkeypatch.setattr(inputs, "BLOCK_BYTES", 8)
+    assert statistics.input_statistics(x) == ((mean,), (std,))
