@@ -58,9 +58,9 @@ unit: install ## Only the fast tests
 	$(BIN)/pytest tests/unit
 
 # The packages take 160 MB that no other target needs.
-test-integrations: install ## The trackers of --log-to themselves: TensorBoard, MLflow, W&B in offline mode
-	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --extra mlflow --extra tensorboard --extra wandb
-	$(BIN)/pytest tests/integrations
+test-integrations: install ## TensorBoard, MLflow, W&B in offline mode, and ONNX Runtime themselves
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --extra mlflow --extra onnx --extra tensorboard --extra tflite --extra wandb
+	$(BIN)/pytest tests/integrations tests/unit/models/test_export.py
 
 soak: install ## Before a release: an outage of a minute, and 200 trials under faults: make soak SECONDS=600 SEED=1
 	$(BIN)/pytest -m soak tests/acceptance

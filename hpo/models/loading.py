@@ -36,11 +36,24 @@ class LoadedModel:
     keras_model: keras.Model
     shapes: Mapping[str, Shape]
     """Shape of one row of each input, by name, in the model's order."""
+    code_names: Mapping[str, Any]
+    """Names of the module of the objective whose code was imported."""
 
     @property
     def outputs(self) -> int:
         """Numbers that it returns for each input."""
         return int(np.prod(self.keras_model.output_shape[1:]))
+
+    def arranged(self, parts: Mapping[str, Any]) -> Any:
+        """Return values for the inputs, given by name, in the form in which the model is called."""
+        import keras
+
+        structure = getattr(self.keras_model, "_inputs_struct", None)
+        if structure is None or len(parts) == 1:
+            return next(iter(parts.values()))
+        if isinstance(structure, dict):
+            return dict(parts)
+        return keras.tree.map_structure(lambda tensor: parts[tensor.name], structure)
 
     def forward(self) -> Callable[[Inputs], NDArray[np.float64]]:
         """Return a compiled function from a batch to its outputs (rows, outputs).
@@ -61,29 +74,39 @@ class LoadedModel:
             filled = {
                 name: _filled(_typed(part, self.record.dtype), size - count) for name, part in parts.items()
             }
-            found = np.asarray(compute(next(iter(filled.values())) if single else filled))[:count]
+            found = np.asarray(compute(self.arranged(filled)))[:count]
             return found.reshape(count, -1).astype(np.float64)
 
         return outputs
 
 
-def load_model(record: ModelRecord, *, device: str | None = None, code: str | None = None) -> LoadedModel:
+def load_model(
+    record: ModelRecord,
+    *,
+    device: str | None = None,
+    code: str | None = None,
+    backend_name: str | None = None,
+) -> LoadedModel:
     """Load a model on a GPU if there is one, or on `device`, "cpu" or "gpu".
 
-    `code` is the reference of the objective whose code may be imported, if the model holds any.
+    `code` is the reference of the objective whose code may be imported, if the model holds any. Keras uses the backend
+    of your own choice, else `backend_name`, else the one that has trained the model.
 
     Raises:
         GpuMissingError: `device` is "gpu", and there is none.
         ModelFileError: the model cannot be read, or needs code that is not given.
         HpoError: the objective cannot be imported.
     """
-    _set_up(record, device)
+    _set_up(backend_name or record.backend, device)
+    names: dict[str, Any] = {}
 
     def import_code() -> Mapping[str, Any]:
         assert code is not None
         objective = loader.load(code)
         function = getattr(objective, "build", None) or getattr(objective, "function", None)
-        return {**vars(sys.modules[objective.__module__]), **getattr(function, "__globals__", {})}
+        names.update(vars(sys.modules[objective.__module__]))
+        names.update(getattr(function, "__globals__", {}))
+        return names
 
     try:
         model = saved_model.load(record.path, import_code if code is not None else None)
@@ -100,12 +123,20 @@ def load_model(record: ModelRecord, *, device: str | None = None, code: str | No
         raise ModelFileError(f"{record.path} cannot be loaded ({reason}): retrain again") from exc
     if len(getattr(model, "outputs", None) or ()) != 1:
         raise ModelFileError(f"{record.path} has not exactly one output: load it with Keras itself")
-    return LoadedModel(record, model, {tensor.name: tuple(tensor.shape[1:]) for tensor in model.inputs})
+    shapes = {name: tuple(tensor.shape[1:]) for name, tensor in named_inputs(model)}
+    return LoadedModel(record, model, shapes, names)
 
 
-def _set_up(record: ModelRecord, device: str | None) -> None:
-    """Bind this process to a device, and let Keras use the backend that has trained the model, if there is a choice."""
-    wanted = record.backend
+def named_inputs(model: keras.Model) -> list[tuple[str, Any]]:
+    """Return the inputs of a model by the names under which it takes them."""
+    structure = getattr(model, "_inputs_struct", None)
+    if isinstance(structure, dict):
+        return list(structure.items())
+    return [(tensor.name, tensor) for tensor in model.inputs]
+
+
+def _set_up(wanted: str | None, device: str | None) -> None:
+    """Bind this process to a device, and let Keras use a backend, if there is a choice."""
     known = backend.BACKENDS.get(wanted) if wanted is not None else None
     free = "keras" not in sys.modules and not os.environ.get("KERAS_BACKEND")
     if wanted is not None and known is not None and free and importlib.util.find_spec(known.package):

@@ -22,3 +22,38 @@ def test_export_prints_format_unless_suffix_implies_it(
     file = tmp_path / name
     assert run(["export", "--study", "demo", "-o", str(file), *form]) == 0
     assert capsys.readouterr().out == f"wrote {file}{note}\n"
+
+
+@pytest.mark.usefixtures("no_database")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--study", "s", "-o", "m.onnx"],
+            "--format onnx needs onnx, onnxruntime: pip install 'hpo-service[onnx]'",
+        ),
+        (["--study", "s", "--format", "keras"], "not text: name a path with --output, such as s.keras"),
+        (["--study", "s", "-o", "m.tflite", "--trial", "7"], "hpo retrain --study s --trial 7"),
+        (["--study", "s", "-o", "m.tflite", "--format", "onnx"], "whose suffix means tflite"),
+        (["--model", "m", "--format", "yaml"], "a configuration, which a study has: name it with --study"),
+        (["--model", "m", "--study", "s", "-o", "m.onnx"], "--study and --model exclude each other"),
+        (["-o", "m.onnx"], "are missing: name a study, or the folder of a model"),
+        (["--study", "s", "--objective", "a:B"], "--objective belongs to --model"),
+        (["--model", "absent", "-o", "m.tflite"], "there is no model absent"),
+    ],
+)
+def test_export_of_a_model_is_refused_before_keras_is_imported(
+    monkeypatch, capsys, arguments: list[str], message: str
+) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name.startswith("onnx") else find(name, *more),
+    )
+    monkeypatch.delenv("HPO_STUDY", raising=False)
+    assert run(["export", *arguments]) != 0
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line

@@ -1,4 +1,4 @@
-"""`hpo export`: the best configuration as a file or a script."""
+"""`hpo export`: the best configuration as a file or a script, or the retrained model in another format."""
 
 from __future__ import annotations
 
@@ -12,35 +12,80 @@ from hpo.cli.types import NearestChoice
 from hpo.errors import FileNotWritableError
 from hpo.files.atomic import output_file
 
+_MODELS = {"keras": ".keras", "onnx": ".onnx", "saved-model": "", "tflite": ".tflite"}
+"""Names of formats of models, and the suffixes of their files."""
+
 
 @click.command()
-@options.study_option
+@options.study_or_model
 @option(
     "--format",
     "form",
-    type=NearestChoice(("yaml", "json", "toml", "python")),
+    type=NearestChoice(("yaml", "json", "toml", "python", *_MODELS)),
     show_default="from the suffix of --output, else yaml",
-    help="File format; python: a script that trains the configuration as its trial was trained.",
+    help="File format. python: a script that trains the configuration as its trial was trained. The last four: the"
+    " retrained model, checked to give the same answers; onnx needs pip install 'hpo-service[onnx]'.",
 )
-@options.output_option("FILE", "standard output", "File to write.")
+@option(
+    "--output",
+    "-o",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    show_default="standard output",
+    help="File to write; a folder for saved-model.",
+)
 @options.trial_option
 @options.storage_option
-def export(study: str, form: str | None, output: Path | None, trial: int | None, storage: str | None) -> None:
-    """Write the best configuration, ready to train again."""
-    from hpo.export.best_config import build_config
-    from hpo.export.config_file import FORMATS, SUFFIXES, render
+def export(
+    study: str | None,
+    model: Path | None,
+    objective: str | None,
+    form: str | None,
+    output: Path | None,
+    trial: int | None,
+    storage: str | None,
+) -> None:
+    """Write the best configuration, ready to train again, or the retrained model.
+
+    A model is that of the last hpo retrain of the study's best configuration, or the one that --model names. It
+    takes the same arrays as model.keras, raw pixels of images for instance, and returns the same outputs.
+    """
+    from hpo.export.config_file import SUFFIXES
 
     context = click.get_current_context()
     if output is not None and not output.name:
         raise click.UsageError("--output is empty: name a file", context)
-    by_suffix = SUFFIXES.get(output.suffix.lower()) if output else None
+    suffix = output.suffix.lower() if output else ""
+    models = {end: name for name, end in _MODELS.items() if end}
+    by_suffix = SUFFIXES.get(suffix) or models.get(suffix)
     if output is not None and form and by_suffix and form != by_suffix:
         raise click.UsageError(
             f"--format {form} contradicts --output {output}, whose suffix means {by_suffix}: "
             "use one of the two",
             context,
         )
-    wanted = next((known for known in FORMATS if known == form), by_suffix or "yaml")
+    wanted = form or by_suffix or "yaml"
+    if wanted in _MODELS:
+        _export_model(wanted, study, model, objective, output, trial, storage)
+    elif study is None:
+        raise click.UsageError(
+            f"--format {wanted} is a configuration, which a study has: name it with --study, or choose"
+            f" {', '.join(_MODELS)}",
+            context,
+        )
+    else:
+        _export_config(wanted, study, output, trial, storage, implied=bool(by_suffix))
+
+
+def _export_config(
+    form: str, study: str, output: Path | None, trial: int | None, storage: str | None, *, implied: bool
+) -> None:
+    from hpo.export.best_config import build_config
+    from hpo.export.config_file import FORMATS, render
+
+    wanted = next(known for known in FORMATS if known == form)
+    if output is not None and output.is_dir():
+        raise click.UsageError(f"--output {output} is a folder: name a file", click.get_current_context())
     with options.opened(storage) as database:
         text = render(build_config(database, study, trial), wanted)
     if output is None:
@@ -52,4 +97,38 @@ def export(study: str, form: str | None, output: Path | None, trial: int | None,
             partial.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise FileNotWritableError(f"{output} cannot be written: {exc.strerror or exc}") from exc
-    click.echo(f"wrote {output}" if by_suffix else f"wrote {output} as {wanted}")
+    click.echo(f"wrote {output}" if implied else f"wrote {output} as {wanted}")
+
+
+def _export_model(
+    form: str,
+    study: str | None,
+    model: Path | None,
+    objective: str | None,
+    output: Path | None,
+    trial: int | None,
+    storage: str | None,
+) -> None:
+    context = click.get_current_context()
+    if output is None:
+        raise click.UsageError(
+            f"--format {form} is not text: name a path with --output, such as {study or 'model'}{_MODELS[form]}",
+            context,
+        )
+    if trial is not None:
+        raise click.UsageError(
+            f"--trial {trial} has no model until it is retrained: hpo retrain --study {study} --trial {trial}, then"
+            f" --model with the folder of its results, in place of --study and --trial",
+            context,
+        )
+    from hpo.export.model_export import export_model
+    from hpo.export.model_formats import FORMATS
+    from hpo.models.choice import choose_model
+
+    FORMATS[form].check_installed()
+    chosen = choose_model(options.settings(storage), study=study, model=model, objective=objective)
+    written = export_model(chosen, FORMATS[form], output)
+    click.echo(
+        f"wrote {written.path} as {form}: its answers to {written.rows} random inputs differ from those of"
+        f" {chosen.record.path} by at most {written.difference:.1g}"
+    )
