@@ -133,7 +133,9 @@ def sample(model: LoadedModel) -> Inputs:
     rng = np.random.default_rng(0)
     return {
         name: _values(
-            rng, model.record.dtype or str(tensor.dtype), [side or _UNKNOWN_SIDE for side in tensor.shape[1:]]
+            rng,
+            model.record.dtype(name) or str(tensor.dtype),
+            [side or _UNKNOWN_SIDE for side in tensor.shape[1:]],
         )
         for name, tensor in named_inputs(model.keras_model)
     }

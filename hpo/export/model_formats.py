@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -90,6 +91,8 @@ class OnnxFormat(ModelFormat):
         _export(model, path, "onnx")
 
     def outputs(self, path: Path, inputs: Inputs, model: LoadedModel) -> NDArray[Any]:  # noqa: ARG002
+        # It would leave a file in the temporary folder.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -145,7 +148,7 @@ def _export(model: LoadedModel, path: Path, form: str) -> None:
 
     specs = {
         name: keras.InputSpec(
-            shape=(None, *tensor.shape[1:]), dtype=model.record.dtype or tensor.dtype, name=name
+            shape=(None, *tensor.shape[1:]), dtype=model.record.dtype(name) or tensor.dtype, name=name
         )
         for name, tensor in named_inputs(model.keras_model)
     }

@@ -72,7 +72,8 @@ class LoadedModel:
             count = len(next(iter(parts.values())))
             size = max(size, count)
             filled = {
-                name: _filled(_typed(part, self.record.dtype), size - count) for name, part in parts.items()
+                name: _filled(_typed(part, self.record.dtype(name)), size - count)
+                for name, part in parts.items()
             }
             found = np.asarray(compute(self.arranged(filled)))[:count]
             return found.reshape(count, -1).astype(np.float64)
@@ -162,7 +163,7 @@ def _typed(array: NDArray[Any], dtype: str | None) -> NDArray[Any]:
     Raises:
         ModelFileError: its values do not fit into this type.
     """
-    if dtype is None or array.dtype == dtype or array.dtype.kind in "USO":
+    if dtype in (None, "string") or array.dtype == dtype or array.dtype.kind in "USO":
         return array
     with np.errstate(invalid="ignore"):
         found = array.astype(dtype)

@@ -27,8 +27,8 @@ class ModelRecord:
     """Name of the task, which says what the outputs mean; None: outputs are numbers."""
     classes: tuple[str, ...]
     """Names of the outputs: classes, labels or targets; empty if they have none."""
-    dtype: str | None
-    """Type of the inputs; None if it is not known."""
+    dtypes: Mapping[str, str]
+    """Types of the inputs by name, without one where there is a single input; empty if they are not known."""
     shape: tuple[int, ...] | None
     """Shape of one input, where it has a single one; None if it is not known."""
     fit: Fit
@@ -39,6 +39,10 @@ class ModelRecord:
     """Whether it holds code of the objective, which must be imported first."""
     metrics: Mapping[str, Any]
     """Content of metrics.json."""
+
+    def dtype(self, name: str = "") -> str | None:
+        """Return the type of an input; None if it is not known."""
+        return self.dtypes.get("") or self.dtypes.get(name)
 
 
 def read_record(path: Path) -> ModelRecord:
@@ -68,7 +72,7 @@ def read_record(path: Path) -> ModelRecord:
         # Classifiers of versions without tasks.
         task=_text(metrics.get("task")) or ("classes" if classes else None),
         classes=tuple(map(str, _list(classes))),
-        dtype=_text(given.get("dtype")) or ("uint8" if classes and "task" not in metrics else None),
+        dtypes=_dtypes(given.get("dtype") or ("uint8" if classes and "task" not in metrics else None)),
         shape=tuple(shape) if shape and all(isinstance(side, int) for side in shape) else None,
         fit=fit if fit in FITS else "crop",
         backend=_text(metrics.get("backend")),
@@ -84,6 +88,12 @@ def read_metrics(folder: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _dtypes(given: Any) -> dict[str, str]:
+    if isinstance(given, dict):
+        return {str(name): str(dtype) for name, dtype in given.items()}
+    return {"": given} if isinstance(given, str) else {}
 
 
 def _text(value: Any) -> str | None:

@@ -96,15 +96,16 @@ def geometry(model: LoadedModel) -> Geometry:
         UsageError: it takes other inputs than images of eight bits.
     """
     shapes = list(model.shapes.values())
-    if len(shapes) == 1 and len(shapes[0]) == 3 and model.record.dtype == "uint8":
+    if len(shapes) == 1 and len(shapes[0]) == 3 and model.record.dtype() == "uint8":
         recorded = model.record.shape
         height, width, channels = recorded if recorded is not None and len(recorded) == 3 else shapes[0]
         if height and width and channels in (1, 3):
             return Geometry(height, width, channels, model.record.fit)
-    taken = ", ".join(str(shape) for shape in shapes)
+    taken = ", ".join(
+        f"{name} of {model.record.dtype(name) or 'any type'} {shape}" for name, shape in model.shapes.items()
+    )
     raise UsageError(
-        f"the model takes {model.record.dtype or 'inputs'} of {taken} that its objective makes, no image files: give"
-        " them as .npy or .npz files"
+        f"the model takes no image files but the arrays of its objective ({taken}): give them as .npy or .npz files"
     )
 
 

@@ -149,7 +149,7 @@ def test_models_that_cannot_be_used_are_refused_in_one_line(
         return line
 
     (floats / "metrics.json").write_text(json.dumps(metrics | {"input": {"dtype": "float32"}}))
-    assert "the model takes float32 of (29, 29, 3) that its objective makes" in refused(floats)
+    assert "the model takes no image files but the arrays of its objective" in refused(floats)
     (floats / "metrics.json").write_text(json.dumps(metrics | {"classes": ["a", "b"]}))
     assert "the model has 3 outputs, but metrics.json next to it names a, b" in refused(floats)
     (floats / "metrics.json").write_text("[]")
