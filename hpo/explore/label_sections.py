@@ -65,7 +65,7 @@ def suspects(dataset: Dataset, means: ClassMeans) -> Gallery | None:
     caption = (
         "Training images much closer to the mean image of another class than to that of their own: often just"
         " unusual, sometimes mislabelled. The check is informative only if the nearest mean is usually right"
-        f" (here for {100 * means.accuracy:.1f} % of the images)."
+        f" (here for {100 * means.accuracy:.1f} % of the images). A retrained model judges better (--study)."
     )
     return Gallery("suspects", caption, pictures)
 

@@ -69,7 +69,7 @@ def is_image_source(path: Path) -> bool:
 def images_in_use(path: Path, options: DataOptions, settings: Settings, watch: Watch) -> Iterator[Dataset]:
     """Read the images of a folder or table into the cache of this host, but for those that cannot be read."""
     source = path.absolute()
-    options = replace(options, source=str(source), skip_unreadable=True)
+    options = replace(options, source=str(source), skip_unreadable=True, limit=None)
     cache = image_cache(settings)
     with provision.surveyed(options, cache, watch) as survey:
         digest = survey.provided.digest

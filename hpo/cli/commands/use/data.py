@@ -13,7 +13,7 @@ import click
 from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.output import echo_table
-from hpo.cli.types import DATA
+from hpo.cli.types import DATA, OBJECTIVE
 from hpo.errors import DataDamagedError, UsageError
 from hpo.options.images import ImageOptions
 
@@ -79,16 +79,39 @@ def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
 
 
 @data.command(cls=_DataCommand)
-@click.argument("name", metavar="NAME", type=DATA)
+@click.argument("name", metavar="[NAME]", required=False, type=DATA)
 @options.request_options(ImageOptions, omit=("data", "skip_unreadable"))
+@options.option(
+    "--study",
+    metavar="NAME",
+    help="Study whose retrained model judges the labels; its data are explored unless NAME is given.",
+)
+@options.option(
+    "--model",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Folder or file of a retrained model that judges the labels.",
+)
+@options.option(
+    "--objective",
+    metavar="REF",
+    type=OBJECTIVE,
+    show_default="no code is run",
+    help="Objective whose code --model needs.",
+)
 @options.data_dir_option
+@options.storage_option
 @options.output_option(
     "DIR", "HPO_RESULTS_DIR/data-<name>", "Folder for the page, the pictures and the data."
 )
 def explore(
-    name: str,
+    name: str | None,
     request: ImageOptions,
+    study: str | None,
+    model: Path | None,
+    objective: str | None,
     data_dir: Path | None,
+    storage: str | None,
     output: Path | None,
 ) -> None:
     """Explore a data set before training on it.
@@ -105,8 +128,10 @@ def explore(
     from hpo.explore.request import ExploreRequest, run
 
     explored = run(
-        ExploreRequest(name=name, images=request, output=output),
-        options.settings(data_dir=data_dir),
+        ExploreRequest(
+            name=name, study=study, model=model, objective=objective, images=request, output=output
+        ),
+        options.settings(storage, data_dir),
     )
     document = explored.document
     click.echo(f"{document.title}: {document.subtitle}")
