@@ -15,13 +15,14 @@ from hpo.settings import Settings
 from hpo.terminal.work_progress import WorkProgress
 from objectives import loader
 from objectives.augment import Augmentation
-from objectives.base import DataOptions
-from objectives.data import array_files, arrays, datasets
+from objectives.base import DataOptions, Objective
+from objectives.data import array_files, array_source, arrays, datasets, inputs
 from objectives.data.arrays import Arrays
-from objectives.data.splits import split, split_indices
+from objectives.data.splits import Data, split, split_indices, training_and_test
 from objectives.data_options import TaskName
 from objectives.images import entry, provision, tables
 from objectives.images.parallel import Watch
+from objectives.keras_objective import KerasObjective
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def opened_dataset(name: str, settings: Settings, options: DataOptions) -> Itera
     """
     path = Path(name).expanduser()
     if _is_known(name, settings.data_dir) or not is_image_source(path):
-        yield load_dataset(name, settings.data_dir, options.task)
+        yield load_dataset(name, settings.data_dir, options)
         return
     settings.make_home()
     progress = WorkProgress("images")
@@ -51,11 +52,10 @@ def opened_dataset(name: str, settings: Settings, options: DataOptions) -> Itera
 
 
 def _is_known(name: str, data_dir: Path) -> bool:
-    return (
-        name in datasets.SHIPPED
-        or (data_dir / f"{name}.npz").is_file()
-        or array_files.is_array_data(data_dir / name)
-    )
+    if name in datasets.SHIPPED:
+        return True
+    is_name = Path(name).name == name
+    return is_name and ((data_dir / f"{name}.npz").is_file() or array_files.is_array_data(data_dir / name))
 
 
 def is_image_source(path: Path) -> bool:
@@ -81,31 +81,39 @@ def images_in_use(path: Path, options: DataOptions, settings: Settings, watch: W
         for count in survey.provided.about.counts.values():
             ends.append(ends[-1] + count)
         names = ("training", "validation", "test")
+        data = split(loaded, cached, final=False, classes=classes)
         yield Dataset(
             name=source.stem if path.is_file() else source.name or "images",
             title="",
-            data=split(loaded, cached, final=False, classes=classes),
+            data=data,
             x_test=tested.x_test,
             y_test=tested.y_test,
             indices={},
             paths={name: paths[ends[at] : ends[at + 1]] for at, name in enumerate(names)},
             files=image_files(survey),
-            augmentations=_augmentations(None),
+            augmentations=_augmentations(_shipped(None), data),
         )
 
 
-def load_dataset(name: str, data_dir: Path, task: TaskName | None = None) -> Dataset:
-    """Load a data set of arrays: a shipped one, a file, or that of an objective; `task` replaces its own.
+def load_dataset(name: str, data_dir: Path, options: DataOptions | None = None) -> Dataset:
+    """Load a data set of arrays: a shipped one, a file or folder, or that of an objective.
+
+    The task of the options replaces its own, and arrays of a path are split as those of `hpo launch --data`.
 
     Raises:
         UsageError, DataMissingError, DataDamagedError: as `opened_dataset`.
     """
+    options = options or DataOptions()
     if _is_known(name, data_dir):
-        loaded = datasets.load(name, data_dir, task=task or "classes")
-        return _dataset(name, loaded, datasets.class_names(name), _augmentations(name))
+        loaded = datasets.load(name, data_dir, task=options.task or "classes")
+        return _dataset(
+            name, loaded, replace(options, source=None), datasets.class_names(name), _shipped(name)
+        )
     file = Path(name).expanduser()
     if array_files.is_array_data(file):
-        return _dataset(file.stem, array_files.read(file, None, True, task or "classes"), None, {})
+        options = replace(options, source=str(file.absolute()))
+        loaded = array_source.loaded(options, options.task or "classes", None, final=True)
+        return _dataset(file.stem, loaded, options, None, _shipped(None))
     try:
         objective = loader.load(name)
     except UnknownObjectiveError as exc:
@@ -113,22 +121,25 @@ def load_dataset(name: str, data_dir: Path, task: TaskName | None = None) -> Dat
             f"unknown data set {name!r}: use one of {', '.join(datasets.SHIPPED)}, the name of a file"
             f" {data_dir}/<name>.npz, the path of a folder, a table or an .npz file, or an objective"
         ) from exc
+    return _of_objective(name, objective, data_dir, options)
+
+
+def _of_objective(name: str, objective: type[Objective], data_dir: Path, options: DataOptions) -> Dataset:
     source = vars(objective).get("dataset", objective.dataset)
     classes = getattr(objective, "classes", None)
-    augmentation = getattr(objective, "augmentation", None)
-    task = task or getattr(objective, "task", "classes")
-    assert task is not None
+    declared: TaskName = getattr(objective, "task", "classes")
+    task = options.task or declared
     if isinstance(source, staticmethod):
         source = source.__func__
     if source is None:
         raise UsageError(f"objective {name!r} has no data set: set its `dataset` to explore it")
+    options = replace(options, source=None)
     # The class name alone also serves as the folder name.
     name = name.rpartition(":")[2]
-    used = {name: augmentation} if augmentation is not None else {}
     if callable(source):
-        return _dataset(name, _called(source, task, classes), classes, used)
+        return _dataset(name, _called(source, task, classes), options, classes, {name: objective})
     loaded = datasets.load(source, data_dir, task=task, names=classes)
-    return _dataset(source, loaded, classes or datasets.class_names(source), used)
+    return _dataset(source, loaded, options, classes or datasets.class_names(source), {name: objective})
 
 
 def _called(function: object, task: TaskName, classes: tuple[str, ...] | None) -> Arrays:
@@ -140,27 +151,46 @@ def _called(function: object, task: TaskName, classes: tuple[str, ...] | None) -
         return arrays.call(function, classes, test=False, task=task)
 
 
-def _augmentations(dataset: str | None) -> dict[str, Augmentation]:
-    """Return the augmentations of the shipped objectives of a data set; None: of those for any images."""
+def _shipped(dataset: str | None) -> dict[str, type[Objective]]:
+    """Return the shipped objectives of a data set; None: those for any images."""
     objectives = {name: loader.load(name) for name in loader.names()}
+    return {name: objective for name, objective in objectives.items() if objective.dataset == dataset}
+
+
+def _augmentations(objectives: Mapping[str, type[Objective]], data: Data) -> dict[str, Augmentation]:
+    if not inputs.is_images(data.x_train):
+        return {}
     found = {
-        name: getattr(objective, "augmentation", None)
+        name: objective().augment(data)
         for name, objective in objectives.items()
-        if objective.dataset == dataset
+        if issubclass(objective, KerasObjective)
     }
     return {name: augmentation for name, augmentation in found.items() if augmentation is not None}
 
 
 def _dataset(
-    name: str, loaded: Arrays, classes: tuple[str, ...] | None, augmentations: Mapping[str, Augmentation]
+    name: str,
+    loaded: Arrays,
+    options: DataOptions,
+    classes: tuple[str, ...] | None,
+    objectives: Mapping[str, type[Objective]],
 ) -> Dataset:
-    train, valid = split_indices(loaded.y_train, DataOptions(), loaded.y_valid, loaded.task, loaded.groups)
+    options = replace(options, limit=None)
+    pool, held_out = training_and_test(loaded, options)
+    groups = None if loaded.groups is None else loaded.groups[pool]
+    train, valid = split_indices(loaded.y_train[pool], options, loaded.y_valid, loaded.task, groups)
+    made = len(held_out) > 0
+    data = split(replace(loaded, x_test=None, y_test=None), options, final=False, classes=classes)
     return Dataset(
         name=name,
         title=datasets.SHIPPED[name].title if name in datasets.SHIPPED else "",
-        data=split(replace(loaded, x_test=None, y_test=None), DataOptions(), final=False, classes=classes),
-        x_test=loaded.x_test,
-        y_test=loaded.y_test,
-        indices={"training": train, "validation": valid},
-        augmentations=augmentations,
+        data=data,
+        x_test=inputs.take(loaded.x_train, held_out) if made else loaded.x_test,
+        y_test=loaded.y_train[held_out] if made else loaded.y_test,
+        indices={
+            "training": pool[train],
+            "validation": valid if loaded.y_valid is not None else pool[valid],
+            **({"test": held_out} if made else {}),
+        },
+        augmentations=_augmentations(objectives, data),
     )

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from objectives.data_loading import load_data
 
 from hpo.document.document import Figure
 from hpo.errors import UsageError
@@ -22,6 +23,7 @@ from hpo.explore.galleries import augmentations
 from hpo.explore.label_errors import class_means
 from hpo.explore.sources import load_dataset
 from hpo.explore.statistics import balance, channels
+from objectives.base import DataOptions
 from objectives.data.arrays import Images, Labels
 from tests.broken_parts import check_parts, fail
 
@@ -261,3 +263,18 @@ def test_data_set_of_an_objective_is_loaded(tmp_path: Path) -> None:
 def test_unknown_name_lists_the_available_data_sets(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="digits, mnist, cifar10"):
         load_dataset("nothing", tmp_path)
+
+
+def test_folder_of_arrays_is_split_as_by_a_launch(tmp_path: Path) -> None:
+    x, y = images(100, 8), np.arange(100) % 2
+    (tmp_path / "own").mkdir()
+    np.save(tmp_path / "own" / "x_train.npy", x)
+    np.save(tmp_path / "own" / "y_train.npy", y)
+    options = DataOptions(source=str(tmp_path / "own"))
+    dataset = load_dataset(str(tmp_path / "own"), tmp_path)
+    for final in (False, True):
+        launched = load_data(None, None, options, final)
+        name = "test" if final else "validation"
+        np.testing.assert_array_equal(dataset.splits[name][0], launched.x_test if final else launched.x_valid)
+    for split, (pixels, _) in dataset.splits.items():
+        np.testing.assert_array_equal(x[dataset.number(split, 3)], pixels[3])

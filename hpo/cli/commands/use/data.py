@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from hpo import formatting
 from hpo.cli import options, output
@@ -16,6 +17,7 @@ from hpo.cli.output import echo_table
 from hpo.cli.types import DATA, OBJECTIVE
 from hpo.errors import DataDamagedError, UsageError
 from hpo.options.images import ImageOptions
+from hpo.options.requests import LaunchRequest
 
 if TYPE_CHECKING:
     from objectives.images.cache import Cached
@@ -81,16 +83,19 @@ def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
 @data.command(cls=_DataCommand)
 @click.argument("name", metavar="[NAME]", required=False, type=DATA)
 @options.request_options(ImageOptions, omit=("data", "skip_unreadable"))
-@options.option(
-    "--study",
-    metavar="NAME",
+@options.field_option(
+    LaunchRequest,
+    "study",
+    required=False,
+    show_default="none",
     help="Study whose retrained model judges the labels; its data are explored unless NAME is given.",
 )
 @options.option(
     "--model",
     metavar="PATH",
     type=click.Path(path_type=Path),
-    help="Folder or file of a retrained model that judges the labels.",
+    show_default="the study's, if any",
+    help="Folder of a retrain, or the model.keras in it, that judges the labels; needs no database.",
 )
 @options.option(
     "--objective",
@@ -127,6 +132,12 @@ def explore(
     from hpo.explore.exploration_document import terminal_blocks
     from hpo.explore.request import ExploreRequest, run
 
+    from_environment = (
+        click.get_current_context().get_parameter_source("study") is ParameterSource.ENVIRONMENT
+    )
+    if from_environment and (name is not None or model is not None):
+        # The variable names the study of other commands; a database may not even exist here.
+        study = None
     explored = run(
         ExploreRequest(
             name=name, study=study, model=model, objective=objective, images=request, output=output
