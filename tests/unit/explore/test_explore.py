@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from objectives.data_loading import load_data
 
 from hpo.document.document import Figure
 from hpo.errors import UsageError
@@ -25,6 +24,7 @@ from hpo.explore.sources import load_dataset
 from hpo.explore.statistics import balance, channels
 from objectives.base import DataOptions
 from objectives.data.arrays import Images, Labels
+from objectives.data_loading import load_data
 from tests.broken_parts import check_parts, fail
 
 pytestmark = pytest.mark.usefixtures("complete_documents")
