@@ -1,6 +1,6 @@
 """Messages between an agent, its template and its trainers; those to the agent are JSON, see `pipe`, `template.pipe`.
 
-agent --Load--> template --Described, Ready | LoadFailed | Unforkable--> agent
+agent --Load--> template --Described, Loading, Ready | LoadFailed | Unforkable--> agent
 agent --Fork (+ one end of a pipe)--> template --Forked | NotForked, Exited--> agent
 agent --Import--> template --ImportEnded--> agent
 agent --Start--> trainer --Started, Loaded, Tick, Held, Epoch, Ending, Imported, Finished--> agent
@@ -56,6 +56,18 @@ class Ready:
     versions: Mapping[str, str]
     warning: str = ""
     """A line on a part that the loaded data lack; empty if they are complete."""
+    notes: tuple[str, ...] = ()
+    """Sentences on how the data were read."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Progress of loading."""
+
+    stage: str
+    done: int
+    total: int
+    """Number of rows in all; 0: not known."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +82,16 @@ class LoadFailed:
 
 @dataclass(frozen=True)
 class Unforkable:
-    """Loading has left threads behind, which a fork would not have; the template ends."""
+    """Loading has left something behind that trainers would not have after a fork; the template ends."""
 
     threads: str
-    """Threads that run, as the subject of a sentence."""
+    """Threads that run, as the subject of a sentence; empty: the data function has set variables."""
     preload: Preload
     """The part that the next template may load."""
     modules: tuple[str, ...] = ()
     """The modules that it may import."""
+    variables: str = ""
+    """Names of variables that the data function has set in its process, and that cannot be handed over."""
 
 
 @dataclass(frozen=True)
@@ -293,4 +307,6 @@ ToTrainer = Start | Continue | Suggested | Command
 FromTrainer = (
     Started | Loaded | Tick | Held | Epoch | Suggest | Annotate | Constrain | Ending | Imported | Finished
 )
-FromTemplate = Described | Ready | LoadFailed | Unforkable | ImportEnded | Forked | NotForked | Exited
+FromTemplate = (
+    Described | Loading | Ready | LoadFailed | Unforkable | ImportEnded | Forked | NotForked | Exited
+)

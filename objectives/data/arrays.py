@@ -14,6 +14,8 @@ from hpo.errors import DataDamagedError
 from objectives.data import inputs, targets
 from objectives.data.errors import ArrayInvalidError
 from objectives.data.inputs import Inputs
+from objectives.data.returned import calling as returned
+from objectives.data.returned.reading import named
 from objectives.data.targets import Targets
 from objectives.data_options import TaskName
 
@@ -65,26 +67,11 @@ def call(
     Raises:
         DataDamagedError: the function returns something else.
     """
-    where = f"data function {getattr(function, '__name__', repr(function))}"
-    returned = function()
-    pairs = [returned] if _is_pair_of_arrays(returned) else returned
-    if not (isinstance(pairs, tuple | list) and pairs and all(_is_pair_of_arrays(pair) for pair in pairs)):
-        raise DataDamagedError(
-            f"{where} must return (x_train, y_train), (x_test, y_test) as NumPy arrays, or the first pair, or three"
-            " pairs with (x_val, y_val) as the second"
-        )
-    if len(pairs) > 3:
-        raise DataDamagedError(
-            f"{where} returns {len(pairs)} pairs of arrays: return one (training), two (training, test) or three"
-            " (training, validation, test)"
-        )
+    found = returned.call(function)
     try:
-        named = dict(
-            zip(("train", "val", "test") if len(pairs) == 3 else ("train", "test"), pairs, strict=False)
-        )
-        return checked(named, task, names, folder, test=test)
+        return checked(found.splits, task, names or found.classes, folder, test=test)
     except ArrayInvalidError as exc:
-        raise DataDamagedError(f"{where} returns invalid data: {exc}") from exc
+        raise DataDamagedError(f"{named(function)} returns invalid data: {exc}") from exc
 
 
 def without_test(arrays: Arrays, *, unless: bool) -> Arrays:
@@ -149,11 +136,3 @@ def _check_alike(train: Inputs, other: Inputs, split: str) -> None:
         types = array.dtype, expected[name].dtype
         if types[0] != types[1] and not types[0].kind == types[1].kind in "iU":
             raise ArrayInvalidError(f"x_{split}{place} is {types[0]}, x_train{place} {types[1]}")
-
-
-def _is_pair_of_arrays(value: Any) -> bool:
-    return (
-        isinstance(value, tuple | list)
-        and len(value) == 2
-        and all(isinstance(array, np.ndarray) for array in value)
-    )

@@ -24,6 +24,7 @@ from hpo.trainer.messages import (
     ImportEnded,
     Load,
     LoadFailed,
+    Loading,
     NotForked,
     Preload,
     Ready,
@@ -55,6 +56,8 @@ class CurrentTemplate:
     def __init__(self, load: Load, log: Path, start_template: StartTemplate) -> None:
         self.ready = False
         """Whether it has loaded everything, so that trainers start at once."""
+        self.stage = ""
+        """Part of loading that is in progress; empty if it is not known."""
         self.versions: dict[str, str] = {}
         self.description: Description | None = None
         self._load = load
@@ -84,7 +87,7 @@ class CurrentTemplate:
 
     def start(self) -> None:
         self._process = self._new_process(self._load, self._log, self._guard_pipe[0])
-        self.ready, self._loading_since = False, self._clock.now()
+        self.ready, self.stage, self._loading_since = False, "", self._clock.now()
 
     def kill(self) -> None:
         """Kill it; its closed pipe is noticed later."""
@@ -172,8 +175,13 @@ class CurrentTemplate:
                 " code that writes to its pipe"
             ) from exc
 
-    def _on_loading(self, message: Described | Ready | LoadFailed | Unforkable | ImportEnded) -> None:
+    def _on_loading(
+        self, message: Described | Loading | Ready | LoadFailed | Unforkable | ImportEnded
+    ) -> None:
         match message:
+            case Loading(stage, done, total):
+                self.stage = f"{stage}: {done:,}" + (f" of {total:,}" if total else "") + " rows"
+                self._loading_since = self._clock.now()
             case Described(description):
                 if self.description is not None and description.code != self.description.code:
                     # Its earlier trainers and the study's other agents train with the code as it was.
@@ -182,9 +190,11 @@ class CurrentTemplate:
                         " command again to continue with the new code"
                     )
                 self.description = description
-            case Ready(versions, warning):
+            case Ready(versions, warning, notes):
                 if warning and not self.versions:
                     log.warning(f"{self._load.objective}: {warning}")
+                for note in notes if not self.versions else ():
+                    log.info(note)
                 self.ready, self.versions = True, dict(versions)
                 if self._learnt.modules:
                     self._import()
@@ -203,11 +213,17 @@ class CurrentTemplate:
     def _load_less(self, message: Unforkable) -> None:
         """Start a template that leaves the loading which starts threads to each trainer."""
         assert self._process is not None
-        if self._load.preload is Preload.ALL:
+        if message.variables:
+            log.warning(
+                f"the data function of {self._load.objective} sets {message.variables}, which its process cannot hand"
+                " over: each trial loads its data itself, which takes longer; to load them once, return what build()"
+                " needs, or set plain values, such as lists and arrays"
+            )
+        elif self._load.preload is Preload.ALL:
             log.warning(
                 f"loading {self._load.objective} has started {message.threads}, and threads do not survive a fork:"
-                " each trial loads its data itself, which takes longer; to load them once, start no threads and"
-                " compute with no framework in prepare() or the data function"
+                " each trial loads its data itself, which takes longer; to load them once, compute in a data function"
+                " (dataset = ...), which has a process of its own, not in prepare()"
             )
         self._process.close()
         self._load = replace(self._load, preload=message.preload, modules=message.modules)

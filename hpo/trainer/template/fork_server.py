@@ -17,13 +17,16 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing import connection as mp_connection
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from hpo.devices.provenance import DATA, versions
 from hpo.errors import HpoError
 from hpo.process.process_groups import ProcessGroups, adopt_orphans, end_with_agent
+from hpo.settings import Settings
 from hpo.trainer.ending import flush_before_forks, forget_template
 from hpo.trainer.failures import one_line, traceback_of
 from hpo.trainer.messages import (
@@ -35,14 +38,18 @@ from hpo.trainer.messages import (
     ImportEnded,
     Load,
     LoadFailed,
+    Loading,
     NotForked,
     Preload,
     Ready,
     Unforkable,
 )
+from hpo.trainer.template.data_process import DataProcess, traceback_in_function
 from hpo.trainer.template.fork_safety import ThreadCheck, imported_frameworks
 from hpo.trainer.template.loading import ObjectiveLoader
 from hpo.trainer.template.pipe import send
+from objectives.data.returned.calling import called_by
+from objectives.data.returned.module_state import UnshareableError
 from objectives.values import text
 
 LOADING_THRESHOLD = 100_000
@@ -142,7 +149,10 @@ def _load(agent: Connection) -> ObjectiveLoader | None:
     A template that loads nothing is not checked: its threads are none of the objective's.
     """
     load: Load = agent.recv()
+    if load.data.cache_dir is None:
+        load = replace(load, data=replace(load.data, cache_dir=str(Settings.from_environment().cache_dir)))
     loaded, check, environment = ObjectiveLoader(load), ThreadCheck(), dict(os.environ)
+    process = _data_process(agent, load, check)
     try:
         if load.preload is not Preload.NOTHING:
             send(agent, Described(loaded.describe()))
@@ -150,23 +160,36 @@ def _load(agent: Connection) -> ObjectiveLoader | None:
                 send(agent, Unforkable(threads, Preload.NOTHING))
                 return None
         if load.preload is Preload.ALL:
-            loaded.prepare()
+            with called_by(process):
+                loaded.prepare()
             if threads := check.cause():
                 send(agent, Unforkable(threads, Preload.IMPORTS, imported_frameworks(environment)))
                 return None
+    except UnshareableError as exc:
+        send(agent, Unforkable("", Preload.IMPORTS, imported_frameworks(environment), text(str(exc))))
+        return None
     except HpoError as exc:
         send(agent, LoadFailed(type(exc).__name__, text(str(exc))))
         return None
     except BaseException as exc:  # noqa: BLE001 - user code may raise anything; it is reported
         message = f"preparing {load.objective} failed: {one_line(exc)}"
-        send(agent, LoadFailed("ObjectiveBrokenError", message, traceback_of(exc)))
+        traceback_text = traceback_in_function(exc) or traceback_of(exc)
+        send(agent, LoadFailed("ObjectiveBrokenError", message, traceback_text))
         return None
     # Here, or every trainer would import it again.
     from hpo.trainer import trainer  # noqa: F401
 
     data = loaded.describe_data()
-    send(agent, Ready(versions() | ({DATA: data} if data else {}), loaded.data_warning()))
+    notes = tuple(map(text, process.notes))
+    send(agent, Ready(versions() | ({DATA: data} if data else {}), loaded.data_warning(), notes))
     return loaded
+
+
+def _data_process(agent: Connection, load: Load, check: ThreadCheck) -> DataProcess:
+    def watch(stage: str, done: int, total: int) -> None:
+        send(agent, Loading(stage, done, total))
+
+    return DataProcess(Path(load.data.cache_dir or ""), load.data.split_seed, watch, check)
 
 
 def _import(agent: Connection, request: Import, loaded: ObjectiveLoader) -> None:

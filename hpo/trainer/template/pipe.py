@@ -20,6 +20,7 @@ from hpo.trainer.messages import (
     FromTemplate,
     ImportEnded,
     LoadFailed,
+    Loading,
     NotForked,
     Preload,
     Ready,
@@ -74,12 +75,15 @@ def _message(kind: str, values: Any) -> FromTemplate:
             return Described(_description(values))
         case "Ready":
             versions = {text(name): text(version) for name, version in mapping(values["versions"]).items()}
-            return Ready(versions, text(values["warning"]))
+            return Ready(versions, text(values["warning"]), tuple(map(text, values["notes"])))
+        case "Loading":
+            return Loading(text(values["stage"]), whole(values["done"]), whole(values["total"]))
         case "LoadFailed":
             return LoadFailed(text(values["error"]), text(values["message"]), text(values["traceback"]))
         case "Unforkable":
             modules = tuple(text(module) for module in values["modules"])
-            return Unforkable(text(values["threads"]), Preload[values["preload"]], modules)
+            variables = text(values["variables"])
+            return Unforkable(text(values["threads"]), Preload[values["preload"]], modules, variables)
         case "ImportEnded":
             return ImportEnded(text(values["problem"]))
         case "Forked":

@@ -126,7 +126,7 @@ def test_data_function_can_omit_the_test_set_until_it_is_needed():
     assert not arrays.call(lambda: train, None, test=True).has_test
 
 
-@pytest.mark.parametrize("returned", [None, 3, (), (1, 2), {"x": 1}, [(np.zeros(1), [0])]])
+@pytest.mark.parametrize("returned", [None, 3, (), (1, 2), {"x": 1}, [(np.zeros(1), [[0]])]])
 def test_data_function_that_returns_something_else_is_refused(returned):
     def load_pets():
         return returned

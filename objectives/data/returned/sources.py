@@ -1,0 +1,272 @@
+"""Data sets of libraries as blocks of inputs and targets: `tf.data`, `PyDataset`, PyTorch, Hugging Face, TFDS.
+
+Recognized by the names of their classes: none of these libraries is imported here, or need be installed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from objectives.data.returned.arrays_of import UnreadableError, array_of, channels_last, library_of
+
+BLOCK_ROWS = 256
+
+IMAGE_NAMES = ("image", "img", "pixel_values")
+TARGET_NAMES = ("label", "labels", "target", "targets", "y", "fine_label")
+"""Names of columns, the preferred first."""
+
+Block = tuple[Any, Any]
+"""Inputs, an array or several by name, and targets of some rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The blocks of a data set."""
+
+    blocks: Iterable[Block]
+    rows: int | None = None
+    """Number of rows, if it is known."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes, if it has them."""
+    note: str = ""
+    """A sentence on how it is read; empty if nothing is special."""
+
+
+def source_of(value: Any) -> Source | None:
+    """Return the blocks of a data set; None if the value is of no known kind.
+
+    Raises:
+        UnreadableError: it is of a kind that cannot be read.
+    """
+    for recognized, read in _KINDS:
+        if recognized(value):
+            return read(value)
+    if inspect.isgenerator(value) or isinstance(value, Iterator):
+        raise UnreadableError(
+            "is a generator, whose end cannot be known: collect its rows in arrays, or return a data set such as"
+            " tf.data.Dataset.from_generator(…)"
+        )
+    return None
+
+
+def is_a(value: object, package: str, *names: str) -> bool:
+    """Return whether a class of a package with one of these names is among a value's base classes."""
+    return any(
+        base.__name__ in names and base.__module__.partition(".")[0] == package
+        for base in type(value).__mro__
+    )
+
+
+def _tensorflow(dataset: Any) -> Source:
+    rows = int(dataset.cardinality())
+    if rows == -1:
+        raise UnreadableError("is a tf.data pipeline without an end: leave .repeat() out")
+    batched = _is_batched(dataset)
+    blocks = dataset if batched else dataset.batch(BLOCK_ROWS)
+    return Source(
+        blocks=(_block(element) for element in blocks.as_numpy_iterator()),
+        # Of batches, only their number is known.
+        rows=rows if rows >= 0 and not batched else None,
+        note="its tf.data pipeline is read once: random changes in it are the same in each epoch (declare them as the"
+        " objective's augmentation instead)",
+    )
+
+
+def _is_batched(dataset: Any) -> bool:
+    """Return whether the elements are batches of rows: their first sizes are unknown, or the pipeline has made them."""
+    specs = list(_leaves(dataset.element_spec))
+    shapes = [getattr(spec, "shape", None) for spec in specs]
+    if any(shape is None or shape.rank in (0, None) for shape in shapes):
+        return False
+    first = {shape[0] for shape in shapes if shape is not None}
+    if len(first) != 1:
+        return False
+    if first == {None}:
+        return True
+    while dataset is not None:
+        name = type(dataset).__name__
+        if "Batch" in name:
+            return "Unbatch" not in name
+        dataset = getattr(dataset, "_input_dataset", None)
+    return False
+
+
+def _leaves(spec: Any) -> Iterator[Any]:
+    if isinstance(spec, Mapping):
+        spec = tuple(spec.values())
+    if isinstance(spec, tuple | list):
+        for item in spec:
+            yield from _leaves(item)
+    else:
+        yield spec
+
+
+def _keras(dataset: Any) -> Source:
+    try:
+        count = len(dataset)
+    except TypeError as exc:
+        raise UnreadableError("is a PyDataset without an end: give it a number of batches") from exc
+    return Source(
+        blocks=(_block(dataset[index]) for index in range(count)),
+        note="its PyDataset is read once: random changes in it are the same in each epoch (declare them as the"
+        " objective's augmentation instead)",
+    )
+
+
+def _torch(dataset: Any) -> Source:
+    classes = getattr(dataset, "classes", None)
+    known = isinstance(classes, Sequence) and all(isinstance(name, str) for name in classes)
+    return Source(
+        blocks=(_collated(rows) for rows in _groups(_items(dataset))),
+        rows=len(dataset) if hasattr(dataset, "__len__") else None,
+        classes=tuple(classes) if known and not isinstance(classes, str) and classes is not None else None,
+        note="its PyTorch data set is read once: random transforms in it are the same in each epoch (declare them as"
+        " the objective's augmentation instead)",
+    )
+
+
+def _loader(loader: Any) -> Source:
+    source = source_of(loader.dataset)
+    if loader.batch_size is None:
+        blocks: Iterable[Block] = (_collated([item]) for item in loader)
+    else:
+        blocks = (_block(batch) for batch in loader)
+    return Source(blocks=blocks, rows=None, classes=source.classes if source else None, note=_note(source))
+
+
+def _note(source: Source | None) -> str:
+    return "" if source is None else source.note
+
+
+def _hugging_face(dataset: Any) -> Source:
+    features = dict(dataset.features or {})
+    if not features:
+        raise UnreadableError("is a streamed data set without features: load it without streaming=True")
+    named = [name for name, feature in features.items() if hasattr(feature, "names")]
+    target = named[0] if len(named) == 1 else _target(features)
+    inputs = _inputs(features, target)
+    names = getattr(features[target], "names", None)
+    chosen = f"its inputs are {', '.join(inputs)}, its targets {target}"
+    return Source(
+        blocks=(_columns(block, inputs, target) for block in dataset.iter(batch_size=BLOCK_ROWS)),
+        rows=len(dataset) if hasattr(dataset, "__len__") else None,
+        classes=tuple(names) if names else None,
+        note=chosen,
+    )
+
+
+def _block(element: Any) -> Block:
+    """Return a batch that a data set yields as inputs and targets."""
+    if isinstance(element, Mapping):
+        target = _target(element)
+        return _columns(element, _inputs(element, target), target)
+    if isinstance(element, tuple | list) and len(element) == 2:
+        x, y = element
+        if isinstance(x, Mapping):
+            return {str(name): _rows(column) for name, column in x.items()}, _rows(y)
+        return _rows(x), _rows(y)
+    if isinstance(element, tuple | list) and len(element) > 2:
+        raise UnreadableError(
+            f"yields {len(element)} values: yield (inputs, targets); weights of examples are not used (see"
+            " class_weight)"
+        )
+    raise UnreadableError("yields no pairs of inputs and targets: a model needs both")
+
+
+def _collated(rows: Sequence[Any]) -> Block:
+    """Return rows, each with its inputs and target, as one block."""
+    if all(isinstance(row, tuple | list) and len(row) == 2 for row in rows):
+        xs, ys = zip(*rows, strict=True)
+        if isinstance(xs[0], Mapping):
+            return {str(name): _rows([x[name] for x in xs]) for name in xs[0]}, _rows(ys)
+        return _rows(xs), _rows(ys)
+    if all(isinstance(row, Mapping) for row in rows):
+        target = _target(rows[0])
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        return _columns(columns, _inputs(rows[0], target), target)
+    return _block(rows[0])
+
+
+def _columns(columns: Mapping[str, Any], inputs: Sequence[str], target: str) -> Block:
+    found = {name: _rows(columns[name]) for name in inputs}
+    return (found[inputs[0]] if len(inputs) == 1 else found), _rows(columns[target])
+
+
+def _target(columns: Iterable[str]) -> str:
+    found = [name for name in TARGET_NAMES if name in set(columns)]
+    if not found:
+        raise UnreadableError(
+            f"has no column {' or '.join(TARGET_NAMES[:3])}, but {', '.join(map(str, columns))}: return pairs of inputs"
+            " and targets"
+        )
+    return found[0]
+
+
+def _inputs(columns: Iterable[str], target: str) -> list[str]:
+    """Return the image alone, else all columns but the target."""
+    names = [name for name in columns if name != target]
+    image = [name for name in IMAGE_NAMES if name in names]
+    if not names:
+        raise UnreadableError(f"has no columns but {target}: a model needs inputs")
+    return image[:1] or names
+
+
+def _rows(values: Any) -> Any:
+    """Return the values of some rows as an array; images of Pillow and tensors are converted."""
+    if isinstance(values, tuple | list) and values:
+        if library_of(values[0]) == "PIL":
+            return _pictures(values)
+        if library_of(values[0]) == "torch":
+            return channels_last(np.stack([item.detach().cpu().numpy() for item in values]))
+        if isinstance(values[0], np.ndarray | list | tuple):
+            shapes = {np.shape(item) for item in values}
+            if len(shapes) > 1:
+                raise _several(shapes)
+        return array_of(np.asarray(values))
+    return array_of(values)
+
+
+def _pictures(pictures: Sequence[Any]) -> Any:
+    plain = [
+        picture if picture.mode in ("L", "RGB", "I;16") else picture.convert("RGB") for picture in pictures
+    ]
+    modes = {picture.mode for picture in plain}
+    if len(modes) > 1:
+        plain = [picture.convert("RGB") for picture in plain]
+    shapes = {picture.size[::-1] for picture in plain}
+    if len(shapes) > 1:
+        raise _several(shapes)
+    return np.stack([np.asarray(picture) for picture in plain])
+
+
+def _several(shapes: Iterable[tuple[int, ...]]) -> UnreadableError:
+    shown = ", ".join("×".join(map(str, shape)) for shape in sorted(shapes)[:3])
+    return UnreadableError(
+        f"holds rows of several shapes ({shown}): give them one shape in the data function"
+    )
+
+
+def _items(dataset: Any) -> Iterator[Any]:
+    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+        return (dataset[index] for index in range(len(dataset)))
+    return iter(dataset)
+
+
+def _groups(items: Iterator[Any]) -> Iterator[list[Any]]:
+    while group := list(islice(items, BLOCK_ROWS)):
+        yield group
+
+
+_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Source]], ...] = (
+    (lambda value: library_of(value) == "tensorflow" and hasattr(value, "element_spec"), _tensorflow),
+    (lambda value: is_a(value, "keras", "PyDataset", "Sequence"), _keras),
+    (lambda value: is_a(value, "torch", "DataLoader"), _loader),
+    (lambda value: is_a(value, "torch", "Dataset"), _torch),
+    (lambda value: is_a(value, "datasets", "Dataset", "IterableDataset"), _hugging_face),
+)
