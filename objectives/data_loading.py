@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpo.errors import ObjectiveBrokenError
+from hpo.errors import DataDamagedError, ObjectiveBrokenError
 from objectives.data import array_files, array_source, arrays, datasets
+from objectives.data.arrays import Arrays
 from objectives.data.splits import Data, split
 from objectives.data_options import DataOptions, TaskName
 from objectives.images import provision
@@ -43,5 +45,18 @@ def load_data(
         loaded = array_source.loaded(options, task, names, final)
     else:
         loaded, found = provision.mapped(options, final)
+        loaded = _for_task(loaded, task, options)
         names = names if names is not None and len(names) == len(found) else found
     return split(loaded, options, final, names)
+
+
+def _for_task(loaded: Arrays, task: TaskName, options: DataOptions) -> Arrays:
+    """Return images for the objective's task, which their source was read without, unless it was given with --task."""
+    if loaded.task == task:
+        return loaded
+    # Two classes have the same numbers in both tasks.
+    if {loaded.task, task} == {"classes", "binary"} and len(loaded.classes or ()) == 2:
+        return replace(loaded, task=task)
+    raise DataDamagedError(
+        f"{options.source} was read for task {loaded.task}, and the objective's task is {task}: add --task {task}"
+    )

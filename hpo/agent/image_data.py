@@ -14,6 +14,7 @@ from hpo.terminal.work_progress import WorkProgress
 from objectives.data import array_files, array_source
 from objectives.data_options import DEFAULT_TEST_FRACTION, DataOptions
 from objectives.images.cache import Cache
+from objectives.images.entry import About
 from objectives.images.listing import TITLES, named
 from objectives.images.parallel import Watch
 from objectives.images.provision import Provided, provided
@@ -93,15 +94,28 @@ def _made_test(data: DataOptions, examples: str) -> str:
     )
 
 
+def _targets(about: About) -> str:
+    names = ", ".join(about.classes[:_MOST_CLASSES]) + (", …" if len(about.classes) > _MOST_CLASSES else "")
+    count = len(about.classes)
+    match about.task:
+        case "labels":
+            return f"with {formatting.counted(count, 'label')} ({names})"
+        case "regression":
+            return f"with {formatting.counted(count, 'number')} to predict ({names})"
+        case "binary":
+            return f"of 2 classes ({names}; {about.classes[1]} is positive)"
+        case "classes":
+            return f"of {count} classes ({names})"
+
+
 def lines(found: Provided, data: DataOptions) -> list[str]:
     """Return the facts on images that have been read, for the log."""
     about = found.about
     shape = about.geometry
-    classes = ", ".join(about.classes[:_MOST_CLASSES]) + (", …" if len(about.classes) > _MOST_CLASSES else "")
     counts = ", ".join(f"{count:,} {TITLES[split]}" for split, count in about.counts.items())
     colour = "grey" if shape.channels == 1 else "in colour"
     shown = [
-        f"{about.source}: {about.images:,} images of {len(about.classes)} classes ({classes}),"
+        f"{about.source}: {about.images:,} images {_targets(about)},"
         f" {shape.height}×{shape.width}, {colour}: {counts}"
     ]
     if "test" in about.made:

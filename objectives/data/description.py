@@ -25,6 +25,8 @@ def describe(source: str | Callable[[], Any] | None, options: DataOptions, data:
     limit = "" if options.limit is None else f", limited to {options.limit:,}"
     # Data that are given with --data have a digest of all their files.
     found = options.digest if source is None and options.digest else digest(data)
+    if data.task == "binary":
+        limit += f", {data.classes[1]} is positive"
     return f"{_name(source, options)}: {inputs.count(data.x_train):,} training{valid} {examples}{limit}, digest {found}"
 
 

@@ -14,6 +14,7 @@ from objectives.images import entry, parallel
 from objectives.images.decoding import UnreadableError, pixels
 from objectives.images.examination import content, digest
 from objectives.images.parallel import Watch
+from objectives.images.partition import group_numbers
 from objectives.images.plan import Plan
 
 _CHANGED = "changed"
@@ -73,4 +74,7 @@ def build(folder: Path, plan: Plan, watch: Watch) -> None:
         raise UndecodableError(problems)
     paths = [listing.pictures[index].path for index in plan.rows]
     about = replace(about, statistics=entry.statistics(folder, about.counts, watch))
-    entry.write_details(folder, about, listing.labels[plan.rows], paths)
+    groups = group_numbers(listing)
+    entry.write_details(
+        folder, about, listing.targets[plan.rows], paths, None if groups is None else groups[plan.rows]
+    )

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from hpo.errors import DataDamagedError
 from objectives.data.arrays import Arrays, ChannelStatistics
 from objectives.data.statistics import channel_counts, channel_statistics
+from objectives.data.targets import Targets
+from objectives.data_options import TaskName
 from objectives.images.decoding import Geometry
 from objectives.images.parallel import Watch
 
@@ -27,6 +29,8 @@ _ROWS = 4096
 """Number of images that are measured between two reports of progress."""
 
 PIXELS, LABELS, PATHS, ABOUT = "images.npy", "labels.npy", "paths.json", "about.json"
+GROUPS = "groups.npy"
+"""Name of the file of the groups of images, if they have any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,8 @@ class About:
     source: str
     """Path that its images were read from."""
     classes: tuple[str, ...]
+    """Names of classes, labels or targets."""
+    task: TaskName = "classes"
     counts: Mapping[str, int]
     """Number of images by split, in the order of the file."""
     geometry: Geometry
@@ -58,9 +64,17 @@ class About:
         return self.images * height * width * channels
 
 
-def write_details(folder: Path, about: About, labels: NDArray[np.int64], paths: Sequence[str]) -> None:
+def write_details(
+    folder: Path,
+    about: About,
+    targets: Targets,
+    paths: Sequence[str],
+    groups: NDArray[np.int64] | None = None,
+) -> None:
     """Write everything but the pixels."""
-    np.save(folder / LABELS, labels, allow_pickle=False)
+    np.save(folder / LABELS, targets, allow_pickle=False)
+    if groups is not None:
+        np.save(folder / GROUPS, groups, allow_pickle=False)
     (folder / PATHS).write_text(json.dumps(list(paths)), encoding="ascii")
     (folder / ABOUT).write_text(json.dumps(asdict(about)), encoding="ascii")
 
@@ -109,16 +123,23 @@ def arrays(folder: Path, final: bool) -> Arrays:
         x = np.asarray(np.load(folder / PIXELS, mmap_mode="r", allow_pickle=False))
         y = np.load(folder / LABELS, allow_pickle=False)
         if x.dtype != np.uint8 or x.ndim != 4 or not len(x) == len(y) == sum(counts.values()):
-            raise ValueError(f"it holds {x.dtype} of {x.shape} and {len(y)} labels")
+            raise ValueError(f"it holds {x.dtype} of {x.shape} and {len(y)} targets")
+        groups = np.load(folder / GROUPS, allow_pickle=False) if (folder / GROUPS).exists() else None
     except (OSError, ValueError, EOFError) as exc:
         raise _damaged(folder, exc) from exc
     train, held_out = counts["train"], counts["train"] + counts["valid"]
-    if final:
-        known = found.statistics.get("final")
-        return Arrays(x[:held_out], y[:held_out], x[held_out:], y[held_out:], statistics=known)
-    known = found.statistics.get("train")
+    last = held_out if final else train
     return Arrays(
-        x[:train], y[:train], x_valid=x[train:held_out], y_valid=y[train:held_out], statistics=known
+        x[:last],
+        y[:last],
+        x_test=x[held_out:] if final else None,
+        y_test=y[held_out:] if final else None,
+        x_valid=None if final else x[train:held_out],
+        y_valid=None if final else y[train:held_out],
+        statistics=found.statistics.get("final" if final else "train"),
+        task=found.task,
+        classes=found.classes,
+        groups=None if groups is None else groups[:last],
     )
 
 

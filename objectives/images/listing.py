@@ -1,4 +1,4 @@
-"""The images that a source lists: their paths, labels, own splits and groups."""
+"""The images that a source lists: their paths, targets, own splits and groups."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
+from objectives.data.targets import LABEL_SEPARATOR, Targets, are_fractions, sorted_classes
+from objectives.data_options import TaskName
 
 SPLITS = ("train", "valid", "test")
 """Names of the splits, in the order in which a cache holds their images."""
@@ -40,6 +41,7 @@ class Picture:
     path: str
     """Path relative to the listing's folder, or absolute."""
     label: str
+    """Name of its class; names of its labels or numbers to predict, separated by `LABEL_SEPARATOR`."""
     split: str | None = None
     """One of `SPLITS`; None: the source has no splits of its own."""
     group: str | None = None
@@ -48,7 +50,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The images of a source in a fixed order, and the names of their classes."""
+    """The images of a source in a fixed order, and the names of their classes, labels or targets."""
 
     source: Path
     """The folder or table."""
@@ -57,29 +59,42 @@ class Listing:
     pictures: Sequence[Picture]
     ignored: Sequence[str] = ()
     """Files next to the images that are no images by their names."""
+    task: TaskName = "classes"
+    columns: tuple[str, ...] = ()
+    """Names of several numbers to predict; empty: there is one."""
     classes: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "classes", sorted_classes({picture.label for picture in self.pictures}))
+        if self.task == "regression":
+            names = self.columns or ("target",)
+        else:
+            names = sorted_classes({name for picture in self.pictures for name in self.names(picture)})
+        object.__setattr__(self, "classes", names)
+
+    def names(self, picture: Picture) -> Sequence[str]:
+        """Return the names of an image's class or labels."""
+        if self.task != "labels":
+            return (picture.label,)
+        return picture.label.split(LABEL_SEPARATOR) if picture.label else ()
 
     @property
-    def labels(self) -> NDArray[np.int64]:
-        """Number of the class of each image."""
+    def targets(self) -> Targets:
+        """Targets of the images, in the form of `objectives.data.targets`."""
+        if self.task == "regression":
+            rows = [picture.label.split(LABEL_SEPARATOR) for picture in self.pictures]
+            return np.array(rows, np.float64).astype(np.float32).reshape(len(rows), len(self.classes))
         numbers = {name: number for number, name in enumerate(self.classes)}
+        if self.task == "labels":
+            hot = np.zeros((len(self.pictures), len(self.classes)), np.uint8)
+            for row, picture in enumerate(self.pictures):
+                hot[row, [numbers[name] for name in self.names(picture)]] = 1
+            return hot
         return np.array([numbers[picture.label] for picture in self.pictures], np.int64)
 
     @property
     def own_splits(self) -> frozenset[str]:
         """The splits that the source itself defines; empty if it defines none."""
         return frozenset(picture.split for picture in self.pictures if picture.split is not None)
-
-
-def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names sorted: as numbers if all are whole numbers."""
-    found = list(names)
-    if all(name.isascii() and name.isdecimal() for name in found):
-        return tuple(sorted(found, key=lambda name: (int(name), name)))
-    return tuple(sorted(found))
 
 
 def class_name(text: str, place: str) -> str:
@@ -106,22 +121,56 @@ def check(listing: Listing, files: str) -> None:
         raise DataDamagedError(
             f"{listing.source} has the splits {_named(own)} and no train: add training images"
         )
-    classes = listing.classes
-    if len(classes) < 2:
-        raise DataDamagedError(
-            f"{listing.source} has {'the single class ' + classes[0] if classes else f'no {files}'}:"
-            " a classifier needs images of at least two classes, <class>/*.jpg or path,label in a table"
-        )
-    trained = {picture.label for picture in listing.pictures if picture.split in (None, "train")}
-    strange = {(picture.split, picture.label) for picture in listing.pictures if picture.label not in trained}
-    if strange:
-        split, label = min((str(split), label) for split, label in strange)
-        raise DataDamagedError(
-            f"{listing.source} has the class {label} in {split} and not in train: move its images, or add training"
-            " images of it"
-        )
+    _check_classes(listing, files)
+    if listing.task != "regression":
+        _check_known(listing)
     _check_groups(listing)
     _check_counts(listing)
+
+
+def _check_classes(listing: Listing, files: str) -> None:
+    classes, source = listing.classes, listing.source
+    if not listing.pictures:
+        raise DataDamagedError(f"{source} has no {files}: add some")
+    if listing.task == "labels" and not classes:
+        raise DataDamagedError(f"{source} has no label for any image: fill the column label")
+    if listing.task in ("classes", "binary") and len(classes) < 2:
+        raise DataDamagedError(
+            f"{source} has the single class {classes[0]}: a classifier needs images of at least two classes,"
+            " <class>/*.jpg or path,label in a table"
+        )
+    if listing.task == "binary" and len(classes) > 2:
+        raise DataDamagedError(
+            f"{source} has {len(classes)} classes ({', '.join(classes[:3])}, …), and task binary needs two: set --task"
+            " classes"
+        )
+    if listing.task == "classes" and are_fractions(classes):
+        raise DataDamagedError(
+            f"{source} has numbers such as {classes[0]} as labels: for numbers to predict set --task regression"
+        )
+
+
+def _check_known(listing: Listing) -> None:
+    """Check that the training images have all classes or labels."""
+    trained = {
+        name
+        for picture in listing.pictures
+        if picture.split in (None, "train")
+        for name in listing.names(picture)
+    }
+    strange = {
+        (str(picture.split), name)
+        for picture in listing.pictures
+        for name in listing.names(picture)
+        if name not in trained
+    }
+    if strange:
+        split, name = min(strange)
+        kind = "label" if listing.task == "labels" else "class"
+        raise DataDamagedError(
+            f"{listing.source} has the {kind} {name} in {split} and not in train: move its images, or add training"
+            " images of it"
+        )
 
 
 def _check_groups(listing: Listing) -> None:
@@ -140,15 +189,24 @@ def _check_counts(listing: Listing) -> None:
     """Check that each class has an image for each split that has to be made, and one for the training split."""
     own = listing.own_splits
     made = [split for split in SPLITS if split == "train" or split not in own]
+    needed = f"at least {len(made)} ({', '.join(TITLES[split] for split in made)})"
+    training = [picture for picture in listing.pictures if picture.split in (None, "train")]
+    if listing.task in ("labels", "regression"):
+        if len(training) < len(made):
+            raise DataDamagedError(f"{listing.source} has {_images(len(training))}: add some, {needed}")
+        return
     pool: dict[str, int] = dict.fromkeys(listing.classes, 0)
-    for picture in listing.pictures:
-        pool[picture.label] += picture.split in (None, "train")
+    for picture in training:
+        pool[picture.label] += 1
     name, count = min(pool.items(), key=lambda item: item[1])
     if count < len(made):
         raise DataDamagedError(
-            f"{listing.source} has {count} training image{'' if count == 1 else 's'} of class {name}: add some, or"
-            f" remove the class; each needs at least {len(made)} ({', '.join(TITLES[split] for split in made)})"
+            f"{listing.source} has {_images(count)} of class {name}: add some, or remove the class; each needs {needed}"
         )
+
+
+def _images(count: int) -> str:
+    return f"{count} training image{'' if count == 1 else 's'}"
 
 
 def named(paths: Sequence[str]) -> str:

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
-from objectives.data.groups import whole_groups
-from objectives.data.splits import Indices, stratified
+from objectives.data.splits import Indices, held_out, strata
 from objectives.images.listing import SPLITS, TITLES, Listing
 
 
@@ -33,7 +32,7 @@ def partition(listing: Listing, rules: SplitRules) -> dict[str, Indices]:
     own = listing.own_splits
     splits = np.array([picture.split or "train" for picture in listing.pictures])
     found = {split: np.flatnonzero(splits == split) for split in SPLITS}
-    labels, groups = listing.labels, _groups(listing)
+    kinds, groups = strata(listing.targets, listing.task), group_numbers(listing)
     # A generator for each, so that a split does not depend on whether the other is made.
     for number, (split, fraction) in enumerate(
         (("test", rules.test_fraction), ("valid", rules.validation_fraction))
@@ -44,18 +43,20 @@ def partition(listing: Listing, rules: SplitRules) -> dict[str, Indices]:
         pool = found["train"]
         # An image of each class is left for each of the splits that are taken from the rest.
         spare = 1 + (split == "test" and "valid" not in own)
-        chosen = (
-            stratified(labels[pool], round(len(pool) * fraction), rng, spare)
-            if groups is None
-            else whole_groups(labels[pool], groups[pool], fraction, spare, rng)
-        )
+        chosen = held_out(kinds[pool], fraction, rng, None if groups is None else groups[pool], spare)
         found[split] = pool[chosen]
         found["train"] = np.delete(pool, chosen)
-        _check_classes(listing, labels, found, split)
+        if listing.task in ("classes", "binary"):
+            _check_classes(listing, kinds, found, split)
+        elif not len(chosen):
+            raise DataDamagedError(
+                f"{listing.source} leaves no {TITLES[split]} image, because a group is never divided: give smaller"
+                " groups, or a split to each image"
+            )
     return found
 
 
-def _groups(listing: Listing) -> NDArray[np.int64] | None:
+def group_numbers(listing: Listing) -> NDArray[np.int64] | None:
     """Return the number of the group of each image; None if all are groups of their own."""
     if all(picture.group is None for picture in listing.pictures):
         return None

@@ -61,6 +61,7 @@ def make_plan(listed: Listing, examined: Sequence[Examined], options: DataOption
     about = About(
         source=str(listed.source),
         classes=listing.classes,
+        task=listing.task,
         counts={split: len(parts[split]) for split in SPLITS},
         geometry=_geometry(examined, options),
         made=tuple(split for split in SPLITS[1:] if split not in listing.own_splits),
@@ -89,7 +90,8 @@ def _digest(
     about: About, rules: SplitRules, pictures: Sequence[Picture], examined: Sequence[Examined]
 ) -> str:
     found = hashlib.blake2b(digest_size=DIGITS // 2)
-    found.update(repr((entry.FORMAT, about.geometry, about.classes, _made(about, rules))).encode())
+    task = () if about.task == "classes" else (about.task,)
+    found.update(repr((entry.FORMAT, about.geometry, about.classes, _made(about, rules), *task)).encode())
     for picture, one in zip(pictures, examined, strict=True):
         found.update(_identity(picture, one))
     return found.hexdigest()

@@ -119,9 +119,14 @@ def read(options: DataOptions) -> Listing:
     except OSError as exc:
         raise DataDamagedError(f"{source} cannot be read ({exc.strerror or exc}): allow it") from exc
     if is_folder:
-        found = folders.read(source)
+        if options.task in ("labels", "regression"):
+            raise UsageError(
+                f"task {options.task} needs a table of images, and {source} has a folder for each class: give a table"
+                " path,label with --data"
+            )
+        found = replace(folders.read(source), task=options.task or "classes")
     elif is_file and source.suffix.lower() in tables.EXTENSIONS:
-        found = tables.read(source)
+        found = tables.read(source, options.task or "classes")
     elif is_file:
         raise DataDamagedError(
             f"{source} is no table of images: give a folder, a table {' or '.join(tables.EXTENSIONS)}, or arrays (.npz)"

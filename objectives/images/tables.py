@@ -1,21 +1,33 @@
-"""Tables of images: CSV or Parquet with the columns `path,label` and perhaps `split` and `group`."""
+"""Tables of images: CSV or Parquet with the columns `path,label` and perhaps `split` and `group`.
+
+Labels of an image are separated by `|`. Several numbers to predict, or labels as 0 and 1, are in columns
+`label_<name>`.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hpo.errors import DataDamagedError, MissingDependencyError
+from objectives.data.targets import LABEL_SEPARATOR
+from objectives.data_options import TaskName
 from objectives.images.listing import SPLIT_NAMES, Listing, Picture, class_name
 
 EXTENSIONS = (".csv", ".parquet")
 
 _Row = Mapping[str, str]
 
+_NAMES = ("path", "label", "split", "group")
+_SEVERAL = "label_"
+"""Beginning of the names of several label columns."""
 
-def read(table: Path) -> Listing:
+
+def read(table: Path, task: TaskName = "classes") -> Listing:
     """List the images of a table; relative paths start from its folder.
 
     Raises:
@@ -23,7 +35,7 @@ def read(table: Path) -> Listing:
         MissingDependencyError: a package that reads Parquet is not installed.
     """
     try:
-        rows = list(_csv(table) if table.suffix.lower() == ".csv" else _parquet(table))
+        rows = list(_csv(table, task) if table.suffix.lower() == ".csv" else _parquet(table, task))
     except (OSError, csv.Error, UnicodeDecodeError) as exc:
         reason = (isinstance(exc, OSError) and exc.strerror) or exc
         raise DataDamagedError(
@@ -31,9 +43,10 @@ def read(table: Path) -> Listing:
         ) from exc
     pictures: list[Picture] = []
     places: dict[str, int] = {}
+    columns = _label_columns(list(rows[0]), task) if rows else ()
     for number, row in enumerate(rows, start=1):
         place = f"row {number} of {table}"
-        picture = _picture(row, place)
+        picture = _picture(row, place, task, columns)
         earlier = places.setdefault(picture.path, number)
         if earlier != number:
             raise DataDamagedError(
@@ -45,33 +58,71 @@ def read(table: Path) -> Listing:
         raise DataDamagedError(
             f"row {without[0]} of {table} has no split, and others have one: fill the column"
         )
-    return Listing(source=table, folder=table.parent, pictures=pictures)
+    names = tuple(column.removeprefix(_SEVERAL) for column in columns) if task == "regression" else ()
+    return Listing(source=table, folder=table.parent, pictures=pictures, task=task, columns=names)
 
 
-def _picture(row: _Row, place: str) -> Picture:
+def _label_columns(columns: Sequence[str], task: TaskName) -> tuple[str, ...]:
+    """Return the names of several label columns; none if there is a column label, or the task has one label."""
+    if "label" in columns or task in ("classes", "binary"):
+        return ()
+    return tuple(column for column in columns if column.startswith(_SEVERAL))
+
+
+def _picture(row: _Row, place: str, task: TaskName, columns: Sequence[str]) -> Picture:
     path, split = row["path"], row.get("split", "").strip().lower()
     if not path:
         raise DataDamagedError(f"{place} has no path: fill the column, or remove the row")
-    if not row["label"].strip():
-        raise DataDamagedError(f"{place} has no label: fill the column, or remove the row")
     if split and split not in SPLIT_NAMES:
         raise DataDamagedError(f"{place} has the split {row['split']!a}: use train, val or test")
     return Picture(
         path=path,
-        label=class_name(row["label"], place),
+        label=_label(row, place, task, columns),
         split=SPLIT_NAMES[split] if split else None,
         group=row.get("group") or None,
     )
 
 
-def _csv(table: Path) -> Iterator[_Row]:
+def _label(row: _Row, place: str, task: TaskName, columns: Sequence[str]) -> str:
+    if task == "regression":
+        return LABEL_SEPARATOR.join(_number(row[column], column, place) for column in columns or ("label",))
+    if task == "labels":
+        given = [column.removeprefix(_SEVERAL) for column in columns if _is_set(row[column], column, place)]
+        texts = given if columns else [text for text in row["label"].split(LABEL_SEPARATOR) if text.strip()]
+        return LABEL_SEPARATOR.join(sorted({class_name(text, place) for text in texts}))
+    if not row["label"].strip():
+        raise DataDamagedError(f"{place} has no label: fill the column, or remove the row")
+    return class_name(row["label"], place)
+
+
+def _number(text: str, column: str, place: str) -> str:
+    """Return a number to predict as text, as float32 holds it."""
+    try:
+        number = np.float64(text)
+    except ValueError:
+        number = np.float64("nan")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.float32(number)):
+            raise DataDamagedError(
+                f"{place} has the {column} {text!a}, which is no finite number: fill it, or remove the row"
+            )
+    return repr(float(number))
+
+
+def _is_set(text: str, column: str, place: str) -> bool:
+    if text.strip().lower() not in ("0", "1", "0.0", "1.0", "false", "true"):
+        raise DataDamagedError(f"{place} has the {column} {text!a}: use 0 or 1")
+    return text.strip().lower() in ("1", "1.0", "true")
+
+
+def _csv(table: Path, task: TaskName) -> Iterator[_Row]:
     with table.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, restval="", strict=True)
-        _check_columns(table, list(reader.fieldnames or ()))
+        _check_columns(table, list(reader.fieldnames or ()), task)
         yield from reader
 
 
-def _parquet(table: Path) -> Iterator[_Row]:
+def _parquet(table: Path, task: TaskName) -> Iterator[_Row]:
     import pandas as pd
 
     try:
@@ -84,14 +135,29 @@ def _parquet(table: Path) -> Iterator[_Row]:
     except Exception as exc:
         reason = " ".join(str(exc).split())[:200]
         raise DataDamagedError(f"table {table} cannot be read ({reason}): write it again") from exc
-    _check_columns(table, [str(name) for name in frame.columns])
-    used = [name for name in ("path", "label", "split", "group") if name in frame.columns]
+    columns = [str(name) for name in frame.columns]
+    _check_columns(table, columns, task)
+    used = [name for name in columns if name in _NAMES or name.startswith(_SEVERAL)]
     for values in zip(*(frame[name] for name in used), strict=True):
-        yield {name: "" if pd.isna(value) else str(value) for name, value in zip(used, values, strict=True)}
+        yield {name: _text(value, pd.isna) for name, value in zip(used, values, strict=True)}
 
 
-def _check_columns(table: Path, columns: list[str]) -> None:
+def _text(value: Any, is_missing: Callable[[Any], bool]) -> str:
+    if isinstance(value, list | tuple | set | np.ndarray):
+        return LABEL_SEPARATOR.join(map(str, value))
+    return "" if is_missing(value) else str(value)
+
+
+def _check_columns(table: Path, columns: list[str], task: TaskName) -> None:
+    several = [name for name in columns if name.startswith(_SEVERAL)]
     missing = [name for name in ("path", "label") if name not in columns]
+    if missing == ["label"] and several:
+        if task in ("classes", "binary"):
+            raise DataDamagedError(
+                f"table {table} has the columns {', '.join(several[:3])} and no column label: set --task regression, or"
+                " --task labels for columns of 0 and 1"
+            )
+        return
     if missing:
         raise DataDamagedError(
             f"table {table} has no column {' and no column '.join(missing)}: its first row must name path and label,"

@@ -208,3 +208,60 @@ def test_parquet_is_read_as_csv_is(tmp_path, monkeypatch):
         ("a", "1", None, None),
         ("b", "0", None, "g"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("task", "lines", "classes", "targets"),
+    [
+        ("regression", ("path,label", "1.jpg,0.5", "2.jpg,-3", "3.jpg,1e3"), ("target",), [[0.5], [-3], [1000]]),
+        (
+            "regression",
+            ("path,label_x,label_y", "1.jpg,0.5,1", "2.jpg,2,3", "3.jpg,4,5"),
+            ("x", "y"),
+            [[0.5, 1], [2, 3], [4, 5]],
+        ),
+        ("labels", ("path,label", "1.jpg,dog", "2.jpg, cat | dog", "3.jpg,"), ("cat", "dog"), [[0, 1], [1, 1], [0, 0]]),
+        (
+            "labels",
+            ("path,label_cat,label_dog", "1.jpg,0,1", "2.jpg,1,1.0", "3.jpg,False,0"),
+            ("cat", "dog"),
+            [[0, 1], [1, 1], [0, 0]],
+        ),
+        ("binary", ("path,label", *(f"{n}.jpg,{('no', 'yes')[n % 2]}" for n in range(6))), ("no", "yes"), [0, 1] * 3),
+    ],
+)  # fmt: skip
+def test_table_of_each_task_is_listed(tmp_path, task, lines, classes, targets):
+    found = listed(table(tmp_path, "\n".join(lines)), task=task)
+    assert (found.classes, found.targets.tolist()) == (classes, targets)
+
+
+@pytest.mark.parametrize(
+    ("task", "lines", "message"),
+    [
+        (None, ("path,label", "1.jpg,0.5", "2.jpg,1"), "numbers such as 0.5 as labels: .* set --task regression"),
+        (None, ("path,label_x", "1.jpg,0.5"), "columns label_x and no column label: set --task regression, or --task"),
+        ("regression", ("path,label", "1.jpg,0.5", "2.jpg,"), "row 2 of .* has the label '', which is no finite"),
+        ("regression", ("path,label", "1.jpg,a"), "row 1 of .* has the label 'a', which is no finite"),
+        ("regression", ("path,label", "1.jpg,nan"), "has the label 'nan', which is no finite"),
+        ("regression", ("path,label", "1.jpg,1e99"), "has the label '1e99', which is no finite"),
+        ("regression", ("path,label", "1.jpg,1", "2.jpg,2"), "has 2 training images: add some, at least 3"),
+        ("regression", ("path,value", "1.jpg,1"), "has no column label"),
+        ("regression", ("path,label",), "has no images: add some"),
+        ("labels", ("path,label_a", "1.jpg,2"), "row 1 of .* has the label_a '2': use 0 or 1"),
+        ("labels", ("path,label", "1.jpg,", "2.jpg,"), "no label for any image: fill the column label"),
+        (
+            "labels",
+            ("path,label,split", "1.jpg,a,train", "2.jpg,a,train", "3.jpg,a|b,test"),
+            "has the label b in test and not in train",
+        ),
+        ("binary", ("path,label", "1.jpg,a", "2.jpg,b", "3.jpg,c"), r"3 classes \(a, b, c, …\), and task binary needs"),
+    ],
+)  # fmt: skip
+def test_table_that_does_not_fit_its_task_is_refused(tmp_path, task, lines, message):
+    assert re.search(message, refused(table(tmp_path, "\n".join(lines)), task=task))
+
+
+@pytest.mark.parametrize("task", ["labels", "regression"])
+def test_class_folders_of_another_task_are_refused(tmp_path, task):
+    message = refused(source(tmp_path / "p", *THREE), UsageError, task=task)
+    assert f"task {task} needs a table of images" in message

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hpo.errors import DataDamagedError
@@ -27,7 +28,7 @@ def listing(*pictures: tuple[str, str | None, str | None]) -> Listing:
 
 
 def counts(found: Listing, parts: dict) -> dict[str, list[int]]:
-    labels = found.labels
+    labels = found.targets
     return {
         split: [Counter(labels[rows].tolist())[label] for label in range(len(found.classes))]
         for split, rows in parts.items()
@@ -93,3 +94,20 @@ def test_groups_that_leave_no_image_of_a_class_are_refused():
     )
     with pytest.raises(DataDamagedError, match=r"leaves no \w+ image of class a"):
         partition(found, RULES)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("task", ["labels", "regression"])
+def test_tasks_without_classes_are_divided(task, grouped):
+    labels = ["a", "a|b", ""] if task == "labels" else ["0.5", "1.5", "2.5"]
+    pictures = [
+        Picture(path=f"{n}.jpg", label=labels[n % 3], group=str(n // 3) if grouped else None)
+        for n in range(90)
+    ]
+    found = Listing(source=Path("t.csv"), folder=Path(), pictures=pictures, task=task)
+    parts = partition(found, SplitRules(0.2, 0.1, 0))
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(90))
+    assert len(parts["test"]) == pytest.approx(18, abs=1)
+    if grouped:
+        groups = [{n // 3 for n in part.tolist()} for part in parts.values()]
+        assert sum(map(len, groups)) == 30

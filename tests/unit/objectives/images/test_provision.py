@@ -19,6 +19,7 @@ from objectives.base import DataOptions
 from objectives.data import stamps, statistics
 from objectives.data.splits import split
 from objectives.data.statistics import channel_counts, channel_statistics
+from objectives.data_loading import load_data
 from objectives.images import build, entry
 from objectives.images.cache import Cache
 from objectives.images.listing import Picture
@@ -393,3 +394,32 @@ def test_names_of_files_are_not_kept_while_a_study_runs(photos, tmp_path):
     with provided(DataOptions(source=str(photos)), Cache(tmp_path / "cache")):
         gc.collect()
         assert [one for one in gc.get_objects() if isinstance(one, Plan | Picture)] == []
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "dtype", "width"),
+    [
+        ("regression", "0.25 1.5 3", np.float32, 1),
+        ("labels", "a a|b c", np.uint8, 3),
+        ("binary", "no yes no", np.int64, None),
+    ],
+)
+def test_table_of_each_task_is_cached_and_mapped(photos, tmp_path, task, labels, dtype, width):
+    paths = sorted(photos.glob("*/*.*"))
+    rows = [f"{path.relative_to(photos)},{labels.split()[n % 3]},{n // 2}" for n, path in enumerate(paths)]
+    (photos / "t.csv").write_text("\n".join(["path,label,group", *rows]))
+    options = DataOptions(source=str(photos / "t.csv"), task=task, cache_dir=str(tmp_path / "cache"))
+    trial, final = (load_data(None, None, options, final=final, task=task) for final in (False, True))
+    assert (trial.task, trial.y_train.dtype) == (task, dtype)
+    assert trial.output_size == (width or 1)
+    assert len(trial.x_train) + len(trial.x_valid) == len(final.x_train) == 30 - len(final.x_test)
+    other = "labels" if task == "regression" else "regression"
+    with pytest.raises(DataDamagedError, match=f"was read for task {task}, .*: add --task {other}"):
+        load_data(None, None, options, final=False, task=other)
+
+
+def test_two_class_folders_serve_a_binary_objective(photos, tmp_path):
+    shutil.rmtree(photos / "disc")
+    options = DataOptions(source=str(photos), cache_dir=str(tmp_path / "cache"))
+    data = load_data(None, None, options, final=False, task="binary")
+    assert (data.task, data.classes, data.output_size) == ("binary", ("cross", "stripes"), 1)
