@@ -82,6 +82,7 @@ class RunningAttempt(SupervisedRun):
             fraction=self.fraction,
             value=self.value,
             images_per_second=self.images_per_second,
+            note=self.note,
         )
 
 

@@ -79,7 +79,7 @@ class StudyView:
         if pool.ready:
             self._pace.begin()
         eta = self._pace.seconds_left(counts.finished - self._finished_before, counts.left)
-        idle = "" if pool.ready else "loading the objective and its data"
+        idle = "" if pool.ready else pool.stage or "loading the objective and its data"
         running = self._supervisor.in_slots
         slots = [
             SlotView(device=device.name, note=idle)

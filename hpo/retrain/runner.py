@@ -222,7 +222,7 @@ class SeedRunner(Workload[SeedRun]):
         for slot, device in enumerate(self._pool.devices):
             run = self._supervisor.in_slots.get(slot)
             if run is None:
-                note = "" if self._pool.ready else "loading the objective and its data"
+                note = "" if self._pool.ready else self._pool.stage or "loading the objective and its data"
                 slots.append(SlotView(device=device.name, note=note))
                 continue
             last = run.history[-1].metrics if run.history else {}
@@ -236,6 +236,7 @@ class SeedRunner(Workload[SeedRun]):
                     fraction=run.fraction,
                     value=value,
                     images_per_second=run.images_per_second,
+                    note=run.note,
                 )
             )
         counts = Counts(

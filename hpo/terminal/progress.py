@@ -221,7 +221,11 @@ def draw(view: View) -> Any:
             Text(slot.run),
             f"{slot.epoch}{within}" if slot.epochs is None else f"{slot.epoch}/{slot.epochs}{within}",
             formatting.metric(slot.value),
-            "-" if slot.images_per_second is None else f"{slot.images_per_second:,.0f}",
+            Text(slot.note, style="yellow")
+            if slot.note
+            else "-"
+            if slot.images_per_second is None
+            else f"{slot.images_per_second:,.0f}",
         )
     lines: list[Any] = [head, outcomes, table]
     if view.best is not None:

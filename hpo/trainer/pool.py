@@ -90,6 +90,11 @@ class TrainerPool:
         return self._template.ready
 
     @property
+    def stage(self) -> str:
+        """Part of loading that is in progress; empty if it is not known."""
+        return self._template.stage
+
+    @property
     def versions(self) -> Mapping[str, str]:
         """Versions of the libraries that the template has loaded."""
         return self._template.versions

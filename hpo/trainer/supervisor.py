@@ -16,6 +16,7 @@ from hpo.process.listening_clock import ListeningClock
 from hpo.process.shutdown import ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.first_step import FirstStepWatch
 from hpo.trainer.messages import (
     Annotate,
     Command,
@@ -71,6 +72,7 @@ class Supervisor(Generic[R]):
         self.memory_bytes = memory_bytes
         self._events: list[tuple[int, R, Event]] = []
         self._retry_at = 0.0
+        self._first_step = FirstStepWatch()
         self._clock = ListeningClock()
         self.listened_at = 0.0
         """Time when events of trainers were last read, by a clock that leaves out the time in which none could be."""
@@ -106,6 +108,7 @@ class Supervisor(Generic[R]):
     def start(self, slot: int, run: R, start: Start) -> None:
         run.started = run.preempted = run.pruned = run.detached = False
         run.ending_at = None
+        run.progressed()
         self.in_slots[slot] = run
         self.pool.start(slot, start)
         run.heard_at = self._clock.now()
@@ -132,6 +135,7 @@ class Supervisor(Generic[R]):
         for slot, run in self.in_slots.items():
             self.pool.send(slot, Command.PAUSE if paused else Command.RESUME)
             run.heard_at = self._clock.now()
+            self._first_step.restart(run, run.heard_at)
 
     # The loop.
 
@@ -228,6 +232,7 @@ class Supervisor(Generic[R]):
                     self._listen(work, 0.0)
 
     def _handle(self, work: Workload[R], slot: int, run: R, event: Event) -> None:
+        self._first_step.note(run, event, self.listened_at)
         match event:
             case Started(pid, resumed_from):
                 run.started = True
@@ -279,6 +284,7 @@ class Supervisor(Generic[R]):
         self._end_late(work, listened_at)
         if self.paused:
             return
+        self._first_step.report(self.in_slots.values(), listened_at, self._hung_seconds)
         limit = self._hung_seconds
         for slot, run in list(self.in_slots.items()):
             if listened_at - run.heard_at <= limit:

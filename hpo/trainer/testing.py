@@ -82,6 +82,7 @@ class FakePool:
     default: Script = trained
     scripts: list[Script] = field(default_factory=list)
     ready: bool = True
+    stage: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     starts: list[Start] = field(default_factory=list)
     """Attempts that were started, in order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -29,6 +30,12 @@ class SupervisedRun:
     """Time of the trainer's last message, by the supervisor's clock."""
     started: bool = False
     """Whether the trainer runs; before, it may wait for a template."""
+    first_step_due_at: float = math.inf
+    """Time by the supervisor's clock after which a run without progress is reported; infinity: it has some, or was."""
+    late: bool = False
+    """Whether it was reported that it has taken no step yet."""
+    loading: bool = False
+    """Whether its last message was that it loads its data itself."""
     preempted: bool = False
     pruned: bool = False
     """Whether its trainer was asked to end because the trial is pruned."""
@@ -46,6 +53,15 @@ class SupervisedRun:
     def context(self) -> Mapping[str, object]:
         """Context of the run's log records, which their messages do not repeat."""
         return {}
+
+    @property
+    def note(self) -> str:
+        """Text that the view adds to its line; empty if it trains."""
+        return "no step yet: hpo logs" if self.late else ""
+
+    def progressed(self) -> None:
+        """Note that it has taken a step, or asked for a parameter."""
+        self.late, self.loading, self.first_step_due_at = False, False, math.inf
 
     def tick(self, tick: Tick) -> None:
         # Code after the report of an epoch may still report progress in it.

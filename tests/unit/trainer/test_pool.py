@@ -34,6 +34,7 @@ from hpo.trainer.messages import (
     Load,
     Loaded,
     LoadFailed,
+    Loading,
     NotForked,
     Preload,
     Ready,
@@ -135,6 +136,28 @@ def test_warning_on_the_data_is_logged_once(host: Host, caplog: pytest.LogCaptur
         host.events(replace(READY, warning="there is no test set"))
     (warning,) = caplog.messages
     assert warning.endswith("there is no test set")
+
+
+def test_notes_on_the_data_are_logged_once_and_progress_is_shown(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    host.events(Loading("reading train", 1500, 0))
+    assert host.pool.stage == "reading train: 1,500 rows"
+    host.events(Loading("reading train", 1500, 60000))
+    assert host.pool.stage == "reading train: 1,500 of 60,000 rows"
+    for _ in range(2):
+        host.events(replace(READY, notes=("it is read once", "and again")))
+    assert caplog.messages == ["it is read once", "and again"]
+
+
+def test_template_whose_variables_cannot_be_handed_over_loads_less(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.events(DESCRIBED, Unforkable("", Preload.IMPORTS, ("keras",), "VOCABULARY"), READY)
+    assert [template.load.preload for template in host.templates] == [Preload.ALL, Preload.IMPORTS]
+    (warning,) = caplog.messages
+    assert warning.startswith("the data function of o sets VOCABULARY, which its process cannot hand over: ")
 
 
 def test_template_that_loads_less_replaces_one_with_threads(
