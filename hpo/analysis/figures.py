@@ -65,6 +65,13 @@ def label_of(figure: str) -> str:
     return label + (", mean of each image and its mirror image" if figure.endswith(FLIPPED) else "")
 
 
+def short_label(figure: str) -> str:
+    """Return a test figure's name for the head of a column: `accuracy, flip-averaged`."""
+    metric = METRICS.get(base_of(figure))
+    name = figure.removeprefix("test_").replace("_", " ") if metric is None else metric.label
+    return name + (", flip-averaged" if metric is not None and figure.endswith(FLIPPED) else "")
+
+
 def bounds_of(name: str) -> Bounds | None:
     """Return the lowest and highest possible value of a figure; None if it is unknown."""
     metric = METRICS.get(base_of(name))

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import html
 from collections.abc import Sequence
 from functools import partial
 from importlib import resources
-from itertools import count
-from typing import TYPE_CHECKING
 
 from hpo.document.charts import Panel
 from hpo.document.document import Block, Bullets, Code, Document, Figure, Gallery, Paragraph, Section, Table
-from hpo.document.layout import is_narrow, is_single, paired
+from hpo.document.layout import columns_of, sections_of
 from hpo.document.parts import attempt
 from hpo.document.plotly_charts import figure_json, script_json
 from hpo.formatting import printable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PLOTLY = "plotly-cartesian.min.js"
 """The bundle of plotly.js with charts over two axes; `page/README.md` has its source."""
@@ -36,13 +32,9 @@ def escape(text: str) -> str:
 
 def render_page(document: Document) -> str:
     """Return the text of the HTML file."""
-    numbers = count()
-    beside = paired(document.sections, is_single)
-    body = "\n".join(
-        _section(section, numbers, half) for section, half in zip(document.sections, beside, strict=True)
-    )
-    has_figures = bool(document.figures())
-    script = _script() if has_figures else ""
+    charts: list[str] = []
+    body = "\n".join(_section(section, charts, half) for section, half in sections_of(document))
+    script = _script(charts) if charts else ""
     contents = "".join(
         f'<a href="#{section.anchor}">{escape(section.title)}</a>' for section in document.sections
     )
@@ -74,11 +66,17 @@ def render_page(document: Document) -> str:
 """
 
 
-def _script() -> str:
-    """Return Plotly, compressed, and the script that unpacks it and draws."""
-    # Compressed, it is a third as large; every browser of 2023 or later can unpack it.
-    packed = base64.b64encode(_part(f"{PLOTLY}.gz")).decode()
-    return f'<script type="text/plain" id="plotly">{packed}</script>\n<script>{_part("draw.js").decode()}</script>'
+def _script(charts: Sequence[str]) -> str:
+    """Return Plotly and the charts, packed, and the script that unpacks and draws them."""
+    packed = {
+        "plotly": _part(f"{PLOTLY}.gz"),
+        "charts": gzip.compress(f"[{','.join(charts)}]".encode(errors="backslashreplace"), 6, mtime=0),
+    }
+    parts = [
+        f'<script type="text/plain" id="{name}">{base64.b64encode(content).decode()}</script>'
+        for name, content in packed.items()
+    ]
+    return "\n".join([*parts, f"<script>{_part('draw.js').decode()}</script>"])
 
 
 def _part(name: str) -> bytes:
@@ -86,15 +84,19 @@ def _part(name: str) -> bytes:
     return resources.files("hpo.document").joinpath("page", name).read_bytes()
 
 
-def _section(section: Section, numbers: Iterator[int], half: bool) -> str:
+def _section(section: Section, charts: list[str], half: bool) -> str:
     title = f"A part of section {section.title}"
-    blocks = [attempt(title, partial(_block, block, numbers), _left_out) for block in section.blocks]
-    # On wide pages, two blocks that need little width stand next to each other.
-    beside = paired(section.blocks, is_narrow) if not half else [False] * len(blocks)
-    content = "\n".join(
-        f'<div class="half">{block}</div>' if one else block
-        for block, one in zip(blocks, beside, strict=True)
-    )
+
+    def column(blocks: Sequence[Block]) -> str:
+        return "\n".join(attempt(title, partial(_block, block, charts), _left_out) for block in blocks)
+
+    parts = [
+        f'<div class="columns"><div>\n{column(left)}\n</div><div>\n{column(right)}\n</div></div>'
+        if right and not half
+        else column([*left, *right])
+        for left, right in columns_of(section.blocks)
+    ]
+    content = "\n".join(parts)
     width = ' class="half"' if half else ""
     return f'<section id="{section.anchor}"{width}>\n<h2>{escape(section.title)}</h2>\n{content}\n</section>'
 
@@ -103,7 +105,7 @@ def _left_out(line: str) -> str:
     return f'<p class="note">{escape(line)}</p>'
 
 
-def _block(block: Block, numbers: Iterator[int]) -> str:
+def _block(block: Block, charts: list[str]) -> str:
     match block:
         case Paragraph(text, kind):
             return f'<p class="{escape(kind)}">{escape(text)}</p>'
@@ -115,7 +117,7 @@ def _block(block: Block, numbers: Iterator[int]) -> str:
         case Table():
             return _table(block)
         case Figure():
-            return _figure(block, numbers)
+            return _figure(block, charts)
         case Gallery():
             return _gallery(block)
 
@@ -137,9 +139,9 @@ def _table(table: Table) -> str:
     )
 
 
-def _figure(figure: Figure, numbers: Iterator[int]) -> str:
+def _figure(figure: Figure, charts: list[str]) -> str:
     panels = [
-        attempt(f"A chart of {figure.key}", partial(_panel, panel, figure, numbers), _left_out)
+        attempt(f"A chart of {figure.key}", partial(_panel, panel, figure, charts), _left_out)
         for panel in figure.panels
     ]
     many = " many" if len(figure.panels) > 1 else ""
@@ -152,16 +154,15 @@ def _figure(figure: Figure, numbers: Iterator[int]) -> str:
     )
 
 
-def _panel(panel: Panel, figure: Figure, numbers: Iterator[int]) -> str:
-    name, drawn = f"data-{next(numbers)}", figure_json(panel, figure.height)
-    content = script_json(drawn)
+def _panel(panel: Panel, figure: Figure, charts: list[str]) -> str:
+    drawn = figure_json(panel, figure.height)
+    charts.append(script_json(drawn))
     title = f"<h3>{escape(panel.title)}</h3>" if panel.title else ""
     label = escape(f"{panel.title}: {figure.caption}" if panel.title else figure.caption)
     space = f"min-height:{drawn['layout']['height']}px"
     return (
-        f'<div class="cell">{title}<div class="panel" data-figure="{name}" role="img" aria-label="{label}"'
+        f'<div class="cell">{title}<div class="panel" data-chart="{len(charts) - 1}" role="img" aria-label="{label}"'
         f' style="{space}"></div></div>'
-        f'<script type="application/json" id="{name}">{content}</script>'
     )
 
 

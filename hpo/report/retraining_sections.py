@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from hpo import formatting
-from hpo.analysis.figures import FIGURES, interval_of, is_measure, label_of
+from hpo.analysis.figures import FIGURES, interval_of, is_measure, label_of, short_label
 from hpo.analysis.records import drawable
 from hpo.analysis.statistics import CONFIDENCE, holm, shown_deviation, welch
 from hpo.document.charts import GREY, Axis, Chart, Point, Series, Style, colour_of
@@ -132,7 +132,7 @@ def _run_table(metrics: Mapping[str, Any]) -> Table | None:
     figures = _tested(metrics)
     if not figures:
         return None
-    shown = {name: name.removeprefix("test_").replace("_", " ") for name in figures}
+    shown = {name: short_label(name) for name in figures}
     if len({"seed", "training time", *shown.values()}) < 2 + len(shown):
         # The names in full are distinct.
         shown = dict(zip(figures, figures, strict=True))

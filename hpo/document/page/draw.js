@@ -1,12 +1,13 @@
 (function () {
-  var panels = Array.prototype.slice.call(document.querySelectorAll('[data-figure]'));
+  var panels = Array.prototype.slice.call(document.querySelectorAll('[data-chart]'));
   var dark = window.matchMedia('(prefers-color-scheme: dark)');
   function colour(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
-  function draw() {
+  function draw(charts) {
     panels.forEach(function (panel) {
-      var figure = JSON.parse(document.getElementById(panel.dataset.figure).textContent);
+      // A copy, because Plotly changes what it draws.
+      var figure = JSON.parse(JSON.stringify(charts[panel.dataset.chart]));
       var layout = figure.layout;
       layout.paper_bgcolor = 'rgba(0,0,0,0)';
       layout.plot_bgcolor = 'rgba(0,0,0,0)';
@@ -27,17 +28,18 @@
         { responsive: true, displaylogo: false, displayModeBar: false, scrollZoom: false });
     });
   }
-  function unpack(text) {
+  function unpack(id) {
+    var text = document.getElementById(id).textContent;
     var bytes = Uint8Array.from(atob(text), function (one) { return one.charCodeAt(0); });
     var plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
     return new Response(plain).text();
   }
-  function start(code) {
-    var script = document.createElement('script');
-    script.textContent = code;
+  function start(parts) {
+    var script = document.createElement('script'), charts = JSON.parse(parts[1]);
+    script.textContent = parts[0];
     document.head.appendChild(script);
-    draw();
-    dark.addEventListener('change', draw);
+    draw(charts);
+    dark.addEventListener('change', function () { draw(charts); });
   }
   function explain() {
     panels.forEach(function (panel) {
@@ -48,6 +50,6 @@
   if (typeof DecompressionStream === 'undefined') {
     explain();
   } else {
-    unpack(document.getElementById('plotly').textContent).then(start);
+    Promise.all([unpack('plotly'), unpack('charts')]).then(start);
   }
 })();

@@ -48,9 +48,9 @@ def test_names_from_the_user_are_escaped(rows: StudyRows) -> None:
     found = files(rows)
     page = found["report.html"].decode()
     assert "<b onload" not in page
-    # Only our own scripts: one for each panel, Plotly, and the one that draws.
-    panels = page.count("data-figure=")
-    assert page.count("</script>") == panels + 2
+    # Only our own scripts: Plotly, the charts, and the one that draws them.
+    assert page.count("data-chart=") == 5
+    assert page.count("</script>") == 3
     assert "<b" not in found["report.md"].decode().replace("\\<b", "")
 
 
