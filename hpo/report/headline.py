@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo import formatting
+from hpo.analysis.examples import SHARES, examples_of, over_examples
 from hpo.analysis.figures import (
     METRICS,
     amount,
@@ -19,7 +20,7 @@ from hpo.analysis.figures import (
     leading,
 )
 from hpo.analysis.records import drawable
-from hpo.analysis.statistics import Interval, mean, summarize, wilson
+from hpo.analysis.statistics import Interval, summarize, wilson
 from hpo.devices.provenance import DATA
 from hpo.document.document import Block, Paragraph
 from hpo.study.history import StudyHistory
@@ -27,8 +28,6 @@ from storage.retrains import RetrainRow
 
 _VALIDATION = re.compile(r"([\d,]+) validation")
 """Number of validation examples in the line that describes a study's data."""
-_SHARES = ("accuracy", "top_5_accuracy")
-"""Metrics that are the share of examples which the model gets right."""
 
 
 def headline(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
@@ -69,30 +68,6 @@ def source_of(history: StudyHistory, row: RetrainRow) -> str:
     if trial is None and "selection" in (row.metrics or {}):
         return "the objective's default configuration, retrained"
     return "a configuration from a file, retrained"
-
-
-def examples_of(run: Mapping[str, Any]) -> str:
-    """Return the noun for the examples of a final run: `images`, or `examples` where its inputs are none."""
-    recorded = run.get("input")
-    shape = recorded.get("shape") if isinstance(recorded, Mapping) else None
-    shapes = list(shape.values()) if isinstance(shape, Mapping) else [shape]
-    if shape is None or any(isinstance(one, list | tuple) and len(one) == 3 for one in shapes):
-        return "images"
-    return "examples"
-
-
-def over_examples(
-    runs: Sequence[Mapping[str, Any]], figure: str, centre: float
-) -> tuple[float, float] | None:
-    """Return the 95 % interval of a figure over the test examples, its mean over seeds; None if it is unknown."""
-    recorded = [(run.get("test_intervals") or {}).get(figure) for run in runs]
-    if all(recorded):
-        low, high = (mean([float(one[side]) for one in recorded if one]) for side in (0, 1))
-        return low, high
-    count = runs[0].get("n_test") if runs else None
-    if base_of(figure) in _SHARES and count and 0.0 <= centre <= 1.0:
-        return wilson(centre, count)
-    return None
 
 
 def _intervals(one: Interval, figure: str, runs: Sequence[Mapping[str, Any]]) -> str:
@@ -142,7 +117,7 @@ def _gap(
     else:
         compared = f"{size} {'better' if (gap > 0) is high else 'worse'} than on the test set"
     spread = ""
-    if base in _SHARES and count and 0.0 <= found.value <= 1.0:
+    if base in SHARES and count and 0.0 <= found.value <= 1.0:
         spread = f"; 95 % interval over these {noun} {_range(wilson(found.value, count))}"
     name = METRICS[base].label if base in METRICS else base
     return f"On {on}, its {name} was {formatting.metric(found.value)} ({found.origin}{spread}): {compared}."

@@ -9,10 +9,10 @@ from typing import Any
 
 from hpo import formatting
 from hpo.analysis.confusion import class_scores, confused_pairs, pooled
+from hpo.analysis.examples import examples_of
 from hpo.document.charts import confusion_panel
 from hpo.document.document import Block, Figure, Gallery, Paragraph, Picture, Section, Table
 from hpo.document.parts import Part, section
-from hpo.report.headline import examples_of
 
 MOST_CLASSES = 40
 """Largest number of classes with a readable confusion matrix; beyond it only the worst classes are listed."""

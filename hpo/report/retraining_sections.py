@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from hpo import formatting
+from hpo.analysis.examples import examples_of, over_examples
 from hpo.analysis.figures import FIGURES, interval_of, is_measure, label_of, short_label
 from hpo.analysis.records import drawable
 from hpo.analysis.statistics import CONFIDENCE, holm, shown_deviation, welch
@@ -14,7 +15,6 @@ from hpo.document.charts import GREY, Axis, Chart, Point, Series, Style, colour_
 from hpo.document.document import Block, Bullets, Figure, Paragraph, Section, Table
 from hpo.document.parts import section
 from hpo.report.default_comparison import default_params, is_same
-from hpo.report.headline import examples_of, over_examples
 from hpo.report.mistakes import mistakes_section
 from hpo.report.study_comparison import matches_search
 from hpo.report.task_sections import task_sections

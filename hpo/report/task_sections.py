@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hpo import formatting
+from hpo.analysis.examples import examples_of
 from hpo.document.charts import BLUE, GREY, Axis, Chart, Point, Series, colour_of
 from hpo.document.document import Block, Figure, Section, Table
 from hpo.document.parts import section
-from hpo.report.headline import examples_of
 
 MOST_LABELS = 40
 """Largest number of labels in the table; of more, those with the lowest F1 are listed."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpo import formatting
 from hpo.export.config import Config
-from hpo.retrain.model_card import loading_lines
+from hpo.retrain.model_use import loading_lines
 from hpo.retrain.plan import Plan
 from hpo.retrain.results import SeedResult, summaries
 from hpo.retrain.selection import Selection, selection_lines

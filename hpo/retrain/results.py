@@ -114,12 +114,13 @@ def write_results(
         rows = [[name, *row] for name, row in zip(classes, confusions[0], strict=True)]
         files["confusion_matrix.csv"] = csv_file(["true \\ predicted", *classes], rows, "\r\n")
     if written:
-        files[model_card.FILE] = model_card.render(config, summary, results[0].recorded)
+        files[model_card.FILE] = model_card.render(config, safe)
     with results_writable(folder, " and run the same command again: no epoch is trained twice"):
         write_files(folder, files)
         # A file that an earlier retrain left would pass for one of this retrain.
         if not confusions:
             (folder / "confusion_matrix.csv").unlink(missing_ok=True)
+        (folder / model_card.FORMER_FILE).unlink(missing_ok=True)
         if model is not None and written:
             shutil.move(model, folder / model.name)
         elif model is not None:
@@ -166,8 +167,10 @@ def _metrics(
 
 def _interface(config: Config, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return the meaning of the model's inputs and outputs, by which `hpo predict` uses it."""
-    found = {name: recorded[name] for name in ("task", "classes", "input") if name in recorded}
-    if isinstance(found.get("input"), Mapping) and config.data.get("source") is not None:
+    forms = {"task": str, "classes": list, "input": Mapping}
+    # An objective may record anything under these names.
+    found = {name: recorded[name] for name, form in forms.items() if isinstance(recorded.get(name), form)}
+    if "input" in found and config.data.get("source") is not None:
         rules = {name: config.data.get(name) for name in ("image_fit", "image_size")}
         found["input"] = {**found["input"], **rules}
     return found

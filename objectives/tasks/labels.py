@@ -52,6 +52,11 @@ class Labels(Task):
         """Return the default loss in which the examples that have a label count by the weight of this label."""
         return mean_logistic_loss(0.0, weights)
 
+    def distribution(self, targets: NDArray[Any]) -> dict[str, Any]:
+        """Return the number of examples that have each label, by name."""
+        sizes = targets.sum(axis=0, dtype=np.int64).tolist()
+        return dict(zip(self.data.classes, sizes, strict=True))
+
     def records(self, targets: NDArray[Any], outputs: Floats) -> dict[str, Any]:
         return {
             "per_label": tables.of_labels(self.data.classes, targets == 1, outputs),

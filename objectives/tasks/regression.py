@@ -93,5 +93,17 @@ class Regression(Task):
                 f" {high:g}: end it in keras.layers.Dense(data.output_size), or scale the targets"
             )
 
+    def distribution(self, targets: NDArray[Any]) -> dict[str, Any]:
+        """Return lowest, mean and highest value of each target, by name."""
+        columns = zip(self.data.classes, targets.T, strict=True)
+        return {
+            name: {
+                "min": float(one.min()),
+                "mean": float(one.mean(dtype=np.float64)),
+                "max": float(one.max()),
+            }
+            for name, one in columns
+        }
+
     def records(self, targets: NDArray[Any], outputs: Floats) -> dict[str, Any]:
         return {"residuals": tables.residuals(self.data.classes, targets, outputs)}

@@ -143,6 +143,11 @@ class Task(ABC):
     def records(self, targets: NDArray[Any], outputs: Floats) -> dict[str, Any]:
         """Return the further records of a final run: tables and curves of its test set."""
 
+    def distribution(self, targets: NDArray[Any]) -> dict[str, Any]:
+        """Return the number of examples of each class, by name."""
+        sizes = np.bincount(targets, minlength=len(self.data.classes)).tolist()
+        return dict(zip(self.data.classes, sizes, strict=True))
+
     def check_model(self, shape: Sequence[int | None]) -> None:
         """Check the shape of a model's output without its first axis.
 

@@ -105,6 +105,10 @@ def finish(model: keras.Model, data: Data, judge: Judge, run: Run, flip: bool = 
         **records,
         classes=list(data.classes),
         input=_described(data.x_test),
+        examples={
+            "train": judge.task.distribution(data.y_train),
+            "test": judge.task.distribution(data.y_test),
+        },
         n_test=len(data.y_test),
         n_train=len(data.y_train),
         parameters=int(model.count_params()),

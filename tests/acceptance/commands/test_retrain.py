@@ -68,7 +68,7 @@ def test_retrain_summarizes_three_seeds(service: Service) -> None:
         "confusion_matrix.csv",
         "history.csv",
         "model.keras",
-        "model_card.md",
+        "MODEL.md",
     }
     with (results(service) / "history.csv").open(newline="") as file:
         history = [(int(row["seed"]), int(row["epoch"])) for row in csv.DictReader(file)]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -12,6 +15,8 @@ import numpy as np
 import pytest
 
 from hpo.cli.main import run
+from hpo.document.document import Code
+from hpo.retrain import model_use
 from objectives.data_options import DataOptions
 from objectives.images import entry
 from objectives.images.cache import Cache
@@ -159,3 +164,27 @@ def test_models_that_cannot_be_used_are_refused_in_one_line(
     assert "cannot be loaded" in refused(floats)
     (floats / "model.keras").unlink()
     assert "there is no model" in refused(floats)
+
+
+def test_lines_of_the_card_predict_without_this_package(
+    tmp_path: Path, image_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The image has the model's size, so that both decode the same pixels."""
+    photo = make_photos(tmp_path / "photos", 2, side=(29, 29)) / "disc" / "001.png"
+    photo.rename(image_model / "new.jpg")
+    metrics = json.loads((image_model / "metrics.json").read_text())
+    blocks = model_use.use(metrics, metrics["runs"][0])
+    [code] = [block.text for block in blocks if isinstance(block, Code) and block.language == "python"]
+    # Neither package can be imported.
+    hidden = "import sys\nfor name in ('hpo', 'objectives', 'storage'): sys.modules[name] = None\n"
+    ended = subprocess.run(
+        [sys.executable, "-c", hidden + code.replace("print(", "print(*")],
+        cwd=image_model,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert ended.returncode == 0, ended.stderr
+    shares = [float(share) for share in re.findall(r"\d\.\d+(?:e-\d+)?", ended.stdout.splitlines()[-1])]
+    [row] = predicted(capsys, "--model", str(image_model), str(image_model / "new.jpg"))
+    assert max(shares) == pytest.approx(float(row["probability"]), abs=1e-5)

@@ -45,29 +45,12 @@ def test_interval_of_an_accuracy_ends_at_one() -> None:
 def test_files_of_an_earlier_retrain_are_replaced_or_removed(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     folder.mkdir()
-    for name in ("confusion_matrix.csv", "model.keras", "model_card.md", "notes.txt"):
+    for name in ("confusion_matrix.csv", "model.keras", "MODEL.md", "model_card.md", "notes.txt"):
         (folder / name).write_text("of another")
     write_results(folder, CONFIG, [result(1, 0.9)], {}, tmp_path / "model.keras")
     assert {path.name for path in folder.iterdir()} == {
         "metrics.json", "best_config.yaml", "history.csv", "notes.txt"
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("lines", [["import nets", "model = nets.load('|')"], None])
-def test_model_card_has_metrics_and_the_lines_that_load_the_model(
-    tmp_path: Path, lines: list[str] | None
-) -> None:
-    (tmp_path / "model.keras").write_text("a model")
-    first = result(1, 0.9)
-    assert isinstance(first.recorded, dict)
-    if lines is not None:
-        first.recorded["load_model"] = lines
-    write_results(tmp_path / "s", CONFIG, [first], {}, tmp_path / "model.keras")
-    card = (tmp_path / "s" / "model_card.md").read_text()
-    assert "\n".join(lines or ["keras.saving.load_model('model.keras')\n```"]) in card
-    assert ("code of your own" in card) is (lines is not None)
-    assert "| test_accuracy | 0.9000" in card
-    assert all(f"| {name} | {value} |" in card for name, value in CONFIG.params.items())
 
 
 def test_interval_of_a_calibration_error_begins_at_zero() -> None:
