@@ -1,0 +1,230 @@
+"""The forms in which a data function may return its data, with stand-ins for the libraries' classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hpo.errors import DataDamagedError
+from objectives.data.returned.reading import Read, mapped, read
+from objectives.data.returned.store import FileStore, MemoryStore, StoredArray
+
+X = np.random.default_rng(0).integers(0, 255, (7, 4, 5, 3), dtype=np.uint8)
+Y = np.arange(7) % 3
+
+
+def made(module: str, name: str, **attributes: Any) -> Any:
+    """Return an object of a class with this name in a module."""
+    return type(name, (), {"__module__": module, **attributes})()
+
+
+def spec(*shape: int | None) -> Any:
+    return SimpleNamespace(shape=type("Shape", (tuple,), {"rank": len(shape)})(shape))
+
+
+def pipeline(specs: Any, elements: list[Any], cardinality: int = -2, name: str = "_MapDataset") -> Any:
+    """Return a stand-in for tf.data.Dataset of unbatched elements, or of batches."""
+    batch = lambda _, size: pipeline(specs, [stacked(elements)])  # noqa: E731, ARG005
+    return made(
+        "tensorflow.python.data",
+        name,
+        element_spec=specs,
+        cardinality=lambda _: cardinality,
+        batch=batch,
+        as_numpy_iterator=lambda _: iter(elements),
+    )
+
+
+def stacked(elements: list[Any]) -> Any:
+    first = elements[0]
+    if isinstance(first, dict):
+        return {name: np.stack([one[name] for one in elements]) for name in first}
+    return tuple(np.stack(part) for part in zip(*elements, strict=True))
+
+
+def batches(*sizes: int) -> list[Any]:
+    ends = np.cumsum(sizes)
+    return [(X[end - size : end], Y[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+
+
+def hugging_face(columns: dict[str, list[Any]], **features: Any) -> Any:
+    return made(
+        "datasets.arrow_dataset",
+        "Dataset",
+        features={name: features.get(name) for name in columns},
+        __len__=lambda _: len(Y),
+        iter=lambda _, batch_size: iter([columns]),  # noqa: ARG005
+    )
+
+
+ROWS = list(zip(X, Y, strict=True))
+PICTURES = [Image.fromarray(x) for x in X]
+TORCH = made(
+    "torch.utils.data",
+    "Dataset",
+    __len__=lambda _: 7,
+    __getitem__=lambda _, i: ROWS[i],
+    classes=["a", "b", "c"],
+)
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        (X, Y),
+        [(X, Y)],
+        {"train": (X, Y)},
+        (X, list(Y)),
+        (X, pd.Series(Y)),
+        pipeline((spec(4, 5, 3), spec()), ROWS),
+        pipeline((spec(None, 4, 5, 3), spec(None)), batches(3, 4)),
+        pipeline((spec(7, 4, 5, 3), spec(7)), batches(7), name="_BatchDataset"),
+        pipeline(
+            {"image": spec(4, 5, 3), "label": spec(), "id": spec()},
+            [{"image": x, "label": y, "id": y} for x, y in ROWS],
+        ),
+        made(
+            "keras.src.trainers", "PyDataset", __len__=lambda _: 2, __getitem__=lambda _, i: batches(3, 4)[i]
+        ),
+        TORCH,
+        made(
+            "torch.utils.data",
+            "DataLoader",
+            dataset=TORCH,
+            batch_size=4,
+            __iter__=lambda _: iter(batches(4, 3)),
+        ),
+        hugging_face({"image": PICTURES, "label": list(Y), "name": ["?"] * 7}),
+    ],
+)
+@pytest.mark.parametrize("files", [False, True])
+def test_every_form_gives_the_same_arrays(returned: Any, files: bool, tmp_path: Path) -> None:
+    store = FileStore(tmp_path) if files else MemoryStore()
+    found = mapped(
+        read(lambda: returned, store, lambda *_: None),
+        lambda one: one.mapped() if isinstance(one, StoredArray) else one,
+    )
+    (x, y) = found.splits["train"]
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, Y)
+    assert x.dtype == np.uint8
+
+
+def loaded(returned: Any) -> Read:
+    def load_pets() -> Any:
+        return returned
+
+    return read(load_pets, MemoryStore(), lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("returned", "splits"),
+    [
+        (((X, Y), (X[:2], Y[:2])), {"train": 7, "test": 2}),
+        (((X, Y), (X[:2], Y[:2]), (X[:3], Y[:3])), {"train": 7, "val": 2, "test": 3}),
+        (
+            {"test": (X[:3], Y[:3]), "validation": (X[:2], Y[:2]), "train": (X, Y)},
+            {"train": 7, "val": 2, "test": 3},
+        ),
+        ((TORCH, (X[:2], Y[:2])), {"train": 7, "test": 2}),
+    ],
+)
+def test_splits_are_named(returned: Any, splits: dict[str, int]) -> None:
+    found = loaded(returned).splits
+    assert {name: len(y) for name, (_, y) in found.items()} == splits
+    assert next(iter(found)) == "train"
+
+
+def test_several_inputs_and_texts_are_read() -> None:
+    elements = [({"a": x, "text": np.array(["a", "bcd"][i % 2])}, y) for i, (x, y) in enumerate(ROWS)]
+    found = loaded(
+        made("torch.utils.data", "Dataset", __len__=lambda _: 7, __getitem__=lambda _, i: elements[i])
+    )
+    x = found.splits["train"][0]
+    np.testing.assert_array_equal(x["a"], X)
+    assert x["text"].tolist() == ["a", "bcd", "a", "bcd", "a", "bcd", "a"]
+
+
+def test_names_of_classes_are_taken() -> None:
+    feature = SimpleNamespace(names=["cat", "dog", "emu"])
+    assert loaded(hugging_face({"img": PICTURES, "kind": list(Y)}, kind=feature)).classes == (
+        "cat",
+        "dog",
+        "emu",
+    )
+    assert loaded(TORCH).classes == ("a", "b", "c")
+    info = made("tensorflow_datasets.core", "DatasetInfo", features={"label": feature})
+    assert loaded(({"train": pipeline((spec(4, 5, 3), spec()), ROWS)}, info)).classes == ("cat", "dog", "emu")
+
+
+def test_images_with_channels_first_get_them_last() -> None:
+    tensor = made(
+        "torch",
+        "Tensor",
+        shape=(7, 3, 4, 5),
+        __array__=None,
+        detach=lambda self: self,
+        cpu=lambda self: self,
+        numpy=lambda _: np.moveaxis(X, -1, 1),
+    )
+    np.testing.assert_array_equal(loaded((tensor, Y)).splits["train"][0], X)
+
+
+def test_random_pipeline_is_noted_to_be_read_once() -> None:
+    (note,) = loaded(pipeline((spec(4, 5, 3), spec()), ROWS)).notes
+    assert note.startswith(
+        "data function load_pets: its tf.data pipeline is read once: random changes in it are"
+    )
+
+
+def generator() -> Iterator[Any]:
+    yield X, Y
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (generator(), "returns a generator: collect its rows in arrays"),
+        ((generator(), generator()), "returns a generator"),
+        ((X, Y, Y), "three arrays: return pairs; weights of examples are not used"),
+        ({"train": (X, Y), "extra": (X, Y)}, r"splits that are unknown \(extra\)"),
+        ({"test": (X, Y)}, "returns the splits test: return train once"),
+        ({"train": (X, Y), "val": (X, Y), "valid": (X, Y)}, "at most one split for validation"),
+        (pipeline((spec(4, 5, 3), spec()), ROWS, cardinality=-1), "without an end: leave .repeat"),
+        (pipeline((spec(4, 5, 3),) * 3, [(X[0], X[0], X[0])]), "yields 3 values: .*class_weight"),
+        (pipeline(spec(4, 5, 3), [X[:1]]), "yields no pairs of inputs and targets"),
+        (hugging_face({"image": PICTURES}), "has no column label or labels or target, but image"),
+        (
+            hugging_face({"image": [*PICTURES[1:], PICTURES[0].resize((2, 2))], "label": list(Y)}),
+            r"several shapes \(2×2, 4×5\)",
+        ),
+        (made("torch", "Dataset", __len__=lambda _: 0, __getitem__=None), "train is empty"),
+        (
+            (pd.DataFrame({"a": [1.0] * 7, "city": ["?"] * 7}), Y),
+            r"columns that are no numbers \(city\): encode them",
+        ),
+        ((np.array([None, {}]), Y), r"x_train holds Python objects \(NoneType, dict\)"),
+        (
+            made(
+                "torch.utils",
+                "DataLoader",
+                dataset=TORCH,
+                batch_size=4,
+                __iter__=lambda _: iter([(X, Y), (X[:, :2], Y)]),
+            ),
+            r"from row 7 on of \(2, 5, 3\): give them one shape",
+        ),
+    ],
+)
+def test_other_forms_are_refused_in_one_line(returned: Any, message: str) -> None:
+    with pytest.raises(DataDamagedError, match=message) as caught:
+        loaded(returned)
+    assert str(caught.value).startswith("data function load_pets")
+    assert "\n" not in str(caught.value)
