@@ -10,6 +10,7 @@ import pytest
 
 from objectives import loader, validation
 from objectives.base import DataOptions, Objective, Run
+from objectives.data_loading import load_data
 from objectives.errors import DivergedError
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
@@ -113,3 +114,18 @@ def test_the_example_of_model_fit_trains():
     run = LocalRun(2, final=True, metric="val_accuracy")
     namespace["Digits"]().train({"units": 32, "rate": 0.01}, run)
     assert run.results["test_accuracy"] > 0.7
+
+
+def test_the_example_of_own_arrays_is_loaded_and_fits_its_model(tmp_path, monkeypatch):
+    page = (DOCS / "how-to" / "own-arrays.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "houses").mkdir()
+    namespace: dict[str, Any] = {"__name__": "docs_arrays"}
+    for block in code_of(page):
+        exec(compile(block, "docs", "exec"), namespace)
+    objective = namespace["Houses"]
+    assert validation.problem(objective) is None
+    options = DataOptions(source=str(tmp_path / "houses"))
+    data = load_data(None, None, options, final=False, task=objective.task)
+    assert (len(data.x_train), len(data.x_valid), data.output_size) == (720, 80, 1)
+    assert objective().build({"units": 16}, data).output_shape == (None, 1)
