@@ -34,6 +34,8 @@ class Description:
     declares_direction: bool = True
     """Whether `direction` is the objective's own; else it is a default, and the study has its direction."""
     dataset: str | None = None
+    builds_models: bool = False
+    """Whether the objective builds Keras models for the service to train, which can be checked before a study."""
     takes_images: bool = False
     """Whether the objective has no data set and trains on images that a study is given."""
     summary: str = ""

@@ -98,7 +98,8 @@ class KerasObjective(Objective):
     @classmethod
     def describe(cls, name: str, options: DataOptions | None = None) -> Description:
         """Return the class attributes as one value; with the options of a study, metric and direction fit its task."""
-        found = super().describe(name)
+        builds_models = cls.train is KerasObjective.train
+        found = replace(super().describe(name), builds_models=builds_models)
         task = options.task if options is not None else None
         if task is None or task == cls.task:
             return found

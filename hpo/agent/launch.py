@@ -16,6 +16,7 @@ from hpo.agent.cleanup import Cleanup
 from hpo.agent.failure_policy import none_complete
 from hpo.agent.image_data import images_in_use
 from hpo.agent.leases import LeaseRenewal
+from hpo.agent.model_check import check_model
 from hpo.agent.outages import training_retry
 from hpo.agent.snapshots import StudySnapshot
 from hpo.agent.trial_store import TrialStore
@@ -82,6 +83,11 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
             _pool(reference, data, request.study, devices, settings) as pool,
         ):
             description = pool.describe(loading_check(signals, pool, request.agent))
+            if existing is None:
+                space = create.requested_space(request, description, data.digest)
+                if description.builds_models:
+                    check = loading_check(signals, pool, request.agent)
+                    check_model(pool, description, space, settings.home / "logs", check)
             study = create.create_or_continue(
                 database, request, reference, description, existing, data.digest
             )

@@ -169,6 +169,8 @@ class Start:
     """Epochs without an answer after which the trainer waits for one: 0 where each answer may end the run."""
     memory_bytes: int | None = None
     """Limit of the memory that the trainer allocates after the fork."""
+    checks: bool = False
+    """Whether the objective is only checked, and nothing is trained or kept."""
     code: str = ""
     """Digest of the objective's code, which checkpoints keep."""
     restarts_other_code: bool = False

@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +18,7 @@ from pathlib import Path
 from optuna.exceptions import TrialPruned
 
 from hpo.devices.threads import release_threads
-from hpo.errors import DiskFullError
+from hpo.errors import DiskFullError, ObjectiveBrokenError
 from hpo.outcomes import Outcome
 from hpo.trainer.checkpoints import CheckpointsError
 from hpo.trainer.ending import END_SECONDS, end_orderly
@@ -38,6 +39,7 @@ from objectives import values
 from objectives.backend import is_out_of_memory
 from objectives.base import Objective
 from objectives.errors import DivergedError, Infeasible
+from objectives.keras_objective import KerasObjective
 from objectives.spaces.choices import declared
 
 
@@ -61,6 +63,8 @@ def train(connection: Connection, loaded: ObjectiveLoader) -> None:
     release_threads(start.device.threads)
     if loaded.prepared and start.memory_bytes:
         _limit_memory(start.memory_bytes)
+    if start.checks:
+        _report(pipe, _checked(loaded, start))
     try:
         finished = _train(pipe, loaded, start)
     except CheckpointsError as exc:
@@ -68,6 +72,23 @@ def train(connection: Connection, loaded: ObjectiveLoader) -> None:
     except MemoryError as exc:
         finished = Finished(Outcome.OUT_OF_MEMORY, f"there is no memory for the checkpoint: {exc}")
     _report(pipe, finished)
+
+
+def _checked(loaded: ObjectiveLoader, start: Start) -> Finished:
+    """Return a failure if no model of the objective can train, and completion if that is not certain."""
+    # In a process that is not a trial, so imports are not noted, and data of unforkable templates not loaded.
+    if not loaded.prepared:
+        return Finished(Outcome.COMPLETE)
+    try:
+        objective = loaded.prepare()
+        if isinstance(objective, KerasObjective):
+            objective.check(declared(start.params, objective.space), start.device)
+    except ObjectiveBrokenError as exc:
+        return Finished(Outcome.BUG, message_of(exc))
+    # Code of the user may raise anything, which may be the fault of this configuration alone.
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+    return Finished(Outcome.COMPLETE)
 
 
 def _train(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start) -> Finished:

@@ -92,6 +92,18 @@ def data_of(request: LaunchRequest, existing: LaunchedStudy | None, digest: str 
     return replace(requested_data(request, stored, begun=begun), digest=digest)
 
 
+def requested_space(request: LaunchRequest, description: Description, digest: str = "") -> Space:
+    """Return the space of the study that the request would create.
+
+    Raises:
+        UsageError: an option does not apply to the objective.
+        UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
+    """
+    check_open_space(request, description)
+    check_images(request, description, data_of(request, None, digest))
+    return Space() if description.open_space else narrow_space(description.space, request.params)
+
+
 def create_or_continue(
     database: Database,
     request: LaunchRequest,

@@ -7,6 +7,7 @@ import random
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -65,7 +66,12 @@ class ObjectiveLoader:
     def describe(self) -> Description:
         """Return the declarations of the objective's class, with the digest of its code."""
         reference = self.load.objective
-        return replace(self.import_class().describe(reference), code=loader.code_digest(reference))
+        cls = self.import_class()
+        # The task that the data are given for decides on metric and direction.
+        given = (
+            partial(cls.describe, options=self.load.data) if issubclass(cls, KerasObjective) else cls.describe
+        )
+        return replace(given(reference), code=loader.code_digest(reference))
 
     def prepare(self) -> Objective:
         """Return the objective with its data loaded."""
