@@ -14,6 +14,7 @@ from objectives.data_loading import load_data
 from objectives.errors import DivergedError
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
+from objectives.tasks.metrics import METRICS
 from tests.photos import make_photos
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -129,3 +130,21 @@ def test_the_example_of_own_arrays_is_loaded_and_fits_its_model(tmp_path, monkey
     data = load_data(None, None, options, final=False, task=objective.task)
     assert (len(data.x_train), len(data.x_valid), data.output_size) == (720, 80, 1)
     assert objective().build({"units": 16}, data).output_shape == (None, 1)
+
+
+def test_the_examples_of_tasks_are_valid_and_train():
+    namespace: dict[str, Any] = {"__name__": "docs_tasks"}
+    for code in code_of((DOCS / "how-to" / "tasks.md").read_text(encoding="utf-8")):
+        exec(compile(code, "docs", "exec"), namespace)
+    assert [validation.problem(namespace[name]) for name in ("Houses", "Both", "Cheap")] == [None] * 3
+    run = LocalRun(3)
+    namespace["Houses"]().train(namespace["Houses"].first[0], run)
+    assert run.history[-1]["val_mae"] < 40_000
+    run = LocalRun(1)
+    namespace["Cheap"]().train({"learning_rate": 0.01}, run)
+    assert {"val_cost", "val_auc"} <= run.history[0].keys()
+
+
+def test_every_metric_is_documented():
+    page = (DOCS / "how-to" / "tasks.md").read_text(encoding="utf-8")
+    assert [name for name in METRICS if f"`{name}`" not in page] == []
