@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-Pixels = np.ndarray
+Pixels = Any
+"""An array; operations of NumPy return any type."""
 
 FORMATS = ("jpg", "png", "webp", "bmp", "tif")
 

@@ -30,7 +30,7 @@ class ImageObjective(KerasObjective):
 
     label_smoothing: ClassVar[float] = 0.1
     # A trial on few images would otherwise end after a few steps.
-    least_images_per_epoch: ClassVar[int] = 1_000
+    least_images_per_epoch: ClassVar[int] = 500
 
     def augment(self, data: Data) -> Augmentation | None:
         """Return `augmentation` if it is set, else the changes that leave such images as they could have been taken."""

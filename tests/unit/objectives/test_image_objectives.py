@@ -162,6 +162,6 @@ def test_few_photos_are_learned(tmp_path):
     assert len(objective._data.x_train) == 43
     run = LocalRun(2)
     objective.train(objective.first[0] | {"dropout": 0.0}, run)
-    # At least a thousand images an epoch, in batches of 32.
-    assert run.ticks[-1][1:] == (32, 32 * 32)
+    # At least five hundred images an epoch, in batches of 32.
+    assert run.ticks[-1][1:] == (16, 16 * 32)
     assert run.history[-1]["loss"] < run.history[0]["loss"]
