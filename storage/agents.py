@@ -95,6 +95,20 @@ def note_version(connection: Connection, agent_id: int, name: str, version: str)
     )
 
 
+def versions_of_others(connection: Connection, agent_id: int, name: str) -> list[tuple[str, str]]:
+    """Return hosts and an entry of the versions of the other agents of an agent's study that have it, latest first."""
+    rows = connection.execute(
+        text(
+            "SELECT other.host, other.versions ->> CAST(:n AS text) AS version FROM hpo.agents other"
+            " JOIN hpo.agents own ON own.study_id = other.study_id AND own.agent_id <> other.agent_id"
+            " WHERE own.agent_id = :a AND other.versions ->> CAST(:n AS text) IS NOT NULL"
+            " ORDER BY other.agent_id DESC"
+        ),
+        {"a": agent_id, "n": name},
+    )
+    return [(row.host, row.version) for row in rows]
+
+
 def latest_versions(connection: Connection, name: str) -> dict[int, str]:
     """Return an entry of the versions of the latest agent that has it, by study_id."""
     rows = connection.execute(

@@ -25,6 +25,7 @@ from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead
 from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
+from hpo.study.definition import versions
 from hpo.study.definition.versions import Trained
 from hpo.trainer.failures import one_line
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
@@ -79,8 +80,8 @@ class TrialStore:
         self._statement = self._session.statement
         self._lease_monitor = LeaseMonitor(times)
         self._data = ""
-        versions = training_environment(devices[0]) | Trained(spec.code, spec.data.digest).versions
-        self.agent_id, ordinal = self._session.join(len(devices), versions, times.lease_seconds)
+        trained = training_environment(devices[0]) | Trained(spec.code, spec.data.digest).versions
+        self.agent_id, ordinal = self._session.join(len(devices), trained, times.lease_seconds)
         self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal))
         self._optuna_trials = OptunaTrials(database, study_id, spec, self._search)
         self._open_trials = OpenTrials(self._session, study_id, self._search.asking, spec.narrowing)
@@ -230,10 +231,13 @@ class TrialStore:
         self._tells.deliver(attempt_id)
 
     def note_data(self, data: str) -> None:
-        """Note the line on the data that the agent's template has loaded, once."""
+        """Note the line on the data that the agent's template has loaded, once, and warn if another agent's differ."""
         if data and data != self._data:
             self._write(agents.note_version, self.agent_id, DATA, data)
             self._data = data
+            warning = versions.other_data(data, self._write(agents.versions_of_others, self.agent_id, DATA))
+            if warning:
+                log.warning(warning)
 
     def reap_expired(self) -> None:
         """End attempts of other agents whose leases have expired."""

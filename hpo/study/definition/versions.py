@@ -7,6 +7,7 @@ version the study is to continue with.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,6 +41,7 @@ class Trained(NamedTuple):
         return {key: digest for key, digest in ((CODE, self.code), (DATA_DIGEST, self.images)) if digest}
 
 
+_DIGEST = re.compile(r"digest (\w+)")
 _SUBJECTS = {CODE: "the objective's code", DATA_DIGEST: "the content of the study's data"}
 _REMEDIES = {CODE: " train with both (--code keep or --code restart),", DATA_DIGEST: ""}
 
@@ -103,6 +105,23 @@ def report_interrupted(database: Database, study: StoredStudy, code: str, choice
             f"{trials_begun} {resumes} from what that code has saved: to begin again from epoch 1, add --code restart"
             " (--code keep confirms)"
         )
+
+
+def other_data(data: str, others: Sequence[tuple[str, str]]) -> str:
+    """Return a warning if data differ from those of another agent, the latest first; else an empty text.
+
+    `data` and the second entries of `others`, next to their hosts, are lines of `objectives.data.description`.
+    """
+    found = _DIGEST.search(data)
+    for host, line in others:
+        known = _DIGEST.search(line)
+        if found and known and found[1] != known[1]:
+            return (
+                f"the data differ from those that an agent on {host} has loaded for this study (digest {known[1]}"
+                f" there, {found[1]} here): trials may not be comparable; give every host the same data, or start another"
+                " study with --study"
+            )
+    return ""
 
 
 def _interrupted(connection: Connection, study_id: int, code: str) -> list[int]:

@@ -12,6 +12,7 @@ from hpo.agent.trial_store import TrialStore
 from hpo.outcomes import Outcome
 from storage.attempts import NEXT, LeaseLostError
 from storage.claims import NoWork
+from storage.engine import Database
 from tests.integration.stores import StoredStudy, begun, claimed, report
 from tests.specs import spec
 
@@ -203,3 +204,17 @@ def test_log_is_orphaned_once_its_attempt_and_agent_have_ended(backend: Backend)
     store.leave()
     assert other.orphaned_logs([claim.attempt_id, 10**6], 60.0) == {(number, claim.attempt_id): True}
     assert other.refresh().counts.running == 0
+
+
+def test_data_that_differ_from_those_of_another_agent_are_reported(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = StoredStudy(database, SPEC, BUDGET)
+    study.agent().note_data("/a/mine.npz: 90 training images, digest aa")
+    same, other = study.agent(), study.agent()
+    same.note_data("/b/mine.npz: 90 training images, digest aa")
+    assert not caplog.messages
+    for _ in range(2):
+        other.note_data("/b/mine.npz: 90 training images, digest bb")
+    (message,) = caplog.messages
+    assert "has loaded for this study (digest aa there, bb here): trials may not be comparable" in message
