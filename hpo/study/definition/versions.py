@@ -118,8 +118,8 @@ def other_data(data: str, others: Sequence[tuple[str, str]]) -> str:
         if found and known and found[1] != known[1]:
             return (
                 f"the data differ from those that an agent on {host} has loaded for this study (digest {known[1]}"
-                f" there, {found[1]} here): trials may not be comparable; give every host the same data, or start another"
-                " study with --study"
+                f" there, {found[1]} here): trials may not be comparable; give every host the same data, or start"
+                " another study with --study"
             )
     return ""
 

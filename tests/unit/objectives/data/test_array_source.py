@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from hpo.errors import DataDamagedError, UsageError
 from objectives.base import DataOptions
-from objectives.data import array_source, stamps
+from objectives.data import array_source, inputs, stamps
 from objectives.data.array_source import survey
+from objectives.data.description import digest
 from objectives.data_loading import load_data
 
 
@@ -115,3 +117,34 @@ def test_rows_too_few_for_three_splits_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=np.zeros((2, 2)), y_train=np.arange(2))
     with pytest.raises(DataDamagedError, match="no class has 3 rows"):
         load_data(None, None, DataOptions(source=str(tmp_path / "a.npz")), final=False)
+
+
+@pytest.mark.parametrize(
+    ("form", "dtype", "limit"),
+    [
+        ("folder", np.uint8, None),
+        ("folder", np.uint16, 200),
+        ("stored", np.float64, 200),
+        ("compressed", np.float32, None),
+    ],
+)
+def test_loading_takes_less_than_a_tenth_of_the_data(tmp_path, monkeypatch, form, dtype, limit):
+    monkeypatch.setattr(inputs, "LARGE_BYTES", 1 << 16)
+    monkeypatch.setattr(inputs, "BLOCK_BYTES", 1 << 16)
+    x, y = np.random.default_rng(0).integers(0, 255, (600, 32, 32, 3)).astype(dtype), np.arange(600) % 10
+    if form == "folder":
+        np.save(tmp_path / "x_train.npy", x)
+        np.save(tmp_path / "y_train.npy", y)
+    else:
+        (np.savez if form == "stored" else np.savez_compressed)(tmp_path / "a.npz", x_train=x, y_train=y)
+    source = tmp_path if form == "folder" else tmp_path / "a.npz"
+    options = DataOptions(source=str(source), cache_dir=str(tmp_path / "cache"), limit=limit)
+    size = x.nbytes
+    del x
+    tracemalloc.start()
+    for final in (False, True):
+        digest(load_data(None, None, options, final=final))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Counts of the values of uint16 take as much for any number of images.
+    assert peak - (3 * 65536 * 8 * 2 if dtype is np.uint16 else 0) < size / 10 + 4 * inputs.BLOCK_BYTES
