@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from hpo import user_code
 from objectives import code
 
 MOST_BYTES = 1 << 26
@@ -44,6 +45,9 @@ _FIXED = (
 )
 """Types of values that are not changed in place, or whose attributes are no state."""
 
+_INSTALLATIONS = {"site-packages", "dist-packages"}
+"""Folders of installed packages, also those of other environments."""
+
 Place = tuple[str, str]
 """Name of a module, and of a class in it; the class is empty for the module's own variables."""
 Changes = dict[Place, dict[str, Any]]
@@ -59,9 +63,12 @@ class ModuleState:
     def __init__(self, function: Callable[[], Any]) -> None:
         self._globals: MutableMapping[str, Any] = getattr(function, "__globals__", {})
         own = getattr(function, "__module__", None) or type(function).__module__
+        module = sys.modules.get(own)
+        file = getattr(module, "__file__", None)
+        self._root = user_code.package_root(Path(file).resolve()) if isinstance(file, str) else None
         self._imported = frozenset(sys.modules)
-        self._modules = _yours(self._imported)
-        if isinstance(module := sys.modules.get(own), ModuleType):
+        self._modules = self._yours(self._imported)
+        if isinstance(module, ModuleType):
             self._modules[own] = module
         self._before = {
             (place, name): (value, _fingerprint(value))
@@ -78,7 +85,7 @@ class ModuleState:
         found: Changes = {}
         refused = []
         # Those that were imported since are imported by the other process, so what cannot be pickled is there too.
-        imported = _importable(_yours(sys.modules.keys() - self._imported))
+        imported = _importable(self._yours(sys.modules.keys() - self._imported))
         for place, variables in self._places(self._modules | imported):
             for name, value in _variables(place, variables):
                 if self._is_same(place, name, value):
@@ -103,6 +110,25 @@ class ModuleState:
             for name, value in values.items():
                 if not _changed_in_place(places[place].get(name, _ABSENT), value):
                     self._set(place, name, value)
+
+    def _yours(self, names: Iterable[str]) -> dict[str, ModuleType]:
+        """Return those of the imported modules whose files are next to that of the function, or below its folder."""
+        found = {}
+        for name in names:
+            module = sys.modules.get(name)
+            file = getattr(module, "__file__", None)
+            # Nearly all of some thousand modules are installed, and resolving their paths takes a quarter of a second.
+            if self._root is None or not isinstance(file, str) or file.startswith(_FOREIGN):
+                continue
+            path = Path(file).resolve()
+            if (
+                isinstance(module, ModuleType)
+                and path.is_relative_to(self._root)
+                and not code.is_foreign(path, self._root)
+                and not _INSTALLATIONS.intersection(path.parts)
+            ):
+                found[name] = module
+        return found
 
     def _is_same(self, place: Place, name: str, value: Any) -> bool:
         before, fingerprint = self._before.get((place, name), (_ABSENT, None))
@@ -150,11 +176,6 @@ _FOREIGN = (
 )
 
 
-def _yours(names: Iterable[str]) -> dict[str, ModuleType]:
-    """Return those of the imported modules that are your own."""
-    return {name: module for name in names if _is_yours(module := sys.modules.get(name))}  # type: ignore[misc]
-
-
 def _importable(modules: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
     """Return the modules that another process can import, not those that a library has generated."""
     found = {}
@@ -168,14 +189,6 @@ def _importable(modules: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
         finally:
             sys.modules[name] = module
     return found
-
-
-def _is_yours(module: object) -> bool:
-    file = getattr(module, "__file__", None)
-    # Nearly all of some thousand modules are installed, and resolving their paths takes a quarter of a second.
-    if not isinstance(module, ModuleType) or not isinstance(file, str) or file.startswith(_FOREIGN):
-        return False
-    return not code.is_foreign(Path(file).resolve(), Path())
 
 
 def _variables(place: Place, variables: MutableMapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -244,6 +257,9 @@ def _pickled(value: Any) -> bytes:
 
 def _changed_in_place(before: Any, after: Any) -> bool:
     """Give an object the content of another one of its type; return False if it cannot be changed."""
+    if before is after:
+        # Some objects are pickled by their name, such as loggers.
+        return True
     if type(before) is not type(after):
         return False
     if isinstance(before, dict | set):

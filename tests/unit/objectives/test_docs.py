@@ -108,6 +108,16 @@ def test_the_example_of_images_trains_on_a_folder(tmp_path):
     assert objective.describe_data().startswith(f"{photos}: 21 training and 3 validation images, digest ")
 
 
+def test_the_example_of_a_data_function_trains():
+    namespace: dict[str, Any] = {"__name__": "docs_functions"}
+    (code,) = code_of((DOCS / "how-to" / "data-functions.md").read_text(encoding="utf-8"))
+    exec(compile(code, "docs", "exec"), namespace)
+    assert validation.problem(namespace["Thumbnails"]) is None
+    run = LocalRun(1, metric="val_accuracy")
+    namespace["Thumbnails"]().train({"learning_rate": 0.01}, run)
+    assert run.history[-1]["val_accuracy"] > 0.4
+
+
 def test_the_example_of_model_fit_trains():
     namespace: dict[str, Any] = {"__name__": "docs_fit"}
     (code,) = code_of((DOCS / "how-to" / "model-fit.md").read_text(encoding="utf-8"))

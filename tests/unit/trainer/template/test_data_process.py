@@ -199,12 +199,14 @@ def test_progress_of_reading_is_reported(process: DataProcess, monkeypatch: pyte
 
 
 MODULE = """
+import logging
 import threading
 import numpy as np
 
 NAMES = ["cat"]
 ALSO = NAMES
 LENGTHS = np.zeros(3)
+LOG = logging.getLogger(__name__)
 COUNT = 0
 
 class Vocabulary:
@@ -252,6 +254,7 @@ def module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], t
             "import imported_later; imported_later.SEEN += [3]",
             lambda _: sys.modules["imported_later"].SEEN == [3],
         ),
+        ("LOG.setLevel(3)", lambda m: m.LOG.name == "module_of_data" and m.LOG.level == 0),
         ("LOCK = threading.Lock()", lambda m: not hasattr(m, "LOCK")),
     ],
 )
