@@ -13,7 +13,17 @@ from importlib.util import find_spec
 from bench import mnist_job
 from bench.options import parser
 
-SUITE = ("overhead", "own_code", "scale", "memory", "training", "whole_job", "time_to_target")
+SUITE = (
+    "overhead",
+    "own_code",
+    "scale",
+    "memory",
+    "training",
+    "folders",
+    "photos",
+    "whole_job",
+    "time_to_target",
+)
 
 
 def main() -> None:

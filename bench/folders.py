@@ -130,6 +130,8 @@ def main() -> None:
     report.note(
         f"{images:,} training images, {epochs} epochs, {PARAMS}; seeds 0 to {options.rounds - 1}.",
         "Times arrays: median ratio of the rounds, with minimum and maximum.",
+        "Same numbers: losses and accuracies of all epochs, to the last digit, but for the validation loss, a mean over"
+        " rows in another order.",
     )
     found: dict[str, list[Measured]] = {ARRAYS: [], FOLDER: [], ORDERED: []}
     os.environ.update(template_environment())
