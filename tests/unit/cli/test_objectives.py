@@ -29,6 +29,7 @@ def test_all_objectives_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n{name}: " in f"\n{said}"
     assert "maximize val_accuracy" in said
     assert said.count("tried first: ") >= len(names())
+    assert said.count("data yours (--data); ") == sum(name.startswith("image-") for name in names()) == 3
 
 
 def test_objective_of_a_file_is_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -49,9 +49,10 @@ def objectives(reference: str | None, as_json: bool) -> None:
 def _echo_objective(one: Description) -> None:
     from hpo.search.space import describe_parameter
 
+    data = one.dataset or ("yours (--data)" if one.takes_images else "its own")
     click.echo(f"{click.style(one.name, bold=True)}: {one.summary or 'no summary'}")
     click.echo(
-        f"  data {one.dataset or 'its own'}; {one.epochs} epoch{'s' if one.epochs != 1 else ''}; "
+        f"  data {data}; {one.epochs} epoch{'s' if one.epochs != 1 else ''}; "
         f"{goal(one.direction, one.metric, one.value)}"
     )
     width = max((len(name) for name in one.space), default=0)
