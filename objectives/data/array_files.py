@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hpo.errors import DataDamagedError, HpoError
 from objectives.data import arrays, inputs
 from objectives.data.arrays import VALIDATION, Arrays
+from objectives.data.conversion import as_array
 from objectives.data.errors import ArrayInvalidError
 from objectives.data.inputs import Inputs, Shape
 from objectives.data.npz import Archive, read_header
@@ -97,7 +98,7 @@ def is_array_data(path: Path) -> bool:
 
 
 def contents(path: Path) -> Contents:
-    """Return what is in a data set, without reading it.
+    """Return the contents of a data set, known from its headers.
 
     Raises:
         DataDamagedError: an array is missing, or its header cannot be read.
@@ -145,7 +146,7 @@ def read(
             for split, (x, y) in splits.items()
         }
         if names is None and CLASSES in found.names:
-            names = [str(name) for name in inputs.as_array(found.read(CLASSES, folder), CLASSES)]
+            names = [str(name) for name in as_array(found.read(CLASSES, folder), CLASSES)]
         loaded = arrays.checked(pairs, task, names, folder, test=test)
         groups = _groups(found, len(loaded.y_train)) if GROUPS in found.names else None
         return replace(loaded, groups=groups)
@@ -219,7 +220,7 @@ def _inputs(found: _Files, names: Sequence[str], folder: Path | None) -> Inputs:
 
 
 def _groups(found: _Files, rows: int) -> NDArray[np.int64]:
-    given = inputs.as_array(found.read(GROUPS, None), GROUPS)
+    given = as_array(found.read(GROUPS, None), GROUPS)
     if given.shape not in ((rows,), (rows, 1)):
         raise ArrayInvalidError(
             f"{GROUPS} is {given.dtype} of {given.shape}, not one group for each of {rows} rows"

@@ -1,4 +1,4 @@
-"""Arrays that a study is given with --data: what they hold, and a digest of their content and split rules."""
+"""Arrays that a study is given with --data: their shapes, and a digest of their content and split rules."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ArraySource:
 
 
 def survey(options: DataOptions, cache: Path, watch: Watch = lambda *_: None) -> ArraySource:
-    """Return what the arrays of `options.source` are; digests of unchanged files are remembered in `cache`.
+    """Return shapes and digest of the arrays of `options.source`; digests of unchanged files are remembered in `cache`.
 
     Raises:
         UsageError: an option applies to image files alone, or there is a test split already.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DiskFullError
+from objectives.data.conversion import as_array
 from objectives.data.errors import ArrayInvalidError
 
 Inputs: TypeAlias = NDArray[Any] | dict[str, NDArray[Any]]
@@ -24,9 +25,6 @@ BLOCK_BYTES = 1 << 24
 
 LARGE_BYTES = 1 << 26
 """Bytes above which copied rows are written to a file and mapped, if there is a folder for it."""
-
-MOST_TEXT_BYTES = 1 << 33
-"""Bytes of text as fixed-width strings, each as wide as the longest."""
 
 
 def each(inputs: Inputs) -> dict[str, NDArray[Any]]:
@@ -149,66 +147,6 @@ def check_finite(array: NDArray[Any], name: str, first: int = 0) -> None:
                 f"{name} is {value} in row {first + rows.start + row}, counted from 0: remove the row, or replace the"
                 " value"
             )
-
-
-def as_array(values: Any, name: str) -> NDArray[Any]:
-    """Return an array; text in objects becomes fixed-width strings, numbers in objects a numeric array.
-
-    Raises:
-        ArrayInvalidError: it has masked values, or objects that are neither.
-    """
-    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
-        row = int(np.argwhere(np.ma.getmaskarray(values))[0][0])
-        raise ArrayInvalidError(
-            f"{name} has a masked value in row {row}: remove the row, or fill in the value"
-        )
-    array = np.asarray(values)
-    if array.dtype.kind == "T":
-        return _of_objects(array.astype(object), name)
-    if array.dtype.kind == "S":
-        return _decoded(array, name)
-    if array.dtype.kind == "O":
-        return _of_objects(array, name)
-    return array
-
-
-def _of_objects(array: NDArray[Any], name: str) -> NDArray[Any]:
-    kinds: tuple[type, ...] = (str, bytes)
-    if len(array) and not isinstance(array.flat[0], kinds):
-        kinds = (bool, int, float, np.number, np.bool_)
-    for index, value in enumerate(array.flat):
-        if not isinstance(value, kinds):
-            row = index // max(1, array.size // len(array))
-            raise ArrayInvalidError(
-                f"{name} has {str(value)[:40]!a} of type {type(value).__name__} in row {row}: use numbers alone, or"
-                " strings alone"
-            )
-    if kinds[0] is not str:
-        return (
-            array.astype(np.float64) if any(isinstance(v, float) for v in array.flat) else _whole(array, name)
-        )
-    texts = [value.decode() if isinstance(value, bytes) else str(value) for value in array.flat]
-    longest = max(map(len, texts), default=1)
-    if 4 * longest * len(texts) > MOST_TEXT_BYTES:
-        raise ArrayInvalidError(
-            f"{name} would take {4 * longest * len(texts) / 2**30:.0f} GiB, because its longest text has {longest:,}"
-            " characters: shorten the texts"
-        )
-    return np.array(texts, "U").reshape(array.shape)
-
-
-def _decoded(array: NDArray[Any], name: str) -> NDArray[Any]:
-    try:
-        return np.char.decode(array, "utf-8")
-    except UnicodeDecodeError as exc:
-        raise ArrayInvalidError(f"{name} has bytes that are no UTF-8 text") from exc
-
-
-def _whole(array: NDArray[Any], name: str) -> NDArray[Any]:
-    found = np.array(array.tolist())
-    if found.dtype.kind == "O":
-        raise ArrayInvalidError(f"{name} has a whole number of more than 64 bits: use floats")
-    return found
 
 
 def _checked(values: Any, name: str, folder: Path | None) -> NDArray[Any]:

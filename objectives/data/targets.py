@@ -6,24 +6,23 @@ regression float32 (n, targets). Whole floats, bools, strings, one-hot rows and 
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from objectives.data.class_names import LABEL_SEPARATOR, are_fractions, composed, sorted_classes
+from objectives.data.conversion import as_array
 from objectives.data.errors import ArrayInvalidError
-from objectives.data.inputs import as_array, check_finite
+from objectives.data.inputs import check_finite
+from objectives.data.multi_hot import column, label_texts, multi_hot
 from objectives.data_options import TaskName
 
 Targets = NDArray[Any]
 Names = tuple[str, ...]
 ByName = Mapping[str, NDArray[Any]]
 """Targets by the names of their arrays, those of the training rows first."""
-
-LABEL_SEPARATOR = "|"
-"""Character between the names of an example's labels."""
 
 _MOST_UNUSED = 1000
 """Numbers of classes that may have no example, besides nine tenths of all."""
@@ -41,7 +40,7 @@ def converted(
     """
     declared = tuple(names) if names is not None else None
     if task == "labels":
-        given = {name: _multi_hot_texts(values, name) for name, values in given.items()}
+        given = {name: label_texts(values, name) for name, values in given.items()}
     arrays = {name: as_array(values, name) for name, values in given.items()}
     for name, array in arrays.items():
         if array.size == 0:
@@ -51,22 +50,6 @@ def converted(
         if array.dtype.kind == "f":
             check_finite(array, name)
     return _CONVERSIONS[task](arrays, declared)
-
-
-def sorted_classes(names: Iterable[str]) -> Names:
-    """Return the names sorted: as numbers if all are whole numbers."""
-    found = list(names)
-    if all(name.isascii() and name.isdecimal() for name in found):
-        return tuple(sorted(found, key=lambda name: (int(name), name)))
-    return tuple(sorted(found))
-
-
-def are_fractions(names: Sequence[str]) -> bool:
-    """Return whether all names are numbers, and not all of them whole."""
-    try:
-        return not all(float(name).is_integer() for name in names)
-    except ValueError:
-        return False
 
 
 def _classes(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets], Names]:
@@ -111,7 +94,7 @@ def _check_known(flat: ByName, count: int) -> None:
 
 def _numbers_of_classes(array: NDArray[Any], name: str) -> NDArray[Any]:
     """Return numbers or names of classes (n,)."""
-    array = _column(array)
+    array = column(array)
     if array.ndim == 2 and array.dtype.kind != "U":
         return _from_one_hot(array, name)
     if array.ndim != 1:
@@ -144,7 +127,7 @@ def _named(flat: ByName, declared: Names | None) -> tuple[dict[str, Targets], Na
     """Return numbers of classes that are given by name."""
     train = next(iter(flat))
     texts = {name: np.char.strip(array.astype("U")) for name, array in flat.items()}
-    names = declared or sorted_classes({_composed(str(text)) for text in np.unique(texts[train])})
+    names = declared or sorted_classes({composed(str(text)) for text in np.unique(texts[train])})
     if declared is None and are_fractions(names):
         raise ArrayInvalidError(
             f'{train} has numbers such as {names[0]} as classes: for numbers to predict set task = "regression"'
@@ -154,24 +137,19 @@ def _named(flat: ByName, declared: Names | None) -> tuple[dict[str, Targets], Na
         raise ArrayInvalidError(
             f"{train} has an empty class name in row {int(np.flatnonzero(texts[train] == '')[0])}"
         )
-    numbers = {text: number for number, text in enumerate(map(_composed, names))}
+    numbers = {text: number for number, text in enumerate(map(composed, names))}
     found: dict[str, Targets] = {}
     for name, array in texts.items():
         different, inverse = np.unique(array, return_inverse=True)
-        unknown = [text for text in map(str, different) if _composed(text) not in numbers]
+        unknown = [text for text in map(str, different) if composed(text) not in numbers]
         if unknown:
             known = "classes of the objective are" if declared else f"{train} has only"
             listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
             raise ArrayInvalidError(
                 f"{name} has the class {unknown[0]!a}, but {known} {listed}: move or rename its rows"
             )
-        found[name] = np.array([numbers[_composed(str(text))] for text in different], np.int64)[inverse]
+        found[name] = np.array([numbers[composed(str(text))] for text in different], np.int64)[inverse]
     return found, tuple(names)
-
-
-def _composed(text: str) -> str:
-    """Return text in Unicode's composed form, in which names from any system are equal."""
-    return unicodedata.normalize("NFC", text)
 
 
 def _binary(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets], Names]:
@@ -203,7 +181,7 @@ def _binary(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets],
 
 
 def _two_columns(array: NDArray[Any], name: str) -> NDArray[Any]:
-    array = _column(array)
+    array = column(array)
     if array.ndim == 2 and array.shape[1] == 2 and array.dtype.kind != "U":
         return _from_one_hot(array, name)
     if array.ndim != 1:
@@ -216,7 +194,7 @@ def _two_columns(array: NDArray[Any], name: str) -> NDArray[Any]:
 def _labels(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets], Names]:
     y = next(iter(arrays.values()))
     if y.dtype.kind == "U":
-        return _multi_hot(arrays, declared)
+        return multi_hot(arrays, declared)
     targets: dict[str, Targets] = {}
     for name, array in arrays.items():
         if array.ndim != 2 or array.dtype.kind == "U":
@@ -227,50 +205,6 @@ def _labels(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets],
         _check_zeros_and_ones(array, name, "0 or 1 for each label")
         targets[name] = array.astype(np.uint8)
     return targets, _checked_width(targets, declared, "labels") or tuple(map(str, range(y.shape[1])))
-
-
-def _multi_hot(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets], Names]:
-    train = next(iter(arrays))
-    sets: dict[str, list[list[str]]] = {}
-    for name, array in arrays.items():
-        flat = _column(array)
-        if flat.ndim != 1 or flat.dtype.kind != "U":
-            raise ArrayInvalidError(f"{name} is {array.dtype} of {array.shape}, not names of labels (n,)")
-        sets[name] = [
-            [_composed(part.strip()) for part in str(text).split(LABEL_SEPARATOR) if part.strip()]
-            for text in flat
-        ]
-    names = declared or sorted_classes({label for row in sets[train] for label in row})
-    if not names:
-        raise ArrayInvalidError(f"{train} has no label in any row")
-    numbers = {_composed(name): number for number, name in enumerate(names)}
-    found: dict[str, Targets] = {}
-    for name, rows in sets.items():
-        hot = np.zeros((len(rows), len(names)), np.uint8)
-        for row, labels in enumerate(rows):
-            for label in labels:
-                if label not in numbers:
-                    raise ArrayInvalidError(
-                        f"{name} has the label {label!a} in row {row}, which "
-                        f"{'the objective does not declare' if declared else train + ' lacks'}: move or rename it"
-                    )
-                hot[row, numbers[label]] = 1
-        found[name] = hot
-    return found, tuple(names)
-
-
-def _multi_hot_texts(values: Any, name: str) -> Any:
-    """Return lists of names, one for each row, as texts; other values as they are."""
-    if not (isinstance(values, np.ndarray) and values.dtype.kind == "O" and values.ndim == 1):
-        return values
-    if not all(isinstance(row, list | tuple | set | frozenset) for row in values):
-        return values
-    for index, row in enumerate(values):
-        if not all(isinstance(label, str) and LABEL_SEPARATOR not in label for label in row):
-            raise ArrayInvalidError(
-                f"{name} has labels in row {index} that are not names without {LABEL_SEPARATOR}"
-            )
-    return np.array([LABEL_SEPARATOR.join(sorted(row)) for row in values], "U")
 
 
 def _regression(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets], Names]:
@@ -314,10 +248,6 @@ def _check_zeros_and_ones(array: NDArray[Any], name: str, needed: str) -> None:
         row = int(np.flatnonzero(wrong)[0])
         value = array[row][(array[row] != 0) & (array[row] != 1)][0]
         raise ArrayInvalidError(f"{name} is {value} in row {row}, not {needed}")
-
-
-def _column(array: NDArray[Any]) -> NDArray[Any]:
-    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
 
 _CONVERSIONS: Mapping[TaskName, Callable[[ByName, Names | None], tuple[dict[str, Targets], Names]]] = {

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from hpo.errors import DataDamagedError
-from objectives.data.targets import LABEL_SEPARATOR, Targets, are_fractions, sorted_classes
+from objectives.data.class_names import LABEL_SEPARATOR, are_fractions, sorted_classes
+from objectives.data.targets import Targets
 from objectives.data_options import TaskName
 
 SPLITS = ("train", "valid", "test")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hpo.errors import DataDamagedError, MissingDependencyError
-from objectives.data.targets import LABEL_SEPARATOR
+from objectives.data.class_names import LABEL_SEPARATOR
 from objectives.data_options import TaskName
 from objectives.images.listing import SPLIT_NAMES, Listing, Picture, class_name
 
