@@ -20,6 +20,7 @@ from objectives import backend
 from objectives.augment import Augmentation, Changes
 from objectives.backend.base import Batch
 from objectives.data.inputs import Inputs, each
+from objectives.data.read_ahead import read_ahead
 
 if TYPE_CHECKING:
     from objectives.data.splits import Data
@@ -47,8 +48,11 @@ def hosted(model: keras.Model, data: Data, augmentation: Augmentation | None) ->
     """Train on batches that are made in the host's memory."""
     arrays = each(data.x_train)
     steps = backend.current().training_steps(model, data.y_train, _named(data.x_train))
+    requests = [request for request in map(read_ahead, arrays.values()) if request is not None]
 
     def advance(chosen: NDArray[np.int64], generators: Sequence[np.random.Generator]) -> dict[str, float]:
+        for request in requests:
+            request(chosen)
         inputs = [array[chosen] for array in arrays.values()]
         if augmentation is not None:
             for batch, rng in zip(inputs[0], generators, strict=True):

@@ -1,0 +1,56 @@
+"""Rows that are requested from the disk before they are read."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from objectives.data import read_ahead as module
+from objectives.data.read_ahead import read_ahead
+
+ROW = 3 * mmap.PAGESIZE // 2
+
+
+@pytest.fixture
+def mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(module, "LEAST_BYTES", ROW)
+    np.save(tmp_path / "x.npy", np.arange(8 * ROW, dtype=np.uint8).reshape(8, ROW))
+    return np.asarray(np.load(tmp_path / "x.npy", mmap_mode="r"))
+
+
+def test_rows_are_requested_by_pages_in_order(mapped: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int, int]] = []
+    pages = type("Pages", (), {"madvise": lambda _, *request: asked.append(request)})()
+    real = module._pages(mapped)
+    assert real is not None
+    monkeypatch.setattr(module, "_pages", lambda _: pages)
+    monkeypatch.setattr(module.np, "frombuffer", lambda *_: np.ndarray(len(real), np.uint8, real))
+    request = read_ahead(mapped[2:])
+    assert request is not None
+    request(np.array([[3, 0]]))
+    header = 128
+    for row, (advice, begin, length) in zip((2, 5), asked, strict=True):
+        assert (advice, begin % mmap.PAGESIZE) == (mmap.MADV_WILLNEED, 0)
+        assert begin <= header + row * ROW < begin + mmap.PAGESIZE
+        assert begin + length == header + (row + 1) * ROW
+
+
+def test_requests_change_no_row(mapped: Any) -> None:
+    request = read_ahead(mapped)
+    assert request is not None
+    before = mapped.copy()
+    request(np.array([7, 0, 7]))
+    np.testing.assert_array_equal(mapped, before)
+
+
+def test_small_arrays_and_those_in_memory_are_left_alone(
+    mapped: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read_ahead(mapped.copy()) is None
+    assert read_ahead(mapped[:, ::2]) is None
+    monkeypatch.setattr(module, "LEAST_BYTES", 2 * mapped.nbytes)
+    assert read_ahead(mapped) is None
