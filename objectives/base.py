@@ -294,6 +294,11 @@ class Objective(ABC):
         return False
 
     @classmethod
+    def takes_folds(cls) -> bool:
+        """Return whether its trials can be cross-validated in folds (`--folds`)."""
+        return False
+
+    @classmethod
     def describe(cls, name: str) -> Description:
         """Return the class attributes as one value; `name` is the reference by which the user names the objective."""
         return Description(
@@ -307,5 +312,6 @@ class Objective(ABC):
             open_space=cls.open_space,
             dataset=cls.dataset if isinstance(cls.dataset, str) else None,
             takes_images=cls.takes_images(),
+            takes_folds=cls.takes_folds(),
             summary=(cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else "",
         )

@@ -34,6 +34,8 @@ class DataOptions:
     split_seed: int = 0
     """Seed of the splits that are made; the same for every trial of a study."""
     _: KW_ONLY
+    folds: int | None = None
+    """Number of folds in which each trial is cross-validated; None: one split. Final runs have none."""
     source: str | None = None
     """Folder or table of image files, for objectives without a data set; see `objectives.images`."""
     task: TaskName | None = None
@@ -54,4 +56,7 @@ class DataOptions:
     def to_json(self) -> dict[str, Any]:
         """Return the options that a study stores: without the folders of a host, and none of images without any."""
         omitted = {"data_dir", "cache_dir", *(OF_IMAGES if self.source is None else ())}
+        if self.folds is None:
+            # As in files of versions without folds.
+            omitted.add("folds")
         return {name: value for name, value in asdict(self).items() if name not in omitted}

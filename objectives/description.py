@@ -38,6 +38,8 @@ class Description:
     """Whether the objective builds Keras models for the service to train, which can be checked before a study."""
     takes_images: bool = False
     """Whether the objective has no data set and trains on images that a study is given."""
+    takes_folds: bool = False
+    """Whether its trials can be cross-validated in folds."""
     summary: str = ""
     code: str = ""
     """Digest of the code that was loaded, see `objectives.code`; empty: not known."""

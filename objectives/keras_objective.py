@@ -107,6 +107,11 @@ class KerasObjective(Objective):
         return replace(found, metric=metric, direction=direction)
 
     @classmethod
+    def takes_folds(cls) -> bool:
+        """Return whether it trains by this class's own loop, and on data that this class loads."""
+        return cls.train is KerasObjective.train and cls.prepare is KerasObjective.prepare
+
+    @classmethod
     def takes_images(cls) -> bool:
         """Return whether it has no data set of its own."""
         return cls.dataset is None

@@ -69,7 +69,7 @@ def is_image_source(path: Path) -> bool:
 def images_in_use(path: Path, options: DataOptions, settings: Settings, watch: Watch) -> Iterator[Dataset]:
     """Read the images of a folder or table into the cache of this host, but for those that cannot be read."""
     source = path.absolute()
-    options = replace(options, source=str(source), skip_unreadable=True, limit=None)
+    options = replace(options, source=str(source), skip_unreadable=True, limit=None, folds=None)
     cache = image_cache(settings)
     with provision.surveyed(options, cache, watch) as survey:
         digest = survey.provided.digest
@@ -175,7 +175,7 @@ def _dataset(
     classes: tuple[str, ...] | None,
     objectives: Mapping[str, type[Objective]],
 ) -> Dataset:
-    options = replace(options, limit=None)
+    options = replace(options, limit=None, folds=None)
     pool, held_out = training_and_test(loaded, options)
     groups = None if loaded.groups is None else loaded.groups[pool]
     train, valid = split_indices(loaded.y_train[pool], options, loaded.y_valid, loaded.task, groups)

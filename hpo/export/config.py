@@ -55,6 +55,7 @@ _FIELDS: Mapping[str, Check] = {
 """Check of each field of `Config`; None is allowed where the field has a default."""
 _DATA: Mapping[str, Check] = {
     "limit": lambda value: value is None or _whole(1)(value),
+    "folds": lambda value: value is None or _whole(2)(value),
     "validation_fraction": lambda value: isinstance(value, float) and 0 < value < 1,
     "split_seed": _whole(0, 2**32),
     "source": _is(str, NoneType),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hpo.options.fields import ANY_NUMBER, COUNT, NONE, NUMBER, SLOTS, option_field
+from hpo.options.fields import ANY_NUMBER, COUNT, NONE, NUMBER, SLOTS, Range, option_field
 from hpo.options.hosts import AgentOptions, RayOptions
 from hpo.options.images import ImageOptions
 from objectives.trial_value import RULES
@@ -157,6 +157,13 @@ class LaunchRequest:
         "Training images to use, stratified; validation images in proportion.",
         kind=COUNT,
         show_default="all",
+    )
+    folds: int | None = option_field(
+        None,
+        "Cross-validate each trial: every epoch trains this many folds for one epoch each, and reports the mean over "
+        "the rows that each holds out. For few data, and objectives of KerasObjective.",
+        kind=Range(2, 100),
+        show_default=_for_new("one split"),
     )
     images: ImageOptions = ImageOptions()
     sampler: str | None = option_field(

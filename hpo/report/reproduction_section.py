@@ -43,6 +43,8 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     arguments += ["--sampler", spec["sampler"], "--pruner", spec["pruner"], "--seed", str(spec["seed"])]
     if data.get("limit") is not None:
         arguments += ["--limit", str(data["limit"])]
+    if data.get("folds") is not None:
+        arguments += ["--folds", str(data["folds"])]
     arguments += _images(data)
     for override in narrowed(spec):
         arguments += ["--param", override]

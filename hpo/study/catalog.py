@@ -235,8 +235,11 @@ def _summary(row: Row[Any], tags: tuple[str, ...]) -> StudySummary:
 
 
 def _data(spec: Mapping[str, Any]) -> str:
-    limit = (spec.get("data") or {}).get("limit")
-    return "" if limit is None else f"{limit} training images"
+    data = spec.get("data") or {}
+    limit, folds = data.get("limit"), data.get("folds")
+    parts = [f"{limit} training images"] if limit is not None else []
+    parts += [f"{folds} folds"] if folds is not None else []
+    return ", ".join(parts)
 
 
 def state_of(desired: str, spent: bool, running: int, held: int, alive: int) -> str:

@@ -22,12 +22,14 @@ def describe(source: str | Callable[[], Any] | None, options: DataOptions, data:
     """Return the description of data that were loaded from `source`."""
     valid = f" and {inputs.count(data.x_valid):,} validation" if inputs.count(data.x_valid) else ""
     examples = "images" if inputs.is_images(data.x_train) else "rows"
+    folds = f" in {len(data.folds)} folds" if data.folds else ""
     limit = "" if options.limit is None else f", limited to {options.limit:,}"
     # Data that are given with --data have a digest of all their files.
     found = options.digest if source is None and options.digest else digest(data)
     if data.task == "binary":
         limit += f", {data.classes[1]} is positive"
-    return f"{_name(source, options)}: {inputs.count(data.x_train):,} training{valid} {examples}{limit}, digest {found}"
+    count = f"{inputs.count(data.x_train):,} training{valid} {examples}"
+    return f"{_name(source, options)}: {count}{folds}{limit}, digest {found}"
 
 
 def digest(data: Data) -> str:

@@ -53,6 +53,8 @@ class Data:
     """Standard deviation of each channel, likewise; never zero."""
     has_test: bool = True
     """Whether a final run can have a test set."""
+    folds: tuple[tuple[Indices, Indices], ...] = ()
+    """Rows of `x_train` that each fold trains on and holds out, sorted; empty: there is one split."""
     task: TaskName = "classes"
 
     @property
@@ -108,6 +110,8 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
         raise DataDamagedError(
             "there is no test set, but a final run needs one: add one to the data, which a function returns last"
         )
+    if options.folds is not None and not final:
+        return _in_folds(arrays, options, options.folds, classes)
     folder = None if options.cache_dir is None else Path(options.cache_dir)
     x, y = arrays.x_train, arrays.y_train
     pool, test = training_and_test(arrays, options)
@@ -139,12 +143,54 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
         y_valid=y_valid,
         x_test=x_test if final else None,
         y_test=y_test if final else None,
-        classes=classes or arrays.classes or tuple(str(label) for label in range(int(y.max()) + 1)),
+        classes=classes or _names(arrays),
         mean=mean,
         std=std,
         has_test=arrays.has_test or fraction is not None,
         task=arrays.task,
     )
+
+
+def _in_folds(arrays: Arrays, options: DataOptions, k: int, classes: tuple[str, ...] | None) -> Data:
+    """Return all rows for training, without those of a test set, and the rows of each fold.
+
+    Raises:
+        UsageError, DataDamagedError: as `fold_indices`; or the data have a validation split of their own.
+    """
+    if arrays.y_valid is not None:
+        raise UsageError(
+            "the data have a validation split of their own, and --folds makes one of each fold: leave --folds out, or"
+            " join the validation rows with those for training"
+        )
+    pool, _ = training_and_test(arrays, options)
+    groups = None if arrays.groups is None else arrays.groups[pool]
+    folds = fold_indices(arrays.y_train[pool], options, k, arrays.task, groups)
+    # Within a limit, not all rows of the pool are in a fold.
+    used = np.sort(np.concatenate([held_out for _, held_out in folds]))
+    rows = pool[used]
+    folder = None if options.cache_dir is None else Path(options.cache_dir)
+    x_train, y_train = inputs.take(arrays.x_train, rows, folder), arrays.y_train[rows]
+    mean, std = (arrays.statistics if len(rows) == len(arrays.y_train) else None) or input_statistics(x_train)
+    return Data(
+        x_train=x_train,
+        y_train=y_train,
+        x_valid=inputs.slices(x_train, slice(0)),
+        y_valid=y_train[:0],
+        x_test=None,
+        y_test=None,
+        classes=classes or _names(arrays),
+        mean=mean,
+        std=std,
+        has_test=arrays.has_test or made_test_fraction(arrays, options) is not None,
+        task=arrays.task,
+        folds=tuple(
+            (np.searchsorted(used, train), np.searchsorted(used, held_out)) for train, held_out in folds
+        ),
+    )
+
+
+def _names(arrays: Arrays) -> tuple[str, ...]:
+    return arrays.classes or tuple(str(label) for label in range(int(arrays.y_train.max()) + 1))
 
 
 def made_test_fraction(arrays: Arrays, options: DataOptions) -> float | None:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from hpo.errors import DataDamagedError, DataMissingError, UsageError
-from objectives.data.arrays import Arrays
+from objectives.data.arrays import Arrays, without_test
 from objectives.data_options import DataOptions
 from objectives.images import entry, folders, tables
 from objectives.images.build import UndecodableError, build
@@ -98,13 +98,17 @@ def mapped(options: DataOptions, final: bool) -> tuple[Arrays, tuple[str, ...]]:
     cache = Cache(Path(options.cache_dir))
     # Anyone may have written a configuration: a digest is no path.
     if options.digest.isalnum() and cache.entry(options.digest).is_dir():
-        return _mapped(cache.entry(options.digest), final)
+        return _mapped(cache.entry(options.digest), options, final)
     with provided(options, cache) as found:
-        return _mapped(cache.entry(found.digest), final)
+        return _mapped(cache.entry(found.digest), options, final)
 
 
-def _mapped(folder: Path, final: bool) -> tuple[Arrays, tuple[str, ...]]:
-    return entry.arrays(folder, final), entry.about(folder).classes
+def _mapped(folder: Path, options: DataOptions, final: bool) -> tuple[Arrays, tuple[str, ...]]:
+    about = entry.about(folder)
+    if options.folds is not None and not final and "valid" in about.made:
+        # Folds hold out rows of all images but the test images.
+        return without_test(entry.arrays(folder, final=True), unless=False), about.classes
+    return entry.arrays(folder, final), about.classes
 
 
 def read(options: DataOptions) -> Listing:

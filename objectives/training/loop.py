@@ -7,9 +7,11 @@ any epoch gives exactly the numbers of an uninterrupted one.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -20,11 +22,14 @@ from hpo.errors import ObjectiveBrokenError
 from objectives import backend
 from objectives.backend import kernels
 from objectives.base import DataOptions, Params, Run
+from objectives.data import inputs
 from objectives.data.splits import Data
 from objectives.data_loading import load_data
 from objectives.data_options import TaskName
 from objectives.errors import DivergedError
-from objectives.training import batches, checkpoint, evaluation, layers, sampling, trial_model
+from objectives.training import batches, evaluation, folds, layers, sampling, trial_model
+from objectives.training.evaluation import Judge
+from objectives.training.folds import Part
 from objectives.training.optimizers import FusedAdam, FusedSGD
 from objectives.training.trial_model import Trainable
 from objectives.values import metric_text
@@ -100,7 +105,9 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
     """
     if run.final and data.x_test is None:
         raise ValueError("a final run needs prepare(options, final=True), which loads the test set")
-    images = len(data.y_train)
+    parts = folds.parts(data)
+    # Folds may differ by some rows, of which an epoch leaves out a random choice.
+    images = min(len(data.y_train if part.train is None else part.train) for part in parts)
     batch_size = min(int(params.get("batch_size", DEFAULT_BATCH_SIZE)), images)
     passes = max(1, math.ceil(objective.least_images_per_epoch / images))
     steps = passes * images // batch_size
@@ -117,27 +124,27 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
         metrics=judge.task.accuracy(),
         jit_compile=False if run.device.gpu is None else "auto",
     )
-    completed = checkpoint.restore(model, run.state) if run.state is not None else 0
     augmentation = trial_model.augmentation(objective, data)
-    advance = batches.advancing(model, data, augmentation, run.device)
-    forward = backend.current().forward(model)
+    training = _Training(
+        model=model,
+        data=data,
+        judge=judge,
+        run=run,
+        parts=parts,
+        batch_size=batch_size,
+        images=passes * images,
+        order=functools.partial(sampling.order, sampling=objective.sampling, passes=passes),
+        advance=batches.advancing(model, data, augmentation, run.device),
+        forward=backend.current().forward(model),
+    )
+    states = folds.States(model, len(parts), run.state)
     for epoch in run.epochs():
-        began_at = time.perf_counter()
-        model.reset_metrics()
-        rng = np.random.default_rng([run.seed, epoch])
-        order = sampling.order(data.y_train, objective.sampling, passes, rng)
-        metrics = _train_epoch(advance, order, batch_size, epoch, run)
-        metrics["images_per_second"] = steps * batch_size / (time.perf_counter() - began_at)
-        metrics["learning_rate"] = float(keras.ops.convert_to_tensor(model.optimizer.learning_rate))
-        if not run.final:
-            raw = evaluation.raw_outputs(forward, data.x_valid)
-            metrics |= judge.measure("val_", data.y_valid, raw)
-        completed = epoch
-        run.save(checkpoint.capture(model, completed))
+        metrics = training.epoch(epoch, states)
+        run.save(states.captured(epoch))
         listed = " ".join(f"{name}={metric_text(value)}" for name, value in metrics.items())
         run.log(f"epoch {epoch}/{run.total_epochs}: {listed}")
         run.report(**metrics)
-    if run.final and completed == run.total_epochs:
+    if run.final and states.completed == run.total_epochs:
         run.record(precision=precision)
         layers.copy_variables(model, stock)
         # A model that was trained on mirror images can also average over a test image and its mirror image.
@@ -145,27 +152,75 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
         evaluation.finish(stock, data, judge, run, flip)
 
 
-def _train_epoch(
-    advance: batches.Advance, order: NDArray[np.int64], batch_size: int, epoch: int, run: Run
-) -> dict[str, float]:
-    """Train on the images in this order, without the last ones that do not fill a batch.
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """The parts of a run that train and validate a compiled model for one epoch."""
 
-    The backend gets as many batches at a time as take about `CHUNK_SECONDS`; their number does not change results.
-    """
-    steps = len(order) // batch_size
-    metrics: dict[str, float] = {}
-    done, size = 0, 1
-    while done < steps:
-        began_at = time.perf_counter()
-        chunk = range(done, min(done + size, steps))
-        chosen = order[chunk.start * batch_size : chunk.stop * batch_size].reshape(-1, batch_size)
-        metrics = advance(chosen, [np.random.default_rng([run.seed, epoch, step]) for step in chunk])
-        done = chunk.stop
-        _must_be_finite(metrics["loss"], f"loss of epoch {epoch}, batch {done} of {steps}")
-        run.tick(done, steps, done * batch_size)
-        seconds_per_step = (time.perf_counter() - began_at) / len(chunk)
-        size = max(1, min(2 * size, CHUNK_STEPS, int(CHUNK_SECONDS / seconds_per_step)))
-    return {name: metrics[name] for name in ("loss", "accuracy") if name in metrics}
+    model: keras.Model
+    data: Data
+    judge: Judge
+    run: Run
+    parts: Sequence[Part]
+    batch_size: int
+    images: int
+    """Number of images of each fold in an epoch."""
+    order: Callable[..., NDArray[np.int64]]
+    """Function of the targets and a generator that returns the order of the examples."""
+    advance: batches.Advance
+    forward: evaluation.Forward
+
+    def epoch(self, epoch: int, states: folds.States) -> dict[str, float]:
+        """Train each fold for one epoch; return the metrics over all."""
+        measured, seconds = [], 0.0
+        for fold, part in enumerate(self.parts):
+            states.enter(fold)
+            began_at = time.perf_counter()
+            found = self._train(epoch, fold, part)
+            seconds += time.perf_counter() - began_at
+            rate = float(keras.ops.convert_to_tensor(self.model.optimizer.learning_rate))
+            measured.append(found | ({} if self.run.final else self._validate(part)))
+            states.leave(fold, epoch)
+        steps = len(self.parts) * (self.images // self.batch_size)
+        speed = {"images_per_second": steps * self.batch_size / seconds, "learning_rate": rate}
+        found = folds.summary(measured)
+        validation = {name: found.pop(name) for name in [*found] if name.startswith("val_")}
+        return found | speed | validation
+
+    def _train(self, epoch: int, fold: int, part: Part) -> dict[str, float]:
+        """Train on the examples in random order, without the last ones that do not fill a batch.
+
+        The backend gets as many batches at a time as take about `CHUNK_SECONDS`; their number does not change results.
+        """
+        self.model.reset_metrics()
+        order, run, batch_size = self._ordered(part, epoch), self.run, self.batch_size
+        steps = len(order) // batch_size
+        metrics: dict[str, float] = {}
+        done, size = 0, 1
+        while done < steps:
+            began_at = time.perf_counter()
+            chunk = range(done, min(done + size, steps))
+            chosen = order[chunk.start * batch_size : chunk.stop * batch_size].reshape(-1, batch_size)
+            metrics = self.advance(chosen, [np.random.default_rng([run.seed, epoch, step]) for step in chunk])
+            done = chunk.stop
+            _must_be_finite(metrics["loss"], f"loss of epoch {epoch}, batch {done} of {steps}")
+            completed = fold * steps + done
+            run.tick(completed, len(self.parts) * steps, completed * batch_size)
+            seconds_per_step = (time.perf_counter() - began_at) / len(chunk)
+            size = max(1, min(2 * size, CHUNK_STEPS, int(CHUNK_SECONDS / seconds_per_step)))
+        return {name: metrics[name] for name in ("loss", "accuracy") if name in metrics}
+
+    def _ordered(self, part: Part, epoch: int) -> NDArray[np.int64]:
+        rng = np.random.default_rng([self.run.seed, epoch])
+        if part.train is None:
+            return self.order(self.data.y_train, rng=rng)
+        return part.train[self.order(self.data.y_train[part.train], rng=rng)][: self.images]
+
+    def _validate(self, part: Part) -> dict[str, float]:
+        """Return the metrics of the validation rows, or of those that a fold holds out."""
+        x, y = self.data.x_valid, self.data.y_valid
+        if part.held_out is not None:
+            x, y = inputs.take(self.data.x_train, part.held_out), self.data.y_train[part.held_out]
+        return self.judge.measure("val_", y, evaluation.raw_outputs(self.forward, x))
 
 
 def _must_be_finite(value: float, description: str) -> None:

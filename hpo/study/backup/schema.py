@@ -127,6 +127,7 @@ def _is_spec(value: Any) -> bool:
         )
         and (data.data_dir is None or isinstance(data.data_dir, str))
         and (data.limit is None or _whole(data.limit, COUNT))
+        and (data.folds is None or (_whole(data.folds, COUNT) and data.folds > 1))
         and 0 < data.validation_fraction < 1
         and _whole(data.split_seed, NUMBER)
         and _is_images(data)

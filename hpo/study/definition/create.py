@@ -291,6 +291,7 @@ def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> L
         or (stored.epochs if same and stored.epochs != stored.objective_epochs else None),
         value=request.value or (stored.value if same and stored.value != stored.objective_value else None),
         limit=request.limit or stored.data.limit,
+        folds=request.folds or (stored.data.folds if same else None),
         sampler=request.sampler or stored.sampler,
         pruner=request.pruner or stored.pruner,
         seed=stored.seed if request.seed is None else request.seed,

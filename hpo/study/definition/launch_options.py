@@ -22,6 +22,11 @@ def check_open_space(request: LaunchRequest, description: Description) -> None:
         raise UsageError(
             "--value does not apply to an Optuna objective, because the value that it returns decides: leave it out"
         )
+    if request.folds is not None and not description.takes_folds and not description.open_space:
+        raise UsageError(
+            f"--folds does not apply to objective {description.name}, which trains or loads data by code of its own:"
+            " leave it out, or write a KerasObjective with build() alone"
+        )
     if not description.open_space:
         return
     declares = description.epochs is not None
@@ -29,6 +34,7 @@ def check_open_space(request: LaunchRequest, description: Description) -> None:
     for option, value, remedy in (
         ("--epochs", not declares and request.epochs, "the objective trains as long as its own code says"),
         ("--limit", request.limit, "the objective loads its data itself"),
+        ("--folds", request.folds, "the objective splits its data itself"),
     ):
         if value:
             raise UsageError(f"{option} does not apply to {kind}, because {remedy}: leave it out")
@@ -42,6 +48,7 @@ def check_options(study: str, spec: StudySpec, request: LaunchRequest, reference
         ("--value", request.value, spec.value),
         ("--epochs", request.epochs, spec.epochs),
         ("--limit", request.limit, spec.data.limit),
+        ("--folds", request.folds, spec.data.folds),
         ("--task", request.images.task, spec.data.task),
         ("--image-size", request.images.image_size, spec.data.image_size),
         ("--image-fit", request.images.image_fit, spec.data.image_fit),

@@ -19,7 +19,11 @@ def requested_data(request: LaunchRequest, stored: DataOptions, *, begun: bool) 
     if begun:
         return _with_place(request.images, stored)
     data = with_images(request.images, stored)
-    return data if request.limit is None else replace(data, limit=request.limit)
+    return replace(
+        data,
+        limit=data.limit if request.limit is None else request.limit,
+        folds=data.folds if request.folds is None else request.folds,
+    )
 
 
 def with_images(images: ImageOptions, stored: DataOptions) -> DataOptions:

@@ -210,6 +210,7 @@ def test_error_names_the_invalid_value(tmp_path: Path, key: str, value: object) 
         {"limit": "abc"},
         {"limit": 0},
         {"limit": True},
+        {"folds": 1},
         {"validation_fraction": 1.0},
         {"validation_fraction": math.nan},
         {"validation_fraction": "0.1"},

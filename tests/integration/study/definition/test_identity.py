@@ -154,6 +154,21 @@ def test_value_does_not_apply_to_a_function_that_returns_it(database: Database) 
         launch(database, function, value="best")
 
 
+def test_folds_stay_in_a_study_that_has_begun(database: Database) -> None:
+    begin(database, launch(database, {"takes_folds": True}, folds=5))
+    assert launch(database, {"takes_folds": True}).spec.data.folds == 5
+    with pytest.raises(StudyConflictError, match="was created with --folds 5, not 3"):
+        launch(database, {"takes_folds": True}, folds=3)
+
+
+@pytest.mark.parametrize("declared", [{}, {"open_space": True, "epochs": None, "space": {}}])
+def test_folds_do_not_apply_to_an_objective_with_code_of_its_own(
+    database: Database, declared: Mapping[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match=r"--folds does not apply to .*leave it out"):
+        launch(database, declared, folds=5)
+
+
 def test_epochs_of_the_class_do_not_matter_next_to_the_option(database: Database) -> None:
     begin(database, launch(database, epochs=9))
     assert launch(database, {"epochs": 7}).spec.epochs == 9

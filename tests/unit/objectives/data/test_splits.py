@@ -252,3 +252,25 @@ def test_folds_of_too_few_rows_are_refused(y, k, task, groups, error, message):
 def test_statistics_of_images_of_any_type(monkeypatch, x, mean, std):
     monkeypatch.setattr(inputs, "BLOCK_BYTES", 8)
     assert statistics.input_statistics(x) == ((mean,), (std,))
+
+
+@pytest.mark.parametrize(("limit", "rows"), [(None, 160), (80, 80)])
+def test_data_in_folds_are_all_rows_but_those_of_a_made_test_set(whole, limit, rows):
+    options = DataOptions(source="given", folds=4, limit=limit)
+    arrays = replace(whole, x_test=None, y_test=None, has_test=False)
+    data = split(arrays, options, final=False)
+    assert (len(data.x_train), len(data.x_valid), data.x_test) == (rows, 0, None)
+    _, test = splits.training_and_test(arrays, options)
+    assert not numbers(data.x_train) & set(test.tolist())
+    np.testing.assert_array_equal(whole.y_train[sorted(numbers(data.x_train))], data.y_train)
+    assert sorted(np.concatenate([valid for _, valid in data.folds]).tolist()) == list(range(rows))
+    assert all(sorted([*train, *valid]) == list(range(rows)) for train, valid in data.folds)
+    assert data.mean == statistics.input_statistics(data.x_train)[0]
+    final = split(arrays, options, final=True)
+    assert (final.folds, numbers(final.x_test)) == ((), set(test.tolist()))
+
+
+def test_folds_next_to_own_validation_rows_are_refused(whole):
+    own = replace(whole, x_valid=whole.x_train[:20], y_valid=whole.y_train[:20])
+    with pytest.raises(UsageError, match=r"validation split of their own.*leave --folds out"):
+        split(own, DataOptions(folds=4), final=False)

@@ -423,3 +423,27 @@ def test_two_class_folders_serve_a_binary_objective(photos, tmp_path):
     options = DataOptions(source=str(photos), cache_dir=str(tmp_path / "cache"))
     data = load_data(None, None, options, final=False, task="binary")
     assert (data.task, data.classes, data.output_size) == ("binary", ("cross", "stripes"), 1)
+
+
+def test_folds_of_images_keep_groups_whole_and_leave_the_test_images_out(made, tmp_path):
+    table = tmp_path / "images.csv"
+    files = sorted(made.rglob("*.*"))
+    rows = [f"{path},{path.parent.name},{index // 2}" for index, path in enumerate(files)]
+    table.write_text("\n".join(["path,label,group", *rows]))
+    options = DataOptions(source=str(table), cache_dir=str(tmp_path / "cache"), folds=3)
+    loaded, classes = mapped(options, final=False)
+    tested = mapped(options, final=True)[0].x_test
+    assert len(loaded.y_train) + len(tested) == len(files)
+    assert np.unique(loaded.groups, return_counts=True)[1].tolist() == [2] * (len(loaded.y_train) // 2)
+    data = split(loaded, options, final=False, classes=classes)
+    assert np.shares_memory(data.x_train, loaded.x_train)
+    for train, held_out in data.folds:
+        assert not set(loaded.groups[train].tolist()) & set(loaded.groups[held_out].tolist())
+
+
+def test_folds_of_images_with_own_validation_images_are_refused(made, tmp_path):
+    for split_name in ("train", "val"):
+        shutil.copytree(made, tmp_path / "photos" / split_name)
+    options = DataOptions(source=str(tmp_path / "photos"), cache_dir=str(tmp_path / "cache"), folds=3)
+    with pytest.raises(UsageError, match="leave --folds out"):
+        split(mapped(options, final=False)[0], options, final=False)

@@ -112,7 +112,11 @@ def test_chunk_size_does_not_change_results(digits, whole_run, monkeypatch):
 def test_small_data_set_is_passed_through_several_times_in_an_epoch(monkeypatch):
     orders = []
     monkeypatch.setattr(
-        loop, "_train_epoch", lambda _, order, *_more: orders.append(order) or {"loss": 0.0, "accuracy": 0.0}
+        loop._Training,
+        "_train",
+        lambda training, epoch, _, part: (
+            orders.append(training._ordered(part, epoch)) or {"loss": 0.0, "accuracy": 0.0}
+        ),
     )
     for least in (0, 50):
         made = type("Small", (DigitsCNN,), {"least_images_per_epoch": least})()
