@@ -92,9 +92,12 @@ class Contents:
 
 def is_array_data(path: Path) -> bool:
     """Return whether a path is that of an .npz file, or of a folder of .npy files."""
-    if path.suffix.lower() == ".npz":
-        return path.is_file()
-    return path.is_dir() and any(path.glob(f"[xy]_*{_SUFFIX}"))
+    try:
+        if path.suffix.lower() == ".npz":
+            return path.is_file()
+        return path.is_dir() and any(path.glob(f"[xy]_*{_SUFFIX}"))
+    except OSError:
+        return False
 
 
 def contents(path: Path) -> Contents:
@@ -148,6 +151,8 @@ def read(
         if names is None and CLASSES in found.names:
             names = [str(name) for name in as_array(found.read(CLASSES, folder), CLASSES)]
         loaded = arrays.checked(pairs, task, names, folder, test=test)
+        if "test" in splits and not test:
+            _check_test(found, splits)
         groups = _groups(found, len(loaded.y_train)) if GROUPS in found.names else None
         return replace(loaded, groups=groups)
 
@@ -217,6 +222,21 @@ def _inputs(found: _Files, names: Sequence[str], folder: Path | None) -> Inputs:
     if "/" not in names[0]:
         return found.read(names[0], folder)
     return {name.partition("/")[2]: found.read(name, folder) for name in names}
+
+
+def _check_test(found: _Files, splits: dict[str, tuple[list[str], str]]) -> None:
+    """Check the shapes of test inputs by their headers, because they are read in a final run alone."""
+    names, y = splits["test"]
+    for name in names:
+        shape, _ = found.header(name)
+        like = f"x_train{name.removeprefix('x_test')}"
+        rows = found.header(y)[0][:1]
+        if shape[:1] != rows:
+            raise ArrayInvalidError(f"{name} is of {shape}, and {y} has {rows[0] if rows else 'no'} rows")
+        expected = found.header(like)[0][1:] if like in splits["train"][0] else shape[1:]
+        # Grey images may have an axis for the channel or not.
+        if (*expected, 1) != shape[1:] and expected not in (shape[1:], (*shape[1:], 1)):
+            raise ArrayInvalidError(f"{name} has rows of {shape[1:]}, {like} of {expected}")
 
 
 def _groups(found: _Files, rows: int) -> NDArray[np.int64]:

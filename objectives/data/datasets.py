@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from hpo.errors import DataDamagedError, DataMissingError, FileNotWritableError, UsageError
-from objectives.data import array_files, arrays
+from objectives.data import array_files, arrays, inputs
 from objectives.data.arrays import Arrays
 from objectives.data.splits import stratified
 from objectives.data_options import TaskName
@@ -172,19 +172,26 @@ def verify(name: str, data_dir: str | Path | None) -> FileReport:
         loaded = load(name, data_dir)
     except DataDamagedError as exc:
         return FileReport(name, path, digest, {}, {}, (str(exc),))
-    splits = ("train", "test") if loaded.x_valid is None else ("train", "valid", "test")
-    present = {f"{kind}_{split}": getattr(loaded, f"{kind}_{split}") for split in splits for kind in "xy"}
-    classes = len(class_names(name) or np.unique(loaded.y_train))
-    counts = {
-        split: tuple(np.bincount(present[f"y_{split}"], minlength=classes).tolist()) for split in splits
+    pairs = {
+        "train": (loaded.x_train, loaded.y_train),
+        "valid": (loaded.x_valid, loaded.y_valid),
+        "test": (loaded.x_test, loaded.y_test),
     }
+    present = {split: (x, y) for split, (x, y) in pairs.items() if x is not None and y is not None}
+    classes = len(loaded.classes or class_names(name) or np.unique(loaded.y_train))
+    counts = {split: tuple(np.bincount(y, minlength=classes).tolist()) for split, (_, y) in present.items()}
     problems = tuple(
         f"there is no {split} image of class {label}"
         for split, numbers in counts.items()
         for label, number in enumerate(numbers)
         if number == 0
     )
-    shapes = {key: f"{array.dtype} {array.shape}" for key, array in present.items()}
+    shapes = {
+        f"{kind}_{split}{'/' if key else ''}{key}": f"{array.dtype} {array.shape}"
+        for split, pair in present.items()
+        for kind, part in zip("xy", pair, strict=True)
+        for key, array in inputs.each(part).items()
+    }
     return FileReport(name, path, digest, shapes, counts, problems)
 
 

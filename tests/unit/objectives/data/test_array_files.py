@@ -40,7 +40,7 @@ def test_images_get_a_channel_and_labels_one_axis(tmp_path):
 
 
 def test_test_set_is_read_only_on_request(tmp_path):
-    path = write(tmp_path / "tiny.npz", x_test=np.zeros(3), y_test=np.zeros(3))
+    path = write(tmp_path / "tiny.npz", x_test=np.full((3, 4, 5), np.nan), y_test=np.zeros(3))
     read = array_files.read(path, CLASSES, test=False)
     assert read.x_test is None
     with pytest.raises(DataDamagedError, match="x_test"):
@@ -267,6 +267,8 @@ def test_several_inputs_groups_and_classes_are_read(tmp_path, form):
     [
         ({"y_train": None}, "no array y_train"),
         ({"y_test": None}, "it has x_test, which would not be used"),
+        ({"x_test": np.zeros((5, 4, 5), np.uint8)}, r"x_test is of \(5, 4, 5\), and y_test has 6 rows"),
+        ({"x_test": np.zeros((6, 5, 5), np.uint8)}, r"x_test has rows of \(5, 5\), x_train of \(4, 5\)"),
         ({"x_train/a": np.zeros(20)}, "it has x_train next to x_train/"),
         ({"group_train": np.zeros(19)}, r"group_train is float64 of \(19,\), not one group for each of 20 rows"),
         ({"y_train": np.array([None] * 20)}, "y_train has Python objects"),

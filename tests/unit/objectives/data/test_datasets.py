@@ -132,3 +132,15 @@ def test_verify_reports_bundled_and_refuses_unknown_data():
     assert (report.path, report.sha256, report.problems) == (None, None, ())
     with pytest.raises(UsageError, match="unknown data set 'pets'"):
         datasets.verify("pets", None)
+
+
+def test_folder_of_a_name_is_a_data_set(tmp_path):
+    (tmp_path / "pets" / "x_train").mkdir(parents=True)
+    np.save(tmp_path / "pets" / "x_train" / "age.npy", np.zeros((4, 1)))
+    np.save(tmp_path / "pets" / "y_train.npy", np.array(["b", "a", "b", "a"]))
+    assert datasets.location("pets", tmp_path) == str(tmp_path / "pets")
+    report = datasets.verify("pets", tmp_path)
+    assert report.problems == ()
+    assert report.arrays == {"x_train/age": "float32 (4, 1)", "y_train": "int64 (4,)"}
+    assert report.class_counts == {"train": (2, 2)}
+    assert not datasets.load("pets", tmp_path, test=False).has_test
