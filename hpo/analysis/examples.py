@@ -9,7 +9,7 @@ from hpo.analysis.figures import base_of
 from hpo.analysis.statistics import mean, wilson
 
 SHARES = ("accuracy", "top_5_accuracy")
-"""Metrics that are the share of examples which the model gets right."""
+"""Metrics that are the share of examples which the model gets right, unless each example has several labels."""
 
 
 def examples_of(run: Mapping[str, Any]) -> str:
@@ -31,6 +31,5 @@ def over_examples(
         low, high = (mean([float(one[side]) for one in recorded if one]) for side in (0, 1))
         return low, high
     count = runs[0].get("n_test") if runs else None
-    if base_of(figure) in SHARES and count and 0.0 <= centre <= 1.0:
-        return wilson(centre, count)
-    return None
+    is_share = base_of(figure) in SHARES and runs[0].get("task") != "labels"
+    return wilson(centre, count) if is_share and count and 0.0 <= centre <= 1.0 else None

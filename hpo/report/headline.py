@@ -117,7 +117,8 @@ def _gap(
     else:
         compared = f"{size} {'better' if (gap > 0) is high else 'worse'} than on the test set"
     spread = ""
-    if base in SHARES and count and 0.0 <= found.value <= 1.0:
+    is_share = base in SHARES and runs[0].get("task") != "labels"
+    if is_share and count and 0.0 <= found.value <= 1.0:
         spread = f"; 95 % interval over these {noun} {_range(wilson(found.value, count))}"
     name = METRICS[base].label if base in METRICS else base
     return f"On {on}, its {name} was {formatting.metric(found.value)} ({found.origin}{spread}): {compared}."

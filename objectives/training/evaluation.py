@@ -17,7 +17,7 @@ from objectives.data.inputs import Inputs, count, each, is_images, slices
 from objectives.data.splits import Data
 from objectives.tasks import calibration
 from objectives.tasks.intervals import intervals
-from objectives.tasks.metrics import METRICS
+from objectives.tasks.metrics import METRICS, Floats, Rows
 from objectives.tasks.task import MetricFunction, Task
 from objectives.training.logits import inputs_of
 from objectives.training.losses import ObjectiveLoss, TaskLoss
@@ -51,17 +51,24 @@ class Judge:
         """Return loss and all metrics of the test set with the intervals over its examples."""
         exact = raw.astype(np.float64)
         outputs = self.task.outputs(exact)
-        found = {
+        found: dict[str, tuple[Rows, Callable[..., float]]] = {
             name: (METRICS[name].rows(targets, outputs), METRICS[name].value)
             for name in self.task.metrics(self.loss.own)
         }
+        losses = self.loss.examples(targets, exact)
+        if losses.shape[:1] == (len(targets),):
+            found["loss"] = ((losses,), _mean)
         values = {f"test_{name}": value(*rows) for name, (rows, value) in found.items()}
         values |= {f"test_{name}": metric(targets, outputs) for name, metric in self.own.items()}
         return {
-            "test_loss": self.loss.mean(targets, exact),
+            "test_loss": float(losses.mean()),
             **values,
             "test_intervals": {f"test_{name}": list(pair) for name, pair in intervals(found).items()},
         }
+
+
+def _mean(rows: Floats) -> float:
+    return float(rows.mean())
 
 
 def raw_outputs(forward: Forward, inputs: Inputs) -> NDArray[Any]:

@@ -20,7 +20,7 @@ OwnLoss = str | Callable[[Any, Any], Any] | None
 
 
 class TaskLoss:
-    """A task's loss for training, and the mean of its plain form over examples in float64."""
+    """A task's loss for training, and its plain form of each example in float64."""
 
     own = False
     """Whether the loss is the objective's own."""
@@ -31,9 +31,13 @@ class TaskLoss:
         self._task = task
         self.training: Loss = loss if weights is None else task.weighted(loss, weights)
 
+    def examples(self, targets: NDArray[Any], raw: Floats) -> Floats:
+        """Return the loss of each example (n,), without smoothing or weights."""
+        return self._task.losses(targets, raw)
+
     def mean(self, targets: NDArray[Any], raw: Floats) -> float:
-        """Return the mean loss of the examples, without smoothing or weights."""
-        return float(self._task.losses(targets, raw).mean())
+        """Return the mean loss of the examples."""
+        return float(self.examples(targets, raw).mean())
 
 
 class ObjectiveLoss:
@@ -67,10 +71,15 @@ class ObjectiveLoss:
                 )
             self.training = task.weighted(self._losses, weights)
 
-    def mean(self, targets: NDArray[Any], raw: Floats) -> float:
-        """Return the mean loss of the examples, without weights."""
+    def examples(self, targets: NDArray[Any], raw: Floats) -> Floats:
+        """Return the loss of each example, without weights, in the shape that the objective's loss has."""
         tensors = (keras.ops.convert_to_tensor(values) for values in (targets, raw.astype(np.float32)))
-        return float(keras.ops.convert_to_numpy(self._losses(*tensors)).astype(np.float64).mean())
+        found: Floats = keras.ops.convert_to_numpy(self._losses(*tensors)).astype(np.float64)
+        return found
+
+    def mean(self, targets: NDArray[Any], raw: Floats) -> float:
+        """Return the mean loss of the examples."""
+        return float(self.examples(targets, raw).mean())
 
     def _losses(self, targets: Any, raw: Any) -> Any:
         outputs = keras.activations.get(self._task.activation)(raw) if self._activated else raw

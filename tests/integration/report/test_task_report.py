@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from hpo.analysis.figures import METRICS as KNOWN
 from hpo.analysis.figures import bounds_of
+from hpo.analysis.records import drawable
 from hpo.analysis.statistics import summarize
 from hpo.document.document import Figure
 from hpo.document.markdown import render_markdown
+from hpo.document.parts import LEFT_OUT
+from hpo.formatting import json_safe
 from hpo.report.compare_sections import build_document
 from hpo.report.findings import Findings
 from hpo.report.study_comparison import StudyComparison, StudyResult
 from hpo.report.study_report import build_report
+from hpo.report.task_sections import task_sections
 from hpo.study.history import read_history
+from objectives.data_options import TaskName
+from objectives.tasks.intervals import intervals
+from objectives.tasks.metrics import METRICS, names_of
+from objectives.tasks.table import TASKS
 from storage.engine import Database
 from tests.integration.report.made import candidates, files, report_text, trained
 from tests.integration.rows import SPACE, StudyRows, add_retrain
@@ -226,6 +237,35 @@ def test_curves_of_a_binary_task_are_those_of_each_seed(database: Database) -> N
     [figure] = [figure for figure in document.figures() if figure.key == "curves"]
     assert [series.name for series in figure.panels[0].series] == ["chance", "seed 0", "seed 1"]
     assert "**Test AUC 0.9050" in document_text(rows)
+
+
+@pytest.mark.parametrize("task", ["classes", "labels", "binary", "regression"])
+def test_records_of_each_task_have_the_form_that_reports_draw(task: TaskName) -> None:
+    rng = np.random.default_rng(0)
+    data: Any = SimpleNamespace(classes=["a", "b", "c"], output_size=3, scaling=None)
+    targets, outputs = rng.random((50, 3)).astype(np.float32), rng.random((50, 3))
+    if task == "classes":
+        targets, outputs = rng.integers(0, 3, 50), outputs / outputs.sum(axis=1, keepdims=True)
+    elif task == "labels":
+        targets = (targets > 0.5).astype(np.uint8)
+    elif task == "binary":
+        data.classes, targets, outputs = ["no", "yes"], rng.integers(0, 2, 50), outputs[:, 0]
+    records = TASKS[task](data).records(targets, outputs)
+    rows = {name: (METRICS[name].rows(targets, outputs), METRICS[name].value) for name in names_of(task)}
+    pairs = {f"test_{name}": list(pair) for name, pair in intervals(rows, resamples=9).items()}
+    run = json_safe({"seed": 1, "seconds": 1.0, "task": task, "test_intervals": pairs, **records})
+    assert drawable([run, run]) == [run, run]
+    sections = task_sections(lambda: {"runs": [run, run]})
+    shown = {
+        "classes": ["ROC and precision-recall"],
+        "labels": ["Labels", "ROC and precision-recall"],
+        "binary": ["ROC and precision-recall"],
+        "regression": ["Residuals"],
+    }
+    assert [section.title for section in sections] == shown[task]
+    assert LEFT_OUT not in str(sections)
+    # Both tables of metrics agree.
+    assert all(KNOWN[name].maximize is METRICS[name].maximize for name in names_of(task))
 
 
 @pytest.mark.parametrize(
