@@ -140,14 +140,23 @@ def welch(first: Sequence[float], second: Sequence[float], bounds: Bounds | None
     if len(set(first)) == len(set(second)) == 1:
         # Equal values on few images do not allow an estimate of the spread.
         return Difference(difference, None, None)
-    from scipy.stats import ttest_ind
+    # `ttest_ind` of scipy.stats is the same, but warns if the values of one sample are equal.
+    from scipy.special import stdtr, stdtrit
 
-    test = ttest_ind(first, second, equal_var=False)
-    interval = test.confidence_interval(CONFIDENCE)
-    low, high = float(interval.low), float(interval.high)
+    # Squares of the standard errors of both means; the mean of equal values may be rounded.
+    one, other = (0.0 if len(set(v)) == 1 else deviation(v) ** 2 / len(v) for v in (first, second))
+    if one + other == 0.0:
+        # Their squares are too small for a float.
+        return Difference(difference, None, None)
+    spread = math.sqrt(one + other)
+    freedom = 1 / (
+        (one / (one + other)) ** 2 / (len(first) - 1) + (other / (one + other)) ** 2 / (len(second) - 1)
+    )
+    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * spread
+    low, high = difference - half, difference + half
     if bounds is not None and abs(difference) <= (widest := bounds[1] - bounds[0]):
         low, high = max(low, -widest), min(high, widest)
-    return Difference(difference, (low, high), float(test.pvalue))
+    return Difference(difference, (low, high), float(2 * stdtr(freedom, -abs(difference) / spread)))
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from scipy.stats import binomtest, t
+from scipy.stats import binomtest, t, ttest_ind
 
 from hpo.analysis.statistics import Interval, holm, summarize, welch, wilson
 from hpo.formatting import json_safe
@@ -90,3 +90,33 @@ def test_values_near_the_largest_float_have_a_summary(
     assert Interval.from_json(json.loads(json.dumps(json_safe(found.to_json())))) == found
     assert len(found.describe()) < 120
     assert welch(values, values[::-1]).p_value is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([0.9, 0.91, 0.95], [0.8, 0.85]),
+        ([0.9, 0.91, 0.92], [0.5, 0.99, 0.7, 0.8]),
+        ([1e-9, 2e-9, 4e-9], [1e-9, 1e-9, 3e-9]),
+    ],
+)
+def test_difference_is_that_of_scipy(first: list[float], second: list[float]) -> None:
+    found, expected = welch(first, second), ttest_ind(first, second, equal_var=False)
+    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-6)
+    assert found.interval95 == pytest.approx(tuple(expected.confidence_interval(0.95)), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        # One sample of equal values: the t test of the other one, with one degree of freedom.
+        ([0.9, 0.9], [0.8, 0.9], (0.05 - 12.7062 * 0.05, 0.05 + 12.7062 * 0.05)),
+        ([1e150, -1e150], [0.0, 0.0], (-12.7062e150, 12.7062e150)),
+        ([1e-200, 2e-200], [0.0, 0.0], None),
+    ],
+)
+def test_difference_from_equal_or_extreme_values(
+    first: list[float], second: list[float], expected: tuple[float, float] | None
+) -> None:
+    found = welch(first, second).interval95
+    assert found == (None if expected is None else pytest.approx(expected, rel=1e-4))
