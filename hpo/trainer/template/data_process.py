@@ -6,91 +6,40 @@ process, and trainers are forked from a template that has done nothing but map f
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
-import pickle
-import random
 import signal
-import sys
-import threading
 import time
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing import Pipe, reduction
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
-
-import hpo.errors
-from hpo.devices.cores import usable_cores
-from hpo.devices.gpus import visible_gpus
-from hpo.devices.threads import release_threads
-from hpo.errors import HpoError, ObjectiveBrokenError
-from hpo.process.process_groups import end_with_agent, kill_group
-from hpo.trainer.ending import forget_template
+from hpo.errors import ObjectiveBrokenError
+from hpo.process.process_groups import kill_group
 from hpo.trainer.exits import describe_exit, oom_kills
-from hpo.trainer.failures import message_of, traceback_of
+from hpo.trainer.failures import message_of
 from hpo.trainer.output import flush_output
+from hpo.trainer.template import data_function
+from hpo.trainer.template.data_function import (
+    END_SECONDS,
+    DataFunction,
+    Done,
+    Failed,
+    File,
+    Progress,
+    Unshareable,
+)
 from hpo.trainer.template.fork_safety import ThreadCheck
-from objectives import backend
 from objectives.data.returned.module_state import ModuleState, UnshareableError
 from objectives.data.returned.reading import Read, Watch, mapped, named, read
-from objectives.data.returned.store import FileStore, Kept, MemoryStore, StoredArray
+from objectives.data.returned.store import MemoryStore, StoredArray
 from objectives.values import type_name
 
-END_SECONDS = 5.0
-"""Longest time for threads and exit handlers of a data function."""
-
 _POLL_SECONDS = 0.2
-_PROGRESS_SECONDS = 0.5
 _TRACEBACK = "_traceback_of_data_function"
-
-DataFunction = Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class _Progress:
-    stage: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class _Done:
-    """The function has returned; the descriptors of its files follow."""
-
-    read: Read
-    files: tuple[StoredArray, ...]
-    changes: bytes
-    """The variables that it has set in modules."""
-
-
-@dataclass(frozen=True)
-class _Unshareable:
-    variables: str
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """The function has raised an exception."""
-
-    error: BaseException | None
-    """None: it cannot be pickled, or its class is not Python's or ours."""
-    name: str
-    message: str
-    traceback: str
-
-
-@dataclass(frozen=True)
-class _File:
-    """The place of an array in the list of files."""
-
-    index: int
 
 
 def traceback_in_function(error: BaseException) -> str | None:
@@ -123,19 +72,19 @@ class DataProcess:
             return read(function, MemoryStore(), self._watch)
         state = ModuleState(function)
         match message := self._call(function, state):
-            case _Done():
+            case Done():
                 _apply(state, message.changes)
                 self.notes += message.read.notes
                 return message.read
-            case _Unshareable(variables):
+            case Unshareable(variables):
                 raise UnshareableError(variables)
-            case _Failed(error, name, text, traceback):
+            case Failed(error, name, text, traceback):
                 error = type(name, (Exception,), {})(text) if error is None else error
                 if traceback:
                     setattr(error, _TRACEBACK, traceback)
                 raise error
 
-    def _call(self, function: DataFunction, state: ModuleState) -> _Done | _Unshareable | _Failed:
+    def _call(self, function: DataFunction, state: ModuleState) -> Done | Unshareable | Failed:
         """Let a process call the function, and return its last message with its arrays mapped."""
         ours, theirs = Pipe()
         guard, kept = os.pipe()
@@ -150,7 +99,7 @@ class DataProcess:
         if not pid:
             ours.close()
             os.close(kept)
-            self._run(function, state, theirs, guard)
+            data_function.run(function, state, theirs, guard=guard, folder=self._folder, seed=self._seed)
         theirs.close()
         os.close(guard)
         try:
@@ -169,75 +118,17 @@ class DataProcess:
                 os.waitpid(pid, 0)
             os.close(kept)
 
-    def _receive(self, connection: Connection, pid: int) -> _Done | _Unshareable | _Failed:
+    def _receive(self, connection: Connection, pid: int) -> Done | Unshareable | Failed:
         """Return the last message of the process; raise EOFError or OSError if it ended before."""
         while True:
             while not connection.poll(_POLL_SECONDS):
                 # Processes that it has started may keep the pipe open.
                 if _exited(pid, 0.0) and not connection.poll(0):
                     raise EOFError
-            message: _Progress | _Done | _Unshareable | _Failed = connection.recv()
-            if not isinstance(message, _Progress):
-                return _with_arrays(message, connection) if isinstance(message, _Done) else message
+            message: Progress | Done | Unshareable | Failed = connection.recv()
+            if not isinstance(message, Progress):
+                return _with_arrays(message, connection) if isinstance(message, Done) else message
             self._watch(message.stage, message.done, message.total)
-
-    # In the process of the function.
-
-    def _run(
-        self, function: DataFunction, state: ModuleState, connection: Connection, guard: int
-    ) -> NoReturn:
-        """Call the function, send what it returns, and end this process."""
-        own = os.getpid()
-        try:
-            self._prepare(guard)
-            found = read(function, FileStore(self._folder), self._reporter(connection))
-            _send(connection, found, state, own)
-        # User code may raise anything; it is reported.
-        except BaseException as exc:  # noqa: BLE001
-            _only(own)
-            with suppress(OSError):
-                connection.send(_failed(exc))
-        flush_output()
-        with suppress(EOFError, OSError):
-            connection.recv()
-        _end_orderly()
-
-    def _prepare(self, guard: int) -> None:
-        # What it shares with the template is no garbage, and its pages are not copied.
-        gc.freeze()
-        forget_template()
-        with suppress(OSError):
-            os.setpgid(0, 0)
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        # Its group ends with the template.
-        end_with_agent(guard)
-        release_threads(usable_cores().count)
-        if visible_gpus():
-            # The whole memory of a GPU would be taken, although others train on it.
-            for one in backend.BACKENDS.values():
-                one.share_gpu(None)
-        self._seed_frameworks()
-
-    def _seed_frameworks(self) -> None:
-        """Seed the frameworks that are imported; Python's and NumPy's generators are seeded already."""
-        if "keras" in sys.modules:
-            states = random.getstate(), np.random.get_state()
-            sys.modules["keras"].utils.set_random_seed(self._seed % 2**32)
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-
-    def _reporter(self, connection: Connection) -> Watch:
-        reported_at = 0.0
-
-        def report(stage: str, done: int, total: int) -> None:
-            nonlocal reported_at
-            if time.monotonic() - reported_at >= _PROGRESS_SECONDS:
-                reported_at = time.monotonic()
-                connection.send(_Progress(stage, done, total))
-
-        return report
 
 
 def _fork() -> int:
@@ -247,74 +138,9 @@ def _fork() -> int:
         return os.fork()
 
 
-def _send(connection: Connection, found: Read, state: ModuleState, own: int) -> None:
-    _only(own)
-    try:
-        changes = state.changes()
-    except UnshareableError as exc:
-        connection.send(_Unshareable(str(exc)))
-        return
-    files: list[StoredArray] = []
-
-    def placed(one: Kept) -> Any:
-        if not isinstance(one, StoredArray):
-            return one
-        files.append(one)
-        return _File(len(files) - 1)
-
-    connection.send(_Done(mapped(found, placed), tuple(files), changes))
-    for file in files:
-        reduction.send_handle(connection, file.descriptor, os.getppid())
-
-
-def _only(own: int) -> None:
-    """End a process that the function has forked, and that came back from it: only its parent reports."""
-    if os.getpid() != own:
-        flush_output()
-        os._exit(1)
-
-
-def _failed(error: BaseException) -> _Failed:
-    name, message = type_name(error), message_of(error)
-    if isinstance(error, HpoError):
-        return (
-            _Failed(error, name, message, "") if _is_portable(error) else _Failed(None, name, str(error), "")
-        )
-    return _Failed(error if _is_portable(error) else None, name, message, traceback_of(error))
-
-
-def _is_portable(error: BaseException) -> bool:
-    if type(error).__module__ not in ("builtins", hpo.errors.__name__):
-        return False
-    try:
-        return str(pickle.loads(pickle.dumps(error))) == str(error)
-    # Arguments of an exception may be anything.
-    except Exception:  # noqa: BLE001
-        return False
-
-
-def _end_orderly() -> NoReturn:
-    """Join threads that are no daemons, run exit handlers, and end this process."""
-
-    def expire() -> None:
-        time.sleep(END_SECONDS)
-        os._exit(0)
-
-    with suppress(RuntimeError):
-        threading.Thread(target=expire, name="end", daemon=True).start()
-    shut_down: Callable[[], None] = threading._shutdown  # type: ignore[attr-defined]
-    for step in (shut_down, atexit._run_exitfuncs, flush_output):
-        with suppress(BaseException):
-            step()
-    os._exit(0)
-
-
-# In the template.
-
-
-def _with_arrays(message: _Done, connection: Connection) -> _Done:
+def _with_arrays(message: Done, connection: Connection) -> Done:
     arrays = [_received(connection, file) for file in message.files]
-    found = mapped(message.read, lambda one: arrays[one.index] if isinstance(one, _File) else one)
+    found = mapped(message.read, lambda one: arrays[one.index] if isinstance(one, File) else one)
     return replace(message, read=found)
 
 

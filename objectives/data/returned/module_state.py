@@ -5,48 +5,22 @@ It runs in a process of its own, so what it sets there is handed back with its a
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
-import io
 import os
 import pickle
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import ModuleType
 from typing import Any
-
-import numpy as np
 
 from hpo import user_code
 from objectives import code
-
-MOST_BYTES = 1 << 26
-"""Largest pickle of a variable that is compared."""
-MOST_VALUES = 1 << 16
-"""Number of values of an array that are compared, evenly spread."""
-
-_FRAMEWORKS = frozenset({"tensorflow", "keras", "jax", "jaxlib", "torch", "polars"})
-"""Packages whose objects start threads or devices when they are unpickled."""
-_FIXED = (
-    ModuleType,
-    FunctionType,
-    BuiltinFunctionType,
-    MethodType,
-    str,
-    bytes,
-    int,
-    float,
-    complex,
-    type(None),
-)
-"""Types of values that are not changed in place, or whose attributes are no state."""
-
-_INSTALLATIONS = {"site-packages", "dist-packages"}
-"""Folders of installed packages, also those of other environments."""
+from objectives.data.returned.variables import FIXED, REFUSED, changed_in_place, fingerprint, pickled
 
 Place = tuple[str, str]
 """Name of a module, and of a class in it; the class is empty for the module's own variables."""
@@ -71,7 +45,7 @@ class ModuleState:
         if isinstance(module, ModuleType):
             self._modules[own] = module
         self._before = {
-            (place, name): (value, _fingerprint(value))
+            (place, name): (value, fingerprint(value))
             for place, variables in self._places(self._modules)
             for name, value in _variables(place, variables)
         }
@@ -91,24 +65,29 @@ class ModuleState:
                 if self._is_same(place, name, value):
                     continue
                 try:
-                    _pickled(value)
-                except _REFUSED:
+                    pickled(value)
+                except REFUSED:
                     refused += [name] if place[0] not in imported else []
                 else:
                     found.setdefault(place, {})[name] = value
         if refused:
             raise UnshareableError(", ".join(refused[:5]))
-        # At once: two variables may hold the same object.
-        return _pickled(found) if found else b""
+        try:
+            # At once: two variables may hold the same object.
+            return pickled(found) if found else b""
+        except REFUSED as exc:
+            raise UnshareableError(
+                ", ".join([name for values in found.values() for name in values][:5])
+            ) from exc
 
     def apply(self, changes: bytes) -> None:
         """Set the variables that `changes` has returned in another process; objects keep their identity."""
         found: Changes = pickle.loads(changes) if changes else {}
-        modules = {name: importlib.import_module(name) for name, _ in found if name}
+        modules = _imported(name for name, _ in found if name)
         places = dict(self._places(self._modules | modules)) if found else {}
         for place, values in found.items():
-            for name, value in values.items():
-                if not _changed_in_place(places[place].get(name, _ABSENT), value):
+            for name, value in values.items() if place in places else ():
+                if not changed_in_place(places[place].get(name, _ABSENT), value):
                     self._set(place, name, value)
 
     def _yours(self, names: Iterable[str]) -> dict[str, ModuleType]:
@@ -125,15 +104,15 @@ class ModuleState:
                 isinstance(module, ModuleType)
                 and path.is_relative_to(self._root)
                 and not code.is_foreign(path, self._root)
-                and not _INSTALLATIONS.intersection(path.parts)
+                and not _is_installed(name, path)
             ):
                 found[name] = module
         return found
 
     def _is_same(self, place: Place, name: str, value: Any) -> bool:
-        before, fingerprint = self._before.get((place, name), (_ABSENT, None))
-        equal = type(value) is type(before) and isinstance(value, _FIXED) and value == before
-        return (value is before or equal) and _fingerprint(value) == fingerprint
+        before, known = self._before.get((place, name), (_ABSENT, None))
+        equal = type(value) is type(before) and isinstance(value, FIXED) and value == before
+        return (value is before or equal) and fingerprint(value) == known
 
     def _set(self, place: Place, name: str, value: Any) -> None:
         module, owner = place
@@ -158,22 +137,33 @@ class ModuleState:
 
 
 _ABSENT = object()
-_REFUSED = (
-    pickle.PicklingError,
-    TypeError,
-    AttributeError,
-    ValueError,
-    RecursionError,
-    NotImplementedError,
-    OSError,
-)
-
-
 _SERVICE = Path(__file__).parents[3]
 _FOREIGN = (
     *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")),
     *(f"{_SERVICE / name}{os.sep}" for name in ("hpo", "objectives", "storage")),
 )
+
+
+def _imported(names: Iterable[str]) -> dict[str, ModuleType]:
+    """Return modules by name, without those that cannot be imported here: no code of yours could read them either."""
+    found = {}
+    for name in names:
+        with suppress(ImportError):
+            found[name] = importlib.import_module(name)
+    return found
+
+
+def _is_installed(name: str, path: Path) -> bool:
+    """Return whether a module is of an installed package, also of another environment or in a folder of its own."""
+    if {"site-packages", "dist-packages"}.intersection(path.parts):
+        return True
+    depth = name.count(".") + (path.name == "__init__.py")
+    return depth < len(path.parents) and _has_packages(path.parents[depth])
+
+
+@lru_cache
+def _has_packages(folder: Path) -> bool:
+    return any(folder.glob("*.dist-info"))
 
 
 def _importable(modules: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
@@ -197,85 +187,3 @@ def _variables(place: Place, variables: MutableMapping[str, Any]) -> Iterator[tu
         defined = isinstance(value, type) or (place[1] and hasattr(type(value), "__get__"))
         if not (name.startswith(("__", "_abc_")) or defined):
             yield name, value
-
-
-def _fingerprint(value: Any) -> str | None:
-    """Return a digest of an object that may be changed in place; None if it is not compared."""
-    if isinstance(value, _FIXED):
-        return None
-    content = _Bounded()
-    with suppress(*_REFUSED, _TooLargeError):
-        _Sampler(content).dump(value)
-        return content.digest.hexdigest()
-    return None
-
-
-class _TooLargeError(Exception):
-    """A pickle is longer than it may be."""
-
-
-class _Bounded(io.RawIOBase):
-    """A file that keeps only the digest of what is written to it."""
-
-    def __init__(self) -> None:
-        self.digest = hashlib.blake2b(digest_size=16)
-        self._left = MOST_BYTES
-
-    def write(self, content: Any) -> int:
-        self._left -= len(content)
-        if self._left < 0:
-            raise _TooLargeError
-        self.digest.update(content)
-        return len(content)
-
-
-class _Strict(pickle.Pickler):
-    """Refuses objects of frameworks, and pickles modules by name."""
-
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, ModuleType):
-            return importlib.import_module, (value.__name__,)
-        if type(value).__module__.partition(".")[0] in _FRAMEWORKS:
-            raise pickle.PicklingError(type(value).__name__)
-        return NotImplemented
-
-
-class _Sampler(_Strict):
-    """Pickles some values of large arrays."""
-
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, np.ndarray) and value.size > MOST_VALUES and not value.dtype.hasobject:
-            return bytes, (np.ascontiguousarray(value.flat[:: value.size // MOST_VALUES]).tobytes(),)
-        return super().reducer_override(value)
-
-
-def _pickled(value: Any) -> bytes:
-    content = io.BytesIO()
-    _Strict(content, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
-    return content.getvalue()
-
-
-def _changed_in_place(before: Any, after: Any) -> bool:
-    """Give an object the content of another one of its type; return False if it cannot be changed."""
-    if before is after:
-        # Some objects are pickled by their name, such as loggers.
-        return True
-    if type(before) is not type(after):
-        return False
-    if isinstance(before, dict | set):
-        before.clear()
-        before.update(after)
-    elif isinstance(before, list):
-        before[:] = after
-    elif isinstance(before, np.ndarray) and before.shape == after.shape and before.flags.writeable:
-        before[...] = after
-    elif (
-        getattr(type(before), "__setattr__", None) is object.__setattr__
-        and hasattr(before, "__dict__")
-        and not callable(getattr(before, "__setstate__", None))
-    ):
-        before.__dict__.clear()
-        before.__dict__.update(after.__dict__)
-    else:
-        return False
-    return True

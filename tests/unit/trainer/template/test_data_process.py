@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from hpo.errors import DataMissingError, DiskFullError, ObjectiveBrokenError
+from hpo.trainer.template import data_function
 from hpo.trainer.template.data_process import DataProcess, traceback_in_function
 from hpo.trainer.template.fork_safety import ThreadCheck
 from objectives.data.returned import store
@@ -30,7 +31,7 @@ LARGE = np.arange(3 * (store.MOST_INLINE_BYTES // 4), dtype=np.int32).reshape(-1
 @pytest.fixture
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataProcess:
     # Other tests may have started TensorFlow here, which a fork cannot use.
-    monkeypatch.setattr(DataProcess, "_seed_frameworks", lambda _: None)
+    monkeypatch.setattr(data_function, "seed_frameworks", lambda _: None)
     return DataProcess(tmp_path / "cache", 0, lambda *_: None, ThreadCheck())
 
 
@@ -264,6 +265,14 @@ def test_variables_that_a_function_sets_are_handed_back(
     found = module(statement)
     process(found.load)
     assert read(found)
+
+
+def test_modules_of_installed_packages_are_left_alone(
+    process: DataProcess, module: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "imported_later-1.0.dist-info").mkdir()
+    process(module("import imported_later; imported_later.SEEN += [3]").load)
+    assert "imported_later" not in sys.modules
 
 
 @pytest.mark.parametrize("value", ["threading.Lock()", "(n for n in NAMES)", "lambda: 3"])
