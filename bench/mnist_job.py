@@ -18,7 +18,8 @@ from hpo.settings import Settings
 from objectives.augment import Augmentation
 from objectives.base import DataOptions, Params
 from objectives.data import datasets
-from objectives.data.splits import Data, stratified
+from objectives.data.splits import Data
+from objectives.data.stratification import stratified
 from objectives.keras_objective import KerasObjective
 
 if TYPE_CHECKING:

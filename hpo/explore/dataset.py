@@ -13,7 +13,8 @@ from hpo.explore.image_files import ImageFiles
 from objectives.augment import Augmentation
 from objectives.data import inputs
 from objectives.data.inputs import Inputs
-from objectives.data.splits import Data, Indices
+from objectives.data.splits import Data
+from objectives.data.stratification import Indices
 from objectives.data.targets import Targets
 from objectives.data_options import TaskName
 

@@ -22,7 +22,7 @@ import numpy as np
 from hpo.errors import DataDamagedError, DataMissingError, FileNotWritableError, UsageError
 from objectives.data import array_files, arrays, inputs
 from objectives.data.arrays import Arrays
-from objectives.data.splits import stratified
+from objectives.data.stratification import stratified
 from objectives.data_options import TaskName
 
 CONNECT_SECONDS = 30.0

@@ -13,19 +13,15 @@ from hpo.errors import DataDamagedError, ObjectiveBrokenError, UsageError
 from objectives.base import DataOptions
 from objectives.data import inputs
 from objectives.data.arrays import Arrays
-from objectives.data.groups import whole_groups
+from objectives.data.folds import fold_indices
 from objectives.data.inputs import Shape
 from objectives.data.statistics import input_statistics
+from objectives.data.stratification import Indices, held_out, strata, stratified
 from objectives.data.targets import Targets
 from objectives.data_options import DEFAULT_TEST_FRACTION, TaskName
 
-Indices = NDArray[np.intp]
-
 _channel_statistics = input_statistics
 """Earlier name, by which measurements of memory call it."""
-
-_RARE = 20
-"""Rows with the same labels below which they are not stratified by all of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,117 +248,3 @@ def split_indices(
         held_kinds = kinds if y_valid is None else strata(y_valid, task)
         valid = valid[stratified(held_kinds[valid], round(len(valid) * proportion), rng)]
     return train, valid
-
-
-def held_out(
-    kinds: NDArray[np.int64],
-    fraction: float,
-    rng: np.random.Generator,
-    groups: NDArray[np.int64] | None = None,
-    spare: int = 1,
-) -> Indices:
-    """Return sorted indices of about a fraction of the rows: some of each stratum, `spare` of it left, whole groups."""
-    if groups is not None:
-        return whole_groups(kinds, groups, fraction, spare, rng)
-    return stratified(kinds, round(len(kinds) * fraction), rng, spare)
-
-
-def fold_indices(
-    y: Targets,
-    options: DataOptions,
-    k: int,
-    task: TaskName = "classes",
-    groups: NDArray[np.int64] | None = None,
-) -> list[tuple[Indices, Indices]]:
-    """Return the sorted indices of the training and validation rows of each of `k` folds, the same for every trial.
-
-    Each row is in the validation rows of one fold. Folds are stratified, and rows of a group stay together.
-
-    Raises:
-        UsageError: `k` is below 2.
-        DataDamagedError: there are too few rows of a class, or too few groups.
-    """
-    if k < 2:
-        raise UsageError(f"cross-validation needs at least 2 folds, not {k}")
-    rng = np.random.default_rng([options.split_seed, k])
-    rows = np.arange(len(y))
-    kinds = strata(y, task)
-    if options.limit is not None and options.limit < len(y):
-        rows = stratified(kinds, options.limit, rng)
-    if task in ("classes", "binary"):
-        numbers, counts = np.unique(y[rows], return_counts=True)
-        if counts.min() < k:
-            raise DataDamagedError(
-                f"class {numbers[counts.argmin()]} has {counts.min()} training rows, and {k} folds need one each: use"
-                " fewer folds, or add rows"
-            )
-    if len(rows) < k:
-        raise DataDamagedError(f"{len(rows)} training rows cannot be divided into {k} folds: use fewer folds")
-    folds = (
-        _stratified_folds(kinds[rows], k, rng)
-        if groups is None
-        else _group_folds(kinds[rows], groups[rows], k, rng)
-    )
-    return [(rows[folds != fold], rows[folds == fold]) for fold in range(k)]
-
-
-def _stratified_folds(kinds: NDArray[np.int64], k: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the fold of each row: dealt in turn, stratum by stratum, in random order inside each."""
-    shuffled = rng.permutation(len(kinds))
-    order = shuffled[np.argsort(kinds[shuffled], kind="stable")]
-    folds = np.empty(len(kinds), np.int64)
-    folds[order] = np.arange(len(kinds)) % k
-    return folds
-
-
-def _group_folds(
-    kinds: NDArray[np.int64], groups: NDArray[np.int64], k: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Return the fold of each row: groups, the largest first, go where they even out the strata best."""
-    names, numbers = np.unique(groups, return_inverse=True)
-    if len(names) < k:
-        raise DataDamagedError(f"{len(names)} groups cannot be divided into {k} folds: use fewer folds")
-    counts = np.zeros((len(names), int(kinds.max()) + 1))
-    np.add.at(counts, (numbers, kinds), 1)
-    shares = counts / np.maximum(counts.sum(axis=0), 1)
-    order = rng.permutation(len(names))
-    totals, of_group = np.zeros((k, counts.shape[1])), np.zeros(len(names), np.int64)
-    for group in order[np.argsort(-counts.sum(axis=1)[order], kind="stable")]:
-        # A sum of squares is least where all folds have the same share of each stratum.
-        growth = ((totals + shares[group]) ** 2 - totals**2).sum(axis=1)
-        of_group[group] = growth.argmin()
-        totals[of_group[group]] += shares[group]
-    return of_group[numbers]
-
-
-def strata(y: Targets, task: TaskName) -> NDArray[np.int64]:
-    """Return the number of the stratum of each row: its class, its set of labels, or one for all of regression."""
-    if task == "regression":
-        return np.zeros(len(y), np.int64)
-    if task != "labels":
-        return y.astype(np.int64, copy=False)
-    packed = np.ascontiguousarray(np.packbits(y, axis=1))
-    rows = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
-    _, kinds, counts = np.unique(rows, return_inverse=True, return_counts=True)
-    # Rare sets together: a part of one would be more or less than its share.
-    return np.where(counts[kinds] < _RARE, len(counts), kinds).astype(np.int64)
-
-
-def stratified(labels: NDArray[np.int64], count: int, rng: np.random.Generator, spare: int = 0) -> Indices:
-    """Return about `count` sorted indices: each class in proportion, at least one, leaving at least `spare` of it.
-
-    The number of indices differs from `count` only where these limits require it.
-    """
-    present, sizes = np.unique(labels, return_counts=True)
-    most = np.maximum(sizes - spare, 0)
-    shares = sizes * (count / len(labels))
-    quotas = np.minimum(np.maximum(np.floor(shares).astype(np.intp), 1), most)
-    for index in np.argsort(quotas - shares, kind="stable"):
-        if quotas.sum() >= count:
-            break
-        quotas[index] = min(quotas[index] + 1, most[index])
-    chosen = [
-        rng.permutation(np.flatnonzero(labels == label))[:quota]
-        for label, quota in zip(present, quotas, strict=True)
-    ]
-    return np.sort(np.concatenate(chosen))

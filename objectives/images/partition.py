@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
-from objectives.data.splits import Indices, held_out, strata
+from objectives.data.stratification import Indices, held_out, strata
 from objectives.images.listing import SPLITS, TITLES, Listing
 
 

@@ -14,7 +14,9 @@ from hpo.errors import DataDamagedError, ObjectiveBrokenError, UsageError
 from objectives.base import DataOptions
 from objectives.data import inputs, splits, statistics
 from objectives.data.arrays import Arrays
-from objectives.data.splits import fold_indices, split, stratified
+from objectives.data.folds import fold_indices
+from objectives.data.splits import split
+from objectives.data.stratification import stratified
 from objectives.data_options import TASKS
 
 COUNTS = (100, 60, 30, 10)
