@@ -39,6 +39,7 @@ from tests.specs import spec
 pytestmark = [pytest.mark.usefixtures("complete_documents"), pytest.mark.xdist_group("report")]
 
 
+@pytest.mark.usefixtures("pictures")
 def test_names_from_the_user_are_escaped(rows: StudyRows) -> None:
     bad = '</script><b onload="x">$a|b*'
     trained(rows, 0.5, params={"learning_rate": 0.01, bad: bad})
@@ -121,6 +122,7 @@ def test_part_that_cannot_be_made_does_not_cost_the_report(
     run["per_label"] = [{"label": "cat", "positives": 5, **scores}]
     run["residuals"] = {"age": {"true": [1.0, 2.0], "predicted": [1.5, 2.0]}}
     findings = Findings(history)
+    monkeypatch.setattr(parameter_sections, "_GRID", 5)
     # Computed once, not in each of 50 documents.
     assert findings.effects
     assert findings.importance

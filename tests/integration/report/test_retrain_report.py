@@ -19,6 +19,7 @@ from tests.integration.rows import StudyRows, add_retrain
 pytestmark = [pytest.mark.usefixtures("complete_documents"), pytest.mark.xdist_group("report")]
 
 
+@pytest.mark.usefixtures("pictures")
 def test_report_of_a_retrained_study(rows: StudyRows) -> None:
     trained(rows, 0.5, 0.7, 0.9, 0.91, 0.92)
     add_retrain(rows, [0.5, 0.6])
@@ -94,6 +95,7 @@ def test_seed_noise_comes_from_candidates_with_the_setup_of_the_search(rows: Stu
     assert seed_noise(found, compare_trials(found)) == pytest.approx(0.01)
 
 
+@pytest.mark.usefixtures("pictures")
 def test_figure_that_is_not_finite_is_shown_as_nan(rows: StudyRows) -> None:
     trained(rows, 0.8, 0.9)
     add_retrain(rows, [math.nan, 0.8])
@@ -109,6 +111,7 @@ def test_configuration_of_another_study_is_reproduced_from_its_file(rows: StudyR
     assert "hpo retrain --study demo --seeds 1 --epochs 2 --trial 7" in report_text(files(rows))
 
 
+@pytest.mark.usefixtures("pictures")
 def test_retrain_with_records_of_any_form_is_reported(rows: StudyRows) -> None:
     trained(rows, 0.9)
     run = {

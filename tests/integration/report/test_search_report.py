@@ -51,6 +51,7 @@ def test_report_lists_the_trials_of_each_version_of_the_code(rows: StudyRows) ->
     assert "| c0de1 | 0-1 |\n| c0de2 | 0, 2 |" in markdown
 
 
+@pytest.mark.usefixtures("pictures")
 def test_report_of_a_running_study_without_retrain(rows: StudyRows) -> None:
     trained(rows, 0.5, 0.7, 0.9, 0.91, 0.92)
     trained(rows, 0.3, 0.4, outcome="pruned")
@@ -143,6 +144,7 @@ def test_parameters_follow_the_order_of_the_space(rows: StudyRows) -> None:
     assert list(build_config(rows.database, rows.name).params) == names
 
 
+@pytest.mark.usefixtures("pictures")
 def test_values_near_the_largest_float_are_reported(rows: StudyRows) -> None:
     for index in range(24):
         trained(rows, 1e308, (1.7e308, -1.7e308, 0.5 + index / 100)[index % 3])
@@ -166,6 +168,7 @@ def test_metrics_named_like_a_column_are_kept_apart(rows: StudyRows) -> None:
     assert (table[0]["number"], table[0]["epoch"], table[0]["metric_epoch"]) == ("0", "1", "8.0")
 
 
+@pytest.mark.usefixtures("pictures")
 def test_parameters_named_like_a_column_and_choices_of_any_kind_are_reported(rows: StudyRows) -> None:
     space = {"state": categorical([[3, 3], [5, 5]]), "epochs": categorical([1, True, "1"])}
     space |= {"val_accuracy": FloatDistribution(0.0, 1.0), "=a": categorical(["=1+1", "b"])}
