@@ -20,7 +20,7 @@ from hpo.errors import HpoError, UsageError
 from hpo.options.hosts import SlotOptions
 from hpo.settings import Settings
 from objectives.backend.interface import backend_named
-from objectives.data.datasets import SHIPPED
+from objectives.data.shipped import SHIPPED
 
 Result = Literal["ok", "warn", "fail"]
 

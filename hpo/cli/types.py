@@ -131,7 +131,7 @@ class ShippedName(click.ParamType[str]):
 
 
 OBJECTIVE = ShippedName("ref", "objectives.loader:SHIPPED")
-DATA = ShippedName("name", "objectives.data.datasets:SHIPPED")
+DATA = ShippedName("name", "objectives.data.shipped:SHIPPED")
 
 _TYPES: dict[str, tuple[Any, str | None]] = {
     "text": (str, None),

@@ -18,6 +18,7 @@ from objectives.augment import Augmentation
 from objectives.base import DataOptions, Objective
 from objectives.data import array_files, array_source, arrays, datasets, inputs
 from objectives.data.arrays import Arrays
+from objectives.data.shipped import SHIPPED
 from objectives.data.splits import Data, split, split_indices, training_and_test
 from objectives.data_options import TaskName
 from objectives.images import entry, provision, tables
@@ -52,7 +53,7 @@ def opened_dataset(name: str, settings: Settings, options: DataOptions) -> Itera
 
 
 def _is_known(name: str, data_dir: Path) -> bool:
-    if name in datasets.SHIPPED:
+    if name in SHIPPED:
         return True
     is_name = Path(name).name == name
     return is_name and ((data_dir / f"{name}.npz").is_file() or array_files.is_array_data(data_dir / name))
@@ -118,7 +119,7 @@ def load_dataset(name: str, data_dir: Path, options: DataOptions | None = None) 
         objective = loader.load(name)
     except UnknownObjectiveError as exc:
         raise UsageError(
-            f"unknown data set {name!r}: use one of {', '.join(datasets.SHIPPED)}, the name of a file"
+            f"unknown data set {name!r}: use one of {', '.join(SHIPPED)}, the name of a file"
             f" {data_dir}/<name>.npz, the path of a folder, a table or an .npz file, or an objective"
         ) from exc
     return _of_objective(name, objective, data_dir, options)
@@ -183,7 +184,7 @@ def _dataset(
     data = split(replace(loaded, x_test=None, y_test=None), options, final=False, classes=classes)
     return Dataset(
         name=name,
-        title=datasets.SHIPPED[name].title if name in datasets.SHIPPED else "",
+        title=SHIPPED[name].title if name in SHIPPED else "",
         data=data,
         x_test=inputs.take(loaded.x_train, held_out) if made else loaded.x_test,
         y_test=loaded.y_train[held_out] if made else loaded.y_test,

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,40 +23,13 @@ import numpy as np
 from hpo.errors import DataDamagedError, DataMissingError, FileNotWritableError, UsageError
 from objectives.data import array_files, arrays, inputs
 from objectives.data.arrays import Arrays
+from objectives.data.shipped import SHIPPED, Dataset
 from objectives.data.stratification import stratified
 from objectives.data_options import TaskName
 
 CONNECT_SECONDS = 30.0
 _DIGITS_TEST_FRACTION = 0.2
 _DIGITS_SEED = 0
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A data set that the project knows by name."""
-
-    name: str
-    title: str
-    classes: tuple[str, ...]
-    download: str | None
-    """Module of `keras.datasets` that downloads it; None: bundled."""
-
-
-_DIGIT_NAMES = tuple("0123456789")
-
-SHIPPED: Mapping[str, Dataset] = {
-    dataset.name: dataset
-    for dataset in (
-        Dataset("digits", "1,797 digits of 8×8, bundled with scikit-learn", _DIGIT_NAMES, None),
-        Dataset("mnist", "MNIST: digits of 28×28", _DIGIT_NAMES, "mnist"),
-        Dataset(
-            "cifar10",
-            "CIFAR-10: photographs of 32×32 in colour",
-            ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-            "cifar10",
-        ),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -212,15 +186,27 @@ def _file(name: str, data_dir: str | Path | None) -> Path | None:
 
 def _digits() -> Arrays:
     """Return scikit-learn's digits, 0..16 scaled to 0..255; a fixed stratified fifth is the test set."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    x = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    y = bunch.target.astype(np.int64)
+    pixels, y = _bundled_digits()
+    x = np.rint(pixels * (255 / 16)).astype(np.uint8)
     count = round(len(y) * _DIGITS_TEST_FRACTION)
     test = stratified(y, count, np.random.default_rng(_DIGITS_SEED))
     train = np.setdiff1d(np.arange(len(y)), test)
-    return arrays.checked({"train": (x[train], y[train]), "test": (x[test], y[test])}, names=_DIGIT_NAMES)
+    names = SHIPPED["digits"].classes
+    return arrays.checked({"train": (x[train], y[train]), "test": (x[test], y[test])}, names=names)
+
+
+def _bundled_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Return (n, 8, 8) of 0..16 and (n,): read from the file that `load_digits` reads, whose import takes a second."""
+    found = find_spec("sklearn")
+    folders = found.submodule_search_locations if found is not None else None
+    file = Path(next(iter(folders or ()), "")) / "datasets" / "data" / "digits.csv.gz"
+    if file.is_file():
+        rows = np.loadtxt(file, delimiter=",")
+        return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return bunch.images, bunch.target.astype(np.int64)
 
 
 def _downloaded(dataset: Dataset) -> Arrays:

@@ -17,7 +17,7 @@ from hpo.cli import commands as commands_package
 from hpo.cli.main import SECTIONS, cli
 from hpo.options.requests import PRUNERS, SAMPLERS, LaunchDefaults
 from hpo.search import pruners, samplers
-from objectives.data.datasets import SHIPPED
+from objectives.data.shipped import SHIPPED
 
 HEAVY = ("tensorflow", "keras", "optuna", "sqlalchemy", "numpy", "rich", "alembic", "yaml")
 

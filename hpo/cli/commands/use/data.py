@@ -27,7 +27,7 @@ class _DataCommand(click.Command):
     """A command whose help ends with the names of the data sets, which are imported only then."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from objectives.data.datasets import SHIPPED
+        from objectives.data.shipped import SHIPPED
 
         self.epilog = f"Data sets: {', '.join(SHIPPED)}."
         super().format_epilog(ctx, formatter)

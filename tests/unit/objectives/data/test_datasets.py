@@ -8,6 +8,7 @@ import pytest
 from hpo.errors import DataDamagedError, DataMissingError, UsageError
 from objectives.data import datasets
 from objectives.data.arrays import NAMES, Arrays
+from objectives.data.shipped import SHIPPED
 
 
 def write(folder, name="mnist", **changes):
@@ -61,7 +62,7 @@ def test_labels_beyond_the_classes_are_refused(tmp_path):
 
 @pytest.mark.parametrize("data_dir", [None, "/nowhere"])
 def test_unknown_name_without_file_is_refused(data_dir):
-    shipped = ", ".join(datasets.SHIPPED)
+    shipped = ", ".join(SHIPPED)
     with pytest.raises(
         DataMissingError, match=rf"unknown data set 'pets' \(shipped are {shipped}\).*HPO_DATA_DIR"
     ):
@@ -97,7 +98,7 @@ def test_fetch_keeps_a_valid_file(tmp_path):
 
 def test_fetch_skips_bundled_and_refuses_unknown_data(tmp_path):
     assert datasets.fetch("digits", tmp_path) is None
-    with pytest.raises(UsageError, match=f"shipped are {', '.join(datasets.SHIPPED)}"):
+    with pytest.raises(UsageError, match=f"shipped are {', '.join(SHIPPED)}"):
         datasets.fetch("pets", tmp_path)
 
 
