@@ -118,6 +118,7 @@ def _description(values: Any) -> Description:
         declares_direction=values["declares_direction"] is True,
         dataset=None if values["dataset"] is None else text(values["dataset"]),
         takes_images=values["takes_images"] is True,
+        takes_folds=values["takes_folds"] is True,
         builds_models=values["builds_models"] is True,
         summary=text(values["summary"]),
         code=text(values["code"]),
