@@ -309,7 +309,7 @@ def test_rules_of_images_may_change_before_a_study_has_begun(database: Database)
             {"data": Path("/photos")},
             "does not apply to objective q, which has its own data: leave it out",
         ),
-        (IMAGES, {}, "objective q has no data set: give images with --data"),
+        (IMAGES, {}, "objective q has no data set: give images or arrays with --data"),
         ({}, {"image_size": 8}, "--image-size applies to data of your own: give them with --data"),
         ({}, {"skip_unreadable": True}, "--skip-unreadable applies"),
     ],
