@@ -266,7 +266,8 @@ def _groups(items: Iterator[Any]) -> Iterator[list[Any]]:
 _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Source]], ...] = (
     (lambda value: library_of(value) == "tensorflow" and hasattr(value, "element_spec"), _tensorflow),
     (lambda value: is_a(value, "keras", "PyDataset", "Sequence"), _keras),
+    # Before PyTorch, whose classes are bases of theirs.
+    (lambda value: is_a(value, "datasets", "Dataset", "IterableDataset"), _hugging_face),
     (lambda value: is_a(value, "torch", "DataLoader"), _loader),
     (lambda value: is_a(value, "torch", "Dataset"), _torch),
-    (lambda value: is_a(value, "datasets", "Dataset", "IterableDataset"), _hugging_face),
 )
