@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from hpo.predict.sources import is_array, survey
 from hpo.predict.writers import Format, writer
 from hpo.settings import Settings
 from hpo.terminal.work_progress import WorkProgress
+from objectives.images.listing import named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +43,17 @@ class Summary:
     """Numbers of inputs, after all predictions are written."""
 
     predicted: int
-    unreadable: int
+    unreadable: Sequence[str]
+    """Paths with reasons of the files that could not be read."""
     may_skip: bool
 
     def check(self) -> None:
         """Raise DataDamagedError if files could not be read and are not to be left out."""
         if self.unreadable and not self.may_skip:
+            count = len(self.unreadable)
             raise DataDamagedError(
-                f"{self.unreadable:,} of {self.predicted + self.unreadable:,} files cannot be read (named above), the"
-                " others are predicted: replace or remove them, or leave them out with --skip-unreadable"
+                f"{count:,} of {self.predicted + count:,} files cannot be read ({named(self.unreadable)}), the others"
+                " are predicted: replace or remove them, or leave them out with --skip-unreadable"
             )
 
 
@@ -83,14 +86,14 @@ def predict(
         if not shown:
             progress.close()
         written = writer(form, stream, meaning, found.longest)
-        done = unreadable = 0
+        done, unreadable = 0, []
         for part in predictions(model, meaning, batches, mirror=request.mirror):
             written.write(part.names, part.outputs)
             for path, reason in part.unreadable.items():
                 warn(f"{path} cannot be read: {reason}")
-            unreadable += len(part.unreadable)
+                unreadable.append(f"{path}: {reason}")
             done += len(part.names) + len(part.unreadable)
             if shown:
                 progress.update("predicting", done, counted or 0)
         written.close()
-    return Summary(predicted=done - unreadable, unreadable=unreadable, may_skip=request.skip_unreadable)
+    return Summary(predicted=done - len(unreadable), unreadable=unreadable, may_skip=request.skip_unreadable)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from hpo.study.results.best_trials import BestTrial
     from storage.engine import Database
 
+MODEL_FORMATS = ("keras", "onnx", "saved-model", "tflite")
+"""Formats of `hpo export` for models; those with files are also their suffixes."""
+
 PLOTS = tuple(
     f"plot_{name}"
     for name in (
@@ -101,6 +104,31 @@ class Study:
         last: pd.DataFrame = runs.loc[runs.index.get_level_values("retrain_id").max()]
         return last
 
+    def predict(
+        self,
+        inputs: Any,
+        *,
+        top: int = 1,
+        mirror: bool = False,
+        batch_size: int | None = None,
+        device: str | None = None,
+        skip_unreadable: bool = False,
+    ) -> pd.DataFrame:
+        """Return the predictions of the study's retrained model, one row each; `hpo predict` as a method.
+
+        `inputs` is a path of an image or folder, several paths, an array, or a dict of arrays by the names of inputs.
+
+        Raises:
+            HpoError: as `hpo predict` fails, with the same message.
+        """
+        from hpo.python.predict import predict
+
+        options = ["--top", str(top), *(["--mirror"] if mirror else [])]
+        options += ["--skip-unreadable"] if skip_unreadable else []
+        options += [] if batch_size is None else ["--batch-size", str(batch_size)]
+        options += [] if device is None else ["--device", device]
+        return predict(self.name, inputs, options, self.settings)
+
     def report(self, path: str | os.PathLike[str] | None = None) -> Report:
         """Write the report into a folder, by default HPO_RESULTS_DIR/<study>; a notebook shows the result.
 
@@ -124,6 +152,7 @@ class Study:
         """Return the best configuration, or that of another complete trial, as text, and write it to `path`.
 
         `format` is yaml, json, toml or python, a script that trains it; by default as the path's suffix says, or yaml.
+        With keras, onnx, saved-model or tflite, the retrained model is written to `path`, which is returned.
 
         Raises:
             UsageError: there is no such format, or the suffix of `path` means another.
@@ -134,6 +163,8 @@ class Study:
         from hpo.export.config_file import FORMATS, SUFFIXES, render
         from hpo.files.atomic import output_file
 
+        if path is not None and (format or Path(path).suffix.lower()[1:]) in MODEL_FORMATS:
+            return self._export_model(path, format, trial)
         by_suffix = SUFFIXES.get(Path(path).suffix.lower()) if path is not None else None
         form = next((known for known in FORMATS if known == (format or by_suffix or "yaml")), None)
         if form is None or (format and by_suffix not in (None, format)):
@@ -150,6 +181,15 @@ class Study:
             except OSError as exc:
                 raise FileNotWritableError(f"{path} cannot be written: {exc.strerror or exc}") from exc
         return text
+
+    def _export_model(self, path: str | os.PathLike[str], form: str | None, trial: int | None) -> str:
+        from hpo.python.command import run_command
+
+        given = ["--format", form] if form else []
+        given += [] if trial is None else ["--trial", str(trial)]
+        output = os.fspath(path)
+        run_command(["export", "--study", self.name, "--output", output, *given], self.settings)
+        return output
 
     def __getattr__(self, name: str) -> Any:
         """Return a method for each figure of Optuna: `plot_optimization_history()` and so on."""
