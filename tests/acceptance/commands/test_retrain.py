@@ -83,7 +83,7 @@ def test_retrain_summarizes_three_seeds(service: Service) -> None:
     assert len(logged.metrics["detail"]["history"]) == 12
     assert found["test_openings"] == 1
     assert found["per_class"][0] == {
-        "name": "a", "precision": 1.0, "recall": 0.75, "f1": pytest.approx(18 / 21), "images": 12
+        "name": "a", "precision": 1.0, "recall": 0.75, "f1": pytest.approx(18 / 21), "images": 4
     }  # fmt: skip
     assert found["confused_pairs"] == [{"true": "a", "predicted": "b", "count": 3, "share": 0.25}]
 
