@@ -1,4 +1,4 @@
-"""Rows of large mapped arrays, which are requested from the disk at once, not page by page as they are touched.
+"""Rows of large mapped arrays: requested from the disk at once, not page by page as they are touched, then released.
 
 Without this, each row that is not in memory is waited for by itself, and the kernel reads 128 KiB around each page,
 most of which a random order never uses.
@@ -37,6 +37,17 @@ def read_ahead(array: NDArray[Any]) -> ReadAhead | None:
             pages.madvise(mmap.MADV_WILLNEED, begin, start + size - begin)
 
     return request
+
+
+def release(array: NDArray[Any]) -> None:
+    """Unmap the pages of a large array that have been read, so that they count as no memory of this process.
+
+    They stay in the page cache, as long as there is room. An array that may have been written to is left alone: what is
+    written to a private mapping is nowhere else.
+    """
+    pages = _pages(array)
+    if pages is not None and array.nbytes >= LEAST_BYTES and not array.flags.writeable:
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _pages(array: NDArray[Any]) -> mmap.mmap | None:

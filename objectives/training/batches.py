@@ -20,7 +20,7 @@ from objectives import backend
 from objectives.augment import Augmentation, Changes
 from objectives.backend.base import Batch
 from objectives.data.inputs import Inputs, each
-from objectives.data.read_ahead import read_ahead
+from objectives.data.read_ahead import read_ahead, release
 
 if TYPE_CHECKING:
     from objectives.data.splits import Data
@@ -54,6 +54,8 @@ def hosted(model: keras.Model, data: Data, augmentation: Augmentation | None) ->
         for request in requests:
             request(chosen)
         inputs = [array[chosen] for array in arrays.values()]
+        for array in arrays.values():
+            release(array)
         if augmentation is not None:
             for batch, rng in zip(inputs[0], generators, strict=True):
                 batch[:] = augmentation(batch, rng)

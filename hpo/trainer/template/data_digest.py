@@ -33,6 +33,12 @@ def data_digest(objective: object) -> str:
     return found.hexdigest() if count else ""
 
 
+def arrays_of(objective: object) -> list[np.ndarray[Any, Any]]:
+    """Return the NumPy arrays among an objective's attributes."""
+    attributes = getattr(objective, "__dict__", {})
+    return [array for _, array in islice(_arrays(attributes, "", MOST_DEPTH), MOST_ARRAYS)]
+
+
 def _arrays(value: Any, name: str, depth: int) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
     """Yield the arrays in plain containers and dataclasses with their places."""
     if isinstance(value, np.ndarray):

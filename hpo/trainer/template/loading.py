@@ -12,8 +12,10 @@ from functools import partial
 import numpy as np
 
 from hpo.trainer.messages import Load
+from hpo.trainer.template.data_digest import arrays_of
 from objectives import backend, loader
 from objectives.base import Objective
+from objectives.data.read_ahead import release
 from objectives.description import Description
 from objectives.device import Device
 from objectives.keras_objective import KerasObjective
@@ -36,8 +38,10 @@ class ObjectiveLoader:
         return self._objective is not None
 
     def freeze(self) -> None:
-        """Note, before a fork, the attributes that all trainers share."""
+        """Note, before a fork, the attributes that all trainers share, and release the pages of large arrays."""
         self._inherited = dict(getattr(self._objective, "__dict__", {}))
+        for array in arrays_of(self._objective):
+            release(array)
 
     def drop(self) -> None:
         """Release the attributes that this trainer has set: their files and the like are closed with them."""

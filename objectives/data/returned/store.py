@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DiskFullError, FileNotWritableError
+from objectives.data.read_ahead import LEAST_BYTES
 
 Array = NDArray[Any]
 
@@ -59,20 +60,16 @@ class StoredArray:
     shape: tuple[int, ...]
 
     def mapped(self) -> Array:
-        """Map it: pages are shared with other processes until they are written to, which changes no file."""
+        """Map it: pages are shared with other processes until they are written to, which changes no file.
+
+        An array of `LEAST_BYTES` is read-only, so that its pages can be released.
+        """
         size = int(np.prod(self.shape)) * self.dtype.itemsize
         if not size:
             return np.empty(self.shape, self.dtype)
         first = self.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-        # Without a reservation of memory, which Linux refuses for more than it has.
-        flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
-        pages = mmap.mmap(
-            self.descriptor,
-            self.offset - first + size,
-            flags=flags,
-            prot=mmap.PROT_READ | mmap.PROT_WRITE,
-            offset=first,
-        )
+        access = mmap.ACCESS_READ if size >= LEAST_BYTES else mmap.ACCESS_COPY
+        pages = mmap.mmap(self.descriptor, self.offset - first + size, access=access, offset=first)
         return np.ndarray(self.shape, self.dtype, pages, self.offset - first)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from objectives.data import read_ahead as module
-from objectives.data.read_ahead import read_ahead
+from objectives.data.read_ahead import read_ahead, release
 
 ROW = 3 * mmap.PAGESIZE // 2
 
@@ -54,3 +54,30 @@ def test_small_arrays_and_those_in_memory_are_left_alone(
     assert read_ahead(mapped[:, ::2]) is None
     monkeypatch.setattr(module, "LEAST_BYTES", 2 * mapped.nbytes)
     assert read_ahead(mapped) is None
+
+
+def resident_kib(path: str) -> int:
+    """Return the part of the mappings of a file that this process has in memory."""
+    found, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(maxsplit=1)[0]:
+            inside = line.endswith(path)
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1])
+    return found
+
+
+def test_released_rows_are_no_memory_of_the_process(mapped: Any, tmp_path: Path) -> None:
+    before = mapped.copy()
+    assert resident_kib(str(tmp_path / "x.npy")) > 0
+    release(mapped)
+    assert resident_kib(str(tmp_path / "x.npy")) == 0
+    np.testing.assert_array_equal(mapped, before)
+
+
+@pytest.mark.usefixtures("mapped")
+def test_rows_that_may_have_been_written_are_kept(tmp_path: Path) -> None:
+    private = np.asarray(np.load(tmp_path / "x.npy", mmap_mode="c"))
+    private[3] = 7
+    release(private)
+    assert (private[3] == 7).all()
