@@ -64,7 +64,7 @@ def _processor_seconds() -> float:
 
 
 def _test_accuracy(metrics: dict[str, Row]) -> float:
-    return float(metrics["test_accuracy"]["mean"])
+    return float(metrics["summary"]["test_accuracy"]["mean"])
 
 
 def _new_accuracy(path: Path) -> float:
