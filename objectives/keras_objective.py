@@ -143,11 +143,13 @@ class KerasObjective(Objective):
         from objectives import backend
 
         backend.before_import()
-        from objectives.training import loop
+        from objectives.data_loading import load_data
 
         # Accessed through the class, so that a plain function does not become a method.
         source, task = type(self).dataset, options.task or self.task
-        self._data, self._options = loop.load(source, self.classes, options, final, task), options
+        self._data, self._options = load_data(source, self.classes, options, final, task), options
+        # After the data, so that missing or damaged ones are reported without waiting for it.
+        from objectives.training import loop  # noqa: F401
 
     def describe_data(self) -> str:
         """Return source, number of images and digest."""

@@ -211,11 +211,13 @@ def _bundled_digits() -> tuple[np.ndarray, np.ndarray]:
 
 def _downloaded(dataset: Dataset) -> Arrays:
     """Return a data set from Keras' download cache or the network."""
-    import keras
-
-    loader: Callable[[], Any] = getattr(keras.datasets, str(dataset.download)).load_data
     try:
         with connect_timeout(CONNECT_SECONDS):
+            if not (_keras_cache() / dataset.cached).exists():
+                _check_reachable(dataset.origin)
+            import keras
+
+            loader: Callable[[], Any] = getattr(keras.datasets, str(dataset.download)).load_data
             train, test = loader()
     except Exception as exc:  # Keras raises a bare Exception when a download fails
         raise DataMissingError(
@@ -224,6 +226,27 @@ def _downloaded(dataset: Dataset) -> Arrays:
             f"or run `hpo data fetch {dataset.name}` on a machine with network"
         ) from exc
     return arrays.checked({"train": train, "test": test}, names=dataset.classes)
+
+
+def _keras_cache() -> Path:
+    """Return the folder of Keras' downloads, where Keras looks for it."""
+    home = Path.home() if os.access(Path.home(), os.W_OK) else Path("/tmp")
+    return Path(os.environ.get("KERAS_HOME", home / ".keras")).expanduser() / "datasets"
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError if there is no network, before Keras is imported, which takes seconds."""
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request, urlopen
+
+    try:
+        with urlopen(Request(address, method="HEAD")):
+            pass
+    except HTTPError:
+        # The server was reached: whether it has the file is for Keras to find out.
+        pass
+    except URLError as exc:
+        raise OSError(f"{address}: {exc.reason}") from exc
 
 
 @contextmanager

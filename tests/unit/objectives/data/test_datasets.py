@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -73,6 +77,36 @@ def test_unknown_name_without_file_is_refused(data_dir):
 def test_missing_file_without_network_is_reported(tmp_path):
     with pytest.raises(DataMissingError, match="cannot be downloaded"):
         datasets.load("mnist", tmp_path)
+
+
+def test_missing_network_is_reported_before_keras_is_imported(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(DataMissingError, match=r"mnist is not on this machine.*refused.*HPO_DATA_DIR"):
+        datasets.load("mnist", tmp_path)
+
+
+def test_data_in_the_cache_of_keras_need_no_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "mnist.npz").touch()
+    split = np.zeros((10, 4, 4), np.uint8), np.arange(10)
+    module = SimpleNamespace(load_data=lambda: (split, split))
+    monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(datasets=SimpleNamespace(mnist=module)))
+    assert datasets.load("mnist", tmp_path).x_train.shape == (10, 4, 4, 1)
+
+
+@pytest.mark.parametrize("name", [name for name, dataset in SHIPPED.items() if dataset.download])
+def test_origin_of_a_data_set_is_that_of_keras(name):
+    import keras
+
+    source = inspect.getsource(getattr(keras.datasets, name).load_data)
+    folder, _, file = SHIPPED[name].origin.rpartition("/")
+    assert folder in source
+    assert file in source
+    assert SHIPPED[name].cached in source
 
 
 def test_fetch_writes_a_file_that_loads(monkeypatch, tmp_path):
