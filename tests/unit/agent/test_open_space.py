@@ -23,13 +23,13 @@ from hpo.trainer.messages import (
     Suggested,
 )
 from tests.specs import spec
-from tests.unit.agent.test_agent import World, events, world  # noqa: F401 - a fixture
+from tests.unit.agent.world import World, events
 
 UNIT = distribution_to_json(FloatDistribution(0.25, 1.0))
 
 
 @pytest.fixture
-def opened(world: World) -> World:  # noqa: F811 - of another module
+def opened(world: World) -> World:
     world.study = FakeStudy(
         spec=spec({}, open_space=True, epochs=None, metric="value", pruner="median"), budget=1
     )
