@@ -42,8 +42,8 @@ def read_ahead(array: NDArray[Any]) -> ReadAhead | None:
 def release(array: NDArray[Any]) -> None:
     """Unmap the pages of a large array that have been read, so that they count as no memory of this process.
 
-    They stay in the page cache, as long as there is room. An array that may have been written to is left alone: what is
-    written to a private mapping is nowhere else.
+    They stay in the page cache, as long as there is room. A writable array is left alone: changes to a
+    private mapping are nowhere else.
     """
     pages = _pages(array)
     if pages is not None and array.nbytes >= LEAST_BYTES and not array.flags.writeable:

@@ -109,7 +109,7 @@ def run(
 
 
 def _prepare(guard: int) -> None:
-    # What it shares with the template is no garbage, and its pages are not copied.
+    # Objects that it shares with the template are no garbage, and their pages are not copied.
     gc.freeze()
     forget_template()
     with suppress(OSError):

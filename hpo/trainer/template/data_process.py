@@ -60,11 +60,11 @@ class DataProcess:
         self._check = check
 
     def __call__(self, function: DataFunction) -> Read:
-        """Return what a data function returns, its large arrays mapped from files.
+        """Return the data set of a data function, its large arrays mapped from files.
 
         Raises:
             UnshareableError: it has set variables that this process cannot have.
-            BaseException: what the function has raised, if its class is Python's or ours, or another of that name.
+            BaseException: the exception of the function, if its class is Python's or ours, else another of that name.
             ObjectiveBrokenError: its process ended.
         """
         if self._check.cause() is not None:

@@ -1,1 +1,1 @@
-"""What a data function of yours may return, and the arrays that are made of it."""
+"""The forms of data that a data function may return, as arrays."""

@@ -1,4 +1,4 @@
-"""One array of what libraries hold data in: tensors, data frames, series and lists."""
+"""Tensors, data frames, series and lists as one array."""
 
 from __future__ import annotations
 

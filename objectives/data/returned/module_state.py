@@ -1,6 +1,6 @@
 """Variables that a data function sets in modules of yours, such as a vocabulary that `build` reads.
 
-It runs in a process of its own, so what it sets there is handed back with its arrays, as far as it can be.
+It runs in a process of its own, so the variables that it sets are handed back with its arrays, as far as they can be.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ModuleState:
         """
         found: Changes = {}
         refused = []
-        # Those that were imported since are imported by the other process, so what cannot be pickled is there too.
+        # Those that were imported since are imported by the other process, so values that cannot be pickled are there too.
         imported = _importable(self._yours(sys.modules.keys() - self._imported))
         for place, variables in self._places(self._modules | imported):
             for name, value in _variables(place, variables):

@@ -60,7 +60,7 @@ class _TooLargeError(Exception):
 
 
 class _Bounded(io.RawIOBase):
-    """A file that keeps only the digest of what is written to it."""
+    """A file that keeps only the digest of its content."""
 
     def __init__(self) -> None:
         self.digest = hashlib.blake2b(digest_size=16)
