@@ -58,7 +58,7 @@ class ModuleState:
         """
         found: Changes = {}
         refused = []
-        # Those that were imported since are imported by the other process, so values that cannot be pickled are there too.
+        # Modules that were imported since are imported by the other process, with their values that cannot be pickled.
         imported = _importable(self._yours(sys.modules.keys() - self._imported))
         for place, variables in self._places(self._modules | imported):
             for name, value in _variables(place, variables):
