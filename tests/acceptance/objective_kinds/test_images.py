@@ -76,12 +76,6 @@ def test_photos_are_searched_and_tested(service: Service, photos: Path) -> None:
     (run,) = metrics["runs"]
     assert (run["n_train"], run["n_test"], run["classes"]) == (24, 6, ["cross", "disc", "stripes"])
 
-    # One process of Keras, with the model of the study and the command behind `Study.predict`.
-    output = service.folder / "predictions.csv"
-    service.hpo("predict", "--study", "pets", photos / "disc", "--output", output).clean()
-    rows = output.read_text().splitlines()
-    assert (rows[0], len(rows)) == ("path,class,probability", 11)
-
     # Elsewhere and with another content.
     moved = shutil.move(photos, service.folder / "moved")
     assert "give the place of the data with --data" in service.hpo("worker", "--study", "pets").complaint()
