@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 from objectives.data import inputs
 from objectives.data.arrays import ChannelStatistics
 from objectives.data.inputs import Inputs
+from objectives.data.read_ahead import release
 
 _BLOCK_VALUES = 1 << 15
 """Number of pixels of a channel that are counted at a time: 256 KiB of memory."""
+_RELEASED_BLOCKS = 1024
+"""Number of blocks after which the pages of a large mapped array are released: some 100 MiB."""
 _SMALLEST = 1e-3
 """Smallest standard deviation: inputs are divided by it."""
 
@@ -30,9 +33,11 @@ def channel_counts(x: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.int6
     counts = np.zeros((x.shape[-1], values), np.int64)
     # In blocks, because counting makes eight bytes of each pixel.
     rows = max(1, _BLOCK_VALUES // (x.shape[1] * x.shape[2]))
-    for first in range(0, len(x), rows):
+    for number, first in enumerate(range(0, len(x), rows)):
         for channel, count in enumerate(counts):
             count += np.bincount(x[first : first + rows, ..., channel].ravel(), minlength=values)
+        if number % _RELEASED_BLOCKS == 0:
+            release(x)
     return counts
 
 
