@@ -20,7 +20,7 @@ def stamp(path: Path) -> list[int] | None:
     """Return size, times in ns and inode of a file; None if there is none."""
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 

@@ -151,6 +151,10 @@ class Cache:
         self._delete_leftovers()
         cached = self.list()
         total = sum(one.bytes for one in cached)
+        free = self._free() + sum(one.bytes for one in cached if not one.in_use)
+        if free < size:
+            # Nothing is removed in vain.
+            raise self._full(size, total)
         while total + size > self._most_bytes or self._free() < size:
             spare = [one for one in cached if not one.in_use]
             if not spare:

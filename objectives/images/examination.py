@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -116,9 +117,19 @@ def content(path: Path) -> bytes:
         UnreadableError: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        # A pipe would be waited for, and a device has no end.
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UnreadableError("it is no regular file")
+            return file.read()
     except OSError as exc:
         raise UnreadableError(exc.strerror or type(exc).__name__) from exc
+    except ValueError as exc:
+        raise UnreadableError(str(exc)) from exc
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def digest(read: bytes) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from hpo.errors import DataDamagedError
 from objectives.images.listing import SPLIT_NAMES, Listing, Picture, class_name, named
@@ -14,6 +15,13 @@ EXTENSIONS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp
 
 _NO_DATA = ("Thumbs.db", "desktop.ini", "__MACOSX")
 """Files and folders that systems leave among images; names that begin with a dot are passed over too."""
+
+
+class _Child(NamedTuple):
+    """An entry of a folder."""
+
+    name: str
+    is_folder: bool
 
 
 def read(folder: Path) -> Listing:
@@ -26,16 +34,9 @@ def read(folder: Path) -> Listing:
     ignored: list[str] = []
     for split, parent in _split_folders(folder):
         children = _children(parent)
-        loose = [child.name for child in children if not child.is_dir()]
-        images = [name for name in loose if is_image(name)]
-        if images and any(child.is_dir() for child in children):
-            raise DataDamagedError(
-                f"{parent} has images next to its class folders ({named(images)}): move each into the folder of its"
-                " class"
-            )
-        ignored += [os.path.relpath(parent / name, folder) for name in loose if not is_image(name)]
+        ignored += [os.path.relpath(parent / name, folder) for name in _loose(parent, split, children)]
         for child in children:
-            if child.is_dir():
+            if child.is_folder:
                 pictures += _class_pictures(folder, parent / child.name, split, ignored)
     if not pictures:
         raise DataDamagedError(
@@ -43,6 +44,26 @@ def read(folder: Path) -> Listing:
             " (JPEG, PNG, WebP, BMP or TIFF)"
         )
     return Listing(source=folder, folder=folder, pictures=pictures, ignored=ignored)
+
+
+def _loose(parent: Path, split: str | None, children: Sequence[_Child]) -> list[str]:
+    """Return the names of the files next to class folders.
+
+    Raises:
+        DataDamagedError: there are images among them, or a split has no class folders.
+    """
+    loose = [child.name for child in children if not child.is_folder]
+    images = [name for name in loose if is_image(name)]
+    if images and len(loose) < len(children):
+        raise DataDamagedError(
+            f"{parent} has images next to its class folders ({named(images)}): move each into the folder of its class"
+        )
+    if split and len(loose) == len(children):
+        raise DataDamagedError(
+            f"{parent} is the folder of a split and has {'images' if images else 'nothing'} in place of class folders:"
+            f" make one for each class, such as {parent.name}/cats/1.jpg, or move it elsewhere"
+        )
+    return loose
 
 
 def is_image(name: str) -> bool:
@@ -61,10 +82,11 @@ def images_in(folder: Path) -> Iterator[str]:
 
 def _split_folders(folder: Path) -> list[tuple[str | None, Path]]:
     """Return the split and the folder of each set of class folders: one without a split, or several with one."""
-    children = [child.name for child in _children(folder) if child.is_dir()]
+    children = [child.name for child in _children(folder) if child.is_folder]
     found = {name: SPLIT_NAMES[name.lower()] for name in children if name.lower() in SPLIT_NAMES}
-    # A class may be named as a split is, and then has images where a split has class folders.
-    found = {name: split for name, split in found.items() if _has_only_folders(folder / name)}
+    if len(found) < len(children) or len(found) < 2:
+        # A class may be named as a split is, and then has images where a split has class folders.
+        found = {name: split for name, split in found.items() if not _is_class(folder / name)}
     if not found or (len(found) < len(children) and "train" not in found.values()):
         return [(None, folder)]
     others = [name for name in children if name not in found]
@@ -78,9 +100,10 @@ def _split_folders(folder: Path) -> list[tuple[str | None, Path]]:
     return [(split, folder / name) for name, split in found.items()]
 
 
-def _has_only_folders(folder: Path) -> bool:
+def _is_class(folder: Path) -> bool:
+    """Return whether a folder has images and no folders."""
     children = _children(folder)
-    return any(child.is_dir() for child in children) and not any(is_image(child.name) for child in children)
+    return any(is_image(child.name) for child in children) and not any(child.is_folder for child in children)
 
 
 def _class_pictures(root: Path, folder: Path, split: str | None, ignored: list[str]) -> Iterator[Picture]:
@@ -102,7 +125,7 @@ def _files(folder: Path, above: tuple[str, ...]) -> Iterator[str]:
     """Yield the paths of the files in a folder and its subfolders, in order; `above` are its real parents."""
     for child in _children(folder):
         path = folder / child.name
-        if not child.is_dir():
+        if not child.is_folder:
             yield str(path)
             continue
         real = os.path.realpath(path)
@@ -111,11 +134,11 @@ def _files(folder: Path, above: tuple[str, ...]) -> Iterator[str]:
         yield from _files(path, (*above, real))
 
 
-def _children(folder: Path) -> list[os.DirEntry[str]]:
+def _children(folder: Path) -> list[_Child]:
     """Return the entries of a folder in order, without hidden ones.
 
     Raises:
-        DataDamagedError: it cannot be read.
+        DataDamagedError: it cannot be read, or a link in it cannot be followed.
     """
     try:
         with os.scandir(folder) as entries:
@@ -126,4 +149,18 @@ def _children(folder: Path) -> list[os.DirEntry[str]]:
         raise DataDamagedError(
             f"folder {folder} cannot be read ({exc.strerror or exc}): allow it, or remove the folder"
         ) from exc
-    return sorted(found, key=lambda entry: os.fsencode(entry.name))
+    found.sort(key=lambda entry: os.fsencode(entry.name))
+    return [_Child(entry.name, _is_folder(entry)) for entry in found]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as exc:
+        # It is reported with the other images that cannot be read.
+        if is_image(entry.name):
+            return False
+        reason = exc.strerror or exc
+        raise DataDamagedError(
+            f"{entry.path} is a link that cannot be followed ({reason}): allow it, or remove the link"
+        ) from exc

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hpo.errors import DataDamagedError
-from objectives.data.class_names import LABEL_SEPARATOR, are_fractions, sorted_classes
+from objectives.data.class_names import LABEL_SEPARATOR, are_fractions, composed, is_text, sorted_classes
 from objectives.data.targets import Targets
 from objectives.data_options import TaskName
 
@@ -33,6 +32,8 @@ SPLIT_NAMES = {
 
 MOST_NAMED = 3
 """Number of files that a message names."""
+_LONGEST_NAMED = 200
+"""Number of characters of a path in a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +105,8 @@ def class_name(text: str, place: str) -> str:
     Raises:
         DataDamagedError: it is empty or no valid text.
     """
-    name = unicodedata.normalize("NFC", text).strip()
-    # Bytes that are no UTF-8 are not printable.
-    if not name or not name.isprintable():
+    name = composed(text).strip()
+    if not is_text(name):
         raise DataDamagedError(f"{place} has the class name {text!a}: use printable UTF-8 text")
     return name
 
@@ -218,7 +218,8 @@ def named(paths: Sequence[str]) -> str:
 
 
 def _printable(path: str) -> str:
-    return path if path.isprintable() else ascii(path)
+    text = path if is_text(path) else ascii(path)
+    return text if len(text) <= _LONGEST_NAMED else f"…{text[-_LONGEST_NAMED:]}"
 
 
 def _named(splits: Iterable[str]) -> str:

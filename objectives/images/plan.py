@@ -55,6 +55,8 @@ def make_plan(listed: Listing, examined: Sequence[Examined], options: DataOption
     listing = replace(listed, pictures=[listed.pictures[index] for index in kept])
     examined = [examined[index] for index in kept]
     check(listing, "images that can be read" if problems else "images")
+    if listing.task != "regression":
+        _check_left(listed, listing)
     test = DEFAULT_TEST_FRACTION if options.test_fraction is None else options.test_fraction
     rules = SplitRules(test, options.validation_fraction, options.split_seed)
     parts = partition(listing, rules)
@@ -75,6 +77,15 @@ def make_plan(listed: Listing, examined: Sequence[Examined], options: DataOption
         about=about,
         unreadable=list(problems),
     )
+
+
+def _check_left(listed: Listing, kept: Listing) -> None:
+    """Check that each class or label has an image that can be read."""
+    lost = [name for name in listed.classes if name not in kept.classes]
+    if lost:
+        raise DataDamagedError(
+            f"{listed.source} has no image of {lost[0]} that can be read: replace its files, or remove them"
+        )
 
 
 def unreadable(source: Path, problems: Mapping[str, str]) -> DataDamagedError:

@@ -7,6 +7,7 @@ Labels of an image are separated by `|`. Several numbers to predict, or labels a
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hpo.errors import DataDamagedError, MissingDependencyError
-from objectives.data.class_names import LABEL_SEPARATOR
+from objectives.data.class_names import LABEL_SEPARATOR, composed
 from objectives.data_options import TaskName
 from objectives.images.listing import SPLIT_NAMES, Listing, Picture, class_name
 
@@ -47,7 +48,8 @@ def read(table: Path, task: TaskName = "classes") -> Listing:
     for number, row in enumerate(rows, start=1):
         place = f"row {number} of {table}"
         picture = _picture(row, place, task, columns)
-        earlier = places.setdefault(picture.path, number)
+        # One file may have several spellings.
+        earlier = places.setdefault(os.path.normpath(table.parent / picture.path), number)
         if earlier != number:
             raise DataDamagedError(
                 f"{place} has the path {picture.path} of row {earlier}: remove one of them"
@@ -79,7 +81,7 @@ def _picture(row: _Row, place: str, task: TaskName, columns: Sequence[str]) -> P
         path=path,
         label=_label(row, place, task, columns),
         split=SPLIT_NAMES[split] if split else None,
-        group=row.get("group") or None,
+        group=composed(row.get("group", "")).strip() or None,
     )
 
 
@@ -118,8 +120,15 @@ def _is_set(text: str, column: str, place: str) -> bool:
 def _csv(table: Path, task: TaskName) -> Iterator[_Row]:
     with table.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, restval="", strict=True)
-        _check_columns(table, list(reader.fieldnames or ()), task)
-        yield from reader
+        columns = list(reader.fieldnames or ())
+        _check_columns(table, columns, task)
+        for number, row in enumerate(reader, start=1):
+            if any(row.pop(None, ())):
+                raise DataDamagedError(
+                    f"row {number} of {table} has more cells than the first row has columns: put text with commas in"
+                    " quotes"
+                )
+            yield row
 
 
 def _parquet(table: Path, task: TaskName) -> Iterator[_Row]:
@@ -150,6 +159,9 @@ def _text(value: Any, is_missing: Callable[[Any], bool]) -> str:
 
 def _check_columns(table: Path, columns: list[str], task: TaskName) -> None:
     several = [name for name in columns if name.startswith(_SEVERAL)]
+    twice = [name for name in columns if columns.count(name) > 1 and (name in _NAMES or name in several)]
+    if twice:
+        raise DataDamagedError(f"table {table} has two columns {twice[0]}: rename one of them")
     missing = [name for name in ("path", "label") if name not in columns]
     if missing == ["label"] and several:
         if task in ("classes", "binary"):

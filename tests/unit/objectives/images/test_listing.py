@@ -59,6 +59,14 @@ def test_names_in_other_scripts_are_classes_and_files(tmp_path):
     assert listed(source(tmp_path / "p", *names)).classes == (composed, "猫")
 
 
+@pytest.mark.parametrize(
+    "name", ["می\u200cخواهم", "猫\u3000犬", "नमस्ते", "a\u00a0b", "\U0001f468\u200d\U0001f469"]
+)
+def test_name_with_joiners_or_wide_spaces_is_a_class(tmp_path, name):
+    folder = source(tmp_path / "p", *THREE, *(f"{name}/{number}.jpg" for number in range(3)))
+    assert set(listed(folder).classes) == {"a", "b", name}
+
+
 @pytest.mark.parametrize("valid", ["val", "valid", "Validation"])
 def test_folders_of_splits_are_own_splits(tmp_path, valid):
     names = [f"{split}/{name}" for split in ("train", valid, "test") for name in THREE]
@@ -95,6 +103,18 @@ def test_linked_class_folder_is_read(tmp_path):
         ((*(f"train/{name}" for name in THREE), "a/1.jpg"), r"folders of splits \(train\) next to a"),
         ((*(f"train/{n}" for n in THREE), "val/a/1.jpg", "valid/a/1.jpg"), "two folders of one split"),
         (("test/a/1.jpg", "val/a/1.jpg"), "splits .* and no train"),
+        (
+            ("train/1.jpg", "test/2.jpg"),
+            "test is the folder of a split and has images in place of class folders",
+        ),
+        (
+            (*(f"train/{n}" for n in THREE), "val/notes.txt"),
+            "val is the folder of a split and has nothing in place",
+        ),
+        (
+            (*(f"{split}/{n}" for split in ("train", "test") for n in THREE), "train/preview.jpg"),
+            r"train has images next to its class folders \(preview.jpg\)",
+        ),
     ],
 )
 def test_folder_that_cannot_be_trained_on_is_refused(tmp_path, names, message):
@@ -105,6 +125,14 @@ def test_looping_link_is_refused(tmp_path):
     folder = source(tmp_path / "p", *THREE)
     (folder / "a" / "again").symlink_to(folder)
     assert f"{folder}/a/again is a link to a folder that it lies in: remove the link" in refused(folder)
+
+
+def test_link_that_cannot_be_followed_is_refused_or_listed(tmp_path):
+    folder = source(tmp_path / "p", *THREE)
+    (folder / "a" / "self.jpg").symlink_to("self.jpg")
+    assert "a/self.jpg" in [picture.path for picture in listed(folder).pictures]
+    (folder / "c").symlink_to("c")
+    assert f"{folder / 'c'} is a link that cannot be followed (Too many levels" in refused(folder)
 
 
 def test_folder_without_permission_is_refused(tmp_path, monkeypatch):
@@ -121,9 +149,10 @@ def test_folder_without_permission_is_refused(tmp_path, monkeypatch):
     assert f"folder {folder / 'b'} cannot be read (Permission denied): allow it" in refused(folder)
 
 
-def test_class_name_that_is_no_text_is_refused(tmp_path):
+@pytest.mark.parametrize("name", [os.fsdecode(b"\xff"), "a\nb", "a\x1b[2J", "\u200d", "a\u2028b"])
+def test_class_name_that_is_no_text_is_refused(tmp_path, name):
     folder = source(tmp_path / "p", *THREE)
-    (folder / os.fsdecode(b"\xff")).mkdir()
+    (folder / name).mkdir()
     assert "use printable UTF-8 text" in refused(folder)
 
 
@@ -170,10 +199,20 @@ def test_table_names_paths_labels_splits_and_groups(tmp_path):
         ("path,label\n" + ROWS + ",a\n", "row 7 of .* has no path"),
         ("path,label\n" + ROWS + "x.jpg,\n", "row 7 of .* has no label"),
         ("path,label\n" + ROWS + "a0.jpg,b\n", "row 7 of .* has the path a0.jpg of row 1"),
+        ("path,label\n" + ROWS + "./x/../a0.jpg,b\n", "row 7 of .* has the path ./x/../a0.jpg of row 1"),
+        (
+            "path,label\n" + ROWS + "x.jpg,a,big\n",
+            "row 7 of .* has more cells than the first row has columns",
+        ),
+        ("path,label,label\n", "two columns label"),
         ("path,label,split\nx.jpg,a,later\n", "row 1 of .* has the split 'later'"),
         ("path,label,split\nx.jpg,a,train\ny.jpg,a,\n", "row 2 of .* has no split, and others have one"),
         (
             "path,label,split,group\na.jpg,a,train,1\nb.jpg,b,train,2\nc.jpg,b,test,1\n",
+            "the group 1 in train and in test",
+        ),
+        (
+            "path,label,split,group\na.jpg,a,train,1\nb.jpg,b,train,2\nc.jpg,b,test, 1\n",
             "the group 1 in train and in test",
         ),
         ('path,label\n"x.jpg,a\n', "cannot be read"),
@@ -181,6 +220,10 @@ def test_table_names_paths_labels_splits_and_groups(tmp_path):
 )
 def test_table_that_cannot_be_trained_on_is_refused(tmp_path, text, message):
     assert re.search(message, refused(table(tmp_path, text)))
+
+
+def test_empty_cells_after_the_last_column_are_ignored(tmp_path):
+    assert len(listed(table(tmp_path, "path,label\n" + ROWS.replace("\n", ",,\n"))).pictures) == 6
 
 
 def test_table_that_is_no_text_is_refused(tmp_path):

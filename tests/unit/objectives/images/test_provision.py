@@ -240,6 +240,33 @@ def test_class_without_readable_images_is_refused(photos, tmp_path):
     )
 
 
+def test_class_that_loses_all_its_images_is_refused(photos, tmp_path):
+    for path in (photos / "disc").iterdir():
+        path.write_bytes(b"")
+    assert "no image of disc that can be read" in refused(
+        DataDamagedError, photos, tmp_path / "cache", skip_unreadable=True
+    )
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_file_without_an_end_is_unreadable(photos, tmp_path, kind):
+    place = photos / "disc" / "000.png"
+    if kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/dev/zero")
+    message = refused(DataDamagedError, photos, tmp_path / "cache")
+    assert "disc/000.png (it is no regular file)" in message
+
+
+def test_path_that_no_file_can_have_is_unreadable(photos, tmp_path):
+    rows = [f"{path.relative_to(photos)},{path.parent.name}" for path in sorted(photos.glob("*/*.*"))]
+    (photos / "images.csv").write_text("\n".join(["path,label", *rows, "a\0b.jpg,disc"]))
+    assert r"a\x00b.jpg (embedded null byte)" in refused(
+        DataDamagedError, photos / "images.csv", tmp_path / "cache"
+    )
+
+
 def test_file_of_a_table_that_is_absent_is_unreadable(photos, tmp_path):
     rows = [f"{path.relative_to(photos)},{path.parent.name}" for path in sorted(photos.glob("*/*.*"))]
     (photos / "images.csv").write_text("\n".join(["path,label", *rows, "gone.jpg,disc"]))
@@ -355,6 +382,13 @@ def test_full_disk_is_one_line_and_leaves_nothing(photos, tmp_path, monkeypatch,
     message = refused(DiskFullError, photos, tmp_path / "cache")
     assert "free some space, give a smaller --image-size" in message
     assert left(tmp_path / "cache") == []
+
+
+def test_no_data_set_is_removed_in_vain(photos, tmp_path, monkeypatch):
+    found = provide(photos, tmp_path / "cache")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    assert "free some space" in refused(DiskFullError, photos, tmp_path / "cache", image_size=200)
+    assert left(tmp_path / "cache") == [found.digest]
 
 
 def test_cache_that_cannot_be_written_is_one_line(photos, tmp_path):
