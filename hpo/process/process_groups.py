@@ -15,7 +15,9 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Collection
 from contextlib import suppress
+from pathlib import Path
 
 LEFTOVER_SECONDS = 3.0
 """Grace period for processes that a finished trainer left running."""
@@ -27,6 +29,27 @@ def kill_group(pid: int) -> None:
     """Kill the process group that a process leads, if there is one."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def children() -> frozenset[int]:
+    """Return the ids of this process's children, adopted ones included; empty where the kernel does not list them."""
+    found: set[int] = set()
+    with suppress(OSError):
+        for task in Path("/proc/self/task").iterdir():
+            found.update(map(int, (task / "children").read_text().split()))
+    return frozenset(found)
+
+
+def kill_children(kept: Collection[int]) -> None:
+    """Kill and reap the children of this process but those in `kept`, and the orphans that it adopts from them."""
+    kept = set(kept)
+    while left := children() - kept:
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            except OSError:
+                kept.add(pid)
 
 
 def adopt_orphans() -> None:

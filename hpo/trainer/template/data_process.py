@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import ObjectiveBrokenError
-from hpo.process.process_groups import kill_group
+from hpo.process.process_groups import children, kill_children, kill_group
 from hpo.trainer.exits import describe_exit, oom_kills
 from hpo.trainer.failures import message_of
 from hpo.trainer.output import flush_output
@@ -89,7 +89,7 @@ class DataProcess:
         ours, theirs = Pipe()
         guard, kept = os.pipe()
         flush_output()
-        kills = oom_kills()
+        kills, others = oom_kills(), children()
         try:
             pid = _fork()
         except OSError as exc:
@@ -112,10 +112,11 @@ class DataProcess:
         except (EOFError, OSError):
             raise ObjectiveBrokenError(_end(function, _status(pid), oom_kills() > kills)) from None
         finally:
-            # Its processes end with it, whether it has ended or not.
+            # Its processes end with it, whether it has ended or not, also those in sessions of their own.
             kill_group(pid)
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+            kill_children(others)
             os.close(kept)
 
     def _receive(self, connection: Connection, pid: int) -> Done | Unshareable | Failed:

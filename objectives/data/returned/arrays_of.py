@@ -38,6 +38,10 @@ def array_of(value: Any) -> Array:
         return channels_last(value.detach().cpu().numpy())
     if library in ("pandas", "polars"):
         value = _of_frame(value)
+    masked = np.ma.getmaskarray(value).ravel() if np.ma.is_masked(value) else None
+    if masked is not None:
+        row = int(masked.argmax()) // max(1, masked.size // len(value))
+        raise UnreadableError(f"has a masked value in row {row}: remove the row, or fill in the value")
     array = np.asarray(value)
     if array.ndim == 0:
         raise UnreadableError("is a single value, not one for each row")

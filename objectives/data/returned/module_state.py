@@ -11,20 +11,20 @@ import os
 import pickle
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from hpo import user_code
 from objectives import code
+from objectives.data.returned.holders import Holder, Place, of_callable, of_module, parts_of
 from objectives.data.returned.variables import FIXED, REFUSED, changed_in_place, fingerprint, pickled
 
-Place = tuple[str, str]
-"""Name of a module, and of a class in it; the class is empty for the module's own variables."""
-Changes = dict[Place, dict[str, Any]]
+Changes = dict[Place, dict[str, tuple[bool, Any]]]
+"""Variables by their place and name: whether their object was changed in place, and its content."""
 
 
 class UnshareableError(Exception):
@@ -35,19 +35,19 @@ class ModuleState:
     """The variables of your modules, as they were when this object was made."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
-        self._globals: MutableMapping[str, Any] = getattr(function, "__globals__", {})
-        own = getattr(function, "__module__", None) or type(function).__module__
+        self._parts = parts_of(function)
+        own, file = _module_of(self._parts)
         module = sys.modules.get(own)
-        file = getattr(module, "__file__", None)
-        self._root = user_code.package_root(Path(file).resolve()) if isinstance(file, str) else None
+        self._globals: dict[str, Any] = next(filter(None, map(_globals, self._parts)), {})
+        self._root = user_code.package_root(Path(file).resolve()) if file else None
         self._imported = frozenset(sys.modules)
         self._modules = self._yours(self._imported)
         if isinstance(module, ModuleType):
             self._modules[own] = module
         self._before = {
-            (place, name): (value, fingerprint(value))
-            for place, variables in self._places(self._modules)
-            for name, value in _variables(place, variables)
+            (holder.place, name): (value, fingerprint(value))
+            for holder in self._holders(self._modules)
+            for name, value in _variables(holder)
         }
 
     def changes(self) -> bytes:
@@ -60,16 +60,17 @@ class ModuleState:
         refused = []
         # Modules that were imported since are imported by the other process, with their values that cannot be pickled.
         imported = _importable(self._yours(sys.modules.keys() - self._imported))
-        for place, variables in self._places(self._modules | imported):
-            for name, value in _variables(place, variables):
-                if self._is_same(place, name, value):
+        for holder in self._holders(self._modules | imported):
+            for name, value in _variables(holder):
+                before, known = self._before.get((holder.place, name), (_ABSENT, None))
+                if _is_same(before, value) and fingerprint(value) == known:
                     continue
                 try:
                     pickled(value)
                 except REFUSED:
-                    refused += [name] if place[0] not in imported else []
+                    refused += [name] if holder.place[0] not in imported else []
                 else:
-                    found.setdefault(place, {})[name] = value
+                    found.setdefault(holder.place, {})[name] = value is before, value
         if refused:
             raise UnshareableError(", ".join(refused[:5]))
         try:
@@ -84,11 +85,17 @@ class ModuleState:
         """Set the variables that `changes` has returned in another process; objects keep their identity."""
         found: Changes = pickle.loads(changes) if changes else {}
         modules = _imported(name for name, _ in found if name)
-        places = dict(self._places(self._modules | modules)) if found else {}
-        for place, values in found.items():
-            for name, value in values.items() if place in places else ():
-                if not changed_in_place(places[place].get(name, _ABSENT), value):
-                    self._set(place, name, value)
+        holders = {holder.place: holder for holder in self._holders(self._modules | modules)} if found else {}
+        rebound, known = [], dict[int, Any]()
+        for place in found.keys() & holders.keys():
+            for name, (in_place, value) in found[place].items():
+                before = holders[place].variables.get(name, _ABSENT)
+                if in_place and changed_in_place(before, value):
+                    known[id(value)] = before
+                else:
+                    rebound.append((holders[place], name, value))
+        for holder, name, value in rebound:
+            holder.set(name, known.get(id(value), value))
 
     def _yours(self, names: Iterable[str]) -> dict[str, ModuleType]:
         """Return those of the imported modules whose files are next to that of the function, or below its folder."""
@@ -109,31 +116,15 @@ class ModuleState:
                 found[name] = module
         return found
 
-    def _is_same(self, place: Place, name: str, value: Any) -> bool:
-        before, known = self._before.get((place, name), (_ABSENT, None))
-        equal = type(value) is type(before) and isinstance(value, FIXED) and value == before
-        return (value is before or equal) and fingerprint(value) == known
-
-    def _set(self, place: Place, name: str, value: Any) -> None:
-        module, owner = place
-        if owner:
-            setattr(vars(sys.modules[module])[owner], name, value)
-        elif module:
-            setattr(sys.modules[module], name, value)
-        else:
-            self._globals[name] = value
-
-    def _places(self, modules: Mapping[str, ModuleType]) -> Iterator[tuple[Place, MutableMapping[str, Any]]]:
+    def _holders(self, modules: Mapping[str, ModuleType]) -> Iterator[Holder]:
         # Some modules have two names.
         known = {id(vars(module)): (name, module) for name, module in modules.items()}
         if id(self._globals) not in known:
             # A function of a notebook has variables without a module.
-            yield ("", ""), self._globals
+            yield Holder(("", ""), self._globals, self._globals.__setitem__)
+        yield from of_callable(self._parts)
         for name, module in known.values():
-            yield (name, ""), vars(module)
-            for attribute, value in list(vars(module).items()):
-                if isinstance(value, type) and value.__module__ == module.__name__:
-                    yield (name, attribute), dict(vars(value))
+            yield from of_module(name, module)
 
 
 _ABSENT = object()
@@ -181,9 +172,26 @@ def _importable(modules: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
     return found
 
 
-def _variables(place: Place, variables: MutableMapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in list(variables.items()):
+def _variables(holder: Holder) -> Iterator[tuple[str, Any]]:
+    for name, value in list(holder.variables.items()):
         # Methods and all else that a definition makes are no state.
-        defined = isinstance(value, type) or (place[1] and hasattr(type(value), "__get__"))
+        defined = isinstance(value, type) or (holder.place[1] and hasattr(type(value), "__get__"))
         if not (name.startswith(("__", "_abc_")) or defined):
             yield name, value
+
+
+def _is_same(before: Any, value: Any) -> bool:
+    return value is before or (
+        type(value) is type(before) and isinstance(value, FIXED) and bool(value == before)
+    )
+
+
+def _globals(part: Any) -> dict[str, Any] | None:
+    return part.__globals__ if isinstance(part, FunctionType) else None
+
+
+def _module_of(parts: Iterable[Any]) -> tuple[str, str]:
+    """Return the name and file of the module of a callable's parts, one of yours if there is one."""
+    found = [getattr(part, "__module__", None) or type(part).__module__ for part in parts]
+    files = [(name, str(getattr(sys.modules.get(name), "__file__", None) or "")) for name in found]
+    return next(((name, file) for name, file in files if file and not file.startswith(_FOREIGN)), files[0])

@@ -26,6 +26,7 @@ MOST_INLINE_BYTES = 1 << 20
 _BLOCK_BYTES = 1 << 24
 """Bytes that are converted and written at a time."""
 
+_MAPPINGS = Path("/proc/self/maps")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -180,7 +181,22 @@ def _file_of(array: Array) -> StoredArray | None:
     # The function may have deleted the file since.
     with suppress(OSError):
         descriptor = os.open(str(base.filename), os.O_RDONLY | os.O_CLOEXEC)
-        return StoredArray(
-            descriptor=descriptor, offset=base.offset + start, dtype=array.dtype, shape=array.shape
-        )
+        # Its name may be that of another file by now.
+        if _is_mapped(descriptor, array.__array_interface__["data"][0]):
+            return StoredArray(
+                descriptor=descriptor, offset=base.offset + start, dtype=array.dtype, shape=array.shape
+            )
+        os.close(descriptor)
     return None
+
+
+def _is_mapped(descriptor: int, address: int) -> bool:
+    """Return whether an address is in a mapping of an open file; False where the kernel does not list mappings."""
+    own = os.fstat(descriptor).st_ino
+    with _MAPPINGS.open() as lines:
+        for line in lines:
+            limits, _, _, _, inode = line.split(maxsplit=5)[:5]
+            first, end = (int(limit, 16) for limit in limits.split("-"))
+            if first <= address < end:
+                return int(inode) == own
+    return False

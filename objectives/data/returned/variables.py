@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import importlib
 import io
 import pickle
+import sys
 from contextlib import suppress
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -48,10 +50,14 @@ def fingerprint(value: Any) -> str | None:
     """Return a digest of an object that may be changed in place; None if it is not compared."""
     if isinstance(value, FIXED):
         return None
-    content = _Bounded()
-    with suppress(*REFUSED, _TooLargeError):
-        _Sampler(content).dump(value)
-        return content.digest.hexdigest()
+    for pickler in (_Sampler, _Structure):
+        content = _Bounded()
+        try:
+            with suppress(*REFUSED):
+                pickler(content).dump(value)
+                return content.digest.hexdigest()
+        except _TooLargeError:
+            return None
     return None
 
 
@@ -94,6 +100,37 @@ class _Sampler(_Strict):
         return super().reducer_override(value)
 
 
+class _Structure(_Sampler):
+    """Pickles the content of objects that have no pickle, such as a class of yours with a lock; by identity the rest.
+
+    Objects of the standard library that have none are no state: locks, pools, files.
+    """
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, type | FunctionType):
+            # Identities are bytes.
+            return NotImplemented if value is bytes else _identity(value)
+        package = type(value).__module__.partition(".")[0]
+        if package in _FRAMEWORKS:
+            # Layers that are only used change too, but not their variables.
+            return _identity(value, *getattr(value, "variables", ()))
+        try:
+            # As the pickler does itself.
+            own = copyreg.dispatch_table.get(type(value))
+            reduced = own(value) if own is not None else value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        except REFUSED:
+            return _identity(value)
+        stateless = package in sys.stdlib_module_names and package not in _CONTAINERS
+        return _identity(value) if stateless else reduced
+
+
+_CONTAINERS = ("builtins", "collections", "functools", "types")
+
+
+def _identity(*values: Any) -> tuple[Any, ...]:
+    return bytes, (repr([id(value) for value in values]).encode(),)
+
+
 def pickled(value: Any) -> bytes:
     content = io.BytesIO()
     _Strict(content, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
@@ -107,13 +144,12 @@ def changed_in_place(before: Any, after: Any) -> bool:
         return True
     if type(before) is not type(after):
         return False
-    if isinstance(before, dict | set):
-        before.clear()
-        before.update(after)
-    elif isinstance(before, list):
-        before[:] = after
-    elif isinstance(before, np.ndarray) and before.shape == after.shape and before.flags.writeable:
-        before[...] = after
+    if isinstance(before, dict | set | list | np.ndarray):
+        if not _refilled(before, after):
+            return False
+        # Those of a class of yours may have attributes.
+        if hasattr(before, "__dict__"):
+            before.__dict__.update(after.__dict__)
     elif (
         getattr(type(before), "__setattr__", None) is object.__setattr__
         and hasattr(before, "__dict__")
@@ -123,4 +159,21 @@ def changed_in_place(before: Any, after: Any) -> bool:
         before.__dict__.update(after.__dict__)
     else:
         return False
+    return True
+
+
+def _refilled(before: Any, after: Any) -> bool:
+    """Give a container the items of another one; return False if it cannot have them."""
+    if isinstance(before, np.ndarray):
+        fits = before.shape == after.shape and before.dtype == after.dtype and before.flags.writeable
+        if fits:
+            before[...] = after
+        return fits
+    if isinstance(before, list):
+        list.__setitem__(before, slice(None), after)
+        return True
+    # The methods of a class of yours may do more.
+    kind: Any = next(base for base in type(before).__mro__ if base.__module__ in ("builtins", "collections"))
+    kind.clear(before)
+    kind.update(before, after)
     return True

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from hpo.errors import DataMissingError, DiskFullError, ObjectiveBrokenError
+from hpo.process.process_groups import adopt_orphans
 from hpo.trainer.template import data_function
 from hpo.trainer.template.data_process import DataProcess, traceback_in_function
 from hpo.trainer.template.fork_safety import ThreadCheck
@@ -81,6 +82,22 @@ def test_deleted_file_of_a_mapped_array_is_copied(process: DataProcess) -> None:
             return pair(np.load(f"{folder}/x.npy", mmap_mode="r"))
 
     np.testing.assert_array_equal(process(mapped).splits["train"][0], LARGE)
+
+
+def test_file_that_has_replaced_that_of_a_mapped_array_is_not_read(
+    process: DataProcess, tmp_path: Path
+) -> None:
+    def mapped() -> Any:
+        rows = []
+        for factor in (1, 2):
+            np.save(tmp_path / "new.npy", LARGE * factor)
+            (tmp_path / "new.npy").replace(tmp_path / "x.npy")
+            rows.append(np.load(tmp_path / "x.npy", mmap_mode="r"))
+        return pair(rows[0]), pair(rows[1])
+
+    found = process(mapped).splits
+    for split, factor in (("train", 1), ("test", 2)):
+        np.testing.assert_array_equal(found[split][0], LARGE * factor)
 
 
 class OddError(Exception):
@@ -153,12 +170,15 @@ def test_function_may_leave_threads_processes_and_forks(process: DataProcess, tm
     def load_pets() -> Any:
         os.fork()
         threading.Thread(target=threading.Event().wait, daemon=True).start()
-        left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
-        with (tmp_path / "pids").open("a") as pids:
-            pids.write(f"{left.pid}\n")
+        for own_session in (False, True):
+            left = subprocess.Popen(["sleep", "1000"], start_new_session=own_session)
+            with (tmp_path / "pids").open("a") as pids:
+                pids.write(f"{left.pid}\n")
         return small()
 
     before = set(threading.enumerate())
+    # As templates do.
+    adopt_orphans()
     assert process(load_pets).splits["train"][0].shape == (3, 2)
     assert set(threading.enumerate()) == before
     for pid in (tmp_path / "pids").read_text().split():
@@ -200,13 +220,19 @@ def test_progress_of_reading_is_reported(process: DataProcess, monkeypatch: pyte
 
 
 MODULE = """
+import collections
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 import numpy as np
 
 NAMES = ["cat"]
 ALSO = NAMES
 LENGTHS = np.zeros(3)
+SIZES = np.zeros(2, int)
+NUMBERS = collections.defaultdict(lambda: len(NUMBERS))
+POOL = ThreadPoolExecutor(2)
 LOG = logging.getLogger(__name__)
 COUNT = 0
 
@@ -214,13 +240,41 @@ class Vocabulary:
     words = None
     def __init__(self):
         self.index = {}
+    def load(self):
+        self.index["a"] = 1
+        return load()
+    class Nested:
+        words = None
 
 WORDS = Vocabulary()
 
+class Guarded(Vocabulary):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+GUARDED = Guarded()
+
+class Tokens(list):
+    longest = 0
+
+TOKENS = Tokens()
+
 def load():
-    global COUNT
+    global ALSO, COUNT, SIZES
     %s
     return np.zeros((3, 2)), np.arange(3)
+
+load.calls = 0
+
+def enclosed():
+    seen, count = [], 0
+    def load_pets():
+        nonlocal count
+        seen.append(3)
+        count = 5
+        return load()
+    return load_pets, lambda: (seen, count)
 """
 
 
@@ -255,6 +309,14 @@ def module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], t
             "import imported_later; imported_later.SEEN += [3]",
             lambda _: sys.modules["imported_later"].SEEN == [3],
         ),
+        # Another object is no change of the one before, which has other names.
+        ("ALSO = ['dog']", lambda m: (m.ALSO, m.NAMES) == (["dog"], ["cat"])),
+        ("NAMES.append('dog'); SIZES = NAMES", lambda m: m.SIZES is m.ALSO is m.NAMES),
+        ("SIZES = np.array([0.5, 1.5])", lambda m: m.SIZES.tolist() == [0.5, 1.5]),
+        ("TOKENS.append('a'); TOKENS.longest = 1", lambda m: (m.TOKENS, m.TOKENS.longest) == (["a"], 1)),
+        ("load.calls = 4", lambda m: m.load.calls == 4),
+        ("Vocabulary.Nested.words = 4", lambda m: m.Vocabulary.Nested.words == 4),
+        ("POOL.submit(len, NAMES).result()", lambda m: m.POOL is not None),
         ("LOG.setLevel(3)", lambda m: m.LOG.name == "module_of_data" and m.LOG.level == 0),
         ("LOCK = threading.Lock()", lambda m: not hasattr(m, "LOCK")),
     ],
@@ -273,6 +335,29 @@ def test_modules_of_installed_packages_are_left_alone(
     (tmp_path / "imported_later-1.0.dist-info").mkdir()
     process(module("import imported_later; imported_later.SEEN += [3]").load)
     assert "imported_later" not in sys.modules
+
+
+def test_variables_of_a_callable_itself_are_handed_back(process: DataProcess, module: Any) -> None:
+    found = module("pass")
+    method = found.Vocabulary()
+    process(method.load)
+    in_partial = found.Vocabulary()
+    process(found.partial(found.partial(in_partial.load)))
+    assert method.index == in_partial.index == {"a": 1}
+    function, read = found.enclosed()
+    process(function)
+    assert read() == ([3], 5)
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [("NUMBERS['a']", "NUMBERS"), ("GUARDED.index['a'] = 1", "GUARDED")],
+)
+def test_change_of_an_object_without_a_pickle_is_named(
+    process: DataProcess, module: Any, statement: str, name: str
+) -> None:
+    with pytest.raises(UnshareableError, match=f"^{name}$"):
+        process(module(statement).load)
 
 
 @pytest.mark.parametrize("value", ["threading.Lock()", "(n for n in NAMES)", "lambda: 3"])

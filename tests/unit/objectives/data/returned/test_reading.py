@@ -210,6 +210,11 @@ def generator() -> Iterator[Any]:
             (pd.DataFrame({"a": [1.0] * 7, "city": ["?"] * 7}), Y),
             r"columns that are no numbers \(city\): encode them",
         ),
+        (
+            (np.ma.masked_equal([[0, 3]] * len(Y), 3), Y),
+            "inputs: x_train has a masked value in row 0: remove",
+        ),
+        ((np.zeros(len(Y)), np.ma.masked_equal(Y, Y[-1])), "targets: y_train has a masked value in row"),
         ((np.array([None, {}]), Y), r"x_train holds Python objects \(NoneType, dict\)"),
         (
             made(
