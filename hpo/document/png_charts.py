@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from hpo.document.charts import BLUE, GREY, Axis, Bars, Chart, Matrix, Panel, Series, Surface
@@ -107,7 +108,10 @@ def _png(canvas: Any) -> bytes:
     canvas.set_dpi(_DPI)
     drawn: Any = FigureCanvasAgg(canvas)
     file = io.BytesIO()
-    drawn.draw()
+    with warnings.catch_warnings():
+        # Names in other scripts: the HTML page shows them in the fonts of the reader.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
+        drawn.draw()
     picture = Image.frombytes("RGBA", drawn.get_width_height(), drawn.buffer_rgba()).convert("RGB")
     picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(file, format="png", optimize=True)
     return file.getvalue()

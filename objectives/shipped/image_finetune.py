@@ -54,6 +54,11 @@ class ImageFinetune(ImageObjective):
     _weights: dict[str, image_weights.Weights] | None = None
     _pretrained = False
 
+    @classmethod
+    def takes_folds(cls) -> bool:
+        """Return whether a subclass trains by the loop of this class, and on data that this class loads."""
+        return cls.train is ImageFinetune.train and cls.prepare is ImageFinetune.prepare
+
     def prepare(self, options: DataOptions, final: bool) -> None:
         """Load the data, and find the weights of all backbones in the space; see `image_weights.find`."""
         super().prepare(options, final)

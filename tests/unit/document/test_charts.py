@@ -119,3 +119,9 @@ def test_figure_that_cannot_be_drawn_does_not_cost_the_document() -> None:
     page = render_page(Document("t", "", [Section("s", [Figure("f", "caption", [bars])])]))
     assert "A chart of f is left out (ValueError: " in page
     assert "caption" in page
+
+
+def test_names_in_other_scripts_are_drawn_without_warnings(recwarn):
+    figure = Figure("key", "caption", [Bars("猫", ["می\u200cخواهم", "\U0001f408"], [0.7, 0.3])])
+    assert Image.open(io.BytesIO(draw_png(figure))).format == "PNG"
+    assert [str(warning.message) for warning in recwarn] == []

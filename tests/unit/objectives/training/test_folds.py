@@ -11,6 +11,7 @@ import pytest
 from hpo.errors import ObjectiveBrokenError
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import EpochRecord
+from objectives import loader
 from objectives.base import DataOptions
 from objectives.keras_objective import REPORTED, KerasObjective
 from objectives.local_run import Checkpoint, LocalRun
@@ -123,4 +124,12 @@ def test_objective_with_a_loop_of_its_own_takes_no_folds():
     assert Folded.describe("folded").takes_folds
     for method in ("train", "prepare"):
         own = type("Own", (Folded,), {method: lambda *_: None})
+        assert not own.describe("own").takes_folds
+
+
+@pytest.mark.parametrize("name", ["image-resnet", "image-finetune"])
+def test_objectives_for_few_images_take_folds(name):
+    assert loader.load(name).describe(name).takes_folds
+    for method in ("train", "prepare"):
+        own = type("Own", (loader.load(name),), {method: lambda *_: None})
         assert not own.describe("own").takes_folds
