@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _MOST_CLASSES = 10
 """Number of classes that a line names."""
+_MUCH = 0.3
+"""Mean share of the area of images from which a line reports that it is cropped; photos of 4:3 lose 25 %."""
 
 
 def image_cache(settings: Settings) -> Cache:
@@ -120,6 +122,11 @@ def lines(found: Provided, data: DataOptions) -> list[str]:
     ]
     if "test" in about.made:
         shown.append(_made_test(data, "images"))
+    if found.cropped > _MUCH:
+        shown.append(
+            f"images lose {100 * found.cropped:.0f} % of their area on average when they are cropped to"
+            f" {shape.height}×{shape.width}: set --image-fit pad or stretch to keep their edges"
+        )
     if found.ignored:
         shown.append(f"{formatting.counted(len(found.ignored), 'other file')}: {named(found.ignored)}")
     return shown

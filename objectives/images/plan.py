@@ -36,6 +36,8 @@ class Plan:
     """Digest of the content of each image of the listing."""
     about: About
     unreadable: Sequence[str]
+    cropped: float
+    """Mean share of the area of the images that is cropped."""
 
 
 def make_plan(listed: Listing, examined: Sequence[Examined], options: DataOptions) -> Plan:
@@ -76,6 +78,7 @@ def make_plan(listed: Listing, examined: Sequence[Examined], options: DataOption
         digests=[one.digest for one in examined],
         about=about,
         unreadable=list(problems),
+        cropped=_cropped(examined, about.geometry),
     )
 
 
@@ -120,6 +123,14 @@ def _identity(picture: Picture, examined: Examined) -> bytes:
     return repr((path, picture.label, picture.split, picture.group, examined.digest)).encode(
         errors="surrogateescape"
     )
+
+
+def _cropped(examined: Sequence[Examined], geometry: Geometry) -> float:
+    if geometry.fit != "crop":
+        return 0.0
+    shape = geometry.width / geometry.height
+    ratios = np.array([one.width / one.height / shape for one in examined])
+    return float(np.mean(1 - np.minimum(ratios, 1 / ratios)))
 
 
 def _geometry(examined: Sequence[Examined], options: DataOptions) -> Geometry:

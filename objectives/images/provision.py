@@ -33,6 +33,8 @@ class Provided:
     """Files next to the images that are no images by their names."""
     unreadable: Sequence[str] = ()
     """Images that were left out, because they cannot be read."""
+    cropped: float = 0.0
+    """Mean share of the area of the images that is cropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ def _survey(options: DataOptions, cache: Cache, watch: Watch, stack: ExitStack) 
             # They are known from now on: if they are to be left out, the others make another data set.
             problems |= exc.problems
         else:
-            found = Provided(plan.digest, plan.about, listed.ignored, plan.unreadable)
+            found = Provided(plan.digest, plan.about, listed.ignored, plan.unreadable, plan.cropped)
             return Surveyed(provided=found, pictures=listed.pictures, examined=examined)
 
 

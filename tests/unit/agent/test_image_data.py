@@ -6,12 +6,13 @@ import logging
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from hpo.agent.image_data import images_in_use
 from hpo.settings import Settings
 from hpo.terminal import work_progress
 from hpo.terminal.work_progress import WorkProgress
-from objectives.data_options import DataOptions
+from objectives.data_options import DataOptions, Fit
 from objectives.images.cache import Cache
 from tests.photos import make_photos
 
@@ -50,6 +51,25 @@ def test_images_are_in_use_within_the_block_and_described(
         "1 other file: disc/notes.txt",
         "1 image cannot be read and will be left out: disc/000.jpg",
     ]
+
+
+@pytest.mark.parametrize(("fit", "reported"), [("crop", True), ("pad", False), ("stretch", False)])
+def test_images_that_lose_much_when_cropped_are_reported(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture, fit: Fit, reported: bool
+) -> None:
+    photos = tmp_path / "photos"
+    for number in range(8):
+        path = photos / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (80, 20) if number < 4 else (20, 80)).save(path)
+    options = DataOptions(source=str(photos), image_fit=fit)
+    with caplog.at_level(logging.INFO), images_in_use(options, settings):
+        pass
+    line = (
+        "images lose 75 % of their area on average when they are cropped to 20×20: set --image-fit pad or stretch to"
+        " keep their edges"
+    )
+    assert (line in caplog.messages) is reported
 
 
 def test_signal_ends_the_reading(settings: Settings, tmp_path: Path) -> None:
