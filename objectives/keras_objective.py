@@ -100,8 +100,10 @@ class KerasObjective(Objective):
         """Return the class attributes as one value; with the options of a study, metric and direction fit its task."""
         builds_models = cls.train is KerasObjective.train
         found = replace(super().describe(name), builds_models=builds_models)
-        task = options.task if options is not None else None
-        if task is None or task == cls.task:
+        task = (options.task if options is not None else None) or cls.task
+        if builds_models:
+            found = replace(found, metrics=choice.offered(task, cls.metrics))
+        if task == cls.task:
             return found
         metric, direction = cls._goal(task)
         return replace(found, metric=metric, direction=direction)
@@ -163,8 +165,10 @@ class KerasObjective(Objective):
             return ""
         return "there is no test set, which hpo retrain needs: let the data function return a second pair before it"
 
-    def check(self, params: Params, device: Device) -> None:
+    def check(self, params: Params, device: Device, metric: str | None = None) -> None:
         """Build the model of a configuration and compute its loss once, without training, after `prepare`.
+
+        `metric` is that of the study; None: the objective's.
 
         Raises:
             ObjectiveBrokenError: no such model can train on the data.
@@ -176,7 +180,7 @@ class KerasObjective(Objective):
         backend.configure(device, 0)
         from objectives.training import trial_model
 
-        trial_model.check(self, params, self._data)
+        trial_model.check(self, params, self._data, metric or self.metric)
 
     def train(self, params: Params, run: Run) -> None:
         """Build and train the model, report each epoch and, in a final run, evaluate on the test set once."""

@@ -36,6 +36,7 @@ from hpo.study.definition.create import LaunchedStudy
 from hpo.study.definition.goal_text import goal_text
 from hpo.study.definition.launch_options import check_options
 from hpo.study.definition.objective_file import check_objective_file
+from hpo.study.definition.selected_metric import selected
 from hpo.study.folders import move_former
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
@@ -87,7 +88,8 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
                 space = create.requested_space(request, description, data.digest)
                 if description.builds_models:
                     check = loading_check(signals, pool, request.agent)
-                    check_model(pool, description, space, settings.home / "logs", check)
+                    judged = selected(description, request.metric)
+                    check_model(pool, judged, space, settings.home / "logs", check)
             study = create.create_or_continue(
                 database, request, reference, description, existing, data.digest
             )

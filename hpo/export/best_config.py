@@ -63,6 +63,7 @@ def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list
             epochs=int(study.spec_json["epochs"]) if declares_epochs(study.spec_json) else None,
             seed=best.seed,
             metric=study.metric,
+            selects_metric=study.spec_json.get("objective_metric") not in (None, "", study.metric),
             direction=best.direction,
             study=name,
             trial=best.number,

@@ -40,6 +40,7 @@ _FIELDS: Mapping[str, Check] = {
     "seed": _whole(),
     "metric": _is(str),
     "direction": ("minimize", "maximize").__contains__,
+    "selects_metric": lambda value: isinstance(value, bool),
     "study": _is(str),
     "trial": _whole(),
     "value": _is_metric,
@@ -81,6 +82,8 @@ class Config:
     seed: int
     metric: str
     direction: str
+    selects_metric: bool = False
+    """Whether `--metric` has selected the metric in place of the one that the objective declares."""
     study: str | None = None
     trial: int | None = None
     value: float | None = None
@@ -107,6 +110,9 @@ class Config:
         if self.value_rule == "last":
             # As in files of versions without the rule.
             del values["value_rule"], values["value_epoch"]
+        if not self.selects_metric:
+            # As in files of versions without the option.
+            del values["selects_metric"]
         safe: dict[str, Any] = formatting.json_safe({"hpo_config": FILE_VERSION, **values})
         return safe
 

@@ -88,6 +88,13 @@ class LaunchRequest:
         kind=DIRECTIONS,
         show_default=_for_new("minimize"),
     )
+    metric: str | None = option_field(
+        None,
+        "Metric to optimize, by its whole name: val_ and any metric of a KerasObjective's task, such as val_auc. Its "
+        "direction follows from it.",
+        metavar="NAME",
+        show_default=_for_new("the objective's"),
+    )
     workers: int | None = _workers(
         "Worker slots: trials that run at the same time, each on its part of the cores or GPUs."
     )

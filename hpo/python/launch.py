@@ -37,8 +37,8 @@ def launch(
     `objective` is a function of an Optuna trial, a subclass of `hpo.Objective` or `hpo.KerasObjective`, a KerasTuner
     model builder, or a text as `--objective` takes it; by default the study's own. You may define it in a notebook,
     with the values that it uses. `data` and `metric` are those of a model builder: a function that returns the data, or
-    the data, and the name of the metric. For a `hpo.KerasObjective` without a data set, `data` is the path of a folder
-    or table of images.
+    the data, and the name of the metric. For a `hpo.KerasObjective`, `metric` selects another metric of its task, as
+    `--metric`, and without a data set, `data` is the path of a folder or table of images.
 
     `params` narrows the space: `{"units": [32, 64], "lr": (1e-4, 1e-2), "batch": 32}`. `options` are the others of
     `hpo launch`, with underscores: `timeout="2h"`, `sampler="gp"`, `trial_timeout="10m"`. `storage` is a URL; by
@@ -71,7 +71,10 @@ def _launch(
     from hpo.python.command import run_command
     from hpo.python.options import arguments_of
     from hpo.python.study import Study
+    from objectives.adapters.keras_tuner_objective import is_builder
 
+    if metric is not None and not is_builder(objective):
+        options, metric = {**options, "metric": metric}, None
     arguments = ["launch", *arguments_of(LaunchRequest, "launch", {"study": study, **options})]
     with ExitStack() as stack:
         any_code = options.get("code") is not None
@@ -129,10 +132,8 @@ def _reference(
 ) -> str | None:
     """Return the reference of an objective, which `stack` keeps as long as the launch needs it."""
     if objective is None or isinstance(objective, str):
-        if data is not None or metric is not None:
-            raise UsageError(
-                "data and metric belong to a model builder that is given itself: write them into its file"
-            )
+        if data is not None:
+            raise UsageError("data belongs to a model builder that is given itself: write it into its file")
         return objective
     from hpo.python.definition import define, reference_of, written
 

@@ -38,6 +38,8 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     arguments += (
         ["--epochs", str(spec["epochs"])] if declares_epochs(spec) else ["--direction", spec["direction"]]
     )
+    if spec.get("objective_metric") not in (None, "", spec["metric"]):
+        arguments += ["--metric", spec["metric"]]
     if spec.get("value", "last") != spec.get("objective_value", "last"):
         arguments += ["--value", spec["value"]]
     arguments += ["--sampler", spec["sampler"], "--pruner", spec["pruner"], "--seed", str(spec["seed"])]

@@ -17,6 +17,7 @@ from hpo.options.requests import RetrainRequest
 from hpo.outcomes import Outcome
 from hpo.search.spec import default_params, space_from_json
 from hpo.study.catalog import find_study
+from hpo.study.definition.selected_metric import kept_metric
 from hpo.study.definition.versions import CODE, codes_of_trials
 from hpo.study.results.trials import sorted_trials
 from objectives.base import DataOptions
@@ -189,6 +190,8 @@ def check_declarations(config: Config, description: Description) -> None:
     Raises:
         ObjectiveBrokenError: one of them has changed.
     """
+    if config.selects_metric:
+        description = kept_metric(description, config.metric)
     # A function has no direction of its own.
     direction = description.direction if description.declares_direction else config.direction
     pairs = (("metric", config.metric, description.metric), ("direction", config.direction, direction))

@@ -41,6 +41,8 @@ class StudySpec:
     """Epochs that the objective's class declared when the study began; None: not known."""
     objective_value: ValueRule = "last"
     """Rule that the objective's class declared when the study began."""
+    objective_metric: str = ""
+    """Metric that the objective's class declared when the study began; empty: `metric`."""
     code: str = ""
     """Digest of the objective's code, see `objectives.code`; empty: not known."""
     first: tuple[Params, ...] = ()
@@ -70,6 +72,11 @@ class StudySpec:
     def narrowed(self) -> bool:
         """Whether `--param` has narrowed the objective's space."""
         return not same_space(self.space, self.objective_space)
+
+    @property
+    def selects_metric(self) -> bool:
+        """Whether `--metric` has selected another metric than the objective's class declared."""
+        return self.objective_metric not in ("", self.metric)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict for `from_json`."""

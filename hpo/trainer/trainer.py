@@ -82,7 +82,7 @@ def _checked(loaded: ObjectiveLoader, start: Start) -> Finished:
     try:
         objective = loaded.prepare()
         if isinstance(objective, KerasObjective):
-            objective.check(declared(start.params, objective.space), start.device)
+            objective.check(declared(start.params, objective.space), start.device, start.metric)
     except ObjectiveBrokenError as exc:
         return Finished(Outcome.BUG, message_of(exc))
     # Code of the user may raise anything, which may be the fault of this configuration alone.

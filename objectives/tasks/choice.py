@@ -43,6 +43,15 @@ def names(task: TaskName, chosen: Chosen) -> list[str]:
     return [f"{PREFIX}{name}" for name in validation] + accuracy + list(OF_TRAINING)
 
 
+def offered(task: TaskName, chosen: Chosen) -> dict[str, Literal["minimize", "maximize"]]:
+    """Return the metrics of validation examples that a study may optimize, with their directions.
+
+    The direction of an objective's own function is not known.
+    """
+    found = {name: direction(name) for name in names(task, chosen) if name.startswith(PREFIX)}
+    return {name: known for name, known in found.items() if known is not None}
+
+
 def default(task: TaskName) -> str:
     """Return the metric of an objective that sets none."""
     return TASKS[task].default_metric

@@ -47,9 +47,11 @@ class Trainable(Protocol):
 
 
 def build(
-    objective: Trainable, params: Params, data: Data, run: Run | None = None
+    objective: Trainable, params: Params, data: Data, run: Run | None = None, metric: str | None = None
 ) -> tuple[keras.Model, Judge]:
     """Return the model of a configuration, which gives raw outputs, and the judge of its task.
+
+    `metric` is that of the study if there is no run.
 
     Raises:
         ObjectiveBrokenError: model, loss, metrics or options do not fit the data or one another.
@@ -64,7 +66,7 @@ def build(
         task.standardize(model)
     loss = losses.chosen(task, cls.loss, objective.label_smoothing, objective.class_weight, kind is not None)
     _check_sampling(objective.sampling, task)
-    study_metric = getattr(run, "metric", None) or objective.metric
+    study_metric = getattr(run, "metric", None) or metric or objective.metric
     own = choice.own_functions(cls.metrics)
     reported: dict[str, MetricFunction] = {
         name: own.get(name) or METRICS[name]
@@ -88,23 +90,31 @@ def augmentation(objective: Trainable, data: Data) -> Augmentation | None:
     return found
 
 
-def check(objective: Trainable, params: Params, data: Data) -> None:
+def check(objective: Trainable, params: Params, data: Data, metric: str) -> None:
     """Build a configuration and compute its loss and metrics of two examples, without training.
+
+    `metric` is that of the study.
 
     Raises:
         ObjectiveBrokenError: it can never train on this data.
         Exception: as `build`.
     """
-    model, judge = build(objective, params, data)
+    model, judge = build(objective, params, data, metric=metric)
     augmentation(objective, data)
+    wanted = metric.removeprefix(choice.PREFIX)
+    if wanted in METRICS and wanted not in judge.reported and metric.startswith(choice.PREFIX):
+        above = METRICS[wanted].classes_above
+        raise ObjectiveBrokenError(
+            f"{metric} needs more than {above} classes, and the data has {data.output_size}: choose another metric"
+        )
     rows = 2
     raw = np.zeros((rows, *model.output_shape[1:]), np.float32)
     targets = data.y_train[:rows]
     if judge.loss.own:
         _check_loss(judge, targets, raw)
     outputs = judge.task.outputs(raw.astype(np.float64))
-    for name, metric in judge.own.items():
-        _check_metric(name, metric, targets, outputs)
+    for name, function in judge.own.items():
+        _check_metric(name, function, targets, outputs)
 
 
 def _without_activation(model: keras.Model, task: Task, run: Run | None) -> tuple[keras.Model, str | None]:

@@ -109,6 +109,7 @@ def _is_spec(value: Any) -> bool:
     return (
         _is_text(spec.objective)
         and _is_text(spec.metric)
+        and isinstance(spec.objective_metric, str)
         and spec.direction in ("minimize", "maximize")
         and {spec.value, spec.objective_value} <= set(RULES)
         and all(_is_text(name) for name in (*spec.space, *spec.objective_space))

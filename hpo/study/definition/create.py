@@ -29,6 +29,7 @@ from hpo.search.spec import StudySpec
 from hpo.study.catalog import delete_study
 from hpo.study.definition import identity, twin, versions
 from hpo.study.definition.launch_options import check_open_space, check_options
+from hpo.study.definition.selected_metric import kept_metric, selected
 from hpo.study.definition.study_data import check_images, requested_data
 from objectives.base import DataOptions, Direction
 from objectives.description import Description
@@ -99,7 +100,7 @@ def requested_space(request: LaunchRequest, description: Description, digest: st
         UsageError: an option does not apply to the objective.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
     """
-    check_open_space(request, description)
+    check_open_space(request, selected(description, request.metric))
     check_images(request, description, data_of(request, None, digest))
     return Space() if description.open_space else narrow_space(description.space, request.params)
 
@@ -120,7 +121,7 @@ def create_or_continue(
         StudyConflictError: the study exists with other options or another search space.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
     """
-    check_open_space(request, description)
+    check_open_space(request, _with_metric(description, request, existing))
     data = data_of(request, existing, digest)
     check_images(request, description, data)
     existing = existing or _create(database, request, reference, description, data)
@@ -152,6 +153,15 @@ def create_or_continue(
                 f"study {request.study!r} was deleted meanwhile: run the same command again"
             )
         existing = found
+
+
+def _with_metric(
+    description: Description, request: LaunchRequest, existing: LaunchedStudy | None
+) -> Description:
+    """Return the description with the requested metric, or the one that the study has selected before."""
+    if request.metric is None and existing is not None and existing.spec.selects_metric:
+        return kept_metric(description, existing.spec.metric)
+    return selected(description, request.metric)
 
 
 @contextmanager
@@ -210,6 +220,7 @@ def _agreed_spec(
         spec,
         objective_epochs=description.epochs,
         objective_value=description.value,
+        objective_metric=description.metric,
         code=description.code or spec.code,
         sampler=sampler,
         earlier_samplers=earlier,
@@ -256,11 +267,12 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
     defaults = LaunchDefaults()
     space = Space() if description.open_space else narrow_space(description.space, request.params)
     trials = request.trials or defaults.trials
+    judged = selected(description, request.metric)
     return StudySpec(
         objective=reference,
-        metric=description.metric,
+        metric=judged.metric,
         # `check_open_space` has accepted it.
-        direction=cast("Direction | None", request.direction) or description.direction,
+        direction=cast("Direction | None", request.direction) or judged.direction,
         value=cast("ValueRule | None", request.value) or description.value,
         epochs=request.epochs or description.epochs,
         space=space,
@@ -269,6 +281,7 @@ def _new_spec(request: LaunchRequest, reference: str, description: Description) 
         narrowing=checked(request.params) if description.open_space else (),
         objective_epochs=description.epochs,
         objective_value=description.value,
+        objective_metric=description.metric,
         code=description.code,
         first=known_good_parts(description.first, space),
         sampler=request.sampler or defaults.sampler,
@@ -287,6 +300,7 @@ def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> L
     same = reference == stored.objective
     return replace(
         request,
+        metric=request.metric or (stored.metric if same and stored.selects_metric else None),
         epochs=request.epochs
         or (stored.epochs if same and stored.epochs != stored.objective_epochs else None),
         value=request.value or (stored.value if same and stored.value != stored.objective_value else None),

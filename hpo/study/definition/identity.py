@@ -11,6 +11,7 @@ import logging
 from hpo.errors import StudyConflictError
 from hpo.options.requests import LaunchRequest
 from hpo.search.spec import StudySpec
+from hpo.study.definition.selected_metric import kept_metric
 from objectives.description import Description
 from objectives.spaces.space import same_space
 
@@ -20,12 +21,12 @@ log = logging.getLogger(__name__)
 def check_declarations(study: str, spec: StudySpec, description: Description, request: LaunchRequest) -> None:
     """Check that the objective declares what the trials of a study that has begun have in common.
 
-    Epochs and the value of a trial are the request's where it gives them.
+    Metric, epochs and the value of a trial are the request's where it gives them.
 
     Raises:
         StudyConflictError: one of them has changed.
     """
-    changes = _changes(spec, description)
+    changes = _changes(spec, description, request.metric)
     if changes:
         raise StudyConflictError(
             f"the objective has changed since study {study!r} began ({'; '.join(changes)}), and its trials must stay"
@@ -88,7 +89,9 @@ def check_worker_images(study: str, spec: StudySpec, digest: str) -> None:
         )
 
 
-def _changes(spec: StudySpec, description: Description) -> list[str]:
+def _changes(spec: StudySpec, description: Description, requested_metric: str | None = None) -> list[str]:
+    if spec.selects_metric or requested_metric == spec.metric:
+        description = kept_metric(description, spec.metric)
     # A function has no direction of its own.
     direction = description.direction if description.declares_direction else spec.direction
     pairs = (

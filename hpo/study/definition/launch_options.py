@@ -44,6 +44,7 @@ def check_options(study: str, spec: StudySpec, request: LaunchRequest, reference
     """Raise StudyConflictError if the request has other options than the study was created with."""
     requested: Sequence[tuple[str, Any, Any]] = (
         ("--objective", request.objective and reference, spec.objective),
+        ("--metric", request.metric, spec.metric),
         ("--direction", request.direction, spec.direction),
         ("--value", request.value, spec.value),
         ("--epochs", request.epochs, spec.epochs),

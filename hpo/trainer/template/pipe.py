@@ -27,7 +27,7 @@ from hpo.trainer.messages import (
     Unforkable,
 )
 from hpo.trainer.pipe import UnreadableMessageError, mapping, whole
-from objectives.description import Description
+from objectives.description import Description, Direction
 from objectives.spaces.space import space_from_json, space_to_json
 from objectives.trial_value import RULES
 from objectives.values import checked_name, text
@@ -120,9 +120,16 @@ def _description(values: Any) -> Description:
         takes_images=values["takes_images"] is True,
         takes_folds=values["takes_folds"] is True,
         builds_models=values["builds_models"] is True,
+        metrics=_metrics(values["metrics"]),
         summary=text(values["summary"]),
         code=text(values["code"]),
     )
+
+
+def _metrics(values: Any) -> dict[str, Direction]:
+    if not set(mapping(values).values()) <= {"minimize", "maximize"}:
+        raise ValueError("metrics")
+    return {checked_name("metric", name): direction for name, direction in values.items()}
 
 
 def _name(value: object) -> str:

@@ -23,6 +23,17 @@ def test_changed_metric_or_direction_is_refused(changes: dict[str, Any]) -> None
         check_declarations(CONFIG, replace(DESCRIPTION, **changes))
 
 
+def test_selected_metric_may_differ_from_that_of_the_objective() -> None:
+    config = replace(CONFIG, metric="val_auc", direction="maximize", selects_metric=True)
+    offered = replace(DESCRIPTION, metrics={"val_auc": "maximize"})
+    check_declarations(config, offered)
+    assert Config.from_json(config.to_json()) == config
+    assert "selects_metric" not in CONFIG.to_json()
+    for description, other in ((DESCRIPTION, config), (offered, replace(config, selects_metric=False))):
+        with pytest.raises(ObjectiveBrokenError, match="metric: was val_auc, is loss"):
+            check_declarations(other, description)
+
+
 def test_function_has_the_direction_of_its_study() -> None:
     check_declarations(replace(CONFIG, direction="maximize"), replace(DESCRIPTION, declares_direction=False))
 

@@ -161,6 +161,23 @@ def test_own_metric_is_reported_selected_and_recorded():
     assert final.results["test_balanced_error"] == pytest.approx(1 - final.results["test_accuracy"])
 
 
+def test_description_offers_the_metrics_of_the_task_with_their_directions():
+    offered = type(made("classes")).describe("o").metrics
+    assert offered["val_auc"] == "maximize"
+    assert offered["val_loss"] == offered["val_log_loss"] == "minimize"
+    assert {"accuracy", "learning_rate", "val_rmse"}.isdisjoint(offered)
+    options = DataOptions(source="x", task="regression")
+    assert type(made("classes")).describe("o", options).metrics["val_rmse"] == "minimize"
+    assert type("Own", (Tabular,), {"train": lambda *_: None}).describe("o").metrics == {}
+
+
+def test_check_refuses_a_metric_of_more_classes_than_the_data_has():
+    with pytest.raises(
+        ObjectiveBrokenError, match="val_top_5_accuracy needs more than 5 classes, and the data has 3"
+    ):
+        made("classes").check(PARAMS, DEVICE, "val_top_5_accuracy")
+
+
 def test_metric_of_the_study_is_reported_besides_the_objectives():
     run = trained(made("classes"), total=1, metric="val_macro_f1")
     assert {"val_accuracy", "val_macro_f1"} <= run.history[0].keys()
