@@ -23,13 +23,13 @@ def curves(names: Sequence[str], outputs: Floats, positive: NDArray[np.bool_]) -
     A curve has at most `MOST_POINTS` points, spread evenly along it. A name without positive or without negative
     examples has none.
     """
-    ranks = ranked(outputs)
     sizes = positive.sum(axis=0)
     usable = [column for column in range(len(names)) if 0 < sizes[column] < len(positive)]
     chosen = sorted(sorted(usable, key=lambda column: -int(sizes[column]))[:MOST_CURVES])
     found: dict[str, dict[str, Curve]] = {"roc": {}, "precision_recall": {}}
-    for column in chosen:
-        right, all_chosen = _counts(ranks[:, column], positive[:, column])
+    ranks = ranked(outputs[:, chosen])
+    for index, column in enumerate(chosen):
+        right, all_chosen = _counts(ranks[:, index], positive[:, column])
         wrong = all_chosen - right
         found["roc"][names[column]] = _thinned(wrong / wrong[-1], right / right[-1])
         # The first point has no prediction; its precision is that of the next one.

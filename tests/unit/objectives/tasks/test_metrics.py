@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from objectives.tasks import intervals as interval_module
 from objectives.tasks.curves import MOST_CURVES, MOST_POINTS, curves
 from objectives.tasks.intervals import intervals, wilson
 from objectives.tasks.metrics import METRICS, names_of, positives
@@ -117,3 +118,23 @@ def test_curves_are_short_and_of_the_most_frequent_classes():
     recall = found["precision_recall"]["c11"]
     assert recall["x"][0] == 0
     assert recall["y"][-1] == pytest.approx(np.mean(targets == 11), abs=1e-6)
+
+
+def test_large_tables_are_resampled_less_often(monkeypatch):
+    calls = {"table": 0, "column": 0}
+
+    def counted(name):
+        def value(rows):
+            calls[name] += 1
+            return float(rows.mean())
+
+        return value
+
+    monkeypatch.setattr(interval_module, "WORK", 2_000)
+    monkeypatch.setattr(interval_module, "FEWEST", 5)
+    table, column = np.ones((20, 50)), np.arange(20.0)
+    found = interval_module.intervals(
+        {"table": ((table,), counted("table")), "column": ((column,), counted("column"))}, 60
+    )
+    assert calls == {"table": 5, "column": 60}
+    assert found["table"] == (1.0, 1.0)
