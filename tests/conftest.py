@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
@@ -35,10 +34,6 @@ PREFIX = "hpo-tests-"
 MEMORY = "/dev/shm"
 ROOM_BYTES = 4 << 30
 """Least room in memory for the folder of a run, which holds about 1 GB."""
-
-# An example may take as long as the machine needs, and earlier failures are not kept in a folder of the project.
-settings.register_profile("suite", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("suite")
 
 
 # `nohup` and shells that run a job in the background have it ignore these signals, and child processes inherit

@@ -23,25 +23,32 @@ CLUSTER = "tests/acceptance/cluster/test_ray.py"
 TENSORFLOW = ("tests/unit/objectives", "tests/unit/bench", "tests/unit/models")
 """Unit tests that import TensorFlow."""
 
+PROPERTIES = ("tests/integration/test_any_values.py", "tests/integration/storage/test_study_machine.py")
+"""Tests of the service that import Hypothesis, which each worker would do when it collects them."""
+
+WITHOUT_HYPOTHESIS = ("-p", "no:hypothesispytest")
+"""Its plugin would import it at the end."""
+
 FIRST: dict[str, list[str]] = {
     "linters": ["make", "--no-print-directory", "lint"],
     "unit tests with TensorFlow": [sys.executable, "-m", "pytest", "-q", *TENSORFLOW],
 }
 NEXT: dict[str, list[str]] = {
-    "unit tests": [
-        *(sys.executable, "-m", "pytest", "-q", "tests/unit"),
+    "unit and property tests": [
+        *(sys.executable, "-m", "pytest", "-q", "tests/unit", *PROPERTIES),
         *(f"--ignore={folder}" for folder in TENSORFLOW),
     ],
-    "tests of the Ray engine": [sys.executable, "-m", "pytest", "-q", CLUSTER],
+    "tests of the Ray engine": [sys.executable, "-m", "pytest", *WITHOUT_HYPOTHESIS, "-q", CLUSTER],
 }
 """Commands in the background, begun before and after the collection; their output is printed when they have ended."""
 
-TESTS = ["--ignore", CLUSTER, "tests/acceptance", "tests/integration"]
-COLLECTION = [sys.executable, "-m", "pytest", "--collect-only", "-q", *TESTS]
+TESTS = [*(f"--ignore={file}" for file in (CLUSTER, *PROPERTIES)), "tests/acceptance", "tests/integration"]
+COLLECTION = [sys.executable, "-m", "pytest", *WITHOUT_HYPOTHESIS, "--collect-only", "-q", *TESTS]
 
 WORKERS = os.environ.get("WORKERS", "6")
 SERVICE = [
     *("nice", "-n", "5", sys.executable, "-m", "pytest", "--numprocesses", WORKERS, "--dist", "loadgroup"),
+    *WITHOUT_HYPOTHESIS,
     *TESTS,
 ]
 """The longest part, whose progress is shown. Its tests are handed out one by one, because some take a minute.

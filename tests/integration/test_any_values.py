@@ -19,8 +19,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from optuna.distributions import CategoricalDistribution
 
@@ -60,6 +58,7 @@ from storage.leases import LeaseTimes
 from tests.integration.rows import StudyRows
 from tests.integration.stores import StoredStudy
 from tests.odd_values import ODD, ODD_ERRORS, ODD_TEXTS
+from tests.properties import HealthCheck, Phase, given, settings, st
 from tests.specs import SPACE, spec
 
 # Shrinking a failure would take minutes. The suite tries the same examples each time; FUZZ=1000 tries others.

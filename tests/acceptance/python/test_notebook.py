@@ -9,14 +9,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from tests.acceptance.service import Service
+
+# Each worker collects this module; one runs its test.
+if TYPE_CHECKING:
+    import nbformat
+    from nbclient import NotebookClient
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "notebook.md"
 
@@ -81,6 +83,8 @@ class Notebook:
 
     def run(self, text: str) -> nbformat.NotebookNode:
         """Run a cell and return it with its outputs."""
+        import nbformat
+
         cells = self._client.nb.cells
         cells.append(nbformat.v4.new_code_cell(text))
         return self._client.execute_cell(cells[-1], len(cells) - 1)
@@ -98,6 +102,9 @@ class Notebook:
 @contextmanager
 def opened(service: Service, folder: Path) -> Iterator[Notebook]:
     """Open an empty notebook for a service."""
+    import nbformat
+    from nbclient import NotebookClient
+
     environment = service.environment | {
         name: str(folder / name.lower())
         for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")
@@ -169,6 +176,8 @@ def check_example(service: Service, notebook: Notebook, search: str, use: str) -
 def check_interrupt(service: Service, notebook: Notebook) -> None:
     """An interrupted search releases its trials, which continue at the next call, with a line on changed code."""
 
+    from nbclient.exceptions import CellExecutionError
+
     def interrupt() -> None:
         query = "SELECT count(*) FROM hpo.epochs JOIN hpo.trials USING (reservation_id) JOIN hpo.studies"
         service.wait_for(
@@ -205,6 +214,8 @@ def check_errors(service: Service, notebook: Notebook) -> None:
 
 def check_death(service: Service, notebook: Notebook) -> None:
     """A kernel that is killed ends its agents, whose trials are released."""
+
+    from nbclient.exceptions import DeadKernelError
 
     def kill() -> None:
         service.wait_for(lambda: len(service.trainers()) == 2)

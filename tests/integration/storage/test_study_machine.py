@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
@@ -31,6 +29,7 @@ from storage.claims import Claim, NoWork
 from storage.engine import Database, open_database
 from tests.integration.storage.overlap import Overlap, overlap
 from tests.integration.storage.study_model import ENDINGS, LEASE, OF_ALL, StudyDriverModel, Work
+from tests.properties import HealthCheck, Phase, settings, st
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -12,8 +12,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpo.errors import ConfigFileError, UsageError
@@ -22,6 +20,7 @@ from hpo.export.config_file import FORMATS, Format, read_config, render
 from hpo.search.space import check_params
 from objectives.base import DataOptions
 from objectives.spaces.choices import identity
+from tests.properties import given, st
 
 CONFIG = Config(
     objective="digits-cnn",

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpo.errors import InvalidParameterError, UnknownParameterError
@@ -14,6 +12,7 @@ from hpo.search.optuna_study import known_good_parts
 from hpo.search.space_overrides import narrow_space, override_text
 from objectives.spaces.choices import categorical, identity, stored
 from objectives.spaces.space import lies_within, same_space
+from tests.properties import given, settings, st
 
 SPACE: dict[str, BaseDistribution] = {
     "batch_size": CategoricalDistribution([64, 128, 256]),

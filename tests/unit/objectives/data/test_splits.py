@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hpo.errors import DataDamagedError, ObjectiveBrokenError, UsageError
 from objectives.base import DataOptions
@@ -18,6 +16,7 @@ from objectives.data.folds import fold_indices
 from objectives.data.splits import split
 from objectives.data.stratification import stratified
 from objectives.data_options import TASKS
+from tests.properties import given, st
 
 COUNTS = (100, 60, 30, 10)
 

@@ -6,8 +6,6 @@ import csv
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from hpo.formatting import csv_cell
@@ -15,6 +13,7 @@ from hpo.search.space import params_problem
 from hpo.study.results.columns import OF_TRIALS, of_parameters
 from hpo.study.results.result_rows import is_complete, read_rows, result_of
 from objectives.spaces.choices import categorical, identity, same_params
+from tests.properties import given, settings, st
 
 names = st.sampled_from(
     [
