@@ -1,4 +1,4 @@
-"""A trainer's agent for each test."""
+"""A trainer's agent, and a pool's host, for each test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from hpo.trainer import pool as pool_module
+from hpo.trainer import pooled_trainer
+from hpo.trainer.template import current as current_template
 from tests.unit.trainer.agent_end import PATIENCE, Agent
+from tests.unit.trainer.pool_host import Host
 
 
 @pytest.fixture
@@ -30,3 +34,20 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
         thread.join(PATIENCE)
     for connection in agent.connections[1::2]:
         connection.close()
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    host = Host(tmp_path, 2)
+    monkeypatch.setattr(pool_module, "POLL_SECONDS", 0.0)
+    for module in (pool_module, pooled_trainer):
+        monkeypatch.setattr(module, "kill_group", host.killed.append)
+        monkeypatch.setattr(module, "oom_kills", lambda: host.oom_kills)
+    for module in (current_template, pooled_trainer):
+        monkeypatch.setattr(module, "STATUS_SECONDS", 0.0)
+    monkeypatch.setattr(pooled_trainer, "is_running", lambda pid: pid in host.running)
+    with host.pool:
+        yield host
+    for template in host.templates:
+        for connection in template.trainers.values():
+            connection.close()

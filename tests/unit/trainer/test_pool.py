@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,109 +16,28 @@ import pytest
 from hpo.errors import HpoError, ObjectiveBrokenError, UsageError
 from hpo.outcomes import Outcome
 from hpo.trainer import pool as pool_module
-from hpo.trainer import pooled_trainer
 from hpo.trainer.exits import SpawnFailed, TrainerExited
 from hpo.trainer.limits import check_limits
 from hpo.trainer.messages import (
     Command,
     Continue,
-    Described,
-    Epoch,
-    EpochRecord,
     Exited,
     Finished,
     Forked,
-    FromTemplate,
-    Imported,
-    ImportEnded,
-    Load,
     Loaded,
     LoadFailed,
     Loading,
     NotForked,
     Preload,
-    Ready,
     Started,
     Unforkable,
 )
 from hpo.trainer.pipe import encode
-from hpo.trainer.pool import MOST_UNANSWERED, TrainerPool
+from hpo.trainer.pool import MOST_UNANSWERED
 from hpo.trainer.template import current as current_template
-from hpo.trainer.template.current import MAX_TEMPLATE_DEATHS
-from hpo.trainer.template.learnt import MOST_ROUNDS
-from hpo.trainer.testing import FakeTemplate, start_message
-from objectives.base import DataOptions
-from objectives.description import Description
+from hpo.trainer.testing import start_message
 from objectives.device import Device
-
-READY = Ready({"keras": "3"})
-
-
-def described(code: str) -> Described:
-    return Described(
-        Description(name="o", metric="loss", direction="minimize", epochs=3, space={}, code=code)
-    )
-
-
-DESCRIBED = described("c0de")
-EPOCH = Epoch(EpochRecord(1, {"loss": 0.5}, 0.1))
-DONE = Finished(Outcome.COMPLETE)
-
-
-class Host:
-    """A pool with the fake processes of its host."""
-
-    def __init__(self, folder: Path, slots: int) -> None:
-        self.templates: list[FakeTemplate] = []
-        self.killed: list[int] = []
-        self.running: set[int] = set()
-        self.oom_kills = 0
-        self.log = folder / "template.log"
-        self.pool = TrainerPool(
-            Load("o", DataOptions(), final=False),
-            [Device()] * slots,
-            self.log,
-            self._template,
-        )
-
-    def _template(self, *arguments: object) -> FakeTemplate:
-        self.templates.append(FakeTemplate(*arguments))
-        return self.templates[-1]
-
-    @property
-    def template(self) -> FakeTemplate:
-        return self.templates[-1]
-
-    def events(self, *messages: FromTemplate) -> list[tuple[int, object]]:
-        """Return the events after the template has sent messages."""
-        self.template.send(*messages)
-        return [event for _ in range(4) for event in self.pool.wait(0.0)]
-
-    def start(self, slot: int = 0, pid: int | None = None) -> int:
-        """Request a trainer, which is forked if it has a process id, and return its serial."""
-        self.pool.start(slot, start_message())
-        serial = max(self.template.trainers)
-        if pid is not None:
-            self.running.add(pid)
-            assert self.events(Forked(serial, pid)) == []
-        return serial
-
-
-@pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    host = Host(tmp_path, 2)
-    monkeypatch.setattr(pool_module, "POLL_SECONDS", 0.0)
-    for module in (pool_module, pooled_trainer):
-        monkeypatch.setattr(module, "kill_group", host.killed.append)
-        monkeypatch.setattr(module, "oom_kills", lambda: host.oom_kills)
-    for module in (current_template, pooled_trainer):
-        monkeypatch.setattr(module, "STATUS_SECONDS", 0.0)
-    monkeypatch.setattr(pooled_trainer, "is_running", lambda pid: pid in host.running)
-    with host.pool:
-        yield host
-    for template in host.templates:
-        for connection in template.trainers.values():
-            connection.close()
+from tests.unit.trainer.pool_host import DESCRIBED, DONE, EPOCH, READY, Host, described
 
 
 def test_template_describes_the_objective_then_is_ready(host: Host) -> None:
@@ -192,93 +111,6 @@ def test_trainers_that_load_different_data_are_reported_once(
         assert [event for _, event in host.events()] == [Started(pid, 0), DONE]
     assert len(caplog.messages) == warnings
     assert all("load different data" in message for message in caplog.messages)
-
-
-def learn(host: Host, imported: Imported, pid: int = 10) -> None:
-    """Let a trainer report the modules that it has imported, and end."""
-    trainer = host.template.trainers[host.start(0, pid)]
-    for message in (Started(pid, 0), imported, DONE):
-        trainer.send_bytes(encode(message))
-    assert [event for _, event in host.events()] == [Started(pid, 0), DONE]
-
-
-def test_template_imports_the_modules_of_a_trial_before_the_next_one(
-    host: Host, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("DEBUG")
-    host.events(DESCRIBED, READY)
-    learn(host, Imported(("keras", "sklearn.svm")))
-    assert host.template.imports == [("keras", "sklearn.svm")]
-    requested = len(host.template.trainers)
-    host.pool.start(0, start_message())
-    assert len(host.template.trainers) == requested
-    host.events(ImportEnded())
-    assert len(host.template.trainers) == requested + 1
-    assert caplog.messages == ["trials of o start with their modules imported: keras, sklearn.svm"]
-    # Only more modules are another reason, and another template gets all of them.
-    host.pool.kill(0)
-    learn(host, Imported(("keras",)))
-    learn(host, Imported(("torch",)))
-    host.events(ImportEnded())
-    assert host.template.imports[1:] == [("keras", "sklearn.svm", "torch")]
-    host.template.die()
-    host.events()
-    host.events(READY)
-    assert host.template.imports == [("keras", "sklearn.svm", "torch")]
-    host.events(ImportEnded())
-    for number in range(2 * MOST_ROUNDS):
-        learn(host, Imported((f"m{number}",)))
-        host.events(ImportEnded())
-    assert len(host.template.imports) == MOST_ROUNDS - 1
-
-
-@pytest.mark.parametrize("how", ["starts 1 thread", "dies", "hangs"])
-def test_template_that_fails_to_import_is_replaced_by_one_that_does_not_try(
-    host: Host, how: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("DEBUG")
-    host.pool.devices = [Device()] * 3
-    host.events(DESCRIBED, READY)
-    running = host.template.trainers[host.start(1, pid=11)]
-    crashed = host.template.trainers[host.start(2, pid=12)]
-    learn(host, Imported(("keras",)))
-    host.pool.start(0, start_message())
-    crashed.close()
-    assert host.events() == []
-    match how:
-        case "dies":
-            host.template.die()
-        case "hangs":
-            host.pool.replace_template()
-        case problem:
-            host.template.send(ImportEnded(problem))
-    running.send_bytes(encode(EPOCH))
-    assert sorted(host.events(), key=str) == [
-        (1, EPOCH),
-        (2, TrainerExited("its process ended with an unknown status")),
-    ]
-    assert host.events(DESCRIBED, READY) == []
-    assert len(host.template.trainers) == 1
-    reason = how if how.startswith("starts") else "the process that imported them ended"
-    assert caplog.messages == [f"each trial of o imports its modules itself: {reason}"]
-    host.events(Forked(max(host.template.trainers), 13))
-    host.pool.kill(0)
-    learn(host, Imported(("keras",)), pid=14)
-    assert host.template.imports == []
-
-
-def test_trial_with_an_obstacle_gets_a_template_without_modules(
-    host: Host, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("DEBUG")
-    host.events(DESCRIBED, READY)
-    learn(host, Imported(("keras",)))
-    host.events(ImportEnded())
-    learn(host, Imported(("torch",), "trials set X"))
-    host.events(READY)
-    learn(host, Imported(("keras",)))
-    assert (len(host.templates), host.template.imports) == (2, [])
-    assert caplog.messages[1:] == ["each trial of o imports its modules itself: trials set X"]
 
 
 def test_restarted_template_with_changed_code_ends_the_agent(host: Host) -> None:
@@ -515,64 +347,6 @@ def test_killed_trainer_has_no_event(host: Host, forked_at: str, killed: list[in
     assert host.events(*([Forked(serial, 10)] if forked_at == "after" else [])) == []
     assert host.killed == killed
     assert not host.pool.is_forked(0)
-
-
-def die_idle(host: Host) -> None:
-    host.events(READY)
-    host.template.die()
-    host.pool.wait(0.0)
-
-
-def die_loading(host: Host) -> None:
-    host.template.die()
-    host.pool.wait(0.0)
-
-
-def die_forking(host: Host) -> None:
-    host.events(READY)
-    host.start(0)
-    host.template.die(1)
-    assert host.pool.wait(0.0) == [(0, SpawnFailed("its template ended"))]
-
-
-def test_killed_idle_templates_are_replaced_without_limit(host: Host) -> None:
-    host.events(DESCRIBED)
-    for _ in range(MAX_TEMPLATE_DEATHS + 1):
-        die_idle(host)
-    assert len(host.templates) == MAX_TEMPLATE_DEATHS + 2
-
-
-@pytest.mark.parametrize(("die", "how"), [(die_loading, "signal 9"), (die_forking, "exit code 1")])
-def test_templates_that_die_at_work_break_the_objective(
-    host: Host, die: Callable[[Host], None], how: str
-) -> None:
-    host.events(DESCRIBED, READY)
-    host.start(pid=10)
-    host.pool.kill(0)
-    die_idle(host)
-    for _ in range(MAX_TEMPLATE_DEATHS - 1):
-        die(host)
-    with pytest.raises(ObjectiveBrokenError, match=rf"ended \({how}\) before it could train"):
-        die(host)
-    host.pool.close()
-    assert host.log.exists()
-
-
-def test_fork_ends_a_row_of_template_deaths(host: Host) -> None:
-    host.events(DESCRIBED)
-    for pid in range(10, 10 + MAX_TEMPLATE_DEATHS):
-        die_loading(host)
-        host.events(READY)
-        host.start(0, pid=pid)
-        host.pool.kill(0)
-
-
-@pytest.mark.parametrize("status", [1, -signal.SIGTERM])
-def test_first_template_that_dies_before_its_description_is_not_replaced(host: Host, status: int) -> None:
-    host.template.die(status)
-    with pytest.raises(ObjectiveBrokenError):
-        host.pool.describe()
-    assert len(host.templates) == 1
 
 
 def test_replaced_template_is_killed_and_trainers_go_on(host: Host) -> None:
