@@ -149,3 +149,10 @@ def test_launch_while_its_module_is_imported_is_refused(tmp_path: Path) -> None:
     )
     assert f"hpo.launch() was called while {tmp_path}/search.py was imported (line 6): put" in done.stderr
     assert not (tmp_path / "home").exists()
+
+
+def test_metric_of_a_keras_objective_is_an_option_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr(command, "run_command", lambda arguments, _: given.append(arguments))
+    hpo.launch("digits-cnn", study="s", metric="val_auc")
+    assert "--metric=val_auc" in given[0]
