@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from hpo.errors import ObjectiveBrokenError
 from objectives.augment import Augmentation
+from objectives.base import Params
 from objectives.data.splits import Data
 from objectives.keras_objective import KerasObjective
+
+if TYPE_CHECKING:
+    import keras
 
 STEM_SIDE = 32
 """Least side in pixels to which the first convolutions reduce an image."""
 MOST_HALVINGS = 3
 """Largest number of halvings before the stages of a network: images of 256 pixels and more are reduced to an eighth."""
+
+GRADIENT_NORM = 1.0
+"""Largest norm of the gradient of all weights with which SGD takes a step on a regression: squared errors grow without
+bound where a cross-entropy does not, and one large step at the rates that are best for photos diverges. Pascanu et al.,
+"On the difficulty of training recurrent neural networks" (2013)."""
 
 _FILL_SAMPLES = 1_000
 """Number of images whose edges give the fill of grey ones."""
@@ -31,6 +40,13 @@ class ImageObjective(KerasObjective):
     label_smoothing: ClassVar[float] = 0.1
     # A trial on few images would otherwise end after a few steps.
     least_images_per_epoch: ClassVar[int] = 500
+
+    def optimizer(self, params: Params, steps: int) -> keras.optimizers.Optimizer:
+        """Return the optimizer of other objectives, which clips gradients if it is SGD on a regression."""
+        made = super().optimizer(params, steps)
+        if self._data is not None and self._data.task == "regression" and params.get("optimizer") == "sgd":
+            made.global_clipnorm = GRADIENT_NORM
+        return made
 
     def augment(self, data: Data) -> Augmentation | None:
         """Return `augmentation` if it is set, else the changes that leave such images as they could have been taken."""

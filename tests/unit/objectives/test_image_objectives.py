@@ -165,3 +165,16 @@ def test_few_photos_are_learned(tmp_path):
     # At least five hundred images an epoch, in batches of 32.
     assert run.ticks[-1][1:] == (16, 16 * 32)
     assert run.history[-1]["loss"] < run.history[0]["loss"]
+
+
+def test_sgd_at_a_high_rate_learns_a_regression_on_few_images():
+    images = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3)).astype("uint8")
+    targets = np.arange(0, 9_000, 1_000, np.float32)[:, None]
+    data = replace(made((16, 16, 3), task="regression", classes=1), x_train=images, y_train=targets)
+    objective = type("Own", (loader.load("image-resnet"),), {"task": "regression"})()
+    objective._data = replace(data, x_valid=images, y_valid=targets)
+    run = LocalRun(1)
+    params = objective.first[1]
+    assert (params["optimizer"], params["learning_rate"]) == ("sgd", 0.2)
+    objective.train(params, run)
+    assert run.history[-1]["val_r2"] > 0
