@@ -47,6 +47,11 @@ def hold_threads(environment: dict[str, str]) -> None:
     environment |= {_CHOSEN: json.dumps(chosen), **dict.fromkeys(_VARIABLES, "1")}
 
 
+def find_libraries() -> None:
+    """Find the numeric libraries ahead of forks, which find only further ones: resolving their paths takes 20 ms."""
+    threadpoolctl.ThreadpoolController()
+
+
 def release_threads(threads: int) -> None:
     """Give numeric libraries of this process, and processes that it starts, `threads` threads.
 

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from hpo.devices.threads import find_libraries
 from hpo.errors import ObjectiveBrokenError
 from hpo.process.process_groups import children, kill_children, kill_group
 from hpo.trainer.exits import describe_exit, oom_kills
@@ -89,6 +90,7 @@ class DataProcess:
         ours, theirs = Pipe()
         guard, kept = os.pipe()
         flush_output()
+        find_libraries()
         kills, others = oom_kills(), children()
         try:
             pid = _fork()

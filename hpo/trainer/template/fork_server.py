@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from hpo.devices.provenance import DATA, versions
+from hpo.devices.threads import find_libraries
 from hpo.errors import HpoError
 from hpo.process.process_groups import ProcessGroups, adopt_orphans, end_with_agent
 from hpo.settings import Settings
@@ -111,6 +112,7 @@ def _loading(agent: Connection) -> Iterator[None]:
 def _share(loaded: ObjectiveLoader) -> None:
     """Share all objects with every trainer from now on: the garbage collector must not touch their pages."""
     gc.collect()
+    find_libraries()
     flush_before_forks()
     loaded.freeze()
     gc.freeze()

@@ -14,6 +14,7 @@ import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -41,6 +42,7 @@ class ModuleState:
         self._globals: dict[str, Any] = next(filter(None, map(_globals, self._parts)), {})
         self._root = user_code.package_root(Path(file).resolve()) if file else None
         self._imported = frozenset(sys.modules)
+        self._last_imported = next(reversed(sys.modules))
         self._modules = self._yours(self._imported)
         if isinstance(module, ModuleType):
             self._modules[own] = module
@@ -59,7 +61,7 @@ class ModuleState:
         found: Changes = {}
         refused = []
         # Modules that were imported since are imported by the other process, with their values that cannot be pickled.
-        imported = _importable(self._yours(sys.modules.keys() - self._imported))
+        imported = _importable(self._yours(self._imported_since()))
         for holder in self._holders(self._modules | imported):
             for name, value in _variables(holder):
                 before, known = self._before.get((holder.place, name), (_ABSENT, None))
@@ -97,13 +99,26 @@ class ModuleState:
         for holder, name, value in rebound:
             holder.set(name, known.get(id(value), value))
 
+    def _imported_since(self) -> list[str]:
+        # A look at each of some thousand names would copy the pages that they share with the template.
+        latest = takewhile(lambda name: name != self._last_imported, reversed(sys.modules))
+        return [name for name in latest if name not in self._imported]
+
     def _yours(self, names: Iterable[str]) -> dict[str, ModuleType]:
         """Return those of the imported modules whose files are next to that of the function, or below its folder."""
         found = {}
+        foreign: dict[str, bool] = {}
         for name in names:
+            # Nearly all of some thousand modules are installed: for most, the file of their package is enough, and
+            # resolving the paths of all would take a quarter of a second.
+            package = name.partition(".")[0]
+            if package not in foreign:
+                file = getattr(sys.modules.get(package), "__file__", None)
+                foreign[package] = isinstance(file, str) and file.startswith(_FOREIGN)
+            if foreign[package]:
+                continue
             module = sys.modules.get(name)
             file = getattr(module, "__file__", None)
-            # Nearly all of some thousand modules are installed, and resolving their paths takes a quarter of a second.
             if self._root is None or not isinstance(file, str) or file.startswith(_FOREIGN):
                 continue
             path = Path(file).resolve()
