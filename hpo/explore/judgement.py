@@ -115,7 +115,7 @@ def _labels(dataset: Dataset, y: NDArray[Any], outputs: NDArray[np.float64]) -> 
         return Suspect(
             index=place * dataset.step,
             given=dataset.label(y[place]),
-            predicted=dataset.label(outputs[place] >= 0.5),
+            predicted=dataset.label(outputs[place] > 0.5),
             score=f"{label}: {100 * outputs[place, worst[place]]:.1f} %",
         )
 

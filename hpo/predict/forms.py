@@ -16,7 +16,7 @@ Outputs = NDArray[np.float64]
 """Outputs of a model (rows, outputs)."""
 
 THRESHOLD = 0.5
-"""Probability from which a label is predicted, as in the metrics of the report."""
+"""Probability above which a label is predicted, as in the metrics of the report."""
 _LEAST = 1e-45
 """Smallest probability whose logarithm is taken: the smallest positive number of 32 bits."""
 
@@ -87,7 +87,7 @@ class Choice(Form):
 
 
 class Labels(Form):
-    """All labels with their probabilities; those from `THRESHOLD` on are predicted."""
+    """All labels with their probabilities; those above `THRESHOLD` are predicted."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = list(labels)
@@ -97,7 +97,7 @@ class Labels(Form):
         self.right = ()
 
     def _predicted(self, row: Outputs) -> list[tuple[str, float]]:
-        return [(name, share) for name, share in zip(self._labels, row, strict=True) if share >= THRESHOLD]
+        return [(name, share) for name, share in zip(self._labels, row, strict=True) if share > THRESHOLD]
 
     def cells(self, row: Outputs) -> list[Any]:
         return ["|".join(name for name, _ in self._predicted(row)), *map(_number, row)]

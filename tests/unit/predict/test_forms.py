@@ -33,9 +33,9 @@ CASES: dict[str, tuple[str | None, list[str], int, list[float], str, dict[str, A
         {"class": "ill", "probability": 0.75},
     ),
     "labels": (
-        *("labels", ["sea", "path", "sun"], 1, [0.5, 0.25, 0.75]),
-        "path,labels,sea,label_path,sun\n-x.jpg,sea|sun,0.5,0.25,0.75\n",
-        {"labels": ["sea", "sun"], "probabilities": {"sea": 0.5, "path": 0.25, "sun": 0.75}},
+        *("labels", ["sea", "path", "sun"], 1, [0.625, 0.5, 0.75]),
+        "path,labels,sea,label_path,sun\n-x.jpg,sea|sun,0.625,0.5,0.75\n",
+        {"labels": ["sea", "sun"], "probabilities": {"sea": 0.625, "path": 0.5, "sun": 0.75}},
     ),
     "regression": (
         *("regression", ["price"], 1, [-1.5], "path,price\n-x.jpg,-1.5\n"),
