@@ -225,6 +225,20 @@ def settings(storage: str | None = None, data_dir: Path | None = None) -> Settin
     return found
 
 
+def format_of(form: str | None, output: Path | None, by_suffix: str | None) -> str | None:
+    """Return the format of an output: that of `--format`, else of the file's suffix; None if neither names one.
+
+    Raises:
+        click.UsageError: they name different ones.
+    """
+    if form and by_suffix and form != by_suffix:
+        raise click.UsageError(
+            f"--format {form} contradicts --output {output}, whose suffix means {by_suffix}: use one of the two",
+            click.get_current_context(),
+        )
+    return form or by_suffix
+
+
 @contextmanager
 def opened(storage: str | None) -> Iterator[Database]:
     """Open the database of `--storage`; nothing is imported or started before."""

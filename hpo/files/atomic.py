@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hpo.errors import FileNotWritableError
+
 PARTIAL = ".partial"
 """Suffix of incomplete files."""
 
@@ -54,6 +56,21 @@ def output_file(path: Path) -> Iterator[Path]:
         yield partial
         if target.exists():
             shutil.copymode(target, partial)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield the path to write a user's file to, as `output_file`; its folder is made.
+
+    Raises:
+        FileNotWritableError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with output_file(path) as partial:
+            yield partial
+    except OSError as exc:
+        raise FileNotWritableError(f"{path} cannot be written: {exc.strerror or exc}") from exc
 
 
 def _refuse_foreign_links(path: Path) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hpo.errors import FileNotWritableError, NoResultError, UsageError
+from hpo.errors import NoResultError, UsageError
 from hpo.settings import Settings
 from objectives.spaces.references import with_objects
 from storage.engine import open_database
@@ -161,7 +161,7 @@ class Study:
         """
         from hpo.export.best_config import build_config
         from hpo.export.config_file import FORMATS, SUFFIXES, render
-        from hpo.files.atomic import output_file
+        from hpo.files.atomic import new_file
 
         if path is not None and (format or Path(path).suffix.lower()[1:]) in MODEL_FORMATS:
             return self._export_model(path, format, trial)
@@ -175,11 +175,8 @@ class Study:
         with self._opened() as database:
             text = render(build_config(database, self.name, trial), form)
         if path is not None:
-            try:
-                with output_file(Path(path)) as partial_file:
-                    partial_file.write_text(text, encoding="utf-8")
-            except OSError as exc:
-                raise FileNotWritableError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+            with new_file(Path(path)) as partial_file:
+                partial_file.write_text(text, encoding="utf-8")
         return text
 
     def _export_model(self, path: str | os.PathLike[str], form: str | None, trial: int | None) -> str:

@@ -13,8 +13,7 @@ from hpo.cli import options
 from hpo.cli.errors import print_redacted
 from hpo.cli.options import option
 from hpo.cli.types import NearestChoice, Number
-from hpo.errors import FileNotWritableError
-from hpo.files.atomic import output_file
+from hpo.files.atomic import new_file
 from hpo.options.fields import COUNT
 from hpo.options.hosts import DEVICES
 
@@ -84,15 +83,12 @@ def predict(
 
     The model is that of the last hpo retrain of the study's best configuration.
     """
-    context = click.get_current_context()
     if not given["inputs"]:
-        raise click.UsageError("there is no INPUT: name image files, folders or arrays", context)
-    by_suffix = _SUFFIXES.get(output.suffix.lower()) if output else None
-    if form and by_suffix and form != by_suffix:
         raise click.UsageError(
-            f"--format {form} contradicts --output {output}, whose suffix means {by_suffix}: use one of the two",
-            context,
+            "there is no INPUT: name image files, folders or arrays", click.get_current_context()
         )
+    by_suffix = _SUFFIXES.get(output.suffix.lower()) if output else None
+    chosen = options.format_of(form, output, by_suffix) or "table"
     from hpo.predict.run import PredictRequest
     from hpo.predict.run import predict as run_predict
     from hpo.predict.sources import LIST
@@ -101,7 +97,7 @@ def predict(
     request = PredictRequest(
         top=int(top), batch_size=None if batch_size is None else int(batch_size), **given
     )
-    wanted = next(known for known in FORMATS if known == (form or by_suffix or "table"))
+    wanted = next(known for known in FORMATS if known == chosen)
 
     def warn(text: str) -> None:
         print_redacted(f"hpo: {text}", sys.argv)
@@ -111,14 +107,10 @@ def predict(
     if output is None:
         run_predict(request, settings, wanted, sys.stdout, listed, warn).check()
         return
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            output_file(output) as partial,
-            partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-        ):
-            summary = run_predict(request, settings, wanted, stream, listed, warn)
-    except OSError as exc:
-        raise FileNotWritableError(f"{output} cannot be written: {exc.strerror or exc}") from exc
+    with (
+        new_file(output) as partial,
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
+        summary = run_predict(request, settings, wanted, stream, listed, warn)
     click.echo(f"wrote {output}: {formatting.counted(summary.predicted, 'prediction')}")
     summary.check()

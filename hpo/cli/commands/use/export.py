@@ -9,8 +9,7 @@ import click
 from hpo.cli import options
 from hpo.cli.options import option
 from hpo.cli.types import NearestChoice
-from hpo.errors import FileNotWritableError
-from hpo.files.atomic import output_file
+from hpo.files.atomic import new_file
 
 _MODELS = {"keras": ".keras", "onnx": ".onnx", "saved-model": "", "tflite": ".tflite"}
 """Names of formats of models, and the suffixes of their files."""
@@ -58,13 +57,7 @@ def export(
     suffix = output.suffix.lower() if output else ""
     models = {end: name for name, end in _MODELS.items() if end}
     by_suffix = SUFFIXES.get(suffix) or models.get(suffix)
-    if output is not None and form and by_suffix and form != by_suffix:
-        raise click.UsageError(
-            f"--format {form} contradicts --output {output}, whose suffix means {by_suffix}: "
-            "use one of the two",
-            context,
-        )
-    wanted = form or by_suffix or "yaml"
+    wanted = options.format_of(form, output, by_suffix) or "yaml"
     if wanted in _MODELS:
         _export_model(wanted, study, model, objective, output, trial, storage)
     elif study is None:
@@ -91,12 +84,8 @@ def _export_config(
     if output is None:
         click.echo(text, nl=False)
         return
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with output_file(output) as partial:
-            partial.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise FileNotWritableError(f"{output} cannot be written: {exc.strerror or exc}") from exc
+    with new_file(output) as partial:
+        partial.write_text(text, encoding="utf-8")
     click.echo(f"wrote {output}" if implied else f"wrote {output} as {wanted}")
 
 
