@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpo.agent.image_data import image_cache
-from hpo.errors import DataDamagedError, UnknownObjectiveError, UsageError
+from hpo.errors import UnknownObjectiveError, UsageError
 from hpo.explore.dataset import Dataset
 from hpo.explore.image_files import image_files
 from hpo.settings import Settings
@@ -138,18 +138,10 @@ def _of_objective(name: str, objective: type[Objective], data_dir: Path, options
     # The class name alone also serves as the folder name.
     name = name.rpartition(":")[2]
     if callable(source):
-        return _dataset(name, _called(source, task, classes), options, classes, {name: objective})
+        called = arrays.call(source, classes, test=True, task=task)
+        return _dataset(name, called, options, classes, {name: objective})
     loaded = datasets.load(source, data_dir, task=task, names=classes)
     return _dataset(source, loaded, options, classes or datasets.class_names(source), {name: objective})
-
-
-def _called(function: object, task: TaskName, classes: tuple[str, ...] | None) -> Arrays:
-    assert callable(function)
-    try:
-        return arrays.call(function, classes, test=True, task=task)
-    except DataDamagedError:
-        # There may be no test set, which only retraining needs; invalid data raises the error again.
-        return arrays.call(function, classes, test=False, task=task)
 
 
 def _shipped(dataset: str | None) -> dict[str, type[Objective]]:
