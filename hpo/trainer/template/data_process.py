@@ -95,6 +95,10 @@ class DataProcess:
         try:
             pid = _fork()
         except OSError as exc:
+            ours.close()
+            theirs.close()
+            os.close(guard)
+            os.close(kept)
             raise ObjectiveBrokenError(
                 f"no process can be started for the {named(function)} ({exc.strerror or exc}): end other processes"
             ) from exc
