@@ -209,16 +209,7 @@ class _Retrain:
         self, config: Config, pool: TrainerPool, base: Path, work: SessionLog, about: dict[str, Any]
     ) -> bool:
         seeds = [FIRST_SEED + index for index in range(self.request.seeds)]
-        runs = [
-            SeedRun(
-                config=config,
-                seed=seed,
-                folder=CheckpointFolder(base / f"seed-{seed}"),
-                log=self.logs / f"retrain-seed-{seed}.log",
-                output=base / "output" if index == 0 else None,
-            )
-            for index, seed in enumerate(seeds)
-        ]
+        runs = self._final_runs(config, seeds, base)
 
         def truncate_logs() -> None:
             pool.truncate_log()
@@ -258,6 +249,19 @@ class _Retrain:
         report_results(self.plan, config.metric, results, about)
         log_retrain(self.request, self.plan, record.retrain_id, metrics, self.settings)
         return True
+
+    def _final_runs(self, config: Config, seeds: Sequence[int], base: Path) -> list[SeedRun]:
+        """Return a run for each seed, the first of which writes the model."""
+        return [
+            SeedRun(
+                config=config,
+                seed=seed,
+                folder=CheckpointFolder(base / f"seed-{seed}"),
+                log=self.logs / f"retrain-seed-{seed}.log",
+                output=base / "output" if seed == seeds[0] else None,
+            )
+            for seed in seeds
+        ]
 
     def _check(self, config: Config, description: Description) -> None:
         """Raise ConfigFileError if the objective cannot be trained with a configuration that was given as a file."""

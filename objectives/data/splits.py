@@ -14,7 +14,7 @@ from objectives.base import DataOptions
 from objectives.data import inputs
 from objectives.data.arrays import Arrays
 from objectives.data.folds import fold_indices
-from objectives.data.inputs import Shape
+from objectives.data.inputs import Inputs, Shape
 from objectives.data.statistics import input_statistics
 from objectives.data.stratification import Indices, held_out, strata, stratified
 from objectives.data.targets import Targets
@@ -109,28 +109,12 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
     if options.folds is not None and not final:
         return _in_folds(arrays, options, options.folds, classes)
     folder = None if options.cache_dir is None else Path(options.cache_dir)
-    x, y = arrays.x_train, arrays.y_train
     pool, test = training_and_test(arrays, options)
-    train, valid = split_indices(
-        y[pool], options, arrays.y_valid, arrays.task, None if arrays.groups is None else arrays.groups[pool]
-    )
-    has_own = arrays.x_valid is not None and arrays.y_valid is not None
-    held_out, held_targets = (arrays.x_valid, arrays.y_valid) if has_own else (x, y)
-    assert held_targets is not None
-    train = pool[train]
-    if not has_own:
-        valid = pool[valid]
-    if final and not has_own:
-        train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
-    x_train, y_train = inputs.take(x, train, folder), y[train]
-    x_valid, y_valid = inputs.take(held_out, valid, folder), held_targets[valid]
-    if final and has_own:
-        x_train, x_valid = inputs.joined(x_train, x_valid, folder), inputs.slices(x_valid, slice(0))
-        y_train, y_valid = np.concatenate([y_train, y_valid]), y_valid[:0]
+    x_train, y_train, x_valid, y_valid = _training_and_validation(arrays, options, pool, final, folder)
     x_test, y_test = arrays.x_test, arrays.y_test
-    if fraction is not None:
-        x_test, y_test = inputs.take(x, test, folder) if final else None, y[test]
-    known = arrays.statistics if inputs.count(x_train) == inputs.count(x) else None
+    if fraction is not None and final:
+        x_test, y_test = inputs.take(arrays.x_train, test, folder), arrays.y_train[test]
+    known = arrays.statistics if len(y_train) == len(arrays.y_train) else None
     mean, std = known or input_statistics(x_train)
     return Data(
         x_train=x_train,
@@ -145,6 +129,27 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
         has_test=arrays.has_test or fraction is not None,
         task=arrays.task,
     )
+
+
+def _training_and_validation(
+    arrays: Arrays, options: DataOptions, pool: Indices, final: bool, folder: Path | None
+) -> tuple[Inputs, Targets, Inputs, Targets]:
+    """Return inputs and targets to train on, then those held out, none in a final run."""
+    x, y = arrays.x_train, arrays.y_train
+    groups = None if arrays.groups is None else arrays.groups[pool]
+    train, valid = split_indices(y[pool], options, arrays.y_valid, arrays.task, groups)
+    train = pool[train]
+    if arrays.x_valid is None or arrays.y_valid is None:
+        valid = pool[valid]
+        if final:
+            train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
+        return inputs.take(x, train, folder), y[train], inputs.take(x, valid, folder), y[valid]
+    x_train, y_train = inputs.take(x, train, folder), y[train]
+    x_valid, y_valid = inputs.take(arrays.x_valid, valid, folder), arrays.y_valid[valid]
+    if not final:
+        return x_train, y_train, x_valid, y_valid
+    joined = inputs.joined(x_train, x_valid, folder)
+    return joined, np.concatenate([y_train, y_valid]), inputs.slices(x_valid, slice(0)), y_valid[:0]
 
 
 def _in_folds(arrays: Arrays, options: DataOptions, k: int, classes: tuple[str, ...] | None) -> Data:

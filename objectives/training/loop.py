@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -21,11 +20,9 @@ from numpy.typing import NDArray
 from hpo.errors import ObjectiveBrokenError
 from objectives import backend
 from objectives.backend import kernels
-from objectives.base import DataOptions, Params, Run
+from objectives.base import Params, Run
 from objectives.data import inputs
 from objectives.data.splits import Data
-from objectives.data_loading import load_data
-from objectives.data_options import TaskName
 from objectives.errors import DivergedError
 from objectives.training import batches, evaluation, folds, layers, sampling, trial_model
 from objectives.training.evaluation import Judge
@@ -44,23 +41,6 @@ CHUNK_STEPS = 64
 """Largest number of batches in one chunk, whose images are all in memory."""
 NOT_DECAYED = ("bias", "gamma", "beta")
 """Names of variables without weight decay: biases, and the scales and offsets of normalizations."""
-
-
-def load(
-    source: str | Callable[[], Any] | None,
-    classes: Sequence[str] | None,
-    options: DataOptions,
-    final: bool,
-    task: TaskName = "classes",
-) -> Data:
-    """Return an objective's data, split; starts no backend, so that trainers can be forked afterwards.
-
-    Raises:
-        ObjectiveBrokenError: `source` is neither a name nor a function, and the options name no images.
-        DataMissingError: the data set is not on this machine.
-        DataDamagedError: the data set is invalid.
-    """
-    return load_data(source, classes, options, final, task)
 
 
 def optimizer(params: Params, steps: int) -> keras.optimizers.Optimizer:
