@@ -17,8 +17,8 @@ DEFAULT_TEST_FRACTION = 0.2
 LARGEST_SIDE = 64
 """Largest height and width that images get unless a size is requested."""
 
-OF_IMAGES = ("source", "task", "image_size", "image_fit", "test_fraction", "skip_unreadable", "digest")
-"""Names of the options that apply to image files alone."""
+_OF_GIVEN_DATA = ("source", "task", "image_size", "image_fit", "test_fraction", "skip_unreadable", "digest")
+"""Names of the options that apply to data of `--data` alone."""
 
 
 @dataclass(frozen=True)
@@ -37,25 +37,25 @@ class DataOptions:
     folds: int | None = None
     """Number of folds in which each trial is cross-validated; None: one split. Final runs have none."""
     source: str | None = None
-    """Folder or table of image files, for objectives without a data set; see `objectives.images`."""
+    """Folder or table of images, or folder or file of arrays, for objectives without a data set."""
     task: TaskName | None = None
     """Task that this data is for; None: the objective's."""
     image_size: int | None = None
-    """Height and width that these images get; None: chosen by their own sizes."""
+    """Height and width that images of `source` get; None: chosen by their own sizes."""
     image_fit: Fit = "crop"
-    """How images of another shape are fitted into this size."""
+    """Rule that fits images of another shape into this size."""
     test_fraction: float | None = None
-    """Share of these images that becomes the test set if they have none of their own; None: a default."""
+    """Share of the rows of `source` that becomes the test set if it has none of its own; None: a default."""
     skip_unreadable: bool = False
     """Whether images that cannot be read are left out."""
     digest: str = ""
-    """Digest of these images as the study's trials see them; empty: not known."""
+    """Digest of this data as the study's trials see it; empty: not known."""
     cache_dir: str | None = None
-    """Folder of the decoded images of this host."""
+    """Folder of this host for decoded images, and for files of large arrays."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options that a study stores: without the folders of a host, and none of images without any."""
-        omitted = {"data_dir", "cache_dir", *(OF_IMAGES if self.source is None else ())}
+        """Return the options that a study stores: without the folders of a host, and none of `source` without one."""
+        omitted = {"data_dir", "cache_dir", *(_OF_GIVEN_DATA if self.source is None else ())}
         if self.folds is None:
             # As in files of versions without folds.
             omitted.add("folds")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Arrays:
     y_train: Targets
     x_test: Any = None
     y_test: Targets | None = None
+    _: KW_ONLY
     x_valid: Any = None
     """Validation inputs of the data set's own; None: training rows are held out instead."""
     y_valid: Targets | None = None
@@ -112,8 +113,8 @@ def checked(
         y["y_train"],
         found.get("test"),
         y.get("y_test") if test else None,
-        None if valid is None else found[valid],
-        None if valid is None else y[f"y_{valid}"],
+        x_valid=None if valid is None else found[valid],
+        y_valid=None if valid is None else y[f"y_{valid}"],
         has_test="test" in pairs,
         task=task,
         classes=classes,

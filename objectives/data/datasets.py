@@ -32,7 +32,7 @@ _DIGITS_TEST_FRACTION = 0.2
 _DIGITS_SEED = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FileReport:
     """Result of `verify`."""
 
@@ -145,7 +145,9 @@ def verify(name: str, data_dir: str | Path | None) -> FileReport:
     try:
         loaded = load(name, data_dir)
     except DataDamagedError as exc:
-        return FileReport(name, path, digest, {}, {}, (str(exc),))
+        return FileReport(
+            name=name, path=path, sha256=digest, arrays={}, class_counts={}, problems=(str(exc),)
+        )
     pairs = {
         "train": (loaded.x_train, loaded.y_train),
         "valid": (loaded.x_valid, loaded.y_valid),
@@ -166,7 +168,9 @@ def verify(name: str, data_dir: str | Path | None) -> FileReport:
         for kind, part in zip("xy", pair, strict=True)
         for key, array in inputs.each(part).items()
     }
-    return FileReport(name, path, digest, shapes, counts, problems)
+    return FileReport(
+        name=name, path=path, sha256=digest, arrays=shapes, class_counts=counts, problems=problems
+    )
 
 
 def _shipped(name: str) -> Dataset:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """A data set that the project knows by name."""
 
     name: str
     title: str
     classes: tuple[str, ...]
-    download: str | None
+    download: str | None = None
     """Module of `keras.datasets` that downloads it; None: bundled."""
     origin: str = ""
     """Address from which Keras downloads it."""
@@ -26,22 +26,33 @@ _DIGIT_NAMES = tuple("0123456789")
 SHIPPED: Mapping[str, Dataset] = {
     dataset.name: dataset
     for dataset in (
-        Dataset("digits", "1,797 digits of 8×8, bundled with scikit-learn", _DIGIT_NAMES, None),
+        Dataset(name="digits", title="1,797 digits of 8×8, bundled with scikit-learn", classes=_DIGIT_NAMES),
         Dataset(
-            "mnist",
-            "MNIST: digits of 28×28",
-            _DIGIT_NAMES,
-            "mnist",
-            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
-            "mnist.npz",
+            name="mnist",
+            title="MNIST: digits of 28×28",
+            classes=_DIGIT_NAMES,
+            download="mnist",
+            origin="https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
+            cached="mnist.npz",
         ),
         Dataset(
-            "cifar10",
-            "CIFAR-10: photographs of 32×32 in colour",
-            ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-            "cifar10",
-            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-            "cifar-10-batches-py-target",
+            name="cifar10",
+            title="CIFAR-10: photographs of 32×32 in colour",
+            classes=(
+                "airplane",
+                "automobile",
+                "bird",
+                "cat",
+                "deer",
+                "dog",
+                "frog",
+                "horse",
+                "ship",
+                "truck",
+            ),
+            download="cifar10",
+            origin="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            cached="cifar-10-batches-py-target",
         ),
     )
 }
