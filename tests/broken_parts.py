@@ -33,8 +33,8 @@ def check_parts(
     make: Callable[[], Document], modules: Sequence[ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Check that a function which raises costs a document one part at most, and each section loses a part to one."""
-    # 4.6 MB in each page.
-    monkeypatch.setattr(html, "_plotly", lambda: "")
+    # Half a megabyte in each page.
+    monkeypatch.setattr(html, "_script", lambda _: "")
     whole = make()
     lost = set()
     for module, name in functions_of(modules):
