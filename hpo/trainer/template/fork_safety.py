@@ -58,9 +58,16 @@ def imported_frameworks(environment_before: Mapping[str, str]) -> tuple[str, ...
 def _threads() -> set[int]:
     """Return the ids of this process's threads: all on Linux, elsewhere those of Python."""
     try:
-        return {int(entry.name) for entry in _TASKS.iterdir()}
+        return {int(entry.name) for entry in _TASKS.iterdir() if not _is_restarted(entry)}
     except OSError:
         return {thread.native_id or 0 for thread in threading.enumerate()}
+
+
+def _is_restarted(task: Path) -> bool:
+    """Return whether a thread's own library prepares forks and starts it again: jemalloc, in pyarrow and polars."""
+    with suppress(OSError):
+        return (task / "comm").read_text().strip() == "jemalloc_bg_thd"
+    return False
 
 
 def _end_helpers() -> None:

@@ -204,6 +204,17 @@ def test_function_is_called_here_where_threads_run_already(process: DataProcess)
     thread.join()
 
 
+def test_thread_of_jemalloc_is_no_obstacle() -> None:
+    check, finish = ThreadCheck(), threading.Event()
+    thread = threading.Thread(target=finish.wait)
+    thread.start()
+    assert check.cause() is not None
+    Path(f"/proc/self/task/{thread.native_id}/comm").write_text("jemalloc_bg_thd")
+    assert check.cause() is None
+    finish.set()
+    thread.join()
+
+
 def test_progress_of_reading_is_reported(process: DataProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     stages: list[tuple[str, int, int]] = []
     monkeypatch.setattr(process, "_watch", lambda *stage: stages.append(stage))
