@@ -73,6 +73,8 @@ def _keras_problem(objective: type[KerasObjective]) -> str | None:
         return f"direction is missing, because {objective.metric} is your own: set 'minimize' or 'maximize'"
     if not (objective.loss is None or isinstance(objective.loss, str) or callable(objective.loss)):
         return "loss must be a loss of Keras, its name, or a function of targets and outputs"
+    if inspect.isclass(objective.loss):
+        return f"loss is the class {objective.loss.__name__}: make one of it, {objective.loss.__name__}()"
     if objective.loss is not None and objective.label_smoothing:
         return "label_smoothing applies to the default loss: leave it out, or give your loss its own"
     if not (objective.class_weight in (None, "balanced") or isinstance(objective.class_weight, Mapping)):

@@ -126,13 +126,14 @@ def read_arrays(path: Path) -> Inputs:
 
 
 def with_channels(inputs: Inputs, shapes: Mapping[str, tuple[int | None, ...]]) -> Inputs:
-    """Return grey images (rows, height, width) as a model takes them, with one channel; others as they are."""
+    """Return grey images (rows, height, width) or a column (rows,) as a model takes them, with a last axis of one."""
     [*_, shape] = shapes.values()
     if (
         isinstance(inputs, np.ndarray)
         and len(shapes) == 1
-        and len(shape) == 3 == inputs.ndim
+        and len(shape) == inputs.ndim in (1, 3)
         and shape[-1] == 1
+        and inputs.dtype.kind != "U"
     ):
         return inputs[..., np.newaxis]
     return inputs

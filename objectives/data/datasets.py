@@ -25,6 +25,7 @@ from objectives.data import array_files, arrays, inputs
 from objectives.data.arrays import Arrays
 from objectives.data.shipped import SHIPPED, Dataset
 from objectives.data.stratification import stratified
+from objectives.data.targets import Targets
 from objectives.data_options import TaskName
 
 CONNECT_SECONDS = 30.0
@@ -43,7 +44,8 @@ class FileReport:
     arrays: Mapping[str, str]
     """Array names to type and shape."""
     class_counts: Mapping[str, tuple[int, ...]]
-    """`train`, `test` and, where the file has it, `valid` to the number of images of each class."""
+    """`train`, `test` and, where the file has it, `valid` to the number of examples of each class or label;
+    empty for a regression."""
     problems: tuple[str, ...] = ()
 
 
@@ -130,8 +132,10 @@ def fetch(name: str, data_dir: str | Path) -> Path | None:
     return path
 
 
-def verify(name: str, data_dir: str | Path | None) -> FileReport:
+def verify(name: str, data_dir: str | Path | None, task: TaskName = "classes") -> FileReport:
     """Read a whole data set and report its content; an invalid file is a problem in the report, not an exception.
+
+    Targets are checked as those of `task`.
 
     Raises:
         UsageError: no data set of that name is shipped, and there is no file.
@@ -143,7 +147,7 @@ def verify(name: str, data_dir: str | Path | None) -> FileReport:
         path = None
     digest = _sha256(path) if path and path.is_file() else None
     try:
-        loaded = load(name, data_dir)
+        loaded = load(name, data_dir, task=task)
     except DataDamagedError as exc:
         return FileReport(
             name=name, path=path, sha256=digest, arrays={}, class_counts={}, problems=(str(exc),)
@@ -155,9 +159,10 @@ def verify(name: str, data_dir: str | Path | None) -> FileReport:
     }
     present = {split: (x, y) for split, (x, y) in pairs.items() if x is not None and y is not None}
     classes = len(loaded.classes or class_names(name) or np.unique(loaded.y_train))
-    counts = {split: tuple(np.bincount(y, minlength=classes).tolist()) for split, (_, y) in present.items()}
+    counts = {split: _counts(y, task, classes) for split, (_, y) in present.items() if task != "regression"}
+    kind = "label" if task == "labels" else "class"
     problems = tuple(
-        f"there is no {split} image of class {label}"
+        f"there is no {split} example of {kind} {label}"
         for split, numbers in counts.items()
         for label, number in enumerate(numbers)
         if number == 0
@@ -171,6 +176,11 @@ def verify(name: str, data_dir: str | Path | None) -> FileReport:
     return FileReport(
         name=name, path=path, sha256=digest, arrays=shapes, class_counts=counts, problems=problems
     )
+
+
+def _counts(y: Targets, task: TaskName, classes: int) -> tuple[int, ...]:
+    found = y.sum(axis=0, dtype=np.int64) if task == "labels" else np.bincount(y, minlength=classes)
+    return tuple(found.tolist())
 
 
 def _shipped(name: str) -> Dataset:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DiskFullError
-from objectives.data.conversion import as_array
+from objectives.data.conversion import as_array, check_digits
 from objectives.data.errors import ArrayInvalidError
 
 Inputs: TypeAlias = NDArray[Any] | dict[str, NDArray[Any]]
@@ -119,7 +119,8 @@ def buffer(array: NDArray[Any]) -> memoryview:
 def checked(x: Any, name: str, folder: Path | None = None) -> Inputs:
     """Return inputs in a type that models are trained on: other floats become float32, objects text, bools uint8.
 
-    uint8 and uint16 arrays (n, height, width) are grey images and get a channel.
+    uint8 and uint16 arrays (n, height, width) are grey images and get a channel; numbers (n,) become a table of one
+    feature.
 
     Raises:
         ArrayInvalidError: they have another type, no rows, or a value that is not finite.
@@ -163,11 +164,16 @@ def _checked(values: Any, name: str, folder: Path | None) -> NDArray[Any]:
         check_finite(x, name)
     if not x.dtype.isnative:
         x = gathered((x[rows] for rows in ranges(x)), x.shape, x.dtype.newbyteorder("="), folder)
+    if x.ndim == 1 and x.dtype.kind != "U":
+        return x[:, np.newaxis]
     # Other arrays of three axes are sequences.
     return x[..., np.newaxis] if x.ndim == 3 and x.dtype in (np.uint8, np.uint16) else x
 
 
 def _as_float32(x: NDArray[Any], name: str, folder: Path | None) -> NDArray[Any]:
+    if x.ndim == 2:
+        check_digits(x[next(ranges(x))], name)
+
     def blocks() -> Iterator[NDArray[Any]]:
         for rows in ranges(x):
             check_finite(x[rows], name, rows.start)

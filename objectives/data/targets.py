@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objectives.data.class_names import LABEL_SEPARATOR, are_fractions, composed, sorted_classes
-from objectives.data.conversion import as_array
+from objectives.data.conversion import as_array, check_digits
 from objectives.data.errors import ArrayInvalidError
 from objectives.data.inputs import check_finite
 from objectives.data.multi_hot import column, label_texts, multi_hot
@@ -219,6 +219,7 @@ def _regression(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targe
             raise ArrayInvalidError(
                 f"{name} is {array.dtype} of {array.shape}, not numbers (n,) or (n, targets)"
             )
+        check_digits(columns, name)
         with np.errstate(over="ignore"):
             targets[name] = np.ascontiguousarray(columns, np.float32)
         if not np.isfinite(targets[name]).all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ class Task(ABC):
         """Return a weight for each class or label; None for equal ones.
 
         Raises:
-            ObjectiveBrokenError: the task has no classes, or the mapping names others.
+            ObjectiveBrokenError: the task has no classes, or the mapping names others or has invalid weights.
         """
         if chosen is None:
             return None
@@ -111,7 +112,9 @@ class Task(ABC):
                 raise ObjectiveBrokenError(
                     f"class_weight names {key!r}, which is not a class of the data: use {_listed(names)}"
                 )
-            weights[index] = weight
+            weights[index] = _checked_weight(key, weight)
+        if not weights.any():
+            raise ObjectiveBrokenError("class_weight is 0 for all classes: give one of them a weight above 0")
         return weights
 
     def balanced_weights(self) -> Floats:
@@ -121,7 +124,7 @@ class Task(ABC):
         )
 
     def weighted(self, loss: Loss, weights: NDArray[np.float32]) -> Loss:
-        """Return the loss with a weight for each class (n,) of the example, as Keras' `class_weight`."""
+        """Return the loss, one number for each example (n,), weighted by its class, as Keras' `class_weight`."""
         import keras
 
         def weighted_loss(targets: Any, raw: Any) -> Any:
@@ -170,6 +173,18 @@ class Task(ABC):
 
     def _hint(self, shape: tuple[int | None, ...]) -> str:  # noqa: ARG002 - for tasks that are mistaken for others
         return ""
+
+
+def _checked_weight(key: Any, weight: Any) -> float:
+    try:
+        found = float(weight)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not 0 <= found < math.inf:
+        raise ObjectiveBrokenError(
+            f"class_weight of {key!r} is {weight!r:.60}: use a number of at least 0, such as 2.0"
+        )
+    return found
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

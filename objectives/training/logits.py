@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from hpo.errors import ObjectiveBrokenError
+
 _NAMES = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 """Classes of Keras, layers and operations alike, that turn logits into probabilities."""
 
@@ -14,11 +16,14 @@ def as_logits(model: keras.Model) -> tuple[keras.Model, str | None]:
     """Return the model without a softmax or sigmoid at its end, and the kind that was taken off, None for none.
 
     A layer at the end loses its activation; weights and their order stay.
+
+    Raises:
+        ObjectiveBrokenError: this layer is used elsewhere in the model too, where it needs its activation.
     """
     kind = probabilities_of(model)
     if kind is None:
         return model, None
-    output = _logits(model.outputs[0], [], change=True)
+    output = _logits(model, model.outputs[0], [], change=True)
     same = output is model.outputs[0]
     return (model if same else keras.Model(inputs_of(model), output, name=model.name)), kind
 
@@ -26,7 +31,7 @@ def as_logits(model: keras.Model) -> tuple[keras.Model, str | None]:
 def probabilities_of(model: keras.Model) -> str | None:
     """Return the kind of probabilities at the end of a model, "softmax" or "sigmoid"; None if it ends in others."""
     found: list[str] = []
-    _logits(model.outputs[0], found, change=False)
+    _logits(model, model.outputs[0], found, change=False)
     return found[0] if found else None
 
 
@@ -35,8 +40,8 @@ def inputs_of(model: keras.Model) -> Any:
     return model.inputs[0] if len(model.inputs) == 1 else getattr(model, "_inputs_struct", model.inputs)
 
 
-def _logits(output: Any, found: list[str], *, change: bool) -> Any:
-    """Return the tensor that an output computes its probabilities from, and add their kind to `found`.
+def _logits(model: keras.Model, output: Any, found: list[str], *, change: bool) -> Any:
+    """Return the tensor that an output of a model computes its probabilities from, and add their kind to `found`.
 
     Without `change`, the model stays as it is, and only `found` is of use.
     """
@@ -52,17 +57,31 @@ def _logits(output: Any, found: list[str], *, change: bool) -> Any:
         if type(operation) is keras.layers.Activation:
             return _before(output)
         if change:
+            _check_used_once(model, operation)
             operation.activation = keras.activations.linear
     elif isinstance(operation, keras.Model) and len(getattr(operation, "outputs", None) or ()) == 1:
-        inner = _logits(operation.outputs[0], found, change=change)
+        if change:
+            # Its last layer may be changed in place.
+            _check_used_once(model, operation)
+        inner = _logits(operation, operation.outputs[0], found, change=change)
         if change and inner is not operation.outputs[0]:
             cut = keras.Model(inputs_of(operation), inner, name=operation.name)
             return cut(*arguments.args, **arguments.kwargs)
     elif _changes_nothing(operation):
-        before = _logits(_before(output), found, change=change)
+        before = _logits(model, _before(output), found, change=change)
         if change and found and before is not _before(output):
             return operation(before)
     return output
+
+
+def _check_used_once(model: keras.Model, operation: Any) -> None:
+    graph = getattr(model, "_functional", None) or model
+    nodes = [node for depth in graph._nodes_by_depth.values() for node in depth]
+    if sum(node.operation is operation for node in nodes) > 1:
+        raise ObjectiveBrokenError(
+            f"the model ends in probabilities of layer {operation.name!r}, which it uses more than once: end it in a"
+            " layer of its own"
+        )
 
 
 def _before(output: Any) -> Any:

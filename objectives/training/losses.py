@@ -69,7 +69,7 @@ class ObjectiveLoss:
                     f"class_weight applies to the default loss of task {task.name!r} alone: leave one of class_weight"
                     " and loss out"
                 )
-            self.training = task.weighted(self._losses, weights)
+            self.training = task.weighted(self._one_each, weights)
 
     def examples(self, targets: NDArray[Any], raw: Floats) -> Floats:
         """Return the loss of each example, without weights, in the shape that the objective's loss has."""
@@ -80,6 +80,24 @@ class ObjectiveLoss:
     def mean(self, targets: NDArray[Any], raw: Floats) -> float:
         """Return the mean loss of the examples."""
         return float(self.examples(targets, raw).mean())
+
+    def _one_each(self, targets: Any, raw: Any) -> Any:
+        """Return the loss of each example (n,): the mean over further axes, as Keras takes it at last.
+
+        Raises:
+            ObjectiveBrokenError: the loss is one number for all examples, which cannot be weighted.
+        """
+        losses = self._losses(targets, raw)
+        if len(losses.shape) == 0:
+            raise ObjectiveBrokenError(
+                f"class_weight weights examples, and the loss {self.name} returns one number for all of them: return"
+                " the loss of each example (n,), or leave class_weight out"
+            )
+        return (
+            keras.ops.mean(losses, axis=tuple(range(1, len(losses.shape))))
+            if len(losses.shape) > 1
+            else losses
+        )
 
     def _losses(self, targets: Any, raw: Any) -> Any:
         outputs = keras.activations.get(self._task.activation)(raw) if self._activated else raw

@@ -44,6 +44,8 @@ def _check_inputs(model: keras.Model, inputs: Inputs) -> None:
             f"build() returned a model with the inputs {', '.join(found)}, but the data has {', '.join(arrays)}: name"
             " each keras.Input as its array, as in keras.Input(data.input_shape[name], name=name)"
         )
+    else:
+        _check_structure(getattr(model, "_inputs_struct", None))
     for name, array in arrays.items():
         kind = "images" if array.ndim == 4 else "inputs"
         label = f" {name!r}" if name else ""
@@ -65,6 +67,21 @@ def _check_inputs(model: keras.Model, inputs: Inputs) -> None:
                 f"the data has strings, which Keras takes on TensorFlow alone, not on {backend.name()}: let the data"
                 " function return whole numbers (token ids)"
             )
+
+
+def _check_structure(given: Any) -> None:
+    """Check that Keras finds each input by the name of its array: the keys of a dict come before names of inputs."""
+    if isinstance(given, dict):
+        wrong = [name for name, tensor in given.items() if getattr(tensor, "name", None) != name]
+        if wrong:
+            raise ObjectiveBrokenError(
+                f"build() returned a model whose dict of inputs has another input under {wrong[0]!r}: give"
+                " keras.Model a dict in which each key is the name of its keras.Input"
+            )
+    elif isinstance(given, list | tuple) and any(isinstance(one, dict | list | tuple) for one in given):
+        raise ObjectiveBrokenError(
+            "build() returned a model with nested inputs: give keras.Model a list or dict of its inputs"
+        )
 
 
 def _fits(wanted: Sequence[int | None], shape: Sequence[int]) -> bool:

@@ -15,7 +15,7 @@ from objectives.base import Params, Run
 from objectives.data.inputs import is_images, shape_of
 from objectives.data.splits import Data
 from objectives.tasks import choice
-from objectives.tasks.metrics import METRICS
+from objectives.tasks.metrics import METRICS, Floats
 from objectives.tasks.table import task_of
 from objectives.tasks.task import ClassWeight, MetricFunction, Task
 from objectives.training import losses, model_check
@@ -91,7 +91,7 @@ def augmentation(objective: Trainable, data: Data) -> Augmentation | None:
 
 
 def check(objective: Trainable, params: Params, data: Data, metric: str) -> None:
-    """Build a configuration and compute its loss and metrics of two examples, without training.
+    """Build a configuration and compute its loss and metrics of made outputs, without training.
 
     `metric` is that of the study.
 
@@ -107,12 +107,11 @@ def check(objective: Trainable, params: Params, data: Data, metric: str) -> None
         raise ObjectiveBrokenError(
             f"{metric} needs more than {above} classes, and the data has {data.output_size}: choose another metric"
         )
-    rows = 2
-    raw = np.zeros((rows, *model.output_shape[1:]), np.float32)
-    targets = data.y_train[:rows]
     if judge.loss.own:
-        _check_loss(judge, targets, raw)
-    outputs = judge.task.outputs(raw.astype(np.float64))
+        _check_loss(judge, data.y_train[:2], model.output_shape[1:])
+    # All validation rows, because a metric may need an example of each class.
+    targets = data.y_train[data.folds[0][1]] if data.folds else data.y_valid
+    outputs = judge.task.outputs(_made_outputs(len(targets), model.output_shape[1:]))
     for name, function in judge.own.items():
         _check_metric(name, function, targets, outputs)
 
@@ -139,17 +138,30 @@ def _check_sampling(sampling: Sampling, task: Task) -> None:
         )
 
 
-def _check_loss(judge: Judge, targets: Any, raw: Any) -> None:
+def _made_outputs(rows: int, shape: Sequence[int]) -> Floats:
+    return np.random.default_rng(0).normal(size=(rows, *shape))
+
+
+def _check_loss(judge: Judge, targets: Any, shape: Sequence[int]) -> None:
+    raw = _made_outputs(len(targets), shape)
     try:
-        found = judge.loss.mean(targets, raw)
+        found = [judge.loss.mean(targets, outputs) for outputs in (0.0 * raw, raw, -raw)]
+        judge.loss.training(*map(keras.ops.convert_to_tensor, (targets, raw.astype(np.float32))))
+    except ObjectiveBrokenError:
+        raise
     except Exception as exc:
         raise ObjectiveBrokenError(
-            f"the loss fails for outputs of {raw.shape[1:]} and targets of task {judge.task.name!r} with"
+            f"the loss fails for outputs of {tuple(shape)} and targets of task {judge.task.name!r} with"
             f" {type(exc).__name__} ({_line(exc)}): see which form of targets a loss gets in docs/how-to/tasks.md"
         ) from exc
-    if math.isnan(found):
+    if math.isnan(found[0]):
         raise ObjectiveBrokenError(
             "the loss of outputs of zero is not a number: check its logarithms and divisions"
+        )
+    if found[0] == found[1] == found[2]:
+        raise ObjectiveBrokenError(
+            f"the loss is {found[0]:g} for outputs of {tuple(shape)} whatever they are, so that nothing is learned:"
+            " choose a loss for this task"
         )
 
 

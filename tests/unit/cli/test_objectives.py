@@ -62,7 +62,7 @@ def test_verify_of_bundled_data(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert report["problems"] == []
     assert len(report["class_counts"]["train"]) == 10
     assert run(["data", "verify", "digits"]) == 0
-    assert "images per class, test" in capsys.readouterr().out
+    assert "examples per class, test" in capsys.readouterr().out
 
 
 def test_verify_fails_for_damaged_or_unknown_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

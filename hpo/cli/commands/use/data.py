@@ -18,6 +18,7 @@ from hpo.cli.types import DATA, OBJECTIVE
 from hpo.errors import DataDamagedError, UsageError
 from hpo.options.images import ImageOptions
 from hpo.options.requests import LaunchRequest
+from objectives.data_options import TASKS, TaskName
 
 if TYPE_CHECKING:
     from objectives.images.cache import Cached
@@ -53,13 +54,20 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
 
 @data.command(cls=_DataCommand)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, type=DATA)
+@options.option(
+    "--task",
+    type=click.Choice(TASKS),
+    default="classes",
+    show_default=True,
+    help="Task that the targets are checked for.",
+)
 @options.data_dir_option
 @options.json_option
-def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None:
+def verify(names: tuple[str, ...], task: TaskName, data_dir: Path | None, as_json: bool) -> None:
     """Check data sets completely; exit code 1 if one is damaged."""
     from objectives.data.datasets import verify as verify_data
 
-    reports = [verify_data(name, options.settings(data_dir=data_dir).data_dir) for name in names]
+    reports = [verify_data(name, options.settings(data_dir=data_dir).data_dir, task) for name in names]
     if as_json:
         output.echo_json([{**asdict(report), "path": report.path and str(report.path)} for report in reports])
     else:
@@ -70,7 +78,10 @@ def verify(names: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None
                     *([("  sha256", report.sha256)] if report.sha256 else []),
                     *((f"  {name}", shape) for name, shape in report.arrays.items()),
                     *(
-                        (f"  images per class, {split}", " ".join(map(str, counts)))
+                        (
+                            f"  examples per {'label' if task == 'labels' else 'class'}, {split}",
+                            " ".join(map(str, counts)),
+                        )
                         for split, counts in report.class_counts.items()
                     ),
                 ]

@@ -156,7 +156,7 @@ def test_verify_reports_the_content_of_a_file(tmp_path):
 
 def test_verify_reports_problems_instead_of_raising(tmp_path):
     write(tmp_path, y_test=np.zeros(10, int))
-    assert datasets.verify("mnist", tmp_path).problems[0] == "there is no test image of class 1"
+    assert datasets.verify("mnist", tmp_path).problems[0] == "there is no test example of class 1"
     (tmp_path / "mnist.npz").write_bytes(b"nothing")
     (problem,) = datasets.verify("mnist", tmp_path).problems
     assert "cannot be read" in problem
@@ -167,6 +167,21 @@ def test_verify_reports_bundled_and_refuses_unknown_data():
     assert (report.path, report.sha256, report.problems) == (None, None, ())
     with pytest.raises(UsageError, match="unknown data set 'pets'"):
         datasets.verify("pets", None)
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "counts"),
+    [
+        ("regression", np.array([0.5, 1.5, 2.0]), {}),
+        ("labels", np.array([[0, 1], [1, 1], [0, 1]]), {"train": (1, 3)}),
+        ("binary", np.array([-1, 1, 1]), {"train": (1, 2)}),
+    ],
+)
+def test_verify_checks_targets_for_their_task(tmp_path, task, y, counts):
+    np.savez(tmp_path / "houses.npz", x_train=np.zeros((3, 2)), y_train=y)
+    assert datasets.verify("houses", tmp_path).problems
+    report = datasets.verify("houses", tmp_path, task)
+    assert (report.problems, report.class_counts) == ((), counts)
 
 
 def test_folder_of_a_name_is_a_data_set(tmp_path):

@@ -121,6 +121,8 @@ def test_numbers_to_predict_become_columns(given, names):
         ("regression", np.array(["a"]), None, "y_train has strings, and regression needs numbers"),
         ("regression", np.array([1.0, np.inf]), None, "y_train is inf in row 1"),
         ("regression", np.array([1e39]), None, "above 3.4e38"),
+        ("regression", 1.7e9 + np.arange(5), None, "from 1700000000.0 to 1700000004.0 in column 0, whose differences"),
+        ("regression", 2**40 + 1000 * np.arange(10).reshape(5, 2), None, "in column 0, whose differences are lost"),
         ("regression", np.ones(2), np.ones((2, 2)), "y_test has 2 targets, and y_train 1"),
         ("regression", np.zeros((0, 1)), None, "y_train is empty"),
         ("regression", np.ma.array([1.0, 2.0], mask=[0, 1]), None, "y_train has a masked value in row 1"),

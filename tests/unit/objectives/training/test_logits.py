@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from hpo.errors import ObjectiveBrokenError
 from objectives.training.logits import as_logits, probabilities_of
 
 
@@ -60,3 +61,25 @@ def test_probabilities_at_the_end_become_logits(end: str, sequential: bool) -> N
 def test_model_without_probabilities_is_left_as_it_is(end: Any) -> None:
     model = keras.Sequential([keras.Input((3,)), end])
     assert as_logits(model) == (model, None)
+
+
+def twice(layer: Any, x: Any) -> Any:
+    return layer(layer(x))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda x: twice(layers.Dense(3, "softmax"), x),
+        lambda x: layers.Flatten()(twice(layers.Dense(3, "softmax"), x)),
+        lambda x: twice(nested(layers.Dense(3, "softmax")), x),
+    ],
+)
+def test_activation_of_a_layer_used_more_than_once_is_refused_and_kept(end: Callable[[Any], Any]) -> None:
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, end(inputs))
+    pixels = np.random.default_rng(0).normal(size=(5, 3))
+    before = ops.convert_to_numpy(model(pixels))
+    with pytest.raises(ObjectiveBrokenError, match="which it uses more than once"):
+        as_logits(model)
+    np.testing.assert_array_equal(ops.convert_to_numpy(model(pixels)), before)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from objectives.data.splits import split
 from objectives.device import Device
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
+from objectives.training import trial_model
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 6)).astype(np.float32)
@@ -240,6 +243,32 @@ def test_class_weight_raises_the_share_of_its_predictions(task, weight):
     assert shares[1] > shares[0] or shares == [1.0, 1.0]
 
 
+def squares(targets, outputs):
+    return keras.ops.square(targets - keras.ops.sigmoid(outputs))
+
+
+def test_class_weight_weights_each_example_of_a_loss_with_columns():
+    objective = made("binary", loss=squares, class_weight={1: 3.0})
+    _, judge = trial_model.build(objective, PARAMS, objective._data)
+    losses = judge.loss.training(
+        *map(keras.ops.convert_to_tensor, (np.array([0, 1, 1]), np.zeros((3, 1), "f4")))
+    )
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(losses), [0.25, 0.75, 0.75])
+
+
+def needs_all_classes(targets, outputs):
+    assert len(np.unique(targets)) == outputs.shape[1]
+    return float(np.corrcoef(targets == 0, outputs[:, 0])[0, 1])
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_own_metric_is_checked_with_all_validation_rows(folds):
+    objective = made("classes", metrics=[needs_all_classes])
+    pairs = {"train": (X[:80], TARGETS["classes"][:80])}
+    objective._data = split(arrays.checked(pairs), DataOptions(folds=folds), final=False)
+    objective.check(PARAMS, DEVICE)
+
+
 PAIRS = {"image": RNG.integers(0, 2**16, (120, 4, 4, 1)).astype(np.uint16), "row": X}
 
 
@@ -294,6 +323,18 @@ def test_each_kind_of_input_trains_and_is_exported(kind, tmp_path):
     assert (outputs.argmax(axis=1) == objective._data.y_test).mean() == run.results["test_accuracy"]
     if kind == "text":
         assert run.results["test_accuracy"] > 0.9
+
+
+def arranged(arrange):
+    """Return a base class for models whose inputs are given in another structure."""
+
+    class Arranged(TwoInputs):
+        def build(self, params, data):
+            model = super().build(params, data)
+            with warnings.catch_warnings(action="ignore"):
+                return keras.Model(arrange(**model.input), model.outputs[0])
+
+    return Arranged
 
 
 class Misnamed(TwoInputs):
@@ -358,6 +399,24 @@ WRONG = {
         {"class_weight": {0: 2}, "loss": "mse"},
         "class_weight applies to the default",
     ),
+    "weight": ("binary", Tabular, {"class_weight": {1: "2,0"}}, "class_weight of 1 is '2,0': use a number"),
+    "negative weight": ("binary", Tabular, {"class_weight": {1: -1}}, "use a number of at least 0"),
+    "missing weight": ("binary", Tabular, {"class_weight": {1: None}}, "use a number of at least 0"),
+    "infinite weight": ("binary", Tabular, {"class_weight": {1: np.nan}}, "use a number of at least 0"),
+    "no weight": ("binary", Tabular, {"class_weight": {0: 0, 1: 0}}, "class_weight is 0 for all classes"),
+    "weighted mean": (
+        "classes",
+        Tabular,
+        {"class_weight": {"dog": 2.0}, "loss": own_cross_entropy},
+        "own_cross_entropy returns one number for all of them",
+    ),
+    "constant loss": (
+        "binary",
+        Tabular,
+        # As Keras' cross-entropy over classes, of which there is one.
+        {"loss": lambda targets, outputs: 0.0 * targets * outputs},
+        "the loss is 0 for outputs of (1,) whatever they are",
+    ),
     "sampling": ("labels", Tabular, {"sampling": "balanced"}, "does not apply to task 'labels'"),
     "loss name": ("classes", Tabular, {"loss": "mean_square_error"}, "did you mean mean_squared_error"),
     "loss": ("regression", Tabular, {"loss": lambda *_: 1 / 0}, "the loss fails for outputs of (2,)"),
@@ -366,6 +425,24 @@ WRONG = {
         Tabular,
         {"metrics": [own_cross_entropy.__get__(0)]},
         "the metric own_cross_entropy fails",
+    ),
+    "swapped keys": (
+        "classes",
+        arranged(lambda image, row: {"row": image, "image": row}),
+        {"x": PAIRS},
+        "has another input under 'row'",
+    ),
+    "other keys": (
+        "classes",
+        arranged(lambda image, row: {"left": image, "right": row}),
+        {"x": PAIRS},
+        "has another input under 'left'",
+    ),
+    "nested inputs": (
+        "classes",
+        arranged(lambda image, row: (image, (row,))),
+        {"x": PAIRS},
+        "a model with nested inputs",
     ),
     "inputs": (
         "classes",
