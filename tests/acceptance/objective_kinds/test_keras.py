@@ -17,12 +17,12 @@ from sqlalchemy import Row
 
 from objectives.data import datasets
 from tests.acceptance.fork_server import ForkServer
-from tests.acceptance.service import Running, Service
+from tests.acceptance.service import Service
 
 pytestmark = pytest.mark.xdist_group("keras")
 
 FIT = Path(__file__).parents[1] / "fit_for_tests.py"
-EPOCHS = 20
+EPOCHS = 30
 PARAMS = ("batch_size=32", "optimizer=adam", "learning_rate=0.004", "dropout=0.3", "weight_decay=0.0001")
 TIMINGS = {"images_per_second"}
 
@@ -37,13 +37,23 @@ print(json.dumps({"accuracy": float(np.mean(predicted == data["labels"])), "dtyp
 """
 
 
+WITH_HISTORY = """
+import json, runpy, sys
+from objectives.local_run import LocalRun
+runs, begin = [], LocalRun.__post_init__
+LocalRun.__post_init__ = lambda run: begin(run) or runs.append(run)
+runpy.run_path(sys.argv[1], run_name="__main__")
+print(json.dumps(runs[0].history))
+"""
+
+
 def test_digits_are_searched_retrained_reported_and_exported(
     service: Service, keras_commands: ForkServer
 ) -> None:
-    searched = ("--trials", 3, "--epochs", 2, "--limit", 600)
+    searched = ("--trials", 2, "--epochs", 2, "--limit", 600)
     launched = service.hpo("launch", "--study", "digits-cnn", "--workers", 2, *searched, timeout=120).clean()
-    assert len(launched.trial_lines) == 3
-    service.check_records(3, epochs=2, study="digits-cnn")
+    assert len(launched.trial_lines) == 2
+    service.check_records(2, epochs=2, study="digits-cnn")
     stored = service.rows("SELECT metrics FROM hpo.epochs")
     wanted = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"}
     assert all(wanted <= row.metrics.keys() for row in stored)
@@ -91,35 +101,38 @@ def test_digits_are_searched_retrained_reported_and_exported(
     assert found["accuracy"] == metrics["runs"][0]["test_accuracy"]
 
 
-def test_interrupted_trials_equal_uninterrupted_ones_and_their_script(
+def test_trial_interrupted_twice_equals_an_uninterrupted_run_of_its_script(
     service: Service, keras_commands: ForkServer
 ) -> None:
     """After a kill and after a signal; the slot has all cores, because threads add up sums in another order."""
-    whole, broken = _launch(service, "whole"), _launch(service, "broken")
-    service.wait_for(lambda: len(_metrics(service, "broken", 0)) >= 2, timeout=90)
+    fixed = [argument for param in PARAMS for argument in ("--param", param)]
+    size = ("--trials", 1, "--workers", 1, "--epochs", EPOCHS, "--pruner", "none", "--seed", 3)
+    launch = ("launch", "--study", "s", "--objective", "digits-cnn", *size, *fixed)
+    agent = service.start(*launch)
+    service.wait_for(lambda: len(_metrics(service)) >= 2, timeout=90)
     # In one of the many epochs that are left.
-    psutil.Process(_attempts(service, "broken", 0)[0].pid).kill()
-    service.wait_for(lambda: len(_metrics(service, "broken", 1)) >= 2, timeout=90)
-    broken.send_signal(signal.SIGTERM)
-    assert broken.wait().code == 130
-    assert len(_metrics(service, "broken", 1)) < EPOCHS
-    assert _launch(service, "broken").wait().code == 0
-    assert whole.wait().code == 0
-    for number, interrupted in enumerate(["lost", "released"]):
-        first, second = _attempts(service, "broken", number)
-        assert (first.outcome, second.outcome) == (interrupted, "complete")
-        assert 2 <= second.resumed_from < EPOCHS
-        expected = _metrics(service, "whole", number)
-        assert len(expected) == EPOCHS
-        assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= expected[0].keys()
-        assert _metrics(service, "broken", number) == expected
+    psutil.Process(_attempts(service)[0].pid).kill()
+    service.wait_for(lambda: len(_attempts(service)) == 2, timeout=90)
+    resumed_from = _attempts(service)[1].resumed_from
+    service.wait_for(lambda: len(_metrics(service)) >= resumed_from + 2, timeout=90)
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait().code == 130
+    assert len(_metrics(service)) < EPOCHS
+    service.hpo(*launch, timeout=120).clean()
+    attempts = _attempts(service)
+    assert [attempt.outcome for attempt in attempts] == ["lost", "released", "complete"]
+    assert 2 <= resumed_from < resumed_from + 2 <= attempts[2].resumed_from < EPOCHS
+    stored = _metrics(service)
+    assert len(stored) == EPOCHS
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= stored[0].keys()
 
-    trained = service.python(keras_commands, _export_script(service, "whole"))
-    best = service.study("whole").best_trial
-    printed = [line for line in trained.out.splitlines() if line.startswith("epoch ")]
-    stored = _metrics(service, "whole", best.number)
-    assert [_named(line, "loss") for line in printed] == [f"{epoch['loss']:.4g}" for epoch in stored]
-    assert trained.out.splitlines()[-1] == f"val_accuracy = {best.value!r}, as in the trial"
+    trained = service.python(keras_commands, "-c", WITH_HISTORY, _export_script(service, "s"))
+    *lines, end, history = trained.out.splitlines()
+    assert [{name: epoch[name] for name in epoch.keys() - TIMINGS} for epoch in json.loads(history)] == stored
+    printed = [_named(line, "loss") for line in lines if line.startswith("epoch ")]
+    assert printed == [f"{epoch['loss']:.4g}" for epoch in stored]
+    value = service.study("s").best_trial.value
+    assert end == f"val_accuracy = {value!r}, as in the trial"
     assert "trained with" not in trained.err
 
 
@@ -136,13 +149,13 @@ def test_fit_killed_in_an_epoch_ends_as_an_uninterrupted_one(
     service.wait_for((service.folder / "held-6").exists, timeout=90)
     agent.kill()
     service.hpo("launch", "--study", "s").clean()
-    attempts = [(one.outcome, one.resumed_from) for one in _attempts(service, "s", 0)]
+    attempts = [(one.outcome, one.resumed_from) for one in _attempts(service)]
     assert attempts == [("lost", 0), ("lost", 3), ("complete", 5)]
 
     (trial,) = service.rows("SELECT seed, params FROM hpo.trials")
     alone = service.python(keras_commands, FIT, trial.seed, json.dumps(trial.params))
     expected = json.loads(alone.out)
-    assert _metrics(service, "s", 0) == expected
+    assert _metrics(service) == expected
     assert expected[4]["patience"] > 0, "interrupted while it counted"
     assert (expected[-1]["patience"], len(expected) < 30) == (6.0, True)
     assert expected[-1]["learning_rate"] < expected[0]["learning_rate"]
@@ -154,35 +167,16 @@ def test_fit_killed_in_an_epoch_ends_as_an_uninterrupted_one(
     assert (results / "model.keras").is_file()
 
 
-def _launch(service: Service, study: str) -> Running:
-    """Start two trials, one after the other, because importing TensorFlow takes far longer than training both."""
-    fixed = [argument for param in PARAMS for argument in ("--param", param)]
-    return service.start(
-        "launch", "--study", study, "--objective", "digits-cnn", "--trials", 2, "--workers", 1,
-        "--epochs", EPOCHS, "--sampler", "random", "--pruner", "none", "--seed", 3, *fixed,
-    )  # fmt: skip
-
-
-def _metrics(service: Service, study: str, number: int) -> list[dict[str, float]]:
-    """Return the metrics of each epoch of a trial, without its speed."""
-    rows = service.rows(
-        "SELECT e.metrics FROM hpo.epochs e JOIN hpo.trials USING (reservation_id) JOIN hpo.studies USING (study_id)"
-        " WHERE name = :s AND number = :n ORDER BY epoch",
-        s=study,
-        n=number,
-    )
+def _metrics(service: Service) -> list[dict[str, float]]:
+    """Return the metrics of each epoch of the only trial, without its speed."""
+    rows = service.rows("SELECT metrics FROM hpo.epochs ORDER BY epoch")
     return [{name: row.metrics[name] for name in row.metrics.keys() - TIMINGS} for row in rows]
 
 
-def _attempts(service: Service, study: str, number: int) -> list[Row[Any]]:
-    """Return the attempts of a trial that a trainer has begun."""
-    return service.rows(
-        "SELECT a.pid, a.outcome, a.resumed_from FROM hpo.attempts a JOIN hpo.trials USING (reservation_id)"
-        " JOIN hpo.studies USING (study_id) WHERE name = :s AND number = :n AND a.pid IS NOT NULL"
-        " ORDER BY attempt_id",
-        s=study,
-        n=number,
-    )
+def _attempts(service: Service) -> list[Row[Any]]:
+    """Return the attempts of the only trial that a trainer has begun."""
+    query = "SELECT pid, outcome, resumed_from FROM hpo.attempts WHERE pid IS NOT NULL ORDER BY attempt_id"
+    return service.rows(query)
 
 
 def _export_script(service: Service, study: str) -> Path:
