@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 
-from objectives import values
+from objectives import names, values
 from objectives.base import Objective, Params, Run, State
 from objectives.errors import DivergedError, MetricMissingError, MetricUnknownError, check_finite
 from objectives.spaces import choices, parameters
@@ -288,4 +288,4 @@ def _refusal(value: object, name: str) -> values.ValueRefusedError:
 
 
 def _short(name: str) -> str:
-    return ascii(values.shortened(name, values.MOST_NAME))
+    return ascii(values.shortened(name, names.MOST_NAME))

@@ -15,8 +15,8 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any, TypeVar
 
-MOST_NAME = 200
-"""Largest number of characters of a metric's or record's name."""
+from objectives.names import MOST_NAME, is_text
+
 MOST_DEPTH = 20
 """Largest depth of nested records."""
 MOST_VALUES = 2_000_000
@@ -71,7 +71,7 @@ def checked_name(kind: str, name: object) -> str:
     if not is_a(name, str):
         raise ValueRefusedError(f"the name of a {kind} is {shown(name)}: use text")
     plain = str.__str__(name)
-    if not plain or len(plain) > MOST_NAME or not plain.isprintable():
+    if not plain or len(plain) > MOST_NAME or not (plain.isprintable() or is_text(plain)):
         raise ValueRefusedError(
             f"the name of a {kind} is {shortened(plain, 60)!a}: use 1 to {MOST_NAME} printable characters"
         )

@@ -159,7 +159,9 @@ def _by_name(inputs: Inputs, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Return the inputs under the names that an exporter has given them."""
     if len(inputs) == 1 == len(names):
         return {names[0]: next(iter(inputs.values()))}
+    # The longest of several, such as `b_a` of `a` and `b_a`.
+    longest = sorted(inputs, key=len, reverse=True)
     return {
-        name: next(array for own, array in inputs.items() if name == own or name.endswith(f"_{own}"))
+        name: inputs[next(own for own in longest if name == own or name.endswith(f"_{own}"))]
         for name in names
     }

@@ -161,11 +161,19 @@ def _typed(array: NDArray[Any], dtype: str | None) -> NDArray[Any]:
     """Return the array in the type that the model was trained on.
 
     Raises:
-        ModelFileError: its values do not fit into this type.
+        ModelFileError: it is of another kind, or its values do not fit into this type.
     """
-    if dtype in (None, "string") or array.dtype == dtype or array.dtype.kind in "USO":
+    if dtype is None or array.dtype == dtype:
         return array
-    with np.errstate(invalid="ignore"):
+    is_text = dtype == "string"
+    if array.dtype.kind not in ("US" if is_text else "buif"):
+        raise ModelFileError(
+            f"the model was trained on {'text' if is_text else dtype}, and these are {array.dtype}: give arrays like"
+            " those it was trained on"
+        )
+    if is_text:
+        return array
+    with np.errstate(invalid="ignore", over="ignore"):
         found = array.astype(dtype)
     if found.dtype.kind != "f" and not np.array_equal(found, array):
         raise ModelFileError(

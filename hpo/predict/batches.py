@@ -115,8 +115,10 @@ def read_arrays(path: Path) -> Inputs:
     except FileNotFoundError as exc:
         raise DataMissingError(f"there is no file {path}: check its name") from exc
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as exc:
+        # NumPy advises to trust files that it does not know.
+        reason = "it holds other objects than arrays" if "pickle" in str(exc) else " ".join(str(exc).split())
         raise DataDamagedError(
-            f"{path} cannot be read ({' '.join(str(exc).split())}): write it with numpy.save or numpy.savez"
+            f"{path} cannot be read ({reason}): write it with numpy.save or numpy.savez"
         ) from exc
     if not named or any(array.ndim == 0 for array in named.values()):
         raise DataDamagedError(f"{path} holds no rows: write an array with one row for each input")

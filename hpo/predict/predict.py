@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from hpo.errors import UsageError
+from hpo.errors import HpoError, UsageError
 from hpo.models.loading import Inputs, LoadedModel
 from hpo.predict.batches import Batch, array_batches, check_rows, image_batches, read_arrays, with_channels
 from hpo.predict.forms import Form, Outputs
@@ -45,7 +45,7 @@ def predictions(
     With `mirror`, each is the mean of those of an image and of its mirror image.
 
     Raises:
-        UsageError: the model does not take such inputs.
+        UsageError: the model does not take such inputs, or computes no number for one.
     """
     if mirror:
         _check_mirror(model)
@@ -53,9 +53,10 @@ def predictions(
     for batch in batches:
         outputs = np.zeros((0, model.outputs))
         if batch.names:
-            outputs = forward(batch.inputs)
+            outputs = _computed(forward, batch.inputs, batch.names)
             if mirror:
                 outputs = form.mean(outputs, forward(_mirrored(batch.inputs)))
+            _check_finite(outputs, batch.names)
         yield Predicted(names=batch.names, outputs=outputs, unreadable=dict(batch.unreadable))
 
 
@@ -113,6 +114,29 @@ def batch_size(model: LoadedModel) -> int:
     """Return the number of inputs in a batch, by the size of one."""
     values = sum(int(np.prod([side or 1 for side in shape])) for shape in model.shapes.values())
     return min(_LARGEST_BATCH, max(1, _BATCH_VALUES // max(1, values)))
+
+
+def _computed(forward: Callable[[Inputs], Outputs], inputs: Inputs, names: Sequence[str]) -> Outputs:
+    try:
+        return forward(inputs)
+    except HpoError:
+        raise
+    # Layers raise anything for inputs that they do not know, such as text for numbers.
+    except Exception as exc:
+        reason = " ".join(str(exc).split())[:300] or type(exc).__name__
+        raise UsageError(
+            f"the model cannot compute {names[0]} and those after it ({reason}): give inputs like those of its"
+            " training, or fewer at a time with --batch-size"
+        ) from exc
+
+
+def _check_finite(outputs: Outputs, names: Sequence[str]) -> None:
+    wrong = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
+    if len(wrong):
+        value = next(value for value in outputs[wrong[0]] if not np.isfinite(value))
+        raise UsageError(
+            f"the model computes {value} for {names[wrong[0]]}: give it finite numbers like those of its training"
+        )
 
 
 def _check_mirror(model: LoadedModel) -> None:

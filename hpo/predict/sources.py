@@ -69,21 +69,29 @@ def image_paths(arguments: Iterable[str], listed: BinaryIO | None) -> Iterator[s
 
 def _paths(argument: str) -> Iterator[str]:
     path = Path(argument)
+    # An empty name would stand for the working directory.
+    if not argument or not _exists(argument):
+        raise DataMissingError(f"there is no file or folder {argument or repr(argument)}: check its name")
     if path.is_dir():
         yield from images_in(path)
     elif path.suffix.lower() in TABLES and path.is_file():
         yield from _of_table(path)
-    elif os.path.lexists(argument):
-        yield argument
     else:
-        raise DataMissingError(f"there is no file or folder {argument}: check its name")
+        yield argument
+
+
+def _exists(name: str) -> bool:
+    try:
+        return os.path.lexists(name)
+    except (OSError, ValueError):
+        return False
 
 
 def _of_table(table: Path) -> Iterator[str]:
     """Yield the column `path` of a table; relative paths start from its folder, as in a table to train on."""
     try:
         if table.suffix.lower() == ".csv":
-            with table.open(encoding="utf-8-sig", newline="") as file:
+            with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
                 reader = csv.DictReader(file, restval="")
                 if "path" not in (reader.fieldnames or ()):
                     raise DataDamagedError(
@@ -104,16 +112,20 @@ def _of_table(table: Path) -> Iterator[str]:
 def _listed(stream: BinaryIO) -> Iterator[str]:
     """Yield the paths of a list: one on each line, or separated by NUL as `find -print0` writes them.
 
-    Each is yielded as soon as it is read.
+    Lines may end as on Windows; each path is yielded as soon as it is read.
     """
     read = getattr(stream, "read1", stream.read)
     rest, separator = b"", None
+
+    def line(path: bytes) -> bytes:
+        return path if separator == b"\0" else path.removesuffix(b"\r")
+
     while block := read(_BLOCK):
         rest += block
         if separator is None:
             separator = b"\0" if b"\0" in rest else b"\n" if b"\n" in rest else None
         if separator is not None:
             *paths, rest = rest.split(separator)
-            yield from (os.fsdecode(path) for path in paths if path)
-    if last := rest.removesuffix(b"\n"):
+            yield from (os.fsdecode(path) for path in map(line, paths) if path)
+    if last := line(rest.removesuffix(b"\n")):
         yield os.fsdecode(last)

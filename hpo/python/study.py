@@ -116,7 +116,8 @@ class Study:
     ) -> pd.DataFrame:
         """Return the predictions of the study's retrained model, one row each; `hpo predict` as a method.
 
-        `inputs` is a path of an image or folder, several paths, an array, or a dict of arrays by the names of inputs.
+        `inputs` is a path of an image or folder, several paths, an array or data frame with one row for each input, or
+        a dict of arrays by the names of inputs.
 
         Raises:
             HpoError: as `hpo predict` fails, with the same message.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
+
+from objectives.data.errors import ArrayInvalidError
+from objectives.names import MOST_NAME, is_usable
 
 LABEL_SEPARATOR = "|"
 """Character between the names of an example's labels."""
-
-
-_UNREADABLE = {"Cc", "Cs", "Zl", "Zp"}
-"""Categories of control characters, bytes that are no UTF-8, and ends of lines."""
+_SHOWN = 60
 
 
 def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
@@ -19,15 +20,6 @@ def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
     if all(name.isascii() and name.isdecimal() for name in found):
         return tuple(sorted(found, key=lambda name: (int(name), name)))
     return tuple(sorted(found))
-
-
-def is_text(name: str) -> bool:
-    """Return whether a name can be read in a line: it has a visible character, and no control character.
-
-    Some scripts need characters that are not printable by themselves, such as joiners and wide spaces.
-    """
-    hidden = {unicodedata.category(character) for character in name if not character.isprintable()}
-    return not hidden & _UNREADABLE and any(one.isprintable() and not one.isspace() for one in name)
 
 
 def are_fractions(names: Sequence[str]) -> bool:
@@ -41,3 +33,20 @@ def are_fractions(names: Sequence[str]) -> bool:
 def composed(text: str) -> str:
     """Return text in Unicode's composed form, in which names from any system are equal."""
     return unicodedata.normalize("NFC", text)
+
+
+def check_names(names: Sequence[object]) -> None:
+    """Check names before any training, because a final run records tables by them.
+
+    Raises:
+        ArrayInvalidError: one cannot be recorded, or there twice.
+    """
+    unusable = next((name for name in names if not is_usable(name)), None)
+    if unusable is not None:
+        shown = ascii(unusable) if len(ascii(unusable)) <= _SHOWN else f"{ascii(unusable)[:_SHOWN]}…"
+        raise ArrayInvalidError(
+            f"{shown} names a class, label or target: use 1 to {MOST_NAME} printable characters"
+        )
+    name, count = Counter(names).most_common(1)[0] if names else (None, 0)
+    if count > 1:
+        raise ArrayInvalidError(f"{name!a} names {count} classes, labels or targets: name each differently")

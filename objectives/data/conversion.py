@@ -59,6 +59,8 @@ def check_digits(columns: NDArray[Any], name: str) -> None:
 
 
 def _of_objects(array: NDArray[Any], name: str) -> NDArray[Any]:
+    if array.ndim == 0:
+        raise ArrayInvalidError(f"{name} is one value of type {type(array.item()).__name__} and no array")
     kinds: tuple[type, ...] = (str, bytes)
     if len(array) and not isinstance(array.flat[0], kinds):
         kinds = (bool, int, float, np.number, np.bool_)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from objectives.data.class_names import LABEL_SEPARATOR, are_fractions, composed, sorted_classes
+from objectives.data.class_names import LABEL_SEPARATOR, are_fractions, check_names, composed, sorted_classes
 from objectives.data.conversion import as_array, check_digits
 from objectives.data.errors import ArrayInvalidError
 from objectives.data.inputs import check_finite
@@ -39,6 +39,7 @@ def converted(
         ArrayInvalidError: the targets do not fit the task or the names.
     """
     declared = tuple(names) if names is not None else None
+    check_names(declared or ())
     if task == "labels":
         given = {name: label_texts(values, name) for name, values in given.items()}
     arrays = {name: as_array(values, name) for name, values in given.items()}
@@ -49,7 +50,9 @@ def converted(
             raise ArrayInvalidError(f"{name} is {array.dtype}, not of numbers or strings")
         if array.dtype.kind == "f":
             check_finite(array, name)
-    return _CONVERSIONS[task](arrays, declared)
+    targets, found = _CONVERSIONS[task](arrays, declared)
+    check_names(found)
+    return targets, found
 
 
 def _classes(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets], Names]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from hpo.errors import DataDamagedError
-from objectives.data.class_names import LABEL_SEPARATOR, are_fractions, composed, is_text, sorted_classes
+from objectives.data.class_names import LABEL_SEPARATOR, are_fractions, composed, sorted_classes
 from objectives.data.targets import Targets
 from objectives.data_options import TaskName
+from objectives.names import MOST_NAME, is_text, is_usable
 
 SPLITS = ("train", "valid", "test")
 """Names of the splits, in the order in which a cache holds their images."""
@@ -103,11 +104,13 @@ def class_name(text: str, place: str) -> str:
     """Return the name of a class in Unicode's composed form, in which names from any system are equal.
 
     Raises:
-        DataDamagedError: it is empty or no valid text.
+        DataDamagedError: it is empty, too long or no valid text.
     """
     name = composed(text).strip()
-    if not is_text(name):
-        raise DataDamagedError(f"{place} has the class name {text!a}: use printable UTF-8 text")
+    if not is_usable(name):
+        raise DataDamagedError(
+            f"{place} has the class name {text!a}: use printable UTF-8 text of at most {MOST_NAME} characters"
+        )
     return name
 
 

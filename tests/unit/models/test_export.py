@@ -11,6 +11,7 @@ import pytest
 
 from hpo.cli.main import run
 from hpo.export import model_formats
+from hpo.export.model_formats import _by_name
 from tests.unit.models.conftest import MakeModel
 from tests.unit.models.test_predict import OWN
 
@@ -62,6 +63,12 @@ def test_several_inputs_keep_their_names(
     tmp_path: Path, make_model: MakeModel, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
     exported(capsys, two_inputs(make_model), tmp_path / "made", "--format", form)
+
+
+def test_inputs_whose_names_end_alike_are_distinguished() -> None:
+    inputs = {name: np.array([number]) for number, name in enumerate(("a", "b_a", "c"))}
+    found = _by_name(inputs, ["serving_default_b_a", "b_a", "serving_default_a", "c"])
+    assert [int(array[0]) for array in found.values()] == [1, 1, 0, 2]
 
 
 def test_code_of_yours_is_exported_where_its_objective_is_named(

@@ -97,11 +97,24 @@ def test_named_arrays_go_to_the_inputs_of_their_names(
     rows = predicted(capsys, "--model", str(folder), str(tmp_path / "x.npz"))
     assert [(row["path"][-6:], row["price"]) for row in rows] == [("npz[0]", "8.0"), ("npz[1]", "13.0")]
 
+    # Without a record of their types.
+    np.savez(tmp_path / "x.npz", age=np.array([["a"], ["b"]]), size=np.array([[3, 4], [5, 6]]))
+    assert run(["predict", "--model", str(folder), str(tmp_path / "x.npz")]) != 0
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"the model cannot compute {tmp_path / 'x.npz'}[0] and those after it (" in line
+
+    # No class or value may follow from an answer that is no number.
+    np.savez(tmp_path / "x.npz", age=np.array([[1.0], [np.nan]]), size=np.array([[3, 4], [5, 6]]))
+    assert run(["predict", "--model", str(folder), str(tmp_path / "x.npz")]) != 0
+    assert f"the model computes nan for {tmp_path / 'x.npz'}[1]: give it finite" in capsys.readouterr().err
+
 
 @pytest.mark.parametrize(
     ("array", "message"),
     [
         (np.full((2, 29, 29, 3), 0.5), "trained on uint8, and these are other float64 numbers"),
+        (np.zeros((2, 29, 29, 3), complex), "trained on uint8, and these are complex128: give arrays like"),
+        (np.full((2, 29, 29, 3), "a"), "trained on uint8, and these are <U1: give arrays like"),
         (np.zeros((2, 28, 28, 3), np.uint8), r"have the shape (28, 28, 3), but the model takes (29, 29, 3)"),
     ],
 )

@@ -142,7 +142,9 @@ def test_other_value_is_refused_by_the_name_of_the_metric(value: object) -> None
         LocalRun(1, metric="loss").report(loss=0.5, auc=value)
 
 
-@pytest.mark.parametrize("name", ["number", "epoch", "val/auc %", "f1 ü", "self", "метрика"])
+@pytest.mark.parametrize(
+    "name", ["number", "epoch", "val/auc %", "f1 ü", "self", "метрика", "می\u200cخواهم", "全\u3000角"]
+)
 def test_printable_name_is_kept(name: str) -> None:
     assert values.metrics({name: 1}) == {name: 1.0}
     assert values.records({name: 1}) == {name: 1}

@@ -36,11 +36,16 @@ def test_unreadable_files_are_named_and_the_others_kept(tmp_path: Path) -> None:
     photos = make_photos(tmp_path, 2)
     (tmp_path / "half.png").write_bytes((photos / "disc" / "001.png").read_bytes()[:200])
     (tmp_path / "empty.jpg").write_bytes(b"")
-    names = ["disc/000.jpg", "half.png", "absent.jpg", "disc/001.png", "empty.jpg"]
+    names = ["disc/000.jpg", "half.png", "absent.jpg", "disc/001.png", "empty.jpg", "a\0b.jpg"]
     [batch] = image_batches((str(tmp_path / name) for name in names), Geometry(8, 8, 3), 10)
     assert batch.names == [str(tmp_path / name) for name in ("disc/000.jpg", "disc/001.png")]
     assert batch.inputs.shape == (2, 8, 8, 3)
-    assert {Path(path).name for path in batch.unreadable} == {"half.png", "absent.jpg", "empty.jpg"}
+    assert {Path(path).name for path in batch.unreadable} == {
+        "half.png",
+        "absent.jpg",
+        "empty.jpg",
+        "a\0b.jpg",
+    }
     assert batch.unreadable[str(tmp_path / "empty.jpg")] == "it is empty"
 
 

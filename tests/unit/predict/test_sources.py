@@ -34,6 +34,8 @@ def test_folder_yields_its_images_at_any_depth_in_order(tmp_path: Path) -> None:
         (b"a.jpg\nlast.jpg", ["a.jpg", "last.jpg"]),
         (b"a\nb.jpg\0c.jpg\0", ["a\nb.jpg", "c.jpg"]),
         (b"\xff.jpg\n", ["\udcff.jpg"]),
+        (b"a.jpg\r\nb.jpg\r\nc.jpg\r", ["a.jpg", "b.jpg", "c.jpg"]),
+        (b"a.jpg\r\0", ["a.jpg\r"]),
         (b"", []),
     ],
 )
@@ -58,6 +60,13 @@ def test_paths_of_a_table_start_from_its_folder(tmp_path: Path) -> None:
     assert list(image_paths([str(tmp_path / "new.csv")], None)) == [
         f"{tmp_path}/a.jpg", f"{tmp_path}/sub/b.jpg"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["", "a" * 5000, "a\0b.jpg"])
+def test_name_that_no_file_can_have_is_absent(name: str) -> None:
+    """The empty one must not stand for the working directory."""
+    with pytest.raises(DataMissingError, match="there is no file or folder"):
+        survey([name])
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,8 @@ def predict(
         print_redacted(f"hpo: {text}", sys.argv)
 
     settings = options.settings(storage)
-    listed = sys.stdin.buffer if LIST in request.inputs else None
+    # None: it is closed.
+    listed = sys.stdin.buffer if LIST in request.inputs and sys.stdin is not None else None
     if output is None:
         run_predict(request, settings, wanted, sys.stdout, listed, warn).check()
         return

@@ -149,11 +149,11 @@ def test_folder_without_permission_is_refused(tmp_path, monkeypatch):
     assert f"folder {folder / 'b'} cannot be read (Permission denied): allow it" in refused(folder)
 
 
-@pytest.mark.parametrize("name", [os.fsdecode(b"\xff"), "a\nb", "a\x1b[2J", "\u200d", "a\u2028b"])
-def test_class_name_that_is_no_text_is_refused(tmp_path, name):
+@pytest.mark.parametrize("name", [os.fsdecode(b"\xff"), "a\nb", "a\x1b[2J", "\u200d", "a\u2028b", "b" * 201])
+def test_class_name_that_cannot_be_recorded_is_refused(tmp_path, name):
     folder = source(tmp_path / "p", *THREE)
     (folder / name).mkdir()
-    assert "use printable UTF-8 text" in refused(folder)
+    assert "use printable UTF-8 text of at most 200 characters" in refused(folder)
 
 
 def test_absent_source_is_refused(tmp_path):
