@@ -5,6 +5,7 @@ One worker of the suite runs these tests, because importing TensorFlow takes lon
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 from sqlalchemy import Row
 
 from objectives.data import datasets
@@ -99,6 +101,20 @@ def test_digits_are_searched_retrained_reported_and_exported(
     found = json.loads(service.python(keras_commands, *predict).out)
     assert found["dtype"] == "uint8"
     assert found["accuracy"] == metrics["runs"][0]["test_accuracy"]
+
+    np.save(service.folder / "x.npy", images.x_test)
+    Image.fromarray(images.x_test[7, :, :, 0]).save(service.folder / "seven.png")
+    predict = ("-m", "hpo.cli", "predict", "--study", "digits-cnn", "x.npy", "seven.png", "-o", "digits.csv")
+    printed = service.python(keras_commands, *predict).out
+    assert printed == f"wrote digits.csv: {len(images.x_test) + 1:,} predictions\n"
+    with (service.folder / "digits.csv").open(newline="") as file:
+        *rows, of_file = csv.DictReader(file)
+    right = [row["class"] == str(label) for row, label in zip(rows, images.y_test, strict=True)]
+    assert np.mean(right) == metrics["runs"][0]["test_accuracy"]
+    # The same pixels.
+    assert of_file["path"] == "seven.png"
+    assert of_file["class"] == rows[7]["class"]
+    assert float(of_file["probability"]) == pytest.approx(float(rows[7]["probability"]), abs=1e-5)
 
 
 def test_trial_interrupted_twice_equals_an_uninterrupted_run_of_its_script(
