@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from hpo.analysis.columns import NESTED, TRIALS_PER_COEFFICIENT, Column, Floats, columns_of
 from hpo.analysis.common_epoch import Comparison
-from hpo.analysis.figures import amount
+from hpo.analysis.figures import amount, is_share
 from hpo.analysis.statistics import CONFIDENCE, holm
 from hpo.search.space import place_of
 
@@ -97,7 +97,7 @@ def find_effects(comparison: Comparison, seed_noise: float | None = None) -> lis
             column,
             fits[:, edges[index] : edges[index + 1]],
             p_values[index],
-            comparison.metric,
+            comparison.metric if is_share(comparison.metric, values) else "",
             seed_noise,
             comparison.varied,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,8 +82,13 @@ def bounds_of(name: str) -> Bounds | None:
     return (0.0, math.inf) if "loss" in name else None
 
 
-def is_better_high(figure: str) -> bool | None:
-    """Whether larger values of a figure are better; None if it is unknown."""
+def is_better_high(figure: str, own: Mapping[str, bool] | None = None) -> bool | None:
+    """Whether larger values of a figure are better; None if it is unknown.
+
+    `own` are the directions that studies declare, by the figures that measure their metrics: they precede its name.
+    """
+    if own is not None and figure in own:
+        return own[figure]
     metric = METRICS.get(base_of(figure))
     if metric is not None:
         return metric.maximize
@@ -108,11 +113,11 @@ def interval_of(summary: Mapping[str, Any], figure: str) -> Interval:
     return Interval.from_json(summary[figure]).within(bounds_of(figure))
 
 
-def amount(value: float, metric: str) -> str:
-    """Return a difference of a metric as text: percentage points for a share, else in its own units."""
-    return f"{100 * value:.1f} points" if is_share(metric) else formatting.metric(value)
+def amount(value: float, metric: str, compared: Iterable[float] = ()) -> str:
+    """Return a difference of `compared` values as text: percentage points for a share, else in its own units."""
+    return f"{100 * value:.1f} points" if is_share(metric, compared) else formatting.metric(value)
 
 
-def is_share(metric: str) -> bool:
-    """Whether a metric is a share, whose hundredths are points."""
-    return "accuracy" in metric
+def is_share(metric: str, values: Iterable[float] = ()) -> bool:
+    """Whether a metric is a share, whose hundredths are points; an accuracy beyond 1 is in percent already."""
+    return "accuracy" in metric and all(abs(value) <= 1 for value in values)

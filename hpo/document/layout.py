@@ -8,10 +8,10 @@ from itertools import accumulate, groupby
 from hpo.document.charts import Bars
 from hpo.document.document import Block, Bullets, Code, Document, Figure, Gallery, Paragraph, Section, Table
 
-MOST_COLUMNS = 7
-"""Largest number of columns of a table in half the width of a wide page."""
-MOST_CHARACTERS = 88
-"""Characters of all columns of such a table."""
+HALF = 656
+"""Width in pixels of a column on the narrowest page that has two (1400 pixels)."""
+_BOLD, _PLAIN, _BETWEEN = 8.8, 7.7, 14.0
+"""Pixels of a character of headers and numbers, and of text, in a wide font; and between columns."""
 _WRAPPED = 40
 """Characters of a last column of text, whose lines are wrapped."""
 MOST_PANELS = 3
@@ -76,17 +76,21 @@ def _is_narrow(block: Block) -> bool:
         case Figure():
             return len(block.panels) < MOST_PANELS
         case Table():
-            return len(block.headers) <= MOST_COLUMNS and _characters(block) <= MOST_CHARACTERS
+            return _table_width(block) <= HALF
         case Code() | Gallery():
             return False
 
 
-def _characters(table: Table) -> int:
-    """Return the characters of the widest cell of each column, summed."""
-    widths = [max(map(len, column)) for column in zip(table.headers, *table.rows, strict=True)]
-    if widths and table.headers[-1] not in table.right:
-        widths[-1] = min(widths[-1], _WRAPPED)
-    return sum(widths)
+def _table_width(table: Table) -> float:
+    """Return roughly the width of a table in pixels."""
+    width = 0.0
+    for index, (header, *cells) in enumerate(zip(table.headers, *table.rows, strict=True)):
+        longest = max(map(len, cells), default=0)
+        is_text = header not in table.right
+        if is_text and index == len(table.headers) - 1:
+            longest = min(longest, _WRAPPED)
+        width += max(_BOLD * len(header), (_PLAIN if is_text else _BOLD) * longest) + _BETWEEN
+    return width
 
 
 def _height(block: Block) -> float:

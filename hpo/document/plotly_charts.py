@@ -55,7 +55,7 @@ def _chart(chart: Chart) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _trace(series: Series) -> dict[str, Any]:
-    x, y = series.coordinates()
+    x, y = ([_short(value) for value in values] for values in series.coordinates())
     labels = [_plain(point.label) for point in series.points]
     return {
         "type": "scatter",
@@ -167,6 +167,11 @@ def _axis(axis: Axis) -> dict[str, Any]:
         low, high = axis.bounds
         found["range"] = [log10(low), log10(high)] if axis.log else [low, high]
     return found
+
+
+def _short(value: float | None) -> float | None:
+    """Round to more digits than a chart can show: the others would be half of a page's charts."""
+    return None if value is None else float(f"{value:.8g}")
 
 
 def _plain(text: str) -> str:

@@ -23,6 +23,7 @@ from hpo.report.study_comparison import (
     StudyResult,
     better_high,
     comparability_warnings,
+    differ_in_task,
 )
 from hpo.report.trial_axes import epoch_axis
 
@@ -63,8 +64,13 @@ def build_document(compared: StudyComparison) -> Document:
     )
 
 
-def verdict(pair: PairwiseDifference, metric: str, maximize: bool | None = True) -> str:
-    """Return the difference of one pair as a sentence; `maximize` is None where it is unknown which is better."""
+def verdict(
+    pair: PairwiseDifference, metric: str, maximize: bool | None = True, compared: Sequence[float] = ()
+) -> str:
+    """Return the difference of one pair of `compared` values as a sentence.
+
+    `maximize` is None where it is unknown which is better.
+    """
     mean = pair.difference.mean
     noise = {
         None: "; there are too few seeds to estimate seed noise",
@@ -75,7 +81,7 @@ def verdict(pair: PairwiseDifference, metric: str, maximize: bool | None = True)
         return f"{pair.first} and {pair.second} tie{noise}."
     leads = (mean > 0) is (maximize is not False)
     better, worse = (pair.first, pair.second) if leads else (pair.second, pair.first)
-    size = amount(abs(mean), metric)
+    size = amount(abs(mean), metric, compared)
     size = "less than 0.1 points" if size == "0.0 points" else size
     side = "below" if maximize is False else "above"
     # A lower error is better, which "below" alone would leave to the reader.
@@ -88,7 +94,8 @@ def _verdicts(compared: StudyComparison) -> list[Block]:
         return []
     figure = str(compared.figure)
     maximize = better_high(compared.results, figure)
-    lead, *others = (verdict(pair, figure, maximize) for pair in compared.pairs)
+    values = _values(compared.results, figure)
+    lead, *others = (verdict(pair, figure, maximize, values) for pair in compared.pairs)
     return [Paragraph(lead, "lead"), *([Bullets(others)] if others else [])]
 
 
@@ -99,7 +106,13 @@ def _differences(compared: StudyComparison) -> list[Block]:
         "Intervals of differences are Welch intervals over seeds; p-values are corrected for the number of pairs"
         " (Holm). Neither covers the choice of the test examples."
     )
-    return [difference_table(compared.pairs, compared.figure), Paragraph(note, "note")]
+    values = _values(compared.results, compared.figure)
+    return [difference_table(compared.pairs, compared.figure, values), Paragraph(note, "note")]
+
+
+def _values(results: Sequence[StudyResult], figure: str) -> list[float]:
+    """Return a figure of all final runs of all studies."""
+    return [value for result in results for value in result.values(figure)]
 
 
 def final_table(results: Sequence[StudyResult], figure: str | None) -> Table:
@@ -126,11 +139,13 @@ def final_table(results: Sequence[StudyResult], figure: str | None) -> Table:
     return Table.of(rows, text=["study", "objective"])
 
 
-def difference_table(pairs: Sequence[PairwiseDifference], figure: str) -> Table:
+def difference_table(
+    pairs: Sequence[PairwiseDifference], figure: str, compared: Sequence[float] = ()
+) -> Table:
     """Return a table with one row for each pair of studies."""
 
     def signed(value: float) -> str:
-        return ("-" if value < 0 else "+") + amount(abs(value), figure)
+        return ("-" if value < 0 else "+") + amount(abs(value), figure, compared)
 
     rows = [
         {
@@ -153,7 +168,7 @@ def _best_so_far(results: Sequence[StudyResult]) -> Figure | None:
         if points:
             searched.append(Series(name=result.name, points=points, style=style, colour=colour_of(index)))
     metrics = {(result.history.study.metric, result.history.study.value_rule) for result in results}
-    if not searched or len(metrics) > 1:
+    if not searched or len(metrics) > 1 or differ_in_task(results):
         return None
     chart = Chart("", Axis("trial"), Axis(metrics.pop()[0]), searched)
     return Figure("best-so-far", "Best complete trial so far during the search.", [chart], height=340)
@@ -171,7 +186,8 @@ def _final_curves(results: Sequence[StudyResult]) -> Figure | None:
         for name in (*(base_of(result.history.study.metric) for result in results), *METRICS)
         if all(history and all(name in row["metrics"] for row in history) for history in rows.values())
     )
-    name = next(shared, None) if rows else None
+    # A loss of another task is of another kind.
+    name = next(shared, None) if rows and not differ_in_task(results) else None
     if name is None:
         return None
     by_epoch: list[Series] = []

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo import formatting
-from hpo.analysis.figures import amount, bounds_of, is_better_high, label_of, leading
+from hpo.analysis.figures import amount, bounds_of, counterpart, is_better_high, label_of, leading
 from hpo.analysis.statistics import mean, welch
 from hpo.outcomes import Outcome
 from hpo.report.study_comparison import setup_of
@@ -49,10 +49,11 @@ def against_default(history: StudyHistory) -> str:
         return f"There is no final value of {reference} to compare with: {ended}."
     if best is None or is_same(history, best.params, default):
         return f"No trial was better than {reference}, {study.metric} {formatting.metric(trial.value)}."
-    gain = (best.value or 0.0) - trial.value
+    values = best.value or 0.0, trial.value
+    size = amount(abs(values[0] - values[1]), study.metric, values)
     return (
         f"In the search, trial {best.number} reached {study.metric} {formatting.metric(best.value)} and {reference}"
-        f" {formatting.metric(trial.value)}: {amount(abs(gain), study.metric)} better on validation data."
+        f" {formatting.metric(trial.value)}: {size} better on validation data."
         " With one run each, choosing the best trial makes the difference optimistic."
         f" hpo retrain --study {study.name} --top K compares the best configurations with it from fresh seeds."
     )
@@ -72,7 +73,8 @@ def _measured_difference(history: StudyHistory, default: Mapping[str, Any]) -> s
         figure = leading((latest.metrics or {})["summary"], history.study.metric)
         values = [_values(row, figure) for row in (best, against)]
         if figure is not None and all(len(one) > 1 for one in values):
-            maximize = is_better_high(figure)
+            study = history.study
+            maximize = is_better_high(figure, {counterpart(study.metric): study.maximize})
             return _describe_difference(
                 values[0],
                 values[1],
@@ -140,14 +142,17 @@ def _describe_difference(
 ) -> str:
     found = welch(best, default, bounds_of(figure))
     gain = found.mean if maximize else -found.mean
-    direction = "better" if gain >= 0 else "worse"
+
+    def shown(value: float) -> str:
+        return amount(value, figure, [*best, *default])
+
+    size = shown(abs(gain))
+    direction = "no difference" if size == shown(0.0) else f"{size} {'better' if gain > 0 else 'worse'}"
     bounds = found.interval95
     interval = ""
     if bounds is not None:
         low, high = sorted(bounds if maximize else (-bounds[0], -bounds[1]))
-        interval = (
-            f" (95 % interval {amount(low, figure).removesuffix(' points')} to {amount(high, figure)}, Welch)"
-        )
+        interval = f" (95 % interval {shown(low).removesuffix(' points')} to {shown(high)}, Welch)"
     noise = {
         True: "the difference exceeds seed noise",
         False: "the difference is within seed noise, so the two are indistinguishable at 95 %",
@@ -156,5 +161,5 @@ def _describe_difference(
     return (
         f"Compared with the objective's default configuration, from fresh seeds: {label} "
         f"{formatting.metric(mean(best))} instead of {formatting.metric(mean(default))}, "
-        f"{amount(abs(gain), figure)} {direction}{interval}; {noise}."
+        f"{direction}{interval}; {noise}."
     )

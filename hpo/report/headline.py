@@ -14,6 +14,7 @@ from hpo.analysis.figures import (
     amount,
     base_of,
     bounds_of,
+    counterpart,
     interval_of,
     is_better_high,
     label_of,
@@ -26,7 +27,7 @@ from hpo.document.document import Block, Paragraph
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow
 
-_VALIDATION = re.compile(r"([\d,]+) validation")
+_VALIDATION = re.compile(r".*training and ([\d,]+) validation", re.DOTALL)
 """Number of validation examples in the line that describes a study's data."""
 
 
@@ -109,10 +110,13 @@ def _gap(
                 " validation to test is unknown."
             )
         return f"No value of this configuration on {on} is recorded, so the gap from validation to test is unknown."
-    high = is_better_high(figure)
+    study = history.study
+    high = is_better_high(figure, {counterpart(study.metric): study.maximize})
     gap = found.value - tested
-    size = amount(abs(gap), figure)
-    if high is None or size == amount(0.0, figure):
+    size, nothing = (amount(one, figure, (found.value, tested)) for one in (abs(gap), 0.0))
+    if size == nothing:
+        compared = "about the same as on the test set"
+    elif high is None:
         compared = f"{size} {'above' if gap > 0 else 'below'} the {label}"
     else:
         compared = f"{size} {'better' if (gap > 0) is high else 'worse'} than on the test set"

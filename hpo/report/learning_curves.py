@@ -18,6 +18,10 @@ MOST_CURVES = 200
 """Largest number of learning curves drawn; larger studies show the best and the latest trials."""
 
 
+MOST_POINTS = 10_000
+"""Points of all learning curves, beyond which not every epoch is drawn."""
+
+
 def curves(history: StudyHistory) -> Figure:
     metric, best = history.study.metric, history.best
     trials = [trial for trial in history.trials if trial.number in history.curves]
@@ -29,13 +33,14 @@ def curves(history: StudyHistory) -> Figure:
     others = (Outcome.COMPLETE, Outcome.PRUNED, Outcome.TIMED_OUT, *OPEN)
     failed = [t for t in shown if t.state not in others]
     leader = [best] if best is not None and best.number in history.curves else []
+    step = -(-sum(len(history.curves[t.number or 0]) for t in shown) // MOST_POINTS) or 1
     series = [
-        *_joined(history, complete, "complete", BLUE, opacity=0.55),
-        *_joined(history, pruned, "pruned", ORANGE, opacity=0.75, ends=True),
-        *_joined(history, timed_out, "timed out", OLIVE, opacity=0.75, ends=True),
-        *_joined(history, still_open, "still open", GREY, opacity=0.9),
-        *_joined(history, failed, "failed, diverged or infeasible", RED, opacity=0.8),
-        *_joined(history, leader, "best", GREEN, width=3.0),
+        *_joined(history, complete, "complete", BLUE, opacity=0.55, step=step),
+        *_joined(history, pruned, "pruned", ORANGE, opacity=0.75, ends=True, step=step),
+        *_joined(history, timed_out, "timed out", OLIVE, opacity=0.75, ends=True, step=step),
+        *_joined(history, still_open, "still open", GREY, opacity=0.9, step=step),
+        *_joined(history, failed, "failed, diverged or infeasible", RED, opacity=0.8, step=step),
+        *_joined(history, leader, "best", GREEN, width=3.0, step=step),
     ]
     measured = [row.metrics.get(metric, math.nan) for t in shown for row in history.curves[t.number or 0]]
     bounds, outside = zoomed([value for value in measured if math.isfinite(value)], history.study.maximize)
@@ -43,6 +48,7 @@ def curves(history: StudyHistory) -> Figure:
         f"{metric} after each epoch of {len(shown)}"
         + (f" of {len(trials)}" if len(shown) < len(trials) else "")
         + " trials. A cross marks the end of a trial that was pruned or timed out."
+        + (f" One of {step} epochs is drawn." if step > 1 else "")
         + (" Outliers are outside the chart." if outside else "")
     )
     axis = epoch_axis(int(history.study.spec_json["epochs"]))
@@ -94,14 +100,18 @@ def _joined(
     width: float = 1.4,
     opacity: float = 1.0,
     ends: bool = False,
+    step: int = 1,
 ) -> list[Series]:
-    """Return the curves of several trials as one series with gaps, and their ends as another if `ends`."""
+    """Return the curves of several trials as one series with gaps, and their ends as another if `ends`.
+
+    Of `step` epochs one is drawn, and the last.
+    """
     if not members:
         return []
     points, last = [], []
     for trial in members:
         rows = history.curves[trial.number or 0]
-        for row in rows:
+        for row in rows[(len(rows) - 1) % step :: step]:
             value = row.metrics.get(history.study.metric)
             label = f"trial {trial.number}, epoch {row.epoch}: {formatting.metric(value)}"
             points.append(Point(row.epoch, value, label))

@@ -112,7 +112,8 @@ def _wrong_images(found: Mistakes, metrics: Mapping[str, Any]) -> Gallery | None
 def _class_table(found: Mistakes) -> Table:
     scores, subset = class_scores(found.confusion, found.names, found.runs), "Each class"
     if len(scores) > MOST_CLASSES:
-        scores = sorted(scores, key=lambda one: one.f1 or 0.0)[:MOST_CLASSES]
+        # A class without test images and predictions has no score.
+        scores = sorted(scores, key=lambda one: 1.0 if one.f1 is None else one.f1)[:MOST_CLASSES]
         subset = f"The {MOST_CLASSES} classes with the lowest F1 of {len(found.names)}"
     rows = [
         {

@@ -16,7 +16,7 @@ from hpo.document.document import Block, Figure, Paragraph, Section, Table
 from hpo.document.parts import Part, section
 from hpo.outcomes import Outcome
 from hpo.report.findings import Findings
-from hpo.report.trial_axes import zoomed
+from hpo.report.trial_axes import drawn, subset, zoomed
 from hpo.search.choice_text import labels
 from hpo.search.space import from_unit, is_log, place_of, to_unit
 
@@ -103,6 +103,7 @@ def _slices(comparison: Comparison) -> Figure | None:
     caption = (
         f"{comparison.subject} against each parameter. A visible trend may be due to "
         "another parameter, because the sampler tries good values of several parameters together."
+        f"{subset(comparison)}"
     )
     return Figure("slices", caption, charts, height=280)
 
@@ -114,7 +115,7 @@ def _slice(comparison: Comparison, name: str, label: str, colour: str, *, early:
             one.value,
             f"trial {one.trial.number}: {name} {formatting.parameter(value)}, {formatting.metric(one.value)}",
         )
-        for one in comparison.trials
+        for one in drawn(comparison)
         if (one.trial.state != Outcome.COMPLETE) == early and name in one.trial.params
     ]
     marker: Literal["circle", "cross"] = "cross" if early else "circle"
@@ -135,7 +136,7 @@ def _contours(comparison: Comparison, importance: dict[str, float] | None) -> Fi
         return None
     caption = (
         f"{comparison.subject} over pairs of the most important numeric parameters, "
-        "interpolated linearly between the trials (points); other parameters vary too."
+        f"interpolated linearly between the trials (points); other parameters vary too.{subset(comparison)}"
     )
     return Figure("contours", caption, panels[:MOST_PAIRS], height=340, page_only=True)
 
@@ -146,16 +147,17 @@ def _surface(comparison: Comparison, first: str, second: str) -> Surface:
     from scipy.spatial import QhullError
 
     spaces = comparison.space[first], comparison.space[second]
-    values = np.array([one.value for one in comparison.trials])
+    trials = drawn(comparison)
+    values = np.array([one.value for one in trials])
     # One outlier would leave a single colour for all other trials.
     bounds, _ = zoomed(values.tolist(), comparison.maximize)
     if bounds is not None:
         values = np.clip(values, *bounds)
-    pairs = [(one.trial.params[first], one.trial.params[second]) for one in comparison.trials]
+    pairs = [(one.trial.params[first], one.trial.params[second]) for one in trials]
     places_of = [[to_unit(value, space) for value, space in zip(pair, spaces, strict=True)] for pair in pairs]
     points = [
         Point(*pair, f"trial {one.trial.number}: {formatting.metric(one.value)}")
-        for pair, one in zip(pairs, comparison.trials, strict=True)
+        for pair, one in zip(pairs, trials, strict=True)
     ]
     places = np.linspace(0.0, 1.0, _GRID)
     grid: list[list[float | None]] = [[None] * _GRID for _ in range(_GRID)]

@@ -95,11 +95,16 @@ def _selection(history: StudyHistory, metrics: Mapping[str, Any]) -> list[Block]
         for line, one in zip(selection_lines(selection), candidates, strict=True)
         for own in [default is not None and is_same(history, one["params"], default)]
     ]
-    return [Paragraph(text), Bullets(lines), *_indistinguishable(selection)]
+    planned = next((one for one in candidates if default and is_same(history, one["params"], default)), None)
+    return [Paragraph(text), Bullets(lines), *_indistinguishable(selection, planned)]
 
 
-def _indistinguishable(selection: Mapping[str, Any]) -> list[Block]:
-    """Return a sentence on the candidates from which the chosen one does not differ significantly."""
+def _indistinguishable(selection: Mapping[str, Any], default: Mapping[str, Any] | None) -> list[Block]:
+    """Return a sentence on the candidates from which the chosen one does not differ significantly.
+
+    The comparison with the default configuration is planned and stands by itself, as in the summary; the others are
+    corrected for their number.
+    """
     chosen = next((one for one in selection["candidates"] if one["chosen"]), None)
     others = [one for one in selection["candidates"] if not one["chosen"] and not one["failure"]]
     if chosen is None or not others:
@@ -112,19 +117,22 @@ def _indistinguishable(selection: Mapping[str, Any]) -> list[Block]:
         return [
             Paragraph("There are too few seeds, or too few distinct values, to test the differences.", "note")
         ]
-    corrected = holm([p_value for _, p_value in measured])
+    searched = [p_value for one, p_value in measured if one is not default]
+    corrected = iter(holm(searched))
     alike = [
         named(one["trial"])
-        for (one, _), p_value in zip(measured, corrected, strict=True)
-        if p_value >= 1 - CONFIDENCE
+        for one, p_value in measured
+        if (p_value if one is default else next(corrected)) >= 1 - CONFIDENCE
     ]
-    if not alike:
-        text = "The chosen one is significantly better than each of the others (Welch's test, Holm's correction, 95 %)."
-    else:
-        text = (
-            f"Indistinguishable from the chosen one at 95 %: {', '.join(alike)} (Welch's test over seeds, Holm's"
-            " correction)."
+    method = "Welch's test over seeds"
+    if len(searched) > 1:
+        method += ", Holm's correction" + (
+            " except for the default configuration" if default in others else ""
         )
+    if not alike:
+        text = f"The chosen one is significantly better than each of the others at 95 % ({method})."
+    else:
+        text = f"Indistinguishable from the chosen one at 95 %: {', '.join(alike)} ({method})."
     return [Paragraph(text)]
 
 

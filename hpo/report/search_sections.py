@@ -25,7 +25,7 @@ from hpo.document.parts import section
 from hpo.outcomes import Outcome
 from hpo.report.findings import Findings
 from hpo.report.learning_curves import best_trial, curves
-from hpo.report.trial_axes import trial_label, zoomed
+from hpo.report.trial_axes import drawn, subset, trial_label, zoomed
 from hpo.search.space import describe_distribution, to_unit
 from hpo.study.history import StudyHistory
 from hpo.study.results.trials import OPEN, TrialRow
@@ -154,7 +154,10 @@ def _parallel(comparison: Comparison) -> Figure | None:
     ordered = sorted(comparison.trials, key=lambda one: one.value, reverse=not comparison.maximize)
     lowest, highest = sorted((ordered[0].value, ordered[-1].value))
     groups: dict[int, list[Point]] = {}
+    kept = set(map(id, drawn(comparison)))
     for rank, one in enumerate(ordered):
+        if id(one) not in kept:
+            continue
         value = (one.value - lowest) / (highest - lowest) if highest > lowest else 0.5
         params = one.trial.params
         line = [
@@ -182,6 +185,7 @@ def _parallel(comparison: Comparison) -> Figure | None:
     caption = (
         f"One line for each trial, coloured by rank. Each axis runs from low (bottom) to high (top): {ranges};"
         f" {comparison.metric} {formatting.metric(lowest)} to {formatting.metric(highest)}. {comparison.describe()}"
+        f"{subset(comparison)}"
     )
     ticks = [(float(place), name) for place, name in enumerate([*names, comparison.metric])]
     axis = Axis(ticks=ticks, bounds=(-0.3, len(names) + 0.3))

@@ -34,8 +34,10 @@ class StudyResult:
 
     @property
     def task(self) -> str | None:
-        """Task of the final runs; None if they recorded none."""
-        return self.runs[0].get("task") if self.runs else None
+        """Task of the final runs; None if it is unknown."""
+        run = self.runs[0] if self.runs else {}
+        # Earlier versions recorded no task; all of their models were of classes.
+        return run.get("task") or ("classes" if run.get("confusion") else None)
 
     @property
     def runs(self) -> Sequence[Mapping[str, Any]]:
@@ -92,13 +94,18 @@ def common_figure(results: Sequence[StudyResult]) -> str | None:
     Studies of different tasks have none: their losses are of different kinds.
     """
     retrained = [result for result in results if result.runs]
-    if not retrained or len({result.task for result in retrained}) > 1:
+    if not retrained or differ_in_task(retrained):
         return None
     metrics = {result.history.study.metric for result in retrained}
     own = [counterpart(metric) for metric in metrics] if len(metrics) == 1 else []
     recorded = [name for name in retrained[0].runs[0] if name.startswith("test_")]
     candidates = [*own, *FIGURES, *recorded]
     return next((name for name in candidates if all(result.values(name) for result in retrained)), None)
+
+
+def differ_in_task(results: Sequence[StudyResult]) -> bool:
+    """Whether retrained studies are known to be of different tasks, so that no metric of them means the same."""
+    return len({result.task for result in results if result.task is not None}) > 1
 
 
 def common_figures(results: Sequence[StudyResult]) -> list[str]:
@@ -109,12 +116,9 @@ def common_figures(results: Sequence[StudyResult]) -> list[str]:
 
 
 def better_high(results: Sequence[StudyResult], figure: str) -> bool | None:
-    """Whether larger values of a figure are better: by its name, or the studies' direction where it is their metric."""
-    known = is_better_high(figure)
-    if known is not None:
-        return known
+    """Whether larger values of a figure are better: the studies' direction where it is their metric, or by its name."""
     own = {one.history.study.maximize for one in results if counterpart(one.history.study.metric) == figure}
-    return own.pop() if len(own) == 1 else None
+    return is_better_high(figure, {figure: own.pop()} if len(own) == 1 else None)
 
 
 def compare_pairs(results: Sequence[StudyResult], figure: str) -> list[PairwiseDifference]:
@@ -134,26 +138,41 @@ def compare_pairs(results: Sequence[StudyResult], figure: str) -> list[PairwiseD
 
 def comparability_warnings(results: Sequence[StudyResult]) -> list[str]:
     """Return a warning for each setting in which the retrained studies differ."""
-    found = []
+    found: list[str] = []
     retrained = [result for result in results if result.runs]
     for key, setting in (
         ("task", "of different tasks"),
         ("n_test", "tested on different numbers of examples"),
         ("classes", "tested on different classes"),
+        ("targets", "tested on examples with different targets"),
         ("n_train", "trained on different numbers of examples"),
         ("epochs", "trained for different numbers of epochs"),
         ("precision", "trained in different precisions"),
     ):
-        values = {result.name: result.runs[0].get(key, result.metrics.get(key)) for result in retrained}
-        if len({repr(value) for value in values.values()}) > 1:
-            shown = ", ".join(
-                f"{name} {', '.join(map(str, value[:3])) + ' …' if isinstance(value, list) else value}"
-                for name, value in values.items()
-            )
+        values = {result.name: value for result in retrained if (value := _setting(result, key)) is not None}
+        # Other numbers of examples, or other classes, have other targets anyway.
+        if len({repr(value) for value in values.values()}) > 1 and not (key == "targets" and found):
+            shown = ", ".join(f"{name}{_shown(value)}" for name, value in values.items())
             found.append(
                 f"The studies were {setting} ({shown}), so differences may not be due to the models."
             )
     return found
+
+
+def _setting(result: StudyResult, key: str) -> Any:
+    """Return a setting of a study's final runs; None if it was not recorded."""
+    run = result.runs[0]
+    if key == "targets":
+        examples = run.get("examples")
+        return examples.get("test") if isinstance(examples, Mapping) else None
+    return result.task if key == "task" else run.get(key, result.metrics.get(key))
+
+
+def _shown(value: Any) -> str:
+    """Return a setting as text after the name of its study; empty for the counts or ranges of targets."""
+    if isinstance(value, list):
+        return f" {', '.join(map(str, value[:3]))} …"
+    return "" if isinstance(value, Mapping) else f" {value}"
 
 
 def setup_of(row: RetrainRow) -> tuple[Any, ...]:

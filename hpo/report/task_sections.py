@@ -47,7 +47,8 @@ def _curves(runs: Sequence[Mapping[str, Any]]) -> Figure | None:
         subject = f"of {names[0]}, for each final run"
     else:
         named = [(name, recorded[0], name) for name in names]
-        subject = "of the exported model, each class against the others"
+        kind = "label by itself" if runs[0].get("task") == "labels" else "class against the others"
+        subject = f"of the exported model, each {kind}"
     roc, precision = (
         [
             Series(name=name, points=points_of(curves[kind][key]), colour=colour_of(index), width=1.8)

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from hpo import formatting
+from hpo.analysis.common_epoch import Compared, Comparison
 from hpo.analysis.statistics import is_comparable
 from hpo.document.charts import Axis
 from hpo.study.results.trials import TrialRow
@@ -14,6 +15,28 @@ ZOOM_FROM = 20
 """Number of values from which outliers may lie outside a chart."""
 ZOOM_SHARE = 0.9
 """Smallest share of the values that a chart shows."""
+
+
+MOST_POINTS = 400
+"""Largest number of trials in a chart of parameters: a page stays small with any number of trials."""
+
+
+def drawn(comparison: Comparison) -> Sequence[Compared]:
+    """Return all trials, or of very many an even choice by their rank, from the best to the worst."""
+    trials = comparison.trials
+    if len(trials) <= MOST_POINTS:
+        return trials
+    places = sorted(range(len(trials)), key=lambda place: trials[place].value, reverse=comparison.maximize)
+    last, steps = len(places) - 1, MOST_POINTS - 1
+    return [trials[place] for place in sorted(places[index * last // steps] for index in range(MOST_POINTS))]
+
+
+def subset(comparison: Comparison) -> str:
+    """Return a sentence on the trials that `drawn` leaves out; empty if it leaves out none."""
+    count = len(comparison.trials)
+    if count <= MOST_POINTS:
+        return ""
+    return f" {MOST_POINTS} of {count:,} trials are drawn, chosen evenly by rank."
 
 
 def epoch_axis(epochs: int) -> Axis:

@@ -120,6 +120,8 @@ def test_gap_between_different_metrics_is_reported_as_unknown(database: Database
     [
         ([0.90, 0.91, 0.92], "the two are indistinguishable at 95 %"),
         ([0.70, 0.71, 0.72], "the difference exceeds seed noise"),
+        # p = 0.04, which would not be below 0.05 if it were corrected for the third candidate.
+        ([0.8855, 0.8955, 0.9055], "the difference exceeds seed noise"),
     ],
 )
 def test_gain_over_the_default_is_that_of_fresh_seeds(
@@ -128,10 +130,15 @@ def test_gain_over_the_default_is_that_of_fresh_seeds(
     rows = study(database, "val_accuracy")
     complete(rows, {"val_accuracy": 0.99}, "val_accuracy")
     complete(rows, {"val_accuracy": 0.5}, "val_accuracy", params=DEFAULT)
-    selection = candidates(({"learning_rate": 0.01}, [0.91, 0.92, 0.93], True), (DEFAULT, values, False))
+    selection = candidates(
+        ({"learning_rate": 0.01}, [0.91, 0.92, 0.93], True),
+        (DEFAULT, values, False),
+        ({"learning_rate": 0.02}, [0.90, 0.92, 0.93], False),
+    )
     retrained(rows, {"test_accuracy": [0.9, 0.91]}, {}, selection=selection)
     text = document_text(rows)
     assert expected in text
+    assert "trial 2 (Welch's test over seeds)" in text
     assert "49.0 points" not in text
     assert ("Indistinguishable from the chosen one at 95 %: trial 1" in text) == ("indist" in expected)
 

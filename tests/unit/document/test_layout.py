@@ -15,6 +15,12 @@ TABLE = Table(("a", "b"), [("1", "2")] * 10)
 
 BROAD = Table(("a", "b"), [("x" * 99, "1")], frozenset({"b"}))
 
+# The test figures of a report: 773 pixels wide, beside other blocks they would be cut off.
+HEADS = ("figure", "mean", "standard deviation", "95 % over 3 seeds", "95 % over 150 test examples")
+FIGURES = Table(
+    HEADS, [("test RMSE", "8551.4049", "1114.5271", "5782.7661 to 11320", "-")], frozenset(HEADS[1:])
+)
+
 
 @pytest.mark.parametrize(
     ("blocks", "expected"),
@@ -27,6 +33,7 @@ BROAD = Table(("a", "b"), [("x" * 99, "1")], frozenset({"b"}))
         ([TABLE, CHART, WIDE, CHART], [([TABLE], [CHART]), ([WIDE], []), ([CHART], [])]),
         ([Code("x"), Bullets(["a"])], [([Code("x")], []), ([Bullets(["a"])], [])]),
         ([BROAD, TEXT], [([BROAD], []), ([TEXT], [])]),
+        ([FIGURES, TEXT], [([FIGURES], []), ([TEXT], [])]),
         ([TEXT, TABLE, TEXT, Bullets(["a"])], [([TEXT, TABLE], [TEXT, Bullets(["a"])])]),
         ([TEXT, Bullets(["a"])], [([TEXT, Bullets(["a"])], [])]),
         ([Table(("a", "b"), [("x", "y" * 200)]), TEXT], [([Table(("a", "b"), [("x", "y" * 200)])], [TEXT])]),
