@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from objectives.tasks.metrics import Rows
+from objectives.tasks.metrics import MeanOfParts, Rows
 
 RESAMPLES = 1_000
 FEWEST = 100
@@ -41,7 +41,11 @@ def intervals(
     """
     shares = {name: rows[0] for name, (rows, _) in found.items() if _is_share(rows)}
     known = {name: wilson(int(right.sum()), len(right)) for name, right in shares.items()}
-    others = {name: pair for name, pair in found.items() if name not in shares}
+    others = {
+        name: (rows, value.of_resamples(*rows) if isinstance(value, MeanOfParts) else value)
+        for name, (rows, value) in found.items()
+        if name not in shares
+    }
     drawn: dict[str, list[float]] = {name: [] for name in others}
     affordable = {
         name: WORK // max(1, sum(array.size for array in rows)) for name, (rows, _) in others.items()

@@ -130,16 +130,53 @@ def _mean(rows: NDArray[Any]) -> float:
     return float(rows.mean())
 
 
-def _mean_recall(true: NDArray[Any], predicted: NDArray[Any]) -> float:
+@dataclass(frozen=True)
+class MeanOfParts:
+    """Mean over classes or labels."""
+
+    parts: Callable[..., Floats]
+    """Returns the value of each, NaN where it is undefined."""
+    otherwise: float
+    """Value where all are undefined."""
+
+    def __call__(self, *rows: NDArray[Any]) -> float:
+        return self._mean(self.parts(*rows))
+
+    def of_resamples(self, *rows: NDArray[Any]) -> Callable[..., float]:
+        """Return the mean for resamples of `rows`: of a class that one of them lacks, the value in all rows counts.
+
+        Without it, a resample without a rare class would have the mean of the other ones, which is another metric.
+        """
+        whole = self.parts(*rows)
+
+        def mean(*resample: NDArray[Any]) -> float:
+            found = np.full_like(whole, np.nan)
+            values = self.parts(*resample)
+            found[: len(values)] = values
+            return self._mean(np.where(np.isnan(found), whole, found))
+
+        return mean
+
+    def _mean(self, values: Floats) -> float:
+        known = values[~np.isnan(values)]
+        return float(known.mean()) if len(known) else self.otherwise
+
+
+def _recalls(true: NDArray[Any], predicted: NDArray[Any]) -> Floats:
     right, sizes, _ = _counts(true, predicted)
-    return float((right[sizes > 0] / sizes[sizes > 0]).mean())
+    return _ratios(right, sizes)
 
 
-def _mean_f1(true: NDArray[Any], predicted: NDArray[Any]) -> float:
-    """Return the mean F1 score of the classes or labels that are true or predicted for any example."""
-    right, *sizes = _counts(true, predicted)
-    total = sizes[0] + sizes[1]
-    return float((2 * right[total > 0] / total[total > 0]).mean()) if total.any() else 0.0
+def _f1_scores(true: NDArray[Any], predicted: NDArray[Any]) -> Floats:
+    """Return the F1 score of each class or label; NaN if it is neither true nor predicted for any example."""
+    right, sizes, found = _counts(true, predicted)
+    return _ratios(2 * right, sizes + found)
+
+
+def _ratios(counts: NDArray[Any], totals: NDArray[Any]) -> Floats:
+    ratios = np.full(len(totals), np.nan)
+    np.divide(counts, totals, out=ratios, where=totals > 0)
+    return ratios
 
 
 def _counts(true: NDArray[Any], predicted: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -153,17 +190,13 @@ def _counts(true: NDArray[Any], predicted: NDArray[Any]) -> tuple[NDArray[Any], 
     return right, sizes, found
 
 
-def _mean_over_columns(
-    function: Callable[[NDArray[Any], NDArray[np.bool_]], float],
-) -> Callable[[NDArray[Any], NDArray[np.bool_]], float]:
-    def mean(ranks: NDArray[Any], positive: NDArray[np.bool_]) -> float:
+def _mean_over_columns(function: Callable[[NDArray[Any], NDArray[np.bool_]], float]) -> MeanOfParts:
+    def parts(ranks: NDArray[Any], positive: NDArray[np.bool_]) -> Floats:
         # A column in one piece is read faster, by a half for 1,000 of them.
         columns, every = np.ascontiguousarray(ranks.T), np.ascontiguousarray(positive.T)
-        values = [function(column, flags) for column, flags in zip(columns, every, strict=True)]
-        known = [value for value in values if not np.isnan(value)]
-        return float(np.mean(known)) if known else CHANCE
+        return np.array([function(column, flags) for column, flags in zip(columns, every, strict=True)])
 
-    return mean
+    return MeanOfParts(parts, CHANCE)
 
 
 def _errors(targets: NDArray[Any], outputs: Floats) -> Floats:
@@ -188,14 +221,14 @@ _ALL = (
         tasks=frozenset(("classes", "binary")),
         maximize=True,
         rows=_predicted,
-        value=_mean_recall,
+        value=MeanOfParts(_recalls, 0.0),
     ),
     Metric(
         name="macro_f1",
         tasks=_CATEGORIES,
         maximize=True,
         rows=_predicted,
-        value=_mean_f1,
+        value=MeanOfParts(_f1_scores, 0.0),
     ),
     Metric(
         name="auc",

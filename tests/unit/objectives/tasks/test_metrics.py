@@ -102,6 +102,22 @@ def test_intervals_hold_their_metrics_and_repeat(task):
         assert high - low > found[name][1] - found[name][0]
 
 
+@pytest.mark.parametrize("name", ["macro_f1", "auc", "average_precision", "balanced_accuracy"])
+def test_interval_of_a_mean_over_classes_counts_a_rare_one_in_each_resample(name):
+    rng = np.random.default_rng(0)
+    if name == "balanced_accuracy":
+        targets = np.r_[np.zeros(99, np.int64), [1]]
+        outputs = np.full((100, 2), 0.5) + 0.4 * np.array([1, -1])
+    else:
+        # The frequent label is always right, the one that a third of the resamples lack never.
+        targets = np.stack([np.arange(100) % 2, np.arange(100) == 99], axis=1).astype(np.uint8)
+        outputs = np.stack([targets[:, 0] * 0.8 + 0.1 * rng.random(100), 0.4 - np.arange(100) / 1000], axis=1)
+    metric = METRICS[name]
+    rows = metric.rows(targets, outputs)
+    low, high = intervals({name: (rows, metric.value)})[name]
+    assert low <= metric(targets, outputs) <= high < 0.6
+
+
 def test_curves_are_short_and_of_the_most_frequent_classes():
     rng = np.random.default_rng(1)
     targets = np.concatenate([np.full(400 + 20 * label, label) for label in range(12)])
