@@ -28,7 +28,7 @@ NEWEST = "SELECT extract(epoch FROM clock_timestamp() - max(created_at)) FROM hp
 COUNT = "SELECT count(*) FROM hpo.epochs"
 IN_THE_MIDDLE = (
     "SELECT count(*) FROM hpo.attempts a JOIN hpo.trials t USING (reservation_id)"
-    " WHERE a.ended_at IS NULL AND t.epochs BETWEEN 2 AND 14"
+    " WHERE a.ended_at IS NULL AND t.epochs BETWEEN 2 AND 24"
 )
 
 
@@ -140,10 +140,13 @@ def test_agents_release_their_trials_when_launch_ends(
 def test_study_survives_pause_and_dead_ray_node(service: Service, cluster: RayCluster) -> None:
     service.set(HPO_LEASE_SECONDS=4)
     share = ("--gpus-per-worker", 0.5)
-    driver = service.launch("Counted", *ray(cluster, "--workers", 3, *share, "--trials", 9, "--epochs", 20))
-    service.wait_for_epoch(2, trials=3, timeout=START_SECONDS)
-    # Three agents of one slot, none of which is the process that was started.
-    agents = service.rows("SELECT pid, slots FROM hpo.agents WHERE ended_at IS NULL")
+    driver = service.launch("Counted", *ray(cluster, "--workers", 3, *share, "--trials", 9, "--epochs", 30))
+    # Three agents of one slot, none of which is the process that was started. On a busy machine, the first may begin
+    # several trials before the last one runs.
+    alive = "SELECT pid, slots FROM hpo.agents WHERE ended_at IS NULL"
+    service.wait_for(lambda: len(service.rows(alive)) >= 3, timeout=START_SECONDS)
+    service.wait_for_epoch(2, trials=3)
+    agents = service.rows(alive)
     assert [agent.slots for agent in agents] == [1, 1, 1]
     assert driver.pid not in {agent.pid for agent in agents}
     assert psutil.Process(driver.pid).children() == []
@@ -154,7 +157,7 @@ def test_study_survives_pause_and_dead_ray_node(service: Service, cluster: RayCl
     assert service.hpo("pause", "--study", "s").code == 0
     service.wait_for(lambda: service.value(NEWEST) > 2.0, timeout=10.0)
     recorded = service.value(COUNT)
-    assert recorded < 9 * 20
+    assert recorded < 9 * 30
     assert service.hpo("resume", "--study", "s").code == 0
     service.wait_for(lambda: service.value(COUNT) > recorded, timeout=10.0)
 
@@ -166,7 +169,7 @@ def test_study_survives_pause_and_dead_ray_node(service: Service, cluster: RayCl
     assert "9 of 9 trials finished" in ended.out
     # Ray has no third CPU any more.
     assert "agents: 2 of 3 are placed, 1 waits for a place" in ended.out
-    service.check_records(9, epochs=20)
+    service.check_records(9, epochs=30)
     # The trial of the node's agent, and one that it may have prefetched.
     lost = service.rows("SELECT agent_id, device FROM hpo.attempts WHERE outcome = 'lost'")
     assert len({attempt.agent_id for attempt in lost}) == 1
