@@ -34,9 +34,9 @@ class FixedError(Exception):
 def of_module(name: str, module: ModuleType) -> Iterator[Holder]:
     """Yield the holders of a module: itself, and the classes and functions that it defines."""
     yield Holder((name, ""), vars(module), partial(setattr, module))
-    todo = [("", vars(module))]
-    while todo:
-        parent, variables = todo.pop()
+    pending = [("", vars(module))]
+    while pending:
+        parent, variables = pending.pop()
         for attribute, value in list(variables.items()):
             if not isinstance(value, type | FunctionType) or value.__module__ != module.__name__:
                 continue
@@ -44,21 +44,21 @@ def of_module(name: str, module: ModuleType) -> Iterator[Holder]:
             yield Holder((name, path), dict(vars(value)), partial(setattr, value))
             # By its qualified name, each class is defined in one other at most.
             if isinstance(value, type) and value.__qualname__ == path:
-                todo.append((path, dict(vars(value))))
+                pending.append((path, dict(vars(value))))
 
 
 def parts_of(function: Callable[[], Any]) -> list[Any]:
     """Return the objects that a callable consists of: those in partials, methods, decorators and closures."""
     found: list[Any] = []
-    todo: list[Any] = [function]
-    while todo and len(found) < MOST_PARTS:
-        part = todo.pop(0)
+    pending: list[Any] = [function]
+    while pending and len(found) < MOST_PARTS:
+        part = pending.pop(0)
         if any(part is other for other in found):
             continue
         found.append(part)
         inner = _variables_of(part).values() if isinstance(part, partial | MethodType | FunctionType) else ()
-        todo += [value for value in inner if callable(value) and not isinstance(value, type)]
-        todo += [
+        pending += [value for value in inner if callable(value) and not isinstance(value, type)]
+        pending += [
             one for name in ("func", "__func__", "__wrapped__") if callable(one := getattr(part, name, None))
         ]
     return found
